@@ -1,0 +1,35 @@
+"""Errors of alerting.
+
+AlertError
+├── RuleError           a rule file or rule is wrong: file, group, rule, what was expected
+├── TemplateError       an annotation or label template cannot be rendered
+├── QueryFailed         the querier failed; the rule's state freezes, nothing resolves
+└── DeliveryFailed      a notifier could not deliver; carries retry_after and permanent
+"""
+
+from __future__ import annotations
+
+
+class AlertError(Exception):
+    """Root of everything that alerting raises on purpose."""
+
+
+class RuleError(AlertError):
+    """A rule file or a rule in it is wrong."""
+
+
+class TemplateError(AlertError):
+    """A template cannot be rendered."""
+
+
+class QueryFailed(AlertError):
+    """The querier failed: the result is unknown, which is not the same as empty."""
+
+
+class DeliveryFailed(AlertError):
+    """A notifier could not deliver a message."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.permanent = permanent

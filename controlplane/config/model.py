@@ -1,0 +1,254 @@
+"""The shape of fleet.yaml: frozen, every field typed, unknown fields refused. The loader adds file and line to errors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_DURATION = re.compile(r"^(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$")
+_UNIT_S = (365 * 86400, 7 * 86400, 86400, 3600, 60, 1, 0.001)
+
+
+def duration_seconds(text: Any) -> float:
+    """Parse a Prometheus duration (`1h30m`, `15s`, `500ms`) into seconds. Raises ValueError."""
+    if isinstance(text, int | float) and not isinstance(text, bool) and text == 0:
+        return 0.0
+    match = _DURATION.match(text) if isinstance(text, str) and text else None
+    if not match:
+        raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {text!r}")
+    return float(sum(int(n) * unit for n, unit in zip(match.groups(), _UNIT_S, strict=True) if n))
+
+
+Duration = Annotated[float, BeforeValidator(duration_seconds)]
+"""Seconds, written as a Prometheus duration."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,62})$")]
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+Address = Annotated[str, Field(pattern=r"^[^\s/:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")]
+
+
+class Model(BaseModel):
+    """Base of every section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FleetSection(Model):
+    """Names the fleet."""
+
+    name: Name
+
+
+class ScrapeSection(Model):
+    """How targets are read, and the limits that keep one target from harming the others."""
+
+    interval: Duration = 15.0
+    timeout: Duration = 10.0
+    max_body_bytes: int = Field(default=16 * 2**20, gt=0)
+    max_samples: int = Field(default=100_000, gt=0)
+
+    @model_validator(mode="after")
+    def _timeout_fits(self) -> ScrapeSection:
+        if self.timeout > self.interval:
+            raise ValueError(f"timeout ({self.timeout:g}s) is longer than interval ({self.interval:g}s)")
+        return self
+
+
+class Authorization(Model):
+    """A bearer-style header."""
+
+    type: str = "Bearer"
+    credentials_file: Path | None = None
+    credentials_env: str | None = None
+
+
+class BasicAuth(Model):
+    """HTTP basic authentication."""
+
+    username: str
+    password_file: Path
+
+
+class TlsSection(Model):
+    """How a target's certificate is checked."""
+
+    ca_file: Path | None = None
+    insecure_skip_verify: bool = False
+
+
+Engine = Literal["triton", "vllm", "dcgm", "nvml", "probe", "custom"]
+
+
+class TargetGroup(Model):
+    """Targets of one engine kind that share labels and credentials."""
+
+    engine: Engine
+    addresses: tuple[Address, ...] = ()
+    file_sd: tuple[str, ...] = ()
+    urls: tuple[HttpUrl, ...] = ()
+    labels: dict[LabelName, str] = {}
+    path: str = "/metrics"
+    scheme: Literal["http", "https"] = "http"
+    interval: Duration | None = None
+    timeout: Duration | None = None
+    authorization: Authorization | None = None
+    basic_auth: BasicAuth | None = None
+    tls: TlsSection | None = None
+    prompt: str = "ping"
+    """probe only: what to ask."""
+    protocol: Literal["openai", "triton"] | None = None
+    """probe only: by default taken from the URL's path."""
+    model_name: str | None = None
+    """probe only: the model to ask for; by default the `model` label."""
+
+    @model_validator(mode="after")
+    def _has_where(self) -> TargetGroup:
+        if self.engine == "probe" and not self.urls:
+            raise ValueError("engine probe needs urls: [...]")
+        if self.engine not in ("probe", "nvml") and not (self.addresses or self.file_sd):
+            raise ValueError(f"engine {self.engine} needs addresses: [host:port] or file_sd: [files]")
+        if self.engine != "probe" and self.urls:
+            raise ValueError("urls: is for engine probe; use addresses: [host:port]")
+        return self
+
+
+class NotifierSection(Model):
+    """Where notifications go."""
+
+    name: Name
+    type: Literal["slack", "log"]
+    channel: str | None = None
+    token_env: str | None = None
+    token_file: Path | None = None
+    base_url: HttpUrl | None = None
+    """slack only: another Web API address (a proxy, a test server)."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> NotifierSection:
+        if self.type == "slack" and (not self.channel or not (self.token_env or self.token_file)):
+            raise ValueError("type slack needs channel: and one of token_env:, token_file:")
+        return self
+
+
+class Route(Model):
+    """Alertmanager's route, one level (matchers and child routes come with the alerting issue)."""
+
+    receiver: str
+    group_by: tuple[str, ...] = ("model", "alertname")
+    group_wait: Duration = 10.0
+    group_interval: Duration = 60.0
+    repeat_interval: Duration = 4 * 3600.0
+
+
+class Threshold(Model):
+    """Overrides a variable of a built-in rule pack."""
+
+    value: float | str | None = None
+    for_: Duration | None = Field(default=None, alias="for")
+    window: Duration | None = None
+
+
+class Backend(Model):
+    """One place that serves a version."""
+
+    url: HttpUrl
+    metrics: HttpUrl | None = None
+    engine: Literal["triton", "vllm"] | None = None
+    repository: Path | None = None
+    """triton only: the model repository, when it is local: configuration is then persisted to its config.pbtxt."""
+    gpus: float = Field(default=1.0, ge=0)
+    """GPUs this backend occupies: what the cost ledger counts."""
+    labels: dict[LabelName, str] = {}
+
+
+class Traffic(Model):
+    """How a model's traffic is moved."""
+
+    driver: Literal["triton", "none"]
+    model: str | None = None
+    """What the engine calls the model; by default the fleet's name."""
+    backends: tuple[Backend, ...] = ()
+    drain_timeout: Duration = 300.0
+    load_timeout: Duration = 600.0
+
+
+class Version(Model):
+    """A release of a model. On Triton `v2` is version directory 2 and needs nothing more."""
+
+    backends: tuple[Backend, ...] = ()
+
+
+class ModelSection(Model):
+    """What clients ask for by name."""
+
+    name: Name
+    stable: str
+    traffic: Traffic
+    versions: dict[Name, Version]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSection:
+        if self.stable not in self.versions:
+            raise ValueError(f"stable: {self.stable} is not one of versions: {', '.join(self.versions)}")
+        if self.traffic.driver == "triton":
+            if not self.traffic.backends:
+                raise ValueError("traffic driver triton needs backends: [{url: ...}]")
+            bad = [v for v in self.versions if not re.fullmatch(r"v[1-9]\d*", v)]
+            if bad:
+                raise ValueError(f"on triton a version is vN for version directory N, got {', '.join(bad)}")
+        return self
+
+
+class Budget(Model):
+    """What a model may cost a month."""
+
+    model: str
+    monthly_usd: float = Field(gt=0)
+
+
+class Cost(Model):
+    """Prices and budgets. The ledger counts GPU hours of a model's backends while they are up."""
+
+    gpu_hour_usd: float = Field(ge=0)
+    budgets: tuple[Budget, ...] = ()
+
+
+class Metrics(Model):
+    """The embedded series store."""
+
+    retention: Duration = 24 * 3600.0
+    retention_recorded: Duration = 35 * 86400.0
+
+
+class Fleet(Model):
+    """fleet.yaml as a whole."""
+
+    fleet: FleetSection
+    scrape: ScrapeSection = ScrapeSection()
+    targets: tuple[TargetGroup, ...] = ()
+    rules: tuple[str, ...] = ("builtin:llm", "builtin:gpu")
+    evaluation_interval: Duration = 15.0
+    thresholds: dict[str, Threshold] = {}
+    notifiers: tuple[NotifierSection, ...] = ()
+    route: Route | None = None
+    models: tuple[ModelSection, ...] = ()
+    cost: Cost | None = None
+    metrics: Metrics = Metrics()
+    database: str | None = None
+
+    @model_validator(mode="after")
+    def _references(self) -> Fleet:
+        names = [m.name for m in self.models]
+        if twice := {n for n in names if names.count(n) > 1}:
+            raise ValueError(f"models: {', '.join(sorted(twice))} is declared twice")
+        notifiers = {n.name for n in self.notifiers}
+        if self.route and self.route.receiver not in notifiers:
+            raise ValueError(f"route.receiver: {self.route.receiver!r} is not one of notifiers: {sorted(notifiers)}")
+        if self.cost:
+            for budget in self.cost.budgets:
+                if budget.model not in names:
+                    raise ValueError(f"cost.budgets: model {budget.model!r} is not one of models: {sorted(names)}")
+        return self

@@ -1,0 +1,96 @@
+"""The four verbs that move traffic between versions, and what a driver says that it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class VersionState(StrEnum):
+    """What an engine says of one version on one backend. Unknown is not unavailable: the backend did not answer."""
+
+    READY = "ready"
+    LOADING = "loading"
+    UNLOADING = "unloading"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """Checked when planning: a plan that a driver cannot carry out is refused, never rewritten."""
+
+    weights: bool
+    """Can split traffic by weight (canary)."""
+    prewarm: bool
+    """Can serve a candidate beside the stable version without giving it traffic."""
+    notes: tuple[str, ...] = ()
+    """What the plan says to the operator in words about the missing ones."""
+
+
+@dataclass(frozen=True)
+class BackendObservation:
+    """One backend as it is now. `versions` maps `v1` to its state; `reason` is the engine's own words, if any."""
+
+    url: str
+    reachable: bool
+    versions: dict[str, VersionState]
+    reasons: dict[str, str]
+    serving: str | None
+    """The version that unversioned requests reach, as far as the engine lets us know."""
+
+
+@dataclass(frozen=True)
+class TrafficObservation:
+    """A model's backends as they are now."""
+
+    model: str
+    backends: tuple[BackendObservation, ...]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Desired state of one model: which versions are loaded, in the order of preference for traffic.
+
+    `serve` is the version that must get the traffic; `keep` are versions that stay resident beside it.
+    `config` is driver-private data captured when the rollout was planned (on Triton: the model configuration).
+    """
+
+    model: str
+    serve: str
+    keep: tuple[str, ...]
+    config: str
+
+
+class Driver(Protocol):
+    """Moves one model's traffic. Every verb is idempotent; what happened is learnt by `observe`, never by a reply."""
+
+    capabilities: Capabilities
+
+    async def observe(self) -> TrafficObservation:
+        """Return the backends as they are. An unreachable backend is reported, not raised."""
+        ...
+
+    async def prepare(self, version: str) -> str:
+        """Check that `version` can be brought up and return driver-private config for placements.
+
+        Changes nothing. Raises controlplane.errors.Refused with reasons.
+        """
+        ...
+
+    async def place(self, backend: str, placement: Placement) -> None:
+        """Bring one backend to the placement. Returns when the engine took the order, not when it is done.
+
+        Raises EngineRefused with the engine's own reason, or Unavailable when it cannot be reached.
+        """
+        ...
+
+    async def commit(self, placement: Placement) -> Sequence[str]:
+        """Make the placement survive an engine restart, where the driver can; return sentences on what was done."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...

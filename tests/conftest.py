@@ -1,0 +1,52 @@
+"""Shared fixtures, and the rule on tests that need a real component: skipped only outside CI, failed in CI."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def _postgres() -> bool:
+    return bool(shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")))
+
+
+COMPONENTS = {
+    "triton": lambda: importlib.util.find_spec("pytriton") is not None,
+    "prometheus": lambda: shutil.which("prometheus") is not None and shutil.which("promtool") is not None,
+    "postgres": _postgres,
+    "chromium": lambda: shutil.which("chromium") is not None,
+    "gcc": lambda: shutil.which("gcc") is not None,
+}
+"""Real components that tests run against, and whether this machine has them."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for component in marker.args:
+            if not COMPONENTS[component]():
+                reason = f"needs {component}, which this machine lacks (see deploy/debian-packages.txt)"
+                if os.environ.get("CI") == "true":
+                    pytest.fail(reason, pytrace=False)
+                pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    missing = sorted(
+        {str(r.longrepr[2]) for r in terminalreporter.stats.get("skipped", []) if "needs " in str(r.longrepr)}
+    )
+    if missing:
+        terminalreporter.section("NOT RUN: real components are missing")
+        for line in missing:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The folder of captured data."""
+    return FIXTURES
