@@ -1,4 +1,4 @@
-"""The shape of fleet.yaml: frozen, every field typed, unknown fields refused. The loader adds file and line to errors."""
+"""The shape of fleet.yaml: frozen, unknown fields refused. The loader adds file and line to errors."""
 
 from __future__ import annotations
 

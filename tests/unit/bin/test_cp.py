@@ -1,0 +1,169 @@
+"""`cp` with the environment active: coreutils in everything but our verbs, tested with real files and a real shell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "bin" / "cp"
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """A bin folder as an active environment has it: our cp, and a controlplane that echoes its arguments."""
+    bin_ = tmp_path / "env" / "bin"
+    bin_.mkdir(parents=True)
+    (bin_ / "cp").write_bytes(SCRIPT.read_bytes())
+    (bin_ / "controlplane").write_text('#!/bin/sh\nprintf "controlplane"\nprintf " [%s]" "$@"\necho\n')
+    for name in ("cp", "controlplane"):
+        (bin_ / name).chmod(0o755)
+    return bin_
+
+
+@pytest.fixture
+def cp(environment: Path, tmp_path: Path) -> Run:
+    work = tmp_path / "work"
+    work.mkdir()
+
+    def run(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": f"{environment}:/usr/bin:/bin" if path is None else path, "LC_ALL": "C"}
+        return subprocess.run([environment / "cp", *arguments], cwd=work, env=env, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture
+def work(tmp_path: Path, cp: Run) -> Path:
+    return tmp_path / "work"
+
+
+VERBS = [
+    ["status"],
+    ["targets", "-o", "json"],
+    ["models", "--url", "http://127.0.0.1:1"],
+    ["query", "llm_requests_running"],
+    ["query", "sum(rate(x[5m])) > 0", "--at", "now"],
+    ["promote", "model", "v2"],
+    ["promote", "model", "v2", "--dry-run", "--strategy", "blue-green"],
+    ["rollback", "model"],
+    ["rollouts", "list"],
+    ["rollouts", "show", "7"],
+    ["alerts", "list", "--state", "firing"],
+    ["alerts", "show", "0123456789abcdef"],
+    ["demo"],
+    ["demo", "--listen", "127.0.0.1:0", "--duration", "10s"],
+    ["demo", "fault", "slow-v2"],
+    ["demo", "load"],
+    ["up", "-c", "fleet.yaml"],
+    ["check", "a.yaml", "b.yaml"],
+    ["rules", "check", "a.yml"],
+    ["dashboards", "generate", "--out", "DIR"],
+    ["notifiers", "test", "ops"],
+    ["token", "create", "--role", "viewer", "--name", "grafana"],
+    ["nvml-exporter"],
+    ["catalogue", "list"],
+]
+
+
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_a_verb_reaches_the_control_plane_with_its_arguments_untouched(cp: Run, words: list[str]) -> None:
+    done = cp(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "controlplane" + "".join(f" [{w}]" for w in words) + "\n"
+
+
+def test_files_and_trees_are_copied_as_ever(cp: Run, work: Path) -> None:
+    (work / "a").write_text("one")
+    assert cp("a", "b").returncode == 0
+    assert (work / "b").read_text() == "one"
+    (work / "d" / "sub").mkdir(parents=True)
+    (work / "d" / "sub" / "f f").write_text("two")
+    assert cp("-r", "d", "e").returncode == 0
+    assert (work / "e" / "sub" / "f f").read_text() == "two"
+    assert cp("-a", "--", "d", "-odd name").returncode == 0
+    assert (work / "-odd name" / "sub" / "f f").read_text() == "two"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], [], ["a"], ["nowhere", "x"], ["-Z9", "x"]], ids=str)
+def test_everything_else_answers_exactly_as_coreutils(cp: Run, work: Path, words: list[str]) -> None:
+    ours = cp(*words)
+    real = subprocess.run(
+        ["/bin/cp", *words], cwd=work, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, capture_output=True, text=True
+    )
+    assert ours.returncode == real.returncode
+    # coreutils names itself by the path that it was executed with
+    assert ours.stdout.replace("/usr/bin/cp", "cp") == real.stdout.replace("/bin/cp", "cp")
+    assert ours.stderr.replace("/usr/bin/cp", "cp") == real.stderr.replace("/bin/cp", "cp")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status", "backup"], ["promote", "model"], ["promote", "a", "b", "c"], ["query", "a", "b"], ["alerts", "copy"]],
+    ids=" ".join,
+)
+def test_a_verb_whose_grammar_does_not_fit_is_coreutils_business(cp: Run, work: Path, words: list[str]) -> None:
+    (work / "status").write_text("a file that happens to be called status")
+    done = cp(*words)
+    assert "controlplane" not in done.stdout
+    if words[0] == "status":
+        assert done.returncode == 0 and (work / "backup").read_text().startswith("a file that happens")
+    else:
+        assert done.returncode == 1 and "cp: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["promote", "model", "v2"], ["query", "up"], ["rollback", "model"], ["status"]], ids=" ".join
+)
+def test_a_file_of_a_verbs_name_stops_both_readings(cp: Run, work: Path, words: list[str]) -> None:
+    (work / words[0]).write_text("precious")
+    before = sorted(work.iterdir())
+    done = cp(*words)
+    assert done.returncode == 2
+    assert "  controlplane " + " ".join(words) in done.stderr
+    assert "  /bin/cp " + " ".join(words) in done.stderr
+    assert (done.stdout, sorted(work.iterdir())) == ("", before)
+
+
+@pytest.mark.parametrize("option", ["-r", "-R", "-a", "--recursive", "--archive", "-vr"])
+def test_a_folder_of_a_verbs_name_stops_a_recursive_copy(cp: Run, work: Path, option: str) -> None:
+    (work / "alerts").mkdir()
+    done = cp("alerts", "list", option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sorted(p.name for p in work.iterdir()) == ["alerts"]
+
+
+def test_folders_of_ours_do_not_stop_the_verbs(cp: Run, work: Path) -> None:
+    (work / "alerts").mkdir()
+    (work / "dashboards").mkdir()
+    assert cp("alerts", "list").stdout == "controlplane [alerts] [list]\n"
+    assert cp("dashboards", "generate", "--out", "x").stdout == "controlplane [dashboards] [generate] [--out] [x]\n"
+
+
+def test_a_recursive_copy_of_such_a_folder_is_coreutils(cp: Run, work: Path) -> None:
+    (work / "alerts" / "sub").mkdir(parents=True)
+    assert cp("-r", "alerts", "list").returncode == 0
+    assert (work / "list" / "sub").is_dir()
+
+
+def test_the_script_never_calls_itself(cp: Run, environment: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.mkdir()
+    (link / "cp").symlink_to(environment / "cp")
+    assert cp("--version", path=f"{link}:{environment}:{environment}:/usr/bin").stdout.startswith("cp (GNU coreutils)")
+
+
+def test_no_other_cp_on_the_path_is_said(cp: Run, environment: Path) -> None:
+    done = cp("a", "b", path=str(environment))
+    assert done.returncode == 127
+    assert done.stderr == f"cp: no other cp on PATH ({environment})\n"
+
+
+def test_the_script_is_plain_posix_sh() -> None:
+    assert SCRIPT.read_text().startswith("#!/bin/sh\n")
+    assert os.access(SCRIPT, os.X_OK)
+    assert subprocess.run(["dash", "-n", SCRIPT], capture_output=True).returncode == 0

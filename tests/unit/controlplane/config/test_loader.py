@@ -1,0 +1,153 @@
+"""fleet.yaml: what is accepted, and that every fault names file, line, field and what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.config.loader import load_fleet, parse_fleet
+from controlplane.config.model import duration_seconds
+from controlplane.errors import ConfigErrors
+
+WHOLE = """\
+fleet: {name: prod-eu}
+scrape: {interval: 15s, timeout: 10s}
+targets:
+  - engine: triton
+    addresses: [10.0.0.5:8002]
+  - engine: vllm
+    file_sd: [targets/*.json]
+    labels: {model: chat, version: v1}
+    authorization: {credentials_file: /run/secrets/vllm}
+  - engine: nvml
+  - engine: probe
+    urls: ["http://10.0.0.7:8000/v1/chat/completions"]
+    labels: {model: chat}
+rules: [builtin:llm, builtin:gpu, rules/*.yml]
+thresholds: {latency_p99: {value: 2s, for: 5m}, vram_ratio: {value: 0.95}}
+notifiers:
+  - {name: ops, type: slack, channel: "#llm-ops", token_env: SLACK_BOT_TOKEN}
+route: {receiver: ops, group_by: [model, alertname], group_wait: 10s}
+models:
+  - name: model
+    stable: v1
+    traffic: {driver: triton, model: model, backends: [{url: "http://10.0.0.5:8000"}]}
+    versions: {v1: {}, v2: {}}
+cost: {gpu_hour_usd: 2.5, budgets: [{model: model, monthly_usd: 9000}]}
+"""
+
+
+def faults(text: str) -> list[str]:
+    with pytest.raises(ConfigErrors) as caught:
+        parse_fleet(dedent(text), Path("fleet.yaml"))
+    return [str(e) for e in caught.value.errors]
+
+
+def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
+    fleet = parse_fleet(WHOLE, Path("fleet.yaml"))
+    assert fleet.scrape.interval == 15
+    assert fleet.thresholds["latency_p99"].for_ == 300
+    assert fleet.thresholds["latency_p99"].value == "2s"
+    assert fleet.route is not None and fleet.route.repeat_interval == 4 * 3600
+    assert fleet.models[0].traffic.backends[0].gpus == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fleet: {name: a}\nscrap: {}\n", "fleet.yaml:2: scrap: unknown field; did you mean 'scrape'? expected one"),
+        (
+            "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [a:1]\n    label: {a: b}\n",
+            "fleet.yaml:5: targets[0].label: unknown field; did you mean 'labels'? expected one of: engine",
+        ),
+        ("targets: []\n", "fleet.yaml:1: fleet: is required"),
+        (
+            "fleet: {name: a}\nscrape:\n  timeout: 10\n",
+            "fleet.yaml:3: scrape.timeout: expected a duration such as 15s, 2m or 1h30m, got 10",
+        ),
+        (
+            "fleet: {name: a}\nscrape: {interval: 5s, timeout: 10s}\n",
+            "fleet.yaml:2: scrape: timeout (10s) is longer than interval (5s)",
+        ),
+        (
+            "fleet: {name: a}\ntargets:\n  - engine: tritn\n    addresses: [a:1]\n",
+            "fleet.yaml:3: targets[0].engine: expected 'triton', 'vllm', 'dcgm', 'nvml', 'probe' or ",
+        ),
+        (
+            "fleet: {name: a}\ntargets:\n  - engine: vllm\n",
+            "fleet.yaml:3: targets[0]: engine vllm needs addresses: [host:port] or file_sd: [files]",
+        ),
+        (
+            "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [no-port]\n",
+            "fleet.yaml:4: targets[0].addresses[0]: expected text like ",
+        ),
+        (
+            "fleet: {name: a}\nroute: {receiver: ops}\n",
+            "fleet.yaml:1: route.receiver: 'ops' is not one of notifiers: []",
+        ),
+        ("fleet: {name: a}\nfleet: {name: b}\n", "fleet.yaml:2: "),
+        ("fleet: {name: [\n", "fleet.yaml:2: "),
+        ("- a\n", "fleet.yaml:1: holds a list; expected fields such as fleet:"),
+        ("", "fleet.yaml:1: is empty; expected fields such as fleet:"),
+    ],
+)
+def test_a_fault_names_file_line_field_and_what_was_expected(text: str, message: str) -> None:
+    assert faults(text)[0].startswith(message), faults(text)
+
+
+def test_every_fault_is_reported_in_the_order_of_lines() -> None:
+    found = faults("fleet: {name: a}\nzzz: 1\nscrape: {interval: x}\nnotifiers:\n  - {name: ops, type: slack}\n")
+    assert [f.split(": ")[0] for f in found] == ["fleet.yaml:2", "fleet.yaml:3", "fleet.yaml:5"]
+
+
+def test_triton_versions_are_directories() -> None:
+    text = WHOLE.replace("versions: {v1: {}, v2: {}}", "versions: {v1: {}, big: {}}")
+    assert "on triton a version is vN for version directory N, got big" in faults(text)[0]
+
+
+def test_a_missing_or_binary_file_is_a_plain_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors, match="cannot be read: No such file or directory"):
+        load_fleet(tmp_path / "no.yaml")
+    (tmp_path / "bin.yaml").write_bytes(b"fleet:\n  \xff")
+    with pytest.raises(ConfigErrors, match=r"bin.yaml:2: is not UTF-8"):
+        load_fleet(tmp_path / "bin.yaml")
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("fleet: {name: a}\n")
+    assert load_fleet(tmp_path / "fleet.yaml").resolve("rules/a.yml") == tmp_path / "rules/a.yml"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1h30m", 5400), ("500ms", 0.5), ("2w", 1209600), ("0s", 0), (0, 0)])
+def test_durations_are_prometheus_durations(text: str, seconds: float) -> None:
+    assert duration_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1", "1.5h", "-1s", "30m1h", 5, None, True, "s"])
+def test_anything_else_is_no_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        duration_seconds(text)
+
+
+@given(st.text(max_size=300))
+def test_no_text_makes_anything_but_a_configuration_error(text: str) -> None:
+    try:
+        parse_fleet(text, Path("fleet.yaml"))
+    except ConfigErrors as error:
+        assert error.errors
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda c: st.lists(c, max_size=3)))
+def test_no_value_in_any_section_makes_anything_but_a_configuration_error(value: object) -> None:
+    import json
+
+    for section in ("scrape", "targets", "models", "route", "thresholds", "cost", "notifiers"):
+        text = f"fleet: {{name: a}}\n{section}: {json.dumps(value)}\n"
+        try:
+            parse_fleet(text, Path("fleet.yaml"))
+        except ConfigErrors as error:
+            assert error.errors
