@@ -6,62 +6,135 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, create_engine
 
-from controlplane.errors import Unavailable
+from controlplane.errors import ConfigError, Conflict, Unavailable
+
+_LOCK_WAIT_S = 10
+"""How long a transaction waits for another's lock: SQLite's busy timeout, PostgreSQL's lock_timeout."""
+
+_IDLE_TRANSACTION_S = 30
+"""PostgreSQL ends a transaction whose process stopped in the middle of it: it would otherwise hold its lease's row,
+and no other process could take the lease over."""
+
+_READING = "controlplane_reading"
 
 
 class Database:
     """A pooled engine. Thread-safe; synchronous, so callers on an event loop go through a thread."""
 
     def __init__(self, url: str) -> None:
-        """Open lazily: no connection is made here. `url` is sqlite:///… or postgresql+psycopg://…"""
-        self.is_sqlite = url.startswith("sqlite")
-        options: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite}
+        """Open lazily: no connection is made here. `url` is sqlite:///… or postgresql+psycopg://…
+
+        Raises ConfigError for a URL of another kind, and for an in-memory SQLite (each thread would see its own).
+        """
+        backend = _backend(url)
+        self.is_sqlite = backend == "sqlite"
+        options: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite, "pool_size": 10, "max_overflow": 30}
         if self.is_sqlite:
-            options["connect_args"] = {"check_same_thread": False, "timeout": 10}
+            options["connect_args"] = {"check_same_thread": False, "timeout": _LOCK_WAIT_S}
+        else:
+            options["connect_args"] = {"connect_timeout": 10}
         self.engine: Engine = create_engine(url, **options)
         if self.is_sqlite:
             event.listen(self.engine, "connect", _sqlite_pragmas)
             event.listen(self.engine, "begin", _sqlite_begin)
+            self._readers = self.engine.execution_options(**{_READING: True})
+        else:
+            event.listen(self.engine, "connect", _postgres_settings)
+            # A snapshot, as a SQLite reader has: two queries of one reading() never see two states.
+            self._readers = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    @property
+    def place(self) -> str:
+        """The URL without its password, for messages."""
+        return self.engine.url.render_as_string(hide_password=True)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Yield a session whose work commits on leaving, or rolls back on an exception.
 
         On SQLite the write lock is taken at the start (BEGIN IMMEDIATE): two writers queue, instead of one of them
-        failing half way. Raises Unavailable when the database cannot be reached.
+        failing half way. Raises Unavailable when the database cannot be reached or stays locked, and Conflict when
+        a constraint refuses the work; nothing was written then.
         """
-        try:
-            with Session(self.engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except OperationalError as error:
-            raise Unavailable(
-                f"database {self.engine.url.render_as_string(hide_password=True)}: {error.orig}"
-            ) from error
+        with self._translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Yield a session that sees one snapshot, and never waits for a writer nor makes one wait.
+
+        A write in it fails on either database. Raises Unavailable as `transaction` does.
+        """
+        with self._translated(), Session(self._readers, expire_on_commit=False) as session, session.begin():
+            yield session
 
     def now(self, session: Session) -> float:
         """Return the database's own clock in unix seconds: the one that leases are judged by."""
-        query = (
-            "SELECT (julianday('now') - 2440587.5) * 86400.0"
-            if self.is_sqlite
-            else "SELECT extract(epoch FROM clock_timestamp())"
-        )
-        return float(session.connection().execute(text(query)).scalar_one())
+        return database_now(session)
 
     def close(self) -> None:
         """Close pooled connections."""
         self.engine.dispose()
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            raise Conflict(f"database {self.place} refused the change: {error.orig}") from error
+        except (OperationalError, InterfaceError) as error:
+            raise Unavailable(f"database {self.place}: {error.orig}") from error
+        except PoolTimeout as error:
+            raise Unavailable(f"database {self.place}: every connection is in use; try again") from error
+
+
+def database_now(session: Session) -> float:
+    """Return the clock of the session's database in unix seconds (it moves on within a transaction)."""
+    query = (
+        "SELECT (julianday('now') - 2440587.5) * 86400.0"
+        if session.get_bind().dialect.name == "sqlite"
+        else "SELECT extract(epoch FROM clock_timestamp())"
+    )
+    return float(session.connection().execute(text(query)).scalar_one())
+
+
+def _backend(url: str) -> str:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(
+            "expected sqlite:///<file> or postgresql+psycopg://<user>@<host>/<name>", field="database"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise ConfigError(f"{backend} is not supported: use sqlite:///… or postgresql+psycopg://…", field="database")
+    if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise ConfigError("an in-memory SQLite would differ from thread to thread: name a file", field="database")
+    return backend
+
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:
     # The driver must not open transactions by itself: _sqlite_begin does, so that they start as writers.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_LOCK_WAIT_S * 1000}"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _sqlite_begin(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _sqlite_begin(connection: Connection) -> None:
+    # query_only before BEGIN: a pooled connection carries the last user's setting.
+    reading = bool(connection.get_execution_options().get(_READING))
+    connection.exec_driver_sql(f"PRAGMA query_only={int(reading)}")
+    connection.exec_driver_sql("BEGIN DEFERRED" if reading else "BEGIN IMMEDIATE")
+
+
+def _postgres_settings(connection: Any, _record: Any) -> None:
+    # Not the `options` start-up parameter: connection poolers refuse it.
+    connection.execute(f"SET SESSION lock_timeout = '{_LOCK_WAIT_S}s'")
+    connection.execute(f"SET SESSION idle_in_transaction_session_timeout = '{_IDLE_TRANSACTION_S}s'")
+    connection.commit()

@@ -1,0 +1,45 @@
+"""The audit trail: who did what to which thing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlmodel import Session, col, select
+
+from controlplane.store.database import Database
+from controlplane.store.tables.audit import AuditRow
+
+
+class AuditEntry(NamedTuple):
+    """One act. `at` is unix seconds."""
+
+    id: int
+    at: float
+    actor: str
+    """The token's name, or the control plane's loop that acted."""
+    action: str
+    """What was done, as `noun.verb`: rollout.start, token.revoke."""
+    subject: str
+    """To what, as `kind/name`: model/chat, token/3f2a9c10."""
+    detail: str
+    """A sentence that a person can read. Never a secret."""
+
+
+def audit(session: Session, actor: str, action: str, subject: str, detail: str, at: float) -> None:
+    """Record an act in the transaction that carries it out: neither happens without the other."""
+    session.add(AuditRow(at=at, actor=actor, action=action, subject=subject, detail=detail))
+
+
+class AuditStore:
+    """Reads the trail."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def recent(self, limit: int, subject: str | None = None) -> list[AuditEntry]:
+        """Return the newest acts first, of one subject only if named."""
+        query = select(AuditRow).order_by(col(AuditRow.id).desc()).limit(limit)
+        if subject is not None:
+            query = query.where(AuditRow.subject == subject)
+        with self._db.reading() as session:
+            return [AuditEntry(r.id or 0, r.at, r.actor, r.action, r.subject, r.detail) for r in session.exec(query)]

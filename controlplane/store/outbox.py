@@ -1,0 +1,177 @@
+"""The outbox: messages are written with what they tell, and sent afterwards, at least once.
+
+A sender claims due messages for a while, sends, and says how it went. A claim is a conditional update, so two senders
+never hold the same message; a sender that died leaves a claim that runs out; one that woke late is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, or_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from controlplane.errors import LeaseLost
+from controlplane.store.database import Database
+from controlplane.store.tables.outbox import OutboxRow
+
+
+class OutboxStatus(StrEnum):
+    """Where a message stands. A queued one with attempts behind it is being retried."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True)
+class OutboxEntry:
+    """One message as read. Times are unix seconds."""
+
+    id: int
+    message_id: str
+    kind: str
+    receiver: str
+    lane: str
+    payload: Mapping[str, Any]
+    status: OutboxStatus
+    attempts: int
+    """Claims so far; with `claimed_by` it identifies a claim."""
+    created_at: float
+    next_attempt_at: float
+    claimed_by: str | None
+    claimed_until: float | None
+    finished_at: float | None
+    """When it was sent or given up."""
+    result: Mapping[str, Any] | None
+    """What the sender wants to remember (where the message went)."""
+    error: str | None
+    """Of the last attempt that failed."""
+
+
+def enqueue(
+    session: Session,
+    kind: str,
+    receiver: str,
+    message_id: str,
+    payload: Mapping[str, Any],
+    at: float,
+    *,
+    lane: str = "",
+) -> bool:
+    """Queue a message in the caller's transaction, due at once; return False when its id is known already.
+
+    `message_id` is the message's own: saying the same thing again after a crash queues nothing twice. Messages of a
+    `lane` are claimed one at a time, in order, a retry included: an update never overtakes what it updates.
+    """
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    row = insert(OutboxRow).values(
+        message_id=message_id,
+        kind=kind,
+        receiver=receiver,
+        lane=lane,
+        payload=dict(payload),
+        status=OutboxStatus.QUEUED.value,
+        attempts=0,
+        created_at=at,
+        next_attempt_at=at,
+    )
+    new = row.on_conflict_do_nothing(index_elements=["message_id"]).returning(col(OutboxRow.id))
+    return session.execute(new).scalar_one_or_none() is not None
+
+
+class OutboxStore:
+    """The sender's side."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> list[OutboxEntry]:
+        """Claim up to `limit` due messages, oldest first, for `ttl_s` seconds; each claim counts as an attempt."""
+        with self._db.transaction() as session:
+            due = select(OutboxRow.id).where(*_due(now)).order_by(col(OutboxRow.id)).limit(limit)
+            ids = session.exec(due.with_for_update(skip_locked=True)).all()
+            # Conditional even so: what was read as due must still be due when it is claimed.
+            claimed = session.execute(
+                update(OutboxRow)
+                .where(col(OutboxRow.id).in_(ids), *_due(now))
+                .values(claimed_by=holder, claimed_until=now + ttl_s, attempts=col(OutboxRow.attempts) + 1)
+                .returning(OutboxRow)
+                .execution_options(synchronize_session=False)
+            ).scalars()
+            return sorted((_entry(row) for row in claimed), key=lambda entry: entry.id)
+
+    def done(self, entry: OutboxEntry, result: Mapping[str, Any] | None, at: float) -> None:
+        """Record that a claimed message was sent. Raises LeaseLost when the claim is no longer ours."""
+        self._settle(entry, status=OutboxStatus.SENT.value, finished_at=at, result=result and dict(result), error=None)
+
+    def retry(self, entry: OutboxEntry, error: str, next_at: float) -> None:
+        """Give a claimed message back, due again at `next_at`. Raises LeaseLost when the claim is no longer ours."""
+        self._settle(entry, next_attempt_at=next_at, error=error)
+
+    def dead(self, entry: OutboxEntry, error: str, at: float) -> None:
+        """Give a claimed message up. Raises LeaseLost when the claim is no longer ours."""
+        self._settle(entry, status=OutboxStatus.DEAD.value, finished_at=at, error=error)
+
+    def get(self, message_id: str) -> OutboxEntry | None:
+        """Return a message by its own id."""
+        with self._db.reading() as session:
+            row = session.exec(select(OutboxRow).where(OutboxRow.message_id == message_id)).one_or_none()
+            return None if row is None else _entry(row)
+
+    def recent(self, limit: int) -> list[OutboxEntry]:
+        """Return the newest messages first."""
+        with self._db.reading() as session:
+            return [_entry(r) for r in session.exec(select(OutboxRow).order_by(col(OutboxRow.id).desc()).limit(limit))]
+
+    def prune(self, before: float) -> int:
+        """Delete messages that were sent or given up before a time; return how many."""
+        with self._db.transaction() as session:
+            gone = delete(OutboxRow).where(col(OutboxRow.finished_at) < before).returning(col(OutboxRow.id))
+            return len(session.execute(gone).all())
+
+    def _settle(self, entry: OutboxEntry, **values: Any) -> None:
+        with self._db.transaction() as session:
+            settled = session.execute(
+                update(OutboxRow)
+                .where(
+                    col(OutboxRow.id) == entry.id,
+                    col(OutboxRow.status) == OutboxStatus.QUEUED.value,
+                    col(OutboxRow.claimed_by) == entry.claimed_by,
+                    col(OutboxRow.attempts) == entry.attempts,
+                )
+                .values(claimed_by=None, claimed_until=None, **values)
+                .returning(col(OutboxRow.id))
+            ).scalar_one_or_none()
+        if settled is None:
+            raise LeaseLost(
+                f"message {entry.message_id} is no longer claimed by {entry.claimed_by} (attempt {entry.attempts}): "
+                "its claim ran out and another sender took it; nothing was written"
+            )
+
+
+def _due(now: float) -> tuple[ColumnElement[bool], ...]:
+    earlier = aliased(OutboxRow)
+    blocked = (
+        select(earlier.id)
+        .where(col(earlier.lane) == col(OutboxRow.lane), col(earlier.status) == OutboxStatus.QUEUED.value)
+        .where(col(earlier.id) < col(OutboxRow.id))
+        .exists()
+    )
+    return (
+        col(OutboxRow.status) == OutboxStatus.QUEUED.value,
+        col(OutboxRow.next_attempt_at) <= now,
+        or_(col(OutboxRow.claimed_until).is_(None), col(OutboxRow.claimed_until) <= now),
+        or_(col(OutboxRow.lane) == "", ~blocked),
+    )
+
+
+def _entry(row: OutboxRow) -> OutboxEntry:
+    assert row.id is not None
+    values = row.model_dump(exclude={"status"})
+    return OutboxEntry(status=OutboxStatus(row.status), **values)

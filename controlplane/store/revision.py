@@ -1,0 +1,86 @@
+"""Revisions: the numbered changes that the console's event stream is made of, whichever process made them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete, event, func, insert, text
+from sqlalchemy.sql.functions import Function
+from sqlmodel import Session, col, select
+
+from controlplane.store.database import Database, database_now
+from controlplane.store.tables.revision import RevisionRow
+
+_PENDING = "controlplane_revisions"
+_ORDER_LOCK = 0x63705F726576
+"""Key of the PostgreSQL advisory lock that orders revisions ("cp_rev")."""
+
+
+class Revision(NamedTuple):
+    """One change of what the console shows. `at` is unix seconds on the database's clock."""
+
+    id: int
+    kind: str
+    """alerts, rollouts, models, targets or config."""
+    ref: str
+    """The thing that changed, or "" for any of its kind."""
+    at: float
+
+
+def touch(session: Session, kind: str, ref: str = "") -> None:
+    """Note that this transaction changes something that the console shows; repeats within it count once.
+
+    The row is written when the transaction commits, and never when it rolls back.
+    """
+    if _PENDING not in session.info:
+        session.info[_PENDING] = {}
+        event.listen(session, "before_commit", _write)
+    session.info[_PENDING][(kind, ref)] = None
+
+
+def _write(session: Session) -> None:
+    pending = session.info[_PENDING]
+    if not pending or session.in_nested_transaction():
+        return
+    if session.get_bind().dialect.name == "postgresql":
+        # Invariant: ids become visible in their order. Without the lock a later id could commit first, and a reader
+        # that has seen it would skip the earlier one for ever. Taken last, held for the commit only: no deadlocks.
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ORDER_LOCK})
+    at = database_now(session)
+    for kind, ref in pending:
+        session.execute(insert(RevisionRow).values(kind=kind, ref=ref, at=at))
+    pending.clear()
+
+
+class RevisionStore:
+    """Reads revisions."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def since(self, rev: int, limit: int = 1000) -> list[Revision]:
+        """Return the changes after `rev`, oldest first, at most `limit`."""
+        with self._db.reading() as session:
+            query = select(RevisionRow).where(col(RevisionRow.id) > rev).order_by(col(RevisionRow.id)).limit(limit)
+            return [Revision(r.id or 0, r.kind, r.ref, r.at) for r in session.exec(query)]
+
+    def latest(self) -> int:
+        """Return the newest id, or 0 before the first change."""
+        return self._edge(func.max(col(RevisionRow.id)))
+
+    def oldest(self) -> int:
+        """Return the oldest id that is kept, or 0. Who has seen less than `oldest() - 1` must read everything anew."""
+        return self._edge(func.min(col(RevisionRow.id)))
+
+    def prune(self, keep: int) -> int:
+        """Delete all but the newest `keep` (at least one: it holds the count); return how many went."""
+        with self._db.transaction() as session:
+            newest = session.execute(select(func.max(col(RevisionRow.id)))).scalar_one() or 0
+            gone = (
+                delete(RevisionRow).where(col(RevisionRow.id) <= newest - max(keep, 1)).returning(col(RevisionRow.id))
+            )
+            return len(session.execute(gone).all())
+
+    def _edge(self, edge: Function[Any]) -> int:
+        with self._db.reading() as session:
+            return int(session.execute(select(edge)).scalar_one() or 0)

@@ -1,0 +1,7 @@
+"""Tables, one module a noun. Times are unix seconds. Rows stay inside the store, which hands out records."""
+
+from __future__ import annotations
+
+from controlplane.store.tables import audit, lease, outbox, revision
+
+__all__ = ["audit", "lease", "outbox", "revision"]

@@ -1,0 +1,33 @@
+"""Messages to be sent, written in the transaction of what they tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Column, Index
+from sqlmodel import Field, SQLModel
+
+
+class OutboxRow(SQLModel, table=True):
+    """One message. Claimed by a conditional update; `attempts` is the fencing number of the claim."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_due", "status", "next_attempt_at"), Index("ix_outbox_lane", "lane", "status"))
+
+    id: int | None = Field(default=None, primary_key=True)
+    message_id: str = Field(unique=True, index=True)
+    kind: str
+    receiver: str
+    lane: str
+    """Messages of one lane are sent one at a time, in order; empty: on its own."""
+    payload: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    status: str
+    """queued, sent or dead."""
+    attempts: int
+    created_at: float
+    next_attempt_at: float
+    claimed_by: str | None = None
+    claimed_until: float | None = None
+    finished_at: float | None = None
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+    error: str | None = None
