@@ -1,0 +1,60 @@
+# Every target does its own set-up: a virtual environment in .venv, from the hashed locks in requirements/.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test check bench lock clean help
+
+help:
+	@echo "make demo    the whole loop on this machine: a real Triton, simulated vLLM and GPUs, load, control plane"
+	@echo "make test    the tests; those whose real component is missing are named at the end"
+	@echo "make check   ruff, mypy --strict, import-linter"
+	@echo "make bench   benchmarks, each as a ratio against a named peer"
+	@echo "make lock    renew requirements/*.lock from pyproject.toml"
+	@echo "make clean   remove everything that make made"
+
+demo: $(VENV)/.demo
+	@$(BIN)/controlplane demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+lock: $(VENV)/.dev
+	$(PIP) uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements/dev.lock
+	$(BIN)/uv pip compile pyproject.toml --extra demo --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --constraint requirements/dev.lock --output-file requirements/demo.lock
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work here; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+# Stamps: one a lock, renewed when the lock or the project's metadata changes.
+$(VENV)/.demo: requirements/demo.lock pyproject.toml hatch_build.py bin/cp controlplane/web/package-lock.json | $(VENV)/bin/python
+	@echo "installing dependencies into $(VENV) (once)..."
+	@$(PIP) --require-hashes -r requirements/demo.lock
+	@$(PIP) --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml hatch_build.py bin/cp controlplane/web/package-lock.json | $(VENV)/bin/python
+	@echo "installing dependencies into $(VENV) (once)..."
+	@$(PIP) --require-hashes -r requirements/dev.lock
+	@$(PIP) --no-deps --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build \
+	  controlplane/web/node_modules controlplane/web/static/vendor
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
