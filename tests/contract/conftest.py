@@ -1,0 +1,171 @@
+"""One suite, two databases: `database` is a fresh SQLite file, then a fresh database of a real PostgreSQL server."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import update
+from sqlmodel import SQLModel, col
+
+import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
+from controlplane.store.database import Database
+from controlplane.store.tables.lease import LeaseRow
+
+BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))]
+
+
+class PostgresServer:
+    """A throw-away cluster in a folder of its own, reached by a unix socket there: no port to race for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._numbers = itertools.count()
+        # PostgreSQL refuses to run as root, so then it runs as the user that its package made.
+        self._user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            account = pwd.getpwnam("postgres")
+            self._user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        init = ["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--no-locale"]
+        subprocess.run(
+            [_binary("initdb"), *init, f"--pgdata={folder}/data"],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            **self._user,
+        )
+        settings = [
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+            "autovacuum=off",
+            "listen_addresses=",
+            f"unix_socket_directories={folder}",
+            "shared_buffers=32MB",
+        ]
+        flags = [part for setting in settings for part in ("-c", setting)]
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [_binary("postgres"), "-D", f"{folder}/data", *flags], stdout=log, stderr=log, cwd=folder, **self._user
+            )
+        self._wait()
+        self.execute("CREATE DATABASE with_schema")
+        schema = Database(self.url("with_schema"))
+        SQLModel.metadata.create_all(schema.engine)
+        schema.close()
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
+            connection.execute(statement)
+
+    def fresh(self, template: str) -> str:
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def stop(self) -> None:
+        self.process.terminate() if self.process.poll() is None else None
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            # SIGTERM waits for clients to leave; SIGQUIT does not.
+            self.process.send_signal(3)
+            self.process.wait(timeout=10)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.execute("SELECT 1")
+                return
+            except psycopg.OperationalError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError((self.folder / "log").read_text()) from None
+                time.sleep(0.02)
+
+
+def _binary(name: str) -> str:
+    def version(path: Path) -> float:
+        return float(re.sub(r"[^\d.]", "", path.parent.parent.name) or 0)
+
+    packaged = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=version)
+    return str(packaged[-1]) if packaged else str(shutil.which(name))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    # Not pytest's own tmp folder: its parents are closed to other users, and a socket's path must be short.
+    folder = Path(tempfile.mkdtemp(prefix="cp-pg-"))
+    server = PostgresServer(folder)
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def make_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], str]]:
+    """Return (kind, template) -> the URL of a fresh database."""
+    made: list[str] = []
+
+    def make(kind: str, template: str) -> str:
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path}/controlplane.db"
+        made.append(request.getfixturevalue("postgres_server").fresh(template))
+        url: str = request.getfixturevalue("postgres_server").url(made[-1])
+        return url
+
+    yield make
+    for name in made:
+        request.getfixturevalue("postgres_server").execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=BOTH)
+def database(request: pytest.FixtureRequest, make_url: Callable[[str, str], str]) -> Iterator[Database]:
+    """A fresh database with every table."""
+    db = Database(make_url(request.param, "with_schema"))
+    if db.is_sqlite:
+        SQLModel.metadata.create_all(db.engine)
+    yield db
+    db.close()
+
+
+@pytest.fixture(params=BOTH)
+def empty_database(request: pytest.FixtureRequest, make_url: Callable[[str, str], str]) -> Iterator[Database]:
+    """A fresh database without any table."""
+    db = Database(make_url(request.param, "template0"))
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def replica(database: Database) -> Iterator[Database]:
+    """The same database as another process would open it."""
+    db = Database(database.engine.url.render_as_string(hide_password=False))
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def run_out(database: Database) -> Callable[[str], None]:
+    """Return name -> None, which lets a lease's time pass: leases are judged on the database's clock."""
+
+    def let_pass(name: str) -> None:
+        with database.transaction() as session:
+            session.execute(update(LeaseRow).where(col(LeaseRow.name) == name).values(expires_at=0.0))
+
+    return let_pass

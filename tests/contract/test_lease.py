@@ -1,0 +1,133 @@
+"""Leases: one holder at a time, a new epoch for each tenure, late wakers refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlmodel import select
+
+from controlplane.errors import LeaseLost, Unavailable
+from controlplane.store.audit import AuditStore, audit
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease, LeaseStore, check_lease, process_holder
+from controlplane.store.tables.lease import LeaseRow
+
+
+def test_a_free_lease_is_taken_and_others_are_turned_away(database: Database, replica: Database) -> None:
+    assert LeaseStore(database).acquire("rules", "a", 60) == Lease("rules", "a", 1)
+    assert LeaseStore(replica).acquire("rules", "b", 60) is None
+    assert LeaseStore(replica).acquire("outbox", "b", 60) == Lease("outbox", "b", 1)
+
+
+def test_acquiring_again_is_the_same_tenure(database: Database) -> None:
+    leases = LeaseStore(database)
+
+    assert leases.acquire("rules", "a", 60) == leases.acquire("rules", "a", 60) == Lease("rules", "a", 1)
+
+
+def test_a_lease_that_ran_out_is_taken_over_under_a_new_epoch(
+    database: Database, replica: Database, run_out: Callable[[str], None]
+) -> None:
+    first = LeaseStore(database).acquire("rules", "a", 60)
+    assert first is not None
+
+    run_out("rules")
+
+    assert LeaseStore(replica).acquire("rules", "b", 60) == Lease("rules", "b", 2)
+    assert LeaseStore(database).acquire("rules", "a", 60) is None
+    with pytest.raises(LeaseLost, match=r"a no longer holds lease rules \(epoch 1\)"):
+        LeaseStore(database).renew(first, 60)
+
+
+def test_a_tenure_with_a_gap_is_a_new_one_even_for_the_same_holder(
+    database: Database, run_out: Callable[[str], None]
+) -> None:
+    leases = LeaseStore(database)
+    first = leases.acquire("rules", "a", 60)
+    assert first is not None
+    run_out("rules")
+
+    with pytest.raises(LeaseLost):
+        leases.renew(first, 60)
+    assert leases.acquire("rules", "a", 60) == Lease("rules", "a", 2)
+
+
+def test_renewing_prolongs(database: Database) -> None:
+    leases = LeaseStore(database)
+    lease = leases.acquire("rules", "a", 10)
+    assert lease is not None
+    (before,) = leases.list()
+
+    leases.renew(lease, 1000)
+
+    (after,) = leases.list()
+    assert (after.holder, after.epoch) == ("a", 1)
+    assert after.expires_at > before.expires_at + 900
+
+
+def test_a_released_lease_is_free_at_once_and_a_late_release_frees_nothing(database: Database) -> None:
+    leases = LeaseStore(database)
+    first = leases.acquire("rules", "a", 60)
+    assert first is not None
+    leases.release(first)
+
+    second = leases.acquire("rules", "b", 60)
+    assert second == Lease("rules", "b", 2)
+    leases.release(first)
+    assert [(s.holder, s.epoch) for s in leases.list()] == [("b", 2)]
+
+
+def test_a_paused_process_that_wakes_late_writes_nothing(
+    database: Database, replica: Database, run_out: Callable[[str], None]
+) -> None:
+    paused = LeaseStore(database).acquire("rules", "a", 60)
+    run_out("rules")
+    taken = LeaseStore(replica).acquire("rules", "b", 60)
+
+    with pytest.raises(LeaseLost), database.transaction() as session:
+        check_lease(session, paused)
+        audit(session, "a", "late", "rules", "", 1.0)
+    with replica.transaction() as session:
+        check_lease(session, taken)
+        audit(session, "b", "in time", "rules", "", 2.0)
+
+    assert [e.action for e in AuditStore(database).recent(10)] == ["in time"]
+
+
+def test_an_expired_lease_that_nobody_took_is_lost_too(database: Database, run_out: Callable[[str], None]) -> None:
+    lease = LeaseStore(database).acquire("rules", "a", 60)
+    run_out("rules")
+
+    with pytest.raises(LeaseLost), database.transaction() as session:
+        check_lease(session, lease)
+
+
+def test_tools_work_without_a_lease(database: Database) -> None:
+    with database.transaction() as session:
+        check_lease(session, None)
+
+
+def test_a_takeover_waits_for_the_transaction_that_checked(database: Database, replica: Database) -> None:
+    lease = LeaseStore(database).acquire("rules", "a", 60)
+
+    with database.transaction() as session:
+        check_lease(session, lease)
+        if database.is_sqlite:
+            return  # the only writer: nothing can interleave
+        with pytest.raises(Unavailable, match="lock"), replica.transaction() as other:
+            other.exec(select(LeaseRow).with_for_update(nowait=True)).all()
+
+
+def test_of_many_at_once_one_wins(database: Database) -> None:
+    leases = LeaseStore(database)
+    with ThreadPoolExecutor(8) as pool:
+        won = [w for w in pool.map(lambda n: leases.acquire("rules", f"p{n}", 60), range(24)) if w]
+
+    assert len({w.holder for w in won}) == 1
+    assert {w.epoch for w in won} == {1}
+
+
+def test_each_process_names_itself_differently() -> None:
+    assert process_holder() != process_holder()

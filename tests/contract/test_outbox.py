@@ -1,0 +1,157 @@
+"""The outbox: nothing is lost, nothing is claimed twice at a time, nothing overtakes in its lane."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from controlplane.errors import LeaseLost
+from controlplane.store.database import Database
+from controlplane.store.outbox import OutboxStatus, OutboxStore, enqueue
+
+
+def put(db: Database, *ids: str, at: float = 0.0, lane: str = "") -> list[bool]:
+    with db.transaction() as session:
+        return [enqueue(session, "alert", "ops", i, {"text": i}, at, lane=lane) for i in ids]
+
+
+def test_a_message_is_claimed_sent_and_remembered(database: Database) -> None:
+    put(database, "m1", at=100.0)
+    outbox = OutboxStore(database)
+
+    (entry,) = outbox.claim("p1", now=100.0, ttl_s=30, limit=10)
+    assert (entry.message_id, entry.kind, entry.receiver, entry.payload) == ("m1", "alert", "ops", {"text": "m1"})
+    assert (entry.attempts, entry.claimed_by, entry.claimed_until) == (1, "p1", 130.0)
+    outbox.done(entry, {"ts": "17.1"}, at=101.0)
+
+    sent = outbox.get("m1")
+    assert sent is not None
+    assert (sent.status, sent.result, sent.finished_at, sent.error) == (OutboxStatus.SENT, {"ts": "17.1"}, 101.0, None)
+    assert outbox.claim("p1", now=1e9, ttl_s=30, limit=10) == []
+
+
+def test_a_message_of_the_same_id_is_queued_once(database: Database) -> None:
+    assert put(database, "m1", "m1") == [True, False]
+    assert put(database, "m1") == [False]
+    assert len(OutboxStore(database).recent(10)) == 1
+
+
+def test_a_message_lives_and_dies_with_its_transaction(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.transaction() as session:
+        enqueue(session, "alert", "ops", "m1", {}, 0.0)
+        raise RuntimeError
+
+    assert OutboxStore(database).get("m1") is None
+
+
+def test_messages_are_claimed_oldest_first_when_due(database: Database) -> None:
+    put(database, "late", at=200.0)
+    put(database, "a", "b", "c", at=100.0)
+    outbox = OutboxStore(database)
+
+    assert [e.message_id for e in outbox.claim("p1", now=100.0, ttl_s=30, limit=2)] == ["a", "b"]
+    assert [e.message_id for e in outbox.claim("p2", now=100.0, ttl_s=30, limit=2)] == ["c"]
+    assert [e.message_id for e in outbox.claim("p2", now=200.0, ttl_s=30, limit=9)] == ["late", "a", "b", "c"]
+
+
+def test_a_retry_waits_and_keeps_the_error(database: Database) -> None:
+    put(database, "m1")
+    outbox = OutboxStore(database)
+    (entry,) = outbox.claim("p1", now=0.0, ttl_s=30, limit=1)
+
+    outbox.retry(entry, "slack: ratelimited", next_at=60.0)
+
+    assert outbox.claim("p1", now=59.0, ttl_s=30, limit=1) == []
+    (again,) = outbox.claim("p1", now=60.0, ttl_s=30, limit=1)
+    assert (again.attempts, again.error, again.status) == (2, "slack: ratelimited", OutboxStatus.QUEUED)
+    outbox.done(again, None, at=61.0)
+    done = outbox.get("m1")
+    assert done is not None
+    assert (done.error, done.result) == (None, None)
+
+
+def test_a_dead_message_is_kept_with_its_error_and_not_claimed(database: Database) -> None:
+    put(database, "m1")
+    outbox = OutboxStore(database)
+    (entry,) = outbox.claim("p1", now=0.0, ttl_s=30, limit=1)
+
+    outbox.dead(entry, "slack: channel_not_found", at=1.0)
+
+    assert outbox.claim("p1", now=1e9, ttl_s=30, limit=1) == []
+    (kept,) = outbox.recent(10)
+    assert (kept.status, kept.error, kept.finished_at) == (OutboxStatus.DEAD, "slack: channel_not_found", 1.0)
+
+
+def test_the_claim_of_a_sender_that_died_runs_out(database: Database) -> None:
+    put(database, "m1")
+    outbox = OutboxStore(database)
+    outbox.claim("dead", now=0.0, ttl_s=30, limit=1)
+
+    assert outbox.claim("p2", now=29.0, ttl_s=30, limit=1) == []
+    (entry,) = outbox.claim("p2", now=30.0, ttl_s=30, limit=1)
+    assert (entry.claimed_by, entry.attempts) == ("p2", 2)
+
+
+@pytest.mark.parametrize("holder", ["p2", "p1"])
+def test_a_sender_that_wakes_late_is_refused(database: Database, holder: str) -> None:
+    put(database, "m1")
+    outbox = OutboxStore(database)
+    (late,) = outbox.claim("p1", now=0.0, ttl_s=30, limit=1)
+    (current,) = outbox.claim(holder, now=30.0, ttl_s=30, limit=1)
+
+    with pytest.raises(LeaseLost, match="m1 is no longer claimed by p1"):
+        outbox.done(late, None, at=31.0)
+    with pytest.raises(LeaseLost):
+        outbox.retry(late, "late", next_at=99.0)
+    outbox.done(current, {"ts": "1"}, at=32.0)
+    with pytest.raises(LeaseLost):
+        outbox.dead(current, "twice", at=33.0)
+
+
+def test_a_lane_is_sent_one_at_a_time_and_in_order(database: Database) -> None:
+    put(database, "a1", "a2", lane="a")
+    put(database, "b1", lane="b")
+    put(database, "free")
+    outbox = OutboxStore(database)
+
+    first = outbox.claim("p1", now=0.0, ttl_s=30, limit=10)
+    assert [e.message_id for e in first] == ["a1", "b1", "free"]
+    assert outbox.claim("p2", now=0.0, ttl_s=30, limit=10) == []
+
+    outbox.retry(first[0], "timeout", next_at=100.0)
+    assert [e.message_id for e in outbox.claim("p2", now=99.0, ttl_s=30, limit=10)] == ["b1", "free"]
+    (retried,) = outbox.claim("p2", now=100.0, ttl_s=30, limit=10)
+    assert retried.message_id == "a1"
+    outbox.dead(retried, "gone", at=101.0)
+    assert [e.message_id for e in outbox.claim("p2", now=101.0, ttl_s=30, limit=10)] == ["a2"]
+
+
+def test_senders_at_once_never_share_a_message(database: Database) -> None:
+    put(database, *(f"m{n:02}" for n in range(40)))
+    outbox = OutboxStore(database)
+    start = Barrier(4)
+
+    def take(holder: str) -> list[str]:
+        start.wait()
+        mine: list[str] = []
+        while batch := outbox.claim(holder, now=0.0, ttl_s=30, limit=3):
+            mine += [e.message_id for e in batch]
+        return mine
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [m for mine in pool.map(take, ["p1", "p2", "p3", "p4"]) for m in mine]
+
+    assert sorted(taken) == [f"m{n:02}" for n in range(40)]
+
+
+def test_pruning_forgets_only_what_is_finished(database: Database) -> None:
+    put(database, "sent", "dead", "queued")
+    outbox = OutboxStore(database)
+    sent, dead = outbox.claim("p1", now=0.0, ttl_s=30, limit=2)
+    outbox.done(sent, None, at=10.0)
+    outbox.dead(dead, "no", at=20.0)
+
+    assert outbox.prune(before=20.0) == 1
+    assert [e.message_id for e in outbox.recent(10)] == ["queued", "dead"]

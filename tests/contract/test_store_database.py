@@ -1,0 +1,126 @@
+"""Transactions: all or nothing, snapshots for readers, foreign errors in our own words."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from controlplane.errors import ConfigError, Conflict, Unavailable
+from controlplane.store.audit import AuditStore, audit
+from controlplane.store.database import Database
+from controlplane.store.tables.lease import LeaseRow
+
+
+def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    with pytest.raises(RuntimeError, match="half way"), database.transaction() as session:
+        audit(session, "ops", "rollout.start", "model/chat", "v1 to v2", 1.0)
+        session.flush()
+        raise RuntimeError("half way")
+
+    assert AuditStore(database).recent(10) == []
+
+
+def test_audit_entries_come_newest_first_and_by_subject(database: Database) -> None:
+    with database.transaction() as session:
+        audit(session, "ops", "rollout.start", "model/chat", "v1 to v2", 1.0)
+        audit(session, "ops", "rollout.start", "model/code", "v1 to v2", 2.0)
+        audit(session, "engine", "rollout.done", "model/chat", "v2 serves", 3.0)
+
+    trail = AuditStore(database)
+    assert [(e.at, e.actor, e.action) for e in trail.recent(2)] == [
+        (3.0, "engine", "rollout.done"),
+        (2.0, "ops", "rollout.start"),
+    ]
+    assert [e.at for e in trail.recent(10, subject="model/chat")] == [3.0, 1.0]
+
+
+def test_a_reader_neither_waits_for_a_writer_nor_sees_its_half_done_work(database: Database) -> None:
+    with database.transaction() as session:
+        audit(session, "ops", "a", "model/chat", "", 1.0)
+        session.flush()
+        assert AuditStore(database).recent(10) == []
+    assert len(AuditStore(database).recent(10)) == 1
+
+
+def test_a_reader_keeps_one_snapshot(database: Database) -> None:
+    count = text("SELECT count(*) FROM audit")
+    with database.reading() as reader:
+        assert reader.execute(count).scalar_one() == 0
+        with database.transaction() as session:
+            audit(session, "ops", "a", "model/chat", "", 1.0)
+        assert reader.execute(count).scalar_one() == 0
+
+
+def test_a_reader_cannot_write_and_leaves_the_connection_writable(database: Database) -> None:
+    for _ in range(3):
+        with pytest.raises((Unavailable, DBAPIError)), database.reading() as session:
+            audit(session, "ops", "a", "model/chat", "", 1.0)
+        with database.transaction() as session:
+            audit(session, "ops", "a", "model/chat", "", 1.0)
+
+    assert len(AuditStore(database).recent(10)) == 3
+
+
+def test_a_broken_constraint_is_a_conflict(database: Database) -> None:
+    for attempt in range(2):
+        if attempt:
+            with pytest.raises(Conflict, match="refused the change"), database.transaction() as session:
+                session.add(LeaseRow(name="rules", holder="b", epoch=1, expires_at=0))
+        else:
+            with database.transaction() as session:
+                session.add(LeaseRow(name="rules", holder="a", epoch=1, expires_at=0))
+
+
+def test_writers_queue_instead_of_failing(database: Database) -> None:
+    def write(number: int) -> None:
+        with database.transaction() as session:
+            audit(session, "ops", str(number), "model/chat", "", 1.0)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(64)))
+
+    assert {e.action for e in AuditStore(database).recent(100)} == {str(n) for n in range(64)}
+
+
+def test_the_clock_is_the_databases_own_and_moves_on(database: Database) -> None:
+    with database.transaction() as session:
+        first = database.now(session)
+        second = database.now(session)
+
+    assert 1.7e9 < first <= second < 1e11
+
+
+@pytest.mark.needs("postgres")
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_postgres_transaction_of_a_stopped_process_does_not_keep_its_locks(database: Database) -> None:
+    with database.reading() as session:
+        assert session.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "30s"
+        assert session.execute(text("SHOW lock_timeout")).scalar_one() == "10s"
+
+
+def test_an_unreachable_database_is_unavailable_and_names_no_password(tmp_path: Path) -> None:
+    for url in (f"sqlite:///{tmp_path}/no/such/folder/x.db", f"postgresql+psycopg://cp:hunter2@/x?host={tmp_path}"):
+        db = Database(url)
+        with pytest.raises(Unavailable) as raised, db.transaction() as session:
+            db.now(session)
+        assert "hunter2" not in str(raised.value)
+        assert str(tmp_path) in str(raised.value)
+        db.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
+        ("mysql://db/x", "mysql is not supported"),
+        ("fleet.db", "expected sqlite:///<file>"),
+    ],
+)
+def test_other_urls_are_refused_with_the_cure(url: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Database(url)
