@@ -1,0 +1,158 @@
+"""The name catalogue: canonical metrics, and the raw samples that each is made of. The data is catalogue.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from collectors.errors import CatalogueError
+
+MetricType = Literal["counter", "gauge", "histogram"]
+Part = Literal["sum", "count"]
+
+_NAME = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
+_LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+SampleName = Annotated[str, Field(pattern=_NAME)]
+LabelName = Annotated[str, Field(pattern=_LABEL)]
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+LabelMap = Mapping[LabelName, Annotated[tuple[LabelName, ...], BeforeValidator(_as_tuple)]]
+"""Raw label to the canonical labels that take its value."""
+ValueMap = Mapping[LabelName, Mapping[str, str]]
+"""Canonical label to {raw value: canonical value}; `*` is the default, `{}` stands for the raw value."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Metric(_Entry):
+    """One canonical metric."""
+
+    type: MetricType
+    unit: str
+    help: str
+    labels: tuple[LabelName, ...] = ()
+    """Labels of its own, beside the ones that every canonical series carries."""
+    semconv: str | None = None
+    """The OpenTelemetry name under which it may be exported, where a convention exists."""
+
+
+class Source(_Entry):
+    """Where an engine's number for a canonical metric comes from. Fields are explained at the top of catalogue.yaml."""
+
+    from_: tuple[SampleName, ...] = Field(default=(), alias="from")
+    sum: tuple[SampleName, ...] = ()
+    factor: float = Field(default=1.0, gt=0)
+    part: Part | None = None
+    set: Mapping[LabelName, str] = {}
+    labels: LabelMap = {}
+    values: ValueMap = {}
+    combine: Literal["first", "sum"] = "first"
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Source:
+        if bool(self.from_) == bool(self.sum):
+            raise ValueError("needs exactly one of from: and sum:")
+        if len(self.sum) == 1:
+            raise ValueError("sum: needs at least two samples; use from:")
+        return self
+
+
+class Engine(_Entry):
+    """What is known of one engine kind."""
+
+    note: str = ""
+    labels: LabelMap = {}
+    values: ValueMap = {}
+    expected: tuple[str, ...] = ()
+    native: Mapping[str, str] = {}
+    sources: Mapping[str, tuple[Source, ...]] = {}
+
+
+class Catalogue(_Entry):
+    """Every canonical metric and every engine's sources. Immutable; made by `load_catalogue`."""
+
+    metrics: Mapping[str, Metric]
+    engines: Mapping[str, Engine]
+
+    def names(self) -> tuple[str, ...]:
+        """Return the canonical metric names, sorted."""
+        return tuple(sorted(self.metrics))
+
+    def expected(self, engine: str) -> tuple[str, ...]:
+        """Return what a default installation of `engine` exposes; empty for an engine that is not catalogued."""
+        known = self.engines.get(engine)
+        return known.expected if known else ()
+
+    def family(self, sample: str) -> str | None:
+        """Return the canonical metric that a sample belongs to (`llm_x_bucket`: the histogram `llm_x`), or None."""
+        if sample in self.metrics:
+            return sample
+        base, _, part = sample.rpartition("_")
+        metric = self.metrics.get(base)
+        return base if metric and metric.type == "histogram" and part in ("bucket", "sum", "count") else None
+
+    @model_validator(mode="after")
+    def _references(self) -> Catalogue:
+        for engine_name, engine in self.engines.items():
+            for name in (*engine.expected, *engine.native, *engine.sources):
+                if name not in self.metrics:
+                    raise ValueError(f"engines.{engine_name}: {name} is not declared under metrics")
+            for name in engine.expected:
+                if name not in engine.native and name not in engine.sources:
+                    raise ValueError(f"engines.{engine_name}.expected: {name} has no source")
+            for name, sources in engine.sources.items():
+                metric = self.metrics[name]
+                for index, source in enumerate(sources):
+                    _check_source(f"engines.{engine_name}.sources.{name}[{index}]", metric, engine, source)
+        return self
+
+
+def _check_source(where: str, metric: Metric, engine: Engine, source: Source) -> None:
+    if source.part and metric.type != "histogram":
+        raise ValueError(f"{where}: part: is for histograms, and this is a {metric.type}")
+    if source.sum and metric.type == "histogram" and not source.part:
+        raise ValueError(f"{where}: sum: cannot add up whole histograms")
+    produced = {*source.set, *(to for tos in source.labels.values() for to in tos)}
+    if unknown := produced - set(metric.labels):
+        raise ValueError(f"{where}: label {min(unknown)} is not one of the metric's labels {list(metric.labels)}")
+    mapped = produced | {to for tos in engine.labels.values() for to in tos}
+    if unknown := set(source.values) - mapped:
+        raise ValueError(f"{where}: values: names label {min(unknown)}, which nothing sets")
+
+
+def load_catalogue(path: Path | None = None) -> Catalogue:
+    """Load and check the catalogue at `path`, or the one that is shipped.
+
+    Raises CatalogueError, which names the file and the entry.
+    """
+    resource = path or resources.files("collectors") / "catalogue.yaml"
+    try:
+        data = YAML(typ="safe").load(resource.read_text(encoding="utf-8"))
+        return Catalogue.model_validate(data)
+    except OSError as error:
+        raise CatalogueError(f"{resource}: {error.strerror or error}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise CatalogueError(f"{resource}: not YAML: {error}") from error
+    except ValidationError as error:
+        raise CatalogueError("\n".join(f"{resource}: {line}" for line in _problems(error))) from error
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{where}: {message}" if where else message)
+    return lines

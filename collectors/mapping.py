@@ -1,0 +1,210 @@
+"""From what an engine exposes to the fleet's vocabulary: raw series as Prometheus stores them, canonical ones as views.
+
+Pure, and run once per layout: values are never seen here. A value that stands for "no value" can therefore not be left
+out by a view; such lines are dropped from the body before it is parsed (see collectors.dcgm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from collectors.catalogue import Catalogue, Engine, LabelMap, Metric, Source, ValueMap
+from collectors.exposition import normalised_float
+from collectors.samples import Labels, Layout, Metadata, Series, View, labels_of
+from collectors.target import Target
+
+_SUFFIXES = ("_bucket", "_sum", "_count")
+_FROM_TARGET = ("model", "version", "node", "source")
+"""Labels for which the configuration outranks what the engine says."""
+
+
+class _Context(NamedTuple):
+    target: Target
+    target_labels: Mapping[str, str]
+    """The configuration's labels without job."""
+    models: Mapping[str, str]
+    engine: Engine
+
+
+class _Sample(NamedTuple):
+    column: int
+    labels: Mapping[str, str]
+
+
+def canonical_layout(
+    parsed_series: Sequence[Series], metadata: Mapping[str, Metadata], target: Target, catalogue: Catalogue
+) -> Layout:
+    """Return the layout of a parsed body: `raw[i]` is `parsed_series[i]` under its stored labels, views are canonical.
+
+    Raw series get job, instance and the target's labels; a scraped label that collides with one of them becomes
+    `exported_<name>`. A sample that bears a canonical name already is stored once, with the canonical labels added.
+    An engine that the catalogue does not know (`custom`) gets no views.
+    """
+    engine = catalogue.engines.get(target.engine)
+    target_labels = {name: value for name, value in target.labels if name != "job" and value}
+    stored = {**dict(target.labels), "job": target.job, "instance": target.instance}
+    context = _Context(target, target_labels, dict(target.models), engine) if engine else None
+
+    raw: list[Series] = []
+    taken: set[Series] = set()
+    for series in parsed_series:
+        labels = _with_target_labels(series.labels, stored)
+        if context and catalogue.family(series.name):
+            labels = _native_labels(labels, dict(series.labels), context)
+        identity = _unique(Series(series.name, labels_of(labels)), taken)
+        taken.add(identity)
+        raw.append(identity)
+
+    views = tuple(_views(parsed_series, taken, context, catalogue)) if context else ()
+    names = {catalogue.family(view.series.name) or view.series.name for view in views}
+    described = {n: Metadata(catalogue.metrics[n].type, catalogue.metrics[n].help) for n in sorted(names)}
+    return Layout(raw=tuple(raw), views=views, metadata={**metadata, **described})
+
+
+def present(layout: Layout, catalogue: Catalogue) -> frozenset[str]:
+    """Return the canonical metrics of which the layout holds at least one series."""
+    names = {series.name for series in layout.raw} | {view.series.name for view in layout.views}
+    return frozenset(family for name in names if (family := catalogue.family(name)))
+
+
+def missing(layout: Layout, catalogue: Catalogue, engine: str) -> tuple[str, ...]:
+    """Return the canonical metrics that a default installation of `engine` exposes and that the layout lacks."""
+    found = present(layout, catalogue)
+    return tuple(name for name in catalogue.expected(engine) if name not in found)
+
+
+def _with_target_labels(scraped: Labels, stored: Mapping[str, str]) -> dict[str, str]:
+    labels = {name: value for name, value in stored.items() if value}
+    own = {name for name, _ in scraped}
+    for name, value in scraped:
+        while name in labels:
+            name = f"exported_{name}"
+            if name in own:
+                name = f"exported_{name}"
+        labels[name] = value
+    return labels
+
+
+def _unique(series: Series, taken: set[Series]) -> Series:
+    # Two scraped series can meet after renaming ({job="x"} and {exported_job="x"}). Every column needs an identity of
+    # its own, or the values of all later columns would slip by one.
+    identity, number = series, 1
+    while identity in taken:
+        number += 1
+        identity = Series(series.name, labels_of({**dict(series.labels), "exported_duplicate": str(number)}))
+    return identity
+
+
+def _native_labels(stored: dict[str, str], scraped: Mapping[str, str], context: _Context) -> dict[str, str]:
+    canonical = _standing_labels(dict(scraped), context)
+    return {**canonical, **stored, **{n: canonical[n] for n in ("engine", *_FROM_TARGET) if n in canonical}}
+
+
+def _standing_labels(labels: dict[str, str], context: _Context) -> dict[str, str]:
+    """Add to a series' own labels what every canonical one carries: engine, instance, node, model, version, source."""
+    target, configured = context.target, context.target_labels
+    result = {**configured, **labels, "engine": target.engine, "instance": target.instance}
+    result.setdefault("source", "probe" if target.engine == "probe" else "engine")
+    result.setdefault("node", _host(target.instance))
+    served = result.get("served_model", "")
+    model = context.models.get(served, served) or labels.get("model", "")
+    if model:
+        result["model"] = model
+    result.update({name: configured[name] for name in _FROM_TARGET if name in configured})
+    if instance := result.pop("gpu_instance", ""):
+        result["gpu"] = f"{result.get('gpu', '')}/GI{instance}"
+    return result
+
+
+def _host(instance: str) -> str:
+    """Return the host part of `host:port`, `[v6]:port` or a bare host."""
+    host, _, port = instance.rpartition(":")
+    return host.strip("[]") if host and port.isdigit() else instance.strip("[]")
+
+
+def _views(parsed: Sequence[Series], taken: set[Series], context: _Context, catalogue: Catalogue) -> Iterator[View]:
+    samples: dict[str, list[_Sample]] = {}
+    for column, series in enumerate(parsed):
+        samples.setdefault(series.name, []).append(_Sample(column, dict(series.labels)))
+    seen = set(taken)
+    for name, sources in context.engine.sources.items():
+        for source in sources:
+            for view in _source_views(name, catalogue.metrics[name], source, samples, context):
+                if view.series not in seen:
+                    seen.add(view.series)
+                    yield view
+
+
+def _source_views(
+    name: str, metric: Metric, source: Source, samples: Mapping[str, list[_Sample]], context: _Context
+) -> Iterator[View]:
+    if source.sum:
+        yield from _summed(name, source, samples, context)
+        return
+    whole_histogram = metric.type == "histogram" and source.part is None
+    suffixes = _SUFFIXES if whole_histogram else ("",)
+    for origin in source.from_:
+        if not any(origin + suffix in samples for suffix in suffixes):
+            continue
+        for suffix in suffixes:
+            target_name = name + (suffix if whole_histogram else f"_{source.part}" if source.part else "")
+            counts = suffix in ("_bucket", "_count") or source.part == "count"
+            columns = _group(target_name, source, samples.get(origin + suffix, ()), context)
+            for series, group in columns.items():
+                kept = tuple(group) if source.combine == "sum" else (group[0],)
+                yield View(series, kept, 1.0 if counts else source.factor)
+        return
+
+
+def _summed(name: str, source: Source, samples: Mapping[str, list[_Sample]], context: _Context) -> Iterator[View]:
+    """Add samples of several names that agree in their labels. A sum that lacks one of them is absent, not smaller."""
+    target_name = f"{name}_{source.part}" if source.part else name
+    terms = [_group(target_name, source, samples.get(origin, ()), context) for origin in source.sum]
+    for series, first in terms[0].items():
+        others = [term.get(series) for term in terms[1:]]
+        if all(others):
+            groups = [first, *(group for group in others if group)]
+            kept = groups if source.combine == "sum" else [group[:1] for group in groups]
+            yield View(series, tuple(column for group in kept for column in group), source.factor)
+
+
+def _group(name: str, source: Source, samples: Sequence[_Sample], context: _Context) -> dict[Series, list[int]]:
+    groups: dict[Series, list[int]] = {}
+    for sample in samples:
+        labels = _own_labels(source, sample.labels, context.engine)
+        if "le" in sample.labels:
+            labels["le"] = _rescaled(sample.labels["le"], source.factor)
+        series = Series(name, labels_of(_standing_labels(labels, context)))
+        groups.setdefault(series, []).append(sample.column)
+    return groups
+
+
+def _own_labels(source: Source, scraped: Mapping[str, str], engine: Engine) -> dict[str, str]:
+    labels = dict(source.set)
+    for label_map in (engine.labels, source.labels):
+        _rename(labels, label_map, scraped)
+    for value_map in (engine.values, source.values):
+        _translate(labels, value_map)
+    return labels
+
+
+def _rename(labels: dict[str, str], label_map: LabelMap, scraped: Mapping[str, str]) -> None:
+    for raw_name, canonical_names in label_map.items():
+        if value := scraped.get(raw_name):
+            labels.update(dict.fromkeys(canonical_names, value))
+
+
+def _translate(labels: dict[str, str], value_map: ValueMap) -> None:
+    for name, values in value_map.items():
+        if name in labels:
+            value = labels[name]
+            labels[name] = values.get(value, values.get("*", "{}")).replace("{}", value)
+
+
+def _rescaled(le: str, factor: float) -> str:
+    """Rescale a bucket bound, rounded to 12 digits so that 300 ms is 0.3 s and not 0.30000000000000004."""
+    try:
+        return normalised_float(f"{float(le) * factor:.12g}") if factor != 1.0 else le
+    except ValueError:  # no number: then it is no bound, and stays what it was
+        return le
