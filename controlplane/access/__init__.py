@@ -1,0 +1,23 @@
+"""Who may do what: tokens, roles, console sessions."""
+
+from __future__ import annotations
+
+from controlplane.access.bootstrap import bootstrap
+from controlplane.access.roles import Principal, Role, require
+from controlplane.access.sessions import SessionStore, check_csrf, csrf_token
+from controlplane.access.throttle import SignInThrottle, Throttled
+from controlplane.access.tokens import Token, TokenStore
+
+__all__ = [
+    "Principal",
+    "Role",
+    "SessionStore",
+    "SignInThrottle",
+    "Throttled",
+    "Token",
+    "TokenStore",
+    "bootstrap",
+    "check_csrf",
+    "csrf_token",
+    "require",
+]

@@ -1,0 +1,72 @@
+"""Console sessions: a browser's cookie stands for the token that it signed in with, and dies with it."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+
+from sqlalchemy import delete
+from sqlmodel import col, select
+
+from controlplane.access.roles import Principal
+from controlplane.access.tokens import digest, refuse_dead, token_of
+from controlplane.errors import Forbidden, Unauthenticated
+from controlplane.store.database import Database
+from controlplane.store.tables.token import ConsoleSessionRow, TokenRow
+
+SESSION_S = 12 * 3600.0
+"""A working day: a browser signs in once a morning."""
+
+
+class SessionStore:
+    """Opens, checks and closes sessions. Synchronous. Only a hash of the cookie is stored."""
+
+    def __init__(self, db: Database, lifetime_s: float = SESSION_S) -> None:
+        self._db = db
+        self._lifetime_s = lifetime_s
+
+    def open(self, principal: Principal, now: float) -> str:
+        """Return the cookie's secret for a browser that showed the principal's token."""
+        cookie = secrets.token_urlsafe(32)
+        with self._db.transaction() as session:
+            session.execute(delete(ConsoleSessionRow).where(col(ConsoleSessionRow.expires_at) <= now))
+            session.add(
+                ConsoleSessionRow(
+                    digest=digest(cookie),
+                    token_id=principal.token_id,
+                    created_at=now,
+                    expires_at=now + self._lifetime_s,
+                )
+            )
+        return cookie
+
+    def authenticate(self, cookie: str, now: float) -> Principal:
+        """Return who is signed in, with the token's role of now. Raises Unauthenticated."""
+        query = (
+            select(ConsoleSessionRow, TokenRow)
+            .join(TokenRow, col(TokenRow.id) == col(ConsoleSessionRow.token_id))
+            .where(ConsoleSessionRow.digest == digest(cookie))
+        )
+        with self._db.reading() as session:
+            found = session.exec(query).one_or_none()
+        if found is None or found[0].expires_at <= now:
+            raise Unauthenticated("the session has ended: sign in again")
+        token = token_of(found[1])
+        refuse_dead(token, now)
+        return Principal(token.name, token.role, token.id)
+
+    def close(self, cookie: str) -> None:
+        """Sign out. No-op for a session that has ended."""
+        with self._db.transaction() as session:
+            session.execute(delete(ConsoleSessionRow).where(col(ConsoleSessionRow.digest) == digest(cookie)))
+
+
+def csrf_token(cookie: str) -> str:
+    """Return what a form of this session must send along: another site can send the cookie, but not read it."""
+    return hmac.new(cookie.encode(), b"csrf", "sha256").hexdigest()
+
+
+def check_csrf(cookie: str, token: str) -> None:
+    """Raise Forbidden unless `token` is the session's."""
+    if not hmac.compare_digest(csrf_token(cookie).encode(), token.encode()):
+        raise Forbidden("the form is not of this session: reload the page and try again")

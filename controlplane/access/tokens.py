@@ -1,0 +1,173 @@
+"""API tokens: `cp_<id>_<secret>`. The id is public and looks the row up; of the secret only its SHA-256 is stored.
+
+A plain hash is enough because the secret is 256 random bits: there is no dictionary to try.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, or_, update
+from sqlmodel import col, select
+
+from controlplane.access.roles import Principal, Role
+from controlplane.errors import Conflict, NotFound, Unauthenticated, Unavailable
+from controlplane.store.audit import audit
+from controlplane.store.database import Database
+from controlplane.store.tables.token import TokenRow
+
+_TOKEN = re.compile(r"cp_([0-9a-f]{8,32})_([A-Za-z0-9_-]{43,200})")
+"""43 characters of URL-safe base64 hold 32 bytes. The id has no underscore, so the secret may."""
+
+FORMAT = "cp_<id>_<secret>, an id of 8 to 32 hex digits and a secret of at least 43 letters, digits, - or _"
+
+_LAST_USED_S = 60.0
+"""`last_used_at` is written at most this often: a busy token must not turn every read into a write."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token as it may be shown: without its secret. Times are unix seconds; None of `expires_at` is never."""
+
+    id: str
+    name: str
+    role: Role
+    created_at: float
+    created_by: str
+    expires_at: float | None
+    revoked_at: float | None
+    last_used_at: float | None
+
+    def live(self, now: float) -> bool:
+        """Tell whether it authenticates at `now`."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def new_token_text() -> str:
+    """Return a fresh token's text."""
+    return f"cp_{secrets.token_hex(6)}_{secrets.token_hex(32)}"
+
+
+def split_token(text: str) -> tuple[str, str]:
+    """Return (id, secret). Raises ValueError that says the format and never the text."""
+    match = _TOKEN.fullmatch(text)
+    if not match:
+        raise ValueError(f"expected {FORMAT}")
+    return match[1], match[2]
+
+
+def digest(secret: str) -> str:
+    """Return the hex SHA-256 under which a secret is stored."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class TokenStore:
+    """Makes, lists, revokes and checks tokens. Synchronous."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def create(
+        self, name: str, role: Role, expires_at: float | None, now: float, *, by: str = "controlplane"
+    ) -> tuple[Token, str]:
+        """Make a token; return it and its text, which is not kept anywhere.
+
+        Raises Conflict when a live token has this name: the audit trail tells who did what by it.
+        """
+        text = new_token_text()
+        return self.add(text, name, role, expires_at, now, by=by), text
+
+    def add(
+        self, text: str, name: str, role: Role, expires_at: float | None, now: float, *, by: str = "controlplane"
+    ) -> Token:
+        """Take up a token whose text exists already. Raises ValueError on its format, Conflict as `create` does."""
+        token_id, secret = split_token(text)
+        row = TokenRow(
+            id=token_id,
+            name=name,
+            role=role.value,
+            digest=digest(secret),
+            created_at=now,
+            created_by=by,
+            expires_at=expires_at,
+        )
+        with self._db.transaction() as session:
+            if session.exec(select(TokenRow.id).where(TokenRow.name == name, *_live(now))).first() is not None:
+                raise Conflict(f"a token named {name} exists: revoke it first, or choose another name")
+            session.add(row)
+            audit(session, by, "token.create", f"token/{token_id}", f"{name} with role {role}", now)
+        return token_of(row)
+
+    def list(self) -> list[Token]:
+        """Return all tokens, revoked and expired ones included, newest first."""
+        with self._db.reading() as session:
+            newest = select(TokenRow).order_by(col(TokenRow.created_at).desc(), col(TokenRow.id))
+            return [token_of(row) for row in session.exec(newest)]
+
+    def revoke(self, token_id: str, now: float, *, by: str = "controlplane") -> Token:
+        """Revoke a token and with it its console sessions; revoking twice changes nothing.
+
+        Raises NotFound, and Conflict for the last live admin token: nobody could make another one.
+        """
+        with self._db.transaction() as session:
+            # All admin tokens are locked with it, in one order: two admins who revoke each other cannot both succeed.
+            concerned = or_(col(TokenRow.id) == token_id, col(TokenRow.role) == Role.ADMIN.value)
+            query = select(TokenRow).where(concerned).order_by(col(TokenRow.id)).with_for_update()
+            rows = {row.id: row for row in session.exec(query)}
+            row = rows.get(token_id)
+            if row is None:
+                raise NotFound(f"there is no token {token_id}")
+            if row.revoked_at is None:
+                if [r.id for r in rows.values() if r.role == Role.ADMIN and token_of(r).live(now)] == [token_id]:
+                    raise Conflict(f"{row.name} ({token_id}) is the last admin token: create another admin token first")
+                row.revoked_at = now
+                audit(session, by, "token.revoke", f"token/{token_id}", f"{row.name} with role {row.role}", now)
+            return token_of(row)
+
+    def authenticate(self, text: str, now: float) -> Principal:
+        """Return who carries this token. Raises Unauthenticated; what is wrong is told only to who has the secret."""
+        try:
+            token_id, secret = split_token(text)
+        except ValueError as error:
+            raise Unauthenticated(f"the token is malformed: {error}") from None
+        with self._db.reading() as session:
+            row = session.get(TokenRow, token_id)
+        if row is None or not hmac.compare_digest(row.digest, digest(secret)):
+            raise Unauthenticated("the token is not known here")
+        token = token_of(row)
+        refuse_dead(token, now)
+        self._note_use(token, now)
+        return Principal(token.name, token.role, token.id)
+
+    def _note_use(self, token: Token, now: float) -> None:
+        if token.last_used_at is not None and now - token.last_used_at < _LAST_USED_S:
+            return
+        stale = or_(col(TokenRow.last_used_at).is_(None), col(TokenRow.last_used_at) <= now - _LAST_USED_S)
+        # A note, not a condition of access: a database that is busy writing must still let readers in.
+        with suppress(Unavailable), self._db.transaction() as session:
+            session.execute(update(TokenRow).where(col(TokenRow.id) == token.id, stale).values(last_used_at=now))
+
+
+def refuse_dead(token: Token, now: float) -> None:
+    """Raise Unauthenticated when the token is revoked or expired."""
+    if token.revoked_at is not None:
+        raise Unauthenticated(f"token {token.name} ({token.id}) was revoked")
+    if not token.live(now):
+        raise Unauthenticated(f"token {token.name} ({token.id}) has expired: ask an admin for a new one")
+
+
+def _live(now: float) -> tuple[ColumnElement[bool], ...]:
+    return (
+        col(TokenRow.revoked_at).is_(None),
+        or_(col(TokenRow.expires_at).is_(None), col(TokenRow.expires_at) > now),
+    )
+
+
+def token_of(row: TokenRow) -> Token:
+    """Return the row as it may be shown."""
+    return Token(role=Role(row.role), **row.model_dump(exclude={"role", "digest"}))
