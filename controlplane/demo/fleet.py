@@ -1,0 +1,117 @@
+"""The demo's fleet.yaml: a small, commented example of a real one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Loopback ports of the demo's parts."""
+
+    vllm_v1: int
+    vllm_v2: int
+    dcgm: int
+    admin: int
+    load_stats: int
+
+
+@dataclass(frozen=True)
+class TritonPart:
+    """Where the real Triton is reached, and its repository on this disk."""
+
+    http_url: str
+    metrics_url: str
+    repository: Path
+
+
+_HEAD = """\
+# Written by `controlplane demo`. chat and the GPUs are simulated, and labelled so; model runs on a real Triton.
+fleet: {name: demo}
+scrape: {interval: 2s, timeout: 1500ms}
+evaluation_interval: 2s
+
+# A model's backends are scraped without being listed here.
+targets:
+  - engine: dcgm
+    addresses: ["127.0.0.1:%(dcgm)d"]
+    labels: {simulated: "true"}
+  - engine: probe
+    urls: ["http://127.0.0.1:%(vllm_v1)d/v1/chat/completions"]
+    labels: {model: chat, version: v1, simulated: "true"}
+  - engine: probe
+    urls: ["http://127.0.0.1:%(vllm_v2)d/v1/chat/completions"]
+    labels: {model: chat, version: v2, simulated: "true"}
+"""
+
+_TRITON_PROBE = """\
+  - engine: probe
+    urls: ["%(http_url)s/v2/models/model/generate_stream"]
+    labels: {model: model}
+"""
+
+_RULES = """
+rules: [builtin:llm, builtin:gpu]
+# The built-in packs wait for minutes; a demo shows an alert's whole life within one.
+thresholds:
+  latency_p99: {for: 6s, window: 20s}
+  error_rate: {for: 6s, window: 20s}
+  timeout_rate: {for: 6s, window: 20s}
+  vram_ratio: {for: 6s}
+  temperature: {for: 6s}
+  service_down: {for: 6s}
+
+notifiers:
+  - {name: log, type: log}
+"""
+
+_ROUTE = """\
+route: {receiver: %s, group_by: [model, alertname], group_wait: 2s, group_interval: 5s, repeat_interval: 1h}
+
+models:
+"""
+
+_SLACK = """\
+  - {name: slack, type: slack, channel: "%s", token_env: SLACK_BOT_TOKEN}
+"""
+
+_TRITON_MODEL = """\
+  - name: model
+    stable: v1
+    traffic:
+      driver: triton
+      model: model
+      # gpus: 0, because this Triton runs on the CPU and costs no GPU hours
+      backends: [{url: "%(http_url)s", metrics: "%(metrics_url)s", repository: "%(repository)s", gpus: 0}]
+    versions: {v1: {}, v2: {}}
+"""
+
+_CHAT_MODEL = """\
+  - name: chat
+    stable: v1
+    traffic: {driver: none}
+    versions:
+      v1: {backends: [{url: "http://127.0.0.1:%(vllm_v1)d", engine: vllm, gpus: 2, labels: {simulated: "true"}}]}
+      v2: {backends: [{url: "http://127.0.0.1:%(vllm_v2)d", engine: vllm, gpus: 2, labels: {simulated: "true"}}]}
+
+cost: {gpu_hour_usd: 2.5, budgets: [{model: chat, monthly_usd: 9000}]}
+metrics: {retention: 6h}
+"""
+
+
+def fleet_yaml(ports: Ports, triton: TritonPart | None, *, slack_channel: str = "") -> str:
+    """The text of the demo's fleet.yaml; without `triton` the model that it serves is left out.
+
+    With `slack_channel`, alerts go to Slack by the token in SLACK_BOT_TOKEN; else to the control plane's log.
+    """
+    text = _HEAD % vars(ports)
+    if triton:
+        text += _TRITON_PROBE % vars(triton)
+    text += _RULES
+    if slack_channel:
+        text += _SLACK % slack_channel
+    text += _ROUTE % ("slack" if slack_channel else "log")
+    if triton:
+        text += _TRITON_MODEL % vars(triton)
+    return text + _CHAT_MODEL % vars(ports)

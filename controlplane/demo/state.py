@@ -1,0 +1,124 @@
+"""What a running demo writes down for `demo fault` and `demo load`: demo.json (0600) and a CLI context."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from controlplane.config.context import Context, Contexts, read_contexts, write_contexts
+from controlplane.errors import Unavailable
+
+STATE_FILE = "demo.json"
+CONTEXT = "demo"
+
+
+class DemoNotRunning(Unavailable):
+    """No demo of this user is running."""
+
+
+@dataclass(frozen=True)
+class DemoState:
+    """A running demo's ports and processes."""
+
+    url: str
+    """The control plane."""
+    admin_url: str
+    admin_secret: str = field(repr=False)
+    load_url: str
+    """The load generator's counts."""
+    pid: int
+    """The supervisor."""
+    children: dict[str, int]
+    """Process ids by part."""
+    triton_url: str | None
+    """None where Triton cannot run here."""
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step, readable by its owner alone."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600, exist_ok=False)
+    fresh.write_text(text, "utf-8")
+    fresh.replace(path)
+
+
+def write_state(path: Path, state: DemoState) -> None:
+    """Write demo.json."""
+    write_private(path, json.dumps(asdict(state), indent=2) + "\n")
+
+
+def read_state(path: Path) -> DemoState:
+    """Read demo.json. Raises DemoNotRunning where it is gone, or its demo is."""
+    try:
+        state = DemoState(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DemoNotRunning(
+            f"no demo is running: {path} cannot be read ({error}); start one with `make demo`"
+        ) from error
+    if not _alive(state.pid):
+        raise DemoNotRunning(f"the demo of {path} has ended; start one with `make demo`")
+    return state
+
+
+def find_state(contexts_file: Path) -> DemoState:
+    """The running demo of the CLI's current context, else of any context. Raises DemoNotRunning."""
+    contexts = read_contexts(contexts_file)
+    entries = [c for c in (contexts.active, *contexts.contexts.values()) if c is not None and c.demo]
+    for entry in entries:
+        try:
+            return read_state(Path(entry.demo))
+        except DemoNotRunning:
+            continue
+    raise DemoNotRunning("no demo is running; start one with `make demo` (or `controlplane demo`)")
+
+
+def write_context(contexts_file: Path, url: str, token: str, state_file: Path) -> tuple[str, str]:
+    """Make the demo the CLI's current context; return its name and the name that was current before.
+
+    Other contexts stay. While another demo holds the name `demo`, this one is called `demo-PORT`.
+    """
+    contexts = read_contexts(contexts_file)
+    name = CONTEXT
+    holder = contexts.contexts.get(name)
+    if holder is not None and not _stale(holder):
+        name = f"{CONTEXT}-{url.rpartition(':')[2]}"
+    entries = {**contexts.contexts, name: Context(url, token, str(state_file))}
+    write_contexts(contexts_file, Contexts(name, entries))
+    return name, "" if contexts.current == name else contexts.current
+
+
+def remove_context(contexts_file: Path, name: str, before: str) -> None:
+    """Take the demo's context away, and make current again what was; a context chosen meanwhile stays current."""
+    contexts = read_contexts(contexts_file)
+    entries = {key: entry for key, entry in contexts.contexts.items() if key != name}
+    current = contexts.current
+    if current == name:
+        current = before if before in entries else ""
+    if entries:
+        write_contexts(contexts_file, Contexts(current, entries))
+    else:
+        contexts_file.unlink(missing_ok=True)
+
+
+def _stale(context: Context) -> bool:
+    """Whether a context named `demo` is what a demo left that could not clean up (kill -9)."""
+    if not context.demo:
+        return False
+    try:
+        read_state(Path(context.demo))
+    except DemoNotRunning:
+        return True
+    return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
