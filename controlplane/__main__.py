@@ -1,0 +1,6 @@
+"""`python -m controlplane`."""
+
+from controlplane.cli.main import main
+
+if __name__ == "__main__":
+    main()

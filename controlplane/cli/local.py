@@ -1,0 +1,151 @@
+"""Verbs that work without a running control plane. They import the parts that they need only when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from controlplane.cli.errors import VerdictNegative, WrongUsage
+from controlplane.cli.options import As, DataDir, Listen
+from controlplane.cli.render import Output, columns, emit, say
+from controlplane.config.model import duration_seconds
+from controlplane.errors import ConfigErrors
+
+Config = Annotated[Path, typer.Option("-c", "--config", help="The fleet.yaml.")]
+Files = Annotated[list[Path] | None, typer.Argument(metavar="FILE…", help="Prometheus rule files.")]
+
+rules = typer.Typer(help="Check and list rule files and the built-in packs.", no_args_is_help=True)
+catalogue = typer.Typer(help="The canonical metrics.", no_args_is_help=True)
+dashboards = typer.Typer(help="Grafana dashboards as code.", no_args_is_help=True)
+demo = typer.Typer(help="A whole fleet and control plane on this machine.", invoke_without_command=True)
+
+
+def up(
+    config: Config,
+    listen: Listen = "127.0.0.1:8080",
+    data_dir: DataDir = None,
+    observe_only: Annotated[bool, typer.Option("--observe-only", help="Watch and alert, never act.")] = False,
+) -> None:
+    """Run the control plane over a fleet.yaml."""
+    from controlplane.app.serve import serve
+
+    serve(config, listen, data_dir or Path("data"), observe_only)
+
+
+def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="fleet.yaml files.")]) -> None:
+    """Validate configuration; errors name file, line and field."""
+    from controlplane.app.check import check_file
+
+    faults = 0
+    for file in files:
+        try:
+            for line in check_file(file):
+                say(line)
+        except ConfigErrors as error:
+            for fault in error.errors:
+                say(str(fault))
+            faults += len(error.errors)
+    if faults:
+        raise WrongUsage(f"{faults} {'fault' if faults == 1 else 'faults'}")
+
+
+def nvml_exporter(listen: Listen = "127.0.0.1:9401") -> None:
+    """Serve this host's GPUs as canonical metrics."""
+    from collectors.errors import NvmlUnavailable
+    from collectors.nvml import serve_exporter
+
+    try:
+        serve_exporter(listen)
+    except NvmlUnavailable as error:
+        raise VerdictNegative(str(error)) from error
+
+
+@rules.command("check")
+def rules_check(files: Files = None) -> None:
+    """Check rule files; without one, the built-in packs."""
+    from controlplane.app.rules import describe_rules
+
+    groups = describe_rules(files or [])
+    say(f"{sum(len(g.rules) for g in groups)} rules in {len(groups)} groups are good")
+
+
+@rules.command("list")
+def rules_list(files: Files = None, output: As = Output.TABLE) -> None:
+    """List the rules of files; without one, of the built-in packs."""
+    from controlplane.app.rules import describe_rules
+
+    found = [
+        {"group": g.name, "rule": r.name, "kind": r.kind, "for_seconds": r.for_s, "expression": r.expression}
+        for g in describe_rules(files or [])
+        for r in g.rules
+    ]
+    rows = [[str(f["group"]), str(f["rule"]), str(f["kind"]), " ".join(str(f["expression"]).split())] for f in found]
+    emit(found, output, lambda: columns(["GROUP", "RULE", "KIND", "EXPRESSION"], rows, "no rules"))
+
+
+@catalogue.command("list")
+def catalogue_list(output: As = Output.TABLE) -> None:
+    """List the canonical metrics and where each engine's numbers come from."""
+    from collectors.catalogue import load_catalogue
+
+    found = [
+        {"metric": m.name, "type": m.type, "unit": m.unit, "engines": sorted(m.engines), "help": m.help}
+        for m in load_catalogue().metrics
+    ]
+    rows = [[m["metric"], m["type"], m["unit"] or "-", " ".join(m["engines"]) or "-", m["help"]] for m in found]
+    emit(found, output, lambda: columns(["METRIC", "TYPE", "UNIT", "ENGINES", ""], rows, "no metrics"))
+
+
+@dashboards.command("generate")
+def dashboards_generate(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the JSON files to.")],
+) -> None:
+    """Write the Grafana dashboards as JSON."""
+    from dashboards.generate import write_dashboards
+
+    try:
+        written = write_dashboards(out)
+    except OSError as error:
+        raise WrongUsage(f"{out}: cannot be written: {error.strerror}") from error
+    for path in written:
+        say(str(path))
+
+
+@demo.callback()
+def demo_run(
+    context: typer.Context,
+    listen: Listen = "127.0.0.1:8080",
+    data_dir: DataDir = None,
+    duration: Annotated[str | None, typer.Option("--duration", help="Stop by itself after this long, such as 5m.")] = None,
+) -> None:
+    """Start a real Triton, simulated vLLM servers and GPUs, load, and the control plane over them."""
+    if context.invoked_subcommand is not None:
+        return
+    from controlplane.demo.supervise import run_demo
+
+    try:
+        seconds = duration_seconds(duration) if duration else None
+    except ValueError as error:
+        raise WrongUsage(f"--duration: {error}") from error
+    code = run_demo(listen, data_dir, seconds)
+    if code:
+        raise typer.Exit(code)
+
+
+@demo.command("fault")
+def demo_fault(name: Annotated[str, typer.Argument(metavar="NAME", help="slow-v2, gpu-hot, errors, or clear.")]) -> None:
+    """Break something in the running demo, or `clear` it."""
+    from controlplane.demo.client import fault
+
+    say(fault(name))
+
+
+@demo.command("load")
+def demo_load(output: As = Output.TABLE) -> None:
+    """Show what the demo's load generator counted."""
+    from controlplane.demo.client import load_lines, load_stats
+
+    stats = load_stats()
+    emit(stats, output, lambda: [say(line) for line in load_lines(stats)] and None)

@@ -1,0 +1,92 @@
+"""The program `controlplane`, which is also `cp`: verbs assembled, errors turned into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from controlplane.cli import local, look, steer, watch
+from controlplane.cli.errors import CliError
+from controlplane.cli.render import say
+from controlplane.errors import ConfigErrors, ControlPlaneError
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+
+def build() -> typer.Typer:
+    """Return the command tree."""
+    app = typer.Typer(
+        name="controlplane",
+        help="Watch an LLM fleet, say what is wrong, and switch model versions without dropping a request.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_version)
+    for verb in (look.status, look.targets, look.models, look.query, steer.promote, steer.rollback):
+        app.command()(verb)
+    app.add_typer(steer.rollouts, name="rollouts")
+    app.add_typer(watch.alerts, name="alerts")
+    app.add_typer(watch.notifiers, name="notifiers")
+    app.add_typer(watch.token, name="token")
+    app.command()(local.up)
+    app.command()(local.check)
+    app.command("nvml-exporter")(local.nvml_exporter)
+    app.add_typer(local.rules, name="rules")
+    app.add_typer(local.catalogue, name="catalogue")
+    app.add_typer(local.dashboards, name="dashboards")
+    app.add_typer(local.demo, name="demo")
+    return app
+
+
+def _version(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")] = False,
+) -> None:
+    """Watch an LLM fleet, say what is wrong, and switch model versions without dropping a request."""
+    if version:
+        from importlib.metadata import version as installed
+
+        say(f"controlplane {installed('llm-controlplane')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run a verb: 0 done, 1 failed or verdict negative, 2 wrong usage, 3 no control plane reached."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a verb and return its exit code; errors are sentences on stderr, never tracebacks."""
+    try:
+        return build()(arguments, standalone_mode=False) or 0
+    except CliError as error:
+        return _fail(str(error), error.exit_code, error.reasons)
+    except ConfigErrors as error:
+        return _fail("\n".join(str(e) for e in error.errors), 2)
+    except ControlPlaneError as error:
+        return _fail(str(error), 1)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted. stderr is closed so that the interpreter stays silent too.
+        sys.stderr.close()
+        return 0
+
+
+def _fail(message: str, code: int, reasons: tuple[str, ...] = ()) -> int:
+    for number, line in enumerate(message.splitlines() or [""]):
+        say(f"{'controlplane: ' if number == 0 else '  '}{line}", sys.stderr)
+    for reason in reasons:
+        say(f"  {reason}", sys.stderr)
+    return code

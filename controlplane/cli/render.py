@@ -1,0 +1,129 @@
+"""What verbs print: aligned columns for people, plain when piped; JSON and YAML for programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from ruamel.yaml import YAML
+
+
+class Output(StrEnum):
+    """The shapes of a listing."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Row = Sequence[str]
+_GOOD = {"up", "ready", "succeeded", "ok", "sent", "normal"}
+_BAD = {"down", "firing", "failed", "dead", "unavailable", "rolled-back"}
+_BUSY = {
+    "pending",
+    "loading",
+    "unloading",
+    "retrying",
+    "preparing",
+    "switching",
+    "verifying",
+    "draining",
+    "rolling-back",
+}
+
+
+def emit(data: Any, output: Output, table: Callable[[], None]) -> None:
+    """Print `data` as JSON or YAML, or call `table`."""
+    if output is Output.JSON:
+        print(json.dumps(data, indent=2, ensure_ascii=False))
+    elif output is Output.YAML:
+        yaml, text = YAML(), io.StringIO()
+        yaml.default_flow_style = False
+        yaml.dump(data, text)
+        print(text.getvalue(), end="")
+    else:
+        table()
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print one line with its control characters escaped: names and reasons come from engines, and may lie."""
+    print(_printable(text), file=stream or sys.stdout)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def columns(header: Row, rows: Sequence[Row], empty: str, stream: TextIO | None = None) -> None:
+    """Print aligned columns: on a terminal words of state are coloured and nothing wraps; piped, it is plain text."""
+    stream = stream or sys.stdout
+    rows = [[_printable(cell) for cell in row] for row in rows]
+    if not rows:
+        print(empty, file=stream)
+        return
+    widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    for number, row in enumerate([header, *rows]):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        line = "  ".join(_styled(c, number == 0) for c in cells) if console.is_terminal else "  ".join(cells)
+        if console.is_terminal:
+            console.print(line.rstrip())
+        else:
+            print(line.rstrip(), file=stream)
+
+
+def _styled(cell: str, header: bool) -> str:
+    word = cell.strip().lower()
+    style = (
+        "bold"
+        if header
+        else "green"
+        if word in _GOOD
+        else "bold red"
+        if word in _BAD
+        else "yellow"
+        if word in _BUSY
+        else ""
+    )
+    return f"[{style}]{escape(cell)}[/{style}]" if style else escape(cell)
+
+
+def number(value: float | None, unit: str = "", digits: int = 3) -> str:
+    """Return a number in `digits` significant digits, or `-`: unknown is never printed as zero."""
+    if value is None:
+        return "-"
+    if value != value:
+        return "NaN"
+    text = f"{value:.{digits}g}"
+    return (f"{value:.0f}" if "e" in text and abs(value) < 1e15 else text) + unit
+
+
+def percent(value: float | None) -> str:
+    """Return a ratio as a percentage, or `-`."""
+    return "-" if value is None else number(100 * value, "%")
+
+
+def gibibytes(value: float | None) -> str:
+    """Return bytes as GiB, or `-`."""
+    return "-" if value is None else number(value / 2**30, " GiB")
+
+
+def age(then: str | None, now: datetime | None = None) -> str:
+    """Return how long ago an RFC 3339 time was, such as `3m12s`, or `-`."""
+    if not then:
+        return "-"
+    seconds = int(((now or datetime.now(UTC)) - datetime.fromisoformat(then)).total_seconds())
+    if seconds < 0:
+        return "0s"
+    for size, big, small, step in ((86400, "d", "h", 3600), (3600, "h", "m", 60), (60, "m", "s", 1)):
+        if seconds >= size:
+            rest = seconds % size // step
+            return f"{seconds // size}{big}" + (f"{rest}{small}" if rest else "")
+    return f"{seconds}s"

@@ -1,0 +1,120 @@
+"""Verbs about alerts, notifications and access."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from controlplane.cli.client import connect
+from controlplane.cli.options import As, Limit, Url
+from controlplane.cli.render import Output, age, columns, emit, number, say
+
+alerts = typer.Typer(help="See what is wrong.", no_args_is_help=True)
+notifiers = typer.Typer(help="Check where notifications go.", no_args_is_help=True)
+token = typer.Typer(help="Create, list and revoke access tokens.", no_args_is_help=True)
+
+
+@alerts.command("list")
+def alerts_list(
+    state: Annotated[str, typer.Option("--state", help="active, pending, firing, resolved or all.")] = "active",
+    limit: Limit = 100,
+    url: Url = None,
+    output: As = Output.TABLE,
+) -> None:
+    """List alerts, firing ones first."""
+    with connect(url) as client:
+        items = client.get("/cp/v1/alerts", state=None if state == "active" else state, limit=limit)["items"]
+    rows = [
+        [
+            a["fingerprint"],
+            a["name"],
+            a["state"],
+            a["severity"] or "-",
+            age(a["resolved_at"] or a["fired_at"] or a["active_at"]),
+            number(a["value"]),
+            (a["annotations"].get("summary", "")) + (" (simulated)" if a["simulated"] else ""),
+        ]
+        for a in items
+    ]
+    header = ["ID", "ALERT", "STATE", "SEVERITY", "FOR", "VALUE", ""]
+    emit(items, output, lambda: columns(header, rows, "no alerts: every rule that has data is content"))
+
+
+@alerts.command("show")
+def alerts_show(
+    fingerprint: Annotated[str, typer.Argument(metavar="ID", help="The id that `alerts list` prints.")],
+    url: Url = None,
+    output: As = Output.TABLE,
+) -> None:
+    """Show one alert: its value, labels, runbook and history."""
+    with connect(url) as client:
+        alert = client.get(f"/cp/v1/alerts/{quote(fingerprint, safe='')}")
+    emit(alert, output, lambda: _print_alert(alert))
+
+
+def _print_alert(alert: dict[str, Any]) -> None:
+    say(f"{alert['name']}: {alert['state']}" + (" (simulated)" if alert["simulated"] else ""))
+    for key in ("summary", "description"):
+        if text := alert["annotations"].get(key):
+            say(text)
+    say("labels: " + ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
+    say(f"value: {number(alert['value'])}   runbook: {alert['runbook'] or '-'}")
+    print()
+    rows = [[h["at"], f"{h['before']} -> {h['after']}", h["sentence"]] for h in alert["history"]]
+    columns(["AT", "CHANGE", ""], rows, "no history yet")
+
+
+@notifiers.command("test")
+def notifiers_test(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The notifier's name in fleet.yaml.")], url: Url = None
+) -> None:
+    """Send a test message and say what came back."""
+    with connect(url) as client:
+        say(client.post(f"/cp/v1/notifiers/{quote(name, safe='')}/test")["result"])
+
+
+@token.command("list")
+def token_list(url: Url = None, output: As = Output.TABLE) -> None:
+    """List tokens. Their secrets are not kept and cannot be shown."""
+    with connect(url) as client:
+        items = client.get("/cp/v1/tokens")["items"]
+    rows = [
+        [
+            t["id"],
+            t["name"],
+            t["role"],
+            age(t["created_at"]),
+            t["expires_at"] or "never",
+            "revoked" if t["revoked_at"] else "",
+        ]
+        for t in items
+    ]
+    emit(items, output, lambda: columns(["ID", "NAME", "ROLE", "AGE", "EXPIRES", ""], rows, "no tokens"))
+
+
+@token.command("create")
+def token_create(
+    name: Annotated[str, typer.Option("--name", help="What it is for.")],
+    role: Annotated[str, typer.Option("--role", help="viewer, operator or admin.")] = "viewer",
+    expires_in: Annotated[
+        str | None, typer.Option("--expires-in", help="A duration such as 30d; by default never.")
+    ] = None,
+    url: Url = None,
+    output: As = Output.TABLE,
+) -> None:
+    """Create a token and print it: the only time that it can be seen."""
+    with connect(url) as client:
+        made = client.post("/cp/v1/tokens", {"name": name, "role": role, "expires_in": expires_in})
+    emit(made, output, lambda: say(made["token"]))
+
+
+@token.command("revoke")
+def token_revoke(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="The id that `token list` prints.")], url: Url = None
+) -> None:
+    """Revoke a token at once."""
+    with connect(url) as client:
+        client.delete(f"/cp/v1/tokens/{quote(identifier, safe='')}")
+    say(f"token {identifier} is revoked")

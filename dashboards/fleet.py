@@ -1,0 +1,202 @@
+"""The fleet dashboard: every model of every engine by its canonical numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Number, Query, Rows, Section, dashboard
+
+_MODEL = 'model=~"$model"'
+_ENGINE = f'source="engine", {_MODEL}'
+_OUTSIDE = f'source!="engine", {_MODEL}'
+"""As the gateway and the probe see it."""
+
+
+def fleet() -> dict[str, Any]:
+    """Return the dashboard."""
+    return dashboard(
+        uid="llm-fleet",
+        title="LLM fleet",
+        description="Models, versions, alerts and cost over all engines; sources are never summed.",
+        variables={"model": "label_values(llm_requests_total, model)"},
+        sections=[_now(), _traffic(), _latency(), _capacity(), _cost()],
+    )
+
+
+def _now() -> Section:
+    return "Now", [
+        Number(
+            title="Alerts firing",
+            queries=[Query('count(ALERTS{alertstate="firing", severity=~"warning|critical"}) or vector(0)')],
+            limits=[Limit(1)],
+            width=4,
+            height=5,
+        ),
+        Number(
+            title="Targets down", queries=[Query("count(up == 0) or vector(0)")], limits=[Limit(1)], width=4, height=5
+        ),
+        Number(
+            title="Backends not ready",
+            queries=[Query(f"count(llm_backend_ready{{{_MODEL}}} == 0) or vector(0)")],
+            description="Of versions that are meant to be loaded; an idle version counts too.",
+            limits=[Limit(1, YELLOW)],
+            width=4,
+            height=5,
+        ),
+        Number(
+            title="Requests per second",
+            queries=[Query(f"sum(rate(llm_requests_total{{{_ENGINE}}}[$__rate_interval]))")],
+            unit="reqps",
+            width=4,
+            height=5,
+        ),
+        Number(
+            title="Requests running",
+            queries=[Query(f"sum(llm_requests_running{{{_MODEL}}})")],
+            width=4,
+            height=5,
+        ),
+        Number(
+            title="Tokens per second",
+            queries=[Query(f'sum(rate(llm_tokens_total{{type="output", {_MODEL}}}[$__rate_interval]))')],
+            width=4,
+            height=5,
+        ),
+        Rows(
+            title="Alerts",
+            queries=[Query('ALERTS{alertstate=~"pending|firing"}', instant=True)],
+            columns=["alertname", "alertstate", "severity", "model", "version", "instance", "gpu"],
+            width=24,
+            height=7,
+        ),
+    ]
+
+
+def _traffic() -> Section:
+    return "Traffic", [
+        Lines(
+            title="Requests per second by version",
+            queries=[
+                Query(
+                    f"sum by (model, version) (rate(llm_requests_total{{{_ENGINE}}}[$__rate_interval]))",
+                    "{{model}} {{version}}",
+                )
+            ],
+            unit="reqps",
+            minimum=0,
+            width=12,
+        ),
+        Lines(
+            title="Errors and timeouts, as the probe and the gateway see them",
+            description="Engine counters understate both: most failures never reach them.",
+            queries=[
+                Query(
+                    "sum by (model, version, source) "
+                    f'(rate(llm_requests_total{{outcome=~"error|timeout", {_OUTSIDE}}}[$__rate_interval]))'
+                    " / sum by (model, version, source) "
+                    f"(rate(llm_requests_total{{{_OUTSIDE}}}[$__rate_interval]))",
+                    "{{model}} {{version}} ({{source}})",
+                )
+            ],
+            unit="percentunit",
+            minimum=0,
+            limits=[Limit(0.01)],
+            width=12,
+        ),
+    ]
+
+
+def _quantile(q: str, metric: str) -> str:
+    return (
+        f"histogram_quantile({q}, sum by (le, model, version, engine, source) "
+        f"(rate({metric}_bucket{{{_MODEL}}}[$__rate_interval])))"
+    )
+
+
+def _latency() -> Section:
+    legend = "{{model}} {{version}} ({{engine}}, {{source}})"
+    return "Latency", [
+        Lines(
+            title="P99 latency",
+            queries=[Query(_quantile("0.99", "llm_request_duration_seconds"), legend)],
+            unit="s",
+            minimum=0,
+            limits=[Limit(2)],
+        ),
+        Lines(
+            title="P95 time to first token",
+            queries=[Query(_quantile("0.95", "llm_time_to_first_token_seconds"), legend)],
+            unit="s",
+            minimum=0,
+        ),
+        Lines(
+            title="P95 inter-token latency",
+            queries=[Query(_quantile("0.95", "llm_inter_token_latency_seconds"), legend)],
+            unit="s",
+            minimum=0,
+        ),
+    ]
+
+
+def _capacity() -> Section:
+    return "Capacity", [
+        Lines(
+            title="Running and waiting",
+            queries=[
+                Query(f"sum by (model, version) (llm_requests_running{{{_MODEL}}})", "{{model}} {{version}} running"),
+                Query(f"sum by (model, version) (llm_requests_waiting{{{_MODEL}}})", "{{model}} {{version}} waiting"),
+            ],
+            minimum=0,
+        ),
+        Bars(
+            title="KV cache",
+            queries=[
+                Query(
+                    f"max by (model, version, instance) (llm_kv_cache_usage_ratio{{{_MODEL}}})",
+                    "{{model}} {{instance}}",
+                )
+            ],
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+            limits=[Limit(0.8, YELLOW), Limit(0.95, RED)],
+        ),
+        Bars(
+            title="GPU memory",
+            queries=[
+                Query(
+                    "max by (node, gpu) (gpu_memory_used_bytes) / max by (node, gpu) (gpu_memory_total_bytes)",
+                    "{{node}} {{gpu}}",
+                )
+            ],
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+            limits=[Limit(0.9, YELLOW), Limit(0.95, RED)],
+        ),
+    ]
+
+
+def _cost() -> Section:
+    return "Cost", [
+        Lines(
+            title="Spent against budget so far",
+            queries=[
+                Query(f"sum by (model) (llm_budget_spent_usd{{{_MODEL}}})", "{{model}} spent"),
+                Query(f"sum by (model) (llm_budget_prorated_usd{{{_MODEL}}})", "{{model}} budget so far"),
+            ],
+            unit="currencyUSD",
+            minimum=0,
+            width=12,
+        ),
+        Lines(
+            title="Forecast for the month",
+            queries=[
+                Query(f"sum by (model) (llm_budget_forecast_usd{{{_MODEL}}})", "{{model}} forecast"),
+                Query(f"sum by (model) (llm_budget_limit_usd{{{_MODEL}}})", "{{model}} budget"),
+            ],
+            unit="currencyUSD",
+            minimum=0,
+            width=12,
+        ),
+    ]

@@ -1,0 +1,28 @@
+"""Writes the dashboards as JSON files, byte for byte the same for the same code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dashboards.fleet import fleet
+from dashboards.gpu import gpu
+from dashboards.triton import triton
+from dashboards.vllm import vllm
+
+
+def all_dashboards() -> dict[str, dict[str, Any]]:
+    """Return every dashboard by its file name without extension."""
+    return {"fleet": fleet(), "triton": triton(), "vllm": vllm(), "gpu": gpu()}
+
+
+def write_dashboards(out: Path) -> list[Path]:
+    """Write one JSON file a dashboard into `out`, made where absent; return the paths. Raises OSError."""
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, dashboard in all_dashboards().items():
+        path = out / f"{name}.json"
+        path.write_text(json.dumps(dashboard, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+        written.append(path)
+    return written
