@@ -1,0 +1,38 @@
+"""Prometheus durations: `1h30m`, `15s`, `500ms`. Units run from large to small, each at most once."""
+
+from __future__ import annotations
+
+import re
+
+_PATTERN = re.compile(r"^(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$")
+_UNITS = (("y", 31_536_000_000), ("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000))
+_UNIT_MS = (*(ms for _, ms in _UNITS), 1)
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a Prometheus duration; `0` needs no unit. Raises ValueError."""
+    if text == "0":
+        return 0.0
+    match = _PATTERN.match(text) if text else None
+    if not match:
+        raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {text!r}")
+    return sum(int(n) * ms for n, ms in zip(match.groups(), _UNIT_MS, strict=True) if n) / 1000
+
+
+def format_duration(seconds: float) -> str:
+    """Return the shortest exact Prometheus duration (whole milliseconds; `0s` for zero).
+
+    Years and weeks are written only when nothing remains, as Prometheus writes them: 9 days are `9d`, 14 are `2w`.
+    """
+    left = round(seconds * 1000)
+    if left <= 0:
+        return "0s"
+    parts = []
+    for unit, ms in _UNITS:
+        count = left // ms
+        if count and (unit not in "yw" or left % ms == 0):
+            parts.append(f"{count}{unit}")
+            left -= count * ms
+    if left:
+        parts.append(f"{left}ms")
+    return "".join(parts)

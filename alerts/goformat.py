@@ -1,0 +1,157 @@
+"""Numbers as Go prints them, and Prometheus's humanize functions: rule files were written against these."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_VERB = re.compile(r"%([-+ 0#]*)(\d*)(?:\.(\d+))?([a-zA-Z%])")
+_SPECIAL = {math.inf: "+Inf", -math.inf: "-Inf"}
+
+
+def go_float(value: float) -> str:
+    """Return a float as Go's `%v`: shortest digits, exponent below 1e-4 and from 1e21 on."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return _SPECIAL[value]
+    if value == 0:
+        return "-0" if math.copysign(1, value) < 0 else "0"
+    if 1e-4 <= abs(value) < 1e21:
+        text = f"{value:.0f}" if value == int(value) else repr(value)
+        return f"{value:.17f}".rstrip("0") if "e" in text else text
+    mantissa, _, exponent = f"{value!r}".partition("e")
+    if not exponent:
+        mantissa, _, exponent = f"{value:.16e}".partition("e")
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    power = int(exponent)
+    return f"{mantissa.removesuffix('.0')}e{'-' if power < 0 else '+'}{abs(power):02d}"
+
+
+def go_value(value: object) -> str:
+    """Return a template value as Go prints it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return go_float(value)
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{k}:{v}" for k, v in sorted(value.items())) + "]"
+    return str(value)
+
+
+def check_format(pattern: str) -> int:
+    """Return how many arguments a printf pattern takes. Raises ValueError on a verb that is not supported."""
+    count = 0
+    for match in _VERB.finditer(pattern):
+        verb = match[4]
+        if verb == "%":
+            continue
+        if verb == "d":
+            raise ValueError("%d prints no float, and values are floats: use %.0f")
+        if verb not in "vsqfFgGeE":
+            raise ValueError(f"printf verb %{verb} is not supported (known: %v %s %q %f %g %e %%)")
+        count += 1
+    return count
+
+
+def printf(pattern: str, *args: object) -> str:
+    """Format as Go's fmt.Sprintf, for the verbs that check_format admits."""
+    left = list(args)
+
+    def one(match: re.Match[str]) -> str:
+        flags, width, precision, verb = match.groups()
+        if verb == "%":
+            return "%"
+        value = left.pop(0)
+        if verb in "vsq":
+            text = go_value(value)
+            text = text[: int(precision)] if precision and verb == "s" else text
+            text = f'"{text}"' if verb == "q" else text
+            return text.ljust(int(width)) if width and "-" in flags else text.rjust(int(width or 0))
+        number = as_number(value)
+        if not math.isfinite(number):
+            return go_float(number).rjust(int(width or 0))
+        dot = f".{precision}" if precision else ""
+        return f"%{flags}{width}{dot}{verb}" % number
+
+    return _VERB.sub(one, pattern)
+
+
+def as_number(value: object) -> float:
+    """Return a template value as a float, texts parsed. Raises ValueError."""
+    if isinstance(value, float | int):
+        return float(value)
+    try:
+        return float(str(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
+
+
+def _digits(value: float, suffix: str) -> str:
+    text = f"{value:.4g}"
+    if "e" in text:
+        mantissa, _, exponent = text.partition("e")
+        text = f"{mantissa}e{exponent}"
+    return f"{text}{suffix}"
+
+
+def humanize(value: object) -> str:
+    """Return a number with four digits and an SI prefix: 1234567 -> `1.235M`."""
+    v = as_number(value)
+    if v == 0 or not math.isfinite(v):
+        return f"{v:.4g}" if math.isfinite(v) else go_float(v)
+    if abs(v) >= 1:
+        return _scale(v, 1000.0, ("", "k", "M", "G", "T", "P", "E", "Z", "Y"))
+    prefix = ""
+    for candidate in ("m", "u", "n", "p", "f", "a", "z", "y"):
+        if abs(v) >= 1:
+            break
+        prefix = candidate
+        v *= 1000
+    return _digits(v, prefix)
+
+
+def humanize1024(value: object) -> str:
+    """Return a number with four digits and a binary prefix: 1048576 -> `1Mi`."""
+    v = as_number(value)
+    if not math.isfinite(v) or abs(v) <= 1:
+        return _digits(v, "") if math.isfinite(v) else go_float(v)
+    return _scale(v, 1024.0, ("", "ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"))
+
+
+def humanize_percentage(value: object) -> str:
+    """Return a ratio as a percentage with four digits: 0.0123 -> `1.23%`."""
+    v = as_number(value)
+    return f"{_digits(v * 100, '') if math.isfinite(v) else go_float(v)}%"
+
+
+def humanize_duration(value: object) -> str:
+    """Return seconds as a duration: 90061 -> `1d 1h 1m 1s`, 0.0042 -> `4.2ms`."""
+    v = as_number(value)
+    if not math.isfinite(v):
+        return go_float(v)
+    if v == 0:
+        return _digits(v, "s")
+    if abs(v) >= 1:
+        sign, whole = ("-" if v < 0 else ""), int(abs(v))
+        s, m, h, d = whole % 60, whole // 60 % 60, whole // 3600 % 24, whole // 86400
+        if d:
+            return f"{sign}{d}d {h}h {m}m {s}s"
+        if h:
+            return f"{sign}{h}h {m}m {s}s"
+        return f"{sign}{m}m {s}s" if m else f"{sign}{_digits(abs(v), 's')}"
+    prefix = ""
+    for candidate in ("m", "u", "n", "p", "f", "a", "z", "y"):
+        if abs(v) >= 1:
+            break
+        prefix = candidate
+        v *= 1000
+    return _digits(v, f"{prefix}s")
+
+
+def _scale(v: float, base: float, prefixes: tuple[str, ...]) -> str:
+    index = 0
+    while abs(v) >= base and index < len(prefixes) - 1:
+        v /= base
+        index += 1
+    return _digits(v, prefixes[index])

@@ -1,0 +1,278 @@
+"""Prometheus rule files: the model, and a strict reader that names file, line, group and rule in every refusal.
+
+A user's existing files work unchanged. Whatever a file says is checked when it is read: fields, names, durations,
+PromQL syntax and types, templates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import promql_parser
+
+from alerts.durations import format_duration, parse_duration
+from alerts.errors import RuleError, TemplateError
+from alerts.template import Template
+from alerts.yaml_nodes import Place, read_yaml
+from collectors.samples import Labels, labels_of
+
+_METRIC_NAME = re.compile(r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+_LABEL_NAME = re.compile(r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+_VECTOR_TYPES = ("AggregateExpr", "VectorSelector", "BinaryExpr", "Call", "ParenExpr", "UnaryExpr", "NumberLiteral")
+
+
+@dataclass(frozen=True)
+class RecordingRule:
+    """Stores a query's result under a new name."""
+
+    id: str
+    """`<file>;<group>;<record>`, with `#…` behind it when the group records that name more than once."""
+    record: str
+    expr: str
+    labels: Labels = ()
+    """Set on every result; an empty value removes the label."""
+    removed: tuple[str, ...] = ()
+    """Labels that the rule sets to an empty text, which removes them."""
+
+    @property
+    def name(self) -> str:
+        """The metric that it records."""
+        return self.record
+
+
+@dataclass(frozen=True)
+class AlertingRule:
+    """Says that something is wrong while a query has results. Durations are seconds."""
+
+    id: str
+    """`<file>;<group>;<alert>`, with `#…` behind it when the group has that alert more than once."""
+    alert: str
+    expr: str
+    for_s: float = 0.0
+    keep_firing_for_s: float = 0.0
+    labels: tuple[tuple[str, Template], ...] = ()
+    annotations: tuple[tuple[str, Template], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The alert's name."""
+        return self.alert
+
+
+Rule = RecordingRule | AlertingRule
+
+
+@dataclass(frozen=True)
+class RuleGroup:
+    """Rules that are evaluated in order at one timestamp."""
+
+    file: str
+    name: str
+    rules: tuple[Rule, ...]
+    interval_s: float | None = None
+    """None: the host's evaluation interval."""
+    limit: int = 0
+    """More results of one rule than this are an error; 0: no limit."""
+    query_offset_s: float = 0.0
+    """Queries look this far back, for sources that deliver late."""
+
+    @property
+    def key(self) -> str:
+        """`<file>;<group>`: unique in a fleet."""
+        return f"{self.file};{self.name}"
+
+
+def load_rule_files(paths: Iterable[Path]) -> tuple[RuleGroup, ...]:
+    """Read Prometheus rule files. Raises RuleError for the first fault found, with its place."""
+    groups: list[RuleGroup] = []
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RuleError(f"{path}: cannot be read: {error}") from error
+        groups.extend(parse_rules(text, str(path)))
+    return tuple(groups)
+
+
+def parse_rules(text: str, file: str) -> tuple[RuleGroup, ...]:
+    """Parse the text of one rule file; `file` names it in messages and in rule ids. Raises RuleError."""
+    return read_groups(read_yaml(text, file).fields("groups").get("groups"), file)
+
+
+def read_groups(place: Place | None, file: str) -> tuple[RuleGroup, ...]:
+    """Read a `groups:` list. Raises RuleError, also when a name repeats within the file (Prometheus's rule)."""
+    if place is None:
+        return ()
+    groups: list[RuleGroup] = []
+    for item in place.items():
+        group = _group(item, file)
+        if any(group.name == other.name for other in groups):
+            raise item.error(f"group {group.name} is repeated in the same file")
+        groups.append(group)
+    return tuple(groups)
+
+
+def duplicates(groups: Iterable[RuleGroup]) -> list[str]:
+    """Return one sentence for each rule that repeats another's name and labels: they would fight over one series."""
+    counts = Counter((rule.name, _label_texts(rule)) for group in groups for rule in group.rules)
+    return [
+        f"{name} with labels {dict(labels)} is defined {count} times"
+        for (name, labels), count in counts.items()
+        if count > 1
+    ]
+
+
+def as_prometheus(groups: Iterable[RuleGroup]) -> dict[str, object]:
+    """Return groups as the content of a Prometheus rule file, ready to be dumped as YAML or JSON."""
+    return {"groups": [_group_content(group) for group in groups]}
+
+
+def _group_content(group: RuleGroup) -> dict[str, object]:
+    content: dict[str, object] = {"name": group.name}
+    if group.interval_s:
+        content["interval"] = format_duration(group.interval_s)
+    if group.limit:
+        content["limit"] = group.limit
+    if group.query_offset_s:
+        content["query_offset"] = format_duration(group.query_offset_s)
+    return content | {"rules": [_rule_content(rule) for rule in group.rules]}
+
+
+def _rule_content(rule: Rule) -> dict[str, object]:
+    if isinstance(rule, RecordingRule):
+        labels = dict(rule.labels) | dict.fromkeys(rule.removed, "")
+        return {"record": rule.record, "expr": rule.expr} | ({"labels": labels} if labels else {})
+    content: dict[str, object] = {"alert": rule.alert, "expr": rule.expr}
+    if rule.for_s:
+        content["for"] = format_duration(rule.for_s)
+    if rule.keep_firing_for_s:
+        content["keep_firing_for"] = format_duration(rule.keep_firing_for_s)
+    for field, templates in (("labels", rule.labels), ("annotations", rule.annotations)):
+        if templates:
+            content[field] = {name: template.text for name, template in templates}
+    return content
+
+
+def check_expr(expr: str) -> None:
+    """Raise ValueError unless `expr` is PromQL whose result a rule can use: an instant vector or a scalar."""
+    if not expr.strip():
+        raise ValueError("expr is empty")
+    kind = type(promql_parser.parse(expr)).__name__
+    if kind not in _VECTOR_TYPES:
+        raise ValueError(f"expr is a {kind}; a rule needs an instant vector or a scalar")
+
+
+def _group(item: Place, file: str) -> RuleGroup:
+    fields = item.fields("name", "interval", "rules", "limit", "query_offset", "labels")
+    name = fields["name"].text() if "name" in fields else ""
+    if not name:
+        raise item.error("a group needs a name")
+    path = f"group {name}"
+    shared = _texts(fields["labels"].within(f"{path}: labels")) if "labels" in fields else {}
+    rules: list[Rule] = []
+    for number, rule_place in enumerate(fields["rules"].within(path).items() if "rules" in fields else (), start=1):
+        rules.append(_rule(rule_place, file, name, number, shared))
+    limit = fields["limit"].text() if "limit" in fields else "0"
+    if not limit.isdigit():
+        raise fields["limit"].within(path).error(f"limit: expected a whole number, got {limit!r}")
+    return RuleGroup(
+        file,
+        name,
+        tuple(_unique_ids(rules)),
+        interval_s=_duration(fields, "interval", path) or None,
+        limit=int(limit),
+        query_offset_s=_duration(fields, "query_offset", path),
+    )
+
+
+def _rule(place: Place, file: str, group: str, number: int, shared: dict[str, str]) -> Rule:
+    path = f"group {group}: rule {number}"
+    fields = place.within(path).fields("record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations")
+    record = fields["record"].text() if "record" in fields else ""
+    alert = fields["alert"].text() if "alert" in fields else ""
+    if bool(record) == bool(alert):
+        raise place.within(path).error("a rule needs exactly one of record: and alert:")
+    path = f"group {group}: {record or alert}"
+    expr = fields["expr"].text() if "expr" in fields else ""
+    try:
+        check_expr(expr)
+    except ValueError as error:
+        raise fields.get("expr", place).within(path).error(f"expr: {error}") from error
+    labels = shared | (_texts(fields["labels"].within(f"{path}: labels")) if "labels" in fields else {})
+    if record:
+        return _recording(place.within(path), fields, record, expr, labels, f"{file};{group};{record}")
+    annotations = _texts(fields["annotations"].within(f"{path}: annotations")) if "annotations" in fields else {}
+    return AlertingRule(
+        id=f"{file};{group};{alert}",
+        alert=alert,
+        expr=expr,
+        for_s=_duration(fields, "for", path),
+        keep_firing_for_s=_duration(fields, "keep_firing_for", path),
+        labels=_templates(labels, fields.get("labels", place).within(f"{path}: labels")),
+        annotations=_templates(annotations, fields.get("annotations", place).within(f"{path}: annotations")),
+    )
+
+
+def _recording(
+    place: Place, fields: dict[str, Place], record: str, expr: str, labels: dict[str, str], rule_id: str
+) -> RecordingRule:
+    for name in ("for", "keep_firing_for", "annotations"):
+        if name in fields:
+            raise fields[name].within(place.path).error(f"{name}: belongs to alerting rules only")
+    if not _METRIC_NAME.match(record):
+        raise fields["record"].within(place.path).error(f"{record!r} is not a metric name")
+    removed = tuple(sorted(k for k, v in labels.items() if not v))
+    return RecordingRule(id=rule_id, record=record, expr=expr, labels=labels_of(labels), removed=removed)
+
+
+def _texts(place: Place) -> dict[str, str]:
+    texts = {}
+    for name, value in place.fields().items():
+        if not _LABEL_NAME.match(name) or name == "__name__":
+            raise value.error(f"{name!r} is not a label name")
+        texts[name] = value.within(f"{place.path}: {name}").text()
+    return texts
+
+
+def _templates(texts: dict[str, str], place: Place) -> tuple[tuple[str, Template], ...]:
+    compiled = []
+    for name, text in sorted(texts.items()):
+        try:
+            compiled.append((name, Template(text)))
+        except TemplateError as error:
+            raise place.error(f"{name}: {error}") from error
+    return tuple(compiled)
+
+
+def _duration(fields: dict[str, Place], name: str, path: str) -> float:
+    if name not in fields:
+        return 0.0
+    try:
+        return parse_duration(fields[name].text())
+    except ValueError as error:
+        raise fields[name].within(path).error(f"{name}: {error}") from error
+
+
+def _label_texts(rule: Rule) -> Labels:
+    if isinstance(rule, RecordingRule):
+        return rule.labels
+    return tuple((name, template.text) for name, template in rule.labels)
+
+
+def _unique_ids(rules: list[Rule]) -> Iterable[Rule]:
+    """Yield the rules with distinct ids: of equal names each takes a digest of its labels, then a number."""
+    names = Counter(rule.id for rule in rules)
+    seen: Counter[str] = Counter()
+    for rule in rules:
+        rule_id = rule.id
+        if names[rule_id] > 1:
+            digest = hashlib.blake2b(repr(_label_texts(rule)).encode(), digest_size=4).hexdigest()
+            rule_id = f"{rule_id}#{digest}"
+            seen[rule_id] += 1
+            rule_id += f".{seen[rule_id]}" if seen[rule_id] > 1 else ""
+        yield replace(rule, id=rule_id)

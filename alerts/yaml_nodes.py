@@ -1,0 +1,101 @@
+"""Strict YAML reading that knows its line numbers, so that every refusal can name file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from alerts.errors import RuleError
+
+
+class Place:
+    """A YAML node and where it stands. Reading methods raise RuleError with file, line and path."""
+
+    def __init__(self, file: str, node: Node, path: str = "") -> None:
+        self._file, self._node, self.path = file, node, path
+
+    @property
+    def line(self) -> int:
+        """1-based line of the node."""
+        return int(self._node.start_mark.line) + 1
+
+    def error(self, message: str) -> RuleError:
+        """Return a RuleError that names this place."""
+        return RuleError(": ".join(p for p in (f"{self._file}:{self.line}", self.path, message) if p))
+
+    def within(self, path: str) -> Place:
+        """Return the same node under another name for messages."""
+        return Place(self._file, self._node, path)
+
+    @property
+    def is_null(self) -> bool:
+        """Whether the value is absent (`key:` with nothing behind it)."""
+        return isinstance(self._node, ScalarNode) and self._node.tag == "tag:yaml.org,2002:null"
+
+    def fields(self, *known: str) -> dict[str, Place]:
+        """Return a mapping's entries; names outside `known` are refused when any are given, repeats always."""
+        if self.is_null:
+            return {}
+        if not isinstance(self._node, MappingNode):
+            raise self.error("expected a mapping")
+        entries: dict[str, Place] = {}
+        for key, value in self._node.value:
+            name = str(key.value)
+            here = Place(self._file, value if isinstance(value, Node) else key, self.path)
+            if name in entries:
+                raise Place(self._file, key, self.path).error(f"field {name} is given twice")
+            if known and name not in known:
+                raise Place(self._file, key, self.path).error(
+                    f"unknown field {name}; known fields are {', '.join(known)}"
+                )
+            entries[name] = here
+        return entries
+
+    def items(self) -> Iterator[Place]:
+        """Yield a sequence's elements."""
+        if self.is_null:
+            return
+        if not isinstance(self._node, SequenceNode):
+            raise self.error("expected a list")
+        for node in self._node.value:
+            yield Place(self._file, node, self.path)
+
+    def text(self) -> str:
+        """Return a scalar as it is written (`1` and `"1"` alike, as Prometheus reads label values)."""
+        if not isinstance(self._node, ScalarNode):
+            raise self.error("expected a text")
+        return "" if self.is_null else str(self._node.value)
+
+    def replace_text(self, text: str) -> None:
+        """Change a scalar in place (pack variables are filled in before rules are read)."""
+        assert isinstance(self._node, ScalarNode)
+        self._node.value = text
+
+    def scalars(self) -> Iterator[Place]:
+        """Yield every scalar value below this node, keys excluded."""
+        if isinstance(self._node, ScalarNode):
+            yield self
+        elif isinstance(self._node, SequenceNode):
+            for node in self._node.value:
+                yield from Place(self._file, node, self.path).scalars()
+        elif isinstance(self._node, MappingNode):
+            for _key, value in self._node.value:
+                yield from Place(self._file, value, self.path).scalars()
+
+
+def read_yaml(text: str, file: str) -> Place:
+    """Parse one YAML document. Raises RuleError with the line of the fault."""
+    try:
+        node = YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise RuleError(f"{file}{line}: not YAML: {error.problem or error.context}") from error
+    except YAMLError as error:
+        raise RuleError(f"{file}: not YAML: {error}") from error
+    if node is None:
+        raise RuleError(f"{file}:1: the file is empty")
+    return Place(file, node)
