@@ -3,13 +3,13 @@
 CollectorError
 ├── CatalogueError          the name catalogue is malformed
 ├── DiscoveryError          a file_sd file cannot be read or parsed
-├── NvmlUnavailable         no NVIDIA driver, or NVML does not answer
 └── ScrapeError             one read of one source failed; `reason` is a short stable word for metrics
     ├── ScrapeTimeout       reason "timeout"
     ├── Unreachable         reason "unreachable": DNS, refused, reset, TLS
     ├── UnexpectedStatus    reason "status": not 200
     ├── BodyTooLarge        reason "too-large": bytes, lines, label sizes or samples beyond the limit
-    └── ExpositionError     reason "malformed": the body is not the text exposition format
+    ├── ExpositionError     reason "malformed": the body is not the text exposition format
+    └── NvmlUnavailable     reason "unavailable": no NVIDIA driver, or NVML does not start
 """
 
 from __future__ import annotations
@@ -27,10 +27,6 @@ class CatalogueError(CollectorError):
 
 class DiscoveryError(CollectorError):
     """A discovery source cannot be read. The last good list stays in force."""
-
-
-class NvmlUnavailable(CollectorError):
-    """NVML cannot be used on this host. The message is fit for an operator."""
 
 
 class ScrapeError(CollectorError):
@@ -69,6 +65,12 @@ class ExpositionError(ScrapeError):
     reason = "malformed"
 
     def __init__(self, message: str, line: int) -> None:
-        super().__init__(f"line {line}: {message}")
+        super().__init__(f"line {line}: {message}" if line else message)
         self.line = line
-        """1-based line of the body."""
+        """1-based line of the body; 0 when it is the body as a whole."""
+
+
+class NvmlUnavailable(ScrapeError):
+    """NVML cannot be used on this host. The message is fit for an operator."""
+
+    reason = "unavailable"

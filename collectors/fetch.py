@@ -1,0 +1,310 @@
+"""Reading a target over HTTP: one deadline for everything, a bounded body, and errors that name a cure's place.
+
+Nothing that a target sends is trusted: redirects are not followed (credentials would travel), cookies are not kept,
+and compressed bodies are inflated here, step by step, because only then is their inflated size bounded too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import os
+import ssl
+import zlib
+from http import HTTPStatus
+from pathlib import Path
+from types import SimpleNamespace
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+from yarl import URL
+
+from collectors.errors import (
+    BodyTooLarge,
+    ExpositionError,
+    ScrapeError,
+    ScrapeTimeout,
+    UnexpectedStatus,
+    Unreachable,
+)
+from collectors.target import Auth
+
+ACCEPT = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
+"""What Prometheus 3 sends when its scrape_protocols are PrometheusText1.0.0 and 0.0.4.
+
+OpenMetrics is left out on purpose: servers that speak it rename families by it.
+"""
+_KEEPALIVE_S = 75.0
+"""Longer than the usual scrape intervals, so that TLS handshakes happen once; nginx's keepalive_timeout."""
+_MAX_SECRET_BYTES = 64 * 1024
+
+
+class HttpSource:
+    """Reads one target over HTTP. One connection, kept open between scrapes. Implements collectors.target.Source."""
+
+    def __init__(
+        self,
+        url: str,
+        auth: Auth | None = None,
+        *,
+        max_body_bytes: int = 16 * 2**20,
+        user_agent: str = "llm-controlplane",
+    ) -> None:
+        self._url = url
+        self._auth = auth
+        self._max_body_bytes = max_body_bytes
+        self._headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": user_agent}
+        self._tls = _TlsContexts()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Return the decompressed body of a 200 answer. Raises ScrapeError; credentials are in none of its messages."""
+        progress = SimpleNamespace(stage="not connected")
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._exchange(timeout_s, progress)
+        except TimeoutError:
+            raise ScrapeTimeout(f"timed out after {timeout_s:g}s ({progress.stage})") from None
+        except HttpProcessingError as error:
+            raise ExpositionError("the answer is not HTTP", 0) from error
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            raise _translated(error) from error
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    async def _exchange(self, timeout_s: float, progress: SimpleNamespace) -> bytes:
+        try:
+            url = URL(self._url)
+        except ValueError as error:
+            raise Unreachable("not a usable URL") from error
+        headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
+        verify: ssl.SSLContext | bool = True
+        if url.user is not None:
+            headers["Authorization"] = _basic(url.user, url.password or "")
+            url = url.with_user(None)
+        if self._auth:
+            # Secrets may lie on a network file system: in a thread, its stall is this target's timeout alone.
+            credentials, verify = await asyncio.to_thread(self._prepare, self._auth)
+            if credentials:
+                headers["Authorization"] = credentials
+        session = self._session or self._connect()
+        async with session.get(
+            url, headers=headers, ssl=verify, allow_redirects=False, trace_request_ctx=progress
+        ) as response:
+            try:
+                return await self._body(response, progress)
+            finally:
+                # A body that was not read to its end must not be drained: it may never end.
+                if not response.content.at_eof():
+                    response.close()
+
+    def _connect(self) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(_note_connected)
+        trace.on_connection_reuseconn.append(_note_connected)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=_KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            auto_decompress=False,
+            trace_configs=[trace],
+        )
+        return self._session
+
+    def _prepare(self, auth: Auth) -> tuple[str | None, ssl.SSLContext | bool]:
+        return authorization(auth), self._tls.verification(auth)
+
+    async def _body(self, response: aiohttp.ClientResponse, progress: SimpleNamespace) -> bytes:
+        if response.status != HTTPStatus.OK:
+            raise UnexpectedStatus(_status_message(response))
+        body = _Body(self._max_body_bytes, response.headers.get("Content-Encoding", ""))
+        body.check_size(response.content_length or 0)
+        progress.stage = "headers received, no body yet"
+        async for chunk in response.content.iter_any():
+            body.feed(chunk)
+            progress.stage = f"in the middle of the body, {body.received} bytes received"
+        return body.finish()
+
+
+async def _note_connected(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceConnectionCreateEndParams | aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    context.trace_request_ctx.stage = "connected, no headers yet"
+
+
+class _Body:
+    """Collects a body, inflating it if need be; its size is bounded before and after."""
+
+    def __init__(self, max_bytes: int, encoding: str) -> None:
+        self.received = 0
+        self._max_bytes = max_bytes
+        self._encoding = encoding.strip().lower().removeprefix("x-")
+        if self._encoding not in ("", "identity", "gzip", "deflate"):
+            raise ExpositionError(f"the body's encoding {self._encoding[:40]!r} was not asked for", 0)
+        self._inflate: zlib._Decompress | None = None
+        self._body = bytearray()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes from the wire."""
+        self.received += len(chunk)
+        self.check_size(self.received)
+        if self._encoding in ("", "identity"):
+            self._body += chunk
+            return
+        if not chunk:
+            return
+        if self._inflate is None:
+            self._inflate = zlib.decompressobj(self._window_bits(chunk[0]))
+        try:
+            # One byte more than there is room for: enough to know that the body is too large, whatever it inflates to.
+            self._body += self._inflate.decompress(chunk, self._max_bytes - len(self._body) + 1)
+        except zlib.error as error:
+            raise ExpositionError(f"the body is not valid {self._encoding}", 0) from error
+        self.check_size(len(self._body))
+
+    def finish(self) -> bytes:
+        """Return the whole body. Raises ExpositionError if its compressed form is incomplete or followed by more."""
+        if self._encoding not in ("", "identity"):
+            if self._inflate is None or not self._inflate.eof:
+                raise ExpositionError(f"the {self._encoding} body is cut short", 0)
+            if self._inflate.unused_data:
+                raise ExpositionError(f"the {self._encoding} body is followed by other bytes", 0)
+        return bytes(self._body)
+
+    def check_size(self, size: int) -> None:
+        """Raise BodyTooLarge if a body of `size` bytes is too large."""
+        if size > self._max_bytes:
+            raise BodyTooLarge(f"the body has more than the {self._max_bytes} bytes allowed")
+
+    def _window_bits(self, first: int) -> int:
+        if self._encoding == "gzip":
+            return 16 + zlib.MAX_WBITS
+        # "deflate" means zlib (RFC 9110), but some servers send it raw; a zlib header's low half byte is always 8.
+        return zlib.MAX_WBITS if first & 0x0F == 8 else -zlib.MAX_WBITS
+
+
+def authorization(auth: Auth) -> str | None:
+    """Return the Authorization header's value, reading secrets now, or None if there are none.
+
+    Raises ScrapeError naming the file or variable, never its content.
+    """
+    if auth.username is not None:
+        password = _secret_file(auth.password_file) if auth.password_file else ""
+        return _basic(auth.username, password)
+    if auth.credentials_file:
+        return f"{auth.scheme} {_secret_file(auth.credentials_file)}"
+    if auth.credentials_env:
+        name = auth.credentials_env
+        return f"{auth.scheme} {_checked_secret(os.environ.get(name, ''), f'the environment variable {name}')}"
+    return None
+
+
+def _basic(username: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def _secret_file(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_SECRET_BYTES)
+        return _checked_secret(content.decode(), f"the credentials file {path}")
+    except OSError as error:
+        raise ScrapeError(f"cannot read the credentials file {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ScrapeError(f"the credentials file {path} is not UTF-8 text") from None
+
+
+def _checked_secret(text: str, place: str) -> str:
+    secret = text.strip()
+    if not secret:
+        raise ScrapeError(f"{place} is not set or empty")
+    if not secret.isprintable():
+        raise ScrapeError(f"{place} holds a line break or another control character")
+    return secret
+
+
+class _TlsContexts:
+    """The TLS settings of one target. A CA file is loaded again when it changed, so rotation needs no restart."""
+
+    def __init__(self) -> None:
+        self._context: ssl.SSLContext | None = None
+        self._loaded: tuple[int, int] | None = None
+
+    def verification(self, auth: Auth) -> ssl.SSLContext | bool:
+        """Return what aiohttp's `ssl=` takes: a context, True for the system's CAs, False for no check."""
+        if auth.insecure_skip_verify:
+            return False
+        if not auth.ca_file:
+            return True
+        try:
+            stat = Path(auth.ca_file).stat()
+            if self._context is None or self._loaded != (stat.st_mtime_ns, stat.st_size):
+                self._context = ssl.create_default_context(cafile=auth.ca_file)
+                self._loaded = (stat.st_mtime_ns, stat.st_size)
+        except ssl.SSLError as error:
+            raise ScrapeError(f"the CA file {auth.ca_file} holds no PEM certificate") from error
+        except OSError as error:
+            raise ScrapeError(f"cannot read the CA file {auth.ca_file}: {error.strerror}") from error
+        return self._context
+
+
+def _status_message(response: aiohttp.ClientResponse) -> str:
+    try:
+        phrase = f" {HTTPStatus(response.status).phrase}"
+    except ValueError:
+        phrase = ""
+    message = f"answered {response.status}{phrase}, expected 200"
+    if 300 <= response.status < 400:
+        try:
+            host = URL(response.headers.get("Location", "")).host
+        except ValueError:
+            host = None
+        # The host only: the rest of a Location can hold a session or a token.
+        where = f"host {host[:100]}" if host else "another path"
+        return f"{message}: a redirect to {where}, which is not followed; configure the final address"
+    return message
+
+
+def _translated(error: Exception) -> ScrapeError:
+    """Return our error for one of aiohttp's or the system's, without URLs or headers in its message."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            detail = getattr(error.certificate_error, "verify_message", "") or "not valid for this host"
+            return Unreachable(f"TLS certificate refused: {detail}")
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return Unreachable("TLS handshake failed: the target does not speak TLS, or none that both sides accept")
+        case aiohttp.ClientConnectorDNSError():
+            detail = error.os_error.strerror or ""
+            temporary = "temporary" in detail.lower()  # aiohttp passes the resolver's words on, not its number
+            return Unreachable("cannot resolve the host for now" if temporary else "no such host")
+        case UnicodeError():
+            return Unreachable("no such host")
+        case aiohttp.ClientPayloadError():
+            return Unreachable("connection closed in the middle of the body")
+        case aiohttp.ClientResponseError():
+            return ExpositionError("the answer is not HTTP", 0)
+        case aiohttp.ServerDisconnectedError():
+            return Unreachable("connection closed before an answer")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return Unreachable("not a usable URL")
+        case aiohttp.ClientConnectorError():
+            return Unreachable(_os_message(error.os_error))
+        case OSError():
+            return Unreachable(_os_message(error))
+        case _:
+            return Unreachable(f"the connection failed ({type(error).__name__})")
+
+
+def _os_message(error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if error.errno == errno.ECONNRESET or isinstance(error, ConnectionResetError):
+        return "connection reset"
+    return os.strerror(error.errno).lower() if error.errno else "the connection failed"
