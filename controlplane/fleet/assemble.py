@@ -1,0 +1,245 @@
+"""From snapshots to views. Pure: every input is a value, so what a page shows can be tested as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from alerts.interfaces import AlertInstance, AlertState, Transition
+from collectors.target import TargetHealth
+from controlplane.fleet import numbers as n
+from controlplane.fleet.views import (
+    AlertCounts,
+    AlertDetailView,
+    AlertEventView,
+    AlertView,
+    BackendView,
+    GpuView,
+    ModelView,
+    RolloutView,
+    TargetCounts,
+    TargetView,
+    VersionView,
+    finite,
+    instant,
+    rfc3339,
+)
+from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
+
+_WORST_LAST = (
+    VersionState.READY,
+    VersionState.LOADING,
+    VersionState.UNLOADING,
+    VersionState.UNAVAILABLE,
+    VersionState.UNKNOWN,
+)
+"""A version's state is its best backend's: one ready backend serves."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of one model apart from its numbers."""
+
+    name: str
+    driver: str
+    stable: str
+    versions: tuple[str, ...]
+    previous: str | None = None
+    observation: TrafficObservation | None = None
+    """None when the driver was not asked yet, or has nothing to observe."""
+    rollout: RolloutView | None = None
+    """The one that runs; else None."""
+    switched_at: float | None = None
+    """When traffic last moved, in unix seconds."""
+    backends: Mapping[str, tuple[str, ...]] | None = None
+    """Version to its backends' URLs by configuration: shown as unknown when nothing observes them."""
+    simulated: frozenset[str] = frozenset()
+    """Versions whose backends are simulated."""
+
+
+def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: float, can_act: bool) -> ModelView:
+    """Join a model's facts and numbers. `window_s` is what rates look back over; `can_act` is not observe-only."""
+    shares = traffic_shares(facts, numbers)
+    probed = _probed_version(facts, shares, now=now, window_s=window_s)
+    versions = tuple(_version_view(facts, v, numbers, shares.get(v), probed) for v in facts.versions)
+    can_promote = can_act and facts.driver != "none" and len(facts.versions) > 1 and facts.rollout is None
+    return ModelView(
+        name=facts.name,
+        driver=facts.driver,
+        stable=facts.stable,
+        previous=facts.previous,
+        can_promote=can_promote,
+        versions=versions,
+        rollout=facts.rollout,
+    )
+
+
+def traffic_shares(facts: ModelFacts, numbers: n.Numbers) -> dict[str, float]:
+    """Return the known shares (0..1) of a model's versions.
+
+    The driver's word comes first, where every backend answered and says what it serves: it is current, while rates
+    look back. Then measured request rates; a version that is loaded nowhere takes none.
+    """
+    backends = facts.observation.backends if facts.observation else ()
+    serving = [b.serving for b in backends if b.reachable and b.serving]
+    if serving and len(serving) == len(backends):
+        return {v: serving.count(v) / len(serving) for v in facts.versions}
+    rates = {v: n.requests_per_second(numbers, facts.name, v) for v in facts.versions}
+    known = {v: rate for v, rate in rates.items() if rate is not None}
+    total = sum(known.values())
+    if total <= 0:
+        return {}
+    shares = {v: rate / total for v, rate in known.items()}
+    for version in facts.versions:
+        if version not in shares and _state(facts, version) == VersionState.UNAVAILABLE:
+            shares[version] = 0.0
+    return shares
+
+
+def target_view(health: TargetHealth) -> TargetView:
+    """Show one target."""
+    target = health.target
+    labels = dict(target.labels)
+    return TargetView(
+        engine=target.engine,
+        job=target.job,
+        instance=target.instance,
+        url=target.url,
+        health=health.health,
+        last_error=health.last_error,
+        last_error_reason=health.last_error_reason,
+        last_scrape_at=rfc3339(health.last_scrape_at),
+        duration_seconds=finite(health.duration_s),
+        samples=health.samples,
+        missing=health.missing,
+        labels=labels,
+        simulated=labels.get("simulated") == "true",
+    )
+
+
+def target_counts(targets: Sequence[TargetHealth]) -> TargetCounts:
+    """Count targets by health."""
+    states = [t.health for t in targets]
+    return TargetCounts(up=states.count("up"), down=states.count("down"), unknown=states.count("unknown"))
+
+
+def alert_view(alert: AlertInstance) -> AlertView:
+    """Show one alert. Its state is `resolved` once it left firing."""
+    return AlertView(**_alert_fields(alert))
+
+
+def alert_detail(alert: AlertInstance, history: Sequence[Transition]) -> AlertDetailView:
+    """Show one alert with its transitions, oldest first."""
+    events = tuple(
+        AlertEventView(at=instant(t.at), before=t.before.value, after=t.after.value, sentence=t.sentence)
+        for t in sorted(history, key=lambda t: t.at)
+    )
+    return AlertDetailView(**_alert_fields(alert), history=events)
+
+
+def alert_counts(alerts: Sequence[AlertInstance]) -> AlertCounts:
+    """Count the alerts that are firing and pending."""
+    states = [a.state for a in alerts]
+    return AlertCounts(firing=states.count(AlertState.FIRING), pending=states.count(AlertState.PENDING))
+
+
+def alert_state(alert: AlertInstance) -> str:
+    """Return pending, firing, resolved, or inactive for one that never fired."""
+    if alert.state is not AlertState.INACTIVE:
+        return alert.state.value
+    return "inactive" if alert.resolved_at is None else "resolved"
+
+
+def gpu_views(numbers: n.Numbers) -> tuple[GpuView, ...]:
+    """Show every GPU that any exporter reports."""
+    return tuple(
+        GpuView(node=key.node, gpu=key.gpu, simulated=gpu.simulated, **gpu.values) for key, gpu in numbers.gpus.items()
+    )
+
+
+def simulated_versions(model: str, versions: Sequence[str], targets: Sequence[TargetHealth]) -> frozenset[str]:
+    """Return the versions that a target labelled `simulated="true"` reports; without a version label, all of them."""
+    found: set[str] = set()
+    for health in targets:
+        labels = dict(health.target.labels)
+        names = {labels.get("model"), *dict(health.target.models).values()}
+        if labels.get("simulated") == "true" and model in names:
+            found.update([labels["version"]] if "version" in labels else versions)
+    return frozenset(found)
+
+
+def _version_view(
+    facts: ModelFacts, version: str, numbers: n.Numbers, share: float | None, probed: str | None
+) -> VersionView:
+    p99 = n.latency(numbers, facts.name, version, probe_version=probed)
+    return VersionView(
+        version=version,
+        role=_role(facts, version),
+        state=_state(facts, version).value,
+        traffic_share=share,
+        requests_per_second=n.requests_per_second(numbers, facts.name, version),
+        latency_p99_seconds=p99[0] if p99 else None,
+        latency_source=p99[1] if p99 else None,
+        error_ratio=n.error_ratio(numbers, facts.name, version, probe_version=probed),
+        running=n.gauge(numbers.running, facts.name, version),
+        waiting=n.gauge(numbers.waiting, facts.name, version),
+        backends=_backends(facts, version),
+        simulated=version in facts.simulated,
+    )
+
+
+def _role(facts: ModelFacts, version: str) -> str:
+    if version == facts.stable:
+        return "stable"
+    return "candidate" if facts.rollout and version in (facts.rollout.to, facts.rollout.from_) else "idle"
+
+
+def _state(facts: ModelFacts, version: str) -> VersionState:
+    states = [_backend_state(b, version) for b in facts.observation.backends] if facts.observation else []
+    return min(states, key=_WORST_LAST.index, default=VersionState.UNKNOWN)
+
+
+def _backend_state(backend: BackendObservation, version: str) -> VersionState:
+    if not backend.reachable:
+        return VersionState.UNKNOWN
+    return backend.versions.get(version, VersionState.UNAVAILABLE)
+
+
+def _backends(facts: ModelFacts, version: str) -> tuple[BackendView, ...]:
+    if facts.observation is None:
+        urls = (facts.backends or {}).get(version, ())
+        return tuple(BackendView(url=url, state=VersionState.UNKNOWN.value, reason="not observed yet") for url in urls)
+    return tuple(
+        BackendView(url=b.url, state=_backend_state(b, version).value, reason=_reason(b, version))
+        for b in facts.observation.backends
+    )
+
+
+def _reason(backend: BackendObservation, version: str) -> str:
+    return backend.reasons.get(version, "" if backend.reachable else "does not answer")
+
+
+def _probed_version(facts: ModelFacts, shares: dict[str, float], *, now: float, window_s: float) -> str | None:
+    """Return the version that all of the window's unversioned probes reached, if one certainly did."""
+    if facts.switched_at is not None and now - facts.switched_at < window_s:
+        return None
+    return next((v for v, share in shares.items() if share == 1.0), None)
+
+
+def _alert_fields(alert: AlertInstance) -> dict[str, object]:
+    labels, annotations = dict(alert.labels), dict(alert.annotations)
+    return {
+        "fingerprint": alert.fingerprint,
+        "name": labels.get("alertname", ""),
+        "state": alert_state(alert),
+        "severity": labels.get("severity", ""),
+        "labels": labels,
+        "annotations": annotations,
+        "value": finite(alert.value),
+        "active_at": instant(alert.active_at),
+        "fired_at": rfc3339(alert.fired_at),
+        "resolved_at": rfc3339(alert.resolved_at),
+        "rule": alert.rule,
+        "runbook": annotations.get("runbook_url") or annotations.get("runbook"),
+        "simulated": labels.get("simulated") == "true",
+    }

@@ -1,0 +1,177 @@
+"""The numbers beside each version and GPU: a fixed set of PromQL, and which source is believed for which number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from alerts.interfaces import VectorSample
+
+MIN_WINDOW_S = 60.0
+"""Rates look back at least this far, and over four scrapes, so that one lost scrape leaves no gap."""
+
+TRAFFIC_SOURCES = ("gateway", "engine")
+"""Who counts requests, best first. Never the probe: it counts only its own."""
+QUALITY_SOURCES = ("gateway", "probe", "engine")
+"""Who knows how requests went, nearest to the client first."""
+FAILED = frozenset({"error", "timeout", "rejected"})
+"""Outcomes that a client sees as a failure. An aborted request was the client's own wish."""
+
+
+class Key(NamedTuple):
+    """Whose number it is. `version` is empty where the source cannot tell versions apart (a probe)."""
+
+    model: str
+    version: str
+    source: str
+
+
+class GpuKey(NamedTuple):
+    """One GPU: the same one whoever reports it."""
+
+    node: str
+    gpu: str
+
+
+class GpuNumbers(NamedTuple):
+    """A GPU's gauges by canonical name, and whether any of its reporters is simulated."""
+
+    values: Mapping[str, float]
+    simulated: bool
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Everything the queries said at one instant. A key that is not there is unknown, never zero."""
+
+    outcomes: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
+    """Requests a second by outcome."""
+    p99: Mapping[Key, float] = field(default_factory=dict)
+    """Seconds, from histograms."""
+    p99_summary: Mapping[Key, float] = field(default_factory=dict)
+    """Seconds, the largest of the engines' own quantiles."""
+    running: Mapping[Key, float] = field(default_factory=dict)
+    waiting: Mapping[Key, float] = field(default_factory=dict)
+    gpus: Mapping[GpuKey, GpuNumbers] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+GPU_GAUGES = {
+    "utilization_ratio": "gpu_utilization_ratio",
+    "memory_used_bytes": "gpu_memory_used_bytes",
+    "memory_total_bytes": "gpu_memory_total_bytes",
+    "temperature_celsius": "gpu_temperature_celsius",
+}
+"""Field of a GPU's view to canonical metric."""
+
+
+def queries(scrape_interval_s: float) -> dict[str, str]:
+    """Return the PromQL to run, by name. `engine` stays in the grouping of buckets: layouts must not be mixed."""
+    window = f"{math.ceil(max(MIN_WINDOW_S, 4 * scrape_interval_s))}s"
+    by = "model, version, source"
+    found = {
+        "outcomes": f"sum by ({by}, outcome) (rate(llm_requests_total[{window}]))",
+        "p99": "histogram_quantile(0.99, "
+        f"sum by ({by}, engine, le) (rate(llm_request_duration_seconds_bucket[{window}])))",
+        "p99_summary": f'max by ({by}) (llm_request_duration_quantile_seconds{{quantile="0.99"}})',
+        "running": f"sum by ({by}) (llm_requests_running)",
+        "waiting": f"sum by ({by}) (llm_requests_waiting)",
+    }
+    for name, metric in GPU_GAUGES.items():
+        found[f"gpu.{name}"] = f"max by (node, gpu, simulated) ({metric})"
+    return found
+
+
+def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] = ()) -> Numbers:
+    """Turn query results into Numbers. NaN is dropped: a quantile of nothing is unknown."""
+    outcomes: dict[Key, dict[str, float]] = {}
+    for labels, value in _finite(results.get("outcomes", ())):
+        outcomes.setdefault(_key(labels), {})[labels.get("outcome", "unknown")] = value
+    return Numbers(
+        outcomes=outcomes,
+        p99=_largest(results.get("p99", ())),
+        p99_summary=_largest(results.get("p99_summary", ())),
+        running=_largest(results.get("running", ())),
+        waiting=_largest(results.get("waiting", ())),
+        gpus=_gpus(results),
+        warnings=tuple(warnings),
+    )
+
+
+def requests_per_second(numbers: Numbers, model: str, version: str) -> float | None:
+    """Return the rate of all requests of a version as its best traffic source counts it."""
+    for source in TRAFFIC_SOURCES:
+        found = numbers.outcomes.get(Key(model, version, source))
+        if found:
+            return sum(found.values())
+    return None
+
+
+def latency(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> tuple[float, str] | None:
+    """Return (P99 seconds, source). `probe_version` is the version that the model's unversioned probes reach."""
+    for source in QUALITY_SOURCES:
+        for key in _candidates(model, version, source, probe_version):
+            if key in numbers.p99:
+                return numbers.p99[key], source
+    summary = numbers.p99_summary.get(Key(model, version, "engine"))
+    return None if summary is None else (summary, "engine-summary")
+
+
+def error_ratio(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> float | None:
+    """Return failed ÷ all requests, or None without traffic or where the source does not count failures."""
+    for source in QUALITY_SOURCES:
+        for key in _candidates(model, version, source, probe_version):
+            ratio = _ratio(numbers.outcomes.get(key, {}))
+            if ratio is not None:
+                return ratio
+    return None
+
+
+def gauge(values: Mapping[Key, float], model: str, version: str) -> float | None:
+    """Return a version's gauge from its best traffic source."""
+    return next((values[k] for s in TRAFFIC_SOURCES if (k := Key(model, version, s)) in values), None)
+
+
+def _candidates(model: str, version: str, source: str, probe_version: str | None) -> list[Key]:
+    keys = [Key(model, version, source)]
+    if source == "probe" and probe_version == version:
+        keys.append(Key(model, "", source))
+    return keys
+
+
+def _ratio(outcomes: Mapping[str, float]) -> float | None:
+    total = sum(outcomes.values())
+    if total <= 0 or outcomes.get("unknown", 0.0) > 0 or not FAILED & outcomes.keys():
+        return None
+    return sum(rate for outcome, rate in outcomes.items() if outcome in FAILED) / total
+
+
+def _key(labels: Mapping[str, str]) -> Key:
+    return Key(labels.get("model", ""), labels.get("version", ""), labels.get("source", ""))
+
+
+def _finite(samples: Sequence[VectorSample]) -> list[tuple[dict[str, str], float]]:
+    return [(dict(s.labels), s.value) for s in samples if math.isfinite(s.value)]
+
+
+def _largest(samples: Sequence[VectorSample]) -> dict[Key, float]:
+    found: dict[Key, float] = {}
+    for labels, value in _finite(samples):
+        key = _key(labels)
+        found[key] = max(value, found.get(key, value))
+    return found
+
+
+def _gpus(results: Mapping[str, Sequence[VectorSample]]) -> dict[GpuKey, GpuNumbers]:
+    values: dict[GpuKey, dict[str, float]] = {}
+    simulated: set[GpuKey] = set()
+    for name in GPU_GAUGES:
+        for labels, value in _finite(results.get(f"gpu.{name}", ())):
+            key = GpuKey(labels.get("node", ""), labels.get("gpu", ""))
+            gauges = values.setdefault(key, {})
+            gauges[name] = max(value, gauges.get(name, value))
+            if labels.get("simulated") == "true":
+                simulated.add(key)
+    return {key: GpuNumbers(gauges, key in simulated) for key, gauges in sorted(values.items())}

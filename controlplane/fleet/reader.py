@@ -1,0 +1,163 @@
+"""Reads the fleet: asks every source at once, remembers the answer for a second, and assembles views from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from alerts.errors import QueryFailed
+from alerts.interfaces import AlertInstance, Clock, Querier, VectorSample
+from collectors.target import TargetHealth
+from controlplane.config.model import Fleet
+from controlplane.errors import ControlPlaneError, NotFound, Unavailable
+from controlplane.fleet import assemble
+from controlplane.fleet.assemble import ModelFacts
+from controlplane.fleet.numbers import MIN_WINDOW_S, Numbers, queries, read
+from controlplane.fleet.views import AlertCounts, FleetView, ModelView, TargetView, instant
+
+CACHE_S = 1.0
+"""Fifty browsers refreshing at once cost one round of queries."""
+
+T = TypeVar("T")
+
+
+class ModelSource(Protocol):
+    """Knows the models' versions, their observed backends and their rollouts."""
+
+    def facts(self) -> Sequence[ModelFacts]:
+        """Return every model of the configuration. Blocking; called in a thread. Raises ControlPlaneError."""
+        ...
+
+
+class AlertSource(Protocol):
+    """Knows the alerts."""
+
+    def active(self) -> Sequence[AlertInstance]:
+        """Return pending and firing alerts. Blocking; called in a thread. Raises ControlPlaneError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that was read at one instant."""
+
+    at: float
+    numbers: Numbers
+    models: tuple[ModelFacts, ...]
+    alerts: tuple[AlertInstance, ...] | None
+    """None when the alert store cannot be read."""
+    warnings: tuple[str, ...]
+
+
+class FleetReader:
+    """The read model behind the API and the console. A source that fails leaves nulls and a warning, not an error."""
+
+    def __init__(
+        self,
+        *,
+        config: Callable[[], Fleet],
+        querier: Querier,
+        models: ModelSource,
+        alerts: AlertSource,
+        targets: Callable[[], Sequence[TargetHealth]],
+        clock: Clock,
+        observe_only: bool,
+    ) -> None:
+        self._config, self._querier, self._models, self._alerts = config, querier, models, alerts
+        self._targets, self._clock, self._observe_only = targets, clock, observe_only
+        self._lock = asyncio.Lock()
+        self._cached: Snapshot | None = None
+
+    async def fleet(self) -> FleetView:
+        """Return the whole fleet."""
+        snapshot = await self._snapshot()
+        return FleetView(
+            name=self._config().fleet.name,
+            generated_at=instant(snapshot.at),
+            models=self._model_views(snapshot),
+            targets=assemble.target_counts(self._targets()),
+            alerts=_alert_counts(snapshot),
+            gpus=assemble.gpu_views(snapshot.numbers),
+            observe_only=self._observe_only,
+            warnings=snapshot.warnings,
+        )
+
+    async def models(self) -> tuple[ModelView, ...]:
+        """Return every model. Raises Unavailable when the models cannot be read: empty would mean none."""
+        snapshot = await self._snapshot()
+        if not snapshot.models and self._config().models:
+            raise Unavailable("; ".join(snapshot.warnings) or "the models cannot be read now; try again")
+        return self._model_views(snapshot)
+
+    async def model(self, name: str) -> ModelView:
+        """Return one model. Raises NotFound and Unavailable."""
+        views = {view.name: view for view in await self.models()}
+        if name not in views:
+            known = ", ".join(views) or "none"
+            raise NotFound(f"model {name!r} is not in fleet.yaml; its models: {known}")
+        return views[name]
+
+    def targets(self) -> tuple[TargetView, ...]:
+        """Return every scraped endpoint."""
+        return tuple(assemble.target_view(t) for t in self._targets())
+
+    def forget(self) -> None:
+        """Drop what is remembered, after something was changed: the next read sees it."""
+        self._cached = None
+
+    def _model_views(self, snapshot: Snapshot) -> tuple[ModelView, ...]:
+        window = max(MIN_WINDOW_S, 4 * self._config().scrape.interval)
+        can_act = not self._observe_only
+        return tuple(
+            assemble.model_view(facts, snapshot.numbers, now=snapshot.at, window_s=window, can_act=can_act)
+            for facts in snapshot.models
+        )
+
+    async def _snapshot(self) -> Snapshot:
+        async with self._lock:
+            now = self._clock.now()
+            if self._cached is None or not 0 <= now - self._cached.at < CACHE_S:
+                self._cached = await self._read(now)
+            return self._cached
+
+    async def _read(self, now: float) -> Snapshot:
+        warnings: list[str] = []
+        numbers, models, alerts = await asyncio.gather(
+            self._numbers(now),
+            _attempt("models", self._models.facts, warnings),
+            _attempt("alerts", self._alerts.active, warnings),
+        )
+        return Snapshot(
+            at=now,
+            numbers=numbers,
+            models=tuple(models or ()),
+            alerts=None if alerts is None else tuple(alerts),
+            warnings=(*numbers.warnings, *warnings),
+        )
+
+    async def _numbers(self, now: float) -> Numbers:
+        asked = queries(self._config().scrape.interval)
+        answers = await asyncio.gather(*(self._query(expr, now) for expr in asked.values()))
+        results = {name: answer for name, answer in zip(asked, answers, strict=True) if not isinstance(answer, str)}
+        failed = [f"{name}: {answer}" for name, answer in zip(asked, answers, strict=True) if isinstance(answer, str)]
+        return read(results, failed)
+
+    async def _query(self, expr: str, now: float) -> Sequence[VectorSample] | str:
+        try:
+            return await self._querier.instant(expr, now)
+        except (QueryFailed, ControlPlaneError) as error:
+            return str(error)
+
+
+async def _attempt(what: str, call: Callable[[], Sequence[T]], warnings: list[str]) -> Sequence[T] | None:
+    try:
+        return await asyncio.to_thread(call)
+    except ControlPlaneError as error:
+        warnings.append(f"{what}: {error}")
+        return None
+
+
+def _alert_counts(snapshot: Snapshot) -> AlertCounts | None:
+    return None if snapshot.alerts is None else assemble.alert_counts(snapshot.alerts)

@@ -1,0 +1,290 @@
+"""What a page shows, from snapshots."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
+from collectors.samples import labels_of
+from collectors.target import Target, TargetHealth
+from controlplane.fleet import assemble
+from controlplane.fleet import numbers as n
+from controlplane.fleet.assemble import ModelFacts
+from controlplane.fleet.views import RolloutView
+from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
+
+READY, UNAVAILABLE, UNKNOWN = VersionState.READY, VersionState.UNAVAILABLE, VersionState.UNKNOWN
+NOW = 1_800_000_000.0
+
+
+def backend(url: str, serving: str | None, *, reachable: bool = True, **versions: VersionState) -> BackendObservation:
+    return BackendObservation(url, reachable, versions, {}, serving)
+
+
+def facts(*backends: BackendObservation, **changes: Any) -> ModelFacts:
+    observation = TrafficObservation("chat", backends) if backends else None
+    base = ModelFacts("chat", "triton", "v1", ("v1", "v2"), previous="v0", observation=observation)
+    return replace(base, **changes)
+
+
+def rates(**versions: float) -> n.Numbers:
+    return n.read(
+        {
+            "outcomes": [
+                VectorSample(labels_of({"model": "chat", "version": v, "source": "engine", "outcome": "success"}), r)
+                for v, r in versions.items()
+            ]
+        }
+    )
+
+
+def view(known: ModelFacts, numbers: n.Numbers | None = None, *, can_act: bool = True) -> Any:
+    shown = assemble.model_view(known, numbers or n.Numbers(), now=NOW, window_s=60.0, can_act=can_act)
+    return shown.model_dump(by_alias=True)
+
+
+def rollout(**changes: Any) -> RolloutView:
+    shape: dict[str, Any] = {
+        "id": "r1",
+        "model": "chat",
+        "from": "v1",
+        "to": "v2",
+        "kind": "promote",
+        "strategy": "blue-green",
+        "phase": "preparing",
+        "finished": False,
+        "ok": None,
+        "switched": False,
+        "sentence": "loading v2",
+        "created_at": "2027-01-15T08:00:00.000Z",
+        "updated_at": "2027-01-15T08:00:00.000Z",
+        "finished_at": None,
+        "created_by": "ann",
+    }
+    return RolloutView(**{**shape, **changes})
+
+
+def test_a_model_that_nobody_observed_is_unknown_throughout() -> None:
+    shown = view(facts(backends={"v1": ("http://a:8000",)}))
+    assert shown == {
+        "name": "chat",
+        "driver": "triton",
+        "stable": "v1",
+        "previous": "v0",
+        "can_promote": True,
+        "rollout": None,
+        "versions": (
+            {
+                "version": "v1",
+                "role": "stable",
+                "state": "unknown",
+                "traffic_share": None,
+                "requests_per_second": None,
+                "latency_p99_seconds": None,
+                "latency_source": None,
+                "error_ratio": None,
+                "running": None,
+                "waiting": None,
+                "backends": ({"url": "http://a:8000", "state": "unknown", "reason": "not observed yet"},),
+                "simulated": False,
+            },
+            {
+                "version": "v2",
+                "role": "idle",
+                "state": "unknown",
+                "traffic_share": None,
+                "requests_per_second": None,
+                "latency_p99_seconds": None,
+                "latency_source": None,
+                "error_ratio": None,
+                "running": None,
+                "waiting": None,
+                "backends": (),
+                "simulated": False,
+            },
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("backends", "numbers", "shares"),
+    [
+        ([backend("a", "v1"), backend("b", "v1")], rates(v1=1.0, v2=9.0), {"v1": 1.0, "v2": 0.0}),
+        ([backend("a", "v1"), backend("b", "v2")], rates(), {"v1": 0.5, "v2": 0.5}),
+        ([backend("a", "v1"), backend("b", None)], rates(v1=3.0, v2=1.0), {"v1": 0.75, "v2": 0.25}),
+        ([backend("a", "v1"), backend("b", "v1", reachable=False)], rates(v1=3.0, v2=1.0), {"v1": 0.75, "v2": 0.25}),
+        ([backend("a", None, v1=READY)], rates(v1=3.0), {"v1": 1.0, "v2": 0.0}),
+        ([backend("a", None, v1=READY, v2=READY)], rates(v1=3.0), {"v1": 1.0}),
+        ([backend("a", None, v1=READY)], rates(v1=0.0), {}),
+        ([backend("a", None, v1=READY)], rates(), {}),
+        ([], rates(v1=1.0, v2=1.0), {"v1": 0.5, "v2": 0.5}),
+    ],
+    ids=[
+        "the-driver-knows",
+        "the-driver-knows-of-a-split",
+        "one-backend-does-not-say",
+        "one-backend-does-not-answer",
+        "a-version-loaded-nowhere-takes-none",
+        "a-loaded-version-without-a-rate-is-unknown",
+        "no-traffic-no-shares",
+        "nothing-known",
+        "rates-alone",
+    ],
+)
+def test_traffic_shares(backends: list[BackendObservation], numbers: n.Numbers, shares: dict[str, float]) -> None:
+    assert assemble.traffic_shares(facts(*backends), numbers) == shares
+
+
+@pytest.mark.parametrize(
+    ("backends", "state"),
+    [
+        ([backend("a", None, v1=READY), backend("b", None, v1=UNAVAILABLE)], "ready"),
+        ([backend("a", None, v1=VersionState.LOADING), backend("b", None)], "loading"),
+        ([backend("a", None), backend("b", None)], "unavailable"),
+        ([backend("a", None, reachable=False, v1=READY)], "unknown"),
+        ([backend("a", None), backend("b", None, reachable=False)], "unavailable"),
+    ],
+)
+def test_a_version_is_as_good_as_its_best_backend(backends: list[BackendObservation], state: str) -> None:
+    assert view(facts(*backends))["versions"][0]["state"] == state
+
+
+def test_a_silent_backend_says_that_it_does_not_answer() -> None:
+    shown = view(facts(backend("http://a:8000", None, reachable=False)))
+    assert shown["versions"][0]["backends"] == (
+        {"url": "http://a:8000", "state": "unknown", "reason": "does not answer"},
+    )
+
+
+def test_a_running_rollout_makes_its_target_the_candidate_and_blocks_another() -> None:
+    shown = view(facts(backend("a", "v1", v1=READY), rollout=rollout()))
+    assert [v["role"] for v in shown["versions"]] == ["stable", "candidate"]
+    assert shown["can_promote"] is False
+    assert shown["rollout"]["from"] == "v1"
+
+
+def test_nothing_can_be_promoted_when_only_observing_without_a_driver_or_with_one_version() -> None:
+    assert view(facts(), can_act=False)["can_promote"] is False
+    assert view(facts(driver="none"))["can_promote"] is False
+    assert view(facts(versions=("v1",)))["can_promote"] is False
+
+
+@pytest.mark.parametrize(("switched_ago", "latency"), [(None, 0.4), (61.0, 0.4), (59.0, None)])
+def test_probes_from_before_a_switch_are_not_held_against_the_new_version(
+    switched_ago: float | None, latency: float | None
+) -> None:
+    numbers = n.read({"p99": [VectorSample(labels_of({"model": "chat", "source": "probe"}), 0.4)]})
+    switched_at = None if switched_ago is None else NOW - switched_ago
+    shown = view(facts(backend("a", "v2", v2=READY), switched_at=switched_at), numbers)
+    assert [v["latency_p99_seconds"] for v in shown["versions"]] == [None, latency]
+
+
+def target(health: str = "up", *, models: tuple[tuple[str, str], ...] = (), **labels: str) -> TargetHealth:
+    return TargetHealth(
+        Target("vllm", "http://a:8000/metrics", "vllm", "a:8000", labels_of(labels), models),
+        health=health,
+        last_scrape_at=NOW,
+        duration_s=0.01,
+        samples=5,
+        missing=("llm_requests_total",),
+    )
+
+
+def test_target_view() -> None:
+    shown = assemble.target_view(target(simulated="true", model="chat"))
+    assert shown.model_dump() == {
+        "engine": "vllm",
+        "job": "vllm",
+        "instance": "a:8000",
+        "url": "http://a:8000/metrics",
+        "health": "up",
+        "last_error": "",
+        "last_error_reason": "",
+        "last_scrape_at": "2027-01-15T08:00:00.000Z",
+        "duration_seconds": 0.01,
+        "samples": 5,
+        "missing": ("llm_requests_total",),
+        "labels": {"model": "chat", "simulated": "true"},
+        "simulated": True,
+    }
+
+
+def test_targets_are_counted_by_health() -> None:
+    counts = assemble.target_counts([target(), target("down"), target("unknown"), target()])
+    assert counts.model_dump() == {"up": 2, "down": 1, "unknown": 1}
+
+
+def test_simulation_is_told_by_the_targets_that_report_a_version() -> None:
+    versions = ("v1", "v2")
+    whole = target(simulated="true", model="chat")
+    one = target(simulated="true", model="chat", version="v2")
+    served = target(models=(("llm", "chat"),), simulated="true")
+    assert assemble.simulated_versions("chat", versions, [whole]) == {"v1", "v2"}
+    assert assemble.simulated_versions("chat", versions, [one]) == {"v2"}
+    assert assemble.simulated_versions("chat", versions, [served]) == {"v1", "v2"}
+    assert assemble.simulated_versions("chat", versions, [target(model="chat")]) == set()
+    assert assemble.simulated_versions("other", versions, [whole]) == set()
+
+
+def alert(state: AlertState = AlertState.FIRING, **changes: Any) -> AlertInstance:
+    base = AlertInstance(
+        rule="pack;llm;LLMDown",
+        labels=labels_of({"alertname": "LLMDown", "severity": "critical", "model": "chat"}),
+        annotations=labels_of({"summary": "chat is down", "runbook_url": "docs/runbooks/LLMDown.md"}),
+        state=state,
+        value=0.0,
+        active_at=NOW,
+        fired_at=NOW + 60,
+    )
+    return replace(base, **changes)
+
+
+def test_alert_view() -> None:
+    shown = assemble.alert_view(alert())
+    assert shown.model_dump() == {
+        "fingerprint": alert().fingerprint,
+        "name": "LLMDown",
+        "state": "firing",
+        "severity": "critical",
+        "labels": {"alertname": "LLMDown", "severity": "critical", "model": "chat"},
+        "annotations": {"summary": "chat is down", "runbook_url": "docs/runbooks/LLMDown.md"},
+        "value": 0.0,
+        "active_at": "2027-01-15T08:00:00.000Z",
+        "fired_at": "2027-01-15T08:01:00.000Z",
+        "resolved_at": None,
+        "rule": "pack;llm;LLMDown",
+        "runbook": "docs/runbooks/LLMDown.md",
+        "simulated": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "resolved_at", "word"),
+    [
+        (AlertState.PENDING, None, "pending"),
+        (AlertState.FIRING, None, "firing"),
+        (AlertState.INACTIVE, NOW, "resolved"),
+        (AlertState.INACTIVE, None, "inactive"),
+    ],
+)
+def test_alert_state(state: AlertState, resolved_at: float | None, word: str) -> None:
+    assert assemble.alert_view(alert(state, resolved_at=resolved_at)).state == word
+
+
+def test_an_alert_value_that_json_has_no_word_for_is_null() -> None:
+    assert assemble.alert_view(alert(value=float("nan"))).value is None
+
+
+def test_history_is_told_oldest_first() -> None:
+    later = Transition(alert(), AlertState.PENDING, AlertState.FIRING, NOW + 60, "fired")
+    first = Transition(alert(), AlertState.INACTIVE, AlertState.PENDING, NOW, "pending")
+    history = assemble.alert_detail(alert(), [later, first]).model_dump()["history"]
+    assert [(e["after"], e["sentence"]) for e in history] == [("pending", "pending"), ("firing", "fired")]
+
+
+def test_alerts_are_counted_by_state() -> None:
+    counts = assemble.alert_counts([alert(), alert(AlertState.PENDING), alert(AlertState.INACTIVE)])
+    assert counts.model_dump() == {"firing": 1, "pending": 1}

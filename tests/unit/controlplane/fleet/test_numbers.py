@@ -1,0 +1,129 @@
+"""Which number is believed, and what stays unknown."""
+
+from __future__ import annotations
+
+import math
+
+import promql_parser
+import pytest
+
+from alerts.interfaces import VectorSample
+from collectors.samples import labels_of
+from controlplane.fleet import numbers as n
+
+
+def sample(value: float, **labels: str) -> VectorSample:
+    return VectorSample(labels_of(labels), value)
+
+
+def outcomes(source: str, version: str = "v1", **rates: float) -> list[VectorSample]:
+    return [sample(r, model="chat", version=version, source=source, outcome=o) for o, r in rates.items()]
+
+
+def test_every_query_is_promql_and_keeps_sources_apart() -> None:
+    asked = n.queries(15.0)
+    for name, expr in asked.items():
+        promql_parser.parse(expr)
+        assert name.startswith("gpu.") or "source" in expr
+
+
+@pytest.mark.parametrize(("interval", "window"), [(1.0, "[60s]"), (15.0, "[60s]"), (30.0, "[120s]"), (60.5, "[242s]")])
+def test_rates_look_back_over_four_scrapes_and_a_minute(interval: float, window: str) -> None:
+    assert window in n.queries(interval)["outcomes"]
+
+
+def test_nothing_asked_nothing_known() -> None:
+    numbers = n.read({})
+    assert n.requests_per_second(numbers, "chat", "v1") is None
+    assert n.latency(numbers, "chat", "v1", probe_version="v1") is None
+    assert n.error_ratio(numbers, "chat", "v1", probe_version="v1") is None
+    assert n.gauge(numbers.running, "chat", "v1") is None
+    assert not numbers.gpus
+
+
+def test_traffic_is_counted_by_the_gateway_else_the_engine_and_never_added_up() -> None:
+    engine = n.read({"outcomes": outcomes("engine", success=7.0, error=1.0)})
+    both = n.read({"outcomes": [*outcomes("engine", success=7.0), *outcomes("gateway", success=5.0)]})
+    assert n.requests_per_second(engine, "chat", "v1") == 8.0
+    assert n.requests_per_second(both, "chat", "v1") == 5.0
+
+
+def test_the_probes_own_requests_are_not_traffic() -> None:
+    numbers = n.read({"outcomes": outcomes("probe", success=0.2)})
+    assert n.requests_per_second(numbers, "chat", "v1") is None
+
+
+def test_a_known_zero_rate_is_zero() -> None:
+    numbers = n.read({"outcomes": outcomes("engine", success=0.0)})
+    assert n.requests_per_second(numbers, "chat", "v1") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rates", "ratio"),
+    [
+        ({"success": 9.0, "error": 1.0}, 0.1),
+        ({"success": 8.0, "timeout": 1.0, "rejected": 1.0, "error": 0.0}, 0.2),
+        ({"success": 9.0, "aborted": 1.0, "error": 0.0}, 0.0),
+        ({"success": 9.0}, None),
+        ({"success": 0.0, "error": 0.0}, None),
+        ({"success": 1.0, "error": 1.0, "unknown": 5.0}, None),
+    ],
+    ids=["errors", "all-failures", "aborts-are-no-failure", "failures-not-counted", "no-traffic", "outcome-unknown"],
+)
+def test_error_ratio(rates: dict[str, float], ratio: float | None) -> None:
+    numbers = n.read({"outcomes": outcomes("engine", **rates)})
+    assert n.error_ratio(numbers, "chat", "v1", probe_version=None) == ratio
+
+
+def test_quality_is_told_by_who_is_nearest_to_the_client() -> None:
+    key = {"model": "chat", "version": "v1"}
+    engine, probe, gateway = (
+        sample(v, source=s, **key) for v, s in ((1.0, "engine"), (2.0, "probe"), (3.0, "gateway"))
+    )
+
+    def p99(*found: VectorSample) -> tuple[float, str] | None:
+        return n.latency(n.read({"p99": found}), "chat", "v1", probe_version=None)
+
+    assert p99(engine) == (1.0, "engine")
+    assert p99(engine, probe) == (2.0, "probe")
+    assert p99(engine, probe, gateway) == (3.0, "gateway")
+
+
+def test_an_unversioned_probe_speaks_for_the_one_version_that_it_reaches() -> None:
+    numbers = n.read({"p99": [sample(0.4, model="chat", source="probe")]})
+    assert n.latency(numbers, "chat", "v2", probe_version="v2") == (0.4, "probe")
+    assert n.latency(numbers, "chat", "v1", probe_version="v2") is None
+    assert n.latency(numbers, "chat", "v1", probe_version=None) is None
+
+
+def test_engine_summaries_are_the_last_resort_and_say_so() -> None:
+    key = {"model": "chat", "version": "v1", "source": "engine"}
+    numbers = n.read({"p99_summary": [sample(2.5, **key)]})
+    assert n.latency(numbers, "chat", "v1", probe_version=None) == (2.5, "engine-summary")
+    both = n.read({"p99_summary": [sample(2.5, **key)], "p99": [sample(1.5, **key)]})
+    assert n.latency(both, "chat", "v1", probe_version=None) == (1.5, "engine")
+
+
+def test_the_slowest_engine_kind_counts_when_layouts_cannot_be_mixed() -> None:
+    key = {"model": "chat", "version": "v1", "source": "engine"}
+    numbers = n.read({"p99": [sample(1.0, engine="vllm", **key), sample(3.0, engine="triton", **key)]})
+    assert n.latency(numbers, "chat", "v1", probe_version=None) == (3.0, "engine")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_quantile_of_nothing_is_unknown(value: float) -> None:
+    numbers = n.read({"p99": [sample(value, model="chat", version="v1", source="engine")]})
+    assert n.latency(numbers, "chat", "v1", probe_version=None) is None
+
+
+def test_one_gpu_that_two_exporters_report_is_one_gpu() -> None:
+    gpu = {"node": "a", "gpu": "GPU-1"}
+    numbers = n.read(
+        {
+            "gpu.utilization_ratio": [sample(0.5, **gpu), sample(0.7, simulated="true", **gpu)],
+            "gpu.temperature_celsius": [sample(60.0, **gpu)],
+        }
+    )
+    assert dict(numbers.gpus) == {
+        n.GpuKey("a", "GPU-1"): n.GpuNumbers({"utilization_ratio": 0.7, "temperature_celsius": 60.0}, True)
+    }
