@@ -1,0 +1,8 @@
+"""Everything that the control plane does by itself, again and again."""
+
+from __future__ import annotations
+
+from controlplane.schedule.loop import LeasedLoop, LoopStats, PlainLoop
+from controlplane.schedule.loops import Loops
+
+__all__ = ["LeasedLoop", "LoopStats", "Loops", "PlainLoop"]
