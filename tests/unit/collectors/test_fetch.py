@@ -228,11 +228,6 @@ async def test_an_endless_body_is_cut_off() -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n", ExpositionError, "the answer is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", ExpositionError, "the answer is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", ExpositionError, "the answer is not HTTP"),
-        (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-            Unreachable,
-            "connection closed in the middle of the body",
-        ),
     ],
 )
 async def test_an_answer_that_is_no_http(sent: bytes, error: type[ScrapeError], message: str) -> None:

@@ -1,0 +1,274 @@
+"""Which targets there are: static addresses, and files in Prometheus's file_sd format that are read again on change.
+
+A bad file costs nothing but itself: its last good list stays in force and the fault is kept for the operator to see.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from collectors.errors import DiscoveryError
+from collectors.samples import Labels, labels_of
+from collectors.target import Auth, Target
+
+_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\]):(\d{1,5})")
+_DURATION = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+_DURATION_UNITS_S = (365 * 86400, 7 * 86400, 86400, 3600, 60, 1, 0.001)
+_MAGIC = re.compile(r"[*?\[]")
+MAX_FILE_BYTES = 4 * 2**20
+"""Of a file_sd file: some 20,000 targets; a file beyond it is a mistake (a log, a database)."""
+
+
+@dataclass(frozen=True)
+class DiscoveryGroup:
+    """Targets of one engine kind that share labels and credentials.
+
+    `addresses` are `host:port`, completed by `scheme` and `path`; `urls` are whole and taken as they are
+    (`local:nvml` too); `file_sd` are paths or globs of files that list addresses.
+    """
+
+    engine: str
+    addresses: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    file_sd: tuple[str, ...] = ()
+    labels: Labels = ()
+    models: Labels = ()
+    scheme: str = "http"
+    path: str = "/metrics"
+    interval_s: float = 15.0
+    timeout_s: float = 10.0
+    auth: Auth | None = None
+
+
+class _Stamp(NamedTuple):
+    """What tells a changed file: editors and ConfigMaps replace files, so the inode counts too."""
+
+    inode: int
+    mtime_ns: int
+    size: int
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file_sd file as last seen: its last good list, and the fault of its present content, if any."""
+
+    stamp: _Stamp | None
+    targets: tuple[Target, ...] = ()
+    error: DiscoveryError | None = None
+
+
+class Discovery:
+    """The targets of a configuration. `refresh` does blocking file I/O: call it from a thread, one at a time."""
+
+    def __init__(self, groups: Iterable[DiscoveryGroup], base_dir: Path | None = None) -> None:
+        """Relative file_sd paths start at `base_dir`. Raises DiscoveryError if a group itself is wrong."""
+        self._groups = tuple(groups)
+        self._base_dir = base_dir or Path()
+        self._static = [tuple(_static_targets(group)) for group in self._groups]
+        self._files: dict[tuple[int, Path], _File] = {}
+        self._errors: tuple[DiscoveryError, ...] = ()
+
+    @property
+    def errors(self) -> tuple[DiscoveryError, ...]:
+        """What was wrong at the last refresh. Each message names the file."""
+        return self._errors
+
+    def refresh(self) -> list[Target]:
+        """Read new and changed files and return all targets, in the order of the groups; repeated ones once."""
+        files: dict[tuple[int, Path], _File] = {}
+        errors: list[DiscoveryError] = []
+        found: list[Target] = []
+        for index, group in enumerate(self._groups):
+            found += self._static[index]
+            for path in self._paths(group, errors):
+                files[index, path] = file = _read_again(path, group, self._files.get((index, path)))
+                found += file.targets
+                if file.error:
+                    errors.append(file.error)
+        # Files that no glob matches any more are forgotten, and their targets with them, as in Prometheus.
+        self._files = files
+        targets = _without_repeats(found, errors)
+        self._errors = tuple(errors)
+        return targets
+
+    def _paths(self, group: DiscoveryGroup, errors: list[DiscoveryError]) -> list[Path]:
+        paths: set[Path] = set()
+        for pattern in group.file_sd:
+            path = self._base_dir / pattern
+            if not _MAGIC.search(path.name):
+                paths.add(path)
+                continue
+            try:
+                paths.update(path.parent.glob(path.name))
+            except (OSError, ValueError) as error:
+                errors.append(DiscoveryError(f"{path}: cannot list the folder: {error}"))
+        return sorted(paths)
+
+
+def _without_repeats(found: Iterable[Target], errors: list[DiscoveryError]) -> list[Target]:
+    by_key: dict[str, Target] = {}
+    for target in found:
+        first = by_key.setdefault(target.key, target)
+        if first != target:
+            errors.append(
+                DiscoveryError(
+                    f"{target.url} is listed twice as job {target.job!r}, instance {target.instance!r}, with different"
+                    " settings; the first is used. Give one of them another job or instance label"
+                )
+            )
+    return list(by_key.values())
+
+
+def _static_targets(group: DiscoveryGroup) -> Iterator[Target]:
+    where = f"targets of engine {group.engine}"
+    labels = dict(group.labels)
+    _check_label_names(labels, where)
+    for address in group.addresses:
+        yield _target(group, address, labels, where)
+    for url in group.urls:
+        yield _resolved(group, url, labels, urlsplit(url).netloc.rpartition("@")[2] or url)
+
+
+def _read_again(path: Path, group: DiscoveryGroup, last: _File | None) -> _File:
+    """Return the file as it is now, or with its last good list and an error. Raises nothing for a bad file."""
+    good = last.targets if last else ()
+    stamp: _Stamp | None = None
+    try:
+        status = path.stat()
+        stamp = _Stamp(status.st_ino, status.st_mtime_ns, status.st_size)
+        if last and last.stamp == stamp:
+            return last
+        # Opening a pipe would block for ever.
+        if not stat.S_ISREG(status.st_mode):
+            raise DiscoveryError(f"{path}: not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise DiscoveryError(f"{path}: {status.st_size} bytes, more than the {MAX_FILE_BYTES} allowed")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES)
+        return _File(stamp, tuple(_file_targets(path, content.decode(), group)))
+    except DiscoveryError as error:
+        return _File(stamp, good, error)
+    except UnicodeDecodeError as error:
+        return _File(stamp, good, DiscoveryError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}"))
+    except OSError as error:
+        return _File(None, good, DiscoveryError(f"{path}: cannot be read: {error.strerror}"))
+
+
+def _file_targets(path: Path, text: str, group: DiscoveryGroup) -> Iterator[Target]:
+    for number, entry in enumerate(_entries(path, text), start=1):
+        where = f"{path}: entry {number}"
+        addresses, own = _checked_entry(entry, where)
+        labels = {**dict(group.labels), **own}
+        _check_label_names(labels, where)
+        for address in addresses:
+            yield _target(group, address, labels, where)
+
+
+def _entries(path: Path, text: str) -> Sequence[Any]:
+    parsers: Mapping[str, Callable[[str], Any]] = {
+        ".json": json.loads,
+        # The base loader is safe, and keeps every scalar the text that was written: `version: 1.10` stays "1.10".
+        ".yml": YAML(typ="base").load,
+        ".yaml": YAML(typ="base").load,
+    }
+    parser = parsers.get(path.suffix.lower())
+    if not parser:
+        raise DiscoveryError(f"{path}: the name ends in none of {', '.join(parsers)}")
+    try:
+        entries = parser(text)
+    except json.JSONDecodeError as error:
+        raise DiscoveryError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
+    except MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise DiscoveryError(f"{path}{line}: not YAML: {error.problem or error.context}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise DiscoveryError(f"{path}: cannot be parsed ({type(error).__name__})") from error
+    if not isinstance(entries, list):
+        raise DiscoveryError(f"{path}: expected a list of {{targets, labels}}")
+    return entries
+
+
+def _checked_entry(entry: Any, where: str) -> tuple[list[str], dict[str, str]]:
+    if not isinstance(entry, dict):
+        raise DiscoveryError(f"{where}: expected a mapping with targets and labels")
+    if unknown := sorted(str(key) for key in entry if key not in ("targets", "labels")):
+        raise DiscoveryError(f"{where}: unknown field {unknown[0][:40]!r}; known are targets and labels")
+    addresses, labels = entry.get("targets") or [], entry.get("labels") or {}
+    if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+        raise DiscoveryError(f"{where}: targets: expected a list of host:port")
+    if not isinstance(labels, dict) or not all(isinstance(x, str) for pair in labels.items() for x in pair):
+        raise DiscoveryError(f"{where}: labels: expected names with texts")
+    return addresses, labels
+
+
+def _check_label_names(labels: Mapping[str, str], where: str) -> None:
+    for name in labels:
+        parameter = name.startswith("__param_")  # the rest of it is a URL parameter, whose names are free
+        if not parameter and not _LABEL_NAME.fullmatch(name):
+            raise DiscoveryError(f"{where}: {name[:40]!r} is not a label name (letters, digits and _)")
+
+
+def _target(group: DiscoveryGroup, address: str, labels: Mapping[str, str], where: str) -> Target:
+    match = _ADDRESS.fullmatch(address)
+    if not match or not 0 < int(match[1]) < 65536:
+        raise DiscoveryError(f"{where}: {address[:80]!r} is not host:port (the port cannot be left out)")
+    scheme = labels.get("__scheme__") or group.scheme
+    if scheme not in ("http", "https"):
+        raise DiscoveryError(f"{where}: scheme {scheme[:40]!r} is neither http nor https")
+    path = labels.get("__metrics_path__") or group.path
+    url = f"{scheme}://{address}{quote('/' + path.removeprefix('/'), safe='/%:@!$&()*+,;=~')}"
+    prefix = "__param_"
+    if params := sorted((k.removeprefix(prefix), v) for k, v in labels.items() if k.startswith(prefix)):
+        url = f"{url}?{urlencode(params)}"
+    seconds = partial(_seconds, labels, where=where)
+    interval_s = seconds("__scrape_interval__", group.interval_s)
+    # An interval of its own that is shorter than the group's timeout shortens that too, rather than being refused.
+    timeout_s = seconds("__scrape_timeout__", min(group.timeout_s, interval_s))
+    if timeout_s > interval_s:
+        raise DiscoveryError(f"{where}: scrape timeout {timeout_s:g}s is longer than the interval {interval_s:g}s")
+    return _resolved(group, url, labels, address, interval_s, timeout_s)
+
+
+def _resolved(
+    group: DiscoveryGroup,
+    url: str,
+    labels: Mapping[str, str],
+    address: str,
+    interval_s: float | None = None,
+    timeout_s: float | None = None,
+) -> Target:
+    own = {name: value for name, value in labels.items() if not name.startswith("__")}
+    return Target(
+        engine=group.engine,
+        url=url,
+        job=own.pop("job", "") or group.engine,
+        instance=own.pop("instance", "") or address,
+        labels=labels_of(own),
+        models=group.models,
+        interval_s=group.interval_s if interval_s is None else interval_s,
+        timeout_s=group.timeout_s if timeout_s is None else timeout_s,
+        auth=group.auth,
+    )
+
+
+def _seconds(labels: Mapping[str, str], name: str, default: float, *, where: str) -> float:
+    text = labels.get(name)
+    if not text:
+        return default
+    match = _DURATION.fullmatch(text)
+    seconds = sum(int(n) * unit for n, unit in zip(match.groups(), _DURATION_UNITS_S, strict=True) if n) if match else 0
+    if seconds <= 0:
+        raise DiscoveryError(f"{where}: {name}: expected a duration such as 15s or 1m30s, got {text[:40]!r}")
+    return float(seconds)
