@@ -27,6 +27,13 @@ output [
   {{ name: "text_output" data_type: TYPE_STRING dims: [ 1 ] }},
   {{ name: "finish_reason" data_type: TYPE_STRING dims: [ 1 ] }}
 ]
+model_warmup [
+  {{
+    name: "one short answer"
+    batch_size: 0
+    inputs {{ key: "text_input" value {{ data_type: TYPE_STRING dims: [ 1 ] zero_data: true }} }}
+  }}
+]
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
 parameters [
   {{ key: "token_seconds" value: {{ string_value: "{token_seconds:g}" }} }},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +67,11 @@ class VllmSimulator:
         active: Callable[[], frozenset[Fault]],
         *,
         clock: Callable[[], float],
-        token_s: float = DECODE_TOKEN_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`version` is `v1` or `v2`; the faults touch the second only. `clock` is monotonic seconds."""
         self.metrics = VllmMetrics(MODEL)
-        self._version, self._active, self._clock, self._token_s = version, active, clock, token_s
+        self._version, self._active, self._clock, self._sleep = version, active, clock, sleep
         self._slots = asyncio.Semaphore(SLOTS)
         self._running = self._waiting = self._tokens_held = self._served = 0
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -168,14 +168,14 @@ class VllmSimulator:
             scheduled = self._clock()
             self._count_prefix(question)
             slow = SLOW_S if self._fault(Fault.SLOW_V2) else 0.0
-            await asyncio.sleep(PREFILL_S + PREFILL_TOKEN_S * question.prompt_tokens + slow)
+            await self._sleep(PREFILL_S + PREFILL_TOKEN_S * question.prompt_tokens + slow)
             first = last = self._clock()
             self.metrics.ttft.observe(first - arrived)
             self.metrics.prompt_tokens.inc(question.prompt_tokens)
             words = self._words(question)
             for number, word in enumerate(words):
                 if number:
-                    await asyncio.sleep(self._token_s)
+                    await self._sleep(DECODE_TOKEN_S)
                     now = self._clock()
                     self.metrics.itl.observe(now - last)
                     last = now

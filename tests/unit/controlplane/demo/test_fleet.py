@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controlplane.config.loader import parse_fleet
+from controlplane.config.model import Fleet
+from controlplane.demo.fleet import Ports, TritonPart, fleet_yaml
+
+PORTS = Ports(vllm_v1=1001, vllm_v2=1002, dcgm=1003, admin=1004, load_stats=1005)
+TRITON = TritonPart("http://127.0.0.1:1006", "http://127.0.0.1:1007/metrics", Path("/tmp/d/models"))
+
+
+def parse(triton: TritonPart | None = TRITON, **options: str) -> Fleet:
+    return parse_fleet(fleet_yaml(PORTS, triton, **options), Path("fleet.yaml"))
+
+
+def test_the_real_triton_is_a_model_with_two_versions_and_a_local_repository() -> None:
+    model = {m.name: m for m in parse().models}["model"]
+    assert (model.stable, sorted(model.versions), model.traffic.driver) == ("v1", ["v1", "v2"], "triton")
+    (backend,) = model.traffic.backends
+    assert (backend.url, backend.metrics, backend.repository) == (
+        TRITON.http_url,
+        TRITON.metrics_url,
+        TRITON.repository,
+    )
+    assert backend.labels == {}
+
+
+def test_everything_simulated_says_so() -> None:
+    fleet = parse()
+    chat = {m.name: m for m in fleet.models}["chat"]
+    assert chat.traffic.driver == "none"
+    backends = [version.backends[0] for version in chat.versions.values()]
+    assert [(b.url, b.engine, b.labels) for b in backends] == [
+        (f"http://127.0.0.1:{port}", "vllm", {"simulated": "true"}) for port in (1001, 1002)
+    ]
+    simulated = [t for t in fleet.targets if "generate_stream" not in "".join(t.urls)]
+    assert len(simulated) == 3
+    assert all(t.labels["simulated"] == "true" for t in simulated)
+
+
+def test_without_triton_its_model_and_probe_are_left_out() -> None:
+    fleet = parse(None)
+    assert [m.name for m in fleet.models] == ["chat"]
+    assert "generate_stream" not in str(fleet.targets)
+
+
+def test_alerts_go_to_the_log_unless_a_slack_channel_is_given() -> None:
+    route = parse().route
+    assert route is not None
+    assert route.receiver == "log"
+    fleet = parse(slack_channel="#demo")
+    assert fleet.route is not None
+    assert fleet.route.receiver == "slack"
+    assert [n.channel for n in fleet.notifiers if n.type == "slack"] == ["#demo"]
+
+
+@pytest.mark.parametrize("triton", [TRITON, None])
+def test_an_alert_s_whole_life_fits_into_a_minute(triton: TritonPart | None) -> None:
+    fleet = parse(triton)
+    assert fleet.route is not None
+    for threshold in fleet.thresholds.values():
+        slowest = (
+            (threshold.for_ or 0) + (threshold.window or 0) + 2 * fleet.evaluation_interval + fleet.scrape.interval
+        )
+        assert slowest + fleet.route.group_interval < 45
