@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from controlplane.store.tables import audit, lease, outbox, revision, token
+from controlplane.store.tables import audit, lease, ledger, outbox, revision, token
 
-__all__ = ["audit", "lease", "outbox", "revision", "token"]
+__all__ = ["audit", "lease", "ledger", "outbox", "revision", "token"]

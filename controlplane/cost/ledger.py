@@ -1,0 +1,72 @@
+"""The ledger as kept in the database: one tick carries every model on to now, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from collectors.samples import Series, labels_of
+from controlplane.config.model import Cost
+from controlplane.cost.reckoning import MAX_GAP_S, BudgetReport, Entry, accrue, month_of, report
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease, check_lease
+from controlplane.store.tables.ledger import LedgerRow
+
+
+class CostLedger:
+    """Charges models for the GPUs of their backends that are up. Synchronous."""
+
+    def __init__(self, db: Database, cost: Cost, max_gap_s: float = MAX_GAP_S) -> None:
+        self._db, self._cost, self._max_gap_s = db, cost, max_gap_s
+        self._limits = {budget.model: budget.monthly_usd for budget in cost.budgets}
+
+    def tick(self, now: float, gpus_up: Mapping[str, float | None], lease: Lease | None = None) -> None:
+        """Account for the time since the last tick, whichever process made it.
+
+        `gpus_up` maps each model to the GPUs that its backends which are up occupy; None, or a model with a budget
+        that is missing: unknown. Raises LeaseLost and Unavailable; nothing was written then.
+        """
+        with self._db.transaction() as session:
+            check_lease(session, lease)
+            latest = _latest(session)
+            for model in sorted({*gpus_up, *self._limits}):
+                known = latest.get(model)
+                if known is None:
+                    _save(session, Entry(model, month_of(now).name, since=now, accounted_to=now))
+                    continue
+                for entry in accrue(known, gpus_up.get(model), now, self._cost.gpu_hour_usd, self._max_gap_s):
+                    _save(session, entry)
+
+    def reports(self, now: float) -> list[BudgetReport]:
+        """Return this month's reports by model; a model that has not been seen this month has none."""
+        month = month_of(now).name
+        with self._db.reading() as session:
+            rows = session.exec(select(LedgerRow).where(LedgerRow.month == month).order_by(col(LedgerRow.model))).all()
+        return [report(_entry(row), self._limits.get(row.model)) for row in rows]
+
+    def samples(self, now: float) -> list[tuple[Series, float]]:
+        """Return `llm_budget_{spent,limit,prorated,forecast}_usd{model}`; what is unknown has no sample."""
+        samples = []
+        for r in self.reports(now):
+            values = {"spent": r.spent, "limit": r.limit, "prorated": r.prorated, "forecast": r.forecast}
+            labels = labels_of({"model": r.model})
+            samples += [(Series(f"llm_budget_{n}_usd", labels), v) for n, v in values.items() if v is not None]
+        return samples
+
+
+def _latest(session: Session) -> dict[str, Entry]:
+    newest = select(LedgerRow.model, func.max(col(LedgerRow.month)).label("month")).group_by(LedgerRow.model).subquery()
+    rows = select(LedgerRow).join(
+        newest, (col(LedgerRow.model) == newest.c.model) & (col(LedgerRow.month) == newest.c.month)
+    )
+    return {row.model: _entry(row) for row in session.exec(rows)}
+
+
+def _entry(row: LedgerRow) -> Entry:
+    return Entry(**row.model_dump())
+
+
+def _save(session: Session, entry: Entry) -> None:
+    session.merge(LedgerRow(**vars(entry)))

@@ -1,0 +1,114 @@
+"""The arithmetic of the ledger: pure, times are unix seconds, months are UTC calendar months, money is US dollars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+MAX_GAP_S = 300.0
+"""Two observations further apart than this say nothing of the time between them (a restart takes less)."""
+
+
+class Month(NamedTuple):
+    """A calendar month in UTC: `name` as 2026-11, from `start` up to but not including `end`."""
+
+    name: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model in one month.
+
+    Invariant: `accounted_to - since` is the observed time plus `unobserved_seconds`; nothing is charged for the latter.
+    """
+
+    model: str
+    month: str
+    since: float
+    accounted_to: float
+    gpu_seconds: float = 0.0
+    spent_usd: float = 0.0
+    unobserved_seconds: float = 0.0
+
+    @property
+    def observed_seconds(self) -> float:
+        """For how long it is known what was running."""
+        return self.accounted_to - self.since - self.unobserved_seconds
+
+
+@dataclass(frozen=True)
+class BudgetReport:
+    """A model's month so far, in US dollars. None: no budget is set, or nothing was observed yet."""
+
+    model: str
+    month: str
+    spent: float
+    limit: float | None
+    prorated: float | None
+    forecast: float | None
+    observed_seconds: float
+    unobserved_seconds: float
+
+
+def month_of(at: float) -> Month:
+    """Return the month that holds a moment."""
+    start = datetime.fromtimestamp(at, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    year, month = (start.year + 1, 1) if start.month == 12 else (start.year, start.month + 1)
+    end = start.replace(year=year, month=month)
+    return Month(f"{start:%Y-%m}", start.timestamp(), end.timestamp())
+
+
+def accrue(
+    entry: Entry, gpus_up: float | None, now: float, gpu_hour_usd: float, max_gap_s: float = MAX_GAP_S
+) -> list[Entry]:
+    """Carry an entry on to `now`; return what changed: one entry, two when a month ended, none when no time passed.
+
+    `gpus_up` is how many GPUs the model's backends that are up now occupy; it is taken to hold since the observation
+    before. None (nobody knows) and a gap longer than `max_gap_s` are counted as unobserved: neither free nor charged.
+    """
+    gap = now - entry.accounted_to
+    if gap <= 0:
+        return []
+    gpus = gpus_up if gap <= max_gap_s else None
+    month, current = month_of(entry.accounted_to), month_of(now)
+    if current.name == month.name:
+        return [_spend(entry, gpus, now, gpu_hour_usd)]
+    # The whole new month is in the new entry: what of it passed before this observation is unobserved at worst.
+    fresh = Entry(entry.model, current.name, since=current.start, accounted_to=current.start)
+    return [_spend(entry, gpus, month.end, gpu_hour_usd), _spend(fresh, gpus, now, gpu_hour_usd)]
+
+
+def report(entry: Entry, limit: float | None) -> BudgetReport:
+    """Hold an entry against its budget of `limit` dollars a month.
+
+    prorated: `limit` times the observed share of the month: what may have been spent by now. A ledger that starts on
+    the 20th, or that was blind for a week, has seen only so much of the month's spending; held against the calendar's
+    share of the limit it would look thrifty whatever it saw.
+
+    forecast: what the ledger will show at the month's end, if the time that is left, and the time that was not
+    observed since the ledger began, cost as much as the observed time did on average.
+    """
+    month = month_of(entry.since)
+    observed = entry.observed_seconds
+    prorated = None if limit is None else limit * observed / (month.end - month.start)
+    forecast = None
+    if limit is not None and observed > 0:
+        forecast = entry.spent_usd / observed * (month.end - entry.since)
+    return BudgetReport(
+        entry.model, entry.month, entry.spent_usd, limit, prorated, forecast, observed, entry.unobserved_seconds
+    )
+
+
+def _spend(entry: Entry, gpus: float | None, to: float, gpu_hour_usd: float) -> Entry:
+    seconds = to - entry.accounted_to
+    if gpus is None:
+        return replace(entry, accounted_to=to, unobserved_seconds=entry.unobserved_seconds + seconds)
+    return replace(
+        entry,
+        accounted_to=to,
+        gpu_seconds=entry.gpu_seconds + gpus * seconds,
+        spent_usd=entry.spent_usd + gpus * seconds / 3600 * gpu_hour_usd,
+    )
