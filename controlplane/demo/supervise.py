@@ -144,7 +144,7 @@ class Demo:
         shutil.rmtree(self._logs, ignore_errors=True)
         self._logs.mkdir()
         say(f"starting the demo in {self._dir}")
-        _, triton = await asyncio.gather(self._start_simulators(), self._start_triton())
+        triton = await self._start_engines()
         fleet = self._dir / "fleet.yaml"
         fleet.write_text(
             fleet_yaml(self._ports, triton, slack_channel=self._environment.get("SLACK_CHANNEL", "")), "utf-8"
@@ -156,8 +156,20 @@ class Demo:
         )
         await self._start_load(triton)
         await self._until_answers(control_plane, self._url + "/readyz")
+        for child in self._every_child():
+            self._watchers.append(asyncio.create_task(self._mourn(child)))
         self._write_down(token, triton)
         say(banner(self._url, token, self._logs, self._context[0] if self._context else "", triton is not None))
+
+    async def _start_engines(self) -> TritonPart | None:
+        """Start the simulators and Triton at the same time; where one cannot start the demo, end the other."""
+        starting = asyncio.create_task(self._start_triton())
+        try:
+            await self._start_simulators()
+            return await starting
+        finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
 
     async def _start_simulators(self) -> None:
         faults = self._dir / FAULT_FILE
@@ -179,7 +191,6 @@ class Demo:
             say(f"Triton is left out, and with it the model {MODEL!r}: {error}")
             return None
         self._triton = server
-        self._watch("Triton", server.child)
         return TritonPart(server.http_url, server.metrics_url, repository)
 
     async def _start_load(self, triton: TritonPart | None) -> None:
@@ -193,24 +204,19 @@ class Demo:
         env = {**self._environment, "PYTHONUNBUFFERED": "1", **variables}
         child = await Child.start(name, [sys.executable, *argv], log, env=env)
         self._children[name] = child
-        self._watch(name, child)
         return child
 
-    def _watch(self, name: str, child: Child | None) -> None:
-        assert child is not None
-        self._watchers.append(asyncio.create_task(self._mourn(name, child)))
-
-    async def _mourn(self, name: str, child: Child) -> None:
+    async def _mourn(self, child: Child) -> None:
         """Say it when a child ends by itself; without the control plane there is no demo."""
         await child.wait()
         if self._stopping.is_set():
             return
         say(str(child.death()))
-        if name == _CONTROL_PLANE:
+        if child.name == _CONTROL_PLANE:
             self._code = 1
             self._stopping.set()
         else:
-            say(f"the demo goes on without its {name}")
+            say(f"the demo goes on without its {child.name}")
 
     async def _until_answers(self, child: Child, url: str) -> None:
         """Wait for a 200. Raises ChildDied, or Unavailable after READY_TIMEOUT_S."""
@@ -284,7 +290,10 @@ class Demo:
         await asyncio.gather(*self._watchers, return_exceptions=True)
         (self._dir / STATE_FILE).unlink(missing_ok=True)
         if self._context is not None:
-            remove_context(self._contexts_file, *self._context)
+            try:
+                remove_context(self._contexts_file, *self._context)
+            except (OSError, ControlPlaneError) as error:
+                say(f"the CLI's context {self._context[0]!r} stays in {self._contexts_file}: {error}")
 
     async def _stop_child(self, name: str, grace_s: float) -> None:
         if (child := self._children.get(name)) is not None:

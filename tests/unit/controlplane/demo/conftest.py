@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -26,6 +27,24 @@ class VirtualTime:
 @pytest.fixture
 def time_() -> VirtualTime:
     return VirtualTime()
+
+
+def group_members(group: int) -> list[int]:
+    """Living processes of a process group: zombies that nobody has reaped yet are not among them."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it ended while we looked
+            continue
+        if int(pgrp) == group and state not in "ZX":
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.fixture
+def members() -> Callable[[int], list[int]]:
+    return group_members
 
 
 Serve = Callable[[web.Application], Awaitable[str]]
