@@ -52,7 +52,7 @@ class Client:
             try:
                 answer = self._http.request(method, path, **options)
                 return _body(answer)
-            except httpx.UnsupportedProtocol as error:
+            except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
                 raise WrongUsage(f"{self.url!r} is not an address of a control plane: {error}") from error
             except httpx.TransportError as error:
                 if attempt == ATTEMPTS:

@@ -118,7 +118,9 @@ def demo_run(
     context: typer.Context,
     listen: Listen = "127.0.0.1:8080",
     data_dir: DataDir = None,
-    duration: Annotated[str | None, typer.Option("--duration", help="Stop by itself after this long, such as 5m.")] = None,
+    duration: Annotated[
+        str | None, typer.Option("--duration", help="Stop by itself after this long, such as 5m.")
+    ] = None,
 ) -> None:
     """Start a real Triton, simulated vLLM servers and GPUs, load, and the control plane over them."""
     if context.invoked_subcommand is not None:
@@ -135,7 +137,9 @@ def demo_run(
 
 
 @demo.command("fault")
-def demo_fault(name: Annotated[str, typer.Argument(metavar="NAME", help="slow-v2, gpu-hot, errors, or clear.")]) -> None:
+def demo_fault(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="slow-v2, gpu-hot, errors, or clear.")],
+) -> None:
     """Break something in the running demo, or `clear` it."""
     from controlplane.demo.client import fault
 

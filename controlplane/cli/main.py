@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from typing import Annotated
 
-import click
 import typer
 
 from controlplane.cli import local, look, steer, watch
 from controlplane.cli.errors import CliError
 from controlplane.cli.render import say
 from controlplane.errors import ConfigErrors, ControlPlaneError
-
-INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
 
 
 def build() -> typer.Typer:
@@ -28,7 +25,7 @@ def build() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_version)
+    app.callback()(_root)
     for verb in (look.status, look.targets, look.models, look.query, steer.promote, steer.rollback):
         app.command()(verb)
     app.add_typer(steer.rollouts, name="rollouts")
@@ -45,15 +42,19 @@ def build() -> typer.Typer:
     return app
 
 
-def _version(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")] = False,
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"controlplane {version('llm-controlplane')}")
+        raise typer.Exit
+
+
+def _root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and stop."),
+    ] = False,
 ) -> None:
     """Watch an LLM fleet, say what is wrong, and switch model versions without dropping a request."""
-    if version:
-        from importlib.metadata import version as installed
-
-        say(f"controlplane {installed('llm-controlplane')}")
-        raise typer.Exit
 
 
 def main() -> None:
@@ -64,24 +65,16 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a verb and return its exit code; errors are sentences on stderr, never tracebacks."""
     try:
-        return build()(arguments, standalone_mode=False) or 0
+        build()(arguments)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
     except CliError as error:
         return _fail(str(error), error.exit_code, error.reasons)
     except ConfigErrors as error:
         return _fail("\n".join(str(e) for e in error.errors), 2)
     except ControlPlaneError as error:
         return _fail(str(error), 1)
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.ClickException as error:
-        error.show(sys.stderr)
-        return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has what it wanted. stderr is closed so that the interpreter stays silent too.
-        sys.stderr.close()
-        return 0
+    return 0
 
 
 def _fail(message: str, code: int, reasons: tuple[str, ...] = ()) -> int:

@@ -1,0 +1,115 @@
+"""The command tree: exit codes, and that the shell script `cp` knows exactly its verbs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from controlplane.cli.main import build, run
+
+SCRIPT = Path(__file__).parents[4] / "bin" / "cp"
+
+
+def tree() -> dict[str, Any]:
+    """Return every verb that does something, as `verb` or `verb sub`."""
+    root: Any = typer.main.get_command(build())
+    found: dict[str, Any] = {}
+    for name, command in root.commands.items():
+        if hasattr(command, "commands"):
+            found |= {f"{name} {sub}": inner for sub, inner in command.commands.items()}
+            if command.invoke_without_command:
+                found[name] = command
+        else:
+            found[name] = command
+    return found
+
+
+def operands(command: Any) -> tuple[int, int]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    least = sum(p.required for p in arguments)
+    return least, 999 if any(p.nargs == -1 for p in arguments) else len(arguments)
+
+
+def script_verbs() -> dict[str, tuple[int, int]]:
+    """Return the script's verbs and how many operands each takes, read from its text."""
+    text = SCRIPT.read_text()
+    found: dict[str, tuple[int, int]] = {}
+    body = text[text.index("case $verb in") : text.index('if [ "$words" = 1 ]')]
+    demo = body[body.index("    demo)") : body.index("    *)\n")]
+    plain = body[: body.index("    demo)")]
+    pairs = body[body.index("    *)\n") :]
+    clause = re.compile(r"^\s+([\w*/| -]+)\)\s+words=\d least=(\d+) most=(\d+)", re.MULTILINE)
+    for names, least, most in clause.findall(plain):
+        found |= {n: (int(least), int(most)) for n in names.split(" | ")}
+    for names, least, most in clause.findall(demo):
+        found["demo" if names == "*" else f"demo {names}"] = (int(least), int(most))
+    for names, least, most in clause.findall(pairs.replace(")\n", ")")):
+        found |= {n.replace("/", " "): (int(least), int(most)) for n in names.split(" | ")}
+    return found
+
+
+def test_the_script_and_the_cli_have_the_same_verbs_and_operands() -> None:
+    assert script_verbs() == {name: operands(command) for name, command in tree().items()}
+
+
+def test_the_script_knows_every_option_that_takes_a_value() -> None:
+    text = SCRIPT.read_text()
+    known = set(re.findall(r"--?[\w-]+", text[text.index("            -o | -c") : text.index("[ $# -gt 1 ]")]))
+    taking = {
+        name
+        for command in tree().values()
+        for p in command.params
+        if p.param_type_name == "option" and not p.is_flag
+        for name in p.opts
+    }
+    assert taking == known
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["promote"], ["status", "-o", "xml"], ["query", "a", "b"]])
+def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_no_control_plane_is_3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--url", "http://127.0.0.1:1"]) == 3
+    err = capsys.readouterr().err
+    assert err.startswith("controlplane: could not reach the control plane at http://127.0.0.1:1: ")
+    assert "Traceback" not in err
+
+
+def test_help_and_version_are_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    assert "promote" in capsys.readouterr().out
+    assert run(["--version"]) == 0
+    assert re.fullmatch(r"controlplane \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["query", "up", "--at", "yesterday-ish"], "--at 'yesterday-ish': expected RFC 3339"),
+        (["query", "up", "--range", "-5m"], "--range: expected a duration"),
+        (["query", "up", "--range", "0s"], "--range: expected a duration above zero"),
+    ],
+)
+def test_bad_times_are_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*arguments, "--url", "http://127.0.0.1:1"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_dashboards_are_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["dashboards", "generate", "--out", str(tmp_path / "out")]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "fleet.json",
+        "gpu.json",
+        "triton.json",
+        "vllm.json",
+    ]
+    (tmp_path / "file").write_text("")
+    assert run(["dashboards", "generate", "--out", str(tmp_path / "file")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
