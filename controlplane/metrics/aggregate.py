@@ -1,0 +1,175 @@
+"""Aggregation operators. Grouping is found once a query; values are reduced over all steps at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from collectors.samples import FloatArray
+from controlplane.errors import QueryError
+from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.evaluation import Evaluation
+from controlplane.metrics.frame import Frame, Groups, drop_names, empty, join, keep_only, with_label
+from controlplane.metrics.quantile import quantile_rows
+from controlplane.metrics.syntax import Aggregate
+from controlplane.metrics.values import format_value
+
+Reduction = Callable[[Frame, Groups], FloatArray]
+
+
+def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
+    """Evaluate an aggregation. Raises QueryError(bad_data) for an operator that is not supported."""
+    operator = _PARAMETRIC.get(node.op)
+    reduction = _REDUCTIONS.get(node.op)
+    if operator is None and reduction is None:
+        raise QueryError("bad_data", f"aggregation {node.op!r} is experimental or unknown, and not supported")
+    frame = evaluation.frame(node.expr)
+    names = frozenset(node.labels)
+    keep = drop_names if node.without else keep_only
+    groups = Groups.of(frame.labels, lambda labels: keep(labels, names))
+    with np.errstate(all="ignore"):
+        if operator is not None:
+            return operator(evaluation, node, frame, groups)
+        assert reduction is not None
+        if not len(frame.labels):
+            return empty(len(evaluation.steps))
+        return Frame(list(groups.keys), reduction(frame, groups), _counts(frame, groups) > 0).occupied()
+
+
+def _filled(frame: Frame, filler: float) -> FloatArray:
+    return frame.values if frame.present.all() else np.where(frame.present, frame.values, filler)
+
+
+def _counts(frame: Frame, groups: Groups) -> IntArray:
+    return groups.reduce(np.add, frame.present.astype(np.int64)).astype(np.int64)
+
+
+def _sum(frame: Frame, groups: Groups) -> FloatArray:
+    return groups.reduce(np.add, _filled(frame, 0.0))
+
+
+def _avg(frame: Frame, groups: Groups) -> FloatArray:
+    counts = _counts(frame, groups)
+    total = _sum(frame, groups)
+    mean: FloatArray = total / counts
+    if np.isinf(total).any():
+        # The sum may overflow where the mean does not.
+        shares = _filled(frame, 0.0) / counts[groups.of_series]
+        mean = np.where(np.isinf(total), groups.reduce(np.add, np.where(frame.present, shares, 0.0)), mean)
+    return mean
+
+
+def _min(frame: Frame, groups: Groups) -> FloatArray:
+    # A NaN counts only where there is nothing else, hence fmin and fmax.
+    return groups.reduce(np.fmin, _filled(frame, np.nan))
+
+
+def _max(frame: Frame, groups: Groups) -> FloatArray:
+    return groups.reduce(np.fmax, _filled(frame, np.nan))
+
+
+def _count(frame: Frame, groups: Groups) -> FloatArray:
+    return _counts(frame, groups).astype(np.float64)
+
+
+def _group(frame: Frame, groups: Groups) -> FloatArray:
+    return np.ones((len(groups.keys), frame.values.shape[1]))
+
+
+def _stdvar(frame: Frame, groups: Groups) -> FloatArray:
+    counts = _counts(frame, groups)
+    mean = _sum(frame, groups) / counts
+    deviation = np.where(frame.present, frame.values - mean[groups.of_series], 0.0)
+    variance: FloatArray = groups.reduce(np.add, deviation * deviation) / counts
+    return variance
+
+
+def _stddev(frame: Frame, groups: Groups) -> FloatArray:
+    return np.sqrt(_stdvar(frame, groups))
+
+
+_REDUCTIONS: dict[str, Reduction] = {
+    "sum": _sum,
+    "avg": _avg,
+    "min": _min,
+    "max": _max,
+    "count": _count,
+    "group": _group,
+    "stddev": _stddev,
+    "stdvar": _stdvar,
+}
+
+
+def _quantile(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Groups) -> Frame:
+    assert node.param is not None
+    wanted = evaluation.scalars(node.param)
+    if not len(frame.labels):
+        return empty(len(wanted))
+    rows = [quantile_rows(wanted, frame.values[m].T, frame.present[m].T) for m in groups.members()]
+    return Frame(list(groups.keys), np.stack(rows), _counts(frame, groups) > 0).occupied()
+
+
+def _ranked(descending: bool) -> Callable[[Evaluation, Aggregate, Frame, Groups], Frame]:
+    """Return topk or bottomk. Series keep their labels; each step keeps its own k."""
+
+    def call(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Groups) -> Frame:
+        assert node.param is not None
+        limit = _whole(evaluation.scalars(node.param), node.op)
+        kept: BoolArray = np.zeros(frame.present.shape, dtype=np.bool_)
+        for members in groups.members():
+            kept[members] = _ranks(frame.values[members], frame.present[members], descending) < limit
+        kept &= frame.present
+        chosen = frame.with_values(frame.values, kept)
+        if len(limit) == 1 and len(frame.labels):
+            ranks = np.zeros(len(frame.labels), dtype=np.int64)
+            for members in groups.members():
+                ranks[members] = _ranks(frame.values[members], kept[members], descending)[:, 0]
+            chosen = chosen.take(np.lexsort((ranks, groups.of_series)))
+            chosen = Frame(chosen.labels, chosen.values, chosen.present, ordered=True)
+        return chosen.occupied()
+
+    return call
+
+
+def _whole(limit: FloatArray, op: str) -> IntArray:
+    """Return k as integers. Raises QueryError(execution) where it is no integer that a computer can hold."""
+    if np.isnan(limit).any() or (np.abs(limit) >= 2.0**63).any():
+        raise QueryError("execution", f"scalar parameter of {op} overflows int64")
+    whole: IntArray = limit.astype(np.int64)
+    return whole
+
+
+def _ranks(values: FloatArray, present: BoolArray, descending: bool) -> IntArray:
+    """Return each element's rank within its column: present before absent, numbers before NaN, then input order."""
+    keys = np.where(present, -values if descending else values, 0.0)
+    order = np.lexsort((np.where(np.isnan(keys), 0.0, keys), np.isnan(keys), ~present), axis=0)
+    ranks: IntArray = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(len(order))[:, None], axis=0)
+    return ranks
+
+
+def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Groups) -> Frame:
+    assert node.param is not None
+    name = evaluation.text(node.param)
+    if not name:
+        raise QueryError("execution", 'invalid label name ""')
+    labels, rows = [], []
+    for key, members in zip(groups.keys, groups.members(), strict=True):
+        values, present = frame.values[members], frame.present[members]
+        for value in np.unique(values[present]):
+            same = present & (np.isnan(values) if np.isnan(value) else values == value)
+            labels.append(with_label(key, name, format_value(float(value), exponents=False)))
+            rows.append(same.sum(axis=0))
+    if not rows:
+        return empty(len(evaluation.steps))
+    table = np.stack(rows)
+    return join(Frame(labels, table.astype(np.float64), table > 0))
+
+
+_PARAMETRIC: dict[str, Callable[[Evaluation, Aggregate, Frame, Groups], Frame]] = {
+    "quantile": _quantile,
+    "topk": _ranked(True),
+    "bottomk": _ranked(False),
+    "count_values": _count_values,
+}

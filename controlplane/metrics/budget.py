@@ -1,0 +1,47 @@
+"""What one query may cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from controlplane.errors import QueryError
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """Limits and defaults of the PromQL engine. The first three are Prometheus's own defaults."""
+
+    lookback_s: float = 300.0
+    """How old the newest sample may be for an instant selector to return it."""
+    max_samples: int = 50_000_000
+    """Samples that one query may hold, loaded and computed."""
+    max_points: int = 11_000
+    """Steps of a range query."""
+    subquery_step_s: float = 60.0
+    """Resolution of a subquery that names none."""
+    timeout_s: float = 30.0
+    """How long one query may run."""
+
+
+class Budget:
+    """Counts one query's samples and time. Checked between the nodes of an expression and while loading."""
+
+    def __init__(self, limits: EngineLimits, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._left = limits.max_samples
+        self._monotonic = monotonic
+        self._timeout_s = limits.timeout_s
+        self._deadline = monotonic() + limits.timeout_s
+
+    def charge(self, samples: int) -> None:
+        """Account for `samples` more. Raises QueryError: execution beyond the limit, timeout past the deadline."""
+        self._left -= samples
+        if self._left < 0:
+            raise QueryError("execution", "query processing would load too many samples into memory in query execution")
+        self.check()
+
+    def check(self) -> None:
+        """Raise QueryError(timeout) once the deadline has passed."""
+        if self._monotonic() > self._deadline:
+            raise QueryError("timeout", f"query timed out in expression evaluation after {self._timeout_s:g}s")

@@ -1,0 +1,152 @@
+"""The PromQL engine: synchronous, and free of I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+
+from alerts.interfaces import VectorSample
+from controlplane.errors import QueryError
+from controlplane.metrics.blocks import IntArray
+from controlplane.metrics.budget import Budget, EngineLimits
+from controlplane.metrics.evaluate import Evaluator, Query
+from controlplane.metrics.frame import Frame, Scalars, Text, Value, drop_name, label_value
+from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.syntax import Node, Range, Subquery, parse
+from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, StringValue, Vector
+
+Answer = TypeVar("Answer")
+
+CACHED_EXPRESSIONS = 1024
+"""Parsed expressions kept: several times the rules and panels of an installation."""
+
+MAX_TIME_S = 1e11
+"""Times are limited to +-3,000 years, so that milliseconds and ranges cannot overflow."""
+
+
+class PromqlEngine:
+    """Evaluates PromQL over a series store. May be used from several threads at once."""
+
+    def __init__(
+        self,
+        store: SeriesStore,
+        limits: EngineLimits | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.limits = limits or EngineLimits()
+        self._monotonic = monotonic
+        self._parse = lru_cache(maxsize=CACHED_EXPRESSIONS)(parse)
+
+    def instant(self, expr: str, at: float) -> QueryValue:
+        """Evaluate at unix second `at`; a range vector yields its samples as a Matrix. Raises QueryError."""
+        at_ms = _milliseconds(at, "time")
+        node = self._parse(expr)
+        steps = np.array([at_ms], dtype=np.int64)
+        evaluator = Evaluator(self._query(at_ms, at_ms), steps)
+        if isinstance(node, Range | Subquery):
+            return _guarded(lambda: _window(evaluator, node))
+        return _instant_value(self._evaluate(evaluator, node), at_ms / 1000)
+
+    def range(self, expr: str, start: float, end: float, step: float) -> Matrix:
+        """Evaluate from `start` to `end` (unix seconds, both included) every `step` seconds. Raises QueryError."""
+        start_ms, end_ms = _milliseconds(start, "start"), _milliseconds(end, "end")
+        step_ms = _milliseconds(step, "step")
+        if end_ms < start_ms:
+            raise QueryError("bad_data", "end timestamp must not be before start time")
+        if step_ms <= 0:
+            raise QueryError(
+                "bad_data", "zero or negative query resolution step widths are not accepted. Try a positive"
+            )
+        if (end_ms - start_ms) // step_ms >= self.limits.max_points:
+            raise QueryError(
+                "bad_data",
+                f"exceeded maximum resolution of {self.limits.max_points:,} points per timeseries. "
+                "Try decreasing the query resolution (?step=XX)",
+            )
+        node = self._parse(expr)
+        if node.kind not in ("scalar", "vector"):
+            raise QueryError(
+                "bad_data",
+                f'invalid expression type "{_SHOWN_KIND[node.kind]}" for range query, must be Scalar or instant Vector',
+            )
+        steps = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
+        value = self._evaluate(Evaluator(self._query(start_ms, end_ms), steps), node)
+        return _matrix(value, steps)
+
+    def _query(self, start_ms: int, end_ms: int) -> Query:
+        return Query(self.store, self.limits, Budget(self.limits, self._monotonic), start_ms, end_ms)
+
+    def _evaluate(self, evaluator: Evaluator, node: Node) -> Value:
+        return _guarded(lambda: evaluator.value(node))
+
+
+_SHOWN_KIND = {"matrix": "range vector", "string": "string"}
+
+
+def _guarded(evaluate: Callable[[], Answer]) -> Answer:
+    """Run an evaluation, translating exhaustion of the machine into errors of the query."""
+    try:
+        return evaluate()
+    except RecursionError as error:
+        raise QueryError("bad_data", "the expression is nested too deeply") from error
+    except MemoryError as error:
+        raise QueryError("execution", "the query needs more memory than there is") from error
+
+
+def _milliseconds(seconds: float, what: str) -> int:
+    if not -MAX_TIME_S <= seconds <= MAX_TIME_S:
+        raise QueryError("bad_data", f"invalid parameter {what!r}: {seconds} is out of range")
+    return round(seconds * 1000)
+
+
+def _instant_value(value: Value, at: float) -> QueryValue:
+    if isinstance(value, Scalars):
+        return Scalar(at, float(value.values[0]))
+    if isinstance(value, Text):
+        return StringValue(at, value.value)
+    frame = value if value.ordered else _by_labels(value)
+    rows = np.flatnonzero(frame.present[:, 0])
+    numbers = frame.values[:, 0].tolist()
+    return Vector(at, [VectorSample(frame.labels[row], numbers[row]) for row in rows.tolist()])
+
+
+def _matrix(value: Value, steps: IntArray) -> Matrix:
+    times = steps / 1000
+    if isinstance(value, Scalars):
+        return Matrix([MatrixSeries((), times, value.values)])
+    assert isinstance(value, Frame)
+    frame = _by_labels(value)
+    series = []
+    for row, labels in enumerate(frame.labels):
+        present = frame.present[row]
+        if present.all():
+            series.append(MatrixSeries(labels, times, frame.values[row]))
+        elif present.any():
+            series.append(MatrixSeries(labels, times[present], frame.values[row][present]))
+    return Matrix(series)
+
+
+def _by_labels(frame: Frame) -> Frame:
+    """Return the frame in the one deterministic order: by labels, name first."""
+    keys = [(label_value(labels, METRIC_NAME), drop_name(labels)) for labels in frame.labels]
+    return frame.take(sorted(range(len(keys)), key=keys.__getitem__))
+
+
+def _window(evaluator: Evaluator, node: Range | Subquery) -> Matrix:
+    windows = evaluator.ranges(node).windows
+    samples = windows.samples
+    series = []
+    for row, labels in enumerate(samples.labels):
+        start, end = int(windows.start[row, 0]), int(windows.end[row, 0])
+        if end > start:
+            shift = int(samples.axis_start[samples.axis[row]] - samples.base[row])
+            series.append(
+                MatrixSeries(labels, samples.times[start + shift : end + shift] / 1000, samples.values[start:end])
+            )
+    return Matrix(sorted(series, key=lambda s: (label_value(s.labels, METRIC_NAME), s.labels)))

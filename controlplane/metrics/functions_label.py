@@ -1,0 +1,97 @@
+"""Functions of labels, and of absence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from collectors.samples import Labels, labels_of
+from controlplane.errors import QueryError
+from controlplane.metrics.evaluation import Evaluation, Function
+from controlplane.metrics.frame import Frame, label_value, single, with_label
+from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.matchers import Matcher, MatchOp, compile_regex
+from controlplane.metrics.syntax import Node, Range, Selector
+
+_REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
+
+
+def expand(template: str, match: re.Match[str]) -> str:
+    """Expand `$1`, `${name}` and `$$` as Go's regexp.Expand does: a reference to no group is empty."""
+
+    def replacement(reference: re.Match[str]) -> str:
+        if reference[1]:
+            return "$"
+        name = reference[2] or reference[3]
+        try:
+            return match[int(name) if name.isdigit() else name] or ""
+        except IndexError:
+            return ""
+
+    return _REFERENCE.sub(replacement, template)
+
+
+def _label_name(name: str, function: str) -> str:
+    if not name:
+        raise QueryError("execution", f"invalid destination label name in {function}(): {name!r}")
+    return name
+
+
+def label_replace(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    """Set a label from what a regex found in another."""
+    frame = evaluation.frame(args[0])
+    target, template, source, pattern = (evaluation.text(a) for a in args[1:5])
+    regex = compile_regex(pattern)
+    target = _label_name(target, "label_replace")
+    labels: list[Labels] = []
+    for one in frame.labels:
+        match = regex.fullmatch(label_value(one, source))
+        labels.append(one if match is None else with_label(one, target, expand(template, match)))
+    return frame.relabelled(labels)
+
+
+def label_join(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    """Set a label to the values of others, joined."""
+    frame = evaluation.frame(args[0])
+    target, separator = evaluation.text(args[1]), evaluation.text(args[2])
+    sources = [evaluation.text(a) for a in args[3:]]
+    target = _label_name(target, "label_join")
+    return frame.relabelled(
+        [with_label(one, target, separator.join(label_value(one, s) for s in sources)) for one in frame.labels]
+    )
+
+
+def _known_labels(matchers: Sequence[Matcher]) -> Labels:
+    """Return what a selector says for sure: labels with one equality matcher and no other."""
+    found: dict[str, str] = {}
+    ambiguous: set[str] = set()
+    for matcher in matchers:
+        if matcher.op is not MatchOp.EQUAL or matcher.name in found:
+            ambiguous.add(matcher.name)
+        found.setdefault(matcher.name, matcher.value)
+    return labels_of({k: v for k, v in found.items() if k not in ambiguous and k != METRIC_NAME})
+
+
+def absent(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    """Return 1 where a vector has no element, labelled by what its selector says for sure."""
+    frame = evaluation.frame(args[0])
+    labels = _known_labels(args[0].matchers) if isinstance(args[0], Selector) else ()
+    return single(np.ones(len(evaluation.steps)), ~frame.present.any(axis=0), labels).occupied()
+
+
+def absent_over_time(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    """Return 1 where no series has a sample in the window."""
+    windows = evaluation.ranges(args[0]).windows
+    labels = _known_labels(args[0].selector.matchers) if isinstance(args[0], Range) else ()
+    seen = (windows.counts > 0).any(axis=0)
+    return single(np.ones(len(evaluation.steps)), ~seen, labels).occupied()
+
+
+LABEL_FUNCTIONS: dict[str, Function] = {
+    "label_replace": label_replace,
+    "label_join": label_join,
+    "absent": absent,
+    "absent_over_time": absent_over_time,
+}

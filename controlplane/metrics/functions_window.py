@@ -1,0 +1,83 @@
+"""The `…_over_time` functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from collectors.samples import FloatArray
+from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.evaluation import Evaluation, Function
+from controlplane.metrics.frame import Frame
+from controlplane.metrics.quantile import quantile_rows
+from controlplane.metrics.samples import Windows
+from controlplane.metrics.syntax import Node
+
+
+def _reduced(reduction: Callable[[Windows], FloatArray], *, keep_name: bool = False) -> Function:
+    """Return a function of windows that need at least one sample."""
+
+    def call(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+        ranges = evaluation.ranges(args[0])
+        with np.errstate(all="ignore"):
+            values = reduction(ranges.windows)
+        return ranges.frame(values, ranges.windows.counts > 0, keep_name=keep_name)
+
+    return call
+
+
+def _average(windows: Windows) -> FloatArray:
+    total, counts = windows.reduce(np.add), windows.counts
+    mean: FloatArray = total / counts
+    overflown = np.isinf(total)
+    if overflown.any():
+        # The sum may overflow where the mean does not: adding up shares instead of values.
+        width = max(1, int(counts.max()))
+        mean = np.where(overflown, windows.reduce(np.add, windows.samples.values / width) * (width / counts), mean)
+    return mean
+
+
+def _variance(values: FloatArray, filled: BoolArray, times: IntArray, picked: IntArray) -> FloatArray:
+    with np.errstate(all="ignore"):
+        count = filled.sum(axis=1)
+        mean = values.sum(axis=1) / count
+        deviation = np.where(filled, values - mean[:, None], 0.0)
+        result: FloatArray = (deviation * deviation).sum(axis=1) / count
+    return result
+
+
+def _stdvar(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    ranges = evaluation.ranges(args[0])
+    return ranges.frame(*ranges.windows.apply(_variance))
+
+
+def _stddev(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    ranges = evaluation.ranges(args[0])
+    variance, present = ranges.windows.apply(_variance)
+    return ranges.frame(np.sqrt(variance), present)
+
+
+def _quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    wanted, ranges = evaluation.scalars(args[0]), evaluation.ranges(args[1])
+    steps = len(wanted)
+
+    def quantile(values: FloatArray, filled: BoolArray, times: IntArray, picked: IntArray) -> FloatArray:
+        return quantile_rows(wanted[picked % steps], values, filled)
+
+    return ranges.frame(*ranges.windows.apply(quantile))
+
+
+WINDOW_FUNCTIONS: dict[str, Function] = {
+    "avg_over_time": _reduced(_average),
+    "sum_over_time": _reduced(lambda w: w.reduce(np.add)),
+    # A NaN counts only where there is nothing else, hence fmin and fmax.
+    "min_over_time": _reduced(lambda w: w.reduce(np.fmin)),
+    "max_over_time": _reduced(lambda w: w.reduce(np.fmax)),
+    "count_over_time": _reduced(lambda w: w.counts.astype(np.float64)),
+    "last_over_time": _reduced(lambda w: w.value_at(w.end - 1), keep_name=True),
+    "present_over_time": _reduced(lambda w: np.ones(w.counts.shape)),
+    "stdvar_over_time": _stdvar,
+    "stddev_over_time": _stddev,
+    "quantile_over_time": _quantile,
+}

@@ -1,0 +1,119 @@
+"""Quantiles of classic histograms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from collectors.samples import FloatArray
+from controlplane.metrics.blocks import IntArray
+from controlplane.metrics.evaluation import Evaluation, Function
+from controlplane.metrics.frame import Frame, Groups, drop_names, empty, join, label_value
+from controlplane.metrics.samples import by_pattern
+from controlplane.metrics.syntax import Node
+
+BUCKET = "le"
+
+SMALL_DELTA = 1e-12
+"""Relative difference between bucket counts that is taken for a rounding error (Prometheus's smallDeltaTolerance)."""
+
+
+def histogram_quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    """Return the quantile per group of `…_bucket` series; see `bucket_quantile`."""
+    wanted, frame = evaluation.scalars(args[0]), evaluation.frame(args[1])
+    bounds = [_bound(label_value(labels, BUCKET)) for labels in frame.labels]
+    rows = [n for n, bound in enumerate(bounds) if bound is not None]
+    if not rows:
+        return empty(len(evaluation.steps))
+    frame, upper = frame.take(rows), np.array([bounds[n] for n in rows], dtype=np.float64)
+    groups = Groups.of(frame.labels, lambda labels: drop_names(labels, frozenset((BUCKET,))))
+    values = np.zeros((len(groups.keys), len(wanted)))
+    present = np.zeros(values.shape, dtype=np.bool_)
+    for bucket_bounds, batch, series in _batches(groups, upper):
+        counts = frame.values[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
+        filled = frame.present[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
+        ranks = np.tile(wanted, len(batch))
+        result = np.zeros(counts.shape[1])
+        # Steps at which the same buckets exist are computed together; usually that is all of them.
+        for columns, buckets in by_pattern(filled.T):
+            if len(buckets):
+                result[columns] = bucket_quantile(
+                    ranks[columns], bucket_bounds[buckets], counts[np.ix_(buckets, columns)]
+                )
+        values[batch] = result.reshape(len(batch), -1)
+        present[batch] = filled.any(axis=0).reshape(len(batch), -1)
+    return join(Frame(list(groups.keys), values, present)).occupied()
+
+
+def _bound(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _batches(groups: Groups, upper: FloatArray) -> list[tuple[FloatArray, IntArray, IntArray]]:
+    """Return (bounds, group numbers, series [groups, buckets]) of the groups that have the same bucket bounds."""
+    batches: dict[bytes, list[tuple[int, IntArray]]] = {}
+    for number, members in enumerate(groups.members()):
+        ordered = members[np.argsort(upper[members], kind="stable")]
+        batches.setdefault(upper[ordered].tobytes(), []).append((number, ordered))
+    return [
+        (np.frombuffer(bounds), np.array([n for n, _ in batch], dtype=np.int64), np.stack([s for _, s in batch]))
+        for bounds, batch in batches.items()
+    ]
+
+
+def bucket_quantile(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:
+    """Return quantiles `wanted[n]` of histograms `counts[:, n]`, cumulative over sorted upper `bounds`.
+
+    NaN without a +Inf bucket, with fewer than two buckets, or without observations. A quantile in the +Inf bucket is
+    the highest finite bound; the lowest bucket starts at 0 unless its bound is not positive.
+    """
+    if not np.isposinf(bounds[-1]):
+        return _outside(wanted, np.full(len(wanted), np.nan))
+    bounds, counts = _coalesced(bounds, counts)
+    if len(bounds) < 2:
+        return _outside(wanted, np.full(len(wanted), np.nan))
+    counts = _monotonic(counts)
+    total = counts[-1]
+    columns = np.arange(len(wanted))
+    with np.errstate(all="ignore"):
+        rank = wanted * total
+        reached = counts[:-1] >= rank
+        bucket = np.where(reached.any(axis=0), reached.argmax(axis=0), len(bounds) - 1)
+        inner = np.minimum(bucket, len(bounds) - 2)
+        below = np.maximum(inner - 1, 0)
+        start = np.where(inner > 0, bounds[below], 0.0)
+        count_below = np.where(inner > 0, counts[below, columns], 0.0)
+        share = (rank - count_below) / (counts[inner, columns] - count_below)
+        result = start + (bounds[inner] - start) * share
+        result = np.where((bucket == 0) & (bounds[0] <= 0), bounds[0], result)
+        result = np.where(bucket == len(bounds) - 1, bounds[-2], result)
+        return _outside(wanted, np.where(total == 0, np.nan, result))
+
+
+def _outside(wanted: FloatArray, result: FloatArray) -> FloatArray:
+    result = np.where(wanted < 0, -np.inf, np.where(wanted > 1, np.inf, result))
+    return np.where(np.isnan(wanted), np.nan, result)
+
+
+def _coalesced(bounds: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Add up buckets with the same bound (`le="1"` and `le="1.0"`)."""
+    starts = np.flatnonzero(np.append(True, bounds[1:] != bounds[:-1]))
+    if len(starts) == len(bounds):
+        return bounds, counts
+    return bounds[starts], np.add.reduceat(counts, starts, axis=0)
+
+
+def _monotonic(counts: FloatArray) -> FloatArray:
+    """Return counts that never fall and whose rounding errors are levelled out."""
+    counts = counts.copy()
+    for row in range(1, len(counts)):
+        before, now = counts[row - 1], counts[row]
+        with np.errstate(all="ignore"):
+            close = np.abs(now - before) <= SMALL_DELTA * np.minimum(np.abs(now) + np.abs(before), np.finfo(float).max)
+        counts[row] = np.where(close | (now < before), before, now)
+    return counts
+
+
+HISTOGRAM_FUNCTIONS: dict[str, Function] = {"histogram_quantile": histogram_quantile}

@@ -1,0 +1,31 @@
+"""Quantiles of samples, as Prometheus interpolates them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from collectors.samples import FloatArray
+from controlplane.metrics.blocks import BoolArray
+
+
+def quantile_rows(wanted: FloatArray, values: FloatArray, filled: BoolArray) -> FloatArray:
+    """Return the quantile `wanted[n]` of the filled elements of each row `values[n]`.
+
+    A wanted NaN yields NaN, one below 0 -Inf, one above 1 +Inf. NaN values sort below every other. Rows without a
+    filled element yield NaN.
+    """
+    rows = np.arange(len(values))
+    counts = filled.sum(axis=1)
+    missing = (np.isnan(values) & filled).sum(axis=1)
+    ordered = np.sort(np.where(filled, np.where(np.isnan(values), -np.inf, values), np.inf), axis=1)
+    with np.errstate(all="ignore"):
+        inside = (wanted >= 0) & (wanted <= 1) & (counts > 0)
+        rank = np.where(inside, wanted, 0.0) * np.maximum(counts - 1, 0)
+        low = np.floor(rank).astype(np.int64)
+        high = np.minimum(low + 1, np.maximum(counts - 1, 0))
+        weight = rank - low
+        lower = np.where(low < missing, np.nan, ordered[rows, low])
+        upper = np.where(high < missing, np.nan, ordered[rows, high])
+        result: FloatArray = lower * (1 - weight) + upper * weight
+        result = np.where(wanted < 0, -np.inf, np.where(wanted > 1, np.inf, result))
+        return np.where(np.isnan(wanted) | (counts == 0), np.nan, result)

@@ -1,0 +1,165 @@
+"""Functions of how a series changes within a window: rate, increase, delta, deriv and their like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from collectors.samples import FloatArray
+from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.evaluation import Evaluation, Function, Ranges
+from controlplane.metrics.frame import Frame
+from controlplane.metrics.samples import Windows
+from controlplane.metrics.syntax import Node
+
+EXTRAPOLATION_THRESHOLD = 1.1
+"""Extrapolate to a window's edge if it is at most 1.1 average sample distances away (Prometheus's extrapolatedRate)."""
+
+
+def extrapolated(*, counter: bool, per_second: bool) -> Function:
+    """Return rate (counter, per second), increase (counter) or delta (neither)."""
+
+    def call(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+        ranges = evaluation.ranges(args[0])
+        windows = ranges.windows
+        present = windows.counts >= 2
+        with np.errstate(all="ignore"):
+            rise = _rise(windows, counter)
+            values = rise * _factor(ranges, rise, counter)
+            if per_second:
+                values = values / ranges.range_s
+        return ranges.frame(values, present)
+
+    return call
+
+
+def _rise(windows: Windows, counter: bool) -> FloatArray:
+    """Return last minus first value, plus what counter resets lost."""
+    rise = windows.value_at(windows.end - 1) - windows.value_at(windows.start)
+    if not counter:
+        return rise
+    values = windows.samples.values
+    lost = np.zeros(len(values))
+    before = values[:-1]
+    np.copyto(lost[1:], before, where=values[1:] < before)
+    # Drops between two series are no resets; a window skips its first sample, so they are never counted.
+    if lost.any():
+        rise = rise + windows.reduce(np.add, lost, skip=1)
+    return rise
+
+
+def _factor(ranges: Ranges, rise: FloatArray, counter: bool) -> FloatArray:
+    """Return the sampled interval, extrapolated towards both edges, as a multiple of itself."""
+    windows = ranges.windows
+    first, last = windows.time_at(windows.start), windows.time_at(windows.end - 1)
+    to_start = (first - ranges.after_ms) / 1000
+    to_end = (ranges.until_ms - last) / 1000
+    sampled = (last - first) / 1000
+    average = sampled / (windows.counts - 1)
+    threshold = average * EXTRAPOLATION_THRESHOLD
+    to_start = np.where(to_start >= threshold, average / 2, to_start)
+    if counter:
+        # A counter cannot have been negative: do not extrapolate past the point where it was zero.
+        initial = windows.value_at(windows.start)
+        to_zero = sampled * (initial / rise)
+        to_start = np.where((rise > 0) & (initial >= 0) & (to_zero < to_start), to_zero, to_start)
+    to_end = np.where(to_end >= threshold, average / 2, to_end)
+    factor: FloatArray = (sampled + to_start + to_end) / sampled
+    return factor
+
+
+def instant_change(*, counter: bool) -> Function:
+    """Return irate (counter: per second, resets honoured) or idelta: the change between the last two samples."""
+
+    def call(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+        ranges = evaluation.ranges(args[0])
+        windows = ranges.windows
+        last, before = windows.value_at(windows.end - 1), windows.value_at(windows.end - 2)
+        with np.errstate(all="ignore"):
+            values = last - before
+            if counter:
+                values = np.where(last < before, last, values)
+                values /= (windows.time_at(windows.end - 1) - windows.time_at(windows.end - 2)) / 1000
+        return ranges.frame(values, windows.counts >= 2)
+
+    return call
+
+
+def counted(differs: Callable[[FloatArray, FloatArray], BoolArray]) -> Function:
+    """Return a function that counts the neighbouring samples (earlier, later) for which `differs` holds."""
+
+    def call(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+        ranges = evaluation.ranges(args[0])
+        values = ranges.windows.samples.values
+        flags = np.zeros(len(values), dtype=np.int64)
+        flags[1:] = differs(values[:-1], values[1:])
+        counts = ranges.windows.difference(np.cumsum(flags), skip=1)
+        return ranges.frame(counts.astype(np.float64), ranges.windows.counts >= 1)
+
+    return call
+
+
+def _changed(before: FloatArray, after: FloatArray) -> BoolArray:
+    changed: BoolArray = (before != after) & ~(np.isnan(before) & np.isnan(after))
+    return changed
+
+
+def _reset(before: FloatArray, after: FloatArray) -> BoolArray:
+    return after < before
+
+
+def _regression(values: FloatArray, filled: BoolArray, times: IntArray, at_ms: IntArray) -> tuple[FloatArray, ...]:
+    """Return slope (per second) and value at `at_ms` of least-squares lines; one row per window."""
+    with np.errstate(all="ignore"):
+        x = np.where(filled, (times - at_ms[:, None]) / 1000, 0.0)
+        n = filled.sum(axis=1)
+        sum_x, sum_y = x.sum(axis=1), values.sum(axis=1)
+        covariance = (x * values).sum(axis=1) - sum_x * sum_y / n
+        variance = (x * x).sum(axis=1) - sum_x * sum_x / n
+        slope = covariance / variance
+        intercept = sum_y / n - slope * sum_x / n
+        # A constant series has slope 0 exactly, unless it is infinite (Prometheus's linearRegression).
+        constant = (np.where(filled, values, values[:, :1]) == values[:, :1]).all(axis=1)
+        infinite = np.isinf(values[:, 0])
+        slope = np.where(constant, np.where(infinite, np.nan, 0.0), slope)
+        intercept = np.where(constant, np.where(infinite, np.nan, values[:, 0]), intercept)
+    return slope, intercept
+
+
+def deriv(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    """Per-second slope of the least-squares line through a window."""
+    ranges = evaluation.ranges(args[0])
+
+    def slope(values: FloatArray, filled: BoolArray, times: IntArray, picked: IntArray) -> FloatArray:
+        # The first sample is the origin, which keeps precision.
+        return _regression(values, filled, times, times[:, 0])[0]
+
+    return ranges.frame(*ranges.windows.apply(slope, least=2))
+
+
+def predict_linear(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    """Value that the least-squares line through a window has so many seconds after the evaluation time."""
+    ranges, ahead = evaluation.ranges(args[0]), evaluation.scalars(args[1])
+    steps = evaluation.steps
+
+    def predict(values: FloatArray, filled: BoolArray, times: IntArray, picked: IntArray) -> FloatArray:
+        step = picked % len(steps)
+        slope, intercept = _regression(values, filled, times, steps[step])
+        predicted: FloatArray = slope * ahead[step] + intercept
+        return predicted
+
+    return ranges.frame(*ranges.windows.apply(predict, least=2))
+
+
+RATE_FUNCTIONS: dict[str, Function] = {
+    "rate": extrapolated(counter=True, per_second=True),
+    "increase": extrapolated(counter=True, per_second=False),
+    "delta": extrapolated(counter=False, per_second=False),
+    "irate": instant_change(counter=True),
+    "idelta": instant_change(counter=False),
+    "changes": counted(_changed),
+    "resets": counted(_reset),
+    "deriv": deriv,
+    "predict_linear": predict_linear,
+}

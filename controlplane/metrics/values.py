@@ -1,0 +1,112 @@
+"""Results of queries, and how Prometheus's HTTP API writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from alerts.interfaces import VectorSample
+from collectors.samples import FloatArray, Labels
+
+PLAIN_BELOW = 1e21
+"""Go's encoding/json writes numbers in [1e-6, 1e21) without an exponent, and Prometheus follows it."""
+
+
+def format_value(value: float, *, exponents: bool = True) -> str:
+    """Return the shortest decimal that reads back as `value`, as Prometheus writes sample values.
+
+    `exponents=False` never uses one: the form of label values (count_values).
+    """
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value)) if value or math.copysign(1, value) > 0 else "-0"
+    shortest = repr(float(value))
+    if exponents and not 1e-6 <= abs(value) < PLAIN_BELOW:
+        mantissa, _, exponent = f"{Decimal(shortest).normalize():e}".partition("e")
+        return f"{mantissa}e{exponent[0]}{exponent[1:]:0>2}"
+    plain = f"{Decimal(shortest):f}"
+    return plain.rstrip("0").rstrip(".") if "." in plain else plain
+
+
+def format_time(seconds: float) -> float | int:
+    """Return unix seconds to the millisecond, an integer where they are whole."""
+    ms = round(seconds * 1000)
+    return ms // 1000 if ms % 1000 == 0 else ms / 1000
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number at one time (unix seconds)."""
+
+    at: float
+    value: float
+
+    def to_prometheus_json(self) -> dict[str, Any]:
+        """Return the `data` of the HTTP API's answer."""
+        return {"resultType": "scalar", "result": [format_time(self.at), format_value(self.value)]}
+
+
+@dataclass(frozen=True)
+class StringValue:
+    """A string at one time (unix seconds)."""
+
+    at: float
+    value: str
+
+    def to_prometheus_json(self) -> dict[str, Any]:
+        """Return the `data` of the HTTP API's answer."""
+        return {"resultType": "string", "result": [format_time(self.at), self.value]}
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One value each of any number of series, at one time (unix seconds). Labels may hold `__name__`."""
+
+    at: float
+    samples: Sequence[VectorSample]
+
+    def to_prometheus_json(self) -> dict[str, Any]:
+        """Return the `data` of the HTTP API's answer."""
+        at = format_time(self.at)
+        result = [{"metric": dict(s.labels), "value": [at, format_value(s.value)]} for s in self.samples]
+        return {"resultType": "vector", "result": result}
+
+
+class MatrixSeries(NamedTuple):
+    """Samples of one series: `times` in unix seconds and `values`, both `[samples]`, in time order."""
+
+    labels: Labels
+    times: FloatArray
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Samples of any number of series. A step without a value has no sample."""
+
+    series: Sequence[MatrixSeries]
+
+    def to_prometheus_json(self) -> dict[str, Any]:
+        """Return the `data` of the HTTP API's answer."""
+        result = [{"metric": dict(s.labels), "values": _points(s.times, s.values)} for s in self.series]
+        return {"resultType": "matrix", "result": result}
+
+
+def _points(times: FloatArray, values: FloatArray) -> list[list[object]]:
+    seconds = np.round(times * 1000).astype(np.int64).tolist()
+    return [
+        [ms // 1000 if ms % 1000 == 0 else ms / 1000, format_value(value)]
+        for ms, value in zip(seconds, values.tolist(), strict=True)
+    ]
+
+
+QueryValue = Scalar | StringValue | Vector | Matrix
+"""What an instant query may yield; a range query yields a Matrix."""
