@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from controlplane.errors import ControlPlaneError
+
+
+class EngineRefused(ControlPlaneError):
+    """The engine answered no. The message holds its own words, and the cure where one is known."""
+
 
 class VersionState(StrEnum):
     """What an engine says of one version on one backend. Unknown is not unavailable: the backend did not answer."""
@@ -40,6 +46,8 @@ class BackendObservation:
     reasons: dict[str, str]
     serving: str | None
     """The version that unversioned requests reach, as far as the engine lets us know."""
+    error: str = ""
+    """Why the backend could not be observed; empty when it was reachable."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,13 @@ class TrafficObservation:
 
     model: str
     backends: tuple[BackendObservation, ...]
+
+    def backend(self, url: str) -> BackendObservation:
+        """Return one backend; one that was not observed is unreachable, never absent."""
+        for backend in self.backends:
+            if backend.url == url:
+                return backend
+        return BackendObservation(url, False, {}, {}, None, "it was not observed")
 
 
 @dataclass(frozen=True)
@@ -64,31 +79,47 @@ class Placement:
     config: str
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """What checking a candidate yielded: `config` for placements, and what the operator should know, in words."""
+
+    config: str
+    notes: tuple[str, ...] = ()
+
+
 class Driver(Protocol):
     """Moves one model's traffic. Every verb is idempotent; what happened is learnt by `observe`, never by a reply."""
 
     capabilities: Capabilities
 
+    def can_keep(self, serve: str, keep: str) -> bool:
+        """Say whether `keep` can stay loaded while `serve` gets the traffic: then going back to it is instant."""
+        ...
+
     async def observe(self) -> TrafficObservation:
         """Return the backends as they are. An unreachable backend is reported, not raised."""
         ...
 
-    async def prepare(self, version: str) -> str:
-        """Check that `version` can be brought up and return driver-private config for placements.
+    async def prepare(self, version: str) -> Preparation:
+        """Check that `version` can be brought up.
 
         Changes nothing. Raises controlplane.errors.Refused with reasons.
         """
         ...
 
     async def place(self, backend: str, placement: Placement) -> None:
-        """Bring one backend to the placement. Returns when the engine took the order, not when it is done.
+        """Bring one backend to the placement. A return means that the engine took the order, not that it is done.
 
-        Raises EngineRefused with the engine's own reason, or Unavailable when it cannot be reached.
+        May take as long as the model loads. Raises EngineRefused with the engine's own reason, or Unavailable when
+        no reply came: the order may have been carried out all the same.
         """
         ...
 
     async def commit(self, placement: Placement) -> Sequence[str]:
-        """Make the placement survive an engine restart, where the driver can; return sentences on what was done."""
+        """Make the placement survive an engine restart, where the driver can; return sentences on what was done.
+
+        Raises EngineRefused when it cannot, with the reason and the cure.
+        """
         ...
 
     async def close(self) -> None:

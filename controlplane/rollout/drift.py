@@ -1,0 +1,17 @@
+"""Says when the engines serve something else than the model's stable version. It never changes them."""
+
+from __future__ import annotations
+
+from controlplane.traffic.driver import TrafficObservation
+
+
+def drift(stable: str, seen: TrafficObservation) -> str:
+    """Return a sentence, or "" when every backend that answers serves `stable`. Unknown is not drift."""
+    odd = [b for b in seen.backends if b.reachable and b.serving != stable]
+    if not odd:
+        return ""
+    what = "; ".join(f"{b.url} serves {b.serving or 'no version'}" for b in odd)
+    return (
+        f"The stable version of {seen.model} is {stable}, but {what}. No rollout of this control plane did that; "
+        "it changes nothing by itself: promote the version that is wanted"
+    )

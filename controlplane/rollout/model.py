@@ -1,0 +1,193 @@
+"""What a rollout is: frozen values, so that deciding is a function from one to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a rollout stands."""
+
+    PLANNED = "planned"
+    PREPARING = "preparing"
+    """The candidate is being brought up; no backend serves it yet."""
+    SWITCHING = "switching"
+    """Some backends serve the candidate, others still the old version."""
+    VERIFYING = "verifying"
+    """All backends serve the candidate, which must now stay so for a while."""
+    DRAINING = "draining"
+    """The candidate is the stable version; the old one finishes its requests and goes."""
+    ROLLING_BACK = "rolling-back"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """It ended before any traffic moved, or in a state that needs a person; the sentence says which."""
+    ROLLED_BACK = "rolled-back"
+    """Traffic had moved, and is back on the old version."""
+
+
+TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK})
+
+
+class Kind(StrEnum):
+    """Why a rollout exists."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+
+
+class Verb(StrEnum):
+    """The driver's verbs that change something."""
+
+    PLACE = "place"
+    COMMIT = "commit"
+
+
+class Outcome(StrEnum):
+    """What is known of an order's reply. None of them says that the order was carried out: observing does."""
+
+    ORDERED = "ordered"
+    """Written down; the reply is still out."""
+    TAKEN = "taken"
+    REFUSED = "refused"
+    LOST = "lost"
+    """It was sent, and no reply came."""
+    INTERRUPTED = "interrupted"
+    """The control plane stopped while the reply was out: it may never have been sent."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One driver verb to run now. `backend` is empty for a commit."""
+
+    verb: Verb
+    backend: str
+    serve: str
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Intent:
+    """The latest order of one verb on one backend, written down before it is acted on."""
+
+    order: Order
+    attempt: int
+    since: float
+    """When this order was given for the first time."""
+    outcome: Outcome
+    detail: str = ""
+    """The engine's words: why it refused, or what a commit did."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Deadlines, fixed when a rollout is planned. Seconds."""
+
+    load_s: float
+    drain_s: float
+    verify_s: float
+    """How long the candidate must serve without a break before the old version goes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a rollout will do, before anything moved."""
+
+    model: str
+    from_version: str
+    to_version: str
+    kind: Kind
+    strategy: str
+    backends: tuple[str, ...]
+    resident: bool
+    """The old version stays loaded until the candidate is verified: going back to it is instant."""
+    config: str
+    """The driver's own, handed back to it with every placement."""
+    limits: Limits
+    steps: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One attempt to move a model from its stable version to a candidate. Times are unix seconds."""
+
+    id: str
+    plan: Plan
+    phase: Phase
+    sentence: str
+    created_by: str
+    created_at: float
+    updated_at: float
+    phase_at: float
+    """When the phase was entered."""
+    finished_at: float | None = None
+    turn_back: str = ""
+    """Set by an operator's abort or rollback: who, and what."""
+    reason: str = ""
+    """Why it was turned back."""
+    moved: bool = False
+    """Some backend has served the candidate."""
+    switched: bool = False
+    """The candidate serves everywhere and is verified."""
+    verified_since: float | None = None
+    intents: tuple[Intent, ...] = ()
+    notes: tuple[str, ...] = ()
+    previous: str | None = None
+    """What the model could be rolled back to before this rollout."""
+    idempotency_key: str | None = None
+    request: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model's name in fleet.yaml."""
+        return self.plan.model
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will happen."""
+        return self.phase in TERMINAL
+
+    @property
+    def ok(self) -> bool | None:
+        """True: succeeded. None: not known yet."""
+        return self.phase is Phase.SUCCEEDED if self.finished else None
+
+    def latest(self, verb: Verb, backend: str = "") -> Intent | None:
+        """Return the latest order of `verb` on `backend`."""
+        return next((i for i in self.intents if i.order.verb is verb and i.order.backend == backend), None)
+
+    def intent(self, order: Order) -> Intent | None:
+        """Return the latest intent where it is exactly this order."""
+        latest = self.latest(order.verb, order.backend)
+        return latest if latest and latest.order == order else None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do now, and the sentence that says why."""
+
+    phase: Phase
+    sentence: str
+    orders: tuple[Order, ...] = ()
+    reason: str = ""
+    moved: bool = False
+    switched: bool = False
+    verified_since: float | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One sentence of a rollout's history."""
+
+    at: float
+    phase: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class RolloutView:
+    """A rollout with its history: what an API, a console or a CLI shows."""
+
+    rollout: Rollout
+    events: tuple[Event, ...] = field(default=())

@@ -1,0 +1,115 @@
+"""Rollouts and observations to and from what the store keeps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from controlplane.rollout.model import Intent, Kind, Limits, Order, Outcome, Phase, Plan, Rollout, Verb
+from controlplane.store.rollout_log import RolloutRecord
+from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
+
+
+def to_record(rollout: Rollout) -> RolloutRecord:
+    """Return what is stored of a rollout."""
+    plan = rollout.plan
+    return RolloutRecord(
+        id=rollout.id,
+        model=plan.model,
+        from_version=plan.from_version,
+        to_version=plan.to_version,
+        kind=plan.kind.value,
+        strategy=plan.strategy,
+        phase=rollout.phase.value,
+        ok=rollout.ok,
+        switched=rollout.switched,
+        sentence=rollout.sentence,
+        turn_back=rollout.turn_back,
+        created_by=rollout.created_by,
+        created_at=rollout.created_at,
+        updated_at=rollout.updated_at,
+        finished_at=rollout.finished_at,
+        idempotency_key=rollout.idempotency_key,
+        request=rollout.request,
+        state={
+            "backends": list(plan.backends),
+            "resident": plan.resident,
+            "config": plan.config,
+            "limits": asdict(plan.limits),
+            "steps": list(plan.steps),
+            "plan_notes": list(plan.notes),
+            "phase_at": rollout.phase_at,
+            "reason": rollout.reason,
+            "moved": rollout.moved,
+            "verified_since": rollout.verified_since,
+            "intents": [asdict(intent) for intent in rollout.intents],
+            "notes": list(rollout.notes),
+            "previous": rollout.previous,
+        },
+    )
+
+
+def from_record(record: RolloutRecord) -> Rollout:
+    """Return the rollout as it was stored."""
+    state = record.state
+    plan = Plan(
+        model=record.model,
+        from_version=record.from_version,
+        to_version=record.to_version,
+        kind=Kind(record.kind),
+        strategy=record.strategy,
+        backends=tuple(state["backends"]),
+        resident=state["resident"],
+        config=state["config"],
+        limits=Limits(**state["limits"]),
+        steps=tuple(state["steps"]),
+        notes=tuple(state["plan_notes"]),
+    )
+    return Rollout(
+        id=record.id,
+        plan=plan,
+        phase=Phase(record.phase),
+        sentence=record.sentence,
+        created_by=record.created_by,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        phase_at=state["phase_at"],
+        finished_at=record.finished_at,
+        turn_back=record.turn_back,
+        reason=state["reason"],
+        moved=state["moved"],
+        switched=record.switched,
+        verified_since=state["verified_since"],
+        intents=tuple(_intent(item) for item in state["intents"]),
+        notes=tuple(state["notes"]),
+        previous=state["previous"],
+        idempotency_key=record.idempotency_key,
+        request=record.request,
+    )
+
+
+def observation_to_json(seen: TrafficObservation) -> dict[str, Any]:
+    """Return the observation as plain JSON."""
+    return asdict(seen)
+
+
+def observation_from_json(data: dict[str, Any]) -> TrafficObservation:
+    """Return the observation that `observation_to_json` gave."""
+    return TrafficObservation(
+        data["model"],
+        tuple(
+            BackendObservation(**{**b, "versions": {v: VersionState(s) for v, s in b["versions"].items()}})
+            for b in data["backends"]
+        ),
+    )
+
+
+def _intent(item: dict[str, Any]) -> Intent:
+    order = item["order"]
+    return Intent(
+        Order(Verb(order["verb"]), order["backend"], order["serve"], tuple(order["keep"])),
+        item["attempt"],
+        item["since"],
+        Outcome(item["outcome"]),
+        item["detail"],
+    )

@@ -1,0 +1,215 @@
+"""What operators ask of rollouts. It records requests; the engine carries them out."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from alerts.interfaces import Clock
+from controlplane.config.model import ModelSection
+from controlplane.errors import Conflict, Refused
+from controlplane.rollout import plan as planning
+from controlplane.rollout import records
+from controlplane.rollout.model import Event, Kind, Phase, Plan, Rollout, RolloutView
+from controlplane.store.database import Database
+from controlplane.store.rollout_log import RolloutLog
+from controlplane.traffic.driver import Driver, TrafficObservation
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One model as the control plane last saw it."""
+
+    name: str
+    stable: str
+    previous: str | None
+    """What `rollback` would go to; None: nothing."""
+    observation: TrafficObservation | None
+    """None: never observed (a model without a driver, or no tick yet)."""
+    observed_at: float | None
+    drift: str
+    """A sentence when the engines serve something else than `stable`; "" otherwise."""
+    rollout: Rollout | None
+    """The running rollout."""
+    can_promote: bool
+
+
+class RolloutService:
+    """Plans, starts, turns back and shows rollouts. Every method is safe to repeat."""
+
+    def __init__(
+        self,
+        db: Database,
+        models: Mapping[str, ModelSection],
+        drivers: Mapping[str, Driver],
+        clock: Clock,
+        *,
+        observe_only: bool = False,
+    ) -> None:
+        """`drivers` holds one driver a model that can be switched."""
+        self._log = RolloutLog(db)
+        self._models, self._drivers = dict(models), dict(drivers)
+        self._clock, self._observe_only = clock, observe_only
+
+    def update(self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver]) -> None:
+        """Take over a reloaded configuration."""
+        self._models, self._drivers = dict(models), dict(drivers)
+
+    async def plan(self, model: str, version: str, strategy: str = "blue-green") -> Plan:
+        """Return what `start` would do. Changes nothing. Raises NotFound, and Refused with every reason."""
+        return await self._plan(planning.Request(model, version, strategy=strategy))
+
+    async def plan_rollback(self, model: str) -> Plan:
+        """Return what `rollback` would start when no rollout is running. Raises NotFound and Refused."""
+        status = await self.model(model)
+        target = planning.rollback_target(model, status.stable, status.previous)
+        return await self._plan(planning.Request(model, target, Kind.ROLLBACK))
+
+    async def start(
+        self,
+        model: str,
+        version: str,
+        strategy: str = "blue-green",
+        *,
+        actor: str,
+        idempotency_key: str | None = None,
+    ) -> Rollout:
+        """Record a rollout for the engine; the same idempotency key gives the same rollout again.
+
+        Raises NotFound, Refused before anything moved, and Conflict when another one was started meanwhile or the key
+        stands for another request.
+        """
+        request = planning.Request(model, version, strategy=strategy)
+        return await self._start(request, actor, idempotency_key)
+
+    async def rollback(self, model: str, *, actor: str, idempotency_key: str | None = None) -> Rollout:
+        """Turn the running promotion back, or start a rollout to the previous stable version.
+
+        A rollback that is running already is returned as it is.
+
+        Raises NotFound, and Refused when there is nothing to roll back to.
+        """
+        planning.known(model, self._models)
+        repeated = await self._repeated(idempotency_key, model)
+        if repeated is not None:
+            return repeated
+        running = await self._active(model)
+        if running is not None:
+            self._refuse_observe_only()
+            if running.plan.kind is Kind.ROLLBACK:
+                return running  # asked for twice; turning a rollback back would bring the bad version back
+            return await self._turn_back(running.id, f"Rollback by {actor}", actor, "rollout.rollback")
+        status = await self.model(model)
+        target = planning.rollback_target(model, status.stable, status.previous)
+        return await self._start(planning.Request(model, target, Kind.ROLLBACK), actor, idempotency_key)
+
+    async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
+        """Turn a running rollout back. Raises NotFound, and Conflict when it has finished or already switched."""
+        self._refuse_observe_only()
+        rollout = records.from_record(await asyncio.to_thread(self._log.get, rollout_id))
+        if rollout.switched and not rollout.finished:
+            raise Conflict(
+                f"rollout {rollout_id} has switched {rollout.model} to {rollout.plan.to_version} already and is "
+                f"{rollout.phase}; `cp rollback {rollout.model}` goes back"
+            )
+        return await self._turn_back(rollout_id, f"Aborted by {actor}", actor, "rollout.abort")
+
+    async def list(self, model: str | None = None, limit: int = 50) -> list[RolloutView]:
+        """Return the newest rollouts first, without their events. Raises NotFound for an unknown model."""
+        if model is not None:
+            planning.known(model, self._models)
+        found = await asyncio.to_thread(self._log.recent, model, limit)
+        return [RolloutView(records.from_record(record)) for record in found]
+
+    async def show(self, rollout_id: str) -> RolloutView:
+        """Return one rollout with its history. Raises NotFound."""
+        record = await asyncio.to_thread(self._log.get, rollout_id)
+        events = await asyncio.to_thread(self._log.events, rollout_id)
+        return RolloutView(records.from_record(record), tuple(Event(*event) for event in events))
+
+    async def model(self, name: str) -> ModelStatus:
+        """Return one model as last seen; no engine is asked. Raises NotFound."""
+        section = planning.known(name, self._models)
+        record = await asyncio.to_thread(self._log.model, name)
+        running = await self._active(name)
+        can = name in self._drivers and running is None and not self._observe_only
+        if record is None:
+            return ModelStatus(name, section.stable, None, None, None, "", running, can)
+        observation = records.observation_from_json(record.observation) if record.observation else None
+        return ModelStatus(
+            name, record.stable, record.previous, observation, record.observed_at, record.drift, running, can
+        )
+
+    async def models(self) -> tuple[ModelStatus, ...]:
+        """Return every model of fleet.yaml as last seen, in its order."""
+        return tuple([await self.model(name) for name in self._models])
+
+    async def _plan(self, request: planning.Request) -> Plan:
+        section = planning.known(request.model, self._models)
+        driver = self._drivers.get(request.model)
+        stable = (await asyncio.to_thread(self._log.seed, request.model, section.stable)).stable
+        running = await self._active(request.model)
+        capabilities = driver.capabilities if driver else None
+        planning.check(request, section, stable, capabilities, running, self._observe_only)
+        assert driver is not None  # check() refused a model without one
+        preparation = await driver.prepare(request.version)
+        seen = await driver.observe()
+        resident = driver.can_keep(request.version, stable)
+        return planning.make(request, section, stable, resident, driver.capabilities, preparation, seen)
+
+    async def _start(self, request: planning.Request, actor: str, idempotency_key: str | None) -> Rollout:
+        repeated = await self._repeated(idempotency_key, request.fingerprint())
+        if repeated is not None:
+            return repeated
+        plan = await self._plan(request)
+        now = self._clock.now()
+        previous = (await asyncio.to_thread(self._log.seed, request.model, plan.from_version)).previous
+        rollout = Rollout(
+            id=f"r-{secrets.token_hex(4)}",
+            plan=plan,
+            phase=Phase.PLANNED,
+            sentence=f"{actor} asked to {request.kind} {plan.model} from {plan.from_version} to {plan.to_version}",
+            created_by=actor,
+            created_at=now,
+            updated_at=now,
+            phase_at=now,
+            notes=plan.notes,
+            previous=previous,
+            idempotency_key=idempotency_key,
+            request=request.fingerprint(),
+        )
+        try:
+            await asyncio.to_thread(self._log.start, records.to_record(rollout))
+        except Conflict:
+            # Two requests with one key raced: the loser answers with the winner's rollout.
+            repeated = await self._repeated(idempotency_key, request.fingerprint())
+            if repeated is None:
+                raise
+            return repeated
+        return rollout
+
+    async def _repeated(self, idempotency_key: str | None, request: str) -> Rollout | None:
+        """`request` is a fingerprint, or the model's name where the target version is not known yet."""
+        if idempotency_key is None:
+            return None
+        record = await asyncio.to_thread(self._log.by_key, idempotency_key)
+        if record is None:
+            return None
+        if request not in (record.request, record.model if record.kind == Kind.ROLLBACK else None):
+            raise Conflict(f"idempotency key {idempotency_key!r} was used for another request ({record.request})")
+        return records.from_record(record)
+
+    async def _turn_back(self, rollout_id: str, reason: str, actor: str, action: str) -> Rollout:
+        at = self._clock.now()
+        record = await asyncio.to_thread(self._log.request_turn_back, rollout_id, reason, actor, action, at)
+        return replace(records.from_record(record), turn_back=record.turn_back)
+
+    async def _active(self, model: str) -> Rollout | None:
+        found = await asyncio.to_thread(self._log.active)
+        return next((records.from_record(record) for record in found if record.model == model), None)
+
+    def _refuse_observe_only(self) -> None:
+        if self._observe_only:
+            raise Refused("this control plane only observes (--observe-only); start it without that flag to act")

@@ -1,0 +1,239 @@
+"""The durable memory of rollouts: one row each, its history, and every model's stable version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from controlplane.errors import Conflict, NotFound
+from controlplane.store.audit import audit
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease, check_lease
+from controlplane.store.revision import touch
+from controlplane.store.tables.rollouts import ModelStateRow, RolloutEventRow, RolloutRow
+
+ENGINE_ACTOR = "rollout-engine"
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """A rollout as stored. Times are unix seconds; `state` is the engine's own (JSON)."""
+
+    id: str
+    model: str
+    from_version: str
+    to_version: str
+    kind: str
+    strategy: str
+    phase: str
+    ok: bool | None
+    switched: bool
+    sentence: str
+    turn_back: str
+    created_by: str
+    created_at: float
+    updated_at: float
+    finished_at: float | None
+    idempotency_key: str | None
+    request: str
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class EventRecord(NamedTuple):
+    """One sentence of a rollout's history."""
+
+    at: float
+    phase: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model as last known. `observation` is JSON as its writer shaped it; None: never observed."""
+
+    model: str
+    stable: str
+    previous: str | None
+    observation: dict[str, Any] | None
+    observed_at: float | None
+    drift: str
+
+
+class StableChange(NamedTuple):
+    """The model's stable version from now on, and the one to go back to (None: there is none)."""
+
+    stable: str
+    previous: str | None
+
+
+class RolloutLog:
+    """Reads and writes rollouts. Synchronous; callers on an event loop use a thread."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def seed(self, model: str, stable: str) -> ModelRecord:
+        """Return what is known of the model; a fresh one starts at `stable`. Raises Unavailable."""
+        with self._db.transaction() as session:
+            row = session.get(ModelStateRow, model)
+            if row is None:
+                row = ModelStateRow(model=model, stable=stable)
+                session.add(row)
+                touch(session, "models", model)
+            return _model(row)
+
+    def model(self, model: str) -> ModelRecord | None:
+        """Return what is known of one model; None: no engine tick has seen it yet."""
+        with self._db.reading() as session:
+            row = session.get(ModelStateRow, model)
+            return None if row is None else _model(row)
+
+    def active(self) -> list[RolloutRecord]:
+        """Return every rollout that has not finished."""
+        with self._db.reading() as session:
+            rows = session.exec(select(RolloutRow).where(col(RolloutRow.active_model).is_not(None)))
+            return [_record(row) for row in rows]
+
+    def recent(self, model: str | None = None, limit: int = 50) -> list[RolloutRecord]:
+        """Return the newest rollouts first, of one model only if named."""
+        query = select(RolloutRow).order_by(col(RolloutRow.created_at).desc(), col(RolloutRow.id).desc()).limit(limit)
+        if model is not None:
+            query = query.where(RolloutRow.model == model)
+        with self._db.reading() as session:
+            return [_record(row) for row in session.exec(query)]
+
+    def get(self, rollout_id: str) -> RolloutRecord:
+        """Return one rollout. Raises NotFound."""
+        with self._db.reading() as session:
+            return _record(_row(session, rollout_id))
+
+    def events(self, rollout_id: str) -> list[EventRecord]:
+        """Return a rollout's history, oldest first."""
+        with self._db.reading() as session:
+            query = select(RolloutEventRow).where(RolloutEventRow.rollout_id == rollout_id)
+            return [
+                EventRecord(r.at, r.phase, r.sentence) for r in session.exec(query.order_by(col(RolloutEventRow.id)))
+            ]
+
+    def by_key(self, idempotency_key: str) -> RolloutRecord | None:
+        """Return the rollout that was started with this idempotency key."""
+        with self._db.reading() as session:
+            row = session.exec(select(RolloutRow).where(RolloutRow.idempotency_key == idempotency_key)).one_or_none()
+            return None if row is None else _record(row)
+
+    def start(self, record: RolloutRecord) -> None:
+        """Record a new rollout, its first event and the audit row together.
+
+        Raises Conflict when the model has a running rollout or the idempotency key was used meanwhile.
+        """
+        try:
+            with self._db.transaction() as session:
+                running = session.exec(select(RolloutRow).where(RolloutRow.active_model == record.model)).first()
+                if running is not None:
+                    raise Conflict(
+                        f"rollout {running.id} of model {record.model} is running ({running.phase}: {running.sentence})"
+                    )
+                session.add(RolloutRow(**asdict(record), active_model=record.model))
+                session.flush()
+                _event(session, record.id, EventRecord(record.created_at, record.phase, record.sentence))
+                audit(
+                    session,
+                    record.created_by,
+                    f"rollout.{record.kind}",
+                    f"model/{record.model}",
+                    f"{record.from_version} -> {record.to_version} by {record.strategy} (rollout {record.id})",
+                    record.created_at,
+                )
+        except IntegrityError as error:
+            raise Conflict(
+                f"another rollout of model {record.model} was started at the same moment; see `cp rollouts list`"
+            ) from error
+
+    def request_turn_back(self, rollout_id: str, reason: str, actor: str, action: str, at: float) -> RolloutRecord:
+        """Ask the engine to turn a running rollout back; asking twice is asking once.
+
+        Raises NotFound, and Conflict when the rollout has finished.
+        """
+        with self._db.transaction() as session:
+            row = _row(session, rollout_id)
+            if row.active_model is None:
+                raise Conflict(f"rollout {rollout_id} of model {row.model} has finished ({row.phase}: {row.sentence})")
+            if not row.turn_back:
+                row.turn_back = reason
+                session.add(row)
+                _event(session, row.id, EventRecord(at, row.phase, f"{reason}."))
+                audit(session, actor, action, f"model/{row.model}", f"rollout {row.id}: {reason}", at)
+            return _record(row)
+
+    def save(
+        self,
+        record: RolloutRecord,
+        events: Sequence[EventRecord],
+        stable: StableChange | None,
+        lease: Lease | None,
+    ) -> None:
+        """Write the engine's side of a running rollout, its new events and a change of the stable version together.
+
+        `turn_back` stays as it is in the database. Raises LeaseLost; then nothing was written.
+        """
+        finished = record.finished_at is not None
+        with self._db.transaction() as session:
+            check_lease(session, lease)
+            values = asdict(record)
+            for key in ("id", "turn_back", "created_at", "created_by", "idempotency_key", "request"):
+                del values[key]
+            session.execute(
+                update(RolloutRow)
+                .where(col(RolloutRow.id) == record.id)
+                .values(**values, active_model=None if finished else record.model)
+            )
+            for event in events:
+                _event(session, record.id, event)
+            if stable is not None:
+                session.execute(
+                    update(ModelStateRow)
+                    .where(col(ModelStateRow.model) == record.model)
+                    .values(stable=stable.stable, previous=stable.previous, drift="")
+                )
+                touch(session, "models", record.model)
+            if finished:
+                sentence = f"rollout {record.id} {record.phase}: {record.sentence}"
+                audit(session, ENGINE_ACTOR, "rollout.finish", f"model/{record.model}", sentence, record.updated_at)
+            touch(session, "rollouts", record.id)
+
+    def observed(self, model: str, observation: dict[str, Any], drift: str, at: float, lease: Lease | None) -> None:
+        """Remember what the engines served at `at`. Raises LeaseLost."""
+        with self._db.transaction() as session:
+            check_lease(session, lease)
+            row = session.get(ModelStateRow, model)
+            if row is None:
+                return
+            if row.observation != observation or row.drift != drift:
+                touch(session, "models", model)
+            row.observation, row.observed_at, row.drift = observation, at, drift
+            session.add(row)
+
+
+def _row(session: Session, rollout_id: str) -> RolloutRow:
+    row = session.get(RolloutRow, rollout_id)
+    if row is None:
+        raise NotFound(f"there is no rollout {rollout_id}; `cp rollouts list` names them")
+    return row
+
+
+def _event(session: Session, rollout_id: str, event: EventRecord) -> None:
+    session.add(RolloutEventRow(rollout_id=rollout_id, at=event.at, phase=event.phase, sentence=event.sentence))
+    touch(session, "rollouts", rollout_id)
+
+
+def _record(row: RolloutRow) -> RolloutRecord:
+    return RolloutRecord(**row.model_dump(exclude={"active_model"}))
+
+
+def _model(row: ModelStateRow) -> ModelRecord:
+    return ModelRecord(**row.model_dump())

@@ -1,0 +1,218 @@
+"""Switches versions inside Triton, which serves unversioned requests from the highest version that is ready.
+
+What Triton really does, and how it was measured: docs/adr/0001-triton-switch.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from controlplane.config.model import ModelSection
+from controlplane.errors import Refused, Unavailable
+from controlplane.traffic import pbtxt
+from controlplane.traffic.driver import (
+    BackendObservation,
+    Capabilities,
+    EngineRefused,
+    Placement,
+    Preparation,
+    TrafficObservation,
+    VersionState,
+)
+from controlplane.traffic.triton_api import IndexRow, TritonApi
+
+_STATES = {state.name: state for state in VersionState if state is not VersionState.UNKNOWN}
+_HEALTH_NOTE = (
+    "Triton's /v2/health/ready now answers 400 until this version loads successfully or the server restarts, so a load "
+    "balancer that asks it takes a healthy server out; fix the version and load it, restart when convenient, or start "
+    "tritonserver with --strict-readiness=false"
+)
+CAPABILITIES = Capabilities(
+    weights=False,
+    prewarm=False,
+    notes=(
+        "Triton sends unversioned requests to the highest version that is ready: it cannot split traffic by weight",
+        "a version gets traffic the moment it is ready, not before: Triton loads it in the background and then swaps",
+        "while Triton loads a version, requests on connections on the load call's HTTP thread wait for it "
+        "(triton-inference-server/server issue 8958); gRPC requests and new connections do not",
+    ),
+)
+
+
+class TritonDriver:
+    """Moves one model between its version directories on one or more Triton servers. Owns its session."""
+
+    capabilities = CAPABILITIES
+
+    def __init__(self, section: ModelSection, session: aiohttp.ClientSession, *, timeout_s: float = 5.0) -> None:
+        """`session` comes from triton_api.open_session(); `timeout_s` bounds every call but a load."""
+        self._section, self._session = section, session
+        self._model = section.traffic.model or section.name
+        self._apis = {b.url: TritonApi(b.url, session, timeout_s) for b in section.traffic.backends}
+
+    def can_keep(self, serve: str, keep: str) -> bool:
+        """Only a lower version can stay loaded: the highest one gets the traffic."""
+        return _number(keep) < _number(serve)
+
+    async def observe(self) -> TrafficObservation:
+        """Read every server's repository index, and confirm each READY version by its own readiness endpoint."""
+        backends = await asyncio.gather(*(self._observe(url) for url in self._apis))
+        return TrafficObservation(self._section.name, tuple(backends))
+
+    async def prepare(self, version: str) -> Preparation:
+        """Check that every server is reachable, takes load orders, runs the model and can see the version."""
+        answers = await asyncio.gather(*(self._prepare(url) for url in self._apis))
+        reasons = [answer for answer in answers if isinstance(answer, str)]
+        reasons += self._missing_directories(version)
+        if reasons:
+            raise Refused(*reasons)
+        configs = {url: answer for url, answer in zip(self._apis, answers, strict=True) if isinstance(answer, dict)}
+        return Preparation(json.dumps(configs), self._notes(version, configs))
+
+    async def place(self, backend: str, placement: Placement) -> None:
+        """Load the model with the placement's versions and nothing else; Triton swaps when all of them are ready."""
+        config = json.loads(placement.config)[backend]
+        # The whole configuration goes with every load: a bare one would follow config.pbtxt as soon as it is newer.
+        config = {**config, "version_policy": {"specific": {"versions": _numbers(placement)}}}
+        try:
+            await self._apis[backend].load(self._model, config, self._section.traffic.load_timeout)
+        except EngineRefused as error:
+            note = f". {_HEALTH_NOTE}" if "UNAVAILABLE state" in str(error) else ""
+            raise EngineRefused(f"{error}{note}") from error
+
+    async def commit(self, placement: Placement) -> Sequence[str]:
+        """Write the placement's versions into config.pbtxt wherever the repository is local."""
+        sentences, refusals = [], []
+        for folder in dict.fromkeys(b.repository for b in self._section.traffic.backends if b.repository):
+            try:
+                sentences.append(await asyncio.to_thread(self._persist, folder / self._model, placement))
+            except (OSError, ValueError) as error:
+                refusals.append(
+                    f"{folder / self._model / 'config.pbtxt'} could not be written ({error}): a restart of Triton may "
+                    f"bring another version back; set version_policy to {_numbers(placement)} there by hand"
+                )
+        if refusals:
+            raise EngineRefused("; ".join([*refusals, *sentences]))
+        sentences += [
+            f"{b.url} has no local `repository:`, so config.pbtxt was not written: a restart of Triton follows the "
+            f"version_policy that is on its disk; set it to {_numbers(placement)} there"
+            for b in self._section.traffic.backends
+            if b.repository is None
+        ]
+        return sentences
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._session.close()
+
+    async def _observe(self, url: str) -> BackendObservation:
+        api = self._apis[url]
+        try:
+            rows = await api.index(self._model)
+            ready = await asyncio.gather(
+                *(api.version_ready(self._model, row.version) for row in rows if row.state == "READY")
+            )
+        except (Unavailable, EngineRefused) as error:
+            return BackendObservation(url, False, {}, {}, None, str(error))
+        answering = [row.version for row in rows if row.state == "READY"]
+        confirmed = {version for version, ok in zip(answering, ready, strict=True) if ok}
+        # A version that was never loaded is not in the index: Triton answered, so that is known, not unknown.
+        states = dict.fromkeys(self._section.versions, VersionState.UNAVAILABLE)
+        states |= {f"v{row.version}": _state(row, confirmed) for row in rows}
+        reasons = {f"v{row.version}": " ".join(row.reason.split()) for row in rows if row.reason}
+        return BackendObservation(url, True, states, reasons, f"v{max(confirmed)}" if confirmed else None)
+
+    async def _prepare(self, url: str) -> dict[str, Any] | str:
+        api = self._apis[url]
+        try:
+            config = await api.config(self._model)
+            await api.check_explicit()
+        except Unavailable as error:
+            return f"{error}; what it serves is unknown, so nothing was started"
+        except EngineRefused as error:
+            return str(error)
+        return config
+
+    def _missing_directories(self, version: str) -> list[str]:
+        folders = {b.repository for b in self._section.traffic.backends if b.repository}
+        wanted = [folder / self._model / str(_number(version)) for folder in sorted(folders)]
+        return [
+            f"version directory {folder} does not exist: Triton would answer 200 and load nothing"
+            for folder in wanted
+            if not folder.is_dir()
+        ]
+
+    def _notes(self, version: str, configs: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+        cold = [url for url, config in configs.items() if not config.get("model_warmup")]
+        warm = "the model's configuration has model_warmup, which runs before a version is ready"
+        notes = [f"no model_warmup in the model's configuration on {url}: first requests will be cold" for url in cold]
+        remote = [b.url for b in self._section.traffic.backends if b.repository is None]
+        notes += [
+            f"{url} has no local `repository:`: whether it has version directory {_number(version)} shows only when it "
+            "loads, and config.pbtxt will not be written"
+            for url in remote
+        ]
+        return tuple(notes if cold else [warm, *notes])
+
+    def _persist(self, folder: Path, placement: Placement) -> str:
+        path, numbers = folder / "config.pbtxt", _numbers(placement)
+        if path.exists():
+            before = path.read_text()
+        else:
+            before = pbtxt.minimal(self._model, next(iter(json.loads(placement.config).values())))
+        after = pbtxt.with_versions(before, numbers)
+        if path.exists() and after == before:
+            return f"{path} already names version {numbers}"
+        verb = "now names" if path.exists() else "was created and names"
+        _replace(path, after)
+        return f"{path} {verb} version {numbers}, so a restart of Triton keeps it"
+
+
+def _state(row: IndexRow, confirmed: set[int]) -> VersionState:
+    if row.state == "READY" and row.version not in confirmed:
+        return VersionState.LOADING  # the index runs ahead of the endpoint for a moment; only both together are ready
+    return _STATES.get(row.state, VersionState.UNKNOWN)
+
+
+def _number(version: str) -> int:
+    match = re.fullmatch(r"v(\d+)", version)
+    if match is None:
+        raise Refused(f"on Triton a version is vN for version directory N, got {version!r}")
+    return int(match.group(1))
+
+
+def _numbers(placement: Placement) -> list[int]:
+    return sorted(_number(version) for version in {placement.serve, *placement.keep})
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace the file so that a crash leaves the old or the new one, with the old one's permissions.
+
+    The temporary file must be gone before the next load: any other new file in a model's folder makes Triton reload
+    the versions that are resident.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".config.pbtxt.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

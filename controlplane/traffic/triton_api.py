@@ -1,0 +1,134 @@
+"""Triton's model repository API over HTTP: bounded, with a deadline on every call, foreign errors translated here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from controlplane.errors import Unavailable
+from controlplane.traffic.driver import EngineRefused
+
+MAX_BODY_BYTES = 4 * 2**20
+"""A repository index or a model configuration is some kilobytes."""
+_NOT_EXPLICIT = "explicit model load / unload is not allowed"
+_MODE_PROBE = "controlplane.mode-check"
+"""A model that no repository has: unloading it does nothing in explicit mode, and is refused in the other modes."""
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return a session for Triton's API; to be called on the running event loop.
+
+    Every call gets a connection of its own. Triton binds a connection to one of its HTTP threads, and a load occupies
+    that thread until the model is loaded: a kept-alive connection that shares it would look dead for as long.
+    """
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), trust_env=False)
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One version in the repository index, as Triton says it (`READY`, `LOADING`, `UNLOADING`, `UNAVAILABLE`)."""
+
+    version: int
+    state: str
+    reason: str
+
+
+class TritonApi:
+    """One Triton server. Raises Unavailable when no usable reply comes, EngineRefused when Triton says no."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, timeout_s: float = 5.0) -> None:
+        self._url, self._session, self._timeout_s = url.rstrip("/"), session, timeout_s
+
+    async def index(self, model: str) -> list[IndexRow]:
+        """Return the versions of `model` that this server has ever loaded; others are not listed."""
+        status, body = await self._call("POST", "/v2/repository/index", {})
+        rows = self._json(status, body, "the repository index")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise Unavailable(f"{self._url} answered its repository index with something else: {_start(body)}")
+        mine = [row for row in rows if row.get("name") == model and str(row.get("version", "")).isdigit()]
+        return [IndexRow(int(r["version"]), str(r.get("state", "")), str(r.get("reason", ""))) for r in mine]
+
+    async def version_ready(self, model: str, version: int) -> bool:
+        """Say whether this version takes requests. Never /v2/health/ready: one failed version spoils that for good."""
+        status, _ = await self._call("GET", f"/v2/models/{model}/versions/{version}/ready")
+        return status == 200
+
+    async def config(self, model: str) -> dict[str, Any]:
+        """Return the configuration that the loaded model runs with. Raises EngineRefused when none is loaded."""
+        status, body = await self._call("GET", f"/v2/models/{model}/config")
+        config = self._json(status, body, f"the configuration of model {model}")
+        if not isinstance(config, dict):
+            raise Unavailable(f"{self._url} answered model {model}'s configuration with something else: {_start(body)}")
+        return config
+
+    async def check_explicit(self) -> None:
+        """Raise EngineRefused unless the server takes load orders. Changes nothing."""
+        status, body = await self._call("POST", f"/v2/repository/models/{_MODE_PROBE}/unload", {})
+        if status != 200 and _NOT_EXPLICIT in _error(body):
+            raise self._refusal(status, body)
+
+    async def load(self, model: str, config: dict[str, Any], timeout_s: float) -> None:
+        """Load `model` with `config`; returns when Triton answered 200, which does not prove that it is loaded."""
+        order = {"parameters": {"config": json.dumps(config)}}
+        status, body = await self._call("POST", f"/v2/repository/models/{model}/load", order, timeout_s)
+        if status != 200:
+            raise self._refusal(status, body)
+
+    async def _call(
+        self, method: str, path: str, body: Any = None, timeout_s: float | None = None
+    ) -> tuple[int, bytes]:
+        timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=self._timeout_s)
+        try:
+            async with self._session.request(
+                method, self._url + path, json=body, timeout=timeout, allow_redirects=False
+            ) as response:
+                return response.status, await _bounded(response, self._url + path)
+        except TimeoutError as error:
+            raise Unavailable(f"{self._url} did not answer {path} within {timeout.total:g} s") from error
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+            raise Unavailable(f"{self._url} did not answer {path}: {error or type(error).__name__}") from error
+
+    def _json(self, status: int, body: bytes, what: str) -> Any:
+        if status != 200:
+            raise self._refusal(status, body)
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise Unavailable(f"{self._url} answered {what} with something that is not JSON: {_start(body)}") from error
+
+    def _refusal(self, status: int, body: bytes) -> EngineRefused | Unavailable:
+        """Triton's own no is a JSON object with `error`; anything else comes from something in between."""
+        message = _error(body)
+        if not message:
+            return Unavailable(f"{self._url} answered HTTP {status} without Triton's error message: {_start(body)}")
+        cure = "; start tritonserver with --model-control-mode=explicit" if _NOT_EXPLICIT in message else ""
+        return EngineRefused(f"{self._url} answered: {message}{cure}")
+
+
+async def _bounded(response: aiohttp.ClientResponse, place: str) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise Unavailable(f"{place} answered more than {MAX_BODY_BYTES} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _error(body: bytes) -> str:
+    """Triton's message on one line; a Python traceback's line breaks say nothing to an operator."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return ""
+    message = answer.get("error") if isinstance(answer, dict) else None
+    return " ".join(message.split()) if isinstance(message, str) else ""
+
+
+def _start(body: bytes) -> str:
+    return repr(body[:120].decode("utf-8", "replace"))
