@@ -38,15 +38,21 @@ targets:
     addresses: ["127.0.0.1:%(dcgm)d"]
     labels: {simulated: "true"}
   - engine: probe
+    interval: 6s       # long enough for an answer that a fault delays by 4s
+    timeout: 6s
     urls: ["http://127.0.0.1:%(vllm_v1)d/v1/chat/completions"]
     labels: {model: chat, version: v1, simulated: "true"}
   - engine: probe
+    interval: 6s       # long enough for an answer that a fault delays by 4s
+    timeout: 6s
     urls: ["http://127.0.0.1:%(vllm_v2)d/v1/chat/completions"]
     labels: {model: chat, version: v2, simulated: "true"}
 """
 
 _TRITON_PROBE = """\
   - engine: probe
+    interval: 6s       # long enough for an answer that a fault delays by 4s
+    timeout: 6s
     urls: ["%(http_url)s/v2/models/model/generate_stream"]
     labels: {model: model}
 """
@@ -55,12 +61,15 @@ _RULES = """
 rules: [builtin:llm, builtin:gpu]
 # The built-in packs wait for minutes; a demo shows an alert's whole life within one.
 thresholds:
-  latency_p99: {for: 6s, window: 20s}
-  error_rate: {for: 6s, window: 20s}
-  timeout_rate: {for: 6s, window: 20s}
+  latency_p99: {for: 6s, window: 30s}
+  ttft_p95: {for: 6s, window: 30s}
+  error_rate: {for: 6s, window: 30s}
+  timeout_rate: {for: 6s, window: 30s}
+  min_requests: {value: 3}
+  service_down: {for: 6s}
+  target_down: {for: 6s}
   vram_ratio: {for: 6s}
   temperature: {for: 6s}
-  service_down: {for: 6s}
 
 notifiers:
   - {name: log, type: log}

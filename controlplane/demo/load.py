@@ -226,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chat = "/v1/chat/completions"
     destinations = [
         Destination("chat", options.chat_v1 + chat, "openai", clients=4, pause_s=0.65),
-        Destination("chat", options.chat_v2 + chat, "openai", clients=1, pause_s=1.7),
+        Destination("chat", options.chat_v2 + chat, "openai", clients=2, pause_s=4.5),
     ]
     if options.triton:
         url = options.triton + "/v2/models/model/generate_stream"

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from controlplane.access.tokens import new_token_text
 from controlplane.config.context import contexts_path
 from controlplane.demo.banner import banner, status_line
 from controlplane.demo.fleet import Ports, TritonPart, fleet_yaml
@@ -251,7 +252,7 @@ class Demo:
         """The admin token: kept with a kept data folder, whose database knows only the first one."""
         path = self._dir / "token"
         if not path.exists():
-            write_private(path, f"cp_{secrets.token_hex(4)}_{secrets.token_hex(20)}")
+            write_private(path, new_token_text())
         return path.read_text("utf-8").strip()
 
     async def _wait(self, duration_s: float | None) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from alerts.packs import load_sources
 from controlplane.config.loader import parse_fleet
 from controlplane.config.model import Fleet
+from controlplane.demo.faults import SLOW_S
 from controlplane.demo.fleet import Ports, TritonPart, fleet_yaml
 
 PORTS = Ports(vllm_v1=1001, vllm_v2=1002, dcgm=1003, admin=1004, load_stats=1005)
@@ -65,4 +67,18 @@ def test_an_alert_s_whole_life_fits_into_a_minute(triton: TritonPart | None) -> 
         slowest = (
             (threshold.for_ or 0) + (threshold.window or 0) + 2 * fleet.evaluation_interval + fleet.scrape.interval
         )
-        assert slowest + fleet.route.group_interval < 45
+        assert slowest + fleet.route.group_interval < 60
+
+
+def test_its_thresholds_are_the_built_in_packs_own(tmp_path: Path) -> None:
+    fleet = parse()
+    alerts = {rule.name for group in load_sources(fleet.rules, tmp_path, fleet.thresholds) for rule in group.rules}
+    assert {"LLMLatencyP99High", "GPUTemperatureHigh"} <= alerts
+
+
+def test_a_probe_waits_for_an_answer_that_slow_v2_delays() -> None:
+    probes = [t for t in parse().targets if t.engine == "probe"]
+    assert len(probes) == 3
+    for probe in probes:
+        assert probe.timeout is not None
+        assert probe.timeout * 0.9 > SLOW_S + 1.0  # the longest answer of either engine takes 0.8 s
