@@ -116,6 +116,8 @@ class Message:
     generation: int
     console_url: str = ""
     sent_at: datetime | None = None
+    repeat: bool = False
+    """An earlier attempt may have been delivered: the notifier looks for it by id before it posts anew."""
 
     @property
     def id(self) -> str:

@@ -1,0 +1,188 @@
+"""Evaluates rule groups: query, step, remember, and hand the results on to the rules behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from alerts.errors import QueryFailed, RuleError
+from alerts.interfaces import AlertInstance, AlertLog, AlertState, Clock, Querier, VectorSample
+from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup
+from alerts.state import Step, activate, step
+from collectors.samples import Labels, Layout, SampleSink, Series, labels_of
+
+
+@dataclass(frozen=True)
+class RuleHealth:
+    """How a rule's last evaluation went, in the words of Prometheus's /api/v1/rules."""
+
+    rule: Rule
+    health: str = "unknown"
+    """ok, err, or unknown before the first evaluation."""
+    last_error: str = ""
+    last_evaluation: float | None = None
+    """Unix seconds."""
+    evaluation_s: float = 0.0
+    """How long it took."""
+    failures: int = 0
+    """Evaluations that failed since this process started."""
+    instances: tuple[AlertInstance, ...] = ()
+    """An alerting rule's pending and firing alerts."""
+
+    @property
+    def state(self) -> str:
+        """The worst state of an alerting rule's instances: firing, pending or inactive."""
+        states = {instance.state for instance in self.instances}
+        worst = (AlertState.FIRING, AlertState.PENDING, AlertState.INACTIVE)
+        return next((s.value for s in worst if s in states), AlertState.INACTIVE.value)
+
+
+class GroupReport(NamedTuple):
+    """A group as /api/v1/rules shows it."""
+
+    group: RuleGroup
+    rules: tuple[RuleHealth, ...]
+    last_evaluation: float | None
+    evaluation_s: float
+
+
+@dataclass
+class _Memory:
+    """What this process remembers of one rule between evaluations."""
+
+    health: RuleHealth
+    instances: tuple[AlertInstance, ...] | None = None
+    """None until loaded from the log, or when the last write may not have happened."""
+    layouts: dict[str, Layout] = field(default_factory=dict)
+
+
+class GroupEvaluator:
+    """Evaluates one group's rules in order at one timestamp; later rules see what earlier ones wrote.
+
+    Alert state lives in the log: it is read at the first evaluation after a start, so a restart keeps what is pending
+    or firing, and it is written before anything else learns of it.
+    """
+
+    def __init__(
+        self,
+        group: RuleGroup,
+        querier: Querier,
+        log: AlertLog,
+        sink: SampleSink,
+        clock: Clock,
+        *,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.group = group
+        self._querier, self._log, self._sink, self._clock, self._timer = querier, log, sink, clock, timer
+        self._memory: Mapping[str, _Memory] = {rule.id: _Memory(RuleHealth(rule)) for rule in group.rules}
+        self._last_at: float | None = None
+        self._took = 0.0
+
+    async def evaluate(self, at: float | None = None) -> GroupReport:
+        """Evaluate every rule at unix second `at` (now when None) and return how it went.
+
+        A rule whose query, labels or limit fail is reported and changes nothing; the rules behind it go on. Errors of
+        the log (a lost lease, an unreachable database) are raised: then this process must not go on acting.
+        """
+        moment = self._clock.now() if at is None else at
+        started = self._timer()
+        for rule in self.group.rules:
+            await self._evaluate_rule(rule, moment)
+        self._last_at, self._took = moment, self._timer() - started
+        return self.report()
+
+    def report(self) -> GroupReport:
+        """Return the group as of its last evaluation."""
+        rules = tuple(self._memory[rule.id].health for rule in self.group.rules)
+        return GroupReport(self.group, rules, self._last_at, self._took)
+
+    def reset(self) -> None:
+        """Read alert state anew at the next evaluation: to be called when the lease was away, for another's writes."""
+        for memory in self._memory.values():
+            memory.instances = None
+
+    def close(self, at: float) -> None:
+        """End every series that this group wrote: its rules are no longer configured."""
+        for memory in self._memory.values():
+            for source in memory.layouts:
+                self._sink.end(source, round(at * 1000))
+
+    async def _evaluate_rule(self, rule: Rule, at: float) -> None:
+        memory = self._memory[rule.id]
+        started = self._timer()
+        error = ""
+        try:
+            samples = await self._querier.instant(rule.expr, at - self.group.query_offset_s)
+            if self.group.limit and len(samples) > self.group.limit:
+                raise RuleError(f"{rule.name}: {len(samples)} results, the group's limit is {self.group.limit}")
+            if isinstance(rule, RecordingRule):
+                self._append(memory, f"rule:{rule.id}", *_recorded(rule, samples), at)
+            else:
+                await self._alert(rule, memory, samples, at)
+        except (QueryFailed, RuleError) as failure:
+            error = str(failure)
+        health = memory.health
+        memory.health = replace(
+            health,
+            health="err" if error else "ok",
+            last_error=error,
+            last_evaluation=at,
+            evaluation_s=self._timer() - started,
+            failures=health.failures + bool(error),
+            instances=health.instances if memory.instances is None else _active(memory.instances),
+        )
+
+    async def _alert(self, rule: AlertingRule, memory: _Memory, samples: Sequence[VectorSample], at: float) -> None:
+        active = activate(rule, samples)
+        if memory.instances is None:
+            memory.instances = tuple(await asyncio.to_thread(self._log.load, rule.id))
+        outcome: Step = step(rule, memory.instances, active, at)
+        if outcome.transitions or outcome.instances != memory.instances:
+            # None while writing: when that fails, or is cancelled, what was written is unknown and is read again.
+            memory.instances = None
+            await asyncio.to_thread(self._log.record, rule.id, outcome.instances, outcome.transitions)
+            memory.instances = outcome.instances
+        self._append(memory, f"rule:{rule.id}", *_alert_series(outcome.instances), at)
+
+    def _append(self, memory: _Memory, source: str, series: tuple[Series, ...], values: list[float], at: float) -> None:
+        layout = memory.layouts.get(source)
+        if layout is None and not series:
+            return
+        if layout is None or layout.raw != series:
+            # The store recognises an unchanged layout by identity, so the same one is handed over as long as it fits.
+            layout = memory.layouts[source] = Layout(raw=series)
+        moment = round((at - self.group.query_offset_s) * 1000)
+        self._sink.append(source, layout, moment, np.asarray(values, dtype=np.float64))
+
+
+def _active(instances: Iterable[AlertInstance]) -> tuple[AlertInstance, ...]:
+    return tuple(i for i in instances if i.state is not AlertState.INACTIVE)
+
+
+def _recorded(rule: RecordingRule, samples: Sequence[VectorSample]) -> tuple[tuple[Series, ...], list[float]]:
+    found: dict[Labels, float] = {}
+    for sample in samples:
+        own = {k: v for k, v in sample.labels if k != "__name__" and k not in rule.removed}
+        labels = labels_of(own | dict(rule.labels))
+        if labels in found:
+            raise RuleError(f"{rule.record}: two results have the same labels {dict(labels)}")
+        found[labels] = sample.value
+    ordered = sorted(found)
+    return tuple(Series(rule.record, labels) for labels in ordered), [found[labels] for labels in ordered]
+
+
+def _alert_series(instances: Iterable[AlertInstance]) -> tuple[tuple[Series, ...], list[float]]:
+    """Return ALERTS and ALERTS_FOR_STATE as Prometheus writes them; none for inactive alerts."""
+    rows: list[tuple[Series, float]] = []
+    for instance in _active(instances):
+        labels = {k: v for k, v in instance.labels if k != "__name__"}
+        rows.append((Series("ALERTS", labels_of(labels | {"alertstate": instance.state.value})), 1.0))
+        rows.append((Series("ALERTS_FOR_STATE", labels_of(labels)), instance.active_at))
+    rows.sort()
+    return tuple(series for series, _ in rows), [value for _, value in rows]

@@ -1,0 +1,112 @@
+"""Renders a message to a neutral card; each notifier draws it its own way. Pure: same message, same card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from alerts.goformat import go_float
+from alerts.interfaces import AlertInstance, Message
+from alerts.wire import summary
+
+SHOWN = 10
+"""Alerts of a group that a card lists; more are counted."""
+_SEVERITIES = ("critical", "warning", "info")
+
+
+class Line(NamedTuple):
+    """One alert of the group."""
+
+    text: str
+    firing: bool
+
+
+class Link(NamedTuple):
+    """Somewhere to go on reading."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A message ready to be drawn: plain texts, no medium's markup."""
+
+    status: str
+    """firing or resolved."""
+    severity: str
+    """The worst of its alerts."""
+    title: str
+    fields: tuple[tuple[str, str], ...]
+    lines: tuple[Line, ...]
+    more: int
+    """Alerts that `lines` leaves out."""
+    footer: str
+    links: tuple[Link, ...]
+    text: str
+    """The whole message in one line, for places that cannot draw."""
+
+
+def render(message: Message) -> Card:
+    """Return a message's card."""
+    alerts = (*message.firing, *message.resolved)
+    common = _common_labels(alerts)
+    severities = {dict(alert.labels).get("severity", "") for alert in alerts}
+    severity = next((s for s in _SEVERITIES if s in severities), "")
+    title = f"{message.status.upper()}: {_subject(message)}"
+    lines = [Line(_line(alert, resolved=False), True) for alert in message.firing]
+    lines += [Line(_line(alert, resolved=True), False) for alert in message.resolved]
+    return Card(
+        status=message.status,
+        severity=severity,
+        title=title,
+        fields=tuple(_fields(message, common, severity)),
+        lines=tuple(lines[:SHOWN]),
+        more=max(0, len(lines) - SHOWN),
+        footer=_footer(message, common),
+        links=tuple(_links(message, alerts)),
+        text=f"{summary(message)}: {lines[0].text}" if lines else summary(message),
+    )
+
+
+def _subject(message: Message) -> str:
+    labels = dict(message.group_labels)
+    return " · ".join([labels.pop("alertname", "alerts"), *labels.values()])
+
+
+def _line(alert: AlertInstance, *, resolved: bool) -> str:
+    labels = dict(alert.labels)
+    text = dict(alert.annotations).get("summary") or f"{labels.get('alertname', '?')}: value {go_float(alert.value)}"
+    return f"{text} (resolved {_time(alert.resolved_at)})" if resolved else text
+
+
+def _fields(message: Message, common: dict[str, str], severity: str) -> list[tuple[str, str]]:
+    fields = [(name.capitalize(), common[name]) for name in ("model", "version", "node", "instance") if name in common]
+    fields += [("Severity", severity)] if severity else []
+    starts = [alert.fired_at for alert in message.firing or message.resolved if alert.fired_at is not None]
+    fields += [("Since", _time(min(starts)))] if starts else []
+    counts = (("Firing", message.firing), ("Resolved", message.resolved))
+    return fields + [(name, str(len(alerts))) for name, alerts in counts if alerts]
+
+
+def _footer(message: Message, common: dict[str, str]) -> str:
+    simulated = "simulated · " if common.get("simulated") == "true" else ""
+    return f"{simulated}message {message.sequence} · {message.id}"
+
+
+def _links(message: Message, alerts: tuple[AlertInstance, ...]) -> list[Link]:
+    links = [Link("Console", message.console_url)] if message.console_url.startswith("http") else []
+    runbooks = dict.fromkeys(dict(alert.annotations).get("runbook_url", "") for alert in alerts)
+    return links + [Link("Runbook", url) for url in runbooks if url.startswith(("http://", "https://"))][:1]
+
+
+def _common_labels(alerts: tuple[AlertInstance, ...]) -> dict[str, str]:
+    shared = set(alerts[0].labels) if alerts else set()
+    for alert in alerts[1:]:
+        shared &= set(alert.labels)
+    return dict(shared)
+
+
+def _time(seconds: float | None) -> str:
+    return "?" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,38 @@
+"""Writes notifications as structured log lines: for fleets without Slack, and beside it for the record."""
+
+from __future__ import annotations
+
+import logging
+
+from alerts.interfaces import Message, MessageRef
+from alerts.notify.card import render
+
+_LEVELS = {"critical": logging.ERROR, "warning": logging.WARNING}
+
+
+class LogNotifier:
+    """Implements alerts.interfaces.Notifier on a logger. Nothing can fail, and nothing is updated in place."""
+
+    def __init__(self, name: str, logger: logging.Logger | None = None) -> None:
+        self.name = name
+        self._logger = logger or logging.getLogger("alerts.notifications")
+
+    async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+        """Write one line: the text, and the message's parts as fields."""
+        card = render(message)
+        level = _LEVELS.get(card.severity, logging.INFO) if message.firing else logging.INFO
+        fields = {
+            "message_id": message.id,
+            "receiver": self.name,
+            "status": message.status,
+            "severity": card.severity,
+            "group": dict(message.group_labels),
+            "firing": [i.fingerprint for i in message.firing],
+            "resolved": [i.fingerprint for i in message.resolved],
+            "repeat": message.repeat,
+        }
+        self._logger.log(level, card.text, extra=fields)
+        return None
+
+    async def close(self) -> None:
+        """Nothing to release."""

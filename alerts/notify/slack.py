@@ -1,0 +1,232 @@
+"""Delivers to Slack: one message a group, updated in place, its timeline in the thread.
+
+Slack has no idempotency key. Every message carries its own id as metadata, and a repeat (after a crash, or a call
+whose outcome is unknown) first looks for that id in the channel or thread before it posts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from alerts.errors import DeliveryFailed
+from alerts.interfaces import Message, MessageRef
+from alerts.notify.card import Card, render
+
+EVENT_TYPE = "controlplane_alert"
+"""Of the metadata that carries a message's id."""
+LOOK_BACK = 100
+"""Messages that a repeat searches for its id: a claim runs out within a minute, so it is near the end."""
+# Slack's limits on blocks, docs.slack.dev/reference/block-kit.
+HEADER_LIMIT, SECTION_LIMIT, FIELD_LIMIT, CONTEXT_LIMIT, FALLBACK_LIMIT = 150, 3000, 2000, 2000, 3000
+FIELDS_LIMIT, BUTTON_URL_LIMIT = 10, 3000
+# Of the far side's making: trying again can help. Every other refusal is an answer.
+_TRANSIENT = frozenset({"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable"})
+_TRANSIENT_MORE = frozenset({"request_timeout", "team_added_to_org", "accesslimited"})
+_ROOT_GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", "thread_not_found"})
+_CURES = {
+    "invalid_auth": "the token is not valid: set a current bot token",
+    "not_authed": "no token was sent: set the bot token",
+    "account_inactive": "the token's user or workspace is gone: reinstall the app",
+    "token_revoked": "the token was revoked: reinstall the app",
+    "token_expired": "the token has expired: set a current one",
+    "missing_scope": "the app lacks a scope: chat:write to post, channels:history to find repeats",
+    "channel_not_found": "the channel does not exist or the bot cannot see it: invite the bot",
+    "not_in_channel": "invite the bot to the channel",
+    "is_archived": "the channel is archived: name another",
+}
+
+
+class SlackNotifier:
+    """Implements alerts.interfaces.Notifier on Slack's Web API.
+
+    `token` is asked at every send, so that rotation needs no restart; it may raise DeliveryFailed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channel: str,
+        token: Callable[[], str],
+        *,
+        base_url: str = "https://slack.com/api/",
+        timeout_s: float = 8.0,
+    ) -> None:
+        self.name = name
+        self._channel, self._token = channel, token
+        self._base_url, self._timeout_s = base_url, timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+        """Post the group's message, or update it and add a line to its thread; return where it is.
+
+        Raises DeliveryFailed: permanent for refusals (with the cure), with `retry_after` on 429.
+        """
+        client = self._client()
+        card = render(message)
+        if root is None and message.repeat:
+            root = await self._find(client, message, None)
+            if root is not None:
+                return root
+        if root is not None:
+            try:
+                await self._update(client, message, card, root)
+            except _RootGoneError:
+                root = None
+        return root if root is not None else await self._post(client, message, card)
+
+    async def close(self) -> None:
+        """Release connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _client(self) -> AsyncWebClient:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout_s))
+        # No retry handlers: the outbox retries, and knows what a repeat is. The logger is silenced below WARNING
+        # because the SDK's debug lines hold request bodies.
+        logger = logging.getLogger("alerts.notify.slack.sdk")
+        logger.setLevel(logging.WARNING)
+        return AsyncWebClient(
+            token=self._token(), base_url=self._base_url, session=self._session, retry_handlers=[], logger=logger
+        )
+
+    async def _post(self, client: AsyncWebClient, message: Message, card: Card) -> MessageRef:
+        answer = await self._call(client, "chat.postMessage", _content(message, card) | {"channel": self._channel})
+        return MessageRef(str(answer.get("channel", self._channel)), str(answer.get("ts", "")))
+
+    async def _update(self, client: AsyncWebClient, message: Message, card: Card, root: MessageRef) -> None:
+        await self._call(client, "chat.update", _content(message, card) | {"channel": root.channel, "ts": root.ts})
+        if message.sequence == 1 or (message.repeat and await self._find(client, message, root)):
+            return
+        reply = {
+            "channel": root.channel,
+            "thread_ts": root.ts,
+            "text": _escape(_cut(card.text, FALLBACK_LIMIT)),
+            "metadata": _metadata(message),
+        }
+        await self._call(client, "chat.postMessage", reply)
+
+    async def _find(self, client: AsyncWebClient, message: Message, root: MessageRef | None) -> MessageRef | None:
+        """Return the message that carries this id in the channel, or in the thread of `root`.
+
+        Finding nothing, or not being allowed to look, means posting: twice is better than never.
+        """
+        where = {"channel": root.channel, "ts": root.ts} if root else {"channel": self._channel}
+        method = "conversations.replies" if root else "conversations.history"
+        params: dict[str, Any] = where | {"limit": LOOK_BACK, "include_all_metadata": True}
+        try:
+            answer = await self._call(client, method, params, get=True)
+        except DeliveryFailed as failure:
+            if not failure.permanent:
+                raise
+            logging.getLogger(__name__).warning(
+                "cannot look for an earlier delivery", extra={"receiver": self.name, "reason": str(failure)}
+            )
+            return None
+        for found in answer.get("messages", ()):
+            payload = (found.get("metadata") or {}).get("event_payload") or {}
+            # The thread's own root carries the id as soon as it is updated, which says nothing of the reply.
+            is_root = root is not None and found.get("ts") == root.ts
+            if payload.get("id") == message.id and not is_root:
+                return MessageRef(str(answer.get("channel", where["channel"])), str(found["ts"]))
+        return None
+
+    async def _call(
+        self, client: AsyncWebClient, method: str, content: dict[str, Any], *, get: bool = False
+    ) -> dict[str, Any]:
+        try:
+            if get:
+                answer = await client.api_call(method, http_verb="GET", params=content)
+            else:
+                answer = await client.api_call(method, json=content)
+        except SlackApiError as error:
+            raise self._refused(method, error) from error
+        except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError) as error:
+            # ValueError and AttributeError: the SDK trips over a body that is not JSON, or is sent as text/plain.
+            raise DeliveryFailed(f"Slack {method}: {error or type(error).__name__}") from error
+        return answer.data if isinstance(answer.data, dict) else {}
+
+    def _refused(self, method: str, error: SlackApiError) -> DeliveryFailed:
+        """Translate Slack's answer. Neither the token nor the request is part of any message."""
+        response = error.response
+        status = getattr(response, "status_code", None) or getattr(response, "status", None)
+        data = getattr(response, "data", None)
+        code = str(data.get("error", "")) if isinstance(data, dict) else ""
+        if status == 429 or code in ("ratelimited", "rate_limited"):
+            wait = _retry_after(getattr(response, "headers", {}))
+            return DeliveryFailed(f"Slack {method}: rate limited, asked to wait {wait:g}s", retry_after=wait)
+        if not code or code in _TRANSIENT or code in _TRANSIENT_MORE or (status or 200) >= 500:
+            return DeliveryFailed(f"Slack {method}: HTTP {status}{f', {code}' if code else ', not a JSON answer'}")
+        if code in _ROOT_GONE and method != "conversations.history":
+            return _RootGoneError(f"Slack {method}: {code}", permanent=True)
+        cure = f" ({_CURES[code]})" if code in _CURES else ""
+        return DeliveryFailed(f"Slack {method} to {self._channel}: {code}{cure}", permanent=True)
+
+
+class _RootGoneError(DeliveryFailed):
+    """The group's message can no longer be changed: it was deleted, or is too old."""
+
+
+def slack_blocks(card: Card) -> list[dict[str, Any]]:
+    """Draw a card as Block Kit, within Slack's limits."""
+    sign = ":large_green_circle:" if card.status == "resolved" else _SIGNS.get(card.severity, ":large_blue_circle:")
+    title = _cut(f"{sign} {card.title}", HEADER_LIMIT)
+    blocks: list[dict[str, Any]] = [{"type": "header", "text": {"type": "plain_text", "text": title, "emoji": True}}]
+    fields = [_mrkdwn(f"*{_escape(name)}*\n{_escape(value)}", FIELD_LIMIT) for name, value in card.fields]
+    if fields:
+        blocks.append({"type": "section", "fields": fields[:FIELDS_LIMIT]})
+    lines = [f"• {_escape(line.text)}" if line.firing else f"• ~{_escape(line.text)}~" for line in card.lines]
+    lines += [f"… and {card.more} more"] if card.more else []
+    if lines:
+        blocks.append({"type": "section", "text": _mrkdwn("\n".join(lines), SECTION_LIMIT)})
+    buttons = [
+        {"type": "button", "text": {"type": "plain_text", "text": link.text}, "url": link.url, "action_id": link.text}
+        for link in card.links
+        if len(link.url) <= BUTTON_URL_LIMIT
+    ]
+    if buttons:
+        blocks.append({"type": "actions", "elements": buttons})
+    blocks.append({"type": "context", "elements": [_mrkdwn(_escape(card.footer), CONTEXT_LIMIT)]})
+    return blocks
+
+
+_SIGNS = {"critical": ":red_circle:", "warning": ":large_yellow_circle:"}
+
+
+def _content(message: Message, card: Card) -> dict[str, Any]:
+    return {
+        "text": _escape(_cut(card.text, FALLBACK_LIMIT)),
+        "blocks": slack_blocks(card),
+        "metadata": _metadata(message),
+        "unfurl_links": False,
+    }
+
+
+def _metadata(message: Message) -> dict[str, Any]:
+    return {"event_type": EVENT_TYPE, "event_payload": {"id": message.id}}
+
+
+def _mrkdwn(text: str, limit: int) -> dict[str, str]:
+    return {"type": "mrkdwn", "text": _cut(text, limit)}
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _retry_after(headers: Any) -> float:
+    try:
+        return max(1.0, float(headers.get("Retry-After", "")))
+    except ValueError:
+        return 30.0

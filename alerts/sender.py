@@ -1,0 +1,161 @@
+"""Sends queued messages: at least once, in order within a group, waiting when told to, giving up only for a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from alerts.dispatch import GroupLog
+from alerts.errors import DeliveryFailed
+from alerts.interfaces import Clock, Message, Notifier
+from alerts.wire import message_from_json
+
+KIND = "alert"
+"""Of this module's messages in the outbox."""
+
+_log = logging.getLogger(__name__)
+
+
+class Entry(Protocol):
+    """A claimed message."""
+
+    @property
+    def message_id(self) -> str:
+        """The message's own id."""
+        ...
+
+    @property
+    def receiver(self) -> str:
+        """The notifier's name."""
+        ...
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What alerts.wire.message_to_json wrote."""
+        ...
+
+    @property
+    def attempts(self) -> int:
+        """Claims so far, this one included."""
+        ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Outbox(Protocol[E]):
+    """The queue. Synchronous; settling raises when the claim is no longer ours."""
+
+    def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> Sequence[E]:
+        """Claim due messages; each claim counts as an attempt."""
+        ...
+
+    def done(self, entry: E, result: Mapping[str, Any] | None, at: float) -> None:
+        """Record that a message was sent."""
+        ...
+
+    def retry(self, entry: E, error: str, next_at: float) -> None:
+        """Give a message back, due again at `next_at`."""
+        ...
+
+    def dead(self, entry: E, error: str, at: float) -> None:
+        """Give a message up."""
+        ...
+
+
+@dataclass(frozen=True)
+class SenderLimits:
+    """How patient the sender is, durations in seconds. Invariant: a whole batch of slow sends fits in a claim."""
+
+    claim_s: float = 60.0
+    """A sender that dies holds its messages this long."""
+    send_s: float = 15.0
+    batch: int = 3
+    first_backoff_s: float = 2.0
+    most_backoff_s: float = 300.0
+
+
+@dataclass
+class Sender:
+    """Claims, sends, and says how it went. A crash repeats a message with its own id and never loses one."""
+
+    outbox: Outbox[Any]
+    groups: GroupLog
+    notifiers: Mapping[str, Notifier]
+    clock: Clock
+    holder: str
+    limits: SenderLimits = SenderLimits()
+    _held_until: dict[str, float] = field(default_factory=dict)
+    """By receiver: the far side asked for silence until then, for everything and not only for one message."""
+
+    async def tick(self) -> int:
+        """Send what is due; return how many messages were handled, so that the caller goes on until none is.
+
+        Receivers do not wait for each other. Raises what the outbox raises (a claim that ran out) after all are done.
+        """
+        limits = self.limits
+        entries = await asyncio.to_thread(
+            self.outbox.claim, self.holder, self.clock.now(), limits.claim_s, limits.batch
+        )
+        by_receiver: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_receiver.setdefault(entry.receiver, []).append(entry)
+        outcomes = await asyncio.gather(
+            *(self._send_all(receiver, queue) for receiver, queue in by_receiver.items()), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return len(entries)
+
+    async def _send_all(self, receiver: str, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            held = self._held_until.get(receiver, 0.0)
+            if self.clock.now() < held:
+                await asyncio.to_thread(self.outbox.retry, entry, f"{receiver} asked to wait", held)
+            else:
+                await self._send(entry)
+
+    async def _send(self, entry: Entry) -> None:
+        notifier = self.notifiers.get(entry.receiver)
+        if notifier is None:
+            reason = f"no notifier is called {entry.receiver}; there are {', '.join(sorted(self.notifiers)) or 'none'}"
+            await asyncio.to_thread(self.outbox.dead, entry, reason, self.clock.now())
+            return
+        message = replace(message_from_json(entry.payload), repeat=entry.attempts > 1)
+        try:
+            async with asyncio.timeout(self.limits.send_s):
+                result = await self._deliver(notifier, message)
+        except TimeoutError:
+            failure = DeliveryFailed(f"{entry.receiver} did not finish within {self.limits.send_s:g}s")
+            await self._failed(entry, failure)
+        except DeliveryFailed as failure:
+            await self._failed(entry, failure)
+        else:
+            await asyncio.to_thread(self.outbox.done, entry, result, self.clock.now())
+
+    async def _deliver(self, notifier: Notifier, message: Message) -> dict[str, str] | None:
+        root = await asyncio.to_thread(self.groups.root, message.group_key, message.generation)
+        ref = await notifier.send(message, root)
+        if ref is None:
+            return None
+        # Before `done`: a crash in between sends again, and then updates this message instead of posting a second.
+        await asyncio.to_thread(self.groups.remember, message.group_key, message.generation, ref)
+        return {"channel": ref.channel, "ts": ref.ts}
+
+    async def _failed(self, entry: Entry, failure: DeliveryFailed) -> None:
+        now, limits = self.clock.now(), self.limits
+        if failure.permanent:
+            _log.error("notification given up", extra={"message_id": entry.message_id, "reason": str(failure)})
+            await asyncio.to_thread(self.outbox.dead, entry, str(failure), now)
+            return
+        # The exponent is bounded before the power is taken: attempts have no limit.
+        wait = min(limits.first_backoff_s * 2 ** min(entry.attempts - 1, 30), limits.most_backoff_s)
+        if failure.retry_after is not None:
+            wait = failure.retry_after
+            self._held_until[entry.receiver] = now + wait
+        _log.warning("notification delayed", extra={"message_id": entry.message_id, "reason": str(failure)})
+        await asyncio.to_thread(self.outbox.retry, entry, str(failure), now + wait)

@@ -1,0 +1,145 @@
+"""The alert state machine: one pure step per rule and evaluation, as Prometheus's compliance specification has it.
+
+- A new result is pending, or fires at once without `for`. It fires when evaluation time - active_at >= `for`.
+- A result that is gone resolves at once, unless `keep_firing_for` holds it; a recurrence is a new alert.
+- Two results with the same labels make the whole rule fail; nothing changes then.
+- A query that failed takes no step at all: unknown is neither firing nor resolved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from alerts.errors import RuleError, TemplateError
+from alerts.goformat import go_float, humanize_duration
+from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
+from alerts.rules import AlertingRule
+from alerts.template import Template
+from collectors.samples import Labels, labels_of
+
+RESOLVED_RETENTION_S = 15 * 60.0
+"""How long a resolved alert is remembered for its notices (specification: resolvedRetention)."""
+
+
+class Active(NamedTuple):
+    """One result of an alerting rule's query, with labels and annotations as the alert will have them."""
+
+    labels: Labels
+    annotations: Labels
+    value: float
+
+
+class Step(NamedTuple):
+    """What one evaluation made of a rule: every instance to remember, and what changed."""
+
+    instances: tuple[AlertInstance, ...]
+    transitions: tuple[Transition, ...]
+
+
+def activate(rule: AlertingRule, samples: Iterable[VectorSample]) -> tuple[Active, ...]:
+    """Return the alerts that a query's result calls for; templates see the query's labels only.
+
+    A template that fails keeps the alert and says so in its place. Raises RuleError when two share all their labels.
+    """
+    found: dict[Labels, Active] = {}
+    for sample in samples:
+        query = {k: v for k, v in sample.labels if k != "__name__"}
+        own = {name: _render(template, query, sample.value) for name, template in rule.labels}
+        labels = labels_of(query | own | {"alertname": rule.alert})
+        if labels in found:
+            raise RuleError(
+                f"{rule.alert}: two results have the same labels {dict(labels)} once the rule's labels are added; "
+                "aggregate the query by labels that tell them apart"
+            )
+        annotations = tuple((name, _render(template, query, sample.value)) for name, template in rule.annotations)
+        found[labels] = Active(labels, annotations, sample.value)
+    return tuple(found.values())
+
+
+def step(rule: AlertingRule, previous: Sequence[AlertInstance], active: Sequence[Active], at: float) -> Step:
+    """Return the rule's instances after one evaluation at unix second `at`, and the transitions between."""
+    before = {instance.labels: instance for instance in previous}
+    instances: list[AlertInstance] = []
+    transitions: list[Transition] = []
+    for result in active:
+        old = before.pop(result.labels, None)
+        was = old.state if old else AlertState.INACTIVE
+        instance = _present(rule, old, result, at)
+        instances.append(instance)
+        if instance.state is not was:
+            transitions.append(Transition(instance, was, instance.state, at, _sentence(rule, instance, was, at)))
+    for old in before.values():
+        instance_or_none = _absent(rule, old, at)
+        if instance_or_none is None or instance_or_none.state is not old.state:
+            ended = instance_or_none or replace(old, state=AlertState.INACTIVE)
+            if old.state is not AlertState.INACTIVE:
+                sentence = _sentence(rule, ended, old.state, at)
+                transitions.append(Transition(ended, old.state, AlertState.INACTIVE, at, sentence))
+        if instance_or_none is not None:
+            instances.append(instance_or_none)
+    return Step(tuple(instances), tuple(transitions))
+
+
+def removed(instance: AlertInstance, at: float) -> Transition:
+    """Return how an active alert ends whose rule is no longer configured."""
+    ended = replace(instance, state=AlertState.INACTIVE, resolved_at=at, keep_firing_since=None)
+    name = dict(instance.labels).get("alertname", instance.rule)
+    sentence = f"{name} went from {instance.state} to inactive: its rule is no longer configured"
+    return Transition(ended, instance.state, AlertState.INACTIVE, at, sentence)
+
+
+def _present(rule: AlertingRule, old: AlertInstance | None, result: Active, at: float) -> AlertInstance:
+    if old is None or old.state is AlertState.INACTIVE:
+        old = AlertInstance(
+            rule=rule.id,
+            labels=result.labels,
+            annotations=result.annotations,
+            state=AlertState.PENDING,
+            value=result.value,
+            active_at=at,
+        )
+    now = replace(old, annotations=result.annotations, value=result.value, keep_firing_since=None)
+    if now.state is AlertState.PENDING and at - now.active_at >= rule.for_s:
+        now = replace(now, state=AlertState.FIRING, fired_at=at)
+    return now
+
+
+def _absent(rule: AlertingRule, old: AlertInstance, at: float) -> AlertInstance | None:
+    """Return what remains of an instance whose result is gone; None when there is nothing to remember."""
+    if old.state is AlertState.PENDING:
+        return None
+    if old.state is AlertState.FIRING:
+        since = at if old.keep_firing_since is None else old.keep_firing_since
+        if rule.keep_firing_for_s > 0 and at - since < rule.keep_firing_for_s:
+            return replace(old, keep_firing_since=since)
+        return replace(old, state=AlertState.INACTIVE, resolved_at=at, keep_firing_since=None)
+    expired = old.resolved_at is None or at - old.resolved_at > RESOLVED_RETENTION_S
+    return None if expired else old
+
+
+def _sentence(rule: AlertingRule, instance: AlertInstance, was: AlertState, at: float) -> str:
+    head = f"{rule.alert} went from {was} to {instance.state}"
+    what = dict(instance.annotations).get("summary") or _subject(instance)
+    lasted = humanize_duration(round(at - instance.active_at, 3))
+    if instance.state is AlertState.PENDING:
+        return f"{head}: {what}; it fires after {humanize_duration(rule.for_s)} of this"
+    if instance.state is AlertState.FIRING:
+        return f"{head}: {what}" + (f", for {lasted}" if rule.for_s else "")
+    if was is AlertState.PENDING:
+        return f"{head}: over after {lasted}, before it had lasted {humanize_duration(rule.for_s)} (was: {what})"
+    fired = humanize_duration(round(at - (instance.fired_at if instance.fired_at is not None else at), 3))
+    return f"{head}: over after firing for {fired} (was: {what})"
+
+
+def _subject(instance: AlertInstance) -> str:
+    labels = ", ".join(f"{k}={v}" for k, v in instance.labels if k not in ("alertname", "severity"))
+    return f"value {go_float(instance.value)}" + (f" on {labels}" if labels else "")
+
+
+def _render(template: Template, labels: dict[str, str], value: float) -> str:
+    try:
+        return template.render(labels, value)
+    except TemplateError as error:
+        return f"<error expanding template: {error}>"

@@ -1,0 +1,123 @@
+"""The durable memory of alert groups: what was told to whom, stored in one transaction with what is to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import delete, func
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep
+from alerts.interfaces import MessageRef
+from alerts.sender import KIND
+from alerts.wire import instance_from_json, instance_to_json, message_to_json
+from collectors.samples import labels_of
+from controlplane.store.alert_log import no_lease, read_instances
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease, check_lease
+from controlplane.store.outbox import OutboxStatus, enqueue
+from controlplane.store.revision import touch
+from controlplane.store.tables.alerts import AlertGroupRow
+from controlplane.store.tables.outbox import OutboxRow
+
+
+class SqlGroupLog:
+    """Implements alerts.dispatch.GroupLog. `lease` returns the lease under which this process dispatches."""
+
+    def __init__(self, db: Database, lease: Callable[[], Lease | None] = no_lease) -> None:
+        self._db, self._lease = db, lease
+
+    def advance(self, decide: Decide, at: float) -> Sequence[GroupStep]:
+        """Read, decide, store and enqueue, in one transaction. Raises LeaseLost and Unavailable: nothing happened."""
+        with self._db.transaction() as session:
+            check_lease(session, self._lease())
+            rows = {row.key: row for row in session.exec(select(AlertGroupRow))}
+            groups = {key: _state(row) for key, row in rows.items()}
+            steps = decide(read_instances(session), groups, _deliveries(session))
+            for step in steps:
+                _write(session, rows.get(step.state.key), step.state)
+                if step.message is not None:
+                    message = step.message
+                    payload = message_to_json(message)
+                    enqueue(session, KIND, message.receiver, message.id, payload, at, lane=message.group_key)
+                    touch(session, "alerts")
+            return steps
+
+    def root(self, key: str, generation: int) -> MessageRef | None:
+        """Return where the first message of this generation of a group is."""
+        with self._db.reading() as session:
+            row = session.get(AlertGroupRow, key)
+            if row is None or row.generation != generation or row.root_channel is None or row.root_ts is None:
+                return None
+            return MessageRef(row.root_channel, row.root_ts)
+
+    def remember(self, key: str, generation: int, ref: MessageRef) -> None:
+        """Store where a group's message is; ignored when the group has reopened since."""
+        with self._db.transaction() as session:
+            row = session.get(AlertGroupRow, key)
+            if row is not None and row.generation == generation:
+                row.root_channel, row.root_ts = ref.channel, ref.ts
+
+    def open_groups(self) -> list[GroupState]:
+        """Return the groups that are open, by key."""
+        with self._db.reading() as session:
+            query = select(AlertGroupRow).where(col(AlertGroupRow.is_open)).order_by(col(AlertGroupRow.key))
+            return [_state(row) for row in session.exec(query)]
+
+    def prune(self, before: float) -> int:
+        """Delete groups that closed and were last told of before a time; return how many."""
+        with self._db.transaction() as session:
+            gone = (
+                delete(AlertGroupRow)
+                .where(~col(AlertGroupRow.is_open), col(AlertGroupRow.opened_at) < before)
+                .where(col(AlertGroupRow.notified_at).is_(None) | (col(AlertGroupRow.notified_at) < before))
+                .where(col(AlertGroupRow.key).not_in(_underway()))
+                .returning(col(AlertGroupRow.key))
+            )
+            return len(session.execute(gone).all())
+
+
+def _deliveries(session: Session) -> Deliveries:
+    last = select(func.max(OutboxRow.id)).where(OutboxRow.kind == KIND).group_by(OutboxRow.lane).scalar_subquery()
+    dead = select(OutboxRow.lane).where(col(OutboxRow.id).in_(last), OutboxRow.status == OutboxStatus.DEAD.value)
+    return Deliveries(underway=set(session.exec(_underway())), dead=set(session.exec(dead)))
+
+
+def _underway() -> SelectOfScalar[str]:
+    return select(OutboxRow.lane).where(OutboxRow.kind == KIND, OutboxRow.status == OutboxStatus.QUEUED.value)
+
+
+def _state(row: AlertGroupRow) -> GroupState:
+    return GroupState(
+        key=row.key,
+        receiver=row.receiver,
+        labels=labels_of(row.labels),
+        generation=row.generation,
+        sequence=row.sequence,
+        is_open=row.is_open,
+        opened_at=row.opened_at,
+        notified_at=row.notified_at,
+        notified=tuple(instance_from_json(i) for i in row.notified),
+    )
+
+
+def _write(session: Session, row: AlertGroupRow | None, state: GroupState) -> None:
+    if row is None:
+        row = AlertGroupRow(
+            key=state.key,
+            receiver=state.receiver,
+            labels=dict(state.labels),
+            generation=state.generation,
+            sequence=state.sequence,
+            is_open=state.is_open,
+            opened_at=state.opened_at,
+            notified=[],
+        )
+        session.add(row)
+    if row.generation != state.generation:
+        row.root_channel = row.root_ts = None
+    row.receiver, row.labels = state.receiver, dict(state.labels)
+    row.generation, row.sequence, row.is_open = state.generation, state.sequence, state.is_open
+    row.opened_at, row.notified_at = state.opened_at, state.notified_at
+    row.notified = [instance_to_json(i) for i in state.notified]

@@ -1,0 +1,245 @@
+"""One suite that every notifier passes, then what only Slack can get wrong, against a server that speaks its wire."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import pytest
+
+from alerts.errors import DeliveryFailed
+from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notifier
+from alerts.notify.log import LogNotifier
+from alerts.notify.slack import SlackNotifier
+from tests.fakes.slack import TOKEN, FakeSlack, running
+
+
+def alert(model: str, state: AlertState = AlertState.FIRING, **labels: str) -> AlertInstance:
+    own = {"alertname": "LLMErrorRateHigh", "model": model, "severity": "critical", **labels}
+    return AlertInstance(
+        rule="builtin:llm;llm-requests;LLMErrorRateHigh",
+        labels=tuple(sorted(own.items())),
+        annotations=(
+            ("runbook_url", "https://runbooks.example/LLMErrorRateHigh.md"),
+            ("summary", f"5% of requests to {model} <b>fail</b> & more"),
+        ),
+        state=state,
+        value=0.05,
+        active_at=1_700_000_000.0,
+        fired_at=1_700_000_060.0,
+        resolved_at=None if state is AlertState.FIRING else 1_700_000_300.0,
+    )
+
+
+FIRING = Message(
+    group_key='ops{alertname="LLMErrorRateHigh"}',
+    receiver="ops",
+    status="firing",
+    group_labels=(("alertname", "LLMErrorRateHigh"), ("model", "chat")),
+    firing=(alert("chat"),),
+    resolved=(),
+    sequence=1,
+    generation=7,
+    console_url="http://console.example/alerts",
+)
+RESOLVED = replace(FIRING, status="resolved", firing=(), resolved=(alert("chat", AlertState.INACTIVE),), sequence=2)
+
+
+@dataclass
+class Place:
+    """A notifier, and what arrived where it sends to: (text, message id)."""
+
+    notifier: Notifier
+    slack: FakeSlack | None
+    log: pytest.LogCaptureFixture
+
+    def arrived(self) -> list[tuple[str, str]]:
+        if self.slack is None:
+            return [(r.getMessage(), r.__dict__["message_id"]) for r in self.log.records]
+        return [(m["text"], m["metadata"]["event_payload"]["id"]) for m in self.slack.messages]
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[FakeSlack]:
+    async with running() as server:
+        yield server
+
+
+@pytest.fixture
+async def notifier(slack: FakeSlack) -> AsyncIterator[SlackNotifier]:
+    own = SlackNotifier("ops", "#ops", lambda: TOKEN, base_url=slack.url, timeout_s=1.0)
+    yield own
+    await own.close()
+
+
+@pytest.fixture(params=["log", "slack"])
+def place(
+    request: pytest.FixtureRequest, slack: FakeSlack, notifier: SlackNotifier, caplog: pytest.LogCaptureFixture
+) -> Place:
+    caplog.set_level(logging.INFO, "alerts.notifications")
+    if request.param == "log":
+        return Place(LogNotifier("ops"), None, caplog)
+    return Place(notifier, slack, caplog)
+
+
+async def test_every_message_arrives_with_its_text_and_its_id(place: Place) -> None:
+    root = await place.notifier.send(FIRING, None)
+    first = place.arrived()
+    await place.notifier.send(RESOLVED, root)
+    assert [message_id for _, message_id in first] == [FIRING.id]
+    assert first[0][0].startswith("FIRING: LLMErrorRateHigh chat (1 firing): 5% of requests to chat")
+    text, message_id = place.arrived()[-1]
+    assert message_id == RESOLVED.id
+    assert text.startswith("RESOLVED: LLMErrorRateHigh chat (1 resolved)")
+
+
+async def test_a_group_of_any_size_and_length_is_delivered(place: Place) -> None:
+    many = tuple(alert("m" * 4000, version=f"v{n}") for n in range(60))
+    huge = replace(FIRING, firing=many, group_labels=(("model", "m" * 4000),))
+    await place.notifier.send(huge, None)
+    assert len(place.arrived()) == 1
+
+
+async def test_closing_twice_is_fine(place: Place) -> None:
+    await place.notifier.send(FIRING, None)
+    await place.notifier.close()
+    await place.notifier.close()
+
+
+async def test_the_log_line_says_how_bad_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "alerts.notifications")
+    await LogNotifier("ops").send(FIRING, None)
+    await LogNotifier("ops").send(RESOLVED, None)
+    assert [r.levelname for r in caplog.records] == ["ERROR", "INFO"]
+    assert caplog.records[0].__dict__["firing"] == [FIRING.firing[0].fingerprint]
+
+
+async def test_slack_updates_one_message_and_tells_the_story_in_its_thread(
+    slack: FakeSlack, notifier: SlackNotifier
+) -> None:
+    root = await notifier.send(FIRING, None)
+    assert root == MessageRef("C1", "1700000000.000001")
+    assert await notifier.send(RESOLVED, root) == root
+    (message,) = slack.roots()
+    assert message["blocks"][0]["text"]["text"] == ":large_green_circle: RESOLVED: LLMErrorRateHigh · chat"
+    assert [m["metadata"]["event_payload"]["id"] for m in slack.thread(root.ts)] == [RESOLVED.id]
+
+
+async def test_slack_blocks_carry_fields_lines_and_buttons(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    await notifier.send(FIRING, None)
+    header, fields, lines, actions, context = slack.messages[0]["blocks"]
+    assert header["text"]["text"] == ":red_circle: FIRING: LLMErrorRateHigh · chat"
+    assert [f["text"] for f in fields["fields"]] == [
+        "*Model*\nchat",
+        "*Severity*\ncritical",
+        "*Since*\n2023-11-14 22:14:20 UTC",
+        "*Firing*\n1",
+    ]
+    assert lines["text"]["text"] == "• 5% of requests to chat &lt;b&gt;fail&lt;/b&gt; &amp; more"
+    assert [(b["text"]["text"], b["url"]) for b in actions["elements"]] == [
+        ("Console", "http://console.example/alerts"),
+        ("Runbook", "https://runbooks.example/LLMErrorRateHigh.md"),
+    ]
+    assert FIRING.id in context["elements"][0]["text"]
+
+
+async def test_slack_posts_anew_when_its_message_was_deleted(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    root = await notifier.send(replace(RESOLVED), MessageRef("C1", "1600000000.000009"))
+    assert root == MessageRef("C1", "1700000000.000001")
+    assert len(slack.roots()) == 1
+
+
+@pytest.mark.parametrize("fault", ["500", "502-text", "garbage", "text", "internal_error", "hang", "lost"])
+async def test_slack_trouble_is_worth_another_try(slack: FakeSlack, notifier: SlackNotifier, fault: str) -> None:
+    slack.misbehave(fault)
+    with pytest.raises(DeliveryFailed) as failed:
+        await notifier.send(FIRING, None)
+    assert not failed.value.permanent
+    assert failed.value.retry_after is None
+    await notifier.send(replace(FIRING, repeat=True), None)
+    assert len(slack.messages) == 1, "the repeat found what had been posted, or posted it once"
+
+
+async def test_slack_says_how_long_to_wait(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    slack.misbehave("429:7")
+    with pytest.raises(DeliveryFailed, match="asked to wait 7s") as failed:
+        await notifier.send(FIRING, None)
+    assert failed.value.retry_after == 7.0
+    assert not failed.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("fault", "cure"), [("invalid_auth", "set a current bot token"), ("is_archived", "name another"), ("odd_new", "")]
+)
+async def test_slack_refusals_are_final_and_name_the_cure(
+    slack: FakeSlack, notifier: SlackNotifier, fault: str, cure: str
+) -> None:
+    slack.misbehave(fault)
+    with pytest.raises(DeliveryFailed, match=fault) as failed:
+        await notifier.send(FIRING, None)
+    assert failed.value.permanent
+    assert cure in str(failed.value)
+
+
+async def test_slack_refuses_a_wrong_token_without_showing_it(
+    slack: FakeSlack, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wrong = SlackNotifier("ops", "#ops", lambda: "xoxb-secret-wrong", base_url=slack.url)
+    with pytest.raises(DeliveryFailed, match="invalid_auth") as failed:
+        await wrong.send(FIRING, None)
+    await wrong.close()
+    assert "xoxb-secret-wrong" not in str(failed.value) + caplog.text + repr(wrong)
+
+
+async def test_slack_refuses_an_unknown_channel(slack: FakeSlack) -> None:
+    lost = SlackNotifier("ops", "#nowhere", lambda: TOKEN, base_url=slack.url)
+    with pytest.raises(DeliveryFailed, match=r"channel_not_found.*invite the bot"):
+        await lost.send(FIRING, None)
+    await lost.close()
+
+
+async def test_slack_token_is_asked_at_every_send(slack: FakeSlack) -> None:
+    tokens = iter(["xoxb-old", TOKEN])
+    rotated = SlackNotifier("ops", "#ops", lambda: next(tokens), base_url=slack.url)
+    with pytest.raises(DeliveryFailed, match="invalid_auth"):
+        await rotated.send(FIRING, None)
+    assert await rotated.send(FIRING, None) is not None
+    await rotated.close()
+
+
+async def test_slack_unreachable_is_worth_another_try() -> None:
+    away = SlackNotifier("ops", "#ops", lambda: TOKEN, base_url="http://127.0.0.1:9/api/")
+    with pytest.raises(DeliveryFailed) as failed:
+        await away.send(FIRING, None)
+    await away.close()
+    assert not failed.value.permanent
+
+
+async def test_slack_repeat_does_not_repeat_a_thread_line(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    root = await notifier.send(FIRING, None)
+    assert root is not None
+    slack.misbehave("lost", "chat.postMessage")
+    with pytest.raises(DeliveryFailed):
+        await notifier.send(RESOLVED, root)
+    await notifier.send(replace(RESOLVED, repeat=True), root)
+    assert len(slack.thread(root.ts)) == 1
+
+
+async def test_slack_repeat_says_the_thread_line_that_was_lost(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    root = await notifier.send(FIRING, None)
+    assert root is not None
+    slack.misbehave("500", "chat.postMessage")
+    with pytest.raises(DeliveryFailed):
+        await notifier.send(RESOLVED, root)
+    await notifier.send(replace(RESOLVED, repeat=True), root)
+    assert len(slack.thread(root.ts)) == 1
+
+
+async def test_slack_without_the_scope_to_look_posts_twice_rather_than_never(
+    slack: FakeSlack, notifier: SlackNotifier
+) -> None:
+    slack.misbehave("missing_scope", "conversations.history")
+    await notifier.send(replace(FIRING, repeat=True), None)
+    assert len(slack.roots()) == 1

@@ -1,0 +1,155 @@
+"""A Slack Web API that is not Slack: the same wire protocol over real HTTP, an in-memory channel, and bad manners.
+
+It answers chat.postMessage, chat.update, conversations.history and conversations.replies. `misbehave` queues faults
+for the next calls; every call is kept in `calls`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+TOKEN = "xoxb-right"
+
+
+@dataclass
+class FakeSlack:
+    """The workspace's state."""
+
+    url: str = ""
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    """Of the channel `C1` (#ops), threads included, oldest first."""
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    faults: deque[tuple[str, str]] = field(default_factory=deque)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    """Ends hanging calls, so that the server can stop."""
+    _ts: Any = field(default_factory=lambda: itertools.count(1))
+
+    def misbehave(self, fault: str, method: str = "") -> None:
+        """Answer the next call (of `method`) with `fault`.
+
+        `429:7` rate limited, `500` an HTML error page, `502-text`, `garbage` (200 and no JSON), `text` (200 as
+        text/plain), `hang` (never answers), `lost` (does as asked, and drops the connection), or any Slack error code.
+        """
+        self.faults.append((method, fault))
+
+    def roots(self) -> list[dict[str, Any]]:
+        """Return the channel's messages outside threads."""
+        return [m for m in self.messages if m.get("thread_ts", m["ts"]) == m["ts"]]
+
+    def thread(self, ts: str) -> list[dict[str, Any]]:
+        """Return the replies to a message."""
+        return [m for m in self.messages if m.get("thread_ts") == ts and m["ts"] != ts]
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        method = request.match_info["method"]
+        body = dict(request.query) if request.method == "GET" else await request.json()
+        self.calls.append((method, body))
+        fault = self._fault(method)
+        if fault in ("", "lost"):
+            answer = self._answer(method, body, request.headers.get("Authorization", ""))
+            if fault == "lost":
+                assert request.transport is not None
+                request.transport.close()
+            return web.json_response(answer)
+        return await self._misbehaved(fault)
+
+    def _fault(self, method: str) -> str:
+        for index, (wanted, fault) in enumerate(self.faults):
+            if wanted in ("", method):
+                del self.faults[index]
+                return fault
+        return ""
+
+    async def _misbehaved(self, fault: str) -> web.StreamResponse:
+        kind, _, argument = fault.partition(":")
+        if kind == "429":
+            headers = {"Retry-After": argument} if argument else {}
+            return web.json_response({"ok": False, "error": "ratelimited"}, status=429, headers=headers)
+        if kind == "500":
+            return web.Response(status=500, text="<html>oops</html>", content_type="text/html")
+        if kind == "502-text":
+            return web.Response(status=502, text="bad gateway")
+        if kind == "garbage":
+            return web.Response(body=b"{not json", content_type="application/json")
+        if kind == "text":
+            return web.Response(text="ok, I guess")
+        if kind == "hang":
+            await self.released.wait()
+        return web.json_response({"ok": False, "error": kind})
+
+    def _answer(self, method: str, body: dict[str, Any], authorization: str) -> dict[str, Any]:
+        if authorization != f"Bearer {TOKEN}":
+            return {"ok": False, "error": "invalid_auth" if authorization else "not_authed"}
+        if body.get("channel") not in ("C1", "#ops"):
+            return {"ok": False, "error": "channel_not_found"}
+        if problem := _invalid(body):
+            return {"ok": False, "error": problem}
+        answer = getattr(self, "_" + method.replace(".", "_"), None)
+        return answer(body) if answer else {"ok": False, "error": "unknown_method"}
+
+    def _chat_postMessage(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802  # Slack's spelling
+        message = {**body, "ts": f"1700000000.{next(self._ts):06d}"}
+        self.messages.append(message)
+        return {"ok": True, "channel": "C1", "ts": message["ts"], "message": message}
+
+    def _chat_update(self, body: dict[str, Any]) -> dict[str, Any]:
+        for message in self.messages:
+            if message["ts"] == body["ts"]:
+                message.update(body)
+                return {"ok": True, "channel": "C1", "ts": body["ts"], "text": body.get("text", "")}
+        return {"ok": False, "error": "message_not_found"}
+
+    def _conversations_history(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "messages": _shown(list(reversed(self.roots())), body)}
+
+    def _conversations_replies(self, body: dict[str, Any]) -> dict[str, Any]:
+        found = [m for m in self.messages if body["ts"] in (m["ts"], m.get("thread_ts"))]
+        return {"ok": True, "messages": _shown(found, body)} if found else {"ok": False, "error": "thread_not_found"}
+
+
+def _shown(messages: list[dict[str, Any]], body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Metadata is shown only to those who ask for it, as Slack does."""
+    limit = int(body.get("limit", 100))
+    hidden = () if str(body.get("include_all_metadata")) in ("1", "True", "true") else ("metadata",)
+    return [{k: v for k, v in m.items() if k not in hidden} for m in messages[:limit]]
+
+
+def _invalid(body: dict[str, Any]) -> str:
+    """Check what Slack refuses of blocks and metadata."""
+    for block in body.get("blocks", ()):
+        fields = block.get("fields", ())
+        texts = [block.get("text", {}), *fields, *(e for e in block.get("elements", ()) if e["type"] == "mrkdwn")]
+        limit = {"header": 150, "section": 3000}.get(block["type"], 2000)
+        too_long = any(len(text.get("text", "")) > limit for text in texts) or len(fields) > 10
+        if too_long or any(len(field["text"]) > 2000 for field in fields):
+            return "invalid_blocks"
+    if "metadata" in body and set(body["metadata"]) != {"event_type", "event_payload"}:
+        return "metadata_must_be_sent_as_json"
+    return ""
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[FakeSlack]:
+    """Serve on a free port of the loopback until the block is left."""
+    slack = FakeSlack()
+    app = web.Application()
+    app.router.add_route("*", "/api/{method}", slack.handle)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        slack.url = f"http://{host}:{port}/api/"
+        yield slack
+    finally:
+        slack.released.set()
+        await runner.cleanup()
