@@ -10,13 +10,18 @@ import asyncio
 import base64
 import errno
 import os
+import socket
 import ssl
 import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
@@ -38,6 +43,7 @@ OpenMetrics is left out on purpose: servers that speak it rename families by it.
 _KEEPALIVE_S = 75.0
 """Longer than the usual scrape intervals, so that TLS handshakes happen once; nginx's keepalive_timeout."""
 _MAX_SECRET_BYTES = 64 * 1024
+_T = TypeVar("_T")
 
 
 class HttpSource:
@@ -56,6 +62,7 @@ class HttpSource:
         self._max_body_bytes = max_body_bytes
         self._headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": user_agent}
         self._tls = _TlsContexts()
+        self._thread = _OwnThread()
         self._session: aiohttp.ClientSession | None = None
 
     async def read(self, timeout_s: float) -> bytes:
@@ -76,6 +83,7 @@ class HttpSource:
         if self._session:
             await self._session.close()
             self._session = None
+        self._thread.close()
 
     async def _exchange(self, timeout_s: float, progress: SimpleNamespace) -> bytes:
         try:
@@ -88,8 +96,8 @@ class HttpSource:
             headers["Authorization"] = _basic(url.user, url.password or "")
             url = url.with_user(None)
         if self._auth:
-            # Secrets may lie on a network file system: in a thread, its stall is this target's timeout alone.
-            credentials, verify = await asyncio.to_thread(self._prepare, self._auth)
+            # Secrets may lie on a network file system that stalls.
+            credentials, verify = await self._thread.run(self._prepare, self._auth)
             if credentials:
                 headers["Authorization"] = credentials
         session = self._session or self._connect()
@@ -108,7 +116,7 @@ class HttpSource:
         trace.on_connection_create_end.append(_note_connected)
         trace.on_connection_reuseconn.append(_note_connected)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=_KEEPALIVE_S),
+            connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=_KEEPALIVE_S, resolver=_Resolver(self._thread)),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             auto_decompress=False,
@@ -137,6 +145,51 @@ async def _note_connected(
     _params: aiohttp.TraceConnectionCreateEndParams | aiohttp.TraceConnectionReuseconnParams,
 ) -> None:
     context.trace_request_ctx.stage = "connected, no headers yet"
+
+
+class _OwnThread:
+    """Runs one target's blocking calls, one after the other, in a thread of its own.
+
+    Name resolution cannot be cancelled and can take minutes. In asyncio's shared pool a few targets with a dead name
+    server would hold every thread, and the names of all other targets, and all large parses, would wait for them.
+    """
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def run(self, call: Callable[..., _T], *args: object) -> _T:
+        """Return what `call(*args)` returns."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scrape")
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
+
+    def close(self) -> None:
+        """Let the thread end when its present call returns. It starts again when needed."""
+        if self._executor:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+
+class _Resolver(AbstractResolver):
+    """The system's name resolution. aiohttp does not ask it for literal addresses."""
+
+    def __init__(self, thread: _OwnThread) -> None:
+        self._thread = thread
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the host's addresses. Raises OSError."""
+        found = await self._thread.run(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST
+            )
+            for kind, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing: the thread is the source's."""
 
 
 class _Body:
@@ -281,8 +334,7 @@ def _translated(error: Exception) -> ScrapeError:
         case aiohttp.ClientSSLError() | ssl.SSLError():
             return Unreachable("TLS handshake failed: the target does not speak TLS, or none that both sides accept")
         case aiohttp.ClientConnectorDNSError():
-            detail = error.os_error.strerror or ""
-            temporary = "temporary" in detail.lower()  # aiohttp passes the resolver's words on, not its number
+            temporary = error.os_error.errno == socket.EAI_AGAIN
             return Unreachable("cannot resolve the host for now" if temporary else "no such host")
         case UnicodeError():
             return Unreachable("no such host")

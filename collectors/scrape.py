@@ -1,0 +1,313 @@
+"""Scraping: one independent task per target, so that no target ever waits for another.
+
+    tick -> Source.read (one deadline) -> LayoutCache -> SampleSink, and the report series `up`, `scrape_…`
+
+A scrape's samples bear the time it was scheduled for. A tick that could not start in time is skipped, never queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from collectors.errors import ScrapeError, ScrapeTimeout
+from collectors.exposition import LayoutCache, Limits, Parsed
+from collectors.samples import FloatArray, Layout, Metadata, SampleSink, Series, labels_of
+from collectors.target import Source, Target, TargetHealth
+
+_log = logging.getLogger(__name__)
+
+_THREAD_BYTES = 256 * 1024
+"""Bodies above this are parsed off the event loop: some 3,000 samples, 15 ms for a full parse."""
+_OVERRUN_S = 1.0
+"""What a source may overrun its deadline by before it is cut off: the sources' own messages say more."""
+_CLOSE_S = 5.0
+"""What closing a source may take."""
+
+REPORT: dict[str, Metadata] = {
+    "up": Metadata("gauge", "1 if the last scrape of the target succeeded, 0 if it failed."),
+    "scrape_duration_seconds": Metadata("gauge", "How long the scrape took."),
+    "scrape_samples_scraped": Metadata("gauge", "Samples that the target exposed."),
+    "scrape_series_added": Metadata("gauge", "Series that the last good scrape had not."),
+    "scrape_body_size_bytes": Metadata("gauge", "Size of the body, inflated; 0 if none came."),
+}
+"""The series that every scrape yields, whether it succeeds or not."""
+
+
+class Clock(Protocol):
+    """Wall-clock time, injected so that tests are timelines."""
+
+    def now(self) -> float:
+        """Return unix seconds."""
+        ...
+
+
+@dataclass
+class ScrapeCounters:
+    """What the scraping did since its start, for the control plane's own metrics."""
+
+    scrapes: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    """By reason; `internal` is a bug of ours."""
+    skipped_ticks: int = 0
+    duplicate_samples: int = 0
+
+
+def hashed_offset(target: Target) -> float:
+    """Return where in its interval a target is scraped: seconds, spread evenly, stable across restarts."""
+    digest = hashlib.blake2b(target.key.encode(), digest_size=8).digest()
+    return round(int.from_bytes(digest, "big") / 2**64 * target.interval_s, 3)
+
+
+def next_tick(now: float, last: float | None, interval_s: float, offset_s: float) -> float:
+    """Return the first scheduled time after both `now` and `last`, the tick that was served before (None: none yet)."""
+    # A timer may wake a little early: `last` can then lie ahead of `now`. Further ahead, the clock was set back.
+    after = now if last is None or last - now > interval_s else max(now, last)
+    tick = offset_s + (math.floor((after - offset_s) / interval_s) + 1) * interval_s
+    return tick if tick > after else tick + interval_s
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of one scrape. Without a layout it failed."""
+
+    layout: Layout | None = None
+    values: FloatArray | None = None
+    body_bytes: int = 0
+    error: str = ""
+    reason: str = ""
+
+
+class _Scraper:
+    """Scrapes one target. Keeps what the next scrape compares with."""
+
+    def __init__(self, target: Target, manager: ScrapeManager, *, live: bool) -> None:
+        self.target = target
+        self.health = TargetHealth(target)
+        self.live = live
+        """The sink holds series of this target that are not marked stale."""
+        self._manager = manager
+        self._source: Source | None = None
+        self._cache = LayoutCache(partial(manager.layout_builder, target), manager.limits)
+        self._layout: Layout | None = None
+        self._missing: tuple[str, ...] = ()
+        labels = labels_of({**dict(target.labels), "job": target.job, "instance": target.instance})
+        self._report_layout = Layout(tuple(Series(name, labels) for name in REPORT), metadata=REPORT)
+        self._body_bytes = 0
+        self._logged: set[str] = set()
+        self._busy = asyncio.Lock()
+
+    async def scrape(self, at: float) -> None:
+        """Scrape once, for the scheduled time `at`. Raises nothing but cancellation."""
+        async with self._busy:
+            try:
+                await self._scrape(at)
+            except Exception as bug:  # noqa: BLE001 - the task boundary: one target's bug must not end its scraping
+                self._manager.counters.failures["internal"] += 1
+                kind = type(bug).__name__
+                self._log_once(kind, logging.ERROR, f"internal error ({kind}); logged once", exc_info=bug)
+
+    async def close(self) -> None:
+        """Release the source."""
+        if self._source:
+            await self._source.close()
+
+    async def _scrape(self, at: float) -> None:
+        started = self._manager.monotonic()
+        # Stands if something unforeseen is raised: the target must not look alive then.
+        outcome: _Outcome | None = _Outcome(error="internal error, see the log of the control plane", reason="internal")
+        self._body_bytes = 0
+        try:
+            outcome = await self._read()
+        except ScrapeError as error:
+            outcome = _Outcome(body_bytes=self._body_bytes, error=str(error), reason=error.reason)
+            self._manager.counters.failures[error.reason] += 1
+        except asyncio.CancelledError:
+            outcome = None
+            raise
+        finally:
+            if outcome:
+                self._record(at, self._manager.monotonic() - started, outcome)
+
+    async def _read(self) -> _Outcome:
+        self._source = self._source or self._manager.source_factory(self.target)
+        try:
+            async with asyncio.timeout(self.target.timeout_s + _OVERRUN_S):
+                body = await self._source.read(self.target.timeout_s)
+        except TimeoutError:
+            raise ScrapeTimeout(f"timed out after {self.target.timeout_s:g}s") from None
+        self._body_bytes = len(body)
+        if len(body) > _THREAD_BYTES:
+            # The parse holds the interpreter, but gives it up every few milliseconds to the thread of the event
+            # loop. Done on the loop itself it would stall every other target, and their deadlines, to its end.
+            layout, values = await asyncio.to_thread(self._cache.read, body)
+        else:
+            layout, values = self._cache.read(body)
+        return _Outcome(layout, values, len(body))
+
+    def _record(self, at: float, duration_s: float, outcome: _Outcome) -> None:
+        timestamp_ms = round(at * 1000)
+        samples = added = 0
+        self._manager.counters.scrapes += 1
+        self.health = replace(self.health, last_scrape_at=at, duration_s=duration_s)
+        if outcome.layout is not None and outcome.values is not None:
+            samples, added = len(outcome.values), self._adopt(outcome.layout)
+            self._manager.sink.append(self.target.key, outcome.layout, timestamp_ms, outcome.values)
+            self.live = True
+            self._note_duplicates()
+        elif self.live:
+            self._manager.sink.end(self.target.key, timestamp_ms)
+            self.live = False
+        up = outcome.layout is not None
+        row = np.array([up, duration_s, samples, added, outcome.body_bytes], dtype=np.float64)
+        self._manager.sink.append(report_key(self.target), self._report_layout, timestamp_ms, row)
+        if self.health.health != ("up" if up else "down"):
+            _log.info("target %s is %s", _name(self.target), "up" if up else f"down: {outcome.error}")
+        self.health = replace(
+            self.health,
+            health="up" if up else "down",
+            last_error=outcome.error,
+            last_error_reason=outcome.reason,
+            samples=samples if up else None,
+            missing=self._missing if up else (),
+        )
+
+    def _adopt(self, layout: Layout) -> int:
+        """Make this the layout to compare with; return the number of series that the last one had not."""
+        if layout is self._layout:
+            return 0
+        known = set(self._layout.raw) if self._layout else set()
+        self._layout = layout
+        self._missing = self._manager.find_missing(self.target, layout)
+        return len(set(layout.raw) - known)
+
+    def _note_duplicates(self) -> None:
+        if repeated := self._cache.duplicates:
+            self._manager.counters.duplicate_samples += repeated
+            self._log_once("duplicates", logging.WARNING, f"repeats series on {repeated} lines; the first counts")
+
+    def _log_once(self, topic: str, level: int, text: str, exc_info: BaseException | None = None) -> None:
+        if topic not in self._logged:
+            self._logged.add(topic)
+            _log.log(level, "target %s: %s", _name(self.target), text, exc_info=exc_info)
+
+
+def report_key(target: Target) -> str:
+    """Return the source name of a target's report series."""
+    return f"{target.key}#report"
+
+
+def _name(target: Target) -> str:
+    # For the log, so without the URL: its parameters may hold a credential.
+    return f"{target.job}/{target.instance}"
+
+
+class ScrapeManager:
+    """Keeps one scraping task per target. All methods are called on one event loop."""
+
+    def __init__(
+        self,
+        sink: SampleSink,
+        source_factory: Callable[[Target], Source],
+        layout_builder: Callable[[Target, Parsed], Layout],
+        clock: Clock,
+        limits: Limits | None = None,
+        *,
+        find_missing: Callable[[Target, Layout], tuple[str, ...]] = lambda _target, _layout: (),
+        offset: Callable[[Target], float] = hashed_offset,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing starts before `apply`.
+
+        `layout_builder` runs once per layout and, for large bodies, in another thread; so it must not share state.
+        `find_missing` names the canonical metrics that a layout lacks, for TargetHealth.
+        """
+        self.sink, self.source_factory, self.layout_builder = sink, source_factory, layout_builder
+        self.limits = limits or Limits()
+        self.find_missing, self.monotonic = find_missing, monotonic
+        self.counters = ScrapeCounters()
+        self._clock, self._offset, self._sleep = clock, offset, sleep
+        self._scrapers: dict[str, _Scraper] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changing = asyncio.Lock()
+
+    async def apply(self, targets: Iterable[Target]) -> None:
+        """Scrape exactly these targets from now on: start new ones, stop the others, leave the rest as they are.
+
+        A target that changed under the same key starts anew, and its series go on. Those of a target that is gone
+        are marked stale. Of several targets with one key the first counts.
+        """
+        wanted: dict[str, Target] = {}
+        for target in targets:
+            wanted.setdefault(target.key, target)
+        async with self._changing:
+            stopped = [s for key, s in self._scrapers.items() if wanted.get(key) != s.target]
+            await asyncio.gather(*(self._stop(scraper) for scraper in stopped))
+            live = {scraper.target.key for scraper in stopped if scraper.live}
+            now_ms = round(self._clock.now() * 1000)
+            for scraper in stopped:
+                if scraper.target.key not in wanted:
+                    self.sink.end(scraper.target.key, now_ms)
+                    self.sink.end(report_key(scraper.target), now_ms)
+            for key, target in wanted.items():
+                scraper = self._scrapers.get(key) or _Scraper(target, self, live=key in live)
+                self._scrapers[key] = scraper
+                if key not in self._tasks:
+                    self._tasks[key] = asyncio.create_task(self._run(scraper), name=f"scrape {target.job}")
+
+    def health(self) -> list[TargetHealth]:
+        """Return what is known of every target's last scrape, ordered by key."""
+        return [self._scrapers[key].health for key in sorted(self._scrapers)]
+
+    async def scrape_once(self, target: Target, at: float | None = None) -> TargetHealth:
+        """Scrape now, beside the loop, for the scheduled time `at` (default: now). A failure is in the answer."""
+        async with self._changing:
+            scraper = self._scrapers.get(target.key)
+            if scraper and scraper.target != target:
+                await self._stop(scraper)
+                scraper = _Scraper(target, self, live=scraper.live)
+            scraper = self._scrapers[target.key] = scraper or _Scraper(target, self, live=False)
+        await scraper.scrape(self._clock.now() if at is None else at)
+        return scraper.health
+
+    async def close(self) -> None:
+        """Stop all scraping. Series are left as they are: that the control plane stops says nothing of a target."""
+        async with self._changing:
+            await asyncio.gather(*(self._stop(scraper) for scraper in list(self._scrapers.values())))
+
+    async def _stop(self, scraper: _Scraper) -> None:
+        key = scraper.target.key
+        del self._scrapers[key]
+        if task := self._tasks.pop(key, None):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        # Whatever closing raises, the other targets go on.
+        (fault,) = await asyncio.gather(asyncio.wait_for(scraper.close(), _CLOSE_S), return_exceptions=True)
+        if fault:
+            _log.warning("target %s: its source did not close: %s", _name(scraper.target), type(fault).__name__)
+
+    async def _run(self, scraper: _Scraper) -> None:
+        target, last = scraper.target, None
+        offset_s = self._offset(target)
+        while True:
+            now = self._clock.now()
+            at = next_tick(now, last, target.interval_s, offset_s)
+            if last is not None:
+                self.counters.skipped_ticks += max(0, round((at - last) / target.interval_s) - 1)
+            await self._sleep(at - now)
+            last = at
+            if self._clock.now() - at < target.interval_s:
+                await scraper.scrape(at)
+            else:  # woken far too late, from a suspended machine: these values are not of then
+                self.counters.skipped_ticks += 1
