@@ -19,7 +19,7 @@ from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 
-ROUNDS = 30
+ROUNDS = 24
 
 WRITERS = """
 import os, sys, signal

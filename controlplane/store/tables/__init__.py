@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from controlplane.store.tables import audit, lease, ledger, outbox, revision, token
+from sqlmodel import SQLModel
 
-__all__ = ["audit", "lease", "ledger", "outbox", "revision", "token"]
+# Before any table is defined: a constraint without a name cannot be changed by a later migration.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+from controlplane.store.tables import alerts, audit, lease, ledger, outbox, revision, rollouts, token  # noqa: E402
+
+__all__ = ["alerts", "audit", "lease", "ledger", "outbox", "revision", "rollouts", "token"]

@@ -1,0 +1,82 @@
+"""Brings a database to the schema of this version, at start-up, whatever version wrote it before.
+
+`python -m controlplane.store.migrate "Add a column"` writes the next migration: what the tables have and the
+migrations so far do not make.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlmodel import SQLModel
+
+import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
+from controlplane.errors import ConfigError
+from controlplane.store.database import Database
+
+_MIGRATION_LOCK = 0x63705F6D6967
+"""Key of the PostgreSQL advisory lock under which one process at a time migrates ("cp_mig")."""
+
+
+def migrate(db: Database) -> None:
+    """Upgrade to the newest schema, all or nothing; no-op when it is there. Any number of processes may start at once.
+
+    Raises ConfigError when a newer version of the program wrote the database, and Unavailable.
+    """
+    with db.transaction() as session:
+        connection = session.connection()
+        if not db.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        try:
+            command.upgrade(_config(connection), "head")
+        except CommandError as error:
+            raise ConfigError(
+                f"{db.place} has a schema that this version does not know ({error}): run the version that wrote it "
+                "or a later one, or restore a backup from before",
+                field="database",
+            ) from error
+
+
+def differences(db: Database) -> list[Any]:
+    """Return how the database's schema differs from the tables, as alembic's operations; empty: not at all."""
+    with db.transaction() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        return list(compare_metadata(context, SQLModel.metadata))
+
+
+def write_migration(message: str) -> Path:
+    """Write the next migration, by comparing the tables with what the migrations so far make; return its file."""
+    with tempfile.TemporaryDirectory() as folder:
+        db = Database(f"sqlite:///{folder}/schema.db")
+        migrate(db)
+        with db.transaction() as session:
+            config = _config(session.connection())
+            number = len(list(ScriptDirectory.from_config(config).walk_revisions())) + 1
+            script = command.revision(config, message, autogenerate=True, rev_id=f"{number:04}")
+        db.close()
+    assert script is not None
+    assert not isinstance(script, list)
+    return Path(script.path)
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    config.attributes["connection"] = connection
+    return config
+
+
+if __name__ == "__main__":
+    write_migration(" ".join(sys.argv[1:]))
