@@ -1,0 +1,170 @@
+"""Readiness: asks an engine's own API which model versions it can serve now.
+
+A backend that does not answer cannot serve: its known versions are `llm_backend_ready 0`, while their model states are
+unknown and therefore absent. With nothing known yet, the read fails, as any scrape of a dead target does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+
+from collectors.errors import CollectorError, ExpositionError, ScrapeTimeout, UnexpectedStatus, Unreachable
+from collectors.http_client import HttpClient, exposition_of
+from collectors.target import Auth
+
+STATES = ("ready", "loading", "unloading", "unavailable")
+"""Triton's model states, in the fleet's spelling."""
+_MAX_ANSWER_BYTES = 4 * 2**20
+_DEADLINE_SHARE = 0.9
+"""Of the scrape's deadline: the rest is for saying that the backend did not answer."""
+_NO_MODEL = ""
+
+
+class Version(NamedTuple):
+    """One model version that a backend knows. `version` is as the fleet spells it (`v2`), empty where unknown."""
+
+    served_model: str
+    version: str
+
+
+class Observed(NamedTuple):
+    """What a backend said of one version. `state` is None where the engine has no such notion."""
+
+    which: Version
+    ready: bool
+    state: str | None = None
+
+
+class ReadinessSource:
+    """Polls one backend (`url` is its HTTP base, such as `http://10.0.0.5:8000`). `engine` is `triton` or `vllm`.
+
+    `expected` are versions that it should serve, as (what the engine calls the model, fleet version): they are
+    reported as not ready from the start when the backend cannot be reached.
+    """
+
+    def __init__(
+        self, engine: str, url: str, *, expected: Iterable[tuple[str, str]] = (), auth: Auth | None = None
+    ) -> None:
+        asks: dict[str, Callable[[], Awaitable[list[Observed]]]] = {"triton": self._triton, "vllm": self._vllm}
+        if engine not in asks:
+            raise CollectorError(f"readiness of {url}: engine {engine!r} has no known readiness API (triton, vllm)")
+        self._ask = asks[engine]
+        self._url = url.rstrip("/")
+        self._backend = f"{urlsplit(url).scheme}://{urlsplit(url).netloc.rpartition('@')[2]}"
+        self._known = [Version(model, version) for model, version in expected]
+        self._client = HttpClient(auth)
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Return `llm_backend_ready` and, of Triton, `llm_model_state`.
+
+        Raises ScrapeTimeout and Unreachable while no version is known, UnexpectedStatus and ExpositionError when
+        what answers is not the engine.
+        """
+        limit = timeout_s * _DEADLINE_SHARE
+        try:
+            async with asyncio.timeout(limit):
+                observed = await self._ask()
+        except TimeoutError:
+            if not self._known:
+                raise ScrapeTimeout(f"{self._backend} did not answer within {limit:g} s") from None
+            observed = [Observed(which, ready=False) for which in self._known]
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+            if not self._known:
+                raise Unreachable(f"{self._backend}: {error or type(error).__name__}") from error
+            observed = [Observed(which, ready=False) for which in self._known]
+        except (aiohttp.ClientError, HttpProcessingError) as error:
+            raise ExpositionError(f"{self._backend}: not an HTTP answer", 0) from error
+        else:
+            self._known = [o.which for o in observed] or self._known
+        return exposition_of(_families(observed, self._backend))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()
+
+    async def _triton(self) -> list[Observed]:
+        """Ask the repository index, then each READY version itself: the server-wide flag sticks after a failure."""
+        status, index = await self._json("POST", "/v2/repository/index")
+        if status != 200:
+            raise UnexpectedStatus(f"{self._backend}/v2/repository/index: status {status}")
+        if not isinstance(index, list) or not all(isinstance(entry, dict) for entry in index):
+            raise ExpositionError(f"{self._backend}/v2/repository/index: not a repository index", 0)
+        # An entry without a version was never loaded: the index knows its name and nothing else.
+        entries = [entry for entry in index if entry.get("name") and entry.get("version")]
+        return [await self._triton_version(entry) for entry in entries]
+
+    async def _triton_version(self, entry: dict[str, Any]) -> Observed:
+        name, number, state = str(entry["name"]), str(entry["version"]), str(entry.get("state", "")).lower()
+        ready = False
+        if state == "ready":
+            path = f"/v2/models/{quote(name, safe='')}/versions/{quote(number, safe='')}/ready"
+            ready = await self._status("GET", path) == 200
+        return Observed(Version(name, f"v{number}"), ready, state)
+
+    async def _vllm(self) -> list[Observed]:
+        """Ask /health, and /v1/models for the served name: the first listed, which the engine's metrics bear too."""
+        status = await self._status("GET", "/health")
+        if status not in (200, 503):
+            raise UnexpectedStatus(f"{self._backend}/health: status {status}")
+        if status == 503 and self._known:
+            return [Observed(which, ready=False) for which in self._known]
+        name = await self._first_model() if status == 200 else None
+        versions = {v.version for v in self._known} or {""}
+        which = [Version(name, v) for v in sorted(versions)] if name else self._known or [Version(_NO_MODEL, "")]
+        return [Observed(w, ready=status == 200) for w in which]
+
+    async def _first_model(self) -> str | None:
+        status, body = await self._json("GET", "/v1/models")
+        listed = body.get("data") if status == 200 and isinstance(body, dict) else None
+        first = listed[0] if isinstance(listed, list) and listed else None
+        return str(first["id"]) if isinstance(first, dict) and first.get("id") else None
+
+    async def _status(self, method: str, path: str) -> int:
+        options = await self._client.options()
+        async with self._client.session().request(method, self._url + path, **options) as response:
+            response.close()  # the body says nothing, and may never end
+            return response.status
+
+    async def _json(self, method: str, path: str) -> tuple[int, Any]:
+        options = await self._client.options()
+        options |= {"json": {}} if method == "POST" else {}
+        async with self._client.session().request(method, self._url + path, **options) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _MAX_ANSWER_BYTES:
+                    raise ExpositionError(f"{self._backend}{path}: more than {_MAX_ANSWER_BYTES} bytes", 0)
+            if response.status != 200:
+                return response.status, None
+        try:
+            return 200, json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise ExpositionError(f"{self._backend}{path}: not JSON", 0) from error
+
+
+def _families(observed: Iterable[Observed], backend: str) -> list[Metric]:
+    ready = GaugeMetricFamily(
+        "llm_backend_ready",
+        "1 when the backend says that it can serve the model's version now.",
+        labels=["served_model", "version", "backend"],
+    )
+    states = GaugeMetricFamily(
+        "llm_model_state",
+        "1 for the state that the engine's model index reports, 0 for the others.",
+        labels=["served_model", "version", "state"],
+    )
+    for (served_model, version), is_ready, state in observed:
+        ready.add_metric([served_model, version, backend], float(is_ready))
+        if state is not None:
+            for name in STATES:
+                states.add_metric([served_model, version, name], float(name == state))
+    return [family for family in (ready, states) if family.samples]
