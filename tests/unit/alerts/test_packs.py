@@ -1,0 +1,152 @@
+"""The packs: every rule documented and tunable, and each proven by the promtool tests run through our own engine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from alerts.errors import RuleError
+from alerts.packs import BUILTIN, Override, load_pack, load_sources, pack_variables
+from alerts.rules import AlertingRule, RecordingRule, duplicates
+
+ROOT = Path(__file__).parents[3]
+SHORT_SEASON = {
+    "qps_ratio": Override(for_=120, window=60),
+    "qps_baseline": Override(window=120),
+    "qps_offset_1": Override(value="9m"),
+    "qps_offset_2": Override(value="19m"),
+    "qps_offset_3": Override(value="29m"),
+}
+ALERTS = [
+    rule for pack in BUILTIN for group in load_pack(pack) for rule in group.rules if isinstance(rule, AlertingRule)
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "pack", "overrides"), [("gpu", "gpu", {}), ("llm", "llm", {}), ("baseline", "llm", SHORT_SEASON)]
+)
+def test_our_engine_agrees_with_promtool(
+    fixtures: Path, file: str, pack: str, overrides: dict[str, Override], rule_tests: object
+) -> None:
+    tests, evaluation_s = rule_tests(fixtures / "rules" / f"{file}.test.yaml")  # type: ignore[operator]
+    for test in tests:
+        for expr, at, got, expected in test.run(load_pack(pack, overrides), evaluation_s):
+            assert got == expected, f"{test.name}: {expr} at {at:g}s"
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.alert)
+def test_every_alert_is_complete_and_has_a_runbook(rule: AlertingRule) -> None:
+    annotations = {name: template.text for name, template in rule.annotations}
+    assert set(annotations) == {"summary", "description", "runbook_url"}
+    assert "$value" in annotations["description"]
+    assert annotations["runbook_url"] == f"docs/runbooks/{rule.alert}.md"
+    page = (ROOT / annotations["runbook_url"]).read_text()
+    assert page.startswith(f"# {rule.alert}\n")
+    for heading in ("## Meaning", "## Impact", "## Check", "## Fix", "## Silence and tune"):
+        assert heading in page, f"{rule.alert} lacks {heading}"
+    assert dict(rule.labels)["severity"].text in ("critical", "warning", "info", "none")
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.alert)
+def test_every_template_renders_without_any_label(rule: AlertingRule) -> None:
+    for _, template in rule.annotations:
+        assert "{{" not in template.render({}, 1.5)
+
+
+def test_every_alert_is_fired_by_a_test(fixtures: Path) -> None:
+    text = "".join(path.read_text() for path in (fixtures / "rules").glob("*.test.yaml"))
+    fired = set(re.findall(r'ALERTS\{alertname="(\w+)",alertstate="firing"', text))
+    assert {rule.alert for rule in ALERTS} - fired == set()
+
+
+def test_no_rule_sums_across_sources() -> None:
+    mixing = re.compile(r"sum by \(([^)]*)\) \(\w+\(llm_requests_total(\{[^}]*\})?")
+    for pack in BUILTIN:
+        for rule in (rule for group in load_pack(pack) for rule in group.rules):
+            for by, matchers in mixing.findall(rule.expr):
+                assert "source" in by or re.search(r'source="', matchers), rule.id
+
+
+def test_packs_do_not_repeat_a_rule_and_docs_list_every_variable() -> None:
+    assert duplicates([group for pack in BUILTIN for group in load_pack(pack)]) == []
+    page = (ROOT / "docs" / "alerts.md").read_text()
+    for pack in BUILTIN:
+        for variable in pack_variables(pack):
+            assert f"`{variable.name}`" in page, f"docs/alerts.md lacks {variable.name}"
+            assert variable.help
+        for rule in (rule for group in load_pack(pack) for rule in group.rules):
+            assert f"`{rule.name}`" in page or f"[{rule.name}]" in page, f"docs/alerts.md lacks {rule.name}"
+
+
+def find(name: str, pack: str, overrides: dict[str, Override]) -> AlertingRule:
+    rules = [rule for group in load_pack(pack, overrides) for rule in group.rules if rule.name == name]
+    assert isinstance(rules[0], AlertingRule)
+    return rules[0]
+
+
+def test_thresholds_change_value_for_and_window() -> None:
+    rule = find("LLMLatencyP99High", "llm", {"latency_p99": Override(value="1500ms", for_=90, window=120)})
+    assert "> 1.5\n" in rule.expr
+    assert "[2m]" in rule.expr
+    assert rule.for_s == 90
+    assert "above 1s500ms, for at least 1m30s" in dict(rule.annotations)["description"].text
+    untouched = find("LLMLatencyP99High", "llm", {})
+    assert "> 2\n" in untouched.expr and "[5m]" in untouched.expr and untouched.for_s == 300
+
+
+def test_a_number_is_seconds_where_seconds_are_meant() -> None:
+    assert "> 0.25\n" in find("LLMLatencyQuantileHigh", "llm", {"latency_p99": Override(value=0.25)}).expr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"latency": Override(value=1)}, r"unknown threshold latency; known are cost_floor, .*latency_p99, .*ttft_p95"),
+        ({"error_rate": Override(value="2s")}, r"error_rate: value: expected a number \(fraction\), got the duration"),
+        ({"error_rate": Override(value=5)}, r"error_rate: value: expected a fraction between 0 and 1, got 5"),
+        ({"latency_p99": Override(value="fast")}, r"latency_p99: value: expected a number or a duration such as 2s"),
+        ({"latency_p99": Override(value=-1)}, r"latency_p99: value: expected .* from 0 on"),
+        ({"latency_p99": Override(value=float("nan"))}, r"latency_p99: value: expected .* from 0 on"),
+        ({"latency_p99": Override(window=0)}, r"latency_p99: window must be longer than 0"),
+        ({"cost_ratio": Override(window=60)}, r"cost_ratio: it has no window; it has value, for"),
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(overrides: dict[str, Override], message: str) -> None:
+    with pytest.raises(RuleError, match=message):
+        load_pack("llm", overrides)
+
+
+def test_an_unknown_pack_is_refused_with_those_there_are() -> None:
+    with pytest.raises(RuleError, match=r"builtin:cpu: no such rule pack; there are builtin:llm, builtin:gpu"):
+        load_pack("cpu")
+
+
+def test_runbooks_may_be_served_elsewhere() -> None:
+    (group,) = (g for g in load_pack("gpu", runbooks="https://runbooks.example/") if g.name == "gpu")
+    rule = group.rules[0]
+    assert isinstance(rule, AlertingRule)
+    assert dict(rule.annotations)["runbook_url"].text == "https://runbooks.example/GPUMemoryHigh.md"
+
+
+def test_sources_are_packs_and_files(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    for name in ("b", "a"):
+        text = f"groups: [{{name: {name}, rules: [{{record: 'x:{name}', expr: up}}]}}]"
+        (tmp_path / "rules" / f"{name}.yml").write_text(text)
+    groups = load_sources(["builtin:gpu", "rules/*.yml", "none/*.yml"], tmp_path, {"temperature": Override(value=70)})
+    assert [g.name for g in groups] == ["gpu-recording", "gpu", "a", "b"]
+    assert isinstance(groups[2].rules[0], RecordingRule)
+    assert groups[2].key == f"{tmp_path}/rules/a.yml;a"
+    absolute = load_sources([f"{tmp_path}/rules/a*.yml"], Path("/nowhere"))
+    assert [g.name for g in absolute] == ["a"]
+
+
+def test_sources_refuse_thresholds_of_packs_that_are_not_loaded(tmp_path: Path) -> None:
+    with pytest.raises(RuleError, match=r"unknown threshold latency_p99; known are gpu_lost"):
+        load_sources(["builtin:gpu"], tmp_path, {"latency_p99": Override(value=1)})
+    with pytest.raises(RuleError, match=r"known are none, because no built-in pack is loaded"):
+        load_sources([], tmp_path, {"latency_p99": Override(value=1)})
+    with pytest.raises(RuleError, match=r"missing\.yml: cannot be read"):
+        load_sources(["missing.yml"], tmp_path)
