@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from alerts.interfaces import AlertInstance, AlertState, Transition
+from alerts.interfaces import AlertInstance, AlertState
 from collectors.target import TargetHealth
 from controlplane.fleet import numbers as n
 from controlplane.fleet.views import (
@@ -24,6 +24,7 @@ from controlplane.fleet.views import (
     instant,
     rfc3339,
 )
+from controlplane.store.alert_log import AlertEvent
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
 _WORST_LAST = (
@@ -46,29 +47,34 @@ class ModelFacts:
     versions: tuple[str, ...]
     previous: str | None = None
     observation: TrafficObservation | None = None
-    """None when the driver was not asked yet, or has nothing to observe."""
+    """None when nothing is known of now: not observed yet, too long ago, or nothing to observe."""
+    unobserved: str = "not observed yet"
+    """Why there is no observation."""
+    drift: str = ""
+    """A sentence when the engines serve something else than `stable` and no rollout explains it."""
     rollout: RolloutView | None = None
     """The one that runs; else None."""
     switched_at: float | None = None
     """When traffic last moved, in unix seconds."""
     backends: Mapping[str, tuple[str, ...]] | None = None
     """Version to its backends' URLs by configuration: shown as unknown when nothing observes them."""
+    can_promote: bool = False
     simulated: frozenset[str] = frozenset()
     """Versions whose backends are simulated."""
 
 
-def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: float, can_act: bool) -> ModelView:
-    """Join a model's facts and numbers. `window_s` is what rates look back over; `can_act` is not observe-only."""
+def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: float) -> ModelView:
+    """Join a model's facts and numbers. `window_s` is what rates look back over."""
     shares = traffic_shares(facts, numbers)
     probed = _probed_version(facts, shares, now=now, window_s=window_s)
     versions = tuple(_version_view(facts, v, numbers, shares.get(v), probed) for v in facts.versions)
-    can_promote = can_act and facts.driver != "none" and len(facts.versions) > 1 and facts.rollout is None
     return ModelView(
         name=facts.name,
         driver=facts.driver,
         stable=facts.stable,
         previous=facts.previous,
-        can_promote=can_promote,
+        can_promote=facts.can_promote,
+        drift=facts.drift,
         versions=versions,
         rollout=facts.rollout,
     )
@@ -128,19 +134,18 @@ def alert_view(alert: AlertInstance) -> AlertView:
     return AlertView(**_alert_fields(alert))
 
 
-def alert_detail(alert: AlertInstance, history: Sequence[Transition]) -> AlertDetailView:
+def alert_detail(alert: AlertInstance, history: Sequence[AlertEvent]) -> AlertDetailView:
     """Show one alert with its transitions, oldest first."""
     events = tuple(
-        AlertEventView(at=instant(t.at), before=t.before.value, after=t.after.value, sentence=t.sentence)
-        for t in sorted(history, key=lambda t: t.at)
+        AlertEventView(at=instant(e.at), before=e.before.value, after=e.after.value, sentence=e.sentence)
+        for e in sorted(history, key=lambda e: e.id)
     )
     return AlertDetailView(**_alert_fields(alert), history=events)
 
 
-def alert_counts(alerts: Sequence[AlertInstance]) -> AlertCounts:
-    """Count the alerts that are firing and pending."""
-    states = [a.state for a in alerts]
-    return AlertCounts(firing=states.count(AlertState.FIRING), pending=states.count(AlertState.PENDING))
+def alert_counts(counts: Mapping[AlertState, int]) -> AlertCounts:
+    """Show how many alerts are firing and pending."""
+    return AlertCounts(firing=counts.get(AlertState.FIRING, 0), pending=counts.get(AlertState.PENDING, 0))
 
 
 def alert_state(alert: AlertInstance) -> str:
@@ -208,7 +213,7 @@ def _backend_state(backend: BackendObservation, version: str) -> VersionState:
 def _backends(facts: ModelFacts, version: str) -> tuple[BackendView, ...]:
     if facts.observation is None:
         urls = (facts.backends or {}).get(version, ())
-        return tuple(BackendView(url=url, state=VersionState.UNKNOWN.value, reason="not observed yet") for url in urls)
+        return tuple(BackendView(url=url, state=VersionState.UNKNOWN.value, reason=facts.unobserved) for url in urls)
     return tuple(
         BackendView(url=b.url, state=_backend_state(b, version).value, reason=_reason(b, version))
         for b in facts.observation.backends
@@ -216,7 +221,7 @@ def _backends(facts: ModelFacts, version: str) -> tuple[BackendView, ...]:
 
 
 def _reason(backend: BackendObservation, version: str) -> str:
-    return backend.reasons.get(version, "" if backend.reachable else "does not answer")
+    return backend.reasons.get(version, "" if backend.reachable else backend.error or "does not answer")
 
 
 def _probed_version(facts: ModelFacts, shares: dict[str, float], *, now: float, window_s: float) -> str | None:

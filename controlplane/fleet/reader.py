@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from alerts.errors import QueryFailed
-from alerts.interfaces import AlertInstance, Clock, Querier, VectorSample
+from alerts.interfaces import AlertState, Clock, VectorSample
 from collectors.target import TargetHealth
 from controlplane.config.model import Fleet
 from controlplane.errors import ControlPlaneError, NotFound, Unavailable
 from controlplane.fleet import assemble
 from controlplane.fleet.assemble import ModelFacts
+from controlplane.fleet.models import model_facts, newest
 from controlplane.fleet.numbers import MIN_WINDOW_S, Numbers, queries, read
 from controlplane.fleet.views import AlertCounts, FleetView, ModelView, TargetView, instant
+from controlplane.metrics.values import QueryValue, Vector
+from controlplane.rollout.model import RolloutView as RecordedRollout
+from controlplane.rollout.service import ModelStatus
 
 CACHE_S = 1.0
 """Fifty browsers refreshing at once cost one round of queries."""
+ROLLOUTS = 50
+"""Rollouts that are looked through for each model's newest one."""
 
 T = TypeVar("T")
 
 
-class ModelSource(Protocol):
-    """Knows the models' versions, their observed backends and their rollouts."""
+class Queries(Protocol):
+    """Ad-hoc PromQL, which never delays the evaluation of rules. Raises QueryError."""
 
-    def facts(self) -> Sequence[ModelFacts]:
-        """Return every model of the configuration. Blocking; called in a thread. Raises ControlPlaneError."""
+    async def instant_value(self, expr: str, at: float) -> QueryValue:
+        """Evaluate at unix second `at`."""
+        ...
+
+
+class ModelSource(Protocol):
+    """Knows the models' versions, their observed backends and their rollouts. Raises ControlPlaneError."""
+
+    async def models(self) -> Sequence[ModelStatus]:
+        """Return every model as last seen."""
+        ...
+
+    async def list(self, model: str | None = None, limit: int = 50) -> Sequence[RecordedRollout]:
+        """Return rollouts, newest first."""
         ...
 
 
 class AlertSource(Protocol):
     """Knows the alerts."""
 
-    def active(self) -> Sequence[AlertInstance]:
-        """Return pending and firing alerts. Blocking; called in a thread. Raises ControlPlaneError."""
+    def counts(self) -> Mapping[AlertState, int]:
+        """Count firing and pending alerts. Blocking; called in a thread. Raises ControlPlaneError."""
         ...
 
 
@@ -46,7 +63,7 @@ class Snapshot:
     at: float
     numbers: Numbers
     models: tuple[ModelFacts, ...]
-    alerts: tuple[AlertInstance, ...] | None
+    alerts: Mapping[AlertState, int] | None
     """None when the alert store cannot be read."""
     warnings: tuple[str, ...]
 
@@ -58,14 +75,14 @@ class FleetReader:
         self,
         *,
         config: Callable[[], Fleet],
-        querier: Querier,
+        queries: Queries,
         models: ModelSource,
         alerts: AlertSource,
         targets: Callable[[], Sequence[TargetHealth]],
         clock: Clock,
         observe_only: bool,
     ) -> None:
-        self._config, self._querier, self._models, self._alerts = config, querier, models, alerts
+        self._config, self._queries, self._models, self._alerts = config, queries, models, alerts
         self._targets, self._clock, self._observe_only = targets, clock, observe_only
         self._lock = asyncio.Lock()
         self._cached: Snapshot | None = None
@@ -109,10 +126,8 @@ class FleetReader:
 
     def _model_views(self, snapshot: Snapshot) -> tuple[ModelView, ...]:
         window = max(MIN_WINDOW_S, 4 * self._config().scrape.interval)
-        can_act = not self._observe_only
         return tuple(
-            assemble.model_view(facts, snapshot.numbers, now=snapshot.at, window_s=window, can_act=can_act)
-            for facts in snapshot.models
+            assemble.model_view(facts, snapshot.numbers, now=snapshot.at, window_s=window) for facts in snapshot.models
         )
 
     async def _snapshot(self) -> Snapshot:
@@ -126,16 +141,27 @@ class FleetReader:
         warnings: list[str] = []
         numbers, models, alerts = await asyncio.gather(
             self._numbers(now),
-            _attempt("models", self._models.facts, warnings),
-            _attempt("alerts", self._alerts.active, warnings),
+            _attempt("models", self._facts(now), warnings),
+            _attempt("alerts", asyncio.to_thread(self._alerts.counts), warnings),
         )
         return Snapshot(
             at=now,
             numbers=numbers,
             models=tuple(models or ()),
-            alerts=None if alerts is None else tuple(alerts),
+            alerts=alerts,
             warnings=(*numbers.warnings, *warnings),
         )
+
+    async def _facts(self, now: float) -> list[ModelFacts]:
+        statuses, rollouts = await self._models.models(), await self._models.list(limit=ROLLOUTS)
+        latest = newest([recorded.rollout for recorded in rollouts])
+        sections = {section.name: section for section in self._config().models}
+        targets = self._targets()
+        return [
+            model_facts(sections[status.name], status, latest.get(status.name), targets, now)
+            for status in statuses
+            if status.name in sections
+        ]
 
     async def _numbers(self, now: float) -> Numbers:
         asked = queries(self._config().scrape.interval)
@@ -146,14 +172,16 @@ class FleetReader:
 
     async def _query(self, expr: str, now: float) -> Sequence[VectorSample] | str:
         try:
-            return await self._querier.instant(expr, now)
-        except (QueryFailed, ControlPlaneError) as error:
+            value = await self._queries.instant_value(expr, now)
+        except ControlPlaneError as error:
             return str(error)
+        assert isinstance(value, Vector)  # every query of ours is an aggregation
+        return value.samples
 
 
-async def _attempt(what: str, call: Callable[[], Sequence[T]], warnings: list[str]) -> Sequence[T] | None:
+async def _attempt(what: str, reading: Awaitable[T], warnings: list[str]) -> T | None:
     try:
-        return await asyncio.to_thread(call)
+        return await reading
     except ControlPlaneError as error:
         warnings.append(f"{what}: {error}")
         return None

@@ -113,6 +113,8 @@ class ModelView(View):
     previous: str | None = None
     """Where a rollback would go."""
     can_promote: bool
+    drift: str = ""
+    """A sentence when the engines serve something else than `stable` and no rollout explains it."""
     versions: tuple[VersionView, ...]
     rollout: RolloutView | None = None
 

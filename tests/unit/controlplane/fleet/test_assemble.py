@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
+from alerts.interfaces import AlertInstance, AlertState, VectorSample
 from collectors.samples import labels_of
 from collectors.target import Target, TargetHealth
 from controlplane.fleet import assemble
 from controlplane.fleet import numbers as n
 from controlplane.fleet.assemble import ModelFacts
 from controlplane.fleet.views import RolloutView
+from controlplane.store.alert_log import AlertEvent
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
 READY, UNAVAILABLE, UNKNOWN = VersionState.READY, VersionState.UNAVAILABLE, VersionState.UNKNOWN
@@ -41,8 +42,8 @@ def rates(**versions: float) -> n.Numbers:
     )
 
 
-def view(known: ModelFacts, numbers: n.Numbers | None = None, *, can_act: bool = True) -> Any:
-    shown = assemble.model_view(known, numbers or n.Numbers(), now=NOW, window_s=60.0, can_act=can_act)
+def view(known: ModelFacts, numbers: n.Numbers | None = None) -> Any:
+    shown = assemble.model_view(known, numbers or n.Numbers(), now=NOW, window_s=60.0)
     return shown.model_dump(by_alias=True)
 
 
@@ -74,7 +75,8 @@ def test_a_model_that_nobody_observed_is_unknown_throughout() -> None:
         "driver": "triton",
         "stable": "v1",
         "previous": "v0",
-        "can_promote": True,
+        "can_promote": False,
+        "drift": "",
         "rollout": None,
         "versions": (
             {
@@ -159,17 +161,10 @@ def test_a_silent_backend_says_that_it_does_not_answer() -> None:
     )
 
 
-def test_a_running_rollout_makes_its_target_the_candidate_and_blocks_another() -> None:
+def test_a_running_rollout_makes_its_target_the_candidate() -> None:
     shown = view(facts(backend("a", "v1", v1=READY), rollout=rollout()))
     assert [v["role"] for v in shown["versions"]] == ["stable", "candidate"]
-    assert shown["can_promote"] is False
     assert shown["rollout"]["from"] == "v1"
-
-
-def test_nothing_can_be_promoted_when_only_observing_without_a_driver_or_with_one_version() -> None:
-    assert view(facts(), can_act=False)["can_promote"] is False
-    assert view(facts(driver="none"))["can_promote"] is False
-    assert view(facts(versions=("v1",)))["can_promote"] is False
 
 
 @pytest.mark.parametrize(("switched_ago", "latency"), [(None, 0.4), (61.0, 0.4), (59.0, None)])
@@ -279,12 +274,12 @@ def test_an_alert_value_that_json_has_no_word_for_is_null() -> None:
 
 
 def test_history_is_told_oldest_first() -> None:
-    later = Transition(alert(), AlertState.PENDING, AlertState.FIRING, NOW + 60, "fired")
-    first = Transition(alert(), AlertState.INACTIVE, AlertState.PENDING, NOW, "pending")
+    name = alert().fingerprint
+    later = AlertEvent(2, NOW + 60, name, AlertState.PENDING, AlertState.FIRING, "fired", alert())
+    first = AlertEvent(1, NOW, name, AlertState.INACTIVE, AlertState.PENDING, "pending", alert())
     history = assemble.alert_detail(alert(), [later, first]).model_dump()["history"]
     assert [(e["after"], e["sentence"]) for e in history] == [("pending", "pending"), ("firing", "fired")]
 
 
-def test_alerts_are_counted_by_state() -> None:
-    counts = assemble.alert_counts([alert(), alert(AlertState.PENDING), alert(AlertState.INACTIVE)])
-    assert counts.model_dump() == {"firing": 1, "pending": 1}
+def test_alert_counts() -> None:
+    assert assemble.alert_counts({AlertState.FIRING: 2}).model_dump() == {"firing": 2, "pending": 0}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
-from alerts.errors import QueryFailed
-from alerts.interfaces import AlertInstance, VectorSample
+from alerts.interfaces import AlertState, VectorSample
 from collectors.samples import labels_of
 from controlplane.config.model import Fleet
-from controlplane.errors import NotFound, Unavailable
-from controlplane.fleet.assemble import ModelFacts
+from controlplane.errors import NotFound, QueryError, Unavailable
 from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.values import Vector
+from controlplane.rollout.model import RolloutView
+from controlplane.rollout.service import ModelStatus
 
 CONFIG = Fleet.model_validate(
     {
@@ -31,45 +32,50 @@ class Clock:
         return self.time
 
 
-class FakeQuerier:
+class FakeQueries:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.broken = ""
 
-    async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
+    async def instant_value(self, expr: str, at: float) -> Vector:
         self.asked.append(expr)
         await asyncio.sleep(0)
         if self.broken and self.broken in expr:
-            raise QueryFailed("the store is gone")
+            raise QueryError("execution", "the store is gone")
         if expr.startswith("sum") and "llm_requests_running" in expr:
-            return [VectorSample(labels_of({"model": "chat", "version": "v1", "source": "engine"}), 3.0)]
-        return []
+            labels = labels_of({"model": "chat", "version": "v1", "source": "engine"})
+            return Vector(at, [VectorSample(labels, 3.0)])
+        return Vector(at, [])
 
 
 class Models:
     error: Exception | None = None
 
-    def facts(self) -> Sequence[ModelFacts]:
+    async def models(self) -> Sequence[ModelStatus]:
         if self.error:
             raise self.error
-        return [ModelFacts("chat", "none", "v1", ("v1",))]
+        gone = ModelStatus("gone", "v1", None, None, None, "", None, False)
+        return [ModelStatus("chat", "v1", None, None, None, "", None, False), gone]
+
+    async def list(self, model: str | None = None, limit: int = 50) -> Sequence[RolloutView]:
+        return []
 
 
 class Alerts:
     error: Exception | None = None
 
-    def active(self) -> Sequence[AlertInstance]:
+    def counts(self) -> Mapping[AlertState, int]:
         if self.error:
             raise self.error
-        return []
+        return {AlertState.FIRING: 2, AlertState.PENDING: 1}
 
 
 class Rig:
     def __init__(self) -> None:
-        self.clock, self.querier, self.models, self.alerts = Clock(), FakeQuerier(), Models(), Alerts()
+        self.clock, self.queries, self.models, self.alerts = Clock(), FakeQueries(), Models(), Alerts()
         self.reader = FleetReader(
             config=lambda: CONFIG,
-            querier=self.querier,
+            queries=self.queries,
             models=self.models,
             alerts=self.alerts,
             targets=list,
@@ -87,41 +93,44 @@ async def test_the_whole_fleet(rig: Rig) -> None:
     fleet = await rig.reader.fleet()
     assert fleet.name == "prod"
     assert fleet.generated_at == "2027-01-15T08:00:00.000Z"
+    assert [m.name for m in fleet.models] == ["chat"]
     assert fleet.models[0].versions[0].running == 3.0
+    assert fleet.alerts is not None
+    assert fleet.alerts.model_dump() == {"firing": 2, "pending": 1}
     assert fleet.warnings == ()
     assert fleet.observe_only is False
 
 
 async def test_fifty_browsers_cost_one_round_of_queries_a_second(rig: Rig) -> None:
     await asyncio.gather(*(rig.reader.fleet() for _ in range(50)))
-    once = len(rig.querier.asked)
-    assert once == len(set(rig.querier.asked))
+    once = len(rig.queries.asked)
+    assert once == len(set(rig.queries.asked))
     rig.clock.time += 0.9
     await rig.reader.models()
-    assert len(rig.querier.asked) == once
+    assert len(rig.queries.asked) == once
     rig.clock.time += 0.2
     await rig.reader.models()
-    assert len(rig.querier.asked) == 2 * once
+    assert len(rig.queries.asked) == 2 * once
 
 
 async def test_a_clock_that_was_set_back_does_not_freeze_the_page(rig: Rig) -> None:
     await rig.reader.fleet()
-    once = len(rig.querier.asked)
+    once = len(rig.queries.asked)
     rig.clock.time -= 3600
     await rig.reader.fleet()
-    assert len(rig.querier.asked) == 2 * once
+    assert len(rig.queries.asked) == 2 * once
 
 
 async def test_forgetting_reads_anew(rig: Rig) -> None:
     await rig.reader.fleet()
-    once = len(rig.querier.asked)
+    once = len(rig.queries.asked)
     rig.reader.forget()
     await rig.reader.fleet()
-    assert len(rig.querier.asked) == 2 * once
+    assert len(rig.queries.asked) == 2 * once
 
 
 async def test_one_failed_query_costs_its_own_number_only(rig: Rig) -> None:
-    rig.querier.broken = "llm_requests_waiting"
+    rig.queries.broken = "llm_requests_waiting"
     fleet = await rig.reader.fleet()
     assert fleet.models[0].versions[0].running == 3.0
     assert fleet.models[0].versions[0].waiting is None

@@ -1,0 +1,59 @@
+"""Alerts, with what happened to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel
+
+from alerts.interfaces import AlertInstance
+from controlplane.access.roles import Role
+from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.services import ServicesDep
+from controlplane.errors import NotFound
+from controlplane.fleet import assemble
+from controlplane.fleet.views import AlertDetailView, AlertView
+from controlplane.store.alert_log import SqlAlertLog
+
+router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
+
+State = Literal["firing", "pending", "resolved", "all"]
+
+
+class AlertList(BaseModel):
+    """Alerts: firing, then pending, the oldest first, then resolved, the latest first."""
+
+    items: tuple[AlertView, ...]
+
+
+@router.get("/cp/v1/alerts")
+@requires(Role.VIEWER)
+def alerts(
+    services: ServicesDep, state: State = "all", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
+) -> AlertList:
+    """List alerts of one state, or of all."""
+    active = services.alerts.active()
+    found = [a for a in active if state in ("all", a.state.value)]
+    if state in ("all", "resolved"):
+        found.extend(_resolved(services.alerts, {a.fingerprint for a in active}, limit))
+    return AlertList(items=tuple(assemble.alert_view(a) for a in found[:limit]))
+
+
+@router.get("/cp/v1/alerts/{fingerprint}")
+@requires(Role.VIEWER)
+def alert(services: ServicesDep, fingerprint: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]) -> AlertDetailView:
+    """Return one alert with its history."""
+    found = services.alerts.by_fingerprint(fingerprint)
+    if found is None:
+        raise NotFound(f"there is no alert {fingerprint}, and none is remembered; `cp alerts list` names them")
+    return assemble.alert_detail(found, services.alerts.history(fingerprint))
+
+
+def _resolved(log: SqlAlertLog, seen: set[str], limit: int) -> Iterator[AlertInstance]:
+    """Yield what resolved, each alert once and by its latest end, without those that are back."""
+    for alert in log.resolved(limit):
+        if alert.fingerprint not in seen:
+            seen.add(alert.fingerprint)
+            yield alert

@@ -1,0 +1,84 @@
+"""The HTTP application: routes, guards and middleware around the services that it is handed."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.middleware import Middleware
+
+from controlplane.access.roles import Role
+from controlplane.api import (
+    alerts,
+    events,
+    health,
+    metrics,
+    models,
+    notifications,
+    problems,
+    prometheus,
+    prometheus_status,
+    rollouts,
+    targets,
+    tokens,
+)
+from controlplane.api.auth import GuardedRoute, include, requires
+from controlplane.api.middleware import Counting, HostGuard, SecurityHeaders, SizeLimits
+from controlplane.api.services import Services
+
+router = APIRouter(route_class=GuardedRoute, tags=["operations"])
+
+LOCAL_NAMES = frozenset({"localhost"})
+
+
+def create_api(services: Services) -> FastAPI:
+    """Build the app. Its `state.events` is the EventHub, to be closed before the server is told to stop."""
+    own = metrics.OwnMetrics(services)
+    app = FastAPI(
+        title="Control plane for LLM fleets",
+        version=services.version,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        middleware=[
+            Middleware(Counting, metrics=own),
+            Middleware(SecurityHeaders),
+            Middleware(HostGuard, allowed=LOCAL_NAMES | services.allowed_hosts),
+            Middleware(SizeLimits),
+        ],
+    )
+    app.router.redirect_slashes = False
+    app.state.services = services
+    app.state.metrics = own
+    app.state.events = events.EventHub(services.revisions)
+    app.state.sign_in_path = None
+    problems.install(app)
+    for part in (
+        health,
+        metrics,
+        models,
+        targets,
+        rollouts,
+        alerts,
+        notifications,
+        events,
+        tokens,
+        prometheus,
+        prometheus_status,
+    ):
+        include(app, part.router)
+    include(app, router)
+    return app
+
+
+def mount_web(app: FastAPI, console: APIRouter, sign_in_path: str) -> None:
+    """Add the console's routes, guarded as ours are; a browser without a session is sent to `sign_in_path`."""
+    include(app, console)
+    app.state.sign_in_path = sign_in_path
+
+
+@router.get("/openapi.json", include_in_schema=False)
+@requires(Role.VIEWER)
+def openapi(request: Request) -> Response:
+    """Return the OpenAPI document of this API."""
+    app: FastAPI = request.app
+    return JSONResponse(app.openapi())

@@ -1,0 +1,198 @@
+"""Server-sent events: one poller reads the revision table for all clients of this process.
+
+Any process serves any client, because events come from the database and not from this process's memory. A client
+that cannot keep up is told to read everything anew (`resync`) instead of being buffered for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from controlplane.access.roles import Role
+from controlplane.api.auth import GuardedRoute, requires
+from controlplane.errors import ControlPlaneError, Unavailable
+from controlplane.store.revision import Revision, RevisionStore
+
+router = APIRouter(route_class=GuardedRoute, tags=["events"])
+
+POLL_S = 1.0
+HEARTBEAT_S = 15.0
+"""A comment at least this often keeps proxies from closing the stream, and finds out that a client is gone."""
+MAX_CLIENTS = 200
+QUEUE = 256
+"""Events a client may lag behind before it is told to resync."""
+MAX_STREAM_S = 900.0
+"""A stream ends after this long; the client reconnects by itself, and its token is checked again."""
+RECONNECT_MS = 2000
+
+_log = logging.getLogger(__name__)
+
+
+class Subscription:
+    """One client's bounded queue."""
+
+    def __init__(self, rev: int) -> None:
+        self.rev = rev
+        """The revision after which this subscription's events begin."""
+        self.closed = False
+        self._items: deque[Revision] = deque()
+        self._ready = asyncio.Event()
+
+    def offer(self, revision: Revision) -> None:
+        """Queue an event; a full queue becomes one `resync`."""
+        if len(self._items) >= QUEUE:
+            self._items.clear()
+            revision = revision._replace(kind="resync", ref="")
+        self._items.append(revision)
+        self._ready.set()
+
+    def close(self) -> None:
+        """End the stream once the client was sent what is queued."""
+        self.closed = True
+        self._ready.set()
+
+    async def take(self, timeout_s: float) -> list[Revision]:
+        """Return what is queued, waiting up to `timeout_s` for the first; empty when the time is up."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ready.wait()
+        except TimeoutError:
+            return []
+        self._ready.clear()
+        items = list(self._items)
+        self._items.clear()
+        return items
+
+
+class EventHub:
+    """Fans the revision table out. Polls only while somebody listens."""
+
+    def __init__(self, revisions: RevisionStore, *, poll_s: float = POLL_S, max_clients: int = MAX_CLIENTS) -> None:
+        self._revisions, self._poll_s, self._max_clients = revisions, poll_s, max_clients
+        self._subscriptions: set[Subscription] = set()
+        self._poller: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._rev = 0
+        self._closed = False
+
+    @property
+    def clients(self) -> int:
+        """How many clients listen."""
+        return len(self._subscriptions)
+
+    async def subscribe(self) -> Subscription:
+        """Add a client. Raises Unavailable when there are too many, or when the database cannot be read."""
+        async with self._starting:
+            if self._closed or len(self._subscriptions) >= self._max_clients:
+                reason = "is shutting down" if self._closed else f"has {self._max_clients} event streams open already"
+                raise Unavailable(f"this control plane {reason}; read the listings, or try again")
+            if self._poller is None:
+                self._rev = await asyncio.to_thread(self._revisions.latest)
+                self._poller = asyncio.create_task(self._poll(), name="event poller")
+            subscription = Subscription(self._rev)
+            self._subscriptions.add(subscription)
+            return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Remove a client; with the last one the poller stops."""
+        self._subscriptions.discard(subscription)
+        if not self._subscriptions and self._poller is not None:
+            self._poller.cancel()
+            self._poller = None
+
+    def close(self) -> None:
+        """End every stream, so that the server can stop: they would not end by themselves."""
+        self._closed = True
+        for subscription in list(self._subscriptions):
+            subscription.close()
+            self.unsubscribe(subscription)
+
+    async def missed(self, after: int, upto: int) -> list[Revision]:
+        """Return the events in (after, upto], or one `resync` when they are too many or cannot be read."""
+        if after == upto:
+            return []
+        try:
+            latest = await asyncio.to_thread(self._revisions.latest)
+            oldest = await asyncio.to_thread(self._revisions.oldest)
+            found = await asyncio.to_thread(self._revisions.since, after, QUEUE + 1)
+        except ControlPlaneError as error:
+            _log.warning("events: %s", error)
+            return [Revision(upto, "resync", "", 0.0)]
+        missed = [revision for revision in found if revision.id <= upto]
+        # An id from the future is of another database (a restored one): nothing is known of what the client saw.
+        if after > latest or after < oldest - 1 or len(missed) > QUEUE:
+            return [Revision(upto, "resync", "", 0.0)]
+        return missed
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_s)
+            try:
+                revisions = await asyncio.to_thread(self._revisions.since, self._rev)
+            except ControlPlaneError as error:
+                _log.warning("events: %s", error)
+                continue
+            for revision in revisions:
+                for subscription in self._subscriptions:
+                    subscription.offer(revision)
+                self._rev = revision.id
+
+
+class EventStream(StreamingResponse):
+    """One client's stream. However it ends, even before it began, the client is taken off the hub."""
+
+    def __init__(self, hub: EventHub, subscription: Subscription, after: int | None) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(_wire(hub, subscription, after), media_type="text/event-stream", headers=headers)
+        self._hub, self._subscription = hub, subscription
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the client leaves, the hub closes or MAX_STREAM_S is over."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._hub.unsubscribe(self._subscription)
+
+
+async def _wire(hub: EventHub, subscription: Subscription, after: int | None) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + MAX_STREAM_S
+    start = subscription.rev if after is None else after
+    yield f"retry: {RECONNECT_MS}\nid: {start}\n\n".encode()
+    for revision in await hub.missed(start, subscription.rev):
+        start = revision.id
+        yield encode(revision)
+    while loop.time() < ends and not subscription.closed:
+        revisions = await subscription.take(HEARTBEAT_S)
+        yield b"".join(encode(r) for r in revisions if r.id > start) or b": heartbeat\n\n"
+
+
+def encode(revision: Revision) -> bytes:
+    """Return one event."""
+    data = json.dumps({"rev": revision.id, "kind": revision.kind, "ref": revision.ref}, separators=(",", ":"))
+    return f"event: {revision.kind}\nid: {revision.id}\ndata: {data}\n\n".encode()
+
+
+@router.get("/cp/v1/events", response_class=StreamingResponse)
+@requires(Role.VIEWER)
+async def events(request: Request, last_event_id: Annotated[str | None, Header(max_length=40)] = None) -> EventStream:
+    """Stream what changes: `event: <kind>`, `id: <rev>`, data `{"rev","kind","ref"}`.
+
+    `Last-Event-ID` resumes; `event: resync` says that too much was missed and everything is to be read anew.
+    """
+    hub: EventHub = request.app.state.events
+    # An id that is not ours (another server's, a proxy's) means an unknown past, and 0 asks for all of it.
+    after = int(last_event_id) if last_event_id and re.fullmatch(r"\d{1,18}", last_event_id) else None
+    if last_event_id and after is None:
+        after = 0
+    return EventStream(hub, await hub.subscribe(), after)

@@ -1,0 +1,158 @@
+"""The control plane's own metrics, `controlplane_*`, in a registry of their own for each app."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from alerts.evaluate import GroupReport
+from controlplane.access.roles import Role
+from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.services import Services, ServicesDep
+from controlplane.errors import ControlPlaneError
+
+router = APIRouter(route_class=GuardedRoute, tags=["operations"])
+
+_log = logging.getLogger(__name__)
+_DURATION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0)
+
+
+class OwnMetrics:
+    """Counters that requests feed, and gauges that are read from the services when somebody scrapes."""
+
+    def __init__(self, services: Services) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._requests = Counter(
+            "controlplane_http_requests_total",
+            "HTTP requests by route template, method and status.",
+            ("route", "method", "status"),
+            registry=self.registry,
+        )
+        self._durations = Histogram(
+            "controlplane_http_request_duration_seconds",
+            "How long HTTP requests took; event streams last as long as their client.",
+            ("route",),
+            buckets=_DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self.registry.register(_ServiceCollector(services))
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one finished request."""
+        known = method if method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"
+        self._requests.labels(route, known, str(status)).inc()
+        self._durations.labels(route).observe(seconds)
+
+    def render(self) -> bytes:
+        """Return the exposition. Blocking: some of it is read from the database."""
+        return generate_latest(self.registry)
+
+
+class _ServiceCollector(Collector):
+    """Reads the services at scrape time. What cannot be read is absent, and `controlplane_collected` says so."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        yield _labelled(
+            "controlplane_build_info", "Always 1; its version.", ("version",), [((self._services.version,), 1.0)]
+        )
+        collected: list[tuple[tuple[str, ...], float]] = []
+        parts: dict[str, Callable[[Services], Iterable[Metric]]] = {
+            "targets": _targets,
+            "store": _store,
+            "rules": _rules,
+            "outbox": _outbox,
+        }
+        for name, part in parts.items():
+            try:
+                metrics = list(part(self._services))
+            except ControlPlaneError as error:
+                _log.warning("own metrics: %s cannot be read: %s", name, error)
+                collected.append(((name,), 0.0))
+                continue
+            collected.append(((name,), 1.0))
+            yield from metrics
+        help_text = "1 when this part of the metrics could be read."
+        yield _labelled("controlplane_collected", help_text, ("part",), collected)
+
+
+def _targets(services: Services) -> Iterable[Metric]:
+    tally = Tally((t.target.engine, t.health) for t in services.targets())
+    samples = [((engine, health), float(count)) for (engine, health), count in sorted(tally.items())]
+    yield _labelled("controlplane_targets", "Scraped endpoints by engine and health.", ("engine", "health"), samples)
+
+
+def _store(services: Services) -> Iterable[Metric]:
+    stats = services.series_store.stats()
+    gauges = {
+        "series": ("Series held.", stats.series),
+        "sources": ("Writers of series.", stats.sources),
+        "bytes": ("Bytes allocated for samples.", stats.bytes),
+    }
+    for name, (help_text, value) in gauges.items():
+        yield GaugeMetricFamily(f"controlplane_store_{name}", help_text, value=value)
+    counters = {
+        "samples_appended": ("Samples stored.", stats.samples_appended),
+        "rows_out_of_order": ("Rows dropped because a later one of their source was there.", stats.rows_out_of_order),
+        "series_dropped": ("Series refused by a limit or as duplicates.", stats.series_dropped),
+    }
+    for name, (help_text, value) in counters.items():
+        yield CounterMetricFamily(f"controlplane_store_{name}", help_text, value=value)
+
+
+def _rules(services: Services) -> Iterable[Metric]:
+    reports = [r for r in services.rules() if r.last_evaluation is not None]
+
+    def each(value: Callable[[GroupReport], float]) -> list[tuple[tuple[str, ...], float]]:
+        return [((report.group.key,), value(report)) for report in reports]
+
+    yield _labelled(
+        "controlplane_rule_group_duration_seconds",
+        "How long the last evaluation of a rule group took.",
+        ("rule_group",),
+        each(lambda r: r.evaluation_s),
+    )
+    yield _labelled(
+        "controlplane_rule_group_last_evaluation_timestamp_seconds",
+        "When a rule group was last evaluated.",
+        ("rule_group",),
+        each(lambda r: r.last_evaluation or 0.0),
+    )
+    failures = CounterMetricFamily(
+        "controlplane_rule_evaluation_failures", "Rule evaluations that failed.", labels=("rule_group",)
+    )
+    for (group,), count in each(lambda r: float(sum(rule.failures for rule in r.rules))):
+        failures.add_metric((group,), count)
+    yield failures
+
+
+def _outbox(services: Services) -> Iterable[Metric]:
+    samples = [((status,), float(count)) for status, count in sorted(services.outbox.depth().items())]
+    yield _labelled("controlplane_outbox_messages", "Notifications in the outbox by status.", ("status",), samples)
+
+
+def _labelled(
+    name: str, help_text: str, labels: Sequence[str], samples: Iterable[tuple[tuple[str, ...], float]]
+) -> Metric:
+    family = GaugeMetricFamily(name, help_text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
+
+
+@router.get("/metrics", response_class=Response)
+@requires(Role.VIEWER)
+def own_metrics(request: Request, services: ServicesDep) -> Response:
+    """Return the control plane's own metrics in the text exposition format."""
+    metrics: OwnMetrics = request.app.state.metrics
+    return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,46 @@
+"""The fleet and its models."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel
+
+from controlplane.access.roles import Role
+from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.services import ServicesDep
+from controlplane.fleet.views import FleetView, ModelView
+
+router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+"""What fleet.yaml admits as a name."""
+ModelName = Annotated[str, Path(pattern=NAME)]
+
+
+class ModelList(BaseModel):
+    """Every model of the fleet."""
+
+    items: tuple[ModelView, ...]
+
+
+@router.get("/cp/v1/fleet")
+@requires(Role.VIEWER)
+async def fleet(services: ServicesDep) -> FleetView:
+    """Return the whole fleet; what cannot be read is null and named in `warnings`."""
+    return await services.fleet.fleet()
+
+
+@router.get("/cp/v1/models")
+@requires(Role.VIEWER)
+async def models(services: ServicesDep) -> ModelList:
+    """List the models with their versions and numbers."""
+    return ModelList(items=await services.fleet.models())
+
+
+@router.get("/cp/v1/models/{name}")
+@requires(Role.VIEWER)
+async def model(services: ServicesDep, name: ModelName) -> ModelView:
+    """Return one model."""
+    return await services.fleet.model(name)

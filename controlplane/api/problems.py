@@ -1,0 +1,176 @@
+"""Errors as HTTP: one table from our errors to a status, and one document shape a dialect.
+
+Everything answers with an RFC 9457 problem document, but for `/api/v1/`, which answers as Prometheus does.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from controlplane import errors
+from controlplane.access.throttle import Throttled
+
+PROMETHEUS_PREFIX = "/api/v1/"
+
+_log = logging.getLogger(__name__)
+
+
+class Problem(NamedTuple):
+    """One row of the table. `word` is the stable part of the problem's type."""
+
+    status: int
+    word: str
+    title: str
+
+
+TABLE: dict[type[errors.ControlPlaneError], Problem] = {
+    errors.NotFound: Problem(404, "not-found", "There is no such thing"),
+    errors.Conflict: Problem(409, "conflict", "Its state does not allow this"),
+    errors.Refused: Problem(409, "refused", "Refused before anything moved"),
+    Throttled: Problem(429, "throttled", "Too many attempts"),
+    errors.Unauthenticated: Problem(401, "unauthenticated", "A valid token is needed"),
+    errors.Forbidden: Problem(403, "forbidden", "The token's role does not allow this"),
+    errors.Unavailable: Problem(503, "unavailable", "A dependency cannot be reached now"),
+    errors.LeaseLost: Problem(503, "lease-lost", "Another process took over; nothing was written"),
+    errors.ConfigError: Problem(422, "bad-configuration", "The configuration is wrong"),
+    errors.ConfigErrors: Problem(422, "bad-configuration", "The configuration is wrong"),
+    errors.QueryError: Problem(422, "query-failed", "The query failed"),
+    errors.ControlPlaneError: Problem(500, "failed", "The control plane failed"),
+}
+"""Looked up along the error's class hierarchy, so that a subclass needs no row of its own."""
+
+QUERY_STATUS = {"bad_data": 400, "execution": 422, "timeout": 503}
+"""Prometheus's error types to its statuses."""
+
+RETRY_AFTER_S = 5
+"""Sent with every 503: long enough for a database failover's worth of retries not to pile up."""
+
+_WORDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 421: "wrong-host"}
+_PROMETHEUS_TYPES = {400: "bad_data", 401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
+
+
+def problem_of(error: errors.ControlPlaneError) -> Problem:
+    """Return the table's row for an error."""
+    row = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
+    if isinstance(error, errors.QueryError):
+        return row._replace(status=QUERY_STATUS.get(error.kind, row.status))
+    return row
+
+
+def problem_response(
+    path: str,
+    problem: Problem,
+    detail: str,
+    *,
+    reasons: Sequence[str] = (),
+    headers: Mapping[str, str] | None = None,
+    prometheus_type: str | None = None,
+) -> Response:
+    """Render a problem in the dialect of `path`."""
+    headers = dict(headers or {})
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    if path.startswith(PROMETHEUS_PREFIX):
+        kind = prometheus_type or _PROMETHEUS_TYPES.get(problem.status, "internal" if problem.status >= 500 else "")
+        body: dict[str, object] = {"status": "error", "errorType": kind or "bad_data", "error": detail}
+        return JSONResponse(body, problem.status, headers)
+    body = {
+        "type": f"urn:controlplane:problem:{problem.word}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "reasons": list(reasons),
+    }
+    return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
+
+
+def bad_request(path: str, status: int, detail: str) -> Response:
+    """Render a refusal that is about the request itself."""
+    return problem_response(path, Problem(status, _WORDS.get(status, "bad-request"), _title(status)), detail)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers that turn every exception into a problem."""
+    app.add_exception_handler(errors.ControlPlaneError, _on_ours)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+async def _on_ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.ControlPlaneError)
+    problem = problem_of(error)
+    headers: dict[str, str] = {}
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        if (redirect := _to_sign_in(request)) is not None:
+            return redirect
+        headers["WWW-Authenticate"] = 'Bearer realm="controlplane"'
+    if isinstance(error, Throttled):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+    prometheus_type = error.kind if isinstance(error, errors.QueryError) else None
+    return problem_response(
+        request.url.path,
+        problem,
+        str(error),
+        reasons=_reasons(error),
+        headers=headers,
+        prometheus_type=prometheus_type,
+    )
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    reasons = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
+    problem = Problem(400, "bad-request", _title(400))
+    return problem_response(request.url.path, problem, "; ".join(reasons), reasons=reasons)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    problem = Problem(error.status_code, _WORDS.get(error.status_code, "http"), _title(error.status_code))
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return problem_response(request.url.path, problem, detail, headers=error.headers)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    # A fault of ours: the log gets the traceback (the server writes it), the client a word to search the log for.
+    incident = secrets.token_hex(4)
+    _log.error("incident %s: %s %s failed", incident, request.method, request.url.path)
+    problem = Problem(500, "failed", "The control plane failed")
+    return problem_response(request.url.path, problem, f"internal error, logged as incident {incident}")
+
+
+def _reasons(error: errors.ControlPlaneError) -> Sequence[str]:
+    if isinstance(error, errors.Refused):
+        return error.reasons
+    if isinstance(error, errors.ConfigErrors):
+        return [str(e) for e in error.errors]
+    return ()
+
+
+def _to_sign_in(request: Request) -> Response | None:
+    """Send a person's browser to the sign-in page; everything else gets the problem."""
+    page: str | None = request.app.state.sign_in_path
+    wants_html = "text/html" in request.headers.get("accept", "")
+    api = request.url.path.startswith((PROMETHEUS_PREFIX, "/cp/", "/metrics", "/openapi.json"))
+    if page is None or api or not wants_html or request.method not in ("GET", "HEAD"):
+        return None
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"{page}?next={quote(target, safe='')}", status_code=303)
+
+
+def _title(status: int) -> str:
+    return HTTPStatus(status).phrase

@@ -1,0 +1,145 @@
+"""The Prometheus API's parameters: parsed as Prometheus parses them, refused in its words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastapi import Request
+
+from controlplane.config.model import duration_seconds
+from controlplane.errors import QueryError
+
+MAX_POINTS = 11_000
+"""Prometheus's own limit of points a series."""
+MAX_EXPR_LENGTH = 64 * 2**10
+"""No dashboard's expression comes near; a parser fed more is being attacked."""
+
+_FLOAT = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+_FRACTION = re.compile(r"(\.\d{6})\d+")
+_MAX_TIME = 253_402_300_799.0
+"""9999-12-31T23:59:59Z."""
+
+
+@dataclass(frozen=True)
+class Params:
+    """Parameters of the query string and the form together, as Go's `Request.Form` holds them."""
+
+    values: Mapping[str, Sequence[str]]
+
+    def get(self, name: str) -> str:
+        """Return the first value, or ""."""
+        found = self.values.get(name)
+        return found[0] if found else ""
+
+    def all(self, name: str) -> Sequence[str]:
+        """Return every value."""
+        return self.values.get(name, ())
+
+    def expr(self) -> str:
+        """Return `query`."""
+        expr = self.get("query")
+        if len(expr) > MAX_EXPR_LENGTH:
+            raise bad("query", f"longer than {MAX_EXPR_LENGTH} bytes")
+        return expr
+
+    def time(self, name: str, default: float | None = None) -> float:
+        """Return an instant in unix seconds: a float, or RFC 3339."""
+        text = self.get(name)
+        if not text and default is not None:
+            return default
+        return parse_time(name, text)
+
+    def duration(self, name: str) -> float:
+        """Return seconds: a float, or a Prometheus duration."""
+        return parse_duration(name, self.get(name))
+
+    def limit(self, name: str = "limit") -> int:
+        """Return a count; 0 means no limit."""
+        text = self.get(name)
+        if not text:
+            return 0
+        if not re.fullmatch(r"[+-]?\d{1,18}", text):
+            raise bad(name, f'cannot parse "{text}" to a valid limit')
+        if int(text) < 0:
+            raise bad(name, "limit must be non-negative")
+        return int(text)
+
+    def timeout(self, longest: float) -> float:
+        """Return the caller's time limit in seconds, at most `longest`."""
+        if not self.get("timeout"):
+            return longest
+        seconds = self.duration("timeout")
+        return min(seconds, longest)
+
+    def interval(self) -> tuple[float | None, float | None]:
+        """Return optional (start, end)."""
+        start, end = (self.time(name) if self.get(name) else None for name in ("start", "end"))
+        return start, end
+
+    def range(self) -> tuple[float, float, float]:
+        """Return (start, end, step), checked as Prometheus does."""
+        start, end = self.time("start"), self.time("end")
+        if end < start:
+            raise bad("end", "end timestamp must not be before start time")
+        step = self.duration("step")
+        if round(step, 3) <= 0:
+            raise bad("step", "zero or negative query resolution step widths are not accepted. Try a positive integer")
+        if (end - start) / step > MAX_POINTS:
+            raise QueryError(
+                "bad_data",
+                "exceeded maximum resolution of 11,000 points per timeseries. "
+                "Try decreasing the query resolution (?step=XX)",
+            )
+        return start, end, step
+
+
+async def params_of(request: Request) -> Params:
+    """Read query string and, on POST, form; a form's values come first, as in Go."""
+    values: dict[str, list[str]] = {}
+    if request.method == "POST":
+        async with request.form(max_files=0, max_fields=1000) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, str):
+                    values.setdefault(name, []).append(value)
+    for name, value in request.query_params.multi_items():
+        values.setdefault(name, []).append(value)
+    return Params(values)
+
+
+def bad(name: str, message: str) -> QueryError:
+    """Return Prometheus's refusal of a parameter."""
+    return QueryError("bad_data", f'invalid parameter "{name}": {message}')
+
+
+def parse_time(name: str, text: str) -> float:
+    """Return unix seconds. Raises QueryError (bad_data)."""
+    if _FLOAT.match(text):
+        seconds = float(text)
+        if math.isfinite(seconds) and abs(seconds) <= _MAX_TIME:
+            return round(seconds, 3)
+    elif "T" in text:
+        try:
+            moment = datetime.fromisoformat(_FRACTION.sub(r"\1", text))
+        except ValueError:
+            moment = None
+        if moment is not None and moment.tzinfo is not None:
+            return moment.astimezone(UTC).timestamp()
+    raise bad(name, f'cannot parse "{text}" to a valid timestamp')
+
+
+def parse_duration(name: str, text: str) -> float:
+    """Return seconds. Raises QueryError (bad_data)."""
+    if _FLOAT.match(text):
+        seconds = float(text)
+        if math.isfinite(seconds) and abs(seconds) <= _MAX_TIME:
+            return seconds
+    else:
+        try:
+            return duration_seconds(text)
+        except ValueError:
+            pass
+    raise bad(name, f'cannot parse "{text}" to a valid duration')

@@ -1,0 +1,118 @@
+"""What the API needs from the rest, as small as it can be. The application's wiring fills it in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from alerts.evaluate import GroupReport
+from alerts.interfaces import Clock
+from collectors.target import TargetHealth
+from controlplane.access.sessions import SessionStore
+from controlplane.access.tokens import TokenStore
+from controlplane.config.model import Fleet
+from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.values import QueryValue
+from controlplane.rollout.model import Plan, Rollout
+from controlplane.rollout.model import RolloutView as RecordedRollout
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.outbox import OutboxEntry, OutboxStatus
+from controlplane.store.revision import RevisionStore
+
+
+class Queries(Protocol):
+    """Ad-hoc PromQL. Raises QueryError."""
+
+    async def instant_value(self, expr: str, at: float) -> QueryValue:
+        """Evaluate at unix second `at`."""
+        ...
+
+    async def range_value(self, expr: str, start: float, end: float, step: float) -> QueryValue:
+        """Evaluate at `start`, `start + step`, … up to `end`."""
+        ...
+
+
+class Rollouts(Protocol):
+    """Steers rollouts. Raises NotFound, Conflict, Refused, Unavailable."""
+
+    async def plan(self, model: str, version: str, strategy: str) -> Plan:
+        """Say what a promotion would do; nothing moves."""
+        ...
+
+    async def start(
+        self, model: str, version: str, strategy: str, *, actor: str, idempotency_key: str | None
+    ) -> Rollout:
+        """Start a promotion; the same key again returns the same rollout."""
+        ...
+
+    async def plan_rollback(self, model: str) -> Plan:
+        """Say what a rollback would do; nothing moves."""
+        ...
+
+    async def rollback(self, model: str, *, actor: str, idempotency_key: str | None) -> Rollout:
+        """Start going back to the previous version."""
+        ...
+
+    async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
+        """Turn a running rollout back."""
+        ...
+
+    async def list(self, model: str | None, limit: int) -> Sequence[RecordedRollout]:
+        """Return rollouts, newest first, without their events."""
+        ...
+
+    async def show(self, rollout_id: str) -> RecordedRollout:
+        """Return one rollout with its events."""
+        ...
+
+
+class Outbox(Protocol):
+    """Shows notifications. Blocking."""
+
+    def recent(self, limit: int) -> Sequence[OutboxEntry]:
+        """Return the newest messages first."""
+        ...
+
+    def depth(self) -> Mapping[OutboxStatus, int]:
+        """Count messages by status."""
+        ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that routes use."""
+
+    version: str
+    clock: Clock
+    config: Callable[[], Fleet]
+    """The running configuration."""
+    allowed_hosts: frozenset[str]
+    """Names under which this server is reached, without ports. Addresses always pass."""
+    fleet: FleetReader
+    queries: Queries
+    series_store: SeriesStore
+    targets: Callable[[], Sequence[TargetHealth]]
+    rules: Callable[[], Sequence[GroupReport]]
+    rollouts: Rollouts
+    alerts: SqlAlertLog
+    outbox: Outbox
+    tokens: TokenStore
+    sessions: SessionStore
+    revisions: RevisionStore
+    reload: Callable[[], Awaitable[Sequence[str]]]
+    """Reads fleet.yaml again; returns sentences on what changed. Raises ConfigErrors: the running one stays."""
+    not_ready: Callable[[], Mapping[str, str]]
+    """What is not ready yet and why; empty when everything is. Blocking."""
+
+
+async def services_of(request: Request) -> Services:
+    """Return the app's services."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]

@@ -1,0 +1,127 @@
+"""Access: who am I, tokens, and the configuration's reload."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from controlplane.access.roles import Role
+from controlplane.access.tokens import Token
+from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
+from controlplane.api.models import NAME
+from controlplane.api.services import ServicesDep
+from controlplane.config.model import Duration
+from controlplane.fleet.views import View, instant, rfc3339
+
+router = APIRouter(route_class=GuardedRoute, tags=["access"])
+
+
+class TokenRequest(BaseModel):
+    """What a new token is to be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(pattern=NAME)]
+    role: Role
+    expires_in: Annotated[Duration, Field(gt=0, le=10 * 365 * 86400.0)] | None = None
+    """A Prometheus duration; null is never."""
+
+
+class TokenView(View):
+    """A token without its secret."""
+
+    id: str
+    name: str
+    role: Role
+    live: bool
+    created_at: str
+    created_by: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+class NewTokenView(TokenView):
+    """A token just made: the only time that its text is told."""
+
+    token: str
+
+
+class TokenList(BaseModel):
+    """Tokens, newest first."""
+
+    items: tuple[TokenView, ...]
+
+
+class WhoAmI(BaseModel):
+    """The caller."""
+
+    name: str
+    role: Role
+    token_id: str
+
+
+class Reloaded(BaseModel):
+    """What a reload changed, in sentences."""
+
+    changes: tuple[str, ...]
+
+
+@router.get("/cp/v1/whoami")
+@requires(Role.VIEWER)
+async def whoami(principal: PrincipalDep) -> WhoAmI:
+    """Return whose token this is."""
+    return WhoAmI(name=principal.name, role=principal.role, token_id=principal.token_id)
+
+
+@router.get("/cp/v1/tokens")
+@requires(Role.ADMIN)
+def tokens(services: ServicesDep) -> TokenList:
+    """List the tokens, revoked and expired ones included."""
+    now = services.clock.now()
+    return TokenList(items=tuple(TokenView(**_fields(t, now)) for t in services.tokens.list()))
+
+
+@router.post("/cp/v1/tokens", status_code=201)
+@requires(Role.ADMIN)
+def create_token(services: ServicesDep, principal: PrincipalDep, wanted: TokenRequest) -> NewTokenView:
+    """Make a token; its text is in this answer and nowhere else."""
+    now = services.clock.now()
+    expires_at = None if wanted.expires_in is None else now + wanted.expires_in
+    token, text = services.tokens.create(wanted.name, wanted.role, expires_at, now, by=principal.name)
+    return NewTokenView(**_fields(token, now), token=text)
+
+
+@router.delete("/cp/v1/tokens/{token_id}", status_code=204)
+@requires(Role.ADMIN)
+def revoke_token(
+    services: ServicesDep, principal: PrincipalDep, token_id: Annotated[str, Path(pattern=r"^[0-9a-f]{8,32}$")]
+) -> Response:
+    """Revoke a token, and with it its console sessions."""
+    services.tokens.revoke(token_id, services.clock.now(), by=principal.name)
+    return Response(status_code=204)
+
+
+@router.post("/cp/v1/config/reload")
+@requires(Role.ADMIN)
+async def reload(services: ServicesDep) -> Reloaded:
+    """Read fleet.yaml again; a bad file keeps the running configuration and answers 422 with every fault."""
+    changes = await services.reload()
+    services.fleet.forget()
+    return Reloaded(changes=tuple(changes))
+
+
+def _fields(token: Token, now: float) -> dict[str, object]:
+    return {
+        "id": token.id,
+        "name": token.name,
+        "role": token.role,
+        "live": token.live(now),
+        "created_at": instant(token.created_at),
+        "created_by": token.created_by,
+        "expires_at": rfc3339(token.expires_at),
+        "revoked_at": rfc3339(token.revoked_at),
+        "last_used_at": rfc3339(token.last_used_at),
+    }

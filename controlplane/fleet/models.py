@@ -1,0 +1,66 @@
+"""What is known of each model apart from its numbers: configuration, last observation, rollouts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from collectors.target import TargetHealth
+from controlplane.config.model import ModelSection
+from controlplane.fleet.assemble import ModelFacts, simulated_versions
+from controlplane.fleet.rollouts import rollout_view
+from controlplane.fleet.views import rfc3339
+from controlplane.rollout.model import Rollout
+from controlplane.rollout.service import ModelStatus
+
+STALE_S = 60.0
+"""An observation older than this says nothing of now: many ticks of the rollout engine went by without one."""
+
+
+def model_facts(
+    section: ModelSection,
+    status: ModelStatus,
+    latest: Rollout | None,
+    targets: Sequence[TargetHealth],
+    now: float,
+) -> ModelFacts:
+    """Join a model's configuration and status; `latest` is its newest rollout, running or not."""
+    versions = tuple(section.versions)
+    fresh = status.observed_at is not None and now - status.observed_at < STALE_S
+    return ModelFacts(
+        name=section.name,
+        driver=section.traffic.driver,
+        stable=status.stable,
+        versions=versions if status.stable in versions else (status.stable, *versions),
+        previous=status.previous,
+        observation=status.observation if fresh else None,
+        unobserved="" if fresh else _unobserved(status.observed_at),
+        drift=status.drift,
+        rollout=None if status.rollout is None else rollout_view(status.rollout),
+        switched_at=_switched_at(latest, now),
+        backends=_backends(section),
+        can_promote=status.can_promote and len(versions) > 1,
+        simulated=simulated_versions(section.name, versions, targets),
+    )
+
+
+def newest(rollouts: Sequence[Rollout]) -> Mapping[str, Rollout]:
+    """Return each model's first rollout of a list that is newest first."""
+    found: dict[str, Rollout] = {}
+    for rollout in rollouts:
+        found.setdefault(rollout.model, rollout)
+    return found
+
+
+def _switched_at(latest: Rollout | None, now: float) -> float | None:
+    if latest is None or not latest.moved:
+        return None
+    return now if latest.finished_at is None else latest.finished_at
+
+
+def _backends(section: ModelSection) -> dict[str, tuple[str, ...]]:
+    shared = tuple(b.url for b in section.traffic.backends)
+    return {name: tuple(b.url for b in version.backends) or shared for name, version in section.versions.items()}
+
+
+def _unobserved(observed_at: float | None) -> str:
+    return "not observed yet" if observed_at is None else f"not observed since {rfc3339(observed_at)}"

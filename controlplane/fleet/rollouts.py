@@ -1,0 +1,44 @@
+"""Rollouts and plans as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from controlplane.fleet.views import PlanView, RolloutEventView, RolloutView, instant, rfc3339
+from controlplane.rollout.model import Event, Plan, Rollout
+
+
+def rollout_view(rollout: Rollout, events: Sequence[Event] = ()) -> RolloutView:
+    """Show one rollout, with its history where that was read."""
+    plan = rollout.plan
+    return RolloutView(
+        id=rollout.id,
+        model=plan.model,
+        from_=plan.from_version,
+        to=plan.to_version,
+        kind=plan.kind.value,
+        strategy=plan.strategy,
+        phase=rollout.phase.value,
+        finished=rollout.finished,
+        ok=rollout.ok,
+        switched=rollout.switched,
+        sentence=rollout.sentence,
+        created_at=instant(rollout.created_at),
+        updated_at=instant(rollout.updated_at),
+        finished_at=rfc3339(rollout.finished_at),
+        created_by=rollout.created_by,
+        notes=rollout.notes,
+        events=tuple(RolloutEventView(at=instant(e.at), phase=e.phase, sentence=e.sentence) for e in events),
+    )
+
+
+def plan_view(plan: Plan) -> PlanView:
+    """Show what a rollout would do."""
+    return PlanView(
+        model=plan.model,
+        from_=plan.from_version,
+        to=plan.to_version,
+        strategy=plan.strategy,
+        steps=plan.steps,
+        notes=plan.notes,
+    )

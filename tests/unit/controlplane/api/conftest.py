@@ -1,0 +1,243 @@
+"""The whole API on real stores (SQLite, in a file), with fakes where the fleet would be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from sqlmodel import SQLModel
+
+import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
+from alerts.evaluate import GroupReport
+from alerts.interfaces import VectorSample
+from collectors.samples import Labels, Layout, Metadata, Series, labels_of
+from collectors.target import Target, TargetHealth
+from controlplane.access.roles import Role
+from controlplane.access.sessions import SessionStore
+from controlplane.access.tokens import TokenStore
+from controlplane.api.app import create_api
+from controlplane.api.services import Services
+from controlplane.config.model import Fleet
+from controlplane.errors import QueryError, Refused
+from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
+from controlplane.rollout.service import RolloutService
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.database import Database
+from controlplane.store.outbox import OutboxStatus, OutboxStore
+from controlplane.store.revision import RevisionStore
+from controlplane.traffic.driver import (
+    BackendObservation,
+    Capabilities,
+    Placement,
+    Preparation,
+    TrafficObservation,
+    VersionState,
+)
+
+NOW = 1_800_000_000.0
+"""2027-01-15T08:00:00Z."""
+
+CONFIG = Fleet.model_validate(
+    {
+        "fleet": {"name": "prod"},
+        "models": [
+            {
+                "name": "chat",
+                "stable": "v1",
+                "traffic": {"driver": "triton", "backends": [{"url": "http://a:8000"}]},
+                "versions": {"v1": {}, "v2": {}, "v3": {}},
+            }
+        ],
+    }
+)
+
+TARGET = Target("vllm", "http://a:8000/metrics", "vllm", "a:8000", labels_of({"model": "chat", "job": "vllm"}))
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> float:
+        return self.time
+
+
+def series(count: int) -> list[Labels]:
+    return [labels_of({"n": str(i)}) for i in range(count)]
+
+
+class FakeQueries:
+    """Answers every expression alike, but for the ones that say how to misbehave."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def instant_value(self, expr: str, at: float) -> QueryValue:
+        self.asked.append((expr, at))
+        await self._misbehave(expr)
+        if expr == "1":
+            return Scalar(at, 1.0)
+        return Vector(at, [VectorSample(labels, 1.0) for labels in series(3)])
+
+    async def range_value(self, expr: str, start: float, end: float, step: float) -> QueryValue:
+        self.asked.append((expr, start, end, step))
+        await self._misbehave(expr)
+        times = np.arange(start, end + step / 2, step)
+        return Matrix([MatrixSeries(labels, times, np.ones_like(times)) for labels in series(3)])
+
+    async def _misbehave(self, expr: str) -> None:
+        if expr == "hang":
+            await asyncio.Event().wait()
+        if expr in ("bad_data", "execution", "timeout"):
+            raise QueryError(expr, f"this is {expr}")
+        if expr == "crash":
+            raise RuntimeError("a fault of ours, with /secret/path in it")
+
+
+class FakeDriver:
+    """One backend that serves v1 and has v2 at hand."""
+
+    capabilities = Capabilities(weights=False, prewarm=True, notes=("it has one place to serve from",))
+
+    def can_keep(self, serve: str, keep: str) -> bool:
+        return True
+
+    async def observe(self) -> TrafficObservation:
+        versions = {"v1": VersionState.READY, "v2": VersionState.UNAVAILABLE}
+        return TrafficObservation("chat", (BackendObservation("http://a:8000", True, versions, {}, "v1"),))
+
+    async def prepare(self, version: str) -> Preparation:
+        if version == "v3":
+            raise Refused("version directory 3 is empty", "copy the model there")
+        return Preparation("")
+
+    async def place(self, backend: str, placement: Placement) -> None:
+        raise AssertionError("the API never moves anything by itself")
+
+    async def commit(self, placement: Placement) -> Sequence[str]:
+        raise AssertionError("the API never moves anything by itself")
+
+    async def close(self) -> None: ...
+
+
+class CountedOutbox(OutboxStore):
+    def depth(self) -> Mapping[OutboxStatus, int]:
+        entries = self.recent(1000)
+        return {status: sum(e.status is status for e in entries) for status in OutboxStatus}
+
+
+class Rig:
+    """The services, the app, a token for each role and a client."""
+
+    def __init__(self, db: Database) -> None:
+        self.db, self.clock, self.config = db, FakeClock(), CONFIG
+        self.queries, self.rollouts, self.revisions = FakeQueries(), self._rollouts(), RevisionStore(db)
+        self.tokens, self.sessions = TokenStore(db), SessionStore(db)
+        self.alert_log, self.outbox = SqlAlertLog(db), CountedOutbox(db)
+        self.series_store = SeriesStore(3600.0)
+        self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
+        self.reports: list[GroupReport] = []
+        self.not_ready: dict[str, str] = {}
+        self.reload_error: Exception | None = None
+        self.role_tokens = {role: self.tokens.create(f"test-{role}", role, None, NOW)[1] for role in Role}
+
+    def app(self) -> FastAPI:
+        return create_api(self.services())
+
+    def services(self) -> Services:
+        reader = FleetReader(
+            config=lambda: self.config,
+            queries=self.queries,
+            models=self.rollouts,
+            alerts=self.alert_log,
+            targets=lambda: self.targets,
+            clock=self.clock,
+            observe_only=False,
+        )
+        return Services(
+            version="0.1.0",
+            clock=self.clock,
+            config=lambda: self.config,
+            allowed_hosts=frozenset({"cp.example.org"}),
+            fleet=reader,
+            queries=self.queries,
+            series_store=self.series_store,
+            targets=lambda: self.targets,
+            rules=lambda: self.reports,
+            rollouts=self.rollouts,
+            alerts=self.alert_log,
+            outbox=self.outbox,
+            tokens=self.tokens,
+            sessions=self.sessions,
+            revisions=self.revisions,
+            reload=self._reload,
+            not_ready=lambda: self.not_ready,
+        )
+
+    def observe_only(self) -> None:
+        self.rollouts = self._rollouts(observe_only=True)
+
+    def _rollouts(self, *, observe_only: bool = False) -> RolloutService:
+        sections = {section.name: section for section in CONFIG.models}
+        return RolloutService(self.db, sections, {"chat": FakeDriver()}, self.clock, observe_only=observe_only)
+
+    def headers(self, role: Role | None) -> dict[str, str]:
+        return {} if role is None else {"Authorization": f"Bearer {self.role_tokens[role]}"}
+
+    @asynccontextmanager
+    async def client(
+        self, role: Role | None = Role.VIEWER, app: FastAPI | None = None
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        transport = httpx.ASGITransport(app or self.app(), raise_app_exceptions=False)
+        base = "http://cp.example.org"
+        async with httpx.AsyncClient(transport=transport, base_url=base, headers=self.headers(role)) as client:
+            yield client
+
+    def store(self, source: str, at: float, *series: tuple[str, dict[str, str], float]) -> None:
+        """Append one row to the series store."""
+        layout = Layout(
+            raw=tuple(Series(name, labels_of(labels)) for name, labels, _ in series),
+            metadata={"up": Metadata("gauge", "Whether the scrape worked.")},
+        )
+        values = np.array([value for _, _, value in series])
+        self.series_store.append(source, layout, round(at * 1000), values)
+
+    async def _reload(self) -> Sequence[str]:
+        if self.reload_error:
+            raise self.reload_error
+        return ["added target b:8000"]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    db = Database(f"sqlite:///{tmp_path}/cp.db")
+    SQLModel.metadata.create_all(db.engine)
+    yield Rig(db)
+    db.close()
+
+
+@pytest.fixture
+async def viewer(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
+    async with rig.client(Role.VIEWER) as client:
+        yield client
+
+
+@pytest.fixture
+async def operator(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
+    async with rig.client(Role.OPERATOR) as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
+    async with rig.client(Role.ADMIN) as client:
+        yield client

@@ -1,0 +1,87 @@
+"""Health, readiness and the control plane's own metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from alerts.evaluate import GroupReport, RuleHealth
+from alerts.rules import RecordingRule, RuleGroup
+from controlplane.access.roles import Role
+from controlplane.errors import Unavailable
+from controlplane.store.outbox import enqueue
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    return {
+        (s.name, *(f"{k}={v}" for k, v in sorted(s.labels.items()))): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+
+
+async def test_health_needs_no_token(rig: Any) -> None:
+    async with rig.client(None) as client:
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        assert (await client.get("/readyz")).json() == {"status": "ready", "not_ready": {}}
+
+
+async def test_readiness_names_what_is_missing(rig: Any) -> None:
+    rig.not_ready["database"] = "migrations are running"
+    async with rig.client(None) as client:
+        answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "not ready", "not_ready": {"database": "migrations are running"}}
+
+
+async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
+    rule = RecordingRule("f;g;r", "r", "up")
+    failing = RuleHealth(rule, health="err", last_evaluation=rig.clock.time, failures=2)
+    rig.reports.append(GroupReport(RuleGroup("f", "g", (rule,)), (failing,), rig.clock.time, 0.5))
+    rig.reports.append(GroupReport(RuleGroup("f", "later", (rule,)), (RuleHealth(rule),), None, 0.0))
+    rig.store("vllm/a", rig.clock.time, ("up", {"job": "vllm"}, 1.0))
+    with rig.db.transaction() as session:
+        enqueue(session, "alert", "ops", "m1", {}, rig.clock.time)
+    await viewer.get("/cp/v1/models/nope")
+    await viewer.get("/no/such/path/1")
+    await viewer.get("/no/such/path/2")
+    answer = await viewer.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    found = samples(answer.text)
+    expected = {
+        ("controlplane_build_info", "version=0.1.0"): 1.0,
+        ("controlplane_targets", "engine=vllm", "health=up"): 1.0,
+        ("controlplane_store_series",): 1.0,
+        ("controlplane_store_samples_appended_total",): 1.0,
+        ("controlplane_rule_group_duration_seconds", "rule_group=f;g"): 0.5,
+        ("controlplane_rule_group_last_evaluation_timestamp_seconds", "rule_group=f;g"): rig.clock.time,
+        ("controlplane_rule_evaluation_failures_total", "rule_group=f;g"): 2.0,
+        ("controlplane_outbox_messages", "status=queued"): 1.0,
+        ("controlplane_outbox_messages", "status=dead"): 0.0,
+        ("controlplane_collected", "part=rules"): 1.0,
+        ("controlplane_http_requests_total", "method=GET", "route=/cp/v1/models/{name}", "status=404"): 1.0,
+        ("controlplane_http_requests_total", "method=GET", "route=unmatched", "status=404"): 2.0,
+    }
+    assert {key: found.get(key) for key in expected} == expected
+    assert ("controlplane_rule_group_duration_seconds", "rule_group=f;later") not in found
+
+
+async def test_what_cannot_be_read_is_absent_and_said_so(rig: Any) -> None:
+    def broken() -> Any:
+        raise Unavailable("the database is away")
+
+    rig.outbox.depth = broken
+    async with rig.client() as client:
+        found = samples((await client.get("/metrics")).text)
+    assert found["controlplane_collected", "part=outbox"] == 0.0
+    assert found["controlplane_collected", "part=targets"] == 1.0
+    assert not any(name == "controlplane_outbox_messages" for name, *_ in found)
+
+
+async def test_two_apps_in_one_process_do_not_share_a_registry(rig: Any) -> None:
+    async with rig.client(Role.VIEWER) as first, rig.client(Role.VIEWER) as second:
+        await first.get("/healthz")
+        found = samples((await second.get("/metrics")).text)
+    assert not any(key[0] == "controlplane_http_requests_total" for key in found)

@@ -1,0 +1,110 @@
+"""What a request passes before a route sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from controlplane.api.middleware import MAX_BODY_BYTES, MAX_QUERY_BYTES, SECURITY_HEADERS
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "cp.example.org",
+        "CP.example.org:9000",
+        "cp.example.org.",
+        "localhost:9000",
+        "127.0.0.1",
+        "10.1.2.3:80",
+        "[::1]:80",
+    ],
+)
+async def test_our_own_names_and_any_address_are_answered(viewer: httpx.AsyncClient, host: str) -> None:
+    assert (await viewer.get("/healthz", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example.com", "cp.example.org.evil.com", "", "127.0.0.1.nip.io", "2130706433", "["]
+)
+async def test_a_foreign_name_reaches_nothing(viewer: httpx.AsyncClient, host: str) -> None:
+    answer = await viewer.get("/healthz", headers={"Host": host})
+    assert answer.status_code == 421
+    assert answer.json()["type"] == "urn:controlplane:problem:wrong-host"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/cp/v1/fleet", "/nothing"])
+async def test_every_answer_carries_the_security_headers(viewer: httpx.AsyncClient, path: str) -> None:
+    answer = await viewer.get(path)
+    assert {name: answer.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert answer.headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_no_cross_origin_preflight_is_answered(viewer: httpx.AsyncClient) -> None:
+    headers = {"Origin": "http://evil.example.com", "Access-Control-Request-Method": "POST"}
+    answer = await viewer.options("/cp/v1/rollouts", headers=headers)
+    assert answer.status_code == 405
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_body_beyond_the_limit_is_refused_declared_or_streamed(operator: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BODY_BYTES // 2**16 + 1):
+            yield b" " * 2**16
+
+    for body in (b" " * (MAX_BODY_BYTES + 1), chunks()):
+        answer = await operator.post("/cp/v1/rollouts", content=body)
+        assert answer.status_code == 413
+        assert answer.json()["detail"] == "the body is larger than 1048576 bytes"
+
+
+async def test_a_lying_content_length_is_refused(operator: httpx.AsyncClient) -> None:
+    for length in ("-1", "1e3", "99999999999"):
+        answer = await operator.post("/cp/v1/rollouts", content=b"", headers={"Content-Length": length})
+        assert answer.status_code == 413
+
+
+async def test_a_long_query_string_is_sent_to_post(viewer: httpx.AsyncClient) -> None:
+    expr = "a" * (MAX_QUERY_BYTES + 1)
+    refused = await viewer.get("/api/v1/query", params={"query": expr})
+    assert refused.status_code == 414
+    assert refused.json()["errorType"] == "bad_data"
+    assert (await viewer.post("/api/v1/query", data={"query": expr})).status_code == 200
+
+
+async def test_a_request_that_breaks_off_half_way_does_not_act(rig: Any) -> None:
+    sent: list[Any] = []
+    messages = iter(
+        [
+            {"type": "http.request", "body": b'{"model":"chat","version":"v2"}', "more_body": True},
+            {"type": "http.disconnect"},
+        ],
+    )
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), *((k.lower().encode(), v.encode()) for k, v in rig.headers("operator").items())]
+    path = "/cp/v1/rollouts"
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": headers,
+        "scheme": "http",
+        "http_version": "1.1",
+        "asgi": {"version": "3.0"},
+        "root_path": "",
+    }
+    await rig.app()(scope, receive, send)
+    assert sent == []
+    assert await rig.rollouts.list() == []

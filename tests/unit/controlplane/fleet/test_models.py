@@ -1,0 +1,113 @@
+"""What is known of a model apart from its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controlplane.config.model import ModelSection
+from controlplane.fleet.models import model_facts, newest
+from controlplane.fleet.rollouts import plan_view, rollout_view
+from controlplane.rollout.model import Event, Kind, Limits, Phase, Plan, Rollout
+from controlplane.rollout.service import ModelStatus
+from controlplane.traffic.driver import TrafficObservation
+
+NOW = 1_800_000_000.0
+SECTION = ModelSection.model_validate(
+    {
+        "name": "chat",
+        "stable": "v1",
+        "traffic": {"driver": "none", "backends": [{"url": "http://a:8000"}]},
+        "versions": {"v1": {}, "v2": {"backends": [{"url": "http://b:8000"}]}},
+    }
+)
+SEEN = TrafficObservation("chat", ())
+PLAN = Plan("chat", "v1", "v2", Kind.PROMOTE, "blue-green", (), True, "secret", Limits(1, 1, 1), ("load",), ("note",))
+
+
+def status(**changes: Any) -> ModelStatus:
+    base = ModelStatus("chat", "v1", None, SEEN, NOW - 1, "", None, True)
+    return replace(base, **changes)
+
+
+def rollout(phase: Phase = Phase.PREPARING, **changes: Any) -> Rollout:
+    base = Rollout("r1", PLAN, phase, "loading v2", "ann", NOW, NOW, NOW, notes=("note",))
+    return replace(base, **changes)
+
+
+def facts(known: ModelStatus, latest: Rollout | None = None) -> Any:
+    return model_facts(SECTION, known, latest, [], NOW)
+
+
+def test_a_fresh_observation_counts_and_an_old_one_says_nothing_of_now() -> None:
+    assert facts(status()).observation is SEEN
+    old = facts(status(observed_at=NOW - 60))
+    assert (old.observation, old.unobserved) == (None, "not observed since 2027-01-15T07:59:00.000Z")
+    never = facts(status(observation=None, observed_at=None))
+    assert (never.observation, never.unobserved) == (None, "not observed yet")
+
+
+def test_configured_backends_are_the_versions_own_or_the_models() -> None:
+    assert facts(status()).backends == {"v1": ("http://a:8000",), "v2": ("http://b:8000",)}
+
+
+def test_a_stable_version_that_left_the_configuration_is_still_shown() -> None:
+    assert facts(status(stable="v0")).versions == ("v0", "v1", "v2")
+
+
+@pytest.mark.parametrize(
+    ("latest", "switched_at"),
+    [
+        (None, None),
+        (rollout(), None),
+        (rollout(Phase.SWITCHING, moved=True), NOW),
+        (rollout(Phase.SUCCEEDED, moved=True, finished_at=NOW - 30), NOW - 30),
+        (rollout(Phase.FAILED, finished_at=NOW - 30), None),
+    ],
+    ids=["no-rollout", "nothing-moved-yet", "moving-now", "moved-then", "never-moved"],
+)
+def test_when_traffic_last_moved(latest: Rollout | None, switched_at: float | None) -> None:
+    assert facts(status(), latest).switched_at == switched_at
+
+
+def test_promotion_needs_another_version() -> None:
+    assert facts(status()).can_promote is True
+    assert facts(status(can_promote=False)).can_promote is False
+    alone = SECTION.model_copy(update={"versions": {"v1": SECTION.versions["v1"]}})
+    assert model_facts(alone, status(), None, [], NOW).can_promote is False
+
+
+def test_the_newest_rollout_of_each_model_comes_first() -> None:
+    other = rollout(id="r3", plan=replace(PLAN, model="other"))
+    first, second = rollout(id="r2"), rollout(id="r1")
+    assert newest([first, other, second]) == {"chat": first, "other": other}
+
+
+def test_rollout_view() -> None:
+    shown = rollout_view(rollout(), [Event(NOW, "planned", "asked")]).model_dump(by_alias=True)
+    assert shown == {
+        "id": "r1",
+        "model": "chat",
+        "from": "v1",
+        "to": "v2",
+        "kind": "promote",
+        "strategy": "blue-green",
+        "phase": "preparing",
+        "finished": False,
+        "ok": None,
+        "switched": False,
+        "sentence": "loading v2",
+        "created_at": "2027-01-15T08:00:00.000Z",
+        "updated_at": "2027-01-15T08:00:00.000Z",
+        "finished_at": None,
+        "created_by": "ann",
+        "notes": ("note",),
+        "events": ({"at": "2027-01-15T08:00:00.000Z", "phase": "planned", "sentence": "asked"},),
+    }
+
+
+def test_a_plan_is_shown_without_the_drivers_private_data() -> None:
+    assert "secret" not in plan_view(PLAN).model_dump_json()
+    assert plan_view(PLAN).model_dump(by_alias=True)["from"] == "v1"
