@@ -18,7 +18,7 @@ import pytest
 from collectors.catalogue import load_catalogue
 from collectors.errors import BodyTooLarge, CollectorError, NvmlUnavailable, ScrapeTimeout, Unreachable
 from collectors.exposition import parse
-from collectors.mapping import canonical_layout, missing
+from collectors.mapping import canonical_layout, missing, present
 from collectors.nvml import NvmlSource, run_exporter
 from collectors.target import Target
 
@@ -111,6 +111,23 @@ async def test_everything_expected_of_nvml_arrives_under_its_canonical_name(buil
     assert missing(layout, load_catalogue(), "nvml") == ()
     unknown = {s.name for s in layout.raw if not load_catalogue().family(s.name)}
     assert unknown == set()
+
+
+@pytest.mark.parametrize(("capture", "ratio", "watts"), [("idle", 0.0, (50, 200)), ("busy", 1.0, (500, 700))])
+def test_what_a_real_h200_said_is_complete_and_plausible(
+    fixtures: Path, capture: str, ratio: float, watts: tuple[float, float]
+) -> None:
+    parsed = parse((fixtures / f"nvml-h200-{capture}.prom").read_bytes())
+    target = Target("nvml", "local:nvml", job="nvml", instance="host-1")
+    layout = canonical_layout(parsed.series, parsed.metadata, target, load_catalogue())
+    read = {s.name: float(v) for s, v in zip(parsed.series, parsed.values, strict=True)}
+
+    native = set(load_catalogue().engines["nvml"].native)
+    assert present(layout, load_catalogue()) == native
+    assert read["gpu_utilization_ratio"] == ratio
+    assert watts[0] < read["gpu_power_watts"] < watts[1]
+    assert read["gpu_memory_total_bytes"] == 143771 * 2**20  # what nvidia-smi shows of an H200, in MiB
+    assert read["gpu_memory_reserved_bytes"] < 2**30
 
 
 async def test_an_xid_event_is_counted_once_and_stays_counted(build: Build) -> None:
