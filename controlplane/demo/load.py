@@ -21,7 +21,7 @@ from aiohttp import web
 from controlplane.demo.tally import RequestFailed, StreamCut, Tally
 
 REQUEST_TIMEOUT_S = 30.0
-DRAIN_S = 6.0
+DRAIN_S = 3.0
 """How long requests in flight may still take once the load is told to stop."""
 _SYSTEM = "You are the assistant of a demo; answer in a few plain words, never ask back, and stop when all is said."
 """Shared by every chat request, as in real fleets: it is what a prefix cache caches."""

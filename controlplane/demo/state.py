@@ -83,7 +83,7 @@ def write_context(contexts_file: Path, url: str, token: str, state_file: Path) -
     contexts = read_contexts(contexts_file)
     name = CONTEXT
     holder = contexts.contexts.get(name)
-    if holder is not None and not _stale(holder):
+    if holder is not None and holder.demo != str(state_file) and not _stale(holder):
         name = f"{CONTEXT}-{url.rpartition(':')[2]}"
     entries = {**contexts.contexts, name: Context(url, token, str(state_file))}
     write_contexts(contexts_file, Contexts(name, entries))

@@ -7,6 +7,8 @@ begins with the version that gave it, so that a client sees which one served.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,20 @@ SENTENCES = {
 }
 MIN_TOKENS, MAX_TOKENS = 5, 15
 FAULT_CHECK_S = 1.0
+PARENT_CHECK_S = 0.5
+
+
+def end_with_the_server(server_pid: int) -> None:
+    """Kill this process once its tritonserver is gone.
+
+    The backend's stub ends by itself, but not while a stream waits for the server to take a token: after `kill -9` of
+    the server that wait lasts for ever.
+    """
+    while os.getppid() == server_pid:
+        time.sleep(PARENT_CHECK_S)
+    region = Path("/proc/self/cmdline").read_bytes().split(b"\0")[2].decode()
+    Path("/dev/shm", region).unlink(missing_ok=True)  # noqa: S108 - the shared memory that the backend named
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class TritonPythonModel:
@@ -29,6 +45,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Read the model's parameters; called once by the backend before the version is READY."""
+        threading.Thread(target=end_with_the_server, args=(os.getppid(),), daemon=True).start()
         parameters = json.loads(args["model_config"]).get("parameters", {})
         text = {name: value["string_value"] for name, value in parameters.items()}
         self.version = args["model_version"]

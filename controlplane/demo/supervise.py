@@ -281,7 +281,7 @@ class Demo:
         if self._terminal:
             sys.stdout.write("\r\033[K")
         say("stopping (Ctrl-C again ends everything at once)")
-        await self._stop_child(_LOAD, 8.0)
+        await self._stop_child(_LOAD, 5.0)
         for line in self._load_totals():
             say(line)
         await self._stop_child(_CONTROL_PLANE, 6.0)
@@ -302,7 +302,7 @@ class Demo:
 
     async def _stop_triton(self) -> None:
         if self._triton is not None:
-            await self._triton.stop()
+            await self._triton.stop(grace_s=3.0)
 
     def _load_totals(self) -> list[str]:
         child = self._children.get(_LOAD)

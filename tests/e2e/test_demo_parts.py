@@ -23,6 +23,27 @@ from controlplane.demo.triton import TritonServer
 pytestmark = pytest.mark.needs("triton")
 
 
+PARENT = """
+import asyncio
+from pathlib import Path
+from controlplane.demo.load import Destination, LoadGenerator
+from controlplane.demo.triton import TritonServer
+
+async def main():
+    root = Path({root!r})
+    async with TritonServer(root / "models", root / "triton") as server:
+        url = server.http_url + "/v2/models/model/generate_stream"
+        load = LoadGenerator([Destination("model", url, "triton", clients={streams}, pause_s=0.0)])
+        running = asyncio.create_task(load.run())
+        while {streams} and load.tallies["model"].ok < 10:
+            await asyncio.sleep(0.02)
+        print("ready", flush=True)
+        await running
+
+asyncio.run(main())
+"""
+
+
 def processes_naming(text: str) -> list[str]:
     """Command lines of living processes that hold `text`, our own excepted."""
     found = []
@@ -136,19 +157,14 @@ async def test_stop_leaves_no_process_and_no_shared_memory(tmp_path: Path) -> No
     assert shared_memory(prefix) == []
 
 
-async def test_kill_9_of_the_parent_takes_triton_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("streams", [0, 4])
+async def test_kill_9_of_the_parent_takes_triton_with_it(tmp_path: Path, streams: int) -> None:
+    """Also with streams under way, where the backend's own stub would wait for its server for ever."""
     write_repository(tmp_path / "models")
-    code = (
-        "import asyncio; from pathlib import Path; from controlplane.demo.triton import TritonServer\n"
-        "async def main():\n"
-        f"    root = Path({str(tmp_path)!r})\n"
-        "    async with TritonServer(root / 'models', root / 'triton'):\n"
-        "        print('ready', flush=True)\n"
-        "        await asyncio.sleep(60)\n"
-        "asyncio.run(main())\n"
-    )
+    program = tmp_path / "parent.py"
+    program.write_text(PARENT.format(root=str(tmp_path), streams=streams))
     log = tmp_path / "parent.log"
-    parent = await Child.start("parent", [sys.executable, "-c", code], log)
+    parent = await Child.start("parent", [sys.executable, program], log)
     while "ready" not in log_tail(log):
         assert parent.returncode is None, log_tail(log)
         await asyncio.sleep(0.05)
@@ -156,3 +172,4 @@ async def test_kill_9_of_the_parent_takes_triton_with_it(tmp_path: Path) -> None
     await parent.wait()
     while processes_naming(str(tmp_path)):  # noqa: ASYNC110 - the stub notices its server's end by itself
         await asyncio.sleep(0.05)
+    assert shared_memory(f"cpdemo_{parent.pid}_") == []

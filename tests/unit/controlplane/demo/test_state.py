@@ -88,6 +88,12 @@ def test_what_a_killed_demo_left_is_taken_over(contexts: Path, tmp_path: Path) -
     assert write_context(contexts, "http://127.0.0.1:9090", "t", tmp_path / "new.json") == ("demo", "")
 
 
+def test_what_a_killed_demo_left_is_taken_over_by_the_next_in_its_folder(contexts: Path, tmp_path: Path) -> None:
+    write_context(contexts, "http://127.0.0.1:8080", "t", tmp_path / "demo.json")
+    write_state(tmp_path / "demo.json", state())
+    assert write_context(contexts, "http://127.0.0.1:8080", "t", tmp_path / "demo.json") == ("demo", "")
+
+
 def test_a_context_of_the_user_s_own_called_demo_is_not_overwritten(contexts: Path, tmp_path: Path) -> None:
     write_contexts(contexts, Contexts("demo", {"demo": Context("https://demo.example.com", "x")}))
     assert write_context(contexts, "http://127.0.0.1:8080", "t", tmp_path / "demo.json") == ("demo-8080", "demo")
