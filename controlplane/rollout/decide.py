@@ -43,7 +43,7 @@ def advance(rollout: Rollout, decision: Decision, now: float) -> Rollout:
         fresh = Intent(order, 1, now, Outcome.ORDERED)
         if before is not None:
             # An order that a stopped control plane may never have sent is the same attempt.
-            again = 0 if before.outcome is Outcome.INTERRUPTED else 1
+            again = 0 if before.outcome is Outcome.INTERRUPTED and order.verb is Verb.PLACE else 1
             fresh = replace(fresh, attempt=before.attempt + again, since=before.since)
         intents = [i for i in intents if (i.order.verb, i.order.backend) != (order.verb, order.backend)]
         intents.append(fresh)
@@ -124,25 +124,22 @@ def _verify(rollout: Rollout, seen: TrafficObservation, now: float) -> Decision:
 def _drain(rollout: Rollout, seen: TrafficObservation, now: float) -> Decision:
     plan, old, version = rollout.plan, rollout.plan.from_version, rollout.plan.to_version
     commit = Order(Verb.COMMIT, "", version)
-    committed = rollout.intent(commit)
+    overdue = now - rollout.phase_at > plan.limits.drain_s
     # Made durable first: a server that restarts from here on must come back with the candidate.
-    if committed is None or committed.outcome in (Outcome.LOST, Outcome.INTERRUPTED):
-        if committed is None or committed.attempt < MAX_ATTEMPTS:
-            return _at(
-                rollout, Phase.DRAINING, f"{version} serves and is verified; making it survive a restart", commit
-            )
-    elif committed.outcome is Outcome.ORDERED:
+    if _must_commit(rollout, commit):
+        return _at(rollout, Phase.DRAINING, f"{version} serves and is verified; making it survive a restart", commit)
+    if _commit_is_out(rollout) and not overdue:
         return _at(rollout, Phase.DRAINING, rollout.sentence)
     orders, waiting = [], []
     for url in plan.backends:
         order, words = _drain_one(rollout, seen.backend(url))
         orders += [order] if order else []
         waiting += [words] if words else []
-    warning = f"; warning: {committed.detail}" if committed and committed.outcome is Outcome.REFUSED else ""
+    warning = _commit_warning(rollout, version)
     if not waiting:
         words = f"{version} serves, {old} has finished its requests and is unloaded{warning}"
         return _at(rollout, Phase.SUCCEEDED, words)
-    if now - rollout.phase_at <= plan.limits.drain_s:
+    if not overdue:
         return _at(rollout, Phase.DRAINING, "; ".join(waiting), *orders)
     without = [b for b in map(seen.backend, plan.backends) if b.reachable and not _serves(b, version)]
     if without:
@@ -196,14 +193,12 @@ def _bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decis
     if waiting:
         return _end(rollout, Phase.ROLLING_BACK, f"Going back to {old}: {'; '.join(waiting)}", *orders)
     uncommit = Order(Verb.COMMIT, "", old)
-    committed = rollout.latest(Verb.COMMIT)
-    if committed and (committed.order != uncommit or committed.outcome in (Outcome.LOST, Outcome.INTERRUPTED)):
-        if committed.order != uncommit or committed.attempt < MAX_ATTEMPTS:
-            return _end(rollout, Phase.ROLLING_BACK, f"{old} serves again; making it survive a restart", uncommit)
-    elif committed and committed.outcome is Outcome.ORDERED:
+    if rollout.latest(Verb.COMMIT) and _must_commit(rollout, uncommit):
+        return _end(rollout, Phase.ROLLING_BACK, f"{old} serves again; making it survive a restart", uncommit)
+    if _commit_is_out(rollout) and now - rollout.phase_at <= plan.limits.load_s:
         return _end(rollout, Phase.ROLLING_BACK, rollout.sentence)
     if rollout.moved:
-        return _end(rollout, Phase.ROLLED_BACK, f"{rollout.reason}. {old} serves again")
+        return _end(rollout, Phase.ROLLED_BACK, f"{rollout.reason}. {old} serves again{_commit_warning(rollout, old)}")
     touched_any = any(rollout.latest(Verb.PLACE, url) for url in plan.backends)
     rest = f"{old} serves as before" if touched_any else "Nothing was changed"
     return _end(rollout, Phase.FAILED, f"{rollout.reason}. {rest}")
@@ -231,6 +226,27 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
         words = f"{url} serves {backend.serving or 'no version'}; {intent.detail or _no_effect(intent, backend, old)}"
         return None, words, True
     return order, f"ordering {old} on {url} again: {_why_again(intent, backend, old)}", False
+
+
+def _must_commit(rollout: Rollout, commit: Order) -> bool:
+    """No observation confirms a commit, so only an answer ends it; it is given up after MAX_ATTEMPTS without one."""
+    intent = rollout.intent(commit)
+    if intent is None:
+        return True
+    return intent.outcome in (Outcome.LOST, Outcome.INTERRUPTED) and intent.attempt < MAX_ATTEMPTS
+
+
+def _commit_is_out(rollout: Rollout) -> bool:
+    latest = rollout.latest(Verb.COMMIT)
+    return latest is not None and latest.outcome is Outcome.ORDERED
+
+
+def _commit_warning(rollout: Rollout, version: str) -> str:
+    latest = rollout.latest(Verb.COMMIT)
+    if latest is None or latest.outcome is Outcome.TAKEN:
+        return ""
+    unknown = f"whether {version} survives a restart of the engine is unknown"
+    return f"; warning: {latest.detail or unknown}"
 
 
 def _any_moved(rollout: Rollout, seen: TrafficObservation) -> bool:

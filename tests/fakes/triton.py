@@ -1,0 +1,187 @@
+"""A fake Triton: the model repository API over real HTTP, able to misbehave in every way that rollouts must survive.
+
+It does what tritonserver 2.51 was measured to do (docs/adr/0001-triton-switch.md): a load names the versions it wants,
+missing directories are skipped with a 200, a failing version aborts the whole load, versions that were never loaded
+are not in the index, unloading takes until the requests are finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Self
+
+from aiohttp import web
+
+CONFIG = {"name": "model", "backend": "python", "model_warmup": [], "version_policy": {"specific": {"versions": [1]}}}
+
+
+class FakeTriton:
+    """One server on a free loopback port with a model called `model`: `async with FakeTriton() as triton`."""
+
+    def __init__(self, on_disk: tuple[int, ...] = (1, 2), policy: tuple[int, ...] = (1,)) -> None:
+        self.on_disk, self.policy = set(on_disk), list(policy)
+        self.states: dict[int, str] = {}
+        self.reasons: dict[int, str] = {}
+        self.loads: list[list[int]] = []
+        """The versions of every load order, in order."""
+        self.config: dict[str, Any] = {}
+        self.mode = "explicit"
+        self.fails: dict[int, str] = {}
+        """Version -> the reason why its initialize raises."""
+        self.reachable = True
+        self.drop_replies = 0
+        """So many load orders are carried out, but the connection is cut at once instead of answered."""
+        self.swallow = 0
+        """So many load orders are cut before anything is done."""
+        self.lies = 0
+        """So many load orders are answered 200 and not carried out."""
+        self.race_unload = 0
+        """After so many loads something else unloads the model."""
+        self.stuck_unloading = False
+        self.garbage = False
+        self.not_ready: set[int] = set()
+        """Versions whose readiness endpoint says no although the index says READY."""
+        self._gate = asyncio.Event()
+        self._gate.set()
+        self.url = ""
+        self._runner: web.AppRunner | None = None
+        self._work: set[asyncio.Task[web.Response | None]] = set()
+        self.restart()
+
+    def hold_loads(self) -> None:
+        """Loads stay LOADING, and their calls unanswered, until `finish_loads`."""
+        self._gate.clear()
+
+    def finish_loads(self) -> None:
+        """Let held loads go on."""
+        self._gate.set()
+
+    def restart(self) -> None:
+        """Come back with what the disk says: overrides live in memory only."""
+        self.reasons, self.config = {}, {**CONFIG, "version_policy": {"specific": {"versions": list(self.policy)}}}
+        self.states = {v: "READY" for v in self.policy if v in self.on_disk}
+
+    @property
+    def serving(self) -> int | None:
+        """The version that unversioned requests reach."""
+        return max((v for v, state in self.states.items() if state == "READY"), default=None)
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(middlewares=[self._behave])
+        app.router.add_post("/v2/repository/index", self._index)
+        app.router.add_get("/v2/models/{model}/config", self._config)
+        app.router.add_get("/v2/models/{model}/versions/{version}/ready", self._ready)
+        app.router.add_post("/v2/repository/models/{model}/load", self._load)
+        app.router.add_post("/v2/repository/models/{model}/unload", self._unload)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.finish_loads()
+        await asyncio.gather(*self._work)
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def _behave(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if not self.reachable:
+            return _cut(request)
+        if self.garbage:
+            return web.Response(text="<html>502 Bad Gateway</html>", status=200)
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    async def _index(self, request: web.Request) -> web.Response:
+        rows: list[dict[str, str]] = [{"name": "another", "version": "7", "state": "READY"}]
+        for version, state in sorted(self.states.items()):
+            row = {"name": "model", "version": str(version), "state": state}
+            rows.append(row | ({"reason": self.reasons[version]} if version in self.reasons else {}))
+        for version, state in list(self.states.items()):
+            if state == "UNLOADING" and not self.stuck_unloading:
+                self.states[version], self.reasons[version] = "UNAVAILABLE", "unloaded"
+        return web.json_response(rows)
+
+    async def _config(self, request: web.Request) -> web.Response:
+        if request.match_info["model"] != "model":
+            return _error(404, f"Request for unknown model: '{request.match_info['model']}' is not found")
+        if self.serving is None:
+            return _error(404, "Request for unknown model: 'model' has no available versions")
+        return web.json_response(self.config)
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        version = int(request.match_info["version"])
+        ok = self.states.get(version) == "READY" and version not in self.not_ready
+        return web.Response() if ok else _error(400, "Model version not ready")
+
+    async def _unload(self, request: web.Request) -> web.Response:
+        if self.mode != "explicit":
+            return _error(503, "explicit model load / unload is not allowed if polling is enabled")
+        if request.match_info["model"] == "model":
+            self._place([])
+        return web.Response()
+
+    async def _load(self, request: web.Request) -> web.StreamResponse:
+        config = json.loads((await request.json())["parameters"]["config"])
+        wanted = config["version_policy"]["specific"]["versions"]
+        self.loads.append(wanted)
+        if self.mode != "explicit":
+            return _error(503, "explicit model load / unload is not allowed if polling is enabled")
+        if self.swallow:
+            self.swallow -= 1
+            return _cut(request)
+        if self.lies:
+            self.lies -= 1
+            return web.Response()
+        found = [v for v in wanted if v in self.on_disk]
+        if not found:
+            return _error(400, "load failed for model 'model': at least one version must be available")
+        work = asyncio.create_task(self._carry_out(found, config))
+        self._work.add(work)
+        work.add_done_callback(self._work.discard)
+        if self.drop_replies:
+            self.drop_replies -= 1
+            return _cut(request)
+        return await asyncio.shield(work) or web.Response()  # a client that hangs up does not stop a load
+
+    async def _carry_out(self, wanted: list[int], config: dict[str, Any]) -> web.Response | None:
+        order = len(self.loads)
+        for version in wanted:
+            if self.states.get(version) != "READY":
+                self.states[version] = "LOADING"
+                self.reasons.pop(version, None)
+        await self._gate.wait()
+        if failing := next((v for v in wanted if v in self.fails and self.states[v] != "READY"), None):
+            reason = self.fails[failing]
+            self.states[failing], self.reasons[failing] = "UNAVAILABLE", reason
+            return _error(400, f"load failed for model 'model': version {failing} is at UNAVAILABLE state: {reason}")
+        if order == len(self.loads):  # of several loads that were waiting, the last one's versions stay
+            self._place(wanted)
+            self.config = config
+            if self.race_unload:
+                self.race_unload -= 1
+                self._place([])
+        return None
+
+    def _place(self, wanted: list[int]) -> None:
+        for version in wanted:
+            self.states[version] = "READY"
+            self.reasons.pop(version, None)
+        for version, state in self.states.items():
+            if version not in wanted and state in ("READY", "LOADING"):
+                self.states[version] = "UNLOADING"
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status)
+
+
+def _cut(request: web.Request) -> web.Response:
+    """Close the connection without a reply."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()

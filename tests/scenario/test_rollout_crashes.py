@@ -1,0 +1,141 @@
+"""The control plane is killed at every single step of a rollout; what it finds in the database is enough to finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.rollout.model import Phase
+from tests.fakes.rollout_world import World
+
+WRITES_OF_A_PROMOTION = 7
+WRITES_OF_A_FAILURE = 4
+
+
+class Killed(Exception):
+    """Stands for kill -9: nothing after it runs."""
+
+
+def kill_at(world: World, save: int, *, written: bool) -> None:
+    """Kill the control plane at its n-th write: before anything is written, or after it but before the verb runs."""
+    log: Any = world.engine._log
+    original: Callable[..., None] = log.save
+    count = 0
+
+    def kill(*args: Any) -> None:
+        nonlocal count
+        count += 1
+        if count != save:
+            original(*args)
+            return
+        if written:
+            original(*args)
+        raise Killed
+
+    log.save = kill
+
+
+async def outcome(world: World) -> tuple[Any, ...]:
+    latest = await world.latest()
+    status = await world.service.model("model")
+    servers = tuple((server.serving, dict(server.states)) for server in world.servers)
+    return latest.phase, latest.sentence, status.stable, status.previous, servers, await world.phases()
+
+
+async def run(world: World) -> None:
+    await world.promote()
+    await world.finish()
+
+
+async def writes(world: World) -> int:
+    """How often the engine wrote the rollout down: each tick that changed something."""
+    view = await world.service.show((await world.latest()).id)
+    return len({event.at for event in view.events}) - 1  # the first is the service's
+
+
+async def test_the_numbers_of_writes_that_the_next_tests_go_through(tmp_path: Path) -> None:
+    for name in ("success", "failure"):
+        (tmp_path / name).mkdir()
+    async with World(tmp_path / "success", backends=2) as world:
+        await run(world)
+        assert await writes(world) == WRITES_OF_A_PROMOTION
+    async with World(tmp_path / "failure", backends=2) as world:
+        world.servers[1].fails[2] = "Internal: weights are corrupt"
+        await run(world)
+        assert await writes(world) == WRITES_OF_A_FAILURE
+
+
+async def test_killed_after_every_tick_before_any_reply_was_noted(tmp_path: Path) -> None:
+    async with World(tmp_path, backends=2) as world:
+        await world.promote()
+        for _ in range(60):
+            await world.tick()
+            await world.crash()
+            if (await world.latest()).finished:
+                break
+        phase, _, stable, previous, servers, _ = await outcome(world)
+        assert (phase, stable, previous) == (Phase.SUCCEEDED, "v2", "v1")
+        assert [serving for serving, _ in servers] == [2, 2]
+        for server in world.servers:
+            assert server.loads[0] == [1, 2]
+            assert server.loads == sorted(server.loads, key=len, reverse=True), "it never went back"
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before writing", "between writing and acting"])
+@pytest.mark.parametrize("save", range(1, WRITES_OF_A_PROMOTION + 1))
+async def test_killed_at_one_write_of_a_promotion(tmp_path: Path, save: int, written: bool) -> None:
+    for name in ("undisturbed", "killed"):
+        (tmp_path / name).mkdir()
+    async with (
+        World(tmp_path / "undisturbed", backends=2) as undisturbed,
+        World(tmp_path / "killed", backends=2) as world,
+    ):
+        await run(undisturbed)
+        await world.promote()
+        kill_at(world, save, written=written)
+        with pytest.raises(Killed):
+            for _ in range(60):
+                await world.tick()
+                assert not (await world.latest()).finished
+        await world.crash()
+        if not (await world.latest()).finished:
+            await world.finish()
+        assert await outcome(world) == await outcome(undisturbed)
+        assert [s.loads for s in world.servers] == [s.loads for s in undisturbed.servers], "each order was sent once"
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before writing", "between writing and acting"])
+@pytest.mark.parametrize("save", range(1, WRITES_OF_A_FAILURE + 1))
+async def test_killed_at_one_write_of_a_rollout_that_fails(tmp_path: Path, save: int, written: bool) -> None:
+    async with World(tmp_path, backends=2) as world:
+        world.servers[1].fails[2] = "Internal: weights are corrupt"
+        await world.promote()
+        kill_at(world, save, written=written)
+        with pytest.raises(Killed):
+            for _ in range(60):
+                await world.tick()
+                assert not (await world.latest()).finished
+        await world.crash()
+        if not (await world.latest()).finished:
+            await world.finish()
+        phase, sentence, stable, previous, servers, _ = await outcome(world)
+        assert (phase, stable, previous) == (Phase.ROLLED_BACK, "v1", None)
+        assert "weights are corrupt" in sentence
+        assert [serving for serving, _ in servers] == [1, 1]
+
+
+async def test_killed_while_a_load_is_out_finds_it_loading_and_does_not_repeat_it(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.triton.hold_loads()
+        await world.promote()
+        await world.tick(settle=False)
+        assert await world.tick(settle=False) == "preparing: v2 is loading on A; v1 serves meanwhile"
+        await world.crash()
+        for _ in range(3):
+            assert await world.tick(settle=False) == "preparing: v2 is loading on A; v1 serves meanwhile"
+        world.triton.finish_loads()
+        assert (await world.finish()).ok is True
+        assert world.triton.loads == [[1, 2], [2]]
