@@ -54,12 +54,17 @@ class TritonPythonModel:
 '''
 
 
-def write_repository(repository: Path, *, model: str = MODEL, token_seconds: float = 0.03) -> Path:
+def write_repository(
+    repository: Path, *, model: str = MODEL, token_seconds: float = 0.03, keep_config: bool = False
+) -> Path:
     """Write `model` with versions 1 and 2 (policy `specific: [1]`) and return its fault file's path.
 
-    `token_seconds` is the time between two streamed tokens. What lay under the model's name before is replaced.
+    `token_seconds` is the time between two streamed tokens. What lay under the model's name before is replaced, but
+    with `keep_config` not its config.pbtxt, which says what was promoted.
     """
     folder = repository / model
+    kept = folder / "config.pbtxt"
+    before = kept.read_text() if keep_config and kept.exists() else None
     shutil.rmtree(folder, ignore_errors=True)
     fault_file = repository.parent / FAULT_FILE
     source = Path(__file__).with_name("streaming_model.py")
@@ -68,7 +73,7 @@ def write_repository(repository: Path, *, model: str = MODEL, token_seconds: flo
         target.mkdir(parents=True)
         shutil.copyfile(source, target / "model.py")
     config = _CONFIG.format(model=model, token_seconds=token_seconds, fault_file=json.dumps(str(fault_file.resolve())))
-    (folder / "config.pbtxt").write_text(config)
+    kept.write_text(config if before is None else before)
     return fault_file
 
 

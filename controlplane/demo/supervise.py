@@ -183,8 +183,7 @@ class Demo:
 
     async def _start_triton(self) -> TritonPart | None:
         repository = self._dir / "models"
-        if not (repository / MODEL / "config.pbtxt").exists():  # a kept data folder keeps what was promoted
-            write_repository(repository)
+        write_repository(repository, keep_config=True)  # a kept data folder keeps what was promoted
         server = TritonServer(repository, self._dir / "triton", [MODEL])
         try:
             await server.start()

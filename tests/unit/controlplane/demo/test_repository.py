@@ -34,6 +34,15 @@ def test_writing_again_replaces_what_lay_there(tmp_path: Path) -> None:
     assert not (tmp_path / "model/3").exists()
 
 
+def test_what_was_promoted_is_kept_while_the_code_is_renewed(tmp_path: Path) -> None:
+    write_repository(tmp_path, keep_config=True)
+    (tmp_path / "model/config.pbtxt").write_text("promoted")
+    (tmp_path / "model/1/model.py").write_text("of an older release")
+    write_repository(tmp_path, keep_config=True)
+    assert (tmp_path / "model/config.pbtxt").read_text() == "promoted"
+    assert "class TritonPythonModel" in (tmp_path / "model/1/model.py").read_text()
+
+
 def test_the_failing_version_is_python_whatever_its_reason_says(tmp_path: Path) -> None:
     write_failing_version(tmp_path, 3, reason="quotes \" ' and\nlines")
     compile((tmp_path / "model/3/model.py").read_text(), "model.py", "exec")
