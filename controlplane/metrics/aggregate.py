@@ -28,13 +28,12 @@ def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
     names = frozenset(node.labels)
     keep = drop_names if node.without else keep_only
     groups = Groups.of(frame.labels, lambda labels: keep(labels, names))
-    with np.errstate(all="ignore"):
-        if operator is not None:
-            return operator(evaluation, node, frame, groups)
-        assert reduction is not None
-        if not len(frame.labels):
-            return empty(len(evaluation.steps))
-        return Frame(list(groups.keys), reduction(frame, groups), _counts(frame, groups) > 0).occupied()
+    if operator is not None:
+        return operator(evaluation, node, frame, groups)
+    assert reduction is not None
+    if not len(frame.labels):
+        return empty(len(evaluation.steps))
+    return Frame(list(groups.keys), reduction(frame, groups), _counts(frame, groups) > 0).occupied()
 
 
 def _filled(frame: Frame, filler: float) -> FloatArray:

@@ -52,17 +52,16 @@ def binary(evaluation: Evaluation, node: Binary) -> Value:
     """Evaluate a binary operation. Raises QueryError(execution) where series do not match as the query says."""
     left, right = evaluation.value(node.left), evaluation.value(node.right)
     evaluation.budget.check()
-    with np.errstate(all="ignore"):
-        if isinstance(left, Frame) and isinstance(right, Frame):
-            if node.op in ("and", "or", "unless"):
-                return _set_operation(node, left, right)
-            return _between_vectors(node, left, right)
-        if isinstance(left, Frame) and isinstance(right, Scalars):
-            return _with_scalar(node, left, right.values, scalar_left=False)
-        if isinstance(left, Scalars) and isinstance(right, Frame):
-            return _with_scalar(node, right, left.values, scalar_left=True)
-        if isinstance(left, Scalars) and isinstance(right, Scalars):
-            return Scalars(_compute(node.op, left.values, right.values)[0])
+    if isinstance(left, Frame) and isinstance(right, Frame):
+        if node.op in ("and", "or", "unless"):
+            return _set_operation(node, left, right)
+        return _between_vectors(node, left, right)
+    if isinstance(left, Frame) and isinstance(right, Scalars):
+        return _with_scalar(node, left, right.values, scalar_left=False)
+    if isinstance(left, Scalars) and isinstance(right, Frame):
+        return _with_scalar(node, right, left.values, scalar_left=True)
+    if isinstance(left, Scalars) and isinstance(right, Scalars):
+        return Scalars(_compute(node.op, left.values, right.values)[0])
     raise QueryError("bad_data", "binary expression must contain only scalar and instant vector types")
 
 

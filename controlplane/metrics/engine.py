@@ -92,7 +92,9 @@ _SHOWN_KIND = {"matrix": "range vector", "string": "string"}
 def _guarded(evaluate: Callable[[], Answer]) -> Answer:
     """Run an evaluation, translating exhaustion of the machine into errors of the query."""
     try:
-        return evaluate()
+        # NaN and Inf are values of PromQL, not accidents; this holds for all numpy work below here.
+        with np.errstate(all="ignore"):
+            return evaluate()
     except RecursionError as error:
         raise QueryError("bad_data", "the expression is nested too deeply") from error
     except MemoryError as error:

@@ -109,7 +109,7 @@ class Evaluator:
         else:
             raise QueryError("bad_data", f"expected a range vector, got a {node.kind}")
         self.budget.charge(len(samples.labels) * len(self.steps))
-        return Ranges(samples.windows(after, until), after, until, node.range_ms / 1000)
+        return Ranges(samples.windows(after, until, self.budget.check), after, until, node.range_ms / 1000)
 
     def sample_times(self, node: Node) -> Frame | None:
         """Return the timestamps (seconds) of a plain selector's samples; None for any other node."""
@@ -126,8 +126,7 @@ class Evaluator:
         return np.full(len(self.steps), int(fixed) - offset_ms, dtype=np.int64)
 
     def _load(self, selector: Selector, after_ms: int, until_ms: int, *, stale: bool) -> SampleSet:
-        plan = self._query.store.plan(selector.matchers)
-        return plan.read(after_ms, until_ms, self.budget, stale=stale)
+        return self._query.store.read(selector.matchers, after_ms, until_ms, self.budget, stale=stale)
 
     def _selected(self, node: Selector) -> tuple[Frame, Windows, IntArray]:
         """Return the newest samples within the lookback, their windows, and the rows of the windows kept."""
@@ -139,7 +138,9 @@ class Evaluator:
         values = np.ascontiguousarray(windows.value_at(windows.end - 1))
         present = (windows.counts > 0) & ~is_stale(values)
         rows = np.flatnonzero(present.any(axis=1))
-        return Frame(samples.labels, values, present).take(rows), windows, rows
+        # What is not present must not be a marker: arithmetic on a signalling NaN raises the processor's flags.
+        frame = Frame(samples.labels, np.where(present, values, 0.0), present)
+        return frame.take(rows), windows, rows
 
     def _subquery(self, node: Subquery, after_ms: int, until_ms: int) -> SampleSet:
         step = node.step_ms or max(1, int(self._query.limits.subquery_step_s * 1000))

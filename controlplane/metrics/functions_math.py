@@ -20,8 +20,7 @@ def _each(function: Elementwise) -> Function:
 
     def call(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
         frame = evaluation.frame(args[0])
-        with np.errstate(all="ignore"):
-            return frame.with_values(function(frame.values)).without_name()
+        return frame.with_values(function(frame.values)).without_name()
 
     return call
 
@@ -29,10 +28,9 @@ def _each(function: Elementwise) -> Function:
 def _round(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     frame = evaluation.frame(args[0])
     to = evaluation.scalars(args[1]) if len(args) > 1 else np.ones(len(evaluation.steps))
-    with np.errstate(all="ignore"):
-        # Multiplying by the inverse first is what Prometheus does, for the sake of `round(x, 0.1)`.
-        inverse = 1.0 / to
-        return frame.with_values(np.floor(frame.values * inverse + 0.5) / inverse).without_name()
+    # Multiplying by the inverse first is what Prometheus does, for the sake of `round(x, 0.1)`.
+    inverse = 1.0 / to
+    return frame.with_values(np.floor(frame.values * inverse + 0.5) / inverse).without_name()
 
 
 def _clamp(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:

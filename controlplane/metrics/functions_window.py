@@ -20,8 +20,7 @@ def _reduced(reduction: Callable[[Windows], FloatArray], *, keep_name: bool = Fa
 
     def call(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
         ranges = evaluation.ranges(args[0])
-        with np.errstate(all="ignore"):
-            values = reduction(ranges.windows)
+        values = reduction(ranges.windows)
         return ranges.frame(values, ranges.windows.counts > 0, keep_name=keep_name)
 
     return call
@@ -39,11 +38,10 @@ def _average(windows: Windows) -> FloatArray:
 
 
 def _variance(values: FloatArray, filled: BoolArray, times: IntArray, picked: IntArray) -> FloatArray:
-    with np.errstate(all="ignore"):
-        count = filled.sum(axis=1)
-        mean = values.sum(axis=1) / count
-        deviation = np.where(filled, values - mean[:, None], 0.0)
-        result: FloatArray = (deviation * deviation).sum(axis=1) / count
+    count = filled.sum(axis=1)
+    mean = values.sum(axis=1) / count
+    deviation = np.where(filled, values - mean[:, None], 0.0)
+    result: FloatArray = (deviation * deviation).sum(axis=1) / count
     return result
 
 

@@ -77,19 +77,18 @@ def bucket_quantile(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) 
     counts = _monotonic(counts)
     total = counts[-1]
     columns = np.arange(len(wanted))
-    with np.errstate(all="ignore"):
-        rank = wanted * total
-        reached = counts[:-1] >= rank
-        bucket = np.where(reached.any(axis=0), reached.argmax(axis=0), len(bounds) - 1)
-        inner = np.minimum(bucket, len(bounds) - 2)
-        below = np.maximum(inner - 1, 0)
-        start = np.where(inner > 0, bounds[below], 0.0)
-        count_below = np.where(inner > 0, counts[below, columns], 0.0)
-        share = (rank - count_below) / (counts[inner, columns] - count_below)
-        result = start + (bounds[inner] - start) * share
-        result = np.where((bucket == 0) & (bounds[0] <= 0), bounds[0], result)
-        result = np.where(bucket == len(bounds) - 1, bounds[-2], result)
-        return _outside(wanted, np.where(total == 0, np.nan, result))
+    rank = wanted * total
+    reached = counts[:-1] >= rank
+    bucket = np.where(reached.any(axis=0), reached.argmax(axis=0), len(bounds) - 1)
+    inner = np.minimum(bucket, len(bounds) - 2)
+    below = np.maximum(inner - 1, 0)
+    start = np.where(inner > 0, bounds[below], 0.0)
+    count_below = np.where(inner > 0, counts[below, columns], 0.0)
+    share = (rank - count_below) / (counts[inner, columns] - count_below)
+    result = start + (bounds[inner] - start) * share
+    result = np.where((bucket == 0) & (bounds[0] <= 0), bounds[0], result)
+    result = np.where(bucket == len(bounds) - 1, bounds[-2], result)
+    return _outside(wanted, np.where(total == 0, np.nan, result))
 
 
 def _outside(wanted: FloatArray, result: FloatArray) -> FloatArray:
@@ -110,8 +109,7 @@ def _monotonic(counts: FloatArray) -> FloatArray:
     counts = counts.copy()
     for row in range(1, len(counts)):
         before, now = counts[row - 1], counts[row]
-        with np.errstate(all="ignore"):
-            close = np.abs(now - before) <= SMALL_DELTA * np.minimum(np.abs(now) + np.abs(before), np.finfo(float).max)
+        close = np.abs(now - before) <= SMALL_DELTA * np.minimum(np.abs(now) + np.abs(before), np.finfo(float).max)
         counts[row] = np.where(close | (now < before), before, now)
     return counts
 

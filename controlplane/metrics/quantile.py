@@ -18,14 +18,13 @@ def quantile_rows(wanted: FloatArray, values: FloatArray, filled: BoolArray) -> 
     counts = filled.sum(axis=1)
     missing = (np.isnan(values) & filled).sum(axis=1)
     ordered = np.sort(np.where(filled, np.where(np.isnan(values), -np.inf, values), np.inf), axis=1)
-    with np.errstate(all="ignore"):
-        inside = (wanted >= 0) & (wanted <= 1) & (counts > 0)
-        rank = np.where(inside, wanted, 0.0) * np.maximum(counts - 1, 0)
-        low = np.floor(rank).astype(np.int64)
-        high = np.minimum(low + 1, np.maximum(counts - 1, 0))
-        weight = rank - low
-        lower = np.where(low < missing, np.nan, ordered[rows, low])
-        upper = np.where(high < missing, np.nan, ordered[rows, high])
-        result: FloatArray = lower * (1 - weight) + upper * weight
-        result = np.where(wanted < 0, -np.inf, np.where(wanted > 1, np.inf, result))
-        return np.where(np.isnan(wanted) | (counts == 0), np.nan, result)
+    inside = (wanted >= 0) & (wanted <= 1) & (counts > 0)
+    rank = np.where(inside, wanted, 0.0) * np.maximum(counts - 1, 0)
+    low = np.floor(rank).astype(np.int64)
+    high = np.minimum(low + 1, np.maximum(counts - 1, 0))
+    weight = rank - low
+    lower = np.where(low < missing, np.nan, ordered[rows, low])
+    upper = np.where(high < missing, np.nan, ordered[rows, high])
+    result: FloatArray = lower * (1 - weight) + upper * weight
+    result = np.where(wanted < 0, -np.inf, np.where(wanted > 1, np.inf, result))
+    return np.where(np.isnan(wanted) | (counts == 0), np.nan, result)

@@ -24,11 +24,10 @@ def extrapolated(*, counter: bool, per_second: bool) -> Function:
         ranges = evaluation.ranges(args[0])
         windows = ranges.windows
         present = windows.counts >= 2
-        with np.errstate(all="ignore"):
-            rise = _rise(windows, counter)
-            values = rise * _factor(ranges, rise, counter)
-            if per_second:
-                values = values / ranges.range_s
+        rise = _rise(windows, counter)
+        values = rise * _factor(ranges, rise, counter)
+        if per_second:
+            values = values / ranges.range_s
         return ranges.frame(values, present)
 
     return call
@@ -76,11 +75,10 @@ def instant_change(*, counter: bool) -> Function:
         ranges = evaluation.ranges(args[0])
         windows = ranges.windows
         last, before = windows.value_at(windows.end - 1), windows.value_at(windows.end - 2)
-        with np.errstate(all="ignore"):
-            values = last - before
-            if counter:
-                values = np.where(last < before, last, values)
-                values /= (windows.time_at(windows.end - 1) - windows.time_at(windows.end - 2)) / 1000
+        values = last - before
+        if counter:
+            values = np.where(last < before, last, values)
+            values /= (windows.time_at(windows.end - 1) - windows.time_at(windows.end - 2)) / 1000
         return ranges.frame(values, windows.counts >= 2)
 
     return call
@@ -111,19 +109,18 @@ def _reset(before: FloatArray, after: FloatArray) -> BoolArray:
 
 def _regression(values: FloatArray, filled: BoolArray, times: IntArray, at_ms: IntArray) -> tuple[FloatArray, ...]:
     """Return slope (per second) and value at `at_ms` of least-squares lines; one row per window."""
-    with np.errstate(all="ignore"):
-        x = np.where(filled, (times - at_ms[:, None]) / 1000, 0.0)
-        n = filled.sum(axis=1)
-        sum_x, sum_y = x.sum(axis=1), values.sum(axis=1)
-        covariance = (x * values).sum(axis=1) - sum_x * sum_y / n
-        variance = (x * x).sum(axis=1) - sum_x * sum_x / n
-        slope = covariance / variance
-        intercept = sum_y / n - slope * sum_x / n
-        # A constant series has slope 0 exactly, unless it is infinite (Prometheus's linearRegression).
-        constant = (np.where(filled, values, values[:, :1]) == values[:, :1]).all(axis=1)
-        infinite = np.isinf(values[:, 0])
-        slope = np.where(constant, np.where(infinite, np.nan, 0.0), slope)
-        intercept = np.where(constant, np.where(infinite, np.nan, values[:, 0]), intercept)
+    x = np.where(filled, (times - at_ms[:, None]) / 1000, 0.0)
+    n = filled.sum(axis=1)
+    sum_x, sum_y = x.sum(axis=1), values.sum(axis=1)
+    covariance = (x * values).sum(axis=1) - sum_x * sum_y / n
+    variance = (x * x).sum(axis=1) - sum_x * sum_x / n
+    slope = covariance / variance
+    intercept = sum_y / n - slope * sum_x / n
+    # A constant series has slope 0 exactly, unless it is infinite (Prometheus's linearRegression).
+    constant = (np.where(filled, values, values[:, :1]) == values[:, :1]).all(axis=1)
+    infinite = np.isinf(values[:, 0])
+    slope = np.where(constant, np.where(infinite, np.nan, 0.0), slope)
+    intercept = np.where(constant, np.where(infinite, np.nan, values[:, 0]), intercept)
     return slope, intercept
 
 

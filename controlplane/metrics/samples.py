@@ -17,6 +17,9 @@ from controlplane.metrics.blocks import BoolArray, IntArray, is_stale
 MAX_GATHER = 4_000_000
 """Elements of a gathered window matrix (32 MB); larger work is cut into pieces."""
 
+MAX_REDUCED = 100_000_000
+"""Elements reduced (some 0.1 s of work) between two looks at the clock."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -82,11 +85,14 @@ class SampleSet:
         flat = np.concatenate(times) if times else np.empty(0, dtype=np.int64)
         return cls(labels, values, base, axis, flat, np.cumsum(lengths, dtype=np.int64))
 
-    def windows(self, after_ms: IntArray, until_ms: IntArray) -> Windows:
-        """Return, for every series and step, the samples with `after_ms[k] < time <= until_ms[k]`."""
+    def windows(self, after_ms: IntArray, until_ms: IntArray, check: Callable[[], None] = lambda: None) -> Windows:
+        """Return, for every series and step, the samples with `after_ms[k] < time <= until_ms[k]`.
+
+        `check` is called between pieces of long work; it raises to end it.
+        """
         low, high = self._count_until(after_ms), self._count_until(until_ms)
         base = self.base[:, None]
-        return Windows(self, base + low[self.axis], base + high[self.axis])
+        return Windows(self, base + low[self.axis], base + high[self.axis], check)
 
     def _count_until(self, bounds: IntArray) -> IntArray:
         """Return [axes, steps]: how many of an axis's timestamps are at or before each bound."""
@@ -111,6 +117,7 @@ class Windows:
     samples: SampleSet
     start: IntArray
     end: IntArray
+    check: Callable[[], None]
 
     @property
     def counts(self) -> IntArray:
@@ -137,12 +144,17 @@ class Windows:
         """
         flat = self.samples.values if flat is None else flat
         start, end = self.start + skip, self.end
-        filled = end > start
+        picked = np.flatnonzero(end > start)
         out = np.zeros(start.shape)
-        if filled.any():
-            bounds = np.empty(2 * int(filled.sum()), dtype=np.int64)
-            bounds[0::2], bounds[1::2] = start[filled], end[filled]
-            out[filled] = ufunc.reduceat(flat, bounds)[::2]
+        if not len(picked):
+            return out
+        piece = max(1, MAX_REDUCED // int((end - start).max()))
+        for at in range(0, len(picked), piece):
+            self.check()
+            part = picked[at : at + piece]
+            bounds = np.empty(2 * len(part), dtype=np.int64)
+            bounds[0::2], bounds[1::2] = start.reshape(-1)[part], end.reshape(-1)[part]
+            out.reshape(-1)[part] = ufunc.reduceat(flat, bounds)[::2]
         return out
 
     def difference(self, cumulated: IntArray, skip: int = 0) -> IntArray:
@@ -166,6 +178,7 @@ class Windows:
         width = int(counts.max()) if counts.size else 0
         piece = max(1, MAX_GATHER // max(1, width))
         for at in range(0, len(picked), piece):
+            self.check()
             part = picked[at : at + piece]
             offsets = np.arange(width)[None, :]
             filled = offsets < counts.reshape(-1)[part][:, None]

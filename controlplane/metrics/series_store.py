@@ -2,9 +2,13 @@
 
 Concurrency: one writer (the event loop that scrapes), any number of readers in worker threads. Appending a row to a
 known layout takes no lock (see blocks.py for the invariant). The lock guards what describes the series - the index,
-the table of series, the cached plans - and is held briefly: by the writer when a layout is new or data expires, by a
-reader while it turns matchers into a plan. A plan is immutable; reading by it needs no lock, and sees every row that
-was complete when a chunk's count was read.
+the table of series, the cached plans - and is held briefly: by the writer when a source's layout changes or data
+expires, by a reader while it turns matchers into a plan. A plan is immutable; reading by it needs no lock, and sees
+every row that was complete when a chunk's count was read.
+
+A change of layout touches two blocks: the old one gets an end row, the new one a row at the same time. A reader that
+saw only the first would take living series for stale, so `_version` counts such changes, and a read during which it
+moved is done again.
 """
 
 from __future__ import annotations
@@ -16,9 +20,11 @@ from dataclasses import dataclass, field
 
 from collectors.samples import FloatArray, Labels, Layout, Metadata, Series
 from controlplane.metrics.blocks import Block
+from controlplane.metrics.budget import Budget
 from controlplane.metrics.index import METRIC_NAME, LabelIndex, accepted_values
 from controlplane.metrics.matchers import Matcher
 from controlplane.metrics.plan import Plan, Segment
+from controlplane.metrics.samples import SampleSet
 
 RECORDED = ("rule:", "ledger:")
 """Prefixes of sources whose series are recorded, not scraped: few, and kept longer."""
@@ -28,6 +34,9 @@ EXPIRY_EVERY_MS = 60_000
 
 MAX_PLANS = 1024
 """Plans kept: several times the selectors of the rules and of the console's panels."""
+
+LOCK_FREE_READS = 5
+"""Reads that a change of layout may spoil before one holds the writer up instead."""
 
 DAY_S = 86_400.0
 
@@ -92,7 +101,7 @@ class SeriesStore:
         self._limits = limits or StoreLimits()
         self._retention_ms = int(retention_s * 1000)
         self._recorded_ms = int(max(retention_recorded_s, retention_s) * 1000)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._sources: dict[str, _Source] = {}
         self._ids: dict[Series, int] = {}
         self._entries: dict[int, _Entry] = {}
@@ -104,6 +113,7 @@ class SeriesStore:
         self._oldest_ms: int | None = None
         self._newest_ms: int | None = None
         self._expired_at_ms = 0
+        self._version = 0
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -116,10 +126,12 @@ class SeriesStore:
             writer = self._sources[source] = _Source(self._recorded_ms if recorded else self._retention_ms)
         if not self._in_order(writer, timestamp_ms):
             return
-        if writer.layout is not layout:
-            self._switch(writer, layout, timestamp_ms)
-        assert writer.current is not None
-        self._bytes += writer.current.append(timestamp_ms, values)
+        if writer.layout is layout and writer.current is not None:
+            self._bytes += writer.current.append(timestamp_ms, values)
+        else:
+            with self._lock:
+                self._bytes += self._switch(writer, layout, timestamp_ms).append(timestamp_ms, values)
+                self._version += 1
         self._appended += len(values)
         writer.ended = False
         if timestamp_ms - self._expired_at_ms >= EXPIRY_EVERY_MS:
@@ -143,8 +155,11 @@ class SeriesStore:
             self._oldest_ms = timestamp_ms
         return True
 
-    def _switch(self, writer: _Source, layout: Layout, timestamp_ms: int) -> None:
-        """Make `layout` the source's current one, reusing the block of an equal layout that it had before."""
+    def _switch(self, writer: _Source, layout: Layout, timestamp_ms: int) -> Block:
+        """Make `layout` the source's current one, reusing the block of an equal layout that it had before.
+
+        Called under the lock.
+        """
         key = (layout.raw, layout.views)
         block = writer.blocks.get(key)
         if block is not writer.current or block is None:
@@ -156,18 +171,18 @@ class SeriesStore:
                 block = writer.blocks[key] = Block(len(layout.raw))
                 self._register(writer, layout, block)
         writer.current, writer.layout = block, layout
+        return block
 
     def _register(self, writer: _Source, layout: Layout, block: Block) -> None:
         segments = [(s, Segment(block, (n,), 1.0)) for n, s in enumerate(layout.raw)]
         segments += [(v.series, Segment(block, v.columns, v.factor)) for v in layout.views]
         seen: set[Series] = set()
-        with self._lock:
-            for series, segment in segments:
-                if series in seen or not self._admit(writer, series, segment):
-                    self._dropped += 1
-                seen.add(series)
-            self._metadata.update(layout.metadata)
-            self._plans.clear()
+        for series, segment in segments:
+            if series in seen or not self._admit(writer, series, segment):
+                self._dropped += 1
+            seen.add(series)
+        self._metadata.update(layout.metadata)
+        self._plans.clear()
 
     def _admit(self, writer: _Source, series: Series, segment: Segment) -> bool:
         number = self._ids.get(series)
@@ -229,6 +244,23 @@ class SeriesStore:
             self._plans.clear()
 
     # -- reading -------------------------------------------------------------------------------------------------
+
+    def read(
+        self, matchers: Sequence[Matcher], after_ms: int, until_ms: int, budget: Budget, *, stale: bool
+    ) -> SampleSet:
+        """Load the samples of matching series with `after_ms < time <= until_ms`. `stale` keeps staleness markers in.
+
+        Raises QueryError for a refused pattern, and once the budget is spent.
+        """
+        for _ in range(LOCK_FREE_READS):
+            with self._lock:
+                version = self._version
+            samples = self.plan(matchers).read(after_ms, until_ms, budget, stale=stale)
+            with self._lock:
+                if version == self._version:
+                    return samples
+        with self._lock:
+            return self.plan(matchers).read(after_ms, until_ms, budget, stale=stale)
 
     def plan(self, matchers: Sequence[Matcher]) -> Plan:
         """Resolve matchers (all must hold) into a plan for reading. Raises QueryError for a refused pattern."""

@@ -333,7 +333,7 @@ max_over_time(temperature[10m:1m] @ 1700001030)
 min_over_time(vector(time())[10m:1m])
 deriv(rate(requests_total[2m])[10m:])
 quantile_over_time(0.5, late[20m:1m])
-(sum by (job) (rate(requests_total{status=~"5.."}[5m])) or 0 * sum by (job) (rate(requests_total[5m]))) / sum by (job) (rate(requests_total[5m])) > 0.01
+(sum by (job) (rate(requests_total{status="7"}[5m])) or 0 * sum by (job) (rate(requests_total[5m]))) > bool 0.01
 """
 
 EXPRESSIONS = [line for line in QUERIES.strip().splitlines() if line]

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+
+from collectors.samples import Layout, Series, labels_of
+from controlplane.errors import QueryError
+from controlplane.metrics.matchers import MAX_PATTERN, Matcher, MatchOp, compile_regex
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.syntax import parse_selector
+
+JOBS = ["", "api", "api-2", "web", "we\nb", "Web"]
+
+
+@pytest.fixture
+def store() -> SeriesStore:
+    import numpy as np
+
+    store = SeriesStore()
+    layout = Layout(tuple(Series("up", labels_of({"job": job, "n": str(n)})) for n, job in enumerate(JOBS)))
+    store.append("t", layout, 1000, np.zeros(len(JOBS)))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("selector", "jobs"),
+    [
+        ("up", JOBS),
+        ('up{job="api"}', ["api"]),
+        ('up{job!="api"}', ["", "api-2", "web", "we\nb", "Web"]),
+        ('up{job=""}', [""]),
+        ('up{job!=""}', ["api", "api-2", "web", "we\nb", "Web"]),
+        ('up{job=~"api"}', ["api"]),
+        ('up{job=~"ap"}', []),
+        ('up{job=~"api|web"}', ["api", "web"]),
+        ('up{job=~"api|"}', ["", "api"]),
+        ('up{job=~"api.*"}', ["api", "api-2"]),
+        ('up{job=~".+"}', ["api", "api-2", "web", "we\nb", "Web"]),
+        ('up{job=~".*"}', JOBS),
+        ('up{job!~".*"}', []),
+        ('up{job!~"api.*"}', ["", "web", "we\nb", "Web"]),
+        ('up{job!~"web|"}', ["api", "api-2", "we\nb", "Web"]),
+        ('up{job=~"we.b"}', ["we\nb"]),
+        ('up{job=~"(?i)WEB"}', ["web", "Web"]),
+        ('up{job=~"a.*",job!="api"}', ["api-2"]),
+        ('up{nope=""}', JOBS),
+        ('up{nope="x"}', []),
+        ('down{job="api"}', []),
+    ],
+)
+def test_selection(store: SeriesStore, selector: str, jobs: list[str]):
+    labels = store.plan(parse_selector(selector)).labels
+    assert [dict(one).get("job", "") for one in labels] == jobs
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "x" * (MAX_PATTERN + 1),
+        "(a+)+b",
+        "(a|aa)*b",
+        "((ab)*c)*",
+        "(?:x+|y)*",
+        "(a*){2}",
+        r"(.)\1",
+        "(?=a)b",
+        "(?!a)b",
+        "(?<!a)b",
+        "(?P<n>a)(?P=n)",
+        "(?>a)b",
+        "a*+",
+        "a++",
+        "(",
+        "[",
+        "a{2,1}",
+    ],
+)
+def test_patterns_that_are_refused(pattern: str):
+    with pytest.raises(QueryError) as caught:
+        compile_regex(pattern)
+    assert caught.value.kind == "bad_data"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        ("(foo|bar)", "bar"),
+        ("(abc)+", "abcabc"),
+        ("[(]+x*", "((x"),
+        ("[]a)+]+", "])"),
+        (r"\(+a", "((a"),
+        ("(.+)-(.+)", "a-b"),
+        ("a{2}b?", "aa"),
+        ("(?:a|b)c*", "bcc"),
+        (r"/v1/.*", "/v1/models"),
+    ],
+)
+def test_patterns_that_are_taken(pattern: str, value: str):
+    assert Matcher("n", MatchOp.RE, pattern).matches(value)
+    assert not Matcher("n", MatchOp.NOT_RE, pattern).matches(value)
+
+
+def test_a_matcher_reads_like_promql():
+    assert str(Matcher("job", MatchOp.NOT_RE, "a.*")) == 'job!~"a.*"'

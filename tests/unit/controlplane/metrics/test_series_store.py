@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from collectors.samples import Layout, Metadata, Series, View
+from controlplane.metrics.budget import Budget, EngineLimits
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.matchers import Matcher, MatchOp
+from controlplane.metrics.series_store import DAY_S, SeriesStore, StoreLimits
+
+A, B, C = (Series(name, (("job", "x"),)) for name in "abc")
+
+
+def row(*values: float) -> np.ndarray:
+    return np.array(values, dtype=np.float64)
+
+
+def vector(store: SeriesStore, expr: str, at: float) -> dict[str, float]:
+    value = PromqlEngine(store).instant(expr, at)
+    return {dict(s.labels)["__name__"]: s.value for s in value.samples}
+
+
+def everything(store: SeriesStore, at: float) -> dict[str, float]:
+    return vector(store, '{__name__!=""}', at)
+
+
+def test_a_row_is_read_back_by_every_series_of_its_layout():
+    store = SeriesStore()
+    layout = Layout((A, B))
+    store.append("t", layout, 1000, row(1, 2))
+    store.append("t", layout, 16_000, row(3, 4))
+    assert everything(store, 10) == {"a": 1, "b": 2}
+    assert everything(store, 16) == {"a": 3, "b": 4}
+
+
+def test_series_missing_from_the_next_layout_go_stale_and_the_others_go_on():
+    store = SeriesStore()
+    store.append("t", Layout((A, B)), 1000, row(1, 2))
+    store.append("t", Layout((C, A)), 16_000, row(5, 3))
+    assert everything(store, 15) == {"a": 1, "b": 2}
+    assert everything(store, 16) == {"a": 3, "c": 5}
+    assert vector(store, "last_over_time(a[1m])", 20) == {"a": 3}
+
+
+def test_a_layout_that_returns_continues_its_series_with_the_same_block():
+    store = SeriesStore()
+    for minute, names in enumerate(["AB", "A", "AB", "A", "AB"]):
+        layout = Layout(tuple({"A": A, "B": B}[n] for n in names))
+        store.append("t", layout, (minute + 1) * 60_000, row(*range(minute, minute + len(names))))
+    stats = store.stats()
+    assert (stats.series, stats.blocks) == (2, 2)
+    assert everything(store, 300) == {"a": 4, "b": 5}
+    matrix = PromqlEngine(store).instant('{__name__=~"a|b"}[10m]', 300)
+    assert [(dict(s.labels)["__name__"], s.times.tolist(), s.values.tolist()) for s in matrix.series] == [
+        ("a", [60, 120, 180, 240, 300], [0, 1, 2, 3, 4]),
+        ("b", [60, 180, 300], [1, 3, 5]),
+    ]
+    assert everything(store, 240) == {"a": 3}
+
+
+def test_an_equal_layout_in_another_object_is_the_same_layout():
+    store = SeriesStore()
+    store.append("t", Layout((A,)), 1000, row(1))
+    store.append("t", Layout((Series(*A),)), 2000, row(2))
+    assert store.stats().blocks == 1
+    assert PromqlEngine(store).instant("a[1m]", 2).series[0].values.tolist() == [1, 2]
+
+
+def test_end_marks_the_last_layout_stale_once():
+    store = SeriesStore()
+    layout = Layout((A,))
+    store.append("t", layout, 1000, row(1))
+    store.end("t", 16_000)
+    store.end("t", 31_000)
+    store.end("never seen", 31_000)
+    assert everything(store, 15) == {"a": 1}
+    assert everything(store, 16) == {}
+    store.append("t", layout, 46_000, row(2))
+    assert everything(store, 46) == {"a": 2}
+    assert PromqlEngine(store).instant("a[1m]", 46).series[0].times.tolist() == [1, 46]
+
+
+def test_a_scraped_nan_is_a_value_and_no_staleness_marker():
+    store = SeriesStore()
+    store.append("t", Layout((A,)), 1000, row(np.nan))
+    assert np.isnan(everything(store, 1)["a"])
+
+
+def test_one_series_written_by_two_sources_is_one_series():
+    store = SeriesStore()
+    store.append("old", Layout((A,)), 1000, row(1))
+    store.end("old", 16_000)
+    store.append("new", Layout((B, A)), 16_000, row(9, 2))
+    store.append("new", Layout((B, A)), 31_000, row(9, 3))
+    assert everything(store, 16) == {"a": 2, "b": 9}
+    assert PromqlEngine(store).instant("a[1m]", 31).series[0].values.tolist() == [1, 2, 3]
+
+
+def test_views_scale_and_add_columns_without_copying_them():
+    store = SeriesStore()
+    seconds, total = Series("seconds", ()), Series("total", ())
+    layout = Layout((A, B), (View(seconds, (0,), 1e-6), View(total, (0, 1), 1024.0)))
+    store.append("t", layout, 1000, row(2e6, 3))
+    before = store.stats().bytes
+    assert everything(store, 1) == {"a": 2e6, "b": 3, "seconds": 2, "total": (2e6 + 3) * 1024}
+    assert store.stats().bytes == before == 16 * (2 * 8 + 8 + 1)
+    store.end("t", 2000)
+    assert everything(store, 2) == {}
+
+
+def test_the_first_of_two_columns_with_the_same_series_wins():
+    store = SeriesStore()
+    store.append("t", Layout((A, A), (View(A, (1,)),)), 1000, row(1, 2))
+    assert everything(store, 1) == {"a": 1}
+    assert store.stats().series_dropped == 2
+
+
+def test_rows_out_of_order_are_dropped_and_counted():
+    store = SeriesStore()
+    layout = Layout((A,))
+    store.append("t", layout, 2000, row(1))
+    store.append("t", layout, 2000, row(2))
+    store.append("t", layout, 1000, row(3))
+    store.end("t", 1500)
+    stats = store.stats()
+    assert (stats.samples_appended, stats.rows_out_of_order) == (1, 3)
+    assert everything(store, 3) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept"),
+    [
+        (StoreLimits(max_series_per_source=2), {"a", "b"}),
+        (StoreLimits(max_series=2), {"a", "b"}),
+    ],
+)
+def test_beyond_a_cardinality_limit_known_series_are_kept_and_new_ones_dropped(limits: StoreLimits, kept: set[str]):
+    store = SeriesStore(limits=limits)
+    store.append("t", Layout((A, B)), 1000, row(1, 2))
+    store.append("t", Layout((C, A, B)), 2000, row(7, 8, 9))
+    assert everything(store, 2) == {"a": 8, "b": 9}
+    assert set(everything(store, 2)) == kept
+    assert store.stats().series_dropped == 1
+
+
+def test_retention_drops_whole_chunks_then_blocks_then_series():
+    store = SeriesStore(retention_s=3600)
+    layout = Layout((A,))
+    store.append("gone", Layout((B,)), 0, row(1))
+    for n in range(2000):
+        store.append("t", layout, n * 15_000, row(n))
+    stats = store.stats()
+    assert (stats.series, stats.blocks, stats.sources) == (1, 1, 1)
+    oldest = PromqlEngine(store).instant("a[100d]", 30_000).series[0].times[0]
+    assert 1999 * 15 - 3600 - 256 * 15 < oldest <= 1999 * 15 - 3600
+    assert stats.oldest_ms == oldest * 1000
+    assert stats.bytes == (256 + 256) * 17 or stats.bytes == 3 * 256 * 17
+    assert everything(store, 1999 * 15) == {"a": 1999}
+
+
+def test_recorded_series_are_kept_longer_than_scraped_ones():
+    store = SeriesStore(retention_s=DAY_S, retention_recorded_s=35 * DAY_S)
+    for source, series in (("t", A), ("rule:g:r", B), ("ledger:m", C)):
+        store.append(source, Layout((series,)), 0, row(1))
+    store.expire(round(20 * DAY_S * 1000))
+    assert everything(store, 0) == {"b": 1, "c": 1}
+    store.expire(round(36 * DAY_S * 1000))
+    stats = store.stats()
+    assert (stats.series, stats.bytes, stats.oldest_ms) == (0, 0, None)
+
+
+def test_an_expired_series_may_come_back():
+    store = SeriesStore(retention_s=60)
+    store.append("t", Layout((A,)), 1000, row(1))
+    store.expire(3_600_000)
+    assert everything(store, 1) == {}
+    store.append("t", Layout((A,)), 3_700_000, row(2))
+    assert everything(store, 3700) == {"a": 2}
+
+
+def test_metadata_of_the_latest_layout_wins():
+    store = SeriesStore()
+    store.append("t", Layout((A,), metadata={"a": Metadata("gauge", "old")}), 1000, row(1))
+    store.append("t", Layout((A, B), metadata={"a": Metadata("counter", "new")}), 2000, row(1, 2))
+    assert store.metadata() == {"a": Metadata("counter", "new")}
+
+
+def test_plans_are_cached_until_the_index_changes():
+    store = SeriesStore()
+    store.append("t", Layout((A,)), 1000, row(1))
+    matchers = (Matcher("job", MatchOp.RE, "x|y"),)
+    plan = store.plan(matchers)
+    assert store.plan(matchers) is plan
+    store.append("u", Layout((B,)), 1000, row(1))
+    assert len(store.plan(matchers).labels) == 2
+
+
+def test_readers_beside_the_writer_never_lose_a_living_series():
+    """Layouts flip at every row; each read must find `a`, whose samples never stop."""
+    store = SeriesStore(retention_s=1e9)
+    layouts = [Layout((A, B)), Layout((C, A)), Layout((A,))]
+    store.append("t", layouts[0], 1000, row(0, 0))
+    limits = EngineLimits()
+    matchers = (Matcher("__name__", MatchOp.EQUAL, "a"),)
+    failures: list[str] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            samples = store.read(matchers, -1, 1 << 40, Budget(limits), stale=True)
+            values = samples.values[:-1]
+            if np.isnan(values).any() or not (np.diff(samples.times) == 1000).all():
+                failures.append(str(values))
+                return
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for n in range(2, 600):
+        layout = layouts[n % 3]
+        store.append("t", layout, n * 1000, row(*range(len(layout.raw))))
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
