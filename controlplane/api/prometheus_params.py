@@ -18,7 +18,7 @@ MAX_POINTS = 11_000
 MAX_EXPR_LENGTH = 64 * 2**10
 """No dashboard's expression comes near; a parser fed more is being attacked."""
 
-_FLOAT = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
+_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _FRACTION = re.compile(r"(\.\d{6})\d+")
 _MAX_TIME = 253_402_300_799.0
 """9999-12-31T23:59:59Z."""
@@ -117,7 +117,7 @@ def bad(name: str, message: str) -> QueryError:
 
 def parse_time(name: str, text: str) -> float:
     """Return unix seconds. Raises QueryError (bad_data)."""
-    if _FLOAT.match(text):
+    if _FLOAT.fullmatch(text):
         seconds = float(text)
         if math.isfinite(seconds) and abs(seconds) <= _MAX_TIME:
             return round(seconds, 3)
@@ -133,7 +133,7 @@ def parse_time(name: str, text: str) -> float:
 
 def parse_duration(name: str, text: str) -> float:
     """Return seconds. Raises QueryError (bad_data)."""
-    if _FLOAT.match(text):
+    if _FLOAT.fullmatch(text):
         seconds = float(text)
         if math.isfinite(seconds) and abs(seconds) <= _MAX_TIME:
             return seconds

@@ -6,6 +6,7 @@ import platform
 from decimal import Decimal
 from math import isfinite
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -160,7 +161,7 @@ def _target(health: TargetHealth) -> dict[str, Any]:
     target = health.target
     labels = {**dict(target.labels), "job": target.job, "instance": target.instance}
     return {
-        "discoveredLabels": {**labels, "__address__": target.instance},
+        "discoveredLabels": {**labels, **_address(target.url)},
         "labels": labels,
         "scrapePool": target.job,
         "scrapeUrl": target.url,
@@ -172,3 +173,9 @@ def _target(health: TargetHealth) -> dict[str, Any]:
         "scrapeInterval": f"{target.interval_s:g}s",
         "scrapeTimeout": f"{target.timeout_s:g}s",
     }
+
+
+def _address(url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    labels = {"__scheme__": parts.scheme, "__address__": parts.netloc, "__metrics_path__": parts.path}
+    return {name: value for name, value in labels.items() if value}

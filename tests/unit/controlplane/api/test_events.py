@@ -1,0 +1,240 @@
+"""The event stream: through the whole app, and the hub on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from controlplane.api import events
+from controlplane.api.events import EventHub
+from controlplane.errors import Unavailable
+from controlplane.store.revision import Revision, touch
+
+
+class Stream:
+    """One open event stream, driven over ASGI: httpx's transport would wait for an end that never comes."""
+
+    def __init__(self, app: FastAPI, headers: dict[str, str]) -> None:
+        self._messages: asyncio.Queue[Any] = asyncio.Queue()
+        self._gone = asyncio.Event()
+        self._asked = False
+        pairs = [(b"host", b"localhost"), *((k.lower().encode(), v.encode()) for k, v in headers.items())]
+        path = "/cp/v1/events"
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": pairs,
+            "scheme": "http",
+            "http_version": "1.1",
+            "asgi": {"version": "3.0"},
+            "root_path": "",
+        }
+        self._task = asyncio.create_task(app(scope, self._receive, self._messages.put))
+
+    async def next(self) -> str:
+        """Return the next chunk's text, or "" at the end."""
+        async with asyncio.timeout(10):
+            message = await self._messages.get()
+        return str(message.get("body", b"").decode())
+
+    async def start(self) -> dict[str, Any]:
+        async with asyncio.timeout(10):
+            return dict(await self._messages.get())
+
+    async def leave(self) -> None:
+        self._gone.set()
+        async with asyncio.timeout(10):
+            await self._task
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+
+@asynccontextmanager
+async def opened(rig: Any, app: FastAPI, **headers: str) -> AsyncIterator[Stream]:
+    stream = Stream(app, {**rig.headers("viewer"), **{k.replace("_", "-"): v for k, v in headers.items()}})
+    try:
+        yield stream
+    finally:
+        await stream.leave()
+
+
+def change(rig: Any, kind: str, ref: str = "") -> None:
+    with rig.db.transaction() as session:
+        touch(session, kind, ref)
+
+
+@pytest.fixture
+def app(rig: Any, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    built = rig.app()
+    built.state.events = EventHub(rig.revisions, poll_s=0.01)
+    return built
+
+
+async def test_a_change_reaches_every_client(rig: Any, app: FastAPI) -> None:
+    change(rig, "config")
+    async with opened(rig, app) as first, opened(rig, app) as second:
+        for stream in (first, second):
+            head = await stream.start()
+            assert head["status"] == 200
+            assert dict(head["headers"])[b"content-type"] == b"text/event-stream; charset=utf-8"
+            assert await stream.next() == "retry: 2000\nid: 1\n\n"
+        change(rig, "rollouts", "r1")
+        for stream in (first, second):
+            assert await stream.next() == ('event: rollouts\nid: 2\ndata: {"rev":2,"kind":"rollouts","ref":"r1"}\n\n')
+
+
+async def test_a_client_resumes_where_it_was(rig: Any, app: FastAPI) -> None:
+    for number in range(3):
+        change(rig, "alerts", str(number))
+    async with opened(rig, app, Last_Event_ID="1") as stream:
+        await stream.start()
+        assert await stream.next() == "retry: 2000\nid: 1\n\n"
+        assert [(await stream.next()).splitlines()[1] for _ in range(2)] == ["id: 2", "id: 3"]
+        change(rig, "alerts", "3")
+        assert (await stream.next()).splitlines()[1] == "id: 4"
+
+
+@pytest.mark.parametrize("last", ["99", "no-number", "9" * 18])
+async def test_a_client_from_elsewhere_is_told_to_read_anew(rig: Any, app: FastAPI, last: str) -> None:
+    for _ in range(3):
+        change(rig, "alerts")
+    rig.revisions.prune(1)
+    async with opened(rig, app, Last_Event_ID=last) as stream:
+        await stream.start()
+        await stream.next()
+        assert (await stream.next()).splitlines()[:2] == ["event: resync", "id: 3"]
+        change(rig, "models")
+        assert (await stream.next()).splitlines()[:2] == ["event: models", "id: 4"]
+
+
+async def test_an_idle_stream_beats(rig: Any, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.01)
+    async with opened(rig, app) as stream:
+        await stream.start()
+        await stream.next()
+        assert await stream.next() == ": heartbeat\n\n"
+
+
+async def test_a_stream_ends_so_that_its_token_is_checked_again(
+    rig: Any, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_STREAM_S", 0.0)
+    async with opened(rig, app) as stream:
+        await stream.start()
+        await stream.next()
+        assert await stream.next() == ""
+    assert app.state.events.clients == 0
+
+
+async def test_closing_the_hub_ends_every_stream_and_takes_no_more(rig: Any, app: FastAPI) -> None:
+    async with opened(rig, app) as stream:
+        await stream.start()
+        await stream.next()
+        app.state.events.close()
+        while await stream.next():
+            pass
+    async with rig.client(app=app) as client:
+        assert (await client.get("/cp/v1/events")).status_code == 503
+
+
+async def test_a_client_that_left_is_forgotten_and_the_poller_rests(rig: Any, app: FastAPI) -> None:
+    async with opened(rig, app) as stream:
+        await stream.start()
+        assert app.state.events.clients == 1
+    assert app.state.events.clients == 0
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "event poller" and not task.cancelling()]
+
+
+class FakeRevisions:
+    def __init__(self) -> None:
+        self.log: list[Revision] = []
+        self.broken = False
+        self.failed = threading.Event()
+
+    def add(self, count: int) -> None:
+        start = len(self.log) + 1
+        self.log = self.log + [Revision(start + i, "alerts", "", 0.0) for i in range(count)]
+
+    def since(self, rev: int, limit: int = 1000) -> list[Revision]:
+        if self.broken:
+            self.failed.set()
+            raise Unavailable("the database is away")
+        return [r for r in self.log if r.id > rev][:limit]
+
+    def latest(self) -> int:
+        return self.log[-1].id if self.log else 0
+
+    def oldest(self) -> int:
+        return self.log[0].id if self.log else 0
+
+
+@pytest.fixture
+def revisions() -> FakeRevisions:
+    return FakeRevisions()
+
+
+async def test_a_slow_client_costs_a_bounded_queue_and_is_told_to_resync(
+    revisions: FakeRevisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "QUEUE", 4)
+    hub = EventHub(revisions, poll_s=0.0)
+    slow = await hub.subscribe()
+    for number in range(1, 11):
+        slow.offer(Revision(number, "alerts", "", 0.0))
+    kept = await slow.take(1.0)
+    assert [(r.id, r.kind) for r in kept] == [(9, "resync"), (10, "alerts")]
+    hub.close()
+
+
+async def test_too_many_missed_events_are_one_resync(revisions: FakeRevisions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "QUEUE", 4)
+    hub = EventHub(revisions)
+    revisions.add(10)
+    assert [r.id for r in await hub.missed(6, 10)] == [7, 8, 9, 10]
+    assert await hub.missed(5, 10) == [Revision(10, "resync", "", 0.0)]
+    assert await hub.missed(10, 10) == []
+
+
+async def test_a_client_that_another_process_served_further_waits_for_what_it_has_not_seen(
+    revisions: FakeRevisions,
+) -> None:
+    hub = EventHub(revisions)
+    revisions.add(8)
+    assert await hub.missed(8, 6) == []
+
+
+async def test_one_poller_serves_all_clients_and_survives_the_database(revisions: FakeRevisions) -> None:
+    hub = EventHub(revisions, poll_s=0.001)
+    first, second = await hub.subscribe(), await hub.subscribe()
+    revisions.broken = True
+    assert await asyncio.to_thread(revisions.failed.wait, 10.0)
+    revisions.broken = False
+    revisions.add(3)
+    for subscription in (first, second):
+        assert [r.id for r in await subscription.take(10.0)] == [1, 2, 3]
+    hub.unsubscribe(first)
+    hub.unsubscribe(second)
+
+
+async def test_clients_are_limited(revisions: FakeRevisions) -> None:
+    hub = EventHub(revisions, max_clients=1)
+    held = await hub.subscribe()
+    with pytest.raises(Unavailable, match="has 1 event streams open already"):
+        await hub.subscribe()
+    hub.unsubscribe(held)
+    again = await hub.subscribe()
+    hub.unsubscribe(again)
