@@ -46,6 +46,17 @@ def port_is_free(host: str, port: int) -> bool:
     return True
 
 
+def process_exists(pid: int) -> bool:
+    """Whether a process has this id now."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def log_tail(path: Path, lines: int = 8) -> str:
     """The last non-empty lines of a log file, for an error message; empty when there is none."""
     try:

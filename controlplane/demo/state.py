@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from controlplane.config.context import Context, Contexts, read_contexts, write_contexts
+from controlplane.demo.process import process_exists
 from controlplane.errors import Unavailable
 
 STATE_FILE = "demo.json"
@@ -58,7 +59,7 @@ def read_state(path: Path) -> DemoState:
         raise DemoNotRunning(
             f"no demo is running: {path} cannot be read ({error}); start one with `make demo`"
         ) from error
-    if not _alive(state.pid):
+    if not process_exists(state.pid):
         raise DemoNotRunning(f"the demo of {path} has ended; start one with `make demo`")
     return state
 
@@ -112,13 +113,3 @@ def _stale(context: Context) -> bool:
     except DemoNotRunning:
         return True
     return False
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -17,10 +17,12 @@ from typing import Self
 
 import aiohttp
 
-from controlplane.demo.process import Child, ChildDied, free_ports, log_tail
+from controlplane.demo.process import Child, ChildDied, free_ports, log_tail, process_exists
 from controlplane.errors import Unavailable
 
 _POLL_S = 0.05
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the python backend puts it
+_SHM_PREFIX = "cpdemo"
 
 
 class TritonUnavailable(Unavailable):
@@ -104,12 +106,13 @@ class TritonServer:
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         self.log_path = work_dir / "triton.log"
         self.child: Child | None = None
-        self._shm_prefix = f"cpdemo_{os.getpid()}_{self.http_port}_"
+        self._shm_prefix = f"{_SHM_PREFIX}_{os.getpid()}_{self.http_port}_"
 
     async def start(self) -> None:
         """Start, and return once every model is ready. Raises TritonUnavailable; nothing is left running then."""
         installation = self._installation or find_triton()
         self._work_dir.mkdir(parents=True, exist_ok=True)
+        self._remove_shared_memory()
         backends = self._prepare_backends(installation)
         try:
             self.child = await Child.start(
@@ -146,9 +149,11 @@ class TritonServer:
         await self.stop()
 
     def _remove_shared_memory(self) -> None:
-        """What stubs that were killed left behind: only files under this server's own prefix."""
-        for left in Path("/dev/shm").glob(f"{self._shm_prefix}*"):  # noqa: S108 - where the python backend puts it
-            left.unlink(missing_ok=True)
+        """What stubs that were killed left behind: this server's, and those of servers whose parent is gone."""
+        for left in _SHARED_MEMORY.glob(f"{_SHM_PREFIX}_*"):
+            owner = left.name.split("_")[1]
+            if left.name.startswith(self._shm_prefix) or (owner.isdecimal() and not process_exists(int(owner))):
+                left.unlink(missing_ok=True)
 
     def _prepare_backends(self, installation: TritonInstallation) -> Path:
         """Copy the python backend beside a stub of the running Python: the wheel ships them apart."""
