@@ -8,8 +8,7 @@ from typing import Any
 import httpx
 
 from controlplane.config.context import contexts_path
-from controlplane.demo.faults import CLEAR
-from controlplane.demo.simulate import SECRET_HEADER
+from controlplane.demo.faults import CLEAR, SECRET_HEADER
 from controlplane.demo.state import DemoState, find_state
 from controlplane.errors import NotFound, Unavailable
 

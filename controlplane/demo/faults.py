@@ -10,6 +10,8 @@ from controlplane.errors import NotFound
 SLOW_S = 4.0
 """Seconds that `slow-v2` adds before the first token: twice the pack's P99 threshold."""
 CLEAR = "clear"
+SECRET_HEADER = "X-Demo-Secret"  # noqa: S105 - the name of the header that the admin port asks for
+SECRET_ENV = "CP_DEMO_SECRET"  # noqa: S105 - the name of the variable that tells the simulators its value
 
 
 class Fault(StrEnum):

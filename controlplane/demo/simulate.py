@@ -16,13 +16,11 @@ from pathlib import Path
 from aiohttp import web
 
 from controlplane.demo.dcgm import DcgmSimulator
-from controlplane.demo.faults import DESCRIPTIONS, SLOW_S, Fault, Faults
+from controlplane.demo.faults import DESCRIPTIONS, SECRET_ENV, SECRET_HEADER, SLOW_S, Fault, Faults
 from controlplane.demo.repository import write_faults
 from controlplane.demo.vllm import VllmSimulator
 from controlplane.errors import NotFound
 
-SECRET_HEADER = "X-Demo-Secret"  # noqa: S105 - the header's name
-SECRET_ENV = "CP_DEMO_SECRET"  # noqa: S105 - the variable's name
 _STEP_S = 1.0
 
 

@@ -19,10 +19,10 @@ import aiohttp
 from controlplane.access.tokens import new_token_text
 from controlplane.config.context import contexts_path
 from controlplane.demo.banner import banner, status_line
+from controlplane.demo.faults import SECRET_ENV
 from controlplane.demo.fleet import Ports, TritonPart, fleet_yaml
 from controlplane.demo.process import Child, free_ports, port_is_free
 from controlplane.demo.repository import FAULT_FILE, MODEL, write_repository
-from controlplane.demo.simulate import SECRET_ENV
 from controlplane.demo.state import (
     STATE_FILE,
     DemoNotRunning,

@@ -5,8 +5,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from controlplane.demo.faults import DESCRIPTIONS, Fault, Faults
-from controlplane.demo.simulate import SECRET_HEADER, Admin, SimulatedFleet, main
+from controlplane.demo.faults import DESCRIPTIONS, SECRET_HEADER, Fault, Faults
+from controlplane.demo.simulate import Admin, SimulatedFleet, main
 from controlplane.errors import NotFound
 
 
