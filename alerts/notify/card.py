@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from alerts.goformat import go_float
-from alerts.interfaces import AlertInstance, Message
+from alerts.interfaces import AlertInstance, AlertState, Message
 from alerts.wire import summary
 
 SHOWN = 10
@@ -67,6 +67,33 @@ def render(message: Message) -> Card:
         footer=_footer(message, common),
         links=tuple(_links(message, alerts)),
         text=f"{summary(message)}: {lines[0].text}" if lines else summary(message),
+    )
+
+
+def trial_message(receiver: str, at: float, console_url: str = "") -> Message:
+    """Return a message that says it is a test, for trying a notifier at unix second `at`."""
+    labels = (("alertname", "NotifierTest"), ("severity", "info"))
+    summary_text = f"This is a test of notifier {receiver}. Nothing is wrong."
+    alert = AlertInstance(
+        rule="builtin;test;NotifierTest",
+        labels=labels,
+        annotations=(("summary", summary_text),),
+        state=AlertState.FIRING,
+        value=1.0,
+        active_at=at,
+        fired_at=at,
+    )
+    group = (("alertname", "NotifierTest"),)
+    return Message(
+        f"{receiver}{{test}}",
+        receiver,
+        "firing",
+        group,
+        (alert,),
+        (),
+        sequence=1,
+        generation=int(at),
+        console_url=console_url,
     )
 
 
