@@ -19,7 +19,9 @@ from controlplane.store.alert_log import SqlAlertLog
 
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
 
-State = Literal["firing", "pending", "resolved", "all"]
+State = Literal["active", "firing", "pending", "resolved", "all"]
+"""`active` is firing and pending."""
+Fingerprint = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 
 
 class AlertList(BaseModel):
@@ -35,7 +37,7 @@ def alerts(
 ) -> AlertList:
     """List alerts of one state, or of all."""
     active = services.alerts.active()
-    found = [a for a in active if state in ("all", a.state.value)]
+    found = [a for a in active if state in ("all", "active", a.state.value)]
     if state in ("all", "resolved"):
         found.extend(_resolved(services.alerts, {a.fingerprint for a in active}, limit))
     return AlertList(items=tuple(assemble.alert_view(a) for a in found[:limit]))
@@ -43,7 +45,7 @@ def alerts(
 
 @router.get("/cp/v1/alerts/{fingerprint}")
 @requires(Role.VIEWER)
-def alert(services: ServicesDep, fingerprint: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]) -> AlertDetailView:
+def alert(services: ServicesDep, fingerprint: Fingerprint) -> AlertDetailView:
     """Return one alert with its history."""
     found = services.alerts.by_fingerprint(fingerprint)
     if found is None:

@@ -9,7 +9,7 @@ import typer
 
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.options import As, DataDir, Listen
-from controlplane.cli.render import Output, columns, emit, say
+from controlplane.cli.render import Output, columns, emit, say, say_all
 from controlplane.config.model import duration_seconds
 from controlplane.errors import ConfigErrors
 
@@ -53,12 +53,12 @@ def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="f
 
 def nvml_exporter(listen: Listen = "127.0.0.1:9401") -> None:
     """Serve this host's GPUs as canonical metrics."""
-    from collectors.errors import NvmlUnavailable
+    from collectors.errors import CollectorError
     from collectors.nvml import serve_exporter
 
     try:
-        serve_exporter(listen)
-    except NvmlUnavailable as error:
+        serve_exporter(listen, on_listening=lambda url: say(f"serving this host's GPUs at {url}"))
+    except CollectorError as error:
         raise VerdictNegative(str(error)) from error
 
 
@@ -74,14 +74,20 @@ def rules_check(files: Files = None) -> None:
 @rules.command("list")
 def rules_list(files: Files = None, output: As = Output.TABLE) -> None:
     """List the rules of files; without one, of the built-in packs."""
+    from alerts.rules import AlertingRule
     from controlplane.app.rules import describe_rules
 
     found = [
-        {"group": g.name, "rule": r.name, "kind": r.kind, "for_seconds": r.for_s, "expression": r.expression}
-        for g in describe_rules(files or [])
-        for r in g.rules
+        {
+            "group": group.name,
+            "rule": rule.name,
+            "kind": "alert" if isinstance(rule, AlertingRule) else "record",
+            "expression": " ".join(rule.expr.split()),
+        }
+        for group in describe_rules(files or [])
+        for rule in group.rules
     ]
-    rows = [[str(f["group"]), str(f["rule"]), str(f["kind"]), " ".join(str(f["expression"]).split())] for f in found]
+    rows = [list(rule.values()) for rule in found]
     emit(found, output, lambda: columns(["GROUP", "RULE", "KIND", "EXPRESSION"], rows, "no rules"))
 
 
@@ -90,11 +96,20 @@ def catalogue_list(output: As = Output.TABLE) -> None:
     """List the canonical metrics and where each engine's numbers come from."""
     from collectors.catalogue import load_catalogue
 
+    known = load_catalogue()
     found = [
-        {"metric": m.name, "type": m.type, "unit": m.unit, "engines": sorted(m.engines), "help": m.help}
-        for m in load_catalogue().metrics
+        {
+            "metric": name,
+            "type": metric.type,
+            "unit": metric.unit,
+            "engines": sorted(
+                e for e, engine in known.engines.items() if name in engine.sources or name in engine.native
+            ),
+            "help": metric.help,
+        }
+        for name, metric in sorted(known.metrics.items())
     ]
-    rows = [[m["metric"], m["type"], m["unit"] or "-", " ".join(m["engines"]) or "-", m["help"]] for m in found]
+    rows = [[str(m["metric"]), str(m["type"]), str(m["unit"]), " ".join(m["engines"]), str(m["help"])] for m in found]
     emit(found, output, lambda: columns(["METRIC", "TYPE", "UNIT", "ENGINES", ""], rows, "no metrics"))
 
 
@@ -152,4 +167,4 @@ def demo_load(output: As = Output.TABLE) -> None:
     from controlplane.demo.client import load_lines, load_stats
 
     stats = load_stats()
-    emit(stats, output, lambda: [say(line) for line in load_lines(stats)] and None)
+    emit(stats, output, lambda: say_all(load_lines(stats)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TextIO
@@ -55,6 +55,12 @@ def emit(data: Any, output: Output, table: Callable[[], None]) -> None:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print one line with its control characters escaped: names and reasons come from engines, and may lie."""
     print(_printable(text), file=stream or sys.stdout)
+
+
+def say_all(lines: Iterable[str]) -> None:
+    """Print one line each."""
+    for line in lines:
+        say(line)
 
 
 def _printable(text: str) -> str:

@@ -25,7 +25,7 @@ def alerts_list(
 ) -> None:
     """List alerts, firing ones first."""
     with connect(url) as client:
-        items = client.get("/cp/v1/alerts", state=None if state == "active" else state, limit=limit)["items"]
+        items = client.get("/cp/v1/alerts", state=state, limit=limit)["items"]
     rows = [
         [
             a["fingerprint"],

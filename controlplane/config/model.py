@@ -40,6 +40,8 @@ class FleetSection(Model):
     """Names the fleet."""
 
     name: Name
+    external_url: HttpUrl | None = None
+    """Where people reach the console: what links in messages point to, and a name that the server answers to."""
 
 
 class ScrapeSection(Model):

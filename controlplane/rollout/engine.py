@@ -42,14 +42,16 @@ class RolloutEngine:
         *,
         lease: Callable[[], Lease | None] = lambda: None,
         patience_s: float = 0.5,
+        observe_only: bool = False,
     ) -> None:
         """`drivers` holds one driver a model that can be switched; `lease` returns the current tenure.
 
-        A tick waits `patience_s` seconds for verbs to answer; longer ones go on in the background.
+        A tick waits `patience_s` seconds for verbs to answer; longer ones go on in the background. With
+        `observe_only` a rollout that another process left running stays as it is.
         """
         self._log = RolloutLog(db)
         self._models, self._drivers = dict(models), dict(drivers)
-        self._lease, self._patience_s = lease, patience_s
+        self._lease, self._patience_s, self._observe_only = lease, patience_s, observe_only
         self._running: dict[tuple[str, Order], asyncio.Task[_Reply]] = {}
 
     def update(self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver]) -> None:
@@ -64,6 +66,8 @@ class RolloutEngine:
         # Taken once: a process that pauses inside a tick must not go on under a tenure that it got afterwards.
         lease = self._lease()
         active = {record.model: records.from_record(record) for record in await asyncio.to_thread(self._log.active)}
+        if self._observe_only:
+            active = {}
         steps = [self._step(name, active.get(name), now, lease) for name in self._drivers]
         results = await asyncio.gather(*steps, return_exceptions=True)
         failures = [r for r in results if isinstance(r, BaseException)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, update
+from sqlalchemy import ColumnElement, delete, func, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
@@ -128,6 +128,13 @@ class OutboxStore:
         """Return the newest messages first."""
         with self._db.reading() as session:
             return [_entry(r) for r in session.exec(select(OutboxRow).order_by(col(OutboxRow.id).desc()).limit(limit))]
+
+    def depth(self) -> dict[OutboxStatus, int]:
+        """Count messages by status; a status without messages is 0."""
+        counted = select(OutboxRow.status, func.count()).group_by(OutboxRow.status)
+        with self._db.reading() as session:
+            found = {OutboxStatus(status): count for status, count in session.exec(counted)}
+        return {status: found.get(status, 0) for status in OutboxStatus}
 
     def prune(self, before: float) -> int:
         """Delete messages that were sent or given up before a time; return how many."""

@@ -1,0 +1,1 @@
+"""The program put together: every part is constructed, started and stopped here and nowhere else."""

@@ -1,0 +1,91 @@
+"""Series that the control plane writes about itself and its configuration: budgets and expected backends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from alerts.interfaces import Clock
+from collectors.samples import Layout, SampleSink, Series, labels_of
+from controlplane.config.model import Backend, Fleet, ModelSection
+from controlplane.cost import CostLedger
+from controlplane.errors import QueryError
+from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.values import Vector
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease
+
+READY = "max by (model, version, backend) (llm_backend_ready)"
+
+
+class Accounts:
+    """Keeps the cost ledger and writes `llm_budget_*` and `llm_backends_expected`."""
+
+    def __init__(self, db: Database, querier: MetricsQuerier, sink: SampleSink, clock: Clock) -> None:
+        self._db, self._querier, self._sink, self._clock = db, querier, sink, clock
+        self._layouts: dict[str, Layout] = {}
+        self._fleet: Fleet | None = None
+
+    def configure(self, fleet: Fleet) -> None:
+        """Take over a configuration."""
+        self._fleet = fleet
+
+    async def charge(self, lease: Lease) -> None:
+        """Account for the GPU time since the last call, in whichever process that was. Raises LeaseLost."""
+        if self._fleet is None or self._fleet.cost is None:
+            return
+        ledger = CostLedger(self._db, self._fleet.cost)
+        now = self._clock.now()
+        gpus = await self._gpus_up(self._fleet, now)
+        await asyncio.to_thread(ledger.tick, now, gpus, lease)
+
+    async def publish(self) -> None:
+        """Write the series; every replica does, since every one evaluates queries over its own store."""
+        fleet = self._fleet
+        if fleet is None:
+            return
+        now = self._clock.now()
+        self._write("ledger:expected", [_expected(model) for model in fleet.models], now)
+        if fleet.cost is not None:
+            samples = await asyncio.to_thread(CostLedger(self._db, fleet.cost).samples, now)
+            self._write("ledger:budgets", samples, now)
+
+    def _write(self, source: str, samples: Sequence[tuple[Series, float]], now: float) -> None:
+        series = tuple(s for s, _ in samples)
+        layout = self._layouts.get(source)
+        if layout is None or layout.raw != series:
+            layout = self._layouts[source] = Layout(series)
+        self._sink.append(source, layout, round(now * 1000), np.array([v for _, v in samples], dtype=np.float64))
+
+    async def _gpus_up(self, fleet: Fleet, now: float) -> dict[str, float | None]:
+        """Return the GPUs that each model's ready backends occupy; None where no backend has said anything."""
+        try:
+            value = await self._querier.instant_value(READY, now)
+        except QueryError:
+            return {m.name: None for m in fleet.models}
+        samples = value.samples if isinstance(value, Vector) else ()
+        ready: dict[tuple[str, str], bool] = {}
+        for sample in samples:
+            labels = dict(sample.labels)
+            key = (labels.get("model", ""), labels.get("backend", ""))
+            ready[key] = ready.get(key, False) or sample.value > 0
+        up: dict[str, float | None] = {}
+        for model in fleet.models:
+            answers = [(b.gpus, ready.get((model.name, b.url.rstrip("/")))) for b in _backends(model)]
+            known = [gpus if is_up else 0.0 for gpus, is_up in answers if is_up is not None]
+            up[model.name] = sum(known) if known else None
+        return up
+
+
+def _expected(model: ModelSection) -> tuple[Series, float]:
+    backends = _backends(model)
+    labels = {"model": model.name}
+    if backends and all(b.labels.get("simulated") == "true" for b in backends):
+        labels["simulated"] = "true"
+    return Series("llm_backends_expected", labels_of(labels)), float(len(backends))
+
+
+def _backends(model: ModelSection) -> list[Backend]:
+    return [*model.traffic.backends, *(b for version in model.versions.values() for b in version.backends)]

@@ -1,0 +1,111 @@
+"""Alerting as one part: rule groups, grouping and delivery, and how a reload changes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from alerts.dispatch import Dispatcher, Route
+from alerts.evaluate import GroupEvaluator, GroupReport
+from alerts.interfaces import Clock, Notifier, Querier
+from alerts.rules import RuleGroup
+from alerts.sender import Sender
+from collectors.samples import SampleSink
+from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease
+from controlplane.store.outbox import OutboxStore
+
+BEAT_S = 1.0
+"""The finest interval of a rule group, and how often groups of alerts are looked at."""
+
+
+class Alerting:
+    """Evaluates, groups and delivers. `beat` acts under a lease; `deliver` needs none, since messages are claimed."""
+
+    def __init__(
+        self, db: Database, querier: Querier, sink: SampleSink, clock: Clock, holder: str, console_url: str
+    ) -> None:
+        self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
+        self._console_url = console_url
+        self._lease: Lease | None = None
+        self._log = SqlAlertLog(db, self._held)
+        self._groups = SqlGroupLog(db, self._held)
+        self._outbox = OutboxStore(db)
+        self._evaluators: list[GroupEvaluator] = []
+        self._due: dict[str, float] = {}
+        self._interval_s = BEAT_S
+        self._retired = False
+        self._dispatcher: Dispatcher | None = None
+        self._sender: Sender | None = None
+
+    def configure(
+        self, groups: Sequence[RuleGroup], interval_s: float, route: Route, notifiers: dict[str, Notifier]
+    ) -> list[Notifier]:
+        """Take over a configuration; return the notifiers that are no longer used, for the caller to close.
+
+        A group that did not change keeps its evaluator; one that is gone ends the series that it wrote.
+        """
+        before = {e.group.key: e for e in self._evaluators}
+        unchanged = {g.key for g in groups if g.key in before and before[g.key].group == g}
+        for key, evaluator in before.items():
+            if key not in unchanged:
+                evaluator.close(self._clock.now())
+        self._evaluators = [
+            before[g.key]
+            if g.key in unchanged
+            else GroupEvaluator(g, self._querier, self._log, self._sink, self._clock)
+            for g in groups
+        ]
+        self._due = {key: at for key, at in self._due.items() if key in unchanged}
+        self._interval_s, self._retired = interval_s, False
+        self._dispatcher = Dispatcher(route, self._groups, self._clock, self._console_url)
+        old = list(self._sender.notifiers.values()) if self._sender else []
+        self._sender = Sender(self._outbox, self._groups, notifiers, self._clock, self._holder)
+        return old
+
+    async def beat(self, lease: Lease) -> None:
+        """Evaluate the groups that are due, then decide what receivers must hear. Raises LeaseLost and Unavailable."""
+        if self._lease != lease:
+            # Another process may have evaluated in between: what we remember is not what is true.
+            for evaluator in self._evaluators:
+                evaluator.reset()
+            self._lease, self._retired = lease, False
+        now = self._clock.now()
+        if not self._retired:
+            rules = {rule.id for e in self._evaluators for rule in e.group.rules}
+            await asyncio.to_thread(self._log.retire, rules, now)
+            self._retired = True
+        for evaluator in self._evaluators:
+            if self._due.get(evaluator.group.key, 0.0) <= now:
+                await evaluator.evaluate(now)
+                self._due[evaluator.group.key] = _next(now, evaluator.group.interval_s or self._interval_s)
+        if self._dispatcher:
+            await self._dispatcher.tick(self._clock.now())
+
+    async def deliver(self) -> None:
+        """Send everything that is due."""
+        while self._sender and await self._sender.tick():
+            pass
+
+    def reports(self) -> list[GroupReport]:
+        """Return every group as of its last evaluation."""
+        return [evaluator.report() for evaluator in self._evaluators]
+
+    @property
+    def notifiers(self) -> dict[str, Notifier]:
+        """The notifiers by name."""
+        return dict(self._sender.notifiers) if self._sender else {}
+
+    async def close(self) -> None:
+        """Release the notifiers' connections."""
+        await asyncio.gather(*(n.close() for n in self.notifiers.values()))
+
+    def _held(self) -> Lease | None:
+        return self._lease
+
+
+def _next(now: float, interval_s: float) -> float:
+    """Return the next multiple of the interval: groups keep their phase however long an evaluation takes."""
+    return (now // interval_s + 1) * interval_s

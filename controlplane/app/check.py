@@ -1,0 +1,48 @@
+"""What `controlplane check` looks at: the file, its rules and probes, and the secrets that it names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from collectors.discovery import Discovery
+from collectors.errors import DiscoveryError
+from controlplane.app.rules import fleet_rules
+from controlplane.app.targets import plan_scraping
+from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.errors import ConfigError, ConfigErrors
+
+
+def check_file(path: Path) -> list[str]:
+    """Return sentences on a good fleet.yaml, warnings included. Raises ConfigErrors for a bad one."""
+    loaded = load_fleet(path)
+    faults: list[ConfigError] = []
+    rules = targets = 0
+    try:
+        rules = sum(len(group.rules) for group in fleet_rules(loaded))
+    except ConfigErrors as error:
+        faults += error.errors
+    warnings: list[str] = []
+    try:
+        discovery = Discovery(plan_scraping(loaded).groups, path.parent)
+        targets = len(discovery.refresh())
+        warnings = [str(error) for error in discovery.errors]
+    except ConfigErrors as error:
+        faults += error.errors
+    except DiscoveryError as error:
+        faults.append(ConfigError(str(error), file=path, field="targets"))
+    if faults:
+        raise ConfigErrors(faults)
+    models = len(loaded.fleet.models)
+    good = f"{path}: good: {targets} targets, {models} {'model' if models == 1 else 'models'}, {rules} rules"
+    return [good, *(f"{path}: warning: {w}" for w in [*warnings, *_missing_secrets(loaded)])]
+
+
+def _missing_secrets(loaded: LoadedFleet) -> list[str]:
+    found = []
+    for notifier in loaded.fleet.notifiers:
+        if notifier.token_env and notifier.token_env not in os.environ:
+            found.append(f"notifier {notifier.name}: environment variable {notifier.token_env} is not set here")
+        if notifier.token_file and not loaded.resolve(notifier.token_file).exists():
+            found.append(f"notifier {notifier.name}: {loaded.resolve(notifier.token_file)} does not exist")
+    return found

@@ -1,0 +1,126 @@
+"""`controlplane up`: one process that serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from controlplane.api.app import create_api, mount_web
+from controlplane.app.wiring import ControlPlane, build_services, running
+from controlplane.config.loader import load_fleet
+from controlplane.errors import ConfigError, ControlPlaneError
+from controlplane.web.console import SIGN_IN, create_console
+
+log = logging.getLogger(__name__)
+
+STOP_S = 5
+"""How long requests may finish once the server is told to stop."""
+
+
+def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None:
+    """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    loaded = load_fleet(config)
+    listener = bind(listen)
+    with listener:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"cannot be made: {error.strerror}", file=data_dir, field="--data-dir") from error
+
+        folder = data_dir.resolve()
+
+        async def main() -> None:
+            token = os.environ.get("CP_BOOTSTRAP_TOKEN")
+            async with running(loaded, folder, token, observe_only=observe_only) as (plane, db):
+                app = create_api(build_services(plane, db, listen.rpartition(":")[0].strip("[]")))
+                mount_web(app, create_console(), SIGN_IN)
+                await _serve(app, plane, listener)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+
+
+def bind(listen: str) -> socket.socket:
+    """Return a listening socket for host:port. Raises ConfigError that names the address and the cure."""
+    host, colon, port = listen.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"expected host:port such as 127.0.0.1:8080, got {listen!r}", field="--listen")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        raise ConfigError(f"{listen}: {error.strerror}; choose another address", field="--listen") from error
+    if not _is_loopback(str(address[0])):
+        log.warning("listening on %s without TLS: put a TLS proxy in front, tokens travel in clear", listen)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: event streams must be ended before the server waits for its connections."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket) -> None:
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_S,
+            forwarded_allow_ips="",
+        )
+    )
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+        app.state.events.close()
+
+    def reload() -> None:
+        task = loop.create_task(_reload(plane))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    log.info("listening on %s", ":".join(str(part) for part in listener.getsockname()[:2]))
+    await server.serve(sockets=[listener])
+
+
+async def _reload(plane: ControlPlane) -> None:
+    try:
+        for sentence in await plane.reload():
+            log.info("configuration: %s", sentence)
+    except ControlPlaneError as error:
+        log.error("configuration: the running one stays: %s", error)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

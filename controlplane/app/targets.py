@@ -1,0 +1,167 @@
+"""From fleet.yaml to what is scraped: the listed targets, and every backend with its readiness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from collectors.dcgm import DcgmSource
+from collectors.discovery import DiscoveryGroup
+from collectors.errors import CollectorError
+from collectors.fetch import HttpSource
+from collectors.nvml import NvmlSource
+from collectors.probe import ProbeSource
+from collectors.readiness import ReadinessSource
+from collectors.samples import Labels, labels_of
+from collectors.target import Auth, Source, Target
+from controlplane.config.loader import LoadedFleet
+from controlplane.config.model import Backend, ModelSection, TargetGroup
+from controlplane.errors import ConfigError, ConfigErrors
+
+LOCAL_NVML = "local:nvml"
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What a backend's readiness is asked with: the engine kind, and the (served model, version) it should serve."""
+
+    engine: str
+    expected: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ScrapePlan:
+    """Everything that is scraped, and how the sources that are more than a GET are made."""
+
+    groups: tuple[DiscoveryGroup, ...]
+    probes: Mapping[tuple[str, Labels], TargetGroup] = field(default_factory=dict)
+    readiness: Mapping[str, Readiness] = field(default_factory=dict)
+
+
+def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
+    """Return what a configuration wants scraped. Raises ConfigErrors for a probe that cannot be asked."""
+    fleet = loaded.fleet
+    groups: list[DiscoveryGroup] = []
+    probes: dict[tuple[str, Labels], TargetGroup] = {}
+    for number, group in enumerate(fleet.targets):
+        made = _listed(group, loaded)
+        groups.append(made)
+        for url in group.urls:
+            probes[url, made.labels] = group
+            _check_probe(url, group, loaded, f"targets[{number}]")
+    engines, readiness = _backends(fleet.models)
+    groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout) for g in engines]
+    return ScrapePlan(tuple(groups), probes, readiness)
+
+
+class SourceFactory:
+    """Makes the source of each target of a plan."""
+
+    def __init__(self, plan: ScrapePlan, max_body_bytes: int) -> None:
+        self._plan, self._max_body_bytes = plan, max_body_bytes
+
+    def __call__(self, target: Target) -> Source:
+        """Return a fresh source; the scrape loop closes it."""
+        if target.url == LOCAL_NVML:
+            return NvmlSource(dict(target.labels).get("node", ""), max_body_bytes=self._max_body_bytes)
+        if target.engine == "probe":
+            return _probe(target.url, self._plan.probes[target.url, target.labels], target.auth)
+        if target.engine == "readiness":
+            asked = self._plan.readiness[target.url]
+            return ReadinessSource(asked.engine, target.url, expected=asked.expected, auth=target.auth)
+        source = HttpSource(target.url, target.auth, max_body_bytes=self._max_body_bytes)
+        return DcgmSource(source) if target.engine == "dcgm" else source
+
+
+def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
+    scrape = loaded.fleet.scrape
+    interval = group.interval or scrape.interval
+    local = group.engine == "nvml" and not (group.addresses or group.file_sd)
+    return DiscoveryGroup(
+        engine=group.engine,
+        addresses=group.addresses,
+        urls=(LOCAL_NVML,) if local else group.urls,
+        file_sd=group.file_sd,
+        labels=labels_of(group.labels),
+        models=_served_names(loaded.fleet.models),
+        scheme=group.scheme,
+        path=group.path,
+        interval_s=interval,
+        timeout_s=group.timeout or min(scrape.timeout, interval),
+        auth=_auth(group, loaded),
+    )
+
+
+def _served_names(models: tuple[ModelSection, ...]) -> Labels:
+    """Return what engines call a model, to its name in the fleet."""
+    return labels_of({m.traffic.model: m.name for m in models if m.traffic.model})
+
+
+def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], dict[str, Readiness]]:
+    """Return a group for each backend's metrics and readiness. Two models on one server are one target."""
+    groups: dict[tuple[str, Labels], DiscoveryGroup] = {}
+    readiness: dict[str, Readiness] = {}
+
+    def add(engine: str, url: str, labels: dict[str, str], models: Labels = ()) -> None:
+        key = (url, labels_of(labels))
+        known = groups.get(key)
+        merged = labels_of({**dict(known.models if known else ()), **dict(models)})
+        groups[key] = DiscoveryGroup(engine=engine, urls=(url,), labels=key[1], models=merged)
+
+    def expect(engine: str, url: str, served: str, version: str) -> None:
+        before = readiness[url].expected if url in readiness else ()
+        readiness[url] = Readiness(engine, (*before, (served, version)))
+
+    for model in models:
+        served = model.traffic.model or model.name
+        names = labels_of({served: model.name})
+        for backend in model.traffic.backends:
+            add("triton", backend.metrics or _triton_metrics(backend.url), backend.labels, names)
+            add("readiness", backend.url, backend.labels, names)
+            expect("triton", backend.url, served, model.stable)
+        for name, version in model.versions.items():
+            for backend in version.backends:
+                labels = {**backend.labels, "model": model.name, "version": name}
+                add(_engine(backend), backend.metrics or f"{backend.url.rstrip('/')}/metrics", labels)
+                add("readiness", backend.url, labels)
+                expect(_engine(backend), backend.url, served, name)
+    return list(groups.values()), readiness
+
+
+def _engine(backend: Backend) -> str:
+    return backend.engine or "vllm"
+
+
+def _triton_metrics(url: str) -> str:
+    """Triton serves metrics on port 8002 of the host whose HTTP port is 8000."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:8002/metrics"
+
+
+def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, place: str) -> None:
+    try:
+        _probe(url, group, None)
+    except CollectorError as error:
+        raise ConfigErrors([ConfigError(str(error), file=loaded.path, field=place)]) from error
+
+
+def _probe(url: str, group: TargetGroup, auth: Auth | None) -> ProbeSource:
+    model = group.model_name or group.labels.get("model", "")
+    return ProbeSource(url, group.protocol, model, group.prompt, auth=auth)
+
+
+def _auth(group: TargetGroup, loaded: LoadedFleet) -> Auth | None:
+    header, basic, tls = group.authorization, group.basic_auth, group.tls
+    if not (header or basic or tls):
+        return None
+    return Auth(
+        scheme=header.type if header else "Bearer",
+        credentials_file=str(loaded.resolve(header.credentials_file)) if header and header.credentials_file else None,
+        credentials_env=header.credentials_env if header else None,
+        username=basic.username if basic else None,
+        password_file=str(loaded.resolve(basic.password_file)) if basic else None,
+        ca_file=str(loaded.resolve(tls.ca_file)) if tls and tls.ca_file else None,
+        insecure_skip_verify=tls.insecure_skip_verify if tls else False,
+    )

@@ -1,0 +1,304 @@
+"""The control plane put together: parts in the order in which they need each other, teardown in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from collectors.catalogue import load_catalogue
+from collectors.discovery import Discovery
+from collectors.exposition import Limits, Parsed
+from collectors.mapping import canonical_layout, missing
+from collectors.samples import Layout
+from collectors.scrape import ScrapeManager
+from collectors.target import Source, Target
+from controlplane.access import SessionStore, TokenStore
+from controlplane.access.bootstrap import bootstrap
+from controlplane.api.services import Services
+from controlplane.app.accounts import Accounts
+from controlplane.app.alerting import BEAT_S, Alerting
+from controlplane.app.clock import SystemClock
+from controlplane.app.notifiers import build_notifiers, build_route
+from controlplane.app.rules import fleet_rules
+from controlplane.app.targets import SourceFactory, plan_scraping
+from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.config.model import Fleet
+from controlplane.errors import ControlPlaneError
+from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.rollout.engine import RolloutEngine
+from controlplane.rollout.service import RolloutService
+from controlplane.schedule import LeasedLoop, Loops, PlainLoop
+from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease, LeaseStore, process_holder
+from controlplane.store.migrate import migrate
+from controlplane.store.outbox import OutboxStore
+from controlplane.store.revision import RevisionStore, touch
+from controlplane.store.rollout_log import RolloutLog
+from controlplane.traffic.driver import Driver
+from controlplane.traffic.drivers import build_drivers
+
+log = logging.getLogger(__name__)
+
+SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
+"""Comments and blanks around samples: real pages have about two lines a sample."""
+DISCOVERY_S = 5.0
+WATCH_S = 2.0
+PUBLISH_S = 15.0
+CHARGE_S = 30.0
+HOUSEKEEPING_S = 300.0
+ROLLOUT_S = 0.5
+OBSERVE_S = 5.0
+DELIVER_S = 1.0
+TTL_S = 15.0
+"""A replica that dies is followed by another within this time."""
+KEEP_ALERTS_S = 90 * 86400.0
+KEEP_MESSAGES_S = 30 * 86400.0
+KEEP_REVISIONS = 10_000
+
+
+class ControlPlane:
+    """Every part of one running process. `reload` takes over a changed fleet.yaml; a bad one changes nothing."""
+
+    def __init__(self, loaded: LoadedFleet, db: Database, clock: SystemClock, *, observe_only: bool) -> None:
+        fleet = loaded.fleet
+        self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
+        self._db = db
+        self._catalogue = load_catalogue()
+        self.holder = process_holder()
+        self.store = SeriesStore(fleet.metrics.retention, retention_recorded_s=fleet.metrics.retention_recorded)
+        self.querier = MetricsQuerier(PromqlEngine(self.store))
+        self.scraping = ScrapeManager(
+            self.store,
+            self._source,
+            self._layout,
+            clock,
+            Limits(
+                max_body_bytes=fleet.scrape.max_body_bytes,
+                max_samples=fleet.scrape.max_samples,
+                max_lines=SCRAPE_LIMIT_LINES_PER_SAMPLE * fleet.scrape.max_samples,
+            ),
+            find_missing=self._missing,
+        )
+        self.alerting = Alerting(db, self.querier, self.store, clock, self.holder, fleet.fleet.external_url or "")
+        self.accounts = Accounts(db, self.querier, self.store, clock)
+        self._rollout_lease: Lease | None = None
+        self._observed_at = 0.0
+        self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
+        self.engine = RolloutEngine(db, {}, {}, lease=lambda: self._rollout_lease, observe_only=observe_only)
+        self._drivers: dict[str, Driver] = {}
+        self._discovery: Discovery | None = None
+        self._sources: SourceFactory | None = None
+        self._discovered = False
+        self._stamps: Mapping[Path, tuple[int, int]] = {}
+        self._reloading = asyncio.Lock()
+        self.loops = Loops()
+
+    async def start(self) -> None:
+        """Take over the configuration and begin. Raises ConfigErrors."""
+        await self._configure(self.loaded)
+        leases = LeaseStore(self._db)
+        leased = [
+            ("alerting", BEAT_S, self.alerting.beat),
+            ("rollouts", ROLLOUT_S, self._roll),
+            ("ledger", CHARGE_S, self.accounts.charge),
+            ("housekeeping", HOUSEKEEPING_S, self._clean_up),
+        ]
+        for name, interval_s, tick in leased:
+            ttl_s = max(TTL_S, 2 * interval_s)
+            self.loops.add(LeasedLoop(name, interval_s, leases, self.holder, ttl_s, tick, self.clock))
+        plain = [
+            ("discovery", DISCOVERY_S, self._discover),
+            ("delivery", DELIVER_S, self.alerting.deliver),
+            ("publish", PUBLISH_S, self.accounts.publish),
+            ("watch", WATCH_S, self._watch),
+        ]
+        for name, interval_s, turn in plain:
+            self.loops.add(PlainLoop(name, interval_s, turn, self.clock))
+        self.loops.start()
+
+    async def close(self) -> None:
+        """Stop acting, then observing, then talking to the outside. Leases are released."""
+        await self.loops.close()
+        await self.engine.close()
+        await self.scraping.close()
+        await self.alerting.close()
+        await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
+        self.querier.close()
+
+    async def reload(self) -> Sequence[str]:
+        """Read fleet.yaml again; return sentences on what changed. Raises ConfigErrors: the running one stays."""
+        async with self._reloading:
+            loaded = await asyncio.to_thread(load_fleet, self.loaded.path)
+            before = self.loaded.fleet
+            await self._configure(loaded)
+            await asyncio.to_thread(self._announce)
+        return _changes(before, loaded.fleet)
+
+    def config(self) -> Fleet:
+        """Return the running configuration."""
+        return self.loaded.fleet
+
+    def not_ready(self) -> dict[str, str]:
+        """Return what is not ready and why. Blocking."""
+        missing_parts: dict[str, str] = {}
+        try:
+            with self._db.reading() as session:
+                self._db.now(session)
+        except ControlPlaneError as error:
+            missing_parts["database"] = str(error)
+        if not self._discovered:
+            missing_parts["discovery"] = "targets have not been read yet"
+        return missing_parts
+
+    async def _configure(self, loaded: LoadedFleet) -> None:
+        """Derive everything first, so that a fault in any part leaves all parts as they were."""
+        groups = await asyncio.to_thread(fleet_rules, loaded)
+        plan = plan_scraping(loaded)
+        discovery = Discovery(plan.groups, loaded.path.parent)
+        notifiers, route = build_notifiers(loaded), build_route(loaded)
+        models = {model.name: model for model in loaded.fleet.models}
+        drivers = build_drivers(loaded.fleet.models)
+        self.loaded, self._discovery = loaded, discovery
+        self._sources = SourceFactory(plan, loaded.fleet.scrape.max_body_bytes)
+        unused = self.alerting.configure(groups, loaded.fleet.evaluation_interval, route, notifiers)
+        self.accounts.configure(loaded.fleet)
+        old, self._drivers = self._drivers, drivers
+        self.service.update(models, drivers)
+        self.engine.update(models, drivers)
+        self._stamps = await asyncio.to_thread(_stamps, loaded)
+        await asyncio.gather(*(n.close() for n in unused), *(d.close() for d in old.values()))
+
+    def _announce(self) -> None:
+        with self._db.transaction() as session:
+            touch(session, "config")
+
+    async def _discover(self) -> None:
+        discovery = self._discovery
+        assert discovery is not None
+        targets = await asyncio.to_thread(discovery.refresh)
+        for error in discovery.errors:
+            log.warning("discovery: %s", error)
+        await self.scraping.apply(targets)
+        self._discovered = True
+
+    async def _watch(self) -> None:
+        """Pick up a changed fleet.yaml or rule file; a bad one is said once and keeps the running configuration."""
+        stamps = await asyncio.to_thread(_stamps, self.loaded)
+        if stamps == self._stamps:
+            return
+        self._stamps = stamps
+        for sentence in await self.reload():
+            log.info("configuration: %s", sentence)
+
+    async def _roll(self, lease: Lease) -> None:
+        """Move rollouts often; where none runs, look at the engines now and then."""
+        self._rollout_lease = lease
+        now = self.clock.now()
+        active = await asyncio.to_thread(RolloutLog(self._db).active)
+        if active or now - self._observed_at >= OBSERVE_S:
+            self._observed_at = now
+            await self.engine.tick(now)
+
+    async def _clean_up(self, lease: Lease) -> None:
+        now = self.clock.now()
+        await asyncio.to_thread(SqlAlertLog(self._db).prune, now - KEEP_ALERTS_S)
+        await asyncio.to_thread(SqlGroupLog(self._db).prune, now - KEEP_ALERTS_S)
+        await asyncio.to_thread(OutboxStore(self._db).prune, now - KEEP_MESSAGES_S)
+        await asyncio.to_thread(RevisionStore(self._db).prune, KEEP_REVISIONS)
+
+    def _source(self, target: Target) -> Source:
+        assert self._sources is not None
+        return self._sources(target)
+
+    def _layout(self, target: Target, parsed: Parsed) -> Layout:
+        return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue)
+
+    def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
+        return missing(layout, self._catalogue, target.engine)
+
+
+def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Services:
+    """Return what the HTTP side needs of a control plane."""
+    fleet = plane.config().fleet
+    outside = urlsplit(fleet.external_url).hostname if fleet.external_url else None
+    alerts = SqlAlertLog(db)
+    return Services(
+        version=installed_version("llm-controlplane"),
+        clock=plane.clock,
+        config=plane.config,
+        allowed_hosts=frozenset(host.lower() for host in (listen_host, outside) if host),
+        fleet=FleetReader(
+            config=plane.config,
+            queries=plane.querier,
+            models=plane.service,
+            alerts=alerts,
+            targets=plane.scraping.health,
+            clock=plane.clock,
+            observe_only=plane.observe_only,
+        ),
+        queries=plane.querier,
+        series_store=plane.store,
+        targets=plane.scraping.health,
+        rules=plane.alerting.reports,
+        rollouts=plane.service,
+        alerts=alerts,
+        outbox=OutboxStore(db),
+        tokens=TokenStore(db),
+        sessions=SessionStore(db),
+        revisions=RevisionStore(db),
+        reload=plane.reload,
+        not_ready=plane.not_ready,
+    )
+
+
+@asynccontextmanager
+async def running(
+    loaded: LoadedFleet, data_dir: Path, given_token: str | None, *, observe_only: bool
+) -> AsyncIterator[tuple[ControlPlane, Database]]:
+    """Open the database, start a control plane, and take it down in reverse. Raises ControlPlaneError."""
+    async with AsyncExitStack() as stack:
+        db = Database(loaded.fleet.database or f"sqlite:///{data_dir / 'controlplane.db'}")
+        stack.callback(db.close)
+        await asyncio.to_thread(migrate, db)
+        clock = SystemClock()
+        await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
+        plane = ControlPlane(loaded, db, clock, observe_only=observe_only)
+        stack.push_async_callback(plane.close)
+        await plane.start()
+        yield plane, db
+
+
+def _stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
+    """Return (mtime, size) of the configuration and of the rule files that it names. Blocking."""
+    folder = loaded.path.parent
+    patterns = [rule for rule in loaded.fleet.rules if not rule.startswith("builtin:")]
+    files = {loaded.path, *(path for pattern in patterns for path in folder.glob(pattern))}
+    stamps = {}
+    for path in files:
+        try:
+            status = path.stat()
+        except OSError:
+            stamps[path] = (0, 0)
+        else:
+            stamps[path] = (status.st_mtime_ns, status.st_size)
+    return stamps
+
+
+def _changes(before: Fleet, after: Fleet) -> list[str]:
+    """Return a sentence for each section that changed, and one for each that needs a restart."""
+    sentences = []
+    for name in type(after).model_fields:
+        if getattr(before, name) != getattr(after, name):
+            needs_restart = name in ("database", "metrics", "fleet")
+            sentences.append(f"{name} changed" + (": takes effect at the next start" if needs_restart else ""))
+    return sentences or ["nothing changed"]

@@ -1,0 +1,81 @@
+"""Load orders over gRPC: the one call that must not go over Triton's HTTP port while clients use that.
+
+Triton carries a load out on the HTTP thread that received it, and every connection bound to that thread, clients'
+streams included, waits until the model is loaded. Its gRPC port has threads of its own. One unary call whose request
+has three fields does not need generated code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from controlplane.errors import Unavailable
+from controlplane.traffic.driver import EngineRefused
+
+_METHOD = "/inference.GRPCInferenceService/RepositoryModelLoad"
+_LOST = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"})
+
+
+def missing_package() -> str:
+    """Return why gRPC cannot be used here, with the cure; "" when it can."""
+    try:
+        import grpc  # noqa: F401 - an optional dependency, looked for only where fleet.yaml names `grpc:`
+    except ImportError:
+        return "the grpcio package is not installed; `pip install grpcio`, or drop the backend's `grpc:`"
+    return ""
+
+
+class GrpcLoader:
+    """Sends load orders to one Triton server's gRPC address (host:port, plaintext)."""
+
+    def __init__(self, address: str, cure: Callable[[str], str]) -> None:
+        """`cure` completes Triton's message with what to do about it."""
+        self._address, self._cure = address, cure
+        self._channel: Any = None
+
+    async def load(self, model: str, config: dict[str, Any], timeout_s: float) -> None:
+        """Load `model` with `config`. Raises EngineRefused with Triton's words, or Unavailable when no reply came."""
+        import grpc.aio
+
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._address)
+        call = self._channel.unary_unary(_METHOD)  # bytes in, bytes out
+        try:
+            await call(load_request(model, json.dumps(config)), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            words = " ".join((error.details() or "").split())
+            cured = self._cure(words)
+            if error.code().name in _LOST and cured == words:
+                raise Unavailable(f"grpc://{self._address} did not answer: {error.code().name} {words}") from error
+            raise EngineRefused(f"grpc://{self._address} answered: {cured}") from error
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._channel is not None:
+            await self._channel.close()
+
+
+def load_request(model: str, config: str) -> bytes:
+    """Return an encoded inference.RepositoryModelLoadRequest with the parameter `config` (Triton's grpc_service.proto).
+
+    model_name is field 2, parameters a map in field 3 whose values hold a string in field 3.
+    """
+    parameter = _field(3, config.encode())
+    entry = _field(1, b"config") + _field(2, parameter)
+    return _field(2, model.encode()) + _field(3, entry)
+
+
+def _field(number: int, body: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    return bytes([number << 3 | 2]) + _varint(len(body)) + body
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

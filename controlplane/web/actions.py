@@ -1,0 +1,129 @@
+"""Actions: each is confirmed in a dialog that states what will happen, and carries a key so that it happens once."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable
+from typing import Annotated
+
+from fastapi import Form, Request
+from fastapi.responses import Response
+
+from controlplane.access.roles import Role
+from controlplane.api.auth import PrincipalDep, requires
+from controlplane.api.models import ModelName
+from controlplane.api.rollouts import RolloutId
+from controlplane.api.services import Services, ServicesDep
+from controlplane.errors import ControlPlaneError, Refused
+from controlplane.rollout.model import Plan, Rollout
+from controlplane.web.render import Renderer
+
+STRATEGY = "blue-green"
+Key = Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")]
+"""Made with the dialog: a double click, or a repeat after a lost answer, is one rollout."""
+
+
+class Actions:
+    """The endpoints, all for operators. They answer with a dialog's content, or send the browser to the rollout."""
+
+    def __init__(self, render: Renderer) -> None:
+        self._render = render
+
+    @requires(Role.OPERATOR)
+    async def confirm_promotion(
+        self, request: Request, services: ServicesDep, name: ModelName, version: ModelName
+    ) -> Response:
+        """Say what promoting would do, and ask."""
+        plan = services.rollouts.plan(name, version, STRATEGY)
+        return await self._confirm(request, plan, f"Promote {name} to {version}?", f"Promote {version}")
+
+    @requires(Role.OPERATOR)
+    async def promote(
+        self,
+        request: Request,
+        services: ServicesDep,
+        principal: PrincipalDep,
+        name: ModelName,
+        version: ModelName,
+        key: Key,
+    ) -> Response:
+        """Start the promotion that was confirmed."""
+        return await self._start(
+            request,
+            services,
+            services.rollouts.start(name, version, STRATEGY, actor=principal.name, idempotency_key=f"console-{key}"),
+        )
+
+    @requires(Role.OPERATOR)
+    async def confirm_rollback(self, request: Request, services: ServicesDep, name: ModelName) -> Response:
+        """Say what rolling back would do, and ask."""
+        plan = services.rollouts.plan_rollback(name)
+        return await self._confirm(request, plan, f"Roll {name} back?", "Roll back")
+
+    @requires(Role.OPERATOR)
+    async def rollback(
+        self, request: Request, services: ServicesDep, principal: PrincipalDep, name: ModelName, key: Key
+    ) -> Response:
+        """Start the rollback that was confirmed."""
+        return await self._start(
+            request, services, services.rollouts.rollback(name, actor=principal.name, idempotency_key=f"console-{key}")
+        )
+
+    @requires(Role.OPERATOR)
+    async def confirm_abort(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
+        """Say what aborting would do, and ask."""
+        plan = (await services.rollouts.show(rollout_id)).rollout.plan
+        return self._dialog(
+            request,
+            title=f"Abort rollout {rollout_id}?",
+            verb="Abort and go back",
+            steps=(f"Turn {plan.model} back from {plan.to_version} to {plan.from_version}, which was serving before.",),
+        )
+
+    @requires(Role.OPERATOR)
+    async def abort(
+        self, request: Request, services: ServicesDep, principal: PrincipalDep, rollout_id: RolloutId
+    ) -> Response:
+        """Turn the rollout back."""
+        return await self._start(request, services, services.rollouts.abort(rollout_id, actor=principal.name))
+
+    async def _confirm(self, request: Request, planned: Awaitable[Plan], title: str, verb: str) -> Response:
+        try:
+            plan = await planned
+        except ControlPlaneError as error:
+            return self._dialog(request, title=title, verb="", reasons=_reasons(error))
+        return self._dialog(request, title=title, verb=verb, steps=plan.steps, notes=plan.notes)
+
+    async def _start(self, request: Request, services: Services, started: Awaitable[Rollout]) -> Response:
+        try:
+            rollout = await started
+        except ControlPlaneError as error:
+            return self._dialog(request, title="Nothing was done", verb="", reasons=_reasons(error))
+        services.fleet.forget()
+        return Response(status_code=204, headers={"HX-Redirect": f"/rollouts/{rollout.id}"})
+
+    def _dialog(
+        self,
+        request: Request,
+        *,
+        title: str,
+        verb: str,
+        steps: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+        reasons: tuple[str, ...] = (),
+    ) -> Response:
+        # Always 200: htmx shows only successful answers, and a refusal is what the person must read.
+        return self._render.page(
+            request,
+            "dialog.html",
+            title=title,
+            verb=verb,
+            steps=steps,
+            notes=notes,
+            reasons=reasons,
+            key=secrets.token_hex(16),
+        )
+
+
+def _reasons(error: ControlPlaneError) -> tuple[str, ...]:
+    return error.reasons if isinstance(error, Refused) else (str(error),)

@@ -1,0 +1,49 @@
+"""Renders templates with what every page needs: who is signed in, and the session's CSRF token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from controlplane.access.roles import Principal, Role
+from controlplane.access.sessions import csrf_token
+from controlplane.api.auth import SESSION_COOKIE
+from controlplane.api.services import Services
+from controlplane.fleet.views import instant
+from controlplane.web.format import FILTERS
+
+
+class Renderer:
+    """Jinja2 with autoescaping; an undefined name in a template is an error and not an empty string."""
+
+    def __init__(self, templates: Path) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(templates),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.filters |= FILTERS
+
+    def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """Render a template for whoever is signed in."""
+        services: Services = request.app.state.services
+        principal: Principal | None = getattr(request.state, "principal", None)
+        cookie = request.cookies.get(SESSION_COOKIE, "")
+        text = self._environment.get_template(template).render(
+            values,
+            path=request.url.path,
+            here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+            principal=principal,
+            may_act=principal is not None and principal.role.includes(Role.OPERATOR),
+            csrf=csrf_token(cookie) if cookie and principal else "",
+            now=instant(services.clock.now()),
+            version=services.version,
+        )
+        return HTMLResponse(text, status)
