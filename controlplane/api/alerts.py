@@ -33,9 +33,9 @@ class AlertList(BaseModel):
 @router.get("/cp/v1/alerts")
 @requires(Role.VIEWER)
 def alerts(
-    services: ServicesDep, state: State = "all", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
+    services: ServicesDep, state: State = "active", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
 ) -> AlertList:
-    """List alerts of one state, or of all."""
+    """List alerts: by default those that are firing or pending."""
     active = services.alerts.active()
     found = [a for a in active if state in ("all", "active", a.state.value)]
     if state in ("all", "resolved"):

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
+from alerts.errors import DeliveryFailed
+from alerts.interfaces import AlertInstance, AlertState, Message
+from collectors.samples import labels_of
 from controlplane.access.roles import Role
-from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
+from controlplane.api.models import NAME
 from controlplane.api.services import ServicesDep
+from controlplane.errors import NotFound
 from controlplane.fleet.views import View, instant, rfc3339
 from controlplane.store.outbox import OutboxEntry, OutboxStatus
 
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
+
+TEST_TIMEOUT_S = 15.0
+"""A person waits for the answer."""
 
 
 class NotificationView(View):
@@ -36,11 +45,39 @@ class NotificationList(BaseModel):
     items: tuple[NotificationView, ...]
 
 
+class NotifierTested(BaseModel):
+    """What a notifier's far side said."""
+
+    result: str
+
+
 @router.get("/cp/v1/notifications")
 @requires(Role.VIEWER)
 def notifications(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> NotificationList:
     """List the newest notifications."""
     return NotificationList(items=tuple(notification_view(e) for e in services.outbox.recent(limit)))
+
+
+@router.post("/cp/v1/notifiers/{name}/test")
+@requires(Role.OPERATOR)
+async def test_notifier(
+    services: ServicesDep, principal: PrincipalDep, name: Annotated[str, Path(pattern=NAME)]
+) -> NotifierTested:
+    """Send a test message, past the outbox, and say what came back (502: it failed, in the far side's words)."""
+    notifiers = services.notifiers()
+    if name not in notifiers:
+        raise NotFound(f"there is no notifier {name}; fleet.yaml declares {', '.join(notifiers) or 'none'}")
+    now = services.clock.now()
+    labels = labels_of({"alertname": "ControlPlaneTest", "severity": "info"})
+    summary = f"Test message, sent by {principal.name}. Nothing is wrong."
+    alert = AlertInstance("test", labels, (("summary", summary),), AlertState.FIRING, 0.0, now, fired_at=now)
+    message = Message(f"test/{name}", name, "firing", labels, (alert,), (), sequence=0, generation=round(now * 1000))
+    try:
+        async with asyncio.timeout(TEST_TIMEOUT_S):
+            ref = await notifiers[name].send(message, None)
+    except TimeoutError as error:
+        raise DeliveryFailed(f"{name}: no answer within {TEST_TIMEOUT_S:g} s") from error
+    return NotifierTested(result=f"{name}: delivered" + (f" to {ref.channel} as {ref.ts}" if ref else ""))
 
 
 def notification_view(entry: OutboxEntry) -> NotificationView:

@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from alerts.errors import DeliveryFailed
 from controlplane import errors
 from controlplane.access.throttle import Throttled
 
@@ -34,7 +35,7 @@ class Problem(NamedTuple):
     title: str
 
 
-TABLE: dict[type[errors.ControlPlaneError], Problem] = {
+TABLE: dict[type[Exception], Problem] = {
     errors.NotFound: Problem(404, "not-found", "There is no such thing"),
     errors.Conflict: Problem(409, "conflict", "Its state does not allow this"),
     errors.Refused: Problem(409, "refused", "Refused before anything moved"),
@@ -46,6 +47,7 @@ TABLE: dict[type[errors.ControlPlaneError], Problem] = {
     errors.ConfigError: Problem(422, "bad-configuration", "The configuration is wrong"),
     errors.ConfigErrors: Problem(422, "bad-configuration", "The configuration is wrong"),
     errors.QueryError: Problem(422, "query-failed", "The query failed"),
+    DeliveryFailed: Problem(502, "not-delivered", "The notifier could not deliver"),
     errors.ControlPlaneError: Problem(500, "failed", "The control plane failed"),
 }
 """Looked up along the error's class hierarchy, so that a subclass needs no row of its own."""
@@ -60,9 +62,9 @@ _WORDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: 
 _PROMETHEUS_TYPES = {400: "bad_data", 401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
 
 
-def problem_of(error: errors.ControlPlaneError) -> Problem:
+def problem_of(error: Exception) -> Problem:
     """Return the table's row for an error."""
-    row = next(TABLE[cls] for cls in type(error).__mro__ if cls in TABLE)
+    row = next((TABLE[cls] for cls in type(error).__mro__ if cls in TABLE), TABLE[errors.ControlPlaneError])
     if isinstance(error, errors.QueryError):
         return row._replace(status=QUERY_STATUS.get(error.kind, row.status))
     return row
@@ -103,13 +105,13 @@ def bad_request(path: str, status: int, detail: str) -> Response:
 def install(app: FastAPI) -> None:
     """Register the handlers that turn every exception into a problem."""
     app.add_exception_handler(errors.ControlPlaneError, _on_ours)
+    app.add_exception_handler(DeliveryFailed, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
 async def _on_ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, errors.ControlPlaneError)
     problem = problem_of(error)
     headers: dict[str, str] = {}
     if problem.status == HTTPStatus.UNAUTHORIZED:
@@ -153,7 +155,7 @@ async def _on_unexpected(request: Request, error: Exception) -> Response:
     return problem_response(request.url.path, problem, f"internal error, logged as incident {incident}")
 
 
-def _reasons(error: errors.ControlPlaneError) -> Sequence[str]:
+def _reasons(error: Exception) -> Sequence[str]:
     if isinstance(error, errors.Refused):
         return error.reasons
     if isinstance(error, errors.ConfigErrors):

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from alerts.evaluate import GroupReport
-from alerts.interfaces import Clock
+from alerts.interfaces import Clock, Notifier
 from collectors.target import TargetHealth
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
@@ -20,7 +20,7 @@ from controlplane.metrics.values import QueryValue
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.outbox import OutboxEntry, OutboxStatus
+from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 
 
@@ -70,18 +70,6 @@ class Rollouts(Protocol):
         ...
 
 
-class Outbox(Protocol):
-    """Shows notifications. Blocking."""
-
-    def recent(self, limit: int) -> Sequence[OutboxEntry]:
-        """Return the newest messages first."""
-        ...
-
-    def depth(self) -> Mapping[OutboxStatus, int]:
-        """Count messages by status."""
-        ...
-
-
 @dataclass(frozen=True)
 class Services:
     """Everything that routes use."""
@@ -99,7 +87,7 @@ class Services:
     rules: Callable[[], Sequence[GroupReport]]
     rollouts: Rollouts
     alerts: SqlAlertLog
-    outbox: Outbox
+    outbox: OutboxStore
     tokens: TokenStore
     sessions: SessionStore
     revisions: RevisionStore
@@ -107,6 +95,13 @@ class Services:
     """Reads fleet.yaml again; returns sentences on what changed. Raises ConfigErrors: the running one stays."""
     not_ready: Callable[[], Mapping[str, str]]
     """What is not ready yet and why; empty when everything is. Blocking."""
+    notifiers: Callable[[], Mapping[str, Notifier]] = dict
+    """The configured notifiers by name."""
+
+    @property
+    def observe_only(self) -> bool:
+        """This control plane watches and alerts, and never acts."""
+        return self.fleet.observe_only
 
 
 async def services_of(request: Request) -> Services:

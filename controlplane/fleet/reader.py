@@ -83,7 +83,7 @@ class FleetReader:
         observe_only: bool,
     ) -> None:
         self._config, self._queries, self._models, self._alerts = config, queries, models, alerts
-        self._targets, self._clock, self._observe_only = targets, clock, observe_only
+        self._targets, self._clock, self.observe_only = targets, clock, observe_only
         self._lock = asyncio.Lock()
         self._cached: Snapshot | None = None
 
@@ -97,7 +97,7 @@ class FleetReader:
             targets=assemble.target_counts(self._targets()),
             alerts=_alert_counts(snapshot),
             gpus=assemble.gpu_views(snapshot.numbers),
-            observe_only=self._observe_only,
+            observe_only=self.observe_only,
             warnings=snapshot.warnings,
         )
 

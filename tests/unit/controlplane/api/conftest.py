@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from alerts.evaluate import GroupReport
-from alerts.interfaces import VectorSample
+from alerts.interfaces import Message, MessageRef, VectorSample
 from collectors.samples import Labels, Layout, Metadata, Series, labels_of
 from collectors.target import Target, TargetHealth
 from controlplane.access.roles import Role
@@ -32,7 +32,7 @@ from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar
 from controlplane.rollout.service import RolloutService
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
-from controlplane.store.outbox import OutboxStatus, OutboxStore
+from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.traffic.driver import (
     BackendObservation,
@@ -131,10 +131,20 @@ class FakeDriver:
     async def close(self) -> None: ...
 
 
-class CountedOutbox(OutboxStore):
-    def depth(self) -> Mapping[OutboxStatus, int]:
-        entries = self.recent(1000)
-        return {status: sum(e.status is status for e in entries) for status in OutboxStatus}
+class FakeNotifier:
+    name = "ops"
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.error: Exception | None = None
+
+    async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+        if self.error:
+            raise self.error
+        self.sent.append(message)
+        return MessageRef("C123", "1.5")
+
+    async def close(self) -> None: ...
 
 
 class Rig:
@@ -144,10 +154,11 @@ class Rig:
         self.db, self.clock, self.config = db, FakeClock(), CONFIG
         self.queries, self.rollouts, self.revisions = FakeQueries(), self._rollouts(), RevisionStore(db)
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
-        self.alert_log, self.outbox = SqlAlertLog(db), CountedOutbox(db)
+        self.alert_log, self.outbox = SqlAlertLog(db), OutboxStore(db)
         self.series_store = SeriesStore(3600.0)
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
+        self.notifier = FakeNotifier()
         self.not_ready: dict[str, str] = {}
         self.reload_error: Exception | None = None
         self.role_tokens = {role: self.tokens.create(f"test-{role}", role, None, NOW)[1] for role in Role}
@@ -183,6 +194,7 @@ class Rig:
             revisions=self.revisions,
             reload=self._reload,
             not_ready=lambda: self.not_ready,
+            notifiers=lambda: {"ops": self.notifier},
         )
 
     def observe_only(self) -> None:

@@ -33,6 +33,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/alerts"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/notifications"): VIEWER,
+    ("POST", "/cp/v1/notifiers/{name}/test"): OPERATOR,
     ("GET", "/cp/v1/events"): VIEWER,
     ("GET", "/cp/v1/whoami"): VIEWER,
     ("GET", "/cp/v1/tokens"): ADMIN,

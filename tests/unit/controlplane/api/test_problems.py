@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from alerts.errors import DeliveryFailed
 from controlplane import errors
 from controlplane.access.roles import Role
 from controlplane.access.throttle import Throttled
@@ -40,10 +41,11 @@ def test_every_error_of_the_tree_has_a_row_of_its_own() -> None:
         (errors.QueryError("timeout", "x"), 503),
         (errors.ControlPlaneError("x"), 500),
         (Throttled(1.5), 429),
+        (DeliveryFailed("x"), 502),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, Exception) else str(v),
 )
-def test_status_of_an_error(error: errors.ControlPlaneError, status: int) -> None:
+def test_status_of_an_error(error: Exception, status: int) -> None:
     assert problem_of(error).status == status
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Transition
 from collectors.samples import labels_of
 from controlplane.access.roles import Role
@@ -210,6 +211,9 @@ async def test_alerts_by_state(rig: Any, viewer: httpx.AsyncClient) -> None:
         items = (await viewer.get("/cp/v1/alerts", params={"state": state})).json()["items"]
         return [(a["name"], a["state"]) for a in items]
 
+    default = (await viewer.get("/cp/v1/alerts")).json()["items"]
+    assert [a["name"] for a in default] == ["Hot", "Slow"]
+    assert await names("active") == [("Hot", "firing"), ("Slow", "pending")]
     assert await names("firing") == [("Hot", "firing")]
     assert await names("pending") == [("Slow", "pending")]
     assert await names("resolved") == [("Down", "resolved")]
@@ -244,6 +248,18 @@ async def test_notifications_tell_a_retry_from_a_first_try(rig: Any, viewer: htt
         ("m0", "sent", "2027-01-15T08:00:01.000Z", None),
     ]
     assert items[3]["summary"] == "alert 0"
+
+
+async def test_a_notifier_is_tested_at_once(rig: Any, operator: httpx.AsyncClient) -> None:
+    answer = await operator.post("/cp/v1/notifiers/ops/test")
+    assert answer.json() == {"result": "ops: delivered to C123 as 1.5"}
+    (message,) = rig.notifier.sent
+    assert dict(message.firing[0].annotations)["summary"] == "Test message, sent by test-operator. Nothing is wrong."
+    rig.notifier.error = DeliveryFailed("slack says invalid_auth", permanent=True)
+    failed = await operator.post("/cp/v1/notifiers/ops/test")
+    assert (failed.status_code, failed.json()["detail"]) == (502, "slack says invalid_auth")
+    unknown = await operator.post("/cp/v1/notifiers/dev/test")
+    assert (unknown.status_code, unknown.json()["detail"]) == (404, "there is no notifier dev; fleet.yaml declares ops")
 
 
 async def test_the_life_of_a_token(rig: Any, admin: httpx.AsyncClient) -> None:
