@@ -22,13 +22,13 @@ def format_value(value: float, *, exponents: bool = True) -> str:
 
     `exponents=False` never uses one: the form of label values (count_values).
     """
+    shortest = repr(float(value))
+    if "e" not in shortest and "n" not in shortest:
+        return shortest.removesuffix(".0")
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    if value == int(value) and abs(value) < 1e15:
-        return str(int(value)) if value or math.copysign(1, value) > 0 else "-0"
-    shortest = repr(float(value))
     if exponents and not 1e-6 <= abs(value) < PLAIN_BELOW:
         mantissa, _, exponent = f"{Decimal(shortest).normalize():e}".partition("e")
         return f"{mantissa}e{exponent[0]}{exponent[1:]:0>2}"
