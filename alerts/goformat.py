@@ -10,22 +10,19 @@ _SPECIAL = {math.inf: "+Inf", -math.inf: "-Inf"}
 
 
 def go_float(value: float) -> str:
-    """Return a float as Go's `%v`: shortest digits, exponent below 1e-4 and from 1e21 on."""
+    """Return a float as Go's `%v`: the shortest digits, with an exponent below 1e-4 and from 1e6 on."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return _SPECIAL[value]
     if value == 0:
         return "-0" if math.copysign(1, value) < 0 else "0"
-    if 1e-4 <= abs(value) < 1e21:
-        text = f"{value:.0f}" if value == int(value) else repr(value)
-        return f"{value:.17f}".rstrip("0") if "e" in text else text
-    mantissa, _, exponent = f"{value!r}".partition("e")
-    if not exponent:
-        mantissa, _, exponent = f"{value:.16e}".partition("e")
-        mantissa = mantissa.rstrip("0").rstrip(".")
-    power = int(exponent)
-    return f"{mantissa.removesuffix('.0')}e{'-' if power < 0 else '+'}{abs(power):02d}"
+    if 1e-4 <= abs(value) < 1e6:
+        return repr(value).removesuffix(".0")
+    # Seventeen digits always suffice; the shortest that reads back the same is what repr and Go print.
+    digits = next(text for n in range(17) if float(text := f"{value:.{n}e}") == value)
+    mantissa, _, exponent = digits.partition("e")
+    return f"{mantissa}e{exponent[0]}{exponent[1:].zfill(2)}"
 
 
 def go_value(value: object) -> str:
