@@ -46,12 +46,23 @@ class Params:
             raise bad("query", f"longer than {MAX_EXPR_LENGTH} bytes")
         return expr
 
-    def time(self, name: str, default: float | None = None) -> float:
+    def time(self, name: str) -> float:
         """Return an instant in unix seconds: a float, or RFC 3339."""
         text = self.get(name)
-        if not text and default is not None:
-            return default
-        return parse_time(name, text)
+        seconds = parse_time(text)
+        if seconds is None:
+            raise bad(name, f'cannot parse "{text}" to a valid timestamp')
+        return seconds
+
+    def time_or_none(self, name: str) -> float | None:
+        """Return an optional instant. Prometheus refuses a malformed one in other words than a required one."""
+        text = self.get(name)
+        if not text:
+            return None
+        seconds = parse_time(text)
+        if seconds is None:
+            raise bad(name, f"Invalid time value for '{name}': cannot parse \"{text}\" to a valid timestamp")
+        return seconds
 
     def duration(self, name: str) -> float:
         """Return seconds: a float, or a Prometheus duration."""
@@ -77,8 +88,7 @@ class Params:
 
     def interval(self) -> tuple[float | None, float | None]:
         """Return optional (start, end)."""
-        start, end = (self.time(name) if self.get(name) else None for name in ("start", "end"))
-        return start, end
+        return self.time_or_none("start"), self.time_or_none("end")
 
     def range(self) -> tuple[float, float, float]:
         """Return (start, end, step), checked as Prometheus does."""
@@ -115,8 +125,8 @@ def bad(name: str, message: str) -> QueryError:
     return QueryError("bad_data", f'invalid parameter "{name}": {message}')
 
 
-def parse_time(name: str, text: str) -> float:
-    """Return unix seconds. Raises QueryError (bad_data)."""
+def parse_time(text: str) -> float | None:
+    """Return unix seconds to the millisecond, or None for what is no time."""
     if _FLOAT.fullmatch(text):
         seconds = float(text)
         if math.isfinite(seconds) and abs(seconds) <= _MAX_TIME:
@@ -128,7 +138,7 @@ def parse_time(name: str, text: str) -> float:
             moment = None
         if moment is not None and moment.tzinfo is not None:
             return moment.astimezone(UTC).timestamp()
-    raise bad(name, f'cannot parse "{text}" to a valid timestamp')
+    return None
 
 
 def parse_duration(name: str, text: str) -> float:

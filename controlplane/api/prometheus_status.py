@@ -19,9 +19,8 @@ from collectors.target import TargetHealth
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.prometheus import ParamsDep, success
-from controlplane.api.prometheus_params import Params
+from controlplane.api.prometheus_params import Params, bad
 from controlplane.api.services import ServicesDep
-from controlplane.errors import QueryError
 from controlplane.fleet.views import rfc3339
 
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
@@ -37,7 +36,7 @@ def rules(services: ServicesDep, params: ParamsDep) -> Response:
     """List rule groups (`type`, `rule_name[]`, `rule_group[]`, `file[]`, `exclude_alerts`)."""
     kind = params.get("type").lower()
     if kind not in ("", "alert", "record"):
-        raise QueryError("bad_data", f'not supported value "{params.get("type")}"')
+        raise bad("type", f'not supported value "{params.get("type")}"')
     default_interval = services.config().evaluation_interval
     groups = []
     for report in services.rules():
@@ -62,7 +61,7 @@ def targets(services: ServicesDep, params: ParamsDep) -> Response:
     """List scraped endpoints (`state`, `scrapePool`)."""
     pool, state = params.get("scrapePool"), params.get("state").lower()
     if state not in ("", "any", "active", "dropped"):
-        raise QueryError("bad_data", f'not supported value "{state}"')
+        raise bad("state", f'not supported value "{state}"')
     found = [] if state == "dropped" else [_target(t) for t in services.targets() if pool in ("", t.target.job)]
     return success({"activeTargets": found, "droppedTargets": [], "droppedTargetCounts": {}})
 

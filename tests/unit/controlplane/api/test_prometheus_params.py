@@ -54,8 +54,15 @@ def test_bad_times(text: str) -> None:
     assert str(caught.value) == f'invalid parameter "time": cannot parse "{text}" to a valid timestamp'
 
 
-def test_a_missing_time_is_the_default() -> None:
-    assert params().time("time", default=5.0) == 5.0
+def test_an_optional_time_is_refused_in_prometheus_other_words() -> None:
+    message = """invalid parameter "end": Invalid time value for 'end': cannot parse "x" to a valid timestamp"""
+    with pytest.raises(QueryError) as caught:
+        params(end="x").interval()
+    assert str(caught.value) == message
+
+
+def test_a_missing_time_may_be_optional() -> None:
+    assert params().time_or_none("time") is None
     assert params().interval() == (None, None)
     assert params(end="7").interval() == (None, 7.0)
 
