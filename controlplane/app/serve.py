@@ -31,6 +31,8 @@ STOP_S = 5
 def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None:
     """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("alembic", "apscheduler", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     loaded = load_fleet(config)
     listener = bind(listen)
     with listener:

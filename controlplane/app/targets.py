@@ -20,6 +20,8 @@ from controlplane.config.model import Backend, ModelSection, TargetGroup
 from controlplane.errors import ConfigError, ConfigErrors
 
 LOCAL_NVML = "local:nvml"
+SERVING = ("triton", "vllm")
+"""Engines whose metrics name models, which fleet.yaml may call otherwise."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
         urls=(LOCAL_NVML,) if local else group.urls,
         file_sd=group.file_sd,
         labels=labels_of(group.labels),
-        models=_served_names(loaded.fleet.models),
+        models=_served_names(loaded.fleet.models) if group.engine in SERVING else (),
         scheme=group.scheme,
         path=group.path,
         interval_s=interval,

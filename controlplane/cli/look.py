@@ -32,7 +32,7 @@ def _print_status(fleet: dict[str, Any], alerts: list[dict[str, Any]]) -> None:
         f"fleet {fleet['name']}{mode}   targets: {targets['up']} up, {targets['down']} down{unknown}   "
         f"alerts: {counts['firing']} firing, {counts['pending']} pending"
     )
-    for alert in alerts:
+    for alert in (a for a in alerts if a["severity"] != "none"):
         mark = " (simulated)" if alert["simulated"] else ""
         say(f"  FIRING {alert['name']}: {alert['annotations'].get('summary', '')}{mark}")
     print()

@@ -57,7 +57,9 @@ def _begin(client: Client, path: str, body: dict[str, Any], dry_run: bool, no_wa
     if no_watch:
         emit(view, output, lambda: say(f"rollout {view['id']}: {view['sentence']}"))
         return
-    _follow(client, view, until_switched=True, output=output)
+    # A rollback of a running rollout turns that one around: there is nothing to wait for but its end.
+    turned_back = path.endswith("/rollback") and view["kind"] == "promote"
+    _follow(client, view, until_switched=not turned_back, good="rolled-back" if turned_back else "", output=output)
 
 
 def _print_plan(plan: dict[str, Any]) -> None:
@@ -68,8 +70,8 @@ def _print_plan(plan: dict[str, Any]) -> None:
         say(f"  note: {note}")
 
 
-def _follow(client: Client, view: dict[str, Any], until_switched: bool, output: Output) -> None:
-    """Print a rollout's events as they come; raise VerdictNegative when it does not end well."""
+def _follow(client: Client, view: dict[str, Any], *, until_switched: bool, output: Output, good: str = "") -> None:
+    """Print a rollout's events as they come; raise VerdictNegative when it does not end well, or in phase `good`."""
     quiet = output is not Output.TABLE
     shown = 0
     if not quiet:
@@ -94,7 +96,7 @@ def _follow(client: Client, view: dict[str, Any], until_switched: bool, output: 
         emit(view, output, lambda: None)
     elif not view["finished"]:
         say(f"  {view['from']} is draining; follow it with: cp rollouts watch {view['id']}")
-    if view["finished"] and not view["ok"]:
+    if view["finished"] and not view["ok"] and view["phase"] != good:
         raise VerdictNegative(f"rollout {view['id']} {view['phase']}: {view['sentence']}")
 
 

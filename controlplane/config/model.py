@@ -161,6 +161,8 @@ class Backend(Model):
     engine: Literal["triton", "vllm"] | None = None
     repository: Path | None = None
     """triton only: the model repository, when it is local: configuration is then persisted to its config.pbtxt."""
+    grpc: Address | None = None
+    """triton only: where load orders go. Over HTTP a load holds up clients' connections until the model is loaded."""
     gpus: float = Field(default=1.0, ge=0)
     """GPUs this backend occupies: what the cost ledger counts."""
     labels: dict[LabelName, str] = {}
