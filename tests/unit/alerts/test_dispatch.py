@@ -1,0 +1,187 @@
+"""Grouping as timelines: who is told what, when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from alerts.dispatch import Deliveries, GroupState, GroupStep, Route, decide, group_key
+from alerts.interfaces import AlertInstance, AlertState, Message
+from collectors.samples import labels_of
+
+ROUTE = Route("ops", ("alertname", "model"), group_wait_s=10, group_interval_s=60, repeat_interval_s=3600)
+KEY = "ops{alertname='Slow',model='chat'}"
+
+
+def alert(version: str, *, model: str = "chat", severity: str = "warning", **fields: object) -> AlertInstance:
+    labels = labels_of({"alertname": "Slow", "model": model, "version": version, "severity": severity})
+    return replace(AlertInstance("f;g;Slow", labels, (), AlertState.FIRING, 1.0, 0.0, fired_at=0.0), **fields)
+
+
+def ended(version: str, at: float, **fields: str) -> AlertInstance:
+    return replace(alert(version, **fields), state=AlertState.INACTIVE, resolved_at=at)
+
+
+@dataclass
+class Timeline:
+    """Keeps groups between decisions."""
+
+    route: Route = ROUTE
+    groups: dict[str, GroupState] = field(default_factory=dict)
+    steps: list[GroupStep] = field(default_factory=list)
+
+    def at(self, second: float, *alerts: AlertInstance, underway: str = "", dead: str = "") -> list[Message]:
+        deliveries = Deliveries({underway}, {dead})
+        self.steps += (steps := decide(self.route, alerts, self.groups, deliveries, second, "http://c"))
+        self.groups |= {s.state.key: s.state for s in steps}
+        return [s.message for s in steps if s.message]
+
+    def told(self, second: float, *alerts: AlertInstance, **deliveries: str) -> list[tuple[str, str, str]]:
+        """Return (status, firing versions, resolved versions) of each message."""
+        return [(m.status, versions(m.firing), versions(m.resolved)) for m in self.at(second, *alerts, **deliveries)]
+
+
+def versions(alerts: tuple[AlertInstance, ...]) -> str:
+    return " ".join(dict(a.labels)["version"] for a in alerts)
+
+
+def test_a_group_waits_for_company_and_tells_of_all_at_once() -> None:
+    line = Timeline()
+    assert line.told(0, alert("v1")) == []
+    assert line.told(9, alert("v1"), alert("v2")) == []
+    assert line.told(10, alert("v1"), alert("v2")) == [("firing", "v1 v2", "")]
+    assert [s.sentence for s in line.steps] == [
+        f"{KEY} opened with 1 alert(s)",
+        f"{KEY} tells of 2 new and 0 resolved alert(s), 2 firing",
+    ]
+
+
+def test_without_group_wait_it_tells_at_once() -> None:
+    line = Timeline(replace(ROUTE, group_wait_s=0))
+    assert line.told(0, alert("v1")) == [("firing", "v1", "")]
+
+
+def test_changes_wait_for_group_interval_since_the_last_message() -> None:
+    line = Timeline()
+    line.at(0, alert("v1"))
+    line.at(10, alert("v1"))
+    assert line.told(69, alert("v1"), alert("v2")) == []
+    assert line.told(70, alert("v1"), alert("v2")) == [("firing", "v1 v2", "")]
+    assert line.told(129, alert("v2"), ended("v1", 100)) == []
+    assert line.told(130, alert("v2"), ended("v1", 100)) == [("firing", "v2", "v1")]
+
+
+def test_an_unchanged_group_repeats_itself_and_nothing_else_does() -> None:
+    line = Timeline()
+    line.at(0, alert("v1"))
+    line.at(10, alert("v1"))
+    assert [line.told(t, alert("v1")) for t in (100, 3609)] == [[], []]
+    assert line.told(3610, alert("v1")) == [("firing", "v1", "")]
+    assert line.steps[-1].sentence == f"{KEY} repeats 1 firing alert(s) after 1h"
+
+
+def test_resolving_tells_once_and_closes() -> None:
+    line = Timeline()
+    line.at(0, alert("v1"))
+    line.at(10, alert("v1"))
+    (message,) = line.at(70, ended("v1", 40))
+    assert (message.status, message.firing, message.resolved) == ("resolved", (), (ended("v1", 40),))
+    assert not line.groups[KEY].is_open
+    assert line.told(5000, ended("v1", 40)) == []
+
+
+def test_what_resolved_before_anyone_was_told_is_not_told() -> None:
+    line = Timeline()
+    line.at(0, alert("v1"))
+    assert line.told(5, ended("v1", 4)) == []
+    assert not line.groups[KEY].is_open
+    assert line.steps[-1].sentence == f"{KEY} closed: resolved before anyone was told"
+
+
+def test_a_resolved_notice_survives_a_pause_longer_than_the_alerts_own_memory() -> None:
+    line = Timeline()
+    line.at(0, alert("v1"))
+    line.at(10, alert("v1"))
+    (message,) = line.at(7200)
+    assert (message.status, versions(message.resolved)) == ("resolved", "v1")
+    assert message.resolved[0].resolved_at == 7200
+
+
+def test_a_reopened_group_is_a_new_generation_and_ids_never_repeat() -> None:
+    line = Timeline(replace(ROUTE, group_wait_s=0, group_interval_s=0))
+    messages = [*line.at(0, alert("v1")), *line.at(1, ended("v1", 1)), *line.at(1, alert("v1"))]
+    assert [(m.generation, m.sequence) for m in messages] == [(0, 1), (0, 2), (1, 1)]
+    pruned = Timeline(line.route).at(2, alert("v1"))
+    assert len({m.id for m in (*messages, *pruned)}) == 4
+
+
+def test_alerts_that_return_between_two_decisions_are_not_told() -> None:
+    line = Timeline()
+    line.at(0, alert("v1"))
+    line.at(10, alert("v1"))
+    assert line.told(100, alert("v1", active_at=90.0, fired_at=95.0)) == []
+
+
+def test_groups_are_told_apart_by_group_by() -> None:
+    line = Timeline(replace(ROUTE, group_wait_s=0))
+    messages = line.at(0, alert("v1"), alert("v1", model="code"), alert("v2"))
+    assert [(dict(m.group_labels)["model"], versions(m.firing)) for m in messages] == [
+        ("chat", "v1 v2"),
+        ("code", "v1"),
+    ]
+    everything = Timeline(replace(ROUTE, group_wait_s=0, group_by=("...",)))
+    assert len(everything.at(0, alert("v1"), alert("v2"))) == 2
+    one = Timeline(replace(ROUTE, group_wait_s=0, group_by=()))
+    assert [m.group_key for m in one.at(0, alert("v1"), alert("v1", model="code"))] == [group_key("ops", ())]
+
+
+def test_pending_alerts_and_the_watchdog_are_not_told() -> None:
+    line = Timeline(replace(ROUTE, group_wait_s=0))
+    assert line.told(0, alert("v1", state=AlertState.PENDING, fired_at=None), alert("v2", severity="none")) == []
+    assert line.groups == {}
+
+
+def test_while_a_message_is_underway_the_group_waits_and_then_tells_the_newest() -> None:
+    line = Timeline()
+    line.at(0, alert("v1"))
+    line.at(10, alert("v1"))
+    for second in (70, 500, 4000):
+        assert line.told(second, alert("v1"), alert("v2"), underway=KEY) == []
+    assert line.told(4001, alert("v2"), alert("v3"), ended("v1", 3000)) == [("firing", "v2 v3", "v1")]
+
+
+def test_a_closed_group_does_not_reopen_while_its_last_word_is_underway() -> None:
+    line = Timeline(replace(ROUTE, group_wait_s=0))
+    line.at(0, alert("v1"))
+    line.at(60, ended("v1", 50))
+    assert line.told(61, alert("v1"), underway=KEY) == []
+    assert line.told(62, alert("v1")) == [("firing", "v1", "")]
+
+
+def test_a_message_that_was_given_up_is_told_anew_after_a_quarter_of_an_hour() -> None:
+    line = Timeline()
+    line.at(0, alert("v1"))
+    line.at(10, alert("v1"))
+    assert line.told(909, alert("v1"), dead=KEY) == []
+    assert line.told(910, alert("v1"), dead=KEY) == [("firing", "v1", "")]
+
+
+@pytest.mark.parametrize("route", [replace(ROUTE, receiver="other"), replace(ROUTE, group_by=("alertname",))])
+def test_a_changed_route_closes_old_groups_in_silence(route: Route) -> None:
+    line = Timeline(replace(ROUTE, group_wait_s=0))
+    line.at(0, alert("v1"))
+    line.route = replace(route, group_wait_s=0)
+    messages = line.at(100, alert("v1"))
+    assert [m.group_key for m in messages] == [group_key(route.receiver, messages[0].group_labels)]
+    assert not line.groups[KEY].is_open
+    assert f"{KEY} closed: alerts are no longer grouped so" in [s.sentence for s in line.steps]
+
+
+def test_the_message_carries_what_a_notifier_needs() -> None:
+    line = Timeline(replace(ROUTE, group_wait_s=0))
+    (message,) = line.at(1_700_000_000, alert("v1"))
+    assert message.id == f"{KEY}/1700000000/1"
+    assert (message.receiver, message.console_url, message.repeat) == ("ops", "http://c", False)
+    assert message.sent_at is not None
+    assert message.sent_at.isoformat() == "2023-11-14T22:13:20+00:00"

@@ -1,0 +1,236 @@
+"""Group evaluation over the real series store and PromQL engine, on a clock moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alerts.errors import QueryFailed
+from alerts.evaluate import GroupEvaluator
+from alerts.interfaces import AlertState, Querier, VectorSample
+from alerts.rules import RuleGroup, parse_rules
+from collectors.samples import FloatArray, Layout, Series, labels_of
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.values import Vector
+
+
+def group(rules: str, extra: str = "") -> RuleGroup:
+    (parsed,) = parse_rules(f"groups:\n- name: g\n{extra}  rules:\n{rules}", "f")
+    return parsed
+
+
+@dataclass
+class Fleet:
+    """A store with one metric to set, and an evaluator over it."""
+
+    evaluator: GroupEvaluator
+    store: SeriesStore
+    querier: MetricsQuerier
+    layouts: dict[str, Layout] = field(default_factory=dict)
+
+    def put(self, at: float, value: float, **labels: str) -> None:
+        key = repr(sorted(labels.items()))
+        layout = self.layouts.setdefault(key, Layout(raw=(Series("temp", labels_of(labels)),)))
+        self.store.append(key, layout, round(at * 1000), np.array([value]))
+
+    def query(self, expr: str, at: float) -> list[tuple[dict[str, str], float]]:
+        value = self.querier.engine.instant(expr, at)
+        assert isinstance(value, Vector)
+        return [(dict(s.labels), s.value) for s in value.samples]
+
+
+@pytest.fixture
+def fleet(memory_log: Any, clock: Any) -> Any:
+    made: list[Fleet] = []
+
+    def make(parsed: RuleGroup, querier: Querier | None = None, log: Any = None) -> Fleet:
+        store = SeriesStore(retention_s=86400.0)
+        own = MetricsQuerier(PromqlEngine(store))
+        evaluator = GroupEvaluator(parsed, querier or own, log or memory_log, store, clock)
+        made.append(Fleet(evaluator, store, own))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.querier.close()
+
+
+HOT = "  - {alert: Hot, expr: temp > 85, for: 30s, labels: {severity: warning}}\n"
+
+
+async def test_alerts_are_remembered_and_written_as_series(fleet: Any, memory_log: Any) -> None:
+    f = fleet(group(HOT))
+    for at, value in [(1000, 90), (1030, 91)]:
+        f.put(at, value, gpu="0")
+        report = await f.evaluator.evaluate(at)
+    labels = {"alertname": "Hot", "gpu": "0", "severity": "warning"}
+    assert f.query("ALERTS", 1000) == [({"__name__": "ALERTS", "alertstate": "pending", **labels}, 1.0)]
+    assert f.query("ALERTS", 1030) == [({"__name__": "ALERTS", "alertstate": "firing", **labels}, 1.0)]
+    assert f.query("ALERTS_FOR_STATE", 1030) == [({"__name__": "ALERTS_FOR_STATE", **labels}, 1000.0)]
+    assert [i.state.value for i in memory_log.rules["f;g;Hot"]] == ["firing"]
+    assert (report.rules[0].health, report.rules[0].state, report.rules[0].last_evaluation) == ("ok", "firing", 1030)
+    f.put(1045, 20, gpu="0")
+    report = await f.evaluator.evaluate(1045)
+    assert f.query("ALERTS", 1045) == []
+    assert report.rules[0].state == "inactive"
+    assert report.rules[0].instances == ()
+
+
+async def test_later_rules_see_what_earlier_ones_wrote_in_the_same_cycle(fleet: Any) -> None:
+    rules = (
+        "  - {record: 'node:temp:max', expr: max(temp), labels: {kind: max}}\n"
+        "  - {alert: Hot, expr: 'node:temp:max > 85'}\n"
+        "  - {alert: Any, expr: 'count(ALERTS{alertname=\"Hot\"}) >= 1'}\n"
+    )
+    f = fleet(group(rules))
+    f.put(1000, 90, gpu="0")
+    f.put(1000, 95, gpu="1")
+    report = await f.evaluator.evaluate(1000)
+    assert [r.state for r in report.rules[1:]] == ["firing", "firing"]
+    assert f.query('{__name__="node:temp:max"}', 1000) == [({"__name__": "node:temp:max", "kind": "max"}, 95.0)]
+
+
+async def test_recorded_series_that_are_gone_end_at_once(fleet: Any) -> None:
+    f = fleet(group("  - {record: 'x:hot', expr: temp > 85}\n"))
+    f.put(1000, 90, gpu="0")
+    await f.evaluator.evaluate(1000)
+    f.put(1015, 20, gpu="0")
+    await f.evaluator.evaluate(1015)
+    assert f.query("{__name__='x:hot'}", 1000) == [({"__name__": "x:hot", "gpu": "0"}, 90.0)]
+    assert f.query("{__name__='x:hot'}", 1015) == []
+
+
+async def test_a_failing_rule_says_so_and_the_others_go_on(fleet: Any) -> None:
+    rules = (
+        "  - {record: 'x:dup', expr: temp, labels: {gpu: all}}\n"
+        "  - {alert: Dup, expr: temp > 0, labels: {gpu: all}}\n"
+        "  - {alert: Fine, expr: sum(temp) > 0}\n"
+    )
+    f = fleet(group(rules))
+    f.put(1000, 1, gpu="0")
+    f.put(1000, 1, gpu="1")
+    for at in (1000, 1001):
+        report = await f.evaluator.evaluate(at)
+    assert [r.health for r in report.rules] == ["err", "err", "ok"]
+    assert [r.failures for r in report.rules] == [2, 2, 0]
+    assert "two results have the same labels {'gpu': 'all'}" in report.rules[0].last_error
+    assert [labels["alertname"] for labels, _ in f.query("ALERTS", 1001)] == ["Fine"]
+
+
+async def test_a_group_limit_is_an_error_and_not_a_cut(fleet: Any) -> None:
+    f = fleet(group("  - {alert: Hot, expr: temp > 0}\n", extra="  limit: 1\n"))
+    f.put(1000, 1, gpu="0")
+    f.put(1000, 1, gpu="1")
+    report = await f.evaluator.evaluate(1000)
+    assert report.rules[0].last_error == "Hot: 2 results, the group's limit is 1"
+
+
+async def test_a_query_offset_looks_back_and_writes_there(fleet: Any) -> None:
+    f = fleet(group("  - {record: 'x:temp', expr: temp}\n", extra="  query_offset: 1m\n"))
+    f.put(1000, 7, gpu="0")
+    f.put(1060, 8, gpu="0")
+    await f.evaluator.evaluate(1060)
+    assert f.query("{__name__='x:temp'}", 1000) == [({"__name__": "x:temp", "gpu": "0"}, 7.0)]
+
+
+async def test_closing_ends_every_series(fleet: Any) -> None:
+    f = fleet(group(HOT + "  - {record: 'x:temp', expr: temp}\n"))
+    f.put(1000, 90, gpu="0")
+    await f.evaluator.evaluate(1000)
+    f.evaluator.close(1010)
+    assert f.query("{__name__=~'ALERTS.*|x:temp'}", 1010) == []
+
+
+async def test_the_clock_is_asked_when_no_time_is_given(fleet: Any, clock: Any) -> None:
+    f = fleet(group(HOT))
+    clock.at = 5000.0
+    assert (await f.evaluator.evaluate()).last_evaluation == 5000.0
+
+
+@dataclass
+class ScriptedQuerier:
+    """Answers, or fails, as told."""
+
+    answer: Sequence[VectorSample] | Exception = ()
+
+    async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+HOT_NOW = [VectorSample((("gpu", "0"),), 91.0)]
+
+
+async def test_a_failed_query_freezes_states_and_resolves_nothing(fleet: Any, memory_log: Any) -> None:
+    querier = ScriptedQuerier(HOT_NOW)
+    f = fleet(group(HOT), querier)
+    await f.evaluator.evaluate(0)
+    await f.evaluator.evaluate(30)
+    querier.answer = QueryFailed("timeout: query timed out")
+    for at in (45, 60, 3600):
+        report = await f.evaluator.evaluate(at)
+    assert report.rules[0].health == "err"
+    assert report.rules[0].last_error == "timeout: query timed out"
+    assert report.rules[0].state == "firing"
+    querier.answer = ()
+    assert (await f.evaluator.evaluate(3615)).rules[0].health == "ok"
+    assert [t.at for t in memory_log.transitions] == [0, 30, 3615]
+
+
+async def test_a_restart_keeps_what_is_pending(fleet: Any, memory_log: Any) -> None:
+    first = fleet(group(HOT), ScriptedQuerier(HOT_NOW))
+    await first.evaluator.evaluate(0)
+    second = fleet(group(HOT), ScriptedQuerier(HOT_NOW))
+    report = await second.evaluator.evaluate(30)
+    assert report.rules[0].state == "firing"
+    assert report.rules[0].instances[0].active_at == 0
+
+
+async def test_a_write_that_failed_is_read_again(fleet: Any, memory_log: Any) -> None:
+    f = fleet(group(HOT), ScriptedQuerier(HOT_NOW))
+    await f.evaluator.evaluate(0)
+    memory_log.fail = RuntimeError("database is away")
+    with pytest.raises(RuntimeError, match="database is away"):
+        await f.evaluator.evaluate(30)
+    assert f.evaluator.report().rules[0].state == "pending"
+    memory_log.fail = None
+    assert (await f.evaluator.evaluate(45)).rules[0].state == "firing"
+    assert [(t.at, t.after) for t in memory_log.transitions] == [(0, AlertState.PENDING), (45, AlertState.FIRING)]
+
+
+async def test_after_a_reset_the_log_is_believed(fleet: Any, memory_log: Any) -> None:
+    f = fleet(group(HOT), ScriptedQuerier(HOT_NOW))
+    await f.evaluator.evaluate(0)
+    memory_log.rules.clear()
+    f.evaluator.reset()
+    assert (await f.evaluator.evaluate(100)).rules[0].instances[0].active_at == 100
+
+
+@dataclass
+class CountingSink:
+    layouts: list[Layout] = field(default_factory=list)
+
+    def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
+        self.layouts.append(layout)
+
+    def end(self, source: str, timestamp_ms: int) -> None: ...
+
+
+async def test_an_unchanged_shape_is_the_same_layout_object(memory_log: Any, clock: Any) -> None:
+    sink = CountingSink()
+    querier = ScriptedQuerier(HOT_NOW)
+    evaluator = GroupEvaluator(group("  - {record: 'x:t', expr: temp}\n"), querier, memory_log, sink, clock)
+    for at in (0, 15):
+        await evaluator.evaluate(at)
+    querier.answer = [*HOT_NOW, VectorSample((("gpu", "1"),), 1.0)]
+    await evaluator.evaluate(30)
+    first, second, third = sink.layouts
+    assert first is second
+    assert third is not first
