@@ -191,7 +191,8 @@ def _bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decis
     if waiting and (len(stuck) == len(waiting) or now - rollout.phase_at > plan.limits.load_s):
         return _end(rollout, Phase.FAILED, f"{rollout.reason}. Going back to {old} failed: {'; '.join(waiting)}")
     if waiting:
-        return _end(rollout, Phase.ROLLING_BACK, f"Going back to {old}: {'; '.join(waiting)}", *orders)
+        words = f"{rollout.reason}. Going back to {old}: {'; '.join(waiting)}"
+        return _end(rollout, Phase.ROLLING_BACK, words, *orders)
     uncommit = Order(Verb.COMMIT, "", old)
     if rollout.latest(Verb.COMMIT) and _must_commit(rollout, uncommit):
         return _end(rollout, Phase.ROLLING_BACK, f"{old} serves again; making it survive a restart", uncommit)

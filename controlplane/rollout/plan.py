@@ -72,6 +72,7 @@ def make(
     capabilities: Capabilities,
     preparation: Preparation,
     seen: TrafficObservation,
+    verify_s: float = VERIFY_S,
 ) -> Plan:
     """Return the plan. Raises Refused when a backend cannot be seen, or does not serve what it is to move from."""
     urls = tuple(b.url for b in seen.backends)
@@ -89,7 +90,7 @@ def make(
         f"{b.url} serves {b.serving or 'no version'}, not the stable version {stable}; going back means {stable}"
         for b in odd
     ]
-    limits = Limits(section.traffic.load_timeout, section.traffic.drain_timeout, VERIFY_S)
+    limits = Limits(section.traffic.load_timeout, section.traffic.drain_timeout, verify_s)
     return Plan(
         model=request.model,
         from_version=stable,

@@ -47,11 +47,12 @@ class RolloutService:
         clock: Clock,
         *,
         observe_only: bool = False,
+        verify_s: float = planning.VERIFY_S,
     ) -> None:
-        """`drivers` holds one driver a model that can be switched."""
+        """`drivers` holds one driver a model that can be switched; `verify_s`: see plan.VERIFY_S."""
         self._log = RolloutLog(db)
         self._models, self._drivers = dict(models), dict(drivers)
-        self._clock, self._observe_only = clock, observe_only
+        self._clock, self._observe_only, self._verify_s = clock, observe_only, verify_s
 
     def update(self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver]) -> None:
         """Take over a reloaded configuration."""
@@ -157,7 +158,7 @@ class RolloutService:
         preparation = await driver.prepare(request.version)
         seen = await driver.observe()
         resident = driver.can_keep(request.version, stable)
-        return planning.make(request, section, stable, resident, driver.capabilities, preparation, seen)
+        return planning.make(request, section, stable, resident, driver.capabilities, preparation, seen, self._verify_s)
 
     async def _start(self, request: planning.Request, actor: str, idempotency_key: str | None) -> Rollout:
         repeated = await self._repeated(idempotency_key, request.fingerprint())

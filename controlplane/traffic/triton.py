@@ -28,22 +28,16 @@ from controlplane.traffic.driver import (
     TrafficObservation,
     VersionState,
 )
-from controlplane.traffic.triton_api import IndexRow, TritonApi
+from controlplane.traffic.triton_api import IndexRow, TritonApi, with_cure
+from controlplane.traffic.triton_grpc import GrpcLoader, missing_package
 
 _STATES = {state.name: state for state in VersionState if state is not VersionState.UNKNOWN}
-_HEALTH_NOTE = (
-    "Triton's /v2/health/ready now answers 400 until this version loads successfully or the server restarts, so a load "
-    "balancer that asks it takes a healthy server out; fix the version and load it, restart when convenient, or start "
-    "tritonserver with --strict-readiness=false"
-)
 CAPABILITIES = Capabilities(
     weights=False,
     prewarm=False,
     notes=(
         "Triton sends unversioned requests to the highest version that is ready: it cannot split traffic by weight",
         "a version gets traffic the moment it is ready, not before: Triton loads it in the background and then swaps",
-        "while Triton loads a version, requests on connections on the load call's HTTP thread wait for it "
-        "(triton-inference-server/server issue 8958); gRPC requests and new connections do not",
     ),
 )
 
@@ -58,6 +52,7 @@ class TritonDriver:
         self._section, self._session = section, session
         self._model = section.traffic.model or section.name
         self._apis = {b.url: TritonApi(b.url, session, timeout_s) for b in section.traffic.backends}
+        self._loaders = {b.url: GrpcLoader(b.grpc, with_cure) for b in section.traffic.backends if b.grpc}
 
     def can_keep(self, serve: str, keep: str) -> bool:
         """Only a lower version can stay loaded: the highest one gets the traffic."""
@@ -73,6 +68,8 @@ class TritonDriver:
         answers = await asyncio.gather(*(self._prepare(url) for url in self._apis))
         reasons = [answer for answer in answers if isinstance(answer, str)]
         reasons += self._missing_directories(version)
+        if self._loaders and (lacking := missing_package()):
+            reasons.append(lacking)
         if reasons:
             raise Refused(*reasons)
         configs = {url: answer for url, answer in zip(self._apis, answers, strict=True) if isinstance(answer, dict)}
@@ -83,11 +80,8 @@ class TritonDriver:
         config = json.loads(placement.config)[backend]
         # The whole configuration goes with every load: a bare one would follow config.pbtxt as soon as it is newer.
         config = {**config, "version_policy": {"specific": {"versions": _numbers(placement)}}}
-        try:
-            await self._apis[backend].load(self._model, config, self._section.traffic.load_timeout)
-        except EngineRefused as error:
-            note = f". {_HEALTH_NOTE}" if "UNAVAILABLE state" in str(error) else ""
-            raise EngineRefused(f"{error}{note}") from error
+        loader = self._loaders.get(backend, self._apis[backend])
+        await loader.load(self._model, config, self._section.traffic.load_timeout)
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         """Write the placement's versions into config.pbtxt wherever the repository is local."""
@@ -112,6 +106,8 @@ class TritonDriver:
 
     async def close(self) -> None:
         """Close connections."""
+        for loader in self._loaders.values():
+            await loader.close()
         await self._session.close()
 
     async def _observe(self, url: str) -> BackendObservation:
@@ -160,6 +156,12 @@ class TritonDriver:
             f"{url} has no local `repository:`: whether it has version directory {_number(version)} shows only when it "
             "loads, and config.pbtxt will not be written"
             for url in remote
+        ]
+        notes += [
+            f"{b.url} has no `grpc:` address, so the load order goes over HTTP: requests on connections that share its "
+            "HTTP thread, streams included, wait until it is loaded (triton-inference-server/server issue 8958)"
+            for b in self._section.traffic.backends
+            if b.grpc is None
         ]
         return tuple(notes if cold else [warm, *notes])
 

@@ -15,6 +15,11 @@ from controlplane.traffic.driver import EngineRefused
 MAX_BODY_BYTES = 4 * 2**20
 """A repository index or a model configuration is some kilobytes."""
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
+_HEALTH_TRAP = (
+    "Triton's /v2/health/ready now answers 400 until this version loads successfully or the server restarts, so a load "
+    "balancer that asks it takes a healthy server out; fix the version and load it, restart when convenient, or start "
+    "tritonserver with --strict-readiness=false"
+)
 _MODE_PROBE = "controlplane.mode-check"
 """A model that no repository has: unloading it does nothing in explicit mode, and is refused in the other modes."""
 
@@ -105,8 +110,16 @@ class TritonApi:
         message = _error(body)
         if not message:
             return Unavailable(f"{self._url} answered HTTP {status} without Triton's error message: {_start(body)}")
-        cure = "; start tritonserver with --model-control-mode=explicit" if _NOT_EXPLICIT in message else ""
-        return EngineRefused(f"{self._url} answered: {message}{cure}")
+        return EngineRefused(f"{self._url} answered: {with_cure(message)}")
+
+
+def with_cure(message: str) -> str:
+    """Complete Triton's message with what to do about it, where that is known."""
+    if _NOT_EXPLICIT in message:
+        return f"{message}; start tritonserver with --model-control-mode=explicit"
+    if "UNAVAILABLE state" in message:
+        return f"{message}. {_HEALTH_TRAP}"
+    return message
 
 
 async def _bounded(response: aiohttp.ClientResponse, place: str) -> bytes:

@@ -70,7 +70,9 @@ async def test_a_load_that_takes_too_long_is_given_up_and_undone(tmp_path: Path)
         await world.promote()
         await world.tick(settle=False)
         await world.tick(60, settle=False)
-        assert (await world.tick(1, settle=False)).startswith("rolling-back: Going back to v1: ordering v1 on A")
+        assert await world.tick(1, settle=False) == (
+            "rolling-back: v2 was not ready on A within 60 s; now v2 is loading. Going back to v1: ordering v1 on A"
+        )
         await world.tick(1, settle=False)
         assert world.triton.loads == [[1, 2], [1]]
         world.triton.finish_loads()
@@ -202,9 +204,7 @@ async def test_a_server_that_never_comes_back_ends_in_words_not_in_a_guess(tmp_p
         await world.tick()
         world.triton.reachable = False
         await world.tick(60)
-        assert (await world.tick(1)).startswith(
-            "rolling-back: Going back to v1: A does not answer, what it serves is unknown"
-        )
+        assert "Going back to v1: A does not answer, what it serves is unknown" in await world.tick(1)
         line = await world.tick(61)
         assert line.startswith("failed: v2 could not be verified within 60 s: A did not answer")
         assert "Going back to v1 failed: A does not answer, what it serves is unknown" in line
@@ -283,7 +283,7 @@ async def test_abort_while_loading_moves_no_traffic(tmp_path: Path) -> None:
         await world.tick(settle=False)
         await world.service.abort(rollout.id, actor="bob")
         await world.service.abort(rollout.id, actor="bob")
-        assert (await world.tick(settle=False)) == "rolling-back: Going back to v1: ordering v1 on A"
+        assert (await world.tick(settle=False)) == "rolling-back: Aborted by bob. Going back to v1: ordering v1 on A"
         world.triton.finish_loads()
         latest = await world.finish()
         assert (latest.phase, latest.sentence) == (Phase.FAILED, "Aborted by bob. v1 serves as before")
@@ -305,7 +305,7 @@ async def test_rollback_while_verifying_and_while_draining(tmp_path: Path) -> No
         await world.tick()
         await world.tick()
         await world.service.rollback("model", actor="bob")
-        assert await world.tick() == "rolling-back: Going back to v1: ordering v1 on A"
+        assert await world.tick() == "rolling-back: Rollback by bob. Going back to v1: ordering v1 on A"
         assert await world.tick() == "rolled-back: Rollback by bob. v1 serves again"
         await world.promote()
         for _ in range(8):

@@ -1,0 +1,187 @@
+"""The step function as tables: what was seen and when, to the phase, the orders and the sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controlplane.rollout.decide import MAX_ATTEMPTS, advance, decide
+from controlplane.rollout.model import Intent, Kind, Limits, Order, Outcome, Phase, Plan, Rollout, Verb
+from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
+
+A, B = "http://a:8000", "http://b:8000"
+R, L, U, N = VersionState.READY, VersionState.LOADING, VersionState.UNLOADING, VersionState.UNAVAILABLE
+UP, ONLY2, BACK = Order(Verb.PLACE, A, "v2", ("v1",)), Order(Verb.PLACE, A, "v2"), Order(Verb.PLACE, A, "v1")
+COMMIT, UNCOMMIT = Order(Verb.COMMIT, "", "v2"), Order(Verb.COMMIT, "", "v1")
+ORDERED, TAKEN, REFUSED, LOST, INTERRUPTED = Outcome
+P = Phase
+
+
+def rollout(phase: Phase, *intents: Intent, backends: tuple[str, ...] = (A,), **changes: object) -> Rollout:
+    limits = Limits(load_s=60, drain_s=30, verify_s=5)
+    plan = Plan("chat", "v1", "v2", Kind.PROMOTE, "blue-green", backends, True, "{}", limits, (), ())
+    base = Rollout("r-1", plan, phase, "so far", "ann", 0, 0, 100, intents=intents)
+    return replace(base, **changes)  # type: ignore[arg-type]  # keyword arguments of any field
+
+
+def intent(order: Order, outcome: Outcome, attempt: int = 1, detail: str = "") -> Intent:
+    return Intent(order, attempt, 100, outcome, detail)
+
+
+def one(url: str, serving: str | None, v1: VersionState, v2: VersionState, reason: str = "") -> BackendObservation:
+    return BackendObservation(url, True, {"v1": v1, "v2": v2}, {"v2": reason} if reason else {}, serving)
+
+
+def silent(url: str = A) -> BackendObservation:
+    return BackendObservation(url, False, {}, {}, None, "no route")
+
+
+def seen(*backends: BackendObservation) -> TrafficObservation:
+    return TrafficObservation("chat", backends)
+
+
+OLD, BOTH, NEW = one(A, "v1", R, N), one(A, "v2", R, R), one(A, "v2", N, R)
+LOADING, UNLOADING, NONE = one(A, "v1", R, L), one(A, "v2", U, R), one(A, None, N, N)
+DONE = intent(UP, TAKEN)
+COMMITTED = intent(COMMIT, TAKEN)
+
+
+@pytest.mark.parametrize(
+    ("state", "backend", "at", "phase", "orders"),
+    [
+        # bringing the candidate up
+        (rollout(P.PLANNED), OLD, 100, P.PREPARING, (UP,)),
+        (rollout(P.PLANNED), silent(), 100, P.PREPARING, ()),
+        (rollout(P.PREPARING), silent(), 160, P.PREPARING, ()),
+        (rollout(P.PREPARING), silent(), 161, P.FAILED, ()),
+        (rollout(P.PREPARING, intent(UP, ORDERED)), OLD, 160, P.PREPARING, ()),
+        (rollout(P.PREPARING, intent(UP, ORDERED)), LOADING, 160, P.PREPARING, ()),
+        (rollout(P.PREPARING, intent(UP, ORDERED)), LOADING, 161, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.PREPARING, intent(UP, ORDERED)), silent(), 160, P.PREPARING, ()),
+        (rollout(P.PREPARING, intent(UP, ORDERED)), BOTH, 101, P.VERIFYING, ()),
+        (rollout(P.PREPARING, DONE), silent(), 101, P.PREPARING, ()),
+        (rollout(P.PREPARING, DONE), LOADING, 101, P.PREPARING, ()),
+        (rollout(P.PREPARING, DONE), OLD, 101, P.PREPARING, (UP,)),
+        (rollout(P.PREPARING, intent(UP, TAKEN, MAX_ATTEMPTS)), OLD, 101, P.FAILED, ()),
+        (rollout(P.PREPARING, intent(UP, LOST)), LOADING, 101, P.PREPARING, ()),
+        (rollout(P.PREPARING, intent(UP, LOST)), OLD, 101, P.PREPARING, (UP,)),
+        (rollout(P.PREPARING, intent(UP, LOST, MAX_ATTEMPTS)), OLD, 101, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.PREPARING, intent(UP, INTERRUPTED, MAX_ATTEMPTS)), OLD, 101, P.PREPARING, (UP,)),
+        (rollout(P.PREPARING, intent(UP, REFUSED)), OLD, 101, P.FAILED, ()),
+        (rollout(P.PREPARING, intent(UP, REFUSED)), NONE, 101, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.PREPARING, intent(UP, LOST)), one(A, "v1", R, N, "an old failure"), 101, P.PREPARING, (UP,)),
+        # verifying
+        (rollout(P.VERIFYING, DONE, verified_since=100), BOTH, 104.9, P.VERIFYING, ()),
+        (rollout(P.VERIFYING, DONE, verified_since=100), BOTH, 105, P.DRAINING, (COMMIT,)),
+        (rollout(P.VERIFYING, DONE), BOTH, 200, P.VERIFYING, ()),
+        (rollout(P.VERIFYING, DONE, verified_since=100), silent(), 104, P.VERIFYING, ()),
+        (rollout(P.VERIFYING, DONE, verified_since=100, moved=True), OLD, 104, P.ROLLED_BACK, ()),
+        (rollout(P.VERIFYING, DONE, verified_since=100), NONE, 104, P.ROLLING_BACK, (BACK,)),
+        # draining
+        (rollout(P.DRAINING, DONE, intent(COMMIT, ORDERED)), BOTH, 101, P.DRAINING, ()),
+        (rollout(P.DRAINING, DONE, intent(COMMIT, INTERRUPTED)), BOTH, 101, P.DRAINING, (COMMIT,)),
+        (rollout(P.DRAINING, DONE, intent(COMMIT, INTERRUPTED, MAX_ATTEMPTS)), BOTH, 101, P.DRAINING, (ONLY2,)),
+        (rollout(P.DRAINING, DONE, intent(COMMIT, REFUSED)), BOTH, 101, P.DRAINING, (ONLY2,)),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, ORDERED)), BOTH, 101, P.DRAINING, ()),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, REFUSED)), BOTH, 101, P.DRAINING, (ONLY2,)),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, REFUSED, MAX_ATTEMPTS)), BOTH, 101, P.DRAINING, ()),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, TAKEN)), UNLOADING, 130, P.DRAINING, ()),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, TAKEN)), UNLOADING, 131, P.SUCCEEDED, ()),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, TAKEN)), silent(), 130, P.DRAINING, ()),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, TAKEN)), silent(), 131, P.SUCCEEDED, ()),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, TAKEN)), NONE, 130, P.DRAINING, ()),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, TAKEN)), NONE, 131, P.FAILED, ()),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, TAKEN)), NEW, 101, P.SUCCEEDED, ()),
+        # rolling back
+        (rollout(P.ROLLING_BACK, DONE), BOTH, 101, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.ROLLING_BACK, intent(UP, ORDERED)), OLD, 101, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.ROLLING_BACK, intent(UP, LOST)), OLD, 101, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.ROLLING_BACK, intent(BACK, ORDERED)), BOTH, 101, P.ROLLING_BACK, ()),
+        (rollout(P.ROLLING_BACK, intent(BACK, ORDERED)), OLD, 101, P.FAILED, ()),
+        (rollout(P.ROLLING_BACK, intent(BACK, TAKEN)), LOADING, 101, P.ROLLING_BACK, ()),
+        (rollout(P.ROLLING_BACK, intent(BACK, TAKEN)), BOTH, 101, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.ROLLING_BACK, intent(BACK, REFUSED)), BOTH, 101, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.ROLLING_BACK, intent(BACK, REFUSED, MAX_ATTEMPTS)), BOTH, 101, P.FAILED, ()),
+        (rollout(P.ROLLING_BACK, intent(BACK, TAKEN)), silent(), 160, P.ROLLING_BACK, ()),
+        (rollout(P.ROLLING_BACK, intent(BACK, TAKEN)), silent(), 161, P.FAILED, ()),
+        (rollout(P.ROLLING_BACK, intent(BACK, TAKEN), moved=True), one(A, "v1", R, U), 101, P.ROLLED_BACK, ()),
+        (rollout(P.ROLLING_BACK, COMMITTED, intent(BACK, TAKEN)), OLD, 101, P.ROLLING_BACK, (UNCOMMIT,)),
+        (rollout(P.ROLLING_BACK, intent(UNCOMMIT, ORDERED), intent(BACK, TAKEN)), OLD, 101, P.ROLLING_BACK, ()),
+        (rollout(P.ROLLING_BACK, intent(UNCOMMIT, TAKEN), intent(BACK, TAKEN)), OLD, 101, P.FAILED, ()),
+        # an operator turns it back
+        (rollout(P.PLANNED, turn_back="Aborted by bob"), OLD, 101, P.FAILED, ()),
+        (rollout(P.PREPARING, intent(UP, ORDERED), turn_back="Aborted by bob"), LOADING, 101, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.VERIFYING, DONE, turn_back="Rollback by bob"), BOTH, 101, P.ROLLING_BACK, (BACK,)),
+        (rollout(P.DRAINING, COMMITTED, intent(ONLY2, TAKEN), turn_back="Rollback"), NEW, 101, P.ROLLING_BACK, (BACK,)),
+        # the end
+        (rollout(P.SUCCEEDED), OLD, 999, P.SUCCEEDED, ()),
+        (rollout(P.FAILED, turn_back="Aborted by bob"), BOTH, 999, P.FAILED, ()),
+    ],
+)
+def test_one_backend(
+    state: Rollout, backend: BackendObservation, at: float, phase: Phase, orders: tuple[Order, ...]
+) -> None:
+    decision = decide(state, seen(backend), at)
+    assert (decision.phase, decision.orders) == (phase, orders)
+    assert decision.sentence
+
+
+def test_a_backend_that_was_not_observed_is_unknown() -> None:
+    decision = decide(rollout(P.VERIFYING, DONE, verified_since=100), seen(), 104)
+    assert decision.phase is P.VERIFYING
+    assert "it was not observed" in decision.sentence
+
+
+def test_backends_go_one_after_another() -> None:
+    both = rollout(P.PREPARING, DONE, backends=(A, B))
+    decision = decide(both, seen(LOADING, one(B, "v1", R, N)), 101)
+    assert decision.orders == (), "b waits until a serves"
+    decision = decide(both, seen(BOTH, one(B, "v1", R, N)), 101)
+    assert (decision.phase, decision.moved) == (P.SWITCHING, True)
+    assert decision.orders == (replace(UP, backend=B),)
+
+
+def test_going_back_leaves_untouched_backends_alone() -> None:
+    state = rollout(P.SWITCHING, DONE, backends=(A, B), turn_back="Aborted by bob", moved=True)
+    decision = decide(state, seen(BOTH, silent(B)), 101)
+    assert (decision.phase, decision.orders) == (P.ROLLING_BACK, (BACK,))
+    state = replace(rollout(P.ROLLING_BACK, intent(BACK, TAKEN), backends=(A, B), moved=True), reason="Aborted by bob")
+    decision = decide(state, seen(OLD, silent(B)), 102)
+    assert (decision.phase, decision.sentence) == (P.ROLLED_BACK, "Aborted by bob. v1 serves again")
+
+
+def test_another_version_above_the_candidate_is_named() -> None:
+    higher = BackendObservation(A, True, {"v1": R, "v2": R, "v3": R}, {}, "v3")
+    decision = decide(rollout(P.VERIFYING, DONE, verified_since=100), seen(higher), 101)
+    assert "v2 is ready but v3 gets the traffic" in decision.sentence
+
+
+def test_a_commit_that_was_refused_is_said_at_the_end() -> None:
+    state = rollout(P.DRAINING, intent(COMMIT, REFUSED, detail="config.pbtxt is read-only"), intent(ONLY2, TAKEN))
+    decision = decide(state, seen(NEW), 101)
+    assert decision.phase is P.SUCCEEDED
+    assert decision.sentence.endswith("; warning: config.pbtxt is read-only")
+
+
+def test_advance_counts_attempts_but_not_interruptions() -> None:
+    state = rollout(P.PREPARING, intent(UP, LOST, 1))
+    again = advance(state, decide(state, seen(OLD), 107), 107)
+    assert again.intents == (Intent(UP, 2, 100, ORDERED),), "the deadline runs from the first order"
+    state = rollout(P.PREPARING, intent(UP, INTERRUPTED, 2))
+    assert advance(state, decide(state, seen(OLD), 107), 107).intents == (Intent(UP, 2, 100, ORDERED),)
+
+
+def test_advance_stamps_phases_and_the_end_once() -> None:
+    state = rollout(P.DRAINING, COMMITTED, intent(ONLY2, TAKEN), switched=True)
+    ended = advance(state, decide(state, seen(NEW), 107), 107)
+    assert (ended.phase_at, ended.finished_at, ended.ok, ended.switched) == (107, 107, True, True)
+    assert advance(ended, decide(ended, seen(OLD), 200), 200) == ended
+
+
+def test_switched_is_true_from_draining_on_and_false_again_after_turning_back() -> None:
+    state = rollout(P.VERIFYING, DONE, verified_since=100)
+    draining = advance(state, decide(state, seen(BOTH), 105), 105)
+    assert draining.switched
+    back = replace(draining, turn_back="Rollback by bob")
+    assert not advance(back, decide(back, seen(BOTH), 106), 106).switched

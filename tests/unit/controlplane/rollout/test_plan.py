@@ -1,0 +1,126 @@
+"""Plans and refusals: every reason at once, each with what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controlplane.config.model import ModelSection
+from controlplane.errors import NotFound, Refused
+from controlplane.rollout.drift import drift
+from controlplane.rollout.model import Kind, Limits, Phase, Plan, Rollout
+from controlplane.rollout.plan import Request, check, known, make, rollback_target
+from controlplane.traffic.driver import (
+    BackendObservation,
+    Capabilities,
+    Preparation,
+    TrafficObservation,
+    VersionState,
+)
+
+A = "http://a:8000"
+SECTION = ModelSection.model_validate(
+    {
+        "name": "chat",
+        "stable": "v1",
+        "versions": {"v1": {}, "v2": {}},
+        "traffic": {"driver": "triton", "backends": [{"url": A}], "load_timeout": "5m", "drain_timeout": "1m"},
+    }
+)
+CAN = Capabilities(weights=False, prewarm=False, notes=("it cannot split traffic",))
+PLAN = Plan("chat", "v1", "v2", Kind.PROMOTE, "blue-green", (A,), True, "{}", Limits(1, 1, 1), (), ())
+RUNNING = Rollout("r-7", PLAN, Phase.SWITCHING, "s", "ann", 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({"observe_only": True}, ["this control plane only observes (--observe-only); start it without that flag"]),
+        ({"version": "v1"}, ["v1 is already the stable version of chat"]),
+        ({"version": "v7"}, ["chat has no version v7; fleet.yaml declares v1, v2"]),
+        (
+            {"running": RUNNING},
+            ["rollout r-7 of chat to v2 is running (switching); wait for it, or `cp"],
+        ),
+        (
+            {"capabilities": None},
+            ["chat has traffic driver `none`: it is watched, but nothing can switch its versions"],
+        ),
+        ({"strategy": "canary"}, ["strategy canary needs weights, which this driver cannot set (it cannot split"]),
+        ({"strategy": "magic"}, ["there is no strategy 'magic'; known are blue-green and canary"]),
+        ({"strategy": "magic", "version": "v7", "observe_only": True}, ["this control plane", "chat has", "there is"]),
+    ],
+)
+def test_refusals_name_every_reason(changes: dict[str, Any], reasons: list[str]) -> None:
+    given = {"version": "v2", "strategy": "blue-green", "capabilities": CAN, "running": None, "observe_only": False}
+    given |= changes
+    request = Request("chat", given["version"], strategy=given["strategy"])
+    with pytest.raises(Refused) as refused:
+        check(request, SECTION, "v1", given["capabilities"], given["running"], given["observe_only"])
+    assert len(refused.value.reasons) == len(reasons)
+    for reason, start in zip(refused.value.reasons, reasons, strict=True):
+        assert reason.startswith(start)
+
+
+def observed(**changes: Any) -> TrafficObservation:
+    ready = {"v1": VersionState.READY, "v2": VersionState.UNAVAILABLE}
+    return TrafficObservation("chat", (replace(BackendObservation(A, True, ready, {}, "v1"), **changes),))
+
+
+def plan(seen: TrafficObservation, resident: bool = True) -> Plan:
+    request = Request("chat", "v2")
+    return make(request, SECTION, "v1", resident, CAN, Preparation('{"c": 1}', ("cold",)), seen)
+
+
+def test_a_plan_says_what_will_happen() -> None:
+    made = plan(observed())
+    assert made.steps == (
+        "load v2 beside v1 on http://a:8000, within 300 s; v1 serves until v2 is ready",
+        "verify that v2 serves for 5 s without a break; v1 stays loaded meanwhile",
+        "make v2 the stable version, also across a restart of the engine",
+        "unload v1 when its requests are finished, waiting at most 60 s",
+    )
+    assert made.notes == ("cold", "it cannot split traffic")
+    assert (made.config, made.limits) == ('{"c": 1}', Limits(300, 60, 5))
+
+
+def test_a_plan_that_cannot_keep_the_old_version_says_so() -> None:
+    steps = plan(observed(), resident=False).steps
+    assert steps[0] == "load v2 on http://a:8000, within 300 s; v1 serves until v2 is ready, then goes"
+    assert steps[1].endswith("going back would load v1 again")
+
+
+def test_a_plan_on_an_unknown_or_busy_backend_is_refused() -> None:
+    with pytest.raises(Refused, match="http://a:8000 cannot be observed: no route"):
+        plan(observed(reachable=False, error="no route"))
+    with pytest.raises(Refused, match="http://a:8000 is already loading or unloading v2"):
+        plan(observed(versions={"v2": VersionState.LOADING}))
+
+
+def test_a_plan_says_when_the_engine_serves_something_else() -> None:
+    assert plan(observed(serving="v9")).notes[0] == (
+        "http://a:8000 serves v9, not the stable version v1; going back means v1"
+    )
+
+
+def test_rolling_back_needs_somewhere_to_go() -> None:
+    assert rollback_target("chat", "v2", "v1") == "v1"
+    with pytest.raises(Refused, match=r"chat has nothing to roll back to: v1 .* `cp promote chat VERSION`"):
+        rollback_target("chat", "v1", None)
+
+
+def test_an_unknown_model_names_the_known_ones() -> None:
+    assert known("chat", {"chat": SECTION}) is SECTION
+    with pytest.raises(NotFound, match=r"there is no model chta; fleet\.yaml declares chat"):
+        known("chta", {"chat": SECTION})
+    with pytest.raises(NotFound, match="declares none"):
+        known("chta", {})
+
+
+def test_drift_is_said_only_of_backends_that_answer() -> None:
+    assert drift("v1", observed()) == ""
+    assert drift("v2", observed(reachable=False)) == ""
+    assert drift("v2", observed()).startswith("The stable version of chat is v2, but http://a:8000 serves v1.")
+    assert "http://a:8000 serves no version" in drift("v2", observed(serving=None))
