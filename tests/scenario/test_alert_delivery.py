@@ -1,0 +1,240 @@
+"""From a rule to Slack on a virtual clock: a crash at any step may repeat a message, and never loses one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import SQLModel
+
+import controlplane.store.tables
+import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
+from alerts.dispatch import Dispatcher, Route
+from alerts.evaluate import GroupEvaluator
+from alerts.interfaces import AlertState, VectorSample
+from alerts.notify.slack import SlackNotifier
+from alerts.rules import parse_rules
+from alerts.sender import Sender
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.database import Database
+from controlplane.store.outbox import OutboxStatus, OutboxStore
+from tests.fakes.slack import TOKEN, FakeSlack, running
+
+(GROUP,) = parse_rules(
+    "groups: [{name: gpu, rules: [{alert: Hot, expr: temp > 85, for: 10s, labels: {severity: critical},"
+    " annotations: {summary: '{{ $value }} °C on {{ $labels.gpu }}'}}]}]",
+    "r.yml",
+)
+ROUTE = Route("ops", ("alertname",), group_wait_s=5, group_interval_s=10, repeat_interval_s=86400)
+STEP_S = 5.0
+END_S = 400.0
+"""Long enough for a claim of a dead sender to run out, twice."""
+
+
+class Crash(BaseException):
+    """The process ends here, with nothing tidied up."""
+
+
+@dataclass
+class Crashing:
+    """Stands before an object and crashes once, before or after the nth call of one of its methods."""
+
+    inner: Any
+    method: str
+    when: str
+    left: int
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.inner, name)
+        if name != self.method:
+            return attribute
+
+        def call(*args: Any) -> Any:
+            self.left -= 1
+            if self.left == 0 and self.when == "before":
+                raise Crash
+            result = attribute(*args)
+            if self.left == 0 and self.when == "after":
+                raise Crash
+            return result
+
+        async def call_async(*args: Any) -> Any:
+            self.left -= 1
+            if self.left == 0 and self.when == "before":
+                raise Crash
+            result = await attribute(*args)
+            if self.left == 0 and self.when == "after":
+                raise Crash
+            return result
+
+        return call_async if name == "send" else call
+
+
+@dataclass
+class Gpu:
+    """Hot from 20 s to 150 s; the querier of this world, which also holds its clock."""
+
+    at: float = 0.0
+
+    def now(self) -> float:
+        return self.at
+
+    async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
+        return [VectorSample((("gpu", "0"),), 91.0)] if 20 <= at < 150 else []
+
+
+@dataclass
+class World:
+    """What outlives a process: database, Slack, time."""
+
+    db: Database
+    slack: FakeSlack
+    gpu: Gpu = field(default_factory=Gpu)
+    starts: int = 0
+
+    async def run(self, wrap: Callable[[str, Any], Any] = lambda _name, inner: inner) -> None:
+        """Run processes, a new one after each crash, until END_S."""
+        while self.gpu.at < END_S:
+            self.starts += 1
+            notifier = SlackNotifier("ops", "#ops", lambda: TOKEN, base_url=self.slack.url, timeout_s=2.0)
+            try:
+                await self._process(wrap, notifier)
+            except Crash:
+                self.gpu.at += STEP_S
+            finally:
+                await notifier.close()
+
+    async def _process(self, wrap: Callable[[str, Any], Any], notifier: SlackNotifier) -> None:
+        groups = wrap("groups", SqlGroupLog(self.db))
+        log = wrap("log", SqlAlertLog(self.db))
+        evaluator = GroupEvaluator(GROUP, self.gpu, log, SeriesStore(), self.gpu)
+        dispatcher = Dispatcher(ROUTE, groups, self.gpu)
+        outbox = wrap("outbox", OutboxStore(self.db))
+        sender = Sender(outbox, groups, {"ops": wrap("notifier", notifier)}, self.gpu, holder=f"p{self.starts}")
+        while self.gpu.at < END_S:
+            await evaluator.evaluate()
+            await dispatcher.tick()
+            await sender.tick()
+            self.gpu.at += STEP_S
+
+    def transitions(self) -> list[tuple[AlertState, AlertState]]:
+        return [(e.before, e.after) for e in reversed(SqlAlertLog(self.db).recent())]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path}/cp.db")
+    SQLModel.metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+INACTIVE, PENDING, FIRING = AlertState.INACTIVE, AlertState.PENDING, AlertState.FIRING
+WHOLE_STORY = [(INACTIVE, PENDING), (PENDING, FIRING), (FIRING, INACTIVE)]
+
+
+def assert_told_once(world: World) -> None:
+    """One message in the channel, showing the end; one line for it in the thread; nothing queued or dead."""
+    (root,) = world.slack.roots()
+    assert root["blocks"][0]["text"]["text"] == ":large_green_circle: RESOLVED: Hot"
+    (line,) = world.slack.thread(root["ts"])
+    assert line["text"] == "RESOLVED: Hot (1 resolved): 91 °C on 0 (resolved 1970-01-01 00:02:30 UTC)"
+    entries = OutboxStore(world.db).recent(10)
+    assert [(e.status, e.message_id.split("/")[-1]) for e in entries] == [
+        (OutboxStatus.SENT, "2"),
+        (OutboxStatus.SENT, "1"),
+    ]
+
+
+async def test_a_day_without_crashes(db: Database) -> None:
+    async with running() as slack:
+        world = World(db, slack)
+        await world.run()
+        assert world.starts == 1
+        assert_told_once(world)
+        assert world.transitions() == WHOLE_STORY
+
+
+@pytest.mark.parametrize("nth", [1, 2], ids=["first", "second"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("part", "method"),
+    [("notifier", "send"), ("groups", "remember"), ("outbox", "done"), ("groups", "root")],
+)
+async def test_a_crash_while_sending_repeats_at_most_and_loses_nothing(
+    db: Database, part: str, method: str, when: str, nth: int
+) -> None:
+    crash = Crashing(None, method, when, nth)
+    async with running() as slack:
+        world = World(db, slack)
+        await world.run(lambda name, inner: _put(crash, inner) if name == part else inner)
+        assert world.starts == 2
+        assert_told_once(world)
+        assert world.transitions() == WHOLE_STORY
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("part", "method", "nth"),
+    [
+        ("log", "record", 1),
+        ("log", "record", 2),
+        ("log", "record", 3),
+        ("groups", "advance", 7),
+        ("groups", "advance", 8),
+        ("groups", "advance", 31),
+        ("outbox", "claim", 8),
+        ("outbox", "claim", 31),
+    ],
+)
+async def test_a_crash_while_deciding_loses_nothing(db: Database, part: str, method: str, nth: int, when: str) -> None:
+    crash = Crashing(None, method, when, nth)
+    async with running() as slack:
+        world = World(db, slack)
+        await world.run(lambda name, inner: _put(crash, inner) if name == part else inner)
+        assert world.starts == 2
+        assert [m["blocks"][0]["text"]["text"][-13:] for m in slack.roots()] == ["RESOLVED: Hot"]
+        assert {e.status for e in OutboxStore(db).recent(10)} == {OutboxStatus.SENT}
+        assert world.transitions() == WHOLE_STORY
+
+
+@pytest.mark.parametrize("fault", ["429:20", "500", "garbage", "lost", "internal_error"])
+async def test_an_outage_of_slack_delays_and_loses_nothing(db: Database, fault: str) -> None:
+    async with running() as slack:
+        for _ in range(3):
+            slack.misbehave(fault, "chat.postMessage")
+        world = World(db, slack)
+        await world.run()
+        assert_told_once(world)
+
+
+async def test_an_outage_longer_than_the_alert_ends_in_its_whole_story(db: Database) -> None:
+    async with running() as slack:
+        for _ in range(7):
+            slack.misbehave("500", "chat.postMessage")
+        world = World(db, slack)
+        await world.run()
+        assert_told_once(world)
+
+
+async def test_a_wrong_token_is_recorded_as_dead_with_its_cure(db: Database) -> None:
+    async with running() as slack:
+        slack.misbehave("invalid_auth", "chat.postMessage")
+        world = World(db, slack)
+        await world.run()
+        sent, dead = OutboxStore(db).recent(10)
+        assert (dead.status, sent.status) == (OutboxStatus.DEAD, OutboxStatus.SENT)
+        assert dead.error is not None
+        assert "set a current bot token" in dead.error
+        assert len(slack.roots()) == 1
+
+
+def _put(crash: Crashing, inner: Any) -> Crashing:
+    """Put one crash before each process's object in turn: it counts on over restarts."""
+    crash.inner = inner
+    return crash

@@ -1,0 +1,173 @@
+"""What the sender makes of each outcome, against an outbox in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from alerts.dispatch import Decide, GroupStep
+from alerts.errors import DeliveryFailed
+from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notifier
+from alerts.sender import Sender, SenderLimits
+from alerts.wire import message_to_json
+
+REF = MessageRef("C1", "1.5")
+
+
+def message(receiver: str = "ops", sequence: int = 1) -> Message:
+    alert = AlertInstance("f;g;A", (("alertname", "A"),), (), AlertState.FIRING, 1.0, 0.0, fired_at=0.0)
+    return Message(f"{receiver}{{}}", receiver, "firing", (), (alert,), (), sequence, generation=1)
+
+
+@dataclass(frozen=True)
+class FakeEntry:
+    message_id: str
+    receiver: str
+    payload: Mapping[str, Any]
+    attempts: int = 1
+
+
+@dataclass
+class FakeOutbox:
+    due: list[FakeEntry] = field(default_factory=list)
+    outcomes: list[tuple[str, str, object]] = field(default_factory=list)
+
+    def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> list[FakeEntry]:
+        claimed, self.due = self.due[:limit], self.due[limit:]
+        return claimed
+
+    def done(self, entry: FakeEntry, result: Mapping[str, Any] | None, at: float) -> None:
+        self.outcomes.append(("done", entry.message_id, result))
+
+    def retry(self, entry: FakeEntry, error: str, next_at: float) -> None:
+        self.outcomes.append(("retry", error, next_at))
+
+    def dead(self, entry: FakeEntry, error: str, at: float) -> None:
+        self.outcomes.append(("dead", error, at))
+
+
+@dataclass
+class FakeGroups:
+    refs: dict[tuple[str, int], MessageRef] = field(default_factory=dict)
+
+    def advance(self, decide: Decide, at: float) -> list[GroupStep]:
+        raise NotImplementedError
+
+    def root(self, key: str, generation: int) -> MessageRef | None:
+        return self.refs.get((key, generation))
+
+    def remember(self, key: str, generation: int, ref: MessageRef) -> None:
+        self.refs[key, generation] = ref
+
+
+@dataclass
+class FakeNotifier:
+    name: str = "ops"
+    failures: list[Exception] = field(default_factory=list)
+    sent: list[tuple[Message, MessageRef | None]] = field(default_factory=list)
+    ref: MessageRef | None = REF
+
+    async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+        self.sent.append((message, root))
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.ref
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class Post:
+    """A sender and everything around it."""
+
+    clock: Any
+    outbox: FakeOutbox = field(default_factory=FakeOutbox)
+    groups: FakeGroups = field(default_factory=FakeGroups)
+    notifier: FakeNotifier = field(default_factory=FakeNotifier)
+
+    def __post_init__(self) -> None:
+        notifiers: dict[str, Notifier] = {"ops": self.notifier}
+        self.sender = Sender(
+            self.outbox, self.groups, notifiers, self.clock, holder="me", limits=SenderLimits(send_s=0.2)
+        )
+
+    async def send(self, *messages: Message, attempts: int = 1) -> list[tuple[str, str, object]]:
+        self.outbox.due += [FakeEntry(m.id, m.receiver, message_to_json(m), attempts) for m in messages]
+        self.outbox.outcomes.clear()
+        await self.sender.tick()
+        return self.outbox.outcomes
+
+
+@pytest.fixture
+def post(clock: Any) -> Post:
+    clock.at = 1000.0
+    return Post(clock)
+
+
+async def test_a_message_is_sent_as_it_was_written_and_its_place_remembered(post: Post) -> None:
+    assert await post.send(message()) == [("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"})]
+    assert await post.send(message(sequence=2)) == [("done", "ops{}/1/2", {"channel": "C1", "ts": "1.5"})]
+    assert post.notifier.sent == [(message(), None), (message(sequence=2), REF)]
+
+
+async def test_a_medium_without_places_is_fine(post: Post) -> None:
+    post.notifier.ref = None
+    assert await post.send(message()) == [("done", "ops{}/1/1", None)]
+    assert post.groups.refs == {}
+
+
+async def test_a_second_attempt_is_marked_as_a_repeat(post: Post) -> None:
+    await post.send(message(), attempts=2)
+    assert post.notifier.sent == [(replace(message(), repeat=True), None)]
+
+
+@pytest.mark.parametrize(("attempts", "wait"), [(1, 2), (2, 4), (5, 32), (8, 256), (9, 300), (10_000, 300)])
+async def test_trouble_waits_longer_each_time_and_never_gives_up(post: Post, attempts: int, wait: float) -> None:
+    post.notifier.failures = [DeliveryFailed("HTTP 500")]
+    assert await post.send(message(), attempts=attempts) == [("retry", "HTTP 500", 1000.0 + wait)]
+
+
+async def test_retry_after_is_honoured_for_the_whole_receiver(post: Post) -> None:
+    post.notifier.failures = [DeliveryFailed("rate limited", retry_after=7)]
+    assert await post.send(message(), message(sequence=2)) == [
+        ("retry", "rate limited", 1007.0),
+        ("retry", "ops asked to wait", 1007.0),
+    ]
+    assert len(post.notifier.sent) == 1
+    post.clock.at = 1007.0
+    assert await post.send(message(), attempts=2) == [("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"})]
+
+
+async def test_what_trying_again_cannot_mend_is_given_up_with_its_reason(post: Post) -> None:
+    post.notifier.failures = [DeliveryFailed("invalid_auth (set a current bot token)", permanent=True)]
+    assert await post.send(message()) == [("dead", "invalid_auth (set a current bot token)", 1000.0)]
+
+
+async def test_a_receiver_that_is_gone_is_named(post: Post) -> None:
+    assert await post.send(message("pager")) == [("dead", "no notifier is called pager; there are ops", 1000.0)]
+
+
+async def test_a_notifier_that_hangs_is_cut_off(post: Post) -> None:
+    async def hang(message: Message, root: MessageRef | None) -> MessageRef | None:
+        await asyncio.Event().wait()
+        return None
+
+    post.notifier.send = hang  # type: ignore[method-assign]
+    assert await post.send(message()) == [("retry", "ops did not finish within 0.2s", 1002.0)]
+
+
+async def test_a_bug_in_one_notifier_is_raised_after_the_others_are_done(post: Post) -> None:
+    broken = FakeNotifier("broken", failures=[ZeroDivisionError("bug")])
+    post.sender.notifiers = {"ops": post.notifier, "broken": broken}
+    with pytest.raises(ZeroDivisionError):
+        await post.send(message("broken"), message())
+    assert post.outbox.outcomes == [("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"})]
+
+
+async def test_the_limits_let_a_whole_slow_batch_fit_in_a_claim() -> None:
+    limits = SenderLimits()
+    assert limits.batch * limits.send_s < limits.claim_s

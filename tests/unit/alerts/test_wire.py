@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from alerts.interfaces import AlertInstance, AlertState, Message
+from alerts.notify.card import SHOWN, render, trial_message
+from alerts.wire import instance_from_json, instance_to_json, message_from_json, message_to_json
+
+ALERT = AlertInstance(
+    rule="f;g;A",
+    labels=(("alertname", "A"), ("model", "chat")),
+    annotations=(("note", ""), ("summary", "°C")),
+    state=AlertState.FIRING,
+    value=1.25,
+    active_at=1.5,
+    fired_at=2.5,
+)
+MESSAGE = Message(
+    "k", "ops", "firing", (("model", "chat"),), (ALERT,), (ALERT,), 2, 7, "http://c", datetime(2026, 1, 1, tzinfo=UTC)
+)
+
+
+@pytest.mark.parametrize("value", [0.0, -1e300, math.inf, -math.inf])
+def test_an_instance_survives_strict_json(value: float) -> None:
+    instance = replace(ALERT, value=value)
+    assert instance_from_json(json.loads(json.dumps(instance_to_json(instance), allow_nan=False))) == instance
+
+
+def test_nan_becomes_null_and_nan_again() -> None:
+    content = instance_to_json(replace(ALERT, value=math.nan))
+    assert content["value"] is None
+    assert math.isnan(instance_from_json(content).value)
+
+
+def test_a_message_survives_strict_json() -> None:
+    assert message_from_json(json.loads(json.dumps(message_to_json(MESSAGE), allow_nan=False))) == MESSAGE
+    bare = replace(MESSAGE, sent_at=None)
+    assert message_from_json(message_to_json(bare)) == bare
+
+
+def test_a_message_has_a_line_for_listings() -> None:
+    assert message_to_json(MESSAGE)["summary"] == "FIRING: alerts chat (1 firing, 1 resolved)"
+
+
+def test_a_card_counts_what_it_does_not_list() -> None:
+    card = render(replace(MESSAGE, firing=(ALERT,) * (SHOWN + 2), resolved=()))
+    assert (len(card.lines), card.more) == (SHOWN, 2)
+    assert ("Firing", "12") in card.fields
+
+
+def test_a_card_without_summaries_shows_values_and_says_what_is_simulated() -> None:
+    simulated = replace(ALERT, annotations=(), labels=(("alertname", "A"), ("simulated", "true")))
+    card = render(replace(MESSAGE, firing=(simulated,), resolved=(), console_url=""))
+    assert card.lines[0].text == "A: value 1.25"
+    assert card.footer == "simulated · message 2 · k/7/2"
+    assert card.links == ()
+
+
+def test_a_runbook_that_is_no_address_is_no_button() -> None:
+    local = replace(ALERT, annotations=(("runbook_url", "docs/runbooks/A.md"),))
+    assert [link.text for link in render(replace(MESSAGE, firing=(local,), resolved=())).links] == ["Console"]
+
+
+def test_a_trial_message_says_that_nothing_is_wrong() -> None:
+    message = trial_message("ops", 1000.0)
+    assert "Nothing is wrong" in render(message).text
+    assert message.id == "ops{test}/1000/1"
