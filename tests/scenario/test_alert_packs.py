@@ -1,0 +1,160 @@
+"""The packs over a real series store, fed as a fleet would: faults come and go, and each alert tells its story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlmodel import SQLModel
+
+import controlplane.store.tables
+import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
+from alerts.evaluate import GroupEvaluator
+from alerts.packs import Override, load_pack
+from collectors.samples import Layout, Series, labels_of
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.database import Database
+
+FAST = Override(for_=30.0, window=60.0)
+OVERRIDES: Mapping[str, Override] = {
+    "error_rate": FAST,
+    "timeout_rate": FAST,
+    "latency_p99": FAST,
+    "service_down": Override(for_=30.0),
+}
+SCRAPE_S = 5.0
+
+
+@dataclass
+class Fleet:
+    """A fleet that is scraped every five seconds, with the alerts of both packs."""
+
+    db: Database
+    at: float = 1_700_000_000.0
+    series: dict[Series, float] = field(default_factory=dict)
+    growth: dict[Series, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.store = SeriesStore()
+        self.querier = MetricsQuerier(PromqlEngine(self.store))
+        self.start()
+
+    def start(self) -> None:
+        """Start a control plane, or start it again: nothing but the database and the series remain."""
+        groups = [*load_pack("llm", OVERRIDES), *load_pack("gpu", {"temperature": Override(for_=30.0)})]
+        self.log = SqlAlertLog(self.db)
+        self.evaluators = [GroupEvaluator(g, self.querier, self.log, self.store, self) for g in groups]
+        self.layout = Layout(raw=())
+
+    def now(self) -> float:
+        return self.at
+
+    def set(self, name: str, value: float, per_second: float = 0.0, **labels: str) -> None:
+        series = Series(name, labels_of(labels))
+        self.series[series] = value if not per_second else self.series.get(series, value)
+        self.growth[series] = per_second
+
+    async def run(self, seconds: float) -> None:
+        end = self.at + seconds
+        while self.at < end:
+            for series, per_second in self.growth.items():
+                self.series[series] += per_second * SCRAPE_S
+            if self.layout.raw != tuple(self.series):
+                self.layout = Layout(raw=tuple(self.series))
+            self.store.append("fleet", self.layout, round(self.at * 1000), np.array(list(self.series.values())))
+            for evaluator in self.evaluators:
+                report = await evaluator.evaluate()
+                assert [r.last_error for r in report.rules if r.last_error] == []
+            self.at += SCRAPE_S
+
+    def states(self) -> dict[str, str]:
+        alerts = [(dict(i.labels), i.state.value) for i in self.log.active()]
+        return {labels["alertname"]: state for labels, state in alerts if labels["severity"] != "none"}
+
+    def story(self, alertname: str) -> list[str]:
+        events = [e for e in self.log.recent(1000) if dict(e.instance.labels)["alertname"] == alertname]
+        return [e.sentence for e in reversed(events)]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    database = Database(f"sqlite:///{tmp_path}/cp.db")
+    SQLModel.metadata.create_all(database.engine)
+    made = Fleet(database)
+    yield made
+    made.querier.close()
+    database.close()
+
+
+def probe(fleet: Fleet, success: float, error: float = 0.0, timeout: float = 0.0) -> None:
+    for outcome, rate in (("success", success), ("error", error), ("timeout", timeout)):
+        labels = {"engine": "probe", "source": "probe", "model": "chat", "version": "v1", "outcome": outcome}
+        fleet.set("llm_requests_total", 0.0, per_second=rate or 1e-9, **labels)
+
+
+async def test_errors_begin_are_told_and_end(fleet: Fleet) -> None:
+    probe(fleet, success=2.0)
+    await fleet.run(120)
+    assert fleet.states() == {}
+    probe(fleet, success=1.8, error=0.2)
+    await fleet.run(20)
+    assert fleet.states() == {"LLMErrorRateHigh": "pending"}
+    await fleet.run(30)
+    assert fleet.states() == {"LLMErrorRateHigh": "firing"}
+    probe(fleet, success=2.0)
+    await fleet.run(90)
+    assert fleet.states() == {}
+    pending, firing, resolved = fleet.story("LLMErrorRateHigh")
+    assert pending.startswith("LLMErrorRateHigh went from inactive to pending: ")
+    assert firing.startswith("LLMErrorRateHigh went from pending to firing: ")
+    assert firing.endswith("of requests to chat v1 fail, for 30s")
+    assert resolved.startswith("LLMErrorRateHigh went from firing to inactive: over after firing for ")
+
+
+async def test_a_hot_gpu_survives_a_restart_of_the_control_plane(fleet: Fleet) -> None:
+    gpu = {"node": "a", "gpu": "GPU-1", "instance": "a:9400", "engine": "dcgm"}
+    fleet.set("gpu_temperature_celsius", 91.0, **gpu)
+    await fleet.run(20)
+    assert fleet.states() == {"GPUTemperatureHigh": "pending"}
+    fleet.start()
+    await fleet.run(15)
+    assert fleet.states() == {"GPUTemperatureHigh": "firing"}, "30 s in all, not 30 s since the restart"
+    fleet.start()
+    await fleet.run(60)
+    assert fleet.story("GPUTemperatureHigh") == [
+        "GPUTemperatureHigh went from inactive to pending: GPU on a is at 91 °C; it fires after 30s of this",
+        "GPUTemperatureHigh went from pending to firing: GPU on a is at 91 °C, for 30s",
+    ]
+
+
+async def test_an_engine_goes_away_and_returns_without_a_verdict_on_what_it_serves(fleet: Fleet) -> None:
+    fleet.set("up", 1.0, job="vllm", instance="b:8000", model="chat")
+    fleet.set("llm_kv_cache_usage_ratio", 0.5, engine="vllm", instance="b:8000", model="chat")
+    await fleet.run(30)
+    fleet.set("up", 0.0, job="vllm", instance="b:8000", model="chat")
+    kv = next(s for s in fleet.series if s.name == "llm_kv_cache_usage_ratio")
+    del fleet.series[kv], fleet.growth[kv]
+    await fleet.run(45)
+    assert fleet.states() == {"LLMEngineDown": "firing"}
+    fleet.set("up", 1.0, job="vllm", instance="b:8000", model="chat")
+    await fleet.run(5)
+    assert fleet.states() == {}
+    assert len(fleet.story("LLMEngineDown")) == 3
+
+
+async def test_a_model_is_missing_then_down_then_fine(fleet: Fleet) -> None:
+    fleet.set("llm_backends_expected", 1.0, model="chat")
+    await fleet.run(40)
+    assert fleet.states() == {"LLMModelMissing": "firing"}
+    fleet.set("llm_backend_ready", 0.0, model="chat", version="v1", backend="b")
+    await fleet.run(40)
+    assert fleet.states() == {"LLMModelDown": "firing"}
+    fleet.set("llm_backend_ready", 1.0, model="chat", version="v2", backend="b")
+    await fleet.run(5)
+    assert fleet.states() == {}
