@@ -1,0 +1,155 @@
+"""Alerting as one part: what a beat does, and how reloads and other processes are noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alerts.dispatch import Route
+from alerts.interfaces import AlertState, Message, MessageRef
+from alerts.rules import RuleGroup, parse_rules
+from collectors.samples import Layout, Series, labels_of
+from controlplane.app.alerting import Alerting
+from controlplane.errors import LeaseLost
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease, LeaseStore
+from controlplane.store.migrate import migrate
+
+HOT = "groups: [{name: g, interval: %s, rules: [{alert: Hot, expr: 'temp > 85', for: 10s}]}]"
+ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=3600)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+
+class Box:
+    """A notifier that keeps what it gets."""
+
+    def __init__(self, name: str = "box") -> None:
+        self.name = name
+        self.got: list[Message] = []
+        self.closed = False
+
+    async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+        self.got.append(message)
+        return None
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """One process's alerting over a store and a database that it shares with others."""
+
+    def __init__(self, db: Database, clock: Clock, holder: str) -> None:
+        self.clock, self.store, self.box = clock, SeriesStore(), Box()
+        self.querier = MetricsQuerier(PromqlEngine(self.store))
+        self.alerting = Alerting(db, self.querier, self.store, clock, holder, "")
+        self._layout = Layout((Series("temp", labels_of({"gpu": "0"})),))
+
+    def heat(self, value: float) -> None:
+        self.store.append("gpu", self._layout, round(self.clock.time * 1000), np.array([value]))
+
+    def configure(self, groups: tuple[RuleGroup, ...]) -> None:
+        self.alerting.configure(groups, 15.0, ROUTE, {"box": self.box})
+
+    async def beat(self, lease: Lease, temperature: float) -> None:
+        self.clock.time += 5
+        self.heat(temperature)
+        await self.alerting.beat(lease)
+        await self.alerting.deliver()
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    migrate(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def lease(db: Database) -> Lease:
+    found = LeaseStore(db).acquire("alerting", "one", 60.0)
+    assert found is not None
+    return found
+
+
+async def test_an_alert_goes_from_pending_to_firing_to_resolved_and_is_told(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    bench.configure(parse_rules(HOT % "5s", "f"))
+    states = []
+    for temperature in (80, 90, 90, 90, 80, 80):
+        await bench.beat(lease, temperature)
+        states.append([a.state for a in SqlAlertLog(db).active()])
+    pending, firing = [AlertState.PENDING], [AlertState.FIRING]
+    assert states == [[], pending, pending, firing, [], []]
+    assert [(m.status, len(m.firing), len(m.resolved)) for m in bench.box.got] == [("firing", 1, 0), ("resolved", 0, 1)]
+
+
+async def test_a_group_is_evaluated_at_its_own_interval(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    bench.configure(parse_rules(HOT % "15s", "f"))
+    at = []
+    for _ in range(7):
+        await bench.beat(lease, 50)
+        (report,) = bench.alerting.reports()
+        at.append(report.last_evaluation)
+    start = 1_000_000.0
+    assert at == [start + 5, start + 5, start + 5, start + 20, start + 20, start + 20, start + 35]
+
+
+async def test_a_reload_keeps_unchanged_groups_and_ends_the_alerts_of_rules_that_are_gone(
+    db: Database, lease: Lease
+) -> None:
+    bench = Bench(db, Clock(), "one")
+    groups = parse_rules(HOT % "5s", "f")
+    bench.configure(groups)
+    for _ in range(3):
+        await bench.beat(lease, 90)
+    assert [a.state for a in SqlAlertLog(db).active()] == [AlertState.FIRING]
+    bench.configure(parse_rules(HOT % "5s", "f"))
+    assert bench.alerting.reports()[0].last_evaluation == bench.clock.time
+    bench.configure(())
+    await bench.beat(lease, 90)
+    assert SqlAlertLog(db).active() == []
+    assert [m.status for m in bench.box.got] == ["firing", "resolved"]
+
+
+async def test_a_reload_returns_the_notifiers_that_are_no_longer_used(db: Database) -> None:
+    bench = Bench(db, Clock(), "one")
+    bench.configure(())
+    assert bench.alerting.configure((), 15.0, ROUTE, {"box": Box()}) == [bench.box]
+
+
+async def test_a_process_that_lost_its_lease_writes_nothing_and_one_that_takes_over_goes_on(
+    db: Database, lease: Lease
+) -> None:
+    clock = Clock()
+    one, two = Bench(db, clock, "one"), Bench(db, clock, "two")
+    for bench in (one, two):
+        bench.configure(parse_rules(HOT % "5s", "f"))
+    await one.beat(lease, 90)
+    await one.beat(lease, 90)
+    LeaseStore(db).release(lease)
+    taken = LeaseStore(db).acquire("alerting", "two", 60.0)
+    assert taken is not None
+    with pytest.raises(LeaseLost):
+        await one.beat(lease, 50)
+    assert [a.state for a in SqlAlertLog(db).active()] == [AlertState.PENDING]
+    # The second process never saw the first ten seconds, and needs not: what is pending lies in the database.
+    await two.beat(taken, 90)
+    assert [a.state for a in SqlAlertLog(db).active()] == [AlertState.FIRING]
+    assert [m.status for m in two.box.got] == ["firing"]

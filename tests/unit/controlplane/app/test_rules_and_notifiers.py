@@ -1,0 +1,111 @@
+"""Rules, routes and notifiers as a configuration names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alerts.errors import DeliveryFailed
+from alerts.notify.log import LogNotifier
+from alerts.notify.slack import SlackNotifier
+from controlplane.app.check import check_file
+from controlplane.app.notifiers import build_notifiers, build_route
+from controlplane.app.rules import describe_rules, fleet_rules
+from controlplane.config.loader import LoadedFleet
+from controlplane.errors import ConfigErrors
+
+Write = Callable[[str], LoadedFleet]
+
+
+def test_the_builtin_packs_are_the_default(fleet: Write) -> None:
+    assert {g.file for g in fleet_rules(fleet(""))} == {"builtin:llm", "builtin:gpu"}
+
+
+def test_thresholds_reach_the_rules(fleet: Write) -> None:
+    loaded = fleet("rules: [builtin:gpu]\nthresholds: {temperature: {value: 70, for: 7s}}\n")
+    rule = next(r for g in fleet_rules(loaded) for r in g.rules if r.name == "GPUTemperatureHigh")
+    assert "70" in rule.expr
+    assert rule.for_s == 7  # type: ignore[union-attr]  # an alerting rule
+
+
+def test_an_unknown_threshold_names_the_known_ones(fleet: Write) -> None:
+    with pytest.raises(ConfigErrors, match=r"temprature.*temperature"):
+        fleet_rules(fleet("thresholds: {temprature: {value: 70}}\n"))
+
+
+def test_a_users_own_files_are_relative_to_the_configuration(fleet: Write, tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "mine.yml").write_text("groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]\n")
+    groups = fleet_rules(fleet("rules: [rules/*.yml]\n"))
+    assert [(g.name, [r.name for r in g.rules]) for g in groups] == [("g", ["A"])]
+
+
+def test_a_rule_that_is_defined_twice_is_refused(tmp_path: Path) -> None:
+    text = "groups: [{name: %s, rules: [{record: a:b, expr: up}]}]\n"
+    (tmp_path / "a.yml").write_text(text % "x")
+    (tmp_path / "b.yml").write_text(text % "y")
+    with pytest.raises(ConfigErrors, match=r"a:b with labels \{\} is defined 2 times"):
+        describe_rules([tmp_path / "a.yml", tmp_path / "b.yml"])
+
+
+def test_a_broken_rule_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.yml").write_text("groups: [{name: g, rules: [{alert: A, expr: 'sum('}]}]\n")
+    with pytest.raises(ConfigErrors, match=r"bad\.yml"):
+        describe_rules([tmp_path / "bad.yml"])
+
+
+def test_notifiers_by_name_and_the_log_always(fleet: Write) -> None:
+    loaded = fleet("""
+        notifiers:
+          - {name: ops, type: slack, channel: "#ops", token_env: NOT_SET_ANYWHERE}
+        route: {receiver: ops, group_by: [alertname], group_wait: 5s}
+        """)
+    made = build_notifiers(loaded)
+    assert {name: type(n) for name, n in made.items()} == {"log": LogNotifier, "ops": SlackNotifier}
+    route = build_route(loaded)
+    assert (route.receiver, route.group_by, route.group_wait_s) == ("ops", ("alertname",), 5)
+
+
+def test_without_a_route_alerts_go_to_the_only_notifier_or_to_the_log(fleet: Write) -> None:
+    assert build_route(fleet("")).receiver == "log"
+    assert build_route(fleet("notifiers: [{name: file, type: log}]\n")).receiver == "file"
+    assert build_route(fleet("notifiers: [{name: a, type: log}, {name: b, type: log}]\n")).receiver == "log"
+
+
+async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet: Write, tmp_path: Path) -> None:
+    from controlplane.app.notifiers import _token
+
+    loaded = fleet('notifiers: [{name: ops, type: slack, channel: "#ops", token_file: slack-token}]\n')
+    read = _token(loaded.fleet.notifiers[0], loaded)
+    with pytest.raises(DeliveryFailed, match="slack-token cannot be read"):
+        read()
+    (tmp_path / "slack-token").write_text("\n")
+    with pytest.raises(DeliveryFailed, match="is empty"):
+        read()
+    (tmp_path / "slack-token").write_text("xoxb-1\n")
+    assert read() == "xoxb-1"
+    (tmp_path / "slack-token").write_text("xoxb-2\n")
+    assert read() == "xoxb-2"
+
+
+def test_check_counts_what_is_there_and_warns_of_what_is_missing(fleet: Write, tmp_path: Path) -> None:
+    fleet("""
+        targets: [{engine: vllm, addresses: ["a:1", "b:1"]}, {engine: vllm, file_sd: [missing.json]}]
+        notifiers: [{name: ops, type: slack, channel: "#ops", token_env: NOT_SET_ANYWHERE}]
+        """)
+    good, *warnings = check_file(tmp_path / "fleet.yaml")
+    assert good.startswith(f"{tmp_path / 'fleet.yaml'}: good: 2 targets, 0 models, ")
+    assert any("missing.json" in w for w in warnings)
+    assert any("NOT_SET_ANYWHERE is not set here" in w for w in warnings)
+
+
+def test_check_finds_faults_in_rules_and_targets_at_once(fleet: Write, tmp_path: Path) -> None:
+    fleet("""
+        targets: [{engine: probe, urls: ["http://h/x"], labels: {model: m}}]
+        thresholds: {nonsense: {value: 1}}
+        """)
+    with pytest.raises(ConfigErrors) as caught:
+        check_file(tmp_path / "fleet.yaml")
+    assert len(caught.value.errors) == 2

@@ -1,0 +1,143 @@
+"""What a configuration wants scraped, and with which source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from collectors.dcgm import DcgmSource
+from collectors.discovery import Discovery
+from collectors.fetch import HttpSource
+from collectors.nvml import NvmlSource
+from collectors.probe import ProbeSource
+from collectors.readiness import ReadinessSource
+from collectors.target import Target
+from controlplane.app.targets import SourceFactory, plan_scraping
+from controlplane.config.loader import LoadedFleet
+from controlplane.errors import ConfigErrors
+
+Write = Callable[[str], LoadedFleet]
+
+TRITON = """
+models:
+  - name: chat-large
+    stable: v1
+    traffic:
+      driver: triton
+      model: llama
+      backends:
+        - {url: "http://10.0.0.5:8000", labels: {node: a}}
+        - {url: "http://10.0.0.6:8000", metrics: "http://10.0.0.6:9002/metrics"}
+    versions: {v1: {}, v2: {}}
+"""
+
+
+def targets(loaded: LoadedFleet) -> list[Target]:
+    return Discovery(plan_scraping(loaded).groups, loaded.path.parent).refresh()
+
+
+def test_a_triton_backend_is_scraped_and_asked_for_readiness_under_the_fleets_name(fleet: Write) -> None:
+    found = targets(fleet(TRITON))
+    assert [(t.job, t.url, t.instance) for t in found] == [
+        ("triton", "http://10.0.0.5:8002/metrics", "10.0.0.5:8002"),
+        ("readiness", "http://10.0.0.5:8000", "10.0.0.5:8000"),
+        ("triton", "http://10.0.0.6:9002/metrics", "10.0.0.6:9002"),
+        ("readiness", "http://10.0.0.6:8000", "10.0.0.6:8000"),
+    ]
+    assert all(t.models == (("llama", "chat-large"),) for t in found)
+    assert [t.labels for t in found] == [(("node", "a"),), (("node", "a"),), (), ()]
+
+
+def test_two_models_on_one_triton_are_one_target_that_knows_both(fleet: Write) -> None:
+    second = TRITON.replace("models:\n", "").replace("chat-large", "embed").replace("llama", "bge")
+    found = targets(fleet(TRITON + second))
+    assert len(found) == 4
+    assert found[0].models == (("bge", "embed"), ("llama", "chat-large"))
+    readiness = plan_scraping(fleet(TRITON + second)).readiness["http://10.0.0.5:8000"]
+    assert readiness.expected == (("llama", "v1"), ("bge", "v1"))
+
+
+def test_a_versions_backend_carries_model_and_version(fleet: Write) -> None:
+    loaded = fleet("""
+        models:
+          - name: chat
+            stable: v1
+            traffic: {driver: none}
+            versions:
+              v1: {backends: [{url: "http://a:8000/", labels: {simulated: "true"}}]}
+              v2: {backends: [{url: "http://b:8000", metrics: "http://b:9000/m"}]}
+        """)
+    found = targets(loaded)
+    assert [(t.engine, t.url) for t in found] == [
+        ("vllm", "http://a:8000/metrics"),
+        ("readiness", "http://a:8000/"),
+        ("vllm", "http://b:9000/m"),
+        ("readiness", "http://b:8000"),
+    ]
+    assert found[0].labels == (("model", "chat"), ("simulated", "true"), ("version", "v1"))
+
+
+def test_listed_targets_take_intervals_labels_and_credentials(fleet: Write, tmp_path: Path) -> None:
+    loaded = fleet("""
+        scrape: {interval: 15s, timeout: 10s}
+        targets:
+          - engine: vllm
+            addresses: ["h:8000"]
+            interval: 5s
+            labels: {team: a}
+            authorization: {credentials_file: secrets/vllm}
+          - engine: dcgm
+            addresses: ["h:9400"]
+            basic_auth: {username: u, password_file: /abs/p}
+            tls: {ca_file: ca.pem}
+            scheme: https
+        """)
+    vllm, dcgm = targets(loaded)
+    assert (vllm.interval_s, vllm.timeout_s, vllm.labels) == (5, 5, (("team", "a"),))
+    assert vllm.auth is not None and vllm.auth.credentials_file == str(tmp_path / "secrets/vllm")
+    assert dcgm.url == "https://h:9400/metrics"
+    assert dcgm.auth is not None
+    assert (dcgm.auth.username, dcgm.auth.password_file, dcgm.auth.ca_file) == ("u", "/abs/p", str(tmp_path / "ca.pem"))
+
+
+async def test_each_kind_of_target_gets_its_own_source(fleet: Write) -> None:
+    loaded = fleet(
+        """
+        targets:
+          - {engine: vllm, addresses: ["h:8000"]}
+          - {engine: dcgm, addresses: ["h:9400"]}
+          - {engine: nvml, labels: {node: here}}
+          - {engine: nvml, addresses: ["h:9401"]}
+          - {engine: probe, urls: ["http://h:8000/v1/chat/completions"], labels: {model: chat}}
+        """
+        + TRITON.replace("\n", "\n        ")
+    )
+    plan = plan_scraping(loaded)
+    make = SourceFactory(plan, 1000)
+    kinds = {(t.engine, t.url): type(make(t)) for t in targets(loaded)}
+    assert kinds["vllm", "http://h:8000/metrics"] is HttpSource
+    assert kinds["dcgm", "http://h:9400/metrics"] is DcgmSource
+    assert kinds["nvml", "local:nvml"] is NvmlSource
+    assert kinds["nvml", "http://h:9401/metrics"] is HttpSource
+    assert kinds["probe", "http://h:8000/v1/chat/completions"] is ProbeSource
+    assert kinds["readiness", "http://10.0.0.5:8000"] is ReadinessSource
+
+
+def test_gpu_targets_are_not_told_of_models(fleet: Write) -> None:
+    found = targets(fleet('targets:\n  - {engine: dcgm, addresses: ["h:9400"]}\n' + TRITON))
+    assert found[0].engine == "dcgm" and found[0].models == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{engine: probe, urls: ["http://h/v1/chat/completions"]}', "say which model to ask for"),
+        ('{engine: probe, urls: ["http://h/other"], labels: {model: m}}', "set protocol: openai or protocol: triton"),
+    ],
+)
+def test_a_probe_that_cannot_be_asked_is_a_fault_with_its_place(fleet: Write, text: str, message: str) -> None:
+    with pytest.raises(ConfigErrors, match=message) as caught:
+        plan_scraping(fleet(f"targets:\n  - {text}\n"))
+    assert "targets[0]" in str(caught.value)
