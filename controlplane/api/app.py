@@ -23,6 +23,7 @@ from controlplane.api import (
 )
 from controlplane.api.auth import GuardedRoute, include, requires
 from controlplane.api.middleware import Counting, HostGuard, SecurityHeaders, SizeLimits
+from controlplane.api.openapi import complete
 from controlplane.api.services import Services
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
@@ -78,7 +79,7 @@ def mount_web(app: FastAPI, console: APIRouter, sign_in_path: str) -> None:
 
 @router.get("/openapi.json", include_in_schema=False)
 @requires(Role.VIEWER)
-def openapi(request: Request) -> Response:
+def document(request: Request) -> Response:
     """Return the OpenAPI document of this API."""
     app: FastAPI = request.app
-    return JSONResponse(app.openapi())
+    return JSONResponse(complete(app.openapi()))

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from controlplane.access.roles import Principal, Role, require
 from controlplane.access.sessions import check_csrf
+from controlplane.api.openapi import describe
 from controlplane.api.services import Services
 from controlplane.errors import Unauthenticated
 
@@ -61,7 +62,8 @@ class GuardedRoute(APIRoute):
         if declared is None:
             raise TypeError(f"route {path} declares no role: put @requires(Role.…) or @public below its decorator")
         self.access: Access = declared
-        super().__init__(path, endpoint, **options)
+        role = declared.value if isinstance(declared, Role) else None
+        super().__init__(path, endpoint, **describe(role, options))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler of FastAPI in the guard."""

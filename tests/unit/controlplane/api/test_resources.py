@@ -317,3 +317,9 @@ async def test_openapi_describes_every_route_of_ours(rig: Any, viewer: httpx.Asy
     assert document["openapi"].startswith("3.")
     paths = {route.path for route in rig.app().routes if route.include_in_schema}
     assert set(document["paths"]) == paths
+    promote = document["paths"]["/cp/v1/rollouts"]["post"]
+    assert promote["x-required-role"] == "operator"
+    assert promote["security"] == [{"token": []}, {"session": []}]
+    assert set(promote["responses"]) == {"200", "202", "default"}
+    assert document["paths"]["/healthz"]["get"]["security"] == []
+    assert set(document["components"]["securitySchemes"]) == {"token", "session"}
