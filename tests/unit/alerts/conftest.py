@@ -132,8 +132,10 @@ def _series(text: str) -> Series:
 def _values(text: str) -> list[float | str | None]:
     values: list[float | str | None] = []
     for part in text.split():
-        if part in (STALE, "_"):
-            values.append(STALE if part == STALE else None)
+        if part == STALE:
+            values.append(STALE)
+        elif match := re.fullmatch(r"_(?:x(\d+))?", part):
+            values += [None] * int(match[1] or 1)  # promtool: `_x20` is twenty, while `1x20` is twenty-one
         elif match := re.fullmatch(r"(-?[\d.]+)([+-][\d.]+)?x(\d+)", part):
             start, step, count = float(match[1]), float(match[2] or 0), int(match[3])
             values += [start + step * n for n in range(count + 1)]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from alerts.durations import parse_duration
 from alerts.errors import RuleError
 from alerts.packs import BUILTIN, Override, load_pack, load_sources, pack_variables
 from alerts.rules import AlertingRule, RecordingRule, duplicates
+from collectors.catalogue import load_catalogue
 
 ROOT = Path(__file__).parents[3]
 SHORT_SEASON = {
@@ -80,6 +82,26 @@ def test_packs_do_not_repeat_a_rule_and_docs_list_every_variable() -> None:
             assert f"`{rule.name}`" in page or f"[{rule.name}]" in page, f"docs/alerts.md lacks {rule.name}"
 
 
+def test_packs_use_canonical_metrics_only() -> None:
+    canonical = set(load_catalogue().names())
+    for pack in BUILTIN:
+        rules = [rule for group in load_pack(pack) for rule in group.rules]
+        for rule in rules:
+            used = set(re.findall(r"(?<![\w:])((?:llm|gpu)_\w+)(?![\w:])", rule.expr))
+            families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in used}
+            assert families - canonical == set(), rule.id
+
+
+def test_docs_show_the_defaults() -> None:
+    page = (ROOT / "docs" / "alerts.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", page, re.MULTILINE))
+    for variable in (v for pack in BUILTIN for v in pack_variables(pack)):
+        value, for_, window, _help = (cell.strip() for cell in rows[variable.name].split("|"))
+        assert (variable.for_s, variable.window_s) == tuple(parse_duration(d) if d else None for d in (for_, window))
+        number = None if not value else parse_duration(value) if value[-1] in "sm" else float(value)
+        assert variable.value == number, variable.name
+
+
 def find(name: str, pack: str, overrides: dict[str, Override]) -> AlertingRule:
     rules = [rule for group in load_pack(pack, overrides) for rule in group.rules if rule.name == name]
     assert isinstance(rules[0], AlertingRule)
@@ -144,7 +166,7 @@ def test_sources_are_packs_and_files(tmp_path: Path) -> None:
 
 
 def test_sources_refuse_thresholds_of_packs_that_are_not_loaded(tmp_path: Path) -> None:
-    with pytest.raises(RuleError, match=r"unknown threshold latency_p99; known are gpu_lost"):
+    with pytest.raises(RuleError, match=r"unknown threshold latency_p99; known are gpu_errors, gpu_lost"):
         load_sources(["builtin:gpu"], tmp_path, {"latency_p99": Override(value=1)})
     with pytest.raises(RuleError, match=r"known are none, because no built-in pack is loaded"):
         load_sources([], tmp_path, {"latency_p99": Override(value=1)})
