@@ -1,6 +1,6 @@
 """Switches versions inside Triton, which serves unversioned requests from the highest version that is ready.
 
-What Triton really does, and how it was measured: docs/adr/0001-triton-switch.md.
+What Triton really does, and how it was measured: docs/adr/0003-triton-switch.md.
 """
 
 from __future__ import annotations

@@ -15,14 +15,15 @@ from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.config.model import ModelSection
+from controlplane.demo.process import free_ports
 from controlplane.demo.repository import write_failing_version, write_repository
-from controlplane.demo.triton import TritonServer
+from controlplane.demo.triton import TritonInstallation, TritonServer
 from controlplane.errors import Refused
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.model import Phase, Rollout
 from controlplane.rollout.service import RolloutService
 from controlplane.store.database import Database
-from controlplane.traffic.driver import VersionState
+from controlplane.traffic.driver import EngineRefused, Placement, VersionState
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
 
@@ -217,3 +218,58 @@ async def test_a_restart_after_the_switch_keeps_the_new_version(tmp_path: Path) 
         async with session.post(f"{again.http_url}/v2/repository/index", json={}) as response:
             index: list[dict[str, Any]] = await response.json()
         assert [(row["version"], row["state"]) for row in index] == [("2", "READY")]
+
+
+class GrpcTriton(TritonServer):
+    """Triton with its gRPC port open, which the demo keeps closed."""
+
+    grpc_port = 0
+
+    def _argv(self, installation: TritonInstallation, backends: Path) -> list[str | Path]:
+        (self.grpc_port,) = free_ports(1)
+        argv = [arg for arg in super()._argv(installation, backends) if arg != "--allow-grpc=false"]
+        return [*argv, "--grpc-address=127.0.0.1", f"--grpc-port={self.grpc_port}"]
+
+
+async def test_a_load_over_grpc_does_not_hold_up_http_connections(tmp_path: Path) -> None:
+    """The clients' connections exist before the load; over HTTP most of them were measured to wait for its end."""
+    write_repository(tmp_path / "models")
+    write_failing_version(tmp_path / "models", 3, reason="weights are corrupt")
+    slow = tmp_path / "models" / "model" / "2" / "model.py"
+    source = slow.read_text()
+    slow.write_text(source.replace("        parameters = json", "        time.sleep(3)\n        parameters = json", 1))
+    assert slow.read_text() != source
+    async with GrpcTriton(tmp_path / "models", tmp_path / "triton") as server:
+        backend = {"url": server.http_url, "grpc": f"127.0.0.1:{server.grpc_port}"}
+        section = ModelSection.model_validate(
+            {
+                "name": "chat",
+                "stable": "v1",
+                "versions": {"v1": {}, "v2": {}, "v3": {}},
+                "traffic": {"driver": "triton", "model": "model", "backends": [backend]},
+            }
+        )
+        driver = TritonDriver(section, open_session())
+        config = (await driver.prepare("v2")).config
+        url, sessions = server.http_url, [aiohttp.ClientSession() for _ in range(8)]
+
+        async def ask(session: aiohttp.ClientSession) -> int:
+            async with session.get(f"{url}/v2/models/model/versions/1/ready") as response:
+                return response.status
+
+        assert await asyncio.gather(*map(ask, sessions)) == [200] * 8
+        load = asyncio.create_task(driver.place(url, Placement("chat", "v2", ("v1",), config)))
+        while True:
+            if (await driver.observe()).backend(url).versions["v2"] is VersionState.LOADING:
+                break
+            await asyncio.sleep(0.02)
+        assert await asyncio.gather(*map(ask, sessions)) == [200] * 8
+        assert not load.done(), "all of them were answered while the load was out"
+        await load
+        assert (await driver.observe()).backend(url).serving == "v2"
+
+        with pytest.raises(EngineRefused, match=r"grpc://.*weights are corrupt.*--strict-readiness=false"):
+            await driver.place(url, Placement("chat", "v3", ("v2",), config))
+        for session in sessions:
+            await session.close()
+        await driver.close()

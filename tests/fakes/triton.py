@@ -1,6 +1,6 @@
 """A fake Triton: the model repository API over real HTTP, able to misbehave in every way that rollouts must survive.
 
-It does what tritonserver 2.51 was measured to do (docs/adr/0001-triton-switch.md): a load names the versions it wants,
+It does what tritonserver 2.51 was measured to do (docs/adr/0003-triton-switch.md): a load names the versions it wants,
 missing directories are skipped with a 200, a failing version aborts the whole load, versions that were never loaded
 are not in the index, unloading takes until the requests are finished.
 """
