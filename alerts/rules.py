@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import promql_parser
 
@@ -39,6 +40,8 @@ class RecordingRule:
     removed: tuple[str, ...] = ()
     """Labels that the rule sets to an empty text, which removes them."""
 
+    kind: ClassVar[str] = "recording"
+
     @property
     def name(self) -> str:
         """The metric that it records."""
@@ -57,6 +60,8 @@ class AlertingRule:
     keep_firing_for_s: float = 0.0
     labels: tuple[tuple[str, Template], ...] = ()
     annotations: tuple[tuple[str, Template], ...] = ()
+
+    kind: ClassVar[str] = "alerting"
 
     @property
     def name(self) -> str:

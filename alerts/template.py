@@ -109,6 +109,15 @@ class Template:
         self._plain = "{{" not in text
         self._body = _Parser(text).parse() if not self._plain else lambda _scope: text
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Template({self.text!r})"
+
     def render(self, labels: Mapping[str, str], value: float) -> str:
         """Return the text for one alert. Raises TemplateError when a function refuses its argument."""
         if self._plain:

@@ -97,11 +97,12 @@ def load_sources(
 ) -> tuple[RuleGroup, ...]:
     """Return the groups of fleet.yaml's `rules:`: `builtin:<pack>`, or file patterns relative to `base`.
 
-    A threshold must belong to one of the packs that are loaded. Raises RuleError; a pattern that matches no file is
-    fine, a file named without a pattern must exist.
+    A threshold must belong to one of the packs that are loaded, and what two sources name is loaded once. Raises
+    RuleError; a pattern that matches no file is fine, a file named without a pattern must exist.
     """
     groups: list[RuleGroup] = []
-    sources = tuple(sources)
+    sources = tuple(dict.fromkeys(sources))
+    seen: set[Path] = set()
     packs = [source.removeprefix("builtin:") for source in sources if source.startswith("builtin:")]
     known = {pack: {v.name for v in pack_variables(pack)} for pack in packs}
     _refuse_unknown(overrides or {}, sorted(set().union(*known.values())) if known else [])
@@ -111,7 +112,9 @@ def load_sources(
             own = {k: v for k, v in (overrides or {}).items() if k in known[pack]}
             groups.extend(load_pack(pack, own, runbooks=runbooks))
         else:
-            groups.extend(load_rule_files(_files(source, base)))
+            new = [path for path in _files(source, base) if path not in seen]
+            seen.update(new)
+            groups.extend(load_rule_files(new))
     return tuple(groups)
 
 

@@ -161,6 +161,8 @@ def test_sources_are_packs_and_files(tmp_path: Path) -> None:
     assert [g.name for g in groups] == ["gpu-recording", "gpu", "a", "b"]
     assert isinstance(groups[2].rules[0], RecordingRule)
     assert groups[2].key == f"{tmp_path}/rules/a.yml;a"
+    twice = load_sources(["rules/a.yml", "rules/*.yml", "builtin:gpu", "builtin:gpu"], tmp_path)
+    assert [g.name for g in twice] == ["a", "b", "gpu-recording", "gpu"]
     absolute = load_sources([f"{tmp_path}/rules/a*.yml"], Path("/nowhere"))
     assert [g.name for g in absolute] == ["a"]
 
@@ -172,3 +174,8 @@ def test_sources_refuse_thresholds_of_packs_that_are_not_loaded(tmp_path: Path) 
         load_sources([], tmp_path, {"latency_p99": Override(value=1)})
     with pytest.raises(RuleError, match=r"missing\.yml: cannot be read"):
         load_sources(["missing.yml"], tmp_path)
+
+
+def test_a_pack_loaded_twice_is_equal_so_that_a_reload_can_tell_what_changed() -> None:
+    assert load_pack("llm") == load_pack("llm")
+    assert load_pack("gpu") != load_pack("gpu", {"temperature": Override(value=70)})
