@@ -258,6 +258,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,
+        notifiers=lambda: plane.alerting.notifiers,
     )
 
 

@@ -72,9 +72,8 @@ def _print_models(items: list[dict[str, Any]]) -> None:
                     version["state"],
                     percent(version["traffic_share"]),
                     number(version["requests_per_second"]),
-                    number(version["latency_p99_seconds"], "s")
-                    + (f" ({version['latency_source']})" if version["latency_source"] else ""),
-                    percent(version["error_ratio"]),
+                    number(version["latency_p99_seconds"], "s") + _of(version["latency_source"]),
+                    percent(version["error_ratio"]) + _of(version["error_source"]),
                     number(version["running"]),
                     "simulated" if version["simulated"] else "",
                 ]
@@ -84,6 +83,10 @@ def _print_models(items: list[dict[str, Any]]) -> None:
     for model in items:
         if rollout := model["rollout"]:
             say(f"rollout {rollout['id']} of {model['name']}: {rollout['phase']}: {rollout['sentence']}")
+
+
+def _of(source: str | None) -> str:
+    return f" ({source})" if source else ""
 
 
 def targets(url: Url = None, output: As = Output.TABLE) -> None:

@@ -177,18 +177,20 @@ def _version_view(
     facts: ModelFacts, version: str, numbers: n.Numbers, share: float | None, probed: str | None
 ) -> VersionView:
     p99 = n.latency(numbers, facts.name, version, probe_version=probed)
+    errors = n.error_ratio(numbers, facts.name, version, probe_version=probed)
     return VersionView(
         version=version,
         role=_role(facts, version),
-        state=_state(facts, version).value,
+        state=_shown_state(facts, version, numbers).value,
         traffic_share=share,
         requests_per_second=n.requests_per_second(numbers, facts.name, version),
         latency_p99_seconds=p99[0] if p99 else None,
         latency_source=p99[1] if p99 else None,
-        error_ratio=n.error_ratio(numbers, facts.name, version, probe_version=probed),
+        error_ratio=errors[0] if errors else None,
+        error_source=errors[1] if errors else None,
         running=n.gauge(numbers.running, facts.name, version),
         waiting=n.gauge(numbers.waiting, facts.name, version),
-        backends=_backends(facts, version),
+        backends=_backends(facts, version, numbers),
         simulated=version in facts.simulated,
     )
 
@@ -196,7 +198,20 @@ def _version_view(
 def _role(facts: ModelFacts, version: str) -> str:
     if version == facts.stable:
         return "stable"
-    return "candidate" if facts.rollout and version in (facts.rollout.to, facts.rollout.from_) else "idle"
+    return "candidate" if facts.rollout and version == facts.rollout.to else "idle"
+
+
+def _shown_state(facts: ModelFacts, version: str, numbers: n.Numbers) -> VersionState:
+    """Return the driver's word; where no driver observes, what the backends' own readiness endpoints say."""
+    if facts.observation is not None:
+        return _state(facts, version)
+    states = [_asked_state(facts, version, url, numbers) for url in (facts.backends or {}).get(version, ())]
+    return min(states, key=_WORST_LAST.index, default=VersionState.UNKNOWN)
+
+
+def _asked_state(facts: ModelFacts, version: str, url: str, numbers: n.Numbers) -> VersionState:
+    ready = numbers.ready.get(n.BackendKey(facts.name, version, url.rstrip("/")))
+    return VersionState.UNKNOWN if ready is None else VersionState.READY if ready else VersionState.UNAVAILABLE
 
 
 def _state(facts: ModelFacts, version: str) -> VersionState:
@@ -210,10 +225,13 @@ def _backend_state(backend: BackendObservation, version: str) -> VersionState:
     return backend.versions.get(version, VersionState.UNAVAILABLE)
 
 
-def _backends(facts: ModelFacts, version: str) -> tuple[BackendView, ...]:
+def _backends(facts: ModelFacts, version: str, numbers: n.Numbers) -> tuple[BackendView, ...]:
     if facts.observation is None:
-        urls = (facts.backends or {}).get(version, ())
-        return tuple(BackendView(url=url, state=VersionState.UNKNOWN.value, reason=facts.unobserved) for url in urls)
+        states = {url: _asked_state(facts, version, url, numbers) for url in (facts.backends or {}).get(version, ())}
+        return tuple(
+            BackendView(url=url, state=state.value, reason=facts.unobserved if state is VersionState.UNKNOWN else "")
+            for url, state in states.items()
+        )
     return tuple(
         BackendView(url=b.url, state=_backend_state(b, version).value, reason=_reason(b, version))
         for b in facts.observation.backends

@@ -28,6 +28,14 @@ class Key(NamedTuple):
     source: str
 
 
+class BackendKey(NamedTuple):
+    """One version on one backend. `url` is scheme, host and port."""
+
+    model: str
+    version: str
+    url: str
+
+
 class GpuKey(NamedTuple):
     """One GPU: the same one whoever reports it."""
 
@@ -50,8 +58,8 @@ class Numbers:
     """Requests a second by outcome."""
     p99: Mapping[Key, float] = field(default_factory=dict)
     """Seconds, from histograms."""
-    p99_summary: Mapping[Key, float] = field(default_factory=dict)
-    """Seconds, the largest of the engines' own quantiles."""
+    ready: Mapping[BackendKey, bool] = field(default_factory=dict)
+    """What each backend's own readiness endpoint says of a version."""
     running: Mapping[Key, float] = field(default_factory=dict)
     waiting: Mapping[Key, float] = field(default_factory=dict)
     gpus: Mapping[GpuKey, GpuNumbers] = field(default_factory=dict)
@@ -75,7 +83,7 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
         "outcomes": f"sum by ({by}, outcome) (rate(llm_requests_total[{window}]))",
         "p99": "histogram_quantile(0.99, "
         f"sum by ({by}, engine, le) (rate(llm_request_duration_seconds_bucket[{window}])))",
-        "p99_summary": f'max by ({by}) (llm_request_duration_quantile_seconds{{quantile="0.99"}})',
+        "ready": "max by (model, version, backend) (llm_backend_ready)",
         "running": f"sum by ({by}) (llm_requests_running)",
         "waiting": f"sum by ({by}) (llm_requests_waiting)",
     }
@@ -92,7 +100,7 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
     return Numbers(
         outcomes=outcomes,
         p99=_largest(results.get("p99", ())),
-        p99_summary=_largest(results.get("p99_summary", ())),
+        ready={_backend_key(labels): value > 0 for labels, value in _finite(results.get("ready", ()))},
         running=_largest(results.get("running", ())),
         waiting=_largest(results.get("waiting", ())),
         gpus=_gpus(results),
@@ -110,28 +118,37 @@ def requests_per_second(numbers: Numbers, model: str, version: str) -> float | N
 
 
 def latency(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> tuple[float, str] | None:
-    """Return (P99 seconds, source). `probe_version` is the version that the model's unversioned probes reach."""
+    """Return (P99 seconds, source). `probe_version` is the version that the model's unversioned probes reach.
+
+    Triton's summaries are left out: of a decoupled model they end where the stream begins, so they are no bound at all.
+    """
     for source in QUALITY_SOURCES:
         for key in _candidates(model, version, source, probe_version):
             if key in numbers.p99:
                 return numbers.p99[key], source
-    summary = numbers.p99_summary.get(Key(model, version, "engine"))
-    return None if summary is None else (summary, "engine-summary")
+    return None
 
 
-def error_ratio(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> float | None:
-    """Return failed ÷ all requests, or None without traffic or where the source does not count failures."""
+def error_ratio(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> tuple[float, str] | None:
+    """Return (failed ÷ all requests, source), or None without traffic or where no source counts failures.
+
+    From source `engine` it is too low: most failures never reach an engine's counters.
+    """
     for source in QUALITY_SOURCES:
         for key in _candidates(model, version, source, probe_version):
             ratio = _ratio(numbers.outcomes.get(key, {}))
             if ratio is not None:
-                return ratio
+                return ratio, source
     return None
 
 
 def gauge(values: Mapping[Key, float], model: str, version: str) -> float | None:
     """Return a version's gauge from its best traffic source."""
     return next((values[k] for s in TRAFFIC_SOURCES if (k := Key(model, version, s)) in values), None)
+
+
+def _backend_key(labels: Mapping[str, str]) -> BackendKey:
+    return BackendKey(labels.get("model", ""), labels.get("version", ""), labels.get("backend", ""))
 
 
 def _candidates(model: str, version: str, source: str, probe_version: str | None) -> list[Key]:

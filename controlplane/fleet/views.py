@@ -52,8 +52,10 @@ class VersionView(View):
     requests_per_second: float | None = None
     latency_p99_seconds: float | None = None
     latency_source: str | None = None
-    """gateway, probe, engine, or engine-summary: the slowest backend's own P99, an upper bound of the true one."""
+    """gateway, probe or engine."""
     error_ratio: float | None = None
+    error_source: str | None = None
+    """gateway, probe or engine; from engine the ratio is too low, since most failures never reach its counters."""
     running: float | None = None
     waiting: float | None = None
     backends: tuple[BackendView, ...] = ()

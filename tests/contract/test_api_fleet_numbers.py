@@ -99,7 +99,6 @@ async def test_triton(fixtures: Path) -> None:
     assert v1.requests_per_second == pytest.approx(20 * 0.4 / 60)
     assert v2.requests_per_second == pytest.approx(23 * 0.4 / 60)
     assert v1.traffic_share == pytest.approx(20 / 43)
-    assert v1.latency_p99_seconds == pytest.approx(0.337031)
-    assert v2.latency_p99_seconds == pytest.approx(0.546236)
-    assert (v1.latency_source, v1.error_ratio, v1.waiting) == ("engine-summary", 0.0, 0.0)
+    assert v1.latency_p99_seconds is None  # it has no histogram, and its summaries end where a stream begins
+    assert (v1.error_source, v1.error_ratio, v1.waiting) == ("engine", 0.0, 0.0)
     assert v1.running is None  # Triton does not say

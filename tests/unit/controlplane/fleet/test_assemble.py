@@ -88,6 +88,7 @@ def test_a_model_that_nobody_observed_is_unknown_throughout() -> None:
                 "latency_p99_seconds": None,
                 "latency_source": None,
                 "error_ratio": None,
+                "error_source": None,
                 "running": None,
                 "waiting": None,
                 "backends": ({"url": "http://a:8000", "state": "unknown", "reason": "not observed yet"},),
@@ -102,6 +103,7 @@ def test_a_model_that_nobody_observed_is_unknown_throughout() -> None:
                 "latency_p99_seconds": None,
                 "latency_source": None,
                 "error_ratio": None,
+                "error_source": None,
                 "running": None,
                 "waiting": None,
                 "backends": (),
@@ -165,6 +167,30 @@ def test_a_running_rollout_makes_its_target_the_candidate() -> None:
     shown = view(facts(backend("a", "v1", v1=READY), rollout=rollout()))
     assert [v["role"] for v in shown["versions"]] == ["stable", "candidate"]
     assert shown["rollout"]["from"] == "v1"
+
+
+def test_a_version_that_drains_after_the_switch_is_no_candidate() -> None:
+    seen = backend("a", "v2", v1=VersionState.UNLOADING, v2=READY)
+    shown = view(facts(seen, stable="v2", rollout=rollout(switched=True)))
+    assert [(v["version"], v["role"], v["state"]) for v in shown["versions"]] == [
+        ("v1", "idle", "unloading"),
+        ("v2", "stable", "ready"),
+    ]
+
+
+def test_where_no_driver_observes_the_backends_own_readiness_counts() -> None:
+    ready = {"v1": ("http://a:8000/", 1.0), "v2": ("http://b:8000", 0.0)}
+    samples = [
+        VectorSample(labels_of({"model": "chat", "version": v, "backend": url.rstrip("/")}), value)
+        for v, (url, value) in ready.items()
+    ]
+    backends = {v: (url,) for v, (url, _) in ready.items()} | {"v3": ("http://c:8000",)}
+    shown = view(facts(backends=backends, versions=("v1", "v2", "v3")), n.read({"ready": samples}))
+    assert [(v["state"], v["backends"][0]["state"], v["backends"][0]["reason"]) for v in shown["versions"]] == [
+        ("ready", "ready", ""),
+        ("unavailable", "unavailable", ""),
+        ("unknown", "unknown", "not observed yet"),
+    ]
 
 
 @pytest.mark.parametrize(("switched_ago", "latency"), [(None, 0.4), (61.0, 0.4), (59.0, None)])

@@ -24,7 +24,7 @@ def test_every_query_is_promql_and_keeps_sources_apart() -> None:
     asked = n.queries(15.0)
     for name, expr in asked.items():
         promql_parser.parse(expr)
-        assert name.startswith("gpu.") or "source" in expr
+        assert name.startswith("gpu.") or name == "ready" or "source" in expr
 
 
 @pytest.mark.parametrize(("interval", "window"), [(1.0, "[60s]"), (15.0, "[60s]"), (30.0, "[120s]"), (60.5, "[242s]")])
@@ -72,7 +72,7 @@ def test_a_known_zero_rate_is_zero() -> None:
 )
 def test_error_ratio(rates: dict[str, float], ratio: float | None) -> None:
     numbers = n.read({"outcomes": outcomes("engine", **rates)})
-    assert n.error_ratio(numbers, "chat", "v1", probe_version=None) == ratio
+    assert n.error_ratio(numbers, "chat", "v1", probe_version=None) == (None if ratio is None else (ratio, "engine"))
 
 
 def test_quality_is_told_by_who_is_nearest_to_the_client() -> None:
@@ -96,12 +96,19 @@ def test_an_unversioned_probe_speaks_for_the_one_version_that_it_reaches() -> No
     assert n.latency(numbers, "chat", "v1", probe_version=None) is None
 
 
-def test_engine_summaries_are_the_last_resort_and_say_so() -> None:
-    key = {"model": "chat", "version": "v1", "source": "engine"}
-    numbers = n.read({"p99_summary": [sample(2.5, **key)]})
-    assert n.latency(numbers, "chat", "v1", probe_version=None) == (2.5, "engine-summary")
-    both = n.read({"p99_summary": [sample(2.5, **key)], "p99": [sample(1.5, **key)]})
-    assert n.latency(both, "chat", "v1", probe_version=None) == (1.5, "engine")
+def test_readiness_is_kept_by_version_and_backend() -> None:
+    numbers = n.read(
+        {
+            "ready": [
+                sample(1.0, model="chat", version="v1", backend="http://a:8000"),
+                sample(0.0, model="chat", version="v2", backend="http://b:8000"),
+            ]
+        }
+    )
+    assert numbers.ready == {
+        n.BackendKey("chat", "v1", "http://a:8000"): True,
+        n.BackendKey("chat", "v2", "http://b:8000"): False,
+    }
 
 
 def test_the_slowest_engine_kind_counts_when_layouts_cannot_be_mixed() -> None:

@@ -1,0 +1,203 @@
+"""The demo as a newcomer runs it: a real Triton under load, every command of the README, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+BIN = Path(sys.prefix) / "bin"
+READY_S = 60.0
+"""The promise of the README, dependencies being there."""
+STEP_S = 60.0
+
+pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(300)]
+
+
+class Demo:
+    """A running `controlplane demo`, and the commands that a second terminal would run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = f"{BIN}:{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": path, "XDG_CONFIG_HOME": str(folder / "config"), "NO_COLOR": "1"}
+        for name in ("CP_URL", "CP_TOKEN", "SLACK_CHANNEL"):
+            self.environment.pop(name, None)
+        self.output: list[str] = []
+        self.process = subprocess.Popen(
+            [BIN / "controlplane", "demo", "--listen", "127.0.0.1:0", "--data-dir", folder / "demo"],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.output.append(line)
+
+    def until(self, what: str, happened: Callable[[], Any], timeout_s: float = STEP_S) -> Any:
+        """Return what `happened` returns once it is true; fail with the demo's logs when it never is."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if found := happened():
+                return found
+            time.sleep(0.2)
+        logs = {p.name: p.read_text(errors="replace")[-2000:] for p in (self.folder / "demo" / "logs").glob("*.log")}
+        pytest.fail(f"not within {timeout_s:g}s: {what}\n{''.join(self.output)}\n{logs}")
+
+    def cp(self, *words: str, code: int = 0) -> str:
+        """Run `cp …` and return what it printed."""
+        done = subprocess.run(
+            [BIN / "cp", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == code, f"cp {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.cp(*words, "-o", "json"))
+
+    def load(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.json("demo", "load")["destinations"]
+        return found
+
+    def versions(self, model: str) -> dict[str, dict[str, Any]]:
+        found = next(m for m in self.json("models") if m["name"] == model)
+        return {v["version"]: v for v in found["versions"]}
+
+    def alert(self, name: str, state: str) -> dict[str, Any] | None:
+        found = self.json("alerts", "list", "--state", "all")
+        return next((a for a in found if a["name"] == name and a["state"] == state), None)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    started = Demo(tmp_path_factory.mktemp("newcomer"))
+    try:
+        started.until("ready", lambda: (started.folder / "demo" / "demo.json").exists(), READY_S)
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.process.send_signal(signal.SIGINT)
+            try:
+                started.process.wait(30)
+            except subprocess.TimeoutExpired:
+                started.process.kill()
+
+
+def test_status_and_targets_show_the_real_and_the_simulated_apart(demo: Demo) -> None:
+    demo.until("all targets up", lambda: all(t["health"] == "up" for t in demo.json("targets")))
+    targets = demo.json("targets")
+    assert {t["engine"] for t in targets} == {"triton", "vllm", "dcgm", "probe", "readiness"}
+    assert {t["engine"] for t in targets if not t["simulated"]} == {"triton", "probe", "readiness"}
+    assert all(t["labels"]["simulated"] == "true" for t in targets if t["engine"] in ("vllm", "dcgm"))
+    demo.until("the model's state", lambda: demo.versions("model")["v1"]["state"] == "ready")
+    model, chat = demo.versions("model"), demo.versions("chat")
+    assert (model["v1"]["role"], model["v2"]["role"], model["v2"]["state"]) == ("stable", "idle", "unavailable")
+    assert not model["v1"]["simulated"] and chat["v1"]["simulated"] and chat["v2"]["simulated"]
+    assert (chat["v1"]["state"], chat["v2"]["state"]) == ("ready", "ready")
+    text = demo.cp("status")
+    assert "fleet demo" in text and "simulated" in text
+    gpus = demo.json("status")["gpus"]
+    assert len(gpus) == 4 and all(g["simulated"] for g in gpus)
+
+
+def test_a_query_has_rows(demo: Demo) -> None:
+    rows = demo.until("rows", lambda: demo.json("query", "llm_requests_running")["result"])
+    assert {r["metric"]["version"] for r in rows} == {"v1", "v2"}
+    assert "llm_requests_running{" in demo.cp("query", "llm_requests_running")
+    assert "unknown function" in demo.cp("query", "nonsense(up)", code=2).lower()
+
+
+def test_promote_and_roll_back_under_load_without_one_failed_or_cut_request(demo: Demo) -> None:
+    demo.until("load", lambda: demo.load()["model"]["requests"] > 20)
+    text = demo.cp("promote", "model", "v2")
+    assert re.search(r"verifying +v2 serves on ", text), text
+    answered = demo.load()["model"]["versions"].get("v2", 0)
+    demo.until("answers of v2", lambda: demo.load()["model"]["versions"].get("v2", 0) > answered + 10)
+    rollout = demo.json("rollouts", "list")[0]
+    done = demo.until("drained", lambda: (r := demo.json("rollouts", "show", rollout["id"]))["finished"] and r)
+    assert (done["phase"], done["ok"], done["from"], done["to"]) == ("succeeded", True, "v1", "v2")
+    states = {v: s["state"] for v, s in demo.versions("model").items()}
+    assert states == {"v1": "unavailable", "v2": "ready"}
+    config = (demo.folder / "demo" / "models" / "model" / "config.pbtxt").read_text()
+    assert re.search(r"versions:\s*\[\s*2\s*\]", config), "a restarted Triton must serve v2"
+
+    assert "v2 -> v1" in demo.cp("rollback", "model")
+    v2 = demo.until("the rollback", lambda: demo.json("rollouts", "list")[0]["finished"] and demo.load()["model"])
+    demo.until("answers of v1", lambda: demo.load()["model"]["versions"]["v1"] > v2["versions"]["v1"] + 10)
+    load = demo.load()["model"]
+    assert (load["failed"], load["cut"]) == (0, 0), load["errors"]
+    assert load["requests"] == sum(load["versions"].values())
+
+
+def test_what_cannot_be_done_is_refused_with_a_reason(demo: Demo) -> None:
+    assert "v1" in demo.cp("promote", "model", "v1", code=1)
+    assert "v9" in demo.cp("promote", "model", "v9", code=1)
+    assert "driver" in demo.cp("promote", "chat", "v2", code=1)
+    assert "nope" in demo.cp("promote", "nope", "v2", code=2)
+    assert "canary" in demo.cp("promote", "model", "v2", "--strategy", "canary", code=1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "alert"),
+    [("gpu-hot", "GPUTemperatureHigh"), ("slow-v2", "LLMLatencyP99High")],
+    ids=["gpu-hot", "slow-v2"],
+)
+def test_a_fault_makes_a_rule_pending_then_firing_then_resolved_everywhere(demo: Demo, fault: str, alert: str) -> None:
+    demo.cp("demo", "fault", fault)
+    try:
+        demo.until(f"{alert} pending", lambda: demo.alert(alert, "pending"))
+        firing = demo.until(f"{alert} firing", lambda: demo.alert(alert, "firing"))
+        assert firing["simulated"] and firing["runbook"]
+        context = (demo.folder / "config" / "controlplane" / "config.toml").read_text()
+        url, token = (re.search(rf'{k} = "(.*)"', context)[1] for k in ("url", "token"))  # type: ignore[index]
+        with httpx.Client(base_url=url, follow_redirects=True) as browser:
+            browser.post("/sign-in", data={"token": token})
+            assert alert in browser.get("/").text
+    finally:
+        demo.cp("demo", "fault", "clear")
+    demo.until(f"{alert} resolved", lambda: demo.alert(alert, "resolved") and not demo.alert(alert, "firing"))
+    history = demo.json("alerts", "show", firing["fingerprint"])["history"]
+    assert [h["after"] for h in history[-3:]] == ["pending", "firing", "inactive"]
+    log = demo.folder / "demo" / "logs" / "control-plane.log"
+    demo.until(
+        "the notifier's two messages",
+        lambda: {"FIRING", "RESOLVED"} <= set(re.findall(rf"(FIRING|RESOLVED): {alert}", log.read_text())),
+    )
+
+
+def test_dashboards_are_generated(demo: Demo) -> None:
+    demo.cp("dashboards", "generate", "--out", "out")
+    assert len(list((demo.folder / "out").glob("*.json"))) == 4
+
+
+def test_ctrl_c_stops_everything_and_the_load_reports_no_failure(demo: Demo) -> None:
+    children = subprocess.run(
+        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    mine = [line for line in children if str(demo.folder) in line and " ps " not in line]
+    assert any("tritonserver" in line for line in mine) and any("controlplane up" in line for line in mine)
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(30) == 0
+    demo._reader.join(5)
+    text = "".join(demo.output)
+    assert re.search(r"load: \d+ requests to model, 0 failed, 0 cut", text), text
+    left = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line for line in left if str(demo.folder) in line] == []
+    assert "demo" not in (demo.folder / "config" / "controlplane" / "config.toml").read_text()
