@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -79,13 +80,15 @@ class RolloutLog:
 
     def seed(self, model: str, stable: str) -> ModelRecord:
         """Return what is known of the model; a fresh one starts at `stable`. Raises Unavailable."""
+        known = self.model(model)
+        if known is not None:
+            return known
         with self._db.transaction() as session:
-            row = session.get(ModelStateRow, model)
-            if row is None:
-                row = ModelStateRow(model=model, stable=stable)
-                session.add(row)
-                touch(session, "models", model)
-            return _model(row)
+            insert = sqlite.insert if self._db.is_sqlite else postgresql.insert
+            fresh = insert(ModelStateRow).values(model=model, stable=stable, drift="")
+            session.execute(fresh.on_conflict_do_nothing(index_elements=["model"]))
+            touch(session, "models", model)
+            return _model(session.exec(select(ModelStateRow).where(ModelStateRow.model == model)).one())
 
     def model(self, model: str) -> ModelRecord | None:
         """Return what is known of one model; None: no engine tick has seen it yet."""
