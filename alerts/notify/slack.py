@@ -7,6 +7,7 @@ whose outcome is unknown) first looks for that id in the channel or thread befor
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,9 @@ EVENT_TYPE = "controlplane_alert"
 """Of the metadata that carries a message's id."""
 LOOK_BACK = 100
 """Messages that a repeat searches for its id: a claim runs out within a minute, so it is near the end."""
+CHANNEL_PAGES = 20
+"""Pages of 1000 channels that are searched for a name."""
+_CHANNEL_ID = re.compile(r"^[CGD][A-Z0-9]{8,}$")
 # Slack's limits on blocks, docs.slack.dev/reference/block-kit.
 HEADER_LIMIT, SECTION_LIMIT, FIELD_LIMIT, CONTEXT_LIMIT, FALLBACK_LIMIT = 150, 3000, 2000, 2000, 3000
 FIELDS_LIMIT, BUTTON_URL_LIMIT = 10, 3000
@@ -35,7 +39,7 @@ _CURES = {
     "account_inactive": "the token's user or workspace is gone: reinstall the app",
     "token_revoked": "the token was revoked: reinstall the app",
     "token_expired": "the token has expired: set a current one",
-    "missing_scope": "the app lacks a scope: chat:write to post, channels:history to find repeats",
+    "missing_scope": "the app lacks a scope: chat:write to post; channels:history and channels:read to find repeats",
     "channel_not_found": "the channel does not exist or the bot cannot see it: invite the bot",
     "not_in_channel": "invite the bot to the channel",
     "is_archived": "the channel is archived: name another",
@@ -59,6 +63,8 @@ class SlackNotifier:
     ) -> None:
         self.name = name
         self._channel, self._token = channel, token
+        # Only posting takes a channel's name; looking for a message takes its id.
+        self._channel_id = channel if _CHANNEL_ID.match(channel) else ""
         self._base_url, self._timeout_s = base_url, timeout_s
         self._session: aiohttp.ClientSession | None = None
 
@@ -99,7 +105,8 @@ class SlackNotifier:
 
     async def _post(self, client: AsyncWebClient, message: Message, card: Card) -> MessageRef:
         answer = await self._call(client, "chat.postMessage", _content(message, card) | {"channel": self._channel})
-        return MessageRef(str(answer.get("channel", self._channel)), str(answer.get("ts", "")))
+        self._channel_id = str(answer.get("channel", self._channel_id))
+        return MessageRef(self._channel_id, str(answer.get("ts", "")))
 
     async def _update(self, client: AsyncWebClient, message: Message, card: Card, root: MessageRef) -> None:
         await self._call(client, "chat.update", _content(message, card) | {"channel": root.channel, "ts": root.ts})
@@ -118,11 +125,13 @@ class SlackNotifier:
 
         Finding nothing, or not being allowed to look, means posting: twice is better than never.
         """
-        where = {"channel": root.channel, "ts": root.ts} if root else {"channel": self._channel}
-        method = "conversations.replies" if root else "conversations.history"
-        params: dict[str, Any] = where | {"limit": LOOK_BACK, "include_all_metadata": True}
+        params: dict[str, Any] = {"limit": LOOK_BACK, "include_all_metadata": True}
         try:
-            answer = await self._call(client, method, params, get=True)
+            params["channel"] = root.channel if root else await self._resolve_channel(client)
+            if root:
+                answer = await self._call(client, "conversations.replies", params | {"ts": root.ts}, get=True)
+            else:
+                answer = await self._call(client, "conversations.history", params, get=True)
         except DeliveryFailed as failure:
             if not failure.permanent:
                 raise
@@ -135,8 +144,24 @@ class SlackNotifier:
             # The thread's own root carries the id as soon as it is updated, which says nothing of the reply.
             is_root = root is not None and found.get("ts") == root.ts
             if payload.get("id") == message.id and not is_root:
-                return MessageRef(str(answer.get("channel", where["channel"])), str(found["ts"]))
+                return MessageRef(params["channel"], str(found["ts"]))
         return None
+
+    async def _resolve_channel(self, client: AsyncWebClient) -> str:
+        """Return the channel's id, looked up by name the first time. Raises DeliveryFailed."""
+        cursor = ""
+        name = self._channel.removeprefix("#")
+        for _page in range(CHANNEL_PAGES if not self._channel_id else 0):
+            params = {"types": "public_channel,private_channel", "exclude_archived": True, "limit": 1000}
+            params |= {"cursor": cursor} if cursor else {}
+            answer = await self._call(client, "conversations.list", params, get=True)
+            self._channel_id = next((str(c["id"]) for c in answer.get("channels", ()) if c.get("name") == name), "")
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor", "")
+            if self._channel_id or not cursor:
+                break
+        if not self._channel_id:
+            raise DeliveryFailed(f"Slack channel {self._channel} was not found by name: give its id", permanent=True)
+        return self._channel_id
 
     async def _call(
         self, client: AsyncWebClient, method: str, content: dict[str, Any], *, get: bool = False

@@ -12,7 +12,7 @@ from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notifier
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
-from tests.fakes.slack import TOKEN, FakeSlack, running
+from tests.fakes.slack import CHANNEL, TOKEN, FakeSlack, running
 
 
 def alert(model: str, state: AlertState = AlertState.FIRING, **labels: str) -> AlertInstance:
@@ -119,7 +119,7 @@ async def test_slack_updates_one_message_and_tells_the_story_in_its_thread(
     slack: FakeSlack, notifier: SlackNotifier
 ) -> None:
     root = await notifier.send(FIRING, None)
-    assert root == MessageRef("C1", "1700000000.000001")
+    assert root == MessageRef(CHANNEL, "1700000000.000001")
     assert await notifier.send(RESOLVED, root) == root
     (message,) = slack.roots()
     assert message["blocks"][0]["text"]["text"] == ":large_green_circle: RESOLVED: LLMErrorRateHigh · chat"
@@ -145,8 +145,8 @@ async def test_slack_blocks_carry_fields_lines_and_buttons(slack: FakeSlack, not
 
 
 async def test_slack_posts_anew_when_its_message_was_deleted(slack: FakeSlack, notifier: SlackNotifier) -> None:
-    root = await notifier.send(replace(RESOLVED), MessageRef("C1", "1600000000.000009"))
-    assert root == MessageRef("C1", "1700000000.000001")
+    root = await notifier.send(replace(RESOLVED), MessageRef(CHANNEL, "1600000000.000009"))
+    assert root == MessageRef(CHANNEL, "1700000000.000001")
     assert len(slack.roots()) == 1
 
 
@@ -243,3 +243,20 @@ async def test_slack_without_the_scope_to_look_posts_twice_rather_than_never(
     slack.misbehave("missing_scope", "conversations.history")
     await notifier.send(replace(FIRING, repeat=True), None)
     assert len(slack.roots()) == 1
+
+
+async def test_slack_finds_a_repeat_by_the_channels_id_when_a_name_was_given(slack: FakeSlack) -> None:
+    before, after = (SlackNotifier("ops", "#ops", lambda: TOKEN, base_url=slack.url) for _ in range(2))
+    root = await before.send(FIRING, None)
+    assert await after.send(replace(FIRING, repeat=True), None) == root
+    assert len(slack.messages) == 1
+    assert [method for method, _ in slack.calls[1:]] == ["conversations.list"] * 2 + ["conversations.history"]
+    await before.close()
+    await after.close()
+
+
+async def test_slack_takes_a_channels_id_as_it_is(slack: FakeSlack) -> None:
+    by_id = SlackNotifier("ops", CHANNEL, lambda: TOKEN, base_url=slack.url)
+    assert await by_id.send(replace(FIRING, repeat=True), None) is not None
+    assert [method for method, _ in slack.calls] == ["conversations.history", "chat.postMessage"]
+    await by_id.close()

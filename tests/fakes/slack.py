@@ -1,6 +1,6 @@
 """A Slack Web API that is not Slack: the same wire protocol over real HTTP, an in-memory channel, and bad manners.
 
-It answers chat.postMessage, chat.update, conversations.history and conversations.replies. `misbehave` queues faults
+It answers chat.postMessage, chat.update and conversations.{list,history,replies}. `misbehave` queues faults
 for the next calls; every call is kept in `calls`.
 """
 
@@ -17,6 +17,8 @@ from typing import Any
 from aiohttp import web
 
 TOKEN = "xoxb-right"
+CHANNEL = "C0000000001"
+"""The id of #ops."""
 
 
 @dataclass
@@ -25,7 +27,7 @@ class FakeSlack:
 
     url: str = ""
     messages: list[dict[str, Any]] = field(default_factory=list)
-    """Of the channel `C1` (#ops), threads included, oldest first."""
+    """Of #ops, threads included, oldest first."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     faults: deque[tuple[str, str]] = field(default_factory=deque)
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -88,7 +90,9 @@ class FakeSlack:
     def _answer(self, method: str, body: dict[str, Any], authorization: str) -> dict[str, Any]:
         if authorization != f"Bearer {TOKEN}":
             return {"ok": False, "error": "invalid_auth" if authorization else "not_authed"}
-        if body.get("channel") not in ("C1", "#ops"):
+        # As in Slack, only posting takes a name.
+        known = (CHANNEL, "#ops") if method == "chat.postMessage" else (CHANNEL,)
+        if method != "conversations.list" and body.get("channel") not in known:
             return {"ok": False, "error": "channel_not_found"}
         if problem := _invalid(body):
             return {"ok": False, "error": problem}
@@ -98,14 +102,21 @@ class FakeSlack:
     def _chat_postMessage(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802  # Slack's spelling
         message = {**body, "ts": f"1700000000.{next(self._ts):06d}"}
         self.messages.append(message)
-        return {"ok": True, "channel": "C1", "ts": message["ts"], "message": message}
+        return {"ok": True, "channel": CHANNEL, "ts": message["ts"], "message": message}
 
     def _chat_update(self, body: dict[str, Any]) -> dict[str, Any]:
         for message in self.messages:
             if message["ts"] == body["ts"]:
                 message.update(body)
-                return {"ok": True, "channel": "C1", "ts": body["ts"], "text": body.get("text", "")}
+                return {"ok": True, "channel": CHANNEL, "ts": body["ts"], "text": body.get("text", "")}
         return {"ok": False, "error": "message_not_found"}
+
+    def _conversations_list(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Two pages, so that a client must follow the cursor."""
+        if "cursor" not in body:
+            metadata = {"next_cursor": "page2"}
+            return {"ok": True, "channels": [{"id": "C0000000009", "name": "other"}], "response_metadata": metadata}
+        return {"ok": True, "channels": [{"id": CHANNEL, "name": "ops"}], "response_metadata": {"next_cursor": ""}}
 
     def _conversations_history(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True, "messages": _shown(list(reversed(self.roots())), body)}
