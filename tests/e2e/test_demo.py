@@ -189,7 +189,7 @@ def test_dashboards_are_generated(demo: Demo) -> None:
 
 def test_ctrl_c_stops_everything_and_the_load_reports_no_failure(demo: Demo) -> None:
     children = subprocess.run(
-        ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     mine = [line for line in children if str(demo.folder) in line and " ps " not in line]
     assert any("tritonserver" in line for line in mine) and any("controlplane up" in line for line in mine)
@@ -198,6 +198,8 @@ def test_ctrl_c_stops_everything_and_the_load_reports_no_failure(demo: Demo) -> 
     demo._reader.join(5)
     text = "".join(demo.output)
     assert re.search(r"load: \d+ requests to model, 0 failed, 0 cut", text), text
-    left = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    left = subprocess.run(
+        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert [line for line in left if str(demo.folder) in line] == []
-    assert "demo" not in (demo.folder / "config" / "controlplane" / "config.toml").read_text()
+    assert not (demo.folder / "config" / "controlplane" / "config.toml").exists(), "the context was left behind"
