@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from alerts.rules import duplicates
 from collectors.discovery import Discovery
 from collectors.errors import DiscoveryError
 from controlplane.app.rules import fleet_rules
@@ -18,15 +19,17 @@ def check_file(path: Path) -> list[str]:
     loaded = load_fleet(path)
     faults: list[ConfigError] = []
     rules = targets = 0
+    warnings: list[str] = []
     try:
-        rules = sum(len(group.rules) for group in fleet_rules(loaded))
+        groups = fleet_rules(loaded)
+        rules = sum(len(group.rules) for group in groups)
+        warnings += duplicates(groups)
     except ConfigErrors as error:
         faults += error.errors
-    warnings: list[str] = []
     try:
         discovery = Discovery(plan_scraping(loaded).groups, path.parent)
         targets = len(discovery.refresh())
-        warnings = [str(error) for error in discovery.errors]
+        warnings += [str(error) for error in discovery.errors]
     except ConfigErrors as error:
         faults += error.errors
     except DiscoveryError as error:

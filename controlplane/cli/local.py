@@ -65,9 +65,12 @@ def nvml_exporter(listen: Listen = "127.0.0.1:9401") -> None:
 @rules.command("check")
 def rules_check(files: Files = None) -> None:
     """Check rule files; without one, the built-in packs."""
+    from alerts.rules import duplicates
     from controlplane.app.rules import describe_rules
 
     groups = describe_rules(files or [])
+    for sentence in duplicates(groups):
+        say(f"warning: {sentence}")
     say(f"{sum(len(g.rules) for g in groups)} rules in {len(groups)} groups are good")
 
 

@@ -13,6 +13,7 @@ from alerts.notify.slack import SlackNotifier
 from controlplane.app.check import check_file
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import describe_rules, fleet_rules
+from controlplane.cli.main import run
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigErrors
 
@@ -42,12 +43,16 @@ def test_a_users_own_files_are_relative_to_the_configuration(fleet: Write, tmp_p
     assert [(g.name, [r.name for r in g.rules]) for g in groups] == [("g", ["A"])]
 
 
-def test_a_rule_that_is_defined_twice_is_refused(tmp_path: Path) -> None:
-    text = "groups: [{name: %s, rules: [{record: a:b, expr: up}]}]\n"
+def test_a_rule_that_is_defined_twice_is_a_warning_as_in_prometheus(
+    fleet: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "groups: [{name: %s, rules: [{record: 'a:b', expr: up}]}]\n"
     (tmp_path / "a.yml").write_text(text % "x")
     (tmp_path / "b.yml").write_text(text % "y")
-    with pytest.raises(ConfigErrors, match=r"a:b with labels \{\} is defined 2 times"):
-        describe_rules([tmp_path / "a.yml", tmp_path / "b.yml"])
+    fleet("rules: [a.yml, b.yml]\n")
+    assert check_file(tmp_path / "fleet.yaml")[1].endswith("warning: a:b with labels {} is defined 2 times")
+    assert run(["rules", "check", str(tmp_path / "a.yml"), str(tmp_path / "b.yml")]) == 0
+    assert capsys.readouterr().out.startswith("warning: a:b with labels {} is defined 2 times\n2 rules in 2 groups")
 
 
 def test_a_broken_rule_file_is_named(tmp_path: Path) -> None:
