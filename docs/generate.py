@@ -1,0 +1,175 @@
+"""Writes the generated parts of docs/reference: `python docs/generate.py`. A test holds the pages against it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from alerts.durations import format_duration
+from alerts.packs import BUILTIN, Variable, load_pack, pack_variables
+from alerts.rules import AlertingRule, RecordingRule
+from collectors.catalogue import Catalogue, Engine, Source, load_catalogue
+
+REFERENCE = Path(__file__).parent / "reference"
+RUNBOOKS = "../runbooks"
+"""Seen from the reference pages."""
+_PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end of generated -->)", re.DOTALL)
+
+
+def rendered(page: str) -> str:
+    """Return a page's text with every generated part made anew. Raises KeyError for a part that nobody generates."""
+    return _PART.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n{found[3]}", page)
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table; pipes inside cells are escaped."""
+    header = list(header)
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def prose(text: str) -> str:
+    """Return plain text as Markdown shows it: `<` would begin a tag."""
+    return text.strip().replace("<", "&lt;")
+
+
+def canonical_metrics() -> str:
+    """Every canonical metric with type, unit, own labels, meaning and OpenTelemetry name."""
+    header = ["metric", "type", "unit", "own labels", "is", "OpenTelemetry"]
+    return table(
+        header,
+        (
+            [f"`{name}`", m.type, m.unit, _codes(m.labels), prose(m.help), f"`{m.semconv}`" if m.semconv else ""]
+            for name, m in load_catalogue().metrics.items()
+        ),
+    )
+
+
+def engine_sources() -> str:
+    """For each engine, what each canonical metric is made of."""
+    catalogue = load_catalogue()
+    return "\n".join(_engine(name, engine, catalogue) for name, engine in catalogue.engines.items())
+
+
+def _engine(name: str, engine: Engine, catalogue: Catalogue) -> str:
+    rows = []
+    for metric in catalogue.metrics:
+        origins = [prose(engine.native[metric])] if metric in engine.native else []
+        origins += [_origin(source) for source in engine.sources.get(metric, ())]
+        if origins:
+            rows.append([f"`{metric}`", "yes" if metric in engine.expected else "", "<br>".join(origins)])
+    renamed = [f"`{raw}` → {_codes(to)}" for raw, to in engine.labels.items()]
+    lines = [f"### {name}\n", *([prose(engine.note) + "\n"] if engine.note else [])]
+    lines += [f"Labels: {', '.join(renamed)}.\n"] if renamed else []
+    return "\n".join([*lines, table(["canonical metric", "expected", "made of"], rows)])
+
+
+def _origin(source: Source) -> str:
+    text = ", else ".join(f"`{raw}`" for raw in source.from_) or " + ".join(f"`{raw}`" for raw in source.sum)
+    details = [f"as `_{source.part}`"] if source.part else []
+    details += [f"× {source.factor:.12g}"] if source.factor != 1.0 else []
+    details += [f'`{label}="{value}"`' for label, value in source.set.items()]
+    details += [f"`{raw}` → {_codes(to)}" for raw, to in source.labels.items()]
+    for label, values in source.values.items():
+        details += [f"`{label}` is " + ", ".join(f"{new} for {_raw(old)}" for old, new in values.items())]
+    details += ["added up over other labels"] if source.combine == "sum" else []
+    return text + (f" ({'; '.join(details)})" if details else "")
+
+
+def _raw(value: str) -> str:
+    return "anything else" if value == "*" else f"`{value}`"
+
+
+def _codes(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def own_metrics() -> str:
+    """The rows of the HTTP API's page, which is tested against the code."""
+    page = (REFERENCE / "http-api.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`controlplane_\w+`) \| (\w+) \| (.+) \|$", page, re.MULTILINE)
+    return table(["metric", "type", "is"], rows)
+
+
+def rule_packs() -> str:
+    """Every built-in pack: its variables, and its rules with their defaults filled in."""
+    return "\n".join(_pack(name) for name in BUILTIN)
+
+
+def _pack(name: str) -> str:
+    variables = pack_variables(name)
+    defaults = {f"{v.name}.{field}": text for v in variables for field, text in _defaults(v).items()}
+    used = _uses(name)
+    fields = ("value", "for", "window")
+    rows = ([f"`{v.name}`", *(defaults.get(f"{v.name}.{f}", "") for f in fields), v.unit, v.help] for v in variables)
+    lines = [f"## builtin:{name}\n", table(["variable", "value", "for", "window", "unit", "of what"], rows)]
+    for group in load_pack(name, runbooks=RUNBOOKS):
+        lines.append(f"### Group {group.name}\n")
+        lines += [_rule(rule, {name: defaults[name] for name in used[rule.name]}) for rule in group.rules]
+    return "\n".join(lines)
+
+
+def _rule(rule: AlertingRule | RecordingRule, tunables: Mapping[str, str]) -> str:
+    lines = [f"#### {rule.name}\n"]
+    if isinstance(rule, AlertingRule):
+        texts = {name: template.text for name, template in (*rule.labels, *rule.annotations)}
+        held = f"for {format_duration(rule.for_s)}" if rule.for_s else "at once"
+        lines.append(f"{texts['severity']}, {held}; [runbook]({texts['runbook_url']})\n")
+        lines.append(f"> {texts['summary']}\n")
+    else:
+        lines.append("recorded\n")
+    if tunables:
+        lines.append(f"Tuned by {', '.join(f'`{name}` ({default})' for name, default in tunables.items())}.\n")
+    return "\n".join([*lines, "```promql", rule.expr.strip(), "```\n"])
+
+
+def _defaults(variable: Variable) -> dict[str, str]:
+    found = {}
+    if variable.value is not None:
+        seconds = variable.unit == "seconds"
+        found["value"] = format_duration(variable.value) if seconds else f"{variable.value:.12g}"
+    if variable.for_s is not None:
+        found["for"] = format_duration(variable.for_s)
+    if variable.window_s is not None:
+        found["window"] = format_duration(variable.window_s)
+    return found
+
+
+def _uses(pack: str) -> Mapping[str, list[str]]:
+    """Return the variables that each rule names as `variable.field`, in order of appearance."""
+    text = (resources.files("alerts") / "packs" / f"{pack}.yaml").read_text(encoding="utf-8")
+    found: dict[str, list[str]] = {}
+    for group in YAML(typ="safe").load(text)["groups"]:
+        for rule in group["rules"]:
+            names = re.findall(r"\$\{(\w+)\.(\w+)\}", str(rule))
+            fields = {"duration": "value", "window_s": "window"}  # other ways to write the same field
+            unique = dict.fromkeys(f"{name}.{fields.get(field, field)}" for name, field in names)
+            found[rule.get("alert") or rule["record"]] = list(unique)
+    return found
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "canonical-metrics": canonical_metrics,
+    "engine-sources": engine_sources,
+    "own-metrics": own_metrics,
+    "rule-packs": rule_packs,
+}
+
+
+def main() -> None:
+    """Rewrite the pages in place and name those that changed."""
+    for path in sorted(REFERENCE.glob("*.md")):
+        before = path.read_text(encoding="utf-8")
+        after = rendered(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            sys.stdout.write(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()
