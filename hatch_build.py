@@ -1,4 +1,4 @@
-"""Build hook: fetch htmx and uPlot by npm's lockfile into the wheel. They are never committed."""
+"""Build hook: fetch htmx, idiomorph and uPlot by npm's lockfile into the wheel. They are never committed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ASSETS = {
     "node_modules/htmx.org/dist/htmx.min.js": "htmx.min.js",
-    "node_modules/htmx-ext-sse/dist/sse.min.js": "sse.min.js",
+    "node_modules/idiomorph/dist/idiomorph-ext.min.js": "idiomorph-ext.min.js",
     "node_modules/uplot/dist/uPlot.iife.min.js": "uPlot.iife.min.js",
     "node_modules/uplot/dist/uPlot.min.css": "uPlot.min.css",
 }

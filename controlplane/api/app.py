@@ -52,6 +52,7 @@ def create_api(services: Services) -> FastAPI:
     app.state.metrics = own
     app.state.events = events.EventHub(services.revisions)
     app.state.sign_in_path = None
+    app.state.problem_page = None
     problems.install(app)
     for part in (
         health,
@@ -71,10 +72,16 @@ def create_api(services: Services) -> FastAPI:
     return app
 
 
-def mount_web(app: FastAPI, console: APIRouter, sign_in_path: str) -> None:
-    """Add the console's routes, guarded as ours are; a browser without a session is sent to `sign_in_path`."""
+def mount_web(
+    app: FastAPI, console: APIRouter, sign_in_path: str, problem_page: problems.ProblemPage | None = None
+) -> None:
+    """Add the console's routes, guarded as ours are.
+
+    A browser without a session is sent to `sign_in_path`, and one that meets a problem sees `problem_page`.
+    """
     include(app, console)
     app.state.sign_in_path = sign_in_path
+    app.state.problem_page = problem_page
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import quote
@@ -60,6 +60,10 @@ RETRY_AFTER_S = 5
 
 _WORDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 421: "wrong-host"}
 _PROMETHEUS_TYPES = {400: "bad_data", 401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
+
+
+ProblemPage = Callable[[Request, Problem, str, Sequence[str], Mapping[str, str]], Response]
+"""Renders problem, detail, reasons and headers for a person; the console's, in the app's `state.problem_page`."""
 
 
 def problem_of(error: Exception) -> Problem:
@@ -123,8 +127,8 @@ async def _on_ours(request: Request, error: Exception) -> Response:
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
     prometheus_type = error.kind if isinstance(error, errors.QueryError) else None
-    return problem_response(
-        request.url.path,
+    return _answer(
+        request,
         problem,
         str(error),
         reasons=_reasons(error),
@@ -137,14 +141,14 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     reasons = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
     problem = Problem(400, "bad-request", _title(400))
-    return problem_response(request.url.path, problem, "; ".join(reasons), reasons=reasons)
+    return _answer(request, problem, "; ".join(reasons), reasons=reasons)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     problem = Problem(error.status_code, _WORDS.get(error.status_code, "http"), _title(error.status_code))
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return problem_response(request.url.path, problem, detail, headers=error.headers)
+    return _answer(request, problem, detail, headers=error.headers)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
@@ -152,7 +156,25 @@ async def _on_unexpected(request: Request, error: Exception) -> Response:
     incident = secrets.token_hex(4)
     _log.error("incident %s: %s %s failed", incident, request.method, request.url.path)
     problem = Problem(500, "failed", "The control plane failed")
-    return problem_response(request.url.path, problem, f"internal error, logged as incident {incident}")
+    return _answer(request, problem, f"internal error, logged as incident {incident}")
+
+
+def _answer(
+    request: Request,
+    problem: Problem,
+    detail: str,
+    *,
+    reasons: Sequence[str] = (),
+    headers: Mapping[str, str] | None = None,
+    prometheus_type: str | None = None,
+) -> Response:
+    """Render a problem as a page for a person's browser, and as a document for everything else."""
+    page: ProblemPage | None = request.app.state.problem_page
+    if page is not None and _is_person(request):
+        return page(request, problem, detail, reasons, headers or {})
+    return problem_response(
+        request.url.path, problem, detail, reasons=reasons, headers=headers, prometheus_type=prometheus_type
+    )
 
 
 def _reasons(error: Exception) -> Sequence[str]:
@@ -166,12 +188,16 @@ def _reasons(error: Exception) -> Sequence[str]:
 def _to_sign_in(request: Request) -> Response | None:
     """Send a person's browser to the sign-in page; everything else gets the problem."""
     page: str | None = request.app.state.sign_in_path
-    wants_html = "text/html" in request.headers.get("accept", "")
-    api = request.url.path.startswith((PROMETHEUS_PREFIX, "/cp/", "/metrics", "/openapi.json"))
-    if page is None or api or not wants_html or request.method not in ("GET", "HEAD"):
+    if page is None or not _is_person(request) or request.method not in ("GET", "HEAD"):
         return None
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"{page}?next={quote(target, safe='')}", status_code=303)
+
+
+def _is_person(request: Request) -> bool:
+    """A browser that loads a page: what a page's own script asks for does not accept HTML first."""
+    api = request.url.path.startswith((PROMETHEUS_PREFIX, "/cp/", "/metrics", "/openapi.json"))
+    return not api and "text/html" in request.headers.get("accept", "")
 
 
 def _title(status: int) -> str:

@@ -16,11 +16,11 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from controlplane.api.app import create_api, mount_web
+from controlplane.api.app import create_api
 from controlplane.app.wiring import ControlPlane, build_services, running
 from controlplane.config.loader import load_fleet
 from controlplane.errors import ConfigError, ControlPlaneError
-from controlplane.web.console import SIGN_IN, create_console
+from controlplane.web.console import install_console
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +42,15 @@ def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None
             raise ConfigError(f"cannot be made: {error.strerror}", file=data_dir, field="--data-dir") from error
 
         folder = data_dir.resolve()
+        host = listen.rpartition(":")[0]
+        reached = f"{host}:{listener.getsockname()[1]}"
 
         async def main() -> None:
             token = os.environ.get("CP_BOOTSTRAP_TOKEN")
-            async with running(loaded, folder, token, observe_only=observe_only) as (plane, db):
-                app = create_api(build_services(plane, db, listen.rpartition(":")[0].strip("[]")))
-                mount_web(app, create_console(), SIGN_IN)
+            async with running(loaded, folder, token, reached, observe_only=observe_only) as (plane, db):
+                app = create_api(build_services(plane, db, host.strip("[]")))
+                install_console(app)
+                plane.watch_itself(app.state.metrics.render)
                 await _serve(app, plane, listener)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

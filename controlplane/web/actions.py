@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import Annotated
 
 from fastapi import Form, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 
 from controlplane.access.roles import Role
 from controlplane.api.auth import PrincipalDep, requires
@@ -15,7 +15,9 @@ from controlplane.api.models import ModelName
 from controlplane.api.rollouts import RolloutId
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError, Refused
-from controlplane.rollout.model import Plan, Rollout
+from controlplane.fleet.rollouts import rollout_view
+from controlplane.fleet.views import RolloutView
+from controlplane.rollout.model import Kind, Plan, Rollout
 from controlplane.web.render import Renderer
 
 STRATEGY = "blue-green"
@@ -56,9 +58,17 @@ class Actions:
 
     @requires(Role.OPERATOR)
     async def confirm_rollback(self, request: Request, services: ServicesDep, name: ModelName) -> Response:
-        """Say what rolling back would do, and ask."""
-        plan = services.rollouts.plan_rollback(name)
-        return await self._confirm(request, plan, f"Roll {name} back?", "Roll back")
+        """Say what rolling back would do, and ask. A promotion that runs is turned back, as `cp rollback` does."""
+        model = await services.fleet.model(name)
+        running = model.rollout
+        if running is None:
+            title = f"Roll {name} back to {model.previous}?" if model.previous else f"Roll {name} back?"
+            return await self._confirm(request, services.rollouts.plan_rollback(name), title, "Roll back")
+        if running.kind == Kind.ROLLBACK:
+            reason = f"rollout {running.id} is rolling {name} back to {running.to} already"
+            return self._dialog(request, title=f"Roll {name} back?", verb="", reasons=(reason,))
+        title = f"Roll {name} back to {running.from_}?"
+        return self._dialog(request, title=title, verb="Roll back", steps=_turning_back(running))
 
     @requires(Role.OPERATOR)
     async def rollback(
@@ -72,13 +82,12 @@ class Actions:
     @requires(Role.OPERATOR)
     async def confirm_abort(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
         """Say what aborting would do, and ask."""
-        plan = (await services.rollouts.show(rollout_id)).rollout.plan
-        return self._dialog(
-            request,
-            title=f"Abort rollout {rollout_id}?",
-            verb="Abort and go back",
-            steps=(f"Turn {plan.model} back from {plan.to_version} to {plan.from_version}, which was serving before.",),
-        )
+        rollout = rollout_view((await services.rollouts.show(rollout_id)).rollout)
+        title = f"Abort rollout {rollout_id}?"
+        if rollout.finished or rollout.switched:
+            done = f"it has {'finished' if rollout.finished else 'switched'} already: {rollout.sentence}"
+            return self._dialog(request, title=title, verb="", reasons=(done,))
+        return self._dialog(request, title=title, verb="Abort and go back", steps=_turning_back(rollout))
 
     @requires(Role.OPERATOR)
     async def abort(
@@ -112,6 +121,8 @@ class Actions:
         notes: tuple[str, ...] = (),
         reasons: tuple[str, ...] = (),
     ) -> Response:
+        if "HX-Request" not in request.headers:  # typed into the address bar: a dialog is part of a page
+            return RedirectResponse("/".join(request.url.path.split("/")[:3]), 303)
         # Always 200: htmx shows only successful answers, and a refusal is what the person must read.
         return self._render.page(
             request,
@@ -123,6 +134,14 @@ class Actions:
             reasons=reasons,
             key=secrets.token_hex(16),
         )
+
+
+def _turning_back(rollout: RolloutView) -> tuple[str, ...]:
+    return (
+        f"stop rollout {rollout.id} of {rollout.model} to {rollout.to}, which is {rollout.phase} now",
+        f"where {rollout.to} was loaded already, load {rollout.from_} again; it serves as before once it is ready",
+        f"keep {rollout.from_} as the stable version",
+    )
 
 
 def _reasons(error: ControlPlaneError) -> tuple[str, ...]:

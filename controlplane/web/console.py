@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from controlplane.api.app import mount_web
 from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
 from controlplane.web.pages import Pages
+from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
 from controlplane.web.sign_in import SIGN_IN, SignIn
 
 HERE = Path(__file__).parent
 
-__all__ = ["SIGN_IN", "create_console"]
+
+class Assets(StaticFiles):
+    """Static files that a browser keeps, and asks about each time: an upgrade is seen at once."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        """Answer with the file, or 304."""
+        answer = super().file_response(*args, **options)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
 
 
-def create_console() -> APIRouter:
-    """Return the console's routes and static files. Templates are read here, once."""
+def install_console(app: FastAPI) -> None:
+    """Add the console to the API's app."""
     render = Renderer(HERE / "templates")
+    mount_web(app, _routes(render), SIGN_IN, ProblemPage(render))
+
+
+def _routes(render: Renderer) -> APIRouter:
     pages, actions, sign_in = Pages(render), Actions(render), SignIn(render)
     router = APIRouter(route_class=GuardedRoute, include_in_schema=False)
     get, post = router.get, router.post
@@ -42,5 +58,5 @@ def create_console() -> APIRouter:
     get(SIGN_IN)(sign_in.page)
     post(SIGN_IN)(sign_in.sign_in)
     post("/sign-out")(sign_in.sign_out)
-    router.routes.append(Mount("/static", StaticFiles(directory=HERE / "static")))
+    router.routes.append(Mount("/static", Assets(directory=HERE / "static")))
     return router

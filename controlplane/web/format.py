@@ -52,6 +52,11 @@ def between(start: str | None, end: str | None) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def is_link(value: str) -> bool:
+    """Say whether a text of a rule file may become a link: `javascript:` and relative paths must stay text."""
+    return value.startswith(("https://", "http://"))
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "percent": percent,
@@ -60,4 +65,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "clock": clock,
     "until": between,
 }
+TESTS: dict[str, Callable[..., bool]] = {"link": is_link}
 """Names under which templates use these."""

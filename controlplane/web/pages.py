@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -17,8 +18,14 @@ from controlplane.api.notifications import notifications as read_notifications
 from controlplane.api.rollouts import RolloutId
 from controlplane.api.rollouts import rollout as read_rollout
 from controlplane.api.rollouts import rollouts as read_rollouts
-from controlplane.api.services import ServicesDep
+from controlplane.api.services import Services, ServicesDep
+from controlplane.errors import ControlPlaneError
+from controlplane.fleet.views import AlertView
 from controlplane.web.render import Renderer
+
+ALERTS = 500
+"""Rows of the alerts page: what a browser redraws at every change without a stutter."""
+ROLLOUTS, ROLLOUTS_OF_MODEL, NOTIFICATIONS = 100, 10, 200
 
 
 class Pages:
@@ -29,27 +36,37 @@ class Pages:
 
     @requires(Role.VIEWER)
     async def overview(self, request: Request, services: ServicesDep) -> Response:
-        """Show the whole fleet."""
-        fleet = await services.fleet.fleet()
-        firing = await asyncio.to_thread(read_alerts, services, "firing", 20)
-        return self._render.page(request, "overview.html", fleet=fleet, firing=firing.items)
+        """Show the whole fleet; what cannot be read is named on the page, and the rest is shown."""
+        fleet, active = await asyncio.gather(services.fleet.fleet(), _attention(services))
+        return self._render.page(request, "overview.html", fleet=fleet, active=active)
 
     @requires(Role.VIEWER)
     async def model(self, request: Request, services: ServicesDep, name: ModelName) -> Response:
-        """Show one model: its versions, charts and past rollouts."""
-        model, past = await asyncio.gather(services.fleet.model(name), read_rollouts(services, name, 10))
-        return self._render.page(request, "model.html", model=model, past=past.items)
+        """Show one model: its versions, alerts, charts and past rollouts."""
+        model = await services.fleet.model(name)
+        past, active = await asyncio.gather(read_rollouts(services, name, ROLLOUTS_OF_MODEL), _attention(services))
+        mine = [a for a in active if a.labels.get("model") == name]
+        return self._render.page(request, "model.html", model=model, past=past.items, active=mine)
 
     @requires(Role.VIEWER)
     async def targets(self, request: Request, services: ServicesDep) -> Response:
-        """Show what is scraped, and how well."""
-        return self._render.page(request, "targets.html", targets=services.fleet.targets())
+        """Show what is scraped, and how well; what is not up comes first."""
+        targets = sorted(services.fleet.targets(), key=lambda t: (t.health == "up", t.job, t.instance))
+        return self._render.page(request, "targets.html", targets=targets)
 
     @requires(Role.VIEWER)
     async def alerts(self, request: Request, services: ServicesDep, state: State = "all") -> Response:
-        """Show alerts, firing ones first."""
-        found = await asyncio.to_thread(read_alerts, services, state, 500)
-        return self._render.page(request, "alerts.html", alerts=found.items, selected=state)
+        """Show alerts, firing ones first; those that are for machines are no rows."""
+        found = (await asyncio.to_thread(read_alerts, services, state, ALERTS + 1)).items
+        shown = found[:ALERTS]
+        return self._render.page(
+            request,
+            "alerts.html",
+            alerts=[a for a in shown if _for_people(a)],
+            heartbeats=[a for a in shown if not _for_people(a)],
+            truncated=len(found) > ALERTS,
+            selected=state,
+        )
 
     @requires(Role.VIEWER)
     async def alert(self, request: Request, services: ServicesDep, fingerprint: Fingerprint) -> Response:
@@ -60,7 +77,7 @@ class Pages:
     @requires(Role.VIEWER)
     async def rollouts(self, request: Request, services: ServicesDep) -> Response:
         """Show rollouts, newest first."""
-        found = await read_rollouts(services, None, 100)
+        found = await read_rollouts(services, None, ROLLOUTS)
         return self._render.page(request, "rollouts.html", rollouts=found.items)
 
     @requires(Role.VIEWER)
@@ -72,5 +89,19 @@ class Pages:
     @requires(Role.VIEWER)
     async def notifications(self, request: Request, services: ServicesDep) -> Response:
         """Show what was sent to whom, and what could not be."""
-        found = await asyncio.to_thread(read_notifications, services, 200)
+        found = await asyncio.to_thread(read_notifications, services, NOTIFICATIONS)
         return self._render.page(request, "notifications.html", notifications=found.items)
+
+
+async def _attention(services: Services) -> Sequence[AlertView]:
+    """Return the alerts that people should see; none when they cannot be read, which the fleet's warnings say."""
+    try:
+        found = await asyncio.to_thread(read_alerts, services, "active", ALERTS)
+    except ControlPlaneError:
+        return ()
+    return [a for a in found.items if _for_people(a)]
+
+
+def _for_people(alert: AlertView) -> bool:
+    """Severity none (the Watchdog) is for machines: counts, notifiers and the CLI leave it out too."""
+    return alert.severity != "none"

@@ -14,7 +14,7 @@ from controlplane.access.sessions import csrf_token
 from controlplane.api.auth import SESSION_COOKIE
 from controlplane.api.services import Services
 from controlplane.fleet.views import instant
-from controlplane.web.format import FILTERS
+from controlplane.web.format import FILTERS, TESTS
 
 
 class Renderer:
@@ -30,6 +30,7 @@ class Renderer:
             auto_reload=False,
         )
         self._environment.filters |= FILTERS
+        self._environment.tests |= TESTS
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Render a template for whoever is signed in."""
@@ -45,5 +46,7 @@ class Renderer:
             csrf=csrf_token(cookie) if cookie and principal else "",
             now=instant(services.clock.now()),
             version=services.version,
+            status=status,
+            observe_only=services.observe_only,
         )
         return HTMLResponse(text, status)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import Form, Request
+from fastapi import Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from controlplane.access.roles import Role
 from controlplane.access.sessions import SESSION_S
 from controlplane.access.throttle import SignInThrottle, Throttled
 from controlplane.api.auth import MAX_CREDENTIAL_LENGTH, SESSION_COOKIE, public, requires
+from controlplane.api.problems import problem_of
 from controlplane.api.services import ServicesDep
-from controlplane.errors import Unauthenticated
+from controlplane.errors import Forbidden, Unauthenticated
 from controlplane.web.render import Renderer
 
 SIGN_IN = "/sign-in"
+MAX_TARGET_LENGTH = 2048
+"""No page of ours has a longer address."""
+Next = Annotated[str, Query(max_length=MAX_TARGET_LENGTH)]
+"""Where to go on to."""
 
 
 class SignIn:
@@ -27,7 +32,7 @@ class SignIn:
         self._throttle = SignInThrottle()
 
     @public
-    async def page(self, request: Request, next: str = "/") -> Response:
+    async def page(self, request: Request, next: Next = "/") -> Response:
         """Ask for a token."""
         return self._render.page(request, "sign_in.html", next=_local(next), error="")
 
@@ -37,9 +42,14 @@ class SignIn:
         request: Request,
         services: ServicesDep,
         token: Annotated[str, Form(max_length=MAX_CREDENTIAL_LENGTH)],
-        next: Annotated[str, Form(max_length=2048)] = "/",
+        next: Annotated[str, Form(max_length=MAX_TARGET_LENGTH)] = "/",
     ) -> Response:
-        """Open a session for a token; too many wrong ones from one address have to wait."""
+        """Open a session for a token; too many wrong ones from one address have to wait.
+
+        Raises Forbidden when another site's page sent the form: it would sign a person in as somebody else.
+        """
+        if request.headers.get("sec-fetch-site") == "cross-site":
+            raise Forbidden("another site sent this form: open the sign-in page here and try again")
         now = services.clock.now()
         client = request.client.host if request.client else "unknown"
         try:
@@ -48,7 +58,8 @@ class SignIn:
         except Unauthenticated as error:
             if not isinstance(error, Throttled):
                 self._throttle.failed(client, now)
-            return self._render.page(request, "sign_in.html", 401, next=_local(next), error=str(error))
+            status = problem_of(error).status
+            return self._render.page(request, "sign_in.html", status, next=_local(next), error=str(error))
         self._throttle.succeeded(client)
         cookie = await asyncio.to_thread(services.sessions.open, principal, now)
         answer = RedirectResponse(_local(next), 303)
@@ -57,7 +68,8 @@ class SignIn:
             cookie,
             max_age=int(SESSION_S),
             httponly=True,
-            samesite="strict",
+            # Not strict: a link in a message must find the session. Nothing is changed by GET, and POST needs a token.
+            samesite="lax",
             secure=request.url.scheme == "https",
         )
         return answer

@@ -1,7 +1,65 @@
-// Glue between htmx, the confirmation dialog and uPlot. Everything else is HTML from the server.
+// Keeps the page fresh, says whether it is, and shows the confirmation dialog. Everything else is HTML from the server.
 "use strict";
 
+const KINDS = ["alerts", "rollouts", "models", "targets", "config", "resync"];
+const RECONNECT_MS = 5000;
+const page = document.getElementById("live");
 const dialog = document.getElementById("dialog");
+
+// --- Is what the page shows true now? Two facts: does the server answer, and does it send events. ---
+
+const indicator = document.getElementById("live-state");
+const stale = document.getElementById("stale");
+let lastRead = new Date();
+let failure = ""; // why the last reading failed, "" when it did not
+let events = false;
+
+function tell() {
+  const [state, text] = failure ? ["off", "not live"] : events ? ["on", "live"] : ["slow", "every 5 s, no events"];
+  if (indicator.textContent !== text) [indicator.className, indicator.textContent] = [state, text];
+  const words = `${failure}. What is below is as of ${lastRead.toISOString().slice(11, 19)} UTC.`;
+  if (stale.hidden !== !failure) stale.hidden = !failure;
+  if (failure && stale.textContent !== words) stale.textContent = words;
+  document.body.classList.toggle("stale", failure !== "");
+}
+
+function read(answered, status) {
+  if (answered) [failure, lastRead] = ["", new Date()];
+  else if (status === 401) return signInAgain();
+  else failure = status ? `The control plane answered ${status}` : "The control plane cannot be reached";
+  tell();
+}
+
+function signInAgain() {
+  location.assign("/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
+}
+
+// --- Events: each one makes the page read itself anew. A browser resumes a cut stream itself, a refused one not. ---
+
+let source = null;
+
+function listen() {
+  if (source) source.close();
+  source = new EventSource("/cp/v1/events");
+  source.onopen = () => { events = true; tell(); htmx.trigger(page, "refresh"); };
+  source.onerror = () => {
+    if (events) htmx.trigger(page, "refresh"); // finds out at once whether only the stream ended
+    events = false;
+    tell();
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, RECONNECT_MS);
+  };
+  for (const kind of KINDS) source.addEventListener(kind, () => htmx.trigger(page, "refresh"));
+}
+
+document.body.addEventListener("htmx:afterRequest", (event) => {
+  const { elt, target, xhr, successful, requestConfig } = event.detail;
+  if (elt === page) return read(successful, xhr.status);
+  if (successful) return;
+  if (xhr.status === 401) return signInAgain();
+  if (target === dialog) explain(xhr, requestConfig.verb);
+});
+
+// --- The dialog. ---
 
 document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target === dialog && !dialog.open) dialog.showModal();
@@ -9,56 +67,20 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog || event.target.closest("[data-close]")) dialog.close();
 });
+// What was confirmed once is not confirmed again: the next opening asks the server anew.
+dialog.addEventListener("close", () => dialog.replaceChildren());
 
-// A page that is not being kept up to date must say so.
-const live = document.getElementById("live-state");
-function say(state, text) { live.className = state; live.textContent = text; }
-document.body.addEventListener("htmx:sseOpen", () => say("on", "live"));
-document.body.addEventListener("htmx:sseError", () => say("off", "no events, reconnecting"));
-document.body.addEventListener("htmx:sendError", () => say("off", "control plane not reached: this page is old"));
-document.body.addEventListener("htmx:afterOnLoad", () => { if (live.className === "off") say("on", "live"); });
-document.body.addEventListener("htmx:responseError", (event) => {
-  if (event.detail.xhr.status === 401) location.assign("/sign-in?next=" + encodeURIComponent(location.pathname));
-  else say("off", "the server answered " + event.detail.xhr.status + ": this page is old");
-});
-
-const RANGE_S = 900, STEP_S = 10, REFRESH_MS = 10000;
-const COLORS = ["#2f81f7", "#e5534b", "#57ab5a", "#c69026", "#986ee2", "#39c5cf", "#e275ad", "#768390"];
-
-async function matrix(query) {
-  const end = Math.floor(Date.now() / 1000 / STEP_S) * STEP_S;
-  const body = new URLSearchParams({ query, start: end - RANGE_S, end, step: STEP_S });
-  const answer = await fetch("/api/v1/query_range?" + body);
-  if (!answer.ok) throw new Error("the server answered " + answer.status);
-  const times = Array.from({ length: RANGE_S / STEP_S + 1 }, (_, i) => end - RANGE_S + i * STEP_S);
-  return { times, result: (await answer.json()).data.result };
-}
-
-function draw(element, { times, result }) {
-  const labels = element.dataset.legend.split(" ");
-  const at = new Map(times.map((t, i) => [t, i]));
-  const rows = result.map((series) => {
-    const row = new Array(times.length).fill(null); // a gap stays a gap
-    for (const [t, v] of series.values) if (at.has(t) && Number.isFinite(+v)) row[at.get(t)] = +v;
-    return row;
-  });
-  const names = result.map((s) => labels.map((l) => s.metric[l]).filter(Boolean).join(" ") || "value");
-  const key = names.join("|");
-  if (element.plot && element.key === key) return element.plot.setData([times, ...rows]);
-  element.replaceChildren();
-  element.key = key;
-  const axis = { stroke: getComputedStyle(document.body).color, grid: { stroke: "#8884", width: 1 } };
-  element.plot = new uPlot({
-    width: Math.max(300, element.clientWidth), height: 190, axes: [axis, { ...axis, size: 56 }],
-    scales: { y: { range: (_, min, max) => [0, max > 0 ? max * 1.1 : 1] } },
-    series: [{}, ...names.map((label, i) => ({ label, stroke: COLORS[i % COLORS.length], width: 1.5, spanGaps: false }))],
-  }, [times, ...rows], element);
-}
-
-async function refresh() {
-  for (const element of document.querySelectorAll(".chart")) {
-    try { draw(element, await matrix(element.dataset.query)); }
-    catch (error) { if (!element.plot) element.textContent = "no chart: " + error.message; }
+function explain(xhr, verb) {
+  let words = xhr.status ? `The control plane answered ${xhr.status}.` : "The control plane did not answer.";
+  try { words = JSON.parse(xhr.responseText).detail || words; } catch { /* not a problem document */ }
+  if (verb !== "get" && (!xhr.status || xhr.status >= 500)) {
+    words += " Whether it was started is not known. Pressing the button again is safe: it happens once.";
   }
+  if (!dialog.open) {
+    dialog.replaceChildren(document.getElementById("failed").content.cloneNode(true));
+    dialog.showModal();
+  }
+  dialog.querySelector(".failure").textContent = words;
 }
-if (document.querySelector(".chart")) { refresh(); setInterval(refresh, REFRESH_MS); }
+
+listen();

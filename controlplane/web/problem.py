@@ -1,0 +1,37 @@
+"""What a person sees where a program would get a problem document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from controlplane.api.problems import RETRY_AFTER_S, Problem
+from controlplane.web.render import Renderer
+
+
+class ProblemPage:
+    """Renders problems. It reads nothing but the problem: the database may be what is away."""
+
+    def __init__(self, render: Renderer) -> None:
+        self._render = render
+
+    def __call__(
+        self, request: Request, problem: Problem, detail: str, reasons: Sequence[str], headers: Mapping[str, str]
+    ) -> Response:
+        """Return the page, with the problem's status and headers."""
+        answer = self._render.page(
+            request,
+            "problem.html",
+            problem.status,
+            title=problem.title,
+            detail=detail,
+            reasons=reasons,
+            retry_after=RETRY_AFTER_S,
+        )
+        if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            answer.headers["Retry-After"] = str(RETRY_AFTER_S)
+        answer.headers.update(headers)
+        return answer
