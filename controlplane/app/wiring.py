@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -23,6 +23,7 @@ from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.clock import SystemClock
+from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import SourceFactory, plan_scraping
@@ -69,8 +70,13 @@ KEEP_REVISIONS = 10_000
 class ControlPlane:
     """Every part of one running process. `reload` takes over a changed fleet.yaml; a bad one changes nothing."""
 
-    def __init__(self, loaded: LoadedFleet, db: Database, clock: SystemClock, *, observe_only: bool) -> None:
+    def __init__(
+        self, loaded: LoadedFleet, db: Database, clock: SystemClock, listen: str, *, observe_only: bool
+    ) -> None:
+        """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
         fleet = loaded.fleet
+        self._console = listen
+        self._console_url = (fleet.fleet.external_url or f"http://{listen}").rstrip("/")
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
         self._db = db
         self._catalogue = load_catalogue()
@@ -89,7 +95,7 @@ class ControlPlane:
             ),
             find_missing=self._missing,
         )
-        self.alerting = Alerting(db, self.querier, self.store, clock, self.holder, fleet.fleet.external_url or "")
+        self.alerting = Alerting(db, self.querier, self.store, clock, self.holder, self._console_url)
         self.accounts = Accounts(db, self.querier, self.store, clock)
         self._rollout_lease: Lease | None = None
         self._observed_at = 0.0
@@ -99,6 +105,7 @@ class ControlPlane:
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
         self._discovered = False
+        self._own_metrics: Callable[[], bytes] | None = None
         self._stamps: Mapping[Path, tuple[int, int]] = {}
         self._reloading = asyncio.Lock()
         self.loops = Loops()
@@ -144,6 +151,10 @@ class ControlPlane:
             await asyncio.to_thread(self._announce)
         return _changes(before, loaded.fleet)
 
+    def watch_itself(self, render: Callable[[], bytes]) -> None:
+        """Scrape this process's own metrics from the next discovery on."""
+        self._own_metrics = render
+
     def config(self) -> Fleet:
         """Return the running configuration."""
         return self.loaded.fleet
@@ -162,7 +173,7 @@ class ControlPlane:
 
     async def _configure(self, loaded: LoadedFleet) -> None:
         """Derive everything first, so that a fault in any part leaves all parts as they were."""
-        groups = await asyncio.to_thread(fleet_rules, loaded)
+        groups = await asyncio.to_thread(fleet_rules, loaded, f"{self._console_url}/runbooks")
         plan = plan_scraping(loaded)
         discovery = Discovery(plan.groups, loaded.path.parent)
         notifiers, route = build_notifiers(loaded), build_route(loaded)
@@ -188,6 +199,9 @@ class ControlPlane:
         targets = await asyncio.to_thread(discovery.refresh)
         for error in discovery.errors:
             log.warning("discovery: %s", error)
+        if self._own_metrics:
+            scrape = self.loaded.fleet.scrape
+            targets.append(own_target(self._console, scrape.interval, scrape.timeout))
         await self.scraping.apply(targets)
         self._discovered = True
 
@@ -217,6 +231,8 @@ class ControlPlane:
         await asyncio.to_thread(RevisionStore(self._db).prune, KEEP_REVISIONS)
 
     def _source(self, target: Target) -> Source:
+        if target.url == LOCAL_SELF and self._own_metrics:
+            return OwnSource(self._own_metrics)
         assert self._sources is not None
         return self._sources(target)
 
@@ -264,7 +280,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
 
 @asynccontextmanager
 async def running(
-    loaded: LoadedFleet, data_dir: Path, given_token: str | None, *, observe_only: bool
+    loaded: LoadedFleet, data_dir: Path, given_token: str | None, listen: str, *, observe_only: bool
 ) -> AsyncIterator[tuple[ControlPlane, Database]]:
     """Open the database, start a control plane, and take it down in reverse. Raises ControlPlaneError."""
     async with AsyncExitStack() as stack:
@@ -273,7 +289,7 @@ async def running(
         await asyncio.to_thread(migrate, db)
         clock = SystemClock()
         await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
-        plane = ControlPlane(loaded, db, clock, observe_only=observe_only)
+        plane = ControlPlane(loaded, db, clock, listen, observe_only=observe_only)
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db

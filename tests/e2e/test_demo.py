@@ -101,10 +101,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 def test_status_and_targets_show_the_real_and_the_simulated_apart(demo: Demo) -> None:
-    demo.until("all targets up", lambda: all(t["health"] == "up" for t in demo.json("targets")))
+    demo.until("all 11 targets up", lambda: [t["health"] for t in demo.json("targets")] == ["up"] * 11)
     targets = demo.json("targets")
-    assert {t["engine"] for t in targets} == {"triton", "vllm", "dcgm", "probe", "readiness"}
-    assert {t["engine"] for t in targets if not t["simulated"]} == {"triton", "probe", "readiness"}
+    assert {t["engine"] for t in targets} == {"triton", "vllm", "dcgm", "probe", "readiness", "controlplane"}
+    assert {t["engine"] for t in targets if not t["simulated"]} == {"triton", "probe", "readiness", "controlplane"}
     assert all(t["labels"]["simulated"] == "true" for t in targets if t["engine"] in ("vllm", "dcgm"))
     demo.until("the model's state", lambda: demo.versions("model")["v1"]["state"] == "ready")
     model, chat = demo.versions("model"), demo.versions("chat")
