@@ -24,6 +24,8 @@ from controlplane.web.console import install_console
 
 log = logging.getLogger(__name__)
 
+BACKLOG = 2048
+"""uvicorn's own default."""
 STOP_S = 5
 """How long requests may finish once the server is told to stop."""
 
@@ -65,10 +67,12 @@ def bind(listen: str) -> socket.socket:
         raise ConfigError(f"expected host:port such as 127.0.0.1:8080, got {listen!r}", field="--listen")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
+        with contextlib.ExitStack() as until_bound:
+            listener = until_bound.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+            until_bound.pop_all()
     except OSError as error:
         raise ConfigError(f"{listen}: {error.strerror}; choose another address", field="--listen") from error
     if not _is_loopback(str(address[0])):
