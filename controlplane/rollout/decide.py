@@ -58,6 +58,7 @@ def advance(rollout: Rollout, decision: Decision, now: float) -> Rollout:
         moved=rollout.moved or decision.moved,
         switched=decision.switched,
         verified_since=decision.verified_since,
+        silent_since=decision.silent_since,
         intents=tuple(intents),
     )
 
@@ -81,7 +82,8 @@ def _bring_up_one(rollout: Rollout, seen: TrafficObservation, backend: BackendOb
     order = Order(Verb.PLACE, url, version, keep)
     intent = rollout.intent(order)
     phase = Phase.SWITCHING if rollout.moved else Phase.PREPARING
-    waited = now - (intent.since if intent else rollout.phase_at)
+    silent = _silent_since(rollout, backend, now)
+    waited = now - (intent.since if intent else silent)
     if intent and intent.outcome is Outcome.REFUSED:
         return _turn_back(rollout, seen, now, f"{version} could not be loaded: {intent.detail}")
     if waited > plan.limits.load_s:
@@ -89,7 +91,8 @@ def _bring_up_one(rollout: Rollout, seen: TrafficObservation, backend: BackendOb
         reason = f"{version} was not ready on {url} within {plan.limits.load_s:g} s; now {last}"
         return _turn_back(rollout, seen, now, reason)
     if not backend.reachable:
-        return _at(rollout, phase, f"Waiting for {url}, whose state is unknown: {backend.error}")
+        words = f"Waiting for {url}, whose state is unknown: {backend.error}"
+        return replace(_at(rollout, phase, words), silent_since=silent)
     if intent is None:
         return _at(rollout, phase, f"Loading {version} on {url}", order)
     if intent.outcome is Outcome.ORDERED or backend.versions.get(version) is VersionState.LOADING:
@@ -108,12 +111,13 @@ def _verify(rollout: Rollout, seen: TrafficObservation, now: float) -> Decision:
         words = f"{version} stopped serving on {lost[0].url} while it was being verified: {_says(lost[0], version)}"
         return _turn_back(rollout, seen, now, words)
     silent = [b for b in backends if not b.reachable]
-    if silent and now - rollout.phase_at > plan.limits.load_s:
-        words = f"{version} could not be verified within {plan.limits.load_s:g} s: {silent[0].error}"
-        return _turn_back(rollout, seen, now, words)
     if silent:
+        silent_since = _silent_since(rollout, silent[0], now)
+        if now - silent_since > plan.limits.load_s:
+            words = f"{version} could not be verified within {plan.limits.load_s:g} s: {silent[0].error}"
+            return _turn_back(rollout, seen, now, words)
         words = f"{version} serves, but cannot be verified while {silent[0].url} does not answer: {silent[0].error}"
-        return _at(rollout, Phase.VERIFYING, words)
+        return replace(_at(rollout, Phase.VERIFYING, words), silent_since=silent_since)
     since = now if rollout.verified_since is None else rollout.verified_since
     if now - since < plan.limits.verify_s:
         words = f"{version} serves on {_count(backends)}; it must stay so for {plan.limits.verify_s:g} s"
@@ -248,6 +252,11 @@ def _commit_warning(rollout: Rollout, version: str) -> str:
         return ""
     unknown = f"whether {version} survives a restart of the engine is unknown"
     return f"; warning: {latest.detail or unknown}"
+
+
+def _silent_since(rollout: Rollout, backend: BackendObservation, now: float) -> float:
+    """When the backend that is waited for was first seen not to answer; now, when it does or has just stopped."""
+    return now if backend.reachable or rollout.silent_since is None else rollout.silent_since
 
 
 def _any_moved(rollout: Rollout, seen: TrafficObservation) -> bool:

@@ -131,6 +131,9 @@ class Rollout:
     switched: bool = False
     """The candidate serves everywhere and is verified."""
     verified_since: float | None = None
+    """Since when the candidate has served everywhere without a break."""
+    silent_since: float | None = None
+    """Since when a backend that is waited for has not answered."""
     intents: tuple[Intent, ...] = ()
     notes: tuple[str, ...] = ()
     previous: str | None = None
@@ -174,6 +177,7 @@ class Decision:
     moved: bool = False
     switched: bool = False
     verified_since: float | None = None
+    silent_since: float | None = None
 
 
 @dataclass(frozen=True)

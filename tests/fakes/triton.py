@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any, Self
 
 from aiohttp import web
@@ -40,6 +41,8 @@ class FakeTriton:
         """After so many loads something else unloads the model."""
         self.stuck_unloading = False
         self.garbage = False
+        self.on_request: Callable[[str], None] = lambda path: None
+        """Called with the path of each request before it is handled."""
         self.not_ready: set[int] = set()
         """Versions whose readiness endpoint says no although the index says READY."""
         self._gate = asyncio.Event()
@@ -89,6 +92,7 @@ class FakeTriton:
 
     @web.middleware
     async def _behave(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.on_request(request.path)
         if not self.reachable:
             return _cut(request)
         if self.garbage:

@@ -203,6 +203,7 @@ async def test_a_server_that_never_comes_back_ends_in_words_not_in_a_guess(tmp_p
         await world.tick()
         await world.tick()
         world.triton.reachable = False
+        await world.tick()
         await world.tick(60)
         assert "Going back to v1: A does not answer, what it serves is unknown" in await world.tick(1)
         line = await world.tick(61)

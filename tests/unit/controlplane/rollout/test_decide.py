@@ -53,8 +53,10 @@ COMMITTED = intent(COMMIT, TAKEN)
         # bringing the candidate up
         (rollout(P.PLANNED), OLD, 100, P.PREPARING, (UP,)),
         (rollout(P.PLANNED), silent(), 100, P.PREPARING, ()),
-        (rollout(P.PREPARING), silent(), 160, P.PREPARING, ()),
-        (rollout(P.PREPARING), silent(), 161, P.FAILED, ()),
+        (rollout(P.PLANNED), OLD, 9999, P.PREPARING, (UP,)),
+        (rollout(P.PREPARING), silent(), 9999, P.PREPARING, ()),
+        (rollout(P.PREPARING, silent_since=200), silent(), 260, P.PREPARING, ()),
+        (rollout(P.PREPARING, silent_since=200), silent(), 261, P.FAILED, ()),
         (rollout(P.PREPARING, intent(UP, ORDERED)), OLD, 160, P.PREPARING, ()),
         (rollout(P.PREPARING, intent(UP, ORDERED)), LOADING, 160, P.PREPARING, ()),
         (rollout(P.PREPARING, intent(UP, ORDERED)), LOADING, 161, P.ROLLING_BACK, (BACK,)),
@@ -75,7 +77,9 @@ COMMITTED = intent(COMMIT, TAKEN)
         (rollout(P.VERIFYING, DONE, verified_since=100), BOTH, 104.9, P.VERIFYING, ()),
         (rollout(P.VERIFYING, DONE, verified_since=100), BOTH, 105, P.DRAINING, (COMMIT,)),
         (rollout(P.VERIFYING, DONE), BOTH, 200, P.VERIFYING, ()),
-        (rollout(P.VERIFYING, DONE, verified_since=100), silent(), 104, P.VERIFYING, ()),
+        (rollout(P.VERIFYING, DONE, verified_since=100), silent(), 9999, P.VERIFYING, ()),
+        (rollout(P.VERIFYING, DONE, silent_since=200), silent(), 260, P.VERIFYING, ()),
+        (rollout(P.VERIFYING, DONE, silent_since=200), silent(), 261, P.ROLLING_BACK, ()),
         (rollout(P.VERIFYING, DONE, verified_since=100, moved=True), OLD, 104, P.ROLLED_BACK, ()),
         (rollout(P.VERIFYING, DONE, verified_since=100), NONE, 104, P.ROLLING_BACK, (BACK,)),
         # draining
@@ -140,6 +144,20 @@ def test_backends_go_one_after_another() -> None:
     decision = decide(both, seen(BOTH, one(B, "v1", R, N)), 101)
     assert (decision.phase, decision.moved) == (P.SWITCHING, True)
     assert decision.orders == (replace(UP, backend=B),)
+
+
+def test_each_backend_has_a_load_deadline_of_its_own() -> None:
+    """The first one was slow but made it; the second must still be ordered long after the phase began."""
+    slow = rollout(P.SWITCHING, DONE, backends=(A, B), moved=True)
+    decision = decide(slow, seen(BOTH, one(B, "v1", R, N)), 100 + 59 * 2)
+    assert decision.orders == (replace(UP, backend=B),)
+    decision = decide(slow, seen(BOTH, silent(B)), 100 + 59 * 2)
+    assert (decision.phase, decision.silent_since) == (P.SWITCHING, 218)
+
+
+def test_an_answer_ends_the_silence() -> None:
+    state = rollout(P.VERIFYING, DONE, silent_since=100)
+    assert decide(state, seen(BOTH), 150).silent_since is None
 
 
 def test_going_back_leaves_untouched_backends_alone() -> None:
