@@ -17,7 +17,7 @@ let events = false;
 function tell() {
   const [state, text] = failure ? ["off", "not live"] : events ? ["on", "live"] : ["slow", "every 5 s, no events"];
   if (indicator.textContent !== text) [indicator.className, indicator.textContent] = [state, text];
-  const words = `${failure}. What is below is as of ${lastRead.toISOString().slice(11, 19)} UTC.`;
+  const words = `${failure}. This page shows what was known at ${lastRead.toISOString().slice(11, 19)} UTC.`;
   if (stale.hidden !== !failure) stale.hidden = !failure;
   if (failure && stale.textContent !== words) stale.textContent = words;
   document.body.classList.toggle("stale", failure !== "");

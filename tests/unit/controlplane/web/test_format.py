@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from controlplane.web import format as f
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (math.nan, "–"),
+        (math.inf, "–"),
+        (0.0, "0"),
+        (0.0123456, "0.0123"),
+        (93.04, "93"),
+        (999.4, "999"),
+        (1234.5, "1234"),
+        (12345678.0, "12345678"),
+        (-1.5, "-1.5"),
+    ],
+)
+def test_a_number_has_three_digits_and_unknown_is_no_zero(value: float | None, text: str) -> None:
+    assert f.number(value) == text
+
+
+def test_units() -> None:
+    assert f.number(93.0, " °C") == "93 °C"
+    assert (f.percent(0.0), f.percent(0.123456), f.percent(1.0)) == ("0 %", "12.3 %", "100 %")
+    assert (f.seconds(0.0125), f.seconds(0.9994), f.seconds(4.98)) == ("12.5 ms", "999 ms", "4.98 s")
+    assert f.gibibytes(80 * 2**30) == "80 GiB"
+
+
+def test_unknown_is_a_dash_in_every_unit() -> None:
+    assert {f.percent(None), f.seconds(None), f.gibibytes(None), f.clock(None), f.between(None, None)} == {"–"}
+    assert f.seconds(math.nan) == "–"
+
+
+def test_times_are_utc() -> None:
+    assert f.clock("2027-01-15T09:00:00.500+01:00") == "2027-01-15 08:00:00"
+
+
+@pytest.mark.parametrize(
+    ("end", "text"),
+    [
+        ("2027-01-15T08:00:00Z", "0s"),
+        ("2027-01-15T08:00:59Z", "59s"),
+        ("2027-01-15T08:03:12Z", "3m 12s"),
+        ("2027-01-15T10:00:05Z", "2h 5s"),
+        ("2027-01-18T08:30:05Z", "3d 30m"),
+        ("2027-01-15T07:59:00Z", "0s"),  # a clock that went back
+    ],
+)
+def test_durations_have_two_units(end: str, text: str) -> None:
+    assert f.between("2027-01-15T08:00:00Z", end) == text
+
+
+@pytest.mark.parametrize("text", ["javascript:alert(1)", "data:text/html,x", "docs/X.md", "//evil.example", ""])
+def test_only_http_becomes_a_link(text: str) -> None:
+    assert not f.is_link(text)
+    assert f.is_link("https://runbooks.example/X")

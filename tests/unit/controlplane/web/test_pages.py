@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from alerts.interfaces import AlertState
+from collectors.samples import labels_of
+from collectors.target import TargetHealth
+from controlplane.access.roles import Role
+from controlplane.access.sessions import SessionStore
+from controlplane.config.model import Fleet
+from controlplane.errors import Unavailable
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.web import pages
+
+PAGES = ["/", "/models/chat", "/targets", "/alerts", "/rollouts", "/notifications"]
+SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_renders_and_says_who_is_signed_in(console: Any, path: str) -> None:
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page(path)
+    assert "test-viewer <em>viewer</em>" in page
+    assert f'hx-get="{path}"' in page
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/sign-in", "/nowhere"])
+async def test_no_page_has_what_the_content_security_policy_forbids(console: Any, path: str) -> None:
+    console.alert()
+    async with console.browser(Role.ADMIN) as browser:
+        answer = await browser.client.get(path)
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert not re.search(r"<script(?![^>]*\bsrc=)", answer.text)
+    assert not re.search(r"<[^>]*\s(style|on[a-z]+)=", answer.text)
+    assert not re.search(r"<style|(src|href)=\"(https?:)?//", answer.text)
+
+
+async def test_operators_get_buttons(console: Any) -> None:
+    async with console.browser(Role.OPERATOR) as browser:
+        page = await browser.page("/")
+    assert 'hx-get="/models/chat/promote/v2"' in page
+    assert 'hx-get="/models/chat/promote/v1"' not in page  # it is the stable one
+    assert "rollback" not in page  # there is nothing to go back to
+
+
+async def test_viewers_get_the_reason_instead(console: Any) -> None:
+    async with console.browser(Role.VIEWER) as browser:
+        for path in ("/", "/models/chat"):
+            page = await browser.page(path)
+            assert "promote/" not in page
+            assert "signed in as a viewer" in page
+
+
+async def test_a_model_that_nothing_can_move_says_so(console: Any) -> None:
+    model = {"name": "chat", "stable": "v1", "traffic": {"driver": "none"}, "versions": {"v1": {}, "v2": {}}}
+    console.rig.config = Fleet.model_validate({"fleet": {"name": "prod"}, "models": [model]})
+    async with console.browser(Role.ADMIN) as browser:
+        assert "with driver <code>none</code> nothing here can move its traffic" in await browser.page("/")
+
+
+async def test_one_version_leaves_nothing_to_promote(console: Any) -> None:
+    section = console.rig.config.models[0]
+    section = section.model_copy(update={"versions": {"v1": section.versions["v1"]}})
+    console.rig.config = console.rig.config.model_copy(update={"models": (section,)})
+    async with console.browser(Role.ADMIN) as browser:
+        assert "there is nothing to promote" in await browser.page("/models/chat")
+
+
+async def test_drift_is_shown(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = console.rig.rollouts.models
+
+    async def drifted() -> list[Any]:
+        return [replace(status, drift="http://a:8000 serves v2") for status in await original()]
+
+    monkeypatch.setattr(console.rig.rollouts, "models", drifted)
+    async with console.browser(Role.VIEWER) as browser:
+        assert '<p class="warning">http://a:8000 serves v2</p>' in await browser.page("/")
+        assert '<p class="warning">http://a:8000 serves v2</p>' in await browser.page("/models/chat")
+
+
+async def test_labels_annotations_and_targets_stay_text(console: Any) -> None:
+    words = {"summary": SCRIPT, "description": SCRIPT, "runbook_url": "javascript:alert(1)"}
+    fingerprint = console.alert(SCRIPT, annotations=words, model=SCRIPT, severity=SCRIPT)
+    target = replace(console.rig.targets[0].target, labels=labels_of({"team": SCRIPT}))
+    console.rig.targets = [TargetHealth(target, "down", last_error=SCRIPT, last_error_reason="http")]
+    async with console.browser(Role.ADMIN) as browser:
+        for path in ("/", "/targets", "/alerts", f"/alerts/{fingerprint}"):
+            page = await browser.page(path)
+            assert "&lt;script&gt;alert(1)" in page or path == "/targets"
+            assert "<script>alert" not in page
+            assert "<img" not in page
+            assert 'href="javascript' not in page
+
+
+async def test_needs_attention_lists_what_people_are_told(console: Any) -> None:
+    console.alert("Watchdog", severity="none")
+    console.alert("Hot", gpu="GPU-1", simulated="true", annotations={"summary": "GPU-1 is at 93 °C"})
+    console.alert("Slow", AlertState.PENDING, model="chat", source="probe")
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/")
+        attention = page[page.index("Needs attention") : page.index('id="models"')]
+        assert attention.index("Hot") < attention.index("Slow")  # firing before pending
+        assert "GPU-1 is at 93 °C" in attention
+        assert "simulated</span>" in attention
+        assert "for 10s" in attention
+        assert '<span class="label">source=probe</span>' in attention
+        assert "Watchdog" not in page
+        assert "Watchdog</a> is of severity none" in await browser.page("/alerts")
+        of_model = await browser.page("/models/chat")
+        assert "Slow" in of_model
+        assert "Hot" not in of_model
+
+
+async def test_a_long_list_of_alerts_is_cut_with_a_word(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "ALERTS", 3)
+    for n in range(4):
+        console.alert("Hot", gpu=str(n))
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/alerts?state=firing")
+    assert page.count('<tr id="alert-') == 3
+    assert "These are the first 3; there are more." in page
+
+
+async def test_unreadable_alerts_are_unknown_and_not_none(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("the database cannot be reached")
+
+    monkeypatch.setattr(SqlAlertLog, "counts", away)
+    monkeypatch.setattr(SqlAlertLog, "active", away)
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/")
+    assert "Not known right now: alerts: the database cannot be reached" in page
+    assert "<b>–</b> alerts firing" in page
+
+
+async def test_targets_that_are_down_come_first(console: Any) -> None:
+    up = console.rig.targets[0]
+    down = TargetHealth(replace(up.target, instance="z:1"), "down", last_error="refused", last_error_reason="connect")
+    console.rig.targets = [up, down]
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/targets")
+    assert page.index(">z:1</code>") < page.index(">a:8000</code>")
+    assert '<p class="warning">refused</p>' in page
+
+
+async def test_an_unknown_page_model_or_alert_is_a_page(console: Any) -> None:
+    async with console.browser(Role.VIEWER) as browser:
+        assert "<h1>Not Found</h1>" in await browser.page("/nowhere", 404)
+        assert "its models: chat" in await browser.page("/models/nobody", 404)
+        assert "there is no alert 0123456789abcdef" in await browser.page("/alerts/0123456789abcdef", 404)
+        assert "<h1>Bad Request</h1>" in await browser.page("/alerts?state=odd", 400)
+
+
+async def test_programs_get_documents_where_people_get_pages(console: Any) -> None:
+    async with console.browser(Role.VIEWER) as browser:
+        for path in ("/nowhere", "/models/nobody"):
+            answer = await browser.client.get(path, headers={"Accept": "*/*"})
+            assert answer.headers["content-type"] == "application/problem+json"
+        answer = await browser.client.get("/cp/v1/models/nobody")
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_database_that_is_away_is_a_page_that_tries_again(
+    console: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("the database at db:5432 cannot be reached")
+
+    async with console.browser(Role.VIEWER) as browser:
+        monkeypatch.setattr(SessionStore, "authenticate", away)
+        answer = await browser.client.get("/alerts")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert "the database at db:5432 cannot be reached" in answer.text
+    assert '<meta http-equiv="refresh" content="5">' in answer.text
+    assert "test-viewer" not in answer.text
+
+
+async def test_a_fault_of_ours_shows_an_incident_only(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    async with console.browser(Role.VIEWER) as browser:
+        monkeypatch.setattr(SqlAlertLog, "by_fingerprint", broken)
+        page = await browser.page("/alerts/0123456789abcdef", 500)
+    assert "logged as incident" in page
+    assert "secret detail" not in page
+
+
+async def test_assets_are_kept_and_asked_about(console: Any) -> None:
+    async with console.browser(None) as browser:
+        first = await browser.client.get("/static/console.css")
+        assert first.headers["cache-control"] == "no-cache"
+        again = await browser.client.get("/static/console.css", headers={"If-None-Match": first.headers["etag"]})
+        assert again.status_code == 304
+        assert (await browser.client.get("/static/../console.py")).status_code == 404
