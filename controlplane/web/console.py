@@ -16,6 +16,7 @@ from controlplane.web.actions import Actions
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
+from controlplane.web.runbooks import Runbooks
 from controlplane.web.sign_in import SIGN_IN, SignIn
 
 HERE = Path(__file__).parent
@@ -38,7 +39,7 @@ def install_console(app: FastAPI) -> None:
 
 
 def _routes(render: Renderer) -> APIRouter:
-    pages, actions, sign_in = Pages(render), Actions(render), SignIn(render)
+    pages, actions, sign_in, runbooks = Pages(render), Actions(render), SignIn(render), Runbooks(render)
     router = APIRouter(route_class=GuardedRoute, include_in_schema=False)
     get, post = router.get, router.post
     get("/")(pages.overview)
@@ -49,6 +50,8 @@ def _routes(render: Renderer) -> APIRouter:
     get("/rollouts")(pages.rollouts)
     get("/rollouts/{rollout_id}")(pages.rollout)
     get("/notifications")(pages.notifications)
+    get("/runbooks")(runbooks.index)
+    get("/runbooks/{name}")(runbooks.runbook)
     get("/models/{name}/promote/{version}")(actions.confirm_promotion)
     post("/models/{name}/promote/{version}")(actions.promote)
     get("/models/{name}/rollback")(actions.confirm_rollback)

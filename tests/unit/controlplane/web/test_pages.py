@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from alerts.interfaces import AlertState
+from alerts.packs import BUILTIN, load_pack
+from alerts.rules import AlertingRule
 from collectors.samples import labels_of
 from collectors.target import TargetHealth
 from controlplane.access.roles import Role
@@ -16,7 +18,7 @@ from controlplane.errors import Unavailable
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.web import pages
 
-PAGES = ["/", "/models/chat", "/targets", "/alerts", "/rollouts", "/notifications"]
+PAGES = ["/", "/models/chat", "/targets", "/alerts", "/rollouts", "/notifications", "/runbooks", "/runbooks/GPULost.md"]
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
@@ -198,3 +200,34 @@ async def test_assets_are_kept_and_asked_about(console: Any) -> None:
         again = await browser.client.get("/static/console.css", headers={"If-None-Match": first.headers["etag"]})
         assert again.status_code == 304
         assert (await browser.client.get("/static/../console.py")).status_code == 404
+
+
+async def test_every_rule_of_the_packs_has_its_runbook_here(console: Any) -> None:
+    names = [
+        rule.alert
+        for pack in BUILTIN
+        for group in load_pack(pack)
+        for rule in group.rules
+        if isinstance(rule, AlertingRule)
+    ]
+    assert "Watchdog" in names
+    async with console.browser(Role.VIEWER) as browser:
+        index = await browser.page("/runbooks")
+        for name in names:
+            assert f'href="/runbooks/{name}.md"' in index
+            assert f"<h1>{name}</h1>" in await browser.page(f"/runbooks/{name}.md")
+
+
+async def test_runbooks_render_code_and_follow_their_links(console: Any) -> None:
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/runbooks/GPUTemperatureHigh.md")
+        assert '<pre><code class="language-sh">cp query' in page
+        assert 'href="GPUThermalThrottle.md"' in page
+        assert "there is no runbook Nothing" in await browser.page("/runbooks/Nothing", 404)
+        for path in ("/runbooks/..%2F..%2Fpyproject", "/runbooks/../console"):
+            assert (await browser.client.get(path)).status_code in (400, 404)
+
+
+async def test_runbooks_need_a_session(console: Any) -> None:
+    async with console.browser(None) as browser:
+        assert (await browser.client.get("/runbooks/Watchdog.md")).status_code == 303
