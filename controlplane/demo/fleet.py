@@ -22,6 +22,7 @@ class TritonPart:
     """Where the real Triton is reached, and its repository on this disk."""
 
     http_url: str
+    grpc_address: str
     metrics_url: str
     repository: Path
 
@@ -92,7 +93,12 @@ _TRITON_MODEL = """\
       driver: triton
       model: model
       # gpus: 0, because this Triton runs on the CPU and costs no GPU hours
-      backends: [{url: "%(http_url)s", metrics: "%(metrics_url)s", repository: "%(repository)s", gpus: 0}]
+      backends:
+        - url: "%(http_url)s"
+          metrics: "%(metrics_url)s"
+          grpc: "%(grpc_address)s"   # load orders go here, so that they hold up no client on the HTTP port
+          repository: "%(repository)s"
+          gpus: 0
     versions: {v1: {}, v2: {}}
 """
 

@@ -191,7 +191,7 @@ class Demo:
             say(f"Triton is left out, and with it the model {MODEL!r}: {error}")
             return None
         self._triton = server
-        return TritonPart(server.http_url, server.metrics_url, repository)
+        return TritonPart(server.http_url, server.grpc_address, server.metrics_url, repository)
 
     async def _start_load(self, triton: TritonPart | None) -> None:
         ports = self._ports

@@ -101,8 +101,9 @@ class TritonServer:
         self._repository, self._models, self._timeout_s = repository, tuple(models), start_timeout_s
         self._installation = installation
         self._work_dir = work_dir
-        self.http_port, self.metrics_port = free_ports(2)
+        self.http_port, self.metrics_port, grpc_port = free_ports(3)
         self.http_url = f"http://127.0.0.1:{self.http_port}"
+        self.grpc_address = f"127.0.0.1:{grpc_port}"
         self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         self.log_path = work_dir / "triton.log"
         self.child: Child | None = None
@@ -177,7 +178,8 @@ class TritonServer:
             "--http-address=127.0.0.1",
             f"--http-port={self.http_port}",
             "--http-thread-count=4",
-            "--allow-grpc=false",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={self.grpc_address.rpartition(':')[2]}",
             "--metrics-address=127.0.0.1",
             f"--metrics-port={self.metrics_port}",
             "--metrics-interval-ms=1000",

@@ -15,9 +15,8 @@ from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.config.model import ModelSection
-from controlplane.demo.process import free_ports
 from controlplane.demo.repository import write_failing_version, write_repository
-from controlplane.demo.triton import TritonInstallation, TritonServer
+from controlplane.demo.triton import TritonServer
 from controlplane.errors import Refused
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.model import Phase, Rollout
@@ -220,17 +219,6 @@ async def test_a_restart_after_the_switch_keeps_the_new_version(tmp_path: Path) 
         assert [(row["version"], row["state"]) for row in index] == [("2", "READY")]
 
 
-class GrpcTriton(TritonServer):
-    """Triton with its gRPC port open, which the demo keeps closed."""
-
-    grpc_port = 0
-
-    def _argv(self, installation: TritonInstallation, backends: Path) -> list[str | Path]:
-        (self.grpc_port,) = free_ports(1)
-        argv = [arg for arg in super()._argv(installation, backends) if arg != "--allow-grpc=false"]
-        return [*argv, "--grpc-address=127.0.0.1", f"--grpc-port={self.grpc_port}"]
-
-
 async def test_a_load_over_grpc_does_not_hold_up_http_connections(tmp_path: Path) -> None:
     """The clients' connections exist before the load; over HTTP most of them were measured to wait for its end."""
     write_repository(tmp_path / "models")
@@ -239,8 +227,8 @@ async def test_a_load_over_grpc_does_not_hold_up_http_connections(tmp_path: Path
     source = slow.read_text()
     slow.write_text(source.replace("        parameters = json", "        time.sleep(3)\n        parameters = json", 1))
     assert slow.read_text() != source
-    async with GrpcTriton(tmp_path / "models", tmp_path / "triton") as server:
-        backend = {"url": server.http_url, "grpc": f"127.0.0.1:{server.grpc_port}"}
+    async with TritonServer(tmp_path / "models", tmp_path / "triton") as server:
+        backend = {"url": server.http_url, "grpc": server.grpc_address}
         section = ModelSection.model_validate(
             {
                 "name": "chat",

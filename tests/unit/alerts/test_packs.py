@@ -125,7 +125,7 @@ def test_a_number_is_seconds_where_seconds_are_meant() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"latency": Override(value=1)}, r"unknown threshold latency; known are control_plane, .*latency_p99, .*ttft_p95"),
+        ({"latency": Override(value=1)}, r"unknown threshold latency; known are control_plane, .*ttft_p95"),
         ({"error_rate": Override(value="2s")}, r"error_rate: value: expected a number \(fraction\), got the duration"),
         ({"error_rate": Override(value=5)}, r"error_rate: value: expected a fraction between 0 and 1, got 5"),
         ({"latency_p99": Override(value="fast")}, r"latency_p99: value: expected a number or a duration such as 2s"),

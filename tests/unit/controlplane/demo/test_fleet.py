@@ -11,7 +11,7 @@ from controlplane.demo.faults import SLOW_S
 from controlplane.demo.fleet import Ports, TritonPart, fleet_yaml
 
 PORTS = Ports(vllm_v1=1001, vllm_v2=1002, dcgm=1003, admin=1004, load_stats=1005)
-TRITON = TritonPart("http://127.0.0.1:1006", "http://127.0.0.1:1007/metrics", Path("/tmp/d/models"))
+TRITON = TritonPart("http://127.0.0.1:1006", "127.0.0.1:1008", "http://127.0.0.1:1007/metrics", Path("/tmp/d/models"))
 
 
 def parse(triton: TritonPart | None = TRITON, **options: str) -> Fleet:
