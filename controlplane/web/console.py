@@ -16,7 +16,7 @@ from controlplane.web.actions import Actions
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
-from controlplane.web.runbooks import Runbooks
+from controlplane.web.runbook import Runbooks
 from controlplane.web.sign_in import SIGN_IN, SignIn
 
 HERE = Path(__file__).parent
