@@ -58,6 +58,8 @@ class _Memory:
     health: RuleHealth
     instances: tuple[AlertInstance, ...] | None = None
     """None until loaded from the log, or when the last write may not have happened."""
+    unseen: frozenset[Labels] = frozenset()
+    """Active alerts of the log that no query has shown since they were loaded."""
     layouts: dict[str, Layout] = field(default_factory=dict)
 
 
@@ -76,11 +78,18 @@ class GroupEvaluator:
         sink: SampleSink,
         clock: Clock,
         *,
+        blind_until: Callable[[str], float] = lambda _rule: 0.0,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """`blind_until` says of a rule's id until when (unix seconds) the past that it looks at is not all there.
+
+        Until then an alert that the log remembers, and that no query has shown since, stays as it was: that a process
+        started is no reason to tell anybody that something is over.
+        """
         self.group = group
         self._querier, self._log, self._sink, self._clock, self._timer = querier, log, sink, clock, timer
         self._memory: Mapping[str, _Memory] = {rule.id: _Memory(RuleHealth(rule)) for rule in group.rules}
+        self._blind_until = blind_until
         self._last_at: float | None = None
         self._took = 0.0
 
@@ -142,7 +151,10 @@ class GroupEvaluator:
         active = activate(rule, samples)
         if memory.instances is None:
             memory.instances = tuple(await asyncio.to_thread(self._log.load, rule.id))
-        outcome: Step = step(rule, memory.instances, active, at)
+            memory.unseen = frozenset(instance.labels for instance in _active(memory.instances))
+        memory.unseen -= {result.labels for result in active}
+        blind = at < self._blind_until(rule.id)
+        outcome: Step = step(rule, memory.instances, active, at, memory.unseen if blind else ())
         if outcome.transitions or outcome.instances != memory.instances:
             # None while writing: when that fails, or is cancelled, what was written is unknown and is read again.
             memory.instances = None

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -58,8 +58,17 @@ def activate(rule: AlertingRule, samples: Iterable[VectorSample]) -> tuple[Activ
     return tuple(found.values())
 
 
-def step(rule: AlertingRule, previous: Sequence[AlertInstance], active: Sequence[Active], at: float) -> Step:
-    """Return the rule's instances after one evaluation at unix second `at`, and the transitions between."""
+def step(
+    rule: AlertingRule,
+    previous: Sequence[AlertInstance],
+    active: Sequence[Active],
+    at: float,
+    keep: Container[Labels] = (),
+) -> Step:
+    """Return the rule's instances after one evaluation at unix second `at`, and the transitions between.
+
+    Instances whose labels are in `keep` stay as they are when they are not among `active`: their absence says nothing.
+    """
     before = {instance.labels: instance for instance in previous}
     instances: list[AlertInstance] = []
     transitions: list[Transition] = []
@@ -71,6 +80,9 @@ def step(rule: AlertingRule, previous: Sequence[AlertInstance], active: Sequence
         if instance.state is not was:
             transitions.append(Transition(instance, was, instance.state, at, _sentence(rule, instance, was, at)))
     for old in before.values():
+        if old.labels in keep:
+            instances.append(old)
+            continue
         instance_or_none = _absent(rule, old, at)
         if instance_or_none is None or instance_or_none.state is not old.state:
             ended = instance_or_none or replace(old, state=AlertState.INACTIVE)

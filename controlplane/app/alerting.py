@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from alerts.dispatch import Dispatcher, Route
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
+from alerts.lookback import lookbacks
 from alerts.rules import RuleGroup
 from alerts.sender import Sender
 from collectors.samples import SampleSink
@@ -37,16 +38,26 @@ class Alerting:
         self._due: dict[str, float] = {}
         self._interval_s = BEAT_S
         self._retired = False
+        self._started_at = clock.now()
+        self._lookbacks: dict[str, float] = {}
+        self._settle_s = 0.0
         self._dispatcher: Dispatcher | None = None
         self._sender: Sender | None = None
 
     def configure(
-        self, groups: Sequence[RuleGroup], interval_s: float, route: Route, notifiers: dict[str, Notifier]
+        self,
+        groups: Sequence[RuleGroup],
+        interval_s: float,
+        route: Route,
+        notifiers: dict[str, Notifier],
+        settle_s: float = 0.0,
     ) -> list[Notifier]:
         """Take over a configuration; return the notifiers that are no longer used, for the caller to close.
 
-        A group that did not change keeps its evaluator; one that is gone ends the series that it wrote.
+        A group that did not change keeps its evaluator; one that is gone ends the series that it wrote. `settle_s` is
+        how long after a start the first samples of every target may take.
         """
+        self._lookbacks, self._settle_s = lookbacks(groups), settle_s
         before = {e.group.key: e for e in self._evaluators}
         unchanged = {g.key for g in groups if g.key in before and before[g.key].group == g}
         for key, evaluator in before.items():
@@ -55,7 +66,7 @@ class Alerting:
         self._evaluators = [
             before[g.key]
             if g.key in unchanged
-            else GroupEvaluator(g, self._querier, self._log, self._sink, self._clock)
+            else GroupEvaluator(g, self._querier, self._log, self._sink, self._clock, blind_until=self._blind_until)
             for g in groups
         ]
         self._due = {key: at for key, at in self._due.items() if key in unchanged}
@@ -101,6 +112,10 @@ class Alerting:
     async def close(self) -> None:
         """Release the notifiers' connections."""
         await asyncio.gather(*(n.close() for n in self.notifiers.values()))
+
+    def _blind_until(self, rule: str) -> float:
+        """Series live in memory: what lies before this process's start is not there for its rules to see."""
+        return self._started_at + self._lookbacks.get(rule, 0.0) + self._settle_s
 
     def _held(self) -> Lease | None:
         return self._lease

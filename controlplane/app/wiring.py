@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 
 SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
 """Comments and blanks around samples: real pages have about two lines a sample."""
+SETTLE_SCRAPES = 2
+"""A rate needs two samples of its target."""
 DISCOVERY_S = 5.0
 WATCH_S = 2.0
 PUBLISH_S = 15.0
@@ -181,7 +183,9 @@ class ControlPlane:
         drivers = build_drivers(loaded.fleet.models)
         self.loaded, self._discovery = loaded, discovery
         self._sources = SourceFactory(plan, loaded.fleet.scrape.max_body_bytes)
-        unused = self.alerting.configure(groups, loaded.fleet.evaluation_interval, route, notifiers)
+        slowest = max([loaded.fleet.scrape.interval, *(g.interval_s for g in plan.groups)])
+        settle_s = SETTLE_SCRAPES * slowest + loaded.fleet.evaluation_interval
+        unused = self.alerting.configure(groups, loaded.fleet.evaluation_interval, route, notifiers, settle_s)
         self.accounts.configure(loaded.fleet)
         old, self._drivers = self._drivers, drivers
         self.service.update(models, drivers)

@@ -153,3 +153,51 @@ async def test_a_process_that_lost_its_lease_writes_nothing_and_one_that_takes_o
     await two.beat(taken, 90)
     assert [a.state for a in SqlAlertLog(db).active()] == [AlertState.FIRING]
     assert [m.status for m in two.box.got] == ["firing"]
+
+
+RATE = """
+groups:
+  - name: g
+    interval: 5s
+    rules:
+      - {record: "temp:max20s", expr: "max_over_time(temp[20s])"}
+      - {alert: Hot, expr: "temp:max20s > 85", for: 10s}
+"""
+
+
+async def test_a_restart_with_an_empty_store_resolves_nothing_until_the_rules_past_is_there(
+    db: Database, lease: Lease
+) -> None:
+    clock = Clock()
+    before = Bench(db, clock, "one")
+    before.configure(parse_rules(RATE, "f"))
+    for _ in range(4):
+        await before.beat(lease, 90)
+    assert [m.status for m in before.box.got] == ["firing"]
+
+    after = Bench(db, clock, "one")
+    after.alerting.configure(parse_rules(RATE, "f"), 15.0, ROUTE, {"box": after.box}, settle_s=5.0)
+    states = []
+    for _ in range(7):
+        clock.time += 5  # the target does not answer: there is not one sample
+        await after.alerting.beat(lease)
+        await after.alerting.deliver()
+        states.append([a.state for a in SqlAlertLog(db).active()])
+    # 20 s of the recorded series' range and 5 s for the first scrapes; then no data is no alert.
+    assert states == [[AlertState.FIRING]] * 4 + [[]] * 3
+    assert [m.status for m in after.box.got] == ["resolved"]
+
+
+async def test_after_a_restart_an_alert_that_was_seen_again_may_end_at_once(db: Database, lease: Lease) -> None:
+    clock = Clock()
+    before = Bench(db, clock, "one")
+    before.configure(parse_rules(HOT % "5s", "f"))
+    for _ in range(4):
+        await before.beat(lease, 90)
+
+    after = Bench(db, clock, "one")
+    after.alerting.configure(parse_rules(HOT % "5s", "f"), 15.0, ROUTE, {"box": after.box}, settle_s=600.0)
+    await after.beat(lease, 91)
+    assert [a.state for a in SqlAlertLog(db).active()] == [AlertState.FIRING]
+    await after.beat(lease, 50)
+    assert SqlAlertLog(db).active() == []

@@ -1,0 +1,43 @@
+"""How far back rules look: after a start, a rule whose past is not there yet proves nothing by finding nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from alerts.durations import parse_duration
+from alerts.rules import AlertingRule, RecordingRule, RuleGroup
+
+MAX_S = 15 * 60.0
+"""No rule is waited for longer: one that looks back for days would keep an alert of yesterday for days."""
+
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*')
+_RANGE = re.compile(r"\[\s*([0-9a-z]+)\s*(?::[^\]]*)?\](\s*offset\b)?")
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+
+
+def lookbacks(groups: Iterable[RuleGroup]) -> dict[str, float]:
+    """Return seconds by alerting rule's id: its longest range, and those of the recorded series that it reads.
+
+    Ranges with an offset are left out: they look at another time, not at the time since the start. At most MAX_S.
+    """
+    rules = [rule for group in groups for rule in group.rules]
+    recorded: dict[str, list[str]] = {}
+    for rule in rules:
+        if isinstance(rule, RecordingRule):
+            recorded.setdefault(rule.record, []).append(_bare(rule.expr))
+    return {
+        rule.id: min(MAX_S, _lookback(_bare(rule.expr), recorded, frozenset()))
+        for rule in rules
+        if isinstance(rule, AlertingRule)
+    }
+
+
+def _bare(expr: str) -> str:
+    return _STRINGS.sub('""', expr)
+
+
+def _lookback(expr: str, recorded: Mapping[str, list[str]], seen: frozenset[str]) -> float:
+    own = max((parse_duration(text) for text, offset in _RANGE.findall(expr) if not offset), default=0.0)
+    read = {name for name in _NAME.findall(expr) if name in recorded} - seen
+    return max([own, *(_lookback(e, recorded, seen | read) for name in read for e in recorded[name])])

@@ -1,0 +1,50 @@
+"""How far back rules look, recorded series included."""
+
+from __future__ import annotations
+
+from alerts.lookback import MAX_S, lookbacks
+from alerts.packs import BUILTIN, load_pack
+from alerts.rules import parse_rules
+
+
+def of(text: str) -> dict[str, float]:
+    groups = parse_rules(text, "f")
+    names = {rule.id: rule.name for group in groups for rule in group.rules}
+    return {names[rule]: seconds for rule, seconds in lookbacks(groups).items()}
+
+
+def test_the_longest_range_counts_and_ranges_with_an_offset_do_not() -> None:
+    found = of("""
+        groups:
+          - name: g
+            rules:
+              - {alert: Plain, expr: temp > 85}
+              - {alert: Rate, expr: 'rate(a[2m]) > 0 and increase(b[5m]) > 1'}
+              - {alert: Season, expr: 'rate(a[1m]) < avg_over_time(a[1h] offset 1w)'}
+              - {alert: Sub, expr: 'max_over_time(rate(a[1m])[10m:30s]) > 1'}
+              - {alert: Text, expr: 'a{b="[9m]"} > 1'}
+        """)
+    assert found == {"Plain": 0, "Rate": 300, "Season": 60, "Sub": 600, "Text": 0}
+
+
+def test_recorded_series_bring_their_own_past_along_even_in_circles() -> None:
+    found = of("""
+        groups:
+          - name: g
+            rules:
+              - {record: 'a:rate', expr: 'rate(a[4m])'}
+              - {record: 'a:max', expr: 'max(a:rate) or a:max'}
+              - {alert: Deep, expr: a:max > 1}
+        """)
+    assert found == {"Deep": 240}
+
+
+def test_nothing_is_waited_for_longer_than_the_limit() -> None:
+    assert of("groups: [{name: g, rules: [{alert: A, expr: 'changes(a[7d]) > 3'}]}]") == {"A": MAX_S}
+
+
+def test_the_packs_look_back_over_their_windows() -> None:
+    groups = [group for name in BUILTIN for group in load_pack(name)]
+    names = {rule.id: rule.name for group in groups for rule in group.rules}
+    found = {names[rule]: seconds for rule, seconds in lookbacks(groups).items()}
+    assert (found["LLMErrorRateHigh"], found["GPUTemperatureHigh"], found["LLMModelDown"]) == (300, 0, 0)
