@@ -99,7 +99,8 @@ def load_rule_files(paths: Iterable[Path]) -> tuple[RuleGroup, ...]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise RuleError(f"{path}: cannot be read: {error}") from error
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise RuleError(f"{path}: cannot be read: {why}") from error
         groups.extend(parse_rules(text, str(path)))
     return tuple(groups)
 

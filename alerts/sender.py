@@ -149,7 +149,7 @@ class Sender:
     async def _failed(self, entry: Entry, failure: DeliveryFailed) -> None:
         now, limits = self.clock.now(), self.limits
         if failure.permanent:
-            _log.error("notification given up", extra={"message_id": entry.message_id, "reason": str(failure)})
+            _log.error("notification to %s given up (%s): %s", entry.receiver, entry.message_id, failure)
             await asyncio.to_thread(self.outbox.dead, entry, str(failure), now)
             return
         # The exponent is bounded before the power is taken: attempts have no limit.
@@ -157,5 +157,12 @@ class Sender:
         if failure.retry_after is not None:
             wait = failure.retry_after
             self._held_until[entry.receiver] = now + wait
-        _log.warning("notification delayed", extra={"message_id": entry.message_id, "reason": str(failure)})
+        _log.warning(
+            "notification to %s delayed by %.0f s, attempt %d (%s): %s",
+            entry.receiver,
+            wait,
+            entry.attempts,
+            entry.message_id,
+            failure,
+        )
         await asyncio.to_thread(self.outbox.retry, entry, str(failure), now + wait)

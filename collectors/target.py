@@ -8,9 +8,6 @@ from typing import Protocol
 
 from collectors.samples import Labels
 
-ENGINES = ("triton", "vllm", "sglang", "trtllm", "dcgm", "nvml", "probe", "readiness", "custom")
-"""Engine kinds a target can have. `custom` stores raw series only."""
-
 
 @dataclass(frozen=True)
 class Auth:

@@ -118,6 +118,12 @@ def load_sources(
     return tuple(groups)
 
 
+def rule_files(sources: Iterable[str], base: Path) -> list[Path]:
+    """Return the files that fleet.yaml's `rules:` name now, each once. Blocking."""
+    found = [path for source in sources if not source.startswith("builtin:") for path in _files(source, base)]
+    return list(dict.fromkeys(found))
+
+
 def _files(pattern: str, base: Path) -> list[Path]:
     if not any(c in pattern for c in "*?["):
         return [base / pattern]

@@ -10,7 +10,7 @@ import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -139,9 +139,19 @@ async def _on_ours(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    reasons = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
+    reasons = [_invalid(fault) for fault in error.errors()]
     problem = Problem(400, "bad-request", _title(400))
     return _answer(request, problem, "; ".join(reasons), reasons=reasons)
+
+
+def _invalid(fault: Mapping[str, Any]) -> str:
+    """Name a parameter or field as its sender knows it, and say what was expected."""
+    where, *path = fault["loc"]
+    name = ".".join(str(part) for part in path) or ("the body" if where == "body" else str(where))
+    if fault["type"] == "string_pattern_mismatch":
+        return f"{name}: {str(fault['input'])[:80]!r} does not have the form {fault['ctx']['pattern']}"
+    words = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}: {words.replace('Input should be', 'expected')}"
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -39,6 +39,9 @@ class Queries(Protocol):
 class Rollouts(Protocol):
     """Steers rollouts. Raises NotFound, Conflict, Refused, Unavailable."""
 
+    observe_only: bool
+    """Plans, and refuses to act."""
+
     async def plan(self, model: str, version: str, strategy: str) -> Plan:
         """Say what a promotion would do; nothing moves."""
         ...

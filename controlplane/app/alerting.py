@@ -105,6 +105,11 @@ class Alerting:
         return [evaluator.report() for evaluator in self._evaluators]
 
     @property
+    def groups(self) -> list[RuleGroup]:
+        """The configured rule groups."""
+        return [evaluator.group for evaluator in self._evaluators]
+
+    @property
     def notifiers(self) -> dict[str, Notifier]:
         """The notifiers by name."""
         return dict(self._sender.notifiers) if self._sender else {}

@@ -10,8 +10,9 @@ from collectors.discovery import Discovery
 from collectors.errors import DiscoveryError
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import plan_scraping
-from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.config.loader import LoadedFleet, line_of, load_fleet
 from controlplane.errors import ConfigError, ConfigErrors
+from controlplane.store.database import Database
 
 
 def check_file(path: Path) -> list[str]:
@@ -34,10 +35,16 @@ def check_file(path: Path) -> list[str]:
         faults += error.errors
     except DiscoveryError as error:
         faults.append(ConfigError(str(error), file=path, field="targets"))
+    try:
+        if loaded.fleet.database:
+            Database(loaded.fleet.database).close()
+    except ConfigError as error:
+        line = line_of(path, ["database"])
+        faults.append(ConfigError(error.reason, file=path, line=line, field="database"))
     if faults:
         raise ConfigErrors(faults)
-    models = len(loaded.fleet.models)
-    good = f"{path}: good: {targets} targets, {models} {'model' if models == 1 else 'models'}, {rules} rules"
+    counts = [(targets, "target"), (len(loaded.fleet.models), "model"), (rules, "rule")]
+    good = f"{path}: good: " + ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts)
     return [good, *(f"{path}: warning: {w}" for w in [*warnings, *_missing_secrets(loaded)])]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from alerts.errors import RuleError
 from alerts.packs import BUILTIN, load_pack, load_sources
 from alerts.rules import RuleGroup, load_rule_files
-from controlplane.config.loader import LoadedFleet
+from controlplane.config.loader import LoadedFleet, line_of
 from controlplane.errors import ConfigError, ConfigErrors
 
 
@@ -20,7 +20,9 @@ def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleG
     try:
         return load_sources(loaded.fleet.rules, loaded.path.parent, loaded.fleet.thresholds, runbooks=runbooks)
     except RuleError as error:
-        raise ConfigErrors([ConfigError(str(error), file=loaded.path, field="rules")]) from error
+        field = "thresholds" if "threshold" in str(error) else "rules"
+        line = line_of(loaded.path, [field])
+        raise ConfigErrors([ConfigError(str(error), file=loaded.path, line=line, field=field)]) from error
 
 
 def describe_rules(files: Sequence[Path]) -> tuple[RuleGroup, ...]:

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from controlplane.api.app import create_api
 from controlplane.app.wiring import ControlPlane, build_services, running
 from controlplane.config.loader import load_fleet
-from controlplane.errors import ConfigError, ControlPlaneError
+from controlplane.errors import ConfigError
 from controlplane.web.console import install_console
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("alembic", "apscheduler", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    os.umask(0o077)  # database, token file and their folder are for this user alone
     loaded = load_fleet(config)
     listener = bind(listen)
     with listener:
@@ -109,7 +110,7 @@ async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket) -> 
         app.state.events.close()
 
     def reload() -> None:
-        task = loop.create_task(_reload(plane))
+        task = loop.create_task(plane.reload_and_say())
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
@@ -118,14 +119,6 @@ async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket) -> 
     loop.add_signal_handler(signal.SIGHUP, reload)
     log.info("listening on %s", ":".join(str(part) for part in listener.getsockname()[:2]))
     await server.serve(sockets=[listener])
-
-
-async def _reload(plane: ControlPlane) -> None:
-    try:
-        for sentence in await plane.reload():
-            log.info("configuration: %s", sentence)
-    except ControlPlaneError as error:
-        log.error("configuration: the running one stays: %s", error)
 
 
 def _is_loopback(address: str) -> bool:

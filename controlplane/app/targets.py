@@ -20,7 +20,7 @@ from controlplane.config.model import Backend, ModelSection, TargetGroup
 from controlplane.errors import ConfigError, ConfigErrors
 
 LOCAL_NVML = "local:nvml"
-SERVING = ("triton", "vllm")
+SERVING = ("triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp")
 """Engines whose metrics name models, which fleet.yaml may call otherwise."""
 
 
@@ -53,7 +53,7 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
             probes[url, made.labels] = group
             _check_probe(url, group, loaded, f"targets[{number}]")
     engines, readiness = _backends(fleet.models)
-    groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout) for g in engines]
+    groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout_s) for g in engines]
     return ScrapePlan(tuple(groups), probes, readiness)
 
 
@@ -88,9 +88,9 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
         labels=labels_of(group.labels),
         models=_served_names(loaded.fleet.models) if group.engine in SERVING else (),
         scheme=group.scheme,
-        path=group.path,
+        path=group.metrics_path,
         interval_s=interval,
-        timeout_s=group.timeout or min(scrape.timeout, interval),
+        timeout_s=group.timeout or min(scrape.timeout_s, interval),
         auth=_auth(group, loaded),
     )
 
@@ -127,7 +127,7 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
                 labels = {**backend.labels, "model": model.name, "version": name}
                 add(_engine(backend), backend.metrics or f"{backend.url.rstrip('/')}/metrics", labels)
                 add("readiness", backend.url, labels)
-                expect(_engine(backend), backend.url, served, name)
+                expect(_engine(backend), backend.url, served, "")  # the version is among the target's labels
     return list(groups.values()), readiness
 
 

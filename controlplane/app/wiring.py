@@ -10,6 +10,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from alerts.packs import rule_files
 from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
 from collectors.exposition import Limits, Parsed
@@ -29,7 +30,7 @@ from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import SourceFactory, plan_scraping
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.config.model import Fleet
-from controlplane.errors import ControlPlaneError
+from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
@@ -107,6 +108,7 @@ class ControlPlane:
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
         self._discovered = False
+        self._discovery_faults: tuple[str, ...] = ()
         self._own_metrics: Callable[[], bytes] | None = None
         self._stamps: Mapping[Path, tuple[int, int]] = {}
         self._reloading = asyncio.Lock()
@@ -148,10 +150,19 @@ class ControlPlane:
         """Read fleet.yaml again; return sentences on what changed. Raises ConfigErrors: the running one stays."""
         async with self._reloading:
             loaded = await asyncio.to_thread(load_fleet, self.loaded.path)
-            before = self.loaded.fleet
+            before, rules = self.loaded.fleet, self.alerting.groups
             await self._configure(loaded)
             await asyncio.to_thread(self._announce)
-        return _changes(before, loaded.fleet)
+        return _changes(before, loaded.fleet, rules != self.alerting.groups)
+
+    async def reload_and_say(self) -> None:
+        """Reload and log what came of it, once: a bad file is not tried again before it changes."""
+        try:
+            for sentence in await self.reload():
+                log.info("configuration: %s", sentence)
+        except ConfigErrors as error:
+            for fault in error.errors:
+                log.error("configuration: %s; the running one stays", fault)
 
     def watch_itself(self, render: Callable[[], bytes]) -> None:
         """Scrape this process's own metrics from the next discovery on."""
@@ -201,11 +212,14 @@ class ControlPlane:
         discovery = self._discovery
         assert discovery is not None
         targets = await asyncio.to_thread(discovery.refresh)
-        for error in discovery.errors:
-            log.warning("discovery: %s", error)
+        faults = tuple(str(error) for error in discovery.errors)
+        for fault in faults:
+            if fault not in self._discovery_faults:
+                log.warning("discovery: %s", fault)
+        self._discovery_faults = faults
         if self._own_metrics:
             scrape = self.loaded.fleet.scrape
-            targets.append(own_target(self._console, scrape.interval, scrape.timeout))
+            targets.append(own_target(self._console, scrape.interval, scrape.timeout_s))
         await self.scraping.apply(targets)
         self._discovered = True
 
@@ -215,8 +229,7 @@ class ControlPlane:
         if stamps == self._stamps:
             return
         self._stamps = stamps
-        for sentence in await self.reload():
-            log.info("configuration: %s", sentence)
+        await self.reload_and_say()
 
     async def _roll(self, lease: Lease) -> None:
         """Move rollouts often; where none runs, look at the engines now and then."""
@@ -301,11 +314,8 @@ async def running(
 
 def _stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
     """Return (mtime, size) of the configuration and of the rule files that it names. Blocking."""
-    folder = loaded.path.parent
-    patterns = [rule for rule in loaded.fleet.rules if not rule.startswith("builtin:")]
-    files = {loaded.path, *(path for pattern in patterns for path in folder.glob(pattern))}
     stamps = {}
-    for path in files:
+    for path in (loaded.path, *rule_files(loaded.fleet.rules, loaded.path.parent)):
         try:
             status = path.stat()
         except OSError:
@@ -315,11 +325,11 @@ def _stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
     return stamps
 
 
-def _changes(before: Fleet, after: Fleet) -> list[str]:
+def _changes(before: Fleet, after: Fleet, rules: bool) -> list[str]:
     """Return a sentence for each section that changed, and one for each that needs a restart."""
-    sentences = []
+    sentences = ["the rules changed"] if rules else []
     for name in type(after).model_fields:
-        if getattr(before, name) != getattr(after, name):
+        if name != "rules" and getattr(before, name) != getattr(after, name):
             needs_restart = name in ("database", "metrics", "fleet")
             sentences.append(f"{name} changed" + (": takes effect at the next start" if needs_restart else ""))
     return sentences or ["nothing changed"]

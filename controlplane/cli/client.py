@@ -75,7 +75,9 @@ def _body(answer: httpx.Response) -> Any:
         problem = {}
     # Prometheus's API says `error`, ours says `detail`.
     message = str(problem.get("detail") or problem.get("error") or f"{answer.status_code} {answer.reason_phrase}")
-    reasons = tuple(str(r) for r in problem.get("reasons", []) if str(r) != message)
+    reasons = tuple(str(r) for r in problem.get("reasons", []))
+    if message == "; ".join(reasons):  # one after another below, and not in one line as well
+        message, reasons = (reasons[0], ()) if len(reasons) == 1 else (problem.get("title") or "refused", reasons)
     match answer.status_code:
         case 401:
             hint = "set CP_TOKEN, or run the demo, which writes a context"

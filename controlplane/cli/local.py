@@ -48,7 +48,7 @@ def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="f
                 say(str(fault))
             faults += len(error.errors)
     if faults:
-        raise WrongUsage(f"{faults} {'fault' if faults == 1 else 'faults'}")
+        raise WrongUsage(f"faults found: {faults}")
 
 
 def nvml_exporter(listen: Listen = "127.0.0.1:9401") -> None:
@@ -71,7 +71,7 @@ def rules_check(files: Files = None) -> None:
     groups = describe_rules(files or [])
     for sentence in duplicates(groups):
         say(f"warning: {sentence}")
-    say(f"{sum(len(g.rules) for g in groups)} rules in {len(groups)} groups are good")
+    say(f"good: {sum(len(g.rules) for g in groups)} rules, {len(groups)} groups")
 
 
 @rules.command("list")
@@ -156,7 +156,7 @@ def demo_run(
 
 @demo.command("fault")
 def demo_fault(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="slow-v2, gpu-hot, errors, or clear.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="slow-v2, errors, down-v2, gpu-hot, vram-full or clear")],
 ) -> None:
     """Break something in the running demo, or `clear` it."""
     from controlplane.demo.client import fault

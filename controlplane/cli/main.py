@@ -11,7 +11,7 @@ import typer
 from controlplane.cli import local, look, steer, watch
 from controlplane.cli.errors import CliError
 from controlplane.cli.render import say
-from controlplane.errors import ConfigErrors, ControlPlaneError
+from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError, NotFound, Unavailable
 
 
 def build() -> typer.Typer:
@@ -72,8 +72,15 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), error.exit_code, error.reasons)
     except ConfigErrors as error:
         return _fail("\n".join(str(e) for e in error.errors), 2)
+    except (ConfigError, NotFound) as error:
+        return _fail(str(error), 2)
+    except Unavailable as error:
+        return _fail(str(error), 3)
     except ControlPlaneError as error:
         return _fail(str(error), 1)
+    except KeyError as error:
+        # Only answers of the control plane are read by key.
+        return _fail(f"the control plane's answer lacks {error}: it is of another version than this program", 1)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors
 
+_PLACE = re.compile(r"(\w+(?:\[\d+\]|\.\w+)*): (.*)", re.DOTALL)
 MAX_BYTES = 4 * 2**20
 """A fleet.yaml beyond this is a mistake (a log, a dump), and would only stall the parser."""
 
@@ -79,8 +81,12 @@ def parse_fleet(text: str, path: Path) -> Fleet:
 
 
 def _fault(detail: ErrorDetails, root: Node, path: Path) -> ConfigError:
-    loc = detail["loc"]
-    return ConfigError(_message(detail), file=path, line=_line(root, loc), field=_dotted(loc))
+    loc, message = detail["loc"], _message(detail)
+    if not loc and (named := _PLACE.match(message)):
+        # A check of the whole file names the place itself.
+        loc = tuple(int(p) if p.isdigit() else p for p in re.findall(r"\w+", named[1]))
+        message = named[2]
+    return ConfigError(message, file=path, line=_line(root, loc), field=_dotted(loc))
 
 
 def _message(detail: ErrorDetails) -> str:
@@ -147,3 +153,12 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if not arguments:
         return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
     return next((m for arg in arguments if (m := _model_in(arg))), None)
+
+
+def line_of(path: Path, loc: Sequence[int | str]) -> int | None:
+    """Return the 1-based line of a place in a file that was loaded before, for faults that are found later, or None."""
+    try:
+        root = YAML(typ="safe", pure=True).compose(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError, ValueError):
+        return None
+    return _line(root, loc)

@@ -24,6 +24,8 @@ def duration_seconds(text: Any) -> float:
 
 Duration = Annotated[float, BeforeValidator(duration_seconds)]
 """Seconds, written as a Prometheus duration."""
+Interval = Annotated[float, BeforeValidator(duration_seconds), Field(gt=0)]
+"""A duration above zero."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,62})$")]
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
@@ -47,16 +49,22 @@ class FleetSection(Model):
 class ScrapeSection(Model):
     """How targets are read, and the limits that keep one target from harming the others."""
 
-    interval: Duration = 15.0
-    timeout: Duration = 10.0
+    interval: Interval = 15.0
+    timeout: Interval | None = None
+    """By default 10s, or the interval where that is shorter."""
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     max_samples: int = Field(default=100_000, gt=0)
 
     @model_validator(mode="after")
     def _timeout_fits(self) -> ScrapeSection:
-        if self.timeout > self.interval:
+        if self.timeout is not None and self.timeout > self.interval:
             raise ValueError(f"timeout ({self.timeout:g}s) is longer than interval ({self.interval:g}s)")
         return self
+
+    @property
+    def timeout_s(self) -> float:
+        """The timeout in force, in seconds."""
+        return min(10.0, self.interval) if self.timeout is None else self.timeout
 
 
 class Authorization(Model):
@@ -65,6 +73,12 @@ class Authorization(Model):
     type: str = "Bearer"
     credentials_file: Path | None = None
     credentials_env: str | None = None
+
+    @model_validator(mode="after")
+    def _has_credentials(self) -> Authorization:
+        if bool(self.credentials_file) == bool(self.credentials_env):
+            raise ValueError("needs one of credentials_file:, credentials_env:")
+        return self
 
 
 class BasicAuth(Model):
@@ -81,7 +95,9 @@ class TlsSection(Model):
     insecure_skip_verify: bool = False
 
 
-Engine = Literal["triton", "vllm", "dcgm", "nvml", "probe", "custom"]
+Engine = Literal["triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp", "dcgm", "nvml", "probe", "custom"]
+METRICS_PATHS = {"trtllm": "/prometheus/metrics"}
+"""Where metrics are not at /metrics. trtllm-serve's /metrics is another thing: reading it empties a queue."""
 
 
 class TargetGroup(Model):
@@ -92,10 +108,11 @@ class TargetGroup(Model):
     file_sd: tuple[str, ...] = ()
     urls: tuple[HttpUrl, ...] = ()
     labels: dict[LabelName, str] = {}
-    path: str = "/metrics"
+    path: str | None = None
+    """By default /metrics; for trtllm /prometheus/metrics."""
     scheme: Literal["http", "https"] = "http"
-    interval: Duration | None = None
-    timeout: Duration | None = None
+    interval: Interval | None = None
+    timeout: Interval | None = None
     authorization: Authorization | None = None
     basic_auth: BasicAuth | None = None
     tls: TlsSection | None = None
@@ -115,6 +132,11 @@ class TargetGroup(Model):
         if self.engine != "probe" and self.urls:
             raise ValueError("urls: is for engine probe; use addresses: [host:port]")
         return self
+
+    @property
+    def metrics_path(self) -> str:
+        """The path in force."""
+        return self.path or METRICS_PATHS.get(self.engine, "/metrics")
 
 
 class NotifierSection(Model):
@@ -223,8 +245,12 @@ class Cost(Model):
 class Metrics(Model):
     """The embedded series store."""
 
-    retention: Duration = 24 * 3600.0
-    retention_recorded: Duration = 35 * 86400.0
+    retention: Annotated[Duration, Field(ge=60)] = 24 * 3600.0
+    retention_recorded: Annotated[Duration, Field(ge=60)] = 35 * 86400.0
+
+
+LOG = "log"
+"""The notifier that is always there."""
 
 
 class Fleet(Model):
@@ -234,7 +260,7 @@ class Fleet(Model):
     scrape: ScrapeSection = ScrapeSection()
     targets: tuple[TargetGroup, ...] = ()
     rules: tuple[str, ...] = ("builtin:llm", "builtin:gpu")
-    evaluation_interval: Duration = 15.0
+    evaluation_interval: Annotated[Duration, Field(ge=1)] = 15.0
     thresholds: dict[str, Threshold] = {}
     notifiers: tuple[NotifierSection, ...] = ()
     route: Route | None = None
@@ -248,9 +274,18 @@ class Fleet(Model):
         names = [m.name for m in self.models]
         if twice := {n for n in names if names.count(n) > 1}:
             raise ValueError(f"models: {', '.join(sorted(twice))} is declared twice")
-        notifiers = {n.name for n in self.notifiers}
-        if self.route and self.route.receiver not in notifiers:
-            raise ValueError(f"route.receiver: {self.route.receiver!r} is not one of notifiers: {sorted(notifiers)}")
+        notifiers = [n.name for n in self.notifiers]
+        if again := next((i for i, name in enumerate(notifiers) if name in notifiers[:i]), None):
+            raise ValueError(f"notifiers[{again}].name: {notifiers[again]!r} is taken by another notifier")
+        known = sorted({*notifiers, LOG})
+        if self.route and self.route.receiver not in known:
+            raise ValueError(f"route.receiver: {self.route.receiver!r} is not one of notifiers: {', '.join(known)}")
+        for number, group in enumerate(self.targets):
+            interval = group.interval or self.scrape.interval
+            if group.timeout and group.timeout > interval:
+                raise ValueError(
+                    f"targets[{number}].timeout: {group.timeout:g}s is longer than the interval ({interval:g}s)"
+                )
         if self.cost:
             for budget in self.cost.budgets:
                 if budget.model not in names:

@@ -17,6 +17,8 @@ from controlplane.store.database import Database
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.driver import Driver, TrafficObservation
 
+_VERB = {Kind.PROMOTE: "promote", Kind.ROLLBACK: "roll back"}
+
 
 @dataclass(frozen=True)
 class ModelStatus:
@@ -52,7 +54,7 @@ class RolloutService:
         """`drivers` holds one driver a model that can be switched; `verify_s`: see plan.VERIFY_S."""
         self._log = RolloutLog(db)
         self._models, self._drivers = dict(models), dict(drivers)
-        self._clock, self._observe_only, self._verify_s = clock, observe_only, verify_s
+        self._clock, self.observe_only, self._verify_s = clock, observe_only, verify_s
 
     def update(self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver]) -> None:
         """Take over a reloaded configuration."""
@@ -60,13 +62,13 @@ class RolloutService:
 
     async def plan(self, model: str, version: str, strategy: str = "blue-green") -> Plan:
         """Return what `start` would do. Changes nothing. Raises NotFound, and Refused with every reason."""
-        return await self._plan(planning.Request(model, version, strategy=strategy))
+        return await self._plan(planning.Request(model, version, strategy=strategy), observe_only=False)
 
     async def plan_rollback(self, model: str) -> Plan:
         """Return what `rollback` would start when no rollout is running. Raises NotFound and Refused."""
         status = await self.model(model)
         target = planning.rollback_target(model, status.stable, status.previous)
-        return await self._plan(planning.Request(model, target, Kind.ROLLBACK))
+        return await self._plan(planning.Request(model, target, Kind.ROLLBACK), observe_only=False)
 
     async def start(
         self,
@@ -135,7 +137,7 @@ class RolloutService:
         section = planning.known(name, self._models)
         record = await asyncio.to_thread(self._log.model, name)
         running = await self._active(name)
-        can = name in self._drivers and running is None and not self._observe_only
+        can = name in self._drivers and running is None and not self.observe_only
         if record is None:
             return ModelStatus(name, section.stable, None, None, None, "", running, can)
         observation = records.observation_from_json(record.observation) if record.observation else None
@@ -147,13 +149,13 @@ class RolloutService:
         """Return every model of fleet.yaml as last seen, in its order."""
         return tuple([await self.model(name) for name in self._models])
 
-    async def _plan(self, request: planning.Request) -> Plan:
+    async def _plan(self, request: planning.Request, *, observe_only: bool) -> Plan:
         section = planning.known(request.model, self._models)
         driver = self._drivers.get(request.model)
         stable = (await asyncio.to_thread(self._log.seed, request.model, section.stable)).stable
         running = await self._active(request.model)
         capabilities = driver.capabilities if driver else None
-        planning.check(request, section, stable, capabilities, running, self._observe_only)
+        planning.check(request, section, stable, capabilities, running, observe_only)
         assert driver is not None  # check() refused a model without one
         preparation = await driver.prepare(request.version)
         seen = await driver.observe()
@@ -164,14 +166,15 @@ class RolloutService:
         repeated = await self._repeated(idempotency_key, request.fingerprint())
         if repeated is not None:
             return repeated
-        plan = await self._plan(request)
+        plan = await self._plan(request, observe_only=self.observe_only)
         now = self._clock.now()
         previous = (await asyncio.to_thread(self._log.seed, request.model, plan.from_version)).previous
+        switch = f"{_VERB[request.kind]} {plan.model} from {plan.from_version} to {plan.to_version}"
         rollout = Rollout(
             id=f"r-{secrets.token_hex(4)}",
             plan=plan,
             phase=Phase.PLANNED,
-            sentence=f"{actor} asked to {request.kind} {plan.model} from {plan.from_version} to {plan.to_version}",
+            sentence=f"{actor} asked to {switch}",
             created_by=actor,
             created_at=now,
             updated_at=now,
@@ -212,5 +215,5 @@ class RolloutService:
         return next((records.from_record(record) for record in found if record.model == model), None)
 
     def _refuse_observe_only(self) -> None:
-        if self._observe_only:
+        if self.observe_only:
             raise Refused("this control plane only observes (--observe-only); start it without that flag to act")

@@ -21,6 +21,7 @@ from controlplane.rollout.model import Kind, Plan, Rollout
 from controlplane.web.render import Renderer
 
 STRATEGY = "blue-green"
+OBSERVES = "this control plane only observes (--observe-only); start it without that flag to act"
 Key = Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")]
 """Made with the dialog: a double click, or a repeat after a lost answer, is one rollout."""
 
@@ -101,6 +102,9 @@ class Actions:
             plan = await planned
         except ControlPlaneError as error:
             return self._dialog(request, title=title, verb="", reasons=_reasons(error))
+        services: Services = request.app.state.services
+        if services.rollouts.observe_only:
+            return self._dialog(request, title=title, verb="", reasons=(OBSERVES,))
         return self._dialog(request, title=title, verb=verb, steps=plan.steps, notes=plan.notes)
 
     async def _start(self, request: Request, services: Services, started: Awaitable[Rollout]) -> Response:

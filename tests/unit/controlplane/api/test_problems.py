@@ -75,9 +75,9 @@ async def test_bad_input_names_every_field(operator: httpx.AsyncClient) -> None:
     problem = answer.json()
     assert problem["type"] == "urn:controlplane:problem:bad-request"
     assert sorted(reason.partition(":")[0] for reason in problem["reasons"]) == [
-        "body.model",
-        "body.version",
-        "body.vresion",
+        "model",
+        "version",
+        "vresion",
     ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from alerts.errors import DeliveryFailed
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
+from alerts.packs import rule_files
 from controlplane.app.check import check_file
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import describe_rules, fleet_rules
@@ -29,6 +30,25 @@ def test_thresholds_reach_the_rules(fleet: Write) -> None:
     rule = next(r for g in fleet_rules(loaded) for r in g.rules if r.name == "GPUTemperatureHigh")
     assert "70" in rule.expr
     assert rule.for_s == 7  # type: ignore[union-attr]  # an alerting rule
+
+
+def test_an_absolute_glob_names_its_files(fleet: Write, tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text("groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]\n")
+    loaded = fleet(f"rules: ['{tmp_path}/*.yml']\n")
+    assert [g.name for g in fleet_rules(loaded)] == ["g"]
+    assert rule_files(loaded.fleet.rules, tmp_path) == [tmp_path / "mine.yml"]
+
+
+def test_a_fault_in_thresholds_has_its_line(fleet: Write) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        fleet_rules(fleet("evaluation_interval: 5s\nthresholds: {nope: {value: 1}}\n"))
+    assert (caught.value.errors[0].line, caught.value.errors[0].field) == (3, "thresholds")
+
+
+def test_check_looks_at_the_database_too(fleet: Write, tmp_path: Path) -> None:
+    fleet("database: nonsense\n")
+    with pytest.raises(ConfigErrors, match=r"fleet\.yaml:2: database: expected sqlite:///"):
+        check_file(tmp_path / "fleet.yaml")
 
 
 def test_an_unknown_threshold_names_the_known_ones(fleet: Write) -> None:
@@ -52,7 +72,7 @@ def test_a_rule_that_is_defined_twice_is_a_warning_as_in_prometheus(
     fleet("rules: [a.yml, b.yml]\n")
     assert check_file(tmp_path / "fleet.yaml")[1].endswith("warning: a:b with labels {} is defined 2 times")
     assert run(["rules", "check", str(tmp_path / "a.yml"), str(tmp_path / "b.yml")]) == 0
-    assert capsys.readouterr().out.startswith("warning: a:b with labels {} is defined 2 times\n2 rules in 2 groups")
+    assert capsys.readouterr().out.startswith("warning: a:b with labels {} is defined 2 times\ngood: 2 rules, 2 groups")
 
 
 def test_a_broken_rule_file_is_named(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def test_two_posts_have_two_keys() -> None:
         (404, {"detail": "no model nope"}, WrongUsage, "no model nope"),
         (422, {"status": "error", "error": "unknown function foo"}, WrongUsage, "unknown function foo"),
         (409, {"detail": "a rollout runs", "reasons": ["rollout 7"]}, VerdictNegative, "a rollout runs"),
+        (409, {"detail": "only one", "reasons": ["only one"]}, VerdictNegative, "only one"),
+        (409, {"title": "Refused", "detail": "a; b", "reasons": ["a", "b"]}, VerdictNegative, "Refused"),
         (403, {"detail": "needs operator"}, VerdictNegative, "needs operator"),
         (401, {"detail": "expired"}, VerdictNegative, "the control plane does not accept this token: expired"),
         (503, {"detail": "database is away"}, Unreachable, "database is away"),
@@ -77,8 +79,9 @@ def test_a_refusal_becomes_its_own_error(status: int, body: object, error: type[
     with pytest.raises(error) as caught:
         client(handler).get("/x")
     assert str(caught.value) == message
+    shown = {"a rollout runs": ("rollout 7",), "only one": (), "Refused": ("a", "b")}
     if status == 409:
-        assert caught.value.reasons == ("rollout 7",)
+        assert caught.value.reasons == shown[message]
 
 
 def test_exit_codes_are_the_documented_ones() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer
 
+from controlplane.cli.client import Client
 from controlplane.cli.main import build, run
 
 SCRIPT = Path(__file__).parents[4] / "bin" / "cp"
@@ -80,6 +81,34 @@ def test_no_control_plane_is_3(capsys: pytest.CaptureFixture[str]) -> None:
     err = capsys.readouterr().err
     assert err.startswith("controlplane: could not reach the control plane at http://127.0.0.1:1: ")
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["up", "-c", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read: No such file or directory"),
+        (["check", "nowhere.yaml"], 2, "faults found: 1"),
+        (["rules", "check", "nowhere.yml"], 2, "nowhere.yml: cannot be read: No such file or directory"),
+        (["demo", "--listen", "nonsense", "--duration", "1s"], 3, "expected host:port"),
+        (["demo", "--duration", "soon"], 2, "--duration: expected a duration"),
+    ],
+)
+def test_local_verbs_have_the_same_exit_codes(
+    arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == code
+    assert message in capsys.readouterr().err
+
+
+def test_an_answer_of_another_version_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def older(self: Client, path: str, **_: object) -> dict[str, object]:
+        return {"items": [{"name": "m"}]}
+
+    monkeypatch.setattr(Client, "get", older)
+    assert run(["models", "--url", "http://127.0.0.1:1"]) == 1
+    assert "it is of another version than this program" in capsys.readouterr().err
 
 
 def test_help_and_version_are_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,7 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
         ),
         (
             "fleet: {name: a}\ntargets:\n  - engine: tritn\n    addresses: [a:1]\n",
-            "fleet.yaml:3: targets[0].engine: expected 'triton', 'vllm', 'dcgm', 'nvml', 'probe' or ",
+            "fleet.yaml:3: targets[0].engine: expected 'triton', 'vllm', 'sglang', 'trtllm', ",
         ),
         (
             "fleet: {name: a}\ntargets:\n  - engine: vllm\n",
@@ -87,7 +87,28 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
         ),
         (
             "fleet: {name: a}\nroute: {receiver: ops}\n",
-            "fleet.yaml:1: route.receiver: 'ops' is not one of notifiers: []",
+            "fleet.yaml:2: route.receiver: 'ops' is not one of notifiers: log",
+        ),
+        (
+            "fleet: {name: a}\nevaluation_interval: 0s\n",
+            "fleet.yaml:2: evaluation_interval: expected greater than or equal",
+        ),
+        (
+            "fleet: {name: a}\nscrape: {interval: 0s}\n",
+            "fleet.yaml:2: scrape.interval: expected greater than 0, got '0s'",
+        ),
+        ("fleet: {name: a}\nmetrics: {retention: 1s}\n", "fleet.yaml:2: metrics.retention: expected greater than or"),
+        (
+            "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [a:1]\n    timeout: 60s\n",
+            "fleet.yaml:5: targets[0].timeout: 60s is longer than the interval (15s)",
+        ),
+        (
+            "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [a:1]\n    authorization: {}\n",
+            "fleet.yaml:5: targets[0].authorization: needs one of credentials_file:, credentials_env:",
+        ),
+        (
+            "fleet: {name: a}\nnotifiers:\n  - {name: x, type: log}\n  - {name: x, type: log}\n",
+            "fleet.yaml:4: notifiers[1].name: 'x' is taken by another notifier",
         ),
         ("fleet: {name: a}\nfleet: {name: b}\n", "fleet.yaml:2: "),
         ("fleet: {name: [\n", "fleet.yaml:2: "),
@@ -102,6 +123,22 @@ def test_a_fault_names_file_line_field_and_what_was_expected(text: str, message:
 def test_every_fault_is_reported_in_the_order_of_lines() -> None:
     found = faults("fleet: {name: a}\nzzz: 1\nscrape: {interval: x}\nnotifiers:\n  - {name: ops, type: slack}\n")
     assert [f.split(": ")[0] for f in found] == ["fleet.yaml:2", "fleet.yaml:3", "fleet.yaml:5"]
+
+
+def test_a_short_interval_shortens_the_default_timeout_as_in_prometheus() -> None:
+    assert parse_fleet("fleet: {name: a}\nscrape: {interval: 5s}\n", Path("f")).scrape.timeout_s == 5
+    assert parse_fleet("fleet: {name: a}\n", Path("f")).scrape.timeout_s == 10
+
+
+def test_the_log_notifier_is_always_there() -> None:
+    fleet = parse_fleet("fleet: {name: a}\nroute: {receiver: log}\n", Path("f"))
+    assert fleet.route is not None and fleet.route.receiver == "log"
+
+
+def test_each_engine_has_its_metrics_path() -> None:
+    text = "fleet: {name: a}\ntargets:\n  - {engine: trtllm, addresses: [a:1]}\n  - {engine: vllm, addresses: [a:1]}\n"
+    found = parse_fleet(text, Path("f")).targets
+    assert [t.metrics_path for t in found] == ["/prometheus/metrics", "/metrics"]
 
 
 def test_triton_versions_are_directories() -> None:

@@ -81,6 +81,7 @@ async def test_observe_only_refuses_every_act(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="only observes"):
             await world.service.abort("r-1", actor="ann")
         assert (await world.service.model("model")).can_promote is False
+        assert (await world.service.plan("model", "v2")).steps  # asking what it would do is no act
 
 
 async def test_what_a_model_looks_like_before_and_after_the_first_tick(tmp_path: Path) -> None:
