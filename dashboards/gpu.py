@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Number, Query, Rows, dashboard
+from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Number, Query, Rows, Section, dashboard
 
 _SELECT = 'node=~"$node"'
 _LEGEND = "{{node}} {{gpu}}"
@@ -24,104 +24,99 @@ def gpu() -> dict[str, Any]:
         title="GPUs",
         description="From DCGM exporter, NVML and Triton; a GPU that several of them report is counted once.",
         variables={"node": "label_values(gpu_utilization_ratio, node)"},
-        sections=[
-            (
-                "Now",
-                [
-                    Number(
-                        title="GPUs",
-                        queries=[Query(f"count({_max('gpu_utilization_ratio')})")],
-                        width=4,
-                        height=8,
-                    ),
-                    Number(
-                        title="Hottest",
-                        queries=[Query(f"max(gpu_temperature_celsius{{{_SELECT}}})")],
-                        unit="celsius",
-                        limits=[Limit(75, YELLOW), Limit(85, RED)],
-                        width=4,
-                    ),
-                    Rows(
-                        title="GPUs",
-                        queries=[
-                            Query(_max("gpu_utilization_ratio"), instant=True),
-                            Query(_MEMORY, instant=True),
-                            Query(_max("gpu_temperature_celsius"), instant=True),
-                        ],
-                        columns=["node", "gpu"],
-                        values=["in use (0-1)", "memory (0-1)", "temperature (°C)"],
-                        width=16,
-                    ),
-                ],
-            ),
-            (
-                "Load",
-                [
-                    Lines(
-                        title="In use",
-                        queries=[Query(_max("gpu_utilization_ratio"), _LEGEND)],
-                        unit="percentunit",
-                        minimum=0,
-                        maximum=1,
-                        width=12,
-                    ),
-                    Lines(
-                        title="Memory",
-                        description="Used over used, reserved and free. vLLM takes its share up front.",
-                        queries=[Query(_MEMORY, _LEGEND)],
-                        unit="percentunit",
-                        minimum=0,
-                        maximum=1,
-                        limits=[Limit(0.95)],
-                        width=12,
-                    ),
-                ],
-            ),
-            (
-                "Health",
-                [
-                    Lines(
-                        title="Temperature",
-                        queries=[Query(_max("gpu_temperature_celsius"), _LEGEND)],
-                        unit="celsius",
-                        limits=[Limit(85)],
-                    ),
-                    Lines(title="Power", queries=[Query(_max("gpu_power_watts"), _LEGEND)], unit="watt", minimum=0),
-                    Bars(
-                        title="Throttled now",
-                        queries=[
-                            Query(
-                                f"max by (node, gpu, reason) (gpu_throttle_active{{{_SELECT}}}) > 0",
-                                _LEGEND + " {{reason}}",
-                            )
-                        ],
-                        minimum=0,
-                        maximum=1,
-                        limits=[Limit(1, YELLOW)],
-                    ),
-                    Lines(
-                        title="Errors in the last hour by type",
-                        queries=[
-                            Query(
-                                f"max by (node, gpu, type) (increase(gpu_errors_total{{{_SELECT}}}[1h]))",
-                                _LEGEND + " {{type}}",
-                            )
-                        ],
-                        minimum=0,
-                        width=12,
-                    ),
-                    Lines(
-                        title="Energy per hour",
-                        queries=[
-                            Query(
-                                f"max by (node, gpu) (rate(gpu_energy_joules_total{{{_SELECT}}}[1h])) * 3600", _LEGEND
-                            )
-                        ],
-                        unit="joule",
-                        minimum=0,
-                        width=12,
-                    ),
-                ],
-            ),
-        ],
+        sections=[_now(), _load(), _health()],
     )
+
+
+def _now() -> Section:
+    return "Now", [
+        Number(
+            title="GPUs",
+            queries=[Query(f"count({_max('gpu_utilization_ratio')})")],
+            width=4,
+            height=8,
+        ),
+        Number(
+            title="Hottest",
+            queries=[Query(f"max(gpu_temperature_celsius{{{_SELECT}}})")],
+            unit="celsius",
+            limits=[Limit(75, YELLOW), Limit(85, RED)],
+            width=4,
+        ),
+        Rows(
+            title="GPUs",
+            queries=[
+                Query(_max("gpu_utilization_ratio"), instant=True),
+                Query(_MEMORY, instant=True),
+                Query(_max("gpu_temperature_celsius"), instant=True),
+            ],
+            columns=["node", "gpu"],
+            values=["in use (0-1)", "memory (0-1)", "temperature (°C)"],
+            width=16,
+        ),
+    ]
+
+
+def _load() -> Section:
+    return "Load", [
+        Lines(
+            title="In use",
+            queries=[Query(_max("gpu_utilization_ratio"), _LEGEND)],
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+            width=12,
+        ),
+        Lines(
+            title="Memory",
+            description="Used over used, reserved and free. vLLM takes its share up front.",
+            queries=[Query(_MEMORY, _LEGEND)],
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+            limits=[Limit(0.95)],
+            width=12,
+        ),
+    ]
+
+
+def _health() -> Section:
+    return "Health", [
+        Lines(
+            title="Temperature",
+            queries=[Query(_max("gpu_temperature_celsius"), _LEGEND)],
+            unit="celsius",
+            limits=[Limit(85)],
+        ),
+        Lines(title="Power", queries=[Query(_max("gpu_power_watts"), _LEGEND)], unit="watt", minimum=0),
+        Bars(
+            title="Throttled now",
+            queries=[
+                Query(
+                    f"max by (node, gpu, reason) (gpu_throttle_active{{{_SELECT}}}) > 0",
+                    _LEGEND + " {{reason}}",
+                )
+            ],
+            minimum=0,
+            maximum=1,
+            limits=[Limit(1, YELLOW)],
+        ),
+        Lines(
+            title="Errors in the last hour by type",
+            queries=[
+                Query(
+                    f"max by (node, gpu, type) (increase(gpu_errors_total{{{_SELECT}}}[1h]))",
+                    _LEGEND + " {{type}}",
+                )
+            ],
+            minimum=0,
+            width=12,
+        ),
+        Lines(
+            title="Energy per hour",
+            queries=[Query(f"max by (node, gpu) (rate(gpu_energy_joules_total{{{_SELECT}}}[1h])) * 3600", _LEGEND)],
+            unit="joule",
+            minimum=0,
+            width=12,
+        ),
+    ]
