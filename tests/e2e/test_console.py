@@ -90,7 +90,7 @@ class ControlPlane:
             f"""
 fleet: {{name: browser-test}}
 scrape: {{interval: 500ms, timeout: 400ms}}
-evaluation_interval: 500ms
+evaluation_interval: 1s
 rules: [rules.yml]
 targets:
   - {{engine: vllm, addresses: ["{engine.metrics}"], labels: {{model: chat, version: v1, simulated: "true"}}}}
@@ -296,7 +296,8 @@ async def test_pages_fit_a_narrow_window(plane: ControlPlane, page: Page) -> Non
         await expect(page.locator("#live-state")).to_have_text("live")
         assert await page.evaluate("document.documentElement.scrollWidth") == 800
         hidden = await page.evaluate(
-            "[...document.querySelectorAll('#live button')].filter(b => b.getBoundingClientRect().right > 790).length"
+            """[...document.querySelectorAll('#live .table button')].filter((button) =>
+            button.getBoundingClientRect().right > button.closest('.table').getBoundingClientRect().right).length"""
         )
         assert hidden == 0
 

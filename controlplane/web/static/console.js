@@ -13,6 +13,7 @@ const stale = document.getElementById("stale");
 let lastRead = new Date();
 let failure = ""; // why the last reading failed, "" when it did not
 let events = false;
+let leaving = false; // signing out: what is still under way gets 401
 
 function tell() {
   const [state, text] = failure ? ["off", "not live"] : events ? ["on", "live"] : ["slow", "every 5 s, no events"];
@@ -31,6 +32,7 @@ function read(answered, status) {
 }
 
 function signInAgain() {
+  if (leaving) return; // whoever signs out is not asked to come back
   location.assign("/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
 }
 
@@ -51,8 +53,13 @@ function listen() {
   for (const kind of KINDS) source.addEventListener(kind, () => htmx.trigger(page, "refresh"));
 }
 
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.detail.requestConfig.path === "/sign-out") leaving = true;
+});
 document.body.addEventListener("htmx:afterRequest", (event) => {
-  const { elt, target, xhr, successful, requestConfig } = event.detail;
+  const { elt, target, xhr, requestConfig } = event.detail;
+  const successful = xhr.status >= 200 && xhr.status < 400; // htmx leaves its own word out of answers that redirect
+  if (requestConfig.path === "/sign-out") leaving = successful;
   if (elt === page) return read(successful, xhr.status);
   if (successful) return;
   if (xhr.status === 401) return signInAgain();
