@@ -302,6 +302,17 @@ async def test_pages_fit_a_narrow_window(plane: ControlPlane, page: Page) -> Non
         assert hidden == 0
 
 
+async def test_a_hidden_page_holds_no_stream(page: Page) -> None:
+    await sign_in(page, ADMIN, "/targets")
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true})"
+    seen = "document.dispatchEvent(new Event('visibilitychange'))"
+    async with page.expect_event("requestfailed", lambda request: request.url.endswith("/cp/v1/events")):
+        await page.evaluate(f"{hide % 'true'} && {seen}")
+    async with page.expect_request("**/cp/v1/events"):
+        await page.evaluate(f"{hide % 'false'} && {seen}")
+    await expect(page.locator("#live-state")).to_have_text("live")
+
+
 async def test_a_dead_control_plane_is_told_and_its_return_too(plane: ControlPlane, context: BrowserContext) -> None:
     page = await context.new_page()
     await sign_in(page, ADMIN, "/targets")

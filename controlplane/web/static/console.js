@@ -12,11 +12,12 @@ const indicator = document.getElementById("live-state");
 const stale = document.getElementById("stale");
 let lastRead = new Date();
 let failure = ""; // why the last reading failed, "" when it did not
-let events = false;
+let events = null; // null: connecting
 let leaving = false; // signing out: what is still under way gets 401
 
 function tell() {
-  const [state, text] = failure ? ["off", "not live"] : events ? ["on", "live"] : ["slow", "every 5 s, no events"];
+  const [state, text] = failure ? ["off", "not live"] : events ? ["on", "live"]
+    : events === null ? ["", "connecting"] : ["slow", "every 5 s, no events"];
   if (indicator.textContent !== text) [indicator.className, indicator.textContent] = [state, text];
   const words = `${failure}. This page shows what was known at ${lastRead.toISOString().slice(11, 19)} UTC.`;
   if (stale.hidden !== !failure) stale.hidden = !failure;
@@ -36,12 +37,14 @@ function signInAgain() {
   location.assign("/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
 }
 
-// --- Events: each one makes the page read itself anew. A browser resumes a cut stream itself, a refused one not. ---
+// --- Events: each one makes the page read itself anew. A browser resumes a cut stream itself, a refused one not.
+// A page that nobody sees holds no stream: browsers open six connections to a server, and a seventh tab would hang. ---
 
 let source = null;
 
 function listen() {
   if (source) source.close();
+  if (document.hidden) { source = events = null; return; }
   source = new EventSource("/cp/v1/events");
   source.onopen = () => { events = true; tell(); htmx.trigger(page, "refresh"); };
   source.onerror = () => {
@@ -53,7 +56,13 @@ function listen() {
   for (const kind of KINDS) source.addEventListener(kind, () => htmx.trigger(page, "refresh"));
 }
 
+document.addEventListener("visibilitychange", () => {
+  listen();
+  htmx.trigger(page, "refresh");
+});
+
 document.body.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.detail.elt === page && document.hidden) return event.preventDefault();
   if (event.detail.requestConfig.path === "/sign-out") leaving = true;
 });
 document.body.addEventListener("htmx:afterRequest", (event) => {

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from typing import Any
+
+from controlplane.access.roles import Role
+from controlplane.api.auth import GuardedRoute, Public
+
+ACCESS = {
+    "GET /": Role.VIEWER,
+    "GET /models/{name}": Role.VIEWER,
+    "GET /targets": Role.VIEWER,
+    "GET /alerts": Role.VIEWER,
+    "GET /alerts/{fingerprint}": Role.VIEWER,
+    "GET /rollouts": Role.VIEWER,
+    "GET /rollouts/{rollout_id}": Role.VIEWER,
+    "GET /notifications": Role.VIEWER,
+    "GET /runbooks": Role.VIEWER,
+    "GET /runbooks/{name}": Role.VIEWER,
+    "GET /models/{name}/promote/{version}": Role.OPERATOR,
+    "POST /models/{name}/promote/{version}": Role.OPERATOR,
+    "GET /models/{name}/rollback": Role.OPERATOR,
+    "POST /models/{name}/rollback": Role.OPERATOR,
+    "GET /rollouts/{rollout_id}/abort": Role.OPERATOR,
+    "POST /rollouts/{rollout_id}/abort": Role.OPERATOR,
+    "GET /sign-in": Public.YES,
+    "POST /sign-in": Public.YES,
+    "POST /sign-out": Role.VIEWER,
+}
+"""Every route of the console, and the least role that may call it."""
+
+
+def test_every_route_of_the_console_has_its_role(console: Any) -> None:
+    api = {route.path for route in console.rig.app().routes if isinstance(route, GuardedRoute)}
+    routes = [r for r in console.app().routes if isinstance(r, GuardedRoute) and r.path not in api]
+    assert {f"{method} {route.path}": route.access for route in routes for method in route.methods} == ACCESS
