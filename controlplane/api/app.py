@@ -51,8 +51,6 @@ def create_api(services: Services) -> FastAPI:
     app.state.services = services
     app.state.metrics = own
     app.state.events = events.EventHub(services.revisions)
-    app.state.sign_in_path = None
-    app.state.problem_page = None
     problems.install(app)
     for part in (
         health,

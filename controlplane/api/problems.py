@@ -107,7 +107,8 @@ def bad_request(path: str, status: int, detail: str) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers that turn every exception into a problem."""
+    """Register the handlers that turn every exception into a problem. Pages for people come with a console."""
+    app.state.sign_in_path = app.state.problem_page = None
     app.add_exception_handler(errors.ControlPlaneError, _on_ours)
     app.add_exception_handler(DeliveryFailed, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid)

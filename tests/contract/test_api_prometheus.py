@@ -136,7 +136,7 @@ class Empty:
 def ours() -> Iterator[FastAPI]:
     app = FastAPI()
     services = Empty()
-    app.state.services, app.state.sign_in_path = services, None
+    app.state.services = services
     install(app)
     include(app, prometheus.router)
     include(app, prometheus_status.router)
