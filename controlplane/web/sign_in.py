@@ -14,6 +14,7 @@ from controlplane.access.throttle import SignInThrottle, Throttled
 from controlplane.api.auth import MAX_CREDENTIAL_LENGTH, SESSION_COOKIE, public, requires
 from controlplane.api.problems import problem_of
 from controlplane.api.services import ServicesDep
+from controlplane.config.model import Fleet
 from controlplane.errors import Forbidden, Unauthenticated
 from controlplane.web.render import Renderer
 
@@ -70,7 +71,7 @@ class SignIn:
             httponly=True,
             # Not strict: a link in a message must find the session. Nothing is changed by GET, and POST needs a token.
             samesite="lax",
-            secure=request.url.scheme == "https",
+            secure=is_https(request, services.config()),
         )
         return answer
 
@@ -81,6 +82,11 @@ class SignIn:
         answer = Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
         answer.delete_cookie(SESSION_COOKIE)
         return answer
+
+
+def is_https(request: Request, fleet: Fleet) -> bool:
+    """Behind a proxy that ends TLS, only fleet.yaml's `external_url` knows that browsers come by https."""
+    return request.url.scheme == "https" or (fleet.fleet.external_url or "").startswith("https://")
 
 
 def _local(target: str) -> str:

@@ -3,9 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fastapi import Request
 
 from controlplane.access.roles import Role
 from controlplane.access.sessions import SESSION_S
+from controlplane.config.model import Fleet
+from controlplane.web.sign_in import is_https
 from tests.unit.controlplane.api.conftest import NOW
 
 WRONG = "cp_0123456789ab_" + "0" * 64
@@ -37,6 +40,18 @@ async def test_over_https_the_cookie_is_secure(console: Any) -> None:
         data = {"token": console.rig.role_tokens[Role.VIEWER]}
         answer = await browser.client.post("https://cp.example.org/sign-in", data=data)
     assert "Secure" in answer.headers["set-cookie"].split("; ")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "external", "secure"),
+    [("http", None, False), ("http", "http://cp.example.org", False), ("http", "https://cp.example.org", True)],
+)
+def test_behind_a_proxy_that_ends_tls_the_external_address_decides(
+    scheme: str, external: str | None, secure: bool
+) -> None:
+    request = Request({"type": "http", "scheme": scheme, "path": "/", "headers": [], "server": ("h", 80)})
+    fleet = Fleet.model_validate({"fleet": {"name": "f"} | ({"external_url": external} if external else {})})
+    assert is_https(request, fleet) is secure
 
 
 async def test_a_wrong_token_is_told_and_opens_nothing(console: Any) -> None:
