@@ -190,11 +190,13 @@ class TritonServer:
 
     @staticmethod
     def _environment(installation: TritonInstallation) -> dict[str, str]:
-        """Our environment without secrets, and what the stub needs to find this Python and its packages (numpy)."""
-        env = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")}
+        """Our environment without secrets, and what the stub needs to find this Python and its packages (numpy).
+
+        The stub ignores PYTHONPATH and PYTHONHOME: it takes the packages of the first `python3` on PATH.
+        """
+        env = {k: v for k, v in os.environ.items() if k in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")}
+        env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         env["LD_LIBRARY_PATH"] = ":".join(map(str, installation.library_path))
-        env["PYTHONHOME"] = sys.base_prefix
-        env["PYTHONPATH"] = os.pathsep.join(sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
         env["OPENBLAS_NUM_THREADS"] = "1"
         return env
 
@@ -205,7 +207,22 @@ class TritonServer:
                 while not await self._answers(session, path):
                     if child.returncode is not None:
                         raise child.death()
+                    if reason := await self._load_failure(session):
+                        raise TritonUnavailable(f"{reason}; log {self.log_path}")
                     await asyncio.sleep(_POLL_S)
+
+    async def _load_failure(self, session: aiohttp.ClientSession) -> str:
+        """What Triton says of a model that it could not load (it does not try again); empty where none failed."""
+        try:
+            async with session.post(f"{self.http_url}/v2/repository/index", json={}) as response:
+                entries = await response.json() if response.status == 200 else []
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return ""
+        for entry in entries:
+            reason = str(entry.get("reason", ""))
+            if entry["name"] in self._models and entry.get("state") == "UNAVAILABLE" and reason not in ("", "unloaded"):
+                return f"tritonserver could not load {entry['name']!r}: {reason.partition(chr(10))[0]}"
+        return ""
 
     async def _answers(self, session: aiohttp.ClientSession, path: str) -> bool:
         try:

@@ -18,7 +18,7 @@ import pytest
 from controlplane.demo.load import Destination, LoadGenerator
 from controlplane.demo.process import Child, log_tail
 from controlplane.demo.repository import write_failing_version, write_faults, write_repository
-from controlplane.demo.triton import TritonServer
+from controlplane.demo.triton import TritonServer, TritonUnavailable
 
 pytestmark = pytest.mark.needs("triton")
 
@@ -99,6 +99,23 @@ async def test_it_streams_tokens_and_says_which_version_answered(triton: TritonS
     whole = await call(triton, "v2/models/model/generate", {"text_input": "hello", "stream": False, "max_tokens": 3})
     assert json.loads(whole[1])["text_output"] == "v1: the quick"
     assert await states(triton) == {"1": "READY"}
+
+
+async def test_it_starts_where_no_environment_is_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # `make demo`: its python3 has no numpy
+    write_repository(tmp_path / "models")
+    async with TritonServer(tmp_path / "models", tmp_path / "triton") as server:
+        assert await states(server) == {"1": "READY"}
+
+
+async def test_a_model_that_cannot_load_is_said_at_once(tmp_path: Path) -> None:
+    write_repository(tmp_path / "models")
+    write_failing_version(tmp_path / "models", 1)
+    server = TritonServer(tmp_path / "models", tmp_path / "triton", start_timeout_s=30.0)
+    async with asyncio.timeout(20.0):
+        with pytest.raises(TritonUnavailable, match=r"could not load 'model': .*out of memory"):
+            await server.start()
+    assert not processes_naming(str(tmp_path))
 
 
 async def test_its_metrics_are_on_their_own_port_with_summaries(triton: TritonServer) -> None:

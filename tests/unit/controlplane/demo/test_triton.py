@@ -111,5 +111,13 @@ async def test_secrets_of_our_environment_do_not_reach_the_server(
     with pytest.raises(TritonUnavailable):
         await server.start()
     text = server.log_path.read_text()
-    assert "PYTHONPATH=" in text
+    assert "LD_LIBRARY_PATH=" in text
     assert "cp_a_b" not in text
+
+
+async def test_the_stub_finds_this_pythons_packages_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    server = TritonServer(tmp_path, tmp_path / "work", installation=stand_in(tmp_path, "echo path $PATH; exit 1\n"))
+    with pytest.raises(TritonUnavailable):
+        await server.start()
+    assert f"path {Path(sys.executable).parent}:/usr/bin:/bin\n" in server.log_path.read_text()
