@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 
 def banner(url: str, token: str, logs: Path, context: str, triton: bool) -> str:
-    """The demo's greeting. `context` is the CLI context's name, empty where none could be written."""
+    """The demo's greeting, for a terminal of 80 columns. `context` is the CLI context's, empty where there is none."""
     activate = Path(sys.prefix) / "bin" / "activate"
+    real = "Real: the Triton server with `model`." if triton else "Triton is left out, and with it `model`: see above."
     lines = [
         "",
-        "The demo is ready. Simulated here: the vLLM pair `chat` and its four GPUs. "
-        + ("Real: the Triton server with `model`." if triton else "There is no Triton on this machine."),
+        "The demo is ready. " + real,
+        "Simulated: the vLLM pair `chat` and its four GPUs.",
         "",
         f"  console   {url}/",
         f"  token     {token}",
@@ -23,7 +25,7 @@ def banner(url: str, token: str, logs: Path, context: str, triton: bool) -> str:
         "",
     ]
     if activate.exists():
-        lines.append(f"  . {activate}")
+        lines.append(f"  . {shlex.quote(str(activate))}")
     if not context:
         lines.append(f"  export CP_URL={url} CP_TOKEN={token}")
     for command, meaning in _commands(triton):
@@ -45,17 +47,18 @@ def _commands(triton: bool) -> list[tuple[str, str]]:
         ]
     return [
         *commands,
-        ("cp demo fault gpu-hot", "or slow-v2: an alert goes pending, then fires"),
+        ("cp demo fault gpu-hot", "or slow-v2: pending, then firing"),
         ("cp alerts list", "see it"),
         ("cp demo fault clear", "and it resolves"),
-        ("cp dashboards generate --out dashboards", "Grafana"),
+        ("cp dashboards generate --out grafana", "Grafana"),
     ]
 
 
-def status_line(stats: dict[str, Any]) -> str:
-    """The load's counts in one line of a terminal."""
+def status_line(stats: dict[str, Any], width: int) -> str:
+    """The load's counts in one line of a terminal: shorter than `width`, so that it can be rewritten in place."""
     parts = [
-        f"{name}: {counts['requests']} requests, {counts['failed']} failed, {counts['cut']} cut"
+        f"{name} {counts['requests']} ({counts['failed']} failed, {counts['cut']} cut)"
         for name, counts in stats["destinations"].items()
     ]
-    return "  load  " + "  ·  ".join(parts)
+    line = "  requests  " + "  ·  ".join(parts)
+    return line if len(line) < width else line[: max(width - 2, 0)] + "…"

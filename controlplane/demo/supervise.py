@@ -271,7 +271,8 @@ class Demo:
                 await asyncio.sleep(_STATUS_S)
                 with suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(f"http://127.0.0.1:{self._ports.load_stats}/stats") as response:
-                        sys.stdout.write("\r\033[K" + status_line(await response.json()))
+                        width = shutil.get_terminal_size().columns
+                        sys.stdout.write("\r\033[K" + status_line(await response.json(), width))
                         sys.stdout.flush()
 
     async def _stop(self) -> None:

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controlplane.demo.banner import banner, status_line
+
+TOKEN = "cp_0123456789ab_" + "f" * 64
+STATS = {
+    "destinations": {
+        "model": {"requests": 12345, "failed": 0, "cut": 0},
+        "chat": {"requests": 6789, "failed": 12, "cut": 3},
+    }
+}
+
+
+def lines(triton: bool = True, context: str = "demo") -> list[str]:
+    return banner("http://127.0.0.1:8080", TOKEN, Path("/tmp/demo/logs"), context, triton).splitlines()
+
+
+@pytest.mark.parametrize("triton", [True, False])
+def test_it_fits_a_terminal_of_80_columns(triton: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", "/nowhere")
+    assert [line for line in lines(triton) if len(line) > 80 and TOKEN not in line] == []
+
+
+def test_a_folder_with_spaces_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = tmp_path / "my checkout"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin" / "activate").write_text("echo active\n")
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    [activate] = [line for line in lines() if "activate" in line]
+    assert subprocess.run(["sh", "-c", activate], capture_output=True, text=True, check=True).stdout == "active\n"
+
+
+def test_without_triton_nothing_of_it_is_offered() -> None:
+    text = "\n".join(lines(triton=False))
+    assert "left out" in text
+    assert "cp promote" not in text
+
+
+def test_without_a_context_the_variables_are_named() -> None:
+    assert f"  export CP_URL=http://127.0.0.1:8080 CP_TOKEN={TOKEN}" in lines(context="")
+
+
+def test_the_status_line_is_shorter_than_the_terminal() -> None:
+    whole = status_line(STATS, 120)
+    assert whole == "  requests  model 12345 (0 failed, 0 cut)  ·  chat 6789 (12 failed, 3 cut)"
+    assert len(status_line(STATS, 40)) == 39
+    assert status_line(STATS, 40).endswith("…")
