@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from controlplane.cli import local, look, steer, watch
+from controlplane.cli import local, look, steer, tokens, watch
 from controlplane.cli.errors import CliError
 from controlplane.cli.render import say
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError, NotFound, Unavailable
@@ -31,7 +31,7 @@ def build() -> typer.Typer:
     app.add_typer(steer.rollouts, name="rollouts")
     app.add_typer(watch.alerts, name="alerts")
     app.add_typer(watch.notifiers, name="notifiers")
-    app.add_typer(watch.token, name="token")
+    app.add_typer(tokens.token, name="token")
     app.command()(local.up)
     app.command()(local.check)
     app.command("nvml-exporter")(local.nvml_exporter)

@@ -1,4 +1,4 @@
-"""Verbs about alerts, notifications and access."""
+"""Verbs about alerts and notifications."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from controlplane.cli.render import Output, age, columns, emit, number, say
 
 alerts = typer.Typer(help="See what is wrong.", no_args_is_help=True)
 notifiers = typer.Typer(help="Check where notifications go.", no_args_is_help=True)
-token = typer.Typer(help="Create, list and revoke access tokens.", no_args_is_help=True)
 
 
 @alerts.command("list")
@@ -73,48 +72,3 @@ def notifiers_test(
     """Send a test message and say what came back."""
     with connect(url) as client:
         say(client.post(f"/cp/v1/notifiers/{quote(name, safe='')}/test")["result"])
-
-
-@token.command("list")
-def token_list(url: Url = None, output: As = Output.TABLE) -> None:
-    """List tokens. Their secrets are not kept and cannot be shown."""
-    with connect(url) as client:
-        items = client.get("/cp/v1/tokens")["items"]
-    rows = [
-        [
-            t["id"],
-            t["name"],
-            t["role"],
-            age(t["created_at"]),
-            t["expires_at"] or "never",
-            "revoked" if t["revoked_at"] else "",
-        ]
-        for t in items
-    ]
-    emit(items, output, lambda: columns(["ID", "NAME", "ROLE", "AGE", "EXPIRES", ""], rows, "no tokens"))
-
-
-@token.command("create")
-def token_create(
-    name: Annotated[str, typer.Option("--name", help="What it is for.")],
-    role: Annotated[str, typer.Option("--role", help="viewer, operator or admin.")] = "viewer",
-    expires_in: Annotated[
-        str | None, typer.Option("--expires-in", help="A duration such as 30d; by default never.")
-    ] = None,
-    url: Url = None,
-    output: As = Output.TABLE,
-) -> None:
-    """Create a token and print it: the only time that it can be seen."""
-    with connect(url) as client:
-        made = client.post("/cp/v1/tokens", {"name": name, "role": role, "expires_in": expires_in})
-    emit(made, output, lambda: say(made["token"]))
-
-
-@token.command("revoke")
-def token_revoke(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="The id that `token list` prints.")], url: Url = None
-) -> None:
-    """Revoke a token at once."""
-    with connect(url) as client:
-        client.delete(f"/cp/v1/tokens/{quote(identifier, safe='')}")
-    say(f"token {identifier} is revoked")
