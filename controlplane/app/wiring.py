@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from alerts.packs import rule_files
 from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
+from collectors.errors import DiscoveryError
 from collectors.exposition import Limits, Parsed
 from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
@@ -27,10 +28,10 @@ from controlplane.app.clock import SystemClock
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
-from controlplane.app.targets import SourceFactory, plan_scraping
+from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.config.model import Fleet
-from controlplane.errors import ConfigErrors, ControlPlaneError
+from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
@@ -188,7 +189,7 @@ class ControlPlane:
         """Derive everything first, so that a fault in any part leaves all parts as they were."""
         groups = await asyncio.to_thread(fleet_rules, loaded, f"{self._console_url}/runbooks")
         plan = plan_scraping(loaded)
-        discovery = Discovery(plan.groups, loaded.path.parent)
+        discovery = _discovery(plan, loaded)
         notifiers, route = build_notifiers(loaded), build_route(loaded)
         models = {model.name: model for model in loaded.fleet.models}
         drivers = build_drivers(loaded.fleet.models)
@@ -310,6 +311,13 @@ async def running(
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db
+
+
+def _discovery(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
+    try:
+        return Discovery(plan.groups, loaded.path.parent)
+    except DiscoveryError as error:
+        raise ConfigErrors([ConfigError(str(error), file=loaded.path, field="targets")]) from error
 
 
 def _stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:

@@ -1,0 +1,102 @@
+"""The control plane put together, over a real database: how it starts, reloads and stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from controlplane.access import Role, TokenStore
+from controlplane.app.wiring import ControlPlane, build_services, running
+from controlplane.config.loader import LoadedFleet
+from controlplane.errors import ConfigErrors
+from controlplane.store.database import Database
+from controlplane.store.lease import LeaseStore
+from controlplane.store.revision import RevisionStore
+
+Write = Callable[[str], LoadedFleet]
+TOKEN = "cp_0123456789ab_" + "a" * 64
+
+
+@asynccontextmanager
+async def started(loaded: LoadedFleet, folder: Path) -> AsyncIterator[tuple[ControlPlane, Database]]:
+    async with running(loaded, folder, TOKEN, "127.0.0.1:8080", observe_only=False) as parts:
+        yield parts
+
+
+async def until(happened: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not happened():  # noqa: ASYNC110 - what is waited for has no event, as for any outside observer
+            await asyncio.sleep(0.01)
+
+
+async def test_it_starts_ready_with_leases_and_a_token_and_gives_the_leases_back(fleet: Write, tmp_path: Path) -> None:
+    async with started(fleet(""), tmp_path) as (plane, db):
+        assert plane.not_ready() == {"discovery": "targets have not been read yet"}
+        await until(lambda: not plane.not_ready())
+        await until(lambda: sum(loop.holding and loop.leased for loop in plane.loops.stats()) == 4)
+        (token,) = TokenStore(db).list()
+        assert (token.id, token.role) == ("0123456789ab", Role.ADMIN)
+        held = {lease.name for lease in LeaseStore(db).list() if lease.holder == plane.holder}
+        assert held == {"alerting", "rollouts", "ledger", "housekeeping"}
+    after = Database(f"sqlite:///{tmp_path / 'controlplane.db'}")
+    assert all(lease.holder == "" for lease in LeaseStore(after).list())
+    after.close()
+
+
+async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tmp_path: Path) -> None:
+    async with started(fleet("evaluation_interval: 5s\n"), tmp_path) as (plane, db):
+        before = RevisionStore(db).latest()
+        assert await plane.reload() == ["nothing changed"]
+        fleet("evaluation_interval: 6s\nthresholds: {temperature: {value: 80}}\ndatabase: sqlite:////tmp/other.db\n")
+        assert await plane.reload() == [
+            "the rules changed",
+            "evaluation_interval changed",
+            "thresholds changed",
+            "database changed: takes effect at the next start",
+        ]
+        assert plane.config().evaluation_interval == 6
+        assert [r.kind for r in RevisionStore(db).since(before) if r.kind == "config"] == ["config", "config"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("targets: [{engine: vllm}]\n", "needs addresses"),
+        ("thresholds: {nope: {value: 1}}\n", "unknown threshold nope"),
+        ("rules: [missing.yml]\n", "missing.yml: cannot be read: No such file or directory"),
+    ],
+)
+async def test_a_bad_file_keeps_the_running_configuration(
+    fleet: Write, tmp_path: Path, bad: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with started(fleet("evaluation_interval: 5s\n"), tmp_path) as (plane, _):
+        groups = plane.alerting.groups
+        (tmp_path / "fleet.yaml").write_text("fleet: {name: test}\n" + bad)
+        with pytest.raises(ConfigErrors, match=message):
+            await plane.reload()
+        assert plane.config().evaluation_interval == 5
+        assert plane.alerting.groups == groups
+        await plane.reload_and_say()
+        assert "the running one stays" in caplog.text
+
+
+async def test_it_answers_to_the_names_that_it_was_given(fleet: Write, tmp_path: Path) -> None:
+    loaded = fleet("")
+    (tmp_path / "fleet.yaml").write_text("fleet: {name: test, external_url: 'https://CP.example.org/x/'}\n")
+    async with started(loaded, tmp_path) as (plane, db):
+        assert build_services(plane, db, "node-7").allowed_hosts == {"node-7"}
+        await plane.reload()
+        assert build_services(plane, db, "node-7").allowed_hosts == {"node-7", "cp.example.org"}
+
+
+async def test_it_scrapes_itself_once_it_is_told_how(fleet: Write, tmp_path: Path) -> None:
+    async with started(fleet("scrape: {interval: 1s}\n"), tmp_path) as (plane, _):
+        plane.watch_itself(lambda: b"controlplane_answer 42\n")
+        plane.loops.wake("discovery")
+        await until(lambda: [t for t in plane.scraping.health() if t.health == "up"])
+        value = await plane.querier.instant("controlplane_answer", plane.clock.now())
+        assert [(dict(s.labels)["job"], s.value) for s in value] == [("controlplane", 42.0)]
