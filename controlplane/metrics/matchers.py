@@ -1,7 +1,7 @@
 """Label matchers: `=`, `!=`, `=~`, `!~`, fully anchored.
 
 PromQL promises RE2, whose time is linear in its input. Python's `re` backtracks, so patterns that RE2 has not, and
-patterns that could take exponential time, are refused with a reason instead of run.
+nested repetitions, are refused with a reason, and other costly ones run as an automaton (see linear_regex).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from controlplane.errors import QueryError
+from controlplane.metrics.linear_regex import Regex
 
 MAX_PATTERN = 4096
 """Longest regular expression taken, in characters."""
@@ -44,7 +45,7 @@ class Matcher:
             return value == self.value
         if self.op is MatchOp.NOT_EQUAL:
             return value != self.value
-        return (compile_regex(self.value).fullmatch(value) is not None) == (self.op is MatchOp.RE)
+        return compile_regex(self.value).matches(value) == (self.op is MatchOp.RE)
 
     def alternatives(self) -> frozenset[str] | None:
         """Return the values that this names outright (`a|b`), so that no regex needs to run; None if it does not."""
@@ -59,8 +60,8 @@ class Matcher:
 
 
 @lru_cache(maxsize=1024)
-def compile_regex(pattern: str) -> re.Pattern[str]:
-    """Compile an RE2-like pattern for use with `fullmatch`; `.` matches newlines too, as Prometheus compiles it.
+def compile_regex(pattern: str) -> Regex:
+    """Compile an RE2-like pattern.
 
     Raises QueryError(bad_data) for a pattern that is too long, malformed, not RE2, or prone to exponential time.
     """
@@ -76,7 +77,7 @@ def compile_regex(pattern: str) -> re.Pattern[str]:
             "exponential time here; write it without the outer repetition",
         )
     try:
-        return re.compile(pattern, re.DOTALL | re.ASCII)
+        return Regex(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise QueryError("bad_data", f"error parsing regular expression {shown!r}: {error}") from error
 
