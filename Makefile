@@ -13,9 +13,10 @@ help:
 	@echo "make bench   benchmarks, each as a ratio against a named peer"
 	@echo "make lock    renew requirements/*.lock from pyproject.toml"
 	@echo "make clean   remove everything that make made"
+	@echo "demo and test pass ARGS on: make demo ARGS='--listen 127.0.0.1:8081', make test ARGS='tests/unit -q'"
 
 demo: $(VENV)/.demo
-	@$(BIN)/controlplane demo
+	@$(BIN)/controlplane demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)

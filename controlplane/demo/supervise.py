@@ -70,7 +70,8 @@ def address(listen: str) -> tuple[str, int]:
     if not port_is_free(host, port):
         raise Unavailable(
             f"--listen {listen}: something listens there already (another demo?); "
-            f"stop it, or choose another port: --listen {host}:{port + 1}"
+            f"stop it, or choose another port: --listen {host}:{port + 1} "
+            f"(make demo ARGS='--listen {host}:{port + 1}')"
         )
     return host, port
 
