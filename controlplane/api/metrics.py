@@ -105,6 +105,10 @@ def _store(services: Services) -> Iterable[Metric]:
         "samples_appended": ("Samples stored.", stats.samples_appended),
         "rows_out_of_order": ("Rows dropped because a later one of their source was there.", stats.rows_out_of_order),
         "series_dropped": ("Series refused by a limit or as duplicates.", stats.series_dropped),
+        "layouts_evicted": (
+            "Times that samples were dropped early because a target changes its series too often.",
+            stats.layouts_evicted,
+        ),
     }
     for name, (help_text, value) in counters.items():
         yield CounterMetricFamily(f"controlplane_store_{name}", help_text, value=value)

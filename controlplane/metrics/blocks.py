@@ -84,6 +84,11 @@ class Block:
         self.chunks: tuple[Chunk, ...] = ()
         self._made = 0
 
+    @property
+    def newest_ms(self) -> int:
+        """Time of the last row; 0 without one."""
+        return int(self.chunks[-1].times[self.chunks[-1].count - 1]) if self.chunks else 0
+
     def append(self, timestamp_ms: int, values: FloatArray | None) -> int:
         """Add one row, `None` for an end row (every column stale). Return the bytes that this allocated."""
         allocated = 0

@@ -35,6 +35,9 @@ EXPIRY_EVERY_MS = 60_000
 MAX_PLANS = 1024
 """Plans kept: several times the selectors of the rules and of the console's panels."""
 
+MAX_FAMILIES = 50_000
+"""Metric families whose type and help are remembered: a fleet has some thousands."""
+
 LOCK_FREE_READS = 5
 """Reads that a change of layout may spoil before one holds the writer up instead."""
 
@@ -47,6 +50,9 @@ class StoreLimits:
 
     max_series: int = 1_000_000
     max_series_per_source: int = 50_000
+    max_columns_per_source: int = 200_000
+    """Over all layouts of one source; beyond it its oldest layouts are dropped before their retention ends. A target
+    whose labels change at every scrape costs about 1 kB a column, forever, without it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class StoreStats:
     """Rows dropped because the source had a row at that time or later."""
     series_dropped: int
     """Columns and views refused by a cardinality limit or because another in the layout has the same labels."""
+    layouts_evicted: int
+    """Layouts whose samples were dropped early because their source changes its series too often."""
     oldest_ms: int | None
     newest_ms: int | None
 
@@ -109,7 +117,7 @@ class SeriesStore:
         self._next_id = 0
         self._plans: OrderedDict[tuple[Matcher, ...], Plan] = OrderedDict()
         self._metadata: dict[str, Metadata] = {}
-        self._bytes = self._appended = self._out_of_order = self._dropped = 0
+        self._bytes = self._appended = self._out_of_order = self._dropped = self._evicted = 0
         self._oldest_ms: int | None = None
         self._newest_ms: int | None = None
         self._expired_at_ms = 0
@@ -130,7 +138,8 @@ class SeriesStore:
             self._bytes += writer.current.append(timestamp_ms, values)
         else:
             with self._lock:
-                self._bytes += self._switch(writer, layout, timestamp_ms).append(timestamp_ms, values)
+                block = self._switch(writer, layout, timestamp_ms)
+                self._bytes += block.append(timestamp_ms, values)
                 self._version += 1
         self._appended += len(values)
         writer.ended = False
@@ -168,10 +177,32 @@ class SeriesStore:
                 # which wins over it; the others are stale from here.
                 self._bytes += writer.current.append(timestamp_ms, None)
             if block is None:
+                self._make_room(writer, len(layout.raw))
                 block = writer.blocks[key] = Block(len(layout.raw))
                 self._register(writer, layout, block)
         writer.current, writer.layout = block, layout
         return block
+
+    def _make_room(self, writer: _Source, columns: int) -> None:
+        """Drop the source's oldest layouts when a further one would be too many; half of them, as each time costs.
+
+        Called under the lock.
+        """
+        limit = self._limits.max_columns_per_source
+        held = sum(block.columns for block in writer.blocks.values())
+        if held + columns <= limit:
+            return
+        evicted = set()
+        for key, block in sorted(writer.blocks.items(), key=lambda item: item[1].newest_ms):
+            if held + columns <= limit // 2 or block is writer.current:
+                break
+            held -= block.columns
+            self._bytes -= sum(chunk.nbytes for chunk in block.chunks)
+            evicted.add(block)
+            del writer.blocks[key]
+        self._evicted += len(evicted)
+        if evicted:
+            self._forget(evicted)
 
     def _register(self, writer: _Source, layout: Layout, block: Block) -> None:
         segments = [(s, Segment(block, (n,), 1.0)) for n, s in enumerate(layout.raw)]
@@ -182,6 +213,9 @@ class SeriesStore:
                 self._dropped += 1
             seen.add(series)
         self._metadata.update(layout.metadata)
+        if len(self._metadata) > MAX_FAMILIES:  # a target that makes up names: what no layout of now has is forgotten
+            current = [w.layout.metadata for w in self._sources.values() if w.layout is not None]
+            self._metadata = {n: m for known in (*current, layout.metadata) for n, m in known.items()}
         self._plans.clear()
 
     def _admit(self, writer: _Source, series: Series, segment: Segment) -> bool:
@@ -311,6 +345,7 @@ class SeriesStore:
             samples_appended=self._appended,
             rows_out_of_order=self._out_of_order,
             series_dropped=self._dropped,
+            layouts_evicted=self._evicted,
             oldest_ms=self._oldest_ms,
             newest_ms=self._newest_ms,
         )

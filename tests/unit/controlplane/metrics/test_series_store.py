@@ -146,6 +146,34 @@ def test_beyond_a_cardinality_limit_known_series_are_kept_and_new_ones_dropped(l
     assert store.stats().series_dropped == 1
 
 
+def test_a_source_that_changes_its_series_at_every_scrape_loses_its_oldest_layouts_first():
+    store = SeriesStore(limits=StoreLimits(max_columns_per_source=40))
+    other = Layout((Series("other", ()),))
+    store.append("other", other, 1000, row(1))
+    for n in range(1000):
+        series = tuple(Series("churn", (("id", f"{n}-{i}"),)) for i in range(10))
+        store.append("t", Layout((A, *series)), 1000 * (n + 1), np.arange(11.0))
+    stats = store.stats()
+    assert stats.blocks <= 4 + 1
+    assert stats.series <= 4 * 10 + 2
+    assert stats.layouts_evicted == 1000 - (stats.blocks - 1)
+    assert stats.bytes == 16 * (8 + 8 + 1) + (stats.blocks - 1) * 16 * (11 * 8 + 8 + 1)
+    assert vector(store, "a", 1000) == {"a": 0}
+    assert PromqlEngine(store).instant("count(churn)", 1000).samples[0].value == 10
+    assert vector(store, "last_over_time(other[1h])", 1000) == {"other": 1}
+    assert PromqlEngine(store).instant("count_over_time(a[2s])", 1000).samples[0].value == 2
+
+
+def test_made_up_families_are_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("controlplane.metrics.series_store.MAX_FAMILIES", 5)
+    store = SeriesStore()
+    store.append("other", Layout((A,), metadata={"a": Metadata("gauge", "kept")}), 1000, row(1))
+    for n in range(20):
+        store.append("t", Layout((Series(f"m{n}", ()),), metadata={f"m{n}": Metadata("gauge", "")}), 1000 + n, row(1))
+    assert {"a", "m19"} <= set(store.metadata())
+    assert len(store.metadata()) <= 6
+
+
 def test_retention_drops_whole_chunks_then_blocks_then_series():
     store = SeriesStore(retention_s=3600)
     layout = Layout((A,))
