@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, create_engine
 
@@ -90,6 +90,14 @@ class Database:
             raise Conflict(f"database {self.place} refused the change: {error.orig}") from error
         except (OperationalError, InterfaceError) as error:
             raise Unavailable(f"database {self.place}: {error.orig}") from error
+        except DatabaseError as error:
+            # SQLite says so of a file that is damaged or no database; subclasses left here are faults of ours.
+            if type(error) is not DatabaseError:
+                raise
+            raise Unavailable(
+                f"database {self.place}: {error.orig}; the file is damaged: stop the control plane, move the file "
+                "away, and put a backup in its place"
+            ) from error
         except PoolTimeout as error:
             raise Unavailable(f"database {self.place}: every connection is in use; try again") from error
 

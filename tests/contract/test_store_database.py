@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from controlplane.errors import ConfigError, Conflict, Unavailable
 from controlplane.store.audit import AuditStore, audit
 from controlplane.store.database import Database
+from controlplane.store.migrate import migrate
 from controlplane.store.tables.lease import LeaseRow
 
 
@@ -124,3 +125,15 @@ def test_an_unreachable_database_is_unavailable_and_names_no_password(tmp_path: 
 def test_other_urls_are_refused_with_the_cure(url: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         Database(url)
+
+
+@pytest.mark.parametrize("damage", [b"\x17" * 4096, b"SQLite format 3\0" + b"\xff" * 4080])
+def test_a_damaged_file_is_said_in_words(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "controlplane.db"
+    path.write_bytes(damage)
+    db = Database(f"sqlite:///{path}")
+    try:
+        with pytest.raises(Unavailable, match=r"controlplane\.db: .*(put a backup in its place|malformed)"):
+            migrate(db)
+    finally:
+        db.close()
