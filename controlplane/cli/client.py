@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,10 @@ class Client:
     """Speaks JSON with one control plane. Use as a context manager."""
 
     def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
+        token = token.strip()
+        if token and not re.fullmatch(r"[!-~]+", token):
+            # The HTTP library would quote it in its refusal, and the secret would end up in somebody's log.
+            raise WrongUsage("the token holds a blank, a line break or another character that no token has")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -78,6 +79,10 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), 3)
     except ControlPlaneError as error:
         return _fail(str(error), 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        return _fail(f"the output could not be written: {error.strerror}", 1)
     except KeyError as error:
         # Only answers of the control plane are read by key.
         return _fail(f"the control plane's answer lacks {error}: it is of another version than this program", 1)

@@ -31,6 +31,20 @@ def test_the_token_goes_along_and_absent_parameters_do_not() -> None:
     assert seen[0].headers["authorization"] == "Bearer cp_1_secret"
 
 
+def test_a_token_that_no_header_can_carry_is_refused_without_being_shown() -> None:
+    for token in ("cp_1_sec\nret", "cp_1_sec ret", "cp_1_sec\x00ret", "cp_1_sécret"):
+        with pytest.raises(WrongUsage) as refused:
+            Client("http://cp.test", token)
+        assert "ret" not in str(refused.value)
+
+
+def test_blanks_around_a_token_are_not_part_of_it() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=request.headers["authorization"])
+
+    assert Client("http://cp.test", "cp_1_secret\r\n", httpx.MockTransport(handler)).get("/") == "Bearer cp_1_secret"
+
+
 def test_a_post_is_repeated_with_its_own_key_when_the_connection_breaks() -> None:
     keys: list[str] = []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -142,3 +144,15 @@ def test_dashboards_are_written_where_asked(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "file").write_text("")
     assert run(["dashboards", "generate", "--out", str(tmp_path / "file")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_full_disk_behind_the_output_is_said_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sys.stdout", Full())
+    assert run(["--version"]) == 1
+    assert "the output could not be written: No space left on device" in capsys.readouterr().err
