@@ -156,8 +156,9 @@ class Demo:
         control_plane = await self._start_child(
             _CONTROL_PLANE, [*argv, "--data-dir", self._dir / "data"], CP_BOOTSTRAP_TOKEN=token
         )
-        await self._start_load(triton)
+        load = await self._start_load(triton)
         await self._until_answers(control_plane, self._url + "/readyz")
+        await self._until_answers(load, f"http://127.0.0.1:{self._ports.load_stats}/stats")
         for child in self._every_child():
             self._watchers.append(asyncio.create_task(self._mourn(child)))
         self._write_down(token, triton)
@@ -194,11 +195,11 @@ class Demo:
         self._triton = server
         return TritonPart(server.http_url, server.grpc_address, server.metrics_url, repository)
 
-    async def _start_load(self, triton: TritonPart | None) -> None:
+    async def _start_load(self, triton: TritonPart | None) -> Child:
         ports = self._ports
         argv = ["-m", "controlplane.demo.load", "--chat-v1", f"http://127.0.0.1:{ports.vllm_v1}"]
         argv += ["--chat-v2", f"http://127.0.0.1:{ports.vllm_v2}", "--stats-port", str(ports.load_stats)]
-        await self._start_child(_LOAD, argv + (["--triton", triton.http_url] if triton else []))
+        return await self._start_child(_LOAD, argv + (["--triton", triton.http_url] if triton else []))
 
     async def _start_child(self, name: str, argv: list[Any], **variables: str) -> Child:
         log = self._logs / f"{name.replace(' ', '-')}.log"
