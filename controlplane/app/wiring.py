@@ -191,7 +191,10 @@ class ControlPlane:
         discovery = _discovery(plan, loaded)
         notifiers, route = build_notifiers(loaded), build_route(loaded)
         models = {model.name: model for model in loaded.fleet.models}
-        drivers = build_drivers(loaded.fleet.models)
+        # A driver whose model did not change stays: an order of it may be out, and must not be cut by another edit.
+        before = {model.name: model for model in self.loaded.fleet.models}
+        kept = {name: driver for name, driver in self._drivers.items() if models.get(name) == before[name]}
+        drivers = {**build_drivers(model for model in models.values() if model.name not in kept), **kept}
         self.loaded, self._discovery = loaded, discovery
         self._sources = SourceFactory(plan, loaded.fleet.scrape.max_body_bytes)
         slowest = max([loaded.fleet.scrape.interval, *(g.interval_s for g in plan.groups)])
@@ -202,7 +205,7 @@ class ControlPlane:
         self.service.update(models, drivers)
         self.engine.update(models, drivers)
         self._stamps = await asyncio.to_thread(_stamps, loaded)
-        await asyncio.gather(*(n.close() for n in unused), *(d.close() for d in old.values()))
+        await asyncio.gather(*(n.close() for n in unused), *(d.close() for name, d in old.items() if name not in kept))
 
     def _announce(self) -> None:
         with self._db.transaction() as session:

@@ -58,6 +58,11 @@ class RolloutEngine:
         """Take over a reloaded configuration. Drivers that are gone are the caller's to close."""
         self._models, self._drivers = dict(models), dict(drivers)
 
+    @property
+    def drivers(self) -> Mapping[str, Driver]:
+        """One driver a model that can be switched."""
+        return self._drivers
+
     async def tick(self, now: float) -> None:
         """Move every model one step. One model's trouble never keeps another one waiting for more than its timeouts.
 
@@ -69,6 +74,7 @@ class RolloutEngine:
         if self._observe_only:
             active = {}
         steps = [self._step(name, active.get(name), now, lease) for name in self._drivers]
+        steps += [self._wait(rollout, now, lease) for name, rollout in active.items() if name not in self._drivers]
         results = await asyncio.gather(*steps, return_exceptions=True)
         failures = [r for r in results if isinstance(r, BaseException)]
         for failure in sorted(failures, key=lambda f: not isinstance(f, LeaseLost)):
@@ -98,6 +104,14 @@ class RolloutEngine:
         words = "" if rollout else drift(model.stable, seen)
         observation = records.observation_to_json(seen)
         await asyncio.to_thread(self._log.observed, name, observation, words, now, lease)
+
+    async def _wait(self, rollout: Rollout, now: float, lease: Lease | None) -> None:
+        """Say once that a rollout stands still because its model left fleet.yaml; when it is back, it goes on."""
+        words = f"Waiting: {rollout.model} is no longer a model of fleet.yaml that can be switched; nothing moves"
+        if rollout.sentence != words:
+            record = records.to_record(replace(rollout, sentence=words, updated_at=now))
+            event = EventRecord(now, rollout.phase.value, words)
+            await asyncio.to_thread(self._log.save, record, [event], None, lease)
 
     async def _advance(
         self,

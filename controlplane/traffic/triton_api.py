@@ -86,6 +86,8 @@ class TritonApi:
     async def _call(
         self, method: str, path: str, body: Any = None, timeout_s: float | None = None
     ) -> tuple[int, bytes]:
+        if self._session.closed:  # a reload replaced this driver in the middle of an observation
+            raise Unavailable(f"{self._url} was not asked {path}: the configuration has just changed")
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=self._timeout_s)
         try:
             async with self._session.request(

@@ -354,3 +354,28 @@ async def test_one_unreachable_server_holds_the_rollout_and_is_not_switched_blin
         assert world.servers[1].loads == []
         world.servers[1].reachable = True
         assert (await world.finish()).ok is True
+
+
+async def test_a_rollout_whose_model_leaves_the_configuration_says_so_and_goes_on_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path) as world:
+        await world.promote()
+        await world.tick()
+        world.engine.update({}, {})
+        waiting = "preparing: Waiting: model is no longer a model of fleet.yaml that can be switched; nothing moves"
+        assert await world.tick() == waiting
+        assert await world.tick() == waiting
+        world.engine.update({"model": world.section}, {"model": world.driver})
+        assert await world.tick() == "verifying: v2 serves on A; it must stay so for 5 s"
+        view = await world.service.show((await world.latest()).id)
+        assert [event.sentence for event in view.events].count(waiting.removeprefix("preparing: ")) == 1
+        assert (await world.finish()).ok is True
+
+
+async def test_a_driver_that_was_closed_by_a_reload_leaves_the_state_unknown(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.driver.close()
+        (backend,) = (await world.driver.observe()).backends
+        assert not backend.reachable
+        assert "the configuration has just changed" in backend.error

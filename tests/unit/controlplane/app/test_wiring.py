@@ -100,3 +100,21 @@ async def test_it_scrapes_itself_once_it_is_told_how(fleet: Write, tmp_path: Pat
         await until(lambda: [t for t in plane.scraping.health() if t.health == "up"])
         value = await plane.querier.instant("controlplane_answer", plane.clock.now())
         assert [(dict(s.labels)["job"], s.value) for s in value] == [("controlplane", 42.0)]
+
+
+async def test_a_reload_replaces_only_the_drivers_of_models_that_changed(fleet: Write, tmp_path: Path) -> None:
+    def models(port_of_b: int) -> str:
+        traffic = '{{driver: triton, backends: [{{url: "{}"}}]}}'
+        one = "- {{name: {}, stable: v1, versions: {{v1: {{}}}}, traffic: " + traffic + "}}\n"
+        return "models:\n" + one.format("a", "http://127.0.0.1:1") + one.format("b", f"http://127.0.0.1:{port_of_b}")
+
+    async with started(fleet(models(1)), tmp_path) as (plane, _):
+        before = plane.engine.drivers
+        fleet(models(2) + "evaluation_interval: 5s\n")
+        await plane.reload()
+        after = plane.engine.drivers
+        assert after["a"] is before["a"]
+        assert after["b"] is not before["b"]
+        assert (await after["a"].observe()).backends[0].error != ""
+        assert "the configuration has just changed" not in (await after["a"].observe()).backends[0].error
+        assert "the configuration has just changed" in (await before["b"].observe()).backends[0].error
