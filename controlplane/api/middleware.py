@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import time
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from controlplane.api.problems import bad_request
 
 MAX_BODY_BYTES = 2**20
 """No request of ours is larger: 1 MiB."""
+BODY_S = 30.0
+"""How long a body may take: 1 MiB takes that long on a line of 35 kB/s."""
 MAX_QUERY_BYTES = 16 * 2**10
 """A query string beyond 16 KiB is no query of a person or a dashboard; long PromQL goes by POST."""
 
@@ -53,7 +56,7 @@ class HostGuard:
 
 
 class SizeLimits:
-    """Refuses long query strings (414) and large bodies (413), declared or streamed."""
+    """Refuses long query strings (414), large bodies (413), declared or streamed, and those that never end (408)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -72,7 +75,12 @@ class SizeLimits:
             await _too_large(scope)(scope, receive, send)
             return
         try:
-            body = await _read_body(receive)
+            async with asyncio.timeout(BODY_S):
+                body = await _read_body(receive)
+        except TimeoutError:
+            detail = f"the body was not complete within {BODY_S:g} s"
+            await bad_request(scope["path"], 408, detail)(scope, receive, send)
+            return
         except _TooLarge:
             await _too_large(scope)(scope, receive, send)
             return

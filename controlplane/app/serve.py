@@ -17,6 +17,7 @@ import uvloop
 from fastapi import FastAPI
 
 from controlplane.api.app import create_api
+from controlplane.app.connections import Sweeper, allow_many_files
 from controlplane.app.wiring import ControlPlane, build_services, running
 from controlplane.config.loader import load_fleet
 from controlplane.errors import ConfigError
@@ -35,6 +36,7 @@ def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("alembic", "apscheduler", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    allow_many_files()
     os.umask(0o077)  # database, token file and their folder are for this user alone
     loaded = load_fleet(config)
     listener = bind(listen)
@@ -118,7 +120,11 @@ async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket) -> 
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, reload)
     log.info("listening on %s", ":".join(str(part) for part in listener.getsockname()[:2]))
-    await server.serve(sockets=[listener])
+    sweeping = loop.create_task(Sweeper().run(server.server_state.connections), name="connection sweeper")
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        sweeping.cancel()
 
 
 def _is_loopback(address: str) -> bool:

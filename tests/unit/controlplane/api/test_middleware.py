@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -108,3 +109,14 @@ async def test_a_request_that_breaks_off_half_way_does_not_act(rig: Any) -> None
     await rig.app()(scope, receive, send)
     assert sent == []
     assert await rig.rollouts.list() == []
+
+
+async def test_a_body_that_never_ends_is_given_up(operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("controlplane.api.middleware.BODY_S", 0.01)
+    answer = await operator.post("/cp/v1/rollouts", content=trickle())
+    assert answer.status_code == 408
+    assert answer.json()["detail"] == "the body was not complete within 0.01 s"

@@ -1,0 +1,105 @@
+"""Connections that ask nothing are closed; those that ask, or wait for an answer, are not."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import uvicorn
+
+from controlplane.app.connections import IDLE_S, Sweeper, allow_many_files
+
+
+class Answers:
+    """An application whose `/slow` answers once it is let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await self.go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def serving(app: Answers) -> AsyncIterator[tuple[uvicorn.Server, tuple[str, int]]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, timeout_keep_alive=600))
+        task = asyncio.create_task(server._serve(sockets=[listener]))
+        try:
+            yield server, listener.getsockname()
+        finally:
+            app.go.set()
+            server.should_exit = True
+            await task
+
+
+def quiet(server: uvicorn.Server) -> bool:
+    cycles: list[Any] = [getattr(connection, "cycle", None) for connection in server.server_state.connections]
+    return all(cycle.response_complete for cycle in cycles)
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    with suppress(ConnectionResetError):  # how closing shows where bytes were not read yet
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    return True
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not happened():  # noqa: ASYNC110 - the server's own state has no event
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("start", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: a\r\nX-a: "])
+async def test_a_head_that_never_ends_is_given_up(start: bytes) -> None:
+    async with serving(Answers()) as (server, address):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(start)
+        await until(lambda: len(server.server_state.connections) == 1)
+        sweeper = Sweeper()
+        assert sweeper.sweep(server.server_state.connections, 100.0) == 0
+        assert sweeper.sweep(server.server_state.connections, 100.0 + IDLE_S - 0.1) == 0
+        assert sweeper.sweep(server.server_state.connections, 100.0 + IDLE_S) == 1
+        assert await ended(reader)
+        writer.close()
+
+
+async def test_a_half_head_after_a_good_request_is_given_up_and_a_slow_answer_is_not() -> None:
+    app = Answers()
+    async with serving(app) as (server, address):
+        reader, writer = await asyncio.open_connection(*address)
+        sweeper = Sweeper()
+        for moment in (0.0, 15.0, 30.0):  # idle at every look, but each time after another request
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+            await until(lambda: quiet(server))
+            assert sweeper.sweep(server.server_state.connections, moment) == 0
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        await until(lambda: not quiet(server))
+        assert sweeper.sweep(server.server_state.connections, 40.0) == 0
+        assert sweeper.sweep(server.server_state.connections, 400.0) == 0
+        app.go.set()
+        await reader.readuntil(b"ok")
+        writer.write(b"GET / HT")
+        await until(lambda: quiet(server))
+        assert sweeper.sweep(server.server_state.connections, 500.0) == 0
+        assert sweeper.sweep(server.server_state.connections, 500.0 + IDLE_S) == 1
+        assert await ended(reader)
+        writer.close()
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
+    for now in ((1024, 4096), (1024, 1_048_576), (1024, resource.RLIM_INFINITY), (100_000, 200_000)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, now=now: now)
+        allow_many_files()
+    assert limits == [(4096, 4096), (65_536, 1_048_576), (65_536, resource.RLIM_INFINITY)]
