@@ -50,6 +50,13 @@ class Demo:
         for line in self.process.stdout:
             self.output.append(line)
 
+    def finish_reading(self) -> str:
+        """Return everything that the demo printed, once it has ended."""
+        self._reader.join(5)
+        assert self.process.stdout
+        self.process.stdout.close()
+        return "".join(self.output)
+
     def until(self, what: str, happened: Callable[[], Any], timeout_s: float = STEP_S) -> Any:
         """Return what `happened` returns once it is true; fail with the demo's logs when it never is."""
         deadline = time.monotonic() + timeout_s
@@ -98,6 +105,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
                 started.process.wait(30)
             except subprocess.TimeoutExpired:
                 started.process.kill()
+        started.finish_reading()
 
 
 def test_status_and_targets_show_the_real_and_the_simulated_apart(demo: Demo) -> None:
@@ -195,8 +203,7 @@ def test_ctrl_c_stops_everything_and_the_load_reports_no_failure(demo: Demo) -> 
     assert any("tritonserver" in line for line in mine) and any("controlplane up" in line for line in mine)
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(30) == 0
-    demo._reader.join(5)
-    text = "".join(demo.output)
+    text = demo.finish_reading()
     assert re.search(r"load: \d+ requests to model, 0 failed, 0 cut", text), text
     left = subprocess.run(
         ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
