@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 
-def banner(url: str, token: str, logs: Path, context: str, triton: bool) -> str:
-    """The demo's greeting, for a terminal of 80 columns. `context` is the CLI context's, empty where there is none."""
+def banner(url: str, token: str, logs: Path, triton: bool, config_home: Path | None = None) -> str:
+    """The demo's greeting, for a terminal of 80 columns. `config_home`: where the CLI's context is, if not at home."""
     activate = Path(sys.prefix) / "bin" / "activate"
     real = "Real: the Triton server with `model`." if triton else "Triton is left out, and with it `model`: see above."
     lines = [
@@ -26,8 +26,8 @@ def banner(url: str, token: str, logs: Path, context: str, triton: bool) -> str:
     ]
     if activate.exists():
         lines.append(f"  . {shlex.quote(str(activate))}")
-    if not context:
-        lines.append(f"  export CP_URL={url} CP_TOKEN={token}")
+    if config_home is not None:
+        lines.append(f"  export XDG_CONFIG_HOME={shlex.quote(str(config_home))}")
     for command, meaning in _commands(triton):
         lines.append(f"  {command:<40} # {meaning}")
     return "\n".join([*lines, "", "Ctrl-C stops everything.", ""])

@@ -161,8 +161,7 @@ class Demo:
         await self._until_answers(load, f"http://127.0.0.1:{self._ports.load_stats}/stats")
         for child in self._every_child():
             self._watchers.append(asyncio.create_task(self._mourn(child)))
-        self._write_down(token, triton)
-        say(banner(self._url, token, self._logs, self._context[0] if self._context else "", triton is not None))
+        say(banner(self._url, token, self._logs, triton is not None, self._write_down(token, triton)))
 
     async def _start_engines(self) -> TritonPart | None:
         """Start the simulators and Triton at the same time; where one cannot start the demo, end the other."""
@@ -233,7 +232,8 @@ class Demo:
                 f"{child.name} did not answer at {url} within {READY_TIMEOUT_S:g}s; log {child.log_path}"
             ) from error
 
-    def _write_down(self, token: str, triton: TritonPart | None) -> None:
+    def _write_down(self, token: str, triton: TritonPart | None) -> Path | None:
+        """Write demo.json and the CLI's context; return XDG_CONFIG_HOME for it where the home cannot take it."""
         state = DemoState(
             url=self._url,
             admin_url=f"http://127.0.0.1:{self._ports.admin}",
@@ -244,10 +244,15 @@ class Demo:
             triton_url=triton.http_url if triton else None,
         )
         write_state(self._dir / STATE_FILE, state)
+        config_home = None
         try:
             self._context = write_context(self._contexts_file, self._url, token, self._dir / STATE_FILE)
         except (OSError, ControlPlaneError) as error:
-            say(f"the CLI's context was not written ({error}): set CP_URL={self._url} and CP_TOKEN yourself")
+            config_home = self._dir / "config"
+            say(f"the CLI's context goes to {config_home}: {error}")
+            self._contexts_file = contexts_path({"XDG_CONFIG_HOME": str(config_home)})
+            self._context = write_context(self._contexts_file, self._url, token, self._dir / STATE_FILE)
+        return config_home
 
     def _token(self) -> str:
         """The admin token: kept with a kept data folder, whose database knows only the first one."""

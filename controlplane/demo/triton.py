@@ -49,12 +49,15 @@ def find_triton() -> TritonInstallation:
     if machine != "Linux x86_64":
         raise TritonUnavailable(f"the nvidia-pytriton wheel's tritonserver is for Linux x86_64 only; this is {machine}")
     spec = importlib.util.find_spec("pytriton")
-    if spec is None or spec.origin is None:
-        raise TritonUnavailable(
-            "the nvidia-pytriton package is not installed; install the extra `demo` (Python 3.11 or 3.12)"
-        )
-    package = Path(spec.origin).parent
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if spec is None or spec.origin is None:
+        if sys.version_info >= (3, 13):
+            raise TritonUnavailable(
+                f"nvidia-pytriton, which brings it, is not there for Python {version}; "
+                "`make clean demo PYTHON=python3.12` takes another Python"
+            )
+        raise TritonUnavailable("the nvidia-pytriton package is not installed; install the extra `demo`")
+    package = Path(spec.origin).parent
     root = package / "tritonserver"
     stub = root / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.is_file():

@@ -17,8 +17,8 @@ STATS = {
 }
 
 
-def lines(triton: bool = True, context: str = "demo") -> list[str]:
-    return banner("http://127.0.0.1:8080", TOKEN, Path("/tmp/demo/logs"), context, triton).splitlines()
+def lines(triton: bool = True, config_home: Path | None = None) -> list[str]:
+    return banner("http://127.0.0.1:8080", TOKEN, Path("/tmp/demo/logs"), triton, config_home).splitlines()
 
 
 @pytest.mark.parametrize("triton", [True, False])
@@ -42,8 +42,8 @@ def test_without_triton_nothing_of_it_is_offered() -> None:
     assert "cp promote" not in text
 
 
-def test_without_a_context_the_variables_are_named() -> None:
-    assert f"  export CP_URL=http://127.0.0.1:8080 CP_TOKEN={TOKEN}" in lines(context="")
+def test_a_context_that_is_not_at_home_is_named() -> None:
+    assert "  export XDG_CONFIG_HOME=/tmp/demo/config" in lines(config_home=Path("/tmp/demo/config"))
 
 
 def test_the_status_line_is_shorter_than_the_terminal() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from controlplane.config.context import read_contexts
 from controlplane.demo import supervise
-from controlplane.demo.client import fault, load_lines, load_stats
+from controlplane.demo.client import fault, load_lines, load_stats, running_demo
 from controlplane.demo.state import read_state
 from controlplane.demo.supervise import Demo, address, run_demo
 from controlplane.demo.triton import TritonUnavailable
@@ -122,6 +122,20 @@ async def test_faults_and_load_are_reached_through_the_state(scene: Scene) -> No
     assert await scene.ended() == 0
     with pytest.raises(Unavailable, match="does not answer"):
         await asyncio.to_thread(load_stats, state)
+
+
+async def test_a_home_that_cannot_take_the_context_is_got_around(
+    scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.environment["XDG_CONFIG_HOME"] = "/dev/null"
+    scene.contexts = scene.folder / "config" / "controlplane" / "config.toml"
+    state = await scene.ready()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(scene.folder / "config"))
+    assert running_demo() == state
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await scene.ended() == 0
+    assert not scene.contexts.exists()
+    assert f"export XDG_CONFIG_HOME={scene.folder / 'config'}" in capsys.readouterr().out
 
 
 async def test_a_control_plane_that_does_not_start_ends_the_demo_with_its_words(scene: Scene) -> None:

@@ -5,11 +5,20 @@ import platform
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from controlplane.demo import triton
 from controlplane.demo.triton import TritonInstallation, TritonServer, TritonUnavailable, find_triton, libpython_folder
+
+
+class VersionInfo(NamedTuple):
+    """A sys.version_info of another Python."""
+
+    major: int
+    minor: int
+
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -45,7 +54,15 @@ def test_another_platform_is_said(wheel: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_missing_wheel_names_the_extra(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "version_info", VersionInfo(3, 12))
     with pytest.raises(TritonUnavailable, match="not installed; install the extra `demo`"):
+        find_triton()
+
+
+def test_a_python_that_the_wheel_is_not_for_is_said(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "version_info", VersionInfo(3, 13))
+    with pytest.raises(TritonUnavailable, match=r"not there for Python 3\.13.*PYTHON=python3\.12"):
         find_triton()
 
 
