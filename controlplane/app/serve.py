@@ -15,6 +15,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from controlplane.api.app import create_api
 from controlplane.app.connections import Sweeper, allow_many_files
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2048
 """uvicorn's own default."""
+MAX_HEAD_BYTES = 64 * 2**10
+"""Of a request: four times the longest query string that is taken."""
 STOP_S = 5
 """How long requests may finish once the server is told to stop."""
 
@@ -91,18 +94,23 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket) -> None:
-    server = _Server(
-        uvicorn.Config(
-            app,
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_S,
-            forwarded_allow_ips="",
-        )
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """Return how the HTTP server runs."""
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_S,
+        forwarded_allow_ips="",
+        http="h11",  # the other implementation, httptools, takes a request's head of any size
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
+
+
+async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket) -> None:
+    server = _Server(server_config(app))
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -59,7 +60,14 @@ def _begin(client: Client, path: str, body: dict[str, Any], dry_run: bool, no_wa
         return
     # A rollback of a running rollout turns that one around: there is nothing to wait for but its end.
     turned_back = path.endswith("/rollback") and view["kind"] == "promote"
-    _follow(client, view, until_switched=not turned_back, good="rolled-back" if turned_back else "", output=output)
+    try:
+        _follow(client, view, until_switched=not turned_back, good="rolled-back" if turned_back else "", output=output)
+    except KeyboardInterrupt:
+        say(
+            f"  rollout {view['id']} goes on: cp rollouts watch {view['id']}, or cp rollouts abort {view['id']}",
+            sys.stderr,
+        )
+        raise
 
 
 def _print_plan(plan: dict[str, Any]) -> None:

@@ -156,3 +156,18 @@ def test_a_full_disk_behind_the_output_is_said_in_words(
     monkeypatch.setattr("sys.stdout", Full())
     assert run(["--version"]) == 1
     assert "the output could not be written: No space left on device" in capsys.readouterr().err
+
+
+def test_an_interrupted_promote_says_that_the_rollout_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = {"id": "r-1", "model": "m", "from": "v1", "to": "v2", "strategy": "blue-green", "kind": "promote"}
+    view = {**started, "notes": [], "events": [], "finished": False, "switched": False, "phase": "preparing"}
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "post", lambda *_: view)
+    monkeypatch.setattr("time.sleep", interrupt)
+    assert run(["promote", "m", "v2", "--url", "http://127.0.0.1:1"]) == 130
+    assert capsys.readouterr().err.startswith("  rollout r-1 goes on: cp rollouts watch r-1")
