@@ -143,7 +143,8 @@ def _drain(rollout: Rollout, seen: TrafficObservation, now: float) -> Decision:
     if not waiting:
         words = f"{version} serves, {old} has finished its requests and is unloaded{warning}"
         return _at(rollout, Phase.SUCCEEDED, words)
-    if not overdue:
+    # Overdue or not, an unload that is still to be ordered is: the control plane may have been away all that time.
+    if orders or not overdue:
         return _at(rollout, Phase.DRAINING, "; ".join(waiting), *orders)
     without = [b for b in map(seen.backend, plan.backends) if b.reachable and not _serves(b, version)]
     if without:

@@ -166,7 +166,14 @@ class RolloutService:
         repeated = await self._repeated(idempotency_key, request.fingerprint())
         if repeated is not None:
             return repeated
-        plan = await self._plan(request, observe_only=self.observe_only)
+        try:
+            plan = await self._plan(request, observe_only=self.observe_only)
+        except Refused:
+            # The rollout that is in the way may be this very request's, recorded while this one was being planned.
+            repeated = await self._repeated(idempotency_key, request.fingerprint())
+            if repeated is None:
+                raise
+            return repeated
         now = self._clock.now()
         previous = (await asyncio.to_thread(self._log.seed, request.model, plan.from_version)).previous
         switch = f"{_VERB[request.kind]} {plan.model} from {plan.from_version} to {plan.to_version}"

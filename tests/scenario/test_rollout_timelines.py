@@ -379,3 +379,15 @@ async def test_a_driver_that_was_closed_by_a_reload_leaves_the_state_unknown(tmp
         (backend,) = (await world.driver.observe()).backends
         assert not backend.reachable
         assert "the configuration has just changed" in backend.error
+
+
+async def test_a_control_plane_that_was_away_for_the_whole_drain_still_unloads_the_old_version(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.promote()
+        while "making it survive" not in await world.tick():
+            pass
+        await world.crash()
+        assert await world.tick(3600) == "draining: v2 serves and is verified; making it survive a restart"
+        assert await world.tick() == "draining: Unloading v1 on A as soon as its requests are finished"
+        assert (await world.finish()).ok is True
+        assert world.triton.states == {1: "UNAVAILABLE", 2: "READY"}
