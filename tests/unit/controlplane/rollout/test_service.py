@@ -56,8 +56,8 @@ async def test_a_repeat_that_is_planned_while_the_first_is_recorded_is_the_same_
     async with World(tmp_path) as world:
         look, seen, recorded = world.service._repeated, asyncio.Event(), asyncio.Event()
 
-        async def looks_too_early(key: str | None, request: str) -> Rollout | None:
-            found = await look(key, request)
+        async def looks_too_early(idempotency_key: str | None, request: str) -> Rollout | None:
+            found = await look(idempotency_key, request)
             if not seen.is_set():
                 seen.set()
                 await recorded.wait()
