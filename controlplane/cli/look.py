@@ -79,7 +79,8 @@ def _print_models(items: list[dict[str, Any]]) -> None:
                 ]
             )
     header = ["MODEL", "VERSION", "ROLE", "STATE", "TRAFFIC", "REQ/S", "P99", "ERRORS", "RUNNING", ""]
-    columns(header, rows, "no models in fleet.yaml")
+    waiting = [n for n, row in enumerate(rows) if row[2] == "idle" and row[4] == "0%"]  # as it should: not loaded
+    columns(header, rows, "no models in fleet.yaml", calm=waiting)
     for model in items:
         if rollout := model["rollout"]:
             say(f"rollout {rollout['id']} of {model['name']}: {rollout['phase']}: {rollout['sentence']}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TextIO
@@ -67,8 +67,13 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def columns(header: Row, rows: Sequence[Row], empty: str, stream: TextIO | None = None) -> None:
-    """Print aligned columns: on a terminal words of state are coloured and nothing wraps; piped, it is plain text."""
+def columns(
+    header: Row, rows: Sequence[Row], empty: str, stream: TextIO | None = None, *, calm: Collection[int] = ()
+) -> None:
+    """Print aligned columns: on a terminal words of state are coloured and nothing wraps; piped, it is plain text.
+
+    No word is red in the rows that `calm` numbers.
+    """
     stream = stream or sys.stdout
     rows = [[_printable(cell) for cell in row] for row in rows]
     if not rows:
@@ -76,16 +81,17 @@ def columns(header: Row, rows: Sequence[Row], empty: str, stream: TextIO | None 
         return
     widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    for number, row in enumerate([header, *rows]):
+    for number, row in enumerate([header, *rows], -1):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        line = "  ".join(_styled(c, number == 0) for c in cells) if console.is_terminal else "  ".join(cells)
+        line = "  ".join(cells)
         if console.is_terminal:
+            line = "  ".join(_styled(c, number < 0, number in calm) for c in cells)
             console.print(line.rstrip())
         else:
             print(line.rstrip(), file=stream)
 
 
-def _styled(cell: str, header: bool) -> str:
+def _styled(cell: str, header: bool, calm: bool) -> str:
     word = cell.strip().lower()
     style = (
         "bold"
@@ -93,7 +99,7 @@ def _styled(cell: str, header: bool) -> str:
         else "green"
         if word in _GOOD
         else "bold red"
-        if word in _BAD
+        if word in _BAD and not calm
         else "yellow"
         if word in _BUSY
         else ""

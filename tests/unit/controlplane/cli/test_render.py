@@ -63,6 +63,16 @@ def test_states_are_coloured_on_a_terminal_and_nothing_is_wrapped(monkeypatch: p
     assert out.getvalue().count("\n") == 2
 
 
+def test_nothing_is_red_in_a_calm_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    out = Terminal()
+    columns(["ROLE", "STATE"], [["stable", "unavailable"], ["idle", "unavailable"]], "none", out, calm=[1])
+    _, stable, idle = out.getvalue().splitlines()
+    assert "\x1b[1;31munavailable" in stable
+    assert idle == "idle    unavailable"
+
+
 def test_nothing_to_list_is_said() -> None:
     out = io.StringIO()
     columns(["A"], [], "no rollouts yet", out)
