@@ -91,4 +91,12 @@ def summary(message: Message) -> str:
     subject = " ".join([labels.pop("alertname", "alerts"), *labels.values()])
     counts = [f"{len(message.firing)} firing"] if message.firing else []
     counts += [f"{len(message.resolved)} resolved"] if message.resolved else []
+    if is_simulated(message):
+        counts.append("simulated")
     return f"{message.status.upper()}: {subject} ({', '.join(counts)})"
+
+
+def is_simulated(message: Message) -> bool:
+    """Tell whether every alert in a message comes from a simulated target: nobody must get up at night for it."""
+    alerts = (*message.firing, *message.resolved)
+    return bool(alerts) and all(("simulated", "true") in alert.labels for alert in alerts)

@@ -144,16 +144,16 @@ def _print_result(data: dict[str, Any]) -> None:
     if kind in ("scalar", "string"):
         say(result[1])
     elif kind == "vector":
-        columns(
-            ["SERIES", "VALUE"], [[_series(s["metric"]), s["value"][1]] for s in result], "no series: unknown, not zero"
-        )
+        # The value first: label sets are longer than a terminal is wide.
+        rows = [[s["value"][1], _series(s["metric"])] for s in result]
+        columns(["VALUE", "SERIES"], rows, "no series: unknown, not zero")
     else:
         rows = [
-            [_series(s["metric"]), datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), v]
+            [datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), v, _series(s["metric"])]
             for s in result
             for t, v in s["values"]
         ]
-        columns(["SERIES", "TIME", "VALUE"], rows, "no series: unknown, not zero")
+        columns(["TIME", "VALUE", "SERIES"], rows, "no series: unknown, not zero")
 
 
 def _series(metric: dict[str, str]) -> str:
