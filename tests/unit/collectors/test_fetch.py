@@ -129,6 +129,7 @@ RAW_DEFLATE = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         ("deflate", RAW_DEFLATE.compress(b"up 1\n" * 100) + RAW_DEFLATE.flush()),
         ("identity", b"up 1\n" * 100),
     ],
+    ids=["gzip", "x-gzip", "upper-case", "zlib", "raw-deflate", "identity"],
 )
 async def test_compressed_bodies_are_inflated(encoding: str, body: bytes) -> None:
     async with serving(answering(body, f"Content-Encoding: {encoding}")) as url:
