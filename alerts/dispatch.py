@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from alerts.durations import format_duration
 from alerts.interfaces import AlertInstance, AlertState, Clock, Message, MessageRef
+from collectors.durations import format_duration
 from collectors.samples import Labels
 
 UNROUTED_SEVERITY = "none"

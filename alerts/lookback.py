@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from alerts.durations import parse_duration
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup
+from collectors.durations import parse_duration
 
 MAX_S = 15 * 60.0
 """No rule is waited for longer: one that looks back for days would keep an alert of yesterday for days."""

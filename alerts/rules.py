@@ -16,10 +16,10 @@ from typing import ClassVar
 
 import promql_parser
 
-from alerts.durations import format_duration, parse_duration
 from alerts.errors import RuleError, TemplateError
 from alerts.template import Template
 from alerts.yaml_nodes import Place, read_yaml
+from collectors.durations import format_duration, parse_duration
 from collectors.samples import Labels, labels_of
 
 _METRIC_NAME = re.compile(r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")

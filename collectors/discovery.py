@@ -18,14 +18,13 @@ from urllib.parse import quote, urlencode, urlsplit
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from collectors.durations import parse_duration
 from collectors.errors import DiscoveryError
 from collectors.samples import Labels, labels_of
 from collectors.target import Auth, Target
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\]):(\d{1,5})")
-_DURATION = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
-_DURATION_UNITS_S = (365 * 86400, 7 * 86400, 86400, 3600, 60, 1, 0.001)
 _MAGIC = re.compile(r"[*?\[]")
 MAX_FILE_BYTES = 4 * 2**20
 """Of a file_sd file: some 20,000 targets; a file beyond it is a mistake (a log, a database)."""
@@ -267,8 +266,10 @@ def _seconds(labels: Mapping[str, str], name: str, default: float, *, where: str
     text = labels.get(name)
     if not text:
         return default
-    match = _DURATION.fullmatch(text)
-    seconds = sum(int(n) * unit for n, unit in zip(match.groups(), _DURATION_UNITS_S, strict=True) if n) if match else 0
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = 0.0
     if seconds <= 0:
         raise DiscoveryError(f"{where}: {name}: expected a duration such as 15s or 1m30s, got {text[:40]!r}")
-    return float(seconds)
+    return seconds

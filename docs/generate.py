@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from alerts.durations import format_duration
 from alerts.packs import BUILTIN, Variable, load_pack, pack_variables
 from alerts.rules import AlertingRule, RecordingRule
 from collectors.catalogue import Catalogue, Engine, Source, load_catalogue
+from collectors.durations import format_duration
 
 REFERENCE = Path(__file__).parent / "reference"
 RUNBOOKS = "../runbooks"

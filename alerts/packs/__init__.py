@@ -14,10 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
-from alerts.durations import format_duration, parse_duration
 from alerts.errors import RuleError
 from alerts.rules import RuleGroup, load_rule_files, read_groups
 from alerts.yaml_nodes import Place, read_yaml
+from collectors.durations import format_duration, parse_duration
 
 BUILTIN = ("llm", "gpu")
 """Names of the built-in packs."""

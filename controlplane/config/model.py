@@ -8,18 +8,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-_DURATION = re.compile(r"^(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$")
-_UNIT_S = (365 * 86400, 7 * 86400, 86400, 3600, 60, 1, 0.001)
+from collectors.durations import parse_duration
 
 
-def duration_seconds(text: Any) -> float:
-    """Parse a Prometheus duration (`1h30m`, `15s`, `500ms`) into seconds. Raises ValueError."""
-    if isinstance(text, int | float) and not isinstance(text, bool) and text == 0:
+def duration_seconds(value: Any) -> float:
+    """Return the seconds of a Prometheus duration (`1h30m`, `15s`, `500ms`), or of a bare 0. Raises ValueError."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
         return 0.0
-    match = _DURATION.match(text) if isinstance(text, str) and text else None
-    if not match:
-        raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {text!r}")
-    return float(sum(int(n) * unit for n, unit in zip(match.groups(), _UNIT_S, strict=True) if n))
+    if not isinstance(value, str):
+        raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {value!r}")
+    return parse_duration(value)
 
 
 Duration = Annotated[float, BeforeValidator(duration_seconds)]

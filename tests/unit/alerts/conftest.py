@@ -14,10 +14,10 @@ import promql_parser
 import pytest
 from ruamel.yaml import YAML
 
-from alerts.durations import parse_duration
 from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertInstance, Transition
 from alerts.rules import RuleGroup
+from collectors.durations import parse_duration
 from collectors.samples import Layout, Series, labels_of
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier

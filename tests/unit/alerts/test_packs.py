@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from alerts.durations import parse_duration
 from alerts.errors import RuleError
 from alerts.packs import BUILTIN, Override, load_pack, load_sources, pack_variables
 from alerts.rules import AlertingRule, RecordingRule, duplicates
 from collectors.catalogue import load_catalogue
+from collectors.durations import parse_duration
 
 ROOT = Path(__file__).parents[3]
 SHORT_SEASON = {

@@ -18,10 +18,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from ruamel.yaml import YAML
 
-from alerts.durations import format_duration
 from alerts.packs import BUILTIN, load_pack, pack_variables
 from alerts.rules import AlertingRule
 from collectors.catalogue import load_catalogue
+from collectors.durations import format_duration
 from controlplane.app.check import check_file
 from controlplane.cli.main import build
 from controlplane.config.loader import parse_fleet
