@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from alerts.expression import without_strings
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup
 from collectors.durations import parse_duration
 
 MAX_S = 15 * 60.0
 """No rule is waited for longer: one that looks back for days would keep an alert of yesterday for days."""
 
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*')
 _RANGE = re.compile(r"\[\s*([0-9a-z]+)\s*(?::[^\]]*)?\](\s*offset\b)?")
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
@@ -25,16 +25,12 @@ def lookbacks(groups: Iterable[RuleGroup]) -> dict[str, float]:
     recorded: dict[str, list[str]] = {}
     for rule in rules:
         if isinstance(rule, RecordingRule):
-            recorded.setdefault(rule.record, []).append(_bare(rule.expr))
+            recorded.setdefault(rule.record, []).append(without_strings(rule.expr))
     return {
-        rule.id: min(MAX_S, _lookback(_bare(rule.expr), recorded, frozenset()))
+        rule.id: min(MAX_S, _lookback(without_strings(rule.expr), recorded, frozenset()))
         for rule in rules
         if isinstance(rule, AlertingRule)
     }
-
-
-def _bare(expr: str) -> str:
-    return _STRINGS.sub('""', expr)
 
 
 def _lookback(expr: str, recorded: Mapping[str, list[str]], seen: frozenset[str]) -> float:

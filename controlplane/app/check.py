@@ -8,7 +8,7 @@ from pathlib import Path
 from alerts.rules import duplicates
 from collectors.discovery import Discovery
 from collectors.errors import DiscoveryError
-from controlplane.app.rules import fleet_rules
+from controlplane.app.rules import fleet_rules, unsupported
 from controlplane.app.targets import plan_scraping
 from controlplane.config.loader import LoadedFleet, line_of, load_fleet
 from controlplane.errors import ConfigError, ConfigErrors
@@ -24,7 +24,7 @@ def check_file(path: Path) -> list[str]:
     try:
         groups = fleet_rules(loaded)
         rules = sum(len(group.rules) for group in groups)
-        warnings += duplicates(groups)
+        warnings += [*duplicates(groups), *unsupported(groups)]
     except ConfigErrors as error:
         faults += error.errors
     try:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from alerts.errors import RuleError
 from alerts.packs import BUILTIN, load_pack, load_sources
 from alerts.rules import RuleGroup, load_rule_files
 from controlplane.config.loader import LoadedFleet, line_of
-from controlplane.errors import ConfigError, ConfigErrors
+from controlplane.errors import ConfigError, ConfigErrors, QueryError
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.series_store import SeriesStore
 
 
 def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleGroup, ...]:
@@ -23,6 +25,19 @@ def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleG
         field = "thresholds" if "threshold" in str(error) else "rules"
         line = line_of(loaded.path, [field])
         raise ConfigErrors([ConfigError(str(error), file=loaded.path, line=line, field=field)]) from error
+
+
+def unsupported(groups: Iterable[RuleGroup]) -> list[str]:
+    """Return a sentence for each rule that the embedded engine cannot evaluate, whatever the data."""
+    engine = PromqlEngine(SeriesStore())
+    sentences = []
+    for group in groups:
+        for rule in group.rules:
+            try:
+                engine.instant(rule.expr, 0.0)
+            except QueryError as error:
+                sentences.append(f"{group.key}: {rule.name}: cannot be evaluated here: {error}")
+    return sentences
 
 
 def describe_rules(files: Sequence[Path]) -> tuple[RuleGroup, ...]:

@@ -66,10 +66,10 @@ def nvml_exporter(listen: Listen = "127.0.0.1:9401") -> None:
 def rules_check(files: Files = None) -> None:
     """Check rule files; without one, the built-in packs."""
     from alerts.rules import duplicates
-    from controlplane.app.rules import describe_rules
+    from controlplane.app.rules import describe_rules, unsupported
 
     groups = describe_rules(files or [])
-    for sentence in duplicates(groups):
+    for sentence in [*duplicates(groups), *unsupported(groups)]:
         say(f"warning: {sentence}")
     say(f"good: {sum(len(g.rules) for g in groups)} rules, {len(groups)} groups")
 

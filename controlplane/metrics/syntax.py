@@ -14,18 +14,11 @@ from typing import Any, Literal
 
 import promql_parser
 
+from alerts.expression import check_size
 from controlplane.errors import QueryError
 from controlplane.metrics.index import METRIC_NAME
 from controlplane.metrics.matchers import Matcher, MatchOp, compile_regex
 
-MAX_EXPRESSION = 32_768
-"""Longest expression taken, in characters."""
-
-MAX_OPERATORS = 1_500
-"""Most operators and brackets taken: the parser recurses on the machine's stack, and overflows it at some 10,000."""
-
-_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*', re.DOTALL)
-_OPERATORS = re.compile(r"[-+*/%^=!<>(\[{]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 _NEGATIVE_AT = re.compile(r"@\s*[-+\s]*-")
 
 ValueKind = Literal["scalar", "vector", "matrix", "string"]
@@ -138,11 +131,10 @@ Node = Number | String | Selector | Range | Subquery | Call | Aggregate | Binary
 
 def parse(expr: str) -> Node:
     """Parse PromQL. Raises QueryError(bad_data) with the parser's message."""
-    if len(expr) > MAX_EXPRESSION:
-        raise QueryError("bad_data", f"the expression has {len(expr)} characters, {MAX_EXPRESSION} are allowed")
-    bare = _STRINGS.sub('""', expr)
-    if len(_OPERATORS.findall(bare)) > MAX_OPERATORS:
-        raise QueryError("bad_data", f"the expression has more than {MAX_OPERATORS} operators and brackets")
+    try:
+        bare = check_size(expr)
+    except ValueError as error:
+        raise QueryError("bad_data", str(error)) from error
     if _NEGATIVE_AT.search(bare):
         # The parser reads it, but panics when asked for it.
         raise QueryError("bad_data", "a negative timestamp after @ is not supported")

@@ -13,7 +13,7 @@ from alerts.notify.slack import SlackNotifier
 from alerts.packs import rule_files
 from controlplane.app.check import check_file
 from controlplane.app.notifiers import build_notifiers, build_route
-from controlplane.app.rules import describe_rules, fleet_rules
+from controlplane.app.rules import describe_rules, fleet_rules, unsupported
 from controlplane.cli.main import run
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigErrors
@@ -73,6 +73,25 @@ def test_a_rule_that_is_defined_twice_is_a_warning_as_in_prometheus(
     assert check_file(tmp_path / "fleet.yaml")[1].endswith("warning: a:b with labels {} is defined 2 times")
     assert run(["rules", "check", str(tmp_path / "a.yml"), str(tmp_path / "b.yml")]) == 0
     assert capsys.readouterr().out.startswith("warning: a:b with labels {} is defined 2 times\ngood: 2 rules, 2 groups")
+
+
+def test_a_rule_that_the_engine_cannot_evaluate_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yml"
+    file.write_text("groups: [{name: g, rules: [{alert: A, expr: 'mad_over_time(x[5m]) > 1'}]}]\n")
+    assert run(["rules", "check", str(file)]) == 0
+    assert f"warning: {file};g: A: cannot be evaluated here: " in capsys.readouterr().out
+
+
+def test_an_expression_that_would_overflow_the_parser_is_refused_before_it(tmp_path: Path) -> None:
+    (tmp_path / "deep.yml").write_text(f"groups: [{{name: g, rules: [{{alert: A, expr: '{'(' * 20000}'}}]}}]\n")
+    with pytest.raises(ConfigErrors, match="more than 1500 operators and brackets"):
+        describe_rules([tmp_path / "deep.yml"])
+
+
+def test_the_packs_can_all_be_evaluated() -> None:
+    assert unsupported(describe_rules([])) == []
 
 
 def test_a_broken_rule_file_is_named(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from alerts.expression import MAX_EXPRESSION, MAX_OPERATORS
 from controlplane.errors import QueryError
 from controlplane.metrics.matchers import Matcher, MatchOp
 from controlplane.metrics.syntax import (
-    MAX_EXPRESSION,
-    MAX_OPERATORS,
     Aggregate,
     Binary,
     Call,
