@@ -26,18 +26,8 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def options(self) -> dict[str, Any]:
-        """Return keyword arguments for a request: credentials read anew, TLS verification, no redirects.
-
-        Raises Unreachable when a secret cannot be read.
-        """
-        headers = {"User-Agent": self._user_agent}
-        verify: ssl.SSLContext | bool = True
-        if self._auth:
-            # Secrets may lie on a network file system: in a thread, its stall is this request's timeout alone.
-            credentials, verify = await asyncio.to_thread(_prepare, self._auth)
-            if credentials:
-                headers["Authorization"] = credentials
-        return {"headers": headers, "ssl": verify, "allow_redirects": False}
+        """Return keyword arguments for a request; see `request_options`."""
+        return await request_options(self._auth, self._user_agent)
 
     def session(self) -> aiohttp.ClientSession:
         """Return the session, made at first use because it needs the running loop. Deadlines are the caller's."""
@@ -54,6 +44,21 @@ class HttpClient:
         if self._session:
             await self._session.close()
             self._session = None
+
+
+async def request_options(auth: Auth | None, user_agent: str = "llm-controlplane") -> dict[str, Any]:
+    """Return aiohttp's keyword arguments for a request: credentials read anew, TLS verification, no redirects.
+
+    Raises Unreachable when a secret cannot be read.
+    """
+    headers = {"User-Agent": user_agent}
+    verify: ssl.SSLContext | bool = True
+    if auth:
+        # Secrets may lie on a network file system: in a thread, its stall is this request's timeout alone.
+        credentials, verify = await asyncio.to_thread(_prepare, auth)
+        if credentials:
+            headers["Authorization"] = credentials
+    return {"headers": headers, "ssl": verify, "allow_redirects": False}
 
 
 def _prepare(auth: Auth) -> tuple[str | None, ssl.SSLContext | bool]:

@@ -15,6 +15,7 @@ from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource
 from collectors.samples import Labels, labels_of
 from collectors.target import Auth, Source, Target
+from controlplane.config.auth import auth_of
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Backend, ModelSection, TargetGroup
 from controlplane.errors import ConfigError, ConfigErrors
@@ -91,7 +92,7 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
         path=group.metrics_path,
         interval_s=interval,
         timeout_s=group.timeout or min(scrape.timeout_s, interval),
-        auth=_auth(group, loaded),
+        auth=auth_of(group),
     )
 
 
@@ -105,11 +106,12 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
     groups: dict[tuple[str, Labels], DiscoveryGroup] = {}
     readiness: dict[str, Readiness] = {}
 
-    def add(engine: str, url: str, labels: dict[str, str], models: Labels = ()) -> None:
+    def add(engine: str, url: str, labels: dict[str, str], backend: Backend, models: Labels = ()) -> None:
         key = (url, labels_of(labels))
         known = groups.get(key)
         merged = labels_of({**dict(known.models if known else ()), **dict(models)})
-        groups[key] = DiscoveryGroup(engine=engine, urls=(url,), labels=key[1], models=merged)
+        auth = auth_of(backend)
+        groups[key] = DiscoveryGroup(engine=engine, urls=(url,), labels=key[1], models=merged, auth=auth)
 
     def expect(engine: str, url: str, served: str, version: str) -> None:
         before = readiness[url].expected if url in readiness else ()
@@ -119,14 +121,14 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
         served = model.traffic.model or model.name
         names = labels_of({served: model.name})
         for backend in model.traffic.backends:
-            add("triton", backend.metrics or _triton_metrics(backend.url), backend.labels, names)
-            add("readiness", backend.url, backend.labels, names)
+            add("triton", backend.metrics or _triton_metrics(backend.url), backend.labels, backend, names)
+            add("readiness", backend.url, backend.labels, backend, names)
             expect("triton", backend.url, served, model.stable)
         for name, version in model.versions.items():
             for backend in version.backends:
                 labels = {**backend.labels, "model": model.name, "version": name}
-                add(_engine(backend), backend.metrics or f"{backend.url.rstrip('/')}/metrics", labels)
-                add("readiness", backend.url, labels)
+                add(_engine(backend), backend.metrics or f"{backend.url.rstrip('/')}/metrics", labels, backend)
+                add("readiness", backend.url, labels, backend)
                 expect(_engine(backend), backend.url, served, "")  # the version is among the target's labels
     return list(groups.values()), readiness
 
@@ -152,18 +154,3 @@ def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, place: str) 
 def _probe(url: str, group: TargetGroup, auth: Auth | None) -> ProbeSource:
     model = group.model_name or group.labels.get("model", "")
     return ProbeSource(url, group.protocol, model, group.prompt, auth=auth)
-
-
-def _auth(group: TargetGroup, loaded: LoadedFleet) -> Auth | None:
-    header, basic, tls = group.authorization, group.basic_auth, group.tls
-    if not (header or basic or tls):
-        return None
-    return Auth(
-        scheme=header.type if header else "Bearer",
-        credentials_file=str(loaded.resolve(header.credentials_file)) if header and header.credentials_file else None,
-        credentials_env=header.credentials_env if header else None,
-        username=basic.username if basic else None,
-        password_file=str(loaded.resolve(basic.password_file)) if basic else None,
-        ca_file=str(loaded.resolve(tls.ca_file)) if tls and tls.ca_file else None,
-        insecure_skip_verify=tls.insecure_skip_verify if tls else False,
-    )

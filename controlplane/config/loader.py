@@ -8,7 +8,7 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors
 
+Found = TypeVar("Found", bound=BaseModel)
 _PLACE = re.compile(r"(\w+(?:\[\d+\]|\.\w+)*): (.*)", re.DOTALL)
 MAX_BYTES = 4 * 2**20
 """A fleet.yaml beyond this is a mistake (a log, a dump), and would only stall the parser."""
@@ -26,7 +27,7 @@ MAX_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class LoadedFleet:
-    """A valid fleet.yaml and where it came from: relative paths in it are relative to its folder."""
+    """A valid fleet.yaml and where it came from: the paths in it are absolute, seen from its folder."""
 
     fleet: Fleet
     path: Path
@@ -52,7 +53,8 @@ def load_fleet(path: Path) -> LoadedFleet:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigErrors([ConfigError("is not UTF-8", file=path, line=line)]) from error
-    return LoadedFleet(parse_fleet(text, path), path.absolute())
+    path = path.absolute()
+    return LoadedFleet(_located(parse_fleet(text, path), path.parent), path)
 
 
 def parse_fleet(text: str, path: Path) -> Fleet:
@@ -78,6 +80,26 @@ def parse_fleet(text: str, path: Path) -> Fleet:
     except ValidationError as error:
         faults = [_fault(detail, root, path) for detail in error.errors(include_url=False)]
         raise ConfigErrors(sorted(faults, key=lambda f: f.line or 0)) from error
+
+
+def _located(value: Found, folder: Path) -> Found:
+    """Return a section with the paths in it relative to `folder` made absolute."""
+    changes = {name: _anchored(getattr(value, name), folder) for name in type(value).model_fields}
+    return value.model_copy(update=changes)
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    match value:
+        case Path():
+            return folder / value
+        case BaseModel():
+            return _located(value, folder)
+        case tuple():
+            return tuple(_anchored(item, folder) for item in value)
+        case dict():
+            return {key: _anchored(item, folder) for key, item in value.items()}
+        case _:
+            return value
 
 
 def _fault(detail: ErrorDetails, root: Node, path: Path) -> ConfigError:

@@ -98,7 +98,21 @@ METRICS_PATHS = {"trtllm": "/prometheus/metrics"}
 """Where metrics are not at /metrics. trtllm-serve's /metrics is another thing: reading it empties a queue."""
 
 
-class TargetGroup(Model):
+class Access(Model):
+    """How a server is asked: credentials, and how its certificate is checked."""
+
+    authorization: Authorization | None = None
+    basic_auth: BasicAuth | None = None
+    tls: TlsSection | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Access:
+        if self.authorization and self.basic_auth:
+            raise ValueError("authorization: and basic_auth: cannot both be given")
+        return self
+
+
+class TargetGroup(Access):
     """Targets of one engine kind that share labels and credentials."""
 
     engine: Engine
@@ -111,9 +125,6 @@ class TargetGroup(Model):
     scheme: Literal["http", "https"] = "http"
     interval: Interval | None = None
     timeout: Interval | None = None
-    authorization: Authorization | None = None
-    basic_auth: BasicAuth | None = None
-    tls: TlsSection | None = None
     prompt: str = "ping"
     """probe only: what to ask."""
     protocol: Literal["openai", "triton"] | None = None
@@ -173,7 +184,7 @@ class Threshold(Model):
     window: Duration | None = None
 
 
-class Backend(Model):
+class Backend(Access):
     """One place that serves a version."""
 
     url: HttpUrl
@@ -186,6 +197,12 @@ class Backend(Model):
     gpus: float = Field(default=1.0, ge=0)
     """GPUs this backend occupies: what the cost ledger counts."""
     labels: dict[LabelName, str] = {}
+
+    @model_validator(mode="after")
+    def _grpc_is_plain(self) -> Backend:
+        if self.grpc and (self.authorization or self.basic_auth or self.tls):
+            raise ValueError("grpc: load orders go in plain text and without credentials; leave it out here")
+        return self
 
 
 class Traffic(Model):

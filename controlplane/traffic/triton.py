@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from controlplane.config.auth import auth_of
 from controlplane.config.model import ModelSection
 from controlplane.errors import Refused, Unavailable
 from controlplane.traffic import pbtxt
@@ -51,7 +52,7 @@ class TritonDriver:
         """`session` comes from triton_api.open_session(); `timeout_s` bounds every call but a load."""
         self._section, self._session = section, session
         self._model = section.traffic.model or section.name
-        self._apis = {b.url: TritonApi(b.url, session, timeout_s) for b in section.traffic.backends}
+        self._apis = {b.url: TritonApi(b.url, session, timeout_s, auth_of(b)) for b in section.traffic.backends}
         self._loaders = {b.url: GrpcLoader(b.grpc, with_cure) for b in section.traffic.backends if b.grpc}
 
     def can_keep(self, serve: str, keep: str) -> bool:

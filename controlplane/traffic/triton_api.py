@@ -9,6 +9,9 @@ from typing import Any
 
 import aiohttp
 
+from collectors.errors import ScrapeError
+from collectors.http_client import request_options
+from collectors.target import Auth
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import EngineRefused
 
@@ -45,8 +48,10 @@ class IndexRow:
 class TritonApi:
     """One Triton server. Raises Unavailable when no usable reply comes, EngineRefused when Triton says no."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, timeout_s: float = 5.0) -> None:
-        self._url, self._session, self._timeout_s = url.rstrip("/"), session, timeout_s
+    def __init__(
+        self, url: str, session: aiohttp.ClientSession, timeout_s: float = 5.0, auth: Auth | None = None
+    ) -> None:
+        self._url, self._session, self._timeout_s, self._auth = url.rstrip("/"), session, timeout_s, auth
 
     async def index(self, model: str) -> list[IndexRow]:
         """Return the versions of `model` that this server has ever loaded; others are not listed."""
@@ -90,10 +95,13 @@ class TritonApi:
             raise Unavailable(f"{self._url} was not asked {path}: the configuration has just changed")
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=self._timeout_s)
         try:
+            options = await request_options(self._auth)
             async with self._session.request(
-                method, self._url + path, json=body, timeout=timeout, allow_redirects=False
+                method, self._url + path, json=body, timeout=timeout, **options
             ) as response:
                 return response.status, await _bounded(response, self._url + path)
+        except ScrapeError as error:
+            raise Unavailable(f"{self._url} was not asked {path}: {error}") from error
         except TimeoutError as error:
             raise Unavailable(f"{self._url} did not answer {path} within {timeout.total:g} s") from error
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:

@@ -45,6 +45,8 @@ class FakeTriton:
         """Called with the path of each request before it is handled."""
         self.not_ready: set[int] = set()
         """Versions whose readiness endpoint says no although the index says READY."""
+        self.key = ""
+        """When set, requests without it as a bearer token are refused, as by a proxy in front."""
         self._gate = asyncio.Event()
         self._gate.set()
         self.url = ""
@@ -93,6 +95,8 @@ class FakeTriton:
     @web.middleware
     async def _behave(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.on_request(request.path)
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response({"error": "who are you?"}, status=401)
         if not self.reachable:
             return _cut(request)
         if self.garbage:

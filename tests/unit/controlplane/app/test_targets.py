@@ -79,6 +79,20 @@ def test_a_versions_backend_carries_model_and_version(fleet: Write) -> None:
     assert found[0].labels == (("model", "chat"), ("simulated", "true"), ("version", "v1"))
 
 
+def test_a_backends_credentials_go_to_its_metrics_and_its_readiness(fleet: Write, tmp_path: Path) -> None:
+    loaded = fleet("""
+        models:
+          - name: chat
+            stable: v1
+            traffic: {driver: none}
+            versions:
+              v1: {backends: [{url: "https://a:8000", authorization: {credentials_file: key}, tls: {ca_file: ca.pem}}]}
+        """)
+    for target in targets(loaded):
+        assert target.auth is not None
+        assert (target.auth.credentials_file, target.auth.ca_file) == (str(tmp_path / "key"), str(tmp_path / "ca.pem"))
+
+
 def test_listed_targets_take_intervals_labels_and_credentials(fleet: Write, tmp_path: Path) -> None:
     loaded = fleet("""
         scrape: {interval: 15s, timeout: 10s}

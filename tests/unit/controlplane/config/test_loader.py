@@ -62,7 +62,7 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
         ("fleet: {name: a}\nscrap: {}\n", "fleet.yaml:2: scrap: unknown field; did you mean 'scrape'? expected one"),
         (
             "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [a:1]\n    label: {a: b}\n",
-            "fleet.yaml:5: targets[0].label: unknown field; did you mean 'labels'? expected one of: engine",
+            "fleet.yaml:5: targets[0].label: unknown field; did you mean 'labels'? expected one of: auth",
         ),
         ("targets: []\n", "fleet.yaml:1: fleet: is required"),
         (
@@ -110,6 +110,12 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
             "fleet: {name: a}\nnotifiers:\n  - {name: x, type: log}\n  - {name: x, type: log}\n",
             "fleet.yaml:4: notifiers[1].name: 'x' is taken by another notifier",
         ),
+        (
+            "fleet: {name: a}\nmodels:\n  - name: m\n    stable: v1\n    versions: {v1: {}}\n    traffic:\n"
+            "      driver: triton\n      backends:\n        - url: http://a:1\n          grpc: a:2\n"
+            "          authorization: {credentials_env: X}\n",
+            "fleet.yaml:9: models[0].traffic.backends[0]: grpc: load orders go in plain text and without credentials",
+        ),
         ("fleet: {name: a}\nfleet: {name: b}\n", "fleet.yaml:2: "),
         ("fleet: {name: [\n", "fleet.yaml:2: "),
         ("- a\n", "fleet.yaml:1: holds a list; expected fields such as fleet:"),
@@ -152,6 +158,18 @@ def test_a_missing_or_binary_file_is_a_plain_error(tmp_path: Path) -> None:
     (tmp_path / "bin.yaml").write_bytes(b"fleet:\n  \xff")
     with pytest.raises(ConfigErrors, match=r"bin.yaml:2: is not UTF-8"):
         load_fleet(tmp_path / "bin.yaml")
+
+
+def test_paths_in_a_loaded_file_are_absolute(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text(
+        WHOLE.replace('{url: "http://10.0.0.5:8000"}', '{url: "http://10.0.0.5:8000", repository: models}').replace(
+            "/run/secrets/vllm", "secrets/vllm"
+        )
+    )
+    fleet = load_fleet(tmp_path / "fleet.yaml").fleet
+    assert fleet.models[0].traffic.backends[0].repository == tmp_path / "models"
+    authorization = fleet.targets[1].authorization
+    assert authorization is not None and authorization.credentials_file == tmp_path / "secrets/vllm"
 
 
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:

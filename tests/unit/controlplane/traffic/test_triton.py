@@ -55,6 +55,29 @@ async def test_a_version_that_was_never_loaded_is_unavailable_not_unknown(driver
     assert seen.versions == {"v1": READY, "v2": UNAVAILABLE}
 
 
+async def test_a_server_behind_a_key_is_asked_with_it_and_a_rotated_one_is_picked_up(
+    triton: FakeTriton, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    backend = {"url": triton.url, "authorization": {"credentials_file": str(key)}}
+    driver = TritonDriver(section(backend), open_session(), timeout_s=0.5)
+    try:
+        triton.key = "one"
+        (absent,) = (await driver.observe()).backends
+        assert not absent.reachable and str(key) in absent.error
+        key.write_text("one\n")
+        (seen,) = (await driver.observe()).backends
+        assert (seen.reachable, seen.serving) == (True, "v1")
+        triton.key = "two"
+        (refused,) = (await driver.observe()).backends
+        assert not refused.reachable and "who are you?" in refused.error
+        assert "one" not in refused.error
+        key.write_text("two\n")
+        assert (await driver.observe()).backends[0].reachable
+    finally:
+        await driver.close()
+
+
 async def test_the_highest_ready_version_serves(triton: FakeTriton, driver: TritonDriver) -> None:
     triton.states = {1: "READY", 2: "READY", 10: "LOADING"}
     (seen,) = (await driver.observe()).backends
