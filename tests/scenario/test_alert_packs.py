@@ -113,7 +113,7 @@ async def test_errors_begin_are_told_and_end(fleet: Fleet) -> None:
     pending, firing, resolved = fleet.story("LLMErrorRateHigh")
     assert pending.startswith("LLMErrorRateHigh went from inactive to pending: ")
     assert firing.startswith("LLMErrorRateHigh went from pending to firing: ")
-    assert firing.endswith("of requests to chat v1 fail, for 30s")
+    assert firing.endswith("of requests to chat v1 fail, seen by the probe, for 30s")
     assert resolved.startswith("LLMErrorRateHigh went from firing to inactive: over after firing for ")
 
 
