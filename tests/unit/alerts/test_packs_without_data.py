@@ -1,0 +1,28 @@
+"""Absent is not zero, rule by rule: without data no rule of a pack says anything, and none fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerts.packs import BUILTIN, load_pack
+from alerts.rules import AlertingRule
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.values import Vector
+
+NOW = 1_800_000_000.0
+RULES = {
+    rule.name: rule.expr
+    for name in BUILTIN
+    for group in load_pack(name)
+    for rule in group.rules
+    if isinstance(rule, AlertingRule)
+}
+ALWAYS = {"Watchdog"}
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_without_data_a_rule_says_nothing(name: str) -> None:
+    value = PromqlEngine(SeriesStore()).instant(RULES[name], NOW)
+    assert isinstance(value, Vector)
+    assert len(value.samples) == (name in ALWAYS)
