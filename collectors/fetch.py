@@ -34,6 +34,7 @@ from collectors.errors import (
     Unreachable,
 )
 from collectors.target import Auth
+from collectors.tls import TlsContexts
 
 ACCEPT = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
 """What Prometheus 3 sends when its scrape_protocols are PrometheusText1.0.0 and 0.0.4.
@@ -61,7 +62,7 @@ class HttpSource:
         self._auth = auth
         self._max_body_bytes = max_body_bytes
         self._headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": user_agent}
-        self._tls = _TlsContexts()
+        self._tls = TlsContexts()
         self._thread = _OwnThread()
         self._session: aiohttp.ClientSession | None = None
 
@@ -281,31 +282,6 @@ def _checked_secret(text: str, place: str) -> str:
     if not secret.isprintable():
         raise ScrapeError(f"{place} holds a line break or another control character")
     return secret
-
-
-class _TlsContexts:
-    """The TLS settings of one target. A CA file is loaded again when it changed, so rotation needs no restart."""
-
-    def __init__(self) -> None:
-        self._context: ssl.SSLContext | None = None
-        self._loaded: tuple[int, int] | None = None
-
-    def verification(self, auth: Auth) -> ssl.SSLContext | bool:
-        """Return what aiohttp's `ssl=` takes: a context, True for the system's CAs, False for no check."""
-        if auth.insecure_skip_verify:
-            return False
-        if not auth.ca_file:
-            return True
-        try:
-            stat = Path(auth.ca_file).stat()
-            if self._context is None or self._loaded != (stat.st_mtime_ns, stat.st_size):
-                self._context = ssl.create_default_context(cafile=auth.ca_file)
-                self._loaded = (stat.st_mtime_ns, stat.st_size)
-        except ssl.SSLError as error:
-            raise ScrapeError(f"the CA file {auth.ca_file} holds no PEM certificate") from error
-        except OSError as error:
-            raise ScrapeError(f"cannot read the CA file {auth.ca_file}: {error.strerror}") from error
-        return self._context
 
 
 def _status_message(response: aiohttp.ClientResponse) -> str:

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from collectors.fetch import authorization
 from collectors.target import Auth
+from collectors.tls import TlsContexts
 
 _MAX_CONNECTIONS = 8
 
@@ -22,12 +23,13 @@ class HttpClient:
 
     def __init__(self, auth: Auth | None = None, user_agent: str = "llm-controlplane") -> None:
         self._auth = auth
+        self._tls = TlsContexts()
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
     async def options(self) -> dict[str, Any]:
         """Return keyword arguments for a request; see `request_options`."""
-        return await request_options(self._auth, self._user_agent)
+        return await request_options(self._auth, self._tls, self._user_agent)
 
     def session(self) -> aiohttp.ClientSession:
         """Return the session, made at first use because it needs the running loop. Deadlines are the caller's."""
@@ -46,25 +48,20 @@ class HttpClient:
             self._session = None
 
 
-async def request_options(auth: Auth | None, user_agent: str = "llm-controlplane") -> dict[str, Any]:
+async def request_options(auth: Auth | None, tls: TlsContexts, user_agent: str = "llm-controlplane") -> dict[str, Any]:
     """Return aiohttp's keyword arguments for a request: credentials read anew, TLS verification, no redirects.
 
-    Raises Unreachable when a secret cannot be read.
+    `tls` is kept by the caller, so that a CA file is read once and not at every request. Raises ScrapeError when a
+    secret or the CA file cannot be read.
     """
     headers = {"User-Agent": user_agent}
     verify: ssl.SSLContext | bool = True
     if auth:
         # Secrets may lie on a network file system: in a thread, its stall is this request's timeout alone.
-        credentials, verify = await asyncio.to_thread(_prepare, auth)
+        credentials, verify = await asyncio.to_thread(lambda: (authorization(auth), tls.verification(auth)))
         if credentials:
             headers["Authorization"] = credentials
     return {"headers": headers, "ssl": verify, "allow_redirects": False}
-
-
-def _prepare(auth: Auth) -> tuple[str | None, ssl.SSLContext | bool]:
-    if auth.insecure_skip_verify:
-        return authorization(auth), False
-    return authorization(auth), ssl.create_default_context(cafile=auth.ca_file) if auth.ca_file else True
 
 
 class _Families(Collector):

@@ -12,6 +12,7 @@ import aiohttp
 from collectors.errors import ScrapeError
 from collectors.http_client import request_options
 from collectors.target import Auth
+from collectors.tls import TlsContexts
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import EngineRefused
 
@@ -52,6 +53,7 @@ class TritonApi:
         self, url: str, session: aiohttp.ClientSession, timeout_s: float = 5.0, auth: Auth | None = None
     ) -> None:
         self._url, self._session, self._timeout_s, self._auth = url.rstrip("/"), session, timeout_s, auth
+        self._tls = TlsContexts()
 
     async def index(self, model: str) -> list[IndexRow]:
         """Return the versions of `model` that this server has ever loaded; others are not listed."""
@@ -95,7 +97,7 @@ class TritonApi:
             raise Unavailable(f"{self._url} was not asked {path}: the configuration has just changed")
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=self._timeout_s)
         try:
-            options = await request_options(self._auth)
+            options = await request_options(self._auth, self._tls)
             async with self._session.request(
                 method, self._url + path, json=body, timeout=timeout, **options
             ) as response:

@@ -1,0 +1,37 @@
+"""How a server's certificate is checked, for every client of the collectors."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from collectors.errors import ScrapeError
+from collectors.target import Auth
+
+
+class TlsContexts:
+    """The TLS settings of one target. A CA file is loaded again when it changed, so rotation needs no restart."""
+
+    def __init__(self) -> None:
+        self._context: ssl.SSLContext | None = None
+        self._loaded: tuple[int, int] | None = None
+
+    def verification(self, auth: Auth) -> ssl.SSLContext | bool:
+        """Return what aiohttp's `ssl=` takes: a context, True for the system's CAs, False for no check.
+
+        Blocking. Raises ScrapeError naming the CA file that cannot be used.
+        """
+        if auth.insecure_skip_verify:
+            return False
+        if not auth.ca_file:
+            return True
+        try:
+            stat = Path(auth.ca_file).stat()
+            if self._context is None or self._loaded != (stat.st_mtime_ns, stat.st_size):
+                self._context = ssl.create_default_context(cafile=auth.ca_file)
+                self._loaded = (stat.st_mtime_ns, stat.st_size)
+        except ssl.SSLError as error:
+            raise ScrapeError(f"the CA file {auth.ca_file} holds no PEM certificate") from error
+        except OSError as error:
+            raise ScrapeError(f"cannot read the CA file {auth.ca_file}: {error.strerror}") from error
+        return self._context
