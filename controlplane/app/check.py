@@ -53,6 +53,6 @@ def _missing_secrets(loaded: LoadedFleet) -> list[str]:
     for notifier in loaded.fleet.notifiers:
         if notifier.token_env and notifier.token_env not in os.environ:
             found.append(f"notifier {notifier.name}: environment variable {notifier.token_env} is not set here")
-        if notifier.token_file and not loaded.resolve(notifier.token_file).exists():
-            found.append(f"notifier {notifier.name}: {loaded.resolve(notifier.token_file)} does not exist")
+        if notifier.token_file and not notifier.token_file.exists():
+            found.append(f"notifier {notifier.name}: {notifier.token_file} does not exist")
     return found

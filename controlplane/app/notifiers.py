@@ -26,7 +26,7 @@ def build_notifiers(loaded: LoadedFleet) -> dict[str, Notifier]:
             made[section.name] = LogNotifier(section.name)
         else:
             channel, base_url = section.channel or "", section.base_url or SLACK_API
-            made[section.name] = SlackNotifier(section.name, channel, _token(section, loaded), base_url=base_url)
+            made[section.name] = SlackNotifier(section.name, channel, _token(section), base_url=base_url)
     return made
 
 
@@ -45,7 +45,7 @@ def build_route(loaded: LoadedFleet) -> Route:
     )
 
 
-def _token(section: NotifierSection, loaded: LoadedFleet) -> Callable[[], str]:
+def _token(section: NotifierSection) -> Callable[[], str]:
     """Return a reader of the token, asked at every send so that a rotated one is picked up."""
 
     def read() -> str:
@@ -53,7 +53,8 @@ def _token(section: NotifierSection, loaded: LoadedFleet) -> Callable[[], str]:
             text = os.environ.get(section.token_env, "")
             place = f"environment variable {section.token_env}"
         else:
-            path = loaded.resolve(section.token_file or "")
+            path = section.token_file
+            assert path is not None  # the configuration wants one of the two
             place = str(path)
             try:
                 text = path.read_text("utf-8").strip()

@@ -32,10 +32,6 @@ class LoadedFleet:
     fleet: Fleet
     path: Path
 
-    def resolve(self, path: Path | str) -> Path:
-        """Return `path` relative to the configuration's folder."""
-        return self.path.parent / path
-
 
 def load_fleet(path: Path) -> LoadedFleet:
     """Read and validate a fleet.yaml.

@@ -1,14 +1,16 @@
-"""A configuration from text."""
+"""A configuration from text, and an empty database."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.store.database import Database
+from controlplane.store.migrate import migrate
 
 Write = Callable[[str], LoadedFleet]
 
@@ -22,3 +24,11 @@ def fleet(tmp_path: Path) -> Write:
         return load_fleet(tmp_path / "fleet.yaml")
 
     return write
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    migrate(database)
+    yield database
+    database.close()

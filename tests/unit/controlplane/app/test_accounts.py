@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.values import Vector
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
-from controlplane.store.migrate import migrate
 
 Write = Callable[[str], LoadedFleet]
 START = 1_795_000_000.0
@@ -69,14 +67,6 @@ class Bench:
 
 def _short(sample: VectorSample) -> str:
     return " ".join(v for k, v in sample.labels if k in ("model", "simulated"))
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
-    migrate(database)
-    yield database
-    database.close()
 
 
 @pytest.fixture

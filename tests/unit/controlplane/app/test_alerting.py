@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -20,7 +17,6 @@ from controlplane.metrics.series_store import SeriesStore
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
-from controlplane.store.migrate import migrate
 
 HOT = "groups: [{name: g, interval: %s, rules: [{alert: Hot, expr: 'temp > 85', for: 10s}]}]"
 ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=3600)
@@ -70,14 +66,6 @@ class Bench:
         self.heat(temperature)
         await self.alerting.beat(lease)
         await self.alerting.deliver()
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
-    migrate(database)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet
     from controlplane.app.notifiers import _token
 
     loaded = fleet('notifiers: [{name: ops, type: slack, channel: "#ops", token_file: slack-token}]\n')
-    read = _token(loaded.fleet.notifiers[0], loaded)
+    read = _token(loaded.fleet.notifiers[0])
     with pytest.raises(DeliveryFailed, match="slack-token cannot be read"):
         read()
     (tmp_path / "slack-token").write_text("\n")

@@ -172,11 +172,6 @@ def test_paths_in_a_loaded_file_are_absolute(tmp_path: Path) -> None:
     assert authorization is not None and authorization.credentials_file == tmp_path / "secrets/vllm"
 
 
-def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
-    (tmp_path / "fleet.yaml").write_text("fleet: {name: a}\n")
-    assert load_fleet(tmp_path / "fleet.yaml").resolve("rules/a.yml") == tmp_path / "rules/a.yml"
-
-
 @pytest.mark.parametrize(("text", "seconds"), [("1h30m", 5400), ("500ms", 0.5), ("2w", 1209600), ("0s", 0), (0, 0)])
 def test_durations_are_prometheus_durations(text: str, seconds: float) -> None:
     assert duration_seconds(text) == seconds
