@@ -15,25 +15,13 @@ from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.config.model import Fleet
 from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.values import QueryValue
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
-
-
-class Queries(Protocol):
-    """Ad-hoc PromQL. Raises QueryError."""
-
-    async def instant_value(self, expr: str, at: float) -> QueryValue:
-        """Evaluate at unix second `at`."""
-        ...
-
-    async def range_value(self, expr: str, start: float, end: float, step: float) -> QueryValue:
-        """Evaluate at `start`, `start + step`, … up to `end`."""
-        ...
 
 
 class Rollouts(Protocol):

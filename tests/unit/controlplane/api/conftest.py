@@ -27,6 +27,9 @@ from controlplane.api.services import Services
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
 from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.render import Rendered, render
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
 from controlplane.rollout.service import RolloutService
@@ -75,10 +78,11 @@ def series(count: int) -> list[Labels]:
     return [labels_of({"n": str(i)}) for i in range(count)]
 
 
-class FakeQueries:
-    """Answers every expression alike, but for the ones that say how to misbehave."""
+class FakeQueries(MetricsQuerier):
+    """Answers every expression alike, but for the ones that say how to misbehave. What describes series is real."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: SeriesStore) -> None:
+        super().__init__(PromqlEngine(store), workers=1)
         self.asked: list[tuple[Any, ...]] = []
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
@@ -90,11 +94,16 @@ class FakeQueries:
             return Scalar(at, 1.0)
         return Vector(at, [VectorSample(labels, 1.0) for labels in series(3)])
 
-    async def range_value(self, expr: str, start: float, end: float, step: float) -> QueryValue:
+    async def instant_json(self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None) -> Rendered:
+        return render(await self.instant_value(expr, at), limit)
+
+    async def range_json(
+        self, expr: str, start: float, end: float, step: float, *, limit: int = 0, timeout_s: float | None = None
+    ) -> Rendered:
         self.asked.append((expr, start, end, step))
         await self._misbehave(expr)
         times = np.arange(start, end + step / 2, step)
-        return Matrix([MatrixSeries(labels, times, np.ones_like(times)) for labels in series(3)])
+        return render(Matrix([MatrixSeries(labels, times, np.ones_like(times)) for labels in series(3)]), limit)
 
     async def _misbehave(self, expr: str) -> None:
         if expr == "hang":
@@ -152,10 +161,11 @@ class Rig:
 
     def __init__(self, db: Database) -> None:
         self.db, self.clock, self.config = db, FakeClock(), CONFIG
-        self.queries, self.rollouts, self.revisions = FakeQueries(), self._rollouts(), RevisionStore(db)
+        self.series_store = SeriesStore(3600.0)
+        self.queries, self.rollouts = FakeQueries(self.series_store), self._rollouts()
+        self.revisions = RevisionStore(db)
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
         self.alert_log, self.outbox = SqlAlertLog(db), OutboxStore(db)
-        self.series_store = SeriesStore(3600.0)
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 
 import pytest
@@ -38,8 +39,8 @@ async def test_a_rule_that_fails_is_never_an_empty_result(querier: MetricsQuerie
 
 async def test_ad_hoc_queries(querier: MetricsQuerier):
     assert await querier.instant_value("scalar(up)", 60) == Scalar(60, 0)
-    matrix = await querier.range_value("up", 0, 120, 60)
-    assert matrix.series[0].values.tolist() == [1, 0, 1]
+    rendered = await querier.range_json("up", 0, 120, 60)
+    assert json.loads(rendered.data)["result"][0]["values"] == [[0, "1"], [60, "0"], [120, "1"]]
     with pytest.raises(QueryError, match="unknown function"):
         await querier.instant_value("nope(up)", 60)
 

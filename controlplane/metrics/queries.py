@@ -1,0 +1,55 @@
+"""What the rest of the control plane asks of metrics, wherever they are evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from alerts.interfaces import Querier
+from controlplane.metrics.render import Rendered
+from controlplane.metrics.values import QueryValue
+
+LabelSet = dict[str, str]
+
+
+class Queries(Querier, Protocol):
+    """PromQL and what describes series. Times are unix seconds, None where unbounded.
+
+    All but `instant` raise QueryError, whose kind is Prometheus's error type: a failed query is never an empty answer.
+    """
+
+    async def instant_value(self, expr: str, at: float) -> QueryValue:
+        """Evaluate at one instant, for a reader of ours."""
+        ...
+
+    async def instant_json(self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None) -> Rendered:
+        """Evaluate at one instant, for the HTTP API. `limit` cuts the series (0: all)."""
+        ...
+
+    async def range_json(
+        self, expr: str, start: float, end: float, step: float, *, limit: int = 0, timeout_s: float | None = None
+    ) -> Rendered:
+        """Evaluate at `start`, `start + step`, … up to `end`, for the HTTP API."""
+        ...
+
+    async def series(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[LabelSet]:
+        """Return the labels of the series that any selector picks and that have data in the interval, sorted."""
+        ...
+
+    async def label_names(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[str]:
+        """Return the label names of the picked series (of all, without a selector), sorted."""
+        ...
+
+    async def label_values(
+        self, name: str, selectors: Sequence[str], start: float | None, end: float | None
+    ) -> list[str]:
+        """Return the values of a label among the picked series, sorted."""
+        ...
+
+    async def metadata(self, metric: str, limit: int) -> dict[str, list[LabelSet]]:
+        """Return type and help of each metric family, or of one; `limit` caps the families unless it is negative."""
+        ...
+
+    def close(self) -> None:
+        """Take no further queries."""
+        ...

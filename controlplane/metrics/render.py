@@ -1,0 +1,28 @@
+"""Results of queries as the JSON of Prometheus's HTTP API."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from controlplane.metrics.values import QueryValue
+
+TRUNCATED = "results truncated due to limit"
+
+
+class Rendered(NamedTuple):
+    """The `data` of an answer, already written, and its warnings."""
+
+    data: bytes
+    """JSON."""
+    warnings: tuple[str, ...] = ()
+
+
+def render(value: QueryValue, limit: int = 0) -> Rendered:
+    """Write a result; `limit` cuts the series of a vector or a matrix (0: all)."""
+    data = value.to_prometheus_json()
+    result = data["result"]
+    cut = bool(limit) and data["resultType"] in ("vector", "matrix") and len(result) > limit
+    if cut:
+        data = {**data, "result": result[:limit]}
+    return Rendered(json.dumps(data, separators=(",", ":")).encode(), (TRUNCATED,) if cut else ())
