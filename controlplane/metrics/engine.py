@@ -11,7 +11,7 @@ import numpy as np
 
 from alerts.interfaces import VectorSample
 from controlplane.errors import QueryError
-from controlplane.metrics.blocks import IntArray
+from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.budget import Budget, EngineLimits
 from controlplane.metrics.evaluate import Evaluator, Query
 from controlplane.metrics.frame import Frame, Scalars, Text, Value, drop_name, label_value
