@@ -1,6 +1,6 @@
 """The embedded series store: where scraped and recorded samples land, and where queries read them.
 
-Concurrency: one thread appends (the event loop that scrapes), one tidies (see tidy.py), any number read. `_writing` is
+Concurrency: one thread appends (the event loop that scrapes), one tidies (see tidy.py), any number read. `writing` is
 held for moments, by the first two, around every change of a block. `_lock` guards what describes the series: the table
 and the cached plans. It is held by the writer when a source's layout changes or data expires, and by a reader while it
 turns matchers into a plan. A plan is immutable; reading by it needs no lock, and sees every row that was complete when
@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from collectors.samples import FloatArray, Labels, Layout, Metadata, Series
@@ -28,7 +29,9 @@ from controlplane.metrics.plans import Plans
 from controlplane.metrics.samples import SampleSet
 from controlplane.metrics.series_table import SeriesTable
 from controlplane.metrics.storage.block import Block
+from controlplane.metrics.storage.chunk import PackedChunk
 from controlplane.metrics.storage.records import Description, digest, layout_body
+from controlplane.metrics.storage.recovery import open_folder
 from controlplane.metrics.storage.space import Space
 
 RECORDED = ("rule:", "ledger:")
@@ -111,7 +114,7 @@ class SeriesStore:
         self._retention_ms = int(retention_s * 1000)
         self._recorded_ms = int(max(retention_recorded_s, retention_s) * 1000)
         self.space = space or Space()
-        self._lock, self._writing = threading.RLock(), threading.Lock()
+        self._lock, self.writing = threading.RLock(), threading.Lock()
         self.sources: dict[str, Source] = {}
         self.table = SeriesTable()
         self._plans = Plans()
@@ -121,20 +124,44 @@ class SeriesStore:
         self._expired_at_ms = 0
         self._version = 0
 
+    @classmethod
+    def in_folder(
+        cls, folder: Path, retention_s: float, limits: StoreLimits | None, retention_recorded_s: float
+    ) -> SeriesStore:
+        """Open a store whose rows are in files, with what earlier runs left there.
+
+        Raises StorageError when the folder cannot be used, StorageLocked when another process uses it. Blocking.
+        """
+        store = cls(retention_s, limits, retention_recorded_s)
+        store.space = open_folder(folder, store._adopt)
+        for writer in store.sources.values():
+            # Its layout object is of the earlier run: the first row finds the block by what the layout says.
+            writer.current = max(writer.blocks.values(), key=lambda block: block.newest_ms)
+            writer.last_ms, writer.ended = writer.current.newest_ms, writer.current.ended
+            store._newest_ms = max(writer.last_ms, store._newest_ms or 0)
+        return store
+
+    def _adopt(self, description: Description, key: bytes) -> Block:
+        """Take in a layout of an earlier run."""
+        block = self.table.add(description)
+        self._next_layout = max(self._next_layout, description.number + 1)
+        writer = self.sources.setdefault(description.source, Source(description.source))
+        writer.blocks[key] = block
+        return block
+
     # -- writing -------------------------------------------------------------------------------------------------
 
     def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
         """Store one row; see SampleSink. `values` has one element for each of `layout.raw`."""
         assert len(values) == len(layout.raw), "a row has one value per series of its layout"
-        writer = self.sources.get(source)
-        if writer is None:
-            writer = self.sources[source] = Source(source)
+        writer = self.sources.get(source) or Source(source)
         if not self._in_order(writer, timestamp_ms):
             return
-        if writer.layout is layout and writer.current is not None:
-            with self._writing:
-                writer.current.append(timestamp_ms, values, self.space.cut)
-        else:
+        with self.writing:
+            block = writer.current if writer.layout is layout else None
+            if block is not None:
+                block.append(timestamp_ms, values, self.space.cut)
+        if block is None:
             with self._lock:
                 self._switch(writer, layout, timestamp_ms, values)
                 self._version += 1
@@ -146,10 +173,11 @@ class SeriesStore:
     def end(self, source: str, timestamp_ms: int) -> None:
         """Mark every series of the source's last layout stale; see SampleSink. Repeating it does nothing."""
         writer = self.sources.get(source)
-        if writer is None or writer.current is None or writer.ended or not self._in_order(writer, timestamp_ms):
+        if writer is None or writer.ended or writer.current is None or not self._in_order(writer, timestamp_ms):
             return
-        with self._writing:
-            writer.current.append(timestamp_ms, None, self.space.cut)
+        with self.writing:
+            if writer.current is not None:
+                writer.current.append(timestamp_ms, None, self.space.cut)
         writer.ended = True
 
     def newest_ms(self, source: str) -> int | None:
@@ -171,13 +199,14 @@ class SeriesStore:
         Called under the lock. The order matters to readers in other processes: they learn of the switch (the space's
         note) before they can see the end row.
         """
+        self.sources[writer.name] = writer
         body = layout_body(layout)
         key = digest(body)
         old, block = writer.current, writer.blocks.get(key)
         if block is None:
             self._make_room(writer, len(layout.raw))
             block = writer.blocks[key] = self._register(writer, layout, body)
-        with self._writing:
+        with self.writing:
             if block is not old:
                 self.space.switch(block)
             block.append(timestamp_ms, values, self.space.cut)
@@ -195,7 +224,7 @@ class SeriesStore:
         block = self.table.add(description)
         self.table.limit_metadata([w.layout.metadata for w in self.sources.values() if w.layout] + [layout.metadata])
         self._plans.drop({s.name for s in layout.raw} | {v.series.name for v in layout.views})
-        with self._writing:
+        with self.writing:
             self.space.describe(description, body)
         return block
 
@@ -259,34 +288,47 @@ class SeriesStore:
                 if not block.chunks:
                     emptied.append(block)
             if emptied:
-                self._forget(emptied)
+                self._forget(emptied, empty=True)
         return dropped
 
     def drop_chunks(self, block: Block, oldest_ms: int) -> int:
         """Drop a block's chunks whose every row is older than `oldest_ms`; return how many."""
-        with self._writing:
+        with self.writing:
             gone = block.drop(lambda chunk: bool(chunk.count) and chunk.last_ms < oldest_ms)
             self.space.forget(chunks=gone)
         return len(gone)
 
-    def _forget(self, blocks: Sequence[Block]) -> None:
-        """Forget blocks, with all that they hold, and the series that only they have."""
-        if not blocks:
-            return
+    def drop_file(self, number: int) -> int:
+        """Drop the packed chunks of one file; return how many."""
+        dropped = 0
+        for writer in list(self.sources.values()):
+            for block in list(writer.blocks.values()):
+                with self.writing:
+                    gone = block.drop(lambda chunk: isinstance(chunk, PackedChunk) and chunk.file == number)
+                    self.space.forget(chunks=gone)
+                dropped += len(gone)
+        return dropped
+
+    def _forget(self, blocks: Sequence[Block], *, empty: bool = False) -> None:
+        """Forget blocks, with all that they hold, and the series that only they have; if `empty`, empty ones only."""
         with self._lock:
-            numbers = [block.number for block in blocks]
+            numbers = []
             for block in blocks:
-                writer = self.sources[block.source]
-                writer.blocks = {key: b for key, b in writer.blocks.items() if b is not block}
-                if writer.current is block:
-                    writer.current = writer.layout = None
-                if not writer.blocks:
-                    del self.sources[block.source]
-                with self._writing:
-                    self.space.forget(chunks=block.drop(lambda _: True))
-            with self._writing:
-                self.space.forget(layouts=numbers)
-            self._plans.drop(self.table.remove(numbers))
+                with self.writing:
+                    if (empty and block.chunks) or block.number not in self.table.blocks:
+                        continue
+                    self._detach(self.sources[block.source], block)
+                    self.space.forget(chunks=block.drop(lambda _: True), layouts=[block.number])
+                numbers.append(block.number)
+            if numbers:
+                self._plans.drop(self.table.remove(numbers))
+
+    def _detach(self, writer: Source, block: Block) -> None:
+        writer.blocks = {key: other for key, other in writer.blocks.items() if other is not block}
+        if writer.current is block:
+            writer.current = writer.layout = None
+        if not writer.blocks:
+            del self.sources[writer.name]
 
     # -- reading -------------------------------------------------------------------------------------------------
 

@@ -57,19 +57,29 @@ class Arenas:
             self._drop(old)
 
     def _make(self, size: int = 0) -> Arena:
-        wanted = max(size, min(LARGEST, max(SMALLEST, sum(len(a.words) for a in self.used.values()) // 4)))
+        number, wanted = self._plan(size)
+        return Arena.make(number, wanted, self._path(number))
+
+    def _plan(self, size: int = 0) -> tuple[int, int]:
+        """Return number and words of the next arena."""
         number, self._next = self._next, self._next + 1
-        return Arena.make(number, wanted, self.folder / f"{number:08}.arena" if self.folder else None)
+        return number, max(size, min(LARGEST, max(SMALLEST, sum(len(a.words) for a in self.used.values()) // 4)))
 
-    def prepare(self) -> None:
-        """Make a spare if the current arena is half used. Blocking. Raises OSError."""
+    def _path(self, number: int) -> Path | None:
+        return self.folder / f"{number:08}.arena" if self.folder else None
+
+    def wanted(self) -> tuple[int, int, Path | None] | None:
+        """Return number, words and path of the spare that should be made now: the current arena is half used."""
         current = self._current
-        if self.spare is None and current is not None and current.used > len(current.words) // 2:
-            self.spare = self._make()
+        if self.spare is not None or current is None or current.used <= len(current.words) // 2:
+            return None
+        number, size = self._plan()
+        return number, size, self._path(number)
 
-    def adopt(self, arena: Arena) -> None:
-        """Take in an arena of an earlier run."""
+    def adopt(self, arena: Arena, nbytes: int) -> None:
+        """Take in an arena of an earlier run, `nbytes` of which are chunks that are needed."""
         self.used[arena.number] = arena
+        self.nbytes += nbytes
         self.skip(arena.number)
 
     def skip(self, number: int) -> None:
@@ -87,6 +97,17 @@ class Arenas:
     def _drop(self, arena: Arena) -> None:
         self.used.pop(arena.number, None)
         arena.remove()
+
+    def probe(self) -> None:
+        """Make a spare, to see whether the disk takes it. Blocking. Raises OSError."""
+        if self.spare is None:
+            self.spare = self._make()
+
+    @property
+    def reserved(self) -> int:
+        """Bytes of all arenas."""
+        spare = len(self.spare.words) if self.spare else 0
+        return (spare + sum(len(a.words) for a in self.used.values())) * WORD
 
     def sync(self) -> None:
         """Write all arenas to the disk. Blocking. Raises OSError."""

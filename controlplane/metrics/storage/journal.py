@@ -74,7 +74,10 @@ class Journal:
 
     def append(self, kind: Kind, payload: bytes) -> None:
         """Add a record. Raises OSError, and then the file is as it was before."""
-        data = frame(kind, payload)
+        self.copy(frame(kind, payload))
+
+    def copy(self, data: bytes) -> None:
+        """Add whole records, as they lie in another journal. Raises OSError, and then the file is as it was before."""
         written = 0
         try:
             while written < len(data):
@@ -92,6 +95,10 @@ class Journal:
         """Cut off what lies behind `end`. Raises OSError."""
         os.ftruncate(self._file, end)
         self.end = end
+
+    def rename(self, path: Path) -> None:
+        """Give the file another name. Raises OSError."""
+        self.path = self.path.rename(path)
 
     def sync(self) -> None:
         """Write what the kernel holds to the disk. Blocking. Raises OSError."""

@@ -44,9 +44,8 @@ class Switch(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """What was dropped: pack files, single chunks, layouts with all that they had."""
+    """What was dropped: single chunks, and layouts with all that they had."""
 
-    files: tuple[int, ...] = ()
     chunks: tuple[int, ...] = ()
     layouts: tuple[int, ...] = ()
 

@@ -49,6 +49,21 @@ class Space:
         self._packed_bytes += len(packed)
         return PackedChunk(chunk.number, Packed(packed, f"chunk {chunk.number} in memory"), MEMORY, 0)
 
+    def discard(self, chunk: PackedChunk) -> None:
+        """Free a packed chunk that never took the place of the one it was made of."""
+        self._packed_bytes -= chunk.nbytes
+
+    def kept(self, block: Block, chunk: PackedChunk) -> bool:
+        """Take note that a packed chunk takes the place of the one it was made of; return whether that worked."""
+        return True
+
+    def release(self, chunk: Chunk) -> None:
+        """Free the memory of a chunk that was packed."""
+        self._release(chunk)
+
+    def sync_packed(self) -> None:
+        """Bring what was packed to where it is safe, before what it was packed from may go. Raises OSError."""
+
     def _number(self) -> int:
         number, self._next_chunk = self._next_chunk, self._next_chunk + 1
         return number
