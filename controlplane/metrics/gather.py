@@ -18,7 +18,7 @@ from controlplane.metrics.budget import Budget
 from controlplane.metrics.plan import Group, Plan, Singles
 from controlplane.metrics.samples import MAX_GATHER, Axis, SampleSet
 from controlplane.metrics.storage.arena import Arena
-from controlplane.metrics.storage.chunk import END_ROW, Chunk
+from controlplane.metrics.storage.chunk import FLAGS, Chunk
 
 NEVER = np.iinfo(np.int64).min
 _AFTER_ALL = np.iinfo(np.int64).max
@@ -62,10 +62,10 @@ class Pieces:
         found = [np.searchsorted(times, bounds, side="right") for times in self.times]
         return np.minimum(np.array(found, dtype=np.int64), self.counts[:, None])
 
-    def has_ends(self, low: IntArray, high: IntArray) -> BoolArray:
-        """Return which pieces have an end row among their rows `low` to `high`."""
+    def has_markers(self, low: IntArray, high: IntArray) -> BoolArray:
+        """Return which pieces have a staleness marker among their rows `low` to `high`."""
         rows = np.arange(self.times.shape[1])
-        flags = self.arena.words.take((self.at + 1 + self.capacity)[:, None] + rows, mode="clip") & END_ROW
+        flags = self.arena.words.take((self.at + 1 + self.capacity)[:, None] + rows, mode="clip") & FLAGS
         marked: BoolArray = ((flags != 0) & (rows >= low[:, None]) & (rows < high[:, None])).any(axis=1)
         return marked
 
@@ -83,14 +83,11 @@ class Pieces:
         return Pieces(self.arena, *(array[mask] for array in arrays))
 
 
-def _sorted_out(plan: Plan, after_ms: int, until_ms: int, *, markers: bool) -> tuple[list[Pieces], BoolArray]:
+def _sorted_out(plan: Plan, after_ms: int, until_ms: int) -> tuple[list[Pieces], BoolArray]:
     """Return the arenas' pieces that hold rows of the time asked for, and which blocks must be read apart."""
     by_arena: dict[int, list[tuple[int, int, Chunk]]] = {}
     apart = np.zeros(len(plan.singles.blocks), dtype=np.bool_)
     for axis, block in enumerate(plan.singles.blocks):
-        if block.marked and not markers:
-            apart[axis] = True
-            continue
         rank = 0
         for chunk in block.chunks:
             if chunk.first_ms > until_ms:
@@ -108,12 +105,12 @@ def read(plan: Plan, after_ms: int, until_ms: int, budget: Budget) -> SampleSet:
 
     Raises QueryError once the budget is spent.
     """
-    pieces, apart = _sorted_out(plan, after_ms, until_ms, markers=False)
+    pieces, apart = _sorted_out(plan, after_ms, until_ms)
     windows = []
     for piece in pieces:
         bounds = piece.until(np.array([after_ms, until_ms], dtype=np.int64))
         low, high = bounds[:, 0], bounds[:, 1]
-        apart[piece.axis[piece.has_ends(low, high)]] = True
+        apart[piece.axis[piece.has_markers(low, high)]] = True
         windows.append((piece, low, high - low))
     kept = [(p.pick(mask), low[mask], n[mask]) for p, low, n in windows if (mask := (n > 0) & ~apart[p.axis]).any()]
     table = _Table(plan.singles, kept, budget)
@@ -226,7 +223,7 @@ def newest(plan: Plan, after_ms: IntArray, until_ms: IntArray, budget: Budget) -
     series, steps = len(plan.labels), len(until_ms)
     budget.charge(series * steps)
     result = Newest(np.zeros((series, steps)), np.zeros((series, steps), np.bool_), np.zeros((series, steps), np.int64))
-    pieces, apart = _sorted_out(plan, int(after_ms.min()), int(until_ms.max()), markers=True)
+    pieces, apart = _sorted_out(plan, int(after_ms.min()), int(until_ms.max()))
     _newest_together(plan.singles, pieces, ~apart, (after_ms, until_ms), result)
     groups = [*(plan.singles.group(n) for n in np.flatnonzero(apart).tolist()), *plan.groups]
     _newest_apart(groups, (after_ms, until_ms), budget, result)

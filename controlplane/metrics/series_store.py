@@ -8,31 +8,23 @@ a chunk's count was read.
 
 A change of layout touches two blocks: the new one gets a row, the old one an end row at the same time. A reader that
 saw only the second would take living series for stale, so `_version` counts such changes, and a read during which it
-moved is done again.
+moved is done again (see store_reader.py).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-from collectors.samples import FloatArray, Labels, Layout, Metadata, Series
-from controlplane.metrics import gather
-from controlplane.metrics.arrays import IntArray
-from controlplane.metrics.budget import Budget
-from controlplane.metrics.matchers import Matcher
-from controlplane.metrics.plan import Plan
-from controlplane.metrics.plans import Plans
-from controlplane.metrics.samples import SampleSet
-from controlplane.metrics.series_table import SeriesTable
+from collectors.samples import FloatArray, Layout, Series
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.chunk import PackedChunk
 from controlplane.metrics.storage.records import Description, digest, layout_body
 from controlplane.metrics.storage.recovery import open_folder
 from controlplane.metrics.storage.space import Space
+from controlplane.metrics.store_reader import LOCK_FREE_READS, Answer, StoreReader
 
 RECORDED = ("rule:", "ledger:")
 """Prefixes of sources whose series are recorded, not scraped: few, and kept longer."""
@@ -40,12 +32,7 @@ RECORDED = ("rule:", "ledger:")
 EXPIRY_EVERY_MS = 60_000
 """How often appending looks for expired chunks, where nobody else does."""
 
-LOCK_FREE_READS = 5
-"""Reads that a change of layout may spoil before one holds the writer up instead."""
-
 DAY_S = 86_400.0
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -99,7 +86,7 @@ class Source:
         return self.name.startswith(RECORDED)
 
 
-class SeriesStore:
+class SeriesStore(StoreReader):
     """Columnar series store. Implements collectors.samples.SampleSink."""
 
     def __init__(
@@ -110,14 +97,13 @@ class SeriesStore:
         space: Space | None = None,
     ) -> None:
         """`space` is where rows are kept; memory by default."""
+        super().__init__()
         self._limits = limits or StoreLimits()
         self._retention_ms = int(retention_s * 1000)
         self._recorded_ms = int(max(retention_recorded_s, retention_s) * 1000)
         self.space = space or Space()
-        self._lock, self.writing = threading.RLock(), threading.Lock()
+        self.writing = threading.Lock()
         self.sources: dict[str, Source] = {}
-        self.table = SeriesTable()
-        self._plans = Plans()
         self._next_layout = 1
         self._appended = self._out_of_order = self._dropped = self._evicted = 0
         self._newest_ms: int | None = None
@@ -330,31 +316,7 @@ class SeriesStore:
         if not writer.blocks:
             del self.sources[writer.name]
 
-    # -- reading -------------------------------------------------------------------------------------------------
-
-    def read(self, matchers: Sequence[Matcher], after_ms: int, until_ms: int, budget: Budget) -> SampleSet:
-        """Load the samples of matching series with `after_ms < time <= until_ms`, without staleness markers.
-
-        Raises QueryError for a refused pattern, and once the budget is spent.
-        """
-        return self._steady(lambda: gather.read(self.plan(matchers), after_ms, until_ms, budget))
-
-    def newest(
-        self, matchers: Sequence[Matcher], after_ms: IntArray, until_ms: IntArray, budget: Budget
-    ) -> tuple[Sequence[Labels], gather.Newest]:
-        """Return matching series (labels with `__name__`), and the last sample of each at each step; see gather.newest.
-
-        Raises QueryError for a refused pattern, and once the budget is spent.
-        """
-
-        def look() -> tuple[Sequence[Labels], gather.Newest]:
-            plan = self.plan(matchers)
-            return plan.labels, gather.newest(plan, after_ms, until_ms, budget)
-
-        return self._steady(look)
-
     def _steady(self, look: Callable[[], Answer]) -> Answer:
-        """Return what was read while no layout changed."""
         for _ in range(LOCK_FREE_READS):
             version = self._version
             answer = look()
@@ -363,24 +325,6 @@ class SeriesStore:
                     return answer
         with self._lock:
             return look()
-
-    def plan(self, matchers: Sequence[Matcher]) -> Plan:
-        """Resolve matchers (all must hold) into a plan for reading. Raises QueryError for a refused pattern."""
-        return self._plans.find(tuple(matchers), self.table, self._lock)
-
-    def series_in(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
-        """Return the labels (with `__name__`) of matching series with data in `[start_ms, end_ms]`, sorted."""
-        plan = self.plan(matchers)
-        found: list[Labels] = []
-        for group in plan.everything():
-            if any(part.block.has_data(start_ms, end_ms) for part in group.parts):
-                found.extend(plan.labels[int(m)] for m in group.members)
-        return sorted(found)
-
-    def metadata(self) -> Mapping[str, Metadata]:
-        """Return what the expositions said of each metric family, the latest word winning."""
-        with self._lock:
-            return dict(self.table.metadata)
 
     def stats(self) -> StoreStats:
         """Return the store's own counters."""

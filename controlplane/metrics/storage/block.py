@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from collectors.samples import FloatArray
-from controlplane.metrics.arrays import IntArray, Rows, is_stale
+from controlplane.metrics.arrays import IntArray, Rows
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
 from controlplane.metrics.storage.errors import CorruptData
 
@@ -26,15 +26,13 @@ class Block:
     Column `i` is the layout's raw series `i`.
     """
 
-    __slots__ = ("chunks", "columns", "damaged", "made", "marked", "number", "source")
+    __slots__ = ("chunks", "columns", "damaged", "made", "number", "source")
 
     def __init__(self, number: int, source: str, columns: int) -> None:
         self.number, self.source, self.columns = number, source, columns
         self.chunks: tuple[AnyChunk, ...] = ()
         self.made = 0
         """Chunks ever made: it decides the size of the next one."""
-        self.marked = False
-        """A staleness marker may lie in a row that is no end row."""
         self.damaged: set[int] = set()
         """Chunks that turned out not to be what was written; they are read as if they were not there."""
 
@@ -67,8 +65,6 @@ class Block:
         chunk = self.chunks[-1] if self.chunks else None
         if not isinstance(chunk, Chunk) or chunk.full:
             chunk = cut(self)
-        if values is not None and not self.marked and is_stale(values).any():
-            self.marked = True
         chunk.append(timestamp_ms, values)
 
     def add(self, chunk: AnyChunk) -> None:

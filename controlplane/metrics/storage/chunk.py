@@ -7,7 +7,7 @@ A chunk's words in its arena:
 
     0                     count
     1 .. rows             times
-    .. 2 rows             per row: CRC-32 of time, end flag and values; bit 32 is the end flag
+    .. 2 rows             per row: CRC-32 of time, flags and values, and above it the flags END_ROW and MARKED_ROW
     .. (2 + columns) rows values, row after row
 """
 
@@ -18,12 +18,17 @@ import zlib
 import numpy as np
 
 from collectors.samples import FloatArray
-from controlplane.metrics.arrays import IntArray, Rows, mark_stale
+from controlplane.metrics.arrays import IntArray, Rows, is_stale, mark_stale
 from controlplane.metrics.storage.arena import Arena
 from controlplane.metrics.storage.packing import Packed
 
 END_ROW = 1 << 32
 """Flag of a row that only says that the source's series ended; its values are staleness markers."""
+
+MARKED_ROW = 1 << 33
+"""Flag of a row some of whose values are staleness markers: one that somebody else scraped and sent to us."""
+
+FLAGS = END_ROW | MARKED_ROW
 
 
 def words_of(rows: int, columns: int) -> int:
@@ -74,9 +79,10 @@ class Chunk:
         target = self._values[row]
         if values is None:
             mark_stale(target)
+            flag = END_ROW
         else:
             target[:] = values
-        flag = END_ROW if values is None else 0
+            flag = MARKED_ROW if is_stale(target).any() else 0
         self._meta[row] = flag | _checksum(timestamp_ms, flag, target)
         if row == 0:
             self.first_ms = timestamp_ms
@@ -109,7 +115,7 @@ class Chunk:
         for row, (time_ms, meta) in enumerate(zip(self._times.tolist(), self._meta.tolist(), strict=True)):
             if row >= count:
                 break
-            flag = meta & END_ROW
+            flag = meta & FLAGS
             if meta != flag | _checksum(time_ms, flag, self._values[row]) or (before is not None and time_ms <= before):
                 return row
             before = time_ms

@@ -13,12 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from controlplane.metrics.arrays import is_stale
 from controlplane.metrics.storage.arena import Arena
 from controlplane.metrics.storage.block import AnyChunk, Block
-from controlplane.metrics.storage.chunk import END_ROW, Chunk, PackedChunk, words_of
+from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
 from controlplane.metrics.storage.errors import CorruptData, StorageError
 from controlplane.metrics.storage.folder import Folder, lock_folder
 from controlplane.metrics.storage.journal import Journal, Kind, Record, records
@@ -107,8 +104,6 @@ def _open(folder: Folder, register: Register) -> None:
         folder.layouts[number] = record.start, record.end
         block = register(description, key)
         for chunk in sorted(chunks.pop(number, []), key=lambda chunk: chunk.first_ms):
-            if isinstance(chunk, Chunk):
-                block.marked = block.marked or _has_markers(chunk)
             block.add(chunk)
     if chunks:
         log.warning("metrics: %s: rows of %d unknown layouts are left out", journal.path, len(chunks))
@@ -175,13 +170,6 @@ def _mended(chunk: Chunk) -> int:
         return 0
     chunk.cut_off(sound)
     return max(1, claimed - sound) if 0 <= claimed <= chunk.capacity else 1
-
-
-def _has_markers(chunk: Chunk) -> bool:
-    """Whether a staleness marker lies in a row that is no end row."""
-    _, values, flags = chunk.rows()
-    data = np.ascontiguousarray(values[(flags & END_ROW) == 0])
-    return bool(is_stale(data).any())
 
 
 def _open_files(folder: Folder, contents: Contents, chunks: dict[int, list[AnyChunk]]) -> None:
