@@ -16,7 +16,7 @@ from controlplane.metrics.budget import Budget, EngineLimits
 from controlplane.metrics.evaluate import Evaluator, Query
 from controlplane.metrics.frame import Frame, Scalars, Text, Value, drop_name, label_value
 from controlplane.metrics.index import METRIC_NAME
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.store_reader import StoreReader
 from controlplane.metrics.syntax import Node, Range, Subquery, parse
 from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, StringValue, Vector
 
@@ -34,7 +34,7 @@ class PromqlEngine:
 
     def __init__(
         self,
-        store: SeriesStore,
+        store: StoreReader,
         limits: EngineLimits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -43,17 +43,17 @@ class PromqlEngine:
         self._monotonic = monotonic
         self._parse = lru_cache(maxsize=CACHED_EXPRESSIONS)(parse)
 
-    def instant(self, expr: str, at: float) -> QueryValue:
+    def instant(self, expr: str, at: float, timeout_s: float | None = None) -> QueryValue:
         """Evaluate at unix second `at`; a range vector yields its samples as a Matrix. Raises QueryError."""
         at_ms = _milliseconds(at, "time")
         node = self._parse(expr)
         steps = np.array([at_ms], dtype=np.int64)
-        evaluator = Evaluator(self._query(at_ms, at_ms), steps)
+        evaluator = Evaluator(self._query(at_ms, at_ms, timeout_s), steps)
         if isinstance(node, Range | Subquery):
             return _guarded(lambda: _window(evaluator, node))
         return _instant_value(self._evaluate(evaluator, node), at_ms / 1000)
 
-    def range(self, expr: str, start: float, end: float, step: float) -> Matrix:
+    def range(self, expr: str, start: float, end: float, step: float, timeout_s: float | None = None) -> Matrix:
         """Evaluate from `start` to `end` (unix seconds, both included) every `step` seconds. Raises QueryError."""
         start_ms, end_ms = _milliseconds(start, "start"), _milliseconds(end, "end")
         step_ms = _milliseconds(step, "step")
@@ -76,11 +76,11 @@ class PromqlEngine:
                 f'invalid expression type "{_SHOWN_KIND[node.kind]}" for range query, must be Scalar or instant Vector',
             )
         steps = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
-        value = self._evaluate(Evaluator(self._query(start_ms, end_ms), steps), node)
+        value = self._evaluate(Evaluator(self._query(start_ms, end_ms, timeout_s), steps), node)
         return _matrix(value, steps)
 
-    def _query(self, start_ms: int, end_ms: int) -> Query:
-        return Query(self.store, self.limits, Budget(self.limits, self._monotonic), start_ms, end_ms)
+    def _query(self, start_ms: int, end_ms: int, timeout_s: float | None) -> Query:
+        return Query(self.store, self.limits, Budget(self.limits, self._monotonic, timeout_s), start_ms, end_ms)
 
     def _evaluate(self, evaluator: Evaluator, node: Node) -> Value:
         return _guarded(lambda: evaluator.value(node))

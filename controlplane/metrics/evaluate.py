@@ -16,7 +16,7 @@ from controlplane.metrics.evaluation import Ranges
 from controlplane.metrics.frame import Frame, Scalars, Text, Value
 from controlplane.metrics.functions import function_named
 from controlplane.metrics.samples import Axis, SampleSet, by_pattern
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.store_reader import StoreReader
 from controlplane.metrics.syntax import (
     Aggregate,
     At,
@@ -36,7 +36,7 @@ from controlplane.metrics.syntax import (
 class Query:
     """What all nodes of one query share."""
 
-    store: SeriesStore
+    store: StoreReader
     limits: EngineLimits
     budget: Budget
     start_ms: int

@@ -26,7 +26,7 @@ WORD = 8
 class Arena:
     """Words, handed out from the front. Not for use by two writers."""
 
-    __slots__ = ("floats", "live", "number", "path", "used", "words")
+    __slots__ = ("__weakref__", "floats", "live", "number", "path", "used", "words")
 
     def __init__(self, number: int, words: IntArray, path: Path | None) -> None:
         self.number, self.words, self.path = number, words, path

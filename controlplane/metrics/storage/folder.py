@@ -303,6 +303,11 @@ class Folder(Space):
         os.close(self._lock)
 
     @property
+    def complete(self) -> bool:
+        """Whether every row is in a file, for other processes to see."""
+        return not self.paused and not self._memory.nbytes and not self.memory_packed
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the rows that are kept."""
         return super().nbytes + self.arenas.nbytes

@@ -24,7 +24,7 @@ from controlplane.metrics.storage.records import Description, PackedPlace, Pairs
 
 log = logging.getLogger(__name__)
 
-_JOURNAL = re.compile(r"journal\.(\d{1,18})(\.new)?")
+_JOURNAL = re.compile(r"journal\.(\d{1,18})")
 _DATA = re.compile(r"(\d{8,18})\.(arena|raw|rec)")
 
 Register = Callable[[Description, bytes], Block]
@@ -91,7 +91,7 @@ def open_folder(path: Path, register: Register) -> Folder:
 
 
 def _open(folder: Folder, register: Register) -> None:
-    journal = folder.journal = Journal(_newest_journal(folder.path))
+    journal = folder.journal = Journal(_only_journal(folder.path))
     data = journal.read()
     contents = read_journal(data, Pairs(), str(journal.path))
     if contents.end < len(data):
@@ -110,20 +110,19 @@ def _open(folder: Folder, register: Register) -> None:
     _remove_others(folder)
 
 
-def _newest_journal(path: Path) -> Path:
+def newest_journal(path: Path) -> Path | None:
+    """Return the journal that counts; None if there is none. Raises OSError."""
+    found = [(int(match[1]), file) for file in path.iterdir() if (match := _JOURNAL.fullmatch(file.name))]
+    return max(found)[1] if found else None
+
+
+def _only_journal(path: Path) -> Path:
     """Return the journal that counts; older ones, and drafts of new ones, are deleted."""
-    generations = {}
-    for file in path.iterdir():
-        if match := _JOURNAL.fullmatch(file.name):
-            if match[2]:
-                file.unlink()
-            else:
-                generations[int(match[1])] = file
-    newest = max(generations, default=1)
-    for generation, file in generations.items():
-        if generation != newest:
+    newest = newest_journal(path) or path / "journal.1"
+    for file in path.glob("journal.*"):
+        if file != newest:
             file.unlink()
-    return path / f"journal.{newest}"
+    return newest
 
 
 def _open_arenas(folder: Folder, contents: Contents, chunks: dict[int, list[AnyChunk]]) -> None:

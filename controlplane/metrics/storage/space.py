@@ -23,6 +23,8 @@ class Space:
         self._memory = Arenas(None)
         self._next_chunk = 1
         self._packed_bytes = 0
+        self.memory_packed = 0
+        """Bytes of the packed chunks that lie in memory."""
 
     def describe(self, description: Description, body: bytes) -> None:
         """Take note of a new layout; `body` is its `layout_body`."""
@@ -36,7 +38,7 @@ class Space:
             if isinstance(chunk, Chunk):
                 self._release(chunk)
             else:
-                self._packed_bytes -= chunk.nbytes
+                self._one_packed_less(chunk)
 
     def cut(self, block: Block) -> Chunk:
         """Make the block's next chunk."""
@@ -47,11 +49,17 @@ class Space:
     def keep(self, chunk: Chunk, packed: bytes, *, recorded: bool) -> PackedChunk:
         """Store a packed chunk. `recorded` says that it is kept longer than what was scraped."""
         self._packed_bytes += len(packed)
+        self.memory_packed += len(packed)
         return PackedChunk(chunk.number, Packed(packed, f"chunk {chunk.number} in memory"), MEMORY, 0)
 
     def discard(self, chunk: PackedChunk) -> None:
         """Free a packed chunk that never took the place of the one it was made of."""
+        self._one_packed_less(chunk)
+
+    def _one_packed_less(self, chunk: PackedChunk) -> None:
         self._packed_bytes -= chunk.nbytes
+        if chunk.file == MEMORY:
+            self.memory_packed -= chunk.nbytes
 
     def kept(self, block: Block, chunk: PackedChunk) -> bool:
         """Take note that a packed chunk takes the place of the one it was made of; return whether that worked."""
