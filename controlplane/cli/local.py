@@ -10,7 +10,7 @@ import typer
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.options import As, DataDir, Listen
 from controlplane.cli.render import Output, columns, emit, say, say_all
-from controlplane.config.model import duration_seconds
+from controlplane.config.vocabulary import duration_seconds
 from controlplane.errors import ConfigErrors
 
 Config = Annotated[Path, typer.Option("-c", "--config", help="The fleet.yaml.")]

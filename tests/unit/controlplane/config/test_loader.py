@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config.loader import load_fleet, parse_fleet
-from controlplane.config.model import duration_seconds
+from controlplane.config.vocabulary import duration_seconds
 from controlplane.errors import ConfigErrors
 
 WHOLE = """\
