@@ -205,7 +205,7 @@ class RemoteQuerier:
     ) -> tuple[Answer, Read]:
         if self._closed:
             raise QueryError("execution", "the control plane is stopping")
-        form = [*ask.params, ("timeout", f"{timeout_s:.3f}s")] if ask.shape == "query" else ask.params
+        form = [*ask.params, ("timeout", f"{timeout_s:.3f}")] if ask.shape == "query" else ask.params
         sent: dict[str, Any] = {"form": form} if ask.method == "POST" else {"params": form}
         try:
             reply = await self._client.request(ask.method, f"api/v1/{ask.path}", timeout_s, **sent)
