@@ -22,6 +22,7 @@ COMPONENTS = {
     "postgres": _postgres,
     "chromium": lambda: shutil.which("chromium") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
+    "victoriametrics": lambda: shutil.which("victoria-metrics") is not None,
 }
 """Real components that tests run against, and whether this machine has them."""
 
