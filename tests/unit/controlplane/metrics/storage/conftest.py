@@ -59,10 +59,12 @@ class Rig:
         return self.tidy.turn(self.now + 7 * 60_000).packed
 
     def held(self) -> dict[str, list[int]]:
-        """Return the rows that each source has; their values are checked."""
+        """Return the rows that each of a, b, c has; their values are checked."""
         found: dict[str, list[int]] = {}
         for labels, samples in series_model.read(self.store, "", -1, 1 << 45).items():
             named = dict(labels)
+            if "source" not in named:
+                continue
             rows = [(at - START) // STEP for at, _ in samples]
             column = int(named["__name__"][1:])
             assert [v for _, v in samples] == [self.value(named["source"], row, column) for row in rows]
