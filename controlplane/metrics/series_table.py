@@ -86,24 +86,25 @@ class SeriesTable:
 
     def remove(self, numbers: Iterable[int]) -> set[str]:
         """Forget blocks, and the series that no other block has. Return the names of the series that were touched."""
+        removed = {layout for layout in numbers if self.blocks.pop(layout, None) is not None}
+        touched: dict[int, None] = {}
+        for layout in removed:
+            members = self._members.pop(layout)
+            self._dead_slots += len(members)
+            touched.update(dict.fromkeys(members))
         gone: list[tuple[int, Labels]] = []
         names: set[str] = set()
-        for layout in numbers:
-            if self.blocks.pop(layout, None) is None:
-                continue
-            for number in self._members.pop(layout):
-                slots = self._slots[number]
-                kept = tuple(
-                    s for s in (slots if isinstance(slots, tuple) else (slots,)) if self._slot_block[s] != layout
-                )
-                self._dead_slots += 1
-                series = self._series[number]
-                names.add(series.name)
-                if kept:
-                    self._slots[number] = kept if len(kept) > 1 else kept[0]
-                else:
-                    gone.append((number, with_name(series)))
-                    del self._ids[series], self._series[number], self._slots[number]
+        for number in touched:
+            slots = self._slots[number]
+            every = slots if isinstance(slots, tuple) else (slots,)
+            kept = tuple(slot for slot in every if self._slot_block[slot] not in removed)
+            series = self._series[number]
+            names.add(series.name)
+            if kept:
+                self._slots[number] = kept if len(kept) > 1 else kept[0]
+            else:
+                gone.append((number, with_name(series)))
+                del self._ids[series], self._series[number], self._slots[number]
         if gone:
             self._index.remove(gone)
         if self._dead_slots > 1000 and self._dead_slots > len(self._slot_block) // 2:
@@ -128,8 +129,12 @@ class SeriesTable:
 
     def count_series(self, numbers: Iterable[int]) -> int:
         """Return how many series some blocks have together."""
-        members = [self._members[n] for n in numbers]
-        return len(members[0]) if len(members) == 1 else len({number for one in members for number in one})
+        members = [np.array(self._members[n], dtype=np.int64) for n in numbers]
+        if len(members) < 2:
+            return sum(len(one) for one in members)
+        # Members lie in runs that ascend, which the stable sort merges.
+        found = np.sort(np.concatenate(members), kind="stable")
+        return int(np.count_nonzero(found[1:] != found[:-1])) + bool(len(found))
 
     def label_values(self, name: str) -> list[str]:
         """Return the values that a label has, unsorted."""

@@ -66,13 +66,14 @@ def test_chunks_are_cut_and_arenas_go_with_their_last_chunk(tmp_path: Path):
     assert [chunk.arena.number for chunk in chunks] == [1, 1, 2, 2, 3]
     assert arenas.nbytes == 5 * 8 * words_of(rows, 8)
     assert arenas.reserved == 3 * 8 * SMALLEST
-    for chunk in chunks:
+    for chunk in chunks[:-1]:
         arenas.release(chunk)
+    assert (arenas.nbytes, names(tmp_path)) == (chunks[-1].nbytes, ["00000003.arena"])
+    arenas.release(chunks[-1])
+    # The current one stays, to be cut from, until another takes its place.
     assert (arenas.nbytes, names(tmp_path)) == (0, ["00000003.arena"])
-    arenas.cut(9, SMALLEST // 10, 8)
-    assert names(tmp_path) == ["00000003.arena"]
-    arenas.cut(10, rows, 8)
-    assert arenas.reserved == 8 * SMALLEST * len(names(tmp_path))
+    arenas.cut(9, 2 * rows, 8)
+    assert names(tmp_path) == ["00000004.arena"]
 
 
 def test_a_cut_that_is_taken_back_leaves_no_trace_even_if_it_took_a_new_arena(tmp_path: Path):
