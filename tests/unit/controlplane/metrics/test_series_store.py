@@ -259,3 +259,63 @@ def test_readers_beside_the_writer_never_lose_a_living_series():
     for reader in readers:
         reader.join()
     assert failures == []
+
+
+@pytest.mark.parametrize("at", [1 << 62, -(1 << 62), 1 << 70, 253_402_300_800_000])
+def test_a_time_that_no_calendar_has_is_dropped_and_the_source_goes_on(at: int):
+    store = SeriesStore()
+    layout = Layout((A,))
+    store.append("t", layout, 1000, row(1))
+    store.append("t", layout, at, row(2))
+    store.append("u", layout, at, row(2))
+    store.end("t", at)
+    store.append("t", layout, 2000, row(3))
+    stats = store.stats()
+    assert (stats.rows_out_of_order, stats.newest_ms, stats.sources) == (3, 2000, 1)
+    assert PromqlEngine(store).instant("a[1h]", 2).series[0].values.tolist() == [1, 3]
+
+
+def test_times_before_1970_and_up_to_the_year_9999():
+    store = SeriesStore(retention_s=1e12)
+    for at in (-5000, 5000, 253_402_300_799_999):
+        store.append("t", Layout((A,)), at, row(at))
+        assert store.newest_ms("t") == at
+        ends = np.array([at], dtype=np.int64)
+        _, newest = store.newest((Matcher("__name__", MatchOp.EQUAL, "a"),), ends - 1, ends, Budget(EngineLimits()))
+        assert newest.values.tolist() == [[at]]
+    largest = np.array([np.iinfo(np.int64).max])
+    _, newest = store.newest((Matcher("__name__", MatchOp.EQUAL, "a"),), -largest, largest, Budget(EngineLimits()))
+    assert newest.values.tolist() == [[253_402_300_799_999]]
+
+
+def test_minus_zero_stays_what_it_is():
+    store = SeriesStore()
+    store.append("t", Layout((A,)), 1000, row(-0.0))
+    assert np.signbit(everything(store, 1)["a"])
+    assert PromqlEngine(store).instant("1 / a", 1).samples[0].value == -np.inf
+
+
+def test_a_source_that_flips_between_two_wide_layouts_evicts_none_of_its_own():
+    """Both fit; a third one pushes the older of them out, never the current one."""
+    store = SeriesStore(limits=StoreLimits(max_columns_per_source=25))
+    wide = [Layout(tuple(Series("w", (("n", f"{n}-{i}"),)) for i in range(10))) for n in range(3)]
+    for n in range(10):
+        store.append("t", wide[n % 2], 1000 * (n + 1), np.arange(10.0))
+    assert store.stats().layouts_evicted == 0
+    store.append("t", wide[2], 11_000, np.arange(10.0))
+    assert store.stats().layouts_evicted == 1
+    assert PromqlEngine(store).instant("count(count_over_time(w[1m]))", 11).samples[0].value == 20
+
+
+def test_a_layout_beyond_every_limit_costs_the_others_nothing():
+    store = SeriesStore(limits=StoreLimits(max_series=30, max_series_per_source=20, max_columns_per_source=50))
+    store.append("other", Layout((A,)), 1000, row(1))
+    for n in range(20):
+        series = tuple(Series("w", (("n", f"{n}-{i}"),)) for i in range(100))
+        store.append("t", Layout(series), 1000 * (n + 1), np.arange(100.0))
+        stats = store.stats()
+        assert stats.series <= 21
+        assert stats.blocks <= 3
+    store.append("third", Layout((A, B)), 30_000, row(2, 3))
+    assert everything(store, 30)["a"] == 2
+    assert stats.series_dropped >= 20 * 80 - 20
