@@ -17,6 +17,7 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.storage.report import StorageReport
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.store.alert_log import SqlAlertLog
@@ -74,6 +75,7 @@ class Services:
     fleet: FleetReader
     queries: Queries
     series_store: SeriesStore
+    storage: Callable[[], StorageReport]
     targets: Callable[[], Sequence[TargetHealth]]
     rules: Callable[[], Sequence[GroupReport]]
     rollouts: Rollouts

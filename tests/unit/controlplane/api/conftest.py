@@ -31,6 +31,7 @@ from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.render import Rendered, render
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
 from controlplane.rollout.service import RolloutService
 from controlplane.store.alert_log import SqlAlertLog
@@ -161,7 +162,7 @@ class Rig:
 
     def __init__(self, db: Database) -> None:
         self.db, self.clock, self.config = db, FakeClock(), CONFIG
-        self.series_store = SeriesStore(3600.0)
+        self.series_store, self.storage = SeriesStore(3600.0), StorageReport()
         self.queries, self.rollouts = FakeQueries(self.series_store), self._rollouts()
         self.revisions = RevisionStore(db)
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
@@ -194,6 +195,7 @@ class Rig:
             fleet=reader,
             queries=self.queries,
             series_store=self.series_store,
+            storage=lambda: self.storage,
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,
