@@ -35,7 +35,9 @@ def histogram_fraction(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     """Return the share of observations between two values per group of `…_bucket` series; see `bucket_fraction`."""
     lower, upper = evaluation.scalars(args[0]), evaluation.scalars(args[1])
     frame = evaluation.frame(args[2])
-    return _per_histogram(frame, (lower, upper), lambda params, bounds, counts: bucket_fraction(*params, bounds, counts))
+    return _per_histogram(
+        frame, (lower, upper), lambda params, bounds, counts: bucket_fraction(params[0], params[1], bounds, counts)
+    )
 
 
 def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuckets) -> Frame:

@@ -1,8 +1,8 @@
 """Sums that stay right where numbers cancel out.
 
-Prometheus adds up with compensation (Neumaier's variant of Kahan summation): `1e100 + 1 - 1e100` is 1. Numpy's reductions
-do not compensate, and need not where nothing cancels: the error is then some units in the last place. So sums are taken
-plainly, and those that lost most of their summands' size are taken again, exactly (Shewchuk's algorithm, `math.fsum`).
+Prometheus adds up with compensation (Neumaier's variant of Kahan summation): `1e100 + 1 - 1e100` is 1. Numpy's
+reductions do not compensate, and need not where nothing cancels: the error is then some units in the last place. So
+sums are taken plainly, and those that lost most of their summands' size are taken again, exactly (`math.fsum`).
 """
 
 from __future__ import annotations

@@ -167,10 +167,11 @@ class Grammar:
 
     def quantile(self, deep: int, inner: bool) -> str:
         """Return quantiles or counts of a group's values."""
-        value = f'{self._one(*EXACT)}{self._one("", " > 20")}'
+        value = f"{self._one(*EXACT)}{self._one('', ' > 20')}"
+        rank = self._one("0.5", "0.1", "1", "-1", "7", "NaN")
         # From three labels on, 2.42 mixes up those of count_values from step to step (a slice shared with itself).
         return self._one(
-            f"quantile{self.grouping()} ({self._one('0.5', '0.1', '1', '-1', '7', 'NaN')}, {self.any(deep, inner=inner)})",
+            f"quantile{self.grouping()} ({rank}, {self.any(deep, inner=inner)})",
             f'count_values{self.grouping(2)} ("{self._one("value", "job", "le")}", {value})',
         )
 
