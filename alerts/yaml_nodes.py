@@ -37,6 +37,11 @@ class Place:
         """Whether the value is absent (`key:` with nothing behind it)."""
         return isinstance(self._node, ScalarNode) and self._node.tag == "tag:yaml.org,2002:null"
 
+    @property
+    def is_quoted(self) -> bool:
+        """Whether the value is written in quotes or as a block: a text, whatever it looks like."""
+        return isinstance(self._node, ScalarNode) and bool(self._node.style)
+
     def fields(self, *known: str) -> dict[str, Place]:
         """Return a mapping's entries, those that it merges with `<<:` included.
 

@@ -22,7 +22,7 @@ from collectors.samples import Labels, Series, labels_of
 from controlplane.errors import QueryError
 from controlplane.metrics.engine import MAX_TIME_S
 from controlplane.metrics.syntax import parse
-from controlplane.ruletest.series_notation import NAME, Samples, parse_labels, parse_values
+from controlplane.ruletest.series_notation import NAME, Samples, parse_labels, parse_series, parse_values
 
 MAX_BYTES = 8 * 1024 * 1024
 """Largest test file taken."""
@@ -140,9 +140,11 @@ class TestFile:
 def load_test_file(path: Path) -> TestFile:
     """Read a test file. Raises RuleError for the first fault found, with its place."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:
+            body = file.read(MAX_BYTES + 1)
+        if len(body) > MAX_BYTES:
             raise RuleError(f"a test file may have {MAX_BYTES:,} bytes, this one has more", file=str(path))
-        text = path.read_text(encoding="utf-8")
+        text = body.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise RuleError(f"cannot be read: {why}", file=str(path)) from error
@@ -224,11 +226,8 @@ def _input_series(place: Place | None, warnings: list[str]) -> tuple[InputSeries
         fields = item.fields("series", "values")
         if "series" not in fields:
             raise item.error("series: is missing")
-        labels = dict(_checked(fields["series"].within(f"{item.path}: series"), parse_labels))
-        metric = labels.pop(NAME, "")
-        if not metric:
-            raise fields["series"].within(item.path).error("series: a series needs a metric name")
-        series = Series(metric, labels_of(labels))
+        labels = dict(_checked(fields["series"].within(f"{item.path}: series"), parse_series))
+        series = Series(labels.pop(NAME), labels_of(labels))
         if series in found:
             again = "this series was given before; only these values count (promtool's rule)"
             warnings.append(_warning(item.error(again)))
@@ -316,10 +315,10 @@ def _boolean(place: Place) -> bool:
 
 def _number(place: Place) -> float:
     text = place.text()
-    if _NUMBER.fullmatch(text):
+    if _NUMBER.fullmatch(text) and not place.is_quoted:
         return float(text)
     special = _SPECIAL.fullmatch(text)
-    if not special:
+    if not special or place.is_quoted:
         raise place.error(f"value: expected a number (.inf, -.inf and .nan among them), got {text!r}")
     return math.nan if special[1] is None else math.copysign(math.inf, -1.0 if special[1] == "-" else 1.0)
 

@@ -10,7 +10,7 @@ from typing import Any
 from collectors.durations import format_duration
 from controlplane.metrics.values import format_value
 from controlplane.ruletest.document import AlertCase, Case, ExpectedAlert, ExpectedSample, ExprCase
-from controlplane.ruletest.run import FileOutcome, Outcome, TestOutcome, same_value
+from controlplane.ruletest.run import NOT_RUN, FileOutcome, Outcome, TestOutcome, same_value
 from controlplane.ruletest.series_notation import format_labels
 
 NEARLY = 1e-9
@@ -69,11 +69,11 @@ def _test_lines(file: FileOutcome, test: TestOutcome) -> Iterator[str]:
     name = f"{test.test.name}: " if test.test.name else ""
     if test.error:
         yield f"{file.path}:{test.test.line}: {name}stopped, because a rule cannot be evaluated: {test.error}"
-        not_run = sum(case.error == "not run" for case in test.cases)
+        not_run = sum(case.error == NOT_RUN for case in test.cases)
         if not_run:
             yield f"    {not_run} case{'s' * (not_run != 1)} not run"
     for case in test.cases:
-        if case.passed or (test.error and case.error == "not run"):
+        if case.passed or (test.error and case.error == NOT_RUN):
             continue
         yield f"{file.path}:{case.case.line}: {name}{_what(case.case)}" + (f": {case.error}" if case.error else "")
         if not case.error:
@@ -129,18 +129,19 @@ def _sample_difference(case: ExprCase, got: Sequence[ExpectedSample], fuzzy: boo
         if same:
             yield f"+ {_shown(same[0])}"
             left = [other for other in left if other is not same[0]]
-            hints |= _hints(sample.value, same[0].value)
+            hints |= _hints(sample.value, same[0].value, fuzzy)
     yield from (f"+ {_shown(sample)}" for sample in left)
     if not got:
         yield "  (no samples)"
     yield from (f"  {hint}" for hint in sorted(hints))
 
 
-def _hints(expected: float, got: float) -> set[str]:
+def _hints(expected: float, got: float, fuzzy: bool) -> set[str]:
     if math.isnan(expected) and math.isnan(got):
         return {"NaN equals nothing, itself included: test `(…) != bool (…)`, which is 1 for NaN"}
     if math.isclose(expected, got, rel_tol=NEARLY):
-        return {"the values differ by rounding: fuzzy_compare: true forgives the last bit, round(…, 1e-6) more"}
+        last_bit = "" if fuzzy else "fuzzy_compare: true forgives the last bit, "
+        return {f"the values differ by rounding: {last_bit}round(…, 1e-6) {'forgives it' if fuzzy else 'more'}"}
     return set()
 
 

@@ -46,6 +46,9 @@ from controlplane.ruletest.series_notation import Kind
 SPARE_S = 86_400.0
 """Samples are kept for the whole test and this much longer, for what looks back behind its start."""
 
+NOT_RUN = "not run"
+"""The error of a case whose test broke off before it."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -104,7 +107,7 @@ def run_file(path: Path, wanted: Callable[[str], bool] = lambda _name: True) -> 
         return FileOutcome(path, error=str(error))
     # A group that the order does not name ranks with the first, as in promtool; the files' order decides within a rank.
     ordered = sorted(groups, key=lambda group: file.group_order.get(group.name, 0))
-    tests = tuple(asyncio.run(_Run(test, file, ordered).outcome()) for test in file.tests if wanted(test.name))
+    tests = tuple(_Run(test, file, ordered).outcome() for test in file.tests if wanted(test.name))
     return FileOutcome(path, file.fuzzy, tests, file.warnings)
 
 
@@ -159,16 +162,19 @@ class _Run:
         log = _Log()
         self._evaluators = [GroupEvaluator(g, self._querier, log, store, _Clock(), around=around) for g in groups]
 
-    async def outcome(self) -> TestOutcome:
+    def outcome(self) -> TestOutcome:
         done: dict[Case, Outcome] = {}
-        error = await self._through_time(done)
+        error = asyncio.run(self._through_time(done))
         if not error:
             done |= {case: self._check_expr(case) for case in self._test.exprs}
-        cases = tuple(done.get(case) or Outcome(case, error="not run") for case in self._test.cases)
+        cases = tuple(done.get(case) or Outcome(case, error=NOT_RUN) for case in self._test.cases)
         return TestOutcome(self._test, cases, error)
 
     async def _through_time(self, done: dict[Case, Outcome]) -> str:
-        """Evaluate step by step and check alerts on the way. Return why it had to stop, if it had."""
+        """Evaluate step by step and check alerts on the way. Return why it had to stop, if it had.
+
+        A text and no more: asyncio writes down a task's whole result when it ends.
+        """
         waiting = sorted(self._test.alerts, key=lambda case: case.at, reverse=True)
         interval_ms = _milliseconds(self._file.evaluation_s)
         for elapsed_ms in range(0, _milliseconds(self._test.ends_at) + 1, interval_ms):
@@ -183,7 +189,12 @@ class _Run:
     async def _evaluate(self, elapsed_ms: int) -> str:
         at = self._at(elapsed_ms)
         reports = [await evaluator.evaluate(at) for evaluator in self._evaluators]
-        failed = [f"{h.rule.name}: {h.last_error}" for report in reports for h in report.rules if h.last_error]
+        failed = [
+            f"{health.rule.name}: {health.last_error.removeprefix(f'{health.rule.name}: ')}"
+            for report in reports
+            for health in report.rules
+            if health.last_error
+        ]
         return f"{'; '.join(failed)} (at {format_duration(elapsed_ms / 1000)})" if failed else ""
 
     def _at(self, elapsed_ms: int) -> float:

@@ -91,6 +91,16 @@ def _times(digits: str, item: str) -> int:
     return int(digits)
 
 
+def parse_series(text: str) -> Labels:
+    """Read an input series as parse_labels does, which must have a metric name. Raises ValueError."""
+    if re.match(r"\s*[^\s{]+\s+\{", text):
+        raise ValueError(f"{text!r}: no space may stand before {{: values would begin there")
+    labels = parse_labels(text)
+    if NAME not in dict(labels):
+        raise ValueError(f"{text!r} has no metric name")
+    return labels
+
+
 def parse_labels(text: str) -> Labels:
     """Read `name{label="value",…}` (every part may be missing) into label pairs, the name as `__name__`.
 
@@ -99,6 +109,8 @@ def parse_labels(text: str) -> Labels:
     whole = _METRIC.fullmatch(text)
     if not whole:
         raise ValueError(f'{text!r} is not a series; expected name{{label="value"}}')
+    if (whole["name"] or "").lower() in ("inf", "nan"):
+        raise ValueError(f"{text!r}: {whole['name']} is a number in PromQL and no metric name")
     found: dict[str, str] = {} if whole["name"] is None else {NAME: whole["name"]}
     rest = (whole["pairs"] or "").strip()
     while rest:
