@@ -34,6 +34,7 @@ from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.rollout.engine import RolloutEngine
@@ -86,6 +87,9 @@ class ControlPlane:
         self._catalogue = load_catalogue()
         self.holder = process_holder()
         self.store = SeriesStore(fleet.metrics.retention, retention_recorded_s=fleet.metrics.retention_recorded)
+        self.ingest = Ingest(
+            self.store, clock, fleet.metrics.retention, max_series=fleet.metrics.receive.max_written_series
+        )
         self.querier = MetricsQuerier(PromqlEngine(self.store))
         self.scraping = ScrapeManager(
             self.store,
@@ -284,6 +288,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         ),
         queries=plane.querier,
         series_store=plane.store,
+        ingest=plane.ingest,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
         rollouts=plane.service,

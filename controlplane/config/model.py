@@ -257,11 +257,22 @@ class Cost(Model):
     budgets: tuple[Budget, ...] = ()
 
 
+class Receive(Model):
+    """What remote writers may send: limits of one request, and of all that they keep up."""
+
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
+    max_decoded_bytes: int = Field(default=32 * 2**20, ge=1024)
+    max_series: int = Field(default=50_000, ge=1)
+    max_samples: int = Field(default=200_000, ge=1)
+    max_written_series: int = Field(default=200_000, ge=1)
+
+
 class Metrics(Model):
     """The embedded series store."""
 
     retention: Annotated[Duration, Field(ge=60)] = 24 * 3600.0
     retention_recorded: Annotated[Duration, Field(ge=60)] = 35 * 86400.0
+    receive: Receive = Receive()
 
 
 LOG = "log"

@@ -154,6 +154,22 @@ class SeriesStore:
         self._bytes += writer.current.append(timestamp_ms, None)
         writer.ended = True
 
+    def newest_ms(self, source: str) -> int | None:
+        """Return the time of the source's last row in unix milliseconds, None where it has none."""
+        writer = self._sources.get(source)
+        return None if writer is None else writer.last_ms
+
+    def has_room_for(self, series: Series) -> bool:
+        """Tell whether the limit of series in all lets this one in."""
+        return series in self._ids or len(self._ids) < self._limits.max_series
+
+    def describe(self, families: Mapping[str, Metadata]) -> None:
+        """Remember type and help of metric families that no layout tells; beyond MAX_FAMILIES none is added."""
+        with self._lock:
+            room = MAX_FAMILIES - len(self._metadata)
+            new = {*[name for name in families if name not in self._metadata][: max(room, 0)]}
+            self._metadata.update((n, m) for n, m in families.items() if n in self._metadata or n in new)
+
     def _in_order(self, writer: _Source, timestamp_ms: int) -> bool:
         if writer.last_ms is not None and timestamp_ms <= writer.last_ms:
             self._out_of_order += 1

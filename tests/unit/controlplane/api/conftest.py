@@ -28,6 +28,7 @@ from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.render import Rendered, render
 from controlplane.metrics.series_store import SeriesStore
@@ -162,6 +163,7 @@ class Rig:
     def __init__(self, db: Database) -> None:
         self.db, self.clock, self.config = db, FakeClock(), CONFIG
         self.series_store = SeriesStore(3600.0)
+        self.ingest = Ingest(self.series_store, self.clock, 3600.0, max_series=1000)
         self.queries, self.rollouts = FakeQueries(self.series_store), self._rollouts()
         self.revisions = RevisionStore(db)
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
@@ -194,6 +196,7 @@ class Rig:
             fleet=reader,
             queries=self.queries,
             series_store=self.series_store,
+            ingest=self.ingest,
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,

@@ -54,6 +54,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/api/v1/alerts"): VIEWER,
     ("GET", "/api/v1/targets"): VIEWER,
     ("GET", "/api/v1/status/buildinfo"): VIEWER,
+    ("POST", "/api/v1/write"): OPERATOR,
 }
 
 CALLERS = [None, Role.VIEWER, Role.OPERATOR, Role.ADMIN]
