@@ -17,6 +17,7 @@ from controlplane.api import (
     problems,
     prometheus,
     prometheus_status,
+    prometheus_targets,
     remote_write,
     rollouts,
     targets,
@@ -66,6 +67,7 @@ def create_api(services: Services) -> FastAPI:
         tokens,
         prometheus,
         prometheus_status,
+        prometheus_targets,
         remote_write,
     ):
         include(app, part.router)

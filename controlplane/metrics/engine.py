@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -43,17 +44,20 @@ class PromqlEngine:
         self._monotonic = monotonic
         self._parse = lru_cache(maxsize=CACHED_EXPRESSIONS)(parse)
 
-    def instant(self, expr: str, at: float) -> QueryValue:
-        """Evaluate at unix second `at`; a range vector yields its samples as a Matrix. Raises QueryError."""
+    def instant(self, expr: str, at: float, *, lookback_s: float | None = None) -> QueryValue:
+        """Evaluate at unix second `at`; a range vector yields its samples as a Matrix. Raises QueryError.
+
+        `lookback_s` takes the place of `limits.lookback_s` for this query.
+        """
         at_ms = _milliseconds(at, "time")
         node = self._parse(expr)
         steps = np.array([at_ms], dtype=np.int64)
-        evaluator = Evaluator(self._query(at_ms, at_ms), steps)
+        evaluator = Evaluator(self._query(at_ms, at_ms, lookback_s), steps)
         if isinstance(node, Range | Subquery):
             return _guarded(lambda: _window(evaluator, node))
         return _instant_value(self._evaluate(evaluator, node), at_ms / 1000)
 
-    def range(self, expr: str, start: float, end: float, step: float) -> Matrix:
+    def range(self, expr: str, start: float, end: float, step: float, *, lookback_s: float | None = None) -> Matrix:
         """Evaluate from `start` to `end` (unix seconds, both included) every `step` seconds. Raises QueryError."""
         start_ms, end_ms = _milliseconds(start, "start"), _milliseconds(end, "end")
         step_ms = _milliseconds(step, "step")
@@ -76,11 +80,12 @@ class PromqlEngine:
                 f'invalid expression type "{_SHOWN_KIND[node.kind]}" for range query, must be Scalar or instant Vector',
             )
         steps = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
-        value = self._evaluate(Evaluator(self._query(start_ms, end_ms), steps), node)
+        value = self._evaluate(Evaluator(self._query(start_ms, end_ms, lookback_s), steps), node)
         return _matrix(value, steps)
 
-    def _query(self, start_ms: int, end_ms: int) -> Query:
-        return Query(self.store, self.limits, Budget(self.limits, self._monotonic), start_ms, end_ms)
+    def _query(self, start_ms: int, end_ms: int, lookback_s: float | None) -> Query:
+        limits = self.limits if lookback_s is None else replace(self.limits, lookback_s=lookback_s)
+        return Query(self.store, limits, Budget(limits, self._monotonic), start_ms, end_ms)
 
     def _evaluate(self, evaluator: Evaluator, node: Node) -> Value:
         return _guarded(lambda: evaluator.value(node))

@@ -95,11 +95,21 @@ class FakeQueries(MetricsQuerier):
             return Scalar(at, 1.0)
         return Vector(at, [VectorSample(labels, 1.0) for labels in series(3)])
 
-    async def instant_json(self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None) -> Rendered:
+    async def instant_json(
+        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+    ) -> Rendered:
         return render(await self.instant_value(expr, at), limit)
 
     async def range_json(
-        self, expr: str, start: float, end: float, step: float, *, limit: int = 0, timeout_s: float | None = None
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
     ) -> Rendered:
         self.asked.append((expr, start, end, step))
         await self._misbehave(expr)
