@@ -116,7 +116,7 @@ class Params:
         step = self.duration("step")
         if round(step, 3) <= 0:
             raise bad("step", "zero or negative query resolution step widths are not accepted. Try a positive integer")
-        if (end - start) / step > MAX_POINTS:
+        if round((end - start) * 1000) // round(step * 1000) > MAX_POINTS:
             raise QueryError(
                 "bad_data",
                 "exceeded maximum resolution of 11,000 points per timeseries. "

@@ -67,7 +67,7 @@ class PromqlEngine:
             raise QueryError(
                 "bad_data", "zero or negative query resolution step widths are not accepted. Try a positive"
             )
-        if (end_ms - start_ms) // step_ms >= self.limits.max_points:
+        if (end_ms - start_ms) // step_ms > self.limits.max_points:
             raise QueryError(
                 "bad_data",
                 f"exceeded maximum resolution of {self.limits.max_points:,} points per timeseries. "

@@ -72,6 +72,8 @@ class WriteReport:
     """What became of one request's samples."""
 
     stored: int = 0
+    repeated: int = 0
+    """Samples that were there already, value and all."""
     refused: Counter[str] = field(default_factory=Counter)
     """By reason."""
     first: str = ""
@@ -87,8 +89,9 @@ class WriteReport:
         """What the sender is told; empty when everything was stored."""
         if not self.first:
             return ""
-        count = self.refused.total()
-        return f"{self.first}; {count} of {count + self.stored} samples were refused, the others are stored"
+        count, kept = self.refused.total(), self.stored + self.repeated
+        others = f"{count} of {count + kept} samples were refused, the others are stored"
+        return f"{self.first}; {others if kept else f'{count} samples were refused, that is all of them'}"
 
 
 class _Written:
@@ -157,6 +160,8 @@ class Ingest:
                 elif written.newest_ms is not None and timestamp_ms <= written.newest_ms:
                     if refusal := _not_newer(labels, written, timestamp_ms, value):
                         report.refuse(refusal)
+                    else:
+                        report.repeated += 1
                 else:
                     self._store.append(written.source, written.layout, timestamp_ms, np.array((value,)))
                     written.newest_ms, written.newest_value = timestamp_ms, value

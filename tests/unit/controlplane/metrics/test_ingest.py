@@ -117,8 +117,12 @@ async def test_a_repeated_request_is_taken_in_silence() -> None:
     rig = Rig()
     await rig.write((UP, [(-30, 1.0)]))
     report = await rig.write((UP, [(-30, 1.0)]))
-    assert (report.stored, report.sentence) == (0, "")
+    assert (report.stored, report.repeated, report.sentence) == (0, 1, "")
     assert rig.samples("up") == [(-30, 1.0)]
+    report = await rig.write((UP, [(-30, 1.0), (-30, 2.0)]))
+    assert report.sentence.endswith("; 1 of 2 samples were refused, the others are stored")
+    report = await rig.write((UP, [(-30, 2.0)]))
+    assert report.sentence.endswith("; 1 samples were refused, that is all of them")
 
 
 async def test_values_are_compared_by_their_bits() -> None:
