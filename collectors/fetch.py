@@ -77,7 +77,7 @@ class HttpSource:
         except HttpProcessingError as error:
             raise ExpositionError("the answer is not HTTP", 0) from error
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     async def close(self) -> None:
         """Close the connection."""
@@ -131,7 +131,7 @@ class HttpSource:
     async def _body(self, response: aiohttp.ClientResponse, progress: SimpleNamespace) -> bytes:
         if response.status != HTTPStatus.OK:
             raise UnexpectedStatus(_status_message(response))
-        body = _Body(self._max_body_bytes, response.headers.get("Content-Encoding", ""))
+        body = BoundedBody(self._max_body_bytes, response.headers.get("Content-Encoding", ""))
         body.check_size(response.content_length or 0)
         progress.stage = "headers received, no body yet"
         async for chunk in response.content.iter_any():
@@ -193,7 +193,7 @@ class _Resolver(AbstractResolver):
         """Nothing: the thread is the source's."""
 
 
-class _Body:
+class BoundedBody:
     """Collects a body, inflating it if need be; its size is bounded before and after."""
 
     def __init__(self, max_bytes: int, encoding: str) -> None:
@@ -301,7 +301,7 @@ def _status_message(response: aiohttp.ClientResponse) -> str:
     return message
 
 
-def _translated(error: Exception) -> ScrapeError:
+def translated(error: Exception) -> ScrapeError:
     """Return our error for one of aiohttp's or the system's, without URLs or headers in its message."""
     match error:
         case aiohttp.ClientConnectorCertificateError():

@@ -21,8 +21,8 @@ COMPONENTS = {
     "prometheus": lambda: shutil.which("prometheus") is not None and shutil.which("promtool") is not None,
     "postgres": _postgres,
     "chromium": lambda: shutil.which("chromium") is not None,
-    "victoriametrics": lambda: shutil.which("victoria-metrics") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
+    "victoriametrics": lambda: shutil.which("victoria-metrics") is not None,
 }
 """Real components that tests run against, and whether this machine has them."""
 

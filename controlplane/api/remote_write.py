@@ -65,6 +65,9 @@ class Writers:
 @requires(Role.OPERATOR)
 async def write(request: Request, services: ServicesDep, principal: PrincipalDep) -> Response:
     """Store the samples of a remote-write 1.0 request (snappy, protobuf)."""
+    if elsewhere := services.config().metrics.query_url:
+        # What was written here would never be asked for.
+        return _text(f"samples are asked of metrics.query_url, {elsewhere}: write them there", 404)
     if wrong := _wrong_type(request):
         return _text(wrong, 415)
     writers: Writers = request.app.state.writers

@@ -26,6 +26,7 @@ from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.clock import SystemClock
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
+from controlplane.app.metrics_elsewhere import embedded_store, remote_querier
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
@@ -36,7 +37,7 @@ from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.queries import Queries
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.service import RolloutService
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
@@ -62,6 +63,7 @@ WATCH_S = 2.0
 PUBLISH_S = 15.0
 CHARGE_S = 30.0
 HOUSEKEEPING_S = 300.0
+REMOTE_CHECK_S = 15.0
 ROLLOUT_S = 0.5
 OBSERVE_S = 5.0
 DELIVER_S = 1.0
@@ -86,11 +88,14 @@ class ControlPlane:
         self._db = db
         self._catalogue = load_catalogue()
         self.holder = process_holder()
-        self.store = SeriesStore(fleet.metrics.retention, retention_recorded_s=fleet.metrics.retention_recorded)
+        self.store = embedded_store(fleet.metrics)
         self.ingest = Ingest(
             self.store, clock, fleet.metrics.retention, max_series=fleet.metrics.receive.max_written_series
         )
-        self.querier = MetricsQuerier(PromqlEngine(self.store))
+        embedded = MetricsQuerier(PromqlEngine(self.store))
+        self.remote = remote_querier(fleet.metrics)
+        self.querier: Queries = self.remote or embedded
+        self._embedded = embedded
         self.scraping = ScrapeManager(
             self.store,
             self._source,
@@ -103,7 +108,8 @@ class ControlPlane:
             ),
             find_missing=self._missing,
         )
-        self.alerting = Alerting(db, self.querier, self.store, clock, self.holder, self._console_url)
+        own = embedded if self.remote else None
+        self.alerting = Alerting(db, self.querier, self.store, clock, self.holder, self._console_url, own=own)
         self.accounts = Accounts(db, self.querier, self.store, clock)
         self._rollout_lease: Lease | None = None
         self._observed_at = 0.0
@@ -138,6 +144,8 @@ class ControlPlane:
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
         ]
+        if self.remote:
+            plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
         for name, interval_s, turn in plain:
             self.loops.add(PlainLoop(name, interval_s, turn, self.clock))
         self.loops.start()
@@ -149,7 +157,10 @@ class ControlPlane:
         await self.scraping.close()
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
-        self.querier.close()
+        self._embedded.close()
+        if self.remote:
+            self.remote.close()
+            await self.remote.disconnect()
 
     async def reload(self) -> Sequence[str]:
         """Read fleet.yaml again; return sentences on what changed. Raises ConfigErrors: the running one stays."""
@@ -186,6 +197,8 @@ class ControlPlane:
             missing_parts["database"] = str(error)
         if not self._discovered:
             missing_parts["discovery"] = "targets have not been read yet"
+        if self.remote and self.remote.fault:
+            missing_parts["metrics"] = self.remote.fault
         return missing_parts
 
     async def _configure(self, loaded: LoadedFleet) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from collectors.samples import FloatArray
 from controlplane.errors import QueryError
-from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation
 from controlplane.metrics.frame import Frame, Groups, drop_names, empty, join, keep_only, with_label
 from controlplane.metrics.quantile import quantile_rows

@@ -8,7 +8,7 @@ import numpy as np
 
 from collectors.samples import FloatArray, Labels
 from controlplane.errors import QueryError
-from controlplane.metrics.blocks import BoolArray
+from controlplane.metrics.arrays import BoolArray
 from controlplane.metrics.evaluation import Evaluation
 from controlplane.metrics.frame import (
     Frame,

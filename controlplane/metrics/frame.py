@@ -12,7 +12,7 @@ import numpy as np
 
 from collectors.samples import FloatArray, Labels
 from controlplane.errors import QueryError
-from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.index import METRIC_NAME
 
 

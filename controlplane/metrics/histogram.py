@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from collectors.samples import FloatArray
-from controlplane.metrics.blocks import IntArray
+from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.evaluation import Evaluation, Function
 from controlplane.metrics.frame import Frame, Groups, drop_names, empty, join, label_value
 from controlplane.metrics.samples import by_pattern

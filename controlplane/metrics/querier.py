@@ -55,7 +55,7 @@ class MetricsQuerier:
     ) -> Rendered:
         """Evaluate an ad-hoc query and write its answer; see Queries."""
         # A result of many series is megabytes of JSON: written in the thread, so that the loop goes on scraping.
-        call = partial(self.engine.instant, expr, at, lookback_s=lookback_s)
+        call = partial(self.engine.instant, expr, at, timeout_s, lookback_s)
         return await self._run(self._adhoc, lambda: render(call(), limit), timeout_s)
 
     async def range_json(
@@ -70,7 +70,7 @@ class MetricsQuerier:
         lookback_s: float | None = None,
     ) -> Rendered:
         """Evaluate an ad-hoc query over time and write its answer; see Queries."""
-        call = partial(self.engine.range, expr, start, end, step, lookback_s=lookback_s)
+        call = partial(self.engine.range, expr, start, end, step, timeout_s, lookback_s)
         return await self._run(self._adhoc, lambda: render(call(), limit), timeout_s)
 
     async def series(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[LabelSet]:

@@ -142,6 +142,17 @@ async def test_a_stranger_and_a_viewer_may_not_and_their_body_is_not_read(rig: A
         assert (answer.status_code, answer.json()["status"]) == (status, "error")
 
 
+async def test_where_another_server_is_asked_nothing_is_taken(rig: Any, operator: httpx.AsyncClient) -> None:
+    rig.config = Fleet.model_validate(
+        {"fleet": {"name": "x"}, "metrics": {"query_url": "http://mimir:8080/prometheus"}}
+    )
+    answer = await post(operator, body((NOW_MS, 1.0)))
+    assert (answer.status_code, answer.text) == (
+        404,
+        "samples are asked of metrics.query_url, http://mimir:8080/prometheus: write them there\n",
+    )
+
+
 async def test_get_is_not_allowed(operator: httpx.AsyncClient) -> None:
     answer = await operator.get("/api/v1/write")
     assert (answer.status_code, answer.headers["allow"], answer.json()["status"]) == (405, "POST", "error")

@@ -153,3 +153,49 @@ def test_check_finds_faults_in_rules_and_targets_at_once(fleet: Write, tmp_path:
     with pytest.raises(ConfigErrors) as caught:
         check_file(tmp_path / "fleet.yaml")
     assert len(caught.value.errors) == 2
+
+
+ELSEWHERE = "metrics: {query_url: 'http://mimir/prometheus'%s}\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "more", "warned"),
+    [
+        ("[{record: 'a:b', expr: up}, {alert: A, expr: 'a:b > 1'}]", "", True),
+        (
+            "[{record: 'a:b', expr: up}, {alert: A, expr: 'a:b > 1'}]",
+            ", remote_write: {url: 'http://m', send: [raw]}",
+            True,
+        ),
+        ("[{record: 'a:b', expr: up}, {alert: A, expr: 'a:b > 1'}]", ", remote_write: {url: 'http://m'}", False),
+        ("[{record: 'a:b', expr: up}, {alert: A, expr: 'up > 1'}]", "", False),
+    ],
+)
+def test_check_warns_of_recorded_series_that_the_server_never_gets(
+    fleet: Write, tmp_path: Path, rules: str, more: str, warned: bool
+) -> None:
+    (tmp_path / "a.yml").write_text(f"groups: [{{name: g, rules: {rules}}}]\n")
+    fleet(f"rules: [a.yml]\n{ELSEWHERE % more}")
+    _, *warnings = check_file(tmp_path / "fleet.yaml")
+    assert [w.partition("warning: ")[2] for w in warnings] == warned * [
+        "metrics.query_url: rules read a:b, which is recorded here and not sent there: add metrics.remote_write "
+        "with send: [recorded], or load the recording rules into that server"
+    ]
+
+
+def test_check_warns_of_a_metrics_servers_secrets_that_are_not_there(fleet: Write, tmp_path: Path) -> None:
+    secret = ", query: {authorization: {credentials_file: token}, tls: {ca_file: ca.pem}}"
+    writes = ", remote_write: [{url: 'http://m/w', authorization: {credentials_env: NOT_SET_ANYWHERE}}]"
+    fleet(f"rules: []\n{ELSEWHERE % (secret + writes)}")
+    _, *warnings = check_file(tmp_path / "fleet.yaml")
+    assert [w.partition("warning: ")[2] for w in warnings] == [
+        f"metrics.query: {tmp_path / 'token'} does not exist",
+        f"metrics.query: {tmp_path / 'ca.pem'} does not exist",
+        "metrics.remote_write m/w: environment variable NOT_SET_ANYWHERE is not set here",
+    ]
+
+
+def test_a_rule_that_only_the_other_server_can_evaluate_is_no_warning(fleet: Write, tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("groups: [{name: g, rules: [{alert: A, expr: 'mad_over_time(x[5m]) > 1'}]}]\n")
+    fleet(f"rules: [a.yml]\n{ELSEWHERE % ''}")
+    assert len(check_file(tmp_path / "fleet.yaml")) == 1
