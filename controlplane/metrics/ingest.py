@@ -31,6 +31,9 @@ AHEAD_MS = 600_000
 SLICE = 500
 """Samples stored before the event loop may do other things: a few milliseconds."""
 
+NEW_SERIES_COST = 10
+"""Samples whose time a new series takes: 7 µs a sample, 50 to 100 a series, measured on a store in files."""
+
 PRUNE_EVERY_MS = 60_000
 MAX_SHOWN_CHARS = 300
 """Of a series' labels in a refusal."""
@@ -130,8 +133,11 @@ class Ingest:
         again: a sender whose answer got lost repeats its request.
         """
         report = WriteReport()
-        for n, _ in enumerate(self._each(request, report), start=1):
-            if n % SLICE == 0:
+        spent = 0
+        for cost in self._each(request, report):
+            spent += cost
+            if spent >= SLICE:
+                spent = 0
                 await asyncio.sleep(0)
         if request.histograms:
             words = f"native histograms are disabled: {request.histograms} samples; send classic ones"
@@ -144,15 +150,17 @@ class Ingest:
             _log.debug("remote write: %s", report.sentence)
         return report
 
-    def _each(self, request: WriteRequest, report: WriteReport) -> Iterator[None]:
-        """Store the samples one by one."""
+    def _each(self, request: WriteRequest, report: WriteReport) -> Iterator[int]:
+        """Store the samples one by one; yield what each step cost, in samples."""
         now_ms = int(self._clock.now() * 1000)
         oldest, latest = now_ms - self._retention_ms, now_ms + AHEAD_MS
         for labels, samples in request.series:
-            written = self._series.get(labels) or self._admit(labels, now_ms)
+            written: _Written | Refusal | None = self._series.get(labels)
+            if written is None:
+                written = self._admit(labels, now_ms)
+                yield NEW_SERIES_COST
             if isinstance(written, Refusal):
                 report.refuse(written, len(samples))
-                yield
                 continue
             for timestamp_ms, value in samples:
                 if not oldest <= timestamp_ms <= latest:
@@ -166,7 +174,7 @@ class Ingest:
                     self._store.append(written.source, written.layout, timestamp_ms, np.array((value,)))
                     written.newest_ms, written.newest_value = timestamp_ms, value
                     report.stored += 1
-                yield
+                yield 1
 
     def _admit(self, labels: Labels, now_ms: int) -> _Written | Refusal:
         if refusal := _invalid(labels):

@@ -186,6 +186,12 @@ def test_families_without_a_layout_are_described_up_to_a_bound(monkeypatch: pyte
     assert store.metadata() == {"a": Metadata("gauge", "new"), "b": Metadata("counter", "")}
 
 
+def test_zero_keeps_its_sign():
+    store = SeriesStore()
+    store.append("t", Layout((A, B)), 1000, row(-0.0, 0.0))
+    assert {name: str(value) for name, value in everything(store, 1).items()} == {"a": "-0.0", "b": "0.0"}
+
+
 def test_a_source_tells_its_newest_row():
     store = SeriesStore()
     assert store.newest_ms("t") is None
