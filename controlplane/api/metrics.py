@@ -72,6 +72,7 @@ class _ServiceCollector(Collector):
             "targets": _targets,
             "store": _store,
             "remote_write": _remote_write,
+            "storage": _storage,
             "rules": _rules,
             "outbox": _outbox,
         }
@@ -99,7 +100,7 @@ def _store(services: Services) -> Iterable[Metric]:
     gauges = {
         "series": ("Series held.", stats.series),
         "sources": ("Writers of series.", stats.sources),
-        "bytes": ("Bytes allocated for samples.", stats.bytes),
+        "bytes": ("Bytes that samples take, in files or in memory.", stats.bytes),
     }
     for name, (help_text, value) in gauges.items():
         yield GaugeMetricFamily(f"controlplane_store_{name}", help_text, value=value)
@@ -129,6 +130,36 @@ def _remote_write(services: Services) -> Iterable[Metric]:
     for reason in REFUSALS:
         refused.add_metric((reason,), float(ingest.refused[reason]))
     yield refused
+
+
+def _storage(services: Services) -> Iterable[Metric]:
+    report = services.storage()
+    yield GaugeMetricFamily(
+        "controlplane_storage_paused",
+        "1 while samples are kept in memory only because the data folder cannot be written.",
+        value=float(bool(report.paused)),
+    )
+    yield GaugeMetricFamily(
+        "controlplane_storage_disk_bytes", "Bytes of the files of samples.", value=report.disk_bytes
+    )
+    counters = {
+        "controlplane_storage_pauses": ("Times that the data folder could not be written.", report.pauses),
+        "controlplane_query_worker_restarts": ("Query workers that had to be replaced.", report.worker_restarts),
+    }
+    for name, (help_text, value) in counters.items():
+        yield CounterMetricFamily(name, help_text, value=value)
+    refused = services.series_store.refused()
+    samples = [
+        ((t.target.job, t.target.instance), float(refused[t.target.key]))
+        for t in services.targets()
+        if t.target.key in refused
+    ]
+    yield _labelled(
+        "controlplane_target_series_refused",
+        "Series of a target's last layout that a limit kept out.",
+        ("target_job", "target_instance"),
+        samples,
+    )
 
 
 def _rules(services: Services) -> Iterable[Metric]:

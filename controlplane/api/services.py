@@ -18,6 +18,7 @@ from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.storage.report import StorageReport
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.store.alert_log import SqlAlertLog
@@ -77,6 +78,7 @@ class Services:
     series_store: SeriesStore
     ingest: Ingest
     """Takes the samples of remote writers."""
+    storage: Callable[[], StorageReport]
     targets: Callable[[], Sequence[TargetHealth]]
     rules: Callable[[], Sequence[GroupReport]]
     rollouts: Rollouts

@@ -10,16 +10,6 @@ from controlplane.config.model import Metrics
 from controlplane.errors import QueryError
 from controlplane.metrics.names import metric_names
 from controlplane.metrics.remote_querier import RemoteQuerier
-from controlplane.metrics.series_store import SeriesStore
-
-LOCAL_S = 3600.0
-"""What is kept here when another server answers the queries: enough for the rules on the control plane itself."""
-
-
-def embedded_store(metrics: Metrics) -> SeriesStore:
-    """Return the series store, which keeps no more than an hour where another server is asked."""
-    most = LOCAL_S if metrics.query_url else float("inf")
-    return SeriesStore(min(metrics.retention, most), retention_recorded_s=min(metrics.retention_recorded, most))
 
 
 def remote_querier(metrics: Metrics) -> RemoteQuerier | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from collectors.samples import FloatArray, Labels
 from controlplane.errors import QueryError
-from controlplane.metrics.arrays import BoolArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation
 from controlplane.metrics.frame import (
     Frame,
@@ -47,13 +47,18 @@ _COMPARISON: dict[str, Callable[[FloatArray, FloatArray], BoolArray]] = {
     "<=": np.less_equal,
 }
 
+SET_OPERATORS = ("and", "or", "unless")
+
+OPERATORS = (*_ARITHMETIC, *_COMPARISON, *SET_OPERATORS)
+"""All binary operators."""
+
 
 def binary(evaluation: Evaluation, node: Binary) -> Value:
     """Evaluate a binary operation. Raises QueryError(execution) where series do not match as the query says."""
     left, right = evaluation.value(node.left), evaluation.value(node.right)
     evaluation.budget.check()
     if isinstance(left, Frame) and isinstance(right, Frame):
-        if node.op in ("and", "or", "unless"):
+        if node.op in SET_OPERATORS:
             return _set_operation(node, left, right)
         return _between_vectors(node, left, right)
     if isinstance(left, Frame) and isinstance(right, Scalars):
@@ -141,12 +146,17 @@ def _between_vectors(node: Binary, left: Frame, right: Frame) -> Frame:
     operands = (others.values, many.values) if matching.many == "right" else (many.values, others.values)
     values, holds = _compute(node.op, *operands)
     present = many.present & others.present
-    if holds is not None and not node.bool_modifier:
-        values, present = operands[0], present & holds
     labels = _result_labels(node, many, [exemplars[p] for p in partner])
     if labels is None:
-        return _split_by_partner(node, one, groups, many, partner, values, present)
-    return _unique(Frame(labels, values, present), matching).occupied()
+        mine, theirs = _split_by_partner(groups, partner)
+        labels = _result_labels(node, many.take(mine), [[one.labels[int(m)]] for m in theirs])
+        assert labels is not None
+        values, partner, present = values[mine], partner[mine], present[mine] & one.present[theirs]
+        holds, operands = None if holds is None else holds[mine], (operands[0][mine], operands[1][mine])
+    _refuse_ambiguity(matching, partner.tolist(), labels, present)
+    if holds is not None and not node.bool_modifier:
+        values, present = operands[0], present & holds
+    return join(Frame(labels, values, present)).occupied()
 
 
 def _one_side(
@@ -191,32 +201,35 @@ def _result_labels(node: Binary, many: Frame, partners: list[list[Labels]]) -> l
     return result
 
 
-def _split_by_partner(
-    node: Binary, one: Frame, groups: Groups, many: Frame, partner: object, values: FloatArray, present: BoolArray
-) -> Frame:
-    """Label the result by the partner of each step, where a match group's series took turns."""
+def _split_by_partner(groups: Groups, partner: IntArray) -> tuple[IntArray, IntArray]:
+    """Return (row of the many side, row of the one side) for every pair in a match group whose series took turns."""
     members = list(groups.members())
-    rows: list[tuple[int, int]] = []
-    for row, group in enumerate(np.asarray(partner, dtype=np.int64)):
-        rows.extend((row, int(m)) for m in members[int(group)])
-    mine = np.array([r for r, _ in rows], dtype=np.int64)
-    theirs = np.array([m for _, m in rows], dtype=np.int64)
-    labels = _result_labels(node, many.take(mine), [[one.labels[int(m)]] for m in theirs])
-    assert labels is not None
-    return _unique(Frame(labels, values[mine], present[mine] & one.present[theirs]), node.matching).occupied()
+    counts = [len(members[group]) for group in partner.tolist()]
+    theirs = np.concatenate([members[group] for group in partner.tolist()])
+    return np.repeat(np.arange(len(partner)), counts), theirs
 
 
-def _unique(frame: Frame, matching: VectorMatching) -> Frame:
-    """Join results with equal labels. Raises QueryError(execution) when two have a value at the same step."""
-    try:
-        return join(frame)
-    except QueryError as error:
+def _refuse_ambiguity(
+    matching: VectorMatching, partner: Sequence[int], labels: Sequence[Labels], present: BoolArray
+) -> None:
+    """Raise QueryError(execution) where several pairs of a match group meet at a step, even if a filter drops them.
+
+    One to one a group may pair once; otherwise once for each set of labels of the result.
+    """
+    keys: Sequence[object] = partner if matching.many == "none" else list(zip(partner, labels, strict=True))
+    numbers: dict[object, int] = {}
+    of_row = [numbers.setdefault(key, len(numbers)) for key in keys]
+    if len(numbers) == len(of_row):
+        return
+    pairs = np.zeros((len(numbers), present.shape[1]), dtype=np.int64)
+    np.add.at(pairs, of_row, present)
+    if (pairs > 1).any():
         reason = (
             "many-to-one matching must be explicit (group_left/group_right)"
             if matching.many == "none"
             else "grouping labels must ensure unique matches"
         )
-        raise QueryError("execution", f"multiple matches for labels: {reason}") from error
+        raise QueryError("execution", f"multiple matches for labels: {reason}")
 
 
 def _shown(labels: Labels) -> str:

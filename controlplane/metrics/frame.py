@@ -15,6 +15,8 @@ from controlplane.errors import QueryError
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.index import METRIC_NAME
 
+SAME_LABELSET = "vector cannot contain metrics with the same labelset"
+
 
 @dataclass(frozen=True)
 class Scalars:
@@ -50,6 +52,17 @@ class Frame:
     def without_name(self) -> Frame:
         """Return the frame with metric names dropped. Raises QueryError when two series fall together at a step."""
         return self.relabelled([drop_name(labels) for labels in self.labels])
+
+    def nameless(self) -> Frame:
+        """Return the frame with metric names dropped, each series once.
+
+        Raises QueryError(execution) when two series then have the same labels, at whatever steps: what Prometheus does
+        for functions of range vectors, where `without_name` is its rule for those of instant vectors.
+        """
+        labels = [drop_name(one) for one in self.labels]
+        if len(set(labels)) < len(labels):
+            raise QueryError("execution", SAME_LABELSET)
+        return replace(self, labels=labels)
 
     def relabelled(self, labels: Sequence[Labels]) -> Frame:
         """Return the frame under other labels; series that become one are joined.
@@ -92,7 +105,7 @@ def join(frame: Frame) -> Frame:
     groups = Groups.of(frame.labels, lambda labels: labels)
     counts = groups.reduce(np.add, frame.present.astype(np.int64))
     if (counts > 1).any():
-        raise QueryError("execution", "vector cannot contain metrics with the same labelset")
+        raise QueryError("execution", SAME_LABELSET)
     values = groups.reduce(np.add, np.where(frame.present, frame.values, 0.0))
     # Adding zeros would turn -0 into 0 and is exact otherwise; the one present value is what remains.
     return Frame(list(groups.keys), values, counts > 0, frame.ordered)

@@ -190,7 +190,7 @@ class Ingest:
             name = dict(one)[METRIC_NAME]
             series = Series(name, tuple(pair for pair in one if pair[0] != METRIC_NAME))
             if not self._store.has_room_for(series):
-                return _too_many("the store holds all that it may", "its limit")
+                return _too_many("the store holds all that it may", "metrics.max_series")
             written = self._series[one] = _Written(series, source, self._store.newest_ms(source))
         self._series[labels] = written
         return written

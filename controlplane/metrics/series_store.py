@@ -337,6 +337,10 @@ class SeriesStore(StoreReader):
         with self._lock:
             return look()
 
+    def refused(self) -> dict[str, int]:
+        """Return how many series of its current layout a limit keeps out, by source; those with none are left out."""
+        return {name: source.refused for name, source in list(self.sources.items()) if source.refused}
+
     def stats(self) -> StoreStats:
         """Return the store's own counters."""
         blocks = [block for writer in list(self.sources.values()) for block in list(writer.blocks.values())]

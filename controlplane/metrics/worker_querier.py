@@ -53,6 +53,7 @@ class WorkerQuerier:
         self._starting = asyncio.Lock()
         self._pending: dict[int, asyncio.Future[Frame]] = {}
         self._next = 0
+        self._closed = False
         self.restarts = 0
         """Workers that had to be replaced."""
 
@@ -119,6 +120,7 @@ class WorkerQuerier:
 
     def close(self) -> None:
         """Take no further queries, and end the worker."""
+        self._closed = True
         self._local.close()
         self._kill()
 
@@ -167,6 +169,8 @@ class WorkerQuerier:
 
     async def _running(self) -> Process:
         async with self._starting:
+            if self._closed:
+                raise QueryError("execution", "the control plane is stopping")
             if self._process is None or self._process.returncode is not None:
                 arguments = ("-m", "controlplane.metrics.worker", self._folder, str(MAX_BYTES), str(THREADS))
                 try:
@@ -192,8 +196,9 @@ class WorkerQuerier:
             await process.wait()
         if self._process is process:
             self._process = None
-            self.restarts += 1
-            log.warning("the query worker ended (status %s); the next query starts another", process.returncode)
+            if not self._closed:
+                self.restarts += 1
+                log.warning("the query worker ended (status %s); the next query starts another", process.returncode)
             for waiting in self._pending.values():
                 if not waiting.done():
                     waiting.set_exception(WorkerDied())

@@ -32,6 +32,7 @@ from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.render import Rendered, render
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
 from controlplane.rollout.service import RolloutService
 from controlplane.store.alert_log import SqlAlertLog
@@ -172,7 +173,7 @@ class Rig:
 
     def __init__(self, db: Database) -> None:
         self.db, self.clock, self.config = db, FakeClock(), CONFIG
-        self.series_store = SeriesStore(3600.0)
+        self.series_store, self.storage = SeriesStore(3600.0), StorageReport()
         self.ingest = Ingest(self.series_store, self.clock, 3600.0, max_series=1000)
         self.queries, self.rollouts = FakeQueries(self.series_store), self._rollouts()
         self.revisions = RevisionStore(db)
@@ -207,6 +208,7 @@ class Rig:
             queries=self.queries,
             series_store=self.series_store,
             ingest=self.ingest,
+            storage=lambda: self.storage,
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,
