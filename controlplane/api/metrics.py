@@ -18,6 +18,7 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
+from controlplane.metrics.ingest import REFUSALS
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 
@@ -70,6 +71,7 @@ class _ServiceCollector(Collector):
         parts: dict[str, Callable[[Services], Iterable[Metric]]] = {
             "targets": _targets,
             "store": _store,
+            "remote_write": _remote_write,
             "storage": _storage,
             "rules": _rules,
             "outbox": _outbox,
@@ -113,6 +115,21 @@ def _store(services: Services) -> Iterable[Metric]:
     }
     for name, (help_text, value) in counters.items():
         yield CounterMetricFamily(f"controlplane_store_{name}", help_text, value=value)
+
+
+def _remote_write(services: Services) -> Iterable[Metric]:
+    ingest = services.ingest
+    yield CounterMetricFamily(
+        "controlplane_remote_write_samples", "Samples of remote writers that were stored.", value=ingest.stored
+    )
+    refused = CounterMetricFamily(
+        "controlplane_remote_write_samples_refused",
+        "Samples of remote writers that were refused, by reason.",
+        labels=("reason",),
+    )
+    for reason in REFUSALS:
+        refused.add_metric((reason,), float(ingest.refused[reason]))
+    yield refused
 
 
 def _storage(services: Services) -> Iterable[Metric]:

@@ -15,6 +15,7 @@ from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.config.model import Fleet
 from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.storage.report import StorageReport
@@ -75,6 +76,8 @@ class Services:
     fleet: FleetReader
     queries: Queries
     series_store: SeriesStore
+    ingest: Ingest
+    """Takes the samples of remote writers."""
     storage: Callable[[], StorageReport]
     targets: Callable[[], Sequence[TargetHealth]]
     rules: Callable[[], Sequence[GroupReport]]

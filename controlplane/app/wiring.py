@@ -35,6 +35,7 @@ from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.queries import Queries
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.service import RolloutService
@@ -95,6 +96,9 @@ class ControlPlane:
         self._catalogue = load_catalogue()
         self.holder = process_holder()
         self.embedded, self.store = embedded, embedded.store
+        self.ingest = Ingest(
+            self.store, clock, fleet.metrics.retention, max_series=fleet.metrics.receive.max_written_series
+        )
         self.remote = remote_querier(fleet.metrics)
         self.querier: Queries = self.remote or embedded.querier
         self.scraping = ScrapeManager(
@@ -310,6 +314,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         ),
         queries=plane.querier,
         series_store=plane.store,
+        ingest=plane.ingest,
         storage=plane.embedded.report,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,

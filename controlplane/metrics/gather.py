@@ -253,9 +253,8 @@ def _newest_together(
         if singles.factors is not None:
             values *= singles.factors[wanted][:, None]
         member = singles.members[wanted]
-        np.copyto(values, 0.0, where=~present)
-        # Steps of one series may come from two arenas; each adds what it has to the zeros of the other.
-        result.values[member] += values
+        # Steps of one series may come from two arenas; each leaves those of the other. No sum, which would lose -0.
+        result.values[member] = np.where(present, values, result.values[member])
         result.present[member] |= present
         result.times[member] = np.where(here[axis], best[axis], result.times[member])
 

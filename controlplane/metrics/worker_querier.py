@@ -69,19 +69,31 @@ class WorkerQuerier:
         """Evaluate for a reader of ours; see Queries."""
         return await self._local.instant_value(expr, at)
 
-    async def instant_json(self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None) -> Rendered:
+    async def instant_json(
+        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+    ) -> Rendered:
         """Evaluate an ad-hoc query and write its answer; see Queries."""
         if not self._readable():
-            return await self._local.instant_json(expr, at, limit=limit, timeout_s=timeout_s)
-        return await self._rendered(protocol.INSTANT, [expr, at, limit], timeout_s)
+            return await self._local.instant_json(expr, at, limit=limit, timeout_s=timeout_s, lookback_s=lookback_s)
+        return await self._rendered(protocol.INSTANT, [expr, at, limit, lookback_s], timeout_s)
 
     async def range_json(
-        self, expr: str, start: float, end: float, step: float, *, limit: int = 0, timeout_s: float | None = None
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
     ) -> Rendered:
         """Evaluate an ad-hoc query over time and write its answer; see Queries."""
         if not self._readable():
-            return await self._local.range_json(expr, start, end, step, limit=limit, timeout_s=timeout_s)
-        return await self._rendered(protocol.RANGE, [expr, start, end, step, limit], timeout_s)
+            return await self._local.range_json(
+                expr, start, end, step, limit=limit, timeout_s=timeout_s, lookback_s=lookback_s
+            )
+        return await self._rendered(protocol.RANGE, [expr, start, end, step, limit, lookback_s], timeout_s)
 
     async def series(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[LabelSet]:
         """Return label sets; see Queries."""
