@@ -25,7 +25,7 @@ def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
     operator = _PARAMETRIC.get(node.op)
     reduction = _REDUCTIONS.get(node.op)
     if node.op not in AGGREGATIONS:
-        raise QueryError("bad_data", f"aggregation {node.op!r} is experimental or unknown, and not supported")
+        raise QueryError("bad_data", f"aggregation {node.op!r} is not supported")
     frame = evaluation.frame(node.expr)
     names = frozenset(node.labels)
     if node.op == "count_values":

@@ -31,11 +31,11 @@ ROWS = 40
 END = ROWS * INTERVAL_MS / 1000
 LIMITS = EngineLimits(max_samples=2_000_000, timeout_s=20.0)
 
-WORDS = (
-    "( ) [ ] { } , + - * / ^ % == != > =~ = ! @ : ' \" ` \\ # 5m 1e308 0x Inf NaN -1 1_0 x sum rate( by on bool group_left "
-    "offset start() and topk( [5m] [1h:1s] temperature requests_total special 'a.*' {a=~'('} label_replace( absent( time()"
-).split()
-SCRAPS = st.sampled_from([*WORDS, "\n", "\x00", "\ud800", "é", "9" * 40])
+WORDS = r"""
+( ) [ ] { } , + - * / ^ % == != > =~ = ! @ : ' " ` \ # 5m 1e308 0x Inf NaN -1 1_0 by on bool group_left offset and
+x sum rate( topk( label_replace( absent( start() time() [5m] [1h:1s] temperature requests_total special 'a.*' {a=~'('}
+"""
+SCRAPS = st.sampled_from([*WORDS.split(), "\n", "\x00", "\ud800", "é", "9" * 40])
 """Words of PromQL and what breaks it."""
 
 FLOATS = st.one_of(
