@@ -24,8 +24,8 @@ EXPERIMENTAL_FUNCTIONS = frozenset(
         "ts_of_min_over_time",
     }
 )
-"""Functions behind `--enable-feature=promql-experimental-functions` (Prometheus's docs/querying/functions.md), and those
-that the parser takes for such."""
+"""Functions behind `--enable-feature=promql-experimental-functions` (Prometheus's docs/querying/functions.md), and
+those that the parser takes for such."""
 
 EXPERIMENTAL_AGGREGATIONS = frozenset({"limitk", "limit_ratio"})
 """Aggregation operators behind the same flag."""
