@@ -25,7 +25,7 @@ def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
     operator = _PARAMETRIC.get(node.op)
     reduction = _REDUCTIONS.get(node.op)
     if node.op not in AGGREGATIONS:
-        raise QueryError("bad_data", f"aggregation {node.op!r} is experimental or unknown, and not supported")
+        raise QueryError("bad_data", f"aggregation {node.op!r} is not supported")
     frame = evaluation.frame(node.expr)
     names = frozenset(node.labels)
     if node.op == "count_values":
@@ -176,10 +176,12 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
     labels, rows = [], []
     for key, members in zip(groups.keys, groups.members(), strict=True):
         values, present = frame.values[members], frame.present[members]
-        for value in np.unique(values[present]):
-            same = present & (np.isnan(values) if np.isnan(value) else values == value)
-            labels.append(with_label(key, name, format_value(float(value), exponents=False)))
-            rows.append(same.sum(axis=0))
+        # Values count as equal if they are written alike: -0 and 0 are not, all NaN are.
+        patterns = np.where(np.isnan(values), np.nan, values).view(np.int64)
+        for pattern in np.unique(patterns[present]):
+            value = float(pattern.view(np.float64))
+            labels.append(with_label(key, name, format_value(value, exponents=False)))
+            rows.append((present & (patterns == pattern)).sum(axis=0))
     if not rows:
         return empty(len(evaluation.steps))
     table = np.stack(rows)
