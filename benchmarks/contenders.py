@@ -92,18 +92,27 @@ def free_address() -> str:
 
 @contextmanager
 def prometheus(
-    folder: Path, addresses: Iterable[str], interval_s: float, *, rules: str = "", retention: str = "1h"
+    folder: Path, addresses: Iterable[str], interval_s: float, *, rules: str = "", canonical: bool = False
 ) -> Iterator[Contender]:
-    """Run Prometheus on targets of one job. `rules` is the text of a rule file."""
+    """Run Prometheus on targets of one job. `rules` is the text of a rule file; `canonical` reads /canonical as well."""
     folder.mkdir(parents=True, exist_ok=True)
-    job = {"job_name": "vllm", "static_configs": [{"targets": list(addresses)}]}
-    interval = {"scrape_interval": f"{interval_s:g}s", "scrape_timeout": f"{interval_s:g}s", "evaluation_interval": "15s"}
+    where = {"static_configs": [{"targets": list(addresses)}]}
+    jobs: list[dict[str, object]] = [{"job_name": "vllm", **where}]
+    if canonical:
+        relabel = [{"action": "labeldrop", "regex": "job"}]
+        jobs.append({"job_name": "canonical", "metrics_path": "/canonical", "honor_labels": True, **where})
+        jobs[-1]["metric_relabel_configs"] = relabel
+    interval = {
+        "scrape_interval": f"{interval_s:g}s",
+        "scrape_timeout": f"{interval_s:g}s",
+        "evaluation_interval": "15s",
+    }
     (folder / "rules.json").write_text(rules or '{"groups": []}')
-    config = {"global": interval, "rule_files": ["rules.json"], "scrape_configs": [job]}
+    config = {"global": interval, "rule_files": ["rules.json"], "scrape_configs": jobs}
     (folder / "prometheus.json").write_text(json.dumps(config))
     address = free_address()
     command = ["prometheus", f"--config.file={folder / 'prometheus.json'}", f"--storage.tsdb.path={folder / 'data'}"]
-    command += [f"--storage.tsdb.retention.time={retention}", f"--web.listen-address={address}", "--log.level=error"]
+    command += ["--storage.tsdb.retention.time=1h", f"--web.listen-address={address}", "--log.level=error"]
     with _running("prometheus", command, folder, address, "/-/ready") as contender:
         yield contender
 

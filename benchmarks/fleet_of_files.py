@@ -10,6 +10,7 @@ that is served, and a symbolic link is swung over: a file never changes while it
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import resource
 import signal
@@ -23,6 +24,12 @@ from pathlib import Path
 
 import numpy as np
 from prometheus_client.utils import floatToGoString
+
+from collectors.catalogue import load_catalogue
+from collectors.exposition import parse
+from collectors.mapping import canonical_layout
+from collectors.samples import Series
+from collectors.target import Target
 
 CAPTURE = Path(__file__).parents[1] / "tests" / "fixtures" / "vllm-0.32-llm.prom"
 MODELS = 20
@@ -46,6 +53,7 @@ http {{
     {listen}
     root {folder}/now;
     location = /metrics {{ try_files /$server_addr =404; }}
+    location = /canonical {{ try_files /$server_addr.canonical =404; }}
   }}
 }}
 """
@@ -65,17 +73,20 @@ class Bodies:
         self._interval_s = interval_s
         lines = [line for line in CAPTURE.read_text().splitlines() if created or "_created" not in line]
         types = dict(line.split()[2:4] for line in lines if line.startswith("# TYPE"))
-        self._template = "\n".join(_without_value(line) for line in lines) + "\n"
+        template = "\n".join(_without_value(line) for line in lines) + "\n"
+        self._templates = [template.replace("\0", f"model-{n:02d}") for n in range(MODELS)]
         samples = [match for line in lines if (match := _LINE.match(line)) and not line.startswith("#")]
         self.samples = len(samples)
         """Sample lines of one body."""
-        self._values = np.tile([float(match["value"]) for match in samples], (targets, 1))
+        self.values = np.tile([float(match["value"]) for match in samples], (targets, 1))
         kinds = [_kind(match["name"], types) for match in samples]
         self._counters = np.array([i for i, kind in enumerate(kinds) if kind == "counter"])
         self._gauges = np.array([i for i, kind in enumerate(kinds) if kind == "gauge"])
         self._fractions = np.array([i for i, match in enumerate(samples) if match["name"].endswith("_perc")])
         self._requests = self._rng.uniform(0.2, 20.0, (targets, 1)) * interval_s
-        self._histograms = [(parts, self._shares(targets, len(parts["bucket"]))) for parts in _histograms(samples, types)]
+        self._histograms = [
+            (parts, self._shares(targets, len(parts["bucket"]))) for parts in _histograms(samples, types)
+        ]
 
     def _shares(self, targets: int, buckets: int) -> np.ndarray:
         """Return [targets, buckets] the part of all observations in each bucket: a bell; its ends stay empty."""
@@ -85,7 +96,7 @@ class Bodies:
 
     def advance(self) -> None:
         """Let one interval pass."""
-        rng, values, requests = self._rng, self._values, self._requests
+        rng, values, requests = self._rng, self.values, self._requests
         values[:, self._counters] += rng.poisson(requests, (len(values), len(self._counters)))
         steps = rng.integers(-2, 3, (len(values), len(self._gauges)))
         values[:, self._gauges] = np.maximum(values[:, self._gauges] + steps, 0)
@@ -98,12 +109,43 @@ class Bodies:
 
     def write(self, folder: Path, names: list[str]) -> int:
         """Write a file for each target; return the bytes written."""
+        return sum((folder / name).write_bytes(self.text(n).encode()) for n, name in enumerate(names))
+
+    def text(self, target: int) -> str:
+        """Return what a target exposes now."""
+        return self._templates[target % MODELS] % tuple(map(floatToGoString, self.values[target].tolist()))
+
+
+class Canonical:
+    """The canonical series of every target as an exposition of their own, for a Prometheus that shall have them too."""
+
+    def __init__(self, bodies: Bodies, instances: list[str]) -> None:
+        """`bodies` must have no `_created` samples, so that its columns are the layouts'."""
+        catalogue = load_catalogue()
+        self._bodies = bodies
+        self._texts, self._columns, self._factors = [], [], np.empty(0)
+        for number, instance in enumerate(instances):
+            parsed = parse(bodies.text(number).encode())
+            target = Target("vllm", f"http://{instance}/metrics", "vllm", instance)
+            views = canonical_layout(parsed.series, parsed.metadata, target, catalogue).views
+            self._texts.append("".join(f"{_written(view.series)} %s\n" for view in views))
+            self._columns = [view.columns for view in views]  # the same for every target: their lines are
+            self._factors = np.array([view.factor for view in views])
+        self.samples = len(self._columns)
+
+    def write(self, folder: Path, names: list[str]) -> int:
+        """Write a file for each target; return the bytes written."""
+        values = self._bodies.values
+        rows = np.stack([values[:, columns].sum(axis=1) for columns in self._columns], axis=1) * self._factors
         written = 0
-        templates = [self._template.replace("\0", f"model-{n:02d}") for n in range(MODELS)]
-        for target, (name, row) in enumerate(zip(names, self._values.tolist(), strict=True)):
-            body = templates[target % MODELS] % tuple(map(floatToGoString, row))
-            written += (folder / name).write_bytes(body.encode())
+        for text, name, row in zip(self._texts, names, rows.tolist(), strict=True):
+            written += (folder / f"{name}.canonical").write_bytes((text % tuple(row)).encode())
         return written
+
+
+def _written(series: Series) -> str:
+    labels = ",".join(f'{name}="{value}"' for name, value in series.labels)
+    return f"{series.name}{{{labels}}}".replace("%", "%%")
 
 
 def _without_value(line: str) -> str:
@@ -126,9 +168,10 @@ def _histograms(samples: list[re.Match[str]], types: dict[str, str]) -> Iterator
     yield from groups.values()
 
 
-def serve(targets: int, interval_s: float, port: int, *, created: bool = True) -> None:
+def serve(targets: int, interval_s: float, port: int, *, created: bool, canonical: bool) -> None:
     """Serve until terminated. Prints `ready` once every target answers."""
     bodies = Bodies(targets, interval_s, created=created)
+    written = [bodies, Canonical(bodies, addresses(targets, port))] if canonical else [bodies]
     hosts = [address.rpartition(":")[0] for address in addresses(targets, port)]
     with tempfile.TemporaryDirectory(prefix="fleet-", dir=MEMORY if MEMORY.is_dir() else None) as name:
         folder = Path(name)
@@ -136,7 +179,7 @@ def serve(targets: int, interval_s: float, port: int, *, created: bool = True) -
         spare, served = folder / "a", folder / "b"
         for made in (spare, served, folder / "tmp"):
             made.mkdir()
-        if 2 * bodies.write(spare, hosts) > MAX_BYTES:
+        if 2 * sum(each.write(spare, hosts) for each in written) > MAX_BYTES:
             raise SystemExit(f"{targets} targets need more than the {MAX_BYTES} bytes allowed")
         (folder / "now").symlink_to(spare)
         spare, served = served, spare
@@ -150,7 +193,8 @@ def serve(targets: int, interval_s: float, port: int, *, created: bool = True) -
             due = time.monotonic()
             while nginx.poll() is None:
                 bodies.advance()
-                bodies.write(spare, hosts)
+                for each in written:
+                    each.write(spare, hosts)
                 due = max(due + interval_s, time.monotonic())
                 time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
                 (folder / "next").symlink_to(spare)
@@ -163,11 +207,17 @@ def serve(targets: int, interval_s: float, port: int, *, created: bool = True) -
 
 
 @contextmanager
-def fleet_of_files(targets: int, interval_s: float, port: int, *, created: bool = True) -> Iterator[list[str]]:
-    """Run a fleet in a process of its own; yields the targets' addresses."""
+def fleet_of_files(
+    targets: int, interval_s: float, port: int, *, created: bool = True, canonical: bool = False
+) -> Iterator[list[str]]:
+    """Run a fleet in a process of its own; yields the targets' addresses.
+
+    `canonical` serves each target's canonical series at /canonical, which needs `created` to be false.
+    """
     options = ["--targets", str(targets), "--interval", str(interval_s), "--port", str(port)]
-    command = [sys.executable, __file__, *options, *([] if created else ["--drop-created"])]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    options += [*([] if created else ["--drop-created"]), *(["--canonical"] if canonical else [])]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, __file__, *options], stdout=subprocess.PIPE, env=environment)
     try:
         assert process.stdout
         if process.stdout.readline() != b"ready\n":
@@ -189,9 +239,12 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=5.0, help="seconds between two values")
     parser.add_argument("--port", type=int, default=9900)
     parser.add_argument("--drop-created", action="store_true", help="leave out the _created samples")
+    parser.add_argument("--canonical", action="store_true", help="serve canonical series too; needs --drop-created")
     given = parser.parse_args()
+    if given.canonical and not given.drop_created:
+        parser.error("--canonical needs --drop-created")
     signal.signal(signal.SIGTERM, _end)
-    serve(given.targets, given.interval, given.port, created=not given.drop_created)
+    serve(given.targets, given.interval, given.port, created=not given.drop_created, canonical=given.canonical)
 
 
 if __name__ == "__main__":
