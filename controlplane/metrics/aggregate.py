@@ -10,8 +10,9 @@ from collectors.samples import FloatArray
 from controlplane.errors import QueryError
 from controlplane.metrics.blocks import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation
-from controlplane.metrics.frame import Frame, Groups, drop_names, empty, join, keep_only, with_label
+from controlplane.metrics.frame import Frame, Groups, empty, join
 from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import with_label
 from controlplane.metrics.quantile import quantile_rows
 from controlplane.metrics.summation import sum_groups
 from controlplane.metrics.syntax import Aggregate
@@ -36,12 +37,11 @@ def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
     assert reduction is not None
     if not len(frame.labels):
         return empty(len(evaluation.steps))
-    return Frame(list(groups.keys), reduction(frame, groups), _counts(frame, groups) > 0).occupied()
+    return Frame(groups.keys, reduction(frame, groups), _counts(frame, groups) > 0).occupied()
 
 
 def _grouped(frame: Frame, names: frozenset[str], *, without: bool) -> Groups:
-    keep = drop_names if without else keep_only
-    return Groups.of(frame.labels, lambda labels: keep(labels, names))
+    return Groups.of(frame.sets.grouping("without" if without else "by", names))
 
 
 def _filled(frame: Frame, filler: float) -> FloatArray:
@@ -117,7 +117,7 @@ def _quantile(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Gro
     if not len(frame.labels):
         return empty(len(wanted))
     rows = [quantile_rows(wanted, frame.values[m].T, frame.present[m].T) for m in groups.members()]
-    return Frame(list(groups.keys), np.stack(rows), _counts(frame, groups) > 0).occupied()
+    return Frame(groups.keys, np.stack(rows), _counts(frame, groups) > 0).occupied()
 
 
 def _ranked(descending: bool) -> Callable[[Evaluation, Aggregate, Frame, Groups], Frame]:
@@ -171,7 +171,7 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
     if node.without and name in names | {METRIC_NAME}:
         groups = _grouped(frame, names, without=True)
         counts = _count(frame, groups)
-        return Frame(list(groups.keys), counts, counts > 0).occupied()
+        return Frame(groups.keys, counts, counts > 0).occupied()
     groups = _grouped(frame, names | {name} if node.without else names - {name}, without=node.without)
     labels, rows = [], []
     for key, members in zip(groups.keys, groups.members(), strict=True):

@@ -14,8 +14,8 @@ from controlplane.errors import QueryError
 from controlplane.metrics.blocks import IntArray
 from controlplane.metrics.budget import Budget, EngineLimits
 from controlplane.metrics.evaluate import Evaluator, Query
-from controlplane.metrics.frame import Frame, Scalars, Text, Value, drop_name, label_value
-from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.frame import Frame, Scalars, Text, Value
+from controlplane.metrics.label_sets import LabelSets, LabelTables
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.syntax import Node, Range, Subquery, parse
 from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, StringValue, Vector
@@ -41,6 +41,7 @@ class PromqlEngine:
         self.store = store
         self.limits = limits or EngineLimits()
         self._monotonic = monotonic
+        self._tables = LabelTables()
         self._parse = lru_cache(maxsize=CACHED_EXPRESSIONS)(parse)
 
     def instant(self, expr: str, at: float) -> QueryValue:
@@ -80,7 +81,7 @@ class PromqlEngine:
         return _matrix(value, steps)
 
     def _query(self, start_ms: int, end_ms: int) -> Query:
-        return Query(self.store, self.limits, Budget(self.limits, self._monotonic), start_ms, end_ms)
+        return Query(self.store, self._tables, self.limits, Budget(self.limits, self._monotonic), start_ms, end_ms)
 
     def _evaluate(self, evaluator: Evaluator, node: Node) -> Value:
         return _guarded(lambda: evaluator.value(node))
@@ -136,19 +137,19 @@ def _matrix(value: Value, steps: IntArray) -> Matrix:
 
 def _by_labels(frame: Frame) -> Frame:
     """Return the frame in the one deterministic order: by labels, name first."""
-    keys = [(label_value(labels, METRIC_NAME), drop_name(labels)) for labels in frame.labels]
-    return frame.take(sorted(range(len(keys)), key=keys.__getitem__))
+    return frame.take(frame.sets.order())
 
 
 def _window(evaluator: Evaluator, node: Range | Subquery) -> Matrix:
     windows = evaluator.ranges(node).windows
     samples = windows.samples
     series = []
-    for row, labels in enumerate(samples.labels):
+    sets = LabelSets.of(samples.labels)
+    for row in sets.order().tolist():
         start, end = int(windows.start[row, 0]), int(windows.end[row, 0])
         if end > start:
             shift = int(samples.axis_start[samples.axis[row]] - samples.base[row])
             series.append(
-                MatrixSeries(labels, samples.times[start + shift : end + shift] / 1000, samples.values[start:end])
+                MatrixSeries(sets[row], samples.times[start + shift : end + shift] / 1000, samples.values[start:end])
             )
-    return Matrix(sorted(series, key=lambda s: (label_value(s.labels, METRIC_NAME), s.labels)))
+    return Matrix(series)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from controlplane.metrics.budget import Budget, EngineLimits
 from controlplane.metrics.evaluation import Ranges
 from controlplane.metrics.frame import Frame, Scalars, Text, Value
 from controlplane.metrics.functions import function_named
+from controlplane.metrics.label_sets import LabelTables
 from controlplane.metrics.samples import Axis, SampleSet, Windows, by_pattern
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.syntax import (
@@ -37,6 +38,7 @@ class Query:
     """What all nodes of one query share."""
 
     store: SeriesStore
+    tables: LabelTables
     limits: EngineLimits
     budget: Budget
     start_ms: int
@@ -126,7 +128,8 @@ class Evaluator:
         return np.full(len(self.steps), int(fixed) - offset_ms, dtype=np.int64)
 
     def _load(self, selector: Selector, after_ms: int, until_ms: int, *, stale: bool) -> SampleSet:
-        return self._query.store.read(selector.matchers, after_ms, until_ms, self.budget, stale=stale)
+        samples = self._query.store.read(selector.matchers, after_ms, until_ms, self.budget, stale=stale)
+        return replace(samples, labels=self._query.tables.of(samples.labels))
 
     def _selected(self, node: Selector) -> tuple[Frame, Windows, IntArray]:
         """Return the newest samples within the lookback, their windows, and the rows of the windows kept."""

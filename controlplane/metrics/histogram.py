@@ -10,7 +10,7 @@ import numpy as np
 from collectors.samples import FloatArray
 from controlplane.metrics.blocks import IntArray
 from controlplane.metrics.evaluation import Evaluation, Function
-from controlplane.metrics.frame import Frame, Groups, empty, label_value
+from controlplane.metrics.frame import Frame, Groups, empty
 from controlplane.metrics.samples import by_pattern
 from controlplane.metrics.syntax import Node
 
@@ -46,12 +46,13 @@ def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuck
     `params` are [steps] each. Series without a bucket bound are ignored. Raises QueryError(execution) when histograms
     that differ by name alone become one.
     """
-    bounds = [_bound(label_value(labels, BUCKET)) for labels in frame.labels]
-    rows = [n for n, bound in enumerate(bounds) if bound is not None]
-    if not rows:
+    upper = frame.sets.numbers(BUCKET, _bound)
+    rows = np.flatnonzero(~np.isnan(upper))
+    if not len(rows):
         return empty(frame.values.shape[1])
-    frame, upper = frame.take(rows), np.array([bounds[n] for n in rows], dtype=np.float64)
-    groups = Groups.of(frame.labels, lambda labels: tuple(pair for pair in labels if pair[0] != BUCKET))
+    if len(rows) < len(upper):
+        frame, upper = frame.take(rows), upper[rows]
+    groups = Groups.of(frame.sets.grouping("except", frozenset((BUCKET,))))
     values = np.zeros((len(groups.keys), frame.values.shape[1]))
     present = np.zeros(values.shape, dtype=np.bool_)
     for bucket_bounds, batch, series in _batches(groups, upper):
@@ -68,7 +69,7 @@ def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuck
                 )
         values[batch] = result.reshape(len(batch), -1)
         present[batch] = filled.any(axis=0).reshape(len(batch), -1)
-    return Frame(list(groups.keys), values, present).occupied().without_name()
+    return Frame(groups.keys, values, present).occupied().without_name()
 
 
 def _bound(text: str) -> float | None:
@@ -77,14 +78,17 @@ def _bound(text: str) -> float | None:
 
 def _batches(groups: Groups, upper: FloatArray) -> list[tuple[FloatArray, IntArray, IntArray]]:
     """Return (bounds, group numbers, series [groups, buckets]) of the groups that have the same bucket bounds."""
-    batches: dict[bytes, list[tuple[int, IntArray]]] = {}
-    for number, members in enumerate(groups.members()):
-        ordered = members[np.argsort(upper[members], kind="stable")]
-        batches.setdefault(upper[ordered].tobytes(), []).append((number, ordered))
-    return [
-        (np.frombuffer(bounds), np.array([n for n, _ in batch], dtype=np.int64), np.stack([s for _, s in batch]))
-        for bounds, batch in batches.items()
-    ]
+    order = np.lexsort((upper, groups.of_series))
+    sizes = np.diff(groups.starts, append=len(order))
+    batches = []
+    for size in np.unique(sizes):
+        numbers = np.flatnonzero(sizes == size)
+        series = order[groups.starts[numbers][:, None] + np.arange(size)]
+        bounds, which = np.unique(upper[series], axis=0, return_inverse=True)
+        for n, shared in enumerate(bounds):
+            alike = which.reshape(-1) == n
+            batches.append((shared, numbers[alike], series[alike]))
+    return batches
 
 
 def bucket_quantile(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:
