@@ -15,6 +15,7 @@ from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
 from collectors.errors import DiscoveryError
 from collectors.exposition import Limits, Parsed
+from collectors.interner import Interner
 from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
@@ -94,6 +95,7 @@ class ControlPlane:
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
         self._db = db
         self._catalogue = load_catalogue()
+        self._interner = Interner()
         self.holder = process_holder()
         self.embedded, self.store = embedded, embedded.store
         self.ingest = Ingest(
@@ -287,7 +289,7 @@ class ControlPlane:
         return self._sources(target)
 
     def _layout(self, target: Target, parsed: Parsed) -> Layout:
-        return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue)
+        return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue, self._interner)
 
     def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
         return missing(layout, self._catalogue, target.engine)

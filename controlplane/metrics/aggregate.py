@@ -25,7 +25,7 @@ def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
     operator = _PARAMETRIC.get(node.op)
     reduction = _REDUCTIONS.get(node.op)
     if node.op not in AGGREGATIONS:
-        raise QueryError("bad_data", f"aggregation {node.op!r} is experimental or unknown, and not supported")
+        raise QueryError("bad_data", f"aggregation {node.op!r} is not supported")
     frame = evaluation.frame(node.expr)
     names = frozenset(node.labels)
     if node.op == "count_values":
@@ -36,12 +36,12 @@ def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
     assert reduction is not None
     if not len(frame.labels):
         return empty(len(evaluation.steps))
-    return Frame(list(groups.keys), reduction(frame, groups), _counts(frame, groups) > 0).occupied()
+    return Frame(groups.keys, reduction(frame, groups), _counts(frame, groups) > 0).occupied()
 
 
 def _grouped(frame: Frame, names: frozenset[str], *, without: bool) -> Groups:
     keep = drop_names if without else keep_only
-    return Groups.of(frame.labels, lambda labels: keep(labels, names))
+    return Groups.of(frame.labels, lambda labels: keep(labels, names), (without, names))
 
 
 def _filled(frame: Frame, filler: float) -> FloatArray:
@@ -117,7 +117,7 @@ def _quantile(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Gro
     if not len(frame.labels):
         return empty(len(wanted))
     rows = [quantile_rows(wanted, frame.values[m].T, frame.present[m].T) for m in groups.members()]
-    return Frame(list(groups.keys), np.stack(rows), _counts(frame, groups) > 0).occupied()
+    return Frame(groups.keys, np.stack(rows), _counts(frame, groups) > 0).occupied()
 
 
 def _ranked(descending: bool) -> Callable[[Evaluation, Aggregate, Frame, Groups], Frame]:
@@ -171,15 +171,17 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
     if node.without and name in names | {METRIC_NAME}:
         groups = _grouped(frame, names, without=True)
         counts = _count(frame, groups)
-        return Frame(list(groups.keys), counts, counts > 0).occupied()
+        return Frame(groups.keys, counts, counts > 0).occupied()
     groups = _grouped(frame, names | {name} if node.without else names - {name}, without=node.without)
     labels, rows = [], []
     for key, members in zip(groups.keys, groups.members(), strict=True):
         values, present = frame.values[members], frame.present[members]
-        for value in np.unique(values[present]):
-            same = present & (np.isnan(values) if np.isnan(value) else values == value)
-            labels.append(with_label(key, name, format_value(float(value), exponents=False)))
-            rows.append(same.sum(axis=0))
+        # Values count as equal if they are written alike: -0 and 0 are not, all NaN are.
+        patterns = np.where(np.isnan(values), np.nan, values).view(np.int64)
+        for pattern in np.unique(patterns[present]):
+            value = float(pattern.view(np.float64))
+            labels.append(with_label(key, name, format_value(value, exponents=False)))
+            rows.append((present & (patterns == pattern)).sum(axis=0))
     if not rows:
         return empty(len(evaluation.steps))
     table = np.stack(rows)

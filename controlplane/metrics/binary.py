@@ -24,9 +24,11 @@ from controlplane.metrics.frame import (
     with_label,
 )
 from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import LabelSets
 from controlplane.metrics.syntax import Binary, VectorMatching
 
-Signature = Callable[[Labels], Labels]
+Signature = Callable[[Sequence[Labels]], LabelSets]
+"""What of each series' labels must be equal for two to match."""
 
 _ARITHMETIC: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
     "+": np.add,
@@ -90,14 +92,13 @@ def _with_scalar(node: Binary, frame: Frame, scalar: FloatArray, *, scalar_left:
 
 def _signature(matching: VectorMatching) -> Signature:
     names = frozenset(matching.labels)
-    if matching.on:
-        return lambda labels: keep_only(labels, names)
-    return lambda labels: drop_names(labels, names)
+    change = keep_only if matching.on else drop_names
+    return lambda labels: LabelSets.of(labels).mapped((matching.on, names), lambda one: change(one, names))
 
 
 def _numbered(frame: Frame, signature: Signature, numbers: dict[Labels, int]) -> list[int]:
     """Return the match group of each series; groups are numbered in `numbers`, which both sides share."""
-    return [numbers.setdefault(signature(labels), len(numbers)) for labels in frame.labels]
+    return [numbers.setdefault(key, len(numbers)) for key in signature(frame.labels)]
 
 
 def _set_operation(node: Binary, left: Frame, right: Frame) -> Frame:
@@ -138,7 +139,7 @@ def _between_vectors(node: Binary, left: Frame, right: Frame) -> Frame:
     side = "left" if matching.many == "right" else "right"
     groups, collapsed, exemplars = _one_side(one, many.present.any(axis=0), signature, side)
     numbers = {key: n for n, key in enumerate(groups.keys)}
-    pairs = [(n, numbers[key]) for n, key in enumerate(map(signature, many.labels)) if key in numbers]
+    pairs = [(n, numbers[key]) for n, key in enumerate(signature(many.labels)) if key in numbers]
     if not pairs:
         return empty(steps)
     rows, partner = np.array(pairs, dtype=np.int64).T
@@ -163,7 +164,7 @@ def _one_side(
     one: Frame, needed: BoolArray, signature: Signature, side: str
 ) -> tuple[Groups, Frame, list[list[Labels]]]:
     """Collapse the one side to a series per match group; return also the labels that make up each."""
-    groups = Groups.of(one.labels, signature)
+    groups = Groups.of(signature(one.labels), lambda key: key, "whole")
     members = [[one.labels[int(m)] for m in rows] for rows in groups.members()]
     if len(groups.keys) == len(one.labels):
         return groups, one, members
@@ -179,7 +180,7 @@ def _one_side(
             "be unique on one side",
         )
     values = groups.reduce(np.add, np.where(one.present, one.values, 0.0))
-    return groups, Frame(list(groups.keys), values, counts == 1), members
+    return groups, Frame(groups.keys, values, counts == 1), members
 
 
 def _result_labels(node: Binary, many: Frame, partners: list[list[Labels]]) -> list[Labels] | None:

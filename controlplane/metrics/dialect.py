@@ -46,7 +46,9 @@ def rewritten(expr: str) -> str:
                 pieces += (expr[written : first.start], _time(expr, token, negative=first.text == "-"))
                 written = token.end
                 continue
-            text = _duration(expr, token) if opener in ("[", ":", "offset") else _digits(token)
+            # The parser refuses Inf and NaN in brackets, and panics on them after offset.
+            is_duration = opener == "offset" or (opener in ("[", ":") and not token.text.isalpha())
+            text = _duration(expr, token) if is_duration else _digits(token)
             pieces += (expr[written : token.start], text)
             written = token.end
         else:

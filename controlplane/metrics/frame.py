@@ -5,8 +5,9 @@ Absent is not zero, and not NaN either: `present` says where a series has a valu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from collectors.samples import FloatArray, Labels
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import LabelSets
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
@@ -51,7 +53,7 @@ class Frame:
 
     def without_name(self) -> Frame:
         """Return the frame with metric names dropped. Raises QueryError when two series fall together at a step."""
-        return self.relabelled([drop_name(labels) for labels in self.labels])
+        return self.relabelled(_nameless(self.labels))
 
     def nameless(self) -> Frame:
         """Return the frame with metric names dropped, each series once.
@@ -59,8 +61,8 @@ class Frame:
         Raises QueryError(execution) when two series then have the same labels, at whatever steps: what Prometheus does
         for functions of range vectors, where `without_name` is its rule for those of instant vectors.
         """
-        labels = [drop_name(one) for one in self.labels]
-        if len(set(labels)) < len(labels):
+        labels = _nameless(self.labels)
+        if not labels.unique:
             raise QueryError("execution", SAME_LABELSET)
         return replace(self, labels=labels)
 
@@ -74,7 +76,7 @@ class Frame:
     def take(self, rows: IntArray | Sequence[int]) -> Frame:
         """Return some of the series."""
         index = np.asarray(rows, dtype=np.int64)
-        return Frame([self.labels[i] for i in index], self.values[index], self.present[index])
+        return Frame(LabelSets.of(self.labels).take(index), self.values[index], self.present[index])
 
     def occupied(self) -> Frame:
         """Return the frame without the series that have no value at any step."""
@@ -100,22 +102,27 @@ def single(values: FloatArray, present: BoolArray | None = None, labels: Labels 
 
 def join(frame: Frame) -> Frame:
     """Join series with equal labels. Raises QueryError(execution) when two have a value at the same step."""
-    if len(set(frame.labels)) == len(frame.labels):
-        return frame
-    groups = Groups.of(frame.labels, lambda labels: labels)
+    sets = LabelSets.of(frame.labels)
+    if sets.unique:
+        return frame if sets is frame.labels else replace(frame, labels=sets)
+    groups = Groups.of(sets, lambda labels: labels, "whole")
     counts = groups.reduce(np.add, frame.present.astype(np.int64))
     if (counts > 1).any():
         raise QueryError("execution", SAME_LABELSET)
     values = groups.reduce(np.add, np.where(frame.present, frame.values, 0.0))
     # Adding zeros would turn -0 into 0 and is exact otherwise; the one present value is what remains.
-    return Frame(list(groups.keys), values, counts > 0, frame.ordered)
+    return Frame(groups.keys, values, counts > 0, frame.ordered)
+
+
+def _nameless(labels: Sequence[Labels]) -> LabelSets:
+    return LabelSets.of(labels).mapped("nameless", drop_name)
 
 
 @dataclass(frozen=True)
 class Groups:
     """Series sorted into groups, found once a query rather than once a step."""
 
-    keys: Sequence[Labels]
+    keys: LabelSets
     """[groups] in order of first appearance."""
     of_series: IntArray
     """[series] each one's group."""
@@ -125,13 +132,22 @@ class Groups:
     """[groups] where a group starts in `order`."""
 
     @classmethod
-    def of(cls, labels: Sequence[Labels], key: Callable[[Labels], Labels]) -> Groups:
-        """Group series by a function of their labels."""
+    def of(cls, labels: Sequence[Labels], key: Callable[[Labels], Labels], name: Hashable) -> Groups:
+        """Group series by a function of their labels; `name` says which, so that the groups are found but once."""
+        return LabelSets.of(labels).derive(("groups", name), lambda sets: cls._found(sets, key))
+
+    @classmethod
+    def _found(cls, labels: LabelSets, key: Callable[[Labels], Labels]) -> Groups:
         numbers: dict[Labels, int] = {}
         of_series = np.array([numbers.setdefault(key(one), len(numbers)) for one in labels], dtype=np.int64)
         order = np.argsort(of_series, kind="stable")
         starts = np.searchsorted(of_series[order], np.arange(len(numbers)))
-        return cls(list(numbers), of_series, order, starts)
+        return cls(LabelSets(tuple(numbers)), of_series, order, starts)
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether series of a group stand side by side already."""
+        return bool((self.order[1:] > self.order[:-1]).all())
 
     def members(self) -> Iterable[IntArray]:
         """Yield each group's positions, in input order."""
@@ -141,7 +157,7 @@ class Groups:
         """Reduce `[series, steps]` to `[groups, steps]`."""
         if not len(self.keys):
             return np.zeros((0, values.shape[1]))
-        ordered = values if len(self.order) == 1 else values[self.order]
+        ordered = values if self.in_order else values[self.order]
         result: FloatArray = ufunc.reduceat(ordered, self.starts, axis=0)
         return result
 

@@ -12,7 +12,7 @@ from controlplane.metrics.evaluation import Evaluation, Function
 from controlplane.metrics.frame import Frame
 from controlplane.metrics.quantile import quantile_rows
 from controlplane.metrics.samples import Windows
-from controlplane.metrics.summation import sum_windows
+from controlplane.metrics.summation import sum_rows, sum_windows
 from controlplane.metrics.syntax import Node
 
 
@@ -42,9 +42,9 @@ def _variance(values: FloatArray, filled: BoolArray, times: IntArray, picked: In
     count = filled.sum(axis=1)
     # Counted from the first sample, equal values deviate by exactly 0: `stddev_over_time(x[1h]) == 0` asks for that.
     shifted = np.where(filled, values - values[:, :1], 0.0)
-    mean = shifted.sum(axis=1) / count
-    deviation = np.where(filled, shifted - mean[:, None], 0.0)
-    result: FloatArray = (deviation * deviation).sum(axis=1) / count
+    mean = sum_rows(shifted, filled) / count
+    deviation = shifted - mean[:, None]
+    result: FloatArray = sum_rows(deviation * deviation, filled) / count
     return result
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from collectors.samples import FloatArray
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.evaluation import Evaluation, Function
 from controlplane.metrics.frame import Frame, Groups, empty, label_value
+from controlplane.metrics.label_sets import LabelSets
 from controlplane.metrics.samples import by_pattern
 from controlplane.metrics.syntax import Node
 
@@ -46,15 +48,12 @@ def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuck
     `params` are [steps] each. Series without a bucket bound are ignored. Raises QueryError(execution) when histograms
     that differ by name alone become one.
     """
-    bounds = [_bound(label_value(labels, BUCKET)) for labels in frame.labels]
-    rows = [n for n, bound in enumerate(bounds) if bound is not None]
-    if not rows:
+    buckets_of = LabelSets.of(frame.labels).derive("histograms", _Histograms.of)
+    if not len(buckets_of.groups.keys):
         return empty(frame.values.shape[1])
-    frame, upper = frame.take(rows), np.array([bounds[n] for n in rows], dtype=np.float64)
-    groups = Groups.of(frame.labels, lambda labels: tuple(pair for pair in labels if pair[0] != BUCKET))
-    values = np.zeros((len(groups.keys), frame.values.shape[1]))
+    values = np.zeros((len(buckets_of.groups.keys), frame.values.shape[1]))
     present = np.zeros(values.shape, dtype=np.bool_)
-    for bucket_bounds, batch, series in _batches(groups, upper):
+    for bucket_bounds, batch, series in buckets_of.batches:
         counts = frame.values[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
         filled = frame.present[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
         wanted = tuple(np.tile(param, len(batch)) for param in params)
@@ -68,23 +67,44 @@ def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuck
                 )
         values[batch] = result.reshape(len(batch), -1)
         present[batch] = filled.any(axis=0).reshape(len(batch), -1)
-    return Frame(list(groups.keys), values, present).occupied().without_name()
+    return Frame(buckets_of.groups.keys, values, present).occupied().without_name()
 
 
 def _bound(text: str) -> float | None:
     return float(text) if _BOUND.fullmatch(text) else None
 
 
-def _batches(groups: Groups, upper: FloatArray) -> list[tuple[FloatArray, IntArray, IntArray]]:
-    """Return (bounds, group numbers, series [groups, buckets]) of the groups that have the same bucket bounds."""
-    batches: dict[bytes, list[tuple[int, IntArray]]] = {}
-    for number, members in enumerate(groups.members()):
-        ordered = members[np.argsort(upper[members], kind="stable")]
-        batches.setdefault(upper[ordered].tobytes(), []).append((number, ordered))
-    return [
-        (np.frombuffer(bounds), np.array([n for n, _ in batch], dtype=np.int64), np.stack([s for _, s in batch]))
-        for bounds, batch in batches.items()
-    ]
+@dataclass(frozen=True)
+class _Histograms:
+    """Which series are the buckets of which histogram: a matter of labels alone."""
+
+    groups: Groups
+    batches: Sequence[tuple[FloatArray, IntArray, IntArray]]
+    """(bounds, group numbers, series [groups, buckets]) of the histograms that have the same bucket bounds."""
+
+    @classmethod
+    def of(cls, labels: LabelSets) -> _Histograms:
+        bounds = [_bound(label_value(one, BUCKET)) for one in labels]
+        rows = np.array([n for n, bound in enumerate(bounds) if bound is not None], dtype=np.int64)
+        upper = np.array([bound for bound in bounds if bound is not None], dtype=np.float64)
+        groups = Groups.of(
+            labels.take(rows), lambda one: tuple(pair for pair in one if pair[0] != BUCKET), "less the bound"
+        )
+        batches: dict[bytes, list[tuple[int, IntArray]]] = {}
+        for number, members in enumerate(groups.members()):
+            ordered = members[np.argsort(upper[members], kind="stable")]
+            batches.setdefault(upper[ordered].tobytes(), []).append((number, rows[ordered]))
+        return cls(
+            groups,
+            [
+                (
+                    np.frombuffer(bounds),
+                    np.array([n for n, _ in batch], dtype=np.int64),
+                    np.stack([series for _, series in batch]),
+                )
+                for bounds, batch in batches.items()
+            ],
+        )
 
 
 def bucket_quantile(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:

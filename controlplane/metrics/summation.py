@@ -53,3 +53,14 @@ def _lossy(total: FloatArray, size: FloatArray) -> BoolArray:
     """Return where a sum lost its summands' size; never where that is infinite or NaN, which is exact as it is."""
     lossy: BoolArray = np.isfinite(size) & (np.abs(total) < size * CANCELLED)
     return lossy
+
+
+def sum_rows(values: FloatArray, filled: BoolArray) -> FloatArray:
+    """Return the sum of each row's filled elements, of which there is at least one.
+
+    It does not depend on the width of the padding, as `values.sum(axis=1)` does in the last place: an instant query
+    and a step of a range query have windows of other widths, and must agree.
+    """
+    starts = np.concatenate(([0], np.cumsum(filled.sum(axis=1))[:-1]))
+    sums: FloatArray = np.add.reduceat(values[filled], starts)
+    return sums

@@ -247,7 +247,7 @@ def _subquery(node: Any) -> Subquery:
 
 
 def _call(node: Any) -> Call:
-    reason = refusal(node.func.name)
+    reason = refusal(node.func.name, experimental=node.func.experimental)
     if reason is not None:
         raise _Unsupported(node.func.name, reason)
     kind = str(node.func.return_type).rsplit(".", 1)[-1].lower()

@@ -24,7 +24,8 @@ EXPERIMENTAL_FUNCTIONS = frozenset(
         "ts_of_min_over_time",
     }
 )
-"""Functions behind `--enable-feature=promql-experimental-functions` (Prometheus's docs/querying/functions.md)."""
+"""Functions behind `--enable-feature=promql-experimental-functions` (Prometheus's docs/querying/functions.md), and
+those that the parser takes for such."""
 
 EXPERIMENTAL_AGGREGATIONS = frozenset({"limitk", "limit_ratio"})
 """Aggregation operators behind the same flag."""
@@ -47,9 +48,12 @@ EXPERIMENTAL_WORDS = {
 """Keywords of extended range selectors and of binary operations that fill in what is missing."""
 
 
-def refusal(function: str) -> str | None:
-    """Return why a function is not supported, None where nothing is known against it."""
-    if function in EXPERIMENTAL_FUNCTIONS:
+def refusal(function: str, *, experimental: bool = False) -> str | None:
+    """Return why a function is not supported, None where nothing is known against it.
+
+    `experimental` is the parser's word on it, which may know functions newer than these.
+    """
+    if experimental or function in EXPERIMENTAL_FUNCTIONS:
         return f'function "{function}" is experimental in Prometheus 3, and not supported'
     if function in NATIVE_HISTOGRAM_FUNCTIONS:
         return f'function "{function}" is of native histograms, which are not supported; use histogram_quantile'

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
@@ -33,6 +34,9 @@ MAX_BYTES = 4 * 2**30
 THREADS = 4
 MAX_WAITING = 200
 """Queries that wait for an answer; more are refused at once."""
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(64 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20)}
+"""For glibc: arrays of some MB are used again, where by default each is mapped anew, page fault by page fault. A fifth
+of the time of a query over 6,000 series."""
 GRACE_S = 2.0
 """How long past its own deadline a query is waited for: it looks at the clock between steps only."""
 
@@ -175,7 +179,7 @@ class WorkerQuerier:
                 arguments = ("-m", "controlplane.metrics.worker", self._folder, str(MAX_BYTES), str(THREADS))
                 try:
                     self._process = await asyncio.create_subprocess_exec(
-                        sys.executable, *arguments, stdin=PIPE, stdout=PIPE
+                        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env={**os.environ, **ALLOCATOR}
                     )
                 except OSError as error:
                     raise QueryError("execution", f"the query worker cannot be started: {error}") from error
