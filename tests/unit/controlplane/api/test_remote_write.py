@@ -100,6 +100,16 @@ async def test_what_cannot_be_read_is_a_400(operator: httpx.AsyncClient, content
     assert answer.text.endswith("\n")
 
 
+async def test_damaged_requests_are_answered_and_never_a_fault_of_ours(operator: httpx.AsyncClient) -> None:
+    whole = bytes(snappy.decompress_raw(body((NOW_MS - 1, 1.0), (NOW_MS, 2.0))))
+    chance = random.Random(3)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        answer = await post(operator, bytes(snappy.compress_raw(bytes(damaged))))
+        assert answer.status_code in (204, 400, 413), (bytes(damaged), answer.text)
+
+
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
