@@ -44,10 +44,11 @@ class Pieces:
     def until(self, bounds: IntArray) -> IntArray:
         """Return `[pieces, bounds]`: how many rows are at or before each bound."""
         if len(bounds) <= 2:
-            few: IntArray = np.stack([(self.times <= bound).sum(axis=1) for bound in bounds.tolist()], axis=1)
-            return few
-        found = [np.searchsorted(times, bounds, side="right") for times in self.times]
-        return np.minimum(np.array(found, dtype=np.int64), self.counts[:, None])
+            found = np.stack([(self.times <= bound).sum(axis=1) for bound in bounds.tolist()], axis=1)
+        else:
+            found = np.array([np.searchsorted(times, bounds, side="right") for times in self.times], dtype=np.int64)
+        # The end of time may be asked for too.
+        return np.minimum(found, self.counts[:, None])
 
     def has_markers(self, low: IntArray, high: IntArray) -> BoolArray:
         """Return which pieces have a staleness marker among their rows `low` to `high`."""

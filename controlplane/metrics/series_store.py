@@ -15,76 +15,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from collectors.samples import FloatArray, Layout, Metadata, Series
+from controlplane.metrics.source import Source
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.chunk import PackedChunk
 from controlplane.metrics.storage.records import Description, digest, layout_body
 from controlplane.metrics.storage.recovery import open_folder
 from controlplane.metrics.storage.space import Space
+from controlplane.metrics.store_limits import StoreLimits
 from controlplane.metrics.store_reader import LOCK_FREE_READS, Answer, StoreReader
+from controlplane.metrics.store_stats import StoreStats
 
-RECORDED = ("rule:", "ledger:")
-"""Prefixes of sources whose series are recorded, not scraped: few, and kept longer."""
+__all__ = ["DAY_S", "SeriesStore", "StoreLimits", "StoreStats"]
 
 EXPIRY_EVERY_MS = 60_000
 """How often appending looks for expired chunks, where nobody else does."""
 
 DAY_S = 86_400.0
 
-
-@dataclass(frozen=True)
-class StoreLimits:
-    """How many series are taken. Series that exist keep getting samples; new ones beyond a limit are dropped."""
-
-    max_series: int = 1_000_000
-    max_series_per_source: int = 50_000
-    max_columns_per_source: int = 200_000
-    """Over all layouts of one source; beyond it its oldest layouts are dropped before their retention ends. A target
-    whose labels change at every scrape costs about 1 kB a column, forever, without it."""
-
-
-@dataclass(frozen=True)
-class StoreStats:
-    """The store's own counters, for `/metrics`."""
-
-    series: int
-    sources: int
-    blocks: int
-    bytes: int
-    """What samples take, those that arrive and those that are packed."""
-    samples_appended: int
-    rows_out_of_order: int
-    """Rows dropped because the source had a row at that time or later."""
-    series_dropped: int
-    """Columns and views refused by a cardinality limit or because another in the layout has the same labels."""
-    layouts_evicted: int
-    """Layouts whose samples were dropped early because their source changes its series too often."""
-    oldest_ms: int | None
-    newest_ms: int | None
-
-
-@dataclass
-class Source:
-    """One writer: its current layout, and a block for each layout that it ever had and that still has rows."""
-
-    name: str
-    layout: Layout | None = None
-    current: Block | None = None
-    blocks: dict[bytes, Block] = field(default_factory=dict)
-    """By the layout's digest."""
-    last_ms: int | None = None
-    ended: bool = False
-    refused: int = 0
-    """Series of the current layout that a limit kept out."""
-
-    @property
-    def recorded(self) -> bool:
-        """Whether its series are kept longer."""
-        return self.name.startswith(RECORDED)
+LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999. Times up to it leave room for sums in int64."""
 
 
 class SeriesStore(StoreReader):
@@ -120,18 +73,33 @@ class SeriesStore(StoreReader):
         Raises StorageError when the folder cannot be used, StorageLocked when another process uses it. Blocking.
         """
         store = cls(retention_s, limits, retention_recorded_s)
-        store.space = open_folder(folder, store._adopt)
+        space = store.space = open_folder(folder, store._adopt)
+        store._next_layout = space.last_layout + 1
         for writer in store.sources.values():
-            # Its layout object is of the earlier run: the first row finds the block by what the layout says.
-            writer.current = max(writer.blocks.values(), key=lambda block: block.newest_ms)
-            writer.last_ms, writer.ended = writer.current.newest_ms, writer.current.ended
-            store._newest_ms = max(writer.last_ms, store._newest_ms or 0)
+            store._go_on(writer)
         return store
+
+    def _go_on(self, writer: Source) -> None:
+        """Find where a source of an earlier run stopped.
+
+        Its layout object is of that run: the first row finds the block by what the layout says.
+        """
+        written = [block for block in writer.blocks.values() if any(chunk.count for chunk in block.chunks)]
+        if not written:
+            return
+        ended = {block.number: block.ended for block in written}
+        # At a change of layout the old block gets an end row at the time of the new one's first row.
+        current = writer.current = max(written, key=lambda block: (block.newest_ms, not ended[block.number]))
+        writer.last_ms, writer.ended = current.newest_ms, ended[current.number]
+        self._newest_ms = max(writer.last_ms, self._newest_ms or writer.last_ms)
+        for block in written:
+            if block is not current and not ended[block.number] and block.newest_ms < writer.last_ms:
+                # Its end row was lost with the process, or to a damaged disk.
+                block.append(writer.last_ms, None, self.space.cut)
 
     def _adopt(self, description: Description, key: bytes) -> Block:
         """Take in a layout of an earlier run."""
         block = self.table.add(description)
-        self._next_layout = max(self._next_layout, description.number + 1)
         writer = self.sources.setdefault(description.source, Source(description.source))
         writer.blocks[key] = block
         return block
@@ -139,7 +107,10 @@ class SeriesStore(StoreReader):
     # -- writing -------------------------------------------------------------------------------------------------
 
     def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
-        """Store one row; see SampleSink. `values` has one element for each of `layout.raw`."""
+        """Store one row; see SampleSink. `values` has one element for each of `layout.raw`.
+
+        A time that no calendar has is dropped and counted as out of order.
+        """
         assert len(values) == len(layout.raw), "a row has one value per series of its layout"
         writer = self.sources.get(source) or Source(source)
         if not self._in_order(writer, timestamp_ms):
@@ -182,7 +153,8 @@ class SeriesStore(StoreReader):
             self.table.describe(families)
 
     def _in_order(self, writer: Source, timestamp_ms: int) -> bool:
-        if writer.last_ms is not None and timestamp_ms <= writer.last_ms:
+        late = writer.last_ms is not None and timestamp_ms <= writer.last_ms
+        if late or not -LATEST_MS <= timestamp_ms <= LATEST_MS:
             self._out_of_order += 1
             return False
         writer.last_ms = timestamp_ms
@@ -261,8 +233,9 @@ class SeriesStore(StoreReader):
         if held + columns <= limit:
             return
         evicted = []
-        for block in sorted(writer.blocks.values(), key=lambda block: block.newest_ms):
-            if held + columns <= limit // 2 or block is writer.current:
+        others = [block for block in writer.blocks.values() if block is not writer.current]
+        for block in sorted(others, key=lambda block: block.newest_ms):
+            if held + columns <= limit // 2:
                 break
             held -= block.columns
             evicted.append(block)
@@ -280,7 +253,7 @@ class SeriesStore(StoreReader):
             oldest_ms = now_ms - (self._recorded_ms if writer.recorded else self._retention_ms)
             emptied = []
             for block in list(writer.blocks.values()):
-                if block.chunks and block.chunks[0].first_ms < oldest_ms:
+                if any(chunk.first_ms < oldest_ms for chunk in block.chunks[:1]):
                     dropped += self.drop_chunks(block, oldest_ms)
                 if not block.chunks:
                     emptied.append(block)
@@ -344,7 +317,7 @@ class SeriesStore(StoreReader):
     def stats(self) -> StoreStats:
         """Return the store's own counters."""
         blocks = [block for writer in list(self.sources.values()) for block in list(writer.blocks.values())]
-        oldest = [block.chunks[0].first_ms for block in blocks if block.chunks]
+        oldest = [chunk.first_ms for block in blocks for chunk in block.chunks[:1] if chunk.count]
         return StoreStats(
             series=len(self.table),
             sources=len(self.sources),

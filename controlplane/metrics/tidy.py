@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collectors.samples import FloatArray
-from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.source import RECORDED
 from controlplane.metrics.storage.arena import Arena
-from controlplane.metrics.storage.block import Block
+from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import END_ROW, Chunk, PackedChunk
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.journal import Kind
@@ -37,7 +36,11 @@ BATCH_VALUES = 4_000_000
 SYNC_EVERY_MS = 15_000
 RETRY_EVERY_MS = 10_000
 REWRITE_BYTES = 16 * 2**20
-"""A journal is not rewritten before it is this long, and twice as long as the layouts that it must keep."""
+"""A journal is not rewritten before it is this long, and twice as long as what it must keep."""
+RECORD_BYTES = 80
+"""Of a chunk in the journal, at most."""
+REWRITE_AGAIN_MS = 600_000
+"""How long a rewrite that failed is not tried again."""
 
 
 class Turn(NamedTuple):
@@ -55,15 +58,17 @@ class Tidy:
         """`max_bytes` is what the files may take on disk in all; 0 is no limit."""
         self._store, self._max_bytes = store, max_bytes
         self._folder = store.space if isinstance(store.space, Folder) else None
-        self._synced_ms = self._tried_ms = 0
+        self._synced_ms = self._tried_ms = -RETRY_EVERY_MS - SYNC_EVERY_MS
+        self._rewrite_failed_ms = -REWRITE_AGAIN_MS
 
     def turn(self, now_ms: int) -> Turn:
         """Do what is due. Blocking: to be called outside the event loop."""
         folder = self._folder
-        if folder is not None and folder.paused and now_ms - self._tried_ms >= RETRY_EVERY_MS:
+        if folder is not None and folder.paused and not 0 <= now_ms - self._tried_ms < RETRY_EVERY_MS:
             self._tried_ms = now_ms
-            with self._store.writing:
-                folder.resume()
+            if self._spare(folder, always=True):
+                with self._store.writing:
+                    folder.resume()
         for block in self._blocks():
             self._seal(block, now_ms)
         packed = sum(self._packed(batch) for batch in self._batches(now_ms))
@@ -72,7 +77,7 @@ class Tidy:
             dropped += self._limit_size(folder)
             self._prepare(folder)
             self._sync(folder, now_ms)
-            self._rewrite(folder)
+            self._rewrite(folder, now_ms)
         return Turn(packed, dropped)
 
     def _blocks(self) -> Iterator[Block]:
@@ -81,22 +86,34 @@ class Tidy:
 
     def _seal(self, block: Block, now_ms: int) -> None:
         """Close a chunk that keeps its arena for too long, or that lies in memory and could lie in a file."""
-        chunk = block.chunks[-1] if block.chunks else None
+        chunk = next(iter(block.chunks[-1:]), None)
         if not isinstance(chunk, Chunk) or chunk.full or not chunk.count:
             return
         source = self._store.sources.get(block.source)
         idle = (source is None or source.current is not block) and chunk.last_ms < now_ms - IDLE_MS
-        stray = self._folder is not None and not self._folder.paused and chunk.arena.path is None
-        if idle or stray or chunk.first_ms < now_ms - OPEN_FOR_MS:
+        if idle or self._stray(chunk) or chunk.first_ms < now_ms - OPEN_FOR_MS:
             with self._store.writing:
                 chunk.sealed = True
 
-    def _batches(self, now_ms: int) -> Iterator[list[tuple[Block, Chunk]]]:
-        batch: list[tuple[Block, Chunk]] = []
+    def _stray(self, chunk: AnyChunk) -> bool:
+        """Whether a chunk lies in memory, of the time when no file could be written, and could lie in a file."""
+        return self._folder is not None and not self._folder.paused and not self._folder.stored(chunk)
+
+    def _due(self, chunk: AnyChunk, now_ms: int) -> bool:
+        """Whether a chunk is to be packed, or to be brought to a file."""
+        if isinstance(chunk, PackedChunk):
+            return self._stray(chunk)
+        if not chunk.full or not chunk.count:
+            return False
+        waits = self._folder is not None and bool(self._folder.paused) and self._folder.stored(chunk)
+        return self._stray(chunk) or (chunk.last_ms < now_ms - PACK_AFTER_MS and not waits)
+
+    def _batches(self, now_ms: int) -> Iterator[list[tuple[Block, AnyChunk]]]:
+        batch: list[tuple[Block, AnyChunk]] = []
         values = 0
         for block in self._blocks():
             for chunk in block.chunks:
-                if isinstance(chunk, Chunk) and chunk.full and chunk.last_ms < now_ms - PACK_AFTER_MS:
+                if self._due(chunk, now_ms):
                     batch.append((block, chunk))
                     values += chunk.count * chunk.columns
                     if values >= BATCH_VALUES:
@@ -105,16 +122,15 @@ class Tidy:
         if batch:
             yield batch
 
-    def _packed(self, batch: list[tuple[Block, Chunk]]) -> int:
+    def _packed(self, batch: list[tuple[Block, AnyChunk]]) -> int:
         """Pack chunks; each takes the place of the old one only when it is safe. Return how many did."""
         store, made = self._store, []
         for block, chunk in batch:
-            times, values, flags = _frozen(chunk)
-            data = pack(times, values, (flags & END_ROW) != 0)
-            source = store.sources.get(block.source)
+            data = _packed_bytes(chunk)
             with store.writing:
-                kept = store.space.keep(chunk, data, recorded=source is not None and source.recorded)
-            made.append((block, chunk, kept))
+                kept = store.space.keep(chunk, data, recorded=block.source.startswith(RECORDED))
+            if kept is not None:
+                made.append((block, chunk, kept))
         try:
             store.space.sync_packed()
         except OSError as error:
@@ -126,7 +142,7 @@ class Tidy:
             return 0
         return sum(self._replace(block, chunk, kept) for block, chunk, kept in made)
 
-    def _replace(self, block: Block, chunk: Chunk, kept: PackedChunk) -> bool:
+    def _replace(self, block: Block, chunk: AnyChunk, kept: PackedChunk) -> bool:
         space = self._store.space
         with self._store.writing:
             if chunk not in block.chunks or not space.kept(block, kept):
@@ -145,28 +161,34 @@ class Tidy:
             if found is None:
                 break
             log.warning("metrics: the size limit is reached; the oldest samples are dropped (%s)", found.path.name)
-            dropped += self._store.drop_file(found.number)
+            gone = self._store.drop_file(found.number)
+            dropped += gone
+            if not gone:
+                break
         return dropped
 
     def _prepare(self, folder: Folder) -> None:
         """Make the next arena beforehand, so that the thread that appends need not wait for the disk."""
-        if folder.paused:
-            return
+        if not folder.paused:
+            self._spare(folder)
+
+    def _spare(self, folder: Folder, *, always: bool = False) -> bool:
         with self._store.writing:
-            wanted = folder.arenas.wanted()
+            wanted = folder.arenas.wanted(always=always)
         if wanted is None:
-            return
+            return True
         try:
             spare = Arena.make(*wanted)
         except OSError as error:
             with self._store.writing:
                 folder.pause(error)
-            return
+            return False
         with self._store.writing:
             folder.arenas.spare = spare
+        return True
 
     def _sync(self, folder: Folder, now_ms: int) -> None:
-        if now_ms - self._synced_ms < SYNC_EVERY_MS:
+        if 0 <= now_ms - self._synced_ms < SYNC_EVERY_MS:
             return
         self._synced_ms = now_ms
         try:
@@ -175,18 +197,22 @@ class Tidy:
             with self._store.writing:
                 folder.pause(error)
 
-    def _rewrite(self, folder: Folder) -> None:
+    def _rewrite(self, folder: Folder, now_ms: int) -> None:
         journal = folder.journal
-        if journal is None or folder.paused:
+        if journal is None or folder.paused or 0 <= now_ms - self._rewrite_failed_ms < REWRITE_AGAIN_MS:
             return
-        needed = sum(end - start for start, end in folder.layouts.values())
+        needed = sum(end - start for start, end in list(folder.layouts.values()))
         if journal.end < max(REWRITE_BYTES, 2 * needed):
+            return
+        needed += RECORD_BYTES * sum(len(block.chunks) for block in self._blocks())
+        if journal.end < 2 * needed:
             return
         with self._store.writing:
             try:
                 folder.rewrite(self._records)
             except OSError as error:
-                folder.pause(error)
+                self._rewrite_failed_ms = now_ms
+                log.warning("metrics: %s cannot be rewritten shorter (%s); it goes on as it is", journal.path, error)
 
     def _records(self, folder: Folder) -> Iterator[tuple[Kind, bytes]]:
         """Yield a record for every chunk in a file."""
@@ -201,6 +227,8 @@ class Tidy:
                     yield Kind.CHUNK, encode(where)
 
 
-def _frozen(chunk: Chunk) -> tuple[IntArray, FloatArray, IntArray]:
+def _packed_bytes(chunk: AnyChunk) -> bytes:
+    if isinstance(chunk, PackedChunk):
+        return bytes(chunk.packed.data)
     times, values, flags = chunk.rows()
-    return np.ascontiguousarray(times), values, flags
+    return pack(np.ascontiguousarray(times), values, (flags & END_ROW) != 0)

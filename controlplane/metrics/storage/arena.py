@@ -61,9 +61,9 @@ class Arena:
         try:
             size = os.fstat(descriptor).st_size // WORD * WORD
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-            words = np.frombuffer(mmap.mmap(descriptor, size, access=access), dtype=np.int64)
-        except ValueError as error:  # an empty file cannot be mapped
-            raise OSError(f"{path}: {error}") from error
+            # An empty file cannot be mapped.
+            buffer = mmap.mmap(descriptor, size, access=access) if size else b""
+            words = np.frombuffer(buffer, dtype=np.int64)
         finally:
             os.close(descriptor)
         arena = cls(number, words, path)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from controlplane.metrics.storage.arena import WORD, Arena
 from controlplane.metrics.storage.chunk import Chunk, words_of
+
+log = logging.getLogger(__name__)
 
 SMALLEST, LARGEST = 2**20, 2**23
 """Words of an arena, 8 MiB to 64 MiB: half of what is in use, so that a small fleet takes little disk, and a query over
@@ -56,7 +59,7 @@ class Arenas:
         if old is not None and not old.live:
             self._drop(old)
 
-    def _make(self, size: int = 0) -> Arena:
+    def _make(self, size: int) -> Arena:
         number, wanted = self._plan(size)
         return Arena.make(number, wanted, self._path(number))
 
@@ -68,10 +71,11 @@ class Arenas:
     def _path(self, number: int) -> Path | None:
         return self.folder / f"{number:08}.arena" if self.folder else None
 
-    def wanted(self) -> tuple[int, int, Path | None] | None:
+    def wanted(self, *, always: bool = False) -> tuple[int, int, Path | None] | None:
         """Return number, words and path of the spare that should be made now: the current arena is half used."""
         current = self._current
-        if self.spare is not None or current is None or current.used <= len(current.words) // 2:
+        due = always or (current is not None and current.used > len(current.words) // 2)
+        if self.spare is not None or not due:
             return None
         number, size = self._plan()
         return number, size, self._path(number)
@@ -96,20 +100,28 @@ class Arenas:
 
     def _drop(self, arena: Arena) -> None:
         self.used.pop(arena.number, None)
-        arena.remove()
-
-    def probe(self) -> None:
-        """Make a spare, to see whether the disk takes it. Blocking. Raises OSError."""
-        if self.spare is None:
-            self.spare = self._make()
+        try:
+            arena.remove()
+        except OSError as error:
+            log.warning("metrics: %s cannot be deleted (%s); the next start does it", arena.path, error)
 
     @property
     def reserved(self) -> int:
         """Bytes of all arenas."""
         spare = len(self.spare.words) if self.spare else 0
-        return (spare + sum(len(a.words) for a in self.used.values())) * WORD
+        return (spare + sum(len(a.words) for a in list(self.used.values()))) * WORD
 
     def sync(self) -> None:
-        """Write all arenas to the disk. Blocking. Raises OSError."""
+        """Write all arenas to the disk. Blocking; chunks may be cut and released meanwhile. Raises OSError."""
         for arena in list(self.used.values()):
-            arena.sync()
+            try:
+                arena.sync()
+            except FileNotFoundError:
+                if arena.number in self.used:
+                    raise
+
+    def close(self) -> None:
+        """Delete the spare: the next run does not know it."""
+        spare, self.spare = self.spare, None
+        if spare is not None:
+            self._drop(spare)

@@ -57,12 +57,15 @@ class Block:
             if chunk.count:
                 if isinstance(chunk, Chunk):
                     return bool(len(ends := chunk.ends())) and int(ends[-1]) == chunk.count - 1
-                return bool(chunk.packed.times_and_ends()[1][-1])
+                try:
+                    return bool(chunk.packed.times_and_ends()[1][-1])
+                except CorruptData:
+                    self.damaged.add(chunk.number)
         return False
 
     def append(self, timestamp_ms: int, values: FloatArray | None, cut: Callable[[Block], Chunk]) -> None:
         """Add one row, `None` for an end row (every column stale). `cut` makes a chunk when one is needed."""
-        chunk = self.chunks[-1] if self.chunks else None
+        chunk = next(iter(self.chunks[-1:]), None)
         if not isinstance(chunk, Chunk) or chunk.full:
             chunk = cut(self)
         chunk.append(timestamp_ms, values)
@@ -72,7 +75,7 @@ class Block:
         self.made += 1
         self.chunks = (*self.chunks, chunk)
 
-    def replace(self, old: Chunk, new: PackedChunk) -> None:
+    def replace(self, old: AnyChunk, new: PackedChunk) -> None:
         """Put a packed chunk in the place of the one that it was made of."""
         self.chunks = tuple(new if c is old else c for c in self.chunks)
 
@@ -101,7 +104,7 @@ class Block:
 
     def drop(self, gone: Callable[[AnyChunk], bool]) -> list[AnyChunk]:
         """Drop chunks; return them."""
-        dropped = [c for c in self.chunks if gone(c)]
+        dropped = {c: None for c in self.chunks if gone(c)}
         if dropped:
             self.chunks = tuple(c for c in self.chunks if c not in dropped)
-        return dropped
+        return list(dropped)

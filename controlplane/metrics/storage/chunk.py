@@ -106,25 +106,40 @@ class Chunk:
         count = self.count
         return self._times[:count], self._values[:count], self._meta[:count]
 
-    def sound_rows(self) -> int:
-        """Return how many rows, from the first, are as they were written; the rest was torn by a crash."""
-        count = self.count
-        if not 0 <= count <= self.capacity:
-            return 0
-        before = None
-        for row, (time_ms, meta) in enumerate(zip(self._times.tolist(), self._meta.tolist(), strict=True)):
-            if row >= count:
-                break
-            flag = meta & FLAGS
-            if meta != flag | _checksum(time_ms, flag, self._values[row]) or (before is not None and time_ms <= before):
-                return row
-            before = time_ms
-        return count
+    def mend(self) -> int:
+        """Keep the rows that are as they were written; return how many of those that were counted are not.
 
-    def cut_off(self, rows: int) -> None:
-        """Forget all but the first `rows` rows."""
-        self.arena.words[self.at] = rows
+        To be called before anybody appends or reads. The count may itself be damaged, or be older than the rows on
+        disk: rows behind it that check are kept.
+        """
+        count = self.count
+        counted = count if 0 <= count <= self.capacity else 0
+        sound = self._sound_rows(counted)
+        if sound != list(range(count)):
+            rows = np.array(sound, dtype=np.int64)
+            for part in (self._times, self._meta, self._values):
+                part[: len(rows)] = part[rows]
+            self._meta[len(rows) :] = 0
+            self.arena.words[self.at] = len(rows)
         self.first_ms = int(self._times[0])
+        return max(0, counted - len(sound))
+
+    def _sound_rows(self, counted: int) -> list[int]:
+        sound: list[int] = []
+        before = None
+        # Rows of no columns are all alike, so only the count says which there are.
+        last = self.capacity if self.columns else counted
+        for row, (time_ms, meta) in enumerate(
+            zip(self._times[:last].tolist(), self._meta[:last].tolist(), strict=True)
+        ):
+            flag = meta & FLAGS
+            whole = meta == flag | _checksum(time_ms, flag, self._values[row])
+            if whole and (before is None or time_ms > before):
+                sound.append(row)
+                before = time_ms
+            elif row >= counted:
+                break
+        return sound
 
 
 def _checksum(timestamp_ms: int, flag: int, values: FloatArray) -> int:

@@ -16,12 +16,13 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from controlplane.metrics.storage.arenas import Arenas
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
-from controlplane.metrics.storage.errors import StorageError, StorageLocked
+from controlplane.metrics.storage.errors import CorruptData, StorageError, StorageLocked
 from controlplane.metrics.storage.journal import Journal, Kind
 from controlplane.metrics.storage.packfile import FILE_BYTES, PackFile
 from controlplane.metrics.storage.records import (
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 
 FILE_MS = {False: 2 * 3_600_000, True: 24 * 3_600_000}
 """Time that one pack file covers, of scraped and of recorded series: retention drops whole files."""
+
+LEAST_FREE = 8 * 2**20
+"""Bytes that must be free before writing is tried again: with less it would fail again within seconds."""
 
 
 class Folder(Space):
@@ -61,9 +65,15 @@ class Folder(Space):
         self.layouts: dict[int, tuple[int, int]] = {}
         """Where each layout's record lies in the journal: (start, end)."""
         self.journal: Journal | None = None
+        self.last_layout = 0
+        """The highest layout number that the journal knows of."""
         self._unwritten: dict[int, bytes] = {}
         """Layout records that the journal could not take, by layout number."""
+        self._gone = Gone()
+        """What was dropped while the journal could not take that."""
         self._current: dict[bool, PackFile] = {}
+        self._unsynced: dict[int, PackFile] = {}
+        """Pack files that got chunks since the last `sync_packed`."""
         self._next_file = 1
 
     # -- what the store says ---------------------------------------------------------------------------------------
@@ -101,49 +111,64 @@ class Folder(Space):
         return None
 
     def forget(self, *, chunks: Iterable[AnyChunk] = (), layouts: Sequence[int] = ()) -> None:
-        """Write down what was dropped, and free it."""
+        """Write down what was dropped, then free it: what the journal names is there."""
         gone = list(chunks)
+        self.write_off(
+            [c.number for c in gone if self.stored(c)], [n for n in layouts if self._unwritten.pop(n, None) is None]
+        )
         super().forget(chunks=gone)
         for chunk in gone:
             if isinstance(chunk, PackedChunk) and chunk.file in self.files:
                 self._one_less(self.files[chunk.file])
-        stored = tuple(c.number for c in gone if _in_file(c))
+
+    def write_off(self, chunks: Sequence[int], layouts: Sequence[int]) -> None:
+        """Write down that these chunks and layouts are no more."""
         for number in layouts:
             self.layouts.pop(number, None)
-            self._unwritten.pop(number, None)
-        if stored or layouts:
-            self._try(Kind.GONE, encode(Gone(chunks=stored, layouts=tuple(layouts))))
+        gone = Gone((*self._gone.chunks, *chunks), (*self._gone.layouts, *layouts))
+        if gone != Gone():
+            self._gone = Gone() if self._try(Kind.GONE, encode(gone)) else gone
 
     def _release(self, chunk: Chunk) -> None:
         (self._memory if chunk.arena.path is None else self.arenas).release(chunk)
 
     # -- packed chunks ---------------------------------------------------------------------------------------------
 
-    def keep(self, chunk: Chunk, packed: bytes, *, recorded: bool) -> PackedChunk:
-        """Store a packed chunk: in a file, or in memory while no file can be written.
+    def keep(self, chunk: AnyChunk, packed: bytes, *, recorded: bool) -> PackedChunk | None:
+        """Store a packed chunk in a file. It counts once `kept` was called, after `sync_packed`.
 
-        It counts once `kept` was called, after `sync_packed`.
+        While no file can be written, what is in memory is packed there; what is in a file stays as it is (None).
         """
-        if self.paused:
-            return super().keep(chunk, packed, recorded=recorded)
-        first_ms, last_ms = chunk.first_ms, chunk.last_ms
-        try:
-            file = self._pack_file(recorded, len(packed), first_ms)
-            offset = file.append(packed, first_ms, last_ms)
-        except OSError as error:
-            self.pause(error)
-            return super().keep(chunk, packed, recorded=recorded)
-        self._packed_bytes += len(packed)
-        place = f"chunk {chunk.number}"
-        return PackedChunk(chunk.number, file.packed(offset, len(packed), place), file.number, offset)
+        kept = None if self.paused else self._keep_in_file(chunk, packed, recorded)
+        if kept is None and self.paused and not self.stored(chunk):
+            return self._keep_in_memory(chunk, packed)
+        return kept
 
-    def _pack_file(self, recorded: bool, size: int, first_ms: int) -> PackFile:
+    def _keep_in_file(self, chunk: AnyChunk, packed: bytes, recorded: bool) -> PackedChunk | None:
+        file = self._pack_file(recorded, len(packed), chunk.last_ms)
+        try:
+            offset = file.append(packed, chunk.last_ms)
+        except OSError as error:
+            if not file.live:
+                self._drop_file(file)
+            self.pause(error)
+            return None
+        try:
+            read = file.packed(offset, len(packed), f"chunk {chunk.number}")
+        except CorruptData as error:  # it cannot be mapped
+            self._one_less(file)
+            self.pause(OSError(str(error)))
+            return None
+        self._packed_bytes += len(packed)
+        self._unsynced[file.number] = file
+        return PackedChunk(chunk.number, read, file.number, offset)
+
+    def _pack_file(self, recorded: bool, size: int, last_ms: int) -> PackFile:
         file = self._current.get(recorded)
         if file is not None:
-            start = first_ms if file.oldest_ms is None else file.oldest_ms
-            if (file.end and file.end + size > FILE_BYTES) or first_ms - start >= FILE_MS[recorded]:
-                file.sync()
-                file.finish()
+            start = last_ms if file.oldest_ms is None else file.oldest_ms
+            if (file.end and file.end + size > FILE_BYTES) or abs(last_ms - start) >= FILE_MS[recorded]:
+                _finish(file)
                 file = None
         if file is None:
             number, self._next_file = self._next_file, self._next_file + 1
@@ -156,8 +181,13 @@ class Folder(Space):
 
         Raises OSError.
         """
-        for file in list(self._current.values()):
-            file.sync()
+        for file in list(self._unsynced.values()):
+            try:
+                file.sync()
+            except FileNotFoundError:
+                if file.number in self.files:
+                    raise
+        self._unsynced.clear()
 
     def discard(self, chunk: PackedChunk) -> None:
         """Free a packed chunk that never took the place of the one it was made of."""
@@ -175,22 +205,30 @@ class Folder(Space):
     def _one_less(self, file: PackFile) -> None:
         file.live -= 1
         if not file.live:
-            del self.files[file.number]
-            if self._current.get(file.recorded) is file:
-                del self._current[file.recorded]
-            file.remove()
+            self._drop_file(file)
 
-    def adopt_file(self, file: PackFile) -> PackFile:
+    def _drop_file(self, file: PackFile) -> None:
+        del self.files[file.number]
+        if self._current.get(file.recorded) is file:
+            del self._current[file.recorded]
+        try:
+            file.remove()
+        except OSError as error:
+            log.warning("metrics: %s cannot be deleted (%s); the next start does it", file.path, error)
+
+    def adopt_file(self, file: PackFile) -> None:
         """Take in a pack file of an earlier run; nothing is added to it."""
         self.files[file.number] = file
-        self.skip_file(file.number)
-        return file
+        try:
+            file.cut_to(file.end)
+        except OSError as error:
+            log.warning("metrics: %s keeps a length that it does not need (%s)", file.path, error)
 
-    def adopt_packed(self, file: PackFile, place: PackedPlace, first_ms: int, last_ms: int) -> None:
+    def adopt_packed(self, file: PackFile, place: PackedPlace, last_ms: int) -> None:
         """Take in a packed chunk of an earlier run."""
         file.live += 1
         file.end = max(file.end, place.offset + place.size)
-        file.note(first_ms, last_ms)
+        file.note(last_ms)
         self._packed_bytes += place.size
 
     def skip_file(self, number: int) -> None:
@@ -253,8 +291,11 @@ class Folder(Space):
             old.append(Kind.MOVED, encode(Moved(generation, snapshot)))
         except OSError:
             log.debug("the old journal could not be closed; who follows it reads the new one from its start")
+        with suppress(OSError):
+            _sync_folder(self.path)
         old.close()
-        old.path.unlink(missing_ok=True)
+        with suppress(OSError):  # the next start deletes it
+            old.path.unlink()
 
     # -- trouble ---------------------------------------------------------------------------------------------------
 
@@ -267,25 +308,22 @@ class Folder(Space):
             log.error("metrics: %s cannot be written (%s): new samples are kept in memory.%s", self.path, error, full)
 
     def resume(self) -> bool:
-        """Try to write again; return whether rows go to files from now on. Blocking."""
+        """Try to write again, given that an arena could be made; return whether rows go to files from now on."""
+        assert self.journal is not None, "the folder is open"
         try:
-            self.arenas.probe()
-            self._probe_journal()
+            disk = os.statvfs(self.path)
+            if disk.f_bavail * disk.f_frsize < LEAST_FREE:
+                return False
+            self.journal.append(Kind.GONE, encode(self._gone))
         except OSError:
             return False
-        self.paused = ""
+        self.paused, self._gone = "", Gone()
         for number, record in list(self._unwritten.items()):
             if not self._write_layout(number, record):
                 return False
             del self._unwritten[number]
         log.warning("metrics: %s can be written again", self.path)
         return True
-
-    def _probe_journal(self) -> None:
-        assert self.journal is not None, "the folder is open"
-        end = self.journal.end
-        self.journal.append(Kind.GONE, encode(Gone()))
-        self.journal.truncate(end)
 
     def sync(self) -> None:
         """Bring everything to the disk. Blocking; needs no lock. Raises OSError."""
@@ -296,7 +334,8 @@ class Folder(Space):
     def close(self) -> None:
         """Close the files and give the folder free."""
         for file in self._current.values():
-            file.finish()
+            _finish(file)
+        self.arenas.close()
         if self.journal is not None:
             self.journal.close()
             self.journal = None
@@ -316,11 +355,22 @@ class Folder(Space):
     def disk_bytes(self) -> int:
         """Bytes of all files."""
         journal = self.journal.end if self.journal else 0
-        return sum(f.end for f in self.files.values()) + self.arenas.reserved + journal
+        return sum(f.end for f in list(self.files.values())) + self.arenas.reserved + journal
 
 
-def _in_file(chunk: AnyChunk) -> bool:
-    return chunk.file != MEMORY if isinstance(chunk, PackedChunk) else chunk.arena.path is not None
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _finish(file: PackFile) -> None:
+    try:
+        file.finish()
+    except OSError as error:
+        log.warning("metrics: %s keeps a length that it does not need (%s); the next start cuts it", file.path, error)
 
 
 def lock_folder(path: Path) -> int:
@@ -335,9 +385,12 @@ def lock_folder(path: Path) -> int:
         raise StorageError(f"{path}: cannot be used for metrics: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(lock)
         raise StorageLocked(
             f"{path}: another control plane keeps its metrics here; stop it, or give this one another --data-dir"
         ) from error
+    except OSError as error:
+        os.close(lock)
+        raise StorageError(f"{path}: cannot be locked: {error.strerror}; metrics need a local file system") from error
     return lock

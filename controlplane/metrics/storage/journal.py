@@ -1,9 +1,10 @@
 """The journal: what describes the stored rows, as an append-only file of checked records.
 
-    record   length of the payload (u32), CRC-32 of kind and payload (u32), kind (u8), payload
+    record   mark (4 bytes), length of the payload (u32), CRC-32 of kind and payload (u32), kind (u8), payload
 
 A record is written by one `write`, so the death of this process leaves it whole or cut off at the end; what does not
-check is the torn tail of a power cut. One process writes; others may follow (see follower.py).
+check at the end is the torn tail of a power cut. What does not check elsewhere is a damaged disk: the next mark says
+where to go on. One process writes; others may follow (see follower.py).
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
-_FRAME = struct.Struct("<IIB")
+_FRAME = struct.Struct("<4sIIB")
+
+MARK = b"\xff\xfeCJ"
+"""Begins a record. No text in UTF-8 holds it."""
 
 MAX_PAYLOAD = 64 * 2**20
 """A layout of the largest body allowed takes some MB; a longer record is not ours."""
@@ -31,6 +36,8 @@ class Kind(IntEnum):
     SWITCH = 4
     GONE = 5
     MOVED = 6
+    LOST = 7
+    """A stretch that was damaged; its payload means nothing."""
 
 
 class Record(NamedTuple):
@@ -44,22 +51,42 @@ class Record(NamedTuple):
 
 def frame(kind: Kind, payload: bytes) -> bytes:
     """Return a record's bytes."""
-    return _FRAME.pack(len(payload), zlib.crc32(payload, kind), kind) + payload
+    return _FRAME.pack(MARK, len(payload), zlib.crc32(payload, kind), kind) + payload
 
 
 def records(data: bytes | memoryview, offset: int = 0) -> Iterator[Record]:
     """Yield the whole records of `data`; `offset` is where it lies in its file. Stops at the first that is not one."""
     view, at = memoryview(data), 0
-    while at + _FRAME.size <= len(view):
-        length, crc, kind = _FRAME.unpack_from(view, at)
-        end = at + _FRAME.size + length
-        if length > MAX_PAYLOAD or end > len(view):
-            return
-        payload = bytes(view[at + _FRAME.size : end])
-        if zlib.crc32(payload, kind) != crc:
-            return
-        yield Record(kind, payload, offset + at, offset + end)
-        at = end
+    while (record := _record(view, at, offset)) is not None:
+        yield record
+        at = record.end - offset
+
+
+def _record(view: memoryview, at: int, offset: int = 0) -> Record | None:
+    if at + _FRAME.size > len(view):
+        return None
+    mark, length, crc, kind = _FRAME.unpack_from(view, at)
+    end = at + _FRAME.size + length
+    if mark != MARK or length > MAX_PAYLOAD or end > len(view):
+        return None
+    payload = bytes(view[at + _FRAME.size : end])
+    return Record(kind, payload, offset + at, offset + end) if zlib.crc32(payload, kind) == crc else None
+
+
+def damage(data: bytes) -> list[tuple[int, int]]:
+    """Return the stretches (start, end) of a whole journal that are no records."""
+    view, found, at = memoryview(data), [], 0
+    while at < len(data):
+        record = _record(view, at)
+        if record is not None:
+            at = record.end
+            continue
+        start, at = at, data.find(MARK, at + 1)
+        while at >= 0 and _record(view, at) is None:
+            at = data.find(MARK, at + 1)
+        at = len(data) if at < 0 else at
+        found.append((start, at))
+    return found
 
 
 class Journal:
@@ -83,7 +110,8 @@ class Journal:
             while written < len(data):
                 written += os.pwrite(self._file, data[written:], self.end + written)
         except OSError:
-            os.ftruncate(self._file, self.end)
+            with suppress(OSError):  # what stays is overwritten by the next record
+                os.ftruncate(self._file, self.end)
             raise
         self.end += written
 
@@ -95,6 +123,14 @@ class Journal:
         """Cut off what lies behind `end`. Raises OSError."""
         os.ftruncate(self._file, end)
         self.end = end
+
+    def mask(self, start: int, end: int) -> None:
+        """Turn a damaged stretch, of at least a record's length, into records that say nothing. Raises OSError."""
+        while start < end:
+            size = end - start if end - start <= MAX_PAYLOAD else MAX_PAYLOAD // 2
+            payload = os.pread(self._file, size - _FRAME.size, start + _FRAME.size)
+            os.pwrite(self._file, frame(Kind.LOST, payload)[: _FRAME.size], start)
+            start += size
 
     def rename(self, path: Path) -> None:
         """Give the file another name. Raises OSError."""

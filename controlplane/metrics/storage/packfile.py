@@ -18,7 +18,7 @@ FILE_BYTES = 64 * 2**20
 
 
 class PackFile:
-    """One file. `newest_ms` is the time of its newest row."""
+    """One file."""
 
     __slots__ = ("_descriptor", "_view", "end", "live", "newest_ms", "number", "oldest_ms", "path", "recorded")
 
@@ -30,11 +30,15 @@ class PackFile:
         """Chunks in it that are still needed."""
         self.oldest_ms: int | None = None
         self.newest_ms = 0
+        """The first and the last of the times at which its chunks end."""
         self._descriptor: int | None = None
         self._view: memoryview | None = None
 
-    def append(self, data: bytes, first_ms: int, last_ms: int) -> int:
-        """Write a packed chunk; return where it lies. Raises OSError, and then nothing was added."""
+    def append(self, data: bytes, last_ms: int) -> int:
+        """Write a packed chunk whose last row is of `last_ms`; return where it lies.
+
+        Raises OSError, and then nothing was added.
+        """
         if self._descriptor is None:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.ftruncate(self._descriptor, max(FILE_BYTES, self.end + len(data)))
@@ -46,43 +50,52 @@ class PackFile:
             written += os.pwrite(self._descriptor, data[written:], offset + written)
         self.end += written
         self.live += 1
-        self.note(first_ms, last_ms)
+        self.note(last_ms)
         return offset
 
-    def note(self, first_ms: int, last_ms: int) -> None:
-        """Take in the times of a chunk that lies here."""
-        self.oldest_ms = first_ms if self.oldest_ms is None else min(first_ms, self.oldest_ms)
-        self.newest_ms = max(last_ms, self.newest_ms)
+    def note(self, last_ms: int) -> None:
+        """Take in when a chunk that lies here ends."""
+        self.newest_ms = last_ms if self.oldest_ms is None else max(last_ms, self.newest_ms)
+        self.oldest_ms = last_ms if self.oldest_ms is None else min(last_ms, self.oldest_ms)
 
     def packed(self, offset: int, size: int, place: str) -> Packed:
         """Return the packed chunk at `offset`. Raises CorruptData, also when the file is gone or too short."""
         if self._view is None or offset + size > len(self._view):
-            self._view = self._map()
+            try:
+                self.map()
+            except OSError as error:
+                raise CorruptData(f"{self.path}: {error}") from error
+        assert self._view is not None
         if offset + size > len(self._view):
             raise CorruptData(f"{self.path}: it ends before {place}")
         return Packed(self._view[offset : offset + size], f"{self.path}, {place}")
 
-    def _map(self) -> memoryview:
+    def map(self) -> None:
+        """Map the file as it is now. Raises OSError."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
-            finally:
-                os.close(descriptor)
-        except (OSError, ValueError) as error:
-            raise CorruptData(f"{self.path}: {error}") from error
+            size = os.fstat(descriptor).st_size
+            # An empty file cannot be mapped.
+            self._view = memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) if size else b"")
+        finally:
+            os.close(descriptor)
 
     def sync(self) -> None:
-        """Write what the kernel holds to the disk. Blocking. Raises OSError."""
-        if self._descriptor is not None:
-            os.fdatasync(self._descriptor)
+        """Write what the kernel holds to the disk. Blocking; the file may be removed meanwhile. Raises OSError."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def finish(self) -> None:
         """Write no more: give back the length that was not used. Raises OSError."""
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, self.end)
-            os.close(self._descriptor)
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            try:
+                os.ftruncate(descriptor, self.end)
+            finally:
+                os.close(descriptor)
 
     def cut_to(self, end: int) -> None:
         """Give back the length behind `end` of a file of an earlier run. Raises OSError."""

@@ -11,7 +11,7 @@ The numbers' bytes are transposed (all lowest bytes first), which leaves long ru
 The ideas are Gorilla's (Pelkonen et al., VLDB 2015: differences and XOR) and Blosc's (shuffle before compression), in a
 form that numpy does for all columns at once. The vLLM capture with its values moving takes some 0.75 bytes a sample.
 
-    head     rows, columns, first and last time, then length and CRC-32 of every frame
+    head     rows, columns, first and last time, then length and CRC-32 of every frame, then CRC-32 of all that
     frame 0  times (differences of differences) and, a bit a row, which rows only say that the series ended
     frame n  columns 32 (n - 1) to 32 n
 """
@@ -44,6 +44,7 @@ MAX_ROWS, MAX_COLUMNS = 1 << 16, 1 << 24
 
 _HEAD = struct.Struct("<4sIIqqI")
 _FRAME = struct.Struct("<II")
+_CRC = struct.Struct("<I")
 _MAGIC = b"CPK1"
 _CONSTANT, _REAL, _INTEGER = 0, 1, 2
 """Kinds; an integer column's kind is _INTEGER + log2 of its bytes a row."""
@@ -67,7 +68,7 @@ def pack(times: IntArray, values: FloatArray, ends: BoolArray) -> bytes:
     frames += [_compress(_frame(table[at : at + FRAME_COLUMNS])) for at in range(0, columns, FRAME_COLUMNS)]
     head = _HEAD.pack(_MAGIC, rows, columns, int(times[0]), int(times[-1]), len(frames))
     sizes = b"".join(_FRAME.pack(len(frame), zlib.crc32(frame)) for frame in frames)
-    return b"".join((head, sizes, *frames))
+    return b"".join((head, sizes, _CRC.pack(zlib.crc32(head + sizes)), *frames))
 
 
 def _compress(data: bytes) -> bytes:
@@ -106,10 +107,10 @@ def _shuffled(numbers: NDArray[np.integer[Any]]) -> bytes:
 class Packed:
     """Reads packed rows from a buffer, frame by frame, and checks what it reads."""
 
-    __slots__ = ("_data", "_frames", "_place", "columns", "first_ms", "last_ms", "rows")
+    __slots__ = ("_data", "_place", "columns", "first_ms", "last_ms", "rows", "size")
 
     def __init__(self, data: memoryview | bytes, place: str) -> None:
-        """`place` names file and position in errors. Raises CorruptData if the head is not one of ours."""
+        """`place` names file and position in errors. Raises CorruptData if the head is damaged, or none of ours."""
         self._data, self._place = memoryview(data), place
         try:
             magic, self.rows, self.columns, self.first_ms, self.last_ms, frames = _HEAD.unpack_from(self._data)
@@ -119,16 +120,21 @@ class Packed:
         if magic != _MAGIC or not 0 < self.rows <= MAX_ROWS or self.columns > MAX_COLUMNS or frames != expected:
             raise CorruptData(f"{place}: these are no packed samples")
         start = _HEAD.size + frames * _FRAME.size
-        if start > len(self._data):
+        if start + _CRC.size > len(self._data):
             raise CorruptData(f"{place}: packed samples are cut off")
-        sizes = np.frombuffer(self._data, "<u4", 2 * frames, _HEAD.size).reshape(-1, 2)
-        ends = start + np.cumsum(sizes[:, 0], dtype=np.int64)
-        self._frames = [(int(end - size), int(end), int(crc)) for end, (size, crc) in zip(ends, sizes, strict=True)]
+        if (zlib.crc32(self._data[:start]),) != _CRC.unpack_from(self._data, start):
+            raise CorruptData(f"{place}: the head of packed samples is damaged")
+        self.size: int = start + _CRC.size + int(self._sizes(frames).sum())
+        """Bytes, as packed."""
 
     @property
-    def size(self) -> int:
-        """Bytes, as packed."""
-        return self._frames[-1][1]
+    def data(self) -> memoryview:
+        """The packed bytes."""
+        return self._data[: self.size]
+
+    def _sizes(self, frames: int) -> NDArray[np.int64]:
+        """Return the lengths of the first frames."""
+        return np.frombuffer(self._data, "<u4", 2 * frames, _HEAD.size)[::2].astype(np.int64)
 
     def times_and_ends(self) -> tuple[IntArray, BoolArray]:
         """Return the times `[rows]` (unix milliseconds) and which rows are end rows. Raises CorruptData."""
@@ -156,8 +162,13 @@ class Packed:
 
     def check(self) -> None:
         """Raise CorruptData unless every frame is whole."""
-        for number in range(len(self._frames)):
+        for number in range(self._count):
             self._checked(number)
+
+    @property
+    def _count(self) -> int:
+        frames: int = 1 + -(-self.columns // FRAME_COLUMNS)
+        return frames
 
     def _table(self, frame: int) -> FloatArray:
         """Return the values of a frame's columns `[columns, rows]`."""
@@ -200,9 +211,10 @@ class Packed:
         return bytes(out[:length])
 
     def _checked(self, number: int) -> bytes:
-        start, end, crc = self._frames[number]
-        frame = bytes(self._data[start:end])
-        if len(frame) != end - start or zlib.crc32(frame) != crc:
+        size, crc = _FRAME.unpack_from(self._data, _HEAD.size + number * _FRAME.size)
+        start = _HEAD.size + self._count * _FRAME.size + _CRC.size + int(self._sizes(number).sum())
+        frame = bytes(self._data[start : start + size])
+        if len(frame) != size or zlib.crc32(frame) != crc:
             raise CorruptData(f"{self._place}: frame {number} of packed samples is damaged")
         return frame
 

@@ -96,7 +96,8 @@ def layout_body(layout: Layout) -> bytes:
     """Return a layout's series as bytes: equal for equal layouts."""
     raw = [[s.name, *(text for pair in s.labels for text in pair)] for s in layout.raw]
     views = [[v.series.name, v.columns, v.factor, *(t for pair in v.series.labels for t in pair)] for v in layout.views]
-    return json.dumps([raw, views], ensure_ascii=False, separators=(",", ":")).encode()
+    # A label value from a JSON file may hold a lone surrogate; json.loads takes it back.
+    return json.dumps([raw, views], ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
 
 
 def digest(body: bytes) -> bytes:
@@ -107,7 +108,7 @@ def digest(body: bytes) -> bytes:
 def encode_layout(number: int, source: str, layout: Layout, body: bytes, refused: Sequence[int]) -> bytes:
     """Return the payload of a layout record; `body` is `layout_body(layout)`."""
     metadata = {name: [m.type, m.help] for name, m in layout.metadata.items()}
-    head = json.dumps([number, source, list(refused), metadata], ensure_ascii=False).encode()
+    head = json.dumps([number, source, list(refused), metadata], ensure_ascii=False).encode(errors="surrogatepass")
     return bytes(cramjam.zstd.compress(len(head).to_bytes(4, "little") + head + body, LEVEL))
 
 

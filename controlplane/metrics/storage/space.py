@@ -46,8 +46,14 @@ class Space:
         block.add(chunk)
         return chunk
 
-    def keep(self, chunk: Chunk, packed: bytes, *, recorded: bool) -> PackedChunk:
-        """Store a packed chunk. `recorded` says that it is kept longer than what was scraped."""
+    def keep(self, chunk: AnyChunk, packed: bytes, *, recorded: bool) -> PackedChunk | None:
+        """Store a packed chunk; None if it is safer where it is.
+
+        `recorded` says that it is kept longer than what was scraped.
+        """
+        return self._keep_in_memory(chunk, packed)
+
+    def _keep_in_memory(self, chunk: AnyChunk, packed: bytes) -> PackedChunk:
         self._packed_bytes += len(packed)
         self.memory_packed += len(packed)
         return PackedChunk(chunk.number, Packed(packed, f"chunk {chunk.number} in memory"), MEMORY, 0)
@@ -65,9 +71,16 @@ class Space:
         """Take note that a packed chunk takes the place of the one it was made of; return whether that worked."""
         return True
 
-    def release(self, chunk: Chunk) -> None:
-        """Free the memory of a chunk that was packed."""
-        self._release(chunk)
+    def release(self, chunk: AnyChunk) -> None:
+        """Free the memory of a chunk whose place another took."""
+        if isinstance(chunk, Chunk):
+            self._release(chunk)
+        else:
+            self._one_packed_less(chunk)
+
+    def stored(self, chunk: AnyChunk) -> bool:
+        """Whether a chunk lies in a file."""
+        return chunk.file != MEMORY if isinstance(chunk, PackedChunk) else chunk.arena.path is not None
 
     def sync_packed(self) -> None:
         """Bring what was packed to where it is safe, before what it was packed from may go. Raises OSError."""

@@ -114,6 +114,8 @@ def test_a_rewritten_journal_is_followed_into_its_next_file(
     assert REWRITE_BYTES > 0
     monkeypatch.setattr("controlplane.metrics.tidy.REWRITE_BYTES", 1)
     layout, tidy = Layout((A, B)), Tidy(store)
+    for n in range(40):  # layouts that are soon evicted: the journal is mostly of things past
+        store.append("churn", Layout((Series("e", (("n", str(n)),)),)), 1000 + n, row(n))
     for n in range(200):
         store.append("t", layout, n * 1000, row(n, -n))
     store.append("other", Layout((Series("c", ()),)), 1000, row(1))
