@@ -155,6 +155,8 @@ class Ingest:
         now_ms = int(self._clock.now() * 1000)
         oldest, latest = now_ms - self._retention_ms, now_ms + AHEAD_MS
         for labels, samples in request.series:
+            if not samples:  # one of native histograms, or of nothing
+                continue
             written: _Written | Refusal | None = self._series.get(labels)
             if written is None:
                 written = self._admit(labels, now_ms)

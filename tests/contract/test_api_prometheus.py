@@ -18,6 +18,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from alerts.packs import BUILTIN, load_pack
 from controlplane.access.roles import Principal, Role
 from controlplane.api import prometheus, prometheus_status, prometheus_targets, remote_write
 from controlplane.api.auth import include
@@ -331,6 +332,16 @@ async def test_what_prometheus_3_has_beyond(ours: FastAPI, path: str) -> None:
         answer = await client.get(f"/api/v1/{path}")
     body = answer.json()
     assert (answer.status_code, body.get("warnings", body.get("error"))) == MODERN[path]
+
+
+async def test_the_shipped_rules_are_formatted_alike(ours: FastAPI, real: str) -> None:
+    for pack in BUILTIN:
+        for group in load_pack(pack):
+            for rule in group.rules:
+                form = {"query": rule.expr}
+                async with _client(ours) as client, httpx.AsyncClient(base_url=real) as reference:
+                    answer = await client.post("/api/v1/format_query", data=form)
+                    assert answer.json() == (await reference.post("/api/v1/format_query", data=form)).json()
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,23 @@ def values(url: str, expr: str, headers: dict[str, str] | None = None, at: float
     }
 
 
+def test_every_sample_is_there_once_it_is_answered_for_and_after_a_restart(folder: Callable[[str], Path]) -> None:
+    where = folder("restarted")
+    with control_plane(where, FLEET) as plane:
+        for n in range(20):
+            sent = Case(body(series("steps", (n - 60, float(n))), series(f"new_{n}", (0, 1.0))), 204, 204, 204)
+            assert post(plane.url, sent, plane.headers).status_code == 204
+            assert values(plane.url, "steps", plane.headers) == {(("__name__", "steps"),): str(n)}
+            assert values(plane.url, f"new_{n}", plane.headers) == {(("__name__", f"new_{n}"),): "1"}
+    with control_plane(where, FLEET) as plane:
+        old = Case(body(series("steps", (-50, 5.0), (-41, 19.0), (-40, 20.0))), 400, 400, 204)
+        answer = post(plane.url, old, plane.headers)
+        assert answer.text.startswith("out of order sample")
+        assert answer.text.endswith("; 1 of 3 samples were refused, the others are stored\n")
+        found = values(plane.url, "steps[2m]", plane.headers)
+        assert found == {(("__name__", "steps"),): [str(n) for n in range(21)]}
+
+
 SENDER = """
 global: {scrape_interval: 1s}
 scrape_configs:

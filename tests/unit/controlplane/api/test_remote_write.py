@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -99,6 +100,16 @@ async def test_what_cannot_be_read_is_a_400(operator: httpx.AsyncClient, content
     assert answer.text.endswith("\n")
 
 
+async def test_damaged_requests_are_answered_and_never_a_fault_of_ours(operator: httpx.AsyncClient) -> None:
+    whole = bytes(snappy.decompress_raw(body((NOW_MS - 1, 1.0), (NOW_MS, 2.0))))
+    chance = random.Random(3)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        answer = await post(operator, bytes(snappy.compress_raw(bytes(damaged))))
+        assert answer.status_code in (204, 400, 413), (bytes(damaged), answer.text)
+
+
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
@@ -169,43 +180,83 @@ async def test_a_body_that_never_ends_is_given_up(operator: httpx.AsyncClient, m
     assert (answer.status_code, answer.text) == (408, "the body was not complete within 0.01 s\n")
 
 
+class Hanging:
+    """A body that is asked for and does not come before it is let go."""
+
+    def __init__(self) -> None:
+        self.go, self.asked = asyncio.Event(), 0
+
+    async def __call__(self) -> Any:
+        self.asked += 1
+        await self.go.wait()
+        yield body((NOW_MS, 1.0))
+
+
+async def test_writers_that_hang_leave_room_for_the_others(rig: Any) -> None:
+    hanging = Hanging()
+    async with rig.client(Role.OPERATOR) as client:
+        small = {**HEADERS, "Content-Length": "1000"}
+        sent = [client.post("/api/v1/write", content=hanging(), headers=small) for _ in range(20)]
+        slow = [asyncio.create_task(one) for one in sent]
+        await until(lambda: hanging.asked == 20)
+        assert (await post(client, body((NOW_MS, 1.0)))).status_code == 204
+        hanging.go.set()
+        assert {answer.status_code for answer in await asyncio.gather(*slow)} == {204}
+
+
 async def test_writers_wait_with_their_bodies_unread_and_too_many_come_back_later(
     rig: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_write, "WAITING", 1)
-    go, reading = asyncio.Event(), 0
-
-    async def slow() -> Any:
-        nonlocal reading
-        reading += 1
-        await go.wait()
-        yield body((NOW_MS, 1.0))
-
-    app = rig.app()
+    hanging, app = Hanging(), rig.app()
     async with rig.client(Role.OPERATOR, app) as client:
 
-        async def send() -> int:
-            return (await client.post("/api/v1/write", content=slow(), headers=HEADERS)).status_code
+        def send() -> asyncio.Task[httpx.Response]:
+            # Of a body whose size is not declared as much as is allowed may come: 16 MiB.
+            return asyncio.create_task(client.post("/api/v1/write", content=hanging(), headers=HEADERS))
 
-        first = [asyncio.create_task(send()) for _ in range(remote_write.WRITERS)]
-        await until(lambda: reading == remote_write.WRITERS)
-        waiting = asyncio.create_task(send())
+        first = [send()]
+        for count in range(1, 4):
+            await until(lambda count=count: hanging.asked == count)  # type: ignore[misc]
+            first.append(send())
+        await until(lambda: hanging.asked == 4)
+        waiting = send()
         await until(lambda: app.state.writers._waiting == 1)
         refused = await post(client, body((NOW_MS, 1.0)))
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-        assert reading == remote_write.WRITERS
-        go.set()
-        assert await asyncio.gather(*first, waiting) == [204] * (remote_write.WRITERS + 1)
+        assert hanging.asked == 4
+        hanging.go.set()
+        assert [answer.status_code for answer in await asyncio.gather(*first, waiting)] == [204] * 5
 
 
-async def test_waiting_has_an_end(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("full", ["reading", "storing"])
+async def test_waiting_has_an_end(rig: Any, monkeypatch: pytest.MonkeyPatch, full: str) -> None:
     monkeypatch.setattr(remote_write, "WAIT_S", 0.01)
     app = rig.app()
-    async with rig.client(Role.OPERATOR, app) as client, app.state.writers.slot(), app.state.writers.slot():
-        async with app.state.writers.slot(), app.state.writers.slot():
+    writers = app.state.writers
+    async with rig.client(Role.OPERATOR, app) as client:
+        async with contextlib.AsyncExitStack() as held:
+            if full == "reading":
+                await held.enter_async_context(writers.reading(2**40))
+            else:
+                for _ in range(remote_write.STORING):
+                    await held.enter_async_context(writers.storing())
             answer = await post(client, body((NOW_MS, 1.0)))
             assert (answer.status_code, "send this one again later" in answer.text) == (503, True)
         assert (await post(client, body((NOW_MS, 1.0)))).status_code == 204
+
+
+async def test_large_bodies_never_wait_for_each_other(rig: Any) -> None:
+    writers, order = remote_write.Writers(), []
+
+    async def read(name: int) -> None:
+        async with writers.reading(40 * 2**20):
+            await asyncio.sleep(0)
+            order.append(name)
+
+    await asyncio.gather(*(read(n) for n in range(10)))
+    assert sorted(order) == list(range(10))
+    assert writers._mib._value == remote_write.READING_MIB
 
 
 async def test_who_wrote_is_told_to_the_log_at_debug_alone(

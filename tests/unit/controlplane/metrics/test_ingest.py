@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collectors.samples import Layout, Metadata, Series
 from controlplane.metrics.engine import PromqlEngine
@@ -259,3 +261,30 @@ async def test_a_large_request_lets_other_work_through() -> None:
 
 async def test_every_reason_is_known_to_the_metrics() -> None:
     assert sorted(REFUSALS) == list(REFUSALS)
+
+
+NAMES = st.sampled_from(
+    [(), (("__name__", "a"),), (("__name__", "b"), ("le", "1")), (("__name__", "b"), ("le", "1.0"))]
+)
+SAMPLES = st.lists(
+    st.tuples(
+        st.sampled_from([0, NOW_MS - 2, NOW_MS - 1, NOW_MS, 2**62, -(2**62)]), st.sampled_from([1.0, 2.0, STALE])
+    ),
+    max_size=4,
+)
+
+
+@given(st.lists(st.lists(st.tuples(NAMES, SAMPLES), max_size=3), max_size=4))
+def test_every_sample_is_accounted_for(requests: list[list[tuple[Any, list[tuple[int, float]]]]]) -> None:
+    rig = Rig()
+    stored = 0
+    for series in requests:
+        request = WriteRequest(tuple(TimeSeries(labels, tuple(samples)) for labels, samples in series))
+        report = asyncio.run(rig.ingest.write(request))
+        sent = sum(len(samples) for _, samples in series)
+        assert report.stored + report.repeated + report.refused.total() == sent
+        assert bool(report.sentence) == bool(report.refused.total())
+        assert set(report.refused) <= set(REFUSALS)
+        stored += report.stored
+    stats = rig.store.stats()
+    assert (stats.samples_appended, stats.rows_out_of_order) == (stored, 0)
