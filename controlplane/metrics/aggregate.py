@@ -10,8 +10,9 @@ from collectors.samples import FloatArray
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation
-from controlplane.metrics.frame import Frame, Groups, drop_names, empty, join, keep_only, with_label
+from controlplane.metrics.frame import Frame, Groups, empty, join
 from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import with_label
 from controlplane.metrics.quantile import quantile_rows
 from controlplane.metrics.summation import sum_groups
 from controlplane.metrics.syntax import Aggregate
@@ -40,8 +41,7 @@ def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
 
 
 def _grouped(frame: Frame, names: frozenset[str], *, without: bool) -> Groups:
-    keep = drop_names if without else keep_only
-    return Groups.of(frame.labels, lambda labels: keep(labels, names), (without, names))
+    return Groups(frame.sets.grouping("without" if without else "by", names))
 
 
 def _filled(frame: Frame, filler: float) -> FloatArray:

@@ -15,9 +15,9 @@ from controlplane.errors import QueryError
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.budget import Budget, EngineLimits
 from controlplane.metrics.evaluate import Evaluator, Query
-from controlplane.metrics.frame import Frame, Scalars, Text, Value, drop_name, label_value
+from controlplane.metrics.frame import Frame, Scalars, Text, Value
 from controlplane.metrics.index import METRIC_NAME
-from controlplane.metrics.label_sets import LabelSets
+from controlplane.metrics.label_sets import label_value
 from controlplane.metrics.store_reader import StoreReader
 from controlplane.metrics.syntax import Node, Range, Subquery, parse
 from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, StringValue, Vector
@@ -152,12 +152,7 @@ def _matrix(value: Value, steps: IntArray) -> Matrix:
 
 def _by_labels(frame: Frame) -> Frame:
     """Return the frame in the one deterministic order: by labels, name first."""
-    return frame.take(LabelSets.of(frame.labels).derive("order", _order))
-
-
-def _order(labels: LabelSets) -> IntArray:
-    keys = [(label_value(one, METRIC_NAME), drop_name(one)) for one in labels]
-    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+    return frame.take(frame.sets.order())
 
 
 def _window(evaluator: Evaluator, node: Range | Subquery) -> Matrix:

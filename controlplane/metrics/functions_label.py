@@ -10,8 +10,9 @@ import numpy as np
 from collectors.samples import Labels, labels_of
 from controlplane.errors import QueryError
 from controlplane.metrics.evaluation import Evaluation, Function
-from controlplane.metrics.frame import Frame, label_value, single, with_label
+from controlplane.metrics.frame import Frame, single
 from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import label_value, with_label
 from controlplane.metrics.matchers import Matcher, MatchOp, compile_regex
 from controlplane.metrics.syntax import Node, Range, Selector
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
 from collectors.samples import FloatArray
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.evaluation import Evaluation, Function
-from controlplane.metrics.frame import Frame, Groups, empty, label_value
-from controlplane.metrics.label_sets import LabelSets
+from controlplane.metrics.frame import Frame, Groups, empty
 from controlplane.metrics.samples import by_pattern
 from controlplane.metrics.syntax import Node
 
@@ -48,12 +46,16 @@ def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuck
     `params` are [steps] each. Series without a bucket bound are ignored. Raises QueryError(execution) when histograms
     that differ by name alone become one.
     """
-    buckets_of = LabelSets.of(frame.labels).derive("histograms", _Histograms.of)
-    if not len(buckets_of.groups.keys):
+    upper = frame.sets.numbers(BUCKET, _bound)
+    rows = np.flatnonzero(~np.isnan(upper))
+    if not len(rows):
         return empty(frame.values.shape[1])
-    values = np.zeros((len(buckets_of.groups.keys), frame.values.shape[1]))
+    if len(rows) < len(upper):
+        frame, upper = frame.take(rows), upper[rows]
+    groups = Groups(frame.sets.grouping("except", frozenset((BUCKET,))))
+    values = np.zeros((len(groups.keys), frame.values.shape[1]))
     present = np.zeros(values.shape, dtype=np.bool_)
-    for bucket_bounds, batch, series in buckets_of.batches:
+    for bucket_bounds, batch, series in _batches(groups, upper):
         counts = frame.values[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
         filled = frame.present[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
         wanted = tuple(np.tile(param, len(batch)) for param in params)
@@ -67,44 +69,26 @@ def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuck
                 )
         values[batch] = result.reshape(len(batch), -1)
         present[batch] = filled.any(axis=0).reshape(len(batch), -1)
-    return Frame(buckets_of.groups.keys, values, present).occupied().without_name()
+    return Frame(groups.keys, values, present).occupied().without_name()
 
 
 def _bound(text: str) -> float | None:
     return float(text) if _BOUND.fullmatch(text) else None
 
 
-@dataclass(frozen=True)
-class _Histograms:
-    """Which series are the buckets of which histogram: a matter of labels alone."""
-
-    groups: Groups
-    batches: Sequence[tuple[FloatArray, IntArray, IntArray]]
-    """(bounds, group numbers, series [groups, buckets]) of the histograms that have the same bucket bounds."""
-
-    @classmethod
-    def of(cls, labels: LabelSets) -> _Histograms:
-        bounds = [_bound(label_value(one, BUCKET)) for one in labels]
-        rows = np.array([n for n, bound in enumerate(bounds) if bound is not None], dtype=np.int64)
-        upper = np.array([bound for bound in bounds if bound is not None], dtype=np.float64)
-        groups = Groups.of(
-            labels.take(rows), lambda one: tuple(pair for pair in one if pair[0] != BUCKET), "less the bound"
-        )
-        batches: dict[bytes, list[tuple[int, IntArray]]] = {}
-        for number, members in enumerate(groups.members()):
-            ordered = members[np.argsort(upper[members], kind="stable")]
-            batches.setdefault(upper[ordered].tobytes(), []).append((number, rows[ordered]))
-        return cls(
-            groups,
-            [
-                (
-                    np.frombuffer(bounds),
-                    np.array([n for n, _ in batch], dtype=np.int64),
-                    np.stack([series for _, series in batch]),
-                )
-                for bounds, batch in batches.items()
-            ],
-        )
+def _batches(groups: Groups, upper: FloatArray) -> list[tuple[FloatArray, IntArray, IntArray]]:
+    """Return (bounds, group numbers, series [groups, buckets]) of the groups that have the same bucket bounds."""
+    order = np.lexsort((upper, groups.of_series))
+    sizes = np.diff(groups.grouping.starts, append=len(order))
+    batches = []
+    for size in np.unique(sizes):
+        numbers = np.flatnonzero(sizes == size)
+        series = order[groups.grouping.starts[numbers][:, None] + np.arange(size)]
+        bounds, which = np.unique(upper[series], axis=0, return_inverse=True)
+        for n, shared in enumerate(bounds):
+            alike = which.reshape(-1) == n
+            batches.append((shared, numbers[alike], series[alike]))
+    return batches
 
 
 def bucket_quantile(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:

@@ -222,7 +222,7 @@ class Plan:
             Group(np.array(members, dtype=np.int64), _parts([more.get(m, (int(first[m]),)) for m in members], slots))
             for members in grouped.values()
         ]
-        return cls(LabelSets(labels), _singles(plain, first[plain], slots), tuple(groups))
+        return cls(LabelSets.of(labels), _singles(plain, first[plain], slots), tuple(groups))
 
     @property
     def blocks(self) -> list[Block]:
