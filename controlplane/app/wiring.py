@@ -26,7 +26,7 @@ from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.clock import SystemClock
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
-from controlplane.app.metrics_elsewhere import embedded_store, remote_querier
+from controlplane.app.metrics_elsewhere import embedded_store, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
@@ -37,6 +37,7 @@ from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.queries import Queries
+from controlplane.metrics.tee import TeeSink
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.service import RolloutService
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
@@ -77,7 +78,7 @@ class ControlPlane:
     """Every part of one running process. `reload` takes over a changed fleet.yaml; a bad one changes nothing."""
 
     def __init__(
-        self, loaded: LoadedFleet, db: Database, clock: SystemClock, listen: str, *, observe_only: bool
+        self, loaded: LoadedFleet, db: Database, clock: SystemClock, listen: str, data_dir: Path, *, observe_only: bool
     ) -> None:
         """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
         fleet = loaded.fleet
@@ -92,8 +93,10 @@ class ControlPlane:
         self.remote = remote_querier(fleet.metrics)
         self.querier: Queries = self.remote or embedded
         self._embedded = embedded
+        self.shippers = shippers(fleet.metrics, data_dir, self._catalogue, clock)
+        sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
         self.scraping = ScrapeManager(
-            self.store,
+            sink,
             self._source,
             self._layout,
             clock,
@@ -105,8 +108,8 @@ class ControlPlane:
             find_missing=self._missing,
         )
         own = embedded if self.remote else None
-        self.alerting = Alerting(db, self.querier, self.store, clock, self.holder, self._console_url, own=own)
-        self.accounts = Accounts(db, self.querier, self.store, clock)
+        self.alerting = Alerting(db, self.querier, sink, clock, self.holder, self._console_url, own=own)
+        self.accounts = Accounts(db, self.querier, sink, clock)
         self._rollout_lease: Lease | None = None
         self._observed_at = 0.0
         self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
@@ -124,6 +127,11 @@ class ControlPlane:
     async def start(self) -> None:
         """Take over the configuration and begin. Raises ConfigErrors."""
         await self._configure(self.loaded)
+        for shipper in self.shippers:
+            try:
+                await shipper.start()
+            except OSError as error:
+                raise ConfigError(f"{error.filename}: {error.strerror}", field="metrics.remote_write") from error
         leases = LeaseStore(self._db)
         leased = [
             ("alerting", BEAT_S, self.alerting.beat),
@@ -153,6 +161,7 @@ class ControlPlane:
         await self.scraping.close()
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
+        await asyncio.gather(*(shipper.close() for shipper in self.shippers))
         self._embedded.close()
         if self.remote:
             self.remote.close()
@@ -307,6 +316,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,
+        shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
     )
 
@@ -322,7 +332,7 @@ async def running(
         await asyncio.to_thread(migrate, db)
         clock = SystemClock()
         await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
-        plane = ControlPlane(loaded, db, clock, listen, observe_only=observe_only)
+        plane = ControlPlane(loaded, db, clock, listen, data_dir, observe_only=observe_only)
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db
