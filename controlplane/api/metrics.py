@@ -23,7 +23,7 @@ from controlplane.metrics.shipping.shipper import ShippingReport
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 
 _log = logging.getLogger(__name__)
-DROP_REASONS = ("age", "buffer", "size", "status_400")
+DROP_REASONS = ("age", "buffer", "size", *(f"status_{status}" for status in (400, 401, 403, 404, 413, 422)))
 """Of remote_write; other statuses appear when they happen."""
 _DURATION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0)
 
