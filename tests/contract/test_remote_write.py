@@ -155,3 +155,36 @@ async def test_a_server_that_refuses_says_why_and_samples_are_counted(
     await made.close()
     assert reason in ("status_404", "status_400", "status_405")
     assert "samples are dropped" in caplog.text
+
+
+async def test_a_crash_between_sending_and_knowing_loses_nothing(server: str, tmp_path: Path) -> None:
+    layout = Layout(tuple(Series("crash", labels_of({"case": str(tmp_path), "n": str(n)})) for n in range(3)))
+    made = shipper(server, tmp_path)
+    queue, sender = made._queue, made._sender
+    queue.open()
+    for n in range(4):
+        made.append("s", layout, (NOW - 60 + n) * 1000, np.full(3, float(n)))
+    queue.flush()
+    window = queue.read(NOW * 1000, 1, 6, 10**7)
+    assert window
+    await sender.send(window)
+    queue._close_file()
+    queue._reader.close()  # and the process is gone
+    await sender._client.close()  # type: ignore[attr-defined]
+    again = shipper(server, tmp_path)
+    again.append("s", layout, (NOW - 50) * 1000, np.full(3, 10.0))
+    await again.start()
+    expected = {NOW - 60 + n for n in range(4)} | {NOW - 50}
+
+    def whole(found: list[Any]) -> bool:
+        return [{at for at, _ in series["values"]} for series in found] == [expected] * 3
+
+    async with httpx.AsyncClient() as client, asyncio.timeout(30):
+        found: list[Any] = []
+        while not whole(found):
+            await client.get(f"{server}/internal/force_flush")
+            asking = {"query": f'crash{{case="{tmp_path}"}}[2m]', "time": NOW}
+            found = (await client.get(f"{server}/api/v1/query", params=asking)).json()["data"]["result"]
+            await asyncio.sleep(0.2)
+    assert again.report().dropped == {}
+    await again.close()

@@ -87,6 +87,8 @@ class ShipQueue:
         self._sizes: dict[int, int] = {}
         self._reader = WindowReader(folder, self._sizes)
         self._acknowledged = Position(0, 0)
+        self._in_flight: Position | None = None
+        """The end of the window that the process before did not acknowledge."""
         self._failing = False
 
     # --- on the event loop
@@ -124,7 +126,8 @@ class ShipQueue:
         for number in numbers_in(self._folder):
             self._sizes[number] = path_of(self._folder, number).stat().st_size
         self._number = max(self._sizes, default=0)
-        self._acknowledged = self._stored_position()
+        self._acknowledged, in_flight = self._stored_positions()
+        self._in_flight = in_flight if in_flight > self._acknowledged else None
         self._forget_segments()
         self._reader.seek(self._acknowledged)
         self.pending = self._reader.count()
@@ -157,22 +160,24 @@ class ShipQueue:
         """Return the next rows as requests of at most `samples`, or None. The last window must be acknowledged first.
 
         Rows older than `age_ms` are dropped and counted. Rows of one source are in one shard, in order.
+
+        What a window holds is written down before it is returned. The process that follows a crash makes the same
+        requests again: the server took each of them whole or not at all, and refuses those that it took. Were they
+        mixed with later rows, these would be refused with them.
         """
-        window = self._reader.read(now_ms - age_ms, shards, samples)
-        if window and window.expired:
-            self.dropped["age"] += window.expired
+        window = self._reader.read(now_ms - age_ms, shards, samples, self._in_flight)
+        self._in_flight = None
+        if window:
+            if window.expired:
+                self.dropped["age"] += window.expired
+            self._store_positions(window.end)
         return window
 
     def acknowledge(self, window: Window) -> None:
         """Forget a window's rows: the server took them, or never will."""
         self.pending -= min(self.pending, window.samples + window.expired)
         self._acknowledged = max(self._acknowledged, window.end)
-        temporary = self._folder / f"{_POSITION}.new"
-        try:
-            temporary.write_text(f"{self._acknowledged.segment} {self._acknowledged.offset}\n", encoding="ascii")
-            temporary.replace(self._folder / _POSITION)
-        except OSError as error:
-            log.warning("remote write: %s: %s; a restart now would send twice", temporary, error.strerror)
+        self._store_positions(self._acknowledged)
         self._forget_segments()
 
     def close(self) -> None:
@@ -305,12 +310,22 @@ class ShipQueue:
             path_of(self._folder, number).unlink(missing_ok=True)
             del self._sizes[number]
 
-    def _stored_position(self) -> Position:
+    def _store_positions(self, in_flight: Position) -> None:
+        temporary = self._folder / f"{_POSITION}.new"
+        numbers = (*self._acknowledged, *in_flight)
         try:
-            segment, offset = (self._folder / _POSITION).read_text(encoding="ascii").split()
-            return Position(int(segment), int(offset))
+            temporary.write_text(" ".join(str(n) for n in numbers) + "\n", encoding="ascii")
+            temporary.replace(self._folder / _POSITION)
+        except OSError as error:
+            log.warning("remote write: %s: %s; a restart now would send twice", temporary, error.strerror)
+
+    def _stored_positions(self) -> tuple[Position, Position]:
+        """Return what was acknowledged, and the end of what was in flight."""
+        try:
+            numbers = [int(text) for text in (self._folder / _POSITION).read_text(encoding="ascii").split()]
+            return Position(*numbers[:2]), Position(*numbers[2:])
         except FileNotFoundError:
-            return Position(0, 0)
-        except ValueError:
+            pass
+        except (ValueError, TypeError):
             log.warning("remote write: %s is damaged; what is there is sent again", self._folder / _POSITION)
-            return Position(0, 0)
+        return Position(0, 0), Position(0, 0)

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from alerts.interfaces import Clock
@@ -94,15 +95,21 @@ class Sender:
         """Return when every request of the window was taken, refused for good, or grew too old."""
         async with asyncio.TaskGroup() as group:
             for requests in window.shards:
-                group.create_task(self._in_order(requests))
+                group.create_task(self._in_order(requests, again=window.again))
 
-    async def _in_order(self, requests: Sequence[Request]) -> None:
+    async def _in_order(self, requests: Sequence[Request], *, again: bool) -> None:
         for request in requests:
-            await self._deliver(request)
+            await self._deliver(request, again=again)
 
-    async def _deliver(self, request: Request) -> None:
+    async def _deliver(self, request: Request, *, again: bool) -> None:
         attempt = 0
         while (outcome := await self._attempt(request)) is not None:
+            if isinstance(outcome, _Refused) and again and outcome.status == HTTPStatus.BAD_REQUEST:
+                # It was taken before the process ended: later samples of its series make it out of order.
+                log.info(
+                    "remote write %s: what was in flight at the last stop had arrived: %s", self._name, outcome.why
+                )
+                break
             if isinstance(outcome, _Refused):
                 self.stats.dropped[f"status_{outcome.status}"] += request.samples
                 self._say_refused(outcome)

@@ -36,6 +36,8 @@ class Window(NamedTuple):
     oldest_ms: int
     """Of what is sent; 0 if that is nothing."""
     end: Position
+    again: bool = False
+    """A process that ended before it knew may have sent these very requests."""
 
 
 @dataclass
@@ -75,8 +77,8 @@ class WindowReader:
         self.close()
         self._at = to
 
-    def read(self, since_ms: int, shards: int, samples: int) -> Window | None:
-        """Return the next rows, or None; see ShipQueue.read."""
+    def read(self, since_ms: int, shards: int, samples: int, until: Position | None = None) -> Window | None:
+        """Return the next rows, up to `until`, or None; see ShipQueue.read."""
         filling = [_Shard() for _ in range(shards)]
         total = expired = oldest = rows = 0
         while (segment := self._current()) is not None:
@@ -97,7 +99,7 @@ class WindowReader:
                         oldest = min(oldest or record.timestamp_ms, record.timestamp_ms)
                     self._at = Position(self._at.segment, segment.offset)
                     rows += 1
-                    if rows >= MAX_ROWS:
+                    if rows >= MAX_ROWS or (until and self._at >= until):
                         full = True
                         break
             except CorruptSegment as error:
@@ -109,7 +111,8 @@ class WindowReader:
             shard.finish()
         if not total and not expired:
             return None
-        return Window(tuple(tuple(s.requests) for s in filling if s.requests), total, expired, oldest, self._at)
+        requests = tuple(tuple(shard.requests) for shard in filling if shard.requests)
+        return Window(requests, total, expired, oldest, self._at, until is not None)
 
     def count(self) -> int:
         """Return how many samples lie between here and the end of the queue."""

@@ -198,6 +198,32 @@ def test_a_restart_goes_on_behind_what_was_acknowledged(tmp_path: Path) -> None:
     assert left(tmp_path / "q") == []
 
 
+def test_what_was_in_flight_is_made_into_the_same_requests_again(tmp_path: Path) -> None:
+    queue, layouts = opened(tmp_path / "q"), {source: layout_of(source + "1", source + "2") for source in "abc"}
+    for at in range(3):
+        for source, layout in layouts.items():
+            queue.append(source, layout, T + at, np.array([at + 0.25, at + 0.5]))
+    queue.flush()
+    first = queue.read(T, 2, 4, 1000)
+    assert first
+    assert first.samples < 18
+    queue.append("a", layouts["a"], T + 7, np.array([7.0, 7.0]))
+    queue.flush()
+    kill(queue)
+    again = opened(tmp_path / "q")
+    second = again.read(T, 2, 1000, 1000)  # room for more makes no difference
+    assert second
+    assert (second.again, first.again) == (True, False)
+    assert [[r.body for r in shard] for shard in second.shards] == [[r.body for r in shard] for shard in first.shards]
+    again.acknowledge(second)
+    rest = again.read(T, 2, 1000, 1000)
+    assert rest
+    assert not rest.again
+    assert rest.samples == 20 - first.samples
+    again.acknowledge(rest)
+    again.close()
+
+
 def test_segments_that_were_read_are_deleted_and_each_stands_alone(tmp_path: Path) -> None:
     queue, layout = opened(tmp_path / "q", max_bytes=8 * 1024), layout_of("a", "b")
     expected = []

@@ -132,3 +132,14 @@ async def test_trouble_is_said_when_it_begins_and_when_all_of_it_is_over(caplog:
         "remote write mimir: http://mimir/push cannot be reached: connection refused; samples wait on disk",
         "remote write mimir: no sample waits for another try any more",
     ]
+
+
+async def test_what_was_in_flight_at_a_crash_may_be_refused_as_taken_and_is_not_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    world = World({b"a": [status(400, "out of order sample")], b"b": [status(401)]})
+    sender = world.sender()
+    await sender.send(window((b"a", b"b", b"c"))._replace(again=True))
+    assert (sender.stats.sent, sender.stats.dropped) == (10, {"status_401": 10})
+    assert "what was in flight at the last stop had arrived" in caplog.records[0].getMessage()
