@@ -49,13 +49,27 @@ def shippers(metrics: Metrics, data_dir: Path, catalogue: Catalogue, clock: Cloc
     return [_shipper(endpoint, data_dir / QUEUES, catalogue, clock) for endpoint in metrics.remote_write]
 
 
+def left_queues(metrics: Metrics, data_dir: Path) -> list[str]:
+    """Return a sentence for each queue on disk whose endpoint is configured no more. Blocking."""
+    known = {_folder_of(endpoint) for endpoint in metrics.remote_write}
+    try:
+        left = sorted(path for path in (data_dir / QUEUES).iterdir() if path.name not in known)
+    except OSError:
+        return []
+    return [f"{path}: samples of a remote_write that is configured no more; delete the folder" for path in left]
+
+
+def _folder_of(endpoint: RemoteWrite) -> str:
+    return quote(endpoint_name(endpoint), safe="")
+
+
 def _shipper(endpoint: RemoteWrite, folder: Path, catalogue: Catalogue, clock: Clock) -> Shipper:
     name, config = endpoint_name(endpoint), endpoint.queue_config
     client = RemoteClient(
         endpoint.url, auth_of(endpoint), endpoint.headers, max_reply_bytes=MAX_REPLY_BYTES, whole=False
     )
     policy = Policy(endpoint.remote_timeout, config.min_backoff, config.max_backoff, config.sample_age_limit)
-    queue = ShipQueue(folder / quote(name, safe=""), Selection(endpoint.send, catalogue.family), config.max_bytes)
+    queue = ShipQueue(folder / _folder_of(endpoint), Selection(endpoint.send, catalogue.family), config.max_bytes)
     return Shipper(
         name,
         queue,

@@ -26,7 +26,7 @@ from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.clock import SystemClock
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
-from controlplane.app.metrics_elsewhere import embedded_store, remote_querier, shippers
+from controlplane.app.metrics_elsewhere import embedded_store, left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
@@ -93,6 +93,7 @@ class ControlPlane:
         self.remote = remote_querier(fleet.metrics)
         self.querier: Queries = self.remote or embedded
         self._embedded = embedded
+        self._data_dir = data_dir
         self.shippers = shippers(fleet.metrics, data_dir, self._catalogue, clock)
         sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
         self.scraping = ScrapeManager(
@@ -127,6 +128,8 @@ class ControlPlane:
     async def start(self) -> None:
         """Take over the configuration and begin. Raises ConfigErrors."""
         await self._configure(self.loaded)
+        for sentence in await asyncio.to_thread(left_queues, self.loaded.fleet.metrics, self._data_dir):
+            log.warning("%s", sentence)
         for shipper in self.shippers:
             try:
                 await shipper.start()
