@@ -89,7 +89,7 @@ class ShipQueue:
         self._acknowledged = Position(0, 0)
         self._in_flight: Position | None = None
         """The end of the window that the process before did not acknowledge."""
-        self._failing = False
+        self._failing = self._forgetful = False
 
     # --- on the event loop
 
@@ -316,8 +316,11 @@ class ShipQueue:
         try:
             temporary.write_text(" ".join(str(n) for n in numbers) + "\n", encoding="ascii")
             temporary.replace(self._folder / _POSITION)
+            self._forgetful = False
         except OSError as error:
-            log.warning("remote write: %s: %s; a restart now would send twice", temporary, error.strerror)
+            if not self._forgetful:
+                log.warning("remote write: %s: %s; a restart now would send twice", temporary, error.strerror)
+            self._forgetful = True
 
     def _stored_positions(self) -> tuple[Position, Position]:
         """Return what was acknowledged, and the end of what was in flight."""

@@ -13,8 +13,10 @@ from controlplane.metrics.shipping.wire import encoded_labels
 
 RULES = "rule:"
 """Sources of what rules record begin with it (alerts.evaluate)."""
-OWN = ("controlplane_", "scrape_")
-_REPORT = "up"
+OWN = "controlplane_"
+_UP, _REPORT = "up", "scrape_"
+_RECORDED, _RAW = frozenset({"recorded"}), frozenset({"raw"})
+_OWN, _CANONICAL = frozenset({"own", "canonical"}), frozenset({"canonical"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class Shipped:
 
 
 class Selection:
-    """Chooses series by kind: `canonical`, `raw`, `recorded`."""
+    """Chooses series by kind: `canonical` (among it `own`, which no engine exposes), `raw`, `recorded`."""
 
     def __init__(self, send: Collection[str], family: Callable[[str], object]) -> None:
         """`family` says of a sample's name whether it is canonical (returns something true)."""
@@ -53,7 +55,7 @@ class Selection:
         """Return what is sent of a writer's layout, which may be nothing."""
         chosen: list[tuple[Series, tuple[int, ...], float]] = []
         for column, series in enumerate(layout.raw):
-            if self._kind(source, series.name) in self._send:
+            if self._kinds(source, series.name) & self._send:
                 chosen.append((series, (column,), 1.0))
         if "canonical" in self._send:
             chosen += layout.views
@@ -69,7 +71,9 @@ class Selection:
             factors[scaled],
         )
 
-    def _kind(self, source: str, name: str) -> str:
+    def _kinds(self, source: str, name: str) -> frozenset[str]:
         if source.startswith(RULES):
-            return "recorded"
-        return "canonical" if name == _REPORT or name.startswith(OWN) or self._family(name) else "raw"
+            return _RECORDED
+        if self._family(name) or name.startswith(OWN):
+            return _OWN  # an engine's numbers get their canonical names by views
+        return _CANONICAL if name == _UP or name.startswith(_REPORT) else _RAW

@@ -304,6 +304,20 @@ def test_a_damaged_position_means_sending_again(tmp_path: Path, caplog: pytest.L
     assert "position is damaged" in caplog.text
 
 
+def test_a_position_that_cannot_be_written_is_said_once_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = opened(tmp_path / "q")
+    (tmp_path / "q" / "position.new").mkdir()
+    for at in range(3):
+        queue.append("s", layout_of("a"), T + at, np.array([1.0]))
+        queue.flush()
+        assert drained(queue) == [("a", at, 1)]
+    assert [r.levelno for r in caplog.records] == [logging.WARNING]
+    assert "a restart now would send twice" in caplog.text
+    queue.close()
+
+
 class FullDisk:
     """Takes `room` more bytes, then none."""
 

@@ -36,7 +36,8 @@ def named(**values: float) -> dict[bytes, float]:
     return {encoded_labels(by_name[name.replace("__", ":")]): value for name, value in values.items()}
 
 
-OWN = named(llm_requests_total=8.0, up=1.0, scrape_duration_seconds=0.25, controlplane_targets=3.0)
+OWN = named(llm_requests_total=8.0, controlplane_targets=3.0)
+REPORT = named(up=1.0, scrape_duration_seconds=0.25)
 VIEWS = {encoded_labels(SUM.series): 3.0, encoded_labels(ALIAS.series): 4.0}
 ENGINES = named(vllm__requests=2.0, vllm__errors=4.0)
 
@@ -44,12 +45,14 @@ ENGINES = named(vllm__requests=2.0, vllm__errors=4.0)
 @pytest.mark.parametrize(
     ("source", "send", "expected"),
     [
-        ("vllm/a/http://a", ("canonical",), OWN | VIEWS),
+        ("vllm/a/http://a", ("canonical",), OWN | REPORT | VIEWS),
+        ("vllm/a/http://a", ("own",), OWN),
+        ("vllm/a/http://a", ("own", "canonical"), OWN | REPORT | VIEWS),
         ("vllm/a/http://a", ("raw",), ENGINES),
         ("vllm/a/http://a", ("recorded",), {}),
-        ("vllm/a/http://a", ("canonical", "raw", "recorded"), ENGINES | OWN | VIEWS),
-        ("rule:f;g;a", ("recorded",), ENGINES | OWN),
-        ("rule:f;g;a", ("raw",), {}),
+        ("vllm/a/http://a", ("canonical", "raw", "recorded"), ENGINES | OWN | REPORT | VIEWS),
+        ("rule:f;g;a", ("recorded",), ENGINES | OWN | REPORT),
+        ("rule:f;g;a", ("raw", "own", "canonical"), VIEWS),
     ],
 )
 def test_series_are_chosen_by_kind(source: str, send: tuple[str, ...], expected: dict[bytes, float]) -> None:
