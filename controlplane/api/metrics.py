@@ -19,10 +19,13 @@ from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.metrics.ingest import REFUSALS
+from controlplane.metrics.shipping.shipper import ShippingReport
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 
 _log = logging.getLogger(__name__)
+DROP_REASONS = ("age", "buffer", "size", *(f"status_{status}" for status in (400, 401, 403, 404, 413, 422)))
+"""Of remote_write; other statuses appear when they happen."""
 _DURATION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0)
 
 
@@ -71,10 +74,11 @@ class _ServiceCollector(Collector):
         parts: dict[str, Callable[[Services], Iterable[Metric]]] = {
             "targets": _targets,
             "store": _store,
-            "remote_write": _remote_write,
+            "received": _received,
             "storage": _storage,
             "rules": _rules,
             "outbox": _outbox,
+            "remote_write": _remote_write,
         }
         for name, part in parts.items():
             try:
@@ -117,13 +121,13 @@ def _store(services: Services) -> Iterable[Metric]:
         yield CounterMetricFamily(f"controlplane_store_{name}", help_text, value=value)
 
 
-def _remote_write(services: Services) -> Iterable[Metric]:
+def _received(services: Services) -> Iterable[Metric]:
     ingest = services.ingest
     yield CounterMetricFamily(
-        "controlplane_remote_write_samples", "Samples of remote writers that were stored.", value=ingest.stored
+        "controlplane_received_samples", "Samples of remote writers that were stored.", value=ingest.stored
     )
     refused = CounterMetricFamily(
-        "controlplane_remote_write_samples_refused",
+        "controlplane_received_samples_refused",
         "Samples of remote writers that were refused, by reason.",
         labels=("reason",),
     )
@@ -191,6 +195,38 @@ def _rules(services: Services) -> Iterable[Metric]:
 def _outbox(services: Services) -> Iterable[Metric]:
     samples = [((status,), float(count)) for status, count in sorted(services.outbox.depth().items())]
     yield _labelled("controlplane_outbox_messages", "Notifications in the outbox by status.", ("status",), samples)
+
+
+def _remote_write(services: Services) -> Iterable[Metric]:
+    reports = services.shipping()
+    counters: dict[str, tuple[str, Callable[[ShippingReport], float]]] = {
+        "samples_sent": ("Samples that the endpoint took.", lambda r: r.sent),
+        "samples_retried": ("Samples sent again after a failure.", lambda r: r.retried),
+        "bytes_sent": ("Bytes of requests that the endpoint took, compressed.", lambda r: r.sent_bytes),
+    }
+    for name, (help_text, value) in counters.items():
+        family = CounterMetricFamily(f"controlplane_remote_write_{name}", help_text, labels=("endpoint",))
+        for report in reports:
+            family.add_metric((report.endpoint,), value(report))
+        yield family
+    dropped = CounterMetricFamily(
+        "controlplane_remote_write_samples_dropped",
+        "Samples that the endpoint never got, by reason.",
+        labels=("endpoint", "reason"),
+    )
+    for report in reports:
+        # Always there, so that the first sample that is dropped is an increase.
+        for reason in sorted({*DROP_REASONS, *report.dropped}):
+            dropped.add_metric((report.endpoint, reason), report.dropped[reason])
+    yield dropped
+    gauges: dict[str, tuple[str, Callable[[ShippingReport], float]]] = {
+        "samples_pending": ("Samples that wait on disk.", lambda r: r.pending),
+        "queue_bytes": ("Size of the queue on disk.", lambda r: r.queue_bytes),
+        "lag_seconds": ("Age of the oldest sample that the endpoint has not taken.", lambda r: r.lag_s),
+    }
+    for name, (help_text, of) in gauges.items():
+        samples = [((report.endpoint,), of(report)) for report in reports]
+        yield _labelled(f"controlplane_remote_write_{name}", help_text, ("endpoint",), samples)
 
 
 def _labelled(

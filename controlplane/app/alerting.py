@@ -54,6 +54,8 @@ class Alerting:
         self._groups = SqlGroupLog(db, self._held)
         self._outbox = OutboxStore(db)
         self._evaluators: list[GroupEvaluator] = []
+        self._here: set[str] = set()
+        """Groups that are evaluated by `own`."""
         self._due: dict[str, float] = {}
         self._interval_s = BEAT_S
         self._retired = False
@@ -78,6 +80,7 @@ class Alerting:
         how long after a start the first samples of every target may take.
         """
         self._lookbacks, self._settle_s = lookbacks(groups), settle_s
+        self._here = {group.key for group in groups if self._own and reads_own_metrics(group)}
         before = {e.group.key: e for e in self._evaluators}
         unchanged = {g.key for g in groups if g.key in before and before[g.key].group == g}
         for key, evaluator in before.items():
@@ -103,7 +106,8 @@ class Alerting:
             rules = {rule.id for e in self._evaluators for rule in e.group.rules}
             await asyncio.to_thread(self._log.retire, rules, now)
             self._retired = True
-        for evaluator in self._evaluators:
+        # What is evaluated here goes first: it must not wait for another server that hangs.
+        for evaluator in sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True):
             if self._due.get(evaluator.group.key, 0.0) <= now:
                 await evaluator.evaluate(now)
                 self._due[evaluator.group.key] = _next(now, evaluator.group.interval_s or self._interval_s)
@@ -133,8 +137,11 @@ class Alerting:
         """Release the notifiers' connections."""
         await asyncio.gather(*(n.close() for n in self.notifiers.values()))
 
+    def _evaluated_here(self, group: RuleGroup) -> bool:
+        return self._own is None or group.key in self._here
+
     def _evaluator(self, group: RuleGroup) -> GroupEvaluator:
-        querier = self._own if self._own and reads_own_metrics(group) else self._querier
+        querier = self._own if self._own and group.key in self._here else self._querier
         return GroupEvaluator(group, querier, self._log, self._sink, self._clock, blind_until=self._blind_until)
 
     def _blind_until(self, rule: str) -> float:

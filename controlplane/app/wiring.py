@@ -28,7 +28,7 @@ from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
-from controlplane.app.metrics_elsewhere import remote_querier
+from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
@@ -38,6 +38,7 @@ from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.queries import Queries
+from controlplane.metrics.tee import TeeSink
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.service import RolloutService
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
@@ -85,6 +86,7 @@ class ControlPlane:
         embedded: Embedded,
         clock: SystemClock,
         listen: str,
+        data_dir: Path,
         *,
         observe_only: bool,
     ) -> None:
@@ -103,8 +105,11 @@ class ControlPlane:
         )
         self.remote = remote_querier(fleet.metrics)
         self.querier: Queries = self.remote or embedded.querier
+        self._data_dir = data_dir
+        self.shippers = shippers(fleet.metrics, data_dir, self._catalogue, clock)
+        sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
         self.scraping = ScrapeManager(
-            self.store,
+            sink,
             self._source,
             self._layout,
             clock,
@@ -118,14 +123,14 @@ class ControlPlane:
         self.alerting = Alerting(
             db,
             self.querier,
-            self.store,
+            sink,
             clock,
             self.holder,
             self._console_url,
             own=embedded.local if self.remote else None,
             since=embedded.since,
         )
-        self.accounts = Accounts(db, self.querier, self.store, clock)
+        self.accounts = Accounts(db, self.querier, sink, clock)
         self._rollout_lease: Lease | None = None
         self._observed_at = 0.0
         self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
@@ -143,6 +148,13 @@ class ControlPlane:
     async def start(self) -> None:
         """Take over the configuration and begin. Raises ConfigErrors."""
         await self._configure(self.loaded)
+        for sentence in await asyncio.to_thread(left_queues, self.loaded.fleet.metrics, self._data_dir):
+            log.warning("%s", sentence)
+        for shipper in self.shippers:
+            try:
+                await shipper.start()
+            except OSError as error:
+                raise ConfigError(f"{error.filename}: {error.strerror}", field="metrics.remote_write") from error
         leases = LeaseStore(self._db)
         leased = [
             ("alerting", BEAT_S, self.alerting.beat),
@@ -173,6 +185,7 @@ class ControlPlane:
         await self.scraping.close()
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
+        await asyncio.gather(*(shipper.close() for shipper in self.shippers))
         if self.remote:
             self.remote.close()
             await self.remote.disconnect()
@@ -328,6 +341,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,
+        shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
     )
 
@@ -345,7 +359,7 @@ async def running(
         await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
         embedded = await asyncio.to_thread(Embedded.open, loaded.fleet.metrics, data_dir, clock)
         stack.push_async_callback(embedded.close)
-        plane = ControlPlane(loaded, db, embedded, clock, listen, observe_only=observe_only)
+        plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, observe_only=observe_only)
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db

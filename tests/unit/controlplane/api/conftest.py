@@ -32,6 +32,7 @@ from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.render import Rendered, render
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.shipping.shipper import ShippingReport
 from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
 from controlplane.rollout.service import RolloutService
@@ -183,6 +184,7 @@ class Rig:
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()
         self.not_ready: dict[str, str] = {}
+        self.shipping: list[ShippingReport] = []
         self.reload_error: Exception | None = None
         self.role_tokens = {role: self.tokens.create(f"test-{role}", role, None, NOW)[1] for role in Role}
 
@@ -220,6 +222,7 @@ class Rig:
             reload=self._reload,
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
+            shipping=lambda: self.shipping,
         )
 
     def observe_only(self) -> None:

@@ -277,6 +277,6 @@ async def test_own_metrics_count_what_was_written(operator: httpx.AsyncClient) -
     await post(operator, body((NOW_MS - 1, 1.0), (NOW_MS, 1.0)))
     await post(operator, body((NOW_MS - 5, 1.0)))
     text = (await operator.get("/metrics")).text
-    assert "controlplane_remote_write_samples_total 2.0" in text
-    assert 'controlplane_remote_write_samples_refused_total{reason="out_of_order"} 1.0' in text
-    assert 'controlplane_remote_write_samples_refused_total{reason="duplicate"} 0.0' in text
+    assert "controlplane_received_samples_total 2.0" in text
+    assert 'controlplane_received_samples_refused_total{reason="out_of_order"} 1.0' in text
+    assert 'controlplane_received_samples_refused_total{reason="duplicate"} 0.0' in text

@@ -343,6 +343,46 @@ async def test_a_server_that_hangs_runs_into_the_deadline() -> None:
             assert caught.value.kind == "timeout"
 
 
+async def test_rules_do_not_wait_one_after_the_other_for_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    well = False
+
+    async def handle(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if not well:
+            await asyncio.Event().wait()
+        await answering(result("vector", []))(asked, writer)
+
+    async with querier(handle, timeout_s=0.05) as (remote, asked):
+        told = []
+        for _ in range(30):
+            with pytest.raises(QueryFailed) as caught:
+                await remote.instant("rule", 1)
+            told.append(str(caught.value))
+        assert [request.form[0][1] for request in asked] == ["rule", "vector(1)"]
+        assert all("timeout: " in text and "did not answer within 0.05s" in text for text in told)
+        assert told[-1].endswith("(not asked again for 10s)")
+        well = True
+        with pytest.raises(QueryFailed):
+            await remote.instant("rule", 1)
+        monkeypatch.setattr(remote, "_rest_until", 0.0)
+        assert await remote.instant("rule", 1) == []
+        assert await remote.instant("rule", 1) == []
+        assert [request.form[0][1] for request in asked[2:]] == ["vector(1)", "rule", "rule"]
+
+
+async def test_one_slow_query_holds_up_no_other() -> None:
+    async def handle(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if asked.form[0][1] == "slow":
+            await asyncio.Event().wait()
+        await answering(result("vector", []))(asked, writer)
+
+    async with querier(handle, timeout_s=0.2) as (remote, asked):
+        for _ in range(2):
+            with pytest.raises(QueryFailed, match="did not answer within"):
+                await remote.instant("slow", 1)
+            assert await remote.instant("quick", 1) == []
+        assert [request.form[0][1] for request in asked] == ["slow", "vector(1)", "quick"] * 2
+
+
 async def test_a_crowd_of_queries_waits_for_its_turn_and_no_rule_waits_with_it() -> None:
     free = asyncio.Event()
     held: list[Asked] = []
