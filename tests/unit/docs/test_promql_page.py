@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 from alerts.expression import MAX_EXPRESSION, MAX_OPERATORS
+from alerts.promql.vocabulary import (
+    EXPERIMENTAL_AGGREGATIONS,
+    EXPERIMENTAL_FUNCTIONS,
+    EXPERIMENTAL_WORDS,
+    NATIVE_HISTOGRAM_FUNCTIONS,
+    REMOVED_FUNCTIONS,
+)
 from controlplane.errors import QueryError
 from controlplane.metrics.aggregate import AGGREGATIONS
 from controlplane.metrics.binary import OPERATORS
@@ -15,13 +22,6 @@ from controlplane.metrics.budget import EngineLimits
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.functions import FUNCTIONS
 from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.vocabulary import (
-    EXPERIMENTAL_AGGREGATIONS,
-    EXPERIMENTAL_FUNCTIONS,
-    EXPERIMENTAL_WORDS,
-    NATIVE_HISTOGRAM_FUNCTIONS,
-    REMOVED_FUNCTIONS,
-)
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "promql.md").read_text(encoding="utf-8")
 

@@ -48,12 +48,9 @@ EXPERIMENTAL_WORDS = {
 """Keywords of extended range selectors and of binary operations that fill in what is missing."""
 
 
-def refusal(function: str, *, experimental: bool = False) -> str | None:
-    """Return why a function is not supported, None where nothing is known against it.
-
-    `experimental` is the parser's word on it, which may know functions newer than these.
-    """
-    if experimental or function in EXPERIMENTAL_FUNCTIONS:
+def refusal(function: str) -> str | None:
+    """Return why a function is not supported, None where nothing is known against it."""
+    if function in EXPERIMENTAL_FUNCTIONS:
         return f'function "{function}" is experimental in Prometheus 3, and not supported'
     if function in NATIVE_HISTOGRAM_FUNCTIONS:
         return f'function "{function}" is of native histograms, which are not supported; use histogram_quantile'

@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 import re
 
-from controlplane.errors import QueryError
-from controlplane.metrics.tokens import Token, place, seconds, tokenize
-from controlplane.metrics.vocabulary import EXPERIMENTAL_WORDS
+from alerts.errors import ExpressionError
+from alerts.promql.tokens import Token, place, seconds, tokenize
+from alerts.promql.vocabulary import EXPERIMENTAL_AGGREGATIONS, EXPERIMENTAL_WORDS, refusal
 
 MAX_DURATION_S = 2**63 / 1e9
 """Go counts durations in nanoseconds, in 63 bits: 292 years."""
@@ -30,7 +30,7 @@ def at_seconds(written: float) -> float:
 
 
 def rewritten(expr: str) -> str:
-    """Return an expression as the parser takes it. Raises QueryError(bad_data) for what is experimental or too large.
+    """Return an expression as the parser takes it. Raises ExpressionError for what is experimental or too large.
 
     An expression that is wrong otherwise stays wrong: this says nothing of it.
     """
@@ -52,6 +52,7 @@ def rewritten(expr: str) -> str:
             pieces += (expr[written : token.start], text)
             written = token.end
         else:
+            _refuse_called(expr, tokens, number)
             _refuse_experimental(expr, tokens, number)
     return "".join([*pieces, expr[written:]])
 
@@ -98,8 +99,22 @@ def _time(expr: str, token: Token, *, negative: bool) -> str:
     return f"{_BEFORE_1970 + when:.3f}" if negative else f"{when:.3f}"
 
 
+def _refuse_called(expr: str, tokens: list[Token], number: int) -> None:
+    """Raise ExpressionError for a function or aggregation that is not supported; as names of metrics they are fine."""
+    token = tokens[number]
+    after = tokens[number + 1].text.lower() if number + 1 < len(tokens) else ""
+    if token.kind != "word" or after not in ("(", "by", "without"):
+        return
+    if token.text.lower() in EXPERIMENTAL_AGGREGATIONS:
+        raise _refused(expr, token, f"{token.text.lower()} is experimental in Prometheus 3, and not supported")
+    # After @, start() and end() are no functions.
+    reason = refusal(token.text) if after == "(" and (number == 0 or tokens[number - 1].text != "@") else None
+    if reason is not None:
+        raise _refused(expr, token, reason)
+
+
 def _refuse_experimental(expr: str, tokens: list[Token], number: int) -> None:
-    """Raise QueryError(bad_data) for a modifier or a calculated duration; as names of metrics such words are fine."""
+    """Raise ExpressionError for a modifier or a calculated duration; as names of metrics such words are fine."""
     token = tokens[number]
     if token.text == "[" and _is_calculated(tokens[number + 1 :]):
         reason = "calculated durations are experimental in Prometheus 3, and not supported"
@@ -142,5 +157,5 @@ _BEFORE_A_NAME = ("and", "or", "unless", "atan2", "bool", "by", "without", "offs
 """Words after which the name of a metric may come."""
 
 
-def _refused(expr: str, token: Token, reason: str) -> QueryError:
-    return QueryError("bad_data", f"{place(expr, token.start)}: parse error: {reason}")
+def _refused(expr: str, token: Token, reason: str) -> ExpressionError:
+    return ExpressionError(f"{place(expr, token.start)}: parse error: {reason}")
