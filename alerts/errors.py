@@ -20,7 +20,12 @@ class ExpressionError(AlertError, ValueError):
 
 
 class RuleError(AlertError):
-    """A rule file or a rule in it is wrong."""
+    """A rule file or a rule in it is wrong. The message names the place; the attributes have it apart."""
+
+    def __init__(self, message: str, *, file: str = "", line: int | None = None) -> None:
+        place = f"{file}:{line}" if file and line else file
+        super().__init__(f"{place}: {message}" if place else message)
+        self.file, self.line, self.reason = file, line, message
 
 
 class TemplateError(AlertError):

@@ -8,6 +8,8 @@ ControlPlaneError           the message is fit for an operator: names the thing,
 ├── Forbidden / Unauthenticated
 ├── Unavailable             a dependency (engine, database, target) cannot be reached now
 ├── LeaseLost               another process holds the lease; nothing was written
+├── MalformedRequest        a body that cannot be read: what is wrong with it, and where
+│   └── TooLarge            a body beyond a limit: which one
 └── QueryError              PromQL: kind is bad_data, execution or timeout (Prometheus's error types)
 """
 
@@ -67,6 +69,14 @@ class Unavailable(ControlPlaneError):
 
 class LeaseLost(ControlPlaneError):
     """Another process took the lease over; this one wrote nothing."""
+
+
+class MalformedRequest(ControlPlaneError):
+    """A request's body cannot be read."""
+
+
+class TooLarge(MalformedRequest):
+    """A request's body goes beyond a limit."""
 
 
 class QueryError(ControlPlaneError):

@@ -8,6 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+# The same examples at every run, and no judgement on a machine's speed: a red test is a finding, never luck.
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -22,6 +27,7 @@ COMPONENTS = {
     "postgres": _postgres,
     "chromium": lambda: shutil.which("chromium") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
+    "victoriametrics": lambda: shutil.which("victoria-metrics") is not None,
 }
 """Real components that tests run against, and whether this machine has them."""
 

@@ -12,7 +12,7 @@ from collectors.samples import Layout, SampleSink, Series, labels_of
 from controlplane.config.model import Backend, Fleet, ModelSection
 from controlplane.cost import CostLedger
 from controlplane.errors import QueryError
-from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.queries import Queries
 from controlplane.metrics.values import Vector
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
@@ -23,7 +23,7 @@ READY = "max by (model, version, backend) (llm_backend_ready)"
 class Accounts:
     """Keeps the cost ledger and writes `llm_budget_*` and `llm_backends_expected`."""
 
-    def __init__(self, db: Database, querier: MetricsQuerier, sink: SampleSink, clock: Clock) -> None:
+    def __init__(self, db: Database, querier: Queries, sink: SampleSink, clock: Clock) -> None:
         self._db, self._querier, self._sink, self._clock = db, querier, sink, clock
         self._layouts: dict[str, Layout] = {}
         self._fleet: Fleet | None = None

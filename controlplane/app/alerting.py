@@ -12,6 +12,8 @@ from alerts.lookback import lookbacks
 from alerts.rules import RuleGroup
 from alerts.sender import Sender
 from collectors.samples import SampleSink
+from controlplane.errors import QueryError
+from controlplane.metrics.names import metric_names
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
@@ -20,15 +22,32 @@ from controlplane.store.outbox import OutboxStore
 
 BEAT_S = 1.0
 """The finest interval of a rule group, and how often groups of alerts are looked at."""
+OWN_PREFIX = "controlplane_"
 
 
 class Alerting:
     """Evaluates, groups and delivers. `beat` acts under a lease; `deliver` needs none, since messages are claimed."""
 
     def __init__(
-        self, db: Database, querier: Querier, sink: SampleSink, clock: Clock, holder: str, console_url: str
+        self,
+        db: Database,
+        querier: Querier,
+        sink: SampleSink,
+        clock: Clock,
+        holder: str,
+        console_url: str,
+        *,
+        own: Querier | None = None,
+        since: float | None = None,
     ) -> None:
+        """`since` is the unix second from which on there are samples; now, by default.
+
+        `own`, where `querier` is another server, evaluates the groups that read this process's own metrics only.
+
+        That the server does not answer is seen by such a rule, so the server cannot be the one to evaluate it.
+        """
         self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
+        self._own = own
         self._console_url = console_url
         self._lease: Lease | None = None
         self._log = SqlAlertLog(db, self._held)
@@ -39,6 +58,7 @@ class Alerting:
         self._interval_s = BEAT_S
         self._retired = False
         self._started_at = clock.now()
+        self._since = self._started_at if since is None else since
         self._lookbacks: dict[str, float] = {}
         self._settle_s = 0.0
         self._dispatcher: Dispatcher | None = None
@@ -63,12 +83,7 @@ class Alerting:
         for key, evaluator in before.items():
             if key not in unchanged:
                 evaluator.close(self._clock.now())
-        self._evaluators = [
-            before[g.key]
-            if g.key in unchanged
-            else GroupEvaluator(g, self._querier, self._log, self._sink, self._clock, blind_until=self._blind_until)
-            for g in groups
-        ]
+        self._evaluators = [before[g.key] if g.key in unchanged else self._evaluator(g) for g in groups]
         self._due = {key: at for key, at in self._due.items() if key in unchanged}
         self._interval_s, self._retired = interval_s, False
         self._dispatcher = Dispatcher(route, self._groups, self._clock, self._console_url)
@@ -118,12 +133,29 @@ class Alerting:
         """Release the notifiers' connections."""
         await asyncio.gather(*(n.close() for n in self.notifiers.values()))
 
+    def _evaluator(self, group: RuleGroup) -> GroupEvaluator:
+        querier = self._own if self._own and reads_own_metrics(group) else self._querier
+        return GroupEvaluator(group, querier, self._log, self._sink, self._clock, blind_until=self._blind_until)
+
     def _blind_until(self, rule: str) -> float:
-        """Series live in memory: what lies before this process's start is not there for its rules to see."""
-        return self._started_at + self._lookbacks.get(rule, 0.0) + self._settle_s
+        """A rule whose past is not there yet proves nothing by finding nothing.
+
+        Another server has the past; what it may lack is the first samples that this process ships.
+        """
+        seen = self._started_at if self._own else self._since + self._lookbacks.get(rule, 0.0)
+        return max(self._started_at, seen) + self._settle_s
 
     def _held(self) -> Lease | None:
         return self._lease
+
+
+def reads_own_metrics(group: RuleGroup) -> bool:
+    """Say whether every rule of a group reads the control plane's own metrics, and nothing else."""
+    try:
+        names = [metric_names(rule.expr) for rule in group.rules]
+    except QueryError:
+        return False
+    return all(found and all(name.startswith(OWN_PREFIX) for name in found) for found in names)
 
 
 def _next(now: float, interval_s: float) -> float:

@@ -8,9 +8,12 @@ from pathlib import Path
 from alerts.rules import duplicates
 from collectors.discovery import Discovery
 from collectors.errors import DiscoveryError
+from controlplane.app.metrics_elsewhere import unshipped
 from controlplane.app.rules import fleet_rules, unsupported
 from controlplane.app.targets import plan_scraping
 from controlplane.config.loader import LoadedFleet, line_of, load_fleet
+from controlplane.config.remote import endpoint_name
+from controlplane.config.vocabulary import Access
 from controlplane.errors import ConfigError, ConfigErrors
 from controlplane.store.database import Database
 
@@ -24,7 +27,9 @@ def check_file(path: Path) -> list[str]:
     try:
         groups = fleet_rules(loaded)
         rules = sum(len(group.rules) for group in groups)
-        warnings += [*duplicates(groups), *unsupported(groups)]
+        metrics = loaded.fleet.metrics
+        here = [] if metrics.query_url else unsupported(groups)
+        warnings += [*duplicates(groups), *here, *unshipped(metrics, groups)]
     except ConfigErrors as error:
         faults += error.errors
     try:
@@ -55,4 +60,17 @@ def _missing_secrets(loaded: LoadedFleet) -> list[str]:
             found.append(f"notifier {notifier.name}: environment variable {notifier.token_env} is not set here")
         if notifier.token_file and not notifier.token_file.exists():
             found.append(f"notifier {notifier.name}: {notifier.token_file} does not exist")
+    metrics = loaded.fleet.metrics
+    found += _missing_of("metrics.query", metrics.query)
+    for endpoint in metrics.remote_write:
+        found += _missing_of(f"metrics.remote_write {endpoint_name(endpoint)}", endpoint)
+    return found
+
+
+def _missing_of(place: str, access: Access) -> list[str]:
+    header, basic, tls = access.authorization, access.basic_auth, access.tls
+    files = (header and header.credentials_file, basic and basic.password_file, tls and tls.ca_file)
+    found = [f"{place}: {path} does not exist" for path in files if path and not path.exists()]
+    if header and header.credentials_env and header.credentials_env not in os.environ:
+        found.append(f"{place}: environment variable {header.credentials_env} is not set here")
     return found

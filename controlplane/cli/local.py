@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +12,11 @@ import typer
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.options import As, DataDir, Listen
 from controlplane.cli.render import Output, columns, emit, say, say_all
-from controlplane.config.model import duration_seconds
+from controlplane.config.vocabulary import duration_seconds
 from controlplane.errors import ConfigErrors
 
 Config = Annotated[Path, typer.Option("-c", "--config", help="The fleet.yaml.")]
-Files = Annotated[list[Path] | None, typer.Argument(metavar="FILE…", help="Prometheus rule files.")]
 
-rules = typer.Typer(help="Check and list rule files and the built-in packs.", no_args_is_help=True)
 catalogue = typer.Typer(help="The canonical metrics.", no_args_is_help=True)
 dashboards = typer.Typer(help="Grafana dashboards as code.", no_args_is_help=True)
 demo = typer.Typer(help="A whole fleet and control plane on this machine.", invoke_without_command=True)
@@ -62,38 +62,6 @@ def nvml_exporter(listen: Listen = "127.0.0.1:9401") -> None:
         raise VerdictNegative(str(error)) from error
 
 
-@rules.command("check")
-def rules_check(files: Files = None) -> None:
-    """Check rule files; without one, the built-in packs."""
-    from alerts.rules import duplicates
-    from controlplane.app.rules import describe_rules, unsupported
-
-    groups = describe_rules(files or [])
-    for sentence in [*duplicates(groups), *unsupported(groups)]:
-        say(f"warning: {sentence}")
-    say(f"good: {sum(len(g.rules) for g in groups)} rules, {len(groups)} groups")
-
-
-@rules.command("list")
-def rules_list(files: Files = None, output: As = Output.TABLE) -> None:
-    """List the rules of files; without one, of the built-in packs."""
-    from alerts.rules import AlertingRule
-    from controlplane.app.rules import describe_rules
-
-    found = [
-        {
-            "group": group.name,
-            "rule": rule.name,
-            "kind": "alert" if isinstance(rule, AlertingRule) else "record",
-            "expression": " ".join(rule.expr.split()),
-        }
-        for group in describe_rules(files or [])
-        for rule in group.rules
-    ]
-    rows = [list(rule.values()) for rule in found]
-    emit(found, output, lambda: columns(["GROUP", "RULE", "KIND", "EXPRESSION"], rows, "no rules"))
-
-
 @catalogue.command("list")
 def catalogue_list(output: As = Output.TABLE) -> None:
     """List the canonical metrics and where each engine's numbers come from."""
@@ -114,6 +82,48 @@ def catalogue_list(output: As = Output.TABLE) -> None:
     ]
     rows = [[str(m["metric"]), str(m["type"]), str(m["unit"]), " ".join(m["engines"]), str(m["help"])] for m in found]
     emit(found, output, lambda: columns(["METRIC", "TYPE", "UNIT", "ENGINES", ""], rows, "no metrics"))
+
+
+@catalogue.command("export")
+def catalogue_export(
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; by default standard output.")
+    ] = None,
+    job: Annotated[
+        list[str] | None,
+        typer.Option("--job", metavar="ENGINE=REGEX", help="The scrape jobs of an engine; by default named as it is."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="NAME", help="A label of targets that is kept. Repeatable.")
+    ] = None,
+) -> None:
+    """Write Prometheus recording rules that give the canonical metrics, for servers that scrape the engines."""
+    from collectors.catalogue import load_catalogue
+    from collectors.recording_rules import recording_rules
+
+    known = load_catalogue()
+    jobs = dict(_job(text, [n for n, engine in known.engines.items() if engine.sources]) for text in job or [])
+    for name in label or []:
+        if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+            raise WrongUsage(f"--label {name}: expected a label's name such as zone")
+    exported = recording_rules(known, jobs, label or [])
+    for what, reason in exported.unexpressed:
+        say(f"not expressed: {what}: {reason}", sys.stderr)
+    if out is None:
+        say_all(exported.text.splitlines())
+        return
+    try:
+        out.write_text(exported.text, encoding="utf-8")
+    except OSError as error:
+        raise WrongUsage(f"{out}: cannot be written: {error.strerror}") from error
+    say(f"{out}: {exported.rules} recording rules; check them with: promtool check rules {out}")
+
+
+def _job(text: str, engines: list[str]) -> tuple[str, str]:
+    engine, equals, pattern = text.partition("=")
+    if not equals or not pattern or engine not in engines:
+        raise WrongUsage(f"--job {text}: expected ENGINE=REGEX with one of {', '.join(engines)}")
+    return engine, pattern
 
 
 @dashboards.command("generate")

@@ -13,7 +13,7 @@ from controlplane.cli.client import connect
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.options import As, Url
 from controlplane.cli.render import Output, age, columns, emit, gibibytes, number, percent, say
-from controlplane.config.model import duration_seconds
+from controlplane.config.vocabulary import duration_seconds
 
 
 def status(url: Url = None, output: As = Output.TABLE) -> None:

@@ -13,7 +13,7 @@ from controlplane.cli.client import connect
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.options import As, DataDir, Url
 from controlplane.cli.render import Output, age, columns, emit, say
-from controlplane.config.model import duration_seconds
+from controlplane.config.vocabulary import duration_seconds
 
 token = typer.Typer(help="Create, list and revoke access tokens.", no_args_is_help=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collectors.target import Auth
-from controlplane.config.model import Access
+from controlplane.config.vocabulary import Access
 
 
 def auth_of(access: Access) -> Auth | None:

@@ -6,34 +6,20 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from collectors.durations import parse_duration
-
-
-def duration_seconds(value: Any) -> float:
-    """Return the seconds of a Prometheus duration (`1h30m`, `15s`, `500ms`), or of a bare 0. Raises ValueError."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
-        return 0.0
-    if not isinstance(value, str):
-        raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {value!r}")
-    return parse_duration(value)
-
-
-Duration = Annotated[float, BeforeValidator(duration_seconds)]
-"""Seconds, written as a Prometheus duration."""
-Interval = Annotated[float, BeforeValidator(duration_seconds), Field(gt=0)]
-"""A duration above zero."""
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,62})$")]
-LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
-Address = Annotated[str, Field(pattern=r"^[^\s/:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")]
-
-
-class Model(BaseModel):
-    """Base of every section."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
+from controlplane.config.vocabulary import (
+    Access,
+    Address,
+    Duration,
+    HttpUrl,
+    Interval,
+    LabelName,
+    Model,
+    Name,
+    size_bytes,
+)
 
 
 class FleetSection(Model):
@@ -65,51 +51,9 @@ class ScrapeSection(Model):
         return min(10.0, self.interval) if self.timeout is None else self.timeout
 
 
-class Authorization(Model):
-    """A bearer-style header."""
-
-    type: str = "Bearer"
-    credentials_file: Path | None = None
-    credentials_env: str | None = None
-
-    @model_validator(mode="after")
-    def _has_credentials(self) -> Authorization:
-        if bool(self.credentials_file) == bool(self.credentials_env):
-            raise ValueError("needs one of credentials_file:, credentials_env:")
-        return self
-
-
-class BasicAuth(Model):
-    """HTTP basic authentication."""
-
-    username: str
-    password_file: Path
-
-
-class TlsSection(Model):
-    """How a target's certificate is checked."""
-
-    ca_file: Path | None = None
-    insecure_skip_verify: bool = False
-
-
 Engine = Literal["triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp", "dcgm", "nvml", "probe", "custom"]
 METRICS_PATHS = {"trtllm": "/prometheus/metrics"}
 """Where metrics are not at /metrics. trtllm-serve's /metrics is another thing: reading it empties a queue."""
-
-
-class Access(Model):
-    """How a server is asked: credentials, and how its certificate is checked."""
-
-    authorization: Authorization | None = None
-    basic_auth: BasicAuth | None = None
-    tls: TlsSection | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Access:
-        if self.authorization and self.basic_auth:
-            raise ValueError("authorization: and basic_auth: cannot both be given")
-        return self
 
 
 class TargetGroup(Access):
@@ -119,7 +63,7 @@ class TargetGroup(Access):
     addresses: tuple[Address, ...] = ()
     file_sd: tuple[str, ...] = ()
     urls: tuple[HttpUrl, ...] = ()
-    labels: dict[LabelName, str] = {}
+    labels: dict[LabelName, str] = Field(default={})
     path: str | None = None
     """By default /metrics; for trtllm /prometheus/metrics."""
     scheme: Literal["http", "https"] = "http"
@@ -196,7 +140,7 @@ class Backend(Access):
     """triton only: where load orders go. Over HTTP a load holds up clients' connections until the model is loaded."""
     gpus: float = Field(default=1.0, ge=0)
     """GPUs this backend occupies: what the cost ledger counts."""
-    labels: dict[LabelName, str] = {}
+    labels: dict[LabelName, str] = Field(default={})
 
     @model_validator(mode="after")
     def _grpc_is_plain(self) -> Backend:
@@ -257,11 +201,44 @@ class Cost(Model):
     budgets: tuple[Budget, ...] = ()
 
 
+class Receive(Model):
+    """What remote writers may send: limits of one request, and of all that they keep up."""
+
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
+    max_decoded_bytes: int = Field(default=32 * 2**20, ge=1024)
+    max_series: int = Field(default=50_000, ge=1)
+    max_samples: int = Field(default=200_000, ge=1)
+    max_written_series: int = Field(default=200_000, ge=1)
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
 class Metrics(Model):
-    """The embedded series store."""
+    """The embedded series store, and the servers beside it."""
 
     retention: Annotated[Duration, Field(ge=60)] = 24 * 3600.0
     retention_recorded: Annotated[Duration, Field(ge=60)] = 35 * 86400.0
+    receive: Receive = Receive()
+    retention_size: Annotated[int, BeforeValidator(size_bytes), Field(ge=0)] = 0
+    """What the samples may take on disk, in all; the oldest go first. 0: as much as the retention needs."""
+    max_series: int = Field(default=1_000_000, gt=0)
+    max_series_per_target: int = Field(default=50_000, gt=0)
+    """Series beyond a limit are refused and counted; those that exist go on."""
+    query_url: Annotated[ServerUrl, AfterValidator(query_address)] | None = None
+    """A Prometheus-compatible server that answers every query instead."""
+    query: Query = Query()
+    remote_write: Annotated[tuple[RemoteWrite, ...], BeforeValidator(_listed)] = ()
+
+    @model_validator(mode="after")
+    def _endpoints_differ(self) -> Metrics:
+        if self.query_url is None and self.query != Query():
+            raise ValueError("query: is for query_url:, which is not given")
+        names = [endpoint_name(endpoint) for endpoint in self.remote_write]
+        if again := next((name for i, name in enumerate(names) if name in names[:i]), None):
+            raise ValueError(f"remote_write: two endpoints are called {again}; give each a name:")
+        return self
 
 
 LOG = "log"
@@ -276,7 +253,7 @@ class Fleet(Model):
     targets: tuple[TargetGroup, ...] = ()
     rules: tuple[str, ...] = ("builtin:llm", "builtin:gpu")
     evaluation_interval: Annotated[Duration, Field(ge=1)] = 15.0
-    thresholds: dict[str, Threshold] = {}
+    thresholds: dict[str, Threshold] = Field(default={})
     notifiers: tuple[NotifierSection, ...] = ()
     route: Route | None = None
     models: tuple[ModelSection, ...] = ()

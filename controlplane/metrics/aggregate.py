@@ -8,7 +8,7 @@ import numpy as np
 
 from collectors.samples import FloatArray
 from controlplane.errors import QueryError
-from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation
 from controlplane.metrics.frame import Frame, Groups, empty, join
 from controlplane.metrics.index import METRIC_NAME
@@ -41,7 +41,7 @@ def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
 
 
 def _grouped(frame: Frame, names: frozenset[str], *, without: bool) -> Groups:
-    return Groups.of(frame.sets.grouping("without" if without else "by", names))
+    return Groups(frame.sets.grouping("without" if without else "by", names))
 
 
 def _filled(frame: Frame, filler: float) -> FloatArray:

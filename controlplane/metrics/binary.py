@@ -8,7 +8,7 @@ import numpy as np
 
 from collectors.samples import FloatArray, Labels
 from controlplane.errors import QueryError
-from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation
 from controlplane.metrics.frame import Frame, Groups, Scalars, Value, empty, join
 from controlplane.metrics.index import METRIC_NAME
@@ -82,9 +82,10 @@ def _match_key(matching: VectorMatching) -> tuple[Keep, frozenset[str]]:
 
 def _set_operation(node: Binary, left: Frame, right: Frame) -> Frame:
     key = _match_key(node.matching)
-    (keys, of_left), (right_keys, of_right) = left.sets.grouping(*key), right.sets.grouping(*key)
-    numbers = {labels: n for n, labels in enumerate(keys)}
-    of_right = np.array([numbers.setdefault(one, len(numbers)) for one in right_keys], dtype=np.int64)[of_right]
+    of_left, others = left.sets.grouping(*key).of_series, right.sets.grouping(*key)
+    numbers = {labels: n for n, labels in enumerate(left.sets.grouping(*key).keys)}
+    renumbered = np.array([numbers.setdefault(one, len(numbers)) for one in others.keys], dtype=np.int64)
+    of_right = renumbered[others.of_series]
     if node.op == "or":
         taken = _any_present(left, of_left, len(numbers))
         extra = right.with_values(right.values, right.present & ~taken[of_right])
@@ -116,8 +117,8 @@ def _between_vectors(node: Binary, left: Frame, right: Frame) -> Frame:
         return empty(many.values.shape[1])
     groups, collapsed = _one_side(one, many.present.any(axis=0), matching)
     numbers = {key: n for n, key in enumerate(groups.keys)}
-    keys, of_many = many.sets.grouping(*_match_key(matching))
-    partner = np.array([numbers.get(key, -1) for key in keys], dtype=np.int64)[of_many]
+    wanted = many.sets.grouping(*_match_key(matching))
+    partner = np.array([numbers.get(key, -1) for key in wanted.keys], dtype=np.int64)[wanted.of_series]
     rows = np.flatnonzero(partner >= 0)
     many, partner = many.take(rows), partner[rows]
     others = collapsed.take(partner)
@@ -142,7 +143,7 @@ def _one_side(one: Frame, needed: BoolArray, matching: VectorMatching) -> tuple[
 
     Raises QueryError(execution) where a group has two at a step at which the many side has any series.
     """
-    groups = Groups.of(one.sets.grouping(*_match_key(matching)))
+    groups = Groups(one.sets.grouping(*_match_key(matching)))
     if len(groups.keys) == len(one.labels):
         return groups, one
     counts = groups.reduce(np.add, one.present.astype(np.int64))
@@ -167,8 +168,8 @@ def _result_labels(node: Binary, many: Frame, one: Frame, groups: Groups, partne
     if matching.many == "none":
         if matching.on or not _keeps_name(node):
             return groups.keys.take(partner)
-        keys, of_series = many.sets.grouping("except", frozenset(matching.labels))
-        return keys.take(of_series)
+        kept = many.sets.grouping("except", frozenset(matching.labels))
+        return kept.keys.take(kept.of_series)
     if not matching.include:
         return many.sets if _keeps_name(node) else many.sets.nameless()
     some = [one.labels[int(group[0])] for group in groups.members()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from collectors.samples import FloatArray
-from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.budget import Budget
 from controlplane.metrics.frame import Frame, Value
 from controlplane.metrics.samples import Windows

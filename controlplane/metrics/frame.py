@@ -12,7 +12,7 @@ import numpy as np
 
 from collectors.samples import FloatArray, Labels
 from controlplane.errors import QueryError
-from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.label_sets import Grouping, LabelSets
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
@@ -108,7 +108,7 @@ def join(frame: Frame) -> Frame:
     same = frame.sets.same()
     if len(same.keys) == len(frame.labels):
         return frame
-    groups = Groups.of(same)
+    groups = Groups(same)
     counts = groups.reduce(np.add, frame.present.astype(np.int64))
     if (counts > 1).any():
         raise QueryError("execution", SAME_LABELSET)
@@ -119,33 +119,28 @@ def join(frame: Frame) -> Frame:
 
 @dataclass(frozen=True)
 class Groups:
-    """Series sorted into groups, found once a query rather than once a step."""
+    """Series sorted into groups, found once a selection rather than once a query."""
 
-    keys: LabelSets
-    """[groups] in order of first appearance."""
-    of_series: IntArray
-    """[series] each one's group."""
-    order: IntArray
-    """[series] positions, group after group, in input order within a group."""
-    starts: IntArray
-    """[groups] where a group starts in `order`."""
+    grouping: Grouping
 
-    @classmethod
-    def of(cls, grouping: Grouping) -> Groups:
-        """Lay series out group after group."""
-        keys, of_series = grouping
-        order = np.argsort(of_series, kind="stable")
-        starts = np.searchsorted(of_series[order], np.arange(len(keys)))
-        return cls(keys, of_series, order, starts)
+    @property
+    def keys(self) -> LabelSets:
+        """[groups] in order of first appearance."""
+        return self.grouping.keys
+
+    @property
+    def of_series(self) -> IntArray:
+        """[series] each one's group."""
+        return self.grouping.of_series
 
     def members(self) -> Iterable[IntArray]:
         """Yield each group's positions, in input order."""
-        return np.split(self.order, self.starts[1:]) if len(self.keys) else []
+        return np.split(self.grouping.order, self.grouping.starts[1:]) if len(self.keys) else []
 
     def reduce(self, ufunc: np.ufunc, values: FloatArray | IntArray) -> FloatArray:
         """Reduce `[series, steps]` to `[groups, steps]`."""
         if not len(self.keys):
             return np.zeros((0, values.shape[1]))
-        ordered = values if len(self.order) == 1 else values[self.order]
-        result: FloatArray = ufunc.reduceat(ordered, self.starts, axis=0)
+        ordered = values if self.grouping.in_order else values[self.grouping.order]
+        result: FloatArray = ufunc.reduceat(ordered, self.grouping.starts, axis=0)
         return result

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from collectors.samples import FloatArray
-from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation, Function
 from controlplane.metrics.frame import Frame
 from controlplane.metrics.quantile import quantile_rows

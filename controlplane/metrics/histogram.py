@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from collectors.samples import FloatArray
-from controlplane.metrics.blocks import IntArray
+from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.evaluation import Evaluation, Function
 from controlplane.metrics.frame import Frame, Groups, empty
 from controlplane.metrics.samples import by_pattern
@@ -52,7 +52,7 @@ def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuck
         return empty(frame.values.shape[1])
     if len(rows) < len(upper):
         frame, upper = frame.take(rows), upper[rows]
-    groups = Groups.of(frame.sets.grouping("except", frozenset((BUCKET,))))
+    groups = Groups(frame.sets.grouping("except", frozenset((BUCKET,))))
     values = np.zeros((len(groups.keys), frame.values.shape[1]))
     present = np.zeros(values.shape, dtype=np.bool_)
     for bucket_bounds, batch, series in _batches(groups, upper):
@@ -79,11 +79,11 @@ def _bound(text: str) -> float | None:
 def _batches(groups: Groups, upper: FloatArray) -> list[tuple[FloatArray, IntArray, IntArray]]:
     """Return (bounds, group numbers, series [groups, buckets]) of the groups that have the same bucket bounds."""
     order = np.lexsort((upper, groups.of_series))
-    sizes = np.diff(groups.starts, append=len(order))
+    sizes = np.diff(groups.grouping.starts, append=len(order))
     batches = []
     for size in np.unique(sizes):
         numbers = np.flatnonzero(sizes == size)
-        series = order[groups.starts[numbers][:, None] + np.arange(size)]
+        series = order[groups.grouping.starts[numbers][:, None] + np.arange(size)]
         bounds, which = np.unique(upper[series], axis=0, return_inverse=True)
         for n, shared in enumerate(bounds):
             alike = which.reshape(-1) == n

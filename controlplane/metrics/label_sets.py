@@ -7,23 +7,19 @@ name, bucket bounds and the order of output are kept beside them (LabelTable). A
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, overload
+from typing import Literal, overload
 
 import numpy as np
 
 from collectors.samples import FloatArray, Labels
-from controlplane.metrics.blocks import IntArray
+from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.index import METRIC_NAME
 
 Keep = Literal["by", "without", "except"]
 """What of the labels makes a group: those named; all but those named and the metric name; all but those named."""
-
-MAX_KEPT = 200_000
-"""Label sets of selections whose tables are kept by LabelTables."""
 
 MAX_DERIVED = 6
 """Label sets derived from a table, as a multiple of its own (some 100 B each): names to group by come from queries, of
@@ -58,13 +54,29 @@ def group_key(labels: Labels, keep: Keep, names: frozenset[str]) -> Labels:
     return tuple(pair for pair in labels if pair[0] not in names)
 
 
-class Grouping(NamedTuple):
+@dataclass(frozen=True)
+class Grouping:
     """Series in groups, numbered in order of first appearance."""
 
     keys: LabelSets
     """[groups] what the members of each have in common."""
     of_series: IntArray
     """[series] each one's group."""
+
+    @cached_property
+    def order(self) -> IntArray:
+        """[series] positions, group after group, in input order within a group."""
+        return np.argsort(self.of_series, kind="stable")
+
+    @cached_property
+    def starts(self) -> IntArray:
+        """[groups] where a group starts in `order`."""
+        return np.searchsorted(self.of_series[self.order], np.arange(len(self.keys)))
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether the series of each group stand side by side as they are."""
+        return bool((self.order[1:] > self.order[:-1]).all())
 
 
 class LabelTable:
@@ -192,28 +204,3 @@ class LabelSets(Sequence[Labels]):
         """Return a label's values as numbers; see LabelTable.numbers."""
         numbers = self._table.numbers(name, parse)
         return numbers if self._rows is None else numbers[self._rows]
-
-
-class LabelTables:
-    """Tables of the selections that were queried last. May be used from several threads at once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tables: OrderedDict[int, LabelTable] = OrderedDict()
-        self._kept = 0
-
-    def of(self, labels: Sequence[Labels]) -> LabelSets:
-        """Return labels, which never change, as sets. The same object yields the same table, as long as it is kept."""
-        if isinstance(labels, LabelSets):
-            return labels
-        with self._lock:
-            # A table holds its labels, so their id is no other object's while it is kept.
-            table = self._tables.get(id(labels))
-            if table is None:
-                table = self._tables[id(labels)] = LabelTable(labels)
-                self._kept += len(labels)
-                while self._kept > MAX_KEPT:
-                    self._kept -= len(self._tables.popitem(last=False)[1].labels)
-            else:
-                self._tables.move_to_end(id(labels))
-        return LabelSets(table)

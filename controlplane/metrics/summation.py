@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from collectors.samples import FloatArray
-from controlplane.metrics.blocks import BoolArray
+from controlplane.metrics.arrays import BoolArray
 from controlplane.metrics.frame import Groups
 from controlplane.metrics.samples import Windows
 

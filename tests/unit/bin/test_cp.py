@@ -67,6 +67,7 @@ VERBS = [
     ["token", "create", "--role", "viewer", "--name", "grafana"],
     ["nvml-exporter"],
     ["catalogue", "list"],
+    ["catalogue", "export", "-o", "rules.yml", "--job", "vllm=vllm-.*", "--label", "zone"],
 ]
 
 

@@ -25,7 +25,8 @@ from collectors.durations import format_duration
 from controlplane.app.check import check_file
 from controlplane.cli.main import build
 from controlplane.config.loader import parse_fleet
-from controlplane.config.model import Fleet, duration_seconds
+from controlplane.config.model import Fleet
+from controlplane.config.vocabulary import duration_seconds
 from controlplane.demo.faults import Fault
 
 ROOT = Path(__file__).parents[3]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from alerts.dispatch import Route
-from alerts.interfaces import AlertState, Message, MessageRef
+from alerts.errors import QueryFailed
+from alerts.interfaces import AlertState, Message, MessageRef, VectorSample
 from alerts.rules import RuleGroup, parse_rules
 from collectors.samples import Layout, Series, labels_of
-from controlplane.app.alerting import Alerting
+from controlplane.app.alerting import Alerting, reads_own_metrics
 from controlplane.errors import LeaseLost
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
@@ -189,3 +190,78 @@ async def test_after_a_restart_an_alert_that_was_seen_again_may_end_at_once(db: 
     assert [a.state for a in SqlAlertLog(db).active()] == [AlertState.FIRING]
     await after.beat(lease, 50)
     assert SqlAlertLog(db).active() == []
+
+
+class Elsewhere:
+    """Another server: knows what it was told, or does not answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answer: list[VectorSample] | None = []
+
+    async def instant(self, expr: str, at: float) -> list[VectorSample]:
+        self.asked.append(expr)
+        if self.answer is None:
+            raise QueryFailed("execution: http://mimir cannot be reached")
+        return self.answer
+
+
+OWN = "{name: own, interval: 5s, rules: [{alert: Failing, expr: 'increase(controlplane_failures_total[1m]) > 0'}]}"
+BOTH = f"groups: [{{name: g, interval: 5s, rules: [{{alert: Hot, expr: 'temp > 85'}}]}}, {OWN}]"
+
+
+@pytest.mark.parametrize(
+    ("rules", "own"),
+    [
+        ("[{alert: A, expr: controlplane_x > 0}, {record: a:b, expr: sum(controlplane_y)}]", True),
+        ("[{alert: A, expr: controlplane_x > 0}, {alert: W, expr: vector(1)}]", False),
+        ("[{alert: A, expr: controlplane_x > 0 and on () up}]", False),
+        ("[{alert: A, expr: 'controlplane_x and {job=\"a\"}'}]", False),
+    ],
+)
+def test_which_groups_read_the_control_planes_own_metrics_only(rules: str, own: bool) -> None:
+    (group,) = parse_rules(f"groups: [{{name: g, rules: {rules}}}]", "f")
+    assert reads_own_metrics(group) is own
+
+
+async def test_a_server_that_does_not_answer_is_noticed_by_rules_that_are_evaluated_here(
+    db: Database, lease: Lease
+) -> None:
+    bench, server = Bench(db, Clock(), "one"), Elsewhere()
+    bench.alerting = Alerting(db, server, bench.store, bench.clock, "one", "", own=bench.querier)
+    bench.configure(parse_rules(BOTH, "f"))
+    failures = Layout((Series("controlplane_failures_total", ()),))
+    server.answer = [VectorSample(labels_of({"gpu": "0"}), 90.0)]
+    await bench.beat(lease, 0)
+    server.answer = None
+    for count in (0, 1, 2):
+        bench.store.append("own", failures, round(bench.clock.time * 1000) + 1, np.array([float(count)]))
+        await bench.beat(lease, 0)
+    assert set(server.asked) == {"temp > 85"}
+    assert {(dict(a.labels)["alertname"], a.state) for a in SqlAlertLog(db).active()} == {
+        ("Hot", AlertState.FIRING),
+        ("Failing", AlertState.FIRING),
+    }
+    hot, own = bench.alerting.reports()
+    assert hot.rules[0].last_error == "execution: http://mimir cannot be reached"
+    assert own.rules[0].last_error == ""
+
+
+async def test_after_a_start_a_rule_over_another_servers_data_waits_for_scrapes_and_not_for_its_lookback(
+    db: Database, lease: Lease
+) -> None:
+    rules = parse_rules("groups: [{name: g, interval: 5s, rules: [{alert: Hot, expr: 'rate(t[10m]) > 1'}]}]", "f")
+    before, server = Bench(db, Clock(), "one"), Elsewhere()
+    before.alerting = Alerting(db, server, before.store, before.clock, "one", "", own=before.querier)
+    before.configure(rules)
+    server.answer = [VectorSample((), 2.0)]
+    await before.beat(lease, 0)
+    after = Bench(db, before.clock, "one")
+    after.alerting = Alerting(db, server, after.store, after.clock, "one", "", own=after.querier)
+    after.alerting.configure(rules, 15.0, ROUTE, {"box": after.box}, settle_s=12.0)
+    server.answer = []
+    firing = []
+    for _ in range(4):
+        await after.beat(lease, 0)
+        firing.append(len(SqlAlertLog(db).active()))
+    assert firing == [1, 1, 0, 0]

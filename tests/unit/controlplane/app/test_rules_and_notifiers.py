@@ -72,16 +72,22 @@ def test_a_rule_that_is_defined_twice_is_a_warning_as_in_prometheus(
     fleet("rules: [a.yml, b.yml]\n")
     assert check_file(tmp_path / "fleet.yaml")[1].endswith("warning: a:b with labels {} is defined 2 times")
     assert run(["rules", "check", str(tmp_path / "a.yml"), str(tmp_path / "b.yml")]) == 0
-    assert capsys.readouterr().out.startswith("warning: a:b with labels {} is defined 2 times\ngood: 2 rules, 2 groups")
+    assert capsys.readouterr().out == (
+        f"{tmp_path}/b.yml:1: warning: a:b with labels {{}} is defined 2 times; the first is at {tmp_path}/a.yml:1\n"
+        "good: 2 rules, 2 groups, 1 warning\n"
+    )
 
 
 def test_a_rule_that_the_engine_cannot_evaluate_is_a_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fleet: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "a.yml"
-    file.write_text("groups: [{name: g, rules: [{alert: A, expr: 'mad_over_time(x[5m]) > 1'}]}]\n")
+    file.write_text("groups: [{name: g, rules: [{alert: A, expr: 'mad_over_time(up[5m]) > 1'}]}]\n")
+    fleet(f"rules: ['{file}']\n")
+    warnings = check_file(tmp_path / "fleet.yaml")
+    assert any(f"warning: {file};g: A: cannot be evaluated here: " in line for line in warnings)
     assert run(["rules", "check", str(file)]) == 0
-    assert f"warning: {file};g: A: cannot be evaluated here: " in capsys.readouterr().out
+    assert f"{file}:1: warning: group g: A: the embedded engine cannot evaluate it: " in capsys.readouterr().out
 
 
 def test_an_expression_that_would_overflow_the_parser_is_refused_before_it(tmp_path: Path) -> None:
@@ -153,3 +159,49 @@ def test_check_finds_faults_in_rules_and_targets_at_once(fleet: Write, tmp_path:
     with pytest.raises(ConfigErrors) as caught:
         check_file(tmp_path / "fleet.yaml")
     assert len(caught.value.errors) == 2
+
+
+ELSEWHERE = "metrics: {query_url: 'http://mimir/prometheus'%s}\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "more", "warned"),
+    [
+        ("[{record: 'a:b', expr: up}, {alert: A, expr: 'a:b > 1'}]", "", True),
+        (
+            "[{record: 'a:b', expr: up}, {alert: A, expr: 'a:b > 1'}]",
+            ", remote_write: {url: 'http://m', send: [raw]}",
+            True,
+        ),
+        ("[{record: 'a:b', expr: up}, {alert: A, expr: 'a:b > 1'}]", ", remote_write: {url: 'http://m'}", False),
+        ("[{record: 'a:b', expr: up}, {alert: A, expr: 'up > 1'}]", "", False),
+    ],
+)
+def test_check_warns_of_recorded_series_that_the_server_never_gets(
+    fleet: Write, tmp_path: Path, rules: str, more: str, warned: bool
+) -> None:
+    (tmp_path / "a.yml").write_text(f"groups: [{{name: g, rules: {rules}}}]\n")
+    fleet(f"rules: [a.yml]\n{ELSEWHERE % more}")
+    _, *warnings = check_file(tmp_path / "fleet.yaml")
+    assert [w.partition("warning: ")[2] for w in warnings] == warned * [
+        "metrics.query_url: rules read a:b, which is recorded here and not sent there: add metrics.remote_write "
+        "with send: [recorded], or load the recording rules into that server"
+    ]
+
+
+def test_check_warns_of_a_metrics_servers_secrets_that_are_not_there(fleet: Write, tmp_path: Path) -> None:
+    secret = ", query: {authorization: {credentials_file: token}, tls: {ca_file: ca.pem}}"
+    writes = ", remote_write: [{url: 'http://m/w', authorization: {credentials_env: NOT_SET_ANYWHERE}}]"
+    fleet(f"rules: []\n{ELSEWHERE % (secret + writes)}")
+    _, *warnings = check_file(tmp_path / "fleet.yaml")
+    assert [w.partition("warning: ")[2] for w in warnings] == [
+        f"metrics.query: {tmp_path / 'token'} does not exist",
+        f"metrics.query: {tmp_path / 'ca.pem'} does not exist",
+        "metrics.remote_write m/w: environment variable NOT_SET_ANYWHERE is not set here",
+    ]
+
+
+def test_a_rule_that_only_the_other_server_can_evaluate_is_no_warning(fleet: Write, tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("groups: [{name: g, rules: [{alert: A, expr: 'mad_over_time(x[5m]) > 1'}]}]\n")
+    fleet(f"rules: [a.yml]\n{ELSEWHERE % ''}")
+    assert len(check_file(tmp_path / "fleet.yaml")) == 1

@@ -118,3 +118,29 @@ async def test_a_reload_replaces_only_the_drivers_of_models_that_changed(fleet: 
         assert (await after["a"].observe()).backends[0].error != ""
         assert "the configuration has just changed" not in (await after["a"].observe()).backends[0].error
         assert "the configuration has just changed" in (await before["b"].observe()).backends[0].error
+
+
+async def test_where_another_server_is_asked_it_is_asked_and_readiness_says_when_it_is_away(
+    fleet: Write, tmp_path: Path
+) -> None:
+    asked = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        body = b'{"status":"success","data":{"resultType":"vector","result":[]}}'
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/prometheus"
+    async with started(fleet(f"metrics: {{query_url: '{url}'}}\n"), tmp_path) as (plane, _):
+        assert plane.querier is plane.remote
+        await until(lambda: not plane.not_ready())
+        await until(lambda: len(asked) > 5)
+        assert {head.split(b"\r\n")[0] for head in asked} == {b"POST /prometheus/api/v1/query HTTP/1.1"}
+        server.close()
+        await server.wait_closed()
+        assert plane.remote
+        await plane.remote.check()
+        why = f"{url} cannot be reached: connection refused; see metrics.query_url"
+        assert plane.not_ready() == {"metrics": why}

@@ -90,7 +90,9 @@ def test_no_control_plane_is_3(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["up", "-c", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read: No such file or directory"),
         (["check", "nowhere.yaml"], 2, "faults found: 1"),
-        (["rules", "check", "nowhere.yml"], 2, "nowhere.yml: cannot be read: No such file or directory"),
+        (["rules", "check", "nowhere.yml"], 2, "faults found: 1"),
+        (["rules", "list", "nowhere.yml"], 2, "nowhere.yml: cannot be read: No such file or directory"),
+        (["rules", "test", "nowhere.yml"], 2, "test files that could not be run: 1"),
         (["demo", "--listen", "nonsense", "--duration", "1s"], 3, "expected host:port"),
         (["demo", "--duration", "soon"], 2, "--duration: expected a duration"),
     ],
@@ -171,3 +173,35 @@ def test_an_interrupted_promote_says_that_the_rollout_goes_on(
     monkeypatch.setattr("time.sleep", interrupt)
     assert run(["promote", "m", "v2", "--url", "http://127.0.0.1:1"]) == 130
     assert capsys.readouterr().err.startswith("  rollout r-1 goes on: cp rollouts watch r-1")
+
+
+def test_the_catalogue_is_exported_to_a_file_or_to_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rules.yml"
+    arguments = ["catalogue", "export", "--job", "vllm=chat-.*", "--label", "zone"]
+    assert run([*arguments, "-o", str(file)]) == 0
+    told = capsys.readouterr()
+    text = file.read_text()
+    assert 'job=~"chat-.*"' in text
+    assert "zone" in text
+    assert re.fullmatch(r".*rules\.yml: \d+ recording rules; check them with: promtool check rules .*\n", told.out)
+    assert "not expressed: readiness: llm_backend_ready, llm_model_state: only the control plane asks" in told.err
+    assert run(arguments) == 0
+    assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--job", "vllm"], "--job vllm: expected ENGINE=REGEX with one of triton, vllm, sglang"),
+        (["--job", "probe=x"], "--job probe=x: expected ENGINE=REGEX"),
+        (["--label", "a-b"], "--label a-b: expected a label's name"),
+        (["-o", "/nowhere/at/all.yml"], "/nowhere/at/all.yml: cannot be written: No such file or directory"),
+    ],
+)
+def test_what_is_wrong_with_an_export_is_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["catalogue", "export", *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config.loader import load_fleet, parse_fleet
-from controlplane.config.model import duration_seconds
+from controlplane.config.vocabulary import duration_seconds
 from controlplane.errors import ConfigErrors
 
 WHOLE = """\
@@ -201,3 +201,32 @@ def test_no_value_in_any_section_makes_anything_but_a_configuration_error(value:
             parse_fleet(text, Path("fleet.yaml"))
         except ConfigErrors as error:
             assert error.errors
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ("{query_url: 'https://u:p@x/y'}", "metrics.query_url: credentials do not belong into the address"),
+        ("{query_url: 'http://x/api/v1/query'}", "metrics.query_url: leave out /api/v1"),
+        ("{query_url: 'http://x/?a=b'}", "metrics.query_url: expected an address without ? and #"),
+        ("{query: {timeout: 3s}}", "metrics: query: is for query_url:, which is not given"),
+        ("{query_url: 'http://x', query: {headers: {Authorization: x}}}", "Authorization is set by the control plane"),
+        ('{query_url: "http://x", query: {headers: {X-A: "a\\nb"}}}', "X-A holds a line break"),
+        ("{remote_write: {url: 'http://x', snd: [raw]}}", "metrics.remote_write[0].snd: unknown field"),
+        ("{remote_write: {url: 'http://x', send: []}}", "metrics.remote_write[0].send: "),
+        ("{remote_write: {url: 'http://u:p@x'}}", "metrics.remote_write[0].url: credentials do not belong"),
+        ("{remote_write: [{url: 'http://x'}, {url: 'http://x/'}]}", "two endpoints are called x; give each a name"),
+        ("{remote_write: {url: 'http://x', queue_config: {min_backoff: 9s}}}", "min_backoff (9s) is longer than max"),
+    ],
+)
+def test_what_is_wrong_with_metrics_servers_is_named(metrics: str, message: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        parse_fleet(f"fleet: {{name: x}}\nmetrics: {metrics}\n", Path("f.yaml"))
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("f.yaml:2: ")
+
+
+def test_one_remote_write_needs_no_list() -> None:
+    fleet = parse_fleet("fleet: {name: x}\nmetrics: {remote_write: {url: 'http://x/w'}}\n", Path("f.yaml"))
+    (endpoint,) = fleet.metrics.remote_write
+    assert (endpoint.url, endpoint.send) == ("http://x/w", ("canonical", "raw", "recorded"))

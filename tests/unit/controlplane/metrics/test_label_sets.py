@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from controlplane.metrics import label_sets
-from controlplane.metrics.label_sets import LabelSets, LabelTable, LabelTables
+from controlplane.metrics.label_sets import LabelSets, LabelTable
 
 
 def series(name: str, **labels: str) -> tuple[tuple[str, str], ...]:
@@ -31,15 +31,20 @@ def test_rows_of_a_table_are_a_sequence():
     assert LabelSets.of(some) is some
 
 
+def grouped(sets: LabelSets) -> tuple[LabelSets, np.ndarray]:
+    found = sets.grouping("by", frozenset({"i"}))
+    return found.keys, found.of_series
+
+
 def test_groups_are_numbered_by_first_appearance():
     sets = LabelSets.of(FLEET)
-    keys, of_series = sets.grouping("by", frozenset({"i"}))
+    keys, of_series = grouped(sets)
     assert list(keys) == [(("i", "1"),), (("i", "2"),)] and of_series.tolist() == [0, 1, 1, 0]
-    keys, of_series = sets.take(rows(2, 3, 1)).grouping("by", frozenset({"i"}))
+    keys, of_series = grouped(sets.take(rows(2, 3, 1)))
     assert list(keys) == [(("i", "2"),), (("i", "1"),)] and of_series.tolist() == [0, 1, 0]
-    keys, of_series = sets.take(rows(3)).grouping("by", frozenset({"i"}))
+    keys, of_series = grouped(sets.take(rows(3)))
     assert list(keys) == [(("i", "1"),)] and of_series.tolist() == [0]
-    keys, of_series = sets.take(rows()).grouping("by", frozenset({"i"}))
+    keys, of_series = grouped(sets.take(rows()))
     assert list(keys) == [] and of_series.tolist() == []
 
 
@@ -77,27 +82,20 @@ def test_numbers_of_a_label():
     assert str(sets.take(rows(1, 0)).numbers("le", parse).tolist()) == "[inf, 2.0]"
 
 
-def test_the_same_selection_keeps_its_table():
-    tables = LabelTables()
-    first = tables.of(FLEET)
-    keys = first.grouping("by", frozenset({"i"})).keys
-    assert tables.of(FLEET).grouping("by", frozenset({"i"})).keys is keys
-    assert tables.of(first) is first
+def test_what_is_derived_is_kept_beside_the_labels():
+    first = LabelSets.of(FLEET)
+    grouping = first.grouping("by", frozenset({"i"}))
+    assert first.grouping("by", frozenset({"i"})) is grouping
+    assert first.nameless().grouping("by", frozenset({"i"})) is first.nameless().grouping("by", frozenset({"i"}))
     # An equal selection that is another object has a table of its own.
-    assert tables.of([*FLEET]).grouping("by", frozenset({"i"})).keys is not keys
+    assert LabelSets.of([*FLEET]).grouping("by", frozenset({"i"})) is not grouping
 
 
-def test_tables_of_old_selections_are_let_go(monkeypatch):
-    monkeypatch.setattr(label_sets, "MAX_KEPT", 8)
-    tables = LabelTables()
-    one, two, three, large = [*FLEET], [*FLEET], [*FLEET], [*FLEET, *FLEET, *FLEET]
-    kept = tables.of(one).nameless()._table
-    tables.of(two)
-    assert tables.of(one).nameless()._table is kept
-    tables.of(three)  # the third pushes out the one not asked for longest, the second
-    assert tables.of(one).nameless()._table is kept
-    assert list(tables.of(large)) == large  # answered, and not kept
-    assert not tables._tables and not tables._kept
+def test_a_grouping_lays_series_out_group_after_group():
+    grouping = LabelSets.of(FLEET).grouping("by", frozenset({"i"}))
+    assert (grouping.order.tolist(), grouping.starts.tolist(), grouping.in_order) == ([0, 3, 1, 2], [0, 2], False)
+    alone = LabelSets.of(FLEET).same()
+    assert (alone.order.tolist(), alone.starts.tolist(), alone.in_order) == ([0, 1, 2, 3], [0, 1, 2, 3], True)
 
 
 def test_what_queries_derive_is_bounded():

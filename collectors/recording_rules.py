@@ -1,0 +1,306 @@
+"""The catalogue as Prometheus recording rules, for servers that scrape the engines themselves.
+
+Each rule does to stored series what collectors.mapping does to scraped ones:
+
+    selector [without blanks] -> or on (job, instance): the first of several names that the target has
+      -> label_replace / label_join: the canonical labels -> max by / sum by (canonical labels): other labels go
+      -> * factor -> or: all sources apply, the earlier one wins
+
+What PromQL cannot say is not approximated in silence: it is returned beside the rules, with its reason.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from collectors.catalogue import Catalogue, Engine, Metric, Source
+
+STANDING = ("instance", "node", "model", "version", "served_model", "source")
+"""Labels of every canonical series beside `engine`, which is the rule's own label."""
+KEPT = ("simulated",)
+"""Labels of targets that are kept without being asked for: the packs' rules group by them."""
+_CONFIGURED = ("model", "version", "node", "source")
+"""Labels for which the target's configuration outranks what the engine says."""
+_COLLIDING = ("model", "version", "engine")
+"""Labels of engines that targets often have too: the engine's is then stored as `exported_…`."""
+_SUFFIXES = ("_bucket", "_sum", "_count")
+_HOST = r"\[?(.*?)\]?(?::[0-9]+)?"
+_FIRST = "[;]*([^;]+).*"
+"""The first of several joined values that is not empty."""
+_DCGM_BLANKS = (140737488355328, 140737488355329, 140737488355330, 140737488355331)
+"""DCGM's blank values of a double; those of an integer lie beyond the bound (see collectors.dcgm)."""
+_DCGM_BOUND = "9.22337203685477e+18"
+_INDENT = " " * 10
+
+
+class Unexpressed(NamedTuple):
+    """Something of the catalogue that recording rules do not give, or give differently."""
+
+    what: str
+    reason: str
+
+
+class RecordingRules(NamedTuple):
+    """A Prometheus rule file, and what is not in it."""
+
+    text: str
+    rules: int
+    unexpressed: tuple[Unexpressed, ...]
+
+
+class _Rule(NamedTuple):
+    record: str
+    expr: str
+
+
+def recording_rules(
+    catalogue: Catalogue, jobs: Mapping[str, str] | None = None, labels: Sequence[str] = ()
+) -> RecordingRules:
+    """Return the rules that give the canonical series of scraped engines.
+
+    `jobs` maps an engine to the regular expression of its scrape jobs; by default a job is named as its engine.
+    `labels` are labels of the targets that canonical series keep.
+    """
+    groups: list[str] = []
+    count = 0
+    told = [_FIRST_LISTED, _NAMES, _BOUNDS, _TARGET_LABELS]
+    for name, engine in catalogue.engines.items():
+        if engine.native:
+            told.append(Unexpressed(f"{name}: {', '.join(engine.native)}", _NATIVE.get(name, "not an engine's")))
+        rules = list(_engine_rules(name, engine, catalogue, (jobs or {}).get(name), labels, told))
+        if rules:
+            count += len(rules)
+            groups.append(_group(name, rules))
+    head = [_HEAD, *(_comment(f"{what}: {reason}") for what, reason in told)]
+    return RecordingRules("\n".join([*head, "groups:", *groups]) + "\n", count, tuple(told))
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(text, 118, initial_indent="#   - ", subsequent_indent="#     ", break_on_hyphens=False)
+
+
+_HEAD = """\
+# Canonical metrics of LLM fleets as Prometheus recording rules: made by `controlplane catalogue export`.
+#
+# For servers that scrape the engines themselves. Scrape jobs are named after their engine (job "vllm", "triton",
+# "dcgm", …; --job ENGINE=REGEX says otherwise); give targets the labels model, version and node where the engine does
+# not tell them. Of the targets' other labels those are kept that --label named.
+#
+# Not expressed, or expressed differently:"""
+_FIRST_LISTED = Unexpressed(
+    "series that differ only in labels without a canonical name",
+    "the largest is kept, where the control plane keeps the first that the engine lists",
+)
+_NAMES = Unexpressed(
+    "names that fleet.yaml gives to models (traffic.model)",
+    "model is the target's label, else what the engine says; fleet.yaml is not read",
+)
+_BOUNDS = Unexpressed(
+    "bucket bounds written with an exponent, or as a whole number of seven digits and more",
+    "they stay as the engine wrote them",
+)
+_TARGET_LABELS = Unexpressed(
+    "a target's label that bears an engine's own label's name, on samples that lack the engine's",
+    "it is taken for the engine's: label targets model, version and node, and call nothing else like that",
+)
+_NATIVE = {
+    "nvml": "nvml-exporter's samples bear these names already; add the labels engine and source by scrape_configs",
+    "probe": "only the control plane asks the models",
+    "readiness": "only the control plane asks the engines",
+    "controlplane": "known to the control plane alone; it ships them by metrics.remote_write",
+}
+
+
+def _engine_rules(
+    name: str,
+    engine: Engine,
+    catalogue: Catalogue,
+    job: str | None,
+    labels: Sequence[str],
+    told: list[Unexpressed],
+) -> Iterator[_Rule]:
+    matcher = f"job={_quoted(name)}" if job is None else f"job=~{_quoted(job)}"
+    for metric_name, sources in engine.sources.items():
+        metric = catalogue.metrics[metric_name]
+        found: dict[str, list[str]] = {}
+        for source in sources:
+            if reason := _inexpressible(engine, source, metric):
+                told.append(Unexpressed(f"{name}: {metric_name}", reason))
+                continue
+            kept = [*STANDING, *_own_names(engine, metric, source), *KEPT, *labels]
+            terms = _Terms(name, engine, metric, source, matcher, tuple(dict.fromkeys(kept)))
+            for suffix in _parts(metric, source):
+                found.setdefault(metric_name + suffix, []).append(terms.expression(suffix))
+        for record, terms_of in found.items():
+            yield _Rule(record, f"\n{_INDENT}or\n{_INDENT}".join(terms_of))
+
+
+def _inexpressible(engine: Engine, source: Source, metric: Metric) -> str:
+    if metric.type == "histogram" and not source.part and source.factor != 1 and _decimal_shift(source.factor) is None:
+        return f"bucket bounds × {source.factor:.12g}: PromQL cannot compute with labels, only shift a decimal point"
+    if set(engine.values) & set(source.values):
+        return f"{min(set(engine.values) & set(source.values))} is translated twice"
+    return ""
+
+
+def _decimal_shift(factor: float) -> int | None:
+    """Return n for the factors 0.1 to 1e-9, which move the decimal point n digits; else None."""
+    return next((n for n in range(1, 10) if factor == float(f"1e-{n}")), None)
+
+
+def _parts(metric: Metric, source: Source) -> tuple[str, ...]:
+    if metric.type == "histogram" and source.part is None:
+        return _SUFFIXES
+    return (f"_{source.part}",) if source.part else ("",)
+
+
+def _own_names(engine: Engine, metric: Metric, source: Source) -> list[str]:
+    """Return the labels, beside the standing ones, that series of this source have."""
+    maps = (*_label_maps(engine, metric).values(), *source.labels.values(), tuple(source.set))
+    return [name for names in maps for name in names if name not in STANDING and name != "gpu_instance"]
+
+
+def _label_maps(engine: Engine, metric: Metric) -> Mapping[str, tuple[str, ...]]:
+    """Return the engine's label map as far as it concerns the metric: what a GPU does has no model and no rank."""
+    of_gpu = ("gpu", "gpu_instance", "node")
+    if "gpu" not in metric.labels:
+        return engine.labels
+    return {raw: kept for raw, tos in engine.labels.items() if (kept := tuple(t for t in tos if t in of_gpu))}
+
+
+class _Terms:
+    """Writes the expressions of one source."""
+
+    def __init__(
+        self, name: str, engine: Engine, metric: Metric, source: Source, matcher: str, kept: tuple[str, ...]
+    ) -> None:
+        self._name, self._engine, self._metric, self._source = name, engine, metric, source
+        self._matcher, self._kept = matcher, kept
+
+    def expression(self, suffix: str) -> str:
+        """Return the whole term for one part of the metric: `_bucket`, `_sum`, `_count`, or all of it."""
+        source = self._source
+        whole = self._metric.type == "histogram" and source.part is None
+        raw_suffix = suffix if whole else ""
+        steps = self._labels(bucket=suffix == "_bucket" and whole)
+        by = (*self._kept, "le") if suffix == "_bucket" else self._kept
+        if source.sum:
+            terms = [self._aggregated(self._selected(origin), steps, by) for origin in source.sum]
+            term = f"\n{_INDENT}+\n{_INDENT}".join(terms)
+            term = f"({term})" if source.factor != 1 else term
+        else:
+            names = [self._selected(origin + raw_suffix) for origin in source.from_]
+            term = self._aggregated(" or on (job, instance) ".join(names), steps, by)
+        counts = suffix in ("_bucket", "_count")
+        return term if counts or source.factor == 1 else f"{term} * {source.factor:.12g}"
+
+    def _selected(self, raw: str) -> str:
+        selector = f"{raw}{{{self._matcher}}}"
+        if self._name != "dcgm":
+            return selector
+        return f"({selector} < {_DCGM_BOUND}" + "".join(f" != {blank}" for blank in _DCGM_BLANKS) + ")"
+
+    def _aggregated(self, selected: str, steps: Sequence[str], by: Sequence[str]) -> str:
+        operator = "sum" if self._source.combine == "sum" else "max"
+        calls = "".join(f"{step.partition('(')[0]}(" for step in reversed(steps))
+        arguments = "".join(f",\n{_INDENT}  {step.partition('(')[2]}" for step in steps)
+        return f"{operator} by ({', '.join(by)}) ({calls}\n{_INDENT}  {selected}{arguments})"
+
+    def _labels(self, *, bucket: bool) -> list[str]:
+        """Return the steps from stored labels to canonical ones: calls whose first argument is left out."""
+        source, metric = self._source, self._metric
+        steps: list[str] = []
+        values = {**self._engine.values, **source.values}
+        produced: dict[str, list[str]] = {}
+        for label_map in (_label_maps(self._engine, metric), source.labels):
+            for raw, targets in label_map.items():
+                for to in targets:
+                    produced.setdefault(to, []).insert(0, raw)  # where an engine has both, the later one wins
+        for to in sorted(produced, key=lambda to: to in _CONFIGURED):
+            steps += _mapped(to, produced[to], values.get(to, {}))
+        steps += [_constant(to, value) for to, value in source.set.items()]
+        if "gpu_instance" in produced:
+            steps += [_join("__gpu", "/GI", "gpu", "gpu_instance"), _replace("gpu", "$1", "__gpu", "(.+/GI.+)")]
+        if "served_model" in produced:
+            steps += _first_of("model", "model", "served_model")
+        steps += [_replace("__host", "$1", "instance", _HOST), *_first_of("node", "node", "__host")]
+        steps.append(_replace("source", "engine", "source", ""))
+        steps += _bounds(source.factor) if bucket else []
+        if "quantile" in metric.labels:
+            steps.append(_replace("quantile", "$1.0", "quantile", "([0-9]{1,6})"))
+        return steps
+
+
+def _mapped(to: str, raws: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """Return the steps that give `to` the first value among an engine's labels, translated."""
+    if to in _CONFIGURED and to in raws:
+        # The stored label is the engine's unless the target has one too: then the engine's is the exported one.
+        return _translated(to, _join("__raw", ";", f"exported_{to}", to), ";", values)
+    stored = [name for raw in raws for name in ((f"exported_{raw}", raw) if raw in _COLLIDING else (raw,))]
+    if to in _CONFIGURED:
+        return _first_of(to, to, *stored)
+    if len(stored) == 1 and not values:
+        return [_replace(to, "$1", stored[0], "(.*)")]
+    if not values:
+        return _first_of(to, *stored, clear=True)
+    return [_constant(to, ""), *_translated(to, _join("__raw", ";", *stored), "[;]*", values)]
+
+
+def _translated(to: str, join: str, before: str, values: Mapping[str, str]) -> list[str]:
+    """Return the steps that translate the joined value: the default, then each word that has its own."""
+    default = values.get("*", "{}")
+    steps = [join, _replace(to, _filled(default), "__raw", f"{before}([^;]+).*")]
+    for raw, value in values.items():
+        if raw != "*":
+            steps.append(_replace(to, _filled(value), "__raw", f"{before}({re.escape(raw)})(?:;.*)?"))
+    return steps
+
+
+def _filled(value: str) -> str:
+    return value.replace("$", "$$").replace("{}", "${1}")
+
+
+def _first_of(to: str, *names: str, clear: bool = False) -> list[str]:
+    """Return the steps that give `to` the first of several labels that is not empty; none is left without `clear`."""
+    steps = [_join("__any", ";", *names), _replace(to, "$1", "__any", _FIRST)]
+    return [steps[0], _constant(to, ""), steps[1]] if clear else steps
+
+
+def _bounds(factor: float) -> list[str]:
+    """Return the steps that rescale `le` by moving its decimal point, and write whole bounds as Prometheus 3 does."""
+    steps = []
+    if shift := _decimal_shift(factor):
+        steps = [
+            _replace("le", "0" * shift + "$1", "le", r"([0-9.]+)"),
+            _replace("le", "$1.$2$3", "le", rf"([0-9]+)([0-9]{{{shift}}})(?:\.([0-9]+))?"),
+            _replace("le", "$1", "le", r"0*([0-9]+\.[0-9]+)"),
+            _replace("le", "$1", "le", r"([0-9]+\.[0-9]+?)0*"),
+        ]
+    return [*steps, _replace("le", "$1.0", "le", "([0-9]{1,6})")]
+
+
+def _replace(to: str, value: str, of: str, pattern: str) -> str:
+    return f"label_replace({_quoted(to)}, {_quoted(value)}, {_quoted(of)}, {_quoted(pattern)})"
+
+
+def _join(to: str, separator: str, *names: str) -> str:
+    return f"label_join({', '.join(_quoted(text) for text in (to, separator, *names))})"
+
+
+def _constant(to: str, value: str) -> str:
+    return _replace(to, value.replace("$", "$$"), "", "")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _group(engine: str, rules: Sequence[_Rule]) -> str:
+    lines = [f"  - name: canonical-{engine}", "    rules:"]
+    for rule in rules:
+        lines += [f"      - record: {rule.record}", f"        labels: {{engine: {engine}}}", "        expr: |"]
+        lines.append(f"{_INDENT}{rule.expr}")
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""Metrics servers that are not ours, as fleet.yaml writes them: one that is asked, and any number that are fed."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from controlplane.config.vocabulary import Access, HttpUrl, Interval, Model, Name
+
+
+def _server_url(value: str) -> str:
+    if "@" in value.partition("://")[2].partition("/")[0]:
+        raise ValueError("credentials do not belong into the address; use basic_auth: or authorization:")
+    return value
+
+
+ServerUrl = Annotated[HttpUrl, AfterValidator(_server_url)]
+"""An address that may be shown: credentials have fields of their own."""
+
+
+def query_address(value: str) -> str:
+    """Return the address that `/api/v1/query` follows. Raises ValueError for one that already says more."""
+    if "?" in value or "#" in value:
+        raise ValueError("expected an address without ? and #")
+    if re.search(r"/api/v1(/|$)", value):
+        raise ValueError("leave out /api/v1 and what follows it: it is added")
+    return value
+
+
+_OWN = (
+    "authorization host user-agent accept-encoding content-type content-encoding content-length transfer-encoding "
+    "connection x-prometheus-remote-write-version"
+)
+OWN_HEADERS = frozenset(_OWN.split())
+"""Headers that are set here: another value would break the request, or belongs into another field."""
+
+
+class RemoteAccess(Access):
+    """How a metrics server that is not ours is asked."""
+
+    headers: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")], str] = Field(default={})
+    """Such as X-Scope-OrgID, Mimir's tenant."""
+
+    @model_validator(mode="after")
+    def _headers_are_free(self) -> RemoteAccess:
+        for name, value in self.headers.items():
+            if name.lower() in OWN_HEADERS:
+                raise ValueError(f"headers: {name} is set by the control plane; credentials go into authorization:")
+            if not value.isprintable():
+                raise ValueError(f"headers: {name} holds a line break or another control character")
+        return self
+
+
+class Query(RemoteAccess):
+    """How `query_url` is asked."""
+
+    timeout: Interval = 30.0
+
+
+class QueueConfig(Model):
+    """How samples wait and travel; named as in Prometheus."""
+
+    max_shards: int = Field(default=4, ge=1, le=64)
+    max_samples_per_send: int = Field(default=2000, ge=1, le=100_000)
+    batch_send_deadline: Interval = 5.0
+    min_backoff: Interval = 0.03
+    max_backoff: Interval = 5.0
+    sample_age_limit: Interval = 2 * 3600.0
+    max_bytes: int = Field(default=2**30, ge=2**20)
+    """Of the queue on disk."""
+
+    @model_validator(mode="after")
+    def _backoff_grows(self) -> QueueConfig:
+        if self.min_backoff > self.max_backoff:
+            raise ValueError(f"min_backoff ({self.min_backoff:g}s) is longer than max_backoff ({self.max_backoff:g}s)")
+        return self
+
+
+class RemoteWrite(RemoteAccess):
+    """One place that samples are shipped to."""
+
+    url: ServerUrl
+    name: Name | None = None
+    send: Annotated[tuple[Literal["canonical", "raw", "recorded"], ...], Field(min_length=1)] = (
+        "canonical",
+        "raw",
+        "recorded",
+    )
+    remote_timeout: Interval = 30.0
+    queue_config: QueueConfig = QueueConfig()
+
+
+def endpoint_name(endpoint: RemoteWrite) -> str:
+    """Return what an endpoint is called in metrics, the log and the data folder: its name, or its address."""
+    return endpoint.name or endpoint.url.partition("://")[2].rstrip("/")

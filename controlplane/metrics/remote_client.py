@@ -1,0 +1,130 @@
+"""HTTP to a metrics server that is not ours: one deadline, a bounded reply, and errors that name it and the cure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+from yarl import URL
+
+from collectors.errors import ScrapeError
+from collectors.fetch import BoundedBody, translated
+from collectors.http_client import request_options
+from collectors.target import Auth
+from collectors.tls import TlsContexts
+from controlplane.errors import Unavailable
+
+KEEPALIVE_S = 60.0
+"""Longer than the usual evaluation interval, so that TLS handshakes happen once."""
+
+
+class Reply(NamedTuple):
+    """What a server answered. `body` is inflated and within the limit."""
+
+    status: int
+    content_type: str
+    body: bytes
+    retry_after: str = ""
+    """The header as it came."""
+    location: str = ""
+    """A redirect's host, which may be told; the rest of a Location can hold a token."""
+
+
+class RemoteClient:
+    """Speaks to one server over connections that are kept. Redirects are not followed, nor cookies kept."""
+
+    def __init__(
+        self, url: str, auth: Auth | None = None, headers: Mapping[str, str] | None = None, *, max_reply_bytes: int
+    ) -> None:
+        self._url = URL(url.rstrip("/"))
+        self._auth, self._headers, self._max_reply_bytes = auth, dict(headers or {}), max_reply_bytes
+        self._tls = TlsContexts()
+        self._session: aiohttp.ClientSession | None = None
+        # Only what may be shown: userinfo is refused by the configuration, and a query may hold a key.
+        self.name = f"{self._url.scheme}://{self._url.host_port_subcomponent}{self._url.path.rstrip('/')}"
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        *,
+        params: Mapping[str, str] | list[tuple[str, str]] | None = None,
+        form: list[tuple[str, str]] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        again: bool = True,
+    ) -> Reply:
+        """Ask, and return the reply whatever its status. `again`: asking twice does no harm.
+
+        Raises TimeoutError past the deadline and Unavailable without a whole answer; both are fit for an operator.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                options = await request_options(self._auth, self._tls)
+                options["headers"] = {
+                    **self._headers,
+                    "Accept-Encoding": "gzip",
+                    **options["headers"],
+                    **(headers or {}),
+                }
+                url = self._url.joinpath(*path.split("/"), encoded=True) if path else self._url
+                sent = {"params": params, "data": body if form is None else aiohttp.FormData(form), **options}
+                try:
+                    return await self._exchange(method, url, sent)
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                    # A kept connection that the server had ended meanwhile says nothing of the server.
+                    if not again or isinstance(error, aiohttp.ClientConnectorError):
+                        raise
+                    if form is not None:
+                        sent["data"] = aiohttp.FormData(form)
+                    return await self._exchange(method, url, sent)
+        except TimeoutError:
+            raise TimeoutError(f"{self.name} did not answer within {timeout_s:g}s") from None
+        except HttpProcessingError as error:
+            raise Unavailable(f"{self.name}: the answer is not HTTP") from error
+        except ScrapeError as error:
+            raise Unavailable(f"{self.name}: {error}") from error
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            raise Unavailable(f"{self.name} cannot be reached: {translated(error)}") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    async def _exchange(self, method: str, url: URL, sent: Mapping[str, object]) -> Reply:
+        async with self._connected().request(method, url, **sent) as response:  # type: ignore[arg-type]
+            try:
+                body = BoundedBody(self._max_reply_bytes, response.headers.get("Content-Encoding", ""))
+                body.check_size(response.content_length or 0)
+                async for chunk in response.content.iter_any():
+                    body.feed(chunk)
+                whole = body.finish()
+            finally:
+                # A body that was not read to its end must not be drained: it may never end.
+                if not response.content.at_eof():
+                    response.close()
+            told = response.headers
+            return Reply(response.status, response.content_type, whole, told.get("Retry-After", ""), _host(told))
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+                auto_decompress=False,
+            )
+        return self._session
+
+
+def _host(headers: Mapping[str, str]) -> str:
+    try:
+        return (URL(headers.get("Location", "")).host or "")[:100]
+    except ValueError:
+        return ""
