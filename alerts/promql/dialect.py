@@ -2,7 +2,7 @@
 
 It knows no digit separators (`1_000`) and no ranges without a leading digit (`[.5]`); it panics on times before 1970
 after `@` and on durations that no clock can hold, and a panic prints a stack trace. What is experimental in Prometheus
-3 is refused here by its name, lest it read as a mistake.
+3 and unknown to the parser is refused here by its name, lest it read as a mistake.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import re
 
 from alerts.errors import ExpressionError
 from alerts.promql.tokens import Token, place, seconds, tokenize
-from alerts.promql.vocabulary import EXPERIMENTAL_AGGREGATIONS, EXPERIMENTAL_WORDS, refusal
+
+EXPERIMENTAL_MODIFIERS = frozenset(("anchored", "smoothed"))
+"""Modifiers of selectors that the parser does not know."""
 
 MAX_DURATION_S = 2**63 / 1e9
 """Go counts durations in nanoseconds, in 63 bits: 292 years."""
@@ -52,7 +54,6 @@ def rewritten(expr: str) -> str:
             pieces += (expr[written : token.start], text)
             written = token.end
         else:
-            _refuse_called(expr, tokens, number)
             _refuse_experimental(expr, tokens, number)
     return "".join([*pieces, expr[written:]])
 
@@ -99,20 +100,6 @@ def _time(expr: str, token: Token, *, negative: bool) -> str:
     return f"{_BEFORE_1970 + when:.3f}" if negative else f"{when:.3f}"
 
 
-def _refuse_called(expr: str, tokens: list[Token], number: int) -> None:
-    """Raise ExpressionError for a function or aggregation that is not supported; as names of metrics they are fine."""
-    token = tokens[number]
-    after = tokens[number + 1].text.lower() if number + 1 < len(tokens) else ""
-    if token.kind != "word" or after not in ("(", "by", "without"):
-        return
-    if token.text.lower() in EXPERIMENTAL_AGGREGATIONS:
-        raise _refused(expr, token, f"{token.text.lower()} is experimental in Prometheus 3, and not supported")
-    # After @, start() and end() are no functions.
-    reason = refusal(token.text) if after == "(" and (number == 0 or tokens[number - 1].text != "@") else None
-    if reason is not None:
-        raise _refused(expr, token, reason)
-
-
 def _refuse_experimental(expr: str, tokens: list[Token], number: int) -> None:
     """Raise ExpressionError for a modifier or a calculated duration; as names of metrics such words are fine."""
     token = tokens[number]
@@ -120,17 +107,12 @@ def _refuse_experimental(expr: str, tokens: list[Token], number: int) -> None:
         reason = "calculated durations are experimental in Prometheus 3, and not supported"
         raise _refused(expr, tokens[number + 1], reason)
     word = token.text.lower()
-    what = EXPERIMENTAL_WORDS.get(word) if token.kind == "word" else None
-    if what is None or number == 0:
+    if word not in EXPERIMENTAL_MODIFIERS or number == 0:
         return
     before = tokens[number - 1]
-    if word.startswith("fill"):
-        is_modifier = number + 1 < len(tokens) and tokens[number + 1].text == "("
-    else:
-        is_modifier = before.text in (")", "]", "}") or before.kind in ("number", "duration")
-        is_modifier |= before.kind == "word" and before.text.lower() not in _BEFORE_A_NAME
-    if is_modifier:
-        raise _refused(expr, token, f"{what} is experimental in Prometheus 3, and not supported")
+    is_modifier = before.text in (")", "]", "}") or before.kind in ("number", "duration")
+    if is_modifier or (before.kind == "word" and before.text.lower() not in _BEFORE_A_NAME):
+        raise _refused(expr, token, f"the {word} modifier is experimental in Prometheus 3, and not supported")
 
 
 def _is_calculated(tokens: list[Token]) -> bool:

@@ -17,6 +17,7 @@ from alerts.promql.parser import parse_tree
 from controlplane.errors import QueryError
 from controlplane.metrics.index import METRIC_NAME
 from controlplane.metrics.matchers import Matcher, MatchOp, compile_regex
+from controlplane.metrics.vocabulary import refuse_unsupported
 
 ValueKind = Literal["scalar", "vector", "matrix", "string"]
 At = int | Literal["start", "end"] | None
@@ -129,8 +130,13 @@ Node = Number | String | Selector | Range | Subquery | Call | Aggregate | Binary
 def parse(expr: str) -> Node:
     """Parse PromQL. Raises QueryError(bad_data) with the parser's message, and the place where it is known."""
     try:
-        return _translate(parse_tree(expr))
+        tree = parse_tree(expr)
+        refuse_unsupported(expr)
+        return _translate(tree)
     except ExpressionError as error:
+        if "unknown function" in str(error):
+            # What is gone from PromQL, or newer than the parser, is better called so.
+            refuse_unsupported(expr)
         raise QueryError("bad_data", str(error)) from error
     except RecursionError as error:
         raise QueryError("bad_data", "the expression is nested too deeply") from error
