@@ -6,7 +6,10 @@ import asyncio
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from alerts.interfaces import Clock
+from alerts.lookback import MAX_S
 from controlplane.config.model import Metrics
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
@@ -83,7 +86,11 @@ class Embedded:
 
 
 def _since(store: SeriesStore, opened_at: float) -> float:
-    stats = store.stats()
-    if stats.newest_ms is None or stats.oldest_ms is None or opened_at - stats.newest_ms / 1000 > GAP_S:
-        return opened_at
-    return stats.oldest_ms / 1000
+    """Return from when on samples are there without a long gap, as far as any rule is waited for."""
+    opened_ms, gap_ms = round(opened_at * 1000), round(GAP_S * 1000)
+    start_ms = opened_ms - round((MAX_S + GAP_S) * 1000)
+    nothing = np.empty(0, dtype=np.int64)
+    rows = [rows.times for block in store.table.blocks.values() for rows in block.read(nothing, start_ms, opened_ms)]
+    times = np.concatenate(([start_ms], np.unique(np.concatenate([nothing, *rows])), [opened_ms]))
+    gaps = np.flatnonzero(np.diff(times) > gap_ms)
+    return float(times[gaps[-1] + 1] if len(gaps) else start_ms) / 1000

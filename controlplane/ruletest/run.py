@@ -184,6 +184,7 @@ class _Run:
             while waiting and _milliseconds(waiting[-1].at) < elapsed_ms + interval_ms:
                 case = waiting.pop()
                 done[case] = self._check_alerts(case)
+            await asyncio.sleep(0)  # nothing else here lets go of the loop, and Ctrl-C arrives only then
         return ""
 
     async def _evaluate(self, elapsed_ms: int) -> str:

@@ -17,10 +17,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from collectors.durations import format_duration
+from collectors.samples import labels_of
 from controlplane.cli.main import run
 from controlplane.ruletest.document import AlertCase
-from controlplane.ruletest.run import NOT_RUN, run_file
-from controlplane.ruletest.series_notation import Kind, parse_values
+from controlplane.ruletest.report import content
+from controlplane.ruletest.run import NOT_RUN, FileOutcome, TestOutcome, run_file
+from controlplane.ruletest.series_notation import Kind, format_labels, parse_values
 
 pytestmark = pytest.mark.needs("prometheus")
 
@@ -135,3 +137,92 @@ def test_promtool_expands_a_hundred_random_series_to_the_bit_as_we_do(tmp_path: 
     assert code == 0, output
     assert len(cases) > 500
     assert run(["rules", "test", str(path)]) == 0
+
+
+WAITS = ("0s", "1m", "90s", "2m", "5m")
+EXPRESSIONS = (
+    "m > 0",
+    "m == 1",
+    "sum by (a) (m)",
+    "m * on (a) group_left () sum by (a) (m) > 2",
+    "max_over_time(m[4m30s]) > 1",
+    "absent(m{i='1'})",
+    "m unless m offset 90s",
+    'ALERTS{alertname="A0"}',
+    "recorded > 1",
+    "m and on () vector(time() % 420) < 180",
+)
+
+
+def random_rules(rng: random.Random) -> dict[str, object]:
+    """Return groups of alerts that wait, stay and flap, and that read each other and a recorded series."""
+    alerts: list[dict[str, object]] = [
+        {
+            "alert": f"A{number}",
+            "expr": rng.choice(EXPRESSIONS),
+            "for": rng.choice(WAITS),
+            "keep_firing_for": rng.choice(WAITS),
+            # Never a template that renders to nothing: Prometheus shows its text in ALERTS then.
+            "labels": {"severity": rng.choice(["page", "p{{ $labels.i }}", ""])},
+            "annotations": {"text": "{{ $value }} of {{ $labels.a }}"},
+        }
+        for number in range(6)
+    ]
+    recorded = {"record": "recorded", "expr": "sum without (i) (m)", "labels": {"b": "c"}}
+    groups = [{"name": "g0", "rules": [recorded, *alerts[:3]]}, {"name": "g1", "rules": alerts[3:]}]
+    return {"groups": groups}
+
+
+def random_timeline(rng: random.Random) -> dict[str, object]:
+    """Return a test of thirty minutes that expects nothing yet.
+
+    Samples are 61 s apart, the first is missing: within that time none is as old as a range or the lookback to the
+    second, where Prometheus 2 and 3 differ.
+    """
+    series = []
+    for i in range(4):
+        items = ["_"]
+        while len(items) < 25:
+            items.append(rng.choice(["0", "1", "2", "1x3", "0x2", "1+1x2", "_", "_x5", "stale"]))
+        series.append({"series": f'm{{i="{i}",a="{i % 2}"}}', "values": " ".join(items)})
+    times = [f"{rng.randrange(0, 1800)}s" for _ in range(8)]
+    names = [f"A{number}" for number in range(6)]
+    exprs = ["recorded", "ALERTS", "ALERTS_FOR_STATE"]
+    return {
+        "interval": "61s",
+        "input_series": series,
+        "alert_rule_test": [{"eval_time": at, "alertname": name} for at in times for name in names],
+        "promql_expr_test": [{"expr": expr, "eval_time": at} for at in times for expr in exprs],
+    }
+
+
+def expect_what_comes(test: dict[str, object], outcome: TestOutcome) -> int:
+    """Make a test expect what our evaluator yields. Return how much that is."""
+    assert outcome.error == ""
+    cases = [*test["alert_rule_test"], *test["promql_expr_test"]]  # type: ignore[misc]  # both are lists
+    written = content([FileOutcome(Path(), tests=(outcome,))])["files"][0]["tests"][0]["cases"]
+    for case, found in zip(cases, written, strict=True):
+        assert found["error"] == ""
+        if "alertname" in case:
+            case["exp_alerts"] = [{f"exp_{name}": pairs for name, pairs in alert.items()} for alert in found["got"]]
+        else:
+            case["exp_samples"] = [
+                {"labels": format_labels(labels_of(sample["labels"])), "value": float(sample["value"])}
+                for sample in found["got"]
+            ]
+    return sum(len(found["got"]) for found in written)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_promtool_sees_the_same_alerts_come_and_go_on_random_timelines(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    (tmp_path / "rules.yml").write_text(json.dumps(random_rules(rng)))
+    tests = [random_timeline(rng) for _ in range(5)]
+    file: dict[str, object] = {"rule_files": ["rules.yml"], "group_eval_order": ["g0", "g1"], "tests": tests}
+    path = tmp_path / "random.test.yml"
+    path.write_text(json.dumps(file))
+    seen = sum(expect_what_comes(test, o) for test, o in zip(tests, run_file(path).tests, strict=True))
+    path.write_text(json.dumps(file))
+    code, output = promtool(path)
+    assert code == 0, output
+    assert seen > 200

@@ -177,6 +177,31 @@ async def test_a_lookback_of_ones_own(real: httpx.AsyncClient) -> None:
     )
 
 
+async def test_what_grafanas_data_source_asks(real: httpx.AsyncClient) -> None:
+    """Its health check, how it tells versions apart, and what its query editor loads (grafana, pkg/promlib)."""
+    window = {"start": str(NOW - 3600), "end": str(NOW)}
+    listing = {**window, "match[]": 'up{job!=""}', "limit": "40000"}
+
+    async def data(method: str, path: str, params: dict[str, str]) -> Any:
+        sent = {"data": params} if method == "POST" else {"params": params}
+        answer = await real.request(method, f"/api/v1/{path}", **sent)  # type: ignore[arg-type]
+        assert answer.status_code == 200, answer.text
+        assert "warnings" not in answer.json()
+        return answer.json()["data"]
+
+    assert await data("POST", "query", {"query": "1+1", "time": "4"}) == {"resultType": "scalar", "result": [4, "2"]}
+    assert "features" not in await data("GET", "status/buildinfo", {})  # else it takes us for Mimir
+    assert await data("POST", "labels", listing) == ["__name__", "instance", "job"]
+    assert await data("GET", "label/__name__/values", {**window, "limit": "40000"}) == ["llm_requests_total", "up"]
+    assert await data("GET", "label/job/values", listing) == ["triton", "vllm"]
+    assert len(await data("POST", "series", listing)) == 2
+    assert "up" in await data("GET", "metadata", {"limit": "40000"})
+    assert await data("POST", "query_exemplars", {**window, "query": "up"}) == []
+    assert await data("GET", "rules", {}) == {"groups": []}
+    step = {**window, "query": "count(up)", "step": "15", "timeout": "60s"}
+    assert (await data("POST", "query_range", step))["result"][0]["values"][-1] == [1800000000, "2"]
+
+
 async def test_stats_change_nothing(real: httpx.AsyncClient) -> None:
     plain, asked = [(await real.get(f"/api/v1/query?query=up{more}")).json() for more in ("", "&stats=all")]
     assert plain == asked
