@@ -1,6 +1,7 @@
 """Errors of alerting.
 
 AlertError
+├── ExpressionError     an expression is no PromQL, or none that is supported: why, and where if that is known
 ├── RuleError           a rule file or rule is wrong: file, group, rule, what was expected
 ├── TemplateError       an annotation or label template cannot be rendered
 ├── QueryFailed         the querier failed; the rule's state freezes, nothing resolves
@@ -12,6 +13,10 @@ from __future__ import annotations
 
 class AlertError(Exception):
     """Root of everything that alerting raises on purpose."""
+
+
+class ExpressionError(AlertError, ValueError):
+    """An expression is no PromQL, or none that is supported."""
 
 
 class RuleError(AlertError):

@@ -15,10 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-import promql_parser
-
 from alerts.errors import RuleError, TemplateError
-from alerts.expression import check_size
+from alerts.promql.parser import parse_tree
 from alerts.template import Template
 from alerts.yaml_nodes import Place, read_yaml
 from collectors.durations import format_duration, parse_duration
@@ -206,8 +204,7 @@ def check_expr(expr: str) -> None:
     """Raise ValueError unless `expr` is PromQL whose result a rule can use: an instant vector or a scalar."""
     if not expr.strip():
         raise ValueError("expr is empty")
-    check_size(expr)
-    kind = type(promql_parser.parse(expr)).__name__
+    kind = type(parse_tree(expr)).__name__
     if kind not in _VECTOR_TYPES:
         raise ValueError(f"expr is a {kind}; a rule needs an instant vector or a scalar")
 

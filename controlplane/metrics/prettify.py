@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import promql_parser
 
+from alerts.promql.dialect import rewritten
 from controlplane.metrics.syntax import parse
 
 
 def prettify(expr: str) -> str:
     """Return the expression with one style of blanks and breaks. Raises QueryError(bad_data) for what is no PromQL.
 
-    As Prometheus, but for numbers: those that it writes with an exponent (`1e+09`) are written out.
+    An expression with forms that the formatter does not know (`1_000`, a time after `@`) is returned as it is: what
+    the formatter made of them would be another query.
     """
     parse(expr)
-    return str(promql_parser.parse(expr).prettify())
+    return str(promql_parser.parse(expr).prettify()) if rewritten(expr) == expr else expr.strip()

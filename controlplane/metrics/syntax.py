@@ -6,24 +6,18 @@ translated once into these frozen nodes, which the engine caches.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import promql_parser
-
-from alerts.expression import check_size
+from alerts.errors import ExpressionError
+from alerts.promql.dialect import at_seconds
+from alerts.promql.parser import parse_tree
 from controlplane.errors import QueryError
-from controlplane.metrics.dialect import at_seconds, rewritten, with_signs_as_minus
 from controlplane.metrics.index import METRIC_NAME
-from controlplane.metrics.locate import locate
 from controlplane.metrics.matchers import Matcher, MatchOp, compile_regex
-from controlplane.metrics.tokens import place, tokenize
-from controlplane.metrics.vocabulary import EXPERIMENTAL_AGGREGATIONS, refusal
-
-_UNKNOWN_FUNCTION = re.compile(r"unknown function with name '(\w+)'")
+from controlplane.metrics.vocabulary import refuse_unsupported
 
 ValueKind = Literal["scalar", "vector", "matrix", "string"]
 At = int | Literal["start", "end"] | None
@@ -136,78 +130,16 @@ Node = Number | String | Selector | Range | Subquery | Call | Aggregate | Binary
 def parse(expr: str) -> Node:
     """Parse PromQL. Raises QueryError(bad_data) with the parser's message, and the place where it is known."""
     try:
-        check_size(expr)
-        expr.encode()
-    except UnicodeEncodeError as error:
-        raise QueryError("bad_data", _at_place(expr, error.start, "invalid UTF-8")) from error
-    except ValueError as error:
-        raise QueryError("bad_data", str(error)) from error
-    text = rewritten(expr)
-    tree, complaint = _parsed(text)
-    if complaint is None and (negated := with_signs_as_minus(text)) is not None:
-        complaint = _parsed(negated)[1]
-    if complaint is not None:
-        # The rewritten text differs in numbers alone, so what is wrong in one is wrong in the other.
-        index = locate(expr, complaint, _complaint)
-        unknown = _UNKNOWN_FUNCTION.fullmatch(complaint)
-        reason = refusal(unknown[1]) if unknown else None
-        raise QueryError("bad_data", _at_place(expr, index, reason or _worded(expr, index, complaint)))
-    try:
+        tree = parse_tree(expr)
+        refuse_unsupported(expr)
         return _translate(tree)
-    except _Unsupported as error:
-        word = next((t for t in tokenize(expr) if t.kind == "word" and t.text.lower() == error.word), None)
-        raise QueryError("bad_data", _at_place(expr, None if word is None else word.start, str(error))) from error
+    except ExpressionError as error:
+        if "unknown function" in str(error):
+            # What is gone from PromQL, or newer than the parser, is better called so.
+            refuse_unsupported(expr)
+        raise QueryError("bad_data", str(error)) from error
     except RecursionError as error:
         raise QueryError("bad_data", "the expression is nested too deeply") from error
-
-
-def _parsed(text: str) -> tuple[Any, str | None]:
-    """Return the parser's tree, or what is wrong."""
-    try:
-        return promql_parser.parse(text), None
-    except RecursionError:
-        return None, "the expression is nested too deeply"
-    except (ValueError, OverflowError) as error:
-        return None, str(error)
-    except BaseException as error:
-        # A panic in the Rust wheel arrives as pyo3's PanicException, which is no Exception and cannot be imported.
-        if type(error).__name__ != "PanicException":
-            raise
-        return None, "the parser cannot read this expression"
-
-
-def _complaint(part: str) -> str | None:
-    """Return what is wrong with a part of an expression, None where nothing is."""
-    try:
-        text = rewritten(part)
-    except QueryError as error:
-        return str(error)
-    return _parsed(text)[1] or _parsed(with_signs_as_minus(text) or text)[1]
-
-
-def _worded(expr: str, index: int | None, complaint: str) -> str:
-    """Return the parser's complaint in Prometheus's words."""
-    if complaint == _NO_REASON and index is not None:
-        token = next((t for t in tokenize(expr) if t.start == index), None)
-        return "unexpected end of input" if token is None else f"unexpected {token.text!r}"
-    return _KIND_OF_VALUE.sub(lambda match: f"{match[1]} {_SHOWN_KINDS[match[2]]}", complaint)
-
-
-_NO_REASON = "invalid promql query"
-_KIND_OF_VALUE = re.compile(r"\b(type|got) (vector|matrix)\b")
-_SHOWN_KINDS = {"vector": "instant vector", "matrix": "range vector"}
-
-
-def _at_place(expr: str, index: int | None, message: str) -> str:
-    return f"parse error: {message}" if index is None else f"{place(expr, index)}: parse error: {message}"
-
-
-class _Unsupported(Exception):
-    """A function or operator, `word`, that this engine does not have."""
-
-    def __init__(self, word: str, message: str) -> None:
-        super().__init__(message)
-        self.word = word
 
 
 def parse_selector(expr: str) -> tuple[Matcher, ...]:
@@ -247,9 +179,9 @@ def _subquery(node: Any) -> Subquery:
 
 
 def _call(node: Any) -> Call:
-    reason = refusal(node.func.name, experimental=node.func.experimental)
-    if reason is not None:
-        raise _Unsupported(node.func.name, reason)
+    if node.func.experimental:
+        # Those known by name were refused before, with their place: this is one newer than they.
+        raise QueryError("bad_data", f'function "{node.func.name}" is experimental, and not supported')
     kind = str(node.func.return_type).rsplit(".", 1)[-1].lower()
     return Call(node.func.name, tuple(_translate(a) for a in node.args), kind)  # type: ignore[arg-type]  # four words
 
@@ -260,10 +192,7 @@ def _aggregate(node: Any) -> Aggregate:
         without = str(node.modifier.type).endswith("Without")
         labels = tuple(node.modifier.labels)
     param = None if node.param is None else _translate(node.param)
-    op = str(node.op)
-    if op in EXPERIMENTAL_AGGREGATIONS:
-        raise _Unsupported(op, f"{op} is experimental in Prometheus 3, and not supported")
-    return Aggregate(op, _translate(node.expr), param, labels, without)
+    return Aggregate(str(node.op), _translate(node.expr), param, labels, without)
 
 
 def _binary(node: Any) -> Binary:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from alerts.promql.tokens import place, tokenize
+from controlplane.errors import QueryError
+
 EXPERIMENTAL_FUNCTIONS = frozenset(
     {
         "double_exponential_smoothing",
@@ -38,22 +41,38 @@ NATIVE_HISTOGRAM_FUNCTIONS = frozenset(
 REMOVED_FUNCTIONS = {"holt_winters": "double_exponential_smoothing"}
 """Functions that Prometheus 2 had, and what Prometheus 3 calls them."""
 
-EXPERIMENTAL_WORDS = {
-    "anchored": "the anchored modifier",
-    "smoothed": "the smoothed modifier",
-    "fill": "the fill modifier",
-    "fill_left": "the fill_left modifier",
-    "fill_right": "the fill_right modifier",
-}
-"""Keywords of extended range selectors and of binary operations that fill in what is missing."""
+FILL_MODIFIERS = frozenset({"fill", "fill_left", "fill_right"})
+"""Experimental modifiers of binary operations, for what is missing on a side."""
 
 
-def refusal(function: str, *, experimental: bool = False) -> str | None:
-    """Return why a function is not supported, None where nothing is known against it.
+def refuse_unsupported(expr: str) -> None:
+    """Raise QueryError(bad_data) for what this engine does not have; as names of metrics such words are fine.
 
-    `experimental` is the parser's word on it, which may know functions newer than these.
+    Rules may use it where another server evaluates them, which is why it is no matter of parsing.
     """
-    if experimental or function in EXPERIMENTAL_FUNCTIONS:
+    tokens = tokenize(expr)
+    for number, token in enumerate(tokens[:-1]):
+        after = tokens[number + 1].text.lower()
+        # After @, start() and end() are no functions.
+        if token.kind == "word" and after in ("(", "by", "without") and (not number or tokens[number - 1].text != "@"):
+            reason = _reason(token.text, after)
+            if reason is not None:
+                raise QueryError("bad_data", f"{place(expr, token.start)}: parse error: {reason}")
+
+
+def _reason(word: str, after: str) -> str | None:
+    if word.lower() in EXPERIMENTAL_AGGREGATIONS:
+        return f"{word.lower()} is experimental in Prometheus 3, and not supported"
+    if after != "(":
+        return None
+    if word.lower() in FILL_MODIFIERS:
+        return f"the {word.lower()} modifier is experimental in Prometheus 3, and not supported"
+    return refusal(word)
+
+
+def refusal(function: str) -> str | None:
+    """Return why a function is not supported, None where nothing is known against it."""
+    if function in EXPERIMENTAL_FUNCTIONS:
         return f'function "{function}" is experimental in Prometheus 3, and not supported'
     if function in NATIVE_HISTOGRAM_FUNCTIONS:
         return f'function "{function}" is of native histograms, which are not supported; use histogram_quantile'

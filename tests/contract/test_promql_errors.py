@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from alerts.promql.tokens import tokenize
 from controlplane.errors import QueryError
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.syntax import parse
-from controlplane.metrics.tokens import tokenize
 from tests.contract.promql_grammar import nested, systematic
 from tests.contract.promql_reference import AT, Refusal, ask, fleet, our_engine, prometheus
 
@@ -198,7 +198,7 @@ def _broken(seed: int) -> list[str]:
     """Return queries of the grammar with a word taken out, put in or exchanged; most of them are none any more."""
     rng = random.Random(seed)
     queries = []
-    for expr in (e for e in [*systematic(seed), *nested(seed, 60)] if "offset" not in e and "start" not in e):
+    for expr in (e for e in [*systematic(seed), *nested(seed, 60)] if "offset" not in e and "()" not in e):
         tokens = tokenize(expr)
         token, scrap = rng.choice(tokens), rng.choice(SCRAPS)
         before, after = expr[: token.start], expr[token.end :]
@@ -216,7 +216,7 @@ OF_2 = re.compile(
     r"unexpected duration|missing unit|.*expected duration|.*inside brackets|unexpected colon|bad duration"
     r"|unexpected string .*expected label|timestamp out of bounds"
 )
-OF_3 = re.compile(r"inside brackets|calculated durations")
+OF_3 = re.compile(r"inside brackets|experimental")
 """2.42 takes no duration for a number, no number for a duration, no string for a label, reads brackets in a way of its
 own, and blames a selector for its `@`."""
 

@@ -80,7 +80,7 @@ def group(rules: str) -> str:
         (group("    - {expr: up}"), r"^r\.yml:4: group g: rule 1: a rule needs exactly one of record: and alert:"),
         (group("    - {alert: A, record: b, expr: up}"), r"exactly one of record: and alert:"),
         (group("    - {alert: A}"), r"^r\.yml:4: group g: A: expr: expr is empty"),
-        (group("    - alert: A\n      expr: 'rate(up)'"), r"^r\.yml:5: group g: A: expr: expected type matrix"),
+        (group("    - alert: A\n      expr: 'rate(up)'"), r"^r\.yml:5: group g: A: expr: 1:6: parse error: expected"),
         (group("    - {alert: A, expr: 'up[5m]'}"), r"group g: A: expr: expr is a MatrixSelector; a rule needs"),
         (group("    - {alert: A, expr: '\"text\"'}"), r"expr is a StringLiteral"),
         (group("    - {alert: A, expr: up, for: 1.5h}"), r"group g: A: for: expected a duration"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from alerts.expression import MAX_EXPRESSION, MAX_OPERATORS
+from alerts.promql.dialect import EXPERIMENTAL_MODIFIERS
 from controlplane.errors import QueryError
 from controlplane.metrics.aggregate import AGGREGATIONS
 from controlplane.metrics.binary import OPERATORS
@@ -18,7 +19,7 @@ from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.vocabulary import (
     EXPERIMENTAL_AGGREGATIONS,
     EXPERIMENTAL_FUNCTIONS,
-    EXPERIMENTAL_WORDS,
+    FILL_MODIFIERS,
     NATIVE_HISTOGRAM_FUNCTIONS,
     REMOVED_FUNCTIONS,
 )
@@ -46,7 +47,9 @@ def test_every_operator_aggregation_and_function_is_named_once():
 
 def test_everything_refused_is_named():
     refused = EXPERIMENTAL_FUNCTIONS | NATIVE_HISTOGRAM_FUNCTIONS | EXPERIMENTAL_AGGREGATIONS
-    assert sorted(first_column("Refused")) == sorted(refused | set(EXPERIMENTAL_WORDS) | set(REMOVED_FUNCTIONS))
+    assert sorted(first_column("Refused")) == sorted(
+        refused | FILL_MODIFIERS | EXPERIMENTAL_MODIFIERS | set(REMOVED_FUNCTIONS)
+    )
     assert not refused & set(FUNCTIONS)
 
 

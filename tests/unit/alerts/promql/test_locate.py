@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.errors import QueryError
-from controlplane.metrics.grammar import MAX_DEPTH, Unexpected, parts
-from controlplane.metrics.locate import MAX_QUESTIONS, locate
-from controlplane.metrics.syntax import parse
+from alerts.errors import ExpressionError
+from alerts.promql.grammar import MAX_DEPTH, Unexpected, parts
+from alerts.promql.locate import MAX_QUESTIONS, locate
+from alerts.promql.parser import parse_tree
 
 
 def test_parts_come_inner_before_outer():
@@ -50,7 +50,7 @@ def test_the_first_word_that_does_not_fit(expr: str, index: int):
     ],
 )
 def test_what_is_promql_has_parts(expr: str):
-    parse(expr)
+    parse_tree(expr)
     assert parts(expr)
 
 
@@ -74,5 +74,5 @@ def test_the_parser_is_not_asked_without_end():
 
 
 def test_of_two_wrong_arguments_none_is_blamed():
-    with pytest.raises(QueryError, match=r"^parse error: expected type scalar"):
-        parse("clamp(x, y, z)")
+    with pytest.raises(ExpressionError, match=r"^parse error: expected type scalar"):
+        parse_tree("clamp(x, y, z)")

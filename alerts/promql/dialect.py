@@ -2,7 +2,7 @@
 
 It knows no digit separators (`1_000`) and no ranges without a leading digit (`[.5]`); it panics on times before 1970
 after `@` and on durations that no clock can hold, and a panic prints a stack trace. What is experimental in Prometheus
-3 is refused here by its name, lest it read as a mistake.
+3 and unknown to the parser is refused here by its name, lest it read as a mistake.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import itertools
 import re
 
-from controlplane.errors import QueryError
-from controlplane.metrics.tokens import Token, place, seconds, tokenize
-from controlplane.metrics.vocabulary import EXPERIMENTAL_WORDS
+from alerts.errors import ExpressionError
+from alerts.promql.tokens import Token, place, seconds, tokenize
+
+EXPERIMENTAL_MODIFIERS = frozenset(("anchored", "smoothed"))
+"""Modifiers of selectors that the parser does not know."""
 
 MAX_DURATION_S = 2**63 / 1e9
 """Go counts durations in nanoseconds, in 63 bits: 292 years."""
@@ -30,7 +32,7 @@ def at_seconds(written: float) -> float:
 
 
 def rewritten(expr: str) -> str:
-    """Return an expression as the parser takes it. Raises QueryError(bad_data) for what is experimental or too large.
+    """Return an expression as the parser takes it. Raises ExpressionError for what is experimental or too large.
 
     An expression that is wrong otherwise stays wrong: this says nothing of it.
     """
@@ -99,23 +101,18 @@ def _time(expr: str, token: Token, *, negative: bool) -> str:
 
 
 def _refuse_experimental(expr: str, tokens: list[Token], number: int) -> None:
-    """Raise QueryError(bad_data) for a modifier or a calculated duration; as names of metrics such words are fine."""
+    """Raise ExpressionError for a modifier or a calculated duration; as names of metrics such words are fine."""
     token = tokens[number]
     if token.text == "[" and _is_calculated(tokens[number + 1 :]):
         reason = "calculated durations are experimental in Prometheus 3, and not supported"
         raise _refused(expr, tokens[number + 1], reason)
     word = token.text.lower()
-    what = EXPERIMENTAL_WORDS.get(word) if token.kind == "word" else None
-    if what is None or number == 0:
+    if word not in EXPERIMENTAL_MODIFIERS or number == 0:
         return
     before = tokens[number - 1]
-    if word.startswith("fill"):
-        is_modifier = number + 1 < len(tokens) and tokens[number + 1].text == "("
-    else:
-        is_modifier = before.text in (")", "]", "}") or before.kind in ("number", "duration")
-        is_modifier |= before.kind == "word" and before.text.lower() not in _BEFORE_A_NAME
-    if is_modifier:
-        raise _refused(expr, token, f"{what} is experimental in Prometheus 3, and not supported")
+    is_modifier = before.text in (")", "]", "}") or before.kind in ("number", "duration")
+    if is_modifier or (before.kind == "word" and before.text.lower() not in _BEFORE_A_NAME):
+        raise _refused(expr, token, f"the {word} modifier is experimental in Prometheus 3, and not supported")
 
 
 def _is_calculated(tokens: list[Token]) -> bool:
@@ -142,5 +139,5 @@ _BEFORE_A_NAME = ("and", "or", "unless", "atan2", "bool", "by", "without", "offs
 """Words after which the name of a metric may come."""
 
 
-def _refused(expr: str, token: Token, reason: str) -> QueryError:
-    return QueryError("bad_data", f"{place(expr, token.start)}: parse error: {reason}")
+def _refused(expr: str, token: Token, reason: str) -> ExpressionError:
+    return ExpressionError(f"{place(expr, token.start)}: parse error: {reason}")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from controlplane.metrics.tokens import Token, place, seconds, tokenize
+from alerts.promql.tokens import Token, place, seconds, tokenize
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from controlplane.metrics.grammar import Part, Unexpected, parts
-from controlplane.metrics.tokens import tokenize
+from alerts.promql.grammar import Part, Unexpected, parts
+from alerts.promql.tokens import tokenize
 
 MAX_QUESTIONS = 300
 """Parts that the parser is asked about for one error."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from controlplane.metrics.tokens import Token, tokenize
+from alerts.promql.tokens import Token, tokenize
 
 AGGREGATORS = frozenset(
     [
