@@ -74,6 +74,7 @@ class Embedded:
     async def close(self) -> None:
         """Stop answering, and bring everything to the disk."""
         self.querier.close()
+        await self.querier.wait_closed()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

@@ -128,6 +128,13 @@ class WorkerQuerier:
         self._local.close()
         self._kill()
 
+    async def wait_closed(self) -> None:
+        """Wait until the worker is gone, after `close`."""
+        async with self._starting:  # one that is being started cannot be killed yet
+            self._kill()
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+
     async def start(self) -> None:
         """Start the worker now, so that the first query need not wait for it to read the journal."""
         await self._running()

@@ -54,10 +54,8 @@ class Rig:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     rig = Rig(tmp_path)
     yield rig
-    reading = rig.querier._reading
     rig.querier.close()
-    if reading is not None:
-        await reading
+    await rig.querier.wait_closed()
     space = rig.store.space
     assert isinstance(space, Folder)
     space.close()
@@ -190,10 +188,8 @@ async def test_while_rows_are_in_memory_only_this_process_answers(rig: Rig) -> N
 
 async def test_after_its_end_nothing_is_started_again(rig: Rig) -> None:
     await rig.querier.start()
-    reading = rig.querier._reading
     rig.querier.close()
-    assert reading is not None
-    await reading
+    await rig.querier.wait_closed()
     with pytest.raises(QueryError, match="stopping"):
         await rig.answer("1")
     assert rig.querier.restarts == 0
