@@ -115,7 +115,7 @@ class Chunk:
         count = self.count
         counted = count if 0 <= count <= self.capacity else 0
         sound = self._sound_rows(counted)
-        if sound != list(range(count)):
+        if len(sound) != count or sound[-1:] != [count - 1][:count]:
             rows = np.array(sound, dtype=np.int64)
             for part in (self._times, self._meta, self._values):
                 part[: len(rows)] = part[rows]

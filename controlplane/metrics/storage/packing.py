@@ -79,7 +79,8 @@ def _frame(table: FloatArray) -> bytes:
     """Return the bytes of some columns `[columns, rows]`, not yet compressed."""
     bits = table.view(np.int64)
     kinds = np.full(len(table), _REAL, dtype=np.uint8)
-    whole = (table == np.rint(table)).all(axis=1) & (np.abs(table) < EXACT).all(axis=1)
+    with np.errstate(invalid="ignore"):  # staleness markers are NaNs that signal
+        whole = (table == np.rint(table)).all(axis=1) & (np.abs(table) < EXACT).all(axis=1)
     # Minus zero is whole, but no integer.
     whole &= ~(np.signbit(table) & (table == 0)).any(axis=1)
     steps = np.diff(np.where(whole[:, None], table, 0.0).astype(np.int64), axis=1)
