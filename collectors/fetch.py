@@ -17,12 +17,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from collectors.errors import (
@@ -59,21 +60,23 @@ class HttpSource:
         user_agent: str = "llm-controlplane",
     ) -> None:
         self._url = url
+        self._address: tuple[URL, str | None] | None = None
         self._auth = auth
         self._max_body_bytes = max_body_bytes
         self._headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": user_agent}
         self._tls = TlsContexts()
         self._thread = _OwnThread()
+        self._progress = _Progress()
         self._session: aiohttp.ClientSession | None = None
 
     async def read(self, timeout_s: float) -> bytes:
         """Return the decompressed body of a 200 answer. Raises ScrapeError; credentials are in none of its messages."""
-        progress = SimpleNamespace(stage="not connected")
+        self._progress.stage = "not connected"
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._exchange(timeout_s, progress)
+                return await self._exchange(timeout_s)
         except TimeoutError:
-            raise ScrapeTimeout(f"timed out after {timeout_s:g}s ({progress.stage})") from None
+            raise ScrapeTimeout(f"timed out after {timeout_s:g}s ({self._progress.stage})") from None
         except HttpProcessingError as error:
             raise ExpositionError("the answer is not HTTP", 0) from error
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
@@ -86,66 +89,83 @@ class HttpSource:
             self._session = None
         self._thread.close()
 
-    async def _exchange(self, timeout_s: float, progress: SimpleNamespace) -> bytes:
-        try:
-            url = URL(self._url)
-        except ValueError as error:
-            raise Unreachable("not a usable URL") from error
-        headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
+    async def _exchange(self, timeout_s: float) -> bytes:
+        self._address = self._address or _address(self._url)
+        url, credentials = self._address
         verify: ssl.SSLContext | bool = True
-        if url.user is not None:
-            headers["Authorization"] = _basic(url.user, url.password or "")
-            url = url.with_user(None)
         if self._auth:
             # Secrets may lie on a network file system that stalls.
-            credentials, verify = await self._thread.run(self._prepare, self._auth)
-            if credentials:
-                headers["Authorization"] = credentials
+            given, verify = await self._thread.run(self._prepare, self._auth)
+            credentials = given or credentials
+        headers = {"X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
+        if credentials:
+            headers["Authorization"] = credentials
         session = self._session or self._connect()
-        async with session.get(
-            url, headers=headers, ssl=verify, allow_redirects=False, trace_request_ctx=progress
-        ) as response:
+        async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
             try:
-                return await self._body(response, progress)
+                return await self._body(response)
             finally:
                 # A body that was not read to its end must not be drained: it may never end.
                 if not response.content.at_eof():
                     response.close()
 
     def _connect(self) -> aiohttp.ClientSession:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_create_end.append(_note_connected)
-        trace.on_connection_reuseconn.append(_note_connected)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=_KEEPALIVE_S, resolver=_Resolver(self._thread)),
+            connector=_Connector(self._progress, self._thread),
+            headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             auto_decompress=False,
-            trace_configs=[trace],
         )
         return self._session
 
     def _prepare(self, auth: Auth) -> tuple[str | None, ssl.SSLContext | bool]:
         return authorization(auth), self._tls.verification(auth)
 
-    async def _body(self, response: aiohttp.ClientResponse, progress: SimpleNamespace) -> bytes:
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         if response.status != HTTPStatus.OK:
             raise UnexpectedStatus(_status_message(response))
         body = BoundedBody(self._max_body_bytes, response.headers.get("Content-Encoding", ""))
         body.check_size(response.content_length or 0)
-        progress.stage = "headers received, no body yet"
+        self._progress.stage = "headers received, no body yet"
         async for chunk in response.content.iter_any():
             body.feed(chunk)
-            progress.stage = f"in the middle of the body, {body.received} bytes received"
+            self._progress.stage = f"in the middle of the body, {body.received} bytes received"
         return body.finish()
 
 
-async def _note_connected(
-    _session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    _params: aiohttp.TraceConnectionCreateEndParams | aiohttp.TraceConnectionReuseconnParams,
-) -> None:
-    context.trace_request_ctx.stage = "connected, no headers yet"
+class _Progress:
+    """How far a read came, for the message of a timeout."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """One connection, kept open; notes when there is one. (aiohttp's tracing would tell too, at a tenth of a scrape.)"""
+
+    def __init__(self, progress: _Progress, thread: _OwnThread) -> None:
+        super().__init__(limit=1, keepalive_timeout=_KEEPALIVE_S, resolver=_Resolver(thread))
+        self._progress = progress
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """Return the connection for a request, the one that is open if it can be."""
+        connection = await super().connect(req, traces, timeout)
+        self._progress.stage = "connected, no headers yet"
+        return connection
+
+
+def _address(url: str) -> tuple[URL, str | None]:
+    """Return the URL without its user part, and the Authorization value that this part stands for."""
+    try:
+        parsed = URL(url)
+    except ValueError as error:
+        raise Unreachable("not a usable URL") from error
+    if parsed.user is None:
+        return parsed, None
+    return parsed.with_user(None), _basic(parsed.user, parsed.password or "")
 
 
 class _OwnThread:
@@ -203,14 +223,15 @@ class BoundedBody:
         if self._encoding not in ("", "identity", "gzip", "deflate"):
             raise ExpositionError(f"the body's encoding {self._encoding[:40]!r} was not asked for", 0)
         self._inflate: zlib._Decompress | None = None
-        self._body = bytearray()
+        self._chunks: list[bytes] = []
+        self._size = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes from the wire."""
         self.received += len(chunk)
         self.check_size(self.received)
         if self._encoding in ("", "identity"):
-            self._body += chunk
+            self._chunks.append(chunk)
             return
         if not chunk:
             return
@@ -218,10 +239,12 @@ class BoundedBody:
             self._inflate = zlib.decompressobj(self._window_bits(chunk[0]))
         try:
             # One byte more than there is room for: enough to know that the body is too large, whatever it inflates to.
-            self._body += self._inflate.decompress(chunk, self._max_bytes - len(self._body) + 1)
+            inflated = self._inflate.decompress(chunk, self._max_bytes - self._size + 1)
         except zlib.error as error:
             raise ExpositionError(f"the body is not valid {self._encoding}", 0) from error
-        self.check_size(len(self._body))
+        self._chunks.append(inflated)
+        self._size += len(inflated)
+        self.check_size(self._size)
 
     def finish(self) -> bytes:
         """Return the whole body. Raises ExpositionError if its compressed form is incomplete or followed by more."""
@@ -230,7 +253,7 @@ class BoundedBody:
                 raise ExpositionError(f"the {self._encoding} body is cut short", 0)
             if self._inflate.unused_data:
                 raise ExpositionError(f"the {self._encoding} body is followed by other bytes", 0)
-        return bytes(self._body)
+        return b"".join(self._chunks)
 
     def check_size(self, size: int) -> None:
         """Raise BodyTooLarge if a body of `size` bytes is too large."""

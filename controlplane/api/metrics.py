@@ -18,6 +18,7 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
+from controlplane.metrics.ingest import REFUSALS
 from controlplane.metrics.shipping.shipper import ShippingReport
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
@@ -73,6 +74,8 @@ class _ServiceCollector(Collector):
         parts: dict[str, Callable[[Services], Iterable[Metric]]] = {
             "targets": _targets,
             "store": _store,
+            "received": _received,
+            "storage": _storage,
             "rules": _rules,
             "outbox": _outbox,
             "remote_write": _remote_write,
@@ -101,7 +104,7 @@ def _store(services: Services) -> Iterable[Metric]:
     gauges = {
         "series": ("Series held.", stats.series),
         "sources": ("Writers of series.", stats.sources),
-        "bytes": ("Bytes allocated for samples.", stats.bytes),
+        "bytes": ("Bytes that samples take, in files or in memory.", stats.bytes),
     }
     for name, (help_text, value) in gauges.items():
         yield GaugeMetricFamily(f"controlplane_store_{name}", help_text, value=value)
@@ -116,6 +119,51 @@ def _store(services: Services) -> Iterable[Metric]:
     }
     for name, (help_text, value) in counters.items():
         yield CounterMetricFamily(f"controlplane_store_{name}", help_text, value=value)
+
+
+def _received(services: Services) -> Iterable[Metric]:
+    ingest = services.ingest
+    yield CounterMetricFamily(
+        "controlplane_received_samples", "Samples of remote writers that were stored.", value=ingest.stored
+    )
+    refused = CounterMetricFamily(
+        "controlplane_received_samples_refused",
+        "Samples of remote writers that were refused, by reason.",
+        labels=("reason",),
+    )
+    for reason in REFUSALS:
+        refused.add_metric((reason,), float(ingest.refused[reason]))
+    yield refused
+
+
+def _storage(services: Services) -> Iterable[Metric]:
+    report = services.storage()
+    yield GaugeMetricFamily(
+        "controlplane_storage_paused",
+        "1 while samples are kept in memory only because the data folder cannot be written.",
+        value=float(bool(report.paused)),
+    )
+    yield GaugeMetricFamily(
+        "controlplane_storage_disk_bytes", "Bytes of the files of samples.", value=report.disk_bytes
+    )
+    counters = {
+        "controlplane_storage_pauses": ("Times that the data folder could not be written.", report.pauses),
+        "controlplane_query_worker_restarts": ("Query workers that had to be replaced.", report.worker_restarts),
+    }
+    for name, (help_text, value) in counters.items():
+        yield CounterMetricFamily(name, help_text, value=value)
+    refused = services.series_store.refused()
+    samples = [
+        ((t.target.job, t.target.instance), float(refused[t.target.key]))
+        for t in services.targets()
+        if t.target.key in refused
+    ]
+    yield _labelled(
+        "controlplane_target_series_refused",
+        "Series of a target's last layout that a limit kept out.",
+        ("target_job", "target_instance"),
+        samples,
+    )
 
 
 def _rules(services: Services) -> Iterable[Metric]:

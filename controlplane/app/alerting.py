@@ -38,8 +38,11 @@ class Alerting:
         console_url: str,
         *,
         own: Querier | None = None,
+        since: float | None = None,
     ) -> None:
-        """`own`, where `querier` is another server, evaluates the groups that read this process's own metrics only.
+        """`since` is the unix second from which on there are samples; now, by default.
+
+        `own`, where `querier` is another server, evaluates the groups that read this process's own metrics only.
 
         That the server does not answer is seen by such a rule, so the server cannot be the one to evaluate it.
         """
@@ -57,6 +60,7 @@ class Alerting:
         self._interval_s = BEAT_S
         self._retired = False
         self._started_at = clock.now()
+        self._since = self._started_at if since is None else since
         self._lookbacks: dict[str, float] = {}
         self._settle_s = 0.0
         self._dispatcher: Dispatcher | None = None
@@ -141,12 +145,12 @@ class Alerting:
         return GroupEvaluator(group, querier, self._log, self._sink, self._clock, blind_until=self._blind_until)
 
     def _blind_until(self, rule: str) -> float:
-        """Series live in memory: what lies before this process's start is not there for its rules to see.
+        """A rule whose past is not there yet proves nothing by finding nothing.
 
         Another server has the past; what it may lack is the first samples that this process ships.
         """
-        lookback_s = 0.0 if self._own else self._lookbacks.get(rule, 0.0)
-        return self._started_at + lookback_s + self._settle_s
+        seen = self._started_at if self._own else self._since + self._lookbacks.get(rule, 0.0)
+        return max(self._started_at, seen) + self._settle_s
 
     def _held(self) -> Lease | None:
         return self._lease

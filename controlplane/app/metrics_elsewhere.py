@@ -16,7 +16,6 @@ from controlplane.errors import QueryError
 from controlplane.metrics.names import metric_names
 from controlplane.metrics.remote_client import RemoteClient
 from controlplane.metrics.remote_querier import RemoteQuerier
-from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.shipping.queue import ShipQueue
 from controlplane.metrics.shipping.selection import Selection
 from controlplane.metrics.shipping.sender import Policy, Sender
@@ -26,14 +25,6 @@ QUEUES = "remote-write"
 """Folder of the queues, in the data folder."""
 MAX_REPLY_BYTES = 16 * 2**10
 """What is read of a reply to a remote write: its words are for the log."""
-LOCAL_S = 3600.0
-"""What is kept here when another server answers the queries: enough for the rules on the control plane itself."""
-
-
-def embedded_store(metrics: Metrics) -> SeriesStore:
-    """Return the series store, which keeps no more than an hour where another server is asked."""
-    most = LOCAL_S if metrics.query_url else float("inf")
-    return SeriesStore(min(metrics.retention, most), retention_recorded_s=min(metrics.retention_recorded, most))
 
 
 def remote_querier(metrics: Metrics) -> RemoteQuerier | None:

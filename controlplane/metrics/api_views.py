@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from controlplane.errors import QueryError
 from controlplane.metrics.matchers import Matcher, MatchOp
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.store_reader import StoreReader
 from controlplane.metrics.syntax import parse_selector
 
 EVERYTHING = (Matcher("__name__", MatchOp.NOT_EQUAL, ""),)
@@ -16,7 +16,7 @@ ALWAYS_S = 1e11
 
 
 def series(
-    store: SeriesStore, selectors: Sequence[str], start: float | None = None, end: float | None = None
+    store: StoreReader, selectors: Sequence[str], start: float | None = None, end: float | None = None
 ) -> list[dict[str, str]]:
     """Return the labels of the series that any selector (`match[]`) picks and that have data in the interval.
 
@@ -28,14 +28,14 @@ def series(
 
 
 def label_names(
-    store: SeriesStore, selectors: Sequence[str] = (), start: float | None = None, end: float | None = None
+    store: StoreReader, selectors: Sequence[str] = (), start: float | None = None, end: float | None = None
 ) -> list[str]:
     """Return the label names of the picked series (of all, without a selector), sorted. Raises QueryError(bad_data)."""
     return sorted({name for one in _found(store, selectors, start, end) for name in one})
 
 
 def label_values(
-    store: SeriesStore,
+    store: StoreReader,
     name: str,
     selectors: Sequence[str] = (),
     start: float | None = None,
@@ -45,7 +45,7 @@ def label_values(
     return sorted({one[name] for one in _found(store, selectors, start, end) if name in one})
 
 
-def metadata(store: SeriesStore, metric: str = "", limit: int = -1) -> dict[str, list[dict[str, str]]]:
+def metadata(store: StoreReader, metric: str = "", limit: int = -1) -> dict[str, list[dict[str, str]]]:
     """Return type and help of each metric family, or of one; `limit` caps the families unless it is negative."""
     known = sorted(store.metadata().items())
     picked = [(name, data) for name, data in known if not metric or name == metric]
@@ -55,7 +55,7 @@ def metadata(store: SeriesStore, metric: str = "", limit: int = -1) -> dict[str,
 
 
 def _found(
-    store: SeriesStore, selectors: Sequence[str], start: float | None, end: float | None
+    store: StoreReader, selectors: Sequence[str], start: float | None, end: float | None
 ) -> list[dict[str, str]]:
     start_ms = round((-ALWAYS_S if start is None else max(start, -ALWAYS_S)) * 1000)
     end_ms = round((ALWAYS_S if end is None else min(end, ALWAYS_S)) * 1000)

@@ -28,11 +28,17 @@ class EngineLimits:
 class Budget:
     """Counts one query's samples and time. Checked between the nodes of an expression and while loading."""
 
-    def __init__(self, limits: EngineLimits, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: EngineLimits,
+        monotonic: Callable[[], float] = time.monotonic,
+        timeout_s: float | None = None,
+    ) -> None:
+        """`timeout_s` is the caller's own limit; it only shortens the engine's."""
         self._left = limits.max_samples
         self._monotonic = monotonic
-        self._timeout_s = limits.timeout_s
-        self._deadline = monotonic() + limits.timeout_s
+        self._timeout_s = limits.timeout_s if timeout_s is None else min(timeout_s, limits.timeout_s)
+        self._deadline = monotonic() + self._timeout_s
 
     def charge(self, samples: int) -> None:
         """Account for `samples` more. Raises QueryError: execution beyond the limit, timeout past the deadline."""

@@ -9,14 +9,14 @@ import numpy as np
 from collectors.samples import FloatArray
 from controlplane.errors import QueryError
 from controlplane.metrics.aggregate import aggregate
+from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.binary import binary
-from controlplane.metrics.blocks import IntArray, is_stale
 from controlplane.metrics.budget import Budget, EngineLimits
 from controlplane.metrics.evaluation import Ranges
 from controlplane.metrics.frame import Frame, Scalars, Text, Value
 from controlplane.metrics.functions import function_named
-from controlplane.metrics.samples import Axis, SampleSet, Windows, by_pattern
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.samples import Axis, SampleSet, by_pattern
+from controlplane.metrics.store_reader import StoreReader
 from controlplane.metrics.syntax import (
     Aggregate,
     At,
@@ -36,7 +36,7 @@ from controlplane.metrics.syntax import (
 class Query:
     """What all nodes of one query share."""
 
-    store: SeriesStore
+    store: StoreReader
     limits: EngineLimits
     budget: Budget
     start_ms: int
@@ -101,7 +101,7 @@ class Evaluator:
         if isinstance(node, Range):
             until = self._times(node.selector.at, node.selector.offset_ms)
             after = until - node.range_ms
-            samples = self._load(node.selector, int(after.min()), int(until.max()), stale=False)
+            samples = self._load(node.selector, int(after.min()), int(until.max()))
         elif isinstance(node, Subquery):
             until = self._times(node.at, node.offset_ms)
             after = until - node.range_ms
@@ -115,8 +115,8 @@ class Evaluator:
         """Return the timestamps (seconds) of a plain selector's samples; None for any other node."""
         if not isinstance(node, Selector):
             return None
-        frame, windows, rows = self._selected(node)
-        return frame.with_values(windows.time_at(windows.end - 1)[rows] / 1000)
+        frame, times = self._selected(node)
+        return frame.with_values(times / 1000)
 
     def _times(self, at: At, offset_ms: int) -> IntArray:
         """Return the steps as a selector's modifiers move them."""
@@ -125,22 +125,18 @@ class Evaluator:
         fixed = {"start": self._query.start_ms, "end": self._query.end_ms}.get(at, at) if isinstance(at, str) else at
         return np.full(len(self.steps), int(fixed) - offset_ms, dtype=np.int64)
 
-    def _load(self, selector: Selector, after_ms: int, until_ms: int, *, stale: bool) -> SampleSet:
-        return self._query.store.read(selector.matchers, after_ms, until_ms, self.budget, stale=stale)
+    def _load(self, selector: Selector, after_ms: int, until_ms: int) -> SampleSet:
+        return self._query.store.read(selector.matchers, after_ms, until_ms, self.budget)
 
-    def _selected(self, node: Selector) -> tuple[Frame, Windows, IntArray]:
-        """Return the newest samples within the lookback, their windows, and the rows of the windows kept."""
+    def _selected(self, node: Selector) -> tuple[Frame, IntArray]:
+        """Return the newest samples within the lookback, and their times in milliseconds."""
         until = self._times(node.at, node.offset_ms)
         after = until - int(self._query.limits.lookback_s * 1000)
-        samples = self._load(node, int(after.min()), int(until.max()), stale=True)
-        self.budget.charge(len(samples.labels) * len(self.steps))
-        windows = samples.windows(after, until)
-        values = np.ascontiguousarray(windows.value_at(windows.end - 1))
-        present = (windows.counts > 0) & ~is_stale(values)
-        rows = np.flatnonzero(present.any(axis=1))
-        # What is not present must not be a marker: arithmetic on a signalling NaN raises the processor's flags.
-        frame = Frame(samples.labels, np.where(present, values, 0.0), present)
-        return frame.take(rows), windows, rows
+        labels, newest = self._query.store.newest(node.matchers, after, until, self.budget)
+        frame, rows = Frame(labels, newest.values, newest.present), np.flatnonzero(newest.present.any(axis=1))
+        if len(rows) == len(labels):
+            return frame, newest.times
+        return frame.take(rows), newest.times[rows]
 
     def _subquery(self, node: Subquery, after_ms: int, until_ms: int) -> SampleSet:
         step = node.step_ms or max(1, int(self._query.limits.subquery_step_s * 1000))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from collectors.samples import Labels
-from controlplane.metrics.blocks import BoolArray, IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.matchers import Matcher
 
 METRIC_NAME = "__name__"
@@ -33,16 +33,18 @@ class LabelIndex:
         for name, value in labels:
             self._postings.setdefault(name, {}).setdefault(value, array("q")).append(series_id)
 
-    def remove(self, gone: set[int]) -> None:
-        """Forget series. Walks every posting: meant for retention, not for the scrape path."""
-        keep: Postings = {}
-        for name, values in self._postings.items():
-            left = {v: array("q", (i for i in ids if i not in gone)) for v, ids in values.items()}
-            left = {v: ids for v, ids in left.items() if ids}
-            if left:
-                keep[name] = left
-        self._postings = keep
-        self._all = array("q", (i for i in self._all if i not in gone))
+    def remove(self, gone: Sequence[tuple[int, Labels]]) -> None:
+        """Forget series, given with their labels. Walks the postings of those labels only."""
+        ids = np.sort(np.array([number for number, _ in gone], dtype=np.int64))
+        for name, value in {pair for _, labels in gone for pair in labels}:
+            left = _without(self._postings[name][value], ids)
+            if len(left):
+                self._postings[name][value] = left
+            else:
+                del self._postings[name][value]
+                if not self._postings[name]:
+                    del self._postings[name]
+        self._all = _without(self._all, ids)
 
     def names(self) -> list[str]:
         """Return the label names, sorted."""
@@ -58,30 +60,41 @@ class LabelIndex:
         `accepted` pairs each matcher with those existing values that it matches (see `accepted_values`), found
         beforehand so that no regex runs while the store is locked.
         """
-        if not len(self._all):
-            return np.empty(0, dtype=np.int64)
-        size = self._all[-1] + 1
-        chosen: BoolArray = np.zeros(size, dtype=np.bool_)
-        chosen[np.array(self._all, dtype=np.int64)] = True
+        chosen: IntArray | None = None
+        excluding = []
         for matcher, values in accepted:
-            chosen &= self._mask(matcher, values, size)
-        return np.flatnonzero(chosen)
+            postings = self._postings.get(matcher.name, {})
+            if matcher.matches(""):
+                # Series without the label match too, so the answer is all but the carriers of other values.
+                excluding.append([ids for value, ids in postings.items() if value not in values])
+            else:
+                mine = _union([postings[value] for value in values if value in postings])
+                chosen = mine if chosen is None else chosen[_contained(chosen, mine)]
+        if chosen is None:
+            chosen = np.array(self._all, dtype=np.int64)
+        for others in excluding:
+            if len(chosen) and others:
+                chosen = chosen[~_contained(chosen, _union(others))]
+        return chosen
 
-    def _mask(self, matcher: Matcher, values: frozenset[str], size: int) -> BoolArray:
-        postings = self._postings.get(matcher.name, {})
-        if matcher.matches(""):
-            # Series without the label match too, so the answer is all but the carriers of other values.
-            mask = np.ones(size, dtype=np.bool_)
-            _assign(mask, (ids for v, ids in postings.items() if v not in values), False)
-        else:
-            mask = np.zeros(size, dtype=np.bool_)
-            _assign(mask, (postings[v] for v in values if v in postings), True)
-        return mask
+
+def _union(postings: Sequence[array[int]]) -> IntArray:
+    """Return the sorted ids of postings that share none: a series has one value of a label."""
+    arrays = [np.array(ids, dtype=np.int64) for ids in postings]
+    return np.sort(np.concatenate(arrays), kind="stable") if arrays else np.empty(0, dtype=np.int64)
 
 
-def _assign(mask: BoolArray, postings: Iterable[array[int]], value: bool) -> None:
-    for ids in postings:
-        mask[np.array(ids, dtype=np.int64)] = value
+def _contained(ids: IntArray, among: IntArray) -> BoolArray:
+    """Return a mask of the ids that are in `among`; both are sorted."""
+    if not len(among):
+        return np.zeros(len(ids), dtype=np.bool_)
+    found: BoolArray = among[np.minimum(np.searchsorted(among, ids), len(among) - 1)] == ids
+    return found
+
+
+def _without(ids: array[int], gone: IntArray) -> array[int]:
+    kept = np.array(ids, dtype=np.int64)
+    return array("q", kept[~_contained(kept, gone)].tobytes())
 
 
 def accepted_values(matcher: Matcher, existing: Iterable[str]) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from collectors.samples import FloatArray
-from controlplane.metrics.blocks import BoolArray
+from controlplane.metrics.arrays import BoolArray
 
 
 def quantile_rows(wanted: FloatArray, values: FloatArray, filled: BoolArray) -> FloatArray:

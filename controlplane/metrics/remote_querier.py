@@ -95,15 +95,27 @@ class RemoteQuerier:
         value: QueryValue = await self._in_turn(lambda left: self._value(expr, at, left), None)
         return value
 
-    async def instant_json(self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None) -> Rendered:
+    async def instant_json(
+        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+    ) -> Rendered:
         """Pass an instant query and its answer through; see Queries."""
-        return await self._rendered(_Ask("query", [("query", expr), ("time", _time(at))], limit=limit), timeout_s)
+        params = [("query", expr), ("time", _time(at)), *_lookback(lookback_s)]
+        return await self._rendered(_Ask("query", params, limit=limit), timeout_s)
 
     async def range_json(
-        self, expr: str, start: float, end: float, step: float, *, limit: int = 0, timeout_s: float | None = None
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
     ) -> Rendered:
         """Pass a range query and its answer through; see Queries."""
         params = [("query", expr), ("start", _time(start)), ("end", _time(end)), ("step", _time(step))]
+        params += _lookback(lookback_s)
         return await self._rendered(_Ask("query_range", params, limit=limit), timeout_s)
 
     async def series(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[LabelSet]:
@@ -291,6 +303,10 @@ class RemoteQuerier:
     def _odd(self, what: str) -> QueryError:
         cure = "metrics.query_url must be the address of a Prometheus-compatible API, without /api/v1"
         return QueryError("execution", f"{self._client.name} answered {what}; {cure}")
+
+
+def _lookback(seconds: float | None) -> list[tuple[str, str]]:
+    return [] if seconds is None else [("lookback_delta", f"{seconds:.3f}s")]
 
 
 def _time(seconds: float) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from collectors.samples import FloatArray, Labels
-from controlplane.metrics.blocks import BoolArray, IntArray, is_stale
+from controlplane.metrics.arrays import BoolArray, IntArray, is_stale
 
 MAX_GATHER = 4_000_000
 """Elements of a gathered window matrix (32 MB); larger work is cut into pieces."""

@@ -1,190 +1,228 @@
-"""What is shipped is what is stored: read back from a real Prometheus and a real VictoriaMetrics."""
+"""Remote write received: our answers beside a real Prometheus's and a real VictoriaMetrics's, and a real sender."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import math
+import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
-import numpy as np
 import pytest
+from cramjam import snappy
 
-from collectors.catalogue import load_catalogue
-from collectors.exposition import parse
-from collectors.mapping import canonical_layout
-from collectors.samples import FloatArray, Layout, Series, labels_of
-from collectors.target import Target
-from controlplane.app.metrics_elsewhere import shippers
-from controlplane.config.loader import parse_fleet
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.shipping.shipper import Shipper
-from controlplane.metrics.tee import TeeSink
-from tests.fakes.metrics_servers import prometheus, victoria_metrics
+from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
+from tests.contract.real_servers import TOKEN, ControlPlane, control_plane, prometheus, victoria_metrics
 
-CATALOGUE = load_catalogue()
-NOW = int(time.time()) // 60 * 60
+pytestmark = [pytest.mark.needs("prometheus", "victoriametrics"), pytest.mark.timeout(300)]
+
+HEADERS = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
+FLEET = "fleet: {name: written}\nrules: []\n"
+NOW_MS = int(time.time() * 1000)
+STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 
 
-class WallClock:
-    def now(self) -> float:
-        return time.time()
+def series(name: str, *samples: tuple[float, float], **labels: str) -> TimeSeries:
+    """Return a series with samples at seconds from NOW."""
+    pairs = sorted({"__name__": name, **labels}.items()) if name else sorted(labels.items())
+    return TimeSeries(tuple(pairs), tuple((NOW_MS + round(at * 1000), value) for at, value in samples))
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(prometheus, id="prometheus", marks=pytest.mark.needs("prometheus")),
-        pytest.param(victoria_metrics, id="victoriametrics", marks=pytest.mark.needs("victoriametrics")),
-    ],
-)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with request.param(tmp_path_factory.mktemp("server")) as url:
+def body(*written: TimeSeries) -> bytes:
+    return encode(WriteRequest(written))
+
+
+def packed(message: bytes) -> bytes:
+    return bytes(snappy.compress_raw(message))
+
+
+def field(number: int, content: bytes) -> bytes:
+    return bytes((number << 3 | 2, len(content))) + content
+
+
+def label(name: bytes, value: bytes) -> bytes:
+    return field(1, field(1, name) + field(2, value))
+
+
+class Case(NamedTuple):
+    """A request, and the status of: us, Prometheus 2.42, VictoriaMetrics. In order: later ones build on earlier."""
+
+    body: bytes
+    ours: int
+    real: int
+    victoria: int
+    words: str = ""
+    """How both our answer and Prometheus's begin."""
+    headers: dict[str, str] = HEADERS
+
+
+CASES = {
+    "a sample": Case(body(series("up", (-60, 1.0))), 204, 204, 204),
+    "the same again": Case(body(series("up", (-60, 1.0))), 204, 204, 204),
+    "another value": Case(body(series("up", (-60, 2.0))), 400, 400, 204, "duplicate sample for timestamp"),
+    "an older one": Case(body(series("up", (-70, 1.0))), 400, 400, 204, "out of order sample"),
+    "a staleness marker": Case(body(series("up", (-30, STALE))), 204, 204, 204),
+    "one too old": Case(body(series("old", (-3 * 86400, 1.0))), 400, 400, 204, "out of bounds"),
+    "one of 1970": Case(body(TimeSeries((("__name__", "old"),), ((1, 1.0),))), 400, 400, 204, "out of bounds"),
+    "an old one beside a new one": Case(body(series("new", (0, 1.0)), series("up", (-70, 1.0))), 400, 400, 204),
+    # 2.42 drops the late one in silence, and takes the future; Prometheus 3 refuses what is ten minutes ahead.
+    "a series in the wrong order": Case(body(series("turned", (-10, 1.0), (-20, 1.0))), 400, 204, 204),
+    "an hour ahead": Case(body(series("ahead", (3600, 1.0))), 400, 204, 204),
+    "no samples": Case(body(series("up")), 204, 204, 204),
+    "nothing": Case(packed(b""), 204, 204, 204),
+    "an empty body": Case(b"", 400, 400, 400),
+    "no snappy": Case(b"nonsense", 400, 400, 400),
+    "a bomb of 64 MiB that lies": Case(b"\x80\x80\x80\x20", 413, 400, 400),
+    "a cut message": Case(packed(b"\x0a\x05\x0a"), 400, 400, 400),
+    "a number for a series": Case(packed(b"\x08\x01"), 400, 400, 400),
+    "field 0": Case(packed(b"\x02\x00"), 400, 400, 400),
+    "half a number": Case(packed(b"\x50\x80"), 400, 400, 400),
+    "an endless number": Case(packed(b"\x50" + b"\xff" * 11), 400, 400, 400),
+    "an unknown field": Case(packed(b"\x50\x01"), 204, 204, 204),
+    "a series without a name": Case(body(series("", (0, 1.0), job="x")), 400, 204, 204),
+    "a series without labels": Case(body(series("", (0, 1.0))), 400, 500, 204),
+    "a UTF-8 name": Case(body(series("http.requests", (0, 1.0))), 204, 204, 204),
+    "a native histogram": Case(
+        packed(field(1, label(b"__name__", b"h") + field(4, b"\x08\x01"))),
+        400,
+        500,
+        204,
+        "native histograms are disabled",
+    ),
+    # 2.42 looks at no header; Prometheus 3 does.
+    "remote write 2.0": Case(
+        packed(b""),
+        415,
+        204,
+        204,
+        headers={**HEADERS, "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"},
+    ),
+    "JSON": Case(packed(b""), 415, 204, 204, headers={**HEADERS, "Content-Type": "application/json"}),
+    "no headers": Case(packed(b""), 204, 204, 204, headers={}),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    return lambda name: tmp_path_factory.mktemp(name)
+
+
+@pytest.fixture(scope="module")
+def ours(folder: Callable[[str], Path]) -> Iterator[ControlPlane]:
+    with control_plane(folder("ours"), FLEET) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="module")
+def real(folder: Callable[[str], Path]) -> Iterator[str]:
+    with prometheus(folder("prometheus"), "global: {}\n", "--web.enable-remote-write-receiver") as url:
         yield url
 
 
-def shipper(url: str, folder: Path, **more: Any) -> Shipper:
-    endpoint = {"url": f"{url}/api/v1/write", "queue_config": {"batch_send_deadline": "100ms"}, **more}
-    text = json.dumps({"fleet": {"name": "x"}, "metrics": {"remote_write": endpoint}})
-    (made,) = shippers(parse_fleet(text, folder).metrics, folder, CATALOGUE, WallClock())
-    return made
+@pytest.fixture(scope="module")
+def victoria(folder: Callable[[str], Path]) -> Iterator[str]:
+    with victoria_metrics(folder("victoria")) as url:
+        yield url
 
 
-def vllm(fixtures: Path, instance: str) -> tuple[Layout, FloatArray]:
-    """The capture of a real vLLM, as scraping stores it."""
-    parsed = parse((fixtures / "vllm-0.32-llm.prom").read_bytes())
-    target = Target("vllm", "http://x/metrics", "vllm", instance, labels_of({"model": "chat"}))
-    return canonical_layout(parsed.series, parsed.metadata, target, CATALOGUE), parsed.values
+def post(url: str, case: Case, headers: dict[str, str] | None = None) -> httpx.Response:
+    return httpx.post(f"{url}/api/v1/write", content=case.body, headers={**case.headers, **(headers or {})})
 
 
-async def emptied(made: Shipper, samples: int) -> None:
-    async with asyncio.timeout(60):
-        while made.report().sent < samples or made.report().pending:  # noqa: ASYNC110 - an outside observer has no event
-            await asyncio.sleep(0.05)
+def test_the_same_request_is_answered_as_by_others(ours: ControlPlane, real: str, victoria: str) -> None:
+    for name, case in CASES.items():
+        answer, expected = post(ours.url, case, ours.headers), post(real, case)
+        statuses = answer.status_code, expected.status_code, post(victoria, case).status_code
+        assert statuses == (case.ours, case.real, case.victoria), f"{name}: {answer.text}"
+        assert answer.text.startswith(case.words), name
+        assert expected.text.startswith(case.words), name
+    assert values(ours.url, "up[1d]", ours.headers) == values(real, "up[1d]") == {(("__name__", "up"),): ["1"]}
+    # Prometheus gives the whole request back where one sample is refused; we keep the others.
+    assert values(ours.url, "new", ours.headers) == {(("__name__", "new"),): "1"}
+    assert values(real, "new") == {}
 
 
-async def asked(url: str, seen: Callable[[list[Any]], object], query: str, at: float) -> dict[tuple[Any, ...], float]:
-    """Query until what was written is seen, and return it."""
-    async with httpx.AsyncClient() as client, asyncio.timeout(30):
-        while True:
-            await client.get(f"{url}/internal/force_flush")  # VictoriaMetrics's own; any other answer is as good
-            answer = (await client.get(f"{url}/api/v1/query", params={"query": query, "time": at})).json()
-            if seen(answer["data"]["result"]):
-                return {labels_of(r["metric"]): float(r["value"][1]) for r in answer["data"]["result"]}
-            await asyncio.sleep(0.2)
+def values(url: str, expr: str, headers: dict[str, str] | None = None, at: float | None = None) -> dict[Any, Any]:
+    """Return value, or values, by labels."""
+    params = {"query": expr, "time": str(at or NOW_MS / 1000 + 1)}
+    answer = httpx.get(f"{url}/api/v1/query", params=params, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return {
+        tuple(sorted(found["metric"].items())): [v for _, v in found["values"]]
+        if "values" in found
+        else found["value"][1]
+        for found in answer.json()["data"]["result"]
+    }
 
 
-async def test_every_series_of_a_real_capture_arrives_raw_and_canonical(
-    server: str, tmp_path: Path, fixtures: Path
-) -> None:
-    layout, values = vllm(fixtures, "all:8000")
-    store, made = SeriesStore(), shipper(server, tmp_path)
-    await made.start()
-    sink = TeeSink([store, made])
-    for n in range(3):
-        sink.append("vllm/all", layout, (NOW - 45 + 15 * n) * 1000, values + n)
-    await emptied(made, 3 * (len(layout.raw) + len(layout.views)))
-    await made.close()
-    querier = MetricsQuerier(PromqlEngine(store))
-    ours = {s.labels: s.value for s in await querier.instant('{instance="all:8000"}', NOW)}
-    querier.close()
-    assert len(ours) == len(layout.raw) + len(layout.views) > 500
-    theirs = await asked(server, lambda found: len(found) >= len(ours), '{instance="all:8000"}', NOW)
-    assert theirs.keys() == ours.keys()
-    apart = {k: (v, theirs[k]) for k, v in ours.items() if not math.isclose(v, theirs[k], rel_tol=1e-12)}
-    assert apart == {}
+def test_every_sample_is_there_once_it_is_answered_for_and_after_a_restart(folder: Callable[[str], Path]) -> None:
+    where = folder("restarted")
+    with control_plane(where, FLEET) as plane:
+        for n in range(20):
+            sent = Case(body(series("steps", (n - 60, float(n))), series(f"new_{n}", (0, 1.0))), 204, 204, 204)
+            assert post(plane.url, sent, plane.headers).status_code == 204
+            assert values(plane.url, "steps", plane.headers) == {(("__name__", "steps"),): str(n)}
+            assert values(plane.url, f"new_{n}", plane.headers) == {(("__name__", f"new_{n}"),): "1"}
+    with control_plane(where, FLEET) as plane:
+        old = Case(body(series("steps", (-50, 5.0), (-41, 19.0), (-40, 20.0))), 400, 400, 204)
+        answer = post(plane.url, old, plane.headers)
+        assert answer.text.startswith("out of order sample")
+        assert answer.text.endswith("; 1 of 3 samples were refused, the others are stored\n")
+        found = values(plane.url, "steps[2m]", plane.headers)
+        assert found == {(("__name__", "steps"),): [str(n) for n in range(21)]}
 
 
-@pytest.mark.parametrize(
-    ("send", "wanted"), [("canonical", r"llm_.+"), ("raw", r"(vllm:|http_|python_|process_).+"), ("recorded", r"x:y")]
-)
-async def test_only_what_is_chosen_is_sent(send: str, wanted: str, server: str, tmp_path: Path, fixtures: Path) -> None:
-    instance = f"only-{send}:8000"
-    layout, values = vllm(fixtures, instance)
-    made = shipper(server, tmp_path, send=[send])
-    await made.start()
-    made.append("vllm/one", layout, NOW * 1000, values)
-    made.append(
-        "rule:f;g;x:y", Layout((Series("x:y", labels_of({"instance": instance})),)), NOW * 1000, np.array([1.0])
-    )
-    await emptied(made, 1)
-    sent = made.report().sent
-    await made.close()
-    found = await asked(server, lambda found: len(found) >= sent, f'{{instance="{instance}"}}', NOW)
-    names = {dict(labels)["__name__"] for labels in found}
-    matching = await asked(server, lambda _: True, f'{{__name__=~"{wanted}",instance="{instance}"}}', NOW)
-    assert names == {dict(labels)["__name__"] for labels in matching} != set()
-    assert len(found) == sent
+SENDER = """
+global: {scrape_interval: 1s}
+scrape_configs:
+  - job_name: prometheus
+    static_configs: [{targets: ["SELF"]}]
+remote_write:
+  - url: URL/api/v1/write
+    authorization: {credentials: TOKEN}
+    metadata_config: {send_interval: 1s}
+    queue_config: {batch_send_deadline: 1s}
+"""
 
 
-async def test_what_ends_is_stale_there_at_once(server: str, tmp_path: Path) -> None:
-    made = shipper(server, tmp_path)
-    await made.start()
-    one, other = (Series("ends", labels_of({"case": str(tmp_path), "n": n})) for n in "12")
-    made.append("s", Layout((one, other)), (NOW - 30) * 1000, np.array([1.0, 2.0]))
-    made.append("s", Layout((one,)), (NOW - 15) * 1000, np.array([3.0]))
-    made.end("s", NOW * 1000)
-    await emptied(made, 5)
-    await made.close()
-    query = f'ends{{case="{tmp_path}"}}'
-    at = {}
-    for moment in (NOW - 20, NOW - 10, NOW + 1):
-        wanted = {NOW - 20: 2, NOW - 10: 1, NOW + 1: 0}[moment]
-        found = await asked(server, lambda found, wanted=wanted: len(found) == wanted, query, moment)  # type: ignore[misc]
-        at[moment - NOW] = sorted(found.values())
-    assert at == {-20: [1.0, 2.0], -10: [3.0], 1: []}
+def test_a_real_prometheus_writes_to_us(folder: Callable[[str], Path]) -> None:
+    counter = "prometheus_tsdb_head_samples_appended_total"
+    with control_plane(folder("receiver"), FLEET) as plane:
+        config = SENDER.replace("URL", plane.url).replace("TOKEN", TOKEN)
+        with prometheus(folder("sender"), config) as sender:
+
+            def of_ours(expr: str, at: float) -> dict[Any, Any]:
+                return values(plane.url, expr, plane.headers, at)
+
+            wait_for(lambda: [v for v in of_ours(f"{counter}[1m]", time.time()).values() if len(v) >= 10])
+            (newest,) = of_ours("timestamp(up{job='prometheus'})", time.time()).values()
+            at = float(newest) - 1.6  # all shards are done; and off the samples: a range of 2.42 includes its start
+            for expr in (
+                "up{job='prometheus'}",
+                f"rate({counter}[4s])",
+                "count({job='prometheus'}) > 100",
+                "prometheus_build_info",
+            ):
+                got, expected = of_ours(expr, at), values(sender, expr, at=at)
+                assert got.keys() == expected.keys() != set(), expr
+                for labels, value in expected.items():
+                    assert float(got[labels]) == pytest.approx(float(value), rel=1e-9), expr
+            wait_for(lambda: told(plane, counter))
+            assert told(plane, counter)[0]["type"] == "counter"
+            for lost in ("failed", "dropped"):
+                found = values(sender, f"prometheus_remote_storage_samples_{lost}_total", at=time.time())
+                assert set(found.values()) <= {"0"}
 
 
-async def test_a_server_that_refuses_says_why_and_samples_are_counted(
-    server: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    made = shipper(server, tmp_path)
-    made._sender._client._url = made._sender._client._url.with_path("/nowhere")  # type: ignore[attr-defined]
-    await made.start()
-    made.append("s", Layout((Series("refused", ()),)), NOW * 1000, np.array([1.0]))
-    async with asyncio.timeout(60):
-        while not made.report().dropped:  # noqa: ASYNC110 - an outside observer has no event
-            await asyncio.sleep(0.05)
-    (reason,) = made.report().dropped
-    await made.close()
-    assert reason in ("status_404", "status_400", "status_405")
-    assert "samples are dropped" in caplog.text
+def told(plane: ControlPlane, metric: str) -> list[dict[str, str]]:
+    answer = httpx.get(f"{plane.url}/api/v1/metadata", params={"metric": metric}, headers=plane.headers)
+    found: list[dict[str, str]] = answer.json()["data"].get(metric, [])
+    return found
 
 
-async def test_a_crash_between_sending_and_knowing_loses_nothing(server: str, tmp_path: Path) -> None:
-    layout = Layout(tuple(Series("crash", labels_of({"case": str(tmp_path), "n": str(n)})) for n in range(3)))
-    made = shipper(server, tmp_path)
-    queue, sender = made._queue, made._sender
-    queue.open()
-    for n in range(4):
-        made.append("s", layout, (NOW - 60 + n) * 1000, np.full(3, float(n)))
-    queue.flush()
-    window = queue.read(NOW * 1000, 1, 6, 10**7)
-    assert window
-    await sender.send(window)
-    queue._close_file()
-    queue._reader.close()  # and the process is gone
-    await sender._client.close()  # type: ignore[attr-defined]
-    again = shipper(server, tmp_path)
-    again.append("s", layout, (NOW - 50) * 1000, np.full(3, 10.0))
-    await again.start()
-    expected = {NOW - 60 + n for n in range(4)} | {NOW - 50}
-
-    def whole(found: list[Any]) -> bool:
-        return [{at for at, _ in series["values"]} for series in found] == [expected] * 3
-
-    async with httpx.AsyncClient() as client, asyncio.timeout(30):
-        found: list[Any] = []
-        while not whole(found):
-            await client.get(f"{server}/internal/force_flush")
-            asking = {"query": f'crash{{case="{tmp_path}"}}[2m]', "time": NOW}
-            found = (await client.get(f"{server}/api/v1/query", params=asking)).json()["data"]["result"]
-            await asyncio.sleep(0.2)
-    assert again.report().dropped == {}
-    await again.close()
+def wait_for(happened: Callable[[], Any], within_s: float = 60.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

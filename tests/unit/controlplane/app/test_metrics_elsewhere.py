@@ -5,36 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from collectors.catalogue import load_catalogue
 from controlplane.app.clock import SystemClock
-from controlplane.app.metrics_elsewhere import embedded_store, left_queues, remote_querier, shippers
+from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.config.loader import LoadedFleet
 
 Write = Callable[[str], LoadedFleet]
-
-
-@pytest.mark.parametrize(
-    ("metrics", "kept"),
-    [
-        ("{}", (86400.0, 35 * 86400.0)),
-        ("{retention: 5m}", (300.0, 35 * 86400.0)),
-        ("{query_url: 'http://x'}", (3600.0, 3600.0)),
-        ("{query_url: 'http://x', retention: 5m}", (300.0, 3600.0)),
-    ],
-)
-def test_where_another_server_is_asked_an_hour_is_kept_at_most(
-    metrics: str, kept: tuple[float, float], fleet: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[tuple[float, float]] = []
-
-    def store(retention_s: float, *, retention_recorded_s: float) -> None:
-        made.append((retention_s, retention_recorded_s))
-
-    monkeypatch.setattr("controlplane.app.metrics_elsewhere.SeriesStore", store)
-    embedded_store(fleet(f"metrics: {metrics}\n").fleet.metrics)
-    assert made == [kept]
 
 
 def test_without_an_address_nobody_else_is_asked_or_fed(fleet: Write, tmp_path: Path) -> None:

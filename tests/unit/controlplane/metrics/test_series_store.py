@@ -18,6 +18,10 @@ def row(*values: float) -> np.ndarray:
     return np.array(values, dtype=np.float64)
 
 
+def chunk_bytes(rows: int, columns: int) -> int:
+    return 8 * (1 + (2 + columns) * rows)
+
+
 def vector(store: SeriesStore, expr: str, at: float) -> dict[str, float]:
     value = PromqlEngine(store).instant(expr, at)
     return {dict(s.labels)["__name__"]: s.value for s in value.samples}
@@ -106,7 +110,7 @@ def test_views_scale_and_add_columns_without_copying_them():
     store.append("t", layout, 1000, row(2e6, 3))
     before = store.stats().bytes
     assert everything(store, 1) == {"a": 2e6, "b": 3, "seconds": 2, "total": (2e6 + 3) * 1024}
-    assert store.stats().bytes == before == 16 * (2 * 8 + 8 + 1)
+    assert store.stats().bytes == before == chunk_bytes(8, 2)
     store.end("t", 2000)
     assert everything(store, 2) == {}
 
@@ -157,7 +161,7 @@ def test_a_source_that_changes_its_series_at_every_scrape_loses_its_oldest_layou
     assert stats.blocks <= 4 + 1
     assert stats.series <= 4 * 10 + 2
     assert stats.layouts_evicted == 1000 - (stats.blocks - 1)
-    assert stats.bytes == 16 * (8 + 8 + 1) + (stats.blocks - 1) * 16 * (11 * 8 + 8 + 1)
+    assert stats.bytes == chunk_bytes(8, 1) + (stats.blocks - 1) * chunk_bytes(8, 11)
     assert vector(store, "a", 1000) == {"a": 0}
     assert PromqlEngine(store).instant("count(churn)", 1000).samples[0].value == 10
     assert vector(store, "last_over_time(other[1h])", 1000) == {"other": 1}
@@ -165,13 +169,42 @@ def test_a_source_that_changes_its_series_at_every_scrape_loses_its_oldest_layou
 
 
 def test_made_up_families_are_forgotten(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("controlplane.metrics.series_store.MAX_FAMILIES", 5)
+    monkeypatch.setattr("controlplane.metrics.series_table.MAX_FAMILIES", 5)
     store = SeriesStore()
     store.append("other", Layout((A,), metadata={"a": Metadata("gauge", "kept")}), 1000, row(1))
     for n in range(20):
         store.append("t", Layout((Series(f"m{n}", ()),), metadata={f"m{n}": Metadata("gauge", "")}), 1000 + n, row(1))
     assert {"a", "m19"} <= set(store.metadata())
     assert len(store.metadata()) <= 6
+
+
+def test_families_without_a_layout_are_described_up_to_a_bound(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("controlplane.metrics.series_table.MAX_FAMILIES", 2)
+    store = SeriesStore()
+    store.describe({"a": Metadata("gauge", "old")})
+    store.describe({"a": Metadata("gauge", "new"), "b": Metadata("counter", ""), "c": Metadata("counter", "")})
+    assert store.metadata() == {"a": Metadata("gauge", "new"), "b": Metadata("counter", "")}
+
+
+def test_zero_keeps_its_sign():
+    store = SeriesStore()
+    store.append("t", Layout((A, B)), 1000, row(-0.0, 0.0))
+    assert {name: str(value) for name, value in everything(store, 1).items()} == {"a": "-0.0", "b": "0.0"}
+
+
+def test_a_source_tells_its_newest_row():
+    store = SeriesStore()
+    assert store.newest_ms("t") is None
+    store.append("t", Layout((A,)), 1000, row(1))
+    store.append("t", Layout((A,)), 500, row(1))
+    assert store.newest_ms("t") == 1000
+
+
+def test_there_is_room_for_series_that_are_there_and_for_others_below_the_limit():
+    store = SeriesStore(limits=StoreLimits(max_series=1))
+    assert store.has_room_for(A)
+    store.append("t", Layout((A,)), 1000, row(1))
+    assert (store.has_room_for(A), store.has_room_for(B)) == (True, False)
 
 
 def test_retention_drops_whole_chunks_then_blocks_then_series():
@@ -183,9 +216,9 @@ def test_retention_drops_whole_chunks_then_blocks_then_series():
     stats = store.stats()
     assert (stats.series, stats.blocks, stats.sources) == (1, 1, 1)
     oldest = PromqlEngine(store).instant("a[100d]", 30_000).series[0].times[0]
-    assert 1999 * 15 - 3600 - 256 * 15 < oldest <= 1999 * 15 - 3600
+    assert 1999 * 15 - 3600 - 128 * 15 < oldest <= 1999 * 15 - 3600
     assert stats.oldest_ms == oldest * 1000
-    assert stats.bytes == (256 + 256) * 17 or stats.bytes == 3 * 256 * 17
+    assert stats.bytes in (3 * chunk_bytes(128, 1), 4 * chunk_bytes(128, 1))
     assert everything(store, 1999 * 15) == {"a": 1999}
 
 
@@ -233,15 +266,16 @@ def test_readers_beside_the_writer_never_lose_a_living_series():
     store.append("t", layouts[0], 1000, row(0, 0))
     limits = EngineLimits()
     matchers = (Matcher("__name__", MatchOp.EQUAL, "a"),)
+    bounds = np.array([-1], dtype=np.int64), np.array([1 << 40], dtype=np.int64)
     failures: list[str] = []
     done = threading.Event()
 
     def read() -> None:
         while not done.is_set():
-            samples = store.read(matchers, -1, 1 << 40, Budget(limits), stale=True)
-            values = samples.values[:-1]
-            if np.isnan(values).any() or not (np.diff(samples.times) == 1000).all():
-                failures.append(str(values))
+            samples = store.read(matchers, -1, 1 << 40, Budget(limits))
+            _, newest = store.newest(matchers, *bounds, Budget(limits))
+            if not (np.diff(samples.times) == 1000).all() or not newest.present.all():
+                failures.append(f"{samples.times} {newest}")
                 return
 
     readers = [threading.Thread(target=read) for _ in range(2)]

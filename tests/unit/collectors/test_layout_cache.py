@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.errors import BodyTooLarge, ExpositionError, ScrapeError
-from collectors.exposition import LayoutCache, Limits, Parsed, parse
+from collectors.exposition import Limits, Parsed, parse
+from collectors.layout_cache import LayoutCache
 from collectors.samples import Layout
 
 

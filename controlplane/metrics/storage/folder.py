@@ -1,0 +1,396 @@
+"""A series store's rows in files of one folder.
+
+    lock                 held by the process that writes
+    journal.<n>          what describes the rows; the highest <n> counts
+    <n>.arena            rows as they arrive, mapped into memory
+    <n>.raw, <n>.rec     packed chunks, of scraped and of recorded series
+
+Where a file cannot be written (the disk is full), rows go to memory, nothing that is stored is touched, and `paused`
+says why, until writing works again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from controlplane.metrics.storage.arenas import Arenas
+from controlplane.metrics.storage.block import AnyChunk, Block
+from controlplane.metrics.storage.chunk import Chunk, PackedChunk
+from controlplane.metrics.storage.errors import CorruptData, StorageError, StorageLocked
+from controlplane.metrics.storage.journal import Journal, Kind
+from controlplane.metrics.storage.packfile import FILE_BYTES, PackFile
+from controlplane.metrics.storage.records import (
+    Description,
+    Gone,
+    Moved,
+    PackedPlace,
+    Place,
+    Switch,
+    encode,
+    encode_layout,
+)
+from controlplane.metrics.storage.space import MEMORY, Space
+
+log = logging.getLogger(__name__)
+
+FILE_MS = {False: 2 * 3_600_000, True: 24 * 3_600_000}
+"""Time that one pack file covers, of scraped and of recorded series: retention drops whole files."""
+
+LEAST_FREE = 8 * 2**20
+"""Bytes that must be free before writing is tried again: with less it would fail again within seconds."""
+
+
+class Folder(Space):
+    """Rows in files. Called under the store's write lock, but for `sync` and `sync_packed`."""
+
+    durable = True
+
+    def __init__(self, path: Path, lock: int) -> None:
+        """Use `open_folder`. `lock` is the descriptor that holds the folder's lock."""
+        super().__init__()
+        self.path, self._lock = path, lock
+        self.arenas = Arenas(path)
+        self.files: dict[int, PackFile] = {}
+        """Pack files by number."""
+        self.paused = ""
+        """Why rows are kept in memory only; empty when all is well."""
+        self.pauses = 0
+        """How often that happened."""
+        self.layouts: dict[int, tuple[int, int]] = {}
+        """Where each layout's record lies in the journal: (start, end)."""
+        self.journal: Journal | None = None
+        self.last_layout = 0
+        """The highest layout number that the journal knows of."""
+        self._unwritten: dict[int, bytes] = {}
+        """Layout records that the journal could not take, by layout number."""
+        self._gone = Gone()
+        """What was dropped while the journal could not take that."""
+        self._current: dict[bool, PackFile] = {}
+        self._unsynced: dict[int, PackFile] = {}
+        """Pack files that got chunks since the last `sync_packed`."""
+        self._next_file = 1
+
+    # -- what the store says ---------------------------------------------------------------------------------------
+
+    def describe(self, description: Description, body: bytes) -> None:
+        """Write down a new layout."""
+        number, layout = description.number, description.layout
+        record = encode_layout(number, description.source, layout, body, description.refused)
+        if not self._write_layout(number, record):
+            self._unwritten[number] = record
+
+    def switch(self, block: Block) -> None:
+        """Write down that a source's rows go to this block from now on."""
+        self._try(Kind.SWITCH, encode(Switch(block.number)))
+
+    def cut(self, block: Block) -> Chunk:
+        """Make the block's next chunk: in a file, or in memory while no file can be written."""
+        rows, number = block.next_rows, self._number()
+        if self.paused or block.number in self._unwritten:
+            chunk = self._memory.cut(number, rows, block.columns)
+        else:
+            chunk = self._cut_in_file(block, number, rows) or self._memory.cut(number, rows, block.columns)
+        block.add(chunk)
+        return chunk
+
+    def _cut_in_file(self, block: Block, number: int, rows: int) -> Chunk | None:
+        try:
+            chunk = self.arenas.cut(number, rows, block.columns)
+        except OSError as error:
+            self.pause(error)
+            return None
+        if self._try(Kind.CHUNK, encode(Place(number, block.number, chunk.arena.number, chunk.at, rows))):
+            return chunk
+        self.arenas.undo(chunk)
+        return None
+
+    def forget(self, *, chunks: Iterable[AnyChunk] = (), layouts: Sequence[int] = ()) -> None:
+        """Write down what was dropped, then free it: what the journal names is there."""
+        gone = list(chunks)
+        self.write_off(
+            [c.number for c in gone if self.stored(c)], [n for n in layouts if self._unwritten.pop(n, None) is None]
+        )
+        super().forget(chunks=gone)
+        for chunk in gone:
+            if isinstance(chunk, PackedChunk) and chunk.file in self.files:
+                self._one_less(self.files[chunk.file])
+
+    def write_off(self, chunks: Sequence[int], layouts: Sequence[int]) -> None:
+        """Write down that these chunks and layouts are no more."""
+        for number in layouts:
+            self.layouts.pop(number, None)
+        gone = Gone((*self._gone.chunks, *chunks), (*self._gone.layouts, *layouts))
+        if gone != Gone():
+            self._gone = Gone() if self._try(Kind.GONE, encode(gone)) else gone
+
+    def _release(self, chunk: Chunk) -> None:
+        (self._memory if chunk.arena.path is None else self.arenas).release(chunk)
+
+    # -- packed chunks ---------------------------------------------------------------------------------------------
+
+    def keep(self, chunk: AnyChunk, packed: bytes, *, recorded: bool) -> PackedChunk | None:
+        """Store a packed chunk in a file. It counts once `kept` was called, after `sync_packed`.
+
+        While no file can be written, what is in memory is packed there; what is in a file stays as it is (None).
+        """
+        kept = None if self.paused else self._keep_in_file(chunk, packed, recorded)
+        if kept is None and self.paused and not self.stored(chunk):
+            return self._keep_in_memory(chunk, packed)
+        return kept
+
+    def _keep_in_file(self, chunk: AnyChunk, packed: bytes, recorded: bool) -> PackedChunk | None:
+        file = self._pack_file(recorded, len(packed), chunk.last_ms)
+        try:
+            offset = file.append(packed, chunk.last_ms)
+        except OSError as error:
+            if not file.live:
+                self._drop_file(file)
+            self.pause(error)
+            return None
+        try:
+            read = file.packed(offset, len(packed), f"chunk {chunk.number}")
+        except CorruptData as error:  # it cannot be mapped
+            self._one_less(file)
+            self.pause(OSError(str(error)))
+            return None
+        self._packed_bytes += len(packed)
+        self._unsynced[file.number] = file
+        return PackedChunk(chunk.number, read, file.number, offset)
+
+    def _pack_file(self, recorded: bool, size: int, last_ms: int) -> PackFile:
+        file = self._current.get(recorded)
+        if file is not None:
+            start = last_ms if file.oldest_ms is None else file.oldest_ms
+            if (file.end and file.end + size > FILE_BYTES) or abs(last_ms - start) >= FILE_MS[recorded]:
+                _finish(file)
+                file = None
+        if file is None:
+            number, self._next_file = self._next_file, self._next_file + 1
+            file = PackFile(number, self.path / f"{number:08}.{'rec' if recorded else 'raw'}", recorded=recorded)
+            self.files[number] = self._current[recorded] = file
+        return file
+
+    def sync_packed(self) -> None:
+        """Bring what was packed to the disk, before what it was packed from may go. Blocking; needs no lock.
+
+        Raises OSError.
+        """
+        for file in list(self._unsynced.values()):
+            try:
+                file.sync()
+            except FileNotFoundError:
+                if file.number in self.files:
+                    raise
+        self._unsynced.clear()
+
+    def discard(self, chunk: PackedChunk) -> None:
+        """Free a packed chunk that never took the place of the one it was made of."""
+        super().discard(chunk)
+        if chunk.file in self.files:
+            self._one_less(self.files[chunk.file])
+
+    def kept(self, block: Block, chunk: PackedChunk) -> bool:
+        """Write down that a packed chunk takes the place of the one it was made of; return whether that worked."""
+        if chunk.file == MEMORY:
+            return True
+        place = PackedPlace(chunk.number, block.number, chunk.file, chunk.offset, chunk.nbytes)
+        return self._try(Kind.PACKED, encode(place))
+
+    def _one_less(self, file: PackFile) -> None:
+        file.live -= 1
+        if not file.live:
+            self._drop_file(file)
+
+    def _drop_file(self, file: PackFile) -> None:
+        del self.files[file.number]
+        if self._current.get(file.recorded) is file:
+            del self._current[file.recorded]
+        try:
+            file.remove()
+        except OSError as error:
+            log.warning("metrics: %s cannot be deleted (%s); the next start does it", file.path, error)
+
+    def adopt_file(self, file: PackFile) -> None:
+        """Take in a pack file of an earlier run; nothing is added to it."""
+        self.files[file.number] = file
+        try:
+            file.cut_to(file.end)
+        except OSError as error:
+            log.warning("metrics: %s keeps a length that it does not need (%s)", file.path, error)
+
+    def adopt_packed(self, file: PackFile, place: PackedPlace, last_ms: int) -> None:
+        """Take in a packed chunk of an earlier run."""
+        file.live += 1
+        file.end = max(file.end, place.offset + place.size)
+        file.note(last_ms)
+        self._packed_bytes += place.size
+
+    def skip_file(self, number: int) -> None:
+        """Never use this number for a pack file."""
+        self._next_file = max(self._next_file, number + 1)
+
+    def skip_chunk(self, number: int) -> None:
+        """Never use this number for a chunk."""
+        self._next_chunk = max(self._next_chunk, number + 1)
+
+    # -- the journal -----------------------------------------------------------------------------------------------
+
+    def _try(self, kind: Kind, payload: bytes) -> bool:
+        assert self.journal is not None, "the folder is open"
+        try:
+            self.journal.append(kind, payload)
+        except OSError as error:
+            self.pause(error)
+            return False
+        return True
+
+    def _write_layout(self, number: int, record: bytes) -> bool:
+        assert self.journal is not None, "the folder is open"
+        start = self.journal.end
+        if not self._try(Kind.LAYOUT, record):
+            return False
+        self.layouts[number] = (start, self.journal.end)
+        return True
+
+    def rewrite(self, records: Callable[[Folder], Iterable[tuple[Kind, bytes]]]) -> None:
+        """Begin a new journal file with the layouts that still hold and what `records` yields.
+
+        Raises OSError, and then the old file goes on.
+        """
+        assert self.journal is not None, "the folder is open"
+        old, generation = self.journal, int(self.journal.path.suffix[1:]) + 1
+        draft = self.path / f"journal.{generation}.new"
+        draft.unlink(missing_ok=True)
+        data, fresh = old.read(), Journal(draft)
+        try:
+            places = {}
+            for number, (start, end) in self.layouts.items():
+                at = fresh.end
+                fresh.copy(data[start:end])
+                places[number] = (at, fresh.end)
+            for kind, payload in records(self):
+                fresh.append(kind, payload)
+            fresh.sync()
+            snapshot = fresh.end
+            fresh.rename(self.path / f"journal.{generation}")
+        except OSError:
+            fresh.close()
+            draft.unlink(missing_ok=True)
+            raise
+        self.journal, self.layouts = fresh, places
+        self._say_moved(old, generation, snapshot)
+
+    def _say_moved(self, old: Journal, generation: int, snapshot: int) -> None:
+        try:
+            old.append(Kind.MOVED, encode(Moved(generation, snapshot)))
+        except OSError:
+            log.debug("the old journal could not be closed; who follows it reads the new one from its start")
+        with suppress(OSError):
+            _sync_folder(self.path)
+        old.close()
+        with suppress(OSError):  # the next start deletes it
+            old.path.unlink()
+
+    # -- trouble ---------------------------------------------------------------------------------------------------
+
+    def pause(self, error: OSError) -> None:
+        """Keep rows in memory only from now on."""
+        if not self.paused:
+            self.pauses += 1
+            self.paused = error.strerror or str(error)
+            full = " Free some space." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+            log.error("metrics: %s cannot be written (%s): new samples are kept in memory.%s", self.path, error, full)
+
+    def resume(self) -> bool:
+        """Try to write again, given that an arena could be made; return whether rows go to files from now on."""
+        assert self.journal is not None, "the folder is open"
+        try:
+            disk = os.statvfs(self.path)
+            if disk.f_bavail * disk.f_frsize < LEAST_FREE:
+                return False
+            self.journal.append(Kind.GONE, encode(self._gone))
+        except OSError:
+            return False
+        self.paused, self._gone = "", Gone()
+        for number, record in list(self._unwritten.items()):
+            if not self._write_layout(number, record):
+                return False
+            del self._unwritten[number]
+        log.warning("metrics: %s can be written again", self.path)
+        return True
+
+    def sync(self) -> None:
+        """Bring everything to the disk. Blocking; needs no lock. Raises OSError."""
+        self.arenas.sync()
+        if self.journal is not None:
+            self.journal.sync()
+
+    def close(self) -> None:
+        """Close the files and give the folder free."""
+        for file in self._current.values():
+            _finish(file)
+        self.arenas.close()
+        if self.journal is not None:
+            self.journal.close()
+            self.journal = None
+        os.close(self._lock)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is in a file, for other processes to see."""
+        return not self.paused and not self._memory.nbytes and not self.memory_packed
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows that are kept."""
+        return super().nbytes + self.arenas.nbytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes of all files."""
+        journal = self.journal.end if self.journal else 0
+        return sum(f.end for f in list(self.files.values())) + self.arenas.reserved + journal
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _finish(file: PackFile) -> None:
+    try:
+        file.finish()
+    except OSError as error:
+        log.warning("metrics: %s keeps a length that it does not need (%s); the next start cuts it", file.path, error)
+
+
+def lock_folder(path: Path) -> int:
+    """Make the folder if need be, and lock it for this process; return the lock's descriptor.
+
+    Raises StorageLocked when another process has it, StorageError when it cannot be used.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be used for metrics: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise StorageLocked(
+            f"{path}: another control plane keeps its metrics here; stop it, or give this one another --data-dir"
+        ) from error
+    except OSError as error:
+        os.close(lock)
+        raise StorageError(f"{path}: cannot be locked: {error.strerror}; metrics need a local file system") from error
+    return lock

@@ -1,0 +1,110 @@
+"""Files of packed chunks: written once from front to back, read by mapping them into memory.
+
+A file is given its full length at once, without disk blocks behind it, so that it is mapped once and read while it
+still grows. What was written where is in the journal; the file itself has no index.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+from controlplane.metrics.storage.errors import CorruptData
+from controlplane.metrics.storage.packing import Packed
+
+FILE_BYTES = 64 * 2**20
+"""A file that grew this long is followed by another."""
+
+
+class PackFile:
+    """One file."""
+
+    __slots__ = ("_descriptor", "_view", "end", "live", "newest_ms", "number", "oldest_ms", "path", "recorded")
+
+    def __init__(self, number: int, path: Path, *, recorded: bool) -> None:
+        self.number, self.path, self.recorded = number, path, recorded
+        self.end = 0
+        """Bytes written."""
+        self.live = 0
+        """Chunks in it that are still needed."""
+        self.oldest_ms: int | None = None
+        self.newest_ms = 0
+        """The first and the last of the times at which its chunks end."""
+        self._descriptor: int | None = None
+        self._view: memoryview | None = None
+
+    def append(self, data: bytes, last_ms: int) -> int:
+        """Write a packed chunk whose last row is of `last_ms`; return where it lies.
+
+        Raises OSError, and then nothing was added.
+        """
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.ftruncate(self._descriptor, max(FILE_BYTES, self.end + len(data)))
+        elif self.end + len(data) > FILE_BYTES:  # only a first chunk larger than a whole file gets here
+            os.ftruncate(self._descriptor, self.end + len(data))
+            self._view = None
+        offset, written = self.end, 0
+        while written < len(data):
+            written += os.pwrite(self._descriptor, data[written:], offset + written)
+        self.end += written
+        self.live += 1
+        self.note(last_ms)
+        return offset
+
+    def note(self, last_ms: int) -> None:
+        """Take in when a chunk that lies here ends."""
+        self.newest_ms = last_ms if self.oldest_ms is None else max(last_ms, self.newest_ms)
+        self.oldest_ms = last_ms if self.oldest_ms is None else min(last_ms, self.oldest_ms)
+
+    def packed(self, offset: int, size: int, place: str) -> Packed:
+        """Return the packed chunk at `offset`. Raises CorruptData, also when the file is gone or too short."""
+        if self._view is None or offset + size > len(self._view):
+            try:
+                self.map()
+            except OSError as error:
+                raise CorruptData(f"{self.path}: {error}") from error
+        assert self._view is not None
+        if offset + size > len(self._view):
+            raise CorruptData(f"{self.path}: it ends before {place}")
+        return Packed(self._view[offset : offset + size], f"{self.path}, {place}")
+
+    def map(self) -> None:
+        """Map the file as it is now. Raises OSError."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            # An empty file cannot be mapped.
+            self._view = memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) if size else b"")
+        finally:
+            os.close(descriptor)
+
+    def sync(self) -> None:
+        """Write what the kernel holds to the disk. Blocking; the file may be removed meanwhile. Raises OSError."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def finish(self) -> None:
+        """Write no more: give back the length that was not used. Raises OSError."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            try:
+                os.ftruncate(descriptor, self.end)
+            finally:
+                os.close(descriptor)
+
+    def cut_to(self, end: int) -> None:
+        """Give back the length behind `end` of a file of an earlier run. Raises OSError."""
+        if self.path.stat().st_size > end:
+            os.truncate(self.path, end)
+
+    def remove(self) -> None:
+        """Delete the file. The memory goes with the last reader of it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,152 @@
+"""What journal records say, and their payloads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cramjam
+
+from collectors.samples import Labels, Layout, Metadata, Series, View
+from controlplane.metrics.storage.errors import CorruptData
+
+LEVEL = 1
+
+
+class Place(NamedTuple):
+    """A chunk that was cut from an arena."""
+
+    chunk: int
+    layout: int
+    arena: int
+    at: int
+    capacity: int
+
+
+class PackedPlace(NamedTuple):
+    """A chunk that was packed; its place in an arena, if it had one, is no longer needed."""
+
+    chunk: int
+    layout: int
+    file: int
+    offset: int
+    size: int
+
+
+class Switch(NamedTuple):
+    """A source's rows go to another layout from now on."""
+
+    layout: int
+
+
+class Gone(NamedTuple):
+    """What was dropped: single chunks, and layouts with all that they had."""
+
+    chunks: tuple[int, ...] = ()
+    layouts: tuple[int, ...] = ()
+
+
+class Moved(NamedTuple):
+    """The journal goes on in another file, which begins with all that still holds, up to `snapshot` bytes."""
+
+    generation: int
+    snapshot: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """One layout of one source: which series, in which columns."""
+
+    number: int
+    source: str
+    layout: Layout
+    refused: tuple[int, ...] = ()
+    """Positions (raw columns, then views) that are no series here: beyond a limit, or named twice."""
+
+    @property
+    def columns(self) -> int:
+        """Values in a row."""
+        return len(self.layout.raw)
+
+
+class Pairs:
+    """Label pairs that are met again and again, each kept once. A label set of ten pairs is then ten pointers."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def __call__(self, labels: Labels) -> Labels:
+        """Return the same label set, made of the pairs kept here."""
+        keep = self._pairs.setdefault
+        return tuple([keep(pair, pair) for pair in labels])
+
+    def clear(self) -> None:
+        """Forget; label sets that were returned stay as they are."""
+        self._pairs.clear()
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+
+def layout_body(layout: Layout) -> bytes:
+    """Return a layout's series as bytes: equal for equal layouts."""
+    raw = [[s.name, *(text for pair in s.labels for text in pair)] for s in layout.raw]
+    views = [[v.series.name, v.columns, v.factor, *(t for pair in v.series.labels for t in pair)] for v in layout.views]
+    # A label value from a JSON file may hold a lone surrogate; json.loads takes it back.
+    return json.dumps([raw, views], ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+
+
+def digest(body: bytes) -> bytes:
+    """Return a short name of a layout by its body."""
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
+def encode_layout(number: int, source: str, layout: Layout, body: bytes, refused: Sequence[int]) -> bytes:
+    """Return the payload of a layout record; `body` is `layout_body(layout)`."""
+    metadata = {name: [m.type, m.help] for name, m in layout.metadata.items()}
+    head = json.dumps([number, source, list(refused), metadata], ensure_ascii=False).encode(errors="surrogatepass")
+    return bytes(cramjam.zstd.compress(len(head).to_bytes(4, "little") + head + body, LEVEL))
+
+
+def decode_layout(payload: bytes, pairs: Pairs) -> tuple[Description, bytes]:
+    """Return a layout and its digest. Raises CorruptData."""
+    try:
+        data = bytes(cramjam.zstd.decompress(payload))
+        size = 4 + int.from_bytes(data[:4], "little")
+        number, source, refused, metadata = json.loads(data[4:size])
+        raw, views = json.loads(data[size:])
+        layout = Layout(
+            tuple(Series(sys.intern(name), pairs(_labels(labels))) for name, *labels in raw),
+            tuple(
+                View(Series(sys.intern(name), pairs(_labels(labels))), tuple(columns), factor)
+                for name, columns, factor, *labels in views
+            ),
+            {name: Metadata(*words) for name, words in metadata.items()},
+        )
+    except (ValueError, TypeError, cramjam.DecompressionError) as error:
+        raise CorruptData(f"a layout record is damaged: {error}") from error
+    return Description(number, source, layout, tuple(refused)), digest(data[size:])
+
+
+def _labels(words: Sequence[str]) -> Labels:
+    return tuple(zip(words[::2], words[1::2], strict=True))
+
+
+def encode(record: tuple[Any, ...]) -> bytes:
+    """Return the payload of any other record."""
+    return json.dumps(record, separators=(",", ":")).encode()
+
+
+def decode(payload: bytes) -> list[Any]:
+    """Return the fields of any other record. Raises CorruptData."""
+    try:
+        fields = json.loads(payload)
+    except ValueError as error:
+        raise CorruptData(f"a journal record is damaged: {error}") from error
+    if not isinstance(fields, list):
+        raise CorruptData("a journal record is damaged")
+    return fields

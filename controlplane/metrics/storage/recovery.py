@@ -1,0 +1,284 @@
+"""Opens a folder of an earlier run: reads the journal, checks the rows, and gives the rest of the store what is there.
+
+What a crash tore or a disk damaged is left out and said in the log, by file and place; everything else is used. What is
+lost for good is written off in the journal, so that its numbers can never be taken for something newer. A file that the
+system does not let us read now is left alone, with its records: the next start may do better. Files that nothing refers
+to are deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from controlplane.metrics.storage.arena import Arena
+from controlplane.metrics.storage.block import AnyChunk, Block
+from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
+from controlplane.metrics.storage.errors import CorruptData, StorageError
+from controlplane.metrics.storage.folder import Folder, lock_folder
+from controlplane.metrics.storage.journal import Journal, Kind, Record, damage, records
+from controlplane.metrics.storage.packfile import PackFile
+from controlplane.metrics.storage.records import Description, PackedPlace, Pairs, Place, decode, decode_layout
+
+log = logging.getLogger(__name__)
+
+_JOURNAL = re.compile(r"journal\.(\d{1,18})")
+_DATA = re.compile(r"(\d{8,18})\.(arena|raw|rec)")
+
+Register = Callable[[Description, bytes], Block]
+"""Takes in a layout and its digest; returns its block."""
+
+
+@dataclass
+class Contents:
+    """What a journal says is there, in the order in which it says it."""
+
+    layouts: dict[int, tuple[Description, bytes, Record]] = field(default_factory=dict)
+    """Layout, its digest, and its record, by layout number."""
+    places: dict[int, Place] = field(default_factory=dict)
+    """Of chunks in arenas, by chunk number."""
+    packed: dict[int, PackedPlace] = field(default_factory=dict)
+    last_chunk: int = 0
+    last_layout: int = 0
+    """The highest numbers of each that were ever given, also of what is gone."""
+
+    def take(self, record: Record, pairs: Pairs) -> None:
+        """Take in one record. Raises CorruptData."""
+        if record.kind == Kind.LAYOUT:
+            description, key = decode_layout(record.payload, pairs)
+            self.layouts[description.number] = description, key, record
+            self.last_layout = max(self.last_layout, description.number)
+        elif record.kind == Kind.CHUNK:
+            place = Place(*decode(record.payload))
+            self.places[place.chunk] = place
+            self.last_chunk = max(self.last_chunk, place.chunk)
+        elif record.kind == Kind.PACKED:
+            packed = PackedPlace(*decode(record.payload))
+            self.places.pop(packed.chunk, None)
+            self.packed[packed.chunk] = packed
+            self.last_chunk = max(self.last_chunk, packed.chunk)
+        elif record.kind == Kind.GONE:
+            chunks, layouts = decode(record.payload)
+            for number in chunks:
+                self.places.pop(number, None)
+                self.packed.pop(number, None)
+            for number in layouts:
+                self.layouts.pop(number, None)
+
+    def superseded(self) -> list[int]:
+        """Take out, and return, layouts that a later one of the same source equals: somebody forgot to drop them."""
+        newest = {(known.source, key): number for number, (known, key, _) in sorted(self.layouts.items())}
+        older = [n for n, (known, key, _) in self.layouts.items() if newest[known.source, key] != n]
+        for number in older:
+            del self.layouts[number]
+        return older
+
+
+def read_journal(data: bytes, pairs: Pairs, place: str) -> Contents:
+    """Return what a journal's bytes say; a record that cannot be read is left out, and said."""
+    contents = Contents()
+    for record in records(data):
+        try:
+            contents.take(record, pairs)
+        except (CorruptData, TypeError, ValueError) as error:
+            log.warning("metrics: %s: a record at byte %d is left out: %s", place, record.start, error)
+    return contents
+
+
+def open_folder(path: Path, register: Register) -> Folder:
+    """Open a folder, or make it, and give `register` every layout of earlier runs, with its rows.
+
+    Raises StorageError when it cannot be used, StorageLocked when another process uses it.
+    """
+    folder = Folder(path, lock_folder(path))
+    try:
+        _Opening(folder).open(register)
+    except OSError as error:
+        folder.close()
+        raise StorageError(f"{path}: metrics of earlier runs cannot be read: {error}") from error
+    return folder
+
+
+def newest_journal(path: Path) -> Path | None:
+    """Return the journal that counts; None if there is none. Raises OSError."""
+    found = [(int(match[1]), file) for file in path.iterdir() if (match := _JOURNAL.fullmatch(file.name))]
+    return max(found)[1] if found else None
+
+
+def _only_journal(path: Path) -> Path:
+    """Return the journal that counts; older ones, and drafts of new ones, are deleted."""
+    newest = newest_journal(path) or path / "journal.1"
+    for file in path.glob("journal.*"):
+        if file != newest:
+            file.unlink()
+    return newest
+
+
+def _mended(journal: Journal) -> bytes:
+    """Return the journal's bytes, all of them records: the tail that a crash tore is cut off, damage is masked."""
+    data = journal.read()
+    stretches = damage(data)
+    for start, end in stretches:
+        if end == len(data):
+            log.warning("metrics: %s: the last %d bytes are torn and were cut off", journal.path, end - start)
+            journal.truncate(start)
+        else:
+            log.warning("metrics: %s: %d bytes from byte %d on are damaged", journal.path, end - start, start)
+            journal.mask(start, end)
+    return journal.read() if stretches else data
+
+
+class _Opening:
+    """One opening of one folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._contents = Contents()
+        self._chunks: dict[int, list[AnyChunk]] = defaultdict(list)
+        """By layout number."""
+        self._lost: list[int] = []
+        """Chunks that are no more."""
+        self._unknown = 0
+        """Chunks among them whose layout is not known."""
+        self._unread: set[str] = set()
+        """Names of files that are left alone."""
+
+    def open(self, register: Register) -> None:
+        folder = self._folder
+        journal = folder.journal = Journal(_only_journal(folder.path))
+        contents = self._contents = read_journal(_mended(journal), Pairs(), str(journal.path))
+        folder.skip_chunk(contents.last_chunk)
+        folder.last_layout = contents.last_layout
+        superseded = contents.superseded()
+        self._open_arenas()
+        self._open_files()
+        for number, (description, key, record) in contents.layouts.items():
+            folder.layouts[number] = record.start, record.end
+            block = register(description, key)
+            for chunk in sorted(self._chunks[number], key=lambda chunk: chunk.first_ms):
+                if block.chunks and isinstance(block.chunks[-1], Chunk):
+                    block.chunks[-1].sealed = True
+                block.add(chunk)
+        if self._unknown:
+            log.warning("metrics: %s: %d chunks of unknown layouts are left out", journal.path, self._unknown)
+        self._remove_others()
+        folder.write_off(self._lost, superseded)
+
+    def _columns(self, chunk: int, layout: int) -> int | None:
+        """Return how many columns a chunk has; None, and it is lost, if its layout is not known."""
+        known = self._contents.layouts.get(layout)
+        if known is None:
+            self._unknown += 1
+            self._lost.append(chunk)
+            return None
+        return known[0].columns
+
+    def _open_arenas(self) -> None:
+        by_arena: dict[int, list[Place]] = defaultdict(list)
+        for place in self._contents.places.values():
+            by_arena[place.arena].append(place)
+        for number, places in sorted(by_arena.items()):
+            self._folder.arenas.skip(number)
+            path = self._folder.path / f"{number:08}.arena"
+            try:
+                arena = Arena.open(number, path, writable=True)
+            except FileNotFoundError:
+                log.warning("metrics: %s is not there: its %d chunks are lost", path, len(places))
+                self._lost += [place.chunk for place in places]
+                continue
+            except OSError as error:
+                log.warning("metrics: %s cannot be read (%s): %d chunks are left out", path, error, len(places))
+                self._unread.add(path.name)
+                continue
+            self._adopt(arena, places)
+
+    def _adopt(self, arena: Arena, places: list[Place]) -> None:
+        torn, nbytes = 0, 0
+        for place in places:
+            columns = self._columns(place.chunk, place.layout)
+            if columns is None:
+                continue
+            if place.capacity <= 0 or place.at < 0 or place.at + words_of(place.capacity, columns) > len(arena.words):
+                log.warning("metrics: %s: chunk %d is cut off", arena.path, place.chunk)
+                self._lost.append(place.chunk)
+                continue
+            chunk = Chunk(place.chunk, arena, place.at, place.capacity, columns)
+            torn += chunk.mend()
+            if not chunk.count:
+                self._lost.append(place.chunk)
+                continue
+            self._chunks[place.layout].append(chunk)
+            arena.live += 1
+            nbytes += chunk.nbytes
+        if torn:
+            log.warning("metrics: %s: %d rows were torn by a crash, or damaged, and are left out", arena.path, torn)
+        if arena.live:
+            self._folder.arenas.adopt(arena, nbytes)
+
+    def _open_files(self) -> None:
+        folder = self._folder
+        by_file: dict[int, list[PackedPlace]] = defaultdict(list)
+        for place in self._contents.packed.values():
+            by_file[place.file].append(place)
+        for number, places in sorted(by_file.items()):
+            folder.skip_file(number)
+            file = _found_file(folder.path, number)
+            if file is None:
+                path = folder.path / f"{number:08}"
+                log.warning("metrics: %s.raw is not there: its %d chunks are lost", path, len(places))
+                self._lost += [place.chunk for place in places]
+                continue
+            try:
+                file.map()
+            except OSError as error:
+                log.warning("metrics: %s cannot be read (%s): %d chunks are left out", file.path, error, len(places))
+                self._unread.add(file.path.name)
+                continue
+            for place in sorted(places, key=lambda place: place.offset):
+                self._open_packed(file, place)
+            if file.live:
+                folder.adopt_file(file)
+
+    def _open_packed(self, file: PackFile, place: PackedPlace) -> None:
+        columns = self._columns(place.chunk, place.layout)
+        if columns is None:
+            return
+        try:
+            packed = file.packed(place.offset, place.size, f"chunk {place.chunk}")
+            if (packed.columns, packed.size) != (columns, place.size):
+                raise CorruptData(f"{file.path}, chunk {place.chunk}: it is not what the journal says")
+        except CorruptData as error:
+            log.warning("metrics: %s: it is left out", error)
+            self._lost.append(place.chunk)
+            return
+        self._folder.adopt_packed(file, place, packed.last_ms)
+        self._chunks[place.layout].append(PackedChunk(place.chunk, packed, place.file, place.offset))
+
+    def _remove_others(self) -> None:
+        """Delete data files that nothing refers to, and never use their numbers again."""
+        folder = self._folder
+        for path in folder.path.iterdir():
+            match = _DATA.fullmatch(path.name)
+            if match is None or path.name in self._unread:
+                continue
+            number = int(match[1])
+            if match[2] == "arena":
+                folder.arenas.skip(number)
+                used = number in folder.arenas.used
+            else:
+                folder.skip_file(number)
+                used = number in folder.files and folder.files[number].path == path
+            if not used:
+                path.unlink()
+
+
+def _found_file(folder: Path, number: int) -> PackFile | None:
+    for kind in ("raw", "rec"):
+        path = folder / f"{number:08}.{kind}"
+        if path.exists():
+            return PackFile(number, path, recorded=kind == "rec")
+    return None

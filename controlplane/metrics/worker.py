@@ -1,0 +1,98 @@
+"""The query worker: a process of its own that answers ad-hoc queries over the files of a series store.
+
+`python -m controlplane.metrics.worker FOLDER MAX_BYTES THREADS`, started by worker_querier.py. It ends when its
+standard input does, so it never outlives the control plane.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from controlplane.errors import QueryError
+from controlplane.metrics import api_views
+from controlplane.metrics import worker_protocol as protocol
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.follower import Follower
+from controlplane.metrics.render import Rendered, render
+from controlplane.metrics.worker_protocol import Frame
+
+NICE = 5
+"""Scraping, rules and rollouts come first when the processor is short."""
+
+
+class Worker:
+    """Answers requests with a few threads."""
+
+    def __init__(self, engine: PromqlEngine, answers: BinaryIO, threads: int) -> None:
+        self._engine, self._answers = engine, answers
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="promql")
+        self._writing = threading.Lock()
+
+    def serve(self, requests: BinaryIO) -> None:
+        """Answer until the requests end."""
+        while len(sizes := requests.read(protocol.HEAD.size)) == protocol.HEAD.size:
+            head_size, body_size = protocol.HEAD.unpack(sizes)
+            head = json.loads(requests.read(head_size))
+            requests.read(body_size)
+            self._pool.submit(self._answer, head)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, head: dict[str, Any]) -> None:
+        number = head["id"]
+        try:
+            rendered = self._call(head["call"], head["args"])
+            answer = Frame({"id": number, "warnings": rendered.warnings}, rendered.data)
+        except QueryError as error:
+            answer = Frame({"id": number, "kind": error.kind, "message": str(error)})
+        except MemoryError:
+            answer = Frame({"id": number, "kind": "execution", "message": "the query needs more memory than there is"})
+        except Exception as bug:  # noqa: BLE001 - the process boundary: one query's bug must not end the others
+            message = f"internal error ({type(bug).__name__}), see the log of the control plane"
+            sys.stderr.write(f"query worker: {type(bug).__name__}: {bug}\n")
+            answer = Frame({"id": number, "kind": "execution", "message": message})
+        data = answer.encode()
+        with self._writing:
+            self._answers.write(data)
+            self._answers.flush()
+
+    def _call(self, call: str, args: list[Any]) -> Rendered:
+        engine, store = self._engine, self._engine.store
+        if call == protocol.INSTANT:
+            expr, at, limit, lookback_s, timeout_s = args
+            return render(engine.instant(expr, at, timeout_s, lookback_s), limit)
+        if call == protocol.RANGE:
+            expr, start, end, step, limit, lookback_s, timeout_s = args
+            return render(engine.range(expr, start, end, step, timeout_s, lookback_s), limit)
+        views: dict[str, Callable[..., Any]] = {
+            protocol.SERIES: partial(api_views.series, store),
+            protocol.LABEL_NAMES: partial(api_views.label_names, store),
+            protocol.LABEL_VALUES: partial(api_views.label_values, store),
+            protocol.METADATA: partial(api_views.metadata, store),
+        }
+        return Rendered(json.dumps(views[call](*args)).encode())
+
+
+def main(folder: str, max_bytes: str, threads: str) -> None:
+    """Serve until the control plane goes away."""
+    # Mapped files do not count here; what a query computes does.
+    resource.setrlimit(resource.RLIMIT_DATA, (int(max_bytes), int(max_bytes)))
+    os.nice(NICE)
+    answers = os.fdopen(os.dup(1), "wb")
+    # Nothing but frames may reach the control plane.
+    os.dup2(2, 1)
+    Worker(PromqlEngine(Follower(Path(folder))), answers, int(threads)).serve(sys.stdin.buffer)
+    # Queries that still run are of no use to anybody.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
