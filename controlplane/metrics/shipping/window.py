@@ -15,6 +15,9 @@ from controlplane.metrics.shipping.wire import RowTemplate, compressed, stale_va
 MAX_ROWS = 10_000
 """In a window: what is too old is passed over in steps, so that the thread that reads it can write too."""
 
+MAX_REQUEST_BYTES = 8 * 2**20
+"""Before compression, where labels are so long that the number of samples bounds nothing."""
+
 log = logging.getLogger(__name__)
 
 
@@ -43,14 +46,19 @@ class Window(NamedTuple):
 @dataclass
 class _Shard:
     requests: list[Request] = field(default_factory=list)
-    parts: list[bytes | memoryview] = field(default_factory=list)
+    parts: list[memoryview] = field(default_factory=list)
     samples: int = 0
     """In `parts`."""
+    bytes: int = 0
     newest_ms: int = 0
 
-    def add(self, parts: list[bytes | memoryview], samples: int, at: int) -> None:
+    def add(self, parts: list[memoryview], samples: int, at: int) -> None:
         """Take part of a row."""
+        size = sum(map(len, parts))
+        if self.bytes + size > MAX_REQUEST_BYTES:
+            self.finish()
         self.parts += parts
+        self.bytes += size
         self.samples += samples
         self.newest_ms = max(self.newest_ms, at)
 
@@ -58,7 +66,7 @@ class _Shard:
         """Make a request of what is there."""
         if self.parts:
             self.requests.append(Request(compressed(self.parts), self.samples, self.newest_ms))
-        self.parts, self.samples = [], 0
+        self.parts, self.samples, self.bytes = [], 0, 0
 
 
 class WindowReader:
@@ -143,15 +151,16 @@ class WindowReader:
         values = stale_values(count) if row.stale else row.values()
         data, starts = template.write(row.timestamp_ms, values)
         picked = row.ended().tolist() if row.stale else range(count)
-        for first in range(0, len(picked), samples):
-            chosen = picked[first : first + samples]
+        step = max(1, min(samples, MAX_REQUEST_BYTES * count // max(1, len(data))))
+        for first in range(0, len(picked), step):
+            chosen = picked[first : first + step]
             if shard.samples + len(chosen) > samples:
                 shard.finish()
             if row.stale:
                 parts = [data[starts[i] : starts[i + 1]] for i in chosen]
             else:
                 parts = [data[starts[chosen[0]] : starts[chosen[-1] + 1]]]
-            shard.add([*parts], len(chosen), row.timestamp_ms)
+            shard.add(parts, len(chosen), row.timestamp_ms)
 
     def _current(self) -> SegmentReader | None:
         """Return the open segment at the position, opening it and learning its layouts where need be."""

@@ -184,7 +184,7 @@ def test_check_warns_of_recorded_series_that_the_server_never_gets(
     fleet(f"rules: [a.yml]\n{ELSEWHERE % more}")
     _, *warnings = check_file(tmp_path / "fleet.yaml")
     assert [w.partition("warning: ")[2] for w in warnings] == warned * [
-        "metrics.query_url: rules read a:b, which is recorded here and not sent there: add metrics.remote_write "
+        "metrics.query_url: rules read a:b: recorded here, and not sent there; add metrics.remote_write "
         "with send: [recorded], or load the recording rules into that server"
     ]
 

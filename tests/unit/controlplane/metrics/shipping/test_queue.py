@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cramjam import snappy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.samples import Layout, Series, View, labels_of
 from controlplane.metrics.remote_write_codec import decode
 from controlplane.metrics.shipping import queue as queue_module
+from controlplane.metrics.shipping import window as window_module
 from controlplane.metrics.shipping.queue import ShipQueue
 from controlplane.metrics.shipping.segments import numbers_in, path_of
 from controlplane.metrics.shipping.selection import Selection
@@ -163,6 +165,23 @@ def test_a_request_has_no_more_samples_than_allowed_and_a_source_stays_in_order(
     queue.close()
 
 
+def test_long_labels_make_more_requests_and_not_larger_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_module, "MAX_REQUEST_BYTES", 10_000)
+    queue = opened(tmp_path / "q")
+    layout = Layout(tuple(Series(f"m{n}", labels_of({"long": "x" * 1000})) for n in range(50)))
+    for at in range(3):
+        queue.append("s", layout, T + at, np.arange(50.0))
+    queue.flush()
+    found: list[tuple[str, int, float | str]] = []
+    while window := queue.read(T, 1, 2000, 1000):
+        sizes = [snappy.decompress_raw_len(request.body) for requests in window.shards for request in requests]
+        assert max(sizes) <= 10_000
+        found += sent(window)
+        queue.acknowledge(window)
+    assert found == [(f"m{n}", at, n) for at in range(3) for n in range(50)]
+    queue.close()
+
+
 def test_what_is_too_old_is_dropped_and_counted(tmp_path: Path) -> None:
     queue, layout = opened(tmp_path / "q"), layout_of("a", "b")
     for at in (0, 1000, 2000):
@@ -291,6 +310,27 @@ def test_what_a_crash_left_half_written_is_left_out_with_a_warning(
     again.close()
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == warnings
     assert (str(path) in caplog.text) is bool(warnings)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_is_damaged_what_is_read_is_a_beginning_of_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("q")
+    queue = opened(folder)
+    for at in range(4):
+        queue.append("s", layout_of("a", "b" if at < 2 else "c"), T + at, np.array([at + 0.25, at + 0.5]))
+    queue.close()
+    whole = left(folder)
+    (folder / "position").unlink()
+    path = path_of(folder, 1)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    found = left(folder)
+    assert found == whole[: len(found)]
 
 
 def test_a_damaged_position_means_sending_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
