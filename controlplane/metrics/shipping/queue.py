@@ -64,6 +64,14 @@ class _Writer(NamedTuple):
     live: bool
 
 
+class _InFlight(NamedTuple):
+    """A window as it was asked for: what makes the same requests of the same rows again."""
+
+    end: Position
+    shards: int
+    samples: int
+
+
 class ShipQueue:
     """One endpoint's rows, in a folder of its own. Bounded in memory and on disk: the oldest go, and are counted."""
 
@@ -87,8 +95,8 @@ class ShipQueue:
         self._sizes: dict[int, int] = {}
         self._reader = WindowReader(folder, self._sizes)
         self._acknowledged = Position(0, 0)
-        self._in_flight: Position | None = None
-        """The end of the window that the process before did not acknowledge."""
+        self._in_flight: _InFlight | None = None
+        """The window that the process before did not acknowledge."""
         self._failing = self._forgetful = False
 
     # --- on the event loop
@@ -127,7 +135,7 @@ class ShipQueue:
             self._sizes[number] = path_of(self._folder, number).stat().st_size
         self._number = max(self._sizes, default=0)
         self._acknowledged, in_flight = self._stored_positions()
-        self._in_flight = in_flight if in_flight > self._acknowledged else None
+        self._in_flight = in_flight if in_flight and in_flight.end > self._acknowledged else None
         self._forget_segments()
         self._reader.seek(self._acknowledged)
         self.pending = self._reader.count()
@@ -165,19 +173,22 @@ class ShipQueue:
         requests again: the server took each of them whole or not at all, and refuses those that it took. Were they
         mixed with later rows, these would be refused with them.
         """
-        window = self._reader.read(now_ms - age_ms, shards, samples, self._in_flight)
-        self._in_flight = None
+        until = None
+        if self._in_flight:
+            until, shards, samples = self._in_flight
+            self._in_flight = None
+        window = self._reader.read(now_ms - age_ms, shards, samples, until)
         if window:
             if window.expired:
                 self.dropped["age"] += window.expired
-            self._store_positions(window.end)
+            self._store_positions(_InFlight(window.end, shards, samples))
         return window
 
     def acknowledge(self, window: Window) -> None:
         """Forget a window's rows: the server took them, or never will."""
         self.pending -= min(self.pending, window.samples + window.expired)
         self._acknowledged = max(self._acknowledged, window.end)
-        self._store_positions(self._acknowledged)
+        self._store_positions(None)
         self._forget_segments()
 
     def close(self) -> None:
@@ -310,9 +321,9 @@ class ShipQueue:
             path_of(self._folder, number).unlink(missing_ok=True)
             del self._sizes[number]
 
-    def _store_positions(self, in_flight: Position) -> None:
+    def _store_positions(self, in_flight: _InFlight | None) -> None:
         temporary = self._folder / f"{_POSITION}.new"
-        numbers = (*self._acknowledged, *in_flight)
+        numbers = [*self._acknowledged, *((*in_flight.end, *in_flight[1:]) if in_flight else ())]
         try:
             temporary.write_text(" ".join(str(n) for n in numbers) + "\n", encoding="ascii")
             temporary.replace(self._folder / _POSITION)
@@ -322,13 +333,17 @@ class ShipQueue:
                 log.warning("remote write: %s: %s; a restart now would send twice", temporary, error.strerror)
             self._forgetful = True
 
-    def _stored_positions(self) -> tuple[Position, Position]:
-        """Return what was acknowledged, and the end of what was in flight."""
+    def _stored_positions(self) -> tuple[Position, _InFlight | None]:
+        """Return what was acknowledged, and what was in flight."""
         try:
             numbers = [int(text) for text in (self._folder / _POSITION).read_text(encoding="ascii").split()]
-            return Position(*numbers[:2]), Position(*numbers[2:])
+            acknowledged, rest = Position(*numbers[:2]), numbers[2:]
+            if rest:
+                segment, offset, shards, samples = rest
+                return acknowledged, _InFlight(Position(segment, offset), max(1, shards), max(1, samples))
+            return acknowledged, None
         except FileNotFoundError:
             pass
         except (ValueError, TypeError):
             log.warning("remote write: %s is damaged; what is there is sent again", self._folder / _POSITION)
-        return Position(0, 0), Position(0, 0)
+        return Position(0, 0), None
