@@ -283,7 +283,7 @@ print(json.dumps(said))
 def test_a_real_disk_that_is_full(tmp_path: Path):
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root and unshare to mount a small file system")
-    mount = f"mount -t tmpfs -o size=48m tmpfs {tmp_path} && exec {sys.executable} -c \"$SCRIPT\" {tmp_path}"
+    mount = f'mount -t tmpfs -o size=48m tmpfs {tmp_path} && exec {sys.executable} -c "$SCRIPT" {tmp_path}'
     ran = subprocess.run(
         ["unshare", "-m", "sh", "-c", mount],
         env={**os.environ, "SCRIPT": FULL},

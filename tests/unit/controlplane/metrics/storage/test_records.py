@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.samples import Layout, Metadata, Series, View, labels_of
+from controlplane.metrics.storage.errors import CorruptData
+from controlplane.metrics.storage.records import (
+    Gone,
+    Pairs,
+    Place,
+    decode,
+    decode_layout,
+    digest,
+    encode,
+    encode_layout,
+    layout_body,
+)
+
+TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
+SERIES = st.builds(Series, TEXT, st.dictionaries(TEXT, TEXT, max_size=3).map(labels_of))
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> Layout:
+    raw = tuple(draw(st.lists(SERIES, max_size=4)))
+    column = st.integers(0, max(0, len(raw) - 1))
+    factor = st.floats(allow_nan=False)
+    view = st.builds(View, SERIES, st.lists(column, min_size=1, max_size=3).map(tuple), factor)
+    families = st.dictionaries(TEXT, st.builds(Metadata, TEXT, TEXT), max_size=2)
+    return Layout(raw, tuple(draw(st.lists(view, max_size=2))), draw(families))
+
+
+@settings(max_examples=150)
+@given(layouts(), TEXT, st.lists(st.integers(0, 9), max_size=3))
+def test_any_layout_reads_back(layout: Layout, source: str, refused: list[int]):
+    """Surrogates without their other half too: JSON files of targets may hold them."""
+    body = layout_body(layout)
+    description, key = decode_layout(encode_layout(7, source, layout, body, refused), Pairs())
+    assert (description.number, description.source, description.refused) == (7, source, tuple(refused))
+    got = description.layout
+    assert (got.raw, got.views, dict(got.metadata)) == (layout.raw, layout.views, dict(layout.metadata))
+    assert key == digest(body) == digest(layout_body(got))
+    assert description.columns == len(layout.raw)
+
+
+def test_what_a_layout_is_does_not_depend_on_its_metadata_or_its_object():
+    one = Layout((Series("a", (("k", "v"),)),), metadata={"a": Metadata("gauge", "x")})
+    two = Layout((Series("a", (("k", "v"),)),))
+    other = Layout((Series("a", (("k", "w"),)),))
+    assert layout_body(one) == layout_body(two) != layout_body(other)
+
+
+def test_label_pairs_are_kept_once():
+    pairs = Pairs()
+    layout = Layout((Series("a", (("k", "v"),)), Series("b", (("k", "v"),))))
+    description, _ = decode_layout(encode_layout(1, "t", layout, layout_body(layout), ()), pairs)
+    first, second = description.layout.raw
+    assert first.labels[0] is second.labels[0]
+    pairs.clear()
+    assert pairs((("k", "v"),)) == first.labels
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_layout_are_refused(data: bytes):
+    with pytest.raises(CorruptData, match="a layout record is damaged"):
+        decode_layout(data, Pairs())
+
+
+def test_other_records():
+    assert Place(*decode(encode(Place(1, 2, 3, 4, 5)))) == Place(1, 2, 3, 4, 5)
+    assert decode(encode(Gone((1,), (2, 3)))) == [[1], [2, 3]]
+    for data in (b"", b"{", b"{}", b"\xff", b"7"):
+        with pytest.raises(CorruptData, match="a journal record is damaged"):
+            decode(data)
