@@ -87,9 +87,8 @@ def compare(targets: int, seconds: float, interval_s: float, rules: tuple[str, .
 
 def show(costs: list[Cost], seconds: float) -> None:
     """Print both and their ratios."""
-    print(
-        f"{'':14}{'µs/sample':>10}{'samples/s':>11}{'scrapes/s':>11}{'series':>9}{'RSS B/series':>14}{'PSS B/series':>14}"
-    )
+    heads = (("µs/sample", 10), ("samples/s", 11), ("scrapes/s", 11), ("series", 9), ("RSS B/series", 14), ("PSS", 14))
+    print(" " * 14 + "".join(f"{head:>{width}}" for head, width in heads))
     for name, cost in zip(("control plane", "prometheus"), costs, strict=True):
         rss, pss = (cost.memory[kind] / cost.series for kind in ("Rss", "Pss"))
         rates = f"{cost.samples / seconds:11,.0f}{cost.scrapes / seconds:11.1f}"
