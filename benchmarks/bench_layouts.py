@@ -9,13 +9,9 @@ allocated and still holds (tracemalloc), by raw series, for targets of 20 models
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fleet_of_files import Bodies
 from prometheus_client.parser import text_string_to_metric_families

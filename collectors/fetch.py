@@ -176,7 +176,7 @@ def _address(url: str) -> tuple[URL, str | None]:
         parsed = URL(url)
     except ValueError as error:
         raise Unreachable("not a usable URL") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.host or not parsed.port:
         raise Unreachable("not a usable URL")
     if parsed.user is None:
         return parsed, None
@@ -236,6 +236,8 @@ def authorization(auth: Auth) -> str | None:
     if auth.username is not None:
         password = _secret_file(auth.password_file) if auth.password_file else ""
         return _basic(auth.username, password)
+    if not auth.scheme.isprintable():
+        raise ScrapeError("the type of authorization holds a line break or another control character")
     if auth.credentials_file:
         return f"{auth.scheme} {_secret_file(auth.credentials_file)}"
     if auth.credentials_env:
