@@ -94,7 +94,7 @@ def free_address() -> str:
 def prometheus(
     folder: Path, addresses: Iterable[str], interval_s: float, *, rules: str = "", canonical: bool = False
 ) -> Iterator[Contender]:
-    """Run Prometheus on targets of one job. `rules` is the text of a rule file; `canonical` reads /canonical as well."""
+    """Run Prometheus on targets of one job. `rules` is a rule file's text; `canonical` reads /canonical as well."""
     folder.mkdir(parents=True, exist_ok=True)
     where = {"static_configs": [{"targets": list(addresses)}]}
     jobs: list[dict[str, object]] = [{"job_name": "vllm", **where}]

@@ -4,7 +4,7 @@
 
 Every target has a loopback address of its own (127.77.x.y), its own model and moving values: counters count up, gauges
 wander, buckets stay consistent. Before each interval a whole generation of files is written to memory beside the one
-that is served, and a symbolic link is swung over: a file never changes while it is read. Two generations exist at a time.
+that is served, and a symbolic link is swung over: no file changes while it is read. Two generations exist at a time.
 """
 
 from __future__ import annotations

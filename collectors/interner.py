@@ -18,7 +18,7 @@ _ENTRY_BYTES = 200
 
 
 class Interner:
-    """Returns the equal value that it was given first. May be shared between threads: at worst a value is held twice."""
+    """Returns the equal value that it was given first. Threads may share it: at worst a value is held twice."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes

@@ -33,7 +33,7 @@ class LayoutCache:
         """`shapes` is shared by the caches of targets that may expose the same lines."""
         self._build = build
         self._limits = limits or Limits()
-        self._shapes = shapes or Shapes()
+        self._shapes = Shapes() if shapes is None else shapes
         self._shape: Shape | None = None
         self._layout: Layout | None = None
         self._said = b""
@@ -109,6 +109,9 @@ class Shapes:
 
     def __init__(self) -> None:
         self._known: WeakValueDictionary[bytes, Shape] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def of(self, lines: Sequence[bytes], reading: Reading) -> Shape:
         """Return the shape of a body whose samples are all plain."""

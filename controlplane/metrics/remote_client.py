@@ -11,8 +11,9 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from collectors.answer import BoundedBody
 from collectors.errors import ScrapeError
-from collectors.fetch import BoundedBody, translated
+from collectors.fetch import translated
 from collectors.http_client import request_options
 from collectors.target import Auth
 from collectors.tls import TlsContexts
