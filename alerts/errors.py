@@ -1,6 +1,7 @@
 """Errors of alerting.
 
 AlertError
+├── ExpressionError     an expression is no PromQL, or none that is supported: why, and where if that is known
 ├── RuleError           a rule file or rule is wrong: file, group, rule, what was expected
 ├── TemplateError       an annotation or label template cannot be rendered
 ├── QueryFailed         the querier failed; the rule's state freezes, nothing resolves
@@ -14,8 +15,17 @@ class AlertError(Exception):
     """Root of everything that alerting raises on purpose."""
 
 
+class ExpressionError(AlertError, ValueError):
+    """An expression is no PromQL, or none that is supported."""
+
+
 class RuleError(AlertError):
-    """A rule file or a rule in it is wrong."""
+    """A rule file or a rule in it is wrong. The message names the place; the attributes have it apart."""
+
+    def __init__(self, message: str, *, file: str = "", line: int | None = None) -> None:
+        place = f"{file}:{line}" if file and line else file
+        super().__init__(f"{place}: {message}" if place else message)
+        self.file, self.line, self.reason = file, line, message
 
 
 class TemplateError(AlertError):

@@ -14,6 +14,7 @@ from alerts.errors import QueryFailed, RuleError
 from alerts.interfaces import AlertInstance, AlertLog, AlertState, Clock, Querier, VectorSample
 from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup
 from alerts.state import Step, activate, step
+from alerts.template import NOWHERE, Surroundings
 from collectors.samples import Labels, Layout, SampleSink, Series, labels_of
 
 
@@ -80,16 +81,17 @@ class GroupEvaluator:
         *,
         blind_until: Callable[[str], float] = lambda _rule: 0.0,
         timer: Callable[[], float] = time.perf_counter,
+        around: Surroundings = NOWHERE,
     ) -> None:
         """`blind_until` says of a rule's id until when (unix seconds) the past that it looks at is not all there.
 
         Until then an alert that the log remembers, and that no query has shown since, stays as it was: that a process
-        started is no reason to tell anybody that something is over.
+        started is no reason to tell anybody that something is over. `around` is what templates know beside the alert.
         """
         self.group = group
         self._querier, self._log, self._sink, self._clock, self._timer = querier, log, sink, clock, timer
         self._memory: Mapping[str, _Memory] = {rule.id: _Memory(RuleHealth(rule)) for rule in group.rules}
-        self._blind_until = blind_until
+        self._blind_until, self._around = blind_until, around
         self._last_at: float | None = None
         self._took = 0.0
 
@@ -148,7 +150,7 @@ class GroupEvaluator:
         )
 
     async def _alert(self, rule: AlertingRule, memory: _Memory, samples: Sequence[VectorSample], at: float) -> None:
-        active = activate(rule, samples)
+        active = activate(rule, samples, self._around)
         if memory.instances is None:
             memory.instances = tuple(await asyncio.to_thread(self._log.load, rule.id))
             memory.unseen = frozenset(instance.labels for instance in _active(memory.instances))

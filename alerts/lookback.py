@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from alerts.expression import without_strings
+from alerts.promql.tokens import seconds, tokenize
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup
-from collectors.durations import parse_duration
 
 MAX_S = 15 * 60.0
 """No rule is waited for longer: one that looks back for days would keep an alert of yesterday for days."""
 
-_RANGE = re.compile(r"\[\s*([0-9a-z]+)\s*(?::[^\]]*)?\](\s*offset\b)?")
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
@@ -34,6 +33,17 @@ def lookbacks(groups: Iterable[RuleGroup]) -> dict[str, float]:
 
 
 def _lookback(expr: str, recorded: Mapping[str, list[str]], seen: frozenset[str]) -> float:
-    own = max((parse_duration(text) for text, offset in _RANGE.findall(expr) if not offset), default=0.0)
+    own = max(_ranges(expr), default=0.0)
     read = {name for name in _NAME.findall(expr) if name in recorded} - seen
     return max([own, *(_lookback(e, recorded, seen | read) for name in read for e in recorded[name])])
+
+
+def _ranges(expr: str) -> Iterator[float]:
+    """Yield the ranges in brackets, in seconds, but those that an offset moves."""
+    tokens = tokenize(expr)
+    for number, token in enumerate(tokens):
+        if token.text == "[":
+            inside = [t for t in tokens[number + 1 : number + 5] if t.kind in ("number", "duration")]
+            after = next((n for n in range(number, len(tokens)) if tokens[n].text == "]"), len(tokens)) + 1
+            if inside and (after >= len(tokens) or tokens[after].text.lower() != "offset"):
+                yield seconds(inside[0])

@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-import promql_parser
-
 from alerts.errors import RuleError, TemplateError
-from alerts.expression import check_size
+from alerts.promql.parser import parse_tree
 from alerts.template import Template
 from alerts.yaml_nodes import Place, read_yaml
 from collectors.durations import format_duration, parse_duration
@@ -40,6 +39,8 @@ class RecordingRule:
     """Set on every result; an empty value removes the label."""
     removed: tuple[str, ...] = ()
     """Labels that the rule sets to an empty text, which removes them."""
+    line: int = field(default=0, compare=False)
+    """Where it stands in its file, from 1 on; 0: unknown. A rule that only moved is the same rule."""
 
     kind: ClassVar[str] = "recording"
 
@@ -61,6 +62,10 @@ class AlertingRule:
     keep_firing_for_s: float = 0.0
     labels: tuple[tuple[str, Template], ...] = ()
     annotations: tuple[tuple[str, Template], ...] = ()
+    says_for: bool = False
+    """Whether its file has a `for`: `0s` is a choice, none at all may be an omission."""
+    line: int = field(default=0, compare=False)
+    """Where it stands in its file, from 1 on; 0: unknown. A rule that only moved is the same rule."""
 
     kind: ClassVar[str] = "alerting"
 
@@ -93,45 +98,75 @@ class RuleGroup:
         return f"{self.file};{self.name}"
 
 
-def load_rule_files(paths: Iterable[Path]) -> tuple[RuleGroup, ...]:
-    """Read Prometheus rule files. Raises RuleError for the first fault found, with its place."""
+Faults = list[RuleError] | None
+"""Where faults are collected, so that one reading finds all of them; None: the first one is raised."""
+
+
+def load_rule_files(paths: Iterable[Path], faults: Faults = None) -> tuple[RuleGroup, ...]:
+    """Read Prometheus rule files. Raises RuleError for the first fault found, with its place.
+
+    With `faults`, they are put there instead, and what is good is returned.
+    """
     groups: list[RuleGroup] = []
     for path in paths:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise RuleError(f"{path}: cannot be read: {why}") from error
-        groups.extend(parse_rules(text, str(path)))
+        with _noting(faults):
+            groups.extend(parse_rules(_read(path), str(path), faults))
     return tuple(groups)
 
 
-def parse_rules(text: str, file: str) -> tuple[RuleGroup, ...]:
+def parse_rules(text: str, file: str, faults: Faults = None) -> tuple[RuleGroup, ...]:
     """Parse the text of one rule file; `file` names it in messages and in rule ids. Raises RuleError."""
-    return read_groups(read_yaml(text, file).fields("groups").get("groups"), file)
+    return read_groups(read_yaml(text, file).fields("groups").get("groups"), file, faults)
 
 
-def read_groups(place: Place | None, file: str) -> tuple[RuleGroup, ...]:
+def read_groups(place: Place | None, file: str, faults: Faults = None) -> tuple[RuleGroup, ...]:
     """Read a `groups:` list. Raises RuleError, also when a name repeats within the file (Prometheus's rule)."""
     if place is None:
         return ()
     groups: list[RuleGroup] = []
     for item in place.items():
-        group = _group(item, file)
-        if any(group.name == other.name for other in groups):
-            raise item.error(f"group {group.name} is repeated in the same file")
-        groups.append(group)
+        with _noting(faults):
+            group = _group(item, file, faults)
+            if any(group.name == other.name for other in groups):
+                raise item.error(f"group {group.name} is repeated in the same file")
+            groups.append(group)
     return tuple(groups)
 
 
-def duplicates(groups: Iterable[RuleGroup]) -> list[str]:
-    """Return one sentence for each rule that repeats another's name and labels: they would fight over one series."""
-    counts = Counter((rule.name, _label_texts(rule)) for group in groups for rule in group.rules)
+def repeats(groups: Iterable[RuleGroup]) -> list[tuple[str, list[tuple[RuleGroup, Rule]]]]:
+    """Return rules with equal names and labels, which would fight over one series: a sentence, and all of them."""
+    found: dict[tuple[str, Labels], list[tuple[RuleGroup, Rule]]] = {}
+    for group in groups:
+        for rule in group.rules:
+            found.setdefault((rule.name, _label_texts(rule)), []).append((group, rule))
     return [
-        f"{name} with labels {dict(labels)} is defined {count} times"
-        for (name, labels), count in counts.items()
-        if count > 1
+        (f"{name} with labels {dict(labels)} is defined {len(rules)} times", rules)
+        for (name, labels), rules in found.items()
+        if len(rules) > 1
     ]
+
+
+def duplicates(groups: Iterable[RuleGroup]) -> list[str]:
+    """Return the sentences of `repeats`."""
+    return [sentence for sentence, _ in repeats(groups)]
+
+
+@contextmanager
+def _noting(faults: Faults) -> Iterator[None]:
+    try:
+        yield
+    except RuleError as error:
+        if faults is None:
+            raise
+        faults.append(error)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise RuleError(f"cannot be read: {why}", file=str(path)) from error
 
 
 def as_prometheus(groups: Iterable[RuleGroup]) -> dict[str, object]:
@@ -155,13 +190,13 @@ def _rule_content(rule: Rule) -> dict[str, object]:
         labels = dict(rule.labels) | dict.fromkeys(rule.removed, "")
         return {"record": rule.record, "expr": rule.expr} | ({"labels": labels} if labels else {})
     content: dict[str, object] = {"alert": rule.alert, "expr": rule.expr}
-    if rule.for_s:
+    if rule.says_for or rule.for_s:
         content["for"] = format_duration(rule.for_s)
     if rule.keep_firing_for_s:
         content["keep_firing_for"] = format_duration(rule.keep_firing_for_s)
-    for field, templates in (("labels", rule.labels), ("annotations", rule.annotations)):
+    for name, templates in (("labels", rule.labels), ("annotations", rule.annotations)):
         if templates:
-            content[field] = {name: template.text for name, template in templates}
+            content[name] = {label: template.text for label, template in templates}
     return content
 
 
@@ -169,13 +204,12 @@ def check_expr(expr: str) -> None:
     """Raise ValueError unless `expr` is PromQL whose result a rule can use: an instant vector or a scalar."""
     if not expr.strip():
         raise ValueError("expr is empty")
-    check_size(expr)
-    kind = type(promql_parser.parse(expr)).__name__
+    kind = type(parse_tree(expr)).__name__
     if kind not in _VECTOR_TYPES:
         raise ValueError(f"expr is a {kind}; a rule needs an instant vector or a scalar")
 
 
-def _group(item: Place, file: str) -> RuleGroup:
+def _group(item: Place, file: str, faults: Faults) -> RuleGroup:
     fields = item.fields("name", "interval", "rules", "limit", "query_offset", "labels")
     name = fields["name"].text() if "name" in fields else ""
     if not name:
@@ -184,7 +218,8 @@ def _group(item: Place, file: str) -> RuleGroup:
     shared = _texts(fields["labels"].within(f"{path}: labels")) if "labels" in fields else {}
     rules: list[Rule] = []
     for number, rule_place in enumerate(fields["rules"].within(path).items() if "rules" in fields else (), start=1):
-        rules.append(_rule(rule_place, file, name, number, shared))
+        with _noting(faults):
+            rules.append(_rule(rule_place, file, name, number, shared))
     limit = fields["limit"].text() if "limit" in fields else "0"
     if not limit.isdigit():
         raise fields["limit"].within(path).error(f"limit: expected a whole number, got {limit!r}")
@@ -213,7 +248,8 @@ def _rule(place: Place, file: str, group: str, number: int, shared: dict[str, st
         raise fields.get("expr", place).within(path).error(f"expr: {error}") from error
     labels = shared | (_texts(fields["labels"].within(f"{path}: labels")) if "labels" in fields else {})
     if record:
-        return _recording(place.within(path), fields, record, expr, labels, f"{file};{group};{record}")
+        made = _recording(place.within(path), fields, record, expr, labels, f"{file};{group};{record}")
+        return replace(made, line=place.line)
     annotations = _texts(fields["annotations"].within(f"{path}: annotations")) if "annotations" in fields else {}
     return AlertingRule(
         id=f"{file};{group};{alert}",
@@ -223,6 +259,8 @@ def _rule(place: Place, file: str, group: str, number: int, shared: dict[str, st
         keep_firing_for_s=_duration(fields, "keep_firing_for", path),
         labels=_templates(labels, fields.get("labels", place).within(f"{path}: labels")),
         annotations=_templates(annotations, fields.get("annotations", place).within(f"{path}: annotations")),
+        says_for="for" in fields,
+        line=place.line,
     )
 
 

@@ -16,7 +16,7 @@ from alerts.errors import RuleError, TemplateError
 from alerts.goformat import go_float, humanize_duration
 from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
 from alerts.rules import AlertingRule
-from alerts.template import Template
+from alerts.template import NOWHERE, Surroundings, Template
 from collectors.samples import Labels, labels_of
 
 RESOLVED_RETENTION_S = 15 * 60.0
@@ -38,22 +38,24 @@ class Step(NamedTuple):
     transitions: tuple[Transition, ...]
 
 
-def activate(rule: AlertingRule, samples: Iterable[VectorSample]) -> tuple[Active, ...]:
-    """Return the alerts that a query's result calls for; templates see the query's labels only.
+def activate(rule: AlertingRule, samples: Iterable[VectorSample], around: Surroundings = NOWHERE) -> tuple[Active, ...]:
+    """Return the alerts that a query's result calls for; templates see the query's labels, and what is `around`.
 
     A template that fails keeps the alert and says so in its place. Raises RuleError when two share all their labels.
     """
     found: dict[Labels, Active] = {}
     for sample in samples:
         query = {k: v for k, v in sample.labels if k != "__name__"}
-        own = {name: _render(template, query, sample.value) for name, template in rule.labels}
+        own = {name: _render(template, query, sample.value, around) for name, template in rule.labels}
         labels = labels_of(query | own | {"alertname": rule.alert})
         if labels in found:
             raise RuleError(
                 f"{rule.alert}: two results have the same labels {dict(labels)} once the rule's labels are added; "
                 "aggregate the query by labels that tell them apart"
             )
-        annotations = tuple((name, _render(template, query, sample.value)) for name, template in rule.annotations)
+        annotations = tuple(
+            (name, _render(template, query, sample.value, around)) for name, template in rule.annotations
+        )
         found[labels] = Active(labels, annotations, sample.value)
     return tuple(found.values())
 
@@ -150,8 +152,8 @@ def _subject(instance: AlertInstance) -> str:
     return f"value {go_float(instance.value)}" + (f" on {labels}" if labels else "")
 
 
-def _render(template: Template, labels: dict[str, str], value: float) -> str:
+def _render(template: Template, labels: dict[str, str], value: float, around: Surroundings) -> str:
     try:
-        return template.render(labels, value)
+        return template.render(labels, value, around)
     except TemplateError as error:
         return f"<error expanding template: {error}>"

@@ -15,6 +15,7 @@ from typing import Any
 
 from alerts import goformat
 from alerts.errors import TemplateError
+from collectors.samples import Labels
 
 Scope = Mapping[str, Any]
 
@@ -89,6 +90,21 @@ _ACTION = re.compile(r"\{\{(- )?\s*(.*?)\s*( -)?\}\}", re.DOTALL)
 
 Node = Callable[[Scope], str]
 Operand = Callable[[Scope], Any]
+_LABEL_NAMES = re.compile(r"""(?:\$labels|\.Labels)(?:\.([A-Za-z_]\w*)|\s+["`]([^"`]*)["`])""")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What templates know beside the alert: how the installation calls itself."""
+
+    labels: Labels = ()
+    """`$externalLabels`: what it adds to everything that it sends out."""
+    url: str = ""
+    """`$externalURL`: where it is reached."""
+
+
+NOWHERE = Surroundings()
+
 _PATHS: dict[str, Operand] = {
     "$value": lambda s: s["value"],
     ".Value": lambda s: s["value"],
@@ -96,7 +112,8 @@ _PATHS: dict[str, Operand] = {
     ".Labels": lambda s: s["labels"],
     "$externalLabels": lambda s: s["external"],
     ".ExternalLabels": lambda s: s["external"],
-    "$externalURL": lambda s: "",
+    "$externalURL": lambda s: s["url"],
+    ".ExternalURL": lambda s: s["url"],
 }
 
 
@@ -118,11 +135,19 @@ class Template:
     def __repr__(self) -> str:
         return f"Template({self.text!r})"
 
-    def render(self, labels: Mapping[str, str], value: float) -> str:
+    def label_names(self) -> frozenset[str]:
+        """Return the alert's labels that the text names."""
+        if self._plain:
+            return frozenset()
+        actions = (piece for is_action, piece in _pieces(self.text) if is_action)
+        return frozenset(dotted or quoted for piece in actions for dotted, quoted in _LABEL_NAMES.findall(piece))
+
+    def render(self, labels: Mapping[str, str], value: float, around: Surroundings = NOWHERE) -> str:
         """Return the text for one alert. Raises TemplateError when a function refuses its argument."""
         if self._plain:
             return self.text
-        return self._body({"labels": dict(labels), "value": float(value), "external": {}})
+        scope = {"labels": dict(labels), "value": float(value), "external": dict(around.labels), "url": around.url}
+        return self._body(scope)
 
 
 class _Parser:

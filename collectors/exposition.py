@@ -1,4 +1,4 @@
-"""The Prometheus text exposition format (0.0.4), and the cache that makes reading it again cheap.
+"""The Prometheus text exposition format (0.0.4).
 
 Names are kept exactly as exposed: a counter without `_total` stays without it. What else servers answer under the
 same content type is tolerated: UTF-8 names in quotes (`version=1.0.0`), OpenMetrics' `# EOF`, timestamps and exemplars
@@ -7,9 +7,8 @@ same content type is tolerated: UTF-8 names in quotes (`version=1.0.0`), OpenMet
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collectors.errors import BodyTooLarge, ExpositionError
-from collectors.samples import FloatArray, Layout, Metadata, Series, labels_of
+from collectors.samples import FloatArray, Metadata, Series, labels_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ _REST = re.compile(
     [ \t]*""",
     re.VERBOSE,
 )
-_VALUE_BYTES = b"0123456789+-.eEnNaAiIfFtTyY"
+VALUE_BYTES = b"0123456789+-.eEnNaAiIfFtTyY"
 """The bytes of _REST's value: without `_`, `x` and blanks, which Python's float() takes and Prometheus refuses."""
 _COMMENT = re.compile(r'#[ \t]+(HELP|TYPE)[ \t]+(?:([^\s"]+)|"((?:[^"\\]|\\.)*+)")(?:[ \t]+(.*))?')
 _ESCAPE = re.compile(r'\\([\\n"])')
@@ -83,7 +82,9 @@ _TYPES = {
 }
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
+    """One sample line."""
+
     line: int
     """0-based."""
     series: Series
@@ -95,31 +96,34 @@ class _Sample(NamedTuple):
 def parse(body: bytes, limits: Limits | None = None) -> Parsed:
     """Parse a whole body. Raises BodyTooLarge beyond a limit and ExpositionError (with its line) if malformed."""
     limits = limits or Limits()
-    return _Reading(_lines_of(body, limits), limits).parsed()
+    return Reading(lines_of(body, limits), limits).parsed()
 
 
-def _lines_of(body: bytes, limits: Limits) -> list[bytes]:
+def lines_of(body: bytes, limits: Limits) -> list[bytes]:
+    """Return the lines of a body. Raises BodyTooLarge for too many bytes or lines."""
     if len(body) > limits.max_body_bytes:
         raise BodyTooLarge(f"the body has {len(body)} bytes, more than the {limits.max_body_bytes} allowed")
-    if body.count(b"\n") >= limits.max_lines:
-        raise BodyTooLarge(f"the body has more than the {limits.max_lines} lines allowed")
     if b"\r" in body:
         body = body.replace(b"\r\n", b"\n")
-    return body.split(b"\n")
+    lines = body.split(b"\n", limits.max_lines)  # no further: a body of line feeds alone would become millions of them
+    if len(lines) > limits.max_lines:
+        raise BodyTooLarge(f"the body has more than the {limits.max_lines} lines allowed")
+    return lines
 
 
-class _Reading:
-    """One pass over the lines of one body."""
+class Reading:
+    """One pass over the lines of one body. Raises BodyTooLarge and ExpositionError."""
 
     def __init__(self, lines: Sequence[bytes], limits: Limits) -> None:
         self.limits = limits
-        self.samples: list[_Sample] = []
+        self.samples: list[Sample] = []
         self._types: dict[str, str] = {}
         self._helps: dict[str, str] = {}
         self._floats: dict[str, str] = {}
         for index, raw in enumerate(lines):
             self._read_line(index, raw)
         self.kept, self.duplicates = self._keep()
+        """Indices of the samples that count, and how many repeat a series."""
 
     def parsed(self) -> Parsed:
         """Return what the body says, without creation times and repeated series."""
@@ -182,7 +186,7 @@ class _Reading:
             raise ExpositionError(f"unknown metric type {_quote(declared)}", number)
         self._types.setdefault(name, _TYPES[declared])
 
-    def _read_sample(self, line: str, index: int) -> _Sample:
+    def _read_sample(self, line: str, index: int) -> Sample:
         number = index + 1
         name, labels, end = self._read_series(line, number)
         rest = _REST.fullmatch(line, end)
@@ -196,7 +200,7 @@ class _Reading:
         if start == end and line[end - 1] != "}":
             raise ExpositionError(f"expected a blank after the metric name, got {_quote(line[end:])}", number)
         plain = stop == len(line) and line[start - 1] == " "
-        return _Sample(index, Series(name, labels_of(self._normalised(name, labels))), value, plain)
+        return Sample(index, Series(name, labels_of(self._normalised(name, labels))), value, plain)
 
     def _read_series(self, line: str, number: int) -> tuple[str, dict[str, str], int]:
         match = _NAME.match(line)
@@ -290,82 +294,3 @@ def _unescape(text: str) -> str:
 
 def _quote(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:40]}…")
-
-
-class LayoutCache:
-    """Reads one target's bodies, scrape after scrape, paying for labels only when they change.
-
-    A body whose comments and series are byte for byte those of the last one, in the same order, costs one pass that
-    looks at values alone (0.25 µs a sample on the vLLM capture, a full parse 6) and yields the same Layout object.
-    Anything else is parsed in full; the Layout is still the same object if series and metadata turn out equal.
-    Not for use by two threads at once.
-    """
-
-    def __init__(self, build: Callable[[Parsed], Layout], limits: Limits | None = None) -> None:
-        self._build = build
-        self._limits = limits or Limits()
-        self._shape: _Shape | None = None
-        self._parsed: Parsed | None = None
-        self._layout: Layout | None = None
-
-    @property
-    def duplicates(self) -> int:
-        """Repeated series in the last body that was read."""
-        return self._parsed.duplicates if self._parsed else 0
-
-    def read(self, body: bytes) -> tuple[Layout, FloatArray]:
-        """Return the body's layout and its row of values. Raises BodyTooLarge and ExpositionError, as `parse`."""
-        lines = _lines_of(body, self._limits)
-        if self._shape and self._layout and (values := self._shape.values(lines)) is not None:
-            return self._layout, values
-        reading = _Reading(lines, self._limits)
-        parsed = reading.parsed()
-        layout = self._layout_of(parsed)
-        self._shape = _Shape(lines, reading) if all(s.plain for s in reading.samples) else None
-        self._parsed, self._layout = parsed, layout
-        return layout, parsed.values
-
-    def _layout_of(self, parsed: Parsed) -> Layout:
-        last = self._parsed
-        if last and self._layout and last.series == parsed.series and last.metadata == parsed.metadata:
-            return self._layout
-        layout = self._build(parsed)
-        if len(layout.raw) != len(parsed.series):
-            raise ValueError(f"a layout of {len(layout.raw)} columns for {len(parsed.series)} series")
-        return layout
-
-
-class _Shape:
-    """A body without its values: what must be equal for the next one to be read by its values alone.
-
-    Invariant: every sample line was plain, so `head + b" " + number` parses to the series that `head` named before.
-    """
-
-    def __init__(self, lines: Sequence[bytes], reading: _Reading) -> None:
-        sample_lines = [s.line for s in reading.samples]
-        self._samples_of = _picker(sample_lines)
-        self._others_of = _picker(sorted(set(range(len(lines))).difference(sample_lines)))
-        self._line_count = len(lines)
-        self._others = self._others_of(lines)
-        self._heads = [line.rpartition(b" ")[0] for line in self._samples_of(lines)]
-        self._kept = None if len(reading.kept) == len(self._heads) else np.array(reading.kept, dtype=np.intp)
-
-    def values(self, lines: Sequence[bytes]) -> FloatArray | None:
-        """Return the row of values, or None if the lines are not of this shape."""
-        if len(lines) != self._line_count or self._others_of(lines) != self._others:
-            return None
-        parts = [line.rpartition(b" ") for line in self._samples_of(lines)]
-        numbers = [part[2] for part in parts]
-        if [part[0] for part in parts] != self._heads or b"".join(numbers).translate(None, _VALUE_BYTES):
-            return None
-        try:
-            row = np.fromiter(map(float, numbers), np.float64, len(numbers))
-        except ValueError:
-            return None
-        return row if self._kept is None else row[self._kept]
-
-
-def _picker(positions: Sequence[int]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
-    if len(positions) > 1:
-        return operator.itemgetter(*positions)
-    return lambda lines: tuple(lines[i] for i in positions)

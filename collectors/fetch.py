@@ -1,7 +1,6 @@
 """Reading a target over HTTP: one deadline for everything, a bounded body, and errors that name a cure's place.
 
-Nothing that a target sends is trusted: redirects are not followed (credentials would travel), cookies are not kept,
-and compressed bodies are inflated here, step by step, because only then is their inflated size bounded too.
+Nothing that a target sends is trusted: redirects are not followed (credentials would travel), cookies are not kept.
 """
 
 from __future__ import annotations
@@ -12,27 +11,21 @@ import errno
 import os
 import socket
 import ssl
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
+from aiohttp.tracing import Trace
 from yarl import URL
 
-from collectors.errors import (
-    BodyTooLarge,
-    ExpositionError,
-    ScrapeError,
-    ScrapeTimeout,
-    UnexpectedStatus,
-    Unreachable,
-)
+from collectors.answer import Answer, Progress
+from collectors.errors import ExpositionError, ScrapeError, ScrapeTimeout, Unreachable
+from collectors.plain_http import PlainConnection
 from collectors.target import Auth
 from collectors.tls import TlsContexts
 
@@ -59,21 +52,25 @@ class HttpSource:
         user_agent: str = "llm-controlplane",
     ) -> None:
         self._url = url
+        self._address: tuple[URL, str | None] | None = None
         self._auth = auth
         self._max_body_bytes = max_body_bytes
         self._headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": user_agent}
         self._tls = TlsContexts()
         self._thread = _OwnThread()
+        self._progress = Progress()
+        self._plain: PlainConnection | None = None
         self._session: aiohttp.ClientSession | None = None
+        """For a target behind TLS."""
 
     async def read(self, timeout_s: float) -> bytes:
         """Return the decompressed body of a 200 answer. Raises ScrapeError; credentials are in none of its messages."""
-        progress = SimpleNamespace(stage="not connected")
+        self._progress.restart()
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._exchange(timeout_s, progress)
+                return await self._exchange(timeout_s)
         except TimeoutError:
-            raise ScrapeTimeout(f"timed out after {timeout_s:g}s ({progress.stage})") from None
+            raise ScrapeTimeout(f"timed out after {timeout_s:g}s ({self._progress.stage})") from None
         except HttpProcessingError as error:
             raise ExpositionError("the answer is not HTTP", 0) from error
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
@@ -81,71 +78,109 @@ class HttpSource:
 
     async def close(self) -> None:
         """Close the connection."""
+        if self._plain:
+            self._plain.abort()
+            self._plain = None
         if self._session:
             await self._session.close()
             self._session = None
         self._thread.close()
 
-    async def _exchange(self, timeout_s: float, progress: SimpleNamespace) -> bytes:
-        try:
-            url = URL(self._url)
-        except ValueError as error:
-            raise Unreachable("not a usable URL") from error
-        headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
+    async def _exchange(self, timeout_s: float) -> bytes:
+        self._address = self._address or _address(self._url)
+        url, credentials = self._address
         verify: ssl.SSLContext | bool = True
-        if url.user is not None:
-            headers["Authorization"] = _basic(url.user, url.password or "")
-            url = url.with_user(None)
         if self._auth:
             # Secrets may lie on a network file system that stalls.
-            credentials, verify = await self._thread.run(self._prepare, self._auth)
-            if credentials:
-                headers["Authorization"] = credentials
+            given, verify = await self._thread.run(self._prepare, self._auth)
+            credentials = given or credentials
+        headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
+        if credentials:
+            headers["Authorization"] = credentials
+        if url.scheme == "http":
+            return await self._ask_plain(url, headers)
         session = self._session or self._connect()
-        async with session.get(
-            url, headers=headers, ssl=verify, allow_redirects=False, trace_request_ctx=progress
-        ) as response:
+        async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
             try:
-                return await self._body(response, progress)
+                return await self._body(response)
             finally:
                 # A body that was not read to its end must not be drained: it may never end.
                 if not response.content.at_eof():
                     response.close()
 
+    async def _ask_plain(self, url: URL, headers: Mapping[str, str]) -> bytes:
+        lines = [f"GET {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
+        request = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
+        open_one, now = self._plain, asyncio.get_running_loop().time()
+        if open_one and open_one.usable and now - open_one.last_used < _KEEPALIVE_S:
+            try:
+                return await open_one.ask(request)
+            except (OSError, Unreachable):
+                if open_one.received:
+                    raise
+                # The server closed it while it lay idle, and this request crossed that: no fault of the target.
+        elif open_one:
+            open_one.abort()
+        self._progress.restart()
+        assert url.raw_host and url.port
+        self._plain = await PlainConnection.open(
+            url.raw_host, url.port, self._resolve, self._max_body_bytes, self._progress
+        )
+        return await self._plain.ask(request)
+
+    async def _resolve(self, host: str, port: int) -> list[Any]:
+        return await self._thread.run(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
+
     def _connect(self) -> aiohttp.ClientSession:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_create_end.append(_note_connected)
-        trace.on_connection_reuseconn.append(_note_connected)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=_KEEPALIVE_S, resolver=_Resolver(self._thread)),
+            connector=_Connector(self._progress, self._thread),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             auto_decompress=False,
-            trace_configs=[trace],
         )
         return self._session
 
     def _prepare(self, auth: Auth) -> tuple[str | None, ssl.SSLContext | bool]:
         return authorization(auth), self._tls.verification(auth)
 
-    async def _body(self, response: aiohttp.ClientResponse, progress: SimpleNamespace) -> bytes:
-        if response.status != HTTPStatus.OK:
-            raise UnexpectedStatus(_status_message(response))
-        body = BoundedBody(self._max_body_bytes, response.headers.get("Content-Encoding", ""))
-        body.check_size(response.content_length or 0)
-        progress.stage = "headers received, no body yet"
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        answer = self._progress.answer = Answer(response.status, headers, self._max_body_bytes)
         async for chunk in response.content.iter_any():
-            body.feed(chunk)
-            progress.stage = f"in the middle of the body, {body.received} bytes received"
-        return body.finish()
+            answer.feed(chunk)
+        return answer.finish()
 
 
-async def _note_connected(
-    _session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    _params: aiohttp.TraceConnectionCreateEndParams | aiohttp.TraceConnectionReuseconnParams,
-) -> None:
-    context.trace_request_ctx.stage = "connected, no headers yet"
+class _Connector(aiohttp.TCPConnector):
+    """One connection, kept open; notes when there is one."""
+
+    def __init__(self, progress: Progress, thread: _OwnThread) -> None:
+        super().__init__(limit=1, keepalive_timeout=_KEEPALIVE_S, resolver=_Resolver(thread))
+        self._progress = progress
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
+    ) -> Connection:
+        """Return the connection for a request, the one that is open if it can be."""
+        connection = await super().connect(req, traces, timeout)
+        self._progress.connected = True
+        return connection
+
+
+def _address(url: str) -> tuple[URL, str | None]:
+    """Return the URL without its user part, and the Authorization value that this part stands for."""
+    try:
+        parsed = URL(url)
+    except ValueError as error:
+        raise Unreachable("not a usable URL") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host or not parsed.port:
+        raise Unreachable("not a usable URL")
+    if parsed.user is None:
+        return parsed, None
+    return parsed.with_user(None), _basic(parsed.user, parsed.password or "")
 
 
 class _OwnThread:
@@ -193,57 +228,6 @@ class _Resolver(AbstractResolver):
         """Nothing: the thread is the source's."""
 
 
-class BoundedBody:
-    """Collects a body, inflating it if need be; its size is bounded before and after."""
-
-    def __init__(self, max_bytes: int, encoding: str) -> None:
-        self.received = 0
-        self._max_bytes = max_bytes
-        self._encoding = encoding.strip().lower().removeprefix("x-")
-        if self._encoding not in ("", "identity", "gzip", "deflate"):
-            raise ExpositionError(f"the body's encoding {self._encoding[:40]!r} was not asked for", 0)
-        self._inflate: zlib._Decompress | None = None
-        self._body = bytearray()
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes from the wire."""
-        self.received += len(chunk)
-        self.check_size(self.received)
-        if self._encoding in ("", "identity"):
-            self._body += chunk
-            return
-        if not chunk:
-            return
-        if self._inflate is None:
-            self._inflate = zlib.decompressobj(self._window_bits(chunk[0]))
-        try:
-            # One byte more than there is room for: enough to know that the body is too large, whatever it inflates to.
-            self._body += self._inflate.decompress(chunk, self._max_bytes - len(self._body) + 1)
-        except zlib.error as error:
-            raise ExpositionError(f"the body is not valid {self._encoding}", 0) from error
-        self.check_size(len(self._body))
-
-    def finish(self) -> bytes:
-        """Return the whole body. Raises ExpositionError if its compressed form is incomplete or followed by more."""
-        if self._encoding not in ("", "identity"):
-            if self._inflate is None or not self._inflate.eof:
-                raise ExpositionError(f"the {self._encoding} body is cut short", 0)
-            if self._inflate.unused_data:
-                raise ExpositionError(f"the {self._encoding} body is followed by other bytes", 0)
-        return bytes(self._body)
-
-    def check_size(self, size: int) -> None:
-        """Raise BodyTooLarge if a body of `size` bytes is too large."""
-        if size > self._max_bytes:
-            raise BodyTooLarge(f"the body has more than the {self._max_bytes} bytes allowed")
-
-    def _window_bits(self, first: int) -> int:
-        if self._encoding == "gzip":
-            return 16 + zlib.MAX_WBITS
-        # "deflate" means zlib (RFC 9110), but some servers send it raw; a zlib header's low half byte is always 8.
-        return zlib.MAX_WBITS if first & 0x0F == 8 else -zlib.MAX_WBITS
-
-
 def authorization(auth: Auth) -> str | None:
     """Return the Authorization header's value, reading secrets now, or None if there are none.
 
@@ -252,6 +236,8 @@ def authorization(auth: Auth) -> str | None:
     if auth.username is not None:
         password = _secret_file(auth.password_file) if auth.password_file else ""
         return _basic(auth.username, password)
+    if not auth.scheme.isprintable():
+        raise ScrapeError("the type of authorization holds a line break or another control character")
     if auth.credentials_file:
         return f"{auth.scheme} {_secret_file(auth.credentials_file)}"
     if auth.credentials_env:
@@ -284,23 +270,6 @@ def _checked_secret(text: str, place: str) -> str:
     return secret
 
 
-def _status_message(response: aiohttp.ClientResponse) -> str:
-    try:
-        phrase = f" {HTTPStatus(response.status).phrase}"
-    except ValueError:
-        phrase = ""
-    message = f"answered {response.status}{phrase}, expected 200"
-    if 300 <= response.status < 400:
-        try:
-            host = URL(response.headers.get("Location", "")).host
-        except ValueError:
-            host = None
-        # The host only: the rest of a Location can hold a session or a token.
-        where = f"host {host[:100]}" if host else "another path"
-        return f"{message}: a redirect to {where}, which is not followed; configure the final address"
-    return message
-
-
 def translated(error: Exception) -> ScrapeError:
     """Return our error for one of aiohttp's or the system's, without URLs or headers in its message."""
     match error:
@@ -310,8 +279,7 @@ def translated(error: Exception) -> ScrapeError:
         case aiohttp.ClientSSLError() | ssl.SSLError():
             return Unreachable("TLS handshake failed: the target does not speak TLS, or none that both sides accept")
         case aiohttp.ClientConnectorDNSError():
-            temporary = error.os_error.errno == socket.EAI_AGAIN
-            return Unreachable("cannot resolve the host for now" if temporary else "no such host")
+            return Unreachable(_no_host(error.os_error))
         case UnicodeError():
             return Unreachable("no such host")
         case aiohttp.ClientPayloadError():
@@ -324,10 +292,16 @@ def translated(error: Exception) -> ScrapeError:
             return Unreachable("not a usable URL")
         case aiohttp.ClientConnectorError():
             return Unreachable(_os_message(error.os_error))
+        case socket.gaierror():
+            return Unreachable(_no_host(error))
         case OSError():
             return Unreachable(_os_message(error))
         case _:
             return Unreachable(f"the connection failed ({type(error).__name__})")
+
+
+def _no_host(error: OSError) -> str:
+    return "cannot resolve the host for now" if error.errno == socket.EAI_AGAIN else "no such host"
 
 
 def _os_message(error: OSError) -> str:

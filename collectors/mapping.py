@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from collectors.catalogue import Catalogue, Engine, LabelMap, Metric, Source, ValueMap
 from collectors.exposition import normalised_float
-from collectors.samples import Labels, Layout, Metadata, Series, View, labels_of
+from collectors.interner import Interner
+from collectors.samples import Labels, Layout, Metadata, Series, View
 from collectors.target import Target
 
 _SUFFIXES = ("_bucket", "_sum", "_count")
@@ -25,6 +26,7 @@ class _Context(NamedTuple):
     """The configuration's labels without job."""
     models: Mapping[str, str]
     engine: Engine
+    interner: Interner
 
 
 class _Sample(NamedTuple):
@@ -33,18 +35,24 @@ class _Sample(NamedTuple):
 
 
 def canonical_layout(
-    parsed_series: Sequence[Series], metadata: Mapping[str, Metadata], target: Target, catalogue: Catalogue
+    parsed_series: Sequence[Series],
+    metadata: Mapping[str, Metadata],
+    target: Target,
+    catalogue: Catalogue,
+    interner: Interner | None = None,
 ) -> Layout:
     """Return the layout of a parsed body: `raw[i]` is `parsed_series[i]` under its stored labels, views are canonical.
 
     Raw series get job, instance and the target's labels; a scraped label that collides with one of them becomes
     `exported_<name>`. A sample that bears a canonical name already is stored once, with the canonical labels added.
-    An engine that the catalogue does not know (`custom`) gets no views.
+    An engine that the catalogue does not know (`custom`) gets no views. `interner` lets the layouts of several targets
+    share what they have in common; by default the series of this one share.
     """
+    interner = interner or Interner()
     engine = catalogue.engines.get(target.engine)
     target_labels = {name: value for name, value in target.labels if name != "job" and value}
     stored = {**dict(target.labels), "job": target.job, "instance": target.instance}
-    context = _Context(target, target_labels, dict(target.models), engine) if engine else None
+    context = _Context(target, target_labels, dict(target.models), engine, interner) if engine else None
 
     raw: list[Series] = []
     taken: set[Series] = set()
@@ -52,14 +60,14 @@ def canonical_layout(
         labels = _with_target_labels(series.labels, stored)
         if context and catalogue.family(series.name):
             labels = _native_labels(labels, dict(series.labels), context)
-        identity = _unique(Series(series.name, labels_of(labels)), taken)
+        identity = _unique(Series(interner.shared(series.name), interner.labels(labels)), taken, interner)
         taken.add(identity)
         raw.append(identity)
 
     views = tuple(_views(parsed_series, taken, context, catalogue)) if context else ()
     names = {catalogue.family(view.series.name) or view.series.name for view in views}
     described = {n: Metadata(catalogue.metrics[n].type, catalogue.metrics[n].help) for n in sorted(names)}
-    return Layout(raw=tuple(raw), views=views, metadata={**metadata, **described})
+    return Layout(raw=tuple(raw), views=views, metadata=interner.metadata({**metadata, **described}))
 
 
 def present(layout: Layout, catalogue: Catalogue) -> frozenset[str]:
@@ -86,13 +94,13 @@ def _with_target_labels(scraped: Labels, stored: Mapping[str, str]) -> dict[str,
     return labels
 
 
-def _unique(series: Series, taken: set[Series]) -> Series:
+def _unique(series: Series, taken: set[Series], interner: Interner) -> Series:
     # Two scraped series can meet after renaming ({job="x"} and {exported_job="x"}). Every column needs an identity of
     # its own, or the values of all later columns would slip by one.
     identity, number = series, 1
     while identity in taken:
         number += 1
-        identity = Series(series.name, labels_of({**dict(series.labels), "exported_duplicate": str(number)}))
+        identity = Series(series.name, interner.labels({**dict(series.labels), "exported_duplicate": str(number)}))
     return identity
 
 
@@ -153,7 +161,7 @@ def _source_views(
             columns = _group(target_name, source, samples.get(origin + suffix, ()), context)
             for series, group in columns.items():
                 kept = tuple(group) if source.combine == "sum" else (group[0],)
-                yield View(series, kept, 1.0 if counts else source.factor)
+                yield View(series, context.interner.shared(kept), 1.0 if counts else source.factor)
         return
 
 
@@ -166,16 +174,18 @@ def _summed(name: str, source: Source, samples: Mapping[str, list[_Sample]], con
         if all(others):
             groups = [first, *(group for group in others if group)]
             kept = groups if source.combine == "sum" else [group[:1] for group in groups]
-            yield View(series, tuple(column for group in kept for column in group), source.factor)
+            columns = context.interner.shared(tuple(column for group in kept for column in group))
+            yield View(series, columns, source.factor)
 
 
 def _group(name: str, source: Source, samples: Sequence[_Sample], context: _Context) -> dict[Series, list[int]]:
     groups: dict[Series, list[int]] = {}
+    name = context.interner.shared(name)
     for sample in samples:
         labels = _own_labels(source, sample.labels, context.engine)
         if "le" in sample.labels:
             labels["le"] = _rescaled(sample.labels["le"], source.factor)
-        series = Series(name, labels_of(_standing_labels(labels, context)))
+        series = Series(name, context.interner.labels(_standing_labels(labels, context)))
         groups.setdefault(series, []).append(sample.column)
     return groups
 

@@ -108,9 +108,9 @@ _TARGET_LABELS = Unexpressed(
 )
 _NATIVE = {
     "nvml": "nvml-exporter's samples bear these names already; add the labels engine and source by scrape_configs",
-    "probe": "only the control plane asks the models",
-    "readiness": "only the control plane asks the engines",
-    "controlplane": "known to the control plane alone; it ships them by metrics.remote_write",
+    "probe": "only the control plane asks the models; it ships the answers: metrics.remote_write with send: [own]",
+    "readiness": "only the control plane asks the engines; it ships the answers: metrics.remote_write with send: [own]",
+    "controlplane": "known to the control plane alone, which ships them: metrics.remote_write with send: [own]",
 }
 
 

@@ -8,6 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+# The same examples at every run, and no judgement on a machine's speed: a red test is a finding, never luck.
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -134,7 +134,8 @@ def _files(pattern: str, base: Path) -> list[Path]:
 
 def _read(name: str) -> Place:
     if name not in BUILTIN:
-        raise RuleError(f"builtin:{name}: no such rule pack; there are {', '.join(f'builtin:{b}' for b in BUILTIN)}")
+        there = ", ".join(f"builtin:{b}" for b in BUILTIN)
+        raise RuleError(f"no such rule pack; there are {there}", file=f"builtin:{name}")
     text = (resources.files("alerts") / "packs" / f"{name}.yaml").read_text(encoding="utf-8")
     return read_yaml(text, f"builtin:{name}")
 

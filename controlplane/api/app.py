@@ -17,6 +17,8 @@ from controlplane.api import (
     problems,
     prometheus,
     prometheus_status,
+    prometheus_targets,
+    remote_write,
     rollouts,
     targets,
     tokens,
@@ -44,12 +46,13 @@ def create_api(services: Services) -> FastAPI:
             Middleware(Counting, metrics=own),
             Middleware(SecurityHeaders),
             Middleware(HostGuard, allowed=LOCAL_NAMES | services.allowed_hosts),
-            Middleware(SizeLimits),
+            Middleware(SizeLimits, unread=frozenset({remote_write.PATH})),
         ],
     )
     app.router.redirect_slashes = False
     app.state.services = services
     app.state.metrics = own
+    app.state.writers = remote_write.Writers()
     app.state.events = events.EventHub(services.revisions)
     problems.install(app)
     for part in (
@@ -64,6 +67,8 @@ def create_api(services: Services) -> FastAPI:
         tokens,
         prometheus,
         prometheus_status,
+        prometheus_targets,
+        remote_write,
     ):
         include(app, part.router)
     include(app, router)

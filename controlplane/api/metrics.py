@@ -18,10 +18,14 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
+from controlplane.metrics.ingest import REFUSALS
+from controlplane.metrics.shipping.shipper import ShippingReport
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 
 _log = logging.getLogger(__name__)
+DROP_REASONS = ("age", "buffer", "size", *(f"status_{status}" for status in (400, 401, 403, 404, 413, 422)))
+"""Of remote_write; other statuses appear when they happen."""
 _DURATION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0)
 
 
@@ -70,8 +74,11 @@ class _ServiceCollector(Collector):
         parts: dict[str, Callable[[Services], Iterable[Metric]]] = {
             "targets": _targets,
             "store": _store,
+            "received": _received,
+            "storage": _storage,
             "rules": _rules,
             "outbox": _outbox,
+            "remote_write": _remote_write,
         }
         for name, part in parts.items():
             try:
@@ -97,7 +104,7 @@ def _store(services: Services) -> Iterable[Metric]:
     gauges = {
         "series": ("Series held.", stats.series),
         "sources": ("Writers of series.", stats.sources),
-        "bytes": ("Bytes allocated for samples.", stats.bytes),
+        "bytes": ("Bytes that samples take, in files or in memory.", stats.bytes),
     }
     for name, (help_text, value) in gauges.items():
         yield GaugeMetricFamily(f"controlplane_store_{name}", help_text, value=value)
@@ -112,6 +119,51 @@ def _store(services: Services) -> Iterable[Metric]:
     }
     for name, (help_text, value) in counters.items():
         yield CounterMetricFamily(f"controlplane_store_{name}", help_text, value=value)
+
+
+def _received(services: Services) -> Iterable[Metric]:
+    ingest = services.ingest
+    yield CounterMetricFamily(
+        "controlplane_received_samples", "Samples of remote writers that were stored.", value=ingest.stored
+    )
+    refused = CounterMetricFamily(
+        "controlplane_received_samples_refused",
+        "Samples of remote writers that were refused, by reason.",
+        labels=("reason",),
+    )
+    for reason in REFUSALS:
+        refused.add_metric((reason,), float(ingest.refused[reason]))
+    yield refused
+
+
+def _storage(services: Services) -> Iterable[Metric]:
+    report = services.storage()
+    yield GaugeMetricFamily(
+        "controlplane_storage_paused",
+        "1 while samples are kept in memory only because the data folder cannot be written.",
+        value=float(bool(report.paused)),
+    )
+    yield GaugeMetricFamily(
+        "controlplane_storage_disk_bytes", "Bytes of the files of samples.", value=report.disk_bytes
+    )
+    counters = {
+        "controlplane_storage_pauses": ("Times that the data folder could not be written.", report.pauses),
+        "controlplane_query_worker_restarts": ("Query workers that had to be replaced.", report.worker_restarts),
+    }
+    for name, (help_text, value) in counters.items():
+        yield CounterMetricFamily(name, help_text, value=value)
+    refused = services.series_store.refused()
+    samples = [
+        ((t.target.job, t.target.instance), float(refused[t.target.key]))
+        for t in services.targets()
+        if t.target.key in refused
+    ]
+    yield _labelled(
+        "controlplane_target_series_refused",
+        "Series of a target's last layout that a limit kept out.",
+        ("target_job", "target_instance"),
+        samples,
+    )
 
 
 def _rules(services: Services) -> Iterable[Metric]:
@@ -143,6 +195,38 @@ def _rules(services: Services) -> Iterable[Metric]:
 def _outbox(services: Services) -> Iterable[Metric]:
     samples = [((status,), float(count)) for status, count in sorted(services.outbox.depth().items())]
     yield _labelled("controlplane_outbox_messages", "Notifications in the outbox by status.", ("status",), samples)
+
+
+def _remote_write(services: Services) -> Iterable[Metric]:
+    reports = services.shipping()
+    counters: dict[str, tuple[str, Callable[[ShippingReport], float]]] = {
+        "samples_sent": ("Samples that the endpoint took.", lambda r: r.sent),
+        "samples_retried": ("Samples sent again after a failure.", lambda r: r.retried),
+        "bytes_sent": ("Bytes of requests that the endpoint took, compressed.", lambda r: r.sent_bytes),
+    }
+    for name, (help_text, value) in counters.items():
+        family = CounterMetricFamily(f"controlplane_remote_write_{name}", help_text, labels=("endpoint",))
+        for report in reports:
+            family.add_metric((report.endpoint,), value(report))
+        yield family
+    dropped = CounterMetricFamily(
+        "controlplane_remote_write_samples_dropped",
+        "Samples that the endpoint never got, by reason.",
+        labels=("endpoint", "reason"),
+    )
+    for report in reports:
+        # Always there, so that the first sample that is dropped is an increase.
+        for reason in sorted({*DROP_REASONS, *report.dropped}):
+            dropped.add_metric((report.endpoint, reason), report.dropped[reason])
+    yield dropped
+    gauges: dict[str, tuple[str, Callable[[ShippingReport], float]]] = {
+        "samples_pending": ("Samples that wait on disk.", lambda r: r.pending),
+        "queue_bytes": ("Size of the queue on disk.", lambda r: r.queue_bytes),
+        "lag_seconds": ("Age of the oldest sample that the endpoint has not taken.", lambda r: r.lag_s),
+    }
+    for name, (help_text, of) in gauges.items():
+        samples = [((report.endpoint,), of(report)) for report in reports]
+        yield _labelled(f"controlplane_remote_write_{name}", help_text, ("endpoint",), samples)
 
 
 def _labelled(

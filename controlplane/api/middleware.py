@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controlplane.api.metrics import OwnMetrics
 from controlplane.api.problems import bad_request
+from controlplane.errors import TooLarge
 
 MAX_BODY_BYTES = 2**20
 """No request of ours is larger: 1 MiB."""
@@ -56,10 +57,13 @@ class HostGuard:
 
 
 class SizeLimits:
-    """Refuses long query strings (414), large bodies (413), declared or streamed, and those that never end (408)."""
+    """Refuses long query strings (414), large bodies (413), declared or streamed, and those that never end (408).
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    A route of `unread` takes larger bodies and reads them itself, with `read_body`, once it knows who sends them.
+    """
+
+    def __init__(self, app: ASGIApp, unread: frozenset[str] = frozenset()) -> None:
+        self._app, self._unread = app, unread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with a counted body, or refuse it."""
@@ -70,19 +74,16 @@ class SizeLimits:
             detail = f"the query string is longer than {MAX_QUERY_BYTES} bytes; send it as a form by POST"
             await bad_request(scope["path"], 414, detail)(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdigit() or int(declared) > MAX_BODY_BYTES:
-            await _too_large(scope)(scope, receive, send)
+        if scope["path"] in self._unread:
+            await self._app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(BODY_S):
-                body = await _read_body(receive)
-        except TimeoutError:
-            detail = f"the body was not complete within {BODY_S:g} s"
-            await bad_request(scope["path"], 408, detail)(scope, receive, send)
+            body = await read_body(scope, receive, MAX_BODY_BYTES)
+        except TimeoutError as error:
+            await bad_request(scope["path"], 408, str(error))(scope, receive, send)
             return
-        except _TooLarge:
-            await _too_large(scope)(scope, receive, send)
+        except TooLarge as error:
+            await bad_request(scope["path"], 413, str(error))(scope, receive, send)
             return
         if body is not None:
             await self._app(scope, _replay(body, receive), send)
@@ -134,10 +135,6 @@ class Counting:
             self._metrics.request(template, scope["method"], status, time.perf_counter() - started)
 
 
-class _TooLarge(Exception):
-    """The body runs past the limit."""
-
-
 def _host(header: str) -> str:
     """Return the Host header's name without its port, lower case; an IPv6 literal without its brackets."""
     if header.startswith("["):
@@ -153,12 +150,22 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _too_large(scope: Scope) -> ASGIApp:
-    return bad_request(scope["path"], 413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
+    """Read the whole body, or None when the client left half way: half a request must not act.
+
+    Raises TooLarge beyond `limit` bytes, declared or streamed, and TimeoutError after BODY_S; both say so.
+    """
+    declared = Headers(scope=scope).get("content-length", "0")
+    if not declared.isdigit() or int(declared) > limit:
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await _read(receive, limit)
+    except TimeoutError as error:
+        raise TimeoutError(f"the body was not complete within {BODY_S:g} s") from error
 
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """Read the whole body, or None when the client left half way: half a request must not act. Raises _TooLarge."""
+async def _read(receive: Receive, limit: int) -> bytes | None:
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -167,11 +174,15 @@ async def _read_body(receive: Receive) -> bytes | None:
             return None
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise _TooLarge
+        if size > limit:
+            raise _too_large(limit)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit} bytes")
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

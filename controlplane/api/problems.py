@@ -46,6 +46,8 @@ TABLE: dict[type[Exception], Problem] = {
     errors.LeaseLost: Problem(503, "lease-lost", "Another process took over; nothing was written"),
     errors.ConfigError: Problem(422, "bad-configuration", "The configuration is wrong"),
     errors.ConfigErrors: Problem(422, "bad-configuration", "The configuration is wrong"),
+    errors.MalformedRequest: Problem(400, "bad-request", "The request cannot be read"),
+    errors.TooLarge: Problem(413, "too-large", "The request goes beyond a limit"),
     errors.QueryError: Problem(422, "query-failed", "The query failed"),
     DeliveryFailed: Problem(502, "not-delivered", "The notifier could not deliver"),
     errors.ControlPlaneError: Problem(500, "failed", "The control plane failed"),

@@ -1,10 +1,9 @@
-"""Prometheus's query API: `query`, `query_range`, `series`, `labels`, `label/<name>/values`, `metadata`."""
+"""Prometheus's query API: `query`, `query_range`, `series`, `labels`, `label/<name>/values`, `metadata` and others."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Sequence
 from typing import Annotated, TypeVar
 
@@ -13,10 +12,13 @@ from fastapi.responses import JSONResponse, Response
 
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.label_names import unescape
 from controlplane.api.prometheus_params import Params, bad, params_of
 from controlplane.api.services import ServicesDep
 from controlplane.errors import QueryError
+from controlplane.metrics.prettify import prettify
 from controlplane.metrics.render import TRUNCATED, Rendered
+from controlplane.metrics.syntax import parse
 
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 
@@ -32,24 +34,50 @@ ParamsDep = Annotated[Params, Depends(params_of)]
 @router.post("/api/v1/query")
 @requires(Role.VIEWER)
 async def query(services: ServicesDep, params: ParamsDep) -> Response:
-    """Evaluate PromQL at one instant (`query`, `time`, `timeout`, `limit`)."""
+    """Evaluate PromQL at one instant (`query`, `time`, `timeout`, `limit`, `lookback_delta`)."""
     limit = params.limit()
     at = params.time_or_none("time")
     at = services.clock.now() if at is None else at
-    timeout = params.timeout(QUERY_TIMEOUT_S)
-    return await _answer(services.queries.instant_json(params.expr(), at, limit=limit, timeout_s=timeout), timeout)
+    timeout, lookback = params.timeout(QUERY_TIMEOUT_S), params.lookback()
+    asked = services.queries.instant_json(params.expr(), at, limit=limit, timeout_s=timeout, lookback_s=lookback)
+    return await _answer(asked, timeout)
 
 
 @router.get("/api/v1/query_range")
 @router.post("/api/v1/query_range")
 @requires(Role.VIEWER)
 async def query_range(services: ServicesDep, params: ParamsDep) -> Response:
-    """Evaluate PromQL over a range (`query`, `start`, `end`, `step`, `timeout`, `limit`)."""
+    """Evaluate PromQL over a range (`query`, `start`, `end`, `step`, `timeout`, `limit`, `lookback_delta`)."""
     limit = params.limit()
     start, end, step = params.range()
-    timeout = params.timeout(QUERY_TIMEOUT_S)
-    asked = services.queries.range_json(params.expr(), start, end, step, limit=limit, timeout_s=timeout)
+    timeout, lookback = params.timeout(QUERY_TIMEOUT_S), params.lookback()
+    asked = services.queries.range_json(
+        params.expr(), start, end, step, limit=limit, timeout_s=timeout, lookback_s=lookback
+    )
     return await _answer(asked, timeout)
+
+
+@router.get("/api/v1/query_exemplars")
+@router.post("/api/v1/query_exemplars")
+@requires(Role.VIEWER)
+def query_exemplars(params: ParamsDep) -> Response:
+    """List exemplars (`query`, `start`, `end`): none, as none are stored."""
+    start, end = params.interval()
+    if start is not None and end is not None and end < start:
+        raise QueryError("bad_data", "end timestamp must not be before start timestamp")
+    parse(params.expr())
+    return success([])
+
+
+@router.get("/api/v1/format_query")
+@router.post("/api/v1/format_query")
+@requires(Role.VIEWER)
+def format_query(params: ParamsDep) -> Response:
+    """Return PromQL in Prometheus's own style (`query`)."""
+    try:
+        return success(prettify(params.expr()))
+    except QueryError as error:
+        raise bad("query", str(error)) from error
 
 
 @router.get("/api/v1/series")
@@ -80,7 +108,10 @@ async def labels(services: ServicesDep, params: ParamsDep) -> Response:
 async def label_values(
     services: ServicesDep, params: ParamsDep, name: Annotated[str, Path(min_length=1, max_length=256)]
 ) -> Response:
-    """List the values of a label (`match[]`, `start`, `end`, `limit`)."""
+    """List the values of a label (`match[]`, `start`, `end`, `limit`). A UTF-8 name may come escaped (`U__…`)."""
+    name = unescape(name)
+    if not name:
+        raise QueryError("bad_data", 'invalid label name: ""')
     selectors, (start, end) = params.all("match[]"), params.interval()
     values = await _of_selectors(services.queries.label_values(name, selectors, start, end))
     return _listing(values, params.limit())
@@ -90,12 +121,7 @@ async def label_values(
 @requires(Role.VIEWER)
 async def metadata(services: ServicesDep, params: ParamsDep) -> Response:
     """Return type and help of metrics (`metric`, `limit`)."""
-    # Here, and only here, Prometheus's own default is -1 and 0 means nothing.
-    text = params.get("limit") or "-1"
-    if not re.fullmatch(r"-?\d{1,18}", text):
-        raise QueryError("bad_data", "limit must be a number")
-    limit = int(text)
-    return success(await services.queries.metadata(params.get("metric"), limit))
+    return success(await services.queries.metadata(params.get("metric"), params.family_limit()))
 
 
 def success(data: object, warnings: Sequence[str] = ()) -> Response:

@@ -79,12 +79,30 @@ class Params:
             raise bad(name, "limit must be non-negative")
         return int(text)
 
+    def family_limit(self) -> int:
+        """Return the `limit` of metric families: here, and only here, Prometheus's default is -1, and 0 means none."""
+        text = self.get("limit") or "-1"
+        if not re.fullmatch(r"[+-]?\d{1,18}", text):
+            raise QueryError("bad_data", "limit must be a number")
+        return int(text)
+
     def timeout(self, longest: float) -> float:
         """Return the caller's time limit in seconds, at most `longest`."""
         if not self.get("timeout"):
             return longest
         seconds = self.duration("timeout")
         return min(seconds, longest)
+
+    def lookback(self) -> float | None:
+        """Return `lookback_delta` in seconds; None where none, or none above zero, was given."""
+        if not self.get("lookback_delta"):
+            return None
+        try:
+            seconds = parse_duration("lookback_delta", self.get("lookback_delta"))
+        except QueryError as error:
+            reason = str(error).partition(": ")[2]
+            raise QueryError("bad_data", f"error parsing lookback delta duration: {reason}") from error
+        return seconds if seconds > 0 else None
 
     def interval(self) -> tuple[float | None, float | None]:
         """Return optional (start, end)."""
@@ -98,7 +116,7 @@ class Params:
         step = self.duration("step")
         if round(step, 3) <= 0:
             raise bad("step", "zero or negative query resolution step widths are not accepted. Try a positive integer")
-        if (end - start) / step > MAX_POINTS:
+        if round((end - start) * 1000) // round(step * 1000) > MAX_POINTS:
             raise QueryError(
                 "bad_data",
                 "exceeded maximum resolution of 11,000 points per timeseries. "

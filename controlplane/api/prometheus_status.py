@@ -1,4 +1,4 @@
-"""Prometheus's status API: `rules`, `alerts`, `targets`, `status/buildinfo`."""
+"""Prometheus's status API: `rules`, `alerts`, `status/buildinfo`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import platform
 from decimal import Decimal
 from math import isfinite
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -15,7 +14,6 @@ from alerts.evaluate import GroupReport, RuleHealth
 from alerts.goformat import go_float
 from alerts.interfaces import AlertInstance, AlertState
 from alerts.rules import AlertingRule
-from collectors.target import TargetHealth
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.prometheus import ParamsDep, success
@@ -53,17 +51,6 @@ def rules(services: ServicesDep, params: ParamsDep) -> Response:
 def alerts(services: ServicesDep) -> Response:
     """List pending and firing alerts."""
     return success({"alerts": [_alert(alert) for alert in services.alerts.active()]})
-
-
-@router.get("/api/v1/targets")
-@requires(Role.VIEWER)
-def targets(services: ServicesDep, params: ParamsDep) -> Response:
-    """List scraped endpoints (`state`, `scrapePool`)."""
-    pool, state = params.get("scrapePool"), params.get("state").lower()
-    if state not in ("", "any", "active", "dropped"):
-        raise bad("state", f'not supported value "{state}"')
-    found = [] if state == "dropped" else [_target(t) for t in services.targets() if pool in ("", t.target.job)]
-    return success({"activeTargets": found, "droppedTargets": [], "droppedTargetCounts": {}})
 
 
 @router.get("/api/v1/status/buildinfo")
@@ -154,27 +141,3 @@ def _alert(alert: AlertInstance) -> dict[str, Any]:
     if alert.state is AlertState.FIRING and alert.keep_firing_since is not None:
         shown["keepFiringSince"] = rfc3339(alert.keep_firing_since)
     return shown
-
-
-def _target(health: TargetHealth) -> dict[str, Any]:
-    target = health.target
-    labels = {**dict(target.labels), "job": target.job, "instance": target.instance}
-    return {
-        "discoveredLabels": {**labels, **_address(target.url)},
-        "labels": labels,
-        "scrapePool": target.job,
-        "scrapeUrl": target.url,
-        "globalUrl": target.url,
-        "lastError": health.last_error,
-        "lastScrape": rfc3339(health.last_scrape_at) or _NEVER,
-        "lastScrapeDuration": health.duration_s or 0.0,
-        "health": health.health,
-        "scrapeInterval": f"{target.interval_s:g}s",
-        "scrapeTimeout": f"{target.timeout_s:g}s",
-    }
-
-
-def _address(url: str) -> dict[str, str]:
-    parts = urlsplit(url)
-    labels = {"__scheme__": parts.scheme, "__address__": parts.netloc, "__metrics_path__": parts.path}
-    return {name: value for name, value in labels.items() if value}

@@ -15,8 +15,11 @@ from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.config.model import Fleet
 from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.shipping.shipper import ShippingReport
+from controlplane.metrics.storage.report import StorageReport
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.store.alert_log import SqlAlertLog
@@ -74,6 +77,9 @@ class Services:
     fleet: FleetReader
     queries: Queries
     series_store: SeriesStore
+    ingest: Ingest
+    """Takes the samples of remote writers."""
+    storage: Callable[[], StorageReport]
     targets: Callable[[], Sequence[TargetHealth]]
     rules: Callable[[], Sequence[GroupReport]]
     rollouts: Rollouts
@@ -88,6 +94,8 @@ class Services:
     """What is not ready yet and why; empty when everything is. Blocking."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict
     """The configured notifiers by name."""
+    shipping: Callable[[], Sequence[ShippingReport]] = tuple
+    """How each endpoint of remote_write is doing."""
 
     @property
     def observe_only(self) -> bool:

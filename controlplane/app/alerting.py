@@ -38,8 +38,11 @@ class Alerting:
         console_url: str,
         *,
         own: Querier | None = None,
+        since: float | None = None,
     ) -> None:
-        """`own`, where `querier` is another server, evaluates the groups that read this process's own metrics only.
+        """`since` is the unix second from which on there are samples; now, by default.
+
+        `own`, where `querier` is another server, evaluates the groups that read this process's own metrics only.
 
         That the server does not answer is seen by such a rule, so the server cannot be the one to evaluate it.
         """
@@ -51,10 +54,13 @@ class Alerting:
         self._groups = SqlGroupLog(db, self._held)
         self._outbox = OutboxStore(db)
         self._evaluators: list[GroupEvaluator] = []
+        self._here: set[str] = set()
+        """Groups that are evaluated by `own`."""
         self._due: dict[str, float] = {}
         self._interval_s = BEAT_S
         self._retired = False
         self._started_at = clock.now()
+        self._since = self._started_at if since is None else since
         self._lookbacks: dict[str, float] = {}
         self._settle_s = 0.0
         self._dispatcher: Dispatcher | None = None
@@ -74,6 +80,7 @@ class Alerting:
         how long after a start the first samples of every target may take.
         """
         self._lookbacks, self._settle_s = lookbacks(groups), settle_s
+        self._here = {group.key for group in groups if self._own and reads_own_metrics(group)}
         before = {e.group.key: e for e in self._evaluators}
         unchanged = {g.key for g in groups if g.key in before and before[g.key].group == g}
         for key, evaluator in before.items():
@@ -99,7 +106,8 @@ class Alerting:
             rules = {rule.id for e in self._evaluators for rule in e.group.rules}
             await asyncio.to_thread(self._log.retire, rules, now)
             self._retired = True
-        for evaluator in self._evaluators:
+        # What is evaluated here goes first: it must not wait for another server that hangs.
+        for evaluator in sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True):
             if self._due.get(evaluator.group.key, 0.0) <= now:
                 await evaluator.evaluate(now)
                 self._due[evaluator.group.key] = _next(now, evaluator.group.interval_s or self._interval_s)
@@ -129,17 +137,20 @@ class Alerting:
         """Release the notifiers' connections."""
         await asyncio.gather(*(n.close() for n in self.notifiers.values()))
 
+    def _evaluated_here(self, group: RuleGroup) -> bool:
+        return self._own is None or group.key in self._here
+
     def _evaluator(self, group: RuleGroup) -> GroupEvaluator:
-        querier = self._own if self._own and reads_own_metrics(group) else self._querier
+        querier = self._own if self._own and group.key in self._here else self._querier
         return GroupEvaluator(group, querier, self._log, self._sink, self._clock, blind_until=self._blind_until)
 
     def _blind_until(self, rule: str) -> float:
-        """Series live in memory: what lies before this process's start is not there for its rules to see.
+        """A rule whose past is not there yet proves nothing by finding nothing.
 
         Another server has the past; what it may lack is the first samples that this process ships.
         """
-        lookback_s = 0.0 if self._own else self._lookbacks.get(rule, 0.0)
-        return self._started_at + lookback_s + self._settle_s
+        seen = self._started_at if self._own else self._since + self._lookbacks.get(rule, 0.0)
+        return max(self._started_at, seen) + self._settle_s
 
     def _held(self) -> Lease | None:
         return self._lease

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
 
+from alerts.interfaces import Clock
 from alerts.rules import RecordingRule, RuleGroup
+from collectors.catalogue import Catalogue
 from controlplane.config.auth import auth_of
 from controlplane.config.model import Metrics
+from controlplane.config.remote import RemoteWrite, endpoint_name
 from controlplane.errors import QueryError
 from controlplane.metrics.names import metric_names
+from controlplane.metrics.remote_client import RemoteClient
 from controlplane.metrics.remote_querier import RemoteQuerier
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.shipping.queue import ShipQueue
+from controlplane.metrics.shipping.selection import Selection
+from controlplane.metrics.shipping.sender import Policy, Sender
+from controlplane.metrics.shipping.shipper import Shipper
 
-LOCAL_S = 3600.0
-"""What is kept here when another server answers the queries: enough for the rules on the control plane itself."""
-
-
-def embedded_store(metrics: Metrics) -> SeriesStore:
-    """Return the series store, which keeps no more than an hour where another server is asked."""
-    most = LOCAL_S if metrics.query_url else float("inf")
-    return SeriesStore(min(metrics.retention, most), retention_recorded_s=min(metrics.retention_recorded, most))
+QUEUES = "remote-write"
+"""Folder of the queues, in the data folder."""
+MAX_REPLY_BYTES = 16 * 2**10
+"""What is read of a reply to a remote write: its words are for the log."""
 
 
 def remote_querier(metrics: Metrics) -> RemoteQuerier | None:
@@ -28,6 +33,45 @@ def remote_querier(metrics: Metrics) -> RemoteQuerier | None:
         return None
     query = metrics.query
     return RemoteQuerier(metrics.query_url, auth_of(query), query.headers, query.timeout)
+
+
+def shippers(metrics: Metrics, data_dir: Path, catalogue: Catalogue, clock: Clock) -> list[Shipper]:
+    """Return what ships to each endpoint of `remote_write`. Nothing is opened yet."""
+    return [_shipper(endpoint, data_dir / QUEUES, catalogue, clock) for endpoint in metrics.remote_write]
+
+
+def left_queues(metrics: Metrics, data_dir: Path) -> list[str]:
+    """Return a sentence for each queue on disk whose endpoint is configured no more. Blocking."""
+    known = {_folder_of(endpoint) for endpoint in metrics.remote_write}
+    try:
+        left = sorted(path for path in (data_dir / QUEUES).iterdir() if path.name not in known)
+    except OSError:
+        return []
+    return [f"{path}: samples of a remote_write that is configured no more; delete the folder" for path in left]
+
+
+def _folder_of(endpoint: RemoteWrite) -> str:
+    return quote(endpoint_name(endpoint), safe="")
+
+
+def _shipper(endpoint: RemoteWrite, folder: Path, catalogue: Catalogue, clock: Clock) -> Shipper:
+    name, config = endpoint_name(endpoint), endpoint.queue_config
+    client = RemoteClient(
+        endpoint.url, auth_of(endpoint), endpoint.headers, max_reply_bytes=MAX_REPLY_BYTES, whole=False
+    )
+    policy = Policy(endpoint.remote_timeout, config.min_backoff, config.max_backoff, config.sample_age_limit)
+    queue = ShipQueue(folder / _folder_of(endpoint), Selection(endpoint.send, catalogue.family), config.max_bytes)
+    return Shipper(
+        name,
+        queue,
+        Sender(name, client, policy, clock),
+        clock,
+        shards=config.max_shards,
+        samples_per_send=config.max_samples_per_send,
+        deadline_s=config.batch_send_deadline,
+        age_limit_s=config.sample_age_limit,
+        on_close=client.close,
+    )
 
 
 def unshipped(metrics: Metrics, groups: Iterable[RuleGroup]) -> list[str]:
@@ -47,6 +91,6 @@ def unshipped(metrics: Metrics, groups: Iterable[RuleGroup]) -> list[str]:
         return []
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     return [
-        f"metrics.query_url: rules read {missing[0]}{more}, which is recorded here and not sent there: "
+        f"metrics.query_url: rules read {missing[0]}{more}: recorded here, and not sent there; "
         "add metrics.remote_write with send: [recorded], or load the recording rules into that server"
     ]

@@ -9,9 +9,10 @@ from alerts.errors import RuleError
 from alerts.packs import BUILTIN, load_pack, load_sources
 from alerts.rules import RuleGroup, load_rule_files
 from controlplane.config.loader import LoadedFleet, line_of
-from controlplane.errors import ConfigError, ConfigErrors, QueryError
+from controlplane.errors import ConfigError, ConfigErrors
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.ruletest.lint import unevaluable
 
 
 def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleGroup, ...]:
@@ -30,19 +31,28 @@ def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleG
 def unsupported(groups: Iterable[RuleGroup]) -> list[str]:
     """Return a sentence for each rule that the embedded engine cannot evaluate, whatever the data."""
     engine = PromqlEngine(SeriesStore())
-    sentences = []
-    for group in groups:
-        for rule in group.rules:
-            try:
-                engine.instant(rule.expr, 0.0)
-            except QueryError as error:
-                sentences.append(f"{group.key}: {rule.name}: cannot be evaluated here: {error}")
-    return sentences
+    return [
+        f"{group.key}: {rule.name}: cannot be evaluated here: {why}"
+        for group in groups
+        for rule in group.rules
+        if (why := unevaluable(rule, engine))
+    ]
 
 
-def describe_rules(files: Sequence[Path]) -> tuple[RuleGroup, ...]:
-    """Return the groups of rule files; without any, of the built-in packs. Raises ConfigErrors."""
-    try:
-        return load_rule_files(files) if files else tuple(g for name in BUILTIN for g in load_pack(name))
-    except RuleError as error:
-        raise ConfigErrors([ConfigError(str(error))]) from error
+def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = None) -> tuple[RuleGroup, ...]:
+    """Return the groups of rule files and of packs named `builtin:<pack>`; without any, of every pack.
+
+    Raises ConfigErrors for the first fault; with `faults`, they are all put there instead.
+    """
+    groups: list[RuleGroup] = []
+    for source in [str(source) for source in sources] or [f"builtin:{name}" for name in BUILTIN]:
+        try:
+            if source.startswith("builtin:"):
+                groups += load_pack(source.removeprefix("builtin:"))
+            else:
+                groups += load_rule_files([Path(source)], faults)
+        except RuleError as error:
+            if faults is None:
+                raise ConfigErrors([ConfigError(str(error))]) from error
+            faults.append(error)
+    return tuple(groups)

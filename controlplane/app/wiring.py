@@ -15,6 +15,7 @@ from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
 from collectors.errors import DiscoveryError
 from collectors.exposition import Limits, Parsed
+from collectors.interner import Interner
 from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
@@ -25,8 +26,9 @@ from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.clock import SystemClock
+from controlplane.app.embedded import Embedded
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
-from controlplane.app.metrics_elsewhere import embedded_store, remote_querier
+from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
@@ -34,9 +36,9 @@ from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.queries import Queries
+from controlplane.metrics.tee import TeeSink
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.service import RolloutService
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
@@ -63,6 +65,7 @@ PUBLISH_S = 15.0
 CHARGE_S = 30.0
 HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
+TIDY_S = 5.0
 ROLLOUT_S = 0.5
 OBSERVE_S = 5.0
 DELIVER_S = 1.0
@@ -77,7 +80,15 @@ class ControlPlane:
     """Every part of one running process. `reload` takes over a changed fleet.yaml; a bad one changes nothing."""
 
     def __init__(
-        self, loaded: LoadedFleet, db: Database, clock: SystemClock, listen: str, *, observe_only: bool
+        self,
+        loaded: LoadedFleet,
+        db: Database,
+        embedded: Embedded,
+        clock: SystemClock,
+        listen: str,
+        data_dir: Path,
+        *,
+        observe_only: bool,
     ) -> None:
         """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
         fleet = loaded.fleet
@@ -86,14 +97,19 @@ class ControlPlane:
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
         self._db = db
         self._catalogue = load_catalogue()
+        self._interner = Interner()
         self.holder = process_holder()
-        self.store = embedded_store(fleet.metrics)
-        embedded = MetricsQuerier(PromqlEngine(self.store))
+        self.embedded, self.store = embedded, embedded.store
+        self.ingest = Ingest(
+            self.store, clock, fleet.metrics.retention, max_series=fleet.metrics.receive.max_written_series
+        )
         self.remote = remote_querier(fleet.metrics)
-        self.querier: Queries = self.remote or embedded
-        self._embedded = embedded
+        self.querier: Queries = self.remote or embedded.querier
+        self._data_dir = data_dir
+        self.shippers = shippers(fleet.metrics, data_dir, self._catalogue, clock)
+        sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
         self.scraping = ScrapeManager(
-            self.store,
+            sink,
             self._source,
             self._layout,
             clock,
@@ -104,9 +120,17 @@ class ControlPlane:
             ),
             find_missing=self._missing,
         )
-        own = embedded if self.remote else None
-        self.alerting = Alerting(db, self.querier, self.store, clock, self.holder, self._console_url, own=own)
-        self.accounts = Accounts(db, self.querier, self.store, clock)
+        self.alerting = Alerting(
+            db,
+            self.querier,
+            sink,
+            clock,
+            self.holder,
+            self._console_url,
+            own=embedded.local if self.remote else None,
+            since=embedded.since,
+        )
+        self.accounts = Accounts(db, self.querier, sink, clock)
         self._rollout_lease: Lease | None = None
         self._observed_at = 0.0
         self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
@@ -124,6 +148,13 @@ class ControlPlane:
     async def start(self) -> None:
         """Take over the configuration and begin. Raises ConfigErrors."""
         await self._configure(self.loaded)
+        for sentence in await asyncio.to_thread(left_queues, self.loaded.fleet.metrics, self._data_dir):
+            log.warning("%s", sentence)
+        for shipper in self.shippers:
+            try:
+                await shipper.start()
+            except OSError as error:
+                raise ConfigError(f"{error.filename}: {error.strerror}", field="metrics.remote_write") from error
         leases = LeaseStore(self._db)
         leased = [
             ("alerting", BEAT_S, self.alerting.beat),
@@ -139,6 +170,7 @@ class ControlPlane:
             ("delivery", DELIVER_S, self.alerting.deliver),
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
+            ("storage", TIDY_S, self.embedded.tidy_up),
         ]
         if self.remote:
             plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
@@ -153,7 +185,7 @@ class ControlPlane:
         await self.scraping.close()
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
-        self._embedded.close()
+        await asyncio.gather(*(shipper.close() for shipper in self.shippers))
         if self.remote:
             self.remote.close()
             await self.remote.disconnect()
@@ -270,7 +302,7 @@ class ControlPlane:
         return self._sources(target)
 
     def _layout(self, target: Target, parsed: Parsed) -> Layout:
-        return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue)
+        return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue, self._interner)
 
     def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
         return missing(layout, self._catalogue, target.engine)
@@ -297,6 +329,8 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         ),
         queries=plane.querier,
         series_store=plane.store,
+        ingest=plane.ingest,
+        storage=plane.embedded.report,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
         rollouts=plane.service,
@@ -307,6 +341,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,
+        shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
     )
 
@@ -322,7 +357,9 @@ async def running(
         await asyncio.to_thread(migrate, db)
         clock = SystemClock()
         await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
-        plane = ControlPlane(loaded, db, clock, listen, observe_only=observe_only)
+        embedded = await asyncio.to_thread(Embedded.open, loaded.fleet.metrics, data_dir, clock)
+        stack.push_async_callback(embedded.close)
+        plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, observe_only=observe_only)
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db

@@ -16,9 +16,7 @@ from controlplane.config.vocabulary import duration_seconds
 from controlplane.errors import ConfigErrors
 
 Config = Annotated[Path, typer.Option("-c", "--config", help="The fleet.yaml.")]
-Files = Annotated[list[Path] | None, typer.Argument(metavar="FILE…", help="Prometheus rule files.")]
 
-rules = typer.Typer(help="Check and list rule files and the built-in packs.", no_args_is_help=True)
 catalogue = typer.Typer(help="The canonical metrics.", no_args_is_help=True)
 dashboards = typer.Typer(help="Grafana dashboards as code.", no_args_is_help=True)
 demo = typer.Typer(help="A whole fleet and control plane on this machine.", invoke_without_command=True)
@@ -62,38 +60,6 @@ def nvml_exporter(listen: Listen = "127.0.0.1:9401") -> None:
         serve_exporter(listen, on_listening=lambda url: say(f"serving this host's GPUs at {url}"))
     except CollectorError as error:
         raise VerdictNegative(str(error)) from error
-
-
-@rules.command("check")
-def rules_check(files: Files = None) -> None:
-    """Check rule files; without one, the built-in packs."""
-    from alerts.rules import duplicates
-    from controlplane.app.rules import describe_rules, unsupported
-
-    groups = describe_rules(files or [])
-    for sentence in [*duplicates(groups), *unsupported(groups)]:
-        say(f"warning: {sentence}")
-    say(f"good: {sum(len(g.rules) for g in groups)} rules, {len(groups)} groups")
-
-
-@rules.command("list")
-def rules_list(files: Files = None, output: As = Output.TABLE) -> None:
-    """List the rules of files; without one, of the built-in packs."""
-    from alerts.rules import AlertingRule
-    from controlplane.app.rules import describe_rules
-
-    found = [
-        {
-            "group": group.name,
-            "rule": rule.name,
-            "kind": "alert" if isinstance(rule, AlertingRule) else "record",
-            "expression": " ".join(rule.expr.split()),
-        }
-        for group in describe_rules(files or [])
-        for rule in group.rules
-    ]
-    rows = [list(rule.values()) for rule in found]
-    emit(found, output, lambda: columns(["GROUP", "RULE", "KIND", "EXPRESSION"], rows, "no rules"))
 
 
 @catalogue.command("list")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from controlplane.cli import local, look, steer, tokens, watch
+from controlplane.cli import local, look, rules, steer, tokens, watch
 from controlplane.cli.errors import CliError
 from controlplane.cli.render import say
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError, NotFound, Unavailable
@@ -36,7 +36,7 @@ def build() -> typer.Typer:
     app.command()(local.up)
     app.command()(local.check)
     app.command("nvml-exporter")(local.nvml_exporter)
-    app.add_typer(local.rules, name="rules")
+    app.add_typer(rules.rules, name="rules")
     app.add_typer(local.catalogue, name="catalogue")
     app.add_typer(local.dashboards, name="dashboards")
     app.add_typer(local.demo, name="demo")

@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
-from controlplane.config.vocabulary import Access, Address, Duration, HttpUrl, Interval, LabelName, Model, Name
+from controlplane.config.vocabulary import (
+    Access,
+    Address,
+    Duration,
+    HttpUrl,
+    Interval,
+    LabelName,
+    Model,
+    Name,
+    size_bytes,
+)
 
 
 class FleetSection(Model):
@@ -191,6 +201,16 @@ class Cost(Model):
     budgets: tuple[Budget, ...] = ()
 
 
+class Receive(Model):
+    """What remote writers may send: limits of one request, and of all that they keep up."""
+
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
+    max_decoded_bytes: int = Field(default=32 * 2**20, ge=1024)
+    max_series: int = Field(default=50_000, ge=1)
+    max_samples: int = Field(default=200_000, ge=1)
+    max_written_series: int = Field(default=200_000, ge=1)
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
@@ -200,6 +220,12 @@ class Metrics(Model):
 
     retention: Annotated[Duration, Field(ge=60)] = 24 * 3600.0
     retention_recorded: Annotated[Duration, Field(ge=60)] = 35 * 86400.0
+    receive: Receive = Receive()
+    retention_size: Annotated[int, BeforeValidator(size_bytes), Field(ge=0)] = 0
+    """What the samples may take on disk, in all; the oldest go first. 0: as much as the retention needs."""
+    max_series: int = Field(default=1_000_000, gt=0)
+    max_series_per_target: int = Field(default=50_000, gt=0)
+    """Series beyond a limit are refused and counted; those that exist go on."""
     query_url: Annotated[ServerUrl, AfterValidator(query_address)] | None = None
     """A Prometheus-compatible server that answers every query instead."""
     query: Query = Query()

@@ -83,7 +83,7 @@ class RemoteWrite(RemoteAccess):
 
     url: ServerUrl
     name: Name | None = None
-    send: Annotated[tuple[Literal["canonical", "raw", "recorded"], ...], Field(min_length=1)] = (
+    send: Annotated[tuple[Literal["canonical", "own", "raw", "recorded"], ...], Field(min_length=1)] = (
         "canonical",
         "raw",
         "recorded",

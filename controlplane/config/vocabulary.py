@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from collectors.durations import parse_duration
+
+_SIZE = re.compile(r"(\d{1,15})(B|[KMGTP]B)")
 
 
 def duration_seconds(value: Any) -> float:
@@ -17,6 +20,19 @@ def duration_seconds(value: Any) -> float:
     if not isinstance(value, str):
         raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {value!r}")
     return parse_duration(value)
+
+
+def size_bytes(value: Any) -> int:
+    """Return the bytes of a size (`50GB`, `512MB`, in powers of 1024 as Prometheus reads them), or of a bare 0.
+
+    Raises ValueError.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value == 0:
+        return 0
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f"expected a size such as 512MB or 50GB, got {value!r}")
+    return int(match[1]) << 10 * "BKMGTP".index(match[2][0])
 
 
 Duration = Annotated[float, BeforeValidator(duration_seconds)]

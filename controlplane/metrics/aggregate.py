@@ -10,8 +10,11 @@ from collectors.samples import FloatArray
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation
-from controlplane.metrics.frame import Frame, Groups, drop_names, empty, join, keep_only, with_label
+from controlplane.metrics.frame import Frame, Groups, empty, join
+from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import with_label
 from controlplane.metrics.quantile import quantile_rows
+from controlplane.metrics.summation import sum_groups
 from controlplane.metrics.syntax import Aggregate
 from controlplane.metrics.values import format_value
 
@@ -22,18 +25,23 @@ def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
     """Evaluate an aggregation. Raises QueryError(bad_data) for an operator that is not supported."""
     operator = _PARAMETRIC.get(node.op)
     reduction = _REDUCTIONS.get(node.op)
-    if operator is None and reduction is None:
-        raise QueryError("bad_data", f"aggregation {node.op!r} is experimental or unknown, and not supported")
+    if node.op not in AGGREGATIONS:
+        raise QueryError("bad_data", f"aggregation {node.op!r} is not supported")
     frame = evaluation.frame(node.expr)
     names = frozenset(node.labels)
-    keep = drop_names if node.without else keep_only
-    groups = Groups.of(frame.labels, lambda labels: keep(labels, names))
+    if node.op == "count_values":
+        return _count_values(evaluation, node, frame, names)
+    groups = _grouped(frame, names, without=node.without)
     if operator is not None:
         return operator(evaluation, node, frame, groups)
     assert reduction is not None
     if not len(frame.labels):
         return empty(len(evaluation.steps))
-    return Frame(list(groups.keys), reduction(frame, groups), _counts(frame, groups) > 0).occupied()
+    return Frame(groups.keys, reduction(frame, groups), _counts(frame, groups) > 0).occupied()
+
+
+def _grouped(frame: Frame, names: frozenset[str], *, without: bool) -> Groups:
+    return Groups(frame.sets.grouping("without" if without else "by", names))
 
 
 def _filled(frame: Frame, filler: float) -> FloatArray:
@@ -45,17 +53,18 @@ def _counts(frame: Frame, groups: Groups) -> IntArray:
 
 
 def _sum(frame: Frame, groups: Groups) -> FloatArray:
-    return groups.reduce(np.add, _filled(frame, 0.0))
+    return sum_groups(groups, _filled(frame, 0.0))
 
 
 def _avg(frame: Frame, groups: Groups) -> FloatArray:
     counts = _counts(frame, groups)
     total = _sum(frame, groups)
     mean: FloatArray = total / counts
-    if np.isinf(total).any():
+    overflown = ~np.isfinite(total)
+    if overflown.any():
         # The sum may overflow where the mean does not.
         shares = _filled(frame, 0.0) / counts[groups.of_series]
-        mean = np.where(np.isinf(total), groups.reduce(np.add, np.where(frame.present, shares, 0.0)), mean)
+        mean = np.where(overflown, groups.reduce(np.add, np.where(frame.present, shares, 0.0)), mean)
     return mean
 
 
@@ -78,8 +87,10 @@ def _group(frame: Frame, groups: Groups) -> FloatArray:
 
 def _stdvar(frame: Frame, groups: Groups) -> FloatArray:
     counts = _counts(frame, groups)
-    mean = _sum(frame, groups) / counts
-    deviation = np.where(frame.present, frame.values - mean[groups.of_series], 0.0)
+    # Counted from the least value, equal values deviate by exactly 0: `stddev(x) == 0` is how people ask for that.
+    shifted = np.where(frame.present, frame.values - _min(frame, groups)[groups.of_series], 0.0)
+    mean = groups.reduce(np.add, shifted) / counts
+    deviation = np.where(frame.present, shifted - mean[groups.of_series], 0.0)
     variance: FloatArray = groups.reduce(np.add, deviation * deviation) / counts
     return variance
 
@@ -106,7 +117,7 @@ def _quantile(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Gro
     if not len(frame.labels):
         return empty(len(wanted))
     rows = [quantile_rows(wanted, frame.values[m].T, frame.present[m].T) for m in groups.members()]
-    return Frame(list(groups.keys), np.stack(rows), _counts(frame, groups) > 0).occupied()
+    return Frame(groups.keys, np.stack(rows), _counts(frame, groups) > 0).occupied()
 
 
 def _ranked(descending: bool) -> Callable[[Evaluation, Aggregate, Frame, Groups], Frame]:
@@ -114,7 +125,10 @@ def _ranked(descending: bool) -> Callable[[Evaluation, Aggregate, Frame, Groups]
 
     def call(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Groups) -> Frame:
         assert node.param is not None
-        limit = _whole(evaluation.scalars(node.param), node.op)
+        wanted = evaluation.scalars(node.param)
+        if (wanted < 1).all():
+            return empty(len(wanted))
+        limit = _whole(wanted, node.op)
         kept: BoolArray = np.zeros(frame.present.shape, dtype=np.bool_)
         for members in groups.members():
             kept[members] = _ranks(frame.values[members], frame.present[members], descending) < limit
@@ -134,7 +148,7 @@ def _ranked(descending: bool) -> Callable[[Evaluation, Aggregate, Frame, Groups]
 def _whole(limit: FloatArray, op: str) -> IntArray:
     """Return k as integers. Raises QueryError(execution) where it is no integer that a computer can hold."""
     if np.isnan(limit).any() or (np.abs(limit) >= 2.0**63).any():
-        raise QueryError("execution", f"scalar parameter of {op} overflows int64")
+        raise QueryError("execution", f"the parameter of {op} is NaN, or overflows int64")
     whole: IntArray = limit.astype(np.int64)
     return whole
 
@@ -148,18 +162,26 @@ def _ranks(values: FloatArray, present: BoolArray, descending: bool) -> IntArray
     return ranks
 
 
-def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Groups) -> Frame:
+def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: frozenset[str]) -> Frame:
+    """Count equal values. Prometheus sets the label first, then groups: what the series had under it is gone."""
     assert node.param is not None
     name = evaluation.text(node.param)
     if not name:
         raise QueryError("execution", 'invalid label name ""')
+    if node.without and name in names | {METRIC_NAME}:
+        groups = _grouped(frame, names, without=True)
+        counts = _count(frame, groups)
+        return Frame(groups.keys, counts, counts > 0).occupied()
+    groups = _grouped(frame, names | {name} if node.without else names - {name}, without=node.without)
     labels, rows = [], []
     for key, members in zip(groups.keys, groups.members(), strict=True):
         values, present = frame.values[members], frame.present[members]
-        for value in np.unique(values[present]):
-            same = present & (np.isnan(values) if np.isnan(value) else values == value)
-            labels.append(with_label(key, name, format_value(float(value), exponents=False)))
-            rows.append(same.sum(axis=0))
+        # Values count as equal if they are written alike: -0 and 0 are not, all NaN are.
+        patterns = np.where(np.isnan(values), np.nan, values).view(np.int64)
+        for pattern in np.unique(patterns[present]):
+            value = float(pattern.view(np.float64))
+            labels.append(with_label(key, name, format_value(value, exponents=False)))
+            rows.append((present & (patterns == pattern)).sum(axis=0))
     if not rows:
         return empty(len(evaluation.steps))
     table = np.stack(rows)
@@ -170,5 +192,7 @@ _PARAMETRIC: dict[str, Callable[[Evaluation, Aggregate, Frame, Groups], Frame]] 
     "quantile": _quantile,
     "topk": _ranked(True),
     "bottomk": _ranked(False),
-    "count_values": _count_values,
 }
+
+AGGREGATIONS = (*_REDUCTIONS, *_PARAMETRIC, "count_values")
+"""All aggregation operators."""

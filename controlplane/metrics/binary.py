@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from collectors.samples import FloatArray, Labels
 from controlplane.errors import QueryError
-from controlplane.metrics.arrays import BoolArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation
-from controlplane.metrics.frame import (
-    Frame,
-    Groups,
-    Scalars,
-    Value,
-    drop_name,
-    drop_names,
-    empty,
-    join,
-    keep_only,
-    label_value,
-    with_label,
-)
+from controlplane.metrics.frame import Frame, Groups, Scalars, Value, empty, join
 from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import Keep, LabelSets, group_key, label_value, with_label
 from controlplane.metrics.syntax import Binary, VectorMatching
-
-Signature = Callable[[Labels], Labels]
 
 _ARITHMETIC: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
     "+": np.add,
@@ -47,13 +34,18 @@ _COMPARISON: dict[str, Callable[[FloatArray, FloatArray], BoolArray]] = {
     "<=": np.less_equal,
 }
 
+SET_OPERATORS = ("and", "or", "unless")
+
+OPERATORS = (*_ARITHMETIC, *_COMPARISON, *SET_OPERATORS)
+"""All binary operators."""
+
 
 def binary(evaluation: Evaluation, node: Binary) -> Value:
     """Evaluate a binary operation. Raises QueryError(execution) where series do not match as the query says."""
     left, right = evaluation.value(node.left), evaluation.value(node.right)
     evaluation.budget.check()
     if isinstance(left, Frame) and isinstance(right, Frame):
-        if node.op in ("and", "or", "unless"):
+        if node.op in SET_OPERATORS:
             return _set_operation(node, left, right)
         return _between_vectors(node, left, right)
     if isinstance(left, Frame) and isinstance(right, Scalars):
@@ -83,140 +75,158 @@ def _with_scalar(node: Binary, frame: Frame, scalar: FloatArray, *, scalar_left:
     return frame.with_values(frame.values, frame.present & holds).occupied()
 
 
-def _signature(matching: VectorMatching) -> Signature:
-    names = frozenset(matching.labels)
-    if matching.on:
-        return lambda labels: keep_only(labels, names)
-    return lambda labels: drop_names(labels, names)
-
-
-def _numbered(frame: Frame, signature: Signature, numbers: dict[Labels, int]) -> list[int]:
-    """Return the match group of each series; groups are numbered in `numbers`, which both sides share."""
-    return [numbers.setdefault(signature(labels), len(numbers)) for labels in frame.labels]
+def _match_key(matching: VectorMatching) -> tuple[Keep, frozenset[str]]:
+    """Return what of their labels the sides are matched by."""
+    return "by" if matching.on else "without", frozenset(matching.labels)
 
 
 def _set_operation(node: Binary, left: Frame, right: Frame) -> Frame:
-    numbers: dict[Labels, int] = {}
-    signature = _signature(node.matching)
-    of_left, of_right = _numbered(left, signature, numbers), _numbered(right, signature, numbers)
-    steps = left.values.shape[1]
+    key = _match_key(node.matching)
+    of_left, others = left.sets.grouping(*key).of_series, right.sets.grouping(*key)
+    numbers = {labels: n for n, labels in enumerate(left.sets.grouping(*key).keys)}
+    renumbered = np.array([numbers.setdefault(one, len(numbers)) for one in others.keys], dtype=np.int64)
+    of_right = renumbered[others.of_series]
     if node.op == "or":
-        taken = _any_present(left, of_left, len(numbers), steps)
-        extra = right.with_values(right.values, right.present & ~taken[of_right]) if of_right else right
+        taken = _any_present(left, of_left, len(numbers))
+        extra = right.with_values(right.values, right.present & ~taken[of_right])
         both = Frame(
             [*left.labels, *extra.labels],
             np.concatenate((left.values, extra.values)),
             np.concatenate((left.present, extra.present)),
         )
         return join(both).occupied()
-    if not of_left:
-        return left
-    there = _any_present(right, of_right, len(numbers), steps)[of_left]
+    there = _any_present(right, of_right, len(numbers))[of_left]
     keep = there if node.op == "and" else ~there
     return left.with_values(left.values, left.present & keep).occupied()
 
 
-def _any_present(frame: Frame, of_series: list[int], groups: int, steps: int) -> BoolArray:
+def _any_present(frame: Frame, of_series: IntArray, groups: int) -> BoolArray:
     """Return [groups, steps]: whether any series of a match group has a value."""
-    result = np.zeros((groups, steps), dtype=np.bool_)
-    np.logical_or.at(result, of_series, frame.present)
+    result = np.zeros((groups, frame.present.shape[1]), dtype=np.bool_)
+    if len(of_series):
+        order = np.argsort(of_series, kind="stable")
+        starts = np.flatnonzero(np.diff(of_series[order], prepend=-1))
+        result[of_series[order][starts]] = np.logical_or.reduceat(frame.present[order], starts, axis=0)
     return result
 
 
 def _between_vectors(node: Binary, left: Frame, right: Frame) -> Frame:
     matching = node.matching
     many, one = (right, left) if matching.many == "right" else (left, right)
-    signature = _signature(matching)
-    steps = many.values.shape[1]
     if not len(many.labels) or not len(one.labels):
-        return empty(steps)
-    side = "left" if matching.many == "right" else "right"
-    groups, collapsed, exemplars = _one_side(one, many.present.any(axis=0), signature, side)
+        return empty(many.values.shape[1])
+    groups, collapsed = _one_side(one, many.present.any(axis=0), matching)
     numbers = {key: n for n, key in enumerate(groups.keys)}
-    pairs = [(n, numbers[key]) for n, key in enumerate(map(signature, many.labels)) if key in numbers]
-    if not pairs:
-        return empty(steps)
-    rows, partner = np.array(pairs, dtype=np.int64).T
-    many, others = many.take(rows), collapsed.take(partner)
+    wanted = many.sets.grouping(*_match_key(matching))
+    partner = np.array([numbers.get(key, -1) for key in wanted.keys], dtype=np.int64)[wanted.of_series]
+    rows = np.flatnonzero(partner >= 0)
+    many, partner = many.take(rows), partner[rows]
+    others = collapsed.take(partner)
     operands = (others.values, many.values) if matching.many == "right" else (many.values, others.values)
     values, holds = _compute(node.op, *operands)
     present = many.present & others.present
+    labels = _result_labels(node, many, one, groups, partner)
+    if labels is None:
+        mine, theirs = _split_by_partner(groups, partner)
+        labels = _with_included(node, many.take(mine), [one.labels[row] for row in theirs.tolist()])
+        values, partner, present = values[mine], partner[mine], present[mine] & one.present[theirs]
+        holds, operands = None if holds is None else holds[mine], (operands[0][mine], operands[1][mine])
+    labels = LabelSets.of(labels)
+    _refuse_ambiguity(matching, partner, labels, present)
     if holds is not None and not node.bool_modifier:
         values, present = operands[0], present & holds
-    labels = _result_labels(node, many, [exemplars[p] for p in partner])
-    if labels is None:
-        return _split_by_partner(node, one, groups, many, partner, values, present)
-    return _unique(Frame(labels, values, present), matching).occupied()
+    return join(Frame(labels, values, present)).occupied()
 
 
-def _one_side(
-    one: Frame, needed: BoolArray, signature: Signature, side: str
-) -> tuple[Groups, Frame, list[list[Labels]]]:
-    """Collapse the one side to a series per match group; return also the labels that make up each."""
-    groups = Groups.of(one.labels, signature)
-    members = [[one.labels[int(m)] for m in rows] for rows in groups.members()]
+def _one_side(one: Frame, needed: BoolArray, matching: VectorMatching) -> tuple[Groups, Frame]:
+    """Collapse the one side to a series per match group, in the groups' order.
+
+    Raises QueryError(execution) where a group has two at a step at which the many side has any series.
+    """
+    groups = Groups(one.sets.grouping(*_match_key(matching)))
     if len(groups.keys) == len(one.labels):
-        return groups, one, members
+        return groups, one
     counts = groups.reduce(np.add, one.present.astype(np.int64))
     clash = (counts > 1) & needed
     if clash.any():
         number = int(np.flatnonzero(clash.any(axis=1))[0])
-        first, second = members[number][:2]
+        first, second = np.flatnonzero(groups.of_series == number)[:2].tolist()
+        side = "left" if matching.many == "right" else "right"
         raise QueryError(
             "execution",
             f"found duplicate series for the match group {_shown(groups.keys[number])} on the {side} hand-side of the "
-            f"operation: [{_shown(first)}, {_shown(second)}];many-to-many matching not allowed: matching labels must "
-            "be unique on one side",
+            f"operation: [{_shown(one.labels[first])}, {_shown(one.labels[second])}];many-to-many matching not "
+            "allowed: matching labels must be unique on one side",
         )
     values = groups.reduce(np.add, np.where(one.present, one.values, 0.0))
-    return groups, Frame(list(groups.keys), values, counts == 1), members
+    return groups, Frame(groups.keys, values, counts == 1)
 
 
-def _result_labels(node: Binary, many: Frame, partners: list[list[Labels]]) -> list[Labels] | None:
+def _result_labels(node: Binary, many: Frame, one: Frame, groups: Groups, partner: IntArray) -> Sequence[Labels] | None:
     """Return the result's labels, or None where an included label differs between the series of one match group."""
     matching = node.matching
-    keeps_name = node.op in _COMPARISON and not node.bool_modifier
-    names = frozenset(matching.labels)
-    result: list[Labels] = []
-    for labels, partner in zip(many.labels, partners, strict=True):
-        one = labels if keeps_name else drop_name(labels)
-        if matching.many == "none":
-            one = keep_only(one, names) if matching.on else tuple(p for p in one if p[0] not in names)
-        for name in matching.include:
-            values = {label_value(p, name) for p in partner}
-            if len(values) > 1:
-                return None
-            one = with_label(one, name, values.pop())
-        result.append(one)
+    if matching.many == "none":
+        if matching.on or not _keeps_name(node):
+            return groups.keys.take(partner)
+        kept = many.sets.grouping("except", frozenset(matching.labels))
+        return kept.keys.take(kept.of_series)
+    if not matching.include:
+        return many.sets if _keeps_name(node) else many.sets.nameless()
+    some = [one.labels[int(group[0])] for group in groups.members()]
+    if len(groups.keys) < len(one.labels):
+        included = frozenset(matching.include)
+        copied = [group_key(labels, "by", included) for labels in one.labels]
+        differs = {
+            int(g)
+            for g, mine in zip(groups.of_series, copied, strict=True)
+            if mine != group_key(some[g], "by", included)
+        }
+        if differs & set(partner.tolist()):
+            return None
+    return _with_included(node, many, [some[group] for group in partner.tolist()])
+
+
+def _keeps_name(node: Binary) -> bool:
+    """Whether results are the samples of one side, filtered, and so keep their metric's name."""
+    return node.op in _COMPARISON and not node.bool_modifier
+
+
+def _with_included(node: Binary, many: Frame, partners: Sequence[Labels]) -> Sequence[Labels]:
+    """Return the many side's labels with those that `group_left` or `group_right` copies from their partners."""
+    result = []
+    for labels, partner in zip(many.sets if _keeps_name(node) else many.sets.nameless(), partners, strict=True):
+        for name in node.matching.include:
+            labels = with_label(labels, name, label_value(partner, name))
+        result.append(labels)
     return result
 
 
-def _split_by_partner(
-    node: Binary, one: Frame, groups: Groups, many: Frame, partner: object, values: FloatArray, present: BoolArray
-) -> Frame:
-    """Label the result by the partner of each step, where a match group's series took turns."""
+def _split_by_partner(groups: Groups, partner: IntArray) -> tuple[IntArray, IntArray]:
+    """Return (row of the many side, row of the one side) for every pair in a match group whose series took turns."""
     members = list(groups.members())
-    rows: list[tuple[int, int]] = []
-    for row, group in enumerate(np.asarray(partner, dtype=np.int64)):
-        rows.extend((row, int(m)) for m in members[int(group)])
-    mine = np.array([r for r, _ in rows], dtype=np.int64)
-    theirs = np.array([m for _, m in rows], dtype=np.int64)
-    labels = _result_labels(node, many.take(mine), [[one.labels[int(m)]] for m in theirs])
-    assert labels is not None
-    return _unique(Frame(labels, values[mine], present[mine] & one.present[theirs]), node.matching).occupied()
+    counts = [len(members[group]) for group in partner.tolist()]
+    theirs = np.concatenate([members[group] for group in partner.tolist()])
+    return np.repeat(np.arange(len(partner)), counts), theirs
 
 
-def _unique(frame: Frame, matching: VectorMatching) -> Frame:
-    """Join results with equal labels. Raises QueryError(execution) when two have a value at the same step."""
-    try:
-        return join(frame)
-    except QueryError as error:
+def _refuse_ambiguity(matching: VectorMatching, partner: IntArray, labels: LabelSets, present: BoolArray) -> None:
+    """Raise QueryError(execution) where several pairs of a match group meet at a step, even if a filter drops them.
+
+    One to one a group may pair once; otherwise once for each set of labels of the result.
+    """
+    pairs = partner if matching.many == "none" else partner * len(labels) + labels.same().of_series
+    distinct, of_row = np.unique(pairs, return_inverse=True)
+    if len(distinct) == len(pairs):
+        return
+    counts = np.zeros((len(distinct), present.shape[1]), dtype=np.int64)
+    np.add.at(counts, of_row.reshape(-1), present)
+    if (counts > 1).any():
         reason = (
             "many-to-one matching must be explicit (group_left/group_right)"
             if matching.many == "none"
             else "grouping labels must ensure unique matches"
         )
-        raise QueryError("execution", f"multiple matches for labels: {reason}") from error
+        raise QueryError("execution", f"multiple matches for labels: {reason}")
 
 
 def _shown(labels: Labels) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -14,8 +15,9 @@ from controlplane.errors import QueryError
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.budget import Budget, EngineLimits
 from controlplane.metrics.evaluate import Evaluator, Query
-from controlplane.metrics.frame import Frame, Scalars, Text, Value, drop_name, label_value
+from controlplane.metrics.frame import Frame, Scalars, Text, Value
 from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import label_value
 from controlplane.metrics.store_reader import StoreReader
 from controlplane.metrics.syntax import Node, Range, Subquery, parse
 from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, StringValue, Vector
@@ -43,17 +45,30 @@ class PromqlEngine:
         self._monotonic = monotonic
         self._parse = lru_cache(maxsize=CACHED_EXPRESSIONS)(parse)
 
-    def instant(self, expr: str, at: float, timeout_s: float | None = None) -> QueryValue:
-        """Evaluate at unix second `at`; a range vector yields its samples as a Matrix. Raises QueryError."""
+    def instant(
+        self, expr: str, at: float, timeout_s: float | None = None, lookback_s: float | None = None
+    ) -> QueryValue:
+        """Evaluate at unix second `at`; a range vector yields its samples as a Matrix. Raises QueryError.
+
+        `timeout_s` and `lookback_s` take the place of the engine's limits for this query.
+        """
         at_ms = _milliseconds(at, "time")
         node = self._parse(expr)
         steps = np.array([at_ms], dtype=np.int64)
-        evaluator = Evaluator(self._query(at_ms, at_ms, timeout_s), steps)
+        evaluator = Evaluator(self._query(at_ms, at_ms, timeout_s, lookback_s), steps)
         if isinstance(node, Range | Subquery):
             return _guarded(lambda: _window(evaluator, node))
         return _instant_value(self._evaluate(evaluator, node), at_ms / 1000)
 
-    def range(self, expr: str, start: float, end: float, step: float, timeout_s: float | None = None) -> Matrix:
+    def range(
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+    ) -> Matrix:
         """Evaluate from `start` to `end` (unix seconds, both included) every `step` seconds. Raises QueryError."""
         start_ms, end_ms = _milliseconds(start, "start"), _milliseconds(end, "end")
         step_ms = _milliseconds(step, "step")
@@ -63,7 +78,7 @@ class PromqlEngine:
             raise QueryError(
                 "bad_data", "zero or negative query resolution step widths are not accepted. Try a positive"
             )
-        if (end_ms - start_ms) // step_ms >= self.limits.max_points:
+        if (end_ms - start_ms) // step_ms > self.limits.max_points:
             raise QueryError(
                 "bad_data",
                 f"exceeded maximum resolution of {self.limits.max_points:,} points per timeseries. "
@@ -76,11 +91,12 @@ class PromqlEngine:
                 f'invalid expression type "{_SHOWN_KIND[node.kind]}" for range query, must be Scalar or instant Vector',
             )
         steps = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
-        value = self._evaluate(Evaluator(self._query(start_ms, end_ms, timeout_s), steps), node)
+        value = self._evaluate(Evaluator(self._query(start_ms, end_ms, timeout_s, lookback_s), steps), node)
         return _matrix(value, steps)
 
-    def _query(self, start_ms: int, end_ms: int, timeout_s: float | None) -> Query:
-        return Query(self.store, self.limits, Budget(self.limits, self._monotonic, timeout_s), start_ms, end_ms)
+    def _query(self, start_ms: int, end_ms: int, timeout_s: float | None, lookback_s: float | None) -> Query:
+        limits = self.limits if lookback_s is None else replace(self.limits, lookback_s=lookback_s)
+        return Query(self.store, limits, Budget(limits, self._monotonic, timeout_s), start_ms, end_ms)
 
     def _evaluate(self, evaluator: Evaluator, node: Node) -> Value:
         return _guarded(lambda: evaluator.value(node))
@@ -136,8 +152,7 @@ def _matrix(value: Value, steps: IntArray) -> Matrix:
 
 def _by_labels(frame: Frame) -> Frame:
     """Return the frame in the one deterministic order: by labels, name first."""
-    keys = [(label_value(labels, METRIC_NAME), drop_name(labels)) for labels in frame.labels]
-    return frame.take(sorted(range(len(keys)), key=keys.__getitem__))
+    return frame.take(frame.sets.order())
 
 
 def _window(evaluator: Evaluator, node: Range | Subquery) -> Matrix:

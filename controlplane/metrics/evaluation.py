@@ -26,9 +26,12 @@ class Ranges:
     range_s: float
 
     def frame(self, values: FloatArray, present: BoolArray, *, keep_name: bool = False) -> Frame:
-        """Return a frame of one value per window; series without any are left out, names dropped unless kept."""
+        """Return a frame of one value per window; series without any are left out, names dropped unless kept.
+
+        Raises QueryError(execution) when series that differ by name alone become one.
+        """
         frame = Frame(self.windows.samples.labels, values, present).occupied()
-        return frame if keep_name else frame.without_name()
+        return frame if keep_name else frame.nameless()
 
 
 class Evaluation(Protocol):

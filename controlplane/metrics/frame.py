@@ -5,7 +5,7 @@ Absent is not zero, and not NaN either: `present` says where a series has a valu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,9 @@ import numpy as np
 from collectors.samples import FloatArray, Labels
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import BoolArray, IntArray
-from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import Grouping, LabelSets
+
+SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,25 @@ class Frame:
         """Return a frame of the same series with other values."""
         return Frame(self.labels, values, self.present if present is None else present)
 
+    @property
+    def sets(self) -> LabelSets:
+        """The labels, with what can be derived from them."""
+        return LabelSets.of(self.labels)
+
     def without_name(self) -> Frame:
         """Return the frame with metric names dropped. Raises QueryError when two series fall together at a step."""
-        return self.relabelled([drop_name(labels) for labels in self.labels])
+        return self.relabelled(self.sets.nameless())
+
+    def nameless(self) -> Frame:
+        """Return the frame with metric names dropped, each series once.
+
+        Raises QueryError(execution) when two series then have the same labels, at whatever steps: what Prometheus does
+        for functions of range vectors, where `without_name` is its rule for those of instant vectors.
+        """
+        sets = self.sets.nameless()
+        if len(sets.same().keys) < len(sets):
+            raise QueryError("execution", SAME_LABELSET)
+        return replace(self, labels=sets)
 
     def relabelled(self, labels: Sequence[Labels]) -> Frame:
         """Return the frame under other labels; series that become one are joined.
@@ -61,7 +79,7 @@ class Frame:
     def take(self, rows: IntArray | Sequence[int]) -> Frame:
         """Return some of the series."""
         index = np.asarray(rows, dtype=np.int64)
-        return Frame([self.labels[i] for i in index], self.values[index], self.present[index])
+        return Frame(self.sets.take(index), self.values[index], self.present[index])
 
     def occupied(self) -> Frame:
         """Return the frame without the series that have no value at any step."""
@@ -87,73 +105,42 @@ def single(values: FloatArray, present: BoolArray | None = None, labels: Labels 
 
 def join(frame: Frame) -> Frame:
     """Join series with equal labels. Raises QueryError(execution) when two have a value at the same step."""
-    if len(set(frame.labels)) == len(frame.labels):
+    same = frame.sets.same()
+    if len(same.keys) == len(frame.labels):
         return frame
-    groups = Groups.of(frame.labels, lambda labels: labels)
+    groups = Groups(same)
     counts = groups.reduce(np.add, frame.present.astype(np.int64))
     if (counts > 1).any():
-        raise QueryError("execution", "vector cannot contain metrics with the same labelset")
+        raise QueryError("execution", SAME_LABELSET)
     values = groups.reduce(np.add, np.where(frame.present, frame.values, 0.0))
     # Adding zeros would turn -0 into 0 and is exact otherwise; the one present value is what remains.
-    return Frame(list(groups.keys), values, counts > 0, frame.ordered)
+    return Frame(groups.keys, values, counts > 0, frame.ordered)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Series sorted into groups, found once a query rather than once a step."""
+    """Series sorted into groups, found once a selection rather than once a query."""
 
-    keys: Sequence[Labels]
-    """[groups] in order of first appearance."""
-    of_series: IntArray
-    """[series] each one's group."""
-    order: IntArray
-    """[series] positions, group after group, in input order within a group."""
-    starts: IntArray
-    """[groups] where a group starts in `order`."""
+    grouping: Grouping
 
-    @classmethod
-    def of(cls, labels: Sequence[Labels], key: Callable[[Labels], Labels]) -> Groups:
-        """Group series by a function of their labels."""
-        numbers: dict[Labels, int] = {}
-        of_series = np.array([numbers.setdefault(key(one), len(numbers)) for one in labels], dtype=np.int64)
-        order = np.argsort(of_series, kind="stable")
-        starts = np.searchsorted(of_series[order], np.arange(len(numbers)))
-        return cls(list(numbers), of_series, order, starts)
+    @property
+    def keys(self) -> LabelSets:
+        """[groups] in order of first appearance."""
+        return self.grouping.keys
+
+    @property
+    def of_series(self) -> IntArray:
+        """[series] each one's group."""
+        return self.grouping.of_series
 
     def members(self) -> Iterable[IntArray]:
         """Yield each group's positions, in input order."""
-        return np.split(self.order, self.starts[1:]) if len(self.keys) else []
+        return np.split(self.grouping.order, self.grouping.starts[1:]) if len(self.keys) else []
 
     def reduce(self, ufunc: np.ufunc, values: FloatArray | IntArray) -> FloatArray:
         """Reduce `[series, steps]` to `[groups, steps]`."""
         if not len(self.keys):
             return np.zeros((0, values.shape[1]))
-        ordered = values if len(self.order) == 1 else values[self.order]
-        result: FloatArray = ufunc.reduceat(ordered, self.starts, axis=0)
+        ordered = values if self.grouping.in_order else values[self.grouping.order]
+        result: FloatArray = ufunc.reduceat(ordered, self.grouping.starts, axis=0)
         return result
-
-
-def drop_name(labels: Labels) -> Labels:
-    """Return labels without `__name__`."""
-    return tuple(pair for pair in labels if pair[0] != METRIC_NAME)
-
-
-def keep_only(labels: Labels, names: frozenset[str]) -> Labels:
-    """Return those labels whose names are given."""
-    return tuple(pair for pair in labels if pair[0] in names)
-
-
-def drop_names(labels: Labels, names: frozenset[str]) -> Labels:
-    """Return the labels less `__name__` and less those whose names are given."""
-    return tuple(pair for pair in labels if pair[0] not in names and pair[0] != METRIC_NAME)
-
-
-def with_label(labels: Labels, name: str, value: str) -> Labels:
-    """Return labels with one set, or removed when the value is empty."""
-    rest = [pair for pair in labels if pair[0] != name]
-    return tuple(sorted([*rest, (name, value)])) if value else tuple(rest)
-
-
-def label_value(labels: Labels, name: str) -> str:
-    """Return a label's value, empty when absent."""
-    return next((value for key, value in labels if key == name), "")

@@ -23,5 +23,5 @@ def function_named(name: str) -> Function:
     """Return a function. Raises QueryError(bad_data) when it is not supported."""
     function = FUNCTIONS.get(name)
     if function is None:
-        raise QueryError("bad_data", f"function {name!r} is experimental or of native histograms, and not supported")
+        raise QueryError("bad_data", f"function {name!r} is not supported")
     return function

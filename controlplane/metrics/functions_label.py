@@ -10,8 +10,9 @@ import numpy as np
 from collectors.samples import Labels, labels_of
 from controlplane.errors import QueryError
 from controlplane.metrics.evaluation import Evaluation, Function
-from controlplane.metrics.frame import Frame, label_value, single, with_label
+from controlplane.metrics.frame import Frame, single
 from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import label_value, with_label
 from controlplane.metrics.matchers import Matcher, MatchOp, compile_regex
 from controlplane.metrics.syntax import Node, Range, Selector
 
@@ -33,18 +34,22 @@ def expand(template: str, match: re.Match[str]) -> str:
     return _REFERENCE.sub(replacement, template)
 
 
-def _label_name(name: str, function: str) -> str:
+def _label_name(name: str, function: str, role: str = "destination") -> str:
+    # Any text but none is a label name (UTF-8 names); text that is no UTF-8 was refused before it was parsed.
     if not name:
-        raise QueryError("execution", f"invalid destination label name in {function}(): {name!r}")
+        raise QueryError("execution", f"invalid {role} label name in {function}(): {name!r}")
     return name
 
 
 def label_replace(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     """Set a label from what a regex found in another."""
-    frame = evaluation.frame(args[0])
     target, template, source, pattern = (evaluation.text(a) for a in args[1:5])
-    regex = compile_regex(pattern)
+    try:
+        regex = compile_regex(pattern)
+    except QueryError as error:
+        raise QueryError("execution", f"invalid regular expression in label_replace(): {error}") from error
     target = _label_name(target, "label_replace")
+    frame = evaluation.frame(args[0])
     labels: list[Labels] = []
     for one in frame.labels:
         match = regex.fullmatch(label_value(one, source))
@@ -54,24 +59,26 @@ def label_replace(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
 
 def label_join(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     """Set a label to the values of others, joined."""
-    frame = evaluation.frame(args[0])
     target, separator = evaluation.text(args[1]), evaluation.text(args[2])
-    sources = [evaluation.text(a) for a in args[3:]]
+    sources = [_label_name(evaluation.text(a), "label_join", "source") for a in args[3:]]
     target = _label_name(target, "label_join")
+    frame = evaluation.frame(args[0])
     return frame.relabelled(
         [with_label(one, target, separator.join(label_value(one, s) for s in sources)) for one in frame.labels]
     )
 
 
 def _known_labels(matchers: Sequence[Matcher]) -> Labels:
-    """Return what a selector says for sure: labels with one equality matcher and no other."""
+    """Return what a selector says for sure: labels whose last word is their first equality matcher."""
     found: dict[str, str] = {}
-    ambiguous: set[str] = set()
+    equal: set[str] = set()
     for matcher in matchers:
-        if matcher.op is not MatchOp.EQUAL or matcher.name in found:
-            ambiguous.add(matcher.name)
-        found.setdefault(matcher.name, matcher.value)
-    return labels_of({k: v for k, v in found.items() if k not in ambiguous and k != METRIC_NAME})
+        if matcher.op is MatchOp.EQUAL and matcher.name not in equal:
+            equal.add(matcher.name)
+            found[matcher.name] = matcher.value
+        else:
+            found.pop(matcher.name, None)
+    return labels_of({name: value for name, value in found.items() if value and name != METRIC_NAME})
 
 
 def absent(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:

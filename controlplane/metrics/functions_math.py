@@ -33,20 +33,27 @@ def _round(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     return frame.with_values(np.floor(frame.values * inverse + 0.5) / inverse).without_name()
 
 
+def _clamped(frame: Frame, low: FloatArray, high: FloatArray) -> Frame:
+    # The infinity that bounds every number beats a NaN on either side, as in Go's math.Min and math.Max.
+    least = np.isneginf(frame.values) | np.isneginf(high)
+    capped = np.where(least, -np.inf, np.minimum(high, frame.values))
+    most = np.isposinf(capped) | np.isposinf(low)
+    values = np.where(most, np.inf, np.maximum(low, capped))
+    return frame.with_values(values, frame.present & ~(high < low)).occupied().without_name()
+
+
 def _clamp(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    frame, low, high = evaluation.frame(args[0]), evaluation.scalars(args[1]), evaluation.scalars(args[2])
-    values = np.maximum(low, np.minimum(high, frame.values))
-    return frame.with_values(values, frame.present & ~(high < low)).without_name()
+    return _clamped(evaluation.frame(args[0]), evaluation.scalars(args[1]), evaluation.scalars(args[2]))
 
 
 def _clamp_min(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    frame = evaluation.frame(args[0])
-    return frame.with_values(np.maximum(evaluation.scalars(args[1]), frame.values)).without_name()
+    low = evaluation.scalars(args[1])
+    return _clamped(evaluation.frame(args[0]), low, np.full(len(low), np.inf))
 
 
 def _clamp_max(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    frame = evaluation.frame(args[0])
-    return frame.with_values(np.minimum(evaluation.scalars(args[1]), frame.values)).without_name()
+    high = evaluation.scalars(args[1])
+    return _clamped(evaluation.frame(args[0]), np.full(len(high), -np.inf), high)
 
 
 def _scalar(evaluation: Evaluation, args: tuple[Node, ...]) -> Scalars:

@@ -12,6 +12,7 @@ from controlplane.metrics.evaluation import Evaluation, Function
 from controlplane.metrics.frame import Frame
 from controlplane.metrics.quantile import quantile_rows
 from controlplane.metrics.samples import Windows
+from controlplane.metrics.summation import sum_rows, sum_windows
 from controlplane.metrics.syntax import Node
 
 
@@ -27,9 +28,9 @@ def _reduced(reduction: Callable[[Windows], FloatArray], *, keep_name: bool = Fa
 
 
 def _average(windows: Windows) -> FloatArray:
-    total, counts = windows.reduce(np.add), windows.counts
+    total, counts = sum_windows(windows), windows.counts
     mean: FloatArray = total / counts
-    overflown = np.isinf(total)
+    overflown = ~np.isfinite(total)
     if overflown.any():
         # The sum may overflow where the mean does not: adding up shares instead of values.
         width = max(1, int(counts.max()))
@@ -39,9 +40,11 @@ def _average(windows: Windows) -> FloatArray:
 
 def _variance(values: FloatArray, filled: BoolArray, times: IntArray, picked: IntArray) -> FloatArray:
     count = filled.sum(axis=1)
-    mean = values.sum(axis=1) / count
-    deviation = np.where(filled, values - mean[:, None], 0.0)
-    result: FloatArray = (deviation * deviation).sum(axis=1) / count
+    # Counted from the first sample, equal values deviate by exactly 0: `stddev_over_time(x[1h]) == 0` asks for that.
+    shifted = np.where(filled, values - values[:, :1], 0.0)
+    mean = sum_rows(shifted, filled) / count
+    deviation = shifted - mean[:, None]
+    result: FloatArray = sum_rows(deviation * deviation, filled) / count
     return result
 
 
@@ -68,7 +71,7 @@ def _quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
 
 WINDOW_FUNCTIONS: dict[str, Function] = {
     "avg_over_time": _reduced(_average),
-    "sum_over_time": _reduced(lambda w: w.reduce(np.add)),
+    "sum_over_time": _reduced(sum_windows),
     # A NaN counts only where there is nothing else, hence fmin and fmax.
     "min_over_time": _reduced(lambda w: w.reduce(np.fmin)),
     "max_over_time": _reduced(lambda w: w.reduce(np.fmax)),

@@ -15,44 +15,31 @@ import numpy as np
 from collectors.samples import FloatArray
 from controlplane.metrics.arrays import STALE_BITS, BoolArray, IntArray, is_stale
 from controlplane.metrics.budget import Budget
-from controlplane.metrics.plan import Group, Plan, Singles
+from controlplane.metrics.plan import Group, Places, Plan, Singles
 from controlplane.metrics.samples import MAX_GATHER, Axis, SampleSet
-from controlplane.metrics.storage.arena import Arena
-from controlplane.metrics.storage.chunk import FLAGS, Chunk
+from controlplane.metrics.storage.chunk import FLAGS
 
 NEVER = np.iinfo(np.int64).min
 _AFTER_ALL = np.iinfo(np.int64).max
 
 
-@dataclass
+@dataclass(frozen=True)
 class Pieces:
     """Chunks of one arena that belong to blocks of a plan. Arrays are `[pieces]`."""
 
-    arena: Arena
-    axis: IntArray
-    """Which of the plan's blocks."""
-    rank: IntArray
-    """How many chunks of the same block come before."""
-    at: IntArray
-    capacity: IntArray
-    columns: IntArray
+    where: Places
     counts: IntArray
     """Rows, read once: later ones are not seen."""
     times: IntArray
     """[pieces, rows], rows that are not there at the end of time."""
 
     @classmethod
-    def of(cls, chunks: Sequence[tuple[int, int, Chunk]]) -> Pieces:
-        """Collect (axis, rank, chunk) of one arena."""
-        arena = chunks[0][2].arena
-        where = [(axis, rank, c.at, c.capacity, c.columns) for axis, rank, c in chunks]
-        axis, rank, at, capacity, columns = np.array(where, dtype=np.int64).T
-        counts = arena.words[at]
+    def of(cls, where: Places) -> Pieces:
+        """Look at what the chunks hold now."""
+        counts = where.arena.words[where.at]
         rows = np.arange(int(counts.max(initial=0)))
-        times = arena.words.take(at[:, None] + 1 + rows, mode="clip")
-        return cls(
-            arena, axis, rank, at, capacity, columns, counts, np.where(rows < counts[:, None], times, _AFTER_ALL)
-        )
+        times = where.arena.words.take(where.at[:, None] + 1 + rows, mode="clip")
+        return cls(where, counts, np.where(rows < counts[:, None], times, _AFTER_ALL))
 
     def until(self, bounds: IntArray) -> IntArray:
         """Return `[pieces, bounds]`: how many rows are at or before each bound."""
@@ -66,39 +53,33 @@ class Pieces:
     def has_markers(self, low: IntArray, high: IntArray) -> BoolArray:
         """Return which pieces have a staleness marker among their rows `low` to `high`."""
         rows = np.arange(self.times.shape[1])
-        flags = self.arena.words.take((self.at + 1 + self.capacity)[:, None] + rows, mode="clip") & FLAGS
+        flags = (
+            self.where.arena.words.take((self.where.at + 1 + self.where.capacity)[:, None] + rows, mode="clip") & FLAGS
+        )
         marked: BoolArray = ((flags != 0) & (rows >= low[:, None]) & (rows < high[:, None])).any(axis=1)
         return marked
 
     def row_starts(self, rows: IntArray) -> IntArray:
         """Return where rows lie, `rows` being `[pieces]` or `[pieces, n]`."""
-        start, columns = self.at + 1 + 2 * self.capacity, self.columns
+        where = self.where
+        start, columns = where.at + 1 + 2 * where.capacity, where.columns
         if rows.ndim == 2:
             start, columns = start[:, None], columns[:, None]
-        where: IntArray = start + rows * columns
-        return where
+        found: IntArray = start + rows * columns
+        return found
 
     def pick(self, mask: BoolArray) -> Pieces:
         """Return some pieces."""
-        arrays = (self.axis, self.rank, self.at, self.capacity, self.columns, self.counts, self.times)
-        return Pieces(self.arena, *(array[mask] for array in arrays))
+        return self if mask.all() else Pieces(self.where.pick(mask), self.counts[mask], self.times[mask])
 
 
 def _sorted_out(plan: Plan, after_ms: int, until_ms: int) -> tuple[list[Pieces], BoolArray]:
-    """Return the arenas' pieces that hold rows of the time asked for, and which blocks must be read apart."""
-    by_arena: dict[int, list[tuple[int, int, Chunk]]] = {}
+    """Return the chunks in arenas, and which blocks must be read apart: they have packed rows of the time asked for."""
+    located = plan.singles.located()
     apart = np.zeros(len(plan.singles.blocks), dtype=np.bool_)
-    for axis, block in enumerate(plan.singles.blocks):
-        rank = 0
-        for chunk in block.chunks:
-            if chunk.first_ms > until_ms:
-                continue
-            if not isinstance(chunk, Chunk):
-                apart[axis] |= chunk.last_ms > after_ms
-            elif not chunk.sealed or (chunk.count and chunk.last_ms > after_ms):
-                by_arena.setdefault(id(chunk.arena), []).append((axis, rank, chunk))
-                rank += 1
-    return [Pieces.of(chunks) for chunks in by_arena.values()], apart
+    wanted = (located.packed_first <= until_ms) & (located.packed_last > after_ms)
+    apart[located.packed_axis[wanted]] = True
+    return [Pieces.of(where) for where in located.arenas], apart
 
 
 def read(plan: Plan, after_ms: int, until_ms: int, budget: Budget) -> SampleSet:
@@ -111,9 +92,11 @@ def read(plan: Plan, after_ms: int, until_ms: int, budget: Budget) -> SampleSet:
     for piece in pieces:
         bounds = piece.until(np.array([after_ms, until_ms], dtype=np.int64))
         low, high = bounds[:, 0], bounds[:, 1]
-        apart[piece.axis[piece.has_markers(low, high)]] = True
+        apart[piece.where.axis[piece.has_markers(low, high)]] = True
         windows.append((piece, low, high - low))
-    kept = [(p.pick(mask), low[mask], n[mask]) for p, low, n in windows if (mask := (n > 0) & ~apart[p.axis]).any()]
+    kept = [
+        (p.pick(mask), low[mask], n[mask]) for p, low, n in windows if (mask := (n > 0) & ~apart[p.where.axis]).any()
+    ]
     table = _Table(plan.singles, kept, budget)
     axes: list[Axis] = []
     for group in [*(plan.singles.group(n) for n in np.flatnonzero(apart).tolist()), *plan.groups]:
@@ -132,42 +115,47 @@ class _Table:
         self.lengths = np.zeros(blocks, dtype=np.int64)
         offsets = []
         # Pieces of a block follow each other by rank; all of one rank are placed before those of the next.
-        for rank in range(1 + max((int(p.rank.max()) for p, _, _ in windows), default=-1)):
+        for rank in range(1 + max((int(p.where.rank.max()) for p, _, _ in windows), default=-1)):
             for number, (piece, _, count) in enumerate(windows):
-                mine = piece.rank == rank
+                mine = piece.where.rank == rank
                 if mine.any():
-                    offsets.append((number, mine, self.lengths[piece.axis[mine]]))
-                    self.lengths[piece.axis[mine]] += count[mine]
+                    offsets.append((number, mine, self.lengths[piece.where.axis[mine]]))
+                    self.lengths[piece.where.axis[mine]] += count[mine]
         self.starts = np.cumsum(self.lengths) - self.lengths
         self.times = np.zeros(int(self.lengths.sum()), dtype=np.int64)
         self.width = int(self.lengths.max(initial=0))
         members = np.diff(singles.starts)
         budget.charge(int((members * self.lengths).sum()))
-        self.values = np.zeros((len(singles.members) if self.width else 0, self.width))
+        rows = len(singles.members) if self.width else 0
+        # One element more: the padding that `reduceat` wants. No copy is made where nothing is read apart.
+        self._flat = np.zeros(rows * self.width + 1)
+        self.values = self._flat[:-1].reshape(rows, self.width)
         self._singles = singles
         for number, mine, offset in offsets:
             piece, low, count = windows[number]
             self._fill(piece.pick(mine), low[mine], count[mine], offset, budget)
 
     def _fill(self, piece: Pieces, low: IntArray, count: IntArray, offset: IntArray, budget: Budget) -> None:
-        width = int(count.max())
+        where, width = piece.where, int(count.max())
         steps = np.arange(width)
         filled = steps < count[:, None]
         rows = np.minimum(low[:, None] + steps, piece.times.shape[1] - 1)
-        target = (self.starts[piece.axis] + offset)[:, None] + steps
+        target = (self.starts[where.axis] + offset)[:, None] + steps
         self.times[target[filled]] = np.take_along_axis(piece.times, rows, axis=1)[filled]
         singles = self._singles
-        counts = np.diff(singles.starts)[piece.axis]
-        owner = np.repeat(np.arange(len(piece.axis)), counts)
+        counts = np.diff(singles.starts)[where.axis]
+        owner = np.repeat(np.arange(len(where.axis)), counts)
         first = np.cumsum(counts) - counts
-        member = np.arange(len(owner)) - np.repeat(first - singles.starts[piece.axis], counts)
+        member = np.arange(len(owner)) - np.repeat(first - singles.starts[where.axis], counts)
         begin = piece.row_starts(low)[owner] + singles.columns[member]
         batch = max(1, MAX_GATHER // max(1, width))
+        alike = bool((where.columns == where.columns[0]).all())
         for at in range(0, len(owner), batch):
             budget.check()
             mine = slice(at, at + batch)
-            index = begin[mine, None] + piece.columns[owner[mine], None] * steps
-            values = piece.arena.floats.take(index, mode="clip")
+            strides = int(where.columns[0]) if alike else where.columns[owner[mine], None]
+            index = begin[mine, None] + strides * steps
+            values = where.arena.floats.take(index, mode="clip")
             if singles.factors is not None:
                 values = _scaled(values, singles.factors[member[mine]])
             self._place(values, member[mine], offset[owner[mine]], filled[owner[mine]])
@@ -176,7 +164,9 @@ class _Table:
         width = values.shape[1]
         if not offset.any():
             # What lies behind a series' last sample is never looked at; the next piece overwrites it.
-            self.values[member, :width] = values
+            first, last = int(member[0]), int(member[-1]) + 1
+            rows = slice(first, last) if last - first == len(member) else member
+            self.values[rows, :width] = values
         else:
             target = (member * self.width + offset)[:, None] + np.arange(width)
             self.values.reshape(-1)[target[filled]] = values[filled]
@@ -192,7 +182,7 @@ class _Table:
             base[self._singles.members[here]] = here * self.width
             axis[self._singles.members[here]] = own[here]
         starts = np.concatenate((self.starts, apart.axis_start + len(self.times)))
-        values = np.concatenate((self.values.reshape(-1), apart.values))
+        values = np.concatenate((self.values.reshape(-1), apart.values)) if axes else self._flat
         return SampleSet(plan.labels, values, base, axis, np.concatenate((self.times, apart.times)), starts)
 
 
@@ -244,9 +234,9 @@ def _newest_together(
         row = np.maximum(count - 1, 0)
         times = np.where(count > 0, np.take_along_axis(piece.times, row, axis=1), NEVER)
         starts = piece.row_starts(row)
-        for rank in range(int(piece.rank.max()) + 1):
-            chosen = np.flatnonzero(piece.rank == rank)
-            axis = piece.axis[chosen]
+        for rank in range(int(piece.where.rank.max()) + 1):
+            chosen = np.flatnonzero(piece.where.rank == rank)
+            axis = piece.where.axis[chosen]
             newer = times[chosen] > best[axis]
             best[axis] = np.where(newer, times[chosen], best[axis])
             place[axis] = np.where(newer, starts[chosen], place[axis])
@@ -259,14 +249,13 @@ def _newest_together(
         if not len(wanted):
             continue
         axis = axis_of[wanted]
-        values = piece.arena.floats.take(place[axis] + singles.columns[wanted][:, None], mode="clip")
+        values = piece.where.arena.floats.take(place[axis] + singles.columns[wanted][:, None], mode="clip")
         present = here[axis] & ~is_stale(values)
         if singles.factors is not None:
             values *= singles.factors[wanted][:, None]
         member = singles.members[wanted]
-        np.copyto(values, 0.0, where=~present)
-        # Steps of one series may come from two arenas. Adding to the zeros of the other would turn -0 into 0.
-        result.values[member] = np.where(here[axis], values, result.values[member])
+        # Steps of one series may come from two arenas; each leaves those of the other. No sum, which would lose -0.
+        result.values[member] = np.where(present, values, result.values[member])
         result.present[member] |= present
         result.times[member] = np.where(here[axis], best[axis], result.times[member])
 

@@ -1,13 +1,16 @@
-"""Quantiles of classic histograms."""
+"""Quantiles and fractions of classic histograms."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
 
 import numpy as np
 
 from collectors.samples import FloatArray
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.evaluation import Evaluation, Function
-from controlplane.metrics.frame import Frame, Groups, drop_names, empty, join, label_value
+from controlplane.metrics.frame import Frame, Groups, empty
 from controlplane.metrics.samples import by_pattern
 from controlplane.metrics.syntax import Node
 
@@ -16,63 +19,85 @@ BUCKET = "le"
 SMALL_DELTA = 1e-12
 """Relative difference between bucket counts that is taken for a rounding error (Prometheus's smallDeltaTolerance)."""
 
+_BOUND = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|inf|infinity)", re.ASCII | re.IGNORECASE)
+
+OfBuckets = Callable[[tuple[FloatArray, ...], FloatArray, FloatArray], FloatArray]
+"""A function of histograms: (parameters, each [n]; upper bounds [buckets], sorted; counts [buckets, n]) to [n]."""
+
 
 def histogram_quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     """Return the quantile per group of `…_bucket` series; see `bucket_quantile`."""
     wanted, frame = evaluation.scalars(args[0]), evaluation.frame(args[1])
-    bounds = [_bound(label_value(labels, BUCKET)) for labels in frame.labels]
-    rows = [n for n, bound in enumerate(bounds) if bound is not None]
-    if not rows:
-        return empty(len(evaluation.steps))
-    frame, upper = frame.take(rows), np.array([bounds[n] for n in rows], dtype=np.float64)
-    groups = Groups.of(frame.labels, lambda labels: drop_names(labels, frozenset((BUCKET,))))
-    values = np.zeros((len(groups.keys), len(wanted)))
+    return _per_histogram(frame, (wanted,), lambda params, bounds, counts: bucket_quantile(params[0], bounds, counts))
+
+
+def histogram_fraction(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
+    """Return the share of observations between two values per group of `…_bucket` series; see `bucket_fraction`."""
+    lower, upper = evaluation.scalars(args[0]), evaluation.scalars(args[1])
+    frame = evaluation.frame(args[2])
+    return _per_histogram(
+        frame, (lower, upper), lambda params, bounds, counts: bucket_fraction(params[0], params[1], bounds, counts)
+    )
+
+
+def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuckets) -> Frame:
+    """Group buckets into histograms by all labels but `le`, the name included, and compute a value of each a step.
+
+    `params` are [steps] each. Series without a bucket bound are ignored. Raises QueryError(execution) when histograms
+    that differ by name alone become one.
+    """
+    upper = frame.sets.numbers(BUCKET, _bound)
+    rows = np.flatnonzero(~np.isnan(upper))
+    if not len(rows):
+        return empty(frame.values.shape[1])
+    if len(rows) < len(upper):
+        frame, upper = frame.take(rows), upper[rows]
+    groups = Groups(frame.sets.grouping("except", frozenset((BUCKET,))))
+    values = np.zeros((len(groups.keys), frame.values.shape[1]))
     present = np.zeros(values.shape, dtype=np.bool_)
     for bucket_bounds, batch, series in _batches(groups, upper):
         counts = frame.values[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
         filled = frame.present[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
-        ranks = np.tile(wanted, len(batch))
+        wanted = tuple(np.tile(param, len(batch)) for param in params)
         result = np.zeros(counts.shape[1])
         # Steps at which the same buckets exist are computed together; usually that is all of them.
         for columns, buckets in by_pattern(filled.T):
             if len(buckets):
-                result[columns] = bucket_quantile(
-                    ranks[columns], bucket_bounds[buckets], counts[np.ix_(buckets, columns)]
+                result[columns] = compute(
+                    tuple(param[columns] for param in wanted),
+                    *_coalesced(bucket_bounds[buckets], counts[np.ix_(buckets, columns)]),
                 )
         values[batch] = result.reshape(len(batch), -1)
         present[batch] = filled.any(axis=0).reshape(len(batch), -1)
-    return join(Frame(list(groups.keys), values, present)).occupied()
+    return Frame(groups.keys, values, present).occupied().without_name()
 
 
 def _bound(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return float(text) if _BOUND.fullmatch(text) else None
 
 
 def _batches(groups: Groups, upper: FloatArray) -> list[tuple[FloatArray, IntArray, IntArray]]:
     """Return (bounds, group numbers, series [groups, buckets]) of the groups that have the same bucket bounds."""
-    batches: dict[bytes, list[tuple[int, IntArray]]] = {}
-    for number, members in enumerate(groups.members()):
-        ordered = members[np.argsort(upper[members], kind="stable")]
-        batches.setdefault(upper[ordered].tobytes(), []).append((number, ordered))
-    return [
-        (np.frombuffer(bounds), np.array([n for n, _ in batch], dtype=np.int64), np.stack([s for _, s in batch]))
-        for bounds, batch in batches.items()
-    ]
+    order = np.lexsort((upper, groups.of_series))
+    sizes = np.diff(groups.grouping.starts, append=len(order))
+    batches = []
+    for size in np.unique(sizes):
+        numbers = np.flatnonzero(sizes == size)
+        series = order[groups.grouping.starts[numbers][:, None] + np.arange(size)]
+        bounds, which = np.unique(upper[series], axis=0, return_inverse=True)
+        for n, shared in enumerate(bounds):
+            alike = which.reshape(-1) == n
+            batches.append((shared, numbers[alike], series[alike]))
+    return batches
 
 
 def bucket_quantile(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:
-    """Return quantiles `wanted[n]` of histograms `counts[:, n]`, cumulative over sorted upper `bounds`.
+    """Return quantiles `wanted[n]` of histograms `counts[:, n]`, cumulative over ascending upper `bounds`.
 
     NaN without a +Inf bucket, with fewer than two buckets, or without observations. A quantile in the +Inf bucket is
     the highest finite bound; the lowest bucket starts at 0 unless its bound is not positive.
     """
-    if not np.isposinf(bounds[-1]):
-        return _outside(wanted, np.full(len(wanted), np.nan))
-    bounds, counts = _coalesced(bounds, counts)
-    if len(bounds) < 2:
+    if not np.isposinf(bounds[-1]) or len(bounds) < 2:
         return _outside(wanted, np.full(len(wanted), np.nan))
     counts = _monotonic(counts)
     total = counts[-1]
@@ -96,6 +121,35 @@ def _outside(wanted: FloatArray, result: FloatArray) -> FloatArray:
     return np.where(np.isnan(wanted), np.nan, result)
 
 
+def bucket_fraction(lower: FloatArray, upper: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:
+    """Return the share of observations between `lower[n]` and `upper[n]` of histograms `counts[:, n]`.
+
+    Buckets as in `bucket_quantile`, interpolated linearly. NaN without a +Inf bucket, without observations, or for a
+    NaN bound; 0 where `lower` is not below `upper`.
+    """
+    total = counts[-1]
+    if not np.isposinf(bounds[-1]):
+        return np.full(len(lower), np.nan)
+    share = (_observed_below(upper, bounds, counts) - _observed_below(lower, bounds, counts)) / total
+    share = np.where(lower >= upper, 0.0, share)
+    return np.where((total == 0) | np.isnan(lower) | np.isnan(upper), np.nan, share)
+
+
+def _observed_below(value: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:
+    """Return how many observations are at or below `value[n]`, at most all. The +Inf bucket's are above any number."""
+    columns = np.arange(len(value))
+    bucket = np.searchsorted(bounds, np.where(np.isnan(value), np.inf, value))
+    lowest = 0.0 if bounds[0] > 0 else -np.inf
+    start = np.where(bucket > 0, bounds[np.maximum(bucket - 1, 0)], lowest)
+    below = np.where(bucket > 0, counts[np.maximum(bucket - 1, 0), columns], 0.0)
+    inside = counts[bucket, columns]
+    share = (value - start) / (bounds[bucket] - start)
+    # A bucket that begins nowhere cannot be interpolated: all its observations count as below.
+    result = np.where(np.isneginf(start), inside, below + (inside - below) * share)
+    result = np.where(value == bounds[bucket], inside, np.where(value <= start, below, result))
+    return np.minimum(result, counts[-1])
+
+
 def _coalesced(bounds: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Add up buckets with the same bound (`le="1"` and `le="1.0"`)."""
     starts = np.flatnonzero(np.append(True, bounds[1:] != bounds[:-1]))
@@ -114,4 +168,7 @@ def _monotonic(counts: FloatArray) -> FloatArray:
     return counts
 
 
-HISTOGRAM_FUNCTIONS: dict[str, Function] = {"histogram_quantile": histogram_quantile}
+HISTOGRAM_FUNCTIONS: dict[str, Function] = {
+    "histogram_quantile": histogram_quantile,
+    "histogram_fraction": histogram_fraction,
+}

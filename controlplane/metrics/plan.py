@@ -7,7 +7,8 @@ that several blocks hold (its target's layout changed), or that adds columns up,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import is_
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,11 @@ import numpy as np
 from collectors.samples import FloatArray, Labels
 from controlplane.metrics.arrays import BoolArray, IntArray, Rows, is_stale, mark_stale
 from controlplane.metrics.budget import Budget
+from controlplane.metrics.label_sets import LabelSets
 from controlplane.metrics.samples import Axis
-from controlplane.metrics.storage.block import Block
+from controlplane.metrics.storage.arena import Arena
+from controlplane.metrics.storage.block import AnyChunk, Block
+from controlplane.metrics.storage.chunk import Chunk
 
 
 class Slots(NamedTuple):
@@ -33,6 +37,57 @@ class Slots(NamedTuple):
     """By layout number."""
 
 
+class Places(NamedTuple):
+    """Where chunks of one arena lie that belong to blocks of a plan. Arrays are `[pieces]`."""
+
+    arena: Arena
+    axis: IntArray
+    """Which of the plan's blocks."""
+    rank: IntArray
+    """How many chunks of the same block come before."""
+    at: IntArray
+    capacity: IntArray
+    columns: IntArray
+
+    def pick(self, mask: BoolArray) -> Places:
+        """Return some pieces."""
+        arrays = (self.axis, self.rank, self.at, self.capacity, self.columns)
+        return Places(self.arena, *(array[mask] for array in arrays))
+
+
+class Located(NamedTuple):
+    """The chunks of a plan's blocks."""
+
+    chunks: tuple[tuple[AnyChunk, ...], ...]
+    """By block, as they were when this was made: a block's tuple is replaced when its chunks change."""
+    arenas: tuple[Places, ...]
+    packed_axis: IntArray
+    """[packed chunks] which of the plan's blocks."""
+    packed_first: IntArray
+    """[packed chunks] time of the first row."""
+    packed_last: IntArray
+
+    @classmethod
+    def of(cls, chunks: tuple[tuple[AnyChunk, ...], ...]) -> Located:
+        """Sort chunks by where they lie."""
+        by_arena: dict[int, list[tuple[Chunk, tuple[int, ...]]]] = {}
+        packed = []
+        for axis, of_block in enumerate(chunks):
+            rank = 0
+            for chunk in of_block:
+                if isinstance(chunk, Chunk):
+                    place = (axis, rank, chunk.at, chunk.capacity, chunk.columns)
+                    by_arena.setdefault(id(chunk.arena), []).append((chunk, place))
+                    rank += 1
+                else:
+                    packed.append((axis, chunk.first_ms, chunk.last_ms))
+        arenas = tuple(
+            Places(found[0][0].arena, *np.array([place for _, place in found], dtype=np.int64).T)
+            for found in by_arena.values()
+        )
+        return cls(chunks, arenas, *np.array(packed, dtype=np.int64).reshape(-1, 3).T)
+
+
 @dataclass(frozen=True)
 class Singles:
     """Series that are one column of one block each."""
@@ -46,6 +101,18 @@ class Singles:
     """[n]"""
     factors: FloatArray | None
     """[n], None where all are 1."""
+    _located: list[Located] = field(default_factory=list, compare=False)
+    """The last answer of `located`, at most one."""
+
+    def located(self) -> Located:
+        """Return where the blocks' chunks lie now."""
+        chunks = tuple([block.chunks for block in self.blocks])
+        known = self._located[:1]
+        if known and all(map(is_, known[0].chunks, chunks)):
+            return known[0]
+        found = Located.of(chunks)
+        self._located[:] = [found]
+        return found
 
     def axis_of(self) -> IntArray:
         """Return the number of each series' block: [n]."""
@@ -136,7 +203,7 @@ def _merge(times: IntArray, ends: BoolArray) -> IntArray:
 class Plan:
     """A selection, resolved once per version of the table."""
 
-    labels: tuple[Labels, ...]
+    labels: LabelSets
     """With `__name__`."""
     singles: Singles
     groups: tuple[Group, ...]
@@ -155,7 +222,7 @@ class Plan:
             Group(np.array(members, dtype=np.int64), _parts([more.get(m, (int(first[m]),)) for m in members], slots))
             for members in grouped.values()
         ]
-        return cls(tuple(labels), _singles(plain, first[plain], slots), tuple(groups))
+        return cls(LabelSets.of(labels), _singles(plain, first[plain], slots), tuple(groups))
 
     @property
     def blocks(self) -> list[Block]:

@@ -50,16 +50,28 @@ class MetricsQuerier:
         """Evaluate an ad-hoc query at unix second `at`; see Queries."""
         return await self._run(self._adhoc, partial(self.engine.instant, expr, at))
 
-    async def instant_json(self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None) -> Rendered:
+    async def instant_json(
+        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+    ) -> Rendered:
         """Evaluate an ad-hoc query and write its answer; see Queries."""
         # A result of many series is megabytes of JSON: written in the thread, so that the loop goes on scraping.
-        return await self._run(self._adhoc, lambda: render(self.engine.instant(expr, at), limit), timeout_s)
+        call = partial(self.engine.instant, expr, at, timeout_s, lookback_s)
+        return await self._run(self._adhoc, lambda: render(call(), limit), timeout_s)
 
     async def range_json(
-        self, expr: str, start: float, end: float, step: float, *, limit: int = 0, timeout_s: float | None = None
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
     ) -> Rendered:
         """Evaluate an ad-hoc query over time and write its answer; see Queries."""
-        return await self._run(self._adhoc, lambda: render(self.engine.range(expr, start, end, step), limit), timeout_s)
+        call = partial(self.engine.range, expr, start, end, step, timeout_s, lookback_s)
+        return await self._run(self._adhoc, lambda: render(call(), limit), timeout_s)
 
     async def series(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[LabelSet]:
         """Return label sets; see Queries."""

@@ -22,12 +22,25 @@ class Queries(Querier, Protocol):
         """Evaluate at one instant, for a reader of ours."""
         ...
 
-    async def instant_json(self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None) -> Rendered:
-        """Evaluate at one instant, for the HTTP API. `limit` cuts the series (0: all)."""
+    async def instant_json(
+        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+    ) -> Rendered:
+        """Evaluate at one instant, for the HTTP API. `limit` cuts the series (0: all).
+
+        `lookback_s` is how old the newest sample of a selector may be, None for the usual five minutes.
+        """
         ...
 
     async def range_json(
-        self, expr: str, start: float, end: float, step: float, *, limit: int = 0, timeout_s: float | None = None
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
     ) -> Rendered:
         """Evaluate at `start`, `start + step`, … up to `end`, for the HTTP API."""
         ...

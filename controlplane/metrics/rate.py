@@ -11,6 +11,7 @@ from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation, Function, Ranges
 from controlplane.metrics.frame import Frame
 from controlplane.metrics.samples import Windows
+from controlplane.metrics.summation import sum_rows
 from controlplane.metrics.syntax import Node
 
 EXTRAPOLATION_THRESHOLD = 1.1
@@ -111,9 +112,9 @@ def _regression(values: FloatArray, filled: BoolArray, times: IntArray, at_ms: I
     """Return slope (per second) and value at `at_ms` of least-squares lines; one row per window."""
     x = np.where(filled, (times - at_ms[:, None]) / 1000, 0.0)
     n = filled.sum(axis=1)
-    sum_x, sum_y = x.sum(axis=1), values.sum(axis=1)
-    covariance = (x * values).sum(axis=1) - sum_x * sum_y / n
-    variance = (x * x).sum(axis=1) - sum_x * sum_x / n
+    sum_x, sum_y = sum_rows(x, filled), sum_rows(values, filled)
+    covariance = sum_rows(x * values, filled) - sum_x * sum_y / n
+    variance = sum_rows(x * x, filled) - sum_x * sum_x / n
     slope = covariance / variance
     intercept = sum_y / n - slope * sum_x / n
     # A constant series has slope 0 exactly, unless it is infinite (Prometheus's linearRegression).

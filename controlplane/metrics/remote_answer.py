@@ -57,7 +57,7 @@ def read_answer(text: str, shape: Shape, take: Callable[[Any], None] = lambda _:
             case "status" | "errorType" | "error":
                 setattr(answer, {"errorType": "error_type"}.get(key, key), _text(walk.value(), key))
             case "warnings" | "infos":
-                answer.warnings += tuple(str(w) for w in walk.value() or ())
+                answer.warnings += _texts(walk.value(), key)
             case "isPartial":
                 answer.partial = walk.value() is True
             case _:
@@ -128,7 +128,7 @@ def typed(result_type: str, elements: list[Any]) -> QueryValue:
                 return Scalar(float(elements[0]), _number(elements[1]))
             case _:
                 return StringValue(float(elements[0]), _text(elements[1], "the string"))
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError("an element of the result has another shape") from error
 
 
@@ -157,3 +157,9 @@ def _text(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{what} is no text")
     return value
+
+
+def _texts(value: Any, what: str) -> tuple[str, ...]:
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{what} is no list")
+    return tuple(_text(one, what) for one in value or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,8 +11,9 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from collectors.answer import BoundedBody
 from collectors.errors import ScrapeError
-from collectors.fetch import BoundedBody, translated
+from collectors.fetch import translated
 from collectors.http_client import request_options
 from collectors.target import Auth
 from collectors.tls import TlsContexts
@@ -19,6 +21,9 @@ from controlplane.errors import Unavailable
 
 KEEPALIVE_S = 60.0
 """Longer than the usual evaluation interval, so that TLS handshakes happen once."""
+
+REST_S = 1.0
+"""What the body may take where the status has said everything."""
 
 
 class Reply(NamedTuple):
@@ -37,10 +42,18 @@ class RemoteClient:
     """Speaks to one server over connections that are kept. Redirects are not followed, nor cookies kept."""
 
     def __init__(
-        self, url: str, auth: Auth | None = None, headers: Mapping[str, str] | None = None, *, max_reply_bytes: int
+        self,
+        url: str,
+        auth: Auth | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        max_reply_bytes: int,
+        whole: bool = True,
     ) -> None:
+        """A reply beyond `max_reply_bytes` is refused. Without `whole` the status is what counts, and it is cut."""
         self._url = URL(url.rstrip("/"))
         self._auth, self._headers, self._max_reply_bytes = auth, dict(headers or {}), max_reply_bytes
+        self._whole = whole
         self._tls = TlsContexts()
         self._session: aiohttp.ClientSession | None = None
         # Only what may be shown: userinfo is refused by the configuration, and a query may hold a key.
@@ -67,7 +80,7 @@ class RemoteClient:
                 options = await request_options(self._auth, self._tls)
                 options["headers"] = {
                     **self._headers,
-                    "Accept-Encoding": "gzip",
+                    "Accept-Encoding": "gzip" if self._whole else "identity",
                     **options["headers"],
                     **(headers or {}),
                 }
@@ -100,17 +113,30 @@ class RemoteClient:
     async def _exchange(self, method: str, url: URL, sent: Mapping[str, object]) -> Reply:
         async with self._connected().request(method, url, **sent) as response:  # type: ignore[arg-type]
             try:
-                body = BoundedBody(self._max_reply_bytes, response.headers.get("Content-Encoding", ""))
-                body.check_size(response.content_length or 0)
-                async for chunk in response.content.iter_any():
-                    body.feed(chunk)
-                whole = body.finish()
+                body = await (self._body(response) if self._whole else self._some(response))
             finally:
                 # A body that was not read to its end must not be drained: it may never end.
                 if not response.content.at_eof():
                     response.close()
             told = response.headers
-            return Reply(response.status, response.content_type, whole, told.get("Retry-After", ""), _host(told))
+            return Reply(response.status, response.content_type, body, told.get("Retry-After", ""), _host(told))
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        body = BoundedBody(self._max_reply_bytes, response.headers.get("Content-Encoding", ""))
+        body.check_size(response.content_length or 0)
+        async for chunk in response.content.iter_any():
+            body.feed(chunk)
+        return body.finish()
+
+    async def _some(self, response: aiohttp.ClientResponse) -> bytes:
+        found = bytearray()
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(REST_S):
+                async for chunk in response.content.iter_any():
+                    found += chunk
+                    if len(found) > self._max_reply_bytes:
+                        break
+        return bytes(found[: self._max_reply_bytes])
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -27,6 +27,10 @@ MAX_REPLY_BYTES = 32 * 2**20
 ADHOC_AT_ONCE = 8
 """Ad-hoc queries asked at the same time; rules are not among them, so that no crowd delays an alert."""
 CHECK_TIMEOUT_S = 10.0
+REASSURE_S = 5.0
+"""What a server may take to answer `vector(1)` when there is doubt whether it answers at all."""
+REST_S = 10.0
+"""How long rules do not ask a server that did not."""
 _THREAD_BYTES = 64 * 2**10
 _MAX_TOLD = 500
 """Characters of a server's own words that are passed on."""
@@ -40,6 +44,10 @@ _LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _KINDS = {"bad_data": "bad_data", "400": "bad_data", "timeout": "timeout", "503": "timeout"}
 
 Read = TypeVar("Read")
+
+
+class _NoAnswer(QueryError):
+    """The server said nothing, or not all of it."""
 
 
 class _Ask(NamedTuple):
@@ -61,14 +69,20 @@ class RemoteQuerier:
         self._timeout_s = timeout_s
         self._adhoc = asyncio.Semaphore(ADHOC_AT_ONCE)
         self._closed = False
+        self._doubted = False
+        """The last query of a rule got no answer."""
+        self._resting: QueryError | None = None
+        self._rest_until = 0.0
         self.fault = ""
         """Why the last `check` failed; empty when it did not."""
 
     async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
         """Evaluate a rule's expression; see alerts.interfaces.Querier. Raises QueryFailed, for partial answers too."""
         try:
+            await self._reassure()
             value = await self._value(expr, at, self._timeout_s)
         except QueryError as error:
+            self._doubted = isinstance(error, _NoAnswer)
             raise QueryFailed(f"{error.kind}: {error}") from error
         if isinstance(value, Vector):
             return value.samples
@@ -81,15 +95,27 @@ class RemoteQuerier:
         value: QueryValue = await self._in_turn(lambda left: self._value(expr, at, left), None)
         return value
 
-    async def instant_json(self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None) -> Rendered:
+    async def instant_json(
+        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+    ) -> Rendered:
         """Pass an instant query and its answer through; see Queries."""
-        return await self._rendered(_Ask("query", [("query", expr), ("time", _time(at))], limit=limit), timeout_s)
+        params = [("query", expr), ("time", _time(at)), *_lookback(lookback_s)]
+        return await self._rendered(_Ask("query", params, limit=limit), timeout_s)
 
     async def range_json(
-        self, expr: str, start: float, end: float, step: float, *, limit: int = 0, timeout_s: float | None = None
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
     ) -> Rendered:
         """Pass a range query and its answer through; see Queries."""
         params = [("query", expr), ("start", _time(start)), ("end", _time(end)), ("step", _time(step))]
+        params += _lookback(lookback_s)
         return await self._rendered(_Ask("query_range", params, limit=limit), timeout_s)
 
     async def series(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[LabelSet]:
@@ -142,6 +168,24 @@ class RemoteQuerier:
         """Close the connections."""
         await self._client.close()
 
+    async def _reassure(self) -> None:
+        """After a rule's query without an answer, ask for a number before the next one, and rest if that fails too.
+
+        Rules are evaluated one after the other: were each to wait for a server that hangs, one round would take
+        minutes, and rules that need no server with it. A single slow query holds up nobody but itself.
+        """
+        if not self._doubted:
+            return
+        loop = asyncio.get_running_loop()
+        if self._resting and loop.time() < self._rest_until:
+            raise _NoAnswer(self._resting.kind, f"{self._resting} (not asked again for {REST_S:g}s)")
+        try:
+            await self._value("vector(1)", 0.0, min(REASSURE_S, self._timeout_s))
+        except _NoAnswer as error:
+            self._resting, self._rest_until = error, loop.time() + REST_S
+            raise
+        self._doubted, self._resting = False, None
+
     async def _value(self, expr: str, at: float, timeout_s: float) -> QueryValue:
         elements: list[Any] = []
         params = [("query", expr), ("time", _time(at)), *_WHOLE]
@@ -187,6 +231,8 @@ class RemoteQuerier:
     async def _in_turn(self, call: Callable[[float], Any], timeout_s: float | None) -> Any:
         """Run an ad-hoc query when one of the few places is free; waiting counts against its deadline."""
         longest = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
+        if self.fault:
+            longest = min(longest, REASSURE_S)  # known not to answer: a page of the console need not hang
         loop = asyncio.get_running_loop()
         until = loop.time() + longest
         try:
@@ -210,9 +256,9 @@ class RemoteQuerier:
         try:
             reply = await self._client.request(ask.method, f"api/v1/{ask.path}", timeout_s, **sent)
         except TimeoutError as error:
-            raise QueryError("timeout", f"{error}; metrics.query.timeout bounds it") from error
+            raise _NoAnswer("timeout", f"{error}; metrics.query.timeout bounds it") from error
         except Unavailable as error:
-            raise QueryError("execution", f"{error}; see metrics.query_url") from error
+            raise _NoAnswer("execution", f"{error}; see metrics.query_url") from error
         if len(reply.body) > _THREAD_BYTES:
             return await asyncio.to_thread(self._judge, ask, reply, read)
         return self._judge(ask, reply, read)
@@ -257,6 +303,10 @@ class RemoteQuerier:
     def _odd(self, what: str) -> QueryError:
         cure = "metrics.query_url must be the address of a Prometheus-compatible API, without /api/v1"
         return QueryError("execution", f"{self._client.name} answered {what}; {cure}")
+
+
+def _lookback(seconds: float | None) -> list[tuple[str, str]]:
+    return [] if seconds is None else [("lookback_delta", f"{seconds:.3f}s")]
 
 
 def _time(seconds: float) -> str:

@@ -14,11 +14,11 @@ moved is done again (see store_reader.py).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from collectors.samples import FloatArray, Layout, Series
+from collectors.samples import FloatArray, Layout, Metadata, Series
 from controlplane.metrics.source import Source
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.chunk import PackedChunk
@@ -143,6 +143,15 @@ class SeriesStore(StoreReader):
         writer = self.sources.get(source)
         return writer.last_ms if writer else None
 
+    def has_room_for(self, series: Series) -> bool:
+        """Tell whether the limit of series in all lets this one in."""
+        return self.table.id_of(series) is not None or len(self.table) < self._limits.max_series
+
+    def describe(self, families: Mapping[str, Metadata]) -> None:
+        """Remember type and help of metric families that no layout tells."""
+        with self._lock:
+            self.table.describe(families)
+
     def _in_order(self, writer: Source, timestamp_ms: int) -> bool:
         late = writer.last_ms is not None and timestamp_ms <= writer.last_ms
         if late or not -LATEST_MS <= timestamp_ms <= LATEST_MS:
@@ -181,8 +190,8 @@ class SeriesStore(StoreReader):
         number, self._next_layout = self._next_layout, self._next_layout + 1
         description = Description(number, writer.name, layout, tuple(refused))
         block = self.table.add(description)
-        others = (source.layout.metadata for source in self.sources.values() if source.layout)
-        self.table.limit_metadata(chain(others, (layout.metadata,)))
+        current = (w.layout.metadata for w in self.sources.values() if w.layout)
+        self.table.limit_metadata(chain(current, (layout.metadata,)))
         self._plans.drop({s.name for s in layout.raw} | {v.series.name for v in layout.views})
         with self.writing:
             self.space.describe(description, body)
@@ -300,6 +309,10 @@ class SeriesStore(StoreReader):
                     return answer
         with self._lock:
             return look()
+
+    def refused(self) -> dict[str, int]:
+        """Return how many series of its current layout a limit keeps out, by source; those with none are left out."""
+        return {name: source.refused for name, source in list(self.sources.items()) if source.refused}
 
     def stats(self) -> StoreStats:
         """Return the store's own counters."""

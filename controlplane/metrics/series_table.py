@@ -161,6 +161,12 @@ class SeriesTable:
         """What the expositions said of each metric family, the latest word winning."""
         return self._metadata
 
+    def describe(self, families: Mapping[str, Metadata]) -> None:
+        """Remember families that no layout tells; beyond MAX_FAMILIES none is added."""
+        room = max(MAX_FAMILIES - len(self._metadata), 0)
+        new = {*[name for name in families if name not in self._metadata][:room]}
+        self._metadata.update((n, m) for n, m in families.items() if n in self._metadata or n in new)
+
     def limit_metadata(self, current: Iterable[Mapping[str, Metadata]]) -> None:
         """Where a target makes up names, forget what no layout of now has."""
         if len(self._metadata) > MAX_FAMILIES:

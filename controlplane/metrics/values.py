@@ -51,7 +51,7 @@ class Scalar:
 
     def to_prometheus_json(self) -> dict[str, Any]:
         """Return the `data` of the HTTP API's answer."""
-        return {"resultType": "scalar", "result": [format_time(self.at), format_value(self.value)]}
+        return {"resultType": "scalar", "result": [format_time(self.at), format_value(self.value, exponents=False)]}
 
 
 @dataclass(frozen=True)

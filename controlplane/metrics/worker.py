@@ -67,11 +67,11 @@ class Worker:
     def _call(self, call: str, args: list[Any]) -> Rendered:
         engine, store = self._engine, self._engine.store
         if call == protocol.INSTANT:
-            expr, at, limit, timeout_s = args
-            return render(engine.instant(expr, at, timeout_s), limit)
+            expr, at, limit, lookback_s, timeout_s = args
+            return render(engine.instant(expr, at, timeout_s, lookback_s), limit)
         if call == protocol.RANGE:
-            expr, start, end, step, limit, timeout_s = args
-            return render(engine.range(expr, start, end, step, timeout_s), limit)
+            expr, start, end, step, limit, lookback_s, timeout_s = args
+            return render(engine.range(expr, start, end, step, timeout_s, lookback_s), limit)
         views: dict[str, Callable[..., Any]] = {
             protocol.SERIES: partial(api_views.series, store),
             protocol.LABEL_NAMES: partial(api_views.label_names, store),

@@ -96,6 +96,8 @@ class OutboxStore:
         with self._db.transaction() as session:
             due = select(OutboxRow.id).where(*_due(now)).order_by(col(OutboxRow.id)).limit(limit)
             ids = session.exec(due.with_for_update(skip_locked=True)).all()
+            if not ids:  # as nearly always, and asked every second
+                return []
             # Conditional even so: what was read as due must still be due when it is claimed.
             claimed = session.execute(
                 update(OutboxRow)

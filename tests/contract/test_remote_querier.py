@@ -83,6 +83,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         deadline = time.monotonic() + 30
         while len(httpx.get(f"{url}/api/v1/query", params={"query": "up", "time": NOW}).json()["data"]["result"]) < 2:
             assert time.monotonic() < deadline, "what was written is not seen"
+            httpx.get(f"{url}/internal/force_flush")  # VictoriaMetrics's own
             time.sleep(0.1)
         yield url
 

@@ -40,7 +40,7 @@ def prometheus(folder: Path, *arguments: str, configuration: str = "global: {}\n
 
 @contextmanager
 def victoria_metrics(folder: Path) -> Iterator[str]:
-    """Run a VictoriaMetrics; yields its address. What was written is seen by queries at once."""
+    """Run a VictoriaMetrics; yields its address. Queries see what was written after /internal/force_flush."""
     port = free_port()
     command = [
         "victoria-metrics",
@@ -49,6 +49,7 @@ def victoria_metrics(folder: Path) -> Iterator[str]:
         "-retentionPeriod=100y",
         "-search.latencyOffset=0s",
         "-search.disableCache",
+        "-maxLabelsPerTimeseries=100",  # by default 30: it drops the rest, and vLLM's cache_config_info has more
         "-loggerLevel=WARN",
     ]
     with _running(command, folder / "victoria-metrics.log", f"http://127.0.0.1:{port}/health"):

@@ -168,7 +168,8 @@ class Packed:
 
     @property
     def _count(self) -> int:
-        return 1 + -(-int(self.columns) // FRAME_COLUMNS)
+        frames: int = 1 + -(-self.columns // FRAME_COLUMNS)
+        return frames
 
     def _table(self, frame: int) -> FloatArray:
         """Return the values of a frame's columns `[columns, rows]`."""

@@ -23,8 +23,9 @@ def test_the_longest_range_counts_and_ranges_with_an_offset_do_not() -> None:
               - {alert: Season, expr: 'rate(a[1m]) < avg_over_time(a[1h] offset 1w)'}
               - {alert: Sub, expr: 'max_over_time(rate(a[1m])[10m:30s]) > 1'}
               - {alert: Text, expr: 'a{b="[9m]"} > 1'}
+              - {alert: Seconds, expr: 'rate(a[ 1_20 ]) > max_over_time(a[0x78:60])'}
         """)
-    assert found == {"Plain": 0, "Rate": 300, "Season": 60, "Sub": 600, "Text": 0}
+    assert found == {"Plain": 0, "Rate": 300, "Season": 60, "Sub": 600, "Text": 0, "Seconds": 120}
 
 
 def test_recorded_series_bring_their_own_past_along_even_in_circles() -> None:

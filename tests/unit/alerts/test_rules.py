@@ -80,7 +80,7 @@ def group(rules: str) -> str:
         (group("    - {expr: up}"), r"^r\.yml:4: group g: rule 1: a rule needs exactly one of record: and alert:"),
         (group("    - {alert: A, record: b, expr: up}"), r"exactly one of record: and alert:"),
         (group("    - {alert: A}"), r"^r\.yml:4: group g: A: expr: expr is empty"),
-        (group("    - alert: A\n      expr: 'rate(up)'"), r"^r\.yml:5: group g: A: expr: expected type matrix"),
+        (group("    - alert: A\n      expr: 'rate(up)'"), r"^r\.yml:5: group g: A: expr: 1:6: parse error: expected"),
         (group("    - {alert: A, expr: 'up[5m]'}"), r"group g: A: expr: expr is a MatrixSelector; a rule needs"),
         (group("    - {alert: A, expr: '\"text\"'}"), r"expr is a StringLiteral"),
         (group("    - {alert: A, expr: up, for: 1.5h}"), r"group g: A: for: expected a duration"),
@@ -125,3 +125,34 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_an_empty_list_of_groups_is_fine() -> None:
     assert parse_rules("groups:", "r.yml") == ()
     assert parse_rules("groups: []", "r.yml") == ()
+
+
+def test_one_reading_finds_every_fault_and_keeps_what_is_good(tmp_path: Path) -> None:
+    path = tmp_path / "a.yml"
+    path.write_text(
+        "groups:\n- name: g\n  rules:\n  - {record: a, expr: sum(}\n  - {record: b, expr: up}\n"
+        "  - {alert: c}\n- {name: }\n"
+    )
+    faults: list[RuleError] = []
+    (group,) = load_rule_files([tmp_path / "none.yml", path], faults)
+    assert [(rule.name, rule.line) for rule in group.rules] == [("b", 5)]
+    assert [(fault.file, fault.line) for fault in faults] == [
+        (f"{tmp_path}/none.yml", None),
+        (str(path), 4),
+        (str(path), 6),
+        (str(path), 7),
+    ]
+    assert faults[2].reason == "group g: c: expr: expr is empty"
+
+
+def test_a_rule_that_only_moved_is_the_same_rule() -> None:
+    text = "groups:\n- {name: g, rules: [{alert: A, expr: up}, {record: r, expr: up}]}"
+    assert parse_rules(text, "f") == parse_rules("\n\n" + text, "f")
+    assert [rule.line for rule in parse_rules("\n\n" + text, "f")[0].rules] == [4, 4]
+
+
+def test_that_a_rule_says_it_waits_for_nothing_is_kept() -> None:
+    groups = parse_rules("groups: [{name: g, rules: [{alert: A, expr: up, for: 0s}, {alert: B, expr: up}]}]", "f")
+    assert [rule.says_for for rule in groups[0].rules] == [True, False]  # type: ignore[union-attr]  # alerting rules
+    first, second = as_prometheus(groups)["groups"][0]["rules"]  # type: ignore[index]  # as it is written
+    assert (first["for"], "for" in second) == ("0s", False)

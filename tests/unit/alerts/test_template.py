@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from alerts.errors import TemplateError
-from alerts.template import Template
+from alerts.template import Surroundings, Template
+from collectors.samples import labels_of
 
 LABELS = {"model": "chat", "node": "gpu-1:9400"}
 
@@ -86,3 +87,18 @@ def test_anything_else_is_refused_when_it_is_loaded(text: str, message: str) -> 
 def test_what_fails_on_a_value_says_where(text: str, message: str) -> None:
     with pytest.raises(TemplateError, match=message):
         render(text)
+
+
+def test_templates_know_how_the_installation_calls_itself() -> None:
+    text = "{{ $externalLabels.cluster }} {{ .ExternalLabels.none }}|{{ $externalURL }}|{{ .ExternalURL }}"
+    around = Surroundings(labels_of({"cluster": "eu"}), "https://x/")
+    assert Template(text).render({}, 1.0, around) == "eu |https://x/|https://x/"
+    assert Template(text).render({}, 1.0) == " ||"
+
+
+def test_a_template_names_the_labels_that_it_uses() -> None:
+    text = (
+        "$labels.no {{ $labels.a }}{{ if .Labels.b }}{{ index $labels `c` | toUpper }}{{ end }}{{ $externalLabels.d }}"
+    )
+    assert Template(text).label_names() == {"a", "b", "c"}
+    assert Template("plain $labels.a").label_names() == frozenset()

@@ -55,6 +55,8 @@ VERBS = [
     ["rollouts", "show", "7"],
     ["alerts", "list", "--state", "firing"],
     ["alerts", "show", "0123456789abcdef"],
+    ["rules", "test", "a.test.yml", "b.test.yml", "--run", "name", "-o", "json"],
+    ["rules", "list", "--prometheus", "-c", "fleet.yaml"],
     ["demo"],
     ["demo", "--listen", "127.0.0.1:0", "--duration", "10s"],
     ["demo", "fault", "slow-v2"],

@@ -292,6 +292,7 @@ async def test_nobody_listens() -> None:
         ("http://[::1", {"not a usable URL"}),
         ("http:///metrics", {"not a usable URL"}),
         ("ftp://127.0.0.1/", {"not a usable URL"}),
+        ("http://127.0.0.1:0/", {"not a usable URL"}),
     ],
 )
 async def test_an_address_that_leads_nowhere(url: str, messages: set[str]) -> None:
@@ -354,6 +355,12 @@ async def test_unusable_credentials_are_named_not_shown(tmp_path: Path, content:
     caught = await failure("http://127.0.0.1:9/", Auth(credentials_file=str(path)))
     assert str(caught) == message.format(path=path)
     assert caught.reason == "error"
+
+
+async def test_an_authorization_type_cannot_add_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_TOKEN", SECRET)
+    caught = await failure("http://127.0.0.1:9/", Auth(scheme="Bearer\r\nX-Evil: 1", credentials_env="ENGINE_TOKEN"))
+    assert str(caught) == "the type of authorization holds a line break or another control character"
 
 
 async def test_an_unset_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

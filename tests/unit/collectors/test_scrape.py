@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from collectors.errors import ScrapeTimeout, UnexpectedStatus
 from collectors.exposition import Limits, Parsed
 from collectors.samples import FloatArray, Layout, Series
-from collectors.scrape import ScrapeManager, hashed_offset, next_tick, report_key
+from collectors.scrape import SLOTS, ScrapeManager, hashed_offset, next_tick, report_key
 from collectors.target import Source, Target, TargetHealth
 
 T0 = 1_700_000_000.0
@@ -362,8 +362,8 @@ def test_offsets_spread_targets_and_are_stable() -> None:
     targets = [replace(A, instance=f"a:{port}") for port in range(1000)]
     offsets = [hashed_offset(target) for target in targets]
     assert offsets == [hashed_offset(target) for target in targets]
-    assert hashed_offset(A) == 1.962  # the same after every restart
-    assert all(0 <= offset <= 10 for offset in offsets)
+    assert hashed_offset(A) == 5.625  # the same after every restart
+    assert set(offsets) == {round(slot / SLOTS * 10, 3) for slot in range(SLOTS)}
     assert all(60 < sum(low <= offset < low + 1 for offset in offsets) < 140 for low in range(10))
 
 

@@ -28,9 +28,12 @@ from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.render import Rendered, render
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.shipping.shipper import ShippingReport
+from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
 from controlplane.rollout.service import RolloutService
 from controlplane.store.alert_log import SqlAlertLog
@@ -94,11 +97,21 @@ class FakeQueries(MetricsQuerier):
             return Scalar(at, 1.0)
         return Vector(at, [VectorSample(labels, 1.0) for labels in series(3)])
 
-    async def instant_json(self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None) -> Rendered:
+    async def instant_json(
+        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+    ) -> Rendered:
         return render(await self.instant_value(expr, at), limit)
 
     async def range_json(
-        self, expr: str, start: float, end: float, step: float, *, limit: int = 0, timeout_s: float | None = None
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
     ) -> Rendered:
         self.asked.append((expr, start, end, step))
         await self._misbehave(expr)
@@ -161,7 +174,8 @@ class Rig:
 
     def __init__(self, db: Database) -> None:
         self.db, self.clock, self.config = db, FakeClock(), CONFIG
-        self.series_store = SeriesStore(3600.0)
+        self.series_store, self.storage = SeriesStore(3600.0), StorageReport()
+        self.ingest = Ingest(self.series_store, self.clock, 3600.0, max_series=1000)
         self.queries, self.rollouts = FakeQueries(self.series_store), self._rollouts()
         self.revisions = RevisionStore(db)
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
@@ -170,6 +184,7 @@ class Rig:
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()
         self.not_ready: dict[str, str] = {}
+        self.shipping: list[ShippingReport] = []
         self.reload_error: Exception | None = None
         self.role_tokens = {role: self.tokens.create(f"test-{role}", role, None, NOW)[1] for role in Role}
 
@@ -194,6 +209,8 @@ class Rig:
             fleet=reader,
             queries=self.queries,
             series_store=self.series_store,
+            ingest=self.ingest,
+            storage=lambda: self.storage,
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,
@@ -205,6 +222,7 @@ class Rig:
             reload=self._reload,
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
+            shipping=lambda: self.shipping,
         )
 
     def observe_only(self) -> None:

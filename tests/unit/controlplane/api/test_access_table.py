@@ -44,6 +44,10 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/api/v1/query"): VIEWER,
     ("GET", "/api/v1/query_range"): VIEWER,
     ("POST", "/api/v1/query_range"): VIEWER,
+    ("GET", "/api/v1/query_exemplars"): VIEWER,
+    ("POST", "/api/v1/query_exemplars"): VIEWER,
+    ("GET", "/api/v1/format_query"): VIEWER,
+    ("POST", "/api/v1/format_query"): VIEWER,
     ("GET", "/api/v1/series"): VIEWER,
     ("POST", "/api/v1/series"): VIEWER,
     ("GET", "/api/v1/labels"): VIEWER,
@@ -53,7 +57,9 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/api/v1/rules"): VIEWER,
     ("GET", "/api/v1/alerts"): VIEWER,
     ("GET", "/api/v1/targets"): VIEWER,
+    ("GET", "/api/v1/targets/metadata"): VIEWER,
     ("GET", "/api/v1/status/buildinfo"): VIEWER,
+    ("POST", "/api/v1/write"): OPERATOR,
 }
 
 CALLERS = [None, Role.VIEWER, Role.OPERATOR, Role.ADMIN]

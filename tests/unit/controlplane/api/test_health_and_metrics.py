@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from alerts.evaluate import GroupReport, RuleHealth
 from alerts.rules import RecordingRule, RuleGroup
 from controlplane.access.roles import Role
 from controlplane.errors import Unavailable
+from controlplane.metrics.shipping.shipper import ShippingReport
 from controlplane.store.outbox import enqueue
 
 
@@ -66,6 +68,26 @@ async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
     }
     assert {key: found.get(key) for key in expected} == expected
     assert ("controlplane_rule_group_duration_seconds", "rule_group=f;later") not in found
+
+
+async def test_own_metrics_of_remote_write(rig: Any) -> None:
+    dropped = Counter({"status_400": 20, "status_418": 1})
+    rig.shipping.append(ShippingReport("mimir", 1000, 30, 4096, dropped, 500, 8192, 12.5, ""))
+    async with rig.client() as client:
+        found = samples((await client.get("/metrics")).text)
+    name, endpoint = "controlplane_remote_write_", "endpoint=mimir"
+    assert {key: value for key, value in found.items() if key[0].startswith(name) and value} == {
+        (f"{name}samples_sent_total", endpoint): 1000.0,
+        (f"{name}samples_retried_total", endpoint): 30.0,
+        (f"{name}samples_dropped_total", endpoint, "reason=status_400"): 20.0,
+        (f"{name}samples_dropped_total", endpoint, "reason=status_418"): 1.0,
+        (f"{name}bytes_sent_total", endpoint): 4096.0,
+        (f"{name}samples_pending", endpoint): 500.0,
+        (f"{name}queue_bytes", endpoint): 8192.0,
+        (f"{name}lag_seconds", endpoint): 12.5,
+    }
+    # Reasons that usually occur are there from the beginning: the first sample is an increase.
+    assert found[f"{name}samples_dropped_total", endpoint, "reason=age"] == 0.0
 
 
 async def test_what_cannot_be_read_is_absent_and_said_so(rig: Any) -> None:

@@ -7,35 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.evaluate import GroupReport, RuleHealth
-from alerts.interfaces import AlertInstance, AlertState, Transition
-from alerts.rules import parse_rules
-from collectors.samples import labels_of
 from controlplane.access.roles import Role
-from controlplane.api.prometheus_status import go_exponent
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
 
 NOW = 1_800_000_000.0
-
-RULES = """
-groups:
-  - name: llm
-    interval: 30s
-    rules:
-      - record: job:up:sum
-        expr: sum by (job) (up)
-        labels: {team: serving}
-      - alert: Down
-        expr: up == 0
-        for: 1m
-        labels: {severity: critical}
-        annotations: {summary: "{{ $labels.instance }} is down"}
-  - name: gpu
-    rules:
-      - alert: Hot
-        expr: gpu_temperature_celsius > 85
-"""
 
 
 @pytest.fixture
@@ -182,164 +158,119 @@ async def test_metadata(real: httpx.AsyncClient) -> None:
     assert (await real.get("/api/v1/metadata", params={"metric": "down"})).json()["data"] == {}
 
 
-def reports(rig: Any) -> AlertInstance:
-    llm, gpu = parse_rules(RULES, "rules.yml")
-    labels = labels_of({"alertname": "Down", "severity": "critical", "instance": "b"})
-    firing = AlertInstance(
-        llm.rules[1].id, labels, (("summary", "b is down"),), AlertState.FIRING, 0.0, NOW - 90, fired_at=NOW - 30
+async def test_a_lookback_of_ones_own(real: httpx.AsyncClient) -> None:
+    async def count(**params: str) -> int:
+        given = {"query": "up", "time": str(NOW + 100), **params}
+        return len((await real.get("/api/v1/query", params=given)).json()["data"]["result"])
+
+    assert await count() == 2
+    assert await count(lookback_delta="99") == 0
+    assert await count(lookback_delta="2m") == 2
+    assert await count(lookback_delta="0") == await count(lookback_delta="-1") == 2
+    params = {"query": "up", "start": str(NOW), "end": str(NOW + 60), "step": "30", "lookback_delta": "20s"}
+    found = (await real.post("/api/v1/query_range", data=params)).json()["data"]["result"]
+    assert [len(series["values"]) for series in found] == [1, 1]
+    wrong = await real.get("/api/v1/query?query=up&lookback_delta=x")
+    assert (wrong.status_code, wrong.json()["error"]) == (
+        400,
+        'error parsing lookback delta duration: cannot parse "x" to a valid duration',
     )
-    rig.alert_log.record(
-        firing.rule, [firing], [Transition(firing, AlertState.PENDING, AlertState.FIRING, NOW - 30, "fired")]
-    )
-    healths = (
-        RuleHealth(llm.rules[0], "err", "the store is gone", NOW, 0.125),
-        RuleHealth(llm.rules[1], "ok", "", NOW, 0.25, instances=(firing,)),
-    )
-    rig.reports = [
-        GroupReport(llm, healths, NOW, 0.375),
-        GroupReport(gpu, (RuleHealth(gpu.rules[0]),), None, 0.0),
-    ]
-    return firing
 
 
-ALERT = {
-    "labels": {"alertname": "Down", "severity": "critical", "instance": "b"},
-    "annotations": {"summary": "b is down"},
-    "state": "firing",
-    "activeAt": "2027-01-15T07:58:30.000Z",
-    "value": "0e+00",
-}
+async def test_what_grafanas_data_source_asks(real: httpx.AsyncClient) -> None:
+    """Its health check, how it tells versions apart, and what its query editor loads (grafana, pkg/promlib)."""
+    window = {"start": str(NOW - 3600), "end": str(NOW)}
+    listing = {**window, "match[]": 'up{job!=""}', "limit": "40000"}
+
+    async def data(method: str, path: str, params: dict[str, str]) -> Any:
+        sent = {"data": params} if method == "POST" else {"params": params}
+        answer = await real.request(method, f"/api/v1/{path}", **sent)  # type: ignore[arg-type]
+        assert answer.status_code == 200, answer.text
+        assert "warnings" not in answer.json()
+        return answer.json()["data"]
+
+    assert await data("POST", "query", {"query": "1+1", "time": "4"}) == {"resultType": "scalar", "result": [4, "2"]}
+    assert "features" not in await data("GET", "status/buildinfo", {})  # else it takes us for Mimir
+    assert await data("POST", "labels", listing) == ["__name__", "instance", "job"]
+    assert await data("GET", "label/__name__/values", {**window, "limit": "40000"}) == ["llm_requests_total", "up"]
+    assert await data("GET", "label/job/values", listing) == ["triton", "vllm"]
+    assert len(await data("POST", "series", listing)) == 2
+    assert "up" in await data("GET", "metadata", {"limit": "40000"})
+    assert await data("POST", "query_exemplars", {**window, "query": "up"}) == []
+    assert await data("GET", "rules", {}) == {"groups": []}
+    step = {**window, "query": "count(up)", "step": "15", "timeout": "60s"}
+    assert (await data("POST", "query_range", step))["result"][0]["values"][-1] == [1800000000, "2"]
 
 
-async def test_rules(rig: Any) -> None:
-    reports(rig)
-    async with rig.client() as client:
-        groups = (await client.get("/api/v1/rules")).json()["data"]["groups"]
-    assert groups[0] == {
-        "name": "llm",
-        "file": "rules.yml",
-        "interval": 30.0,
-        "limit": 0,
-        "evaluationTime": 0.375,
-        "lastEvaluation": "2027-01-15T08:00:00.000Z",
-        "rules": [
-            {
-                "type": "recording",
-                "name": "job:up:sum",
-                "query": "sum by (job) (up)",
-                "labels": {"team": "serving"},
-                "health": "err",
-                "lastError": "the store is gone",
-                "evaluationTime": 0.125,
-                "lastEvaluation": "2027-01-15T08:00:00.000Z",
-            },
-            {
-                "type": "alerting",
-                "name": "Down",
-                "query": "up == 0",
-                "duration": 60.0,
-                "keepFiringFor": 0.0,
-                "labels": {"severity": "critical"},
-                "annotations": {"summary": "{{ $labels.instance }} is down"},
-                "alerts": [ALERT],
-                "state": "firing",
-                "health": "ok",
-                "evaluationTime": 0.25,
-                "lastEvaluation": "2027-01-15T08:00:00.000Z",
-            },
-        ],
-    }
-    assert (groups[1]["interval"], groups[1]["lastEvaluation"]) == (15.0, "0001-01-01T00:00:00Z")
-    assert groups[1]["rules"][0]["health"] == "unknown"
+async def test_stats_change_nothing(real: httpx.AsyncClient) -> None:
+    plain, asked = [(await real.get(f"/api/v1/query?query=up{more}")).json() for more in ("", "&stats=all")]
+    assert plain == asked
+
+
+async def test_exemplars_are_none(viewer: httpx.AsyncClient) -> None:
+    for answer in (
+        await viewer.get("/api/v1/query_exemplars?query=up&start=1&end=2"),
+        await viewer.post("/api/v1/query_exemplars", data={"query": "rate(up[5m])"}),
+    ):
+        assert (answer.status_code, answer.json()) == (200, {"status": "success", "data": []})
+    for wrong in ("query=up{", "query=up&start=2&end=1", "query=up&start=x"):
+        assert (await viewer.get(f"/api/v1/query_exemplars?{wrong}")).json()["errorType"] == "bad_data"
+
+
+async def test_a_query_is_formatted(viewer: httpx.AsyncClient) -> None:
+    asked = {"query": "sum  by(job)(rate( up[5m]))/2"}
+    for answer in (
+        await viewer.get("/api/v1/format_query", params=asked),
+        await viewer.post("/api/v1/format_query", data=asked),
+    ):
+        assert answer.json() == {"status": "success", "data": "sum by (job) (rate(up[5m])) / 2"}
+    wrong = await viewer.get("/api/v1/format_query?query=up{")
+    assert (wrong.status_code, wrong.json()["error"].startswith('invalid parameter "query": ')) == (400, True)
+
+
+async def test_values_of_a_label_with_a_utf8_name(rig: Any, viewer: httpx.AsyncClient) -> None:
+    rig.store("t", NOW, ("up", {"http.method": "GET", "a_b": "x"}, 1.0))
+    for path, values in (("U__http_2e_method", ["GET"]), ("http.method", ["GET"]), ("U__a__b", ["x"]), ("a_b", ["x"])):
+        assert (await viewer.get(f"/api/v1/label/{path}/values")).json()["data"] == values, path
+    empty = await viewer.get("/api/v1/label/U__/values")
+    assert (empty.status_code, empty.json()["error"]) == (400, 'invalid label name: ""')
+
+
+@pytest.mark.parametrize("path", ["query", "query_range", "series", "labels", "format_query", "query_exemplars"])
+async def test_a_page_of_another_origin_is_told_nothing(viewer: httpx.AsyncClient, path: str) -> None:
+    origin = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    for method in ("GET", "POST", "OPTIONS"):
+        answer = await viewer.request(method, f"/api/v1/{path}?query=up", headers=origin)
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert answer.status_code == 405
 
 
 @pytest.mark.parametrize(
-    ("params", "names"),
+    ("method", "path", "status"),
     [
-        ({}, ["job:up:sum", "Down", "Hot"]),
-        ({"type": "alert"}, ["Down", "Hot"]),
-        ({"type": "record"}, ["job:up:sum"]),
-        ({"rule_name[]": ["Hot", "Down"]}, ["Down", "Hot"]),
-        ({"rule_group[]": "gpu"}, ["Hot"]),
-        ({"file[]": "other.yml"}, []),
+        ("GET", "nothing", 404),
+        ("GET", "status/config", 404),
+        ("GET", "status/flags", 404),
+        ("GET", "status/runtimeinfo", 404),
+        ("GET", "status/tsdb", 404),
+        ("GET", "read", 404),
+        ("POST", "admin/tsdb/delete_series", 404),
+        ("GET", "label//values", 404),
+        ("PUT", "query", 405),
+        ("DELETE", "series", 405),
+        ("POST", "rules", 405),
+        ("POST", "label/job/values", 405),
+        ("POST", "metadata", 405),
     ],
 )
-async def test_rules_are_filtered(rig: Any, params: dict[str, Any], names: list[str]) -> None:
-    reports(rig)
-    async with rig.client() as client:
-        groups = (await client.get("/api/v1/rules", params=params)).json()["data"]["groups"]
-    assert [rule["name"] for group in groups for rule in group["rules"]] == names
-    assert all(group["rules"] for group in groups)
-
-
-async def test_rules_without_alerts_and_a_wrong_type(rig: Any) -> None:
-    reports(rig)
-    async with rig.client() as client:
-        groups = (await client.get("/api/v1/rules?exclude_alerts=true")).json()["data"]["groups"]
-        wrong = await client.get("/api/v1/rules?type=all")
-    assert groups[0]["rules"][1]["alerts"] == []
-    assert (wrong.status_code, wrong.json()["error"]) == (400, 'invalid parameter "type": not supported value "all"')
-
-
-async def test_alerts(rig: Any) -> None:
-    reports(rig)
-    async with rig.client() as client:
-        assert (await client.get("/api/v1/alerts")).json() == {"status": "success", "data": {"alerts": [ALERT]}}
-
-
-async def test_targets(viewer: httpx.AsyncClient) -> None:
-    data = (await viewer.get("/api/v1/targets")).json()["data"]
-    assert data == {
-        "activeTargets": [
-            {
-                "discoveredLabels": {
-                    "job": "vllm",
-                    "model": "chat",
-                    "instance": "a:8000",
-                    "__address__": "a:8000",
-                    "__scheme__": "http",
-                    "__metrics_path__": "/metrics",
-                },
-                "labels": {"job": "vllm", "model": "chat", "instance": "a:8000"},
-                "scrapePool": "vllm",
-                "scrapeUrl": "http://a:8000/metrics",
-                "globalUrl": "http://a:8000/metrics",
-                "lastError": "",
-                "lastScrape": "2027-01-15T07:59:55.000Z",
-                "lastScrapeDuration": 0.25,
-                "health": "up",
-                "scrapeInterval": "15s",
-                "scrapeTimeout": "10s",
-            }
-        ],
-        "droppedTargets": [],
-        "droppedTargetCounts": {},
+async def test_what_is_not_there_is_said_in_prometheus_shape(
+    viewer: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    answer = await viewer.request(method, f"/api/v1/{path}")
+    assert answer.status_code == status
+    assert answer.json() == {
+        "status": "error",
+        "errorType": "not_found" if status == 404 else "bad_data",
+        "error": answer.json()["error"],
     }
-    for path, count in (("?state=dropped", 0), ("?state=any", 1), ("?scrapePool=vllm", 1), ("?scrapePool=x", 0)):
-        found = (await viewer.get(f"/api/v1/targets{path}")).json()["data"]["activeTargets"]
-        assert len(found) == count, path
-    assert (await viewer.get("/api/v1/targets?state=up")).status_code == 400
-
-
-async def test_buildinfo_is_a_version_that_grafana_can_compare(viewer: httpx.AsyncClient) -> None:
-    data = (await viewer.get("/api/v1/status/buildinfo")).json()["data"]
-    assert data["version"] == "3.0.0+controlplane.0.1.0"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0e+00"),
-        (-0.0, "-0e+00"),
-        (1.0, "1e+00"),
-        (2.5, "2.5e+00"),
-        (-1234.5, "-1.2345e+03"),
-        (1e-7, "1e-07"),
-        (1e100, "1e+100"),
-        (100.0, "1e+02"),
-        (float("inf"), "+Inf"),
-        (float("nan"), "NaN"),
-    ],
-)
-def test_alert_values_are_written_as_go_does(value: float, text: str) -> None:
-    assert go_exponent(value) == text
+    assert f"/api/v1/{path}" in answer.json()["error"]

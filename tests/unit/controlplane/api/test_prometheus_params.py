@@ -83,6 +83,7 @@ def test_bad_durations(text: str) -> None:
 def test_a_range() -> None:
     assert params(start="0", end="60", step="15s").range() == (0.0, 60.0, 15.0)
     assert params(start="0", end="11000", step="1").range() == (0.0, 11000.0, 1.0)
+    assert params(start="0", end="11000.9", step="1").range() == (0.0, 11000.9, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from controlplane.access import Role, TokenStore
 from controlplane.app.wiring import ControlPlane, build_services, running
 from controlplane.config.loader import LoadedFleet
-from controlplane.errors import ConfigErrors
+from controlplane.errors import ConfigError, ConfigErrors
+from controlplane.metrics.remote_write_codec import decode
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore
@@ -144,3 +145,48 @@ async def test_where_another_server_is_asked_it_is_asked_and_readiness_says_when
         await plane.remote.check()
         why = f"{url} cannot be reached: connection refused; see metrics.query_url"
         assert plane.not_ready() == {"metrics": why}
+
+
+async def test_what_is_scraped_and_recorded_is_shipped_and_a_restart_goes_on(fleet: Write, tmp_path: Path) -> None:
+    taken: list[str] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = next(line for line in head.split("\r\n") if line.startswith("content-length: "))
+        body = await reader.readexactly(int(length.removeprefix("content-length: ")))
+        taken.extend(dict(series.labels)["__name__"] for series in decode(body).series)
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v1/write"
+    loaded = fleet(f"""
+        scrape: {{interval: 1s}}
+        evaluation_interval: 1s
+        metrics:
+          remote_write:
+            - {{url: "{url}", name: mine, queue_config: {{batch_send_deadline: 100ms}}}}
+            - {{url: "http://127.0.0.1:1/write", name: away, queue_config: {{batch_send_deadline: 100ms}}}}
+        models:
+          - {{name: m, stable: v1, versions: {{v1: {{}}}}, traffic: {{driver: none}}}}
+        """)
+    async with started(loaded, tmp_path) as (plane, db):
+        services = build_services(plane, db, "127.0.0.1")
+        plane.watch_itself(lambda: b"controlplane_answer 42\n")
+        wanted = {"up", "controlplane_answer", "llm_backends_expected", "ALERTS"}
+        await until(lambda: wanted <= set(taken))
+        await until(lambda: [r for r in services.shipping() if r.endpoint == "away" and r.failing])
+        mine, away = services.shipping()
+        assert (mine.endpoint, mine.failing, bool(mine.sent)) == ("mine", "", True)
+        assert "connection refused" in away.failing
+        assert away.sent == 0
+    async with started(loaded, tmp_path) as (plane, _):
+        assert plane.shippers[1].report().pending >= away.pending
+    server.close()
+
+
+async def test_a_queue_that_cannot_be_kept_is_refused_at_the_start(fleet: Write, tmp_path: Path) -> None:
+    (tmp_path / "remote-write").write_text("a file where the folder should be")
+    with pytest.raises(ConfigError, match=r"metrics\.remote_write: .*remote-write.*: (File exists|Not a directory)"):
+        async with started(fleet("metrics: {remote_write: {url: 'http://127.0.0.1:1/write'}}\n"), tmp_path):
+            pass

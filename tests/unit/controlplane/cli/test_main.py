@@ -90,7 +90,9 @@ def test_no_control_plane_is_3(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["up", "-c", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read: No such file or directory"),
         (["check", "nowhere.yaml"], 2, "faults found: 1"),
-        (["rules", "check", "nowhere.yml"], 2, "nowhere.yml: cannot be read: No such file or directory"),
+        (["rules", "check", "nowhere.yml"], 2, "faults found: 1"),
+        (["rules", "list", "nowhere.yml"], 2, "nowhere.yml: cannot be read: No such file or directory"),
+        (["rules", "test", "nowhere.yml"], 2, "test files that could not be run: 1"),
         (["demo", "--listen", "nonsense", "--duration", "1s"], 3, "expected host:port"),
         (["demo", "--duration", "soon"], 2, "--duration: expected a duration"),
     ],

@@ -92,3 +92,38 @@ def test_a_k_that_is_no_integer(ask, k: str, kind: str):
     with pytest.raises(QueryError) as caught:
         ask(PLAIN, f"topk({k}, r)", 0)
     assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("expr", "result"),
+    [
+        ('count_values("v", z)', {'{v="-0"}': 1, '{v="0"}': 1, '{v="NaN"}': 2}),
+        # The label is set first, then grouped by: what the series had under it is gone.
+        ('count_values by (i) ("i", r)', {'{i="1"}': 1, '{i="3"}': 1, '{i="6"}': 1}),
+        ('count_values by (job) ("job", r > bool 2)', {'{job="0"}': 1, '{job="1"}': 2}),
+        ('count_values without (i) ("job", r > bool 2)', {'{job="0"}': 1, '{job="1"}': 2}),
+        ('count_values without (v, i) ("v", r)', {'{job="a"}': 2, '{job="b"}': 1}),
+        ('count_values without (i) ("__name__", r)', {'{job="a"}': 2, '{job="b"}': 1}),
+        ('count_values by (__name__) ("__name__", r > 3)', {"6": 1}),
+        ('count_values("a b", r > 3)', {'{a b="6"}': 1}),
+        # A k below 1 selects nothing, whatever else is wrong with it; it may vary from step to step.
+        ("topk(-1e30, r)", {}),
+        ("bottomk(0.9, r)", {}),
+        ("topk(1.9, r)", {'r{i="1",job="b"}': 6}),
+        # Infinity has no deviation in Prometheus 3, alone or not.
+        ("stddev(inf)", {"{}": math.nan}),
+        ("stdvar by (i) (inf)", {'{i="1"}': math.nan, '{i="2"}': 0}),
+        ("avg(huge)", {"{}": -math.inf}),
+    ],
+)
+def test_corners(ask, expr: str, result: dict[str, float]):
+    zeros = 'z{i="1"} 0\nz{i="2"} -0\nz{i="3"} nan\nz{i="4"} nan\ninf{i="1"} inf\ninf{i="2"} 1\n'
+    huge = 'huge{i="1"} 1e308\nhuge{i="2"} 1e308\nhuge{i="3"} -inf'
+    expr = expr.replace("(inf)", '({__name__="inf"})')
+    assert ask(PLAIN + zeros.replace("inf{", '{__name__="inf",') + huge, expr, 0) == pytest.approx(result, nan_ok=True)
+
+
+def test_the_parameter_may_vary_over_time(promql):
+    engine = promql.load('g{i="1"} 1x3\ng{i="2"} 2x3\ng{i="3"} 3x3')
+    assert promql.range(engine, "count(topk(time() / 60, g))", 0, 180, 60) == {"{}": [(60, 1), (120, 2), (180, 3)]}
+    assert promql.range(engine, "quantile(time() / 120, g)", 0, 120, 60) == {"{}": [(0, 1), (60, 2), (120, 3)]}

@@ -29,7 +29,7 @@ def limited(promql, clock=lambda: 0.0, **limits: float) -> PromqlEngine:
         (10, 0, 1, "end timestamp"),
         (0, 10, 0, "resolution"),
         (0, 10, -1, "resolution"),
-        (0, 11_000, 1, "maximum resolution of 11,000 points"),
+        (0, 11_001, 1, "maximum resolution of 11,000 points"),
         (float("nan"), 1, 1, "out of range"),
         (0, float("inf"), 1, "out of range"),
         (0, 1e300, 1e299, "out of range"),

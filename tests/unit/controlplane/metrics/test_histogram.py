@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from controlplane.errors import QueryError
+
 HISTOGRAM = """
 h_bucket{le="0.1"} 10
 h_bucket{le="0.5"} 30
@@ -86,7 +88,8 @@ def test_the_quantile_may_vary_over_time(promql):
     }
 
 
-def test_names_that_differ_only_in_the_metric_are_one_histogram_too_many(ask):
-    # Grouping drops the name, so two families under one query fall together bucket by bucket, as in Prometheus.
-    text = 'a{le="1"} 1\na{le="+Inf"} 2\nb{le="1"} 1\nb{le="+Inf"} 2'
-    assert ask(text, 'histogram_quantile(0.5, {__name__=~"a|b"})', 0) == {"{}": 1}
+def test_histograms_that_differ_by_name_alone_are_computed_apart_and_then_one_too_many(ask):
+    text = 'a{le="1"} 1\na{le="+Inf"} 2\nb{m="x",le="1"} 1\nb{m="x",le="+Inf"} 1'
+    assert ask(text, 'histogram_quantile(0.5, {__name__=~"a|b"})', 0) == {"{}": 1, '{m="x"}': 0.5}
+    with pytest.raises(QueryError, match="same labelset"):
+        ask(text.replace('m="x",', ""), 'histogram_quantile(0.5, {__name__=~"a|b"})', 0)

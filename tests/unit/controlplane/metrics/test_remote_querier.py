@@ -14,12 +14,15 @@ from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from alerts.errors import QueryFailed
 from alerts.interfaces import VectorSample
 from collectors.target import Auth
 from controlplane.errors import QueryError
 from controlplane.metrics import remote_querier
+from controlplane.metrics.remote_client import Reply
 from controlplane.metrics.remote_querier import RemoteQuerier
 from controlplane.metrics.values import Matrix, Scalar, StringValue, Vector
 
@@ -343,6 +346,46 @@ async def test_a_server_that_hangs_runs_into_the_deadline() -> None:
             assert caught.value.kind == "timeout"
 
 
+async def test_rules_do_not_wait_one_after_the_other_for_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    well = False
+
+    async def handle(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if not well:
+            await asyncio.Event().wait()
+        await answering(result("vector", []))(asked, writer)
+
+    async with querier(handle, timeout_s=0.05) as (remote, asked):
+        told = []
+        for _ in range(30):
+            with pytest.raises(QueryFailed) as caught:
+                await remote.instant("rule", 1)
+            told.append(str(caught.value))
+        assert [request.form[0][1] for request in asked] == ["rule", "vector(1)"]
+        assert all("timeout: " in text and "did not answer within 0.05s" in text for text in told)
+        assert told[-1].endswith("(not asked again for 10s)")
+        well = True
+        with pytest.raises(QueryFailed):
+            await remote.instant("rule", 1)
+        monkeypatch.setattr(remote, "_rest_until", 0.0)
+        assert await remote.instant("rule", 1) == []
+        assert await remote.instant("rule", 1) == []
+        assert [request.form[0][1] for request in asked[2:]] == ["vector(1)", "rule", "rule"]
+
+
+async def test_one_slow_query_holds_up_no_other() -> None:
+    async def handle(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if asked.form[0][1] == "slow":
+            await asyncio.Event().wait()
+        await answering(result("vector", []))(asked, writer)
+
+    async with querier(handle, timeout_s=0.2) as (remote, asked):
+        for _ in range(2):
+            with pytest.raises(QueryFailed, match="did not answer within"):
+                await remote.instant("slow", 1)
+            assert await remote.instant("quick", 1) == []
+        assert [request.form[0][1] for request in asked] == ["slow", "vector(1)", "quick"] * 2
+
+
 async def test_a_crowd_of_queries_waits_for_its_turn_and_no_rule_waits_with_it() -> None:
     free = asyncio.Event()
     held: list[Asked] = []
@@ -421,3 +464,77 @@ async def test_nonsense_in_lists_is_an_error() -> None:
             await remote.metadata("", -1)
         with pytest.raises(QueryError, match="no Prometheus API's JSON"):
             await remote.label_names([], None, None)
+
+
+async def test_a_compressed_answer_is_inflated() -> None:
+    body = gzip.compress(json.dumps(result("vector", [LOW])).encode())
+    async with querier(answering(body, "200 OK", "Content-Encoding: gzip")) as (remote, asked):
+        assert await remote.instant("a", 1) == [VectorSample((), -math.inf)]
+        assert asked[0].headers["accept-encoding"] == "gzip"
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "1", "NaN", "x", "vector", "success"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["status", "data", "resultType", "result", "metric", "value", "values"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+ELEMENT = st.fixed_dictionaries({"metric": ANYTHING, "value": ANYTHING, "values": ANYTHING}) | ANYTHING
+SHAPED = st.fixed_dictionaries(
+    {"status": st.sampled_from(["success", "error", "?", 1])},
+    optional={
+        "data": ANYTHING
+        | st.fixed_dictionaries(
+            {
+                "resultType": st.sampled_from(["vector", "matrix", "scalar", "string", "odd", None]),
+                "result": st.lists(ELEMENT, max_size=3) | ANYTHING,
+            }
+        ),
+        "errorType": ANYTHING,
+        "error": ANYTHING,
+        "warnings": ANYTHING,
+        "infos": ANYTHING,
+        "isPartial": ANYTHING,
+    },
+)
+
+
+@settings(max_examples=500)
+@given(ANYTHING | SHAPED | SHAPED | SHAPED, st.sampled_from([200, 204, 302, 400, 422, 503, 799]), st.integers(0, 40))
+@example({"status": "success", "data": [], "warnings": 1}, 200, 40)
+@example({"status": "success", "data": {"resultType": "scalar", "result": [10**400, "1"]}}, 200, 40)
+def test_no_answer_raises_anything_but_typed_errors(told: Any, status: int, cut: int) -> None:
+    text = json.dumps(told)
+    body = (text[: len(text) - cut] if cut < 20 else text).encode()
+    reply = Reply(status, "application/json", body)
+
+    async def ask() -> None:
+        remote = RemoteQuerier("http://x")
+
+        async def request(*_: Any, **__: Any) -> Reply:
+            return reply
+
+        remote._client.request = request  # type: ignore[method-assign]
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: remote.instant("a", 1),
+            lambda: remote.instant_value("a", 1),
+            lambda: remote.instant_json("a", 1, limit=1),
+            lambda: remote.series(["a"], None, None),
+            lambda: remote.label_names([], None, None),
+            lambda: remote.metadata("", -1),
+        ]
+        for call in calls:
+            try:
+                await call()
+            except (QueryError, QueryFailed):
+                continue
+
+    asyncio.run(ask())

@@ -178,6 +178,35 @@ def test_made_up_families_are_forgotten(monkeypatch: pytest.MonkeyPatch):
     assert len(store.metadata()) <= 6
 
 
+def test_families_without_a_layout_are_described_up_to_a_bound(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("controlplane.metrics.series_table.MAX_FAMILIES", 2)
+    store = SeriesStore()
+    store.describe({"a": Metadata("gauge", "old")})
+    store.describe({"a": Metadata("gauge", "new"), "b": Metadata("counter", ""), "c": Metadata("counter", "")})
+    assert store.metadata() == {"a": Metadata("gauge", "new"), "b": Metadata("counter", "")}
+
+
+def test_zero_keeps_its_sign():
+    store = SeriesStore()
+    store.append("t", Layout((A, B)), 1000, row(-0.0, 0.0))
+    assert {name: str(value) for name, value in everything(store, 1).items()} == {"a": "-0.0", "b": "0.0"}
+
+
+def test_a_source_tells_its_newest_row():
+    store = SeriesStore()
+    assert store.newest_ms("t") is None
+    store.append("t", Layout((A,)), 1000, row(1))
+    store.append("t", Layout((A,)), 500, row(1))
+    assert store.newest_ms("t") == 1000
+
+
+def test_there_is_room_for_series_that_are_there_and_for_others_below_the_limit():
+    store = SeriesStore(limits=StoreLimits(max_series=1))
+    assert store.has_room_for(A)
+    store.append("t", Layout((A,)), 1000, row(1))
+    assert (store.has_room_for(A), store.has_room_for(B)) == (True, False)
+
+
 def test_retention_drops_whole_chunks_then_blocks_then_series():
     store = SeriesStore(retention_s=3600)
     layout = Layout((A,))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import math
+
 import pytest
 
 from alerts.expression import MAX_EXPRESSION, MAX_OPERATORS
@@ -62,6 +65,33 @@ PLAIN = VectorMatching(False, (), "none", ())
         ),
         ("x and on (a) y", Binary("and", X, Y, False, VectorMatching(True, ("a",), "none", ()))),
         ("x # and so on", X),
+        ("1_000", Number(1000)),
+        ("0x_FF", Number(255)),
+        ("1_0.2_5e1_0", Number(10.25e10)),
+        (".5", Number(0.5)),
+        ("1h30m", Number(5400)),
+        ("Inf", Number(math.inf)),
+        ("x[300]", Range(X, 300_000)),
+        ("x[1_000]", Range(X, 1_000_000)),
+        ("x[.5]", Range(X, 500)),
+        ("x[0x10:1e1]", Subquery(X, 16_000, 10_000)),
+        ("x[1m500ms]", Range(X, 60_500)),
+        ("x offset .5", Selector(X.matchers, 500)),
+        ("x offset -1_0", Selector(X.matchers, -10_000)),
+        ("x @ -1", Selector(X.matchers, 0, -1000)),
+        ("x @ - 1.5", Selector(X.matchers, 0, -1500)),
+        ("x @ -0", Selector(X.matchers, 0, 0)),
+        ("x @ +1_0", Selector(X.matchers, 0, 10_000)),
+        ("x @ 5m", Selector(X.matchers, 0, 300_000)),
+        ("x[1m] @ -5", Range(Selector(X.matchers, 0, -5000), 60_000)),
+        ("x[1m:] @ -0.001", Subquery(X, 60_000, None, 0, -1)),
+        ("+x", X),
+        ("++x", X),
+        ('{"my.metric", "a b"="c"}', Selector((*named("my.metric").matchers, Matcher("a b", MatchOp.EQUAL, "c")))),
+        ('sum by ("a.b", c) (x)', Aggregate("sum", X, None, ("a.b", "c"), False)),
+        ("SUM BY (a) (x AND y)", Aggregate("sum", Binary("and", X, Y, False, PLAIN), None, ("a",), False)),
+        ("sum + rate", Binary("+", named("sum"), named("rate"), False, PLAIN)),
+        ("fill + step", Binary("+", named("fill"), named("step"), False, PLAIN)),
     ],
 )
 def test_tree(expr: str, node: object):
@@ -74,18 +104,25 @@ def test_tree(expr: str, node: object):
         ("", "no expression"),
         ("x{", "unexpected end"),
         ("nope(x)", "unknown function"),
-        ("rate(x)", "expected type matrix"),
+        ("rate(x)", "^1:6: parse error: expected type range vector in call to function 'rate', got instant vector$"),
+        ("sum(1)", "^1:5: parse error: expected type instant vector in aggregation expression, got scalar$"),
+        ("x +* y", r"^1:4: parse error: unexpected '\*'$"),
+        ("x +", "^1:4: parse error: unexpected end of input$"),
+        ("x\n+ (y z)", "^2:6: parse error: unexpected 'z'$"),
         ('{a=""}', "non-empty matcher"),
         ('x{a="1" or b="2"}', "not PromQL"),
-        ("x @ -1", "negative timestamp"),
-        ("x @ 9e15", "invalid expression"),
+        ("x @ 9e15", "1:5: parse error: timestamp out of bounds for @ modifier: 9e15"),
+        ("x @ -9e15", "1:6: parse error: timestamp out of bounds"),
+        ("x @ NaN", "parse error"),
+        ("x[300y]", "1:3: parse error: duration out of range"),
+        ("x offset 1e300", "1:10: parse error: duration out of range"),
         ('x{a=~"(a+)+"}', "exponential"),
         ("1" + "+1" * (MAX_OPERATORS + 1), "operators"),
         ("(" * 50_000, "characters"),
         ("x" * (MAX_EXPRESSION + 1), "characters"),
         ("(" * (MAX_OPERATORS + 1), "operators"),
         ("1" + "+1" * (MAX_OPERATORS - 1), "nested too deeply"),
-        ("\ud800", "invalid expression"),
+        ("x{a='\ud800'}", "1:6: parse error: invalid UTF-8"),
     ],
 )
 def test_bad_data(expr: str, message: str):
@@ -103,3 +140,34 @@ def test_series_selectors():
     for expr in ("x offset 5m", "x @ 1", "sum(x)", "x[5m]", "1"):
         with pytest.raises(QueryError, match="selector"):
             parse_selector(expr)
+
+
+@pytest.mark.parametrize(
+    ("expr", "message"),
+    [
+        ("mad_over_time(x[5m])", '^1:1: parse error: function "mad_over_time" is experimental in Prometheus 3'),
+        ("1 + info(x)", '^1:5: parse error: function "info" is experimental'),
+        ("start()", '^1:1: parse error: function "start" is experimental'),
+        ("holt_winters(x[5m], 0.1, 0.1)", "gone from Prometheus 3, where double_exponential_smoothing is experimental"),
+        ("integral(x[5m])", '^1:1: parse error: function "integral" is experimental'),
+        ("histogram_sum(x)", '^1:1: parse error: function "histogram_sum" is of native histograms'),
+        ("sum(limitk(2, x))", "^1:5: parse error: limitk is experimental"),
+        ("x + fill(0) y", "^1:5: parse error: the fill modifier is experimental"),
+        ("rate(x[5m] smoothed)", "^1:12: parse error: the smoothed modifier is experimental"),
+        ("x anchored", "^1:3: parse error: the anchored modifier is experimental"),
+        ("rate(x[5m * 2])", "^1:8: parse error: calculated durations are experimental"),
+        ("x[max(step(), 5m):-(1m)]", "^1:3: parse error: calculated durations are experimental"),
+    ],
+)
+def test_what_is_experimental_is_refused_by_its_name(expr: str, message: str):
+    with pytest.raises(QueryError, match=message) as caught:
+        parse(expr)
+    assert caught.value.kind == "bad_data"
+
+
+@pytest.mark.parametrize("expr", ["x @ -1", "x[1e300]", "x offset 1e300", "x[9223372037s]", "x @ 1e300", "x @ -Inf"])
+def test_nothing_panics(expr: str, capfd: pytest.CaptureFixture[str]):
+    """A panic in the parser prints a stack trace that anybody with a query could fill the log with."""
+    with contextlib.suppress(QueryError):
+        parse(expr)
+    assert capfd.readouterr().err == ""

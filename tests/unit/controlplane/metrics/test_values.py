@@ -46,6 +46,7 @@ def test_label_values_never_have_an_exponent(value: float, shown: str):
 
 def test_json_of_every_kind():
     assert Scalar(1.5, 2).to_prometheus_json() == {"resultType": "scalar", "result": [1.5, "2"]}
+    assert Scalar(1, 1e-7).to_prometheus_json()["result"] == [1, "0.0000001"]  # a vector's would be 1e-07
     assert StringValue(3, "x").to_prometheus_json() == {"resultType": "string", "result": [3, "x"]}
     vector = Vector(1.0, [VectorSample((("__name__", "up"), ("job", "a")), math.nan)])
     assert json.dumps(vector.to_prometheus_json()) == (

@@ -1,27 +1,25 @@
-"""The packs before promtool itself: the rules are Prometheus's, and so is the verdict on their unit tests."""
+"""The packs' unit tests, run by `rules test` and by promtool itself: the same files, the same verdict."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from alerts.packs import BUILTIN, Override, load_pack
-from alerts.rules import as_prometheus
 from alerts.template import Template
+from controlplane.cli.main import run
 
-pytestmark = pytest.mark.needs("prometheus")
-
-SHORT_SEASON = {
-    "qps_ratio": Override(for_=120, window=60),
-    "qps_baseline": Override(window=120),
-    "qps_offset_1": Override(value="9m"),
-    "qps_offset_2": Override(value="19m"),
-    "qps_offset_3": Override(value="29m"),
+PACK_TESTS = Path(__file__).parents[3] / "alerts" / "packs" / "tests"
+RENDERED = {
+    "llm": ["builtin:llm"],
+    "gpu": ["builtin:gpu"],
+    "baseline": ["-c", str(PACK_TESTS / "baseline.fleet.yaml")],
 }
+"""What `rules list --prometheus` makes each test's rule file of, as the head of the test says."""
 
 
 def promtool(*args: str, cwd: Path) -> None:
@@ -30,25 +28,37 @@ def promtool(*args: str, cwd: Path) -> None:
 
 
 @pytest.fixture
-def rules(tmp_path: Path, fixtures: Path) -> Path:
-    for name in BUILTIN:
-        # JSON is YAML: no dumper's opinion about quoting comes between the rules and promtool.
-        (tmp_path / f"{name}.rules.yaml").write_text(json.dumps(as_prometheus(load_pack(name))))
-    short = as_prometheus(load_pack("llm", SHORT_SEASON))
-    (tmp_path / "llm-short.rules.yaml").write_text(json.dumps(short))
-    for test in (fixtures / "rules").glob("*.test.yaml"):
-        shutil.copy(test, tmp_path)
+def rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    for name, arguments in RENDERED.items():
+        assert run(["rules", "list", "--prometheus", *arguments]) == 0
+        (tmp_path / f"{name}.rules.yml").write_text(capsys.readouterr().out)
+        shutil.copy(PACK_TESTS / f"{name}.test.yml", tmp_path)
     return tmp_path
 
 
-@pytest.mark.parametrize("name", BUILTIN)
+def test_each_file_of_tests_says_how_its_rules_are_made() -> None:
+    for name, arguments in RENDERED.items():
+        how = " ".join(Path(a).name if a.endswith(".yaml") else a for a in arguments)
+        head = (PACK_TESTS / f"{name}.test.yml").read_text()
+        assert f"\n# Its rules: cp rules list {how} --prometheus > {name}.rules.yml\n" in head
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_our_engine_confirms_every_rule(rules: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rules", "test", str(rules / f"{name}.test.yml")]) == 0, capsys.readouterr().out
+    assert re.search(r"^\d\d?\d? passed, 0 failed in 1 file$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.needs("prometheus")
+@pytest.mark.parametrize("name", RENDERED)
 def test_promtool_accepts_the_pack(rules: Path, name: str) -> None:
-    promtool("check", "rules", f"{name}.rules.yaml", cwd=rules)
+    promtool("check", "rules", f"{name}.rules.yml", cwd=rules)
 
 
-@pytest.mark.parametrize("name", ["gpu", "llm", "baseline"])
+@pytest.mark.needs("prometheus")
+@pytest.mark.parametrize("name", RENDERED)
 def test_promtool_confirms_every_rule(rules: Path, name: str) -> None:
-    promtool("test", "rules", f"{name}.test.yaml", cwd=rules)
+    promtool("test", "rules", f"{name}.test.yml", cwd=rules)
 
 
 VALUES = [0.0, 1.0, 0.5, -3.25, 91.0, 1 / 3, 2 / 3, 1234567.891, 0.00123, 0.0000123, 59.9, 61.0, 3600.0, 90061.5, 1e15,
@@ -63,6 +73,7 @@ TEXT = (
 )
 
 
+@pytest.mark.needs("prometheus")
 def test_templates_render_as_in_prometheus(tmp_path: Path) -> None:
     template = Template(TEXT)
     rule = {"alert": "A", "expr": "x + 0 * x", "annotations": {"text": TEXT}}

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.errors import BodyTooLarge, ExpositionError, ScrapeError
-from collectors.exposition import LayoutCache, Limits, Parsed, parse
+from collectors.exposition import Limits, Parsed, parse
+from collectors.layout_cache import LayoutCache, Shapes
 from collectors.samples import Layout
 
 
@@ -144,6 +145,53 @@ def test_the_captures_are_read_by_their_values_alone(fixtures: Path) -> None:
         assert values.tolist() == pytest.approx(parse(body).values.tolist(), nan_ok=True)
         assert cache._shape is not None
         assert cache._shape.values(body.split(b"\n")) is not None
+
+
+def test_targets_with_the_same_lines_share_a_shape_and_neither_layout_nor_values() -> None:
+    shapes = Shapes()
+    one, two, other = (LayoutCache(Builder(), shapes=shapes) for _ in range(3))
+    layouts = [one.read(BODY)[0], two.read(BODY.replace(b" 7\n", b" 8\n"))[0], other.read(b"b 1\n")[0]]
+    assert one._shape is two._shape
+    assert other._shape is not one._shape
+    assert layouts[0] is not layouts[1]
+    for value in (b" 9\n", b" 10\n"):
+        body = BODY.replace(b" 7\n", value)
+        assert one.read(body)[1].tolist() == parse(body).values.tolist()
+        layout, values = two.read(BODY)
+        assert layout is layouts[1]
+        assert values.tolist() == [1.0, 2.5, 7.0]
+
+
+def test_a_shape_is_forgotten_with_the_last_target_that_has_it() -> None:
+    shapes = Shapes()
+    one, two = LayoutCache(Builder(), shapes=shapes), LayoutCache(Builder(), shapes=shapes)
+    one.read(BODY)
+    two.read(BODY)
+    one.read(b"a 1\n")
+    assert len(shapes) == 2
+    two.read(b"a 2\n")
+    assert len(shapes) == 1
+
+
+@pytest.mark.parametrize("line", [b"3", b'a{x="2"}3', b"a", b"a\t3", b' a{x="2"} 3', b'a{x="2"} 3 '])
+def test_a_line_whose_head_is_another_is_never_read_as_a_value(line: bytes) -> None:
+    cache = LayoutCache(Builder())
+    cache.read(BODY)
+    body = BODY.replace(b'a{x="2"} 2.5', line)
+    try:
+        expected = parse(body).values.tolist()
+    except ExpositionError:
+        with pytest.raises(ExpositionError):
+            cache.read(body)
+    else:
+        assert cache.read(body)[1].tolist() == expected
+
+
+def test_a_flood_of_lines_is_refused_before_it_is_split() -> None:
+    cache = LayoutCache(Builder(), Limits(max_lines=3))
+    assert cache.read(b"a 1\n\n")[1].tolist() == [1.0]
+    with pytest.raises(BodyTooLarge, match="more than the 3 lines allowed"):
+        cache.read(b"a 1\n\n\n")
 
 
 LINES = st.sampled_from(

@@ -1,0 +1,98 @@
+"""The words of a PromQL expression and where they stand: the parser tells neither."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+TokenKind = Literal["number", "duration", "string", "word", "symbol", "bad"]
+
+
+class Token(NamedTuple):
+    """A word of an expression; `start` is its first character's index. A `bad` one is none of PromQL's."""
+
+    kind: TokenKind
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        """The index after the last character."""
+        return self.start + len(self.text)
+
+
+_SKIPPED = re.compile(r"(?:[ \t\r\n]+|#[^\r\n]*)+")
+_STRING = re.compile(r'"(?:[^"\\\n]|\\[^\n])*"|' + r"'(?:[^'\\\n]|\\[^\n])*'|`[^`]*`")
+_NUMERIC = re.compile(r"0[xX][0-9A-Za-z_.]*|(?:[0-9]|\.[0-9])(?:[eE][-+]?(?=[0-9])|[0-9A-Za-z_.])*")
+_DIGITS = r"[0-9]+(?:_[0-9]+)*"
+_NUMBER = re.compile(
+    rf"0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|(?:{_DIGITS}\.?(?:{_DIGITS})?|\.{_DIGITS})(?:[eE][-+]?{_DIGITS})?"
+)
+DURATION = re.compile(
+    r"(?=[0-9])(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?(?:([0-9]+)ms)?"
+)
+"""A duration, its units from years to milliseconds as groups."""
+_WORD = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
+_WORD_WITHOUT_COLON = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SYMBOL = re.compile(r"==|!=|<=|>=|[-+*/%^<>@(){}\[\],:]|=(?!~)")
+_SYMBOL_IN_BRACES = re.compile(r"=~|!~|!=|[={},]")
+
+
+def tokenize(expr: str) -> list[Token]:
+    """Return the words of an expression, comments and blanks left out; the first bad one is the last."""
+    tokens: list[Token] = []
+    at, bracket, brace = 0, False, False
+    while True:
+        skipped = _SKIPPED.match(expr, at)
+        at = skipped.end() if skipped else at
+        if at == len(expr):
+            return tokens
+        token = _token(expr, at, bracket=bracket, brace=brace)
+        tokens.append(token)
+        if token.kind == "bad":
+            return tokens
+        at = token.end
+        # Colons separate range and resolution in brackets, and are part of names outside; braces have none.
+        bracket = token.text == "[" or (bracket and token.text != "]")
+        brace = token.text == "{" or (brace and token.text != "}")
+
+
+def _token(expr: str, at: int, *, bracket: bool, brace: bool) -> Token:
+    if match := _NUMERIC.match(expr, at):
+        return Token(_numeric_kind(match[0]), match[0], at)
+    if match := _STRING.match(expr, at):
+        return Token("string", match[0], at)
+    if match := (_WORD_WITHOUT_COLON if bracket or brace else _WORD).match(expr, at):
+        is_number = not brace and match[0].lower() in ("inf", "nan")
+        return Token("number" if is_number else "word", match[0], at)
+    if match := (_SYMBOL_IN_BRACES if brace else _SYMBOL).match(expr, at):
+        return Token("symbol", match[0], at)
+    return Token("bad", expr[at], at)
+
+
+def _numeric_kind(text: str) -> TokenKind:
+    if _NUMBER.fullmatch(text):
+        return "number"
+    return "duration" if DURATION.fullmatch(text) else "bad"
+
+
+def seconds(token: Token) -> float:
+    """Return the value of a number, or of a duration in seconds; infinity for what a float cannot hold."""
+    if token.kind == "number":
+        digits = token.text.replace("_", "")
+        try:
+            # As Go's strconv reads it, with base 0: a leading zero makes an octal number of octal digits.
+            octal = len(digits) > 1 and digits[0] == "0" and digits.isdecimal() and not set(digits) & {"8", "9"}
+            return float(int(digits, 8 if octal else 0)) if octal or digits[:2] in ("0x", "0X") else float(digits)
+        except OverflowError:
+            return float("inf")
+    units = DURATION.fullmatch(token.text)
+    assert units is not None, token
+    sizes = (31_536_000, 604_800, 86_400, 3_600, 60, 1, 0.001)
+    return float(sum(int(number or 0) * size for number, size in zip(units.groups(), sizes, strict=True)))
+
+
+def place(expr: str, index: int) -> str:
+    """Return `line:column`, both from 1, of a character of an expression."""
+    before = expr[:index]
+    return f"{before.count(chr(10)) + 1}:{index - before.rfind(chr(10))}"

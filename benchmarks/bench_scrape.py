@@ -1,0 +1,151 @@
+"""What a scraped sample costs: the control plane and a real Prometheus scrape the same fleet for the same time.
+
+    python benchmarks/bench_scrape.py [--minutes 1.5] [--targets 300] [--interval 5] [--growth] [--no-rules]
+
+Prints CPU time per sample, and resident memory per raw series, as ratios. The control plane runs as users run it:
+canonical series, the shipped rules and its data folder on disk; Prometheus runs no rules. Both count what they stored
+by the same query. Memory is that of a young process; `--minutes 65` shows it with an hour kept.
+
+`--growth` instead scrapes 30, 300 and 3,000 targets, for the cost of a sample as a fleet grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from contenders import Contender, control_plane, prometheus
+from fleet_of_files import fleet_of_files
+
+PORT = 9931
+SETTLE_INTERVALS = 3
+"""Scrapes before measuring: each has met every target, and the layouts are known."""
+UP = 'count(up{job="vllm"} == 1)'
+RAW = 'sum(scrape_samples_scraped{job="vllm"})'
+GROWTH = (30, 300, 3000)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one program spent in a window."""
+
+    cpu_s: float
+    scrapes: float
+    samples: float
+    series: float
+    """Raw series that it holds."""
+    memory: dict[str, int]
+
+    @property
+    def us_per_sample(self) -> float:
+        """CPU microseconds for each sample stored."""
+        return self.cpu_s * 1e6 / self.samples
+
+
+def settle(contender: Contender, targets: int, interval_s: float) -> None:
+    """Wait until every target is up, and some scrapes longer. Raises SystemExit if they never are."""
+    deadline = time.monotonic() + 6 * interval_s + 30 + targets / 20
+    while contender.number(UP) < targets:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{contender.name}: {contender.number(UP):g} of {targets} targets are up")
+        time.sleep(1)
+
+
+def measured(contenders: list[Contender], seconds: float, interval_s: float) -> list[Cost]:
+    """Let all run for a while, measuring each over the same window."""
+    time.sleep(SETTLE_INTERVALS * interval_s)
+    cpu, started = [c.cpu_s() for c in contenders], time.time()
+    time.sleep(seconds)
+    spent = [c.cpu_s() - before for c, before in zip(contenders, cpu, strict=True)]
+    window = f"[{round((time.time() - started) * 1000)}ms]"
+    memory = [c.memory() for c in contenders]
+    costs = []
+    for contender, cpu_s, held in zip(contenders, spent, memory, strict=True):
+        samples = contender.number(f'sum(sum_over_time(scrape_samples_scraped{{job="vllm"}}{window}))')
+        scrapes = contender.number(f'sum(count_over_time(up{{job="vllm"}}{window}))')
+        stored = contender.number('count({job="vllm",__name__!~"up|scrape_.+"})')
+        if not samples or not stored:
+            raise SystemExit(f"{contender.name}: holds {stored:g} series")
+        if stored < 0.99 * (scraped := contender.number(RAW)):
+            print(f"{contender.name} holds {stored:,.0f} of the {scraped:,.0f} series that it scraped", flush=True)
+        costs.append(Cost(cpu_s, scrapes, samples, stored, held))
+    return costs
+
+
+def compare(targets: int, seconds: float, interval_s: float, rules: tuple[str, ...], folder: Path) -> list[Cost]:
+    """Return what the control plane and Prometheus spent on the same fleet."""
+    with ExitStack() as stack:
+        addresses = stack.enter_context(fleet_of_files(targets, interval_s, PORT))
+        ours = stack.enter_context(control_plane(folder / "ours", addresses, interval_s, rules=rules))
+        theirs = stack.enter_context(prometheus(folder / "theirs", addresses, interval_s))
+        for contender in (ours, theirs):
+            settle(contender, targets, interval_s)
+        return measured([ours, theirs], seconds, interval_s)
+
+
+def show(costs: list[Cost], seconds: float) -> None:
+    """Print both and their ratios."""
+    heads = (("µs/sample", 10), ("samples/s", 11), ("scrapes/s", 11), ("series", 9), ("RSS B/series", 14), ("PSS", 14))
+    print(" " * 14 + "".join(f"{head:>{width}}" for head, width in heads))
+    for name, cost in zip(("control plane", "prometheus"), costs, strict=True):
+        rss, pss = (cost.memory[kind] / cost.series for kind in ("Rss", "Pss"))
+        rates = f"{cost.samples / seconds:11,.0f}{cost.scrapes / seconds:11.1f}"
+        print(f"{name:14}{cost.us_per_sample:10.2f}{rates}{cost.series:9,.0f}{rss:14,.0f}{pss:14,.0f}")
+    ours, theirs = costs
+    cpu = ours.us_per_sample / theirs.us_per_sample
+    memory = (ours.memory["Pss"] / ours.series) / (theirs.memory["Pss"] / theirs.series)
+    print(f"CPU per sample: {cpu:.2f} x Prometheus (target <= 0.5)")
+    print(f"memory per raw series: {memory:.2f} x Prometheus (target <= 1.0 with 1 h kept)")
+
+
+def grow(seconds: float, interval_s: float, rules: tuple[str, ...]) -> None:
+    """Print the cost of a sample at each size of fleet, against the size of the issue's workload.
+
+    What the program costs whether it scrapes or not (its loops, its database) is measured with one target, and the
+    cost of a sample is printed with and without it.
+    """
+    whole: dict[int, float] = {}
+    growing: dict[int, float] = {}
+    standing = 0.0
+    for targets in (1, *GROWTH):
+        with tempfile.TemporaryDirectory() as folder:
+            ours, theirs = compare(targets, seconds, interval_s, rules, Path(folder))
+        if targets == 1:
+            standing = ours.cpu_s
+            cpu = f"{ours.cpu_s / seconds * 1e3:.1f} ms a second, Prometheus {theirs.cpu_s / seconds * 1e3:.1f}"
+            print(f"standing cost: {cpu}", flush=True)
+            continue
+        whole[targets], growing[targets] = ours.us_per_sample, (ours.cpu_s - standing) * 1e6 / ours.samples
+        cpu = f"{whole[targets]:.2f} µs a sample ({growing[targets]:.2f} without the standing cost)"
+        share = ours.scrapes / (targets * seconds / interval_s)
+        rest = f"{ours.series:,.0f} series; {share:.0%} of the scrapes done"
+        print(f"{targets:5} targets: {cpu}, Prometheus {theirs.us_per_sample:.2f}; {rest}", flush=True)
+    for name, found in (("whole", whole), ("without the standing cost", growing)):
+        ratios = ", ".join(f"{targets}: {cost / found[GROWTH[1]]:.2f}" for targets, cost in found.items())
+        print(f"against {GROWTH[1]} targets, {name}: {ratios} (target 0.8 to 1.2)")
+
+
+def main() -> None:
+    """Measure as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--minutes", type=float, default=1.5)
+    parser.add_argument("--targets", type=int, default=300)
+    parser.add_argument("--interval", type=float, default=5.0)
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--no-rules", action="store_true", help="run none of the shipped rules")
+    given = parser.parse_args()
+    rules = () if given.no_rules else ("builtin:llm", "builtin:gpu")
+    seconds = given.minutes * 60
+    if given.growth:
+        grow(seconds, given.interval, rules)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        show(compare(given.targets, seconds, given.interval, rules, Path(folder)), seconds)
+
+
+if __name__ == "__main__":
+    main()

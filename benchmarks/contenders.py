@@ -1,0 +1,166 @@
+"""The two programs that benchmarks set side by side, each with its own data folder: Prometheus, and the control plane.
+
+Both are children of the benchmark on loopback. What they cost is read from /proc: CPU time does not count what a busy
+machine makes them wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+TOKEN = "cp_0123abcd_" + "b" * 43
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A running program that speaks Prometheus's HTTP API."""
+
+    name: str
+    pid: int
+    address: str
+    token: str = ""
+
+    def get(self, path: str, **parameters: object) -> Any:
+        """Return the `data` of an answer of `/api/v1/…`."""
+        return json.loads(self.raw(f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))["data"]
+
+    def raw(self, path: str) -> bytes:
+        """Return the body of any path."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        with urllib.request.urlopen(urllib.request.Request(f"http://{self.address}{path}", headers=headers)) as answer:
+            body: bytes = answer.read()
+        return body
+
+    def number(self, query: str, default: float = 0.0) -> float:
+        """Return the value of an instant query with one sample."""
+        result = self.get("query", query=query)["result"]
+        return float(result[0]["value"][1]) if result else default
+
+    def pids(self) -> list[int]:
+        """Return the process and all its descendants."""
+        parents = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+            except (OSError, ValueError):
+                continue
+        found = [self.pid]
+        for pid in found:
+            found.extend(child for child, parent in parents.items() if parent == pid)
+        return found
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds of all its processes, those that ended included."""
+        total = 0
+        for pid in self.pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, fields[11:15] if pid == self.pid else fields[11:13]))
+        return total / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> dict[str, int]:
+        """Return bytes of all its processes by kind: Rss, Pss, and of the Pss Anon and File."""
+        totals = {"Rss": 0, "Pss": 0, "Pss_Anon": 0, "Pss_File": 0, "Pss_Shmem": 0}
+        for pid in self.pids():
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+                name, _, rest = line.partition(":")
+                if name in totals:
+                    totals[name] += int(rest.split()[0]) * 1024
+        return totals
+
+
+def free_address() -> str:
+    """Return a loopback address on which nobody listens now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def prometheus(
+    folder: Path, addresses: Iterable[str], interval_s: float, *, rules: str = "", canonical: bool = False
+) -> Iterator[Contender]:
+    """Run Prometheus on targets of one job. `rules` is a rule file's text; `canonical` reads /canonical as well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    where = {"static_configs": [{"targets": list(addresses)}]}
+    jobs: list[dict[str, object]] = [{"job_name": "vllm", **where}]
+    if canonical:
+        relabel = [{"action": "labeldrop", "regex": "job"}]
+        jobs.append({"job_name": "canonical", "metrics_path": "/canonical", "honor_labels": True, **where})
+        jobs[-1]["metric_relabel_configs"] = relabel
+    interval = {
+        "scrape_interval": f"{interval_s:g}s",
+        "scrape_timeout": f"{interval_s:g}s",
+        "evaluation_interval": "15s",
+    }
+    (folder / "rules.json").write_text(rules or '{"groups": []}')
+    config = {"global": interval, "rule_files": ["rules.json"], "scrape_configs": jobs}
+    (folder / "prometheus.json").write_text(json.dumps(config))
+    address = free_address()
+    command = ["prometheus", f"--config.file={folder / 'prometheus.json'}", f"--storage.tsdb.path={folder / 'data'}"]
+    command += ["--storage.tsdb.retention.time=1h", f"--web.listen-address={address}", "--log.level=error"]
+    with _running("prometheus", command, folder, address, "/-/ready") as contender:
+        yield contender
+
+
+@contextmanager
+def control_plane(
+    folder: Path, addresses: Iterable[str], interval_s: float, *, rules: Iterable[str] = ("builtin:llm", "builtin:gpu")
+) -> Iterator[Contender]:
+    """Run `controlplane up` on targets of one engine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fleet = {
+        "fleet": {"name": "bench"},
+        "scrape": {"interval": f"{interval_s:g}s"},
+        "targets": [{"engine": "vllm", "addresses": list(addresses)}],
+        "rules": list(rules),
+    }
+    (folder / "fleet.yaml").write_text(json.dumps(fleet))
+    address = free_address()
+    command = [sys.executable, "-m", "controlplane", "up", "-c", str(folder / "fleet.yaml")]
+    command += ["--listen", address, "--data-dir", str(folder / "data")]
+    with _running("controlplane", command, folder, address, "/readyz", token=TOKEN) as contender:
+        yield contender
+
+
+@contextmanager
+def _running(
+    name: str, command: list[str], folder: Path, address: str, ready: str, token: str = ""
+) -> Iterator[Contender]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CP_BOOTSTRAP_TOKEN": token}
+    log = folder / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stderr=file, stdout=file, env=environment, cwd=folder)
+    contender = Contender(name, process.pid, address, token)
+    try:
+        deadline = time.monotonic() + START_S
+        while not _answers(contender, ready):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{name} did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.1)
+        yield contender
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(contender: Contender, path: str) -> bool:
+    try:
+        contender.raw(path)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""An HTTP answer of a target as it arrives: checked, bounded, inflated. Nothing in it is trusted."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from yarl import URL
+
+from collectors.errors import BodyTooLarge, ExpositionError, UnexpectedStatus
+
+
+class BoundedBody:
+    """Collects a body, inflating it if need be; its size is bounded before and after.
+
+    Compressed bodies are inflated here, step by step, because only then is their inflated size bounded too.
+    """
+
+    def __init__(self, max_bytes: int, encoding: str) -> None:
+        """Raise ExpositionError for an encoding that was not asked for."""
+        self.received = 0
+        """Bytes of the body as they came over the wire."""
+        self._max_bytes = max_bytes
+        self._encoding = encoding.strip().lower().removeprefix("x-")
+        if self._encoding not in ("", "identity", "gzip", "deflate"):
+            raise ExpositionError(f"the body's encoding {self._encoding[:40]!r} was not asked for", 0)
+        self._inflate: zlib._Decompress | None = None
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes from the wire. Raises BodyTooLarge and ExpositionError."""
+        self.received += len(chunk)
+        self.check_size(self.received)
+        if self._encoding in ("", "identity"):
+            self._chunks.append(chunk)
+            return
+        if not chunk:
+            return
+        if self._inflate is None:
+            self._inflate = zlib.decompressobj(self._window_bits(chunk[0]))
+        try:
+            # One byte more than there is room for: enough to know that the body is too large, whatever it inflates to.
+            inflated = self._inflate.decompress(chunk, self._max_bytes - self._size + 1)
+        except zlib.error as error:
+            raise ExpositionError(f"the body is not valid {self._encoding}", 0) from error
+        self._chunks.append(inflated)
+        self._size += len(inflated)
+        self.check_size(self._size)
+
+    def finish(self) -> bytes:
+        """Return the whole body. Raises ExpositionError if its compressed form is incomplete or followed by more."""
+        if self._encoding not in ("", "identity"):
+            if self._inflate is None or not self._inflate.eof:
+                raise ExpositionError(f"the {self._encoding} body is cut short", 0)
+            if self._inflate.unused_data:
+                raise ExpositionError(f"the {self._encoding} body is followed by other bytes", 0)
+        return b"".join(self._chunks)
+
+    def check_size(self, size: int) -> None:
+        """Raise BodyTooLarge for a size beyond the limit: one that is announced, or one that came."""
+        if size > self._max_bytes:
+            raise BodyTooLarge(f"the body has more than the {self._max_bytes} bytes allowed")
+
+    def _window_bits(self, first: int) -> int:
+        if self._encoding == "gzip":
+            return 16 + zlib.MAX_WBITS
+        # "deflate" means zlib (RFC 9110), but some servers send it raw; a zlib header's low half byte is always 8.
+        return zlib.MAX_WBITS if first & 0x0F == 8 else -zlib.MAX_WBITS
+
+
+class Answer(BoundedBody):
+    """A status, headers and a body that is wanted."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], max_bytes: int) -> None:
+        """`headers` are looked up in lower case.
+
+        Raises UnexpectedStatus unless it is a 200, BodyTooLarge for the length that is announced, and ExpositionError
+        for an encoding that was not asked for.
+        """
+        if status != HTTPStatus.OK:
+            raise UnexpectedStatus(_status_message(status, headers.get("location", "")))
+        super().__init__(max_bytes, headers.get("content-encoding", ""))
+        length = headers.get("content-length", "")
+        self.check_size(int(length) if length.isdecimal() else 0)
+
+
+class Progress:
+    """How far a read came, for the message of a timeout."""
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.answer: Answer | None = None
+
+    def restart(self) -> None:
+        """Begin a new read."""
+        self.connected, self.answer = False, None
+
+    @property
+    def stage(self) -> str:
+        """The stage in words."""
+        if self.answer and self.answer.received:
+            return f"in the middle of the body, {self.answer.received} bytes received"
+        if self.answer:
+            return "headers received, no body yet"
+        return "connected, no headers yet" if self.connected else "not connected"
+
+
+def _status_message(status: int, location: str) -> str:
+    try:
+        phrase = f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        phrase = ""
+    message = f"answered {status}{phrase}, expected 200"
+    if 300 <= status < 400:
+        try:
+            host = URL(location).host
+        except ValueError:
+            host = None
+        # The host only: the rest of a Location can hold a session or a token.
+        where = f"host {host[:100]}" if host else "another path"
+        return f"{message}: a redirect to {where}, which is not followed; configure the final address"
+    return message

@@ -1,0 +1,24 @@
+"""One sink that is several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collectors.samples import FloatArray, Layout, SampleSink
+
+
+class TeeSink:
+    """Hands every row to all of its sinks, in order. Implements collectors.samples.SampleSink."""
+
+    def __init__(self, sinks: Sequence[SampleSink]) -> None:
+        self._sinks = tuple(sinks)
+
+    def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
+        """Store one row; see SampleSink."""
+        for sink in self._sinks:
+            sink.append(source, layout, timestamp_ms, values)
+
+    def end(self, source: str, timestamp_ms: int) -> None:
+        """Mark a source's series stale; see SampleSink."""
+        for sink in self._sinks:
+            sink.end(source, timestamp_ms)

@@ -1,0 +1,91 @@
+"""Real servers that contract tests run against: started in a folder of their own, on loopback, ended with the test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+READY_S = 60.0
+TOKEN = "cp_00000000c0de_" + "a" * 43
+"""The admin token of a control plane that `control_plane` starts."""
+
+
+@contextlib.contextmanager
+def prometheus(folder: Path, config: str = "global: {}\n", *flags: str) -> Iterator[str]:
+    """Run Debian's Prometheus and yield its URL. `SELF` in the configuration stands for its own address."""
+    address = free_address()
+    (folder / "prometheus.yml").write_text(config.replace("SELF", address))
+    command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", *flags]
+    with running([*command, f"--web.listen-address={address}"], folder, f"http://{address}/-/ready"):
+        yield f"http://{address}"
+
+
+@contextlib.contextmanager
+def victoria_metrics(folder: Path) -> Iterator[str]:
+    """Run Debian's VictoriaMetrics and yield its URL."""
+    address = free_address()
+    command = ["victoria-metrics", f"-storageDataPath={folder}/vm", f"-httpListenAddr={address}", "-retentionPeriod=1d"]
+    with running(command, folder, f"http://{address}/health"):
+        yield f"http://{address}"
+
+
+class ControlPlane(NamedTuple):
+    """A running `controlplane up` and what lets one in."""
+
+    url: str
+    headers: dict[str, str]
+
+
+@contextlib.contextmanager
+def control_plane(folder: Path, fleet: str) -> Iterator[ControlPlane]:
+    """Run this project's server over a fleet.yaml and yield where it is."""
+    (folder / "fleet.yaml").write_text(fleet)
+    address = free_address()
+    command = [sys.executable, "-m", "controlplane", "up", "-c", f"{folder}/fleet.yaml", "--listen", address]
+    environment = {**os.environ, "CP_BOOTSTRAP_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
+    with running([*command, "--data-dir", f"{folder}/data"], folder, f"http://{address}/readyz", environment):
+        yield ControlPlane(f"http://{address}", {"Authorization": f"Bearer {TOKEN}"})
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], folder: Path, ready_url: str, environment: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Run a server until the block ends; it is ready when `ready_url` answers 200."""
+    log = folder / f"{re.sub(r'[^a-z]', '', Path(command[0]).name)}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    try:
+        deadline = time.monotonic() + READY_S
+        while not _answers(ready_url):
+            assert process.poll() is None and time.monotonic() < deadline, f"{command[0]}: {log.read_text()[-2000:]}"
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def free_address() -> str:
+    """Return a loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,195 @@
+"""Ad-hoc queries in a real worker process: what it answers, and what happens when it hangs, dies or floods."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from collectors.samples import Layout, Series
+from controlplane.errors import QueryError
+from controlplane.metrics import worker_querier
+from controlplane.metrics.budget import EngineLimits
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.storage.folder import Folder
+from controlplane.metrics.worker_querier import WorkerQuerier
+
+SERIES = 40
+SLOW = "sum(sum_over_time(rate(a[59m])[1h:1ms])) + sum(a)"
+"""Millions of steps: refused or timed out, never answered soon."""
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        self.store = SeriesStore.in_folder(folder, 86_400.0, None, 86_400.0)
+        self.layout = Layout(tuple(Series("a", (("n", str(n)),)) for n in range(SERIES)))
+        for n in range(100):
+            self.append(n)
+        self.readable = True
+        self.local = MetricsQuerier(PromqlEngine(self.store, EngineLimits(timeout_s=20)))
+        self.querier = WorkerQuerier(self.local, str(folder), lambda: self.readable)
+
+    def append(self, n: int) -> None:
+        self.store.append("t", self.layout, n * 15_000, np.arange(SERIES, dtype=np.float64) * n)
+
+    async def answer(self, expr: str, at: float = 99 * 15, **options: float) -> object:
+        return json.loads((await self.querier.instant_json(expr, at, **options)).data)["result"]
+
+    @property
+    def pid(self) -> int:
+        process = self.querier._process
+        assert process is not None
+        return process.pid
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    rig = Rig(tmp_path)
+    yield rig
+    rig.querier.close()
+    await rig.querier.wait_closed()
+    space = rig.store.space
+    assert isinstance(space, Folder)
+    space.close()
+
+
+async def test_every_question_is_answered_as_this_process_would(rig: Rig) -> None:
+    for expr in ("sum(a)", "a", 'topk(3, a{n=~"1."})', "rate(a[5m])", "time()", '"text"', "a[2m]", "nope"):
+        assert await rig.querier.instant_json(expr, 1485) == await rig.local.instant_json(expr, 1485)
+    ours = await rig.querier.range_json("sum(a)", 0, 1485, 60)
+    assert ours == await rig.local.range_json("sum(a)", 0, 1485, 60)
+    cut = await rig.querier.instant_json("a", 1485, limit=2)
+    assert len(json.loads(cut.data)["result"]) == 2
+    assert cut.warnings == ("results truncated due to limit",)
+    assert await rig.querier.series(['a{n="1"}'], None, None) == [{"__name__": "a", "n": "1"}]
+    assert await rig.querier.label_names([], None, None) == ["__name__", "n"]
+    assert len(await rig.querier.label_values("n", ["a"], 0, None)) == SERIES
+    assert await rig.querier.metadata("", -1) == {}
+    assert (await rig.querier.instant("sum(a)", 1485))[0].value == sum(range(SERIES)) * 99
+    assert os.getpid() != rig.pid
+
+
+async def test_a_sample_is_seen_as_soon_as_it_is_stored(rig: Rig) -> None:
+    for n in range(100, 110):
+        rig.append(n)
+        assert await rig.answer('a{n="2"}', n * 15) == [
+            {"metric": {"__name__": "a", "n": "2"}, "value": [n * 15, str(2 * n)]}
+        ]
+
+
+@pytest.mark.parametrize(("expr", "kind"), [("sum(", "bad_data"), ("a + on(n) group_left a[5m]", "bad_data")])
+async def test_errors_keep_their_type(rig: Rig, expr: str, kind: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        await rig.answer(expr)
+    with pytest.raises(QueryError) as here:
+        await rig.local.instant_json(expr, 1485)
+    assert (caught.value.kind, str(caught.value)) == (kind, str(here.value))
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_the_question_asked_again(rig: Rig) -> None:
+    await rig.answer("1")
+    first = rig.pid
+    os.kill(first, signal.SIGSTOP)
+    asked = asyncio.create_task(rig.answer("sum(a)"))
+    while not rig.querier._pending:  # noqa: ASYNC110 - the task has no event for "written"
+        await asyncio.sleep(0)
+    os.kill(first, signal.SIGKILL)
+    assert (await asked)[0]["value"][1] == str(sum(range(SERIES)) * 99)
+    assert rig.pid != first
+    assert rig.querier.restarts == 1
+
+
+async def test_a_question_that_kills_two_workers_is_not_asked_a_third_time(rig: Rig) -> None:
+    await rig.answer("1")
+    killed: set[int] = set()
+
+    async def kill() -> None:
+        while len(killed) < 2:
+            process = rig.querier._process
+            if process is not None and process.pid not in killed and rig.querier._pending:
+                os.kill(process.pid, signal.SIGKILL)
+                killed.add(process.pid)
+            await asyncio.sleep(0)
+
+    os.kill(rig.pid, signal.SIGSTOP)
+    killing = asyncio.create_task(kill())
+    with pytest.raises(QueryError, match="ended twice over this query"):
+        await rig.answer("sum(a)")
+    await killing
+    assert len(await rig.answer("a")) == SERIES
+
+
+async def test_a_worker_that_hangs_is_ended_at_the_deadline(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_querier, "GRACE_S", 0.0)
+    await rig.answer("1")
+    hanging = rig.pid
+    os.kill(hanging, signal.SIGSTOP)
+    with pytest.raises(QueryError, match="timed out in query execution after") as caught:
+        await rig.answer("sum(a)", timeout_s=0.05)
+    assert caught.value.kind == "timeout"
+    monkeypatch.setattr(worker_querier, "GRACE_S", 2.0)
+    assert len(await rig.answer("a")) == SERIES
+    assert rig.pid != hanging
+
+
+async def test_a_heavy_query_holds_up_neither_rules_nor_others_nor_scrapes(rig: Rig) -> None:
+    await rig.answer("1")
+    heavy = asyncio.create_task(rig.querier.instant_json(SLOW, 1485, timeout_s=1.0))
+    while not rig.querier._pending:  # noqa: ASYNC110 - the task has no event for "written"
+        await asyncio.sleep(0)
+    for n in range(100, 120):
+        rig.append(n)
+        assert (await rig.querier.instant("count(a)", n * 15))[0].value == SERIES
+    assert len(await rig.answer("a")) == SERIES
+    with pytest.raises(QueryError) as caught:
+        await heavy
+    assert caught.value.kind in ("timeout", "execution")
+
+
+async def test_a_query_that_wants_too_much_memory_is_told_so(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_querier, "MAX_BYTES", 300 * 2**20)
+    wide = f"sum(sum_over_time(a[{10**6}s:1s]))"
+    with pytest.raises(QueryError) as caught:
+        await rig.answer(wide)
+    assert caught.value.kind == "execution"
+    assert len(await rig.answer("a")) == SERIES
+
+
+async def test_too_many_waiting_questions_are_refused_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_querier, "MAX_WAITING", 2)
+    await rig.answer("1")
+    os.kill(rig.pid, signal.SIGSTOP)
+    waiting = [asyncio.create_task(rig.answer("1")) for _ in range(2)]
+    while len(rig.querier._pending) < 2:  # noqa: ASYNC110 - the task has no event for "written"
+        await asyncio.sleep(0)
+    with pytest.raises(QueryError, match="2 queries are waiting already"):
+        await rig.answer("1")
+    os.kill(rig.pid, signal.SIGCONT)
+    assert len(await asyncio.gather(*waiting)) == 2
+
+
+async def test_while_rows_are_in_memory_only_this_process_answers(rig: Rig) -> None:
+    rig.readable = False
+    assert len(await rig.answer("a")) == SERIES
+    assert await rig.querier.series(["a"], None, None) == await rig.local.series(["a"], None, None)
+    assert len(await rig.querier.label_names([], None, None)) == 2
+    assert len(await rig.querier.label_values("n", [], None, None)) == SERIES
+    assert json.loads((await rig.querier.range_json("1", 0, 10, 5)).data)["result"][0]["values"][0] == [0, "1"]
+    assert rig.querier._process is None
+
+
+async def test_after_its_end_nothing_is_started_again(rig: Rig) -> None:
+    await rig.querier.start()
+    rig.querier.close()
+    await rig.querier.wait_closed()
+    with pytest.raises(QueryError, match="stopping"):
+        await rig.answer("1")
+    assert rig.querier.restarts == 0
