@@ -270,13 +270,17 @@ class SeriesStore(StoreReader):
 
     def drop_file(self, number: int) -> int:
         """Drop the packed chunks of one file; return how many."""
+        return self.drop_packed(lambda chunk: chunk.file == number)
+
+    def drop_packed(self, gone: Callable[[PackedChunk], bool]) -> int:
+        """Drop some of the packed chunks of all sources; return how many."""
         dropped = 0
         for writer in list(self.sources.values()):
             for block in list(writer.blocks.values()):
                 with self.writing:
-                    gone = block.drop(lambda chunk: isinstance(chunk, PackedChunk) and chunk.file == number)
-                    self.space.forget(chunks=gone)
-                dropped += len(gone)
+                    chunks = block.drop(lambda chunk: isinstance(chunk, PackedChunk) and gone(chunk))
+                    self.space.forget(chunks=chunks)
+                dropped += len(chunks)
         return dropped
 
     def _forget(self, blocks: Sequence[Block], *, empty: bool = False) -> None:

@@ -23,6 +23,7 @@ from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.journal import Kind
 from controlplane.metrics.storage.packing import pack
 from controlplane.metrics.storage.records import PackedPlace, Place, encode
+from controlplane.metrics.storage.space import MEMORY
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ IDLE_MS = 10 * 60_000
 """A layout that got no row for this long is not expected back soon."""
 BATCH_VALUES = 4_000_000
 """Values packed between two syncs of the pack files."""
+MEMORY_BYTES = 512 * 2**20
+"""What is packed in memory at most while the disk cannot be written: most of a day of 300 targets."""
 SYNC_EVERY_MS = 15_000
 RETRY_EVERY_MS = 10_000
 REWRITE_BYTES = 16 * 2**20
@@ -74,7 +77,7 @@ class Tidy:
         packed = sum(self._packed(batch) for batch in self._batches(now_ms))
         dropped = self._store.expire(now_ms)
         if folder is not None:
-            dropped += self._limit_size(folder)
+            dropped += self._limit_size(folder) + self._limit_memory(folder)
             self._prepare(folder)
             self._sync(folder, now_ms)
             self._rewrite(folder, now_ms)
@@ -166,6 +169,17 @@ class Tidy:
             if not gone:
                 break
         return dropped
+
+    def _limit_memory(self, folder: Folder) -> int:
+        """Drop the older half of what is packed in memory while it takes too much: the disk is full for long."""
+        if folder.memory_packed <= MEMORY_BYTES:
+            return 0
+        log.warning("metrics: the disk cannot be written for so long that the oldest samples in memory are dropped")
+        chunks = [
+            c for block in self._blocks() for c in block.chunks if isinstance(c, PackedChunk) and c.file == MEMORY
+        ]
+        middle = sorted(chunk.last_ms for chunk in chunks)[len(chunks) // 2] if chunks else 0
+        return self._store.drop_packed(lambda chunk: chunk.file == MEMORY and chunk.last_ms <= middle)
 
     def _prepare(self, folder: Folder) -> None:
         """Make the next arena beforehand, so that the thread that appends need not wait for the disk."""

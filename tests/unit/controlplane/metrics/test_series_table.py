@@ -152,7 +152,7 @@ def test_a_plan_is_dropped_when_a_series_of_its_metric_comes_or_goes_and_no_soon
     assert world.find(named) is a
     assert len(world.find(either).labels) == 2
     world.plans.drop(world.table.remove([1]))
-    assert world.find(named).labels == ()
+    assert len(world.find(named).labels) == 0
     assert [dict(labels)["__name__"] for labels in world.find(either).labels] == ["b"]
 
 

@@ -253,7 +253,7 @@ def test_the_next_arena_is_made_before_it_is_needed(folder: Path, opened: list[D
     opened.append(days)
     days.go_on(0.25, {"t": wide(300)})
     assert days.folder.arenas.spare is None
-    days.go_on(0.25, {f"t{n}": wide(300, f"w{n}") for n in range(8)})
+    days.go_on(0.25, {f"t{n}": wide(300, f"w{n}") for n in range(16)})
     assert days.folder.arenas.spare is not None
     spare = days.folder.arenas.spare.path
     days.folder.close()

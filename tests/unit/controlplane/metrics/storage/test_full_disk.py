@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series
+from controlplane.metrics import tidy as tidying
 from controlplane.metrics.storage import packfile
 from controlplane.metrics.tidy import RETRY_EVERY_MS
 from tests.fakes import series_model
@@ -139,6 +140,24 @@ def test_what_is_in_memory_is_packed_there_while_the_disk_is_full(rig: Any, disk
     recover(rig)
     assert rig.folder.memory_packed == 0
     assert killed(rig) == everything(410)
+
+
+def test_memory_is_bounded_while_the_disk_is_full_for_long(
+    rig: Any, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    rig.write(168)
+    monkeypatch.setattr(tidying, "MEMORY_BYTES", 20_000)
+    disk.left = 0
+    for _ in range(40):
+        rig.write(128)
+        rig.pack()
+        assert rig.folder.memory_packed <= 20_000
+    held = rig.held()["a"]
+    # What was stored before is not touched; the oldest of what came later is gone.
+    assert held[:168] == list(range(168))
+    assert held[168:] == list(range(held[168], rig.rows))
+    assert held[168] > 168
+    assert "the oldest samples in memory are dropped" in caplog.text
 
 
 @pytest.mark.parametrize(
