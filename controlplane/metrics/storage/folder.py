@@ -12,7 +12,6 @@ says why, until writing works again.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +21,7 @@ from pathlib import Path
 from controlplane.metrics.storage.arenas import Arenas
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
-from controlplane.metrics.storage.errors import CorruptData, StorageError, StorageLocked
+from controlplane.metrics.storage.errors import CorruptData
 from controlplane.metrics.storage.journal import Journal, Kind
 from controlplane.metrics.storage.packfile import FILE_BYTES, PackFile
 from controlplane.metrics.storage.records import (
@@ -187,7 +186,13 @@ class Folder(Space):
             except FileNotFoundError:
                 if file.number in self.files:
                     raise
+        _sync_folder(self.path)
         self._unsynced.clear()
+
+    def sync_notes(self) -> None:
+        """Bring the journal to the disk. Blocking; needs no lock. Raises OSError."""
+        if self.journal is not None:
+            self.journal.sync()
 
     def discard(self, chunk: PackedChunk) -> None:
         """Free a packed chunk that never took the place of the one it was made of."""
@@ -328,8 +333,8 @@ class Folder(Space):
     def sync(self) -> None:
         """Bring everything to the disk. Blocking; needs no lock. Raises OSError."""
         self.arenas.sync()
-        if self.journal is not None:
-            self.journal.sync()
+        _sync_folder(self.path)
+        self.sync_notes()
 
     def close(self) -> None:
         """Close the files and give the folder free."""
@@ -371,26 +376,3 @@ def _finish(file: PackFile) -> None:
         file.finish()
     except OSError as error:
         log.warning("metrics: %s keeps a length that it does not need (%s); the next start cuts it", file.path, error)
-
-
-def lock_folder(path: Path) -> int:
-    """Make the folder if need be, and lock it for this process; return the lock's descriptor.
-
-    Raises StorageLocked when another process has it, StorageError when it cannot be used.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be used for metrics: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise StorageLocked(
-            f"{path}: another control plane keeps its metrics here; stop it, or give this one another --data-dir"
-        ) from error
-    except OSError as error:
-        os.close(lock)
-        raise StorageError(f"{path}: cannot be locked: {error.strerror}; metrics need a local file system") from error
-    return lock

@@ -356,6 +356,32 @@ def test_a_crash_between_the_journal_and_the_arena_uses_what_was_packed(rig: Any
     assert rig.held() == {source: list(range(168)) for source in "abc"}
 
 
+def test_arenas_go_only_when_the_journal_is_on_the_disk(rig: Any, monkeypatch: pytest.MonkeyPatch):
+    """A power cut must not find the arena deleted and the journal not saying where its rows are now."""
+    rig.write(168)
+    arena = rig.file("*.arena")
+    synced: list[int] = []
+    real = Journal.sync
+
+    def sync(journal: Journal) -> None:
+        assert arena.exists()
+        if not synced:
+            synced.append(0)
+            raise OSError(5, "Input/output error")
+        synced.append(journal.end)
+        real(journal)
+
+    monkeypatch.setattr(Journal, "sync", sync)
+    assert rig.pack() == 9
+    assert rig.folder.paused == "Input/output error"
+    assert arena.exists()
+    assert rig.held() == {source: list(range(168)) for source in "abc"}
+    rig.pack()
+    assert not rig.folder.paused
+    assert rig.folder.arenas.nbytes == 0
+    assert synced[1] == rig.folder.journal.end or len(synced) > 2
+
+
 def test_a_chunk_of_another_shape_than_its_layout_is_left_out(rig: Any, caplog: pytest.LogCaptureFixture):
     rig.write(200)
     rig.pack()
