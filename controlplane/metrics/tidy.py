@@ -69,6 +69,8 @@ class Tidy:
     def turn(self, now_ms: int) -> Turn:
         """Do what is due. Blocking: to be called outside the event loop."""
         folder = self._folder
+        if folder is not None and folder.journal is None:
+            return Turn()
         if folder is not None and folder.paused and not 0 <= now_ms - self._tried_ms < RETRY_EVERY_MS:
             self._tried_ms = now_ms
             if self._spare(folder, always=True):

@@ -77,6 +77,27 @@ def test_a_folder_that_could_not_be_opened_is_given_free(rig: Any, monkeypatch: 
     assert rig.held() == {source: list(range(5)) for source in "abc"}
 
 
+def test_a_thread_that_is_late_touches_no_file_of_a_store_that_was_closed(rig: Any, caplog: pytest.LogCaptureFixture):
+    """The folder may be another process's by then."""
+    rig.write(168)
+    old, tidy, folder = rig.store, rig.tidy, rig.folder
+    rig.close()
+    before = {path.name: path.read_bytes() for path in rig.path.iterdir()}
+    for n in range(300):
+        old.append("late", Layout((Series(f"late{n // 100}", ()),)), rig.now + n, np.array([1.0]))
+    old.end("late", rig.now + 1000)
+    assert tidy.turn(rig.now + 10**9) == (0, 0)
+    batch = [(block, chunk) for block in old.sources["a"].blocks.values() for chunk in block.chunks]
+    assert tidy._packed(batch) == 0
+    old.expire(rig.now + 10**12)
+    with old.writing:
+        assert not folder.resume()
+    assert {path.name: path.read_bytes() for path in rig.path.iterdir()} == before
+    assert caplog.messages == []
+    rig.open()
+    assert rig.held() == {source: list(range(168)) for source in "abc"}
+
+
 # -- the journal ----------------------------------------------------------------------------------------------------
 
 
