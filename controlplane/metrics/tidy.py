@@ -183,17 +183,19 @@ class Tidy:
 
     def _limit_size(self, folder: Folder) -> int:
         """Drop the oldest pack files while all files together are too large; scraped series before recorded ones."""
-        dropped = 0
+        dropped, names = 0, []
         while self._max_bytes and folder.disk_bytes > self._max_bytes:
             files = sorted(folder.files.values(), key=lambda file: (file.recorded, file.newest_ms))
             found = next((file for file in files if file.live), None)
             if found is None:
                 break
-            log.warning("metrics: the size limit is reached; the oldest samples are dropped (%s)", found.path.name)
             gone = self._store.drop_file(found.number)
             dropped += gone
             if not gone:
                 break
+            names.append(found.path.name)
+        if names:
+            log.warning("metrics: the size limit is reached; the oldest samples are dropped (%s)", ", ".join(names))
         return dropped
 
     def _limit_memory(self, folder: Folder) -> int:

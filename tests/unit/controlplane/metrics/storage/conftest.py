@@ -11,6 +11,7 @@ import pytest
 
 from collectors.samples import Layout, Series
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.storage.chunk import Chunk, PackedChunk
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.tidy import Tidy
 from tests.fakes import series_model
@@ -82,6 +83,18 @@ class Rig:
         self.close()
         shutil.rmtree(self.path)
         there.rename(self.path)
+
+    def chunks(self, source: str) -> list[Chunk | PackedChunk]:
+        return [c for block in self.store.sources[source].blocks.values() for c in block.chunks]
+
+    @staticmethod
+    def flip(path: Path, at: int, size: int = 1) -> None:
+        """Damage some bytes of a file."""
+        with path.open("r+b") as file:
+            file.seek(at)
+            data = file.read(size)
+            file.seek(at)
+            file.write(bytes(byte ^ 0x5A for byte in data))
 
     def file(self, pattern: str) -> Path:
         (found,) = self.path.glob(pattern)
