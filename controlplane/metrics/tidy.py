@@ -63,10 +63,14 @@ class Tidy:
         self._folder = store.space if isinstance(store.space, Folder) else None
         self._synced_ms = self._tried_ms = -RETRY_EVERY_MS - SYNC_EVERY_MS
         self._rewrite_failed_ms = -REWRITE_AGAIN_MS
+        self._replaced: list[AnyChunk] = []
+        """Chunks whose place packed ones took, but that are not free yet."""
 
     def turn(self, now_ms: int) -> Turn:
         """Do what is due. Blocking: to be called outside the event loop."""
         folder = self._folder
+        if folder is not None and folder.journal is None:
+            return Turn()
         if folder is not None and folder.paused and not 0 <= now_ms - self._tried_ms < RETRY_EVERY_MS:
             self._tried_ms = now_ms
             if self._spare(folder, always=True):
@@ -74,6 +78,7 @@ class Tidy:
                     folder.resume()
         for block in self._blocks():
             self._seal(block, now_ms)
+        self._free_replaced()
         packed = sum(self._packed(batch) for batch in self._batches(now_ms))
         dropped = self._store.expire(now_ms)
         if folder is not None:
@@ -143,7 +148,9 @@ class Tidy:
                 if self._folder is not None:
                     self._folder.pause(error)
             return 0
-        return sum(self._replace(block, chunk, kept) for block, chunk, kept in made)
+        packed = sum(self._replace(block, chunk, kept) for block, chunk, kept in made)
+        self._free_replaced()
+        return packed
 
     def _replace(self, block: Block, chunk: AnyChunk, kept: PackedChunk) -> bool:
         space = self._store.space
@@ -152,8 +159,27 @@ class Tidy:
                 space.discard(kept)
                 return False
             block.replace(chunk, kept)
-            space.release(chunk)
+            if space.stored(chunk):
+                self._replaced.append(chunk)
+            else:
+                space.release(chunk)
         return True
+
+    def _free_replaced(self) -> None:
+        """Free what packed chunks took the place of, once a power cut cannot take back that they did."""
+        if not self._replaced:
+            return
+        try:
+            self._store.space.sync_notes()
+        except OSError as error:
+            if self._folder is not None:
+                with self._store.writing:
+                    self._folder.pause(error)
+            return
+        for chunk in self._replaced:
+            with self._store.writing:
+                self._store.space.release(chunk)
+        self._replaced.clear()
 
     def _limit_size(self, folder: Folder) -> int:
         """Drop the oldest pack files while all files together are too large; scraped series before recorded ones."""

@@ -12,7 +12,6 @@ says why, until writing works again.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +21,7 @@ from pathlib import Path
 from controlplane.metrics.storage.arenas import Arenas
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
-from controlplane.metrics.storage.errors import CorruptData, StorageError, StorageLocked
+from controlplane.metrics.storage.errors import CorruptData
 from controlplane.metrics.storage.journal import Journal, Kind
 from controlplane.metrics.storage.packfile import FILE_BYTES, PackFile
 from controlplane.metrics.storage.records import (
@@ -112,6 +111,8 @@ class Folder(Space):
 
     def forget(self, *, chunks: Iterable[AnyChunk] = (), layouts: Sequence[int] = ()) -> None:
         """Write down what was dropped, then free it: what the journal names is there."""
+        if self.journal is None:
+            return
         gone = list(chunks)
         self.write_off(
             [c.number for c in gone if self.stored(c)], [n for n in layouts if self._unwritten.pop(n, None) is None]
@@ -130,6 +131,8 @@ class Folder(Space):
             self._gone = Gone() if self._try(Kind.GONE, encode(gone)) else gone
 
     def _release(self, chunk: Chunk) -> None:
+        if self.journal is None:
+            return
         (self._memory if chunk.arena.path is None else self.arenas).release(chunk)
 
     # -- packed chunks ---------------------------------------------------------------------------------------------
@@ -187,12 +190,18 @@ class Folder(Space):
             except FileNotFoundError:
                 if file.number in self.files:
                     raise
+        _sync_folder(self.path)
         self._unsynced.clear()
+
+    def sync_notes(self) -> None:
+        """Bring the journal to the disk. Blocking; needs no lock. Raises OSError."""
+        if self.journal is not None:
+            self.journal.sync()
 
     def discard(self, chunk: PackedChunk) -> None:
         """Free a packed chunk that never took the place of the one it was made of."""
         super().discard(chunk)
-        if chunk.file in self.files:
+        if self.journal is not None and chunk.file in self.files:
             self._one_less(self.files[chunk.file])
 
     def kept(self, block: Block, chunk: PackedChunk) -> bool:
@@ -242,7 +251,8 @@ class Folder(Space):
     # -- the journal -----------------------------------------------------------------------------------------------
 
     def _try(self, kind: Kind, payload: bytes) -> bool:
-        assert self.journal is not None, "the folder is open"
+        if self.journal is None:
+            return False
         try:
             self.journal.append(kind, payload)
         except OSError as error:
@@ -251,9 +261,8 @@ class Folder(Space):
         return True
 
     def _write_layout(self, number: int, record: bytes) -> bool:
-        assert self.journal is not None, "the folder is open"
-        start = self.journal.end
-        if not self._try(Kind.LAYOUT, record):
+        start = self.journal.end if self.journal else 0
+        if not self._try(Kind.LAYOUT, record) or self.journal is None:
             return False
         self.layouts[number] = (start, self.journal.end)
         return True
@@ -309,7 +318,8 @@ class Folder(Space):
 
     def resume(self) -> bool:
         """Try to write again, given that an arena could be made; return whether rows go to files from now on."""
-        assert self.journal is not None, "the folder is open"
+        if self.journal is None:
+            return False
         try:
             disk = os.statvfs(self.path)
             if disk.f_bavail * disk.f_frsize < LEAST_FREE:
@@ -328,11 +338,15 @@ class Folder(Space):
     def sync(self) -> None:
         """Bring everything to the disk. Blocking; needs no lock. Raises OSError."""
         self.arenas.sync()
-        if self.journal is not None:
-            self.journal.sync()
+        _sync_folder(self.path)
+        self.sync_notes()
 
     def close(self) -> None:
-        """Close the files and give the folder free."""
+        """Close the files and give the folder free.
+
+        What comes after that, of a thread that is late, goes to memory and touches no file: they may be another's now.
+        """
+        self.paused = "the store is closed"
         for file in self._current.values():
             _finish(file)
         self.arenas.close()
@@ -371,26 +385,3 @@ def _finish(file: PackFile) -> None:
         file.finish()
     except OSError as error:
         log.warning("metrics: %s keeps a length that it does not need (%s); the next start cuts it", file.path, error)
-
-
-def lock_folder(path: Path) -> int:
-    """Make the folder if need be, and lock it for this process; return the lock's descriptor.
-
-    Raises StorageLocked when another process has it, StorageError when it cannot be used.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be used for metrics: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise StorageLocked(
-            f"{path}: another control plane keeps its metrics here; stop it, or give this one another --data-dir"
-        ) from error
-    except OSError as error:
-        os.close(lock)
-        raise StorageError(f"{path}: cannot be locked: {error.strerror}; metrics need a local file system") from error
-    return lock

@@ -19,8 +19,9 @@ from controlplane.metrics.storage.arena import Arena
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
 from controlplane.metrics.storage.errors import CorruptData, StorageError
-from controlplane.metrics.storage.folder import Folder, lock_folder
+from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.journal import Journal, Kind, Record, damage, records
+from controlplane.metrics.storage.lock import lock_folder
 from controlplane.metrics.storage.packfile import PackFile
 from controlplane.metrics.storage.records import Description, PackedPlace, Pairs, Place, decode, decode_layout
 

@@ -85,6 +85,9 @@ class Space:
     def sync_packed(self) -> None:
         """Bring what was packed to where it is safe, before what it was packed from may go. Raises OSError."""
 
+    def sync_notes(self) -> None:
+        """Bring what was noted to where it is safe. Raises OSError."""
+
     def _number(self) -> int:
         number, self._next_chunk = self._next_chunk, self._next_chunk + 1
         return number

@@ -77,6 +77,27 @@ def test_a_folder_that_could_not_be_opened_is_given_free(rig: Any, monkeypatch: 
     assert rig.held() == {source: list(range(5)) for source in "abc"}
 
 
+def test_a_thread_that_is_late_touches_no_file_of_a_store_that_was_closed(rig: Any, caplog: pytest.LogCaptureFixture):
+    """The folder may be another process's by then."""
+    rig.write(168)
+    old, tidy, folder = rig.store, rig.tidy, rig.folder
+    rig.close()
+    before = {path.name: path.read_bytes() for path in rig.path.iterdir()}
+    for n in range(300):
+        old.append("late", Layout((Series(f"late{n // 100}", ()),)), rig.now + n, np.array([1.0]))
+    old.end("late", rig.now + 1000)
+    assert tidy.turn(rig.now + 10**9) == (0, 0)
+    batch = [(block, chunk) for block in old.sources["a"].blocks.values() for chunk in block.chunks]
+    assert tidy._packed(batch) == 0
+    old.expire(rig.now + 10**12)
+    with old.writing:
+        assert not folder.resume()
+    assert {path.name: path.read_bytes() for path in rig.path.iterdir()} == before
+    assert caplog.messages == []
+    rig.open()
+    assert rig.held() == {source: list(range(168)) for source in "abc"}
+
+
 # -- the journal ----------------------------------------------------------------------------------------------------
 
 
@@ -354,6 +375,32 @@ def test_a_crash_between_the_journal_and_the_arena_uses_what_was_packed(rig: Any
     rig.open()
     assert not arena.exists()
     assert rig.held() == {source: list(range(168)) for source in "abc"}
+
+
+def test_arenas_go_only_when_the_journal_is_on_the_disk(rig: Any, monkeypatch: pytest.MonkeyPatch):
+    """A power cut must not find the arena deleted and the journal not saying where its rows are now."""
+    rig.write(168)
+    arena = rig.file("*.arena")
+    synced: list[int] = []
+    real = Journal.sync
+
+    def sync(journal: Journal) -> None:
+        assert arena.exists()
+        if not synced:
+            synced.append(0)
+            raise OSError(5, "Input/output error")
+        synced.append(journal.end)
+        real(journal)
+
+    monkeypatch.setattr(Journal, "sync", sync)
+    assert rig.pack() == 9
+    assert rig.folder.paused == "Input/output error"
+    assert arena.exists()
+    assert rig.held() == {source: list(range(168)) for source in "abc"}
+    rig.pack()
+    assert not rig.folder.paused
+    assert rig.folder.arenas.nbytes == 0
+    assert synced[1] == rig.folder.journal.end or len(synced) > 2
 
 
 def test_a_chunk_of_another_shape_than_its_layout_is_left_out(rig: Any, caplog: pytest.LogCaptureFixture):
