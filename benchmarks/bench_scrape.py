@@ -49,10 +49,17 @@ class Cost:
 def settle(contender: Contender, targets: int, interval_s: float) -> None:
     """Wait until every target is up, and some scrapes longer. Raises SystemExit if they never are."""
     deadline = time.monotonic() + 6 * interval_s + 30 + targets / 20
-    while contender.number(UP) < targets:
+    while (up := _up(contender)) < targets:
         if time.monotonic() > deadline:
-            raise SystemExit(f"{contender.name}: {contender.number(UP):g} of {targets} targets are up")
+            raise SystemExit(f"{contender.name}: {up:g} of {targets} targets are up")
         time.sleep(1)
+
+
+def _up(contender: Contender) -> float:
+    try:
+        return contender.number(UP)
+    except OSError:  # while thousands of layouts are new, a query may run out of time
+        return 0.0
 
 
 def measured(contenders: list[Contender], seconds: float, interval_s: float) -> list[Cost]:
