@@ -11,6 +11,7 @@ is stored with the group, so no crash and no pause can lose a resolved notice.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -101,19 +102,26 @@ class Dispatcher:
 
     def __init__(self, route: Route, groups: GroupLog, clock: Clock, console_url: str = "") -> None:
         self._route, self._groups, self._clock, self._console_url = route, groups, clock, console_url
+        self._idle_until = 0.0
 
-    async def tick(self, at: float | None = None) -> Sequence[GroupStep]:
+    async def tick(self, at: float | None = None, *, changed: bool = True) -> Sequence[GroupStep]:
         """Decide for every group at unix second `at` (now when None); return what changed.
 
-        Raises what the log raises: a lost lease means that another process dispatches by now.
+        `changed` False says that no alert can have changed since the last tick: then nothing is read before the
+        first group is due. Raises what the log raises: a lost lease means that another process dispatches by now.
         """
         moment = self._clock.now() if at is None else at
+        if not changed and moment < self._idle_until:
+            return ()
 
         def decide_now(
             instances: Sequence[AlertInstance], groups: Mapping[str, GroupState], deliveries: Deliveries
         ) -> Sequence[GroupStep]:
-            return decide(self._route, instances, groups, deliveries, moment, self._console_url)
+            steps = decide(self._route, instances, groups, deliveries, moment, self._console_url)
+            self._idle_until = next_due(self._route, instances, groups, deliveries, moment, steps)
+            return steps
 
+        self._idle_until = 0.0
         return await asyncio.to_thread(self._groups.advance, decide_now, moment)
 
 
@@ -142,6 +150,29 @@ def decide(
         elif step := _advance(_patience(route, key, deliveries), group, members, ended, at, console_url):
             steps.append(step)
     return tuple(steps)
+
+
+def next_due(
+    route: Route,
+    instances: Iterable[AlertInstance],
+    groups: Mapping[str, GroupState],
+    deliveries: Deliveries,
+    at: float,
+    steps: Sequence[GroupStep],
+) -> float:
+    """Return the unix second up to which nothing is to be decided while no alert changes; `at` when that is unknown.
+
+    Unknown it is while a message is under way or given up, and right after a step.
+    """
+    if steps or deliveries.underway or deliveries.dead:
+        return at
+    firing, _ = _sort_out(route, instances)
+    due = [math.inf]
+    for key, group in groups.items():
+        if group.is_open:
+            told = {instance.labels for instance in group.notified}
+            due.append(_due(route, group, changed=firing.get(key, {}).keys() != told))
+    return min(due)
 
 
 def group_labels(route: Route, labels: Labels) -> Labels:

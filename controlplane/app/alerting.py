@@ -22,6 +22,8 @@ from controlplane.store.outbox import OutboxStore
 
 BEAT_S = 1.0
 """The finest interval of a rule group, and how often groups of alerts are looked at."""
+BUSY_S, IDLE_LOOK_S = 60.0, 5.0
+"""For how long after a message the outbox is looked at at every turn, and how often it is afterwards."""
 OWN_PREFIX = "controlplane_"
 
 
@@ -50,6 +52,9 @@ class Alerting:
         self._own = own
         self._console_url = console_url
         self._lease: Lease | None = None
+        self._busy_until = self._delivered_at = 0.0
+        self._changed = True
+        """Alerts may have changed since groups were last looked at."""
         self._log = SqlAlertLog(db, self._held)
         self._groups = SqlGroupLog(db, self._held)
         self._outbox = OutboxStore(db)
@@ -101,23 +106,34 @@ class Alerting:
             for evaluator in self._evaluators:
                 evaluator.reset()
             self._lease, self._retired = lease, False
+            self._changed = True
         now = self._clock.now()
         if not self._retired:
             rules = {rule.id for e in self._evaluators for rule in e.group.rules}
             await asyncio.to_thread(self._log.retire, rules, now)
-            self._retired = True
+            self._retired = self._changed = True
         # What is evaluated here goes first: it must not wait for another server that hangs.
         for evaluator in sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True):
             if self._due.get(evaluator.group.key, 0.0) <= now:
+                self._changed = True
                 await evaluator.evaluate(now)
                 self._due[evaluator.group.key] = _next(now, evaluator.group.interval_s or self._interval_s)
-        if self._dispatcher:
-            await self._dispatcher.tick(self._clock.now())
+        if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
+            self._busy_until = self._clock.now() + BUSY_S
+        self._changed = False
 
     async def deliver(self) -> None:
-        """Send everything that is due."""
+        """Send everything that is due.
+
+        While there was nothing to send for a while it is looked less often: for what another process left, or put
+        off for long.
+        """
+        now = self._clock.now()
+        if now >= self._busy_until and 0 <= now - self._delivered_at < IDLE_LOOK_S:
+            return
+        self._delivered_at = now
         while self._sender and await self._sender.tick():
-            pass
+            self._busy_until = self._clock.now() + BUSY_S
 
     def reports(self) -> list[GroupReport]:
         """Return every group as of its last evaluation."""

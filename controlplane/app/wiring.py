@@ -68,6 +68,8 @@ REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
 ROLLOUT_S = 0.5
 OBSERVE_S = 5.0
+LOOK_S = 2.0
+"""How often it is looked whether another process was asked to move a model; what this one is asked is seen at once."""
 DELIVER_S = 1.0
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
@@ -132,7 +134,8 @@ class ControlPlane:
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
         self._rollout_lease: Lease | None = None
-        self._observed_at = 0.0
+        self._observed_at = self._looked_at = 0.0
+        self._rolling, self._asked = False, 0
         self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
         self.engine = RolloutEngine(db, {}, {}, lease=lambda: self._rollout_lease, observe_only=observe_only)
         self._drivers: dict[str, Driver] = {}
@@ -164,7 +167,9 @@ class ControlPlane:
         ]
         for name, interval_s, tick in leased:
             ttl_s = max(TTL_S, 2 * interval_s)
-            self.loops.add(LeasedLoop(name, interval_s, leases, self.holder, ttl_s, tick, self.clock))
+            renew_s = min(ttl_s / 3, ttl_s - interval_s - 1)
+            loop = LeasedLoop(name, interval_s, leases, self.holder, ttl_s, tick, self.clock, renew_every_s=renew_s)
+            self.loops.add(loop)
         plain = [
             ("discovery", DISCOVERY_S, self._discover),
             ("delivery", DELIVER_S, self.alerting.deliver),
@@ -282,9 +287,12 @@ class ControlPlane:
     async def _roll(self, lease: Lease) -> None:
         """Move rollouts often; where none runs, look at the engines now and then."""
         self._rollout_lease = lease
-        now = self.clock.now()
-        active = await asyncio.to_thread(RolloutLog(self._db).active)
-        if active or now - self._observed_at >= OBSERVE_S:
+        now, asked = self.clock.now(), self.service.asked
+        if not self._rolling and asked == self._asked and now - self._looked_at < LOOK_S:
+            return
+        self._looked_at, self._asked = now, asked
+        self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
+        if self._rolling or now - self._observed_at >= OBSERVE_S:
             self._observed_at = now
             await self.engine.tick(now)
 

@@ -55,6 +55,8 @@ class RolloutService:
         self._log = RolloutLog(db)
         self._models, self._drivers = dict(models), dict(drivers)
         self._clock, self.observe_only, self._verify_s = clock, observe_only, verify_s
+        self.asked = 0
+        """Rollouts asked for or turned back here: whoever moves them sees at once that there is something to do."""
 
     def update(self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver]) -> None:
         """Take over a reloaded configuration."""
@@ -193,6 +195,7 @@ class RolloutService:
         )
         try:
             await asyncio.to_thread(self._log.start, records.to_record(rollout))
+            self.asked += 1
         except Conflict:
             # Two requests with one key raced: the loser answers with the winner's rollout.
             repeated = await self._repeated(idempotency_key, request.fingerprint())
@@ -215,6 +218,7 @@ class RolloutService:
     async def _turn_back(self, rollout_id: str, reason: str, actor: str, action: str) -> Rollout:
         at = self._clock.now()
         record = await asyncio.to_thread(self._log.request_turn_back, rollout_id, reason, actor, action, at)
+        self.asked += 1
         return replace(records.from_record(record), turn_back=record.turn_back)
 
     async def _active(self, model: str) -> Rollout | None:

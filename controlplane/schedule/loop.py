@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -127,13 +128,23 @@ class LeasedLoop(Loop):
         tick: Callable[[Lease], Awaitable[None]],
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        renew_every_s: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ValueError unless ttl_s exceeds interval_s: the lease would run out between two turns."""
-        if ttl_s <= interval_s:
-            raise ValueError(f"loop {name}: ttl_s ({ttl_s:g}) must exceed interval_s ({interval_s:g})")
+        """A lease that was renewed less than `renew_every_s` ago is taken for held: transactions check it anyway.
+
+        Raises ValueError unless ttl_s exceeds interval_s + renew_every_s: the lease would run out between two turns.
+        """
+        if ttl_s <= interval_s + renew_every_s:
+            raise ValueError(
+                f"loop {name}: ttl_s ({ttl_s:g}) must exceed interval_s ({interval_s:g}) + renew_every_s "
+                f"({renew_every_s:g})"
+            )
         super().__init__(name, interval_s, clock, leased=True)
         self._leases, self._holder, self._ttl_s = lease_store, holder, ttl_s
-        self._tick, self._sleep = tick, sleep
+        self._tick, self._sleep, self._monotonic = tick, sleep, monotonic
+        self._renew_every_s, self._renewed_at = renew_every_s, 0.0
         self._lease: Lease | None = None
 
     async def close(self) -> None:
@@ -167,14 +178,19 @@ class LeasedLoop(Loop):
             await asyncio.gather(keeper, return_exceptions=True)
 
     async def _acquire_or_renew(self) -> Lease | None:
+        now = self._monotonic()
         if self._lease is not None:
+            if now - self._renewed_at < self._renew_every_s:
+                return self._lease
             try:
                 await asyncio.to_thread(self._leases.renew, self._lease, self._ttl_s)
+                self._renewed_at = now
                 return self._lease
             except LeaseLost as lost:
                 log.warning("loop %s: %s", self.name, lost)
                 self._lease = None
         self._lease = await asyncio.to_thread(self._leases.acquire, self.name, self._holder, self._ttl_s)
+        self._renewed_at = now
         if self._lease is not None:
             log.info("loop %s: %s holds its lease (epoch %d)", self.name, self._holder, self._lease.epoch)
         return self._lease
