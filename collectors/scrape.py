@@ -34,7 +34,7 @@ _OVERRUN_S = 1.0
 """What a source may overrun its deadline by before it is cut off: the sources' own messages say more."""
 _CLOSE_S = 5.0
 """What closing a source may take."""
-SLOTS = 32
+SLOTS = 16
 """Moments of an interval at which targets are scraped. Those of one moment find the code of a scrape in the processor's
 caches; each alone they cost half as much again (docs/metrics-engine.md). Of 3,000 targets a moment takes some 30 ms."""
 
