@@ -10,7 +10,6 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from alerts.packs import rule_files
 from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
 from collectors.errors import DiscoveryError
@@ -25,6 +24,7 @@ from controlplane.access.bootstrap import bootstrap
 from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
+from controlplane.app.changes import changes, stamps
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
@@ -202,7 +202,7 @@ class ControlPlane:
             before, rules = self.loaded.fleet, self.alerting.groups
             await self._configure(loaded)
             await asyncio.to_thread(self._announce)
-        return _changes(before, loaded.fleet, rules != self.alerting.groups)
+        return changes(before, loaded.fleet, rules != self.alerting.groups)
 
     async def reload_and_say(self) -> None:
         """Reload and log what came of it, once: a bad file is not tried again before it changes."""
@@ -254,7 +254,7 @@ class ControlPlane:
         old, self._drivers = self._drivers, drivers
         self.service.update(models, drivers)
         self.engine.update(models, drivers)
-        self._stamps = await asyncio.to_thread(_stamps, loaded)
+        self._stamps = await asyncio.to_thread(stamps, loaded)
         await asyncio.gather(*(n.close() for n in unused), *(d.close() for name, d in old.items() if name not in kept))
 
     def _announce(self) -> None:
@@ -278,10 +278,10 @@ class ControlPlane:
 
     async def _watch(self) -> None:
         """Pick up a changed fleet.yaml or rule file; a bad one is said once and keeps the running configuration."""
-        stamps = await asyncio.to_thread(_stamps, self.loaded)
-        if stamps == self._stamps:
+        found = await asyncio.to_thread(stamps, self.loaded)
+        if found == self._stamps:
             return
-        self._stamps = stamps
+        self._stamps = found
         await self.reload_and_say()
 
     async def _roll(self, lease: Lease) -> None:
@@ -378,26 +378,3 @@ def _discovery(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
         return Discovery(plan.groups, loaded.path.parent)
     except DiscoveryError as error:
         raise ConfigErrors([ConfigError(str(error), file=loaded.path, field="targets")]) from error
-
-
-def _stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
-    """Return (mtime, size) of the configuration and of the rule files that it names. Blocking."""
-    stamps = {}
-    for path in (loaded.path, *rule_files(loaded.fleet.rules, loaded.path.parent)):
-        try:
-            status = path.stat()
-        except OSError:
-            stamps[path] = (0, 0)
-        else:
-            stamps[path] = (status.st_mtime_ns, status.st_size)
-    return stamps
-
-
-def _changes(before: Fleet, after: Fleet, rules: bool) -> list[str]:
-    """Return a sentence for each section that changed, and one for each that needs a restart."""
-    sentences = ["the rules changed"] if rules else []
-    for name in type(after).model_fields:
-        if name != "rules" and getattr(before, name) != getattr(after, name):
-            needs_restart = name in ("database", "metrics", "fleet")
-            sentences.append(f"{name} changed" + (": takes effect at the next start" if needs_restart else ""))
-    return sentences or ["nothing changed"]
