@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from alerts.dispatch import Deliveries, GroupState, GroupStep, Route, decide, group_key
-from alerts.interfaces import AlertInstance, AlertState, Message
+from alerts.dispatch import Decide, Deliveries, Dispatcher, GroupState, GroupStep, Route, decide, group_key
+from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef
 from collectors.samples import labels_of
 
 ROUTE = Route("ops", ("alertname", "model"), group_wait_s=10, group_interval_s=60, repeat_interval_s=3600)
@@ -185,3 +187,63 @@ def test_the_message_carries_what_a_notifier_needs() -> None:
     assert (message.receiver, message.console_url, message.repeat) == ("ops", "http://c", False)
     assert message.sent_at is not None
     assert message.sent_at.isoformat() == "2023-11-14T22:13:20+00:00"
+
+
+class Log:
+    """Implements GroupLog in memory: messages are under way for some seconds, and some are given up."""
+
+    def __init__(self) -> None:
+        self.alerts: list[AlertInstance] = []
+        self.groups: dict[str, GroupState] = {}
+        self.arrives: dict[str, tuple[float, bool]] = {}
+        self.looks = 0
+        self.sent: list[tuple[float, str, str, str]] = []
+
+    def advance(self, decide: Decide, at: float) -> Sequence[GroupStep]:
+        self.looks += 1
+        underway = {key for key, (until, _) in self.arrives.items() if at < until}
+        dead = {key for key, (until, lost) in self.arrives.items() if at >= until and lost}
+        steps = decide(self.alerts, self.groups, Deliveries(underway, dead))
+        self.groups |= {s.state.key: s.state for s in steps}
+        for step in steps:
+            if step.message:
+                key = step.state.key
+                # As many seconds and as much luck as the message is old: alike in both runs.
+                self.arrives[key] = at + step.message.sequence % 4, step.message.sequence % 5 == 4
+                told = step.message
+                self.sent.append((at, key, versions(told.firing), versions(told.resolved)))
+        return steps
+
+    def root(self, key: str, generation: int) -> MessageRef | None:
+        raise AssertionError("not asked for here")
+
+    def remember(self, key: str, generation: int, ref: MessageRef) -> None:
+        raise AssertionError("not asked for here")
+
+
+class At:
+    def now(self) -> float:
+        raise AssertionError("the time is passed in")
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_looking_only_when_something_can_be_due_tells_the_same_at_the_same_seconds(seed: int) -> None:
+    rng = random.Random(seed)
+    route = replace(ROUTE, group_interval_s=40, repeat_interval_s=300)
+    every, when_due = Log(), Log()
+    dispatchers = [(every, Dispatcher(route, every, At())), (when_due, Dispatcher(route, when_due, At()))]
+    alerts: dict[tuple[str, str], AlertInstance] = {}
+    for second in range(3000):
+        changed = second % 15 == 0 and rng.random() < 0.15
+        if changed:
+            model, version = rng.choice("ab"), rng.choice("123")
+            before = alerts.get((model, version))
+            firing = before is not None and before.state is AlertState.FIRING
+            one = ended(version, second, model=model) if firing else alert(version, model=model)
+            alerts[model, version] = replace(one, active_at=float(second))
+        for log, dispatcher in dispatchers:
+            log.alerts = list(alerts.values())
+            await dispatcher.tick(float(second), changed=changed or log is every)
+    assert when_due.sent == every.sent
+    assert len(every.sent) > 15
+    assert when_due.looks < every.looks / 2 or any(lost for _, lost in when_due.arrives.values())

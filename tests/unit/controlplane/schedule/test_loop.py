@@ -254,3 +254,52 @@ async def test_a_tick_that_raises_lease_lost_gives_the_lease_up(leases: LeaseSto
     await loop.run_once()
 
     assert (loop.stats.holding, loop.stats.failures) == (False, 1)
+
+
+async def test_a_lease_is_renewed_only_as_often_as_it_must_be(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticked: list[float] = []
+    now = [100.0]
+    renewed: list[float] = []
+    renew = LeaseStore.renew
+
+    def noted(self: LeaseStore, lease: Lease, ttl_s: float) -> None:
+        renewed.append(now[0])
+        renew(self, lease, ttl_s)
+
+    async def tick(lease: Lease) -> None:
+        ticked.append(now[0])
+
+    monkeypatch.setattr(LeaseStore, "renew", noted)
+    store = LeaseStore(database)
+    loop = LeasedLoop("rules", 1, store, "a", 15, tick, clock, never, renew_every_s=5, monotonic=lambda: now[0])
+    for second in range(12):
+        now[0] = 100.0 + second
+        await loop.run_once()
+    assert ticked == [100.0 + second for second in range(12)]
+    assert renewed == [105.0, 110.0]
+
+
+async def test_a_lease_that_is_taken_for_held_and_is_lost_writes_nothing(
+    database: Database, clock: Clock, run_out: Callable[[], None]
+) -> None:
+    a, b = Process("a", database, clock), Process("b", database, clock)
+    a.loop = LeasedLoop(
+        "rules", 5, LeaseStore(database), "a", 15, a._tick, clock, never, renew_every_s=5, monotonic=lambda: 0.0
+    )
+    await a.loop.run_once()
+    run_out()
+    await b.loop.run_once()
+    await a.loop.run_once()
+    assert written(database) == ["a", "b"]
+    assert (a.loop.stats.failures, a.loop.stats.holding) == (1, False)
+    await a.loop.run_once()
+    assert a.loop.stats.skipped == 1
+
+
+def test_a_lease_must_outlive_the_time_between_two_renewals(database: Database, clock: Clock) -> None:
+    async def tick(lease: Lease) -> None: ...
+
+    with pytest.raises(ValueError, match=r"ttl_s \(15\) must exceed interval_s \(5\) \+ renew_every_s \(10\)"):
+        LeasedLoop("rules", 5, LeaseStore(database), "a", 15, tick, clock, renew_every_s=10)
