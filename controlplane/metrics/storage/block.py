@@ -11,8 +11,9 @@ from controlplane.metrics.arrays import IntArray, Rows
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
 from controlplane.metrics.storage.errors import CorruptData
 
-CHUNK_ROWS = 128
-"""Rows of a full-grown chunk: 32 minutes of 15 s scrapes."""
+CHUNK_ROWS = 64
+"""Rows of a full-grown chunk: 16 minutes of 15 s scrapes. Twice as many would pack 5% smaller and keep a third more in
+memory unpacked."""
 
 FIRST_CHUNK_ROWS = 8
 """Layouts may be short-lived, so a block starts small and grows fourfold a chunk."""

@@ -85,7 +85,7 @@ def test_packed_chunks_take_the_place_of_the_others(store: SeriesStore, follower
     for n in range(400):
         store.append("t", layout, n * 1000, row(n))
     assert len(seen(follower, "a[1h]", 400)["a"]) == 400
-    assert tidy.turn(400_000 + 10 * MINUTE).packed == 4
+    assert tidy.turn(400_000 + 10 * MINUTE).packed == 7
     assert seen(follower, "a[1h]", 400) == {"a": [float(n) for n in range(400)]}
     assert follower.table.blocks[1].chunks[0].file == 1
     # A follower that starts now finds the arenas of packed chunks gone.

@@ -216,9 +216,9 @@ def test_retention_drops_whole_chunks_then_blocks_then_series():
     stats = store.stats()
     assert (stats.series, stats.blocks, stats.sources) == (1, 1, 1)
     oldest = PromqlEngine(store).instant("a[100d]", 30_000).series[0].times[0]
-    assert 1999 * 15 - 3600 - 128 * 15 < oldest <= 1999 * 15 - 3600
+    assert 1999 * 15 - 3600 - 64 * 15 < oldest <= 1999 * 15 - 3600
     assert stats.oldest_ms == oldest * 1000
-    assert stats.bytes in (3 * chunk_bytes(128, 1), 4 * chunk_bytes(128, 1))
+    assert stats.bytes in (5 * chunk_bytes(64, 1), 6 * chunk_bytes(64, 1))
     assert everything(store, 1999 * 15) == {"a": 1999}
 
 

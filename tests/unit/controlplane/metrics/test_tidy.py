@@ -82,12 +82,14 @@ def test_full_chunks_are_packed_once_they_are_six_minutes_old(folder: Path, open
     opened.append(days)
     days.go_on(1, {"t": A})
     chunks = [c for block in days.store.sources["t"].blocks.values() for c in block.chunks]
-    # Of 240 rows 8, 32 and 128 are in chunks that are full, and the fourth is being written.
+    # Of 240 rows the chunks of 8, 32 and 64 that are older than six minutes are packed.
     assert [(type(c), c.count) for c in chunks] == [
         (PackedChunk, 8),
         (PackedChunk, 32),
-        (PackedChunk, 128),
-        (Chunk, 72),
+        (PackedChunk, 64),
+        (PackedChunk, 64),
+        (Chunk, 64),
+        (Chunk, 8),
     ]
     assert days.span("a") == (1, 0)
 
@@ -293,8 +295,8 @@ def test_three_hundred_targets_of_a_day_take_less_than_one_and_a_half_gigabytes(
     assert isinstance(space, Folder)
     on_disk = sum(path.stat().st_blocks * 512 for path in tmp_path.glob("*.raw"))
     day = 300 * on_disk * 5760 / rows
-    waiting = 300 * 2 * 8 * (2 + columns) * 128 * 1.25 + 5 * (64 << 20)
-    journal = 300 * 80 * 5760 / 128 * 2
+    waiting = 300 * 2 * 8 * (2 + columns) * 64 * 1.25 + 5 * (64 << 20)
+    journal = 300 * 80 * 5760 / 64 * 2
     space.close()
     assert sum(c.nbytes for c in packed) / (rows * columns) < 1.5
     assert day + waiting + journal < 1.5e9, (day, waiting, journal)

@@ -116,14 +116,14 @@ def test_a_block_starts_small_and_grows():
         block.add(chunk)
         return chunk
 
-    for row in range(400):
+    for row in range(200):
         block.append(row, np.zeros(2), cut)
     assert sizes == [8, 32, CHUNK_ROWS, CHUNK_ROWS, CHUNK_ROWS]
-    assert (block.newest_ms, block.ended) == (399, False)
-    block.append(400, None, cut)
-    assert (block.newest_ms, block.ended) == (400, True)
-    assert block.has_data(399, 400)
-    assert not block.has_data(400, 500)
+    assert (block.newest_ms, block.ended) == (199, False)
+    block.append(200, None, cut)
+    assert (block.newest_ms, block.ended) == (200, True)
+    assert block.has_data(199, 200)
+    assert not block.has_data(200, 500)
     old = block.chunks[0]
     block.replace(old, packed(old))
     assert [rows.times[0] for rows in block.read(np.array([0]), -1, 1000)] == [0, 8, 40, 168, 296]
