@@ -85,7 +85,8 @@ def main() -> None:
         series, size = store.stats().series, closed(store)
         packed = sum(file.stat().st_size for file in (*folder.glob("*.raw"), *folder.glob("*.rec")))
         print(f"{chosen.targets} targets, {series:,} series with canonical ones, {samples:,} scraped samples")
-        print(f"on disk: {size / 1e6:,.0f} MB, of these {packed / 1e6:,.0f} MB packed; {size / samples:.2f} B a sample")
+        shares = f"{size / samples:.2f} B a sample, {packed / samples:.2f} of it packed"
+        print(f"on disk: {size / 1e6:,.0f} MB, of these {packed / 1e6:,.0f} MB packed; {shares}")
         print(f"300 targets for as long: at most {size * 300 / chosen.targets / 1e9:.2f} GB (target for 24 h: <= 1.5)")
         for _ in range(RESTARTS):
             before = time.perf_counter()
