@@ -110,7 +110,7 @@ def show(costs: list[Cost], seconds: float) -> None:
 
 
 def grow(seconds: float, interval_s: float, rules: tuple[str, ...]) -> None:
-    """Print the cost of a sample at each size of fleet, against the size of the issue's workload.
+    """Print the cost of a sample at each size of fleet, against the middle one.
 
     What the program costs whether it scrapes or not (its loops, its database) is measured with one target, and the
     cost of a sample is printed with and without it.

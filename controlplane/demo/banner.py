@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 
-def banner(url: str, token: str, logs: Path, triton: bool, config_home: Path | None = None) -> str:
-    """The demo's greeting, for a terminal of 80 columns. `config_home`: where the CLI's context is, if not at home."""
+def banner(
+    url: str, token: str, logs: Path, triton: bool, config_home: Path | None = None, *, kept: bool = False
+) -> str:
+    """The demo's greeting, for a terminal of 80 columns.
+
+    `config_home`: where the CLI's context is, if not at home. `kept`: whether the demo's folder outlives it.
+    """
     activate = Path(sys.prefix) / "bin" / "activate"
     real = "Real: the Triton server with `model`." if triton else "Triton is left out, and with it `model`: see above."
     lines = [
@@ -30,7 +35,10 @@ def banner(url: str, token: str, logs: Path, triton: bool, config_home: Path | N
         lines.append(f"  export XDG_CONFIG_HOME={shlex.quote(str(config_home))}")
     for command, meaning in _commands(triton):
         lines.append(f"  {command:<40} # {meaning}")
-    return "\n".join([*lines, "", "Ctrl-C stops everything.", ""])
+    end = "Ctrl-C stops everything; metrics, alerts and rollouts are kept."
+    if not kept:
+        end = "Ctrl-C stops everything and deletes its data; --data-dir DIR keeps it."
+    return "\n".join([*lines, "", end, ""])
 
 
 def _commands(triton: bool) -> list[tuple[str, str]]:

@@ -48,16 +48,33 @@ def run_demo(listen: str, data_dir: Path | None = None, duration_s: float | None
     """Run the demo until Ctrl-C, SIGTERM, or `duration_s` after it was ready; return the exit code.
 
     `listen` is host:port of the control plane (port 0: any free one). Without `data_dir` everything is written to a
-    fresh temporary folder that is removed at the end. Raises ControlPlaneError where the demo cannot start.
+    fresh temporary folder that is removed at the end; logs stay where a part of the demo failed. Raises
+    ControlPlaneError where the demo cannot start.
     """
     folder = data_dir or Path(tempfile.mkdtemp(prefix="controlplane-demo-"))
+    failed = True
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        demo = Demo(listen, folder.resolve(), os.environ)
-        return asyncio.run(demo.run(duration_s))
+        demo = Demo(listen, folder.resolve(), os.environ, kept=data_dir is not None)
+        code = asyncio.run(demo.run(duration_s))
+        failed = code not in (0, _INTERRUPTED)
+        return code
     finally:
         if data_dir is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder, keep_logs=failed)
+
+
+def _remove(folder: Path, *, keep_logs: bool) -> None:
+    """Remove the folder, but for logs that say something if `keep_logs`: the message that names them must be true."""
+    logs = folder / "logs"
+    if not keep_logs or not any(log.stat().st_size for log in logs.glob("*.log")):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry != logs:
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry != logs:
+            entry.unlink(missing_ok=True)
 
 
 def address(listen: str) -> tuple[str, int]:
@@ -86,12 +103,16 @@ class Demo:
         environment: Mapping[str, str],
         *,
         control_plane: Sequence[str | Path] = ("-m", "controlplane", "up"),
+        kept: bool = True,
     ) -> None:
-        """`control_plane` is what Python runs as the control plane. Raises Unavailable where a demo runs already."""
+        """`control_plane` is what Python runs as the control plane, `kept` whether the folder outlives the demo.
+
+        Raises Unavailable where a demo runs already.
+        """
         with suppress(DemoNotRunning):
             other = read_state(data_dir / STATE_FILE)
             raise Unavailable(f"a demo runs in {data_dir} already (process {other.pid}, {other.url})")
-        self._control_plane = control_plane
+        self._control_plane, self._kept = control_plane, kept
         self._host, self._port = address(listen)
         shown = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host  # noqa: S104 - compared, not bound
         self._url = f"http://[{shown}]:{self._port}" if ":" in shown else f"http://{shown}:{self._port}"
@@ -161,7 +182,8 @@ class Demo:
         await self._until_answers(load, f"http://127.0.0.1:{self._ports.load_stats}/stats")
         for child in self._every_child():
             self._watchers.append(asyncio.create_task(self._mourn(child)))
-        say(banner(self._url, token, self._logs, triton is not None, self._write_down(token, triton)))
+        config_home = self._write_down(token, triton)
+        say(banner(self._url, token, self._logs, triton is not None, config_home, kept=self._kept))
 
     async def _start_engines(self) -> TritonPart | None:
         """Start the simulators and Triton at the same time; where one cannot start the demo, end the other."""

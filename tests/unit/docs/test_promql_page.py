@@ -68,7 +68,7 @@ def test_the_examples_of_selectors_are_queries(row: list[str]):
 
 
 def test_the_error_shown_is_the_error_given():
-    query, error = re.findall(r"\$ cp query '(.*)'\nbad_data: invalid parameter \"query\": (.*)", PAGE)[0]
+    query, error = re.findall(r"\$ cp query '(.*)'\ncontrolplane: invalid parameter \"query\": (.*)", PAGE)[0]
     with pytest.raises(QueryError) as caught:
         PromqlEngine(SeriesStore()).instant(query, 0)
     assert str(caught.value) == error

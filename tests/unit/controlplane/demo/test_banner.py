@@ -17,8 +17,8 @@ STATS = {
 }
 
 
-def lines(triton: bool = True, config_home: Path | None = None) -> list[str]:
-    return banner("http://127.0.0.1:8080", TOKEN, Path("/tmp/demo/logs"), triton, config_home).splitlines()
+def lines(triton: bool = True, config_home: Path | None = None, *, kept: bool = False) -> list[str]:
+    return banner("http://127.0.0.1:8080", TOKEN, Path("/tmp/demo/logs"), triton, config_home, kept=kept).splitlines()
 
 
 @pytest.mark.parametrize("triton", [True, False])
@@ -40,6 +40,11 @@ def test_without_triton_nothing_of_it_is_offered() -> None:
     text = "\n".join(lines(triton=False))
     assert "left out" in text
     assert "cp promote" not in text
+
+
+def test_it_says_whether_its_data_outlive_it() -> None:
+    assert lines()[-1] == "Ctrl-C stops everything and deletes its data; --data-dir DIR keeps it."
+    assert lines(kept=True)[-1] == "Ctrl-C stops everything; metrics, alerts and rollouts are kept."
 
 
 def test_a_context_that_is_not_at_home_is_named() -> None:

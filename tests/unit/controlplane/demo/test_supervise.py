@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -230,16 +231,25 @@ def test_the_temporary_folder_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_pa
     seen: list[Path] = []
 
     class Fake(Demo):
-        def __init__(self, listen: str, data_dir: Path, environment: Any) -> None:
+        def __init__(self, listen: str, data_dir: Path, environment: Any, *, kept: bool) -> None:
             seen.append(data_dir)
             (data_dir / "file").touch()
+            (data_dir / "data").mkdir()
+            (data_dir / "logs").mkdir()
+            (data_dir / "logs" / "control-plane.log").write_text(log)
 
         async def run(self, duration_s: float | None) -> int:
-            return 7
+            return code
 
     monkeypatch.setattr(supervise, "Demo", Fake)
-    assert run_demo("127.0.0.1:0") == 7
-    assert not seen[0].exists()
+    for outcome in ((0, "fine"), (130, "fine"), (1, "")):
+        code, log = outcome
+        assert run_demo("127.0.0.1:0") == code
+        assert not seen[-1].exists()
+    code, log = 1, "no module named cramjam"
+    assert run_demo("127.0.0.1:0") == 1  # it told the user to read the log
+    assert [path.name for path in seen[-1].iterdir()] == ["logs"]
+    shutil.rmtree(seen[-1])
     kept = tmp_path / "kept"
-    assert run_demo("127.0.0.1:0", kept) == 7
+    assert run_demo("127.0.0.1:0", kept) == 1
     assert (kept / "file").exists()
