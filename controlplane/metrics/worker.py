@@ -27,6 +27,7 @@ from controlplane.metrics import worker_protocol as protocol
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.follower import Follower
 from controlplane.metrics.render import Rendered, render
+from controlplane.metrics.storage.errors import Overtaken, StorageError
 from controlplane.metrics.worker_protocol import Frame
 
 PR_SET_PDEATHSIG = 1
@@ -64,6 +65,10 @@ class Worker:
             answer = Frame({"id": number, "kind": error.kind, "message": str(error)})
         except MemoryError:
             answer = Frame({"id": number, "kind": "execution", "message": "the query needs more memory than there is"})
+        except Overtaken as error:
+            # Whoever asked is asked for again, of a worker that begins with the newest journal.
+            sys.stderr.write(f"query worker: {error}: it starts anew\n")
+            os._exit(0)
         except Exception as bug:  # noqa: BLE001 - the process boundary: one query's bug must not end the others
             message = f"internal error ({type(bug).__name__}), see the log of the control plane"
             sys.stderr.write(f"query worker: {type(bug).__name__}: {bug}\n")
@@ -100,7 +105,11 @@ def main(folder: str, max_bytes: str, threads: str) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     # Nothing but frames may reach the control plane.
     os.dup2(2, 1)
-    Worker(PromqlEngine(Follower(Path(folder))), answers, int(threads)).serve(sys.stdin.buffer)
+    try:
+        follower = Follower(Path(folder))
+    except (StorageError, OSError) as error:
+        sys.exit(f"query worker: the metrics cannot be read: {error}")
+    Worker(PromqlEngine(follower), answers, int(threads)).serve(sys.stdin.buffer)
     # Queries that still run are of no use to anybody.
     os._exit(0)
 

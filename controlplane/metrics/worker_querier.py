@@ -184,7 +184,9 @@ class WorkerQuerier:
                 continue
             finally:
                 self._pending.pop(number, None)
-        raise QueryError("execution", "the query worker ended twice over this query, perhaps for want of memory")
+        raise QueryError(
+            "execution", "the query worker ended twice over this query, perhaps for want of memory; see the log"
+        )
 
     def _watch(self) -> None:
         """Have the worker ended when it does not come back from what it is at: it takes questions in their order."""

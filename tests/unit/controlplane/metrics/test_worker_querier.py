@@ -22,6 +22,7 @@ from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
+from controlplane.metrics.tidy import Tidy
 from controlplane.metrics.worker_querier import WorkerQuerier
 
 SERIES = 40
@@ -225,6 +226,34 @@ async def test_a_worker_that_hangs_does_not_outlive_the_process_that_started_it(
     finally:
         os.close(gone)
         await parent.wait()
+
+
+async def test_a_worker_that_cannot_read_the_folder_says_so_in_a_sentence(
+    rig: Rig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    querier = WorkerQuerier(rig.local, str(tmp_path / "gone"), lambda: True)
+    with pytest.raises(QueryError, match=r"ended twice over this query.*see the log"):
+        await querier.instant_json("1", 1485)
+    querier.close()
+    await querier.wait_closed()
+    assert set(capfd.readouterr().err.splitlines()) == {
+        f"query worker: the metrics cannot be read: [Errno 2] No such file or directory: '{tmp_path / 'gone'}'"
+    }
+
+
+async def test_a_worker_that_missed_what_became_of_the_journal_begins_anew(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.metrics.tidy.REWRITE_BYTES", 1)
+    await rig.answer("1")
+    first, tidy = rig.pid, Tidy(rig.store)
+    for rewrites in (1, 2):
+        for n in range(400):
+            rig.store.append("churn", Layout((Series("e", (("n", str(n)),)),)), rewrites * 1_000_000 + n, np.ones(1))
+            rig.store.end("churn", rewrites * 1_000_000 + n)
+        tidy.turn(2 * 86_400_000 * rewrites)
+    await rig.answer("a")
+    assert (rig.pid != first, rig.querier.restarts) == (True, 1)
 
 
 async def test_too_many_waiting_questions_are_refused_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
