@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from controlplane.metrics.storage.arena import Arena
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
-from controlplane.metrics.storage.errors import CorruptData, StorageError
+from controlplane.metrics.storage.errors import CorruptData, Overtaken, StorageError
 from controlplane.metrics.storage.journal import Kind, Record, records
 from controlplane.metrics.storage.packfile import PackFile
 from controlplane.metrics.storage.records import PackedPlace, Pairs, Place, decode, decode_layout
@@ -58,7 +58,10 @@ class Follower(StoreReader):
         return answer
 
     def follow(self) -> bool:
-        """Take in what the journal says since the last call; return whether a source changed its layout."""
+        """Take in what the journal says since the last call; return whether a source changed its layout.
+
+        Raises Overtaken when the journal was rewritten again since it was left for another.
+        """
         switched = False
         with self._following:
             while data := os.pread(self._journal, READ_BYTES, self._at + len(self._rest)):
@@ -79,7 +82,10 @@ class Follower(StoreReader):
 
     def _move(self, generation: int, snapshot: int) -> None:
         """Go on in the journal's next file, behind the part that repeats what is known."""
-        fresh = os.open(self._folder / f"journal.{generation}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fresh = os.open(self._folder / f"journal.{generation}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise Overtaken(f"{self._folder}: journal {generation} of the metrics is gone already") from error
         os.close(self._journal)
         self._journal, self._at = fresh, snapshot
 

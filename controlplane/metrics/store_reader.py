@@ -62,12 +62,16 @@ class StoreReader(ABC):
 
     def series_in(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         """Return the labels (with `__name__`) of matching series with data in `[start_ms, end_ms]`, sorted."""
-        plan = self.plan(matchers)
-        found: list[Labels] = []
-        for group in plan.everything():
-            if any(part.block.has_data(start_ms, end_ms) for part in group.parts):
-                found.extend(plan.labels[int(m)] for m in group.members)
-        return sorted(found)
+
+        def look() -> list[Labels]:
+            plan = self.plan(matchers)
+            found: list[Labels] = []
+            for group in plan.everything():
+                if any(part.block.has_data(start_ms, end_ms) for part in group.parts):
+                    found.extend(plan.labels[int(m)] for m in group.members)
+            return sorted(found)
+
+        return self._steady(look)
 
     def metadata(self) -> Mapping[str, Metadata]:
         """Return what the expositions said of each metric family, the latest word winning."""

@@ -1,16 +1,20 @@
 """The query worker: a process of its own that answers ad-hoc queries over the files of a series store.
 
 `python -m controlplane.metrics.worker FOLDER MAX_BYTES THREADS`, started by worker_querier.py. It ends when its
-standard input does, so it never outlives the control plane.
+standard input does, and on Linux with the process that started it even while it hangs: it never outlives the control
+plane.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,8 +27,11 @@ from controlplane.metrics import worker_protocol as protocol
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.follower import Follower
 from controlplane.metrics.render import Rendered, render
+from controlplane.metrics.storage.errors import Overtaken, StorageError
 from controlplane.metrics.worker_protocol import Frame
 
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h: the signal to get when the parent ends."""
 NICE = 5
 """Scraping, rules and rollouts come first when the processor is short."""
 
@@ -49,12 +56,19 @@ class Worker:
     def _answer(self, head: dict[str, Any]) -> None:
         number = head["id"]
         try:
-            rendered = self._call(head["call"], head["args"])
+            left_s = head["by"] - time.monotonic()
+            if left_s <= 0:
+                raise QueryError("timeout", "query timed out in query queue")
+            rendered = self._call(head["call"], head["args"], left_s)
             answer = Frame({"id": number, "warnings": rendered.warnings}, rendered.data)
         except QueryError as error:
             answer = Frame({"id": number, "kind": error.kind, "message": str(error)})
         except MemoryError:
             answer = Frame({"id": number, "kind": "execution", "message": "the query needs more memory than there is"})
+        except Overtaken as error:
+            # Whoever asked is asked for again, of a worker that begins with the newest journal.
+            sys.stderr.write(f"query worker: {error}: it starts anew\n")
+            os._exit(0)
         except Exception as bug:  # noqa: BLE001 - the process boundary: one query's bug must not end the others
             message = f"internal error ({type(bug).__name__}), see the log of the control plane"
             sys.stderr.write(f"query worker: {type(bug).__name__}: {bug}\n")
@@ -64,14 +78,14 @@ class Worker:
             self._answers.write(data)
             self._answers.flush()
 
-    def _call(self, call: str, args: list[Any]) -> Rendered:
+    def _call(self, call: str, args: list[Any], left_s: float) -> Rendered:
         engine, store = self._engine, self._engine.store
         if call == protocol.INSTANT:
-            expr, at, limit, lookback_s, timeout_s = args
-            return render(engine.instant(expr, at, timeout_s, lookback_s), limit)
+            expr, at, limit, lookback_s = args
+            return render(engine.instant(expr, at, left_s, lookback_s), limit)
         if call == protocol.RANGE:
-            expr, start, end, step, limit, lookback_s, timeout_s = args
-            return render(engine.range(expr, start, end, step, timeout_s, lookback_s), limit)
+            expr, start, end, step, limit, lookback_s = args
+            return render(engine.range(expr, start, end, step, left_s, lookback_s), limit)
         views: dict[str, Callable[..., Any]] = {
             protocol.SERIES: partial(api_views.series, store),
             protocol.LABEL_NAMES: partial(api_views.label_names, store),
@@ -83,13 +97,19 @@ class Worker:
 
 def main(folder: str, max_bytes: str, threads: str) -> None:
     """Serve until the control plane goes away."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Mapped files do not count here; what a query computes does.
     resource.setrlimit(resource.RLIMIT_DATA, (int(max_bytes), int(max_bytes)))
     os.nice(NICE)
     answers = os.fdopen(os.dup(1), "wb")
     # Nothing but frames may reach the control plane.
     os.dup2(2, 1)
-    Worker(PromqlEngine(Follower(Path(folder))), answers, int(threads)).serve(sys.stdin.buffer)
+    try:
+        follower = Follower(Path(folder))
+    except (StorageError, OSError) as error:
+        sys.exit(f"query worker: the metrics cannot be read: {error}")
+    Worker(PromqlEngine(follower), answers, int(threads)).serve(sys.stdin.buffer)
     # Queries that still run are of no use to anybody.
     os._exit(0)
 

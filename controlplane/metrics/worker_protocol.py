@@ -2,7 +2,8 @@
 
     frame    length of the head (u32), length of the body (u32), head as JSON, body
 
-A request's head is `{"id": n, "call": name, "args": [...]}`. An answer's is `{"id": n}` with the body that was asked
+A request's head is `{"id": n, "by": seconds, "call": name, "args": [...]}`; `by` is when the answer is of no use any
+more, on the machine's monotonic clock, which both read. An answer's is `{"id": n}` with the body that was asked
 for, as JSON, and its `warnings`; or `{"id": n, "kind": ..., "message": ...}` for a QueryError.
 """
 

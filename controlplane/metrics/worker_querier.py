@@ -1,8 +1,9 @@
 """Ad-hoc queries in a process of their own, so that none of them holds up a scrape, a rule or a rollout.
 
 Rules, and what the control plane itself asks, are evaluated in this process: they are known, and small. Everything
-that comes in over the HTTP API goes to the worker. A query that outstays its time takes the worker down; the others are
-asked again of the next one. While rows are in memory only (the disk is full) a worker would not see them: then this
+that comes in over the HTTP API goes to the worker. A query that outstays its time there takes the worker down, whether
+or not anybody still waits for it; the others are asked again of the next one. One that only waited for its turn does
+not: it is dropped. While rows are in memory only (the disk is full) a worker would not see them: then this
 process answers.
 """
 
@@ -13,8 +14,10 @@ import json
 import logging
 import os
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from alerts.interfaces import VectorSample
@@ -38,7 +41,7 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(64 * 2**20), "MALLOC_TRIM_THRESHOLD_"
 """For glibc: arrays of some MB are used again, where by default each is mapped anew, page fault by page fault. A fifth
 of the time of a query over 6,000 series."""
 GRACE_S = 2.0
-"""How long past its own deadline a query is waited for: it looks at the clock between steps only."""
+"""How long past its own deadline, or its turn, a query may take: it looks at the clock between steps only."""
 
 
 class WorkerDied(Exception):
@@ -56,6 +59,10 @@ class WorkerQuerier:
         self._reading: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._pending: dict[int, asyncio.Future[Frame]] = {}
+        self._unanswered: dict[int, float] = {}
+        """What the worker was asked, in that order, also what nobody waits for any more; until when each may take."""
+        self._watched: dict[int, asyncio.TimerHandle] = {}
+        """Those of them that the worker is at by now."""
         self._next = 0
         self._closed = False
         self.restarts = 0
@@ -141,7 +148,7 @@ class WorkerQuerier:
 
     async def _rendered(self, call: str, args: list[Any], timeout_s: float | None) -> Rendered:
         longest_s = self._limits.timeout_s if timeout_s is None else min(timeout_s, self._limits.timeout_s)
-        frame = await self._ask(call, [*args, longest_s], longest_s)
+        frame = await self._ask(call, args, longest_s)
         return Rendered(frame.body, tuple(frame.head["warnings"]))
 
     async def _listed(self, call: str, args: list[Any]) -> Any:
@@ -149,19 +156,18 @@ class WorkerQuerier:
         return json.loads(frame.body) if len(frame.body) < 2**20 else await asyncio.to_thread(json.loads, frame.body)
 
     async def _ask(self, call: str, args: list[Any], timeout_s: float) -> Frame:
-        if len(self._pending) >= MAX_WAITING:
+        if max(len(self._pending), len(self._unanswered)) >= MAX_WAITING:
             raise QueryError("timeout", f"{MAX_WAITING} queries are waiting already; try again later")
         try:
             async with asyncio.timeout(timeout_s + GRACE_S):
-                frame = await self._asked(call, args)
+                frame = await self._asked(call, args, time.monotonic() + timeout_s)
         except TimeoutError as error:
-            self._kill()
             raise QueryError("timeout", f"query timed out in query execution after {timeout_s:g}s") from error
         if "kind" in frame.head:
             raise QueryError(frame.head["kind"], frame.head["message"])
         return frame
 
-    async def _asked(self, call: str, args: list[Any]) -> Frame:
+    async def _asked(self, call: str, args: list[Any], by: float) -> Frame:
         for _ in range(2):
             process = await self._running()
             self._next += 1
@@ -170,13 +176,29 @@ class WorkerQuerier:
             self._pending[number] = answer
             try:
                 assert process.stdin is not None
-                process.stdin.write(Frame({"id": number, "call": call, "args": args}).encode())
+                process.stdin.write(Frame({"id": number, "by": by, "call": call, "args": args}).encode())
+                self._unanswered[number] = by
+                self._watch()
                 return await answer
             except WorkerDied:
                 continue
             finally:
                 self._pending.pop(number, None)
-        raise QueryError("execution", "the query worker ended twice over this query, perhaps for want of memory")
+        raise QueryError(
+            "execution", "the query worker ended twice over this query, perhaps for want of memory; see the log"
+        )
+
+    def _watch(self) -> None:
+        """Have the worker ended when it does not come back from what it is at: it takes questions in their order."""
+        for number, by in islice(self._unanswered.items(), THREADS):
+            if number not in self._watched:
+                left_s = max(by - time.monotonic(), 0.0) + GRACE_S
+                self._watched[number] = asyncio.get_running_loop().call_later(left_s, self._kill)
+
+    def _forget(self, number: int) -> None:
+        self._unanswered.pop(number, None)
+        if watched := self._watched.pop(number, None):
+            watched.cancel()
 
     async def _running(self) -> Process:
         async with self._starting:
@@ -200,6 +222,8 @@ class WorkerQuerier:
                 sizes = protocol.HEAD.unpack(await process.stdout.readexactly(protocol.HEAD.size))
                 head = json.loads(await process.stdout.readexactly(sizes[0]))
                 body = await process.stdout.readexactly(sizes[1])
+                self._forget(head["id"])
+                self._watch()
                 answer = self._pending.get(head["id"])
                 if answer is not None and not answer.done():
                     answer.set_result(Frame(head, body))
@@ -207,6 +231,8 @@ class WorkerQuerier:
             await process.wait()
         if self._process is process:
             self._process = None
+            for number in list(self._unanswered):
+                self._forget(number)
             if not self._closed:
                 self.restarts += 1
                 log.warning("the query worker ended (status %s); the next query starts another", process.returncode)

@@ -12,7 +12,8 @@ log = logging.getLogger(__name__)
 
 SMALLEST, LARGEST = 2**20, 2**23
 """Words of an arena, 8 MiB to 64 MiB: half of what is in use, so that a small fleet takes little disk, and a query over
-a large one reads few arenas."""
+a large one reads few arenas. Each start begins a new one, so arenas that are nearly empty do not count: a process that
+is started every few seconds must not fill the disk with ever larger ones."""
 
 
 class Arenas:
@@ -66,7 +67,7 @@ class Arenas:
     def _plan(self, size: int = 0) -> tuple[int, int]:
         """Return number and words of the next arena."""
         number, self._next = self._next, self._next + 1
-        return number, max(size, min(LARGEST, max(SMALLEST, sum(len(a.words) for a in self.used.values()) // 2)))
+        return number, max(size, min(LARGEST, max(SMALLEST, self.nbytes // WORD // 2)))
 
     def _path(self, number: int) -> Path | None:
         return self.folder / f"{number:08}.arena" if self.folder else None

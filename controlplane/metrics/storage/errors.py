@@ -2,6 +2,7 @@
 
 StorageError            root; a ControlPlaneError
 ├── StorageLocked       another process has this folder open
+├── Overtaken           who follows a journal missed that it was rewritten, more than once
 └── CorruptData         stored bytes are not what was written: named with file and place, and left out
 """
 
@@ -16,6 +17,10 @@ class StorageError(ControlPlaneError):
 
 class StorageLocked(StorageError):
     """Another process has this folder open."""
+
+
+class Overtaken(StorageError):
+    """Who follows a journal missed that it was rewritten, more than once: it must begin anew."""
 
 
 class CorruptData(StorageError):

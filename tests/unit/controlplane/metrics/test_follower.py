@@ -12,7 +12,7 @@ from collectors.samples import Layout, Metadata, Series, View
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.follower import Follower
 from controlplane.metrics.series_store import SeriesStore, StoreLimits
-from controlplane.metrics.storage.errors import StorageError
+from controlplane.metrics.storage.errors import Overtaken, StorageError
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.tidy import REWRITE_BYTES, Tidy
 
@@ -127,6 +127,29 @@ def test_a_rewritten_journal_is_followed_into_its_next_file(
     late = Follower(tmp_path)
     assert late.series_in([], 0, 10**9) == follower.series_in([], 0, 10**9) == store.series_in([], 0, 10**9)
     late.close()
+
+
+def test_who_missed_two_rewrites_of_the_journal_is_told_to_begin_anew(
+    store: SeriesStore, follower: Follower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.metrics.tidy.REWRITE_BYTES", 1)
+    tidy = Tidy(store)
+    for rewrites in (1, 2):
+        for n in range(40):
+            store.append("churn", Layout((Series("e", (("n", str(n)),)),)), rewrites * 1000 + n, row(n))
+        tidy.turn(200_000 * rewrites)
+    assert [path.name for path in tmp_path.glob("journal.*")] == ["journal.3"]
+    for _ in range(2):
+        with pytest.raises(Overtaken, match="journal 2 of the metrics is gone already"):
+            seen(follower, "e", 3)
+    late = Follower(tmp_path)
+    assert late.series_in([], 0, 10**9) == store.series_in([], 0, 10**9)
+    late.close()
+
+
+def test_what_is_listed_is_as_new_as_what_is_read(store: SeriesStore, follower: Follower) -> None:
+    store.append("t", Layout((A,)), 1000, row(1))
+    assert follower.series_in([], 0, 10_000) == store.series_in([], 0, 10_000) != []
 
 
 def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:

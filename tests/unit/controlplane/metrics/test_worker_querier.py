@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
+from controlplane.metrics.tidy import Tidy
 from controlplane.metrics.worker_querier import WorkerQuerier
 
 SERIES = 40
@@ -140,6 +143,45 @@ async def test_a_worker_that_hangs_is_ended_at_the_deadline(rig: Rig, monkeypatc
     assert rig.pid != hanging
 
 
+async def test_a_worker_that_hangs_is_ended_when_nobody_waits_any_more(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The HTTP API gives up at the deadline itself, so it is never this side that sees a query outstay it."""
+    monkeypatch.setattr(worker_querier, "GRACE_S", 0.05)
+    await rig.answer("1")
+    hanging = rig.pid
+    os.kill(hanging, signal.SIGSTOP)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await rig.answer("sum(a)", timeout_s=0.05)
+    monkeypatch.setattr(worker_querier, "GRACE_S", 20.0)
+    assert len(await rig.answer("a")) == SERIES
+    assert rig.pid != hanging
+    assert not rig.querier._unanswered
+    assert not rig.querier._watched
+
+
+async def test_a_query_whose_turn_does_not_come_in_time_costs_the_others_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.answer("1")
+    monkeypatch.setattr(worker_querier, "GRACE_S", 0.0)
+    monkeypatch.setattr(worker_querier, "THREADS", 2)
+    first = rig.pid
+    os.kill(first, signal.SIGSTOP)
+    before = [asyncio.create_task(rig.answer("sum(a)", timeout_s=20)) for _ in range(2)]
+    while len(rig.querier._pending) < 2:  # noqa: ASYNC110 - the task has no event for "written"
+        await asyncio.sleep(0)
+    with pytest.raises(QueryError, match="timed out"):
+        await rig.answer("count(a)", timeout_s=0.01)
+    monkeypatch.setattr(worker_querier, "GRACE_S", 20.0)
+    os.kill(first, signal.SIGCONT)
+    for answer in await asyncio.gather(*before):
+        assert answer[0]["value"][1] == str(sum(range(SERIES)) * 99)
+    assert rig.pid == first
+    assert rig.querier.restarts == 0
+
+
 async def test_a_heavy_query_holds_up_neither_rules_nor_others_nor_scrapes(rig: Rig) -> None:
     await rig.answer("1")
     heavy = asyncio.create_task(rig.querier.instant_json(SLOW, 1485, timeout_s=1.0))
@@ -161,6 +203,57 @@ async def test_a_query_that_wants_too_much_memory_is_told_so(rig: Rig, monkeypat
         await rig.answer(wide)
     assert caught.value.kind == "execution"
     assert len(await rig.answer("a")) == SERIES
+
+
+async def test_a_worker_that_hangs_does_not_outlive_the_process_that_started_it(tmp_path: Path) -> None:
+    SeriesStore.in_folder(tmp_path, 86_400.0, None, 86_400.0)
+    start = (
+        "import subprocess, sys, time\n"
+        f"command = [sys.executable, '-m', 'controlplane.metrics.worker', {str(tmp_path)!r}, '{2**32}', '1']\n"
+        "p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "from controlplane.metrics.worker_protocol import Frame\n"
+        "p.stdin.write(Frame({'id': 1, 'by': 1e12, 'call': 'label_names', 'args': [[], None, None]}).encode())\n"
+        "p.stdin.flush(); p.stdout.read(8); print(p.pid, flush=True); time.sleep(1000)\n"
+    )
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", start, stdout=asyncio.subprocess.PIPE)
+    assert parent.stdout is not None
+    worker = int(await parent.stdout.readline())
+    gone = os.pidfd_open(worker)
+    try:
+        os.kill(worker, signal.SIGSTOP)
+        parent.kill()
+        assert await asyncio.to_thread(select.select, [gone], [], [], 60) == ([gone], [], [])
+    finally:
+        os.close(gone)
+        await parent.wait()
+
+
+async def test_a_worker_that_cannot_read_the_folder_says_so_in_a_sentence(
+    rig: Rig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    querier = WorkerQuerier(rig.local, str(tmp_path / "gone"), lambda: True)
+    with pytest.raises(QueryError, match=r"ended twice over this query.*see the log"):
+        await querier.instant_json("1", 1485)
+    querier.close()
+    await querier.wait_closed()
+    assert set(capfd.readouterr().err.splitlines()) == {
+        f"query worker: the metrics cannot be read: [Errno 2] No such file or directory: '{tmp_path / 'gone'}'"
+    }
+
+
+async def test_a_worker_that_missed_what_became_of_the_journal_begins_anew(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.metrics.tidy.REWRITE_BYTES", 1)
+    await rig.answer("1")
+    first, tidy = rig.pid, Tidy(rig.store)
+    for rewrites in (1, 2):
+        for n in range(400):
+            rig.store.append("churn", Layout((Series("e", (("n", str(n)),)),)), rewrites * 1_000_000 + n, np.ones(1))
+            rig.store.end("churn", rewrites * 1_000_000 + n)
+        tidy.turn(2 * 86_400_000 * rewrites)
+    await rig.answer("a")
+    assert (rig.pid != first, rig.querier.restarts) == (True, 1)
 
 
 async def test_too_many_waiting_questions_are_refused_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

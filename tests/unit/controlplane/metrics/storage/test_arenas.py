@@ -76,6 +76,16 @@ def test_chunks_are_cut_and_arenas_go_with_their_last_chunk(tmp_path: Path):
     assert names(tmp_path) == ["00000004.arena"]
 
 
+def test_arenas_of_many_short_runs_stay_small(tmp_path: Path):
+    """A service that is started again every few seconds: nothing is packed for minutes, and each run has its own."""
+    for run in range(1, 21):
+        arenas = Arenas(tmp_path)
+        for number in range(1, run):
+            arenas.adopt(Arena.open(number, tmp_path / f"{number:08}.arena", writable=True), nbytes=10_000)
+        assert len(arenas.cut(run, 100, 8).arena.words) == SMALLEST
+    assert arenas.reserved == 20 * 8 * SMALLEST
+
+
 def test_a_cut_that_is_taken_back_leaves_no_trace_even_if_it_took_a_new_arena(tmp_path: Path):
     arenas = Arenas(tmp_path)
     first = arenas.cut(1, SMALLEST // 10 - 100, 8)
