@@ -205,10 +205,12 @@ class WorkerQuerier:
             if self._closed:
                 raise QueryError("execution", "the control plane is stopping")
             if self._process is None or self._process.returncode is not None:
+                env = {**os.environ, **ALLOCATOR}
                 arguments = ("-m", "controlplane.metrics.worker", self._folder, str(MAX_BYTES), str(THREADS))
                 try:
+                    # Apart from the terminal, whose Ctrl-C is not meant for the worker.
                     self._process = await asyncio.create_subprocess_exec(
-                        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env={**os.environ, **ALLOCATOR}
+                        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env=env, start_new_session=True
                     )
                 except OSError as error:
                     raise QueryError("execution", f"the query worker cannot be started: {error}") from error

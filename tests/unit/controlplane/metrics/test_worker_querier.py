@@ -256,6 +256,15 @@ async def test_a_worker_that_missed_what_became_of_the_journal_begins_anew(
     assert (rig.pid != first, rig.querier.restarts) == (True, 1)
 
 
+async def test_what_is_meant_for_the_control_plane_does_not_end_the_worker(rig: Rig) -> None:
+    await rig.answer("1")
+    first = rig.pid
+    assert os.getpgid(first) != os.getpgid(0)
+    os.kill(first, signal.SIGTERM)
+    assert len(await rig.answer("a")) == SERIES
+    assert (rig.pid, rig.querier.restarts) == (first, 0)
+
+
 async def test_too_many_waiting_questions_are_refused_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_querier, "MAX_WAITING", 2)
     await rig.answer("1")
