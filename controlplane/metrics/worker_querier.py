@@ -129,11 +129,15 @@ class WorkerQuerier:
         """Return type and help of metric families; see Queries."""
         return await self._local.metadata(metric, limit)
 
+    def refuse(self) -> None:
+        """Take no further ad-hoc queries, and tell those that wait that the end has come; rules go on."""
+        self._closed = True
+        self._kill()
+
     def close(self) -> None:
         """Take no further queries, and end the worker."""
-        self._closed = True
+        self.refuse()
         self._local.close()
-        self._kill()
 
     async def wait_closed(self) -> None:
         """Wait until the worker is gone, after `close`."""

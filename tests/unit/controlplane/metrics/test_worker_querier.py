@@ -288,6 +288,20 @@ async def test_while_rows_are_in_memory_only_this_process_answers(rig: Rig) -> N
     assert rig.querier._process is None
 
 
+async def test_queries_that_wait_when_the_end_comes_are_told_so_and_rules_go_on(rig: Rig) -> None:
+    await rig.answer("1")
+    os.kill(rig.pid, signal.SIGSTOP)
+    waiting = [asyncio.create_task(rig.answer("sum(a)")) for _ in range(9)]
+    while len(rig.querier._pending) < 9:  # noqa: ASYNC110 - the task has no event for "written"
+        await asyncio.sleep(0)
+    rig.querier.refuse()
+    for told in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(told, QueryError)
+        assert str(told) == "the control plane is stopping"
+    assert (await rig.querier.instant("count(a)", 1485))[0].value == SERIES
+    assert rig.querier.restarts == 0
+
+
 async def test_after_its_end_nothing_is_started_again(rig: Rig) -> None:
     await rig.querier.start()
     rig.querier.close()
