@@ -102,16 +102,17 @@ class Dispatcher:
 
     def __init__(self, route: Route, groups: GroupLog, clock: Clock, console_url: str = "") -> None:
         self._route, self._groups, self._clock, self._console_url = route, groups, clock, console_url
-        self._idle_until = 0.0
+        self._looked_at = self._idle_until = 0.0
 
     async def tick(self, at: float | None = None, *, changed: bool = True) -> Sequence[GroupStep]:
         """Decide for every group at unix second `at` (now when None); return what changed.
 
         `changed` False says that no alert can have changed since the last tick: then nothing is read before the
-        first group is due. Raises what the log raises: a lost lease means that another process dispatches by now.
+        first group is due, unless the clock was set back. Raises what the log raises: a lost lease means that another
+        process dispatches by now.
         """
         moment = self._clock.now() if at is None else at
-        if not changed and moment < self._idle_until:
+        if not changed and self._looked_at <= moment < self._idle_until:
             return ()
 
         def decide_now(
@@ -121,7 +122,7 @@ class Dispatcher:
             self._idle_until = next_due(self._route, instances, groups, deliveries, moment, steps)
             return steps
 
-        self._idle_until = 0.0
+        self._looked_at, self._idle_until = moment, 0.0
         return await asyncio.to_thread(self._groups.advance, decide_now, moment)
 
 

@@ -114,10 +114,12 @@ class Alerting:
             self._retired = self._changed = True
         # What is evaluated here goes first: it must not wait for another server that hangs.
         for evaluator in sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True):
-            if self._due.get(evaluator.group.key, 0.0) <= now:
+            interval_s = evaluator.group.interval_s or self._interval_s
+            # A clock that was set back puts nothing off: no group is due later than one interval from now.
+            if not now < self._due.get(evaluator.group.key, 0.0) <= now + interval_s:
                 self._changed = True
                 await evaluator.evaluate(now)
-                self._due[evaluator.group.key] = _next(now, evaluator.group.interval_s or self._interval_s)
+                self._due[evaluator.group.key] = _next(now, interval_s)
         if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
             self._busy_until = self._clock.now() + BUSY_S
         self._changed = False
@@ -129,7 +131,8 @@ class Alerting:
         off for long.
         """
         now = self._clock.now()
-        if now >= self._busy_until and 0 <= now - self._delivered_at < IDLE_LOOK_S:
+        busy = 0 <= self._busy_until - now <= BUSY_S
+        if not busy and 0 <= now - self._delivered_at < IDLE_LOOK_S:
             return
         self._delivered_at = now
         while self._sender and await self._sender.tick():

@@ -288,11 +288,11 @@ class ControlPlane:
         """Move rollouts often; where none runs, look at the engines now and then."""
         self._rollout_lease = lease
         now, asked = self.clock.now(), self.service.asked
-        if not self._rolling and asked == self._asked and now - self._looked_at < LOOK_S:
+        if not self._rolling and asked == self._asked and 0 <= now - self._looked_at < LOOK_S:
             return
         self._looked_at, self._asked = now, asked
         self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
-        if self._rolling or now - self._observed_at >= OBSERVE_S:
+        if self._rolling or not 0 <= now - self._observed_at < OBSERVE_S:
             self._observed_at = now
             await self.engine.tick(now)
 

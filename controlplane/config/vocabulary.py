@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from collectors.durations import parse_duration
 
@@ -20,6 +21,18 @@ def duration_seconds(value: Any) -> float:
     if not isinstance(value, str):
         raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {value!r}")
     return parse_duration(value)
+
+
+def http_url(value: str) -> str:
+    """Return an address whose host and port can be connected to. Raises ValueError."""
+    try:
+        parts = urlsplit(value)
+        good = parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("expected an address with a host, and a port from 1 to 65535 or none")
+    return value
 
 
 def size_bytes(value: Any) -> int:
@@ -41,7 +54,7 @@ Interval = Annotated[float, BeforeValidator(duration_seconds), Field(gt=0)]
 """A duration above zero."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,62})$")]
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+"), AfterValidator(http_url)]
 Address = Annotated[str, Field(pattern=r"^[^\s/:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")]
 
 

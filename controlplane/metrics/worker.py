@@ -99,6 +99,8 @@ def main(folder: str, max_bytes: str, threads: str) -> None:
     """Serve until the control plane goes away."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # What ends all processes of a service is not for this one: the control plane ends it after the last answer.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Mapped files do not count here; what a query computes does.
     resource.setrlimit(resource.RLIMIT_DATA, (int(max_bytes), int(max_bytes)))
     os.nice(NICE)

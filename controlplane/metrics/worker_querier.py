@@ -129,11 +129,15 @@ class WorkerQuerier:
         """Return type and help of metric families; see Queries."""
         return await self._local.metadata(metric, limit)
 
+    def refuse(self) -> None:
+        """Take no further ad-hoc queries, and tell those that wait that the end has come; rules go on."""
+        self._closed = True
+        self._kill()
+
     def close(self) -> None:
         """Take no further queries, and end the worker."""
-        self._closed = True
+        self.refuse()
         self._local.close()
-        self._kill()
 
     async def wait_closed(self) -> None:
         """Wait until the worker is gone, after `close`."""
@@ -205,10 +209,12 @@ class WorkerQuerier:
             if self._closed:
                 raise QueryError("execution", "the control plane is stopping")
             if self._process is None or self._process.returncode is not None:
+                env = {**os.environ, **ALLOCATOR}
                 arguments = ("-m", "controlplane.metrics.worker", self._folder, str(MAX_BYTES), str(THREADS))
                 try:
+                    # Apart from the terminal, whose Ctrl-C is not meant for the worker.
                     self._process = await asyncio.create_subprocess_exec(
-                        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env={**os.environ, **ALLOCATOR}
+                        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env=env, start_new_session=True
                     )
                 except OSError as error:
                     raise QueryError("execution", f"the query worker cannot be started: {error}") from error

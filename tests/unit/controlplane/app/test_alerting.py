@@ -100,6 +100,19 @@ async def test_a_group_is_evaluated_at_its_own_interval(db: Database, lease: Lea
     assert at == [start + 5, start + 5, start + 5, start + 20, start + 20, start + 20, start + 35]
 
 
+async def test_a_clock_that_is_set_back_stops_no_evaluation(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    bench.configure(parse_rules(HOT % "15s", "f"))
+    await bench.beat(lease, 50)
+    bench.clock.time -= 1000
+    at = []
+    for _ in range(4):
+        await bench.beat(lease, 50)
+        at.append(bench.alerting.reports()[0].last_evaluation)
+    start = 1_000_000.0 - 1000
+    assert at == [start + 10, start + 15, start + 15, start + 15]
+
+
 async def test_a_reload_keeps_unchanged_groups_and_ends_the_alerts_of_rules_that_are_gone(
     db: Database, lease: Lease
 ) -> None:

@@ -256,6 +256,15 @@ async def test_a_worker_that_missed_what_became_of_the_journal_begins_anew(
     assert (rig.pid != first, rig.querier.restarts) == (True, 1)
 
 
+async def test_what_is_meant_for_the_control_plane_does_not_end_the_worker(rig: Rig) -> None:
+    await rig.answer("1")
+    first = rig.pid
+    assert os.getpgid(first) != os.getpgid(0)
+    os.kill(first, signal.SIGTERM)
+    assert len(await rig.answer("a")) == SERIES
+    assert (rig.pid, rig.querier.restarts) == (first, 0)
+
+
 async def test_too_many_waiting_questions_are_refused_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_querier, "MAX_WAITING", 2)
     await rig.answer("1")
@@ -277,6 +286,20 @@ async def test_while_rows_are_in_memory_only_this_process_answers(rig: Rig) -> N
     assert len(await rig.querier.label_values("n", [], None, None)) == SERIES
     assert json.loads((await rig.querier.range_json("1", 0, 10, 5)).data)["result"][0]["values"][0] == [0, "1"]
     assert rig.querier._process is None
+
+
+async def test_queries_that_wait_when_the_end_comes_are_told_so_and_rules_go_on(rig: Rig) -> None:
+    await rig.answer("1")
+    os.kill(rig.pid, signal.SIGSTOP)
+    waiting = [asyncio.create_task(rig.answer("sum(a)")) for _ in range(9)]
+    while len(rig.querier._pending) < 9:  # noqa: ASYNC110 - the task has no event for "written"
+        await asyncio.sleep(0)
+    rig.querier.refuse()
+    for told in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(told, QueryError)
+        assert str(told) == "the control plane is stopping"
+    assert (await rig.querier.instant("count(a)", 1485))[0].value == SERIES
+    assert rig.querier.restarts == 0
 
 
 async def test_after_its_end_nothing_is_started_again(rig: Rig) -> None:

@@ -1,0 +1,98 @@
+"""A dispatcher that is told when nothing changed says the same at the same time as one that always looks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from alerts.dispatch import Decide, Deliveries, Dispatcher, GroupState, GroupStep, Route
+from alerts.interfaces import AlertInstance, AlertState, MessageRef
+from collectors.samples import labels_of
+
+ROUTE = Route("ops", ("model",), group_wait_s=10, group_interval_s=30, repeat_interval_s=120)
+BEAT_S = 1.0
+
+
+@dataclass
+class Groups:
+    """Groups and deliveries in memory."""
+
+    alerts: tuple[AlertInstance, ...] = ()
+    groups: dict[str, GroupState] = field(default_factory=dict)
+    underway: dict[str, int] = field(default_factory=dict)
+    """Beats until a group's message has arrived or is given up."""
+    dead: set[str] = field(default_factory=set)
+    looks: int = 0
+
+    def advance(self, decide: Decide, at: float) -> Sequence[GroupStep]:
+        self.looks += 1
+        steps = decide(self.alerts, self.groups, Deliveries(set(self.underway), set(self.dead)))
+        for step in steps:
+            self.groups[step.state.key] = step.state
+            if step.message:
+                self.dead.discard(step.state.key)
+                self.underway[step.state.key] = step.message.sequence % 4
+        return steps
+
+    def deliver(self) -> None:
+        for key, left in list(self.underway.items()):
+            self.underway[key] = left - 1
+            if left <= 0:
+                del self.underway[key]
+                if self.groups[key].sequence % 3 == 2:
+                    self.dead.add(key)
+
+    def root(self, key: str, generation: int) -> MessageRef | None:
+        return None
+
+    def remember(self, key: str, generation: int, ref: MessageRef) -> None: ...
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+
+def firing(numbers: set[int], at: float) -> tuple[AlertInstance, ...]:
+    return tuple(
+        AlertInstance("r", labels_of({"model": str(n % 2), "n": str(n)}), (), AlertState.FIRING, 1.0, at, fired_at=at)
+        for n in sorted(numbers)
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_nothing_is_later_and_nothing_is_lost(seed: int) -> None:
+    chance, clock = random.Random(seed), Clock()
+    always, told = Groups(), Groups()
+    one, other = Dispatcher(ROUTE, always, clock), Dispatcher(ROUTE, told, clock)
+    numbers: set[int] = set()
+    for beat in range(600):
+        changed = beat == 0 or chance.random() < 0.02
+        if changed and beat:
+            numbers = numbers ^ {chance.randrange(5)}
+            always.alerts = told.alerts = firing(numbers, clock.time)
+        if chance.random() < 0.005:
+            clock.time -= chance.randrange(3600)
+        assert await one.tick(changed=True) == await other.tick(changed=changed)
+        always.deliver()
+        told.deliver()
+        clock.time += BEAT_S
+    assert always.looks == 600 > told.looks
+
+
+async def test_a_clock_that_is_set_back_puts_off_no_repeat() -> None:
+    groups, clock = Groups(firing({1}, 0)), Clock()
+    dispatcher = Dispatcher(replace(ROUTE, group_wait_s=0), groups, clock)
+    await dispatcher.tick()
+    groups.underway.clear()
+    assert [await dispatcher.tick(changed=False) for _ in range(3)] == [(), (), ()]
+    looks = groups.looks
+    clock.time -= 3600
+    await dispatcher.tick(changed=False)
+    assert groups.looks == looks + 1
