@@ -290,8 +290,11 @@ class ControlPlane:
         now, asked = self.clock.now(), self.service.asked
         if not self._rolling and asked == self._asked and 0 <= now - self._looked_at < LOOK_S:
             return
-        self._looked_at, self._asked = now, asked
         self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
+        self._looked_at, self._asked = (
+            now,
+            asked,
+        )  # not before: a database that could not be asked is asked again at once
         if self._rolling or not 0 <= now - self._observed_at < OBSERVE_S:
             self._observed_at = now
             await self.engine.tick(now)

@@ -223,8 +223,8 @@ class Metrics(Model):
     receive: Receive = Receive()
     retention_size: Annotated[int, BeforeValidator(size_bytes), Field(ge=0)] = 0
     """What the samples may take on disk, in all; the oldest go first. 0: as much as the retention needs."""
-    max_series: int = Field(default=1_000_000, gt=0)
-    max_series_per_target: int = Field(default=50_000, gt=0)
+    max_series: int = Field(default=1_000_000, gt=0, strict=True)
+    max_series_per_target: int = Field(default=50_000, gt=0, strict=True)
     """Series beyond a limit are refused and counted; those that exist go on."""
     query_url: Annotated[ServerUrl, AfterValidator(query_address)] | None = None
     """A Prometheus-compatible server that answers every query instead."""

@@ -36,6 +36,10 @@ NICE = 5
 """Scraping, rules and rollouts come first when the processor is short."""
 
 
+KEEP_UP_S = 60.0
+"""How often the journal is followed while nobody asks."""
+
+
 class Worker:
     """Answers requests with a few threads."""
 
@@ -95,6 +99,19 @@ class Worker:
         return Rendered(json.dumps(views[call](*args)).encode())
 
 
+def keep_up(follow: Callable[[], object], wait: Callable[[float], bool]) -> None:
+    """Follow the journal while nobody asks, until `wait` says to stop.
+
+    Otherwise deleted files would stay mapped, and the first query after a quiet day would read the whole of it.
+    """
+    while not wait(KEEP_UP_S):
+        try:
+            follow()
+        except Overtaken as error:
+            sys.stderr.write(f"query worker: {error}: it starts anew\n")
+            os._exit(0)
+
+
 def main(folder: str, max_bytes: str, threads: str) -> None:
     """Serve until the control plane goes away."""
     if sys.platform == "linux":
@@ -111,6 +128,8 @@ def main(folder: str, max_bytes: str, threads: str) -> None:
         follower = Follower(Path(folder))
     except (StorageError, OSError) as error:
         sys.exit(f"query worker: the metrics cannot be read: {error}")
+    keeping_up = threading.Thread(target=keep_up, args=(follower.follow, threading.Event().wait), daemon=True)
+    keeping_up.start()
     Worker(PromqlEngine(follower), answers, int(threads)).serve(sys.stdin.buffer)
     # Queries that still run are of no use to anybody.
     os._exit(0)

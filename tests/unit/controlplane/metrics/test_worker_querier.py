@@ -23,6 +23,7 @@ from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.tidy import Tidy
+from controlplane.metrics.worker import keep_up
 from controlplane.metrics.worker_querier import WorkerQuerier
 
 SERIES = 40
@@ -309,3 +310,16 @@ async def test_after_its_end_nothing_is_started_again(rig: Rig) -> None:
     with pytest.raises(QueryError, match="stopping"):
         await rig.answer("1")
     assert rig.querier.restarts == 0
+
+
+def test_an_idle_worker_follows_the_journal_once_a_minute() -> None:
+    waited: list[float] = []
+    followed: list[int] = []
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        return len(waited) > 3
+
+    keep_up(lambda: followed.append(len(waited)), wait)
+    assert waited == [60.0] * 4
+    assert followed == [1, 2, 3]
