@@ -221,6 +221,12 @@ class ControlPlane:
         """Return the running configuration."""
         return self.loaded.fleet
 
+    def refuse_queries(self) -> None:
+        """Tell whoever waits for an ad-hoc query that this process is about to end."""
+        self.embedded.querier.refuse()
+        if self.remote:
+            self.remote.refuse()
+
     def not_ready(self) -> dict[str, str]:
         """Return what is not ready and why. Blocking."""
         missing_parts: dict[str, str] = {}

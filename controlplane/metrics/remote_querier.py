@@ -31,6 +31,7 @@ REASSURE_S = 5.0
 """What a server may take to answer `vector(1)` when there is doubt whether it answers at all."""
 REST_S = 10.0
 """How long rules do not ask a server that did not."""
+STOPPING = "the control plane is stopping"
 _THREAD_BYTES = 64 * 2**10
 _MAX_TOLD = 500
 """Characters of a server's own words that are passed on."""
@@ -69,6 +70,7 @@ class RemoteQuerier:
         self._timeout_s = timeout_s
         self._adhoc = asyncio.Semaphore(ADHOC_AT_ONCE)
         self._closed = False
+        self._requests: set[asyncio.Task[Reply]] = set()
         self._doubted = False
         """The last query of a rule got no answer."""
         self._resting: QueryError | None = None
@@ -160,6 +162,12 @@ class RemoteQuerier:
         elif before and not self.fault:
             log.info("metrics: %s answers again", self._client.name)
 
+    def refuse(self) -> None:
+        """Take no further queries, and tell those that wait that the end has come."""
+        self.close()
+        for request in self._requests:
+            request.cancel()
+
     def close(self) -> None:
         """Take no further queries."""
         self._closed = True
@@ -250,11 +258,19 @@ class RemoteQuerier:
         self, ask: _Ask, timeout_s: float, read: Callable[[str, _Ask], tuple[Answer, Read]]
     ) -> tuple[Answer, Read]:
         if self._closed:
-            raise QueryError("execution", "the control plane is stopping")
+            raise QueryError("execution", STOPPING)
         form = [*ask.params, ("timeout", f"{timeout_s:.3f}")] if ask.shape == "query" else ask.params
         sent: dict[str, Any] = {"form": form} if ask.method == "POST" else {"params": form}
+        request = asyncio.create_task(self._client.request(ask.method, f"api/v1/{ask.path}", timeout_s, **sent))
+        self._requests.add(request)
+        request.add_done_callback(self._requests.discard)
         try:
-            reply = await self._client.request(ask.method, f"api/v1/{ask.path}", timeout_s, **sent)
+            reply = await request
+        except asyncio.CancelledError:
+            asking = asyncio.current_task()
+            if asking is not None and not asking.cancelling():  # then `refuse` ended the request alone
+                raise QueryError("execution", STOPPING) from None
+            raise
         except TimeoutError as error:
             raise _NoAnswer("timeout", f"{error}; metrics.query.timeout bounds it") from error
         except Unavailable as error:

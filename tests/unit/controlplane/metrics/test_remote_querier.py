@@ -538,3 +538,23 @@ def test_no_answer_raises_anything_but_typed_errors(told: Any, status: int, cut:
                 continue
 
     asyncio.run(ask())
+
+
+async def test_queries_that_wait_when_the_end_comes_are_told_so_at_once() -> None:
+    async def hang(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with serving(hang) as (url, asked):
+        remote = RemoteQuerier(url, None, {}, 30.0)
+        waiting = [asyncio.create_task(remote.instant_json("up", 0)) for _ in range(3)]
+        rule = asyncio.create_task(remote.instant("up", 0))
+        cancelled = asyncio.create_task(remote.instant_json("up", 0))
+        while len(asked) < 5:  # noqa: ASYNC110 - the server has no event for "asked five times"
+            await asyncio.sleep(0)
+        cancelled.cancel()
+        remote.refuse()
+        answers = await asyncio.gather(*waiting, rule, cancelled, return_exceptions=True)
+        assert [str(answer) for answer in answers[:3]] == ["the control plane is stopping"] * 3
+        assert isinstance(answers[3], QueryFailed)
+        assert isinstance(answers[4], asyncio.CancelledError)
+        await remote.disconnect()
