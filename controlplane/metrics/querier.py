@@ -13,9 +13,9 @@ from alerts.interfaces import VectorSample
 from controlplane.errors import QueryError
 from controlplane.metrics import api_views
 from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.queries import LabelSet
+from controlplane.metrics.queries import LabelSet, samples_of
 from controlplane.metrics.render import Rendered, render
-from controlplane.metrics.values import QueryValue, Scalar, Vector
+from controlplane.metrics.values import QueryValue
 
 Answer = TypeVar("Answer")
 
@@ -40,11 +40,7 @@ class MetricsQuerier:
             value = await self._run(self._rules, partial(self.engine.instant, expr, at))
         except QueryError as error:
             raise QueryFailed(f"{error.kind}: {error}") from error
-        if isinstance(value, Vector):
-            return value.samples
-        if isinstance(value, Scalar):
-            return [VectorSample((), value.value)]
-        raise QueryFailed("bad_data: a rule's expression must yield an instant vector or a scalar")
+        return samples_of(value)
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
         """Evaluate an ad-hoc query at unix second `at`; see Queries."""

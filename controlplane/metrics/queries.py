@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from alerts.interfaces import Querier
+from alerts.errors import QueryFailed
+from alerts.interfaces import Querier, VectorSample
 from controlplane.metrics.render import Rendered
-from controlplane.metrics.values import QueryValue
+from controlplane.metrics.values import QueryValue, Scalar, Vector
 
 LabelSet = dict[str, str]
 
@@ -66,3 +67,12 @@ class Queries(Querier, Protocol):
     def close(self) -> None:
         """Take no further queries."""
         ...
+
+
+def samples_of(value: QueryValue) -> Sequence[VectorSample]:
+    """Return what a rule sees of a result. Raises QueryFailed for what is neither an instant vector nor a scalar."""
+    if isinstance(value, Vector):
+        return value.samples
+    if isinstance(value, Scalar):
+        return [VectorSample((), value.value)]
+    raise QueryFailed("bad_data: a rule's expression must yield an instant vector or a scalar")

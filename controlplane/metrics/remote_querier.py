@@ -14,11 +14,11 @@ from alerts.errors import QueryFailed
 from alerts.interfaces import VectorSample
 from collectors.target import Auth
 from controlplane.errors import QueryError, Unavailable
-from controlplane.metrics.queries import LabelSet
+from controlplane.metrics.queries import LabelSet, samples_of
 from controlplane.metrics.remote_answer import Answer, Shape, read_answer, typed
 from controlplane.metrics.remote_client import RemoteClient, Reply
 from controlplane.metrics.render import TRUNCATED, Rendered
-from controlplane.metrics.values import QueryValue, Scalar, Vector
+from controlplane.metrics.values import QueryValue
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +86,7 @@ class RemoteQuerier:
         except QueryError as error:
             self._doubted = isinstance(error, _NoAnswer)
             raise QueryFailed(f"{error.kind}: {error}") from error
-        if isinstance(value, Vector):
-            return value.samples
-        if isinstance(value, Scalar):
-            return [VectorSample((), value.value)]
-        raise QueryFailed("bad_data: a rule's expression must yield an instant vector or a scalar")
+        return samples_of(value)
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
         """Evaluate at one instant for a reader of ours; see Queries. A partial answer is an error."""
