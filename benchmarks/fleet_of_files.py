@@ -14,6 +14,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -173,6 +174,7 @@ def serve(targets: int, interval_s: float, port: int, *, created: bool, canonica
     bodies = Bodies(targets, interval_s, created=created)
     written = [bodies, Canonical(bodies, addresses(targets, port))] if canonical else [bodies]
     hosts = [address.rpartition(":")[0] for address in addresses(targets, port)]
+    _refuse_taken(hosts[0], port)
     with tempfile.TemporaryDirectory(prefix="fleet-", dir=MEMORY if MEMORY.is_dir() else None) as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx's worker is another user where this runs as root
@@ -204,6 +206,16 @@ def serve(targets: int, interval_s: float, port: int, *, created: bool, canonica
             nginx.terminate()
             nginx.wait()
     raise SystemExit("nginx ended: is the port taken?")
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Exit where another fleet is served already: its values would be taken for ours."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SystemExit(f"{host}:{port}: {error.strerror}: does another benchmark run?") from error
 
 
 @contextmanager
