@@ -16,9 +16,12 @@ STALE_BITS = 0x7FF0000000000002
 """Prometheus's staleness marker: a NaN that no computation yields (model/value/value.go)."""
 
 
-def mark_stale(values: FloatArray) -> None:
-    """Overwrite every element with the staleness marker, set as an integer because arithmetic would quiet it."""
-    values.view(np.int64)[...] = STALE_BITS
+def mark_stale(values: FloatArray, where: BoolArray | None = None) -> None:
+    """Overwrite elements (of a contiguous array; all by default) with the staleness marker.
+
+    It is set as an integer because arithmetic would quiet it. `where` masks elements, in the array's shape.
+    """
+    values.view(np.int64)[... if where is None else where] = STALE_BITS
 
 
 def is_stale(values: FloatArray) -> BoolArray:

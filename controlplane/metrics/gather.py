@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from collectors.samples import FloatArray
-from controlplane.metrics.arrays import STALE_BITS, BoolArray, IntArray, is_stale
+from controlplane.metrics.arrays import BoolArray, IntArray, is_stale, mark_stale
 from controlplane.metrics.budget import Budget
 from controlplane.metrics.plan import Group, Places, Plan, Singles
 from controlplane.metrics.samples import MAX_GATHER, Axis, SampleSet
@@ -191,7 +191,7 @@ def _scaled(values: FloatArray, factors: FloatArray) -> FloatArray:
     stale = is_stale(values)
     values *= factors[:, None]
     if stale.any():
-        values.view(np.int64)[stale] = STALE_BITS
+        mark_stale(values, stale)
     return values
 
 

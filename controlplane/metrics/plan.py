@@ -157,9 +157,7 @@ class Part:
         if self.factors is not None:
             values *= self.factors[:, None]
         if stale.any():
-            marked = values[stale]
-            mark_stale(marked)
-            values[stale] = marked
+            mark_stale(values, stale)
         return values
 
 

@@ -156,9 +156,7 @@ class Packed:
             mine = frame_of == frame
             out[mine] = table[columns[mine] - frame * FRAME_COLUMNS]
         if ends.any():
-            marked = np.empty(1)
-            mark_stale(marked)
-            out.view(np.int64)[:, ends] = marked.view(np.int64)[0]
+            mark_stale(out, np.broadcast_to(ends, out.shape))
         return out
 
     def check(self) -> None:
