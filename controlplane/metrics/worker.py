@@ -94,7 +94,6 @@ class Worker:
             protocol.SERIES: partial(api_views.series, store),
             protocol.LABEL_NAMES: partial(api_views.label_names, store),
             protocol.LABEL_VALUES: partial(api_views.label_values, store),
-            protocol.METADATA: partial(api_views.metadata, store),
         }
         return Rendered(json.dumps(views[call](*args)).encode())
 

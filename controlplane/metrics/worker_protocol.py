@@ -18,13 +18,12 @@ HEAD = struct.Struct("<II")
 MAX_FRAME = 2**31
 """Bytes of a head or a body."""
 
-INSTANT, RANGE, SERIES, LABEL_NAMES, LABEL_VALUES, METADATA = (
+INSTANT, RANGE, SERIES, LABEL_NAMES, LABEL_VALUES = (
     "instant_json",
     "range_json",
     "series",
     "label_names",
     "label_values",
-    "metadata",
 )
 """Calls; each is the method of `queries.Queries` of that name."""
 

@@ -146,10 +146,6 @@ class WorkerQuerier:
         if self._reading is not None:
             await asyncio.wait([self._reading])
 
-    async def start(self) -> None:
-        """Start the worker now, so that the first query need not wait for it to read the journal."""
-        await self._running()
-
     async def _rendered(self, call: str, args: list[Any], timeout_s: float | None) -> Rendered:
         longest_s = self._limits.timeout_s if timeout_s is None else min(timeout_s, self._limits.timeout_s)
         frame = await self._ask(call, args, longest_s)

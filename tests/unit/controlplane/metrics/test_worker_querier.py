@@ -304,7 +304,7 @@ async def test_queries_that_wait_when_the_end_comes_are_told_so_and_rules_go_on(
 
 
 async def test_after_its_end_nothing_is_started_again(rig: Rig) -> None:
-    await rig.querier.start()
+    await rig.answer("1")
     rig.querier.close()
     await rig.querier.wait_closed()
     with pytest.raises(QueryError, match="stopping"):
