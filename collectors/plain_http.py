@@ -70,13 +70,14 @@ class PlainConnection(asyncio.Protocol):
         self._progress.connected, self._progress.answer = True, None
         self._done = loop.create_future()
         self._transport.write(request)
+        whole = False
         try:
             body = await self._done
-        except BaseException:  # whatever ends it early: what is left of this answer must not be the next one's
-            self.abort()
-            raise
-        if not self._kept_alive:
-            self.abort()
+            whole = True
+        finally:
+            # Whatever ends it early: what is left of this answer must not be the next one's.
+            if not whole or not self._kept_alive:
+                self.abort()
         self.last_used = loop.time()
         return body
 

@@ -33,7 +33,7 @@ from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
 from controlplane.config.loader import LoadedFleet, load_fleet
-from controlplane.config.model import Fleet
+from controlplane.config.model import Fleet, ScrapeSection
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
@@ -115,22 +115,12 @@ class ControlPlane:
             self._source,
             self._layout,
             clock,
-            Limits(
-                max_body_bytes=fleet.scrape.max_body_bytes,
-                max_samples=fleet.scrape.max_samples,
-                max_lines=SCRAPE_LIMIT_LINES_PER_SAMPLE * fleet.scrape.max_samples,
-            ),
+            _body_limits(fleet.scrape),
             find_missing=self._missing,
         )
+        own = embedded.local if self.remote else None
         self.alerting = Alerting(
-            db,
-            self.querier,
-            sink,
-            clock,
-            self.holder,
-            self._console_url,
-            own=embedded.local if self.remote else None,
-            since=embedded.since,
+            db, self.querier, sink, clock, self.holder, self._console_url, own=own, since=embedded.since
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
         self._rollout_lease: Lease | None = None
@@ -380,6 +370,14 @@ async def running(
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db
+
+
+def _body_limits(scrape: ScrapeSection) -> Limits:
+    return Limits(
+        max_body_bytes=scrape.max_body_bytes,
+        max_samples=scrape.max_samples,
+        max_lines=SCRAPE_LIMIT_LINES_PER_SAMPLE * scrape.max_samples,
+    )
 
 
 def _discovery(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
