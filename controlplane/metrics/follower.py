@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from controlplane.metrics.storage.arena import Arena
+from controlplane.metrics.storage.arena import Arena, arena_path
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
 from controlplane.metrics.storage.errors import CorruptData, Overtaken, StorageError
@@ -117,7 +117,7 @@ class Follower(StoreReader):
             return
         arena = self._arenas.get(place.arena)
         if arena is None:
-            path = self._folder / f"{place.arena:08}.arena"
+            path = arena_path(self._folder, place.arena)
             arena = self._arenas[place.arena] = Arena.open(place.arena, path, writable=False)
         if place.at + words_of(place.capacity, block.columns) > len(arena.words):
             raise CorruptData(f"chunk {place.chunk} does not fit its arena")
@@ -139,11 +139,10 @@ class Follower(StoreReader):
         block.chunks = tuple(sorted([*others, chunk], key=_order))
 
     def _open_file(self, number: int) -> PackFile:
-        for kind in ("raw", "rec"):
-            path = self._folder / f"{number:08}.{kind}"
-            if path.exists():
-                return PackFile(number, path, recorded=kind == "rec")
-        raise CorruptData(f"pack file {number} is not there")
+        file = PackFile.find(self._folder, number)
+        if file is None:
+            raise CorruptData(f"pack file {number} is not there")
+        return file
 
     def _drop(self, chunks: list[int], layouts: list[int]) -> None:
         numbers = set(chunks)

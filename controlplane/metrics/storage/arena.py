@@ -23,6 +23,11 @@ WORD = 8
 """Bytes of a word: an arena is an array of int64, or of float64, over the same bytes."""
 
 
+def arena_path(folder: Path, number: int) -> Path:
+    """Return where an arena's file is."""
+    return folder / f"{number:08}.arena"
+
+
 class Arena:
     """Words, handed out from the front. Not for use by two writers."""
 
@@ -47,7 +52,7 @@ class Arena:
         try:
             os.posix_fallocate(descriptor, 0, size * WORD)
             words = np.frombuffer(mmap.mmap(descriptor, size * WORD), dtype=np.int64)
-        except BaseException:
+        except (OSError, ValueError):
             path.unlink()
             raise
         finally:

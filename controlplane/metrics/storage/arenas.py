@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from controlplane.metrics.storage.arena import WORD, Arena
+from controlplane.metrics.storage.arena import WORD, Arena, arena_path
 from controlplane.metrics.storage.chunk import Chunk, words_of
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Arenas:
         return number, max(size, min(LARGEST, max(SMALLEST, self.nbytes // WORD // 2)))
 
     def _path(self, number: int) -> Path | None:
-        return self.folder / f"{number:08}.arena" if self.folder else None
+        return arena_path(self.folder, number) if self.folder else None
 
     def wanted(self, *, always: bool = False) -> tuple[int, int, Path | None] | None:
         """Return number, words and path of the spare that should be made now: the current arena is half used."""

@@ -23,7 +23,7 @@ from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
 from controlplane.metrics.storage.errors import CorruptData
 from controlplane.metrics.storage.journal import Journal, Kind
-from controlplane.metrics.storage.packfile import FILE_BYTES, PackFile
+from controlplane.metrics.storage.packfile import FILE_BYTES, PackFile, pack_path
 from controlplane.metrics.storage.records import (
     Description,
     Gone,
@@ -175,7 +175,7 @@ class Folder(Space):
                 file = None
         if file is None:
             number, self._next_file = self._next_file, self._next_file + 1
-            file = PackFile(number, self.path / f"{number:08}.{'rec' if recorded else 'raw'}", recorded=recorded)
+            file = PackFile(number, pack_path(self.path, number, recorded=recorded), recorded=recorded)
             self.files[number] = self._current[recorded] = file
         return file
 

@@ -17,6 +17,11 @@ FILE_BYTES = 64 * 2**20
 """A file that grew this long is followed by another."""
 
 
+def pack_path(folder: Path, number: int, *, recorded: bool) -> Path:
+    """Return where a pack file is."""
+    return folder / f"{number:08}.{'rec' if recorded else 'raw'}"
+
+
 class PackFile:
     """One file."""
 
@@ -33,6 +38,15 @@ class PackFile:
         """The first and the last of the times at which its chunks end."""
         self._descriptor: int | None = None
         self._view: memoryview | None = None
+
+    @classmethod
+    def find(cls, folder: Path, number: int) -> PackFile | None:
+        """Return the file of that number, of whichever kind; None if there is none."""
+        for recorded in (False, True):
+            path = pack_path(folder, number, recorded=recorded)
+            if path.exists():
+                return cls(number, path, recorded=recorded)
+        return None
 
     def append(self, data: bytes, last_ms: int) -> int:
         """Write a packed chunk whose last row is of `last_ms`; return where it lies.

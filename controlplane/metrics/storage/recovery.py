@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controlplane.metrics.storage.arena import Arena
+from controlplane.metrics.storage.arena import Arena, arena_path
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
 from controlplane.metrics.storage.errors import CorruptData, StorageError
@@ -184,7 +184,7 @@ class _Opening:
             by_arena[place.arena].append(place)
         for number, places in sorted(by_arena.items()):
             self._folder.arenas.skip(number)
-            path = self._folder.path / f"{number:08}.arena"
+            path = arena_path(self._folder.path, number)
             try:
                 arena = Arena.open(number, path, writable=True)
             except FileNotFoundError:
@@ -227,7 +227,7 @@ class _Opening:
             by_file[place.file].append(place)
         for number, places in sorted(by_file.items()):
             folder.skip_file(number)
-            file = _found_file(folder.path, number)
+            file = PackFile.find(folder.path, number)
             if file is None:
                 path = folder.path / f"{number:08}"
                 log.warning("metrics: %s.raw is not there: its %d chunks are lost", path, len(places))
@@ -275,11 +275,3 @@ class _Opening:
                 used = number in folder.files and folder.files[number].path == path
             if not used:
                 path.unlink()
-
-
-def _found_file(folder: Path, number: int) -> PackFile | None:
-    for kind in ("raw", "rec"):
-        path = folder / f"{number:08}.{kind}"
-        if path.exists():
-            return PackFile(number, path, recorded=kind == "rec")
-    return None
