@@ -6,12 +6,12 @@ libyaml reads, as Prometheus's own reader is a port of it; readers in Python tak
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from typing import Any
 
 import yaml
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
-    Event,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
@@ -163,7 +163,7 @@ class _Composer:
     """
 
     def __init__(self, text: str, file: str) -> None:
-        self._events: Iterator[Event] = yaml.parse(text, Loader=yaml.CSafeLoader)
+        self._events: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
         self._file = file
         self._anchors: dict[str, Node] = {}
 
@@ -182,7 +182,7 @@ class _Composer:
             next(self._events)  # the document's end
         return node
 
-    def _node(self, event: Event, depth: int) -> Node:
+    def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, AliasEvent):
             if event.anchor not in self._anchors:
                 raise self._error(f"not YAML: nothing before is called &{event.anchor}", event)
@@ -201,16 +201,17 @@ class _Composer:
                 node.value.append((key, self._node(next(self._events), depth + 1)))
         return node
 
-    def _empty(self, event: Event) -> Node:
+    def _empty(self, event: Any) -> Node:
         """Return the node of an event, without what is below it. Tags say what Place asks: is it null, is it `<<`."""
+        start, end = event.start_mark, event.end_mark
         if isinstance(event, ScalarEvent):
             style = event.style or ""
             plain = event.implicit[0] and not style
             tag = _NULL if plain and event.value in _NULLS else _MERGE if plain and event.value == "<<" else event.tag
-            return ScalarNode(tag or _TEXT, event.value, event.start_mark, event.end_mark, style)
+            return ScalarNode(tag or _TEXT, event.value, start, end, style)
         assert isinstance(event, SequenceStartEvent | MappingStartEvent), event
         kind = SequenceNode if isinstance(event, SequenceStartEvent) else MappingNode
-        return kind(event.tag or "", [], event.start_mark, event.end_mark)
+        return kind(event.tag or "", [], start, end)
 
-    def _error(self, reason: str, event: Event) -> RuleError:
+    def _error(self, reason: str, event: Any) -> RuleError:
         return RuleError(reason, file=self._file, line=event.start_mark.line + 1)
