@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from alerts.errors import QueryFailed, RuleError
+from alerts.gotemplate.values import Sample
 from alerts.interfaces import AlertInstance, AlertLog, AlertState, Clock, Querier, VectorSample
 from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup
-from alerts.state import Step, activate, step
-from alerts.template import NOWHERE, Surroundings
+from alerts.state import Active, Step, activate, step
+from alerts.template import NOWHERE, Answers, Surroundings
 from collectors.samples import Labels, Layout, SampleSink, Series, labels_of
 
 
@@ -150,7 +151,7 @@ class GroupEvaluator:
         )
 
     async def _alert(self, rule: AlertingRule, memory: _Memory, samples: Sequence[VectorSample], at: float) -> None:
-        active = activate(rule, samples, self._around)
+        active = await self._activated(rule, samples, at)
         if memory.instances is None:
             memory.instances = tuple(await asyncio.to_thread(self._log.load, rule.id))
             memory.unseen = frozenset(instance.labels for instance in _active(memory.instances))
@@ -163,6 +164,24 @@ class GroupEvaluator:
             await asyncio.to_thread(self._log.record, rule.id, outcome.instances, outcome.transitions)
             memory.instances = outcome.instances
         self._append(memory, f"rule:{rule.id}", *_alert_series(outcome.instances), at)
+
+    async def _activated(self, rule: AlertingRule, samples: Sequence[VectorSample], at: float) -> tuple[Active, ...]:
+        """Return the alerts of a result, once every query that their templates ask has its answer."""
+        around = replace(self._around, at=at, answers=Answers())
+        while True:
+            active = activate(rule, samples, around)
+            if not around.answers.wanted:
+                return active
+            for expr in list(around.answers.wanted):
+                around.answers.known[expr] = await self._answer(expr, at)
+            around.answers.wanted.clear()
+
+    async def _answer(self, expr: str, at: float) -> tuple[Sample, ...] | str:
+        try:
+            found = await self._querier.instant(expr, at)
+        except QueryFailed as failure:
+            return str(failure)
+        return tuple(Sample(dict(sample.labels), sample.value) for sample in found)
 
     def _append(self, memory: _Memory, source: str, series: tuple[Series, ...], values: list[float], at: float) -> None:
         layout = memory.layouts.get(source)

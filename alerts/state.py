@@ -39,14 +39,16 @@ class Step(NamedTuple):
 
 
 def activate(rule: AlertingRule, samples: Iterable[VectorSample], around: Surroundings = NOWHERE) -> tuple[Active, ...]:
-    """Return the alerts that a query's result calls for; templates see the query's labels, and what is `around`.
+    """Return the alerts that a query's result calls for.
 
-    A template that fails keeps the alert and says so in its place. Raises RuleError when two share all their labels.
+    Templates see the query's labels, the metric's name among them, and what is `around`. One that fails keeps the alert
+    and says so in its place. Raises RuleError when two share all their labels.
     """
     found: dict[Labels, Active] = {}
     for sample in samples:
-        query = {k: v for k, v in sample.labels if k != "__name__"}
-        own = {name: _render(template, query, sample.value, around) for name, template in rule.labels}
+        seen = dict(sample.labels)
+        query = {k: v for k, v in seen.items() if k != "__name__"}
+        own = {name: _render(template, seen, sample.value, around) for name, template in rule.labels}
         labels = labels_of(query | own | {"alertname": rule.alert})
         if labels in found:
             raise RuleError(
@@ -54,7 +56,7 @@ def activate(rule: AlertingRule, samples: Iterable[VectorSample], around: Surrou
                 "aggregate the query by labels that tell them apart"
             )
         annotations = tuple(
-            (name, _render(template, query, sample.value, around)) for name, template in rule.annotations
+            (name, _render(template, seen, sample.value, around)) for name, template in rule.annotations
         )
         found[labels] = Active(labels, annotations, sample.value)
     return tuple(found.values())

@@ -143,11 +143,12 @@ def _of_alert(rule: AlertingRule) -> list[str]:
 
 
 def _of_templates(rule: AlertingRule, node: Node | None, recorded: dict[str, LabelNames]) -> list[str]:
+    templates = (*rule.labels, *rule.annotations)
+    sentences = [f"{name}: {doubt}" for name, template in templates for doubt in template.doubts()]
     possible = None if node is None else result_labels(node, recorded)
     if possible is None:
-        return []
-    sentences = []
-    for name, template in (*rule.labels, *rule.annotations):
+        return sentences
+    for name, template in templates:
         for label in sorted(template.label_names() - possible):
             there = f"it can have {', '.join(sorted(possible))}" if possible else "it has no labels"
             sentences.append(f"{name} uses $labels.{label}, which the result of its query never has; {there}")
