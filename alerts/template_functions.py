@@ -11,12 +11,11 @@ import re
 from collections.abc import Callable
 from urllib.parse import quote_plus, urlsplit
 
-import re2
-
 from alerts import goformat
-from alerts.errors import TemplateError
+from alerts.errors import PatternError, TemplateError
 from alerts.gotemplate.functions import GO_FUNCTIONS, Function
 from alerts.gotemplate.values import Duration, GoValue, Sample, Time, described
+from alerts.regex import replace_all, search
 from collectors.durations import parse_duration
 
 MAX_NANOSECONDS = 2**63
@@ -24,7 +23,6 @@ MAX_NANOSECONDS = 2**63
 
 # Go's strings.Title: of what is not ASCII, only blanks separate words.
 _WORD_START = re.compile(r"(?<![\w])(?:(?<=[\x00-\x7f\s])|^)(\w)")
-_REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
 
 
 def number(value: GoValue) -> float:
@@ -62,26 +60,18 @@ def _first(samples: tuple[Sample, ...]) -> Sample:
     return samples[0]
 
 
-def _compiled(pattern: str) -> re2._Regexp:
-    options = re2.Options()
-    options.log_errors = False
+def _match(pattern: str, text: str) -> bool:
     try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        raise TemplateError(f"{pattern!r} is not a regular expression: {error}") from error
+        return search(pattern, text)
+    except PatternError as error:
+        raise TemplateError(str(error)) from error
 
 
 def _replace_all(pattern: str, replacement: str, text: str) -> str:
-    found = _compiled(pattern)
-
-    def expanded(match: re2._Match) -> str:
-        groups = {**{str(n): match[n] for n in range(found.groups + 1)}, **match.groupdict()}
-        return _REFERENCE.sub(
-            lambda reference: "$" if reference[0] == "$$" else groups.get(reference[1] or reference[2]) or "",
-            replacement,
-        )
-
-    return str(found.sub(expanded, text))
+    try:
+        return replace_all(pattern, replacement, text)
+    except PatternError as error:
+        raise TemplateError(str(error)) from error
 
 
 def _split_host_port(address: str) -> tuple[str, str] | None:
@@ -131,7 +121,7 @@ FUNCTIONS: dict[str, Function] = {
     "toLower": Function(lambda text: text.lower(), ("text",)),
     "stripPort": Function(_strip_port, ("text",)),
     "stripDomain": Function(_strip_domain, ("text",)),
-    "match": Function(lambda pattern, text: _compiled(pattern).search(text) is not None, ("text", "text")),
+    "match": Function(_match, ("text", "text")),
     "reReplaceAll": Function(_replace_all, ("text", "text", "text")),
     "graphLink": _link(0),
     "tableLink": _link(1),
