@@ -92,17 +92,20 @@ def _finding(group: RuleGroup, rule: Rule, sentence: str) -> Finding:
     return Finding(group.file, rule.line, "warning", f"group {group.name}: {rule.name}: {sentence}")
 
 
-def _of_metrics(rule: Rule, names: frozenset[str]) -> list[str]:
+def unknown_metrics(rule: Rule, names: frozenset[str]) -> list[tuple[str, str]]:
+    """Return each metric that a rule reads and `names` lacks, and the nearest name that is known, or an empty text."""
     node = _parsed(rule)
     used = dict.fromkeys(metric_name(selector) for selector in (selectors(node) if node is not None else ()))
-    sentences = []
-    for name in used:
-        if name is None or name in names or name.startswith(PREFIXES_KNOWN):
-            continue
-        near = difflib.get_close_matches(name, names, 1, 0.6)
-        hint = f"the nearest known name is {near[0]}" if near else "no engine, rule or catalogue entry has it"
-        sentences.append(f"metric {name} is not known; {hint}")
-    return sentences
+    unknown = [n for n in used if n is not None and n not in names and not n.startswith(PREFIXES_KNOWN)]
+    return [(name, next(iter(difflib.get_close_matches(name, names, 1, 0.6)), "")) for name in unknown]
+
+
+def _of_metrics(rule: Rule, names: frozenset[str]) -> list[str]:
+    return [
+        f"metric {name} is not known; "
+        + (f"the nearest known name is {near}" if near else "no engine, rule or catalogue entry has it")
+        for name, near in unknown_metrics(rule, names)
+    ]
 
 
 def _of_evaluation(rule: Rule, engine: PromqlEngine) -> list[str]:
