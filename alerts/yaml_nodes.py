@@ -117,7 +117,10 @@ class Place:
         """Return a scalar as it is written (`1` and `"1"` alike, as Prometheus reads label values)."""
         if not isinstance(self._node, ScalarNode):
             raise self.error("expected a text")
-        return "" if self.is_null else str(self._node.value)
+        text = "" if self.is_null else str(self._node.value)
+        if "\0" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
+            raise self.error("holds a NUL or half of a character, which no database stores; take it out")
+        return text
 
     def replace_text(self, text: str) -> None:
         """Change a scalar in place (pack variables are filled in before rules are read)."""

@@ -25,6 +25,7 @@ from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.changes import changes, stamps
+from controlplane.app.check import accepted
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
@@ -32,7 +33,7 @@ from controlplane.app.metrics_elsewhere import left_queues, remote_querier, ship
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
-from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet, ScrapeSection
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
@@ -194,13 +195,16 @@ class ControlPlane:
             await self.remote.disconnect()
 
     async def reload(self) -> Sequence[str]:
-        """Read fleet.yaml again; return sentences on what changed. Raises ConfigErrors: the running one stays."""
+        """Read fleet.yaml again; return sentences on what changed, and what `check` warns of.
+
+        Raises ConfigErrors, with the faults that `check` tells: the running one stays.
+        """
         async with self._reloading:
-            loaded = await asyncio.to_thread(load_fleet, self.loaded.path)
+            loaded, warnings = await asyncio.to_thread(accepted, self.loaded.path)
             before, rules = self.loaded.fleet, self.alerting.groups
             await self._configure(loaded)
             await asyncio.to_thread(self._announce)
-        return changes(before, loaded.fleet, rules != self.alerting.groups)
+        return [*changes(before, loaded.fleet, rules != self.alerting.groups), *warnings]
 
     async def reload_and_say(self) -> None:
         """Reload and log what came of it, once: a bad file is not tried again before it changes."""
@@ -395,4 +399,4 @@ def _discovery(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
     try:
         return Discovery(plan.groups, loaded.path.parent)
     except DiscoveryError as error:
-        raise ConfigErrors([ConfigError(str(error), file=loaded.path, field="targets")]) from error
+        raise ConfigErrors([loaded.error(("targets",), str(error))]) from error

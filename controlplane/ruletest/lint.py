@@ -53,14 +53,14 @@ def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[
     """Return what is wrong with rules, in the order of their places; `faults` are what reading them came upon."""
     found = [Finding(fault.file, fault.line or 0, "error", fault.reason) for fault in faults]
     builtin = [group for name in BUILTIN for group in load_pack(name)]
-    parsed = lru_cache(maxsize=None)(_parsed)
-    metrics = _Metrics(known_metrics(load_catalogue(), [*builtin, *groups]))
+    parsed = lru_cache(maxsize=None)(parsed_or_none)
+    metrics = KnownMetrics(known_metrics(load_catalogue(), [*builtin, *groups]))
     recorded = _recorded_labels([*builtin, *groups], parsed)
     engine = PromqlEngine(SeriesStore())
     for group in groups:
         for rule in group.rules:
             node = parsed(rule.expr)
-            sentences = [*metrics.unknown(node), *_of_evaluation(rule, engine)]
+            sentences = [*_of_metrics(node, metrics), *_of_evaluation(rule, engine)]
             if isinstance(rule, AlertingRule):
                 sentences += [*_of_alert(rule), *_of_templates(rule, node, recorded)]
             found += [_finding(group, rule, sentence) for sentence in sentences]
@@ -103,29 +103,32 @@ def _finding(group: RuleGroup, rule: Rule, sentence: str) -> Finding:
     return Finding(group.file, rule.line, "warning", f"group {group.name}: {rule.name}: {sentence}")
 
 
-class _Metrics:
+class KnownMetrics:
     """The names of series that are known, and which is nearest to one that is not."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names, self._ordered = names, sorted(names)
-        self._hints: dict[str, str] = {}
+        self._nearest: dict[str, str] = {}
 
-    def unknown(self, node: Node | None) -> list[str]:
-        """Return a sentence for each metric of an expression that is not known."""
+    def unknown(self, node: Node | None) -> list[tuple[str, str]]:
+        """Return each metric of an expression that is not known, and the nearest name that is, or an empty text."""
         used = dict.fromkeys(metric_name(selector) for selector in (selectors(node) if node is not None else ()))
-        return [
-            f"metric {name} is not known; {self._hint(name)}"
-            for name in used
-            if name is not None and name not in self._names and not name.startswith(PREFIXES_KNOWN)
-        ]
+        unknown = [n for n in used if n is not None and n not in self._names and not n.startswith(PREFIXES_KNOWN)]
+        return [(name, self._near(name)) for name in unknown]
 
-    def _hint(self, name: str) -> str:
-        if name not in self._hints:
-            near = process.extractOne(name, self._ordered, scorer=fuzz.ratio, score_cutoff=ALIKE)
-            self._hints[name] = (
-                f"the nearest known name is {near[0]}" if near else "no engine, rule or catalogue entry has it"
-            )
-        return self._hints[name]
+    def _near(self, name: str) -> str:
+        if name not in self._nearest:
+            found = process.extractOne(name, self._ordered, scorer=fuzz.ratio, score_cutoff=ALIKE)
+            self._nearest[name] = found[0] if found else ""
+        return self._nearest[name]
+
+
+def _of_metrics(node: Node | None, metrics: KnownMetrics) -> list[str]:
+    return [
+        f"metric {name} is not known; "
+        + (f"the nearest known name is {near}" if near else "no engine, rule or catalogue entry has it")
+        for name, near in metrics.unknown(node)
+    ]
 
 
 def _of_evaluation(rule: Rule, engine: PromqlEngine) -> list[str]:
@@ -186,9 +189,9 @@ def _union(sets: Iterable[LabelNames]) -> LabelNames:
     return union
 
 
-def _parsed(expr: str) -> Node | None:
+def parsed_or_none(expr: str) -> Node | None:
+    """Return the syntax tree of an expression; None where it is none, which `unevaluable` says."""
     try:
         return parse(expr)
     except QueryError:
-        # Said by _of_evaluation.
         return None
