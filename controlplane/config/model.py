@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
+from controlplane.config.verify import Verify
 from controlplane.config.vocabulary import (
     Access,
     Address,
@@ -173,9 +174,13 @@ class ModelSection(Model):
     stable: str
     traffic: Traffic
     versions: dict[Name, Version]
+    verify: Verify | None = None
+    """By default the model's probe is asked, where there is one."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSection:
+        if self.verify is not None and self.traffic.driver == "none":
+            raise ValueError("verify: is for models that can be switched; traffic driver none moves nothing")
         if self.stable not in self.versions:
             raise ValueError(f"stable: {self.stable} is not one of versions: {', '.join(self.versions)}")
         if self.traffic.driver == "triton":
