@@ -82,7 +82,7 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
         backend.versions.get(new),
     ):
         if serves(backend, old) and backend.versions.get(new) is VersionState.LOADING:
-            return None, f"{old} serves on {url}, where {new} is still loading", False
+            return None, f"{new} is still loading on {url}, where {old} serves", False
         return None, f"{url} is loading {old}", False
     if given_up(intent):
         words = f"{url} serves {backend.serving or 'no version'}; {intent.detail or no_effect(intent, backend, old)}"
