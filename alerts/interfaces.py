@@ -108,13 +108,25 @@ class AlertLog(Protocol):
 
 
 @dataclass(frozen=True)
+class Notice:
+    """News that is no alert: nothing fires and nothing will resolve."""
+
+    title: str
+    text: str
+    severity: str = "info"
+    """info, warning or critical."""
+    subject: str = ""
+    """What it is about, beside the group's labels."""
+
+
+@dataclass(frozen=True)
 class Message:
-    """A neutral notification of one alert group; each notifier renders it its own way."""
+    """A neutral notification of one alert group, or one notice; each notifier renders it its own way."""
 
     group_key: str
     receiver: str
     status: str
-    """firing or resolved (resolved when every alert in it is)."""
+    """firing or resolved (resolved when every alert in it is), or notice."""
     group_labels: Labels
     firing: tuple[AlertInstance, ...]
     resolved: tuple[AlertInstance, ...]
@@ -125,6 +137,8 @@ class Message:
     sent_at: datetime | None = None
     repeat: bool = False
     """An earlier attempt may have been delivered: the notifier looks for it by id before it posts anew."""
+    notice: Notice | None = None
+    """Instead of alerts."""
 
     @property
     def id(self) -> str:

@@ -20,6 +20,7 @@ from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.shipping.shipper import ShippingReport
 from controlplane.metrics.storage.report import StorageReport
+from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.store.alert_log import SqlAlertLog
@@ -61,6 +62,10 @@ class Rollouts(Protocol):
 
     async def show(self, rollout_id: str) -> RecordedRollout:
         """Return one rollout with its events."""
+        ...
+
+    def attention(self) -> Sequence[Attention]:
+        """Return the rollouts that a person should know of. Blocking. Raises Unavailable."""
         ...
 
 

@@ -31,6 +31,7 @@ from controlplane.app.embedded import Embedded
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
+from controlplane.app.rolling import Rolling
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
 from controlplane.config.loader import LoadedFleet
@@ -41,8 +42,6 @@ from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
-from controlplane.rollout.engine import RolloutEngine
-from controlplane.rollout.service import RolloutService
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
@@ -51,7 +50,6 @@ from controlplane.store.lease import Lease, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore, touch
-from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.drivers import build_drivers
 
@@ -69,9 +67,6 @@ HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
 ROLLOUT_S = 0.5
-OBSERVE_S = 5.0
-LOOK_S = 2.0
-"""How often it is looked whether another process was asked to move a model; what this one is asked is seen at once."""
 DELIVER_S = 1.0
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
@@ -132,11 +127,9 @@ class ControlPlane:
             origins=TargetOrigins(self.store, self.scraping.health, self._all_targets_known),
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
-        self._rollout_lease: Lease | None = None
-        self._observed_at = self._looked_at = 0.0
-        self._rolling, self._asked = False, 0
-        self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
-        self.engine = RolloutEngine(db, {}, {}, lease=lambda: self._rollout_lease, observe_only=observe_only)
+        self.rolling = Rolling(
+            db, self.querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts")
+        )
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -160,7 +153,7 @@ class ControlPlane:
         leases = LeaseStore(self._db)
         leased = [
             ("alerting", BEAT_S, self.alerting.beat),
-            ("rollouts", ROLLOUT_S, self._roll),
+            ("rollouts", ROLLOUT_S, self.rolling.tick),
             ("ledger", CHARGE_S, self.accounts.charge),
             ("housekeeping", HOUSEKEEPING_S, self._clean_up),
         ]
@@ -185,7 +178,7 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
-        await self.engine.close()
+        await self.rolling.close()
         await self.scraping.close()
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
@@ -260,8 +253,7 @@ class ControlPlane:
         unused = self.alerting.configure(groups, loaded.fleet.evaluation_interval, route, notifiers, settle_s)
         self.accounts.configure(loaded.fleet)
         old, self._drivers = self._drivers, drivers
-        self.service.update(models, drivers)
-        self.engine.update(models, drivers)
+        self.rolling.configure(loaded.fleet, drivers, route.receiver, self._console_url)
         self._stamps = await asyncio.to_thread(stamps, loaded)
         await asyncio.gather(*(n.close() for n in unused), *(d.close() for name, d in old.items() if name not in kept))
 
@@ -294,21 +286,6 @@ class ControlPlane:
             return
         self._stamps = found
         await self.reload_and_say()
-
-    async def _roll(self, lease: Lease) -> None:
-        """Move rollouts often; where none runs, look at the engines now and then."""
-        self._rollout_lease = lease
-        now, asked = self.clock.now(), self.service.asked
-        if not self._rolling and asked == self._asked and 0 <= now - self._looked_at < LOOK_S:
-            return
-        self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
-        self._looked_at, self._asked = (
-            now,
-            asked,
-        )  # not before: a database that could not be asked is asked again at once
-        if self._rolling or not 0 <= now - self._observed_at < OBSERVE_S:
-            self._observed_at = now
-            await self.engine.tick(now)
 
     async def _clean_up(self, lease: Lease) -> None:
         now = self.clock.now()
@@ -343,7 +320,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         fleet=FleetReader(
             config=plane.config,
             queries=plane.querier,
-            models=plane.service,
+            models=plane.rolling.service,
             alerts=alerts,
             targets=plane.scraping.health,
             clock=plane.clock,
@@ -355,7 +332,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         storage=plane.embedded.report,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
-        rollouts=plane.service,
+        rollouts=plane.rolling.service,
         alerts=alerts,
         outbox=OutboxStore(db),
         tokens=TokenStore(db),

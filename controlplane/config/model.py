@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from controlplane.config.checking import Fault, check
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
+from controlplane.config.verify import Verify
 from controlplane.config.vocabulary import (
     Access,
     Address,
@@ -207,6 +208,13 @@ class ModelSection(Model):
     stable: Text
     traffic: Traffic
     versions: dict[Name, Version]
+    verify: Verify | None = None
+    """By default the model's probe is asked, where there is one."""
+
+    @check
+    def _only_what_moves_is_verified(self) -> Iterator[Fault]:
+        if self.verify is not None and self.traffic.driver == "none":
+            yield Fault(("verify",), "is for models that can be switched; traffic driver none moves nothing")
 
     @check
     def _stable_is_a_version(self) -> Iterator[Fault]:
