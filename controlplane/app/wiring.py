@@ -19,7 +19,7 @@ from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target
-from controlplane.access import SessionStore, TokenStore
+from controlplane.access import Gatekeeper, SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
@@ -27,6 +27,7 @@ from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.changes import changes, stamps
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
+from controlplane.app.housekeeping import clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
@@ -42,7 +43,6 @@ from controlplane.metrics.tee import TeeSink
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.service import RolloutService
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
-from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore, process_holder
@@ -66,6 +66,8 @@ CHARGE_S = 30.0
 HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
+ACCESS_S = 5.0
+"""Until a token's use, or a refusal, is in the database."""
 ROLLOUT_S = 0.5
 OBSERVE_S = 5.0
 LOOK_S = 2.0
@@ -73,9 +75,6 @@ LOOK_S = 2.0
 DELIVER_S = 1.0
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
-KEEP_ALERTS_S = 90 * 86400.0
-KEEP_MESSAGES_S = 30 * 86400.0
-KEEP_REVISIONS = 10_000
 
 
 class ControlPlane:
@@ -123,6 +122,8 @@ class ControlPlane:
             db, self.querier, sink, clock, self.holder, self._console_url, own=own, since=embedded.since
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
+        self.tokens, self.sessions = TokenStore(db), SessionStore(db)
+        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
         self._rollout_lease: Lease | None = None
         self._observed_at = self._looked_at = 0.0
         self._rolling, self._asked = False, 0
@@ -166,6 +167,7 @@ class ControlPlane:
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
             ("storage", TIDY_S, self.embedded.tidy_up),
+            ("access", ACCESS_S, self._note_access),
         ]
         if self.remote:
             plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
@@ -176,6 +178,10 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
+        try:
+            await self._note_access()
+        except ControlPlaneError as error:
+            log.warning("access: the last uses of tokens, and refusals, are not in the database: %s", error)
         await self.engine.close()
         await self.scraping.close()
         await self.alerting.close()
@@ -295,12 +301,11 @@ class ControlPlane:
             self._observed_at = now
             await self.engine.tick(now)
 
+    async def _note_access(self) -> None:
+        await self.gatekeeper.write(self.clock.now())
+
     async def _clean_up(self, lease: Lease) -> None:
-        now = self.clock.now()
-        await asyncio.to_thread(SqlAlertLog(self._db).prune, now - KEEP_ALERTS_S)
-        await asyncio.to_thread(SqlGroupLog(self._db).prune, now - KEEP_ALERTS_S)
-        await asyncio.to_thread(OutboxStore(self._db).prune, now - KEEP_MESSAGES_S)
-        await asyncio.to_thread(RevisionStore(self._db).prune, KEEP_REVISIONS)
+        await asyncio.to_thread(clean_up, self._db, self.clock.now())
 
     def _source(self, target: Target) -> Source:
         if target.url == LOCAL_SELF and self._own_metrics:
@@ -343,8 +348,9 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         rollouts=plane.service,
         alerts=alerts,
         outbox=OutboxStore(db),
-        tokens=TokenStore(db),
-        sessions=SessionStore(db),
+        tokens=plane.tokens,
+        sessions=plane.sessions,
+        gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,

@@ -18,6 +18,7 @@ from controlplane.config.vocabulary import (
     LabelName,
     Model,
     Name,
+    Network,
     size_bytes,
 )
 
@@ -260,6 +261,8 @@ class Fleet(Model):
     cost: Cost | None = None
     metrics: Metrics = Metrics()
     database: str | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    """Who may say, by X-Forwarded-For or Forwarded, for whom it asks."""
 
     @model_validator(mode="after")
     def _references(self) -> Fleet:
