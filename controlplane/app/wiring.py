@@ -19,7 +19,7 @@ from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target
-from controlplane.access import SessionStore, TokenStore
+from controlplane.access import Gatekeeper, SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
@@ -28,6 +28,7 @@ from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
+from controlplane.app.housekeeping import clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
@@ -43,7 +44,6 @@ from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
-from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore, process_holder
@@ -66,13 +66,12 @@ CHARGE_S = 30.0
 HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
+ACCESS_S = 5.0
+"""Until a token's use, or a refusal, is in the database."""
 ROLLOUT_S = 0.5
 DELIVER_S = 1.0
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
-KEEP_ALERTS_S = 90 * 86400.0
-KEEP_MESSAGES_S = 30 * 86400.0
-KEEP_REVISIONS = 10_000
 
 
 class ControlPlane:
@@ -130,6 +129,8 @@ class ControlPlane:
         self.rolling = Rolling(
             db, self.querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts")
         )
+        self.tokens, self.sessions = TokenStore(db), SessionStore(db)
+        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -168,6 +169,7 @@ class ControlPlane:
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
             ("storage", TIDY_S, self.embedded.tidy_up),
+            ("access", ACCESS_S, self._note_access),
         ]
         if self.remote:
             plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
@@ -178,6 +180,10 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
+        try:
+            await self._note_access()
+        except ControlPlaneError as error:
+            log.warning("access: the last uses of tokens, and refusals, are not in the database: %s", error)
         await self.rolling.close()
         await self.scraping.close()
         await self.alerting.close()
@@ -287,12 +293,11 @@ class ControlPlane:
         self._stamps = found
         await self.reload_and_say()
 
+    async def _note_access(self) -> None:
+        await self.gatekeeper.write(self.clock.now())
+
     async def _clean_up(self, lease: Lease) -> None:
-        now = self.clock.now()
-        await asyncio.to_thread(SqlAlertLog(self._db).prune, now - KEEP_ALERTS_S)
-        await asyncio.to_thread(SqlGroupLog(self._db).prune, now - KEEP_ALERTS_S)
-        await asyncio.to_thread(OutboxStore(self._db).prune, now - KEEP_MESSAGES_S)
-        await asyncio.to_thread(RevisionStore(self._db).prune, KEEP_REVISIONS)
+        await asyncio.to_thread(clean_up, self._db, self.clock.now())
 
     def _source(self, target: Target) -> Source:
         if target.url == LOCAL_SELF and self._own_metrics:
@@ -335,8 +340,9 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         rollouts=plane.rolling.service,
         alerts=alerts,
         outbox=OutboxStore(db),
-        tokens=TokenStore(db),
-        sessions=SessionStore(db),
+        tokens=plane.tokens,
+        sessions=plane.sessions,
+        gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,

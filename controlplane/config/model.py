@@ -21,6 +21,7 @@ from controlplane.config.vocabulary import (
     LabelName,
     Model,
     Name,
+    Network,
     Text,
     label_name,
     number_or_duration,
@@ -315,6 +316,8 @@ class Fleet(Model):
     cost: Cost | None = None
     metrics: Metrics = Metrics()
     database: Text | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    """Who may say, by X-Forwarded-For or Forwarded, for whom it asks."""
 
     @check
     def _models_differ(self) -> Iterator[Fault]:
