@@ -40,10 +40,10 @@ STOP_S = 5
 
 
 def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None:
-    """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "apscheduler", "uvicorn"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start.
+
+    The caller has set up the log.
+    """
     allow_many_files()
     gc.set_threshold(*GC_THRESHOLDS)
     os.umask(0o077)  # database, token file and their folder are for this user alone
