@@ -38,6 +38,7 @@ from controlplane.config.model import Fleet, ScrapeSection
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
+from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
 from controlplane.rollout.engine import RolloutEngine
@@ -119,9 +120,16 @@ class ControlPlane:
             _body_limits(fleet.scrape),
             find_missing=self._missing,
         )
-        own = embedded.local if self.remote else None
         self.alerting = Alerting(
-            db, self.querier, sink, clock, self.holder, self._console_url, own=own, since=embedded.since
+            db,
+            self.querier,
+            sink,
+            clock,
+            self.holder,
+            self._console_url,
+            own=embedded.local if self.remote else None,
+            since=embedded.since,
+            origins=TargetOrigins(self.store, self.scraping.health, self._all_targets_known),
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
         self._rollout_lease: Lease | None = None
@@ -256,6 +264,9 @@ class ControlPlane:
         self.engine.update(models, drivers)
         self._stamps = await asyncio.to_thread(stamps, loaded)
         await asyncio.gather(*(n.close() for n in unused), *(d.close() for name, d in old.items() if name not in kept))
+
+    def _all_targets_known(self) -> bool:
+        return self._discovered and not self._discovery_faults
 
     def _announce(self) -> None:
         with self._db.transaction() as session:

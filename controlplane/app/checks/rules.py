@@ -16,7 +16,7 @@ from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Metrics
 from controlplane.config.vocabulary import whole
 from controlplane.config.wording import nearest
-from controlplane.ruletest.lint import known_metrics, unknown_metrics
+from controlplane.ruletest.lint import KnownMetrics, known_metrics, parsed_or_none
 
 
 def check_rules(loaded: LoadedFleet, findings: Findings) -> int:
@@ -78,11 +78,11 @@ def _check_own(loaded: LoadedFleet, own: Sequence[RuleGroup], groups: Iterable[R
         findings.elsewhere(
             "warning", group.file, rule.line, f"group {group.name}: {rule.name}: cannot be evaluated here: {why}"
         )
-    names = known_metrics(load_catalogue(), groups)
+    metrics = KnownMetrics(known_metrics(load_catalogue(), groups))
     free = any(group.reads("engine") and group.engine == "custom" for group in loaded.fleet.targets)
     for group in own:
         for rule in group.rules:
-            for name, near in unknown_metrics(rule, names):
+            for name, near in metrics.unknown(parsed_or_none(rule.expr)):
                 if free and not near:
                     continue  # a custom target may expose anything
                 hint = f"the nearest known name is {near}" if near else "no engine, rule or catalogue entry has it"
