@@ -136,7 +136,7 @@ class SlackNotifier:
             if not failure.permanent:
                 raise
             logging.getLogger(__name__).warning(
-                "cannot look for an earlier delivery", extra={"receiver": self.name, "reason": str(failure)}
+                "%s: cannot look for an earlier delivery: %s", self.name, failure, extra={"receiver": self.name}
             )
             return None
         for found in answer.get("messages", ()):
@@ -202,7 +202,7 @@ class _RootGoneError(DeliveryFailed):
 def slack_blocks(card: Card) -> list[dict[str, Any]]:
     """Draw a card as Block Kit, within Slack's limits."""
     sign = ":large_green_circle:" if card.status == "resolved" else _SIGNS.get(card.severity, ":large_blue_circle:")
-    title = _cut(f"{sign} {card.title}", HEADER_LIMIT)
+    title = _cut(f"{sign} {_one_line(card.title)}", HEADER_LIMIT)
     blocks: list[dict[str, Any]] = [{"type": "header", "text": {"type": "plain_text", "text": title, "emoji": True}}]
     fields = [_mrkdwn(f"*{_escape(name)}*\n{_escape(value)}", FIELD_LIMIT) for name, value in card.fields]
     if fields:
@@ -247,7 +247,14 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Return what mrkdwn shows as this text, in one line: a label with a line break must not write lines of its own."""
+    return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _one_line(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _retry_after(headers: Any) -> float:

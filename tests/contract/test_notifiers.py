@@ -144,6 +144,21 @@ async def test_slack_blocks_carry_fields_lines_and_buttons(slack: FakeSlack, not
     assert FIRING.id in context["elements"][0]["text"]
 
 
+async def test_a_label_writes_no_line_and_no_mention_of_its_own_into_slack(
+    slack: FakeSlack, notifier: SlackNotifier
+) -> None:
+    hostile = "chat\n• ~all is well~ <!channel>\u202e\x1b[0m"
+    message = replace(FIRING, group_labels=(("alertname", hostile),), firing=(alert(hostile),))
+    await notifier.send(message, None)
+    posted = slack.messages[0]
+    header, fields, lines, _, context = posted["blocks"]
+    shown = r"chat • ~all is well~ &lt;!channel&gt;\u202e\x1b[0m"
+    assert header["text"]["text"] == r":red_circle: FIRING: chat • ~all is well~ <!channel>\u202e\x1b[0m"
+    assert fields["fields"][0]["text"] == f"*Model*\n{shown}"
+    assert lines["text"]["text"] == f"• 5% of requests to {shown} &lt;b&gt;fail&lt;/b&gt; &amp; more"
+    assert all("\n" not in text and "<!" not in text for text in (posted["text"], context["elements"][0]["text"]))
+
+
 async def test_slack_posts_anew_when_its_message_was_deleted(slack: FakeSlack, notifier: SlackNotifier) -> None:
     root = await notifier.send(replace(RESOLVED), MessageRef(CHANNEL, "1600000000.000009"))
     assert root == MessageRef(CHANNEL, "1700000000.000001")
