@@ -15,6 +15,7 @@ from controlplane.config.loader import LoadedFleet, line_of, load_fleet
 from controlplane.config.remote import endpoint_name
 from controlplane.config.vocabulary import Access
 from controlplane.errors import ConfigError, ConfigErrors
+from controlplane.rollout.verification import verifications
 from controlplane.store.database import Database
 
 
@@ -50,7 +51,19 @@ def check_file(path: Path) -> list[str]:
         raise ConfigErrors(faults)
     counts = [(targets, "target"), (len(loaded.fleet.models), "model"), (rules, "rule")]
     good = f"{path}: good: " + ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts)
-    return [good, *(f"{path}: warning: {w}" for w in [*warnings, *_missing_secrets(loaded)])]
+    found = [*warnings, *_untried(loaded), *_missing_secrets(loaded)]
+    return [good, *(f"{path}: warning: {warning}" for warning in found)]
+
+
+def _untried(loaded: LoadedFleet) -> list[str]:
+    """Return a sentence for each model whose new versions would be loaded and asked nothing."""
+    how, fleet = verifications(loaded.fleet), loaded.fleet
+    return [
+        f"model {model.name}: a new version will be loaded and not tried: give the model a verify:, or a probe of "
+        f"…/v2/models/{model.traffic.model or model.name}/generate_stream"
+        for model in fleet.models
+        if model.traffic.driver == "triton" and model.verify is None and how[model.name].check.question is None
+    ]
 
 
 def _missing_secrets(loaded: LoadedFleet) -> list[str]:
