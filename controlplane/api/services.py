@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from alerts.evaluate import GroupReport
 from alerts.interfaces import Clock, Notifier
 from collectors.target import TargetHealth
+from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.config.model import Fleet
@@ -92,6 +93,8 @@ class Services:
     outbox: OutboxStore
     tokens: TokenStore
     sessions: SessionStore
+    gatekeeper: Gatekeeper
+    """Checks credentials; everything that lets somebody in asks it."""
     revisions: RevisionStore
     reload: Callable[[], Awaitable[Sequence[str]]]
     """Reads fleet.yaml again; returns sentences on what changed. Raises ConfigErrors: the running one stays."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from controlplane.config.checking import Fault, check
 from controlplane.config.vocabulary import Duration, Interval, Model
 
 MAX_BODY_BYTES = 64 * 1024
@@ -37,16 +39,24 @@ class Verify(Model):
     for_: Duration | None = Field(default=None, alias="for")
     """How long the candidate is watched; by default two scrapes and a second, and at least 5s."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Verify:
+    @check
+    def _one_question(self) -> Iterator[Fault]:
         if self.body is not None and self.prompt is not None:
-            raise ValueError("body: and prompt: cannot both be given")
+            yield Fault(("prompt",), "body: and prompt: cannot both be given")
+
+    @check
+    def _path_of_a_question(self) -> Iterator[Fault]:
         if self.path is not None and self.body is None and self.prompt is None:
-            raise ValueError("path: says where body: or prompt: goes; give one of them")
+            yield Fault(("path",), "says where body: or prompt: goes; give one of them")
         if self.prompt is not None and self.path == "infer":
-            raise ValueError("path infer takes a body: with inputs; a prompt: goes to generate or generate_stream")
+            yield Fault(("path",), "infer takes a body: with inputs; a prompt: goes to generate or generate_stream")
+
+    @check
+    def _body_is_bounded(self) -> Iterator[Fault]:
         if self.body is not None and len(json.dumps(self.body)) > MAX_BODY_BYTES:
-            raise ValueError(f"body: is longer than {MAX_BODY_BYTES} bytes")
+            yield Fault(("body",), f"is longer than {MAX_BODY_BYTES} bytes")
+
+    @check
+    def _some_question_must_succeed(self) -> Iterator[Fault]:
         if self.requests and self.failures >= self.requests:
-            raise ValueError(f"failures ({self.failures}) must be less than requests ({self.requests})")
-        return self
+            yield Fault(("failures",), f"must be less than requests, which is {self.requests}")
