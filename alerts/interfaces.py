@@ -62,6 +62,10 @@ class AlertInstance:
     keep_firing_since: float | None = None
     resolved_at: float | None = None
     """Set when it left firing; kept for the resolved notice, until `resolved_at` + 15 min."""
+    unknown_since: float | None = None
+    """Set while targets that its series came from are away: it keeps its state, which nothing confirms or denies."""
+    away: tuple[str, ...] = ()
+    """Those targets, as `job/instance`; of one that resolved, the targets whose removal ended it."""
 
     @property
     def fingerprint(self) -> str:
@@ -76,7 +80,10 @@ def fingerprint(labels: Labels) -> str:
 
 
 class Transition(NamedTuple):
-    """One change of state, with the sentence that a person reads in the history."""
+    """One change of state, with the sentence that a person reads in the history.
+
+    `before` and `after` are the same where an alert becomes unknown, or known again.
+    """
 
     instance: AlertInstance
     before: AlertState

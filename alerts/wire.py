@@ -23,18 +23,22 @@ def instance_to_json(instance: AlertInstance) -> dict[str, Any]:
         "fired_at": instance.fired_at,
         "keep_firing_since": instance.keep_firing_since,
         "resolved_at": instance.resolved_at,
+        "unknown_since": instance.unknown_since,
+        "away": list(instance.away),
     }
 
 
 def instance_from_json(content: Mapping[str, Any]) -> AlertInstance:
     """Return the instance that instance_to_json wrote."""
-    fields = dict(content)
+    # What an earlier version wrote knows neither `unknown_since` nor `away`.
+    fields = {"unknown_since": None, "away": [], **content}
     return AlertInstance(
         **fields
         | {
             "labels": labels_of(fields["labels"]),
             "annotations": annotations_of(fields["annotations"]),
             "state": AlertState(fields["state"]),
+            "away": tuple(fields["away"]),
             "value": math.nan if fields["value"] is None else float(fields["value"]),
         }
     )

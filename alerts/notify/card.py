@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from alerts.goformat import go_float
+from alerts.goformat import go_float, humanize_duration
 from alerts.interfaces import AlertInstance, AlertState, Message
 from alerts.wire import summary
 
@@ -105,7 +105,15 @@ def _subject(message: Message) -> str:
 def _line(alert: AlertInstance, *, resolved: bool) -> str:
     labels = dict(alert.labels)
     text = dict(alert.annotations).get("summary") or f"{labels.get('alertname', '?')}: value {go_float(alert.value)}"
-    return f"{text} (resolved {_time(alert.resolved_at)})" if resolved else text
+    if not resolved:
+        if alert.unknown_since is None:
+            return text
+        return f"{text} (unknown since {_time(alert.unknown_since)}: no data from {', '.join(alert.away)})"
+    lasted = ""
+    if alert.fired_at is not None and alert.resolved_at is not None:
+        lasted = f", after firing for {humanize_duration(max(0.0, float(round(alert.resolved_at - alert.fired_at))))}"
+    why = f"; {', '.join(alert.away)} is no longer configured" if alert.away else ""
+    return f"over since {_time(alert.resolved_at)}{lasted}{why} (was: {text})"
 
 
 def _fields(message: Message, common: dict[str, str], severity: str) -> list[tuple[str, str]]:

@@ -21,10 +21,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from controlplane.api.app import create_api
+from controlplane.app.check import accepted
 from controlplane.app.connections import Sweeper, allow_many_files
 from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
 from controlplane.app.wiring import ControlPlane, build_services, running
-from controlplane.config.loader import load_fleet
 from controlplane.errors import ConfigError
 from controlplane.web.console import install_console
 
@@ -52,7 +52,9 @@ def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None
     most = min(MAX_CONNECTIONS, allow_many_files() // 2)
     gc.set_threshold(*GC_THRESHOLDS)
     os.umask(0o077)  # database, token file and their folder are for this user alone
-    loaded = load_fleet(config)
+    loaded, warnings = accepted(config)
+    for warning in warnings:
+        log.warning("configuration: %s", warning)
     listener = bind(listen)
     with listener:
         try:

@@ -19,25 +19,28 @@ from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target
-from controlplane.access import Gatekeeper, SessionStore, TokenStore
+from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
+from controlplane.access.gatekeeper import WRITE_S, Gatekeeper
 from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.changes import changes, stamps
+from controlplane.app.check import accepted
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
-from controlplane.app.housekeeping import clean_up
+from controlplane.app.housekeeping import HOUSEKEEPING_S, clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
-from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet, ScrapeSection
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
+from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
 from controlplane.rollout.engine import RolloutEngine
@@ -63,11 +66,8 @@ DISCOVERY_S = 5.0
 WATCH_S = 2.0
 PUBLISH_S = 15.0
 CHARGE_S = 30.0
-HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
-ACCESS_S = 5.0
-"""Until a token's use, or a refusal, is in the database."""
 ROLLOUT_S = 0.5
 OBSERVE_S = 5.0
 LOOK_S = 2.0
@@ -117,13 +117,19 @@ class ControlPlane:
             _body_limits(fleet.scrape),
             find_missing=self._missing,
         )
-        own = embedded.local if self.remote else None
         self.alerting = Alerting(
-            db, self.querier, sink, clock, self.holder, self._console_url, own=own, since=embedded.since
+            db,
+            self.querier,
+            sink,
+            clock,
+            self.holder,
+            self._console_url,
+            own=embedded.local if self.remote else None,
+            since=embedded.since,
+            origins=TargetOrigins(self.store, self.scraping.health, self._all_targets_known),
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
-        self.tokens, self.sessions = TokenStore(db), SessionStore(db)
-        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
+        self.gatekeeper = Gatekeeper(db, TokenStore(db), SessionStore(db))
         self._rollout_lease: Lease | None = None
         self._observed_at = self._looked_at = 0.0
         self._rolling, self._asked = False, 0
@@ -167,7 +173,7 @@ class ControlPlane:
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
             ("storage", TIDY_S, self.embedded.tidy_up),
-            ("access", ACCESS_S, self._note_access),
+            ("access", WRITE_S, self.gatekeeper.write),
         ]
         if self.remote:
             plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
@@ -178,10 +184,7 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
-        try:
-            await self._note_access()
-        except ControlPlaneError as error:
-            log.warning("access: the last uses of tokens, and refusals, are not in the database: %s", error)
+        await self.gatekeeper.close()
         await self.engine.close()
         await self.scraping.close()
         await self.alerting.close()
@@ -192,13 +195,16 @@ class ControlPlane:
             await self.remote.disconnect()
 
     async def reload(self) -> Sequence[str]:
-        """Read fleet.yaml again; return sentences on what changed. Raises ConfigErrors: the running one stays."""
+        """Read fleet.yaml again; return sentences on what changed, and what `check` warns of.
+
+        Raises ConfigErrors, with the faults that `check` tells: the running one stays.
+        """
         async with self._reloading:
-            loaded = await asyncio.to_thread(load_fleet, self.loaded.path)
+            loaded, warnings = await asyncio.to_thread(accepted, self.loaded.path)
             before, rules = self.loaded.fleet, self.alerting.groups
             await self._configure(loaded)
             await asyncio.to_thread(self._announce)
-        return changes(before, loaded.fleet, rules != self.alerting.groups)
+        return [*changes(before, loaded.fleet, rules != self.alerting.groups), *warnings]
 
     async def reload_and_say(self) -> None:
         """Reload and log what came of it, once: a bad file is not tried again before it changes."""
@@ -259,6 +265,9 @@ class ControlPlane:
         self._stamps = await asyncio.to_thread(stamps, loaded)
         await asyncio.gather(*(n.close() for n in unused), *(d.close() for name, d in old.items() if name not in kept))
 
+    def _all_targets_known(self) -> bool:
+        return self._discovered and not self._discovery_faults
+
     def _announce(self) -> None:
         with self._db.transaction() as session:
             touch(session, "config")
@@ -300,9 +309,6 @@ class ControlPlane:
         if self._rolling or not 0 <= now - self._observed_at < OBSERVE_S:
             self._observed_at = now
             await self.engine.tick(now)
-
-    async def _note_access(self) -> None:
-        await self.gatekeeper.write(self.clock.now())
 
     async def _clean_up(self, lease: Lease) -> None:
         await asyncio.to_thread(clean_up, self._db, self.clock.now())
@@ -348,8 +354,8 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         rollouts=plane.service,
         alerts=alerts,
         outbox=OutboxStore(db),
-        tokens=plane.tokens,
-        sessions=plane.sessions,
+        tokens=plane.gatekeeper.tokens,
+        sessions=plane.gatekeeper.sessions,
         gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
@@ -390,4 +396,4 @@ def _discovery(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
     try:
         return Discovery(plan.groups, loaded.path.parent)
     except DiscoveryError as error:
-        raise ConfigErrors([ConfigError(str(error), file=loaded.path, field="targets")]) from error
+        raise ConfigErrors([loaded.error(("targets",), str(error))]) from error

@@ -164,6 +164,10 @@ class AlertView(View):
     active_at: str
     fired_at: str | None
     resolved_at: str | None
+    unknown_since: str | None
+    """Since when nothing confirms or denies it, because targets are away; it keeps its state."""
+    away: tuple[str, ...]
+    """Those targets, as `job/instance`; of a resolved alert, the ones whose removal ended it."""
     rule: str
     runbook: str | None
     simulated: bool
