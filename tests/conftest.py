@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.unhandled import (  # noqa: F401 - fixtures of every test
+    nothing_is_unhandled,
+    nothing_is_unhandled_at_the_end,
+    unhandled,
+)
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 # The same examples at every run, and no judgement on a machine's speed: a red test is a finding, never luck.

@@ -19,8 +19,9 @@ from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target
-from controlplane.access import Gatekeeper, SessionStore, TokenStore
+from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
+from controlplane.access.gatekeeper import WRITE_S, Gatekeeper
 from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
@@ -28,7 +29,7 @@ from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
-from controlplane.app.housekeeping import clean_up
+from controlplane.app.housekeeping import HOUSEKEEPING_S, clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
@@ -63,11 +64,8 @@ DISCOVERY_S = 5.0
 WATCH_S = 2.0
 PUBLISH_S = 15.0
 CHARGE_S = 30.0
-HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
-ACCESS_S = 5.0
-"""Until a token's use, or a refusal, is in the database."""
 ROLLOUT_S = 0.5
 DELIVER_S = 1.0
 TTL_S = 15.0
@@ -129,8 +127,7 @@ class ControlPlane:
         self.rolling = Rolling(
             db, self.querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts")
         )
-        self.tokens, self.sessions = TokenStore(db), SessionStore(db)
-        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
+        self.gatekeeper = Gatekeeper(db, TokenStore(db), SessionStore(db))
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -169,7 +166,7 @@ class ControlPlane:
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
             ("storage", TIDY_S, self.embedded.tidy_up),
-            ("access", ACCESS_S, self._note_access),
+            ("access", WRITE_S, self.gatekeeper.write),
         ]
         if self.remote:
             plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
@@ -180,10 +177,7 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
-        try:
-            await self._note_access()
-        except ControlPlaneError as error:
-            log.warning("access: the last uses of tokens, and refusals, are not in the database: %s", error)
+        await self.gatekeeper.close()
         await self.rolling.close()
         await self.scraping.close()
         await self.alerting.close()
@@ -293,9 +287,6 @@ class ControlPlane:
         self._stamps = found
         await self.reload_and_say()
 
-    async def _note_access(self) -> None:
-        await self.gatekeeper.write(self.clock.now())
-
     async def _clean_up(self, lease: Lease) -> None:
         await asyncio.to_thread(clean_up, self._db, self.clock.now())
 
@@ -340,8 +331,8 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         rollouts=plane.rolling.service,
         alerts=alerts,
         outbox=OutboxStore(db),
-        tokens=plane.tokens,
-        sessions=plane.sessions,
+        tokens=plane.gatekeeper.tokens,
+        sessions=plane.gatekeeper.sessions,
         gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
