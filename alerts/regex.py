@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Any
@@ -85,7 +85,8 @@ class Regex:
         lines = self._lines
         if lines is None:
             return frozenset(value for value in values if self.matches(value))
-        plain, broken = [], []
+        plain: list[str] = []
+        broken: list[str] = []
         for value in values:
             (broken if "\n" in value else plain).append(value)
         # Neighbours in order begin alike, and so match alike: fewer runs, and a call for each.
@@ -164,17 +165,29 @@ def expand(template: str, groups: tuple[str, ...], numbers: dict[str, int]) -> s
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
 
-def search(pattern: str) -> Callable[[str], bool]:
-    """Return a function that tells whether a pattern matches anywhere in a text. Raises PatternError."""
-    compiled = _compiled(pattern, SMALL_BYTES)
-    return lambda text: compiled.search(text) is not None
+def search(pattern: str, text: str) -> bool:
+    """Say whether a pattern matches anywhere in a text, as Go's regexp.MatchString. Raises PatternError."""
+    return _anywhere(pattern).search(text) is not None
 
 
-def _compiled(pattern: str, memory: int, *, lines: bool = False) -> Any:
+def replace_all(pattern: str, replacement: str, text: str) -> str:
+    """Return a text with every match replaced, as Go's ReplaceAllString with its `$1`. Raises PatternError."""
+    compiled = _anywhere(pattern)
+    numbers = dict(compiled.groupindex)
+    return str(compiled.sub(lambda m: expand(replacement, (m[0], *(g or "" for g in m.groups())), numbers), text))
+
+
+@lru_cache(maxsize=CACHED_SMALL)
+def _anywhere(pattern: str) -> Any:
+    """Return a pattern of a template: unlike one of PromQL, its `.` does not match newlines."""
+    return _compiled(pattern, SMALL_BYTES, dot_nl=False)
+
+
+def _compiled(pattern: str, memory: int, *, lines: bool = False, dot_nl: bool = True) -> Any:
     options = re2.Options()
     options.max_mem = memory
     options.log_errors = False
-    options.dot_nl = True
+    options.dot_nl = dot_nl
     options.never_nl = options.never_capture = lines
     try:
         return re2.compile(pattern, options)

@@ -250,7 +250,8 @@ def _rule(place: Place, file: str, group: str, number: int, shared: dict[str, st
     if record:
         made = _recording(place.within(path), fields, record, expr, labels, f"{file};{group};{record}")
         return replace(made, line=place.line)
-    annotations = _texts(fields["annotations"].within(f"{path}: annotations")) if "annotations" in fields else {}
+    named = fields["annotations"].within(f"{path}: annotations").fields() if "annotations" in fields else {}
+    annotations = {name: value.within(f"{path}: annotations: {name}").text() for name, value in named.items()}
     return AlertingRule(
         id=f"{file};{group};{alert}",
         alert=alert,
