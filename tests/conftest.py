@@ -43,6 +43,14 @@ COMPONENTS = {
 """Real components that tests run against, and whether this machine has them."""
 
 
+def pytest_report_header() -> str:
+    """Say which Prometheus the tests compare with."""
+    newer = NEWER.is_dir()
+    return (
+        f"prometheus: {'that of deploy/newer-prometheus.sh' if newer else 'of the machine, perhaps not Prometheus 3'}"
+    )
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         for component in marker.args:
