@@ -5,6 +5,7 @@ AlertError
 ├── RuleError           a rule file or rule is wrong: file, group, rule, what was expected
 ├── TemplateError       an annotation or label template cannot be rendered
 ├── QueryFailed         the querier failed; the rule's state freezes, nothing resolves
+├── NotStored           the log cannot hold a rule's alerts; those of the others it can
 └── DeliveryFailed      a notifier could not deliver; carries retry_after and permanent
 """
 
@@ -34,6 +35,10 @@ class TemplateError(AlertError):
 
 class QueryFailed(AlertError):
     """The querier failed: the result is unknown, which is not the same as empty."""
+
+
+class NotStored(AlertError):
+    """A rule's alerts cannot be stored, and trying again does not help: nothing of them was written."""
 
 
 class DeliveryFailed(AlertError):
