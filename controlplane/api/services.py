@@ -13,6 +13,7 @@ from alerts.interfaces import Clock, Notifier
 from collectors.target import TargetHealth
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
+from controlplane.clock.system import ClockReport
 from controlplane.config.model import Fleet
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
@@ -94,6 +95,8 @@ class Services:
     """What is not ready yet and why; empty when everything is. Blocking."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict
     """The configured notifiers by name."""
+    clock_report: Callable[[], ClockReport | None] = lambda: None
+    """What was measured of the machine's clock; None where nobody measures it."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """How each endpoint of remote_write is doing."""
 

@@ -42,7 +42,7 @@ STOP_S = 5
 def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None:
     """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "apscheduler", "uvicorn"):
+    for chatty in ("alembic", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     allow_many_files()
     gc.set_threshold(*GC_THRESHOLDS)

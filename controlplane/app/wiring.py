@@ -25,13 +25,15 @@ from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.changes import changes, stamps
-from controlplane.app.clock import SystemClock
+from controlplane.app.clock_watch import LOOK_S as CLOCK_S
+from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
+from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.config.model import Fleet, ScrapeSection
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
@@ -124,10 +126,12 @@ class ControlPlane:
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
         self._rollout_lease: Lease | None = None
-        self._observed_at = self._looked_at = 0.0
+        self._observed_at = self._looked_at = -OBSERVE_S
         self._rolling, self._asked = False, 0
         self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
         self.engine = RolloutEngine(db, {}, {}, lease=lambda: self._rollout_lease, observe_only=observe_only)
+        followers = (part.clock_was_set for part in (embedded, self.scraping, self.alerting, self.engine))
+        self.clock_watch = ClockWatch(clock, self.alerting, tuple(followers), embedded.ahead_s)
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -161,6 +165,7 @@ class ControlPlane:
             loop = LeasedLoop(name, interval_s, leases, self.holder, ttl_s, tick, self.clock, renew_every_s=renew_s)
             self.loops.add(loop)
         plain = [
+            ("clock", CLOCK_S, self.clock_watch.turn),
             ("discovery", DISCOVERY_S, self._discover),
             ("delivery", DELIVER_S, self.alerting.deliver),
             ("publish", PUBLISH_S, self.accounts.publish),
@@ -224,6 +229,8 @@ class ControlPlane:
             RevisionStore(self._db).latest()  # reads a table: the clock alone is told without looking at the file
         except ControlPlaneError as error:
             missing_parts["database"] = str(error)
+        if clock := self.clock_watch.not_ready():
+            missing_parts["clock"] = clock
         if not self._discovered:
             missing_parts["discovery"] = "targets have not been read yet"
         if self.remote and self.remote.fault:
@@ -283,17 +290,15 @@ class ControlPlane:
     async def _roll(self, lease: Lease) -> None:
         """Move rollouts often; where none runs, look at the engines now and then."""
         self._rollout_lease = lease
-        now, asked = self.clock.now(), self.service.asked
-        if not self._rolling and asked == self._asked and 0 <= now - self._looked_at < LOOK_S:
+        now, asked = self.clock.monotonic(), self.service.asked
+        if not self._rolling and asked == self._asked and now - self._looked_at < LOOK_S:
             return
         self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
-        self._looked_at, self._asked = (
-            now,
-            asked,
-        )  # not before: a database that could not be asked is asked again at once
-        if self._rolling or not 0 <= now - self._observed_at < OBSERVE_S:
+        # Not before: a database that could not be asked is asked again at once.
+        self._looked_at, self._asked = now, asked
+        if self._rolling or now - self._observed_at >= OBSERVE_S:
             self._observed_at = now
-            await self.engine.tick(now)
+            await self.engine.tick(self.clock.now())
 
     async def _clean_up(self, lease: Lease) -> None:
         now = self.clock.now()
@@ -348,6 +353,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,
+        clock_report=plane.clock.report,
         shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
     )
@@ -366,6 +372,8 @@ async def running(
         await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
         embedded = await asyncio.to_thread(Embedded.open, loaded.fleet.metrics, data_dir, clock)
         stack.push_async_callback(embedded.close)
+        if db.lies_in(data_dir):  # the lock on it is ours: whoever held a lease is dead
+            await asyncio.to_thread(LeaseStore(db).take_over)
         plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, observe_only=observe_only)
         stack.push_async_callback(plane.close)
         await plane.start()

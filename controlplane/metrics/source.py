@@ -21,6 +21,7 @@ class Source:
     blocks: dict[bytes, Block] = field(default_factory=dict)
     """By the layout's digest."""
     last_ms: int | None = None
+    """Of this era's rows; of what an earlier one left, what lies before this one's begin."""
     ended: bool = False
     refused: int = 0
     """Series of the current layout that a limit kept out."""
