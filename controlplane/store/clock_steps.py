@@ -15,7 +15,7 @@ from controlplane.store.outbox import OutboxStatus
 from controlplane.store.tables.alerts import AlertGroupRow, AlertInstanceRow
 from controlplane.store.tables.outbox import OutboxRow
 
-INSTANCE_TIMES = ("active_at", "fired_at", "keep_firing_since", "resolved_at")
+INSTANCE_TIMES = ("active_at", "fired_at", "keep_firing_since", "resolved_at", "unknown_since")
 GROUP_TIMES = ("opened_at", "notified_at")
 
 MOST_WAIT_S = 3600.0
@@ -64,7 +64,8 @@ def _move(group: AlertGroupRow, by_s: float) -> None:
     if group.notified_at is not None:
         group.notified_at += by_s
     group.notified = [
-        told | {name: told[name] + by_s for name in INSTANCE_TIMES if told[name] is not None} for told in group.notified
+        told | {name: told[name] + by_s for name in INSTANCE_TIMES if told.get(name) is not None}
+        for told in group.notified
     ]
 
 
