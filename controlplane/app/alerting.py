@@ -49,6 +49,7 @@ class Alerting:
         since: float | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         origins: TargetOrigins | None = None,
+        known: Callable[[], bool] = lambda: True,
     ) -> None:
         """`since` is the unix second from which on there are samples; now, by default.
 
@@ -56,6 +57,8 @@ class Alerting:
 
         That the server does not answer is seen by such a rule, so the server cannot be the one to evaluate it.
         `origins` knows the targets, so that an alert outlives its data; without it what is gone is over.
+        `known` tells whether it has been read what the targets are: before that, and for a while at most, no rule is
+        evaluated, since the series of targets that are gone still look alive.
         """
         self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
         self._own, self._origins = own, origins
@@ -67,6 +70,7 @@ class Alerting:
         """Steps of the clock that stored state has not followed yet."""
         self._wait_until = 0.0
         """Until when, in monotonic seconds, no rule is evaluated."""
+        self._known, self._started = known, monotonic()
         self.steady = asyncio.Lock()
         """Held while times are read and written: no step of the clock may fall in between."""
         self._changed = True
@@ -152,7 +156,8 @@ class Alerting:
             rules = {rule.id for e in self._evaluators for rule in e.group.rules}
             await asyncio.to_thread(self._log.retire, rules, now)
             self._retired = self._changed = True
-        if self._monotonic() >= self._wait_until:
+        elapsed_s = self._monotonic() - self._started
+        if self._monotonic() >= self._wait_until and (self._known() or elapsed_s >= self.settle_s):
             await self._evaluate(now)
         if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
             self._busy_until = self._monotonic() + BUSY_S

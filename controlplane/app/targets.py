@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from collectors.dcgm import DcgmSource
 from collectors.discovery import DiscoveryGroup
 from collectors.errors import CollectorError
+from collectors.exposition import Limits
 from collectors.fetch import HttpSource
 from collectors.nvml import NvmlSource
 from collectors.probe import ProbeSource
@@ -18,12 +19,16 @@ from collectors.target import Auth, Source, Target
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Backend, ModelSection, TargetGroup
+from controlplane.config.model import Backend, ModelSection, ScrapeSection, TargetGroup
 from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"
 SERVING = ("triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp")
 """Engines whose metrics name models, which fleet.yaml may call otherwise."""
+
+
+SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
+"""Comments and blanks around samples: real pages have about two lines a sample."""
 
 
 @dataclass(frozen=True)
@@ -155,3 +160,12 @@ def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, loc: Loc) ->
 def _probe(url: str, group: TargetGroup, auth: Auth | None) -> ProbeSource:
     model = group.model_name or group.labels.get("model", "")
     return ProbeSource(url, group.protocol, model, group.prompt, auth=auth)
+
+
+def body_limits(scrape: ScrapeSection) -> Limits:
+    """Return what a target may answer."""
+    return Limits(
+        max_body_bytes=scrape.max_body_bytes,
+        max_samples=scrape.max_samples,
+        max_lines=SCRAPE_LIMIT_LINES_PER_SAMPLE * scrape.max_samples,
+    )

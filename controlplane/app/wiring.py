@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
 from collectors.errors import DiscoveryError
-from collectors.exposition import Limits, Parsed
+from collectors.exposition import Parsed
 from collectors.interner import Interner
 from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
@@ -31,14 +31,15 @@ from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
 from controlplane.app.housekeeping import clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
+from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rolling import Rolling
 from controlplane.app.rules import fleet_rules
-from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
+from controlplane.app.targets import ScrapePlan, SourceFactory, body_limits, plan_scraping
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Fleet, ScrapeSection
+from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
@@ -57,8 +58,6 @@ from controlplane.traffic.drivers import build_drivers
 
 log = logging.getLogger(__name__)
 
-SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
-"""Comments and blanks around samples: real pages have about two lines a sample."""
 SETTLE_SCRAPES = 2
 """A rate needs two samples of its target."""
 DISCOVERY_S = 5.0
@@ -107,13 +106,13 @@ class ControlPlane:
         self.querier: Queries = self.remote or embedded.querier
         self._data_dir = data_dir
         self.shippers = shippers(fleet.metrics, data_dir, self._catalogue, clock)
-        sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
+        sink = self._sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
         self.scraping = ScrapeManager(
             sink,
             self._source,
             self._layout,
             clock,
-            _body_limits(fleet.scrape),
+            body_limits(fleet.scrape),
             find_missing=self._missing,
         )
         self.alerting = Alerting(
@@ -126,6 +125,7 @@ class ControlPlane:
             own=embedded.local if self.remote else None,
             since=embedded.since,
             origins=TargetOrigins(self.store, self.scraping.health, self._all_targets_known),
+            known=lambda: self._discovered,
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
         self.rolling = Rolling(
@@ -138,7 +138,7 @@ class ControlPlane:
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
-        self._discovered = False
+        self._discovered = self._swept = False
         self._discovery_faults: tuple[str, ...] = ()
         self._own_metrics: Callable[[], bytes] | None = None
         self._stamps: Mapping[Path, tuple[int, int]] = {}
@@ -191,6 +191,7 @@ class ControlPlane:
             log.warning("access: the last uses of tokens, and refusals, are not in the database: %s", error)
         await self.rolling.close()
         await self.scraping.close()
+        end_own(self._sink, self._own_target(), self.clock.now())
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
         await asyncio.gather(*(shipper.close() for shipper in self.shippers))
@@ -222,6 +223,7 @@ class ControlPlane:
     def watch_itself(self, render: Callable[[], bytes]) -> None:
         """Scrape this process's own metrics from the next discovery on."""
         self._own_metrics = render
+        self.loops.wake("discovery")
 
     def config(self) -> Fleet:
         """Return the running configuration."""
@@ -287,10 +289,18 @@ class ControlPlane:
                 log.warning("discovery: %s", fault)
         self._discovery_faults = faults
         if self._own_metrics:
-            scrape = self.loaded.fleet.scrape
-            targets.append(own_target(self._console, scrape.interval, scrape.timeout_s))
+            targets.append(self._own_target())
         await self.scraping.apply(targets)
         self._discovered = True
+        if self._all_targets_known() and not self._swept:
+            self._swept = True
+            rules = {rule.id for group in self.alerting.groups for rule in group.rules}
+            stored = list(self.store.sources.values())
+            end_left_over(stored, self._sink, [*targets, self._own_target()], rules, self.clock.now())
+
+    def _own_target(self) -> Target:
+        scrape = self.loaded.fleet.scrape
+        return own_target(self._console, scrape.interval, scrape.timeout_s)
 
     async def _watch(self) -> None:
         """Pick up a changed fleet.yaml or rule file; a bad one is said once and keeps the running configuration."""
@@ -378,14 +388,6 @@ async def running(
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db
-
-
-def _body_limits(scrape: ScrapeSection) -> Limits:
-    return Limits(
-        max_body_bytes=scrape.max_body_bytes,
-        max_samples=scrape.max_samples,
-        max_lines=SCRAPE_LIMIT_LINES_PER_SAMPLE * scrape.max_samples,
-    )
 
 
 def _discovery(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:

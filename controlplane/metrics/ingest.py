@@ -24,6 +24,7 @@ from collectors.exposition import normalised_float
 from collectors.samples import Labels, Layout, Metadata, SampleSink, Series
 from controlplane.metrics.index import METRIC_NAME
 from controlplane.metrics.remote_write_codec import WriteRequest
+from controlplane.metrics.source import WRITTEN
 
 AHEAD_MS = 600_000
 """How far in the future a sample may lie: Prometheus's own (storage/remote/write_handler.go, maxAheadTime)."""
@@ -198,7 +199,7 @@ class Ingest:
         one = _normalised(labels)
         written = self._series.get(one)
         if written is None:
-            source = f"write:{blake2b(repr(one).encode(), digest_size=16).hexdigest()}"
+            source = f"{WRITTEN}{blake2b(repr(one).encode(), digest_size=16).hexdigest()}"
             name = dict(one)[METRIC_NAME]
             series = Series(name, tuple(pair for pair in one if pair[0] != METRIC_NAME))
             if not self._store.has_room_for(series):

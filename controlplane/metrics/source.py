@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from collectors.samples import Layout
 from controlplane.metrics.storage.block import Block
 
-RECORDED = ("rule:", "ledger:")
+RULES = "rule:"
+"""Begins the source names of rules; the rule's id follows."""
+WRITTEN = "write:"
+"""Begins the source names of what others write to us."""
+RECORDED = (RULES, "ledger:")
 """Prefixes of sources whose series are recorded, not scraped: few, and kept longer."""
 
 
