@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from collectors.dcgm import DcgmSource
-from collectors.discovery import DiscoveryGroup
-from collectors.errors import CollectorError
+from collectors.discovery import Discovery, DiscoveryGroup
+from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition import Limits
 from collectors.fetch import HttpSource
 from collectors.nvml import NvmlSource
@@ -169,3 +169,11 @@ def body_limits(scrape: ScrapeSection) -> Limits:
         max_samples=scrape.max_samples,
         max_lines=SCRAPE_LIMIT_LINES_PER_SAMPLE * scrape.max_samples,
     )
+
+
+def discovery_of(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
+    """Return what finds the targets. Raises ConfigErrors."""
+    try:
+        return Discovery(plan.groups, loaded.path.parent)
+    except DiscoveryError as error:
+        raise ConfigErrors([loaded.error(("targets",), str(error))]) from error

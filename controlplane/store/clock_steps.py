@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from alerts.interfaces import INSTANCE_TIMES
 from controlplane.store.alert_log import no_lease
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
@@ -15,7 +16,6 @@ from controlplane.store.outbox import OutboxStatus
 from controlplane.store.tables.alerts import AlertGroupRow, AlertInstanceRow
 from controlplane.store.tables.outbox import OutboxRow
 
-INSTANCE_TIMES = ("active_at", "fired_at", "keep_firing_since", "resolved_at", "unknown_since")
 GROUP_TIMES = ("opened_at", "notified_at")
 
 MOST_WAIT_S = 3600.0
