@@ -44,7 +44,7 @@ from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
-from controlplane.schedule import LeasedLoop, Loops, PlainLoop
+from controlplane.schedule import EnduringLoop, LeasedLoop, Loops, PlainLoop
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore, process_holder
@@ -68,6 +68,8 @@ REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
 ROLLOUT_S = 0.5
 DELIVER_S = 1.0
+WRITE_BACK_S = 5.0
+"""How often it is tried to write a database that could not be written."""
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
 
@@ -150,7 +152,6 @@ class ControlPlane:
                 raise ConfigError(f"{error.filename}: {error.strerror}", field="metrics.remote_write") from error
         leases = LeaseStore(self._db)
         leased = [
-            ("alerting", BEAT_S, self.alerting.beat),
             ("rollouts", ROLLOUT_S, self.rolling.tick),
             ("ledger", CHARGE_S, self.accounts.charge),
             ("housekeeping", HOUSEKEEPING_S, self._clean_up),
@@ -160,9 +161,21 @@ class ControlPlane:
             renew_s = min(ttl_s / 3, ttl_s - interval_s - 1)
             loop = LeasedLoop(name, interval_s, leases, self.holder, ttl_s, tick, self.clock, renew_every_s=renew_s)
             self.loops.add(loop)
+        alerting = EnduringLoop(
+            "alerting",
+            BEAT_S,
+            leases,
+            self.holder,
+            TTL_S,
+            self.alerting.beat,
+            self.clock,
+            renew_every_s=TTL_S / 3,
+        )
+        self.loops.add(alerting)
         plain = [
             ("discovery", DISCOVERY_S, self._discover),
             ("delivery", DELIVER_S, self.alerting.deliver),
+            ("alert backlog", WRITE_BACK_S, self.alerting.write_back),
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
             ("storage", TIDY_S, self.embedded.tidy_up),
@@ -231,6 +244,10 @@ class ControlPlane:
             missing_parts["database"] = str(error)
         if not self._discovered:
             missing_parts["discovery"] = "targets have not been read yet"
+        if fault := self.alerting.fault:
+            missing_parts["alerting"] = fault
+        if paused := self.embedded.report().paused:
+            missing_parts["storage"] = f"{self._data_dir}: {paused}; new samples are kept in memory only"
         if self.remote and self.remote.fault:
             missing_parts["metrics"] = self.remote.fault
         return missing_parts
@@ -339,6 +356,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         not_ready=plane.not_ready,
         shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
+        alerting_fault=lambda: plane.alerting.fault,
     )
 
 
