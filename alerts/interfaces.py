@@ -102,19 +102,32 @@ class AlertLog(Protocol):
     def record(self, rule: str, instances: Sequence[AlertInstance], transitions: Sequence[Transition]) -> None:
         """Replace the rule's instances and append its transitions, in one transaction with their outbox rows.
 
-        Raises when the caller's lease is lost; then nothing was written.
+        Raises alerts.errors.NotStored for alerts that cannot be stored, and whatever the host raises when the caller's
+        lease is lost; then nothing was written.
         """
         ...
 
 
 @dataclass(frozen=True)
+class Notice:
+    """News that is no alert: nothing fires and nothing will resolve."""
+
+    title: str
+    text: str
+    severity: str = "info"
+    """info, warning or critical."""
+    subject: str = ""
+    """What it is about, beside the group's labels."""
+
+
+@dataclass(frozen=True)
 class Message:
-    """A neutral notification of one alert group; each notifier renders it its own way."""
+    """A neutral notification of one alert group, or one notice; each notifier renders it its own way."""
 
     group_key: str
     receiver: str
     status: str
-    """firing or resolved (resolved when every alert in it is)."""
+    """firing or resolved (resolved when every alert in it is), or notice."""
     group_labels: Labels
     firing: tuple[AlertInstance, ...]
     resolved: tuple[AlertInstance, ...]
@@ -125,6 +138,8 @@ class Message:
     sent_at: datetime | None = None
     repeat: bool = False
     """An earlier attempt may have been delivered: the notifier looks for it by id before it posts anew."""
+    notice: Notice | None = None
+    """Instead of alerts."""
 
     @property
     def id(self) -> str:
@@ -148,8 +163,8 @@ class Notifier(Protocol):
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
         """Deliver, updating or threading on `root` where the medium can; return the ref to remember, if any.
 
-        Raises alerts.errors.DeliveryFailed, with `retry_after` seconds when the far side said so, and
-        `permanent=True` when trying again cannot help.
+        Raises alerts.errors.DeliveryFailed, with `retry_after` seconds when the far side said so (whatever it said: the
+        sender bounds it), and `permanent=True` when trying again cannot help.
         """
         ...
 

@@ -85,7 +85,8 @@ class Regex:
         lines = self._lines
         if lines is None:
             return frozenset(value for value in values if self.matches(value))
-        plain, broken = [], []
+        plain: list[str] = []
+        broken: list[str] = []
         for value in values:
             (broken if "\n" in value else plain).append(value)
         # Neighbours in order begin alike, and so match alike: fewer runs, and a call for each.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from alerts.interfaces import AlertInstance, AlertState, Message
+from alerts.interfaces import AlertInstance, AlertState, Message, Notice
 from collectors.samples import Labels, labels_of
 
 
@@ -70,6 +71,7 @@ def message_to_json(message: Message) -> dict[str, Any]:
         "generation": message.generation,
         "console_url": message.console_url,
         "sent_at": None if message.sent_at is None else message.sent_at.timestamp(),
+        "notice": None if message.notice is None else asdict(message.notice),
     }
 
 
@@ -86,11 +88,14 @@ def message_from_json(content: Mapping[str, Any]) -> Message:
         generation=content["generation"],
         console_url=content["console_url"],
         sent_at=None if content["sent_at"] is None else datetime.fromtimestamp(content["sent_at"], UTC),
+        notice=Notice(**content["notice"]) if content.get("notice") else None,
     )
 
 
 def summary(message: Message) -> str:
     """Return a message in one line: `FIRING: LLMErrorRateHigh chat (2 firing, 1 resolved)`."""
+    if message.notice is not None:
+        return message.notice.title
     labels = dict(message.group_labels)
     subject = " ".join([labels.pop("alertname", "alerts"), *labels.values()])
     counts = [f"{len(message.firing)} firing"] if message.firing else []

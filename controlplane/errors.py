@@ -7,9 +7,11 @@ ControlPlaneError           the message is fit for an operator: names the thing,
 ├── Refused                 planning said no: reasons, and what to do next
 ├── Forbidden / Unauthenticated
 ├── Unavailable             a dependency (engine, database, target) cannot be reached now
+├── NotStorable             a text that the database cannot hold; everything else can be stored
 ├── LeaseLost               another process holds the lease; nothing was written
 ├── MalformedRequest        a body that cannot be read: what is wrong with it, and where
-│   └── TooLarge            a body beyond a limit: which one
+│   ├── TooLarge            a body beyond a limit: which one
+│   └── TooSlow             a body that does not come to its end
 └── QueryError              PromQL: kind is bad_data, execution or timeout (Prometheus's error types)
 """
 
@@ -67,6 +69,10 @@ class Unavailable(ControlPlaneError):
     """A dependency cannot be reached now; trying again later may help."""
 
 
+class NotStorable(ControlPlaneError):
+    """A value that the database cannot hold, such as a text with a NUL. Trying again cannot help."""
+
+
 class LeaseLost(ControlPlaneError):
     """Another process took the lease over; this one wrote nothing."""
 
@@ -77,6 +83,10 @@ class MalformedRequest(ControlPlaneError):
 
 class TooLarge(MalformedRequest):
     """A request's body goes beyond a limit."""
+
+
+class TooSlow(MalformedRequest):
+    """A request's body did not come to its end in time."""
 
 
 class QueryError(ControlPlaneError):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from alerts.goformat import go_float, humanize_duration
-from alerts.interfaces import AlertInstance, AlertState, Message
+from alerts.interfaces import AlertInstance, AlertState, Message, Notice
 from alerts.wire import summary
 
 SHOWN = 10
@@ -34,7 +34,7 @@ class Card:
     """A message ready to be drawn: plain texts, no medium's markup."""
 
     status: str
-    """firing or resolved."""
+    """firing, resolved or notice."""
     severity: str
     """The worst of its alerts."""
     title: str
@@ -50,6 +50,8 @@ class Card:
 
 def render(message: Message) -> Card:
     """Return a message's card."""
+    if message.notice is not None:
+        return _notice(message, message.notice)
     alerts = (*message.firing, *message.resolved)
     common = _common_labels(alerts)
     severities = {dict(alert.labels).get("severity", "") for alert in alerts}
@@ -67,6 +69,22 @@ def render(message: Message) -> Card:
         footer=_footer(message, common),
         links=tuple(_links(message, alerts)),
         text=f"{summary(message)}: {lines[0].text}" if lines else summary(message),
+    )
+
+
+def _notice(message: Message, notice: Notice) -> Card:
+    fields = [(name.capitalize(), value) for name, value in message.group_labels]
+    fields += [("Switch", notice.subject)] if notice.subject else []
+    return Card(
+        status=message.status,
+        severity=notice.severity,
+        title=notice.title,
+        fields=tuple(fields),
+        lines=(Line(notice.text, firing=True),),
+        more=0,
+        footer=_footer(message, {}),
+        links=tuple(_links(message, ())),
+        text=f"{notice.title}: {notice.text}",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import Message, MessageRef
 from alerts.notify.card import Card, render
+from collectors.retry_after import retry_after_s
 
 EVENT_TYPE = "controlplane_alert"
 """Of the metadata that carries a message's id."""
@@ -60,8 +62,9 @@ class SlackNotifier:
         *,
         base_url: str = "https://slack.com/api/",
         timeout_s: float = 8.0,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self.name = name
+        self.name, self._now = name, now
         self._channel, self._token = channel, token
         # Only posting takes a channel's name; looking for a message takes its id.
         self._channel_id = channel if _CHANNEL_ID.match(channel) else ""
@@ -185,8 +188,10 @@ class SlackNotifier:
         data = getattr(response, "data", None)
         code = str(data.get("error", "")) if isinstance(data, dict) else ""
         if status == 429 or code in ("ratelimited", "rate_limited"):
-            wait = _retry_after(getattr(response, "headers", {}))
-            return DeliveryFailed(f"Slack {method}: rate limited, asked to wait {wait:g}s", retry_after=wait)
+            told = str((getattr(response, "headers", None) or {}).get("Retry-After", ""))
+            wait = retry_after_s(told, self._now())
+            asked = f"asked to wait {wait:g}s" if wait is not None else f"and no time to wait is told ({told[:40]!r})"
+            return DeliveryFailed(f"Slack {method}: rate limited, {asked}", retry_after=wait)
         if not code or code in _TRANSIENT or code in _TRANSIENT_MORE or (status or 200) >= 500:
             return DeliveryFailed(f"Slack {method}: HTTP {status}{f', {code}' if code else ', not a JSON answer'}")
         if code in _ROOT_GONE and method != "conversations.history":
@@ -255,10 +260,3 @@ def _one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _retry_after(headers: Any) -> float:
-    try:
-        return max(1.0, float(headers.get("Retry-After", "")))
-    except ValueError:
-        return 30.0

@@ -18,8 +18,16 @@ from typing import Any, TextIO
 
 from controlplane.plain_text import plain, plain_lines
 
-CHATTY = ("alembic", "apscheduler", "asyncio", "uvicorn")
-"""Libraries whose every step is no news: they are heard from warnings on."""
+CHATTY = {
+    "alembic": logging.WARNING,
+    "apscheduler": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "uvicorn": logging.ERROR,
+}
+"""Libraries whose every step is no news, and from which level on they are heard.
+
+uvicorn's warnings are of requests that cannot be read, a line each: strangers would decide how long the log is.
+"""
 INDENT = "    "
 MAX_FIELD = 10_000
 """Characters of a text in a record. What is longer is cut: one reply of an engine must not fill the disk."""
@@ -106,8 +114,8 @@ def set_up_log(form: LogFormat = LogFormat.TEXT, level: LogLevel = LogLevel.INFO
     handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=number, handlers=[handler], force=True)
-    for chatty in CHATTY:
-        logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
+    for chatty, least in CHATTY.items():
+        logging.getLogger(chatty).setLevel(max(number, least))
     logging.captureWarnings(True)
     log = logging.getLogger(__name__)
 

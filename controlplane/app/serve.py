@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import ipaddress
 import logging
@@ -12,6 +13,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 import uvloop
@@ -21,6 +23,7 @@ from starlette.types import ASGIApp
 from controlplane.api.app import create_api
 from controlplane.app.check import accepted
 from controlplane.app.connections import Sweeper, allow_many_files
+from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
 from controlplane.app.wiring import ControlPlane, build_services, running
 from controlplane.errors import ConfigError
 from controlplane.web.console import install_console
@@ -44,7 +47,7 @@ def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None
 
     The caller has set up the log.
     """
-    allow_many_files()
+    most = min(MAX_CONNECTIONS, allow_many_files() // 2)
     gc.set_threshold(*GC_THRESHOLDS)
     os.umask(0o077)  # database, token file and their folder are for this user alone
     loaded, warnings = accepted(config)
@@ -67,7 +70,8 @@ def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None
                 app = create_api(build_services(plane, db, host.strip("[]")))
                 install_console(app)
                 plane.watch_itself(app.state.metrics.render)
-                await _serve(app, plane, listener)
+                places = Places(most, trusted=lambda: plane.config().trusted_proxies)
+                await _serve(app, plane, listener, places)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main())
@@ -102,8 +106,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def server_config(app: ASGIApp) -> uvicorn.Config:
+def server_config(app: ASGIApp, places: Places) -> uvicorn.Config:
     """Return how the HTTP server runs."""
+    # h11: the other implementation, httptools, takes a request's head of any size.
+    connection = cast(type[asyncio.Protocol], functools.partial(Connection, places=places))
     return uvicorn.Config(
         app,
         lifespan="off",
@@ -111,14 +117,15 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=STOP_S,
-        forwarded_allow_ips="",
-        http="h11",  # the other implementation, httptools, takes a request's head of any size
+        proxy_headers=False,  # ours: it knows `trusted_proxies`
+        http=connection,
+        ws="none",
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
 
 
-async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket) -> None:
-    server = _Server(server_config(app))
+async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, places: Places) -> None:
+    server = _Server(server_config(app, places))
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 

@@ -21,6 +21,7 @@ from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
+from controlplane.access.gatekeeper import WRITE_S, Gatekeeper
 from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
@@ -28,9 +29,11 @@ from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
+from controlplane.app.housekeeping import HOUSEKEEPING_S, clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
+from controlplane.app.rolling import Rolling
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
 from controlplane.config.loader import LoadedFleet
@@ -41,17 +44,13 @@ from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
-from controlplane.rollout.engine import RolloutEngine
-from controlplane.rollout.service import RolloutService
-from controlplane.schedule import LeasedLoop, Loops, PlainLoop
-from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.schedule import EnduringLoop, LeasedLoop, Loops, PlainLoop
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore, touch
-from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.drivers import build_drivers
 
@@ -65,19 +64,14 @@ DISCOVERY_S = 5.0
 WATCH_S = 2.0
 PUBLISH_S = 15.0
 CHARGE_S = 30.0
-HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
 ROLLOUT_S = 0.5
-OBSERVE_S = 5.0
-LOOK_S = 2.0
-"""How often it is looked whether another process was asked to move a model; what this one is asked is seen at once."""
 DELIVER_S = 1.0
+WRITE_BACK_S = 5.0
+"""How often it is tried to write a database that could not be written."""
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
-KEEP_ALERTS_S = 90 * 86400.0
-KEEP_MESSAGES_S = 30 * 86400.0
-KEEP_REVISIONS = 10_000
 
 
 class ControlPlane:
@@ -132,11 +126,10 @@ class ControlPlane:
             origins=TargetOrigins(self.store, self.scraping.health, self._all_targets_known),
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
-        self._rollout_lease: Lease | None = None
-        self._observed_at = self._looked_at = 0.0
-        self._rolling, self._asked = False, 0
-        self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
-        self.engine = RolloutEngine(db, {}, {}, lease=lambda: self._rollout_lease, observe_only=observe_only)
+        self.rolling = Rolling(
+            db, self.querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts")
+        )
+        self.gatekeeper = Gatekeeper(db, TokenStore(db), SessionStore(db))
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -159,8 +152,7 @@ class ControlPlane:
                 raise ConfigError(f"{error.filename}: {error.strerror}", field="metrics.remote_write") from error
         leases = LeaseStore(self._db)
         leased = [
-            ("alerting", BEAT_S, self.alerting.beat),
-            ("rollouts", ROLLOUT_S, self._roll),
+            ("rollouts", ROLLOUT_S, self.rolling.tick),
             ("ledger", CHARGE_S, self.accounts.charge),
             ("housekeeping", HOUSEKEEPING_S, self._clean_up),
         ]
@@ -169,12 +161,25 @@ class ControlPlane:
             renew_s = min(ttl_s / 3, ttl_s - interval_s - 1)
             loop = LeasedLoop(name, interval_s, leases, self.holder, ttl_s, tick, self.clock, renew_every_s=renew_s)
             self.loops.add(loop)
+        alerting = EnduringLoop(
+            "alerting",
+            BEAT_S,
+            leases,
+            self.holder,
+            TTL_S,
+            self.alerting.beat,
+            self.clock,
+            renew_every_s=TTL_S / 3,
+        )
+        self.loops.add(alerting)
         plain = [
             ("discovery", DISCOVERY_S, self._discover),
             ("delivery", DELIVER_S, self.alerting.deliver),
+            ("alert backlog", WRITE_BACK_S, self.alerting.write_back),
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
             ("storage", TIDY_S, self.embedded.tidy_up),
+            ("access", WRITE_S, self.gatekeeper.write),
         ]
         if self.remote:
             plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
@@ -185,7 +190,8 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
-        await self.engine.close()
+        await self.gatekeeper.close()
+        await self.rolling.close()
         await self.scraping.close()
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
@@ -238,6 +244,10 @@ class ControlPlane:
             missing_parts["database"] = str(error)
         if not self._discovered:
             missing_parts["discovery"] = "targets have not been read yet"
+        if fault := self.alerting.fault:
+            missing_parts["alerting"] = fault
+        if paused := self.embedded.report().paused:
+            missing_parts["storage"] = f"{self._data_dir}: {paused}; new samples are kept in memory only"
         if self.remote and self.remote.fault:
             missing_parts["metrics"] = self.remote.fault
         return missing_parts
@@ -260,8 +270,7 @@ class ControlPlane:
         unused = self.alerting.configure(groups, loaded.fleet.evaluation_interval, route, notifiers, settle_s)
         self.accounts.configure(loaded.fleet)
         old, self._drivers = self._drivers, drivers
-        self.service.update(models, drivers)
-        self.engine.update(models, drivers)
+        self.rolling.configure(loaded.fleet, drivers, route.receiver, self._console_url)
         self._stamps = await asyncio.to_thread(stamps, loaded)
         await asyncio.gather(*(n.close() for n in unused), *(d.close() for name, d in old.items() if name not in kept))
 
@@ -295,27 +304,8 @@ class ControlPlane:
         self._stamps = found
         await self.reload_and_say()
 
-    async def _roll(self, lease: Lease) -> None:
-        """Move rollouts often; where none runs, look at the engines now and then."""
-        self._rollout_lease = lease
-        now, asked = self.clock.now(), self.service.asked
-        if not self._rolling and asked == self._asked and 0 <= now - self._looked_at < LOOK_S:
-            return
-        self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
-        self._looked_at, self._asked = (
-            now,
-            asked,
-        )  # not before: a database that could not be asked is asked again at once
-        if self._rolling or not 0 <= now - self._observed_at < OBSERVE_S:
-            self._observed_at = now
-            await self.engine.tick(now)
-
     async def _clean_up(self, lease: Lease) -> None:
-        now = self.clock.now()
-        await asyncio.to_thread(SqlAlertLog(self._db).prune, now - KEEP_ALERTS_S)
-        await asyncio.to_thread(SqlGroupLog(self._db).prune, now - KEEP_ALERTS_S)
-        await asyncio.to_thread(OutboxStore(self._db).prune, now - KEEP_MESSAGES_S)
-        await asyncio.to_thread(RevisionStore(self._db).prune, KEEP_REVISIONS)
+        await asyncio.to_thread(clean_up, self._db, self.clock.now())
 
     def _source(self, target: Target) -> Source:
         if target.url == LOCAL_SELF and self._own_metrics:
@@ -343,7 +333,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         fleet=FleetReader(
             config=plane.config,
             queries=plane.querier,
-            models=plane.service,
+            models=plane.rolling.service,
             alerts=alerts,
             targets=plane.scraping.health,
             clock=plane.clock,
@@ -355,16 +345,18 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         storage=plane.embedded.report,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
-        rollouts=plane.service,
+        rollouts=plane.rolling.service,
         alerts=alerts,
         outbox=OutboxStore(db),
-        tokens=TokenStore(db),
-        sessions=SessionStore(db),
+        tokens=plane.gatekeeper.tokens,
+        sessions=plane.gatekeeper.sessions,
+        gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,
         shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
+        alerting_fault=lambda: plane.alerting.fault,
     )
 
 

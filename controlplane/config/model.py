@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from controlplane.config.checking import Fault, check
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
+from controlplane.config.verify import Verify
 from controlplane.config.vocabulary import (
     Access,
     Address,
@@ -20,6 +21,7 @@ from controlplane.config.vocabulary import (
     LabelName,
     Model,
     Name,
+    Network,
     Text,
     label_name,
     number_or_duration,
@@ -207,6 +209,13 @@ class ModelSection(Model):
     stable: Text
     traffic: Traffic
     versions: dict[Name, Version]
+    verify: Verify | None = None
+    """By default the model's probe is asked, where there is one."""
+
+    @check
+    def _only_what_moves_is_verified(self) -> Iterator[Fault]:
+        if self.verify is not None and self.traffic.driver == "none":
+            yield Fault(("verify",), "is for models that can be switched; traffic driver none moves nothing")
 
     @check
     def _stable_is_a_version(self) -> Iterator[Fault]:
@@ -307,6 +316,8 @@ class Fleet(Model):
     cost: Cost | None = None
     metrics: Metrics = Metrics()
     database: Text | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    """Who may say, by X-Forwarded-For or Forwarded, for whom it asks."""
 
     @check
     def _models_differ(self) -> Iterator[Fault]:

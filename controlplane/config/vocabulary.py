@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -120,6 +121,30 @@ def size_bytes(value: Any) -> int:
     return int(match[1]) << 10 * "BKMGTP".index(match[2][0])
 
 
+def network(value: Any) -> IPv4Network | IPv6Network:
+    """Return the network of `10.0.0.0/8`, or of a single address. Raises ValueError.
+
+    One that holds every address is refused: whoever is in it chooses the address that a request seems to come from.
+    """
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"expected an address such as 10.0.0.5, or a network such as 10.0.0.0/8, got {value!r}")
+    try:
+        found = ip_network(value.strip())
+    except ValueError:
+        try:
+            meant = ip_network(value.strip(), strict=False)
+        except ValueError:
+            raise ValueError(
+                f"expected an address such as 10.0.0.5, or a network such as 10.0.0.0/8, got {value!r}"
+            ) from None
+        raise ValueError(f"{value} is an address within a network: did you mean {meant}?") from None
+    if found.prefixlen == 0:
+        raise ValueError(f"{value} would trust everybody; name the addresses of the proxies")
+    return found
+
+
 Duration = Annotated[float, BeforeValidator(duration_seconds)]
 """Seconds, written as a Prometheus duration."""
 Interval = Annotated[float, BeforeValidator(duration_seconds), Field(gt=0)]
@@ -131,6 +156,9 @@ LabelName = Annotated[str, AfterValidator(label_name)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 Address = Annotated[str, AfterValidator(_address)]
 FilePath = Annotated[Path, BeforeValidator(plain_path)]
+
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(network)]
 
 
 class Model(BaseModel):

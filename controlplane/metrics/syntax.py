@@ -207,7 +207,8 @@ class _Translation:
         return Call(node.func.name, tuple(map(self.node, node.args)), kind)  # type: ignore[arg-type]  # four words
 
     def _aggregate(self, node: Any) -> Aggregate:
-        without, labels = False, ()
+        without = False
+        labels: tuple[str, ...] = ()
         if node.modifier is not None:
             without = str(node.modifier.type).endswith("Without")
             labels = self._names(node.modifier.labels)

@@ -184,6 +184,24 @@ async def test_slack_says_how_long_to_wait(slack: FakeSlack, notifier: SlackNoti
     assert not failed.value.permanent
 
 
+@pytest.mark.parametrize("wish", ["inf", "nan", "-5", "1e400", "soon", ""])
+async def test_slack_asks_for_no_time_at_all(slack: FakeSlack, notifier: SlackNotifier, wish: str) -> None:
+    slack.misbehave(f"429:{wish}")
+    with pytest.raises(DeliveryFailed, match="and no time to wait is told") as failed:
+        await notifier.send(FIRING, None)
+    assert failed.value.retry_after is None
+    assert not failed.value.permanent
+
+
+async def test_slack_asks_to_wait_until_a_date(slack: FakeSlack) -> None:
+    notifier = SlackNotifier("ops", "#ops", lambda: TOKEN, base_url=slack.url, now=lambda: 1_700_000_000.0)
+    slack.misbehave("429:Tue, 14 Nov 2023 22:14:00 GMT")
+    with pytest.raises(DeliveryFailed, match="asked to wait 40s") as failed:
+        await notifier.send(FIRING, None)
+    assert failed.value.retry_after == 40.0
+    await notifier.close()
+
+
 @pytest.mark.parametrize(
     ("fault", "cure"), [("invalid_auth", "set a current bot token"), ("is_archived", "name another"), ("odd_new", "")]
 )

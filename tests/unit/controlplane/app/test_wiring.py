@@ -116,10 +116,10 @@ async def test_a_reload_replaces_only_the_drivers_of_models_that_changed(fleet: 
         return "models:\n" + one.format("a", "http://127.0.0.1:1") + one.format("b", f"http://127.0.0.1:{port_of_b}")
 
     async with started(fleet(models(1)), tmp_path) as (plane, _):
-        before = plane.engine.drivers
+        before = plane.rolling.engine.drivers
         fleet(models(2) + "evaluation_interval: 5s\n")
         await plane.reload()
-        after = plane.engine.drivers
+        after = plane.rolling.engine.drivers
         assert after["a"] is before["a"]
         assert after["b"] is not before["b"]
         assert (await after["a"].observe()).backends[0].error != ""
