@@ -100,6 +100,13 @@ def _targets(services: Services) -> Iterable[Metric]:
     tally = Tally((t.target.engine, t.health) for t in services.targets())
     samples = [((engine, health), float(count)) for (engine, health), count in sorted(tally.items())]
     yield _labelled("controlplane_targets", "Scraped endpoints by engine and health.", ("engine", "health"), samples)
+    left_out = [((t.target.job, t.target.instance), float(t.unstorable)) for t in services.targets() if t.unstorable]
+    yield _labelled(
+        "controlplane_target_samples_unstorable",
+        "Samples of a target's last scrape that were left out, as their names or labels hold a NUL.",
+        ("target_job", "target_instance"),
+        left_out,
+    )
 
 
 def _store(services: Services) -> Iterable[Metric]:
