@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
+from controlplane.metrics.worker_querier import WorkerQuerier
 
 from collectors.exposition import parse
 from collectors.samples import Layout, Series, labels_of
@@ -25,7 +26,6 @@ from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
-from controlplane.metrics.worker_querier import WorkerQuerier
 
 CAPTURE = Path(__file__).parent.parent / "tests" / "fixtures" / "vllm-0.32-llm.prom"
 START_MS, INTERVAL_MS, ROWS = 1_700_000_000_000, 15_000, 60

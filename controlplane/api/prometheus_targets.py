@@ -13,6 +13,7 @@ from fastapi.responses import Response
 
 from collectors.target import Target, TargetHealth
 from controlplane.access.roles import Role
+from controlplane.api.asker import AskerDep
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.prometheus import QUERY_TIMEOUT_S, ParamsDep, success
 from controlplane.api.prometheus_params import bad
@@ -43,19 +44,19 @@ def targets(services: ServicesDep, params: ParamsDep) -> Response:
 
 @router.get("/api/v1/targets/metadata")
 @requires(Role.VIEWER)
-async def target_metadata(services: ServicesDep, params: ParamsDep) -> Response:
+async def target_metadata(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> Response:
     """List type and help of what each endpoint exposes (`match_target`, `metric`, `limit`)."""
     limit, metric = params.family_limit(), params.get("metric")
     chosen = _matching(services.targets(), params.get("match_target"))
     try:
         async with asyncio.timeout(QUERY_TIMEOUT_S):
-            return success(await _target_metadata(services, chosen, metric, limit))
+            return success(await asker.wait_for(_target_metadata(services, asker.id, chosen, metric, limit)))
     except TimeoutError as error:
         raise QueryError("timeout", "reading every target's metrics took too long; narrow match_target") from error
 
 
 async def _target_metadata(
-    services: Services, chosen: Sequence[Target], metric: str, limit: int
+    services: Services, asker: str, chosen: Sequence[Target], metric: str, limit: int
 ) -> list[dict[str, Any]]:
     families = await services.queries.metadata(metric, -1)
     now = services.clock.now()
@@ -65,7 +66,7 @@ async def _target_metadata(
             break
         # A JSON string is one of PromQL's too.
         selector = f"{{job={json.dumps(target.job)},instance={json.dumps(target.instance)}}}"
-        names = await services.queries.label_values("__name__", [selector], now - RECENT_S, now)
+        names = await services.queries.label_values("__name__", [selector], now - RECENT_S, now, asker=asker)
         for family in _families(names, families):
             named = {} if metric else {"metric": family}
             found.append({"target": _labels(target), **named, **families[family][0]})

@@ -20,6 +20,7 @@ from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.shipping.shipper import ShippingReport
 from controlplane.metrics.storage.report import StorageReport
+from controlplane.metrics.workers.report import QueryReport
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.store.alert_log import SqlAlertLog
@@ -94,6 +95,8 @@ class Services:
     """What is not ready yet and why; empty when everything is. Blocking."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict
     """The configured notifiers by name."""
+    querying: Callable[[], QueryReport] = QueryReport
+    """How the queries of the HTTP API do."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """How each endpoint of remote_write is doing."""
 

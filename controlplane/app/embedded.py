@@ -17,7 +17,7 @@ from controlplane.metrics.series_store import SeriesStore, StoreLimits
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.tidy import Tidy
-from controlplane.metrics.worker_querier import WorkerQuerier
+from controlplane.metrics.workers.querier import WorkerQuerier
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ SLOW_OPEN_S = 2.0
 class Embedded:
     """The series store of this process. `open` it, then start what it offers as loops."""
 
-    def __init__(self, store: SeriesStore, folder: Folder, max_bytes: int, clock: Clock) -> None:
+    def __init__(self, store: SeriesStore, folder: Folder, metrics: Metrics, clock: Clock) -> None:
         """Use `open`."""
         self.store = store
         self._folder, self._clock = folder, clock
-        self._tidy = Tidy(store, max_bytes)
+        self._tidy = Tidy(store, metrics.retention_size)
         self.local = MetricsQuerier(PromqlEngine(store))
-        self.querier = WorkerQuerier(self.local, str(folder.path), lambda: folder.complete)
+        self.querier = WorkerQuerier(self.local, str(folder.path), lambda: folder.complete, metrics.query_workers)
         self.since = _since(store, clock.now())
         """Unix second from which on, without a long gap, there are samples."""
 
@@ -60,7 +60,7 @@ class Embedded:
         if stats.series:
             level = logging.WARNING if took_s > SLOW_OPEN_S else logging.INFO
             log.log(level, "metrics: %d series of earlier runs are here again after %.1f s", stats.series, took_s)
-        return cls(store, store.space, metrics.retention_size, clock)
+        return cls(store, store.space, metrics, clock)
 
     async def tidy_up(self) -> None:
         """Pack, sync and drop what is due."""
@@ -69,7 +69,7 @@ class Embedded:
     def report(self) -> StorageReport:
         """Return how the storage does."""
         folder = self._folder
-        return StorageReport(folder.paused, folder.pauses, folder.disk_bytes, self.querier.restarts)
+        return StorageReport(folder.paused, folder.pauses, folder.disk_bytes)
 
     async def close(self) -> None:
         """Stop answering, and bring everything to the disk."""

@@ -338,6 +338,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         series_store=plane.store,
         ingest=plane.ingest,
         storage=plane.embedded.report,
+        querying=plane.embedded.querier.report,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
         rollouts=plane.service,

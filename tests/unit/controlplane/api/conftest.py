@@ -98,7 +98,14 @@ class FakeQueries(MetricsQuerier):
         return Vector(at, [VectorSample(labels, 1.0) for labels in series(3)])
 
     async def instant_json(
-        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+        self,
+        expr: str,
+        at: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         return render(await self.instant_value(expr, at), limit)
 
@@ -112,6 +119,7 @@ class FakeQueries(MetricsQuerier):
         limit: int = 0,
         timeout_s: float | None = None,
         lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         self.asked.append((expr, start, end, step))
         await self._misbehave(expr)
