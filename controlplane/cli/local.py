@@ -34,21 +34,30 @@ def up(
     serve(config, listen, data_dir or Path("data"), observe_only)
 
 
-def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="fleet.yaml files.")]) -> None:
-    """Validate configuration; errors name file, line and field."""
-    from controlplane.app.check import check_file
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="fleet.yaml files.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
+) -> None:
+    """Validate configuration; every fault at once, with file, line and field."""
+    from controlplane.app.check import inspect_file
 
-    faults = 0
+    faults = warnings = 0
     for file in files:
         try:
-            for line in check_file(file):
-                say(line)
+            report = inspect_file(file)
         except ConfigErrors as error:
-            for fault in error.errors:
-                say(str(fault))
+            say_all(str(fault) for fault in error.errors)
             faults += len(error.errors)
+            continue
+        say_all(str(finding) for finding in report.findings)
+        faults += len(report.errors)
+        warnings += len(report.warnings)
+        if not report.errors:
+            say(report.verdict)
     if faults:
         raise WrongUsage(f"faults found: {faults}")
+    if warnings and strict:
+        raise VerdictNegative(f"warnings found: {warnings}")
 
 
 def nvml_exporter(listen: Listen = "127.0.0.1:9401") -> None:

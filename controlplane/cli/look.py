@@ -15,6 +15,8 @@ from controlplane.cli.options import As, Url
 from controlplane.cli.render import Output, age, columns, emit, gibibytes, number, percent, say
 from controlplane.config.vocabulary import duration_seconds
 
+_NEEDS = {"person": "NEEDS A PERSON", "waiting": "WAITS", "went_back": "WENT BACK", "engine_not_ready": "NOT READY"}
+
 
 def status(url: Url = None, output: As = Output.TABLE) -> None:
     """Show the whole fleet on one screen: models, targets, alerts, GPUs."""
@@ -35,6 +37,9 @@ def _print_status(fleet: dict[str, Any], alerts: list[dict[str, Any]]) -> None:
     for alert in (a for a in alerts if a["severity"] != "none"):
         mark = " (simulated)" if alert["simulated"] else ""
         say(f"  FIRING {alert['name']}: {alert['annotations'].get('summary', '')}{mark}")
+    for need in fleet["attention"]:
+        what = f"rollout {need['rollout']} of {need['model']}" if need["rollout"] else f"engine of {need['model']}"
+        say(f"  {_NEEDS.get(need['need'], need['need'])}: {what}: {need['sentence']}")
     print()
     _print_models(fleet["models"])
     if fleet["gpus"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from controlplane.store.database import Database
@@ -31,7 +32,7 @@ def audit(session: Session, actor: str, action: str, subject: str, detail: str, 
 
 
 class AuditStore:
-    """Reads the trail."""
+    """Reads the trail, and drops what strangers made it grow by."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -43,3 +44,9 @@ class AuditStore:
             query = query.where(AuditRow.subject == subject)
         with self._db.reading() as session:
             return [AuditEntry(r.id or 0, r.at, r.actor, r.action, r.subject, r.detail) for r in session.exec(query)]
+
+    def prune(self, action: str, before: float) -> int:
+        """Delete the acts of one kind that are older than `before` (unix seconds); return how many went."""
+        old = delete(AuditRow).where(col(AuditRow.action) == action, col(AuditRow.at) < before)
+        with self._db.transaction() as session:
+            return len(session.execute(old.returning(col(AuditRow.id))).all())

@@ -6,8 +6,8 @@ A request's head is `{"id": n, "by": seconds, "call": name, "args": [...]}`; `by
 more, on the machine's monotonic clock, which both read. `{"cancel": n}` says that nobody waits for an answer any more:
 it comes nevertheless, as soon as the query notices.
 
-A worker that has read what is stored says `{"id": 0}`. An answer's head is `{"id": n}` with the body that was asked for,
-and its `warnings` and `infos`; or `{"id": n, "kind": ..., "message": ...}` for a QueryError.
+A worker that has read what is stored says `{"id": 0}`. An answer's head is `{"id": n}` with the body that was asked
+for, and its `warnings` and `infos`; or `{"id": n, "kind": ..., "message": ...}` for a QueryError.
 """
 
 from __future__ import annotations
