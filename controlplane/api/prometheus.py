@@ -11,12 +11,13 @@ from fastapi import APIRouter, Depends, Path
 from fastapi.responses import JSONResponse, Response
 
 from controlplane.access.roles import Role
-from controlplane.api.asker import Asker, AskerDep
 from controlplane.api.auth import GuardedRoute, requires
-from controlplane.api.label_names import unescape
+from controlplane.api.interop.asker import Asker, AskerDep
+from controlplane.api.interop.label_names import unescape
 from controlplane.api.prometheus_params import Params, bad, params_of
 from controlplane.api.services import ServicesDep
 from controlplane.errors import QueryError
+from controlplane.metrics.exports.syntax_tree import syntax_tree
 from controlplane.metrics.prettify import prettify
 from controlplane.metrics.render import TRUNCATED, Rendered
 from controlplane.metrics.syntax import parse
@@ -79,6 +80,17 @@ def format_query(params: ParamsDep) -> Response:
     """Return PromQL in Prometheus's own style (`query`)."""
     try:
         return success(prettify(params.expr()))
+    except QueryError as error:
+        raise bad("query", str(error)) from error
+
+
+@router.get("/api/v1/parse_query")
+@router.post("/api/v1/parse_query")
+@requires(Role.VIEWER)
+def parse_query(params: ParamsDep) -> Response:
+    """Return the syntax tree of PromQL (`query`)."""
+    try:
+        return success(syntax_tree(params.expr()))
     except QueryError as error:
         raise bad("query", str(error)) from error
 

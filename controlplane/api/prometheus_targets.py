@@ -13,8 +13,8 @@ from fastapi.responses import Response
 
 from collectors.target import Target, TargetHealth
 from controlplane.access.roles import Role
-from controlplane.api.asker import AskerDep
 from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.interop.asker import AskerDep
 from controlplane.api.prometheus import QUERY_TIMEOUT_S, ParamsDep, success
 from controlplane.api.prometheus_params import bad
 from controlplane.api.services import Services, ServicesDep
@@ -40,6 +40,13 @@ def targets(services: ServicesDep, params: ParamsDep) -> Response:
         raise bad("state", f'not supported value "{state}"')
     found = [] if state == "dropped" else [_target(t) for t in services.targets() if pool in ("", t.target.job)]
     return success({"activeTargets": found, "droppedTargets": [], "droppedTargetCounts": {}})
+
+
+@router.get("/api/v1/scrape_pools")
+@requires(Role.VIEWER)
+def scrape_pools(services: ServicesDep) -> Response:
+    """List the jobs that `targets` may be narrowed to (`scrapePool`)."""
+    return success({"scrapePools": sorted({health.target.job for health in services.targets()})})
 
 
 @router.get("/api/v1/targets/metadata")

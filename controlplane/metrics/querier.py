@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from alerts.errors import QueryFailed
 from alerts.interfaces import VectorSample
 from controlplane.errors import QueryError
 from controlplane.metrics import api_views
+from controlplane.metrics.budget import Budget
 from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.exports.calls import Export, export
 from controlplane.metrics.queries import LabelSet, samples_of
 from controlplane.metrics.render import Rendered, render
 from controlplane.metrics.values import QueryValue
@@ -108,6 +110,13 @@ class MetricsQuerier:
         """Return the values of a label; see Queries."""
         store = self.engine.store
         return await self._in_turn(asker, lambda _: api_views.label_values(store, name, selectors, start, end))
+
+    async def export(self, call: Export, args: list[Any], *, asker: str = "") -> bytes:
+        """Return an export's body; see Exports."""
+        engine = self.engine
+        return await self._in_turn(
+            asker, lambda unwanted: export(engine.store, call, args, Budget(engine.limits, unwanted=unwanted))
+        )
 
     async def metadata(self, metric: str, limit: int) -> dict[str, list[LabelSet]]:
         """Return type and help of metric families; see Queries."""

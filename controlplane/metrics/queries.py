@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from alerts.errors import QueryFailed
 from alerts.interfaces import Querier, VectorSample
+from controlplane.metrics.exports.calls import Export
 from controlplane.metrics.render import Rendered
 from controlplane.metrics.values import QueryValue, Scalar, Vector
 
@@ -80,6 +81,14 @@ class Queries(Querier, Protocol):
 
     def close(self) -> None:
         """Take no further queries."""
+        ...
+
+
+class Exports(Protocol):
+    """What only a store of ours tells."""
+
+    async def export(self, call: Export, args: list[Any], *, asker: str = "") -> bytes:
+        """Return an export's body; see exports.calls. Raises QueryError."""
         ...
 
 

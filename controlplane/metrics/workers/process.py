@@ -23,7 +23,9 @@ from typing import Any, BinaryIO
 
 from controlplane.errors import QueryError
 from controlplane.metrics import api_views
+from controlplane.metrics.budget import Budget
 from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.exports.calls import export
 from controlplane.metrics.follower import Follower
 from controlplane.metrics.render import Rendered, render
 from controlplane.metrics.storage.errors import Overtaken, StorageError
@@ -102,6 +104,9 @@ class Worker:
         if call == protocol.RANGE:
             expr, start, end, step, limit, lookback_s = args
             return render(engine.range(expr, start, end, step, left_s, lookback_s, unwanted), limit)
+        if call == protocol.EXPORT:
+            name, given = args
+            return Rendered(export(store, name, given, Budget(engine.limits, timeout_s=left_s, unwanted=unwanted)))
         views: dict[str, Callable[..., Any]] = {
             protocol.SERIES: partial(api_views.series, store),
             protocol.LABEL_NAMES: partial(api_views.label_names, store),

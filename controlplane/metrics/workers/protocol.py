@@ -20,12 +20,13 @@ HEAD = struct.Struct("<II")
 READY = 0
 """The number of no question."""
 
-INSTANT, RANGE, SERIES, LABEL_NAMES, LABEL_VALUES = (
+INSTANT, RANGE, SERIES, LABEL_NAMES, LABEL_VALUES, EXPORT = (
     "instant_json",
     "range_json",
     "series",
     "label_names",
     "label_values",
+    "export",
 )
 """Calls; each is the method of `queries.Queries` of that name."""
 

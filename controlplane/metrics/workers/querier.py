@@ -18,6 +18,7 @@ from typing import Any
 from alerts.interfaces import VectorSample
 from controlplane.errors import QueryError
 from controlplane.metrics.budget import EngineLimits
+from controlplane.metrics.exports.calls import Export
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.queries import LabelSet
 from controlplane.metrics.render import Rendered
@@ -33,7 +34,7 @@ THREAD_BYTES = 2**20
 
 
 class WorkerQuerier:
-    """Implements queries.Queries and queries.Stored over a store's files. Use on one event loop."""
+    """Implements queries.Queries and queries.Exports over a store's files. Use on one event loop."""
 
     def __init__(
         self, local: MetricsQuerier, folder: str, readable: Callable[[], bool], workers: int | None = None
@@ -118,6 +119,12 @@ class WorkerQuerier:
             return await self._local.label_values(name, selectors, start, end, asker=asker)
         found: list[str] = await self._listed(asker, protocol.LABEL_VALUES, [name, list(selectors), start, end])
         return found
+
+    async def export(self, call: Export, args: list[Any], *, asker: str = "") -> bytes:
+        """Return an export's body; see Exports."""
+        if not self._readable():
+            return await self._local.export(call, args, asker=asker)
+        return (await self._rendered(asker, protocol.EXPORT, [call, args], None)).data
 
     async def metadata(self, metric: str, limit: int) -> dict[str, list[LabelSet]]:
         """Return type and help of metric families; see Queries."""

@@ -24,7 +24,7 @@ from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.app import create_api
-from controlplane.api.services import Services
+from controlplane.api.services import Run, Services
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
 from controlplane.fleet.reader import FleetReader
@@ -218,6 +218,8 @@ class Rig:
             allowed_hosts=frozenset({"cp.example.org"}),
             fleet=reader,
             queries=self.queries,
+            exports=self.queries,
+            run=lambda: Run(NOW - 3600, NOW - 60),
             series_store=self.series_store,
             ingest=self.ingest,
             storage=lambda: self.storage,
