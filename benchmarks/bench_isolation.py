@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
-from controlplane.metrics.worker_querier import WorkerQuerier
+from controlplane.metrics.workers.querier import WorkerQuerier
 
 from collectors.exposition import parse
 from collectors.samples import Layout, Series, labels_of

@@ -43,12 +43,10 @@ STOP_S = 5
 
 
 def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None:
-    """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "apscheduler"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    # Its warnings are of requests that cannot be read, a line each: strangers would decide how long the log is.
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start.
+
+    The caller has set up the log.
+    """
     most = min(MAX_CONNECTIONS, allow_many_files() // 2)
     gc.set_threshold(*GC_THRESHOLDS)
     os.umask(0o077)  # database, token file and their folder are for this user alone

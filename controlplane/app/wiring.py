@@ -19,8 +19,9 @@ from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target
-from controlplane.access import Gatekeeper, SessionStore, TokenStore
+from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
+from controlplane.access.gatekeeper import WRITE_S, Gatekeeper
 from controlplane.api.services import Run, Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
@@ -28,7 +29,7 @@ from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
-from controlplane.app.housekeeping import clean_up
+from controlplane.app.housekeeping import HOUSEKEEPING_S, clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
@@ -43,7 +44,7 @@ from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
-from controlplane.schedule import LeasedLoop, Loops, PlainLoop
+from controlplane.schedule import EnduringLoop, LeasedLoop, Loops, PlainLoop
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore, process_holder
@@ -63,13 +64,12 @@ DISCOVERY_S = 5.0
 WATCH_S = 2.0
 PUBLISH_S = 15.0
 CHARGE_S = 30.0
-HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
-ACCESS_S = 5.0
-"""Until a token's use, or a refusal, is in the database."""
 ROLLOUT_S = 0.5
 DELIVER_S = 1.0
+WRITE_BACK_S = 5.0
+"""How often it is tried to write a database that could not be written."""
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
 
@@ -129,8 +129,7 @@ class ControlPlane:
         self.rolling = Rolling(
             db, self.querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts")
         )
-        self.tokens, self.sessions = TokenStore(db), SessionStore(db)
-        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
+        self.gatekeeper = Gatekeeper(db, TokenStore(db), SessionStore(db))
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -154,7 +153,6 @@ class ControlPlane:
                 raise ConfigError(f"{error.filename}: {error.strerror}", field="metrics.remote_write") from error
         leases = LeaseStore(self._db)
         leased = [
-            ("alerting", BEAT_S, self.alerting.beat),
             ("rollouts", ROLLOUT_S, self.rolling.tick),
             ("ledger", CHARGE_S, self.accounts.charge),
             ("housekeeping", HOUSEKEEPING_S, self._clean_up),
@@ -164,13 +162,25 @@ class ControlPlane:
             renew_s = min(ttl_s / 3, ttl_s - interval_s - 1)
             loop = LeasedLoop(name, interval_s, leases, self.holder, ttl_s, tick, self.clock, renew_every_s=renew_s)
             self.loops.add(loop)
+        alerting = EnduringLoop(
+            "alerting",
+            BEAT_S,
+            leases,
+            self.holder,
+            TTL_S,
+            self.alerting.beat,
+            self.clock,
+            renew_every_s=TTL_S / 3,
+        )
+        self.loops.add(alerting)
         plain = [
             ("discovery", DISCOVERY_S, self._discover),
             ("delivery", DELIVER_S, self.alerting.deliver),
+            ("alert backlog", WRITE_BACK_S, self.alerting.write_back),
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
             ("storage", TIDY_S, self.embedded.tidy_up),
-            ("access", ACCESS_S, self._note_access),
+            ("access", WRITE_S, self.gatekeeper.write),
         ]
         if self.remote:
             plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
@@ -181,10 +191,7 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
-        try:
-            await self._note_access()
-        except ControlPlaneError as error:
-            log.warning("access: the last uses of tokens, and refusals, are not in the database: %s", error)
+        await self.gatekeeper.close()
         await self.rolling.close()
         await self.scraping.close()
         await self.alerting.close()
@@ -240,6 +247,10 @@ class ControlPlane:
             missing_parts["database"] = str(error)
         if not self._discovered:
             missing_parts["discovery"] = "targets have not been read yet"
+        if fault := self.alerting.fault:
+            missing_parts["alerting"] = fault
+        if paused := self.embedded.report().paused:
+            missing_parts["storage"] = f"{self._data_dir}: {paused}; new samples are kept in memory only"
         if self.remote and self.remote.fault:
             missing_parts["metrics"] = self.remote.fault
         return missing_parts
@@ -296,9 +307,6 @@ class ControlPlane:
         self._stamps = found
         await self.reload_and_say()
 
-    async def _note_access(self) -> None:
-        await self.gatekeeper.write(self.clock.now())
-
     async def _clean_up(self, lease: Lease) -> None:
         await asyncio.to_thread(clean_up, self._db, self.clock.now())
 
@@ -346,14 +354,15 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         rollouts=plane.rolling.service,
         alerts=alerts,
         outbox=OutboxStore(db),
-        tokens=plane.tokens,
-        sessions=plane.sessions,
+        tokens=plane.gatekeeper.tokens,
+        sessions=plane.gatekeeper.sessions,
         gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,
         shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
+        alerting_fault=lambda: plane.alerting.fault,
     )
 
 

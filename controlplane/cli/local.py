@@ -9,12 +9,15 @@ from typing import Annotated
 
 import typer
 
+from controlplane.app.logs import LogFormat, LogLevel, set_up_log
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.options import As, DataDir, Listen
 from controlplane.cli.render import Output, columns, emit, say, say_all
 from controlplane.config.vocabulary import duration_seconds
 from controlplane.errors import ConfigErrors
 
+LogAs = Annotated[LogFormat, typer.Option("--log-format", help="text, or json: one object a line.")]
+LogFrom = Annotated[LogLevel, typer.Option("--log-level", help="debug, info, warning or error.")]
 Config = Annotated[Path, typer.Option("-c", "--config", help="The fleet.yaml.")]
 
 catalogue = typer.Typer(help="The canonical metrics.", no_args_is_help=True)
@@ -27,10 +30,13 @@ def up(
     listen: Listen = "127.0.0.1:8080",
     data_dir: DataDir = None,
     observe_only: Annotated[bool, typer.Option("--observe-only", help="Watch and alert, never act.")] = False,
+    log_format: LogAs = LogFormat.TEXT,
+    log_level: LogFrom = LogLevel.INFO,
 ) -> None:
     """Run the control plane over a fleet.yaml."""
     from controlplane.app.serve import serve
 
+    set_up_log(log_format, log_level)
     serve(config, listen, data_dir or Path("data"), observe_only)
 
 
@@ -60,11 +66,14 @@ def check(
         raise VerdictNegative(f"warnings found: {warnings}")
 
 
-def nvml_exporter(listen: Listen = "127.0.0.1:9401") -> None:
+def nvml_exporter(
+    listen: Listen = "127.0.0.1:9401", log_format: LogAs = LogFormat.TEXT, log_level: LogFrom = LogLevel.INFO
+) -> None:
     """Serve this host's GPUs as canonical metrics."""
     from collectors.errors import CollectorError
     from collectors.nvml import serve_exporter
 
+    set_up_log(log_format, log_level)
     try:
         serve_exporter(listen, on_listening=lambda url: say(f"serving this host's GPUs at {url}"))
     except CollectorError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,11 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.markup import escape
 from ruamel.yaml import YAML
+
+from controlplane.plain_text import plain, plain_json
+
+MAX_WIDTH = 10_000
+"""YAML's lines are not folded: that would break long expressions and texts in the middle."""
 
 
 class Output(StrEnum):
@@ -42,29 +46,35 @@ _BUSY = {
 def emit(data: Any, output: Output, table: Callable[[], None]) -> None:
     """Print `data` as JSON or YAML, or call `table`."""
     if output is Output.JSON:
-        print(json.dumps(data, indent=2, ensure_ascii=False))
+        print(plain_json(data, indent=2))
     elif output is Output.YAML:
-        yaml, text = YAML(), io.StringIO()
-        yaml.default_flow_style = False
-        yaml.dump(data, text)
-        print(text.getvalue(), end="")
+        print(plain_yaml(data), end="")
     else:
         table()
 
 
+def plain_yaml(data: Any) -> str:
+    """Return YAML in which texts hold nothing but what is shown; the escapes are YAML's own, so no data is changed."""
+    text = ""
+    for allow_unicode in (True, False):
+        yaml, out = YAML(), io.StringIO()
+        yaml.default_flow_style, yaml.allow_unicode, yaml.width = False, allow_unicode, MAX_WIDTH
+        yaml.dump(data, out)
+        text = out.getvalue()
+        if all(line.isprintable() for line in text.split("\n")):
+            break
+    return text
+
+
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print one line with its control characters escaped: names and reasons come from engines, and may lie."""
-    print(_printable(text), file=stream or sys.stdout)
+    print(plain(text), file=stream or sys.stdout)
 
 
 def say_all(lines: Iterable[str]) -> None:
     """Print one line each."""
     for line in lines:
         say(line)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def columns(
@@ -75,7 +85,7 @@ def columns(
     No word is red in the rows that `calm` numbers.
     """
     stream = stream or sys.stdout
-    rows = [[_printable(cell) for cell in row] for row in rows]
+    rows = [[plain(cell) for cell in row] for row in rows]
     if not rows:
         print(empty, file=stream)
         return

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.options import As
-from controlplane.cli.render import Output, columns, emit, say, say_all
+from controlplane.cli.render import Output, columns, emit, plain_yaml, say, say_all
 
 Files = Annotated[
     list[Path] | None,
@@ -115,12 +113,7 @@ def rules_list(
 
 
 def _print_rule_file(content: dict[str, object]) -> None:
-    yaml, text = YAML(), io.StringIO()
-    yaml.default_flow_style = False
-    # Wrapping would break long expressions and texts in the middle.
-    yaml.width = 10_000
-    yaml.dump(_blocks(content), text)
-    print(text.getvalue(), end="")
+    print(plain_yaml(_blocks(content)), end="")
 
 
 def _blocks(content: Any) -> Any:

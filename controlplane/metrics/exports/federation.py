@@ -19,7 +19,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 def federate(store: StoreReader, selectors: Sequence[str], at: float, lookback_s: float, budget: Budget) -> bytes:
     """Return the series that any selector picks, each with its last sample of the `lookback_s` before unix second `at`.
 
-    As in Prometheus every family is untyped, and a series without `instance` says so: otherwise whoever reads this
+    As in Prometheus every family is untyped, 0 has no sign, and a series without `instance` says so: otherwise whoever reads this
     would put the address of this server there. Raises QueryError(bad_data) for a malformed selector.
     """
     until = np.array([round(at * 1000)], dtype=np.int64)
@@ -34,7 +34,7 @@ def federate(store: StoreReader, selectors: Sequence[str], at: float, lookback_s
         named = dict(series)
         name = named.pop(METRIC_NAME, "")
         if name:  # Prometheus leaves nameless series out too
-            families.setdefault(name, []).append(f"{_line(name, named)} {go_float(value)} {time_ms}\n")
+            families.setdefault(name, []).append(f"{_line(name, named)} {go_float(value or 0.0)} {time_ms}\n")
     return "".join(f"# TYPE {name} untyped\n{''.join(families[name])}" for name in sorted(families)).encode()
 
 

@@ -18,6 +18,8 @@ from controlplane.metrics.workers.protocol import Frame
 
 log = logging.getLogger(__name__)
 
+MAX_LINE_BYTES = 16 * 2**10
+"""Of what a worker writes to its stderr; a longer line is logged in pieces."""
 MAX_BYTES = 4 * 2**30
 """What a worker may hold in memory of its own."""
 THREADS = 8
@@ -79,6 +81,7 @@ class Worker:
                 *arguments,
                 stdin=PIPE,
                 stdout=PIPE,
+                stderr=PIPE,
                 env={**os.environ, **ALLOCATOR},
                 start_new_session=True,
             )
@@ -163,7 +166,8 @@ class Worker:
         self.kill()
 
     async def _read(self) -> None:
-        assert self.process.stdout is not None
+        assert self.process.stdout is not None and self.process.stderr is not None
+        telling = asyncio.create_task(_log_lines(self.process.stderr), name="words of a query worker")
         try:
             while True:
                 sizes = protocol.HEAD.unpack(await self.process.stdout.readexactly(protocol.HEAD.size))
@@ -178,6 +182,7 @@ class Worker:
                     asked.answer.set_result(Frame(head, body))
         except asyncio.IncompleteReadError:
             await self.process.wait()
+            await telling
         self._on_end(self)
         if not self._ready.done():
             self._ready.set_result(False)
@@ -194,3 +199,16 @@ class Worker:
         if not self._asked:
             self.idle_since = time.monotonic()
         return asked
+
+
+async def _log_lines(stream: asyncio.StreamReader) -> None:
+    """Log what a worker writes to its stderr, a traceback say, so that it is escaped and formed as all of the log."""
+    rest = b""
+    while data := await stream.read(MAX_LINE_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            log.warning("%s", line.decode(errors="replace"))
+    if rest:
+        log.warning("%s", rest.decode(errors="replace"))

@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from ruamel.yaml import YAML
 
 from controlplane.cli.render import Output, age, columns, emit, gibibytes, number, percent, say
 
@@ -92,3 +93,21 @@ def test_programs_get_json_or_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == data
     emit(data, Output.YAML, lambda: None)
     assert capsys.readouterr().out == "- model: chat\n  value:\n  name: é\n"
+
+
+HOSTILE = ["\x1b[2J", "\x9b2J", "a\u202eb", "two\nlines", "\x7f\u2028", "é – 93 °C", "\U0001f680", "\ud800"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_programs_get_what_there_is_and_a_terminal_no_escape(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"labels": {text: [text, {"x": text}]}}
+    emit(data, Output.JSON, lambda: None)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == data
+    assert all(line.isprintable() for line in shown.split("\n"))
+    if text == "\ud800":
+        return  # half of a character: no YAML can hold it
+    emit(data, Output.YAML, lambda: None)
+    shown = capsys.readouterr().out
+    assert YAML(typ="safe").load(shown) == data
+    assert all(line.isprintable() for line in shown.split("\n"))
