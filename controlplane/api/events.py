@@ -53,7 +53,9 @@ class Subscription:
         self._ready = asyncio.Event()
 
     def offer(self, revision: Revision) -> None:
-        """Queue an event; a full queue becomes one `resync`."""
+        """Queue an event; a full queue becomes one `resync`. A stream that is ending takes none."""
+        if self.closed:
+            return
         if len(self._items) >= QUEUE:
             self._items.clear()
             revision = revision._replace(kind="resync", ref="")

@@ -29,14 +29,14 @@ async def healthz() -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/-/healthy")
+@router.get("/-/healthy", response_class=PlainTextResponse)
 @public
 async def prometheus_healthy() -> Response:
     """Answer as Prometheus does while the process serves requests at all."""
     return PlainTextResponse("Control plane is Healthy.\n")
 
 
-@router.get("/-/ready")
+@router.get("/-/ready", response_class=PlainTextResponse)
 @public
 async def prometheus_ready(services: ServicesDep) -> Response:
     """Answer as Prometheus does: 200 when everything is ready, else 503. `/readyz` says more."""

@@ -38,6 +38,8 @@ def filter_case(context: Any, case: Any) -> bool:
     A form holds texts. Prometheus reads the first of several, an empty one as absent, and one text where a list is
     documented as the list of it: on the wire there is no difference.
     """
+    if "group_next_token" in (case.query or {}):
+        return False  # good only as an earlier answer gave it
     if not case.operation.path.startswith("/api/v1/"):
         return True
     return all(_differs(name, value) for name, value in _pairs(case))

@@ -12,6 +12,7 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.interop.asker import AskerDep
 from controlplane.api.prometheus import ParamsDep
+from controlplane.api.prometheus_document import PLAIN_ERROR
 from controlplane.api.prometheus_params import bad
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import MalformedRequest, NotFound, QueryError, TooLarge
@@ -26,7 +27,7 @@ LOOKBACK_S = 300.0
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@router.get("/federate")
+@router.get("/federate", response_class=PlainTextResponse)
 @requires(Role.VIEWER)
 async def federate(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> Response:
     """Return the last sample of every series that a selector picks (`match[]`), as text exposition."""
@@ -51,7 +52,7 @@ _DOCUMENT: dict[str, Any] = {
 }
 
 
-@router.post("/api/v1/read", response_class=Response, openapi_extra=_DOCUMENT)
+@router.post("/api/v1/read", response_class=Response, openapi_extra=_DOCUMENT, responses=PLAIN_ERROR)
 @requires(Role.VIEWER)
 async def read(request: Request, services: ServicesDep, asker: AskerDep) -> Response:
     """Return the samples that a remote-read request asks for, as one answer of the type SAMPLES."""
