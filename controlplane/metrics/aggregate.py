@@ -193,9 +193,9 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
     ]
     places_of_ones = row.reshape(-1) * steps + step
     ones = np.ones(len(step))
-    counts: FloatArray = np.bincount(places_of_ones, ones, len(distinct) * steps).astype(np.float64, copy=False)
-    counts = counts.reshape(-1, steps)
-    return Frame(labels, counts, counts > 0)
+    table: FloatArray = np.bincount(places_of_ones, ones, len(distinct) * steps).astype(np.float64, copy=False)
+    table = table.reshape(-1, steps)
+    return Frame(labels, table, table > 0)
 
 
 _PARAMETRIC: dict[str, Callable[[Evaluation, Aggregate, Frame, Groups], Frame]] = {
