@@ -358,9 +358,9 @@ def test_the_exit_code_is_2_for_errors_and_1_for_warnings_if_strict(
     bad.write_text("fleet: {nam: a}\n")
     assert run(["check", str(good), str(warned)]) == 0
     assert capsys.readouterr().out == (
-        f"{good}: good: 1 target, 0 models, 41 rules\n"
+        f"{good}: good: 1 target, 0 models, 44 rules\n"
         f"{warned}:1: warning: targets: nothing is watched: no targets are listed, and no model has backends\n"
-        f"{warned}: good: 0 targets, 0 models, 41 rules, 1 warning\n"
+        f"{warned}: good: 0 targets, 0 models, 44 rules, 1 warning\n"
     )
     assert run(["check", "--strict", str(good)]) == 0
     assert run(["check", "--strict", str(good), str(warned)]) == 1
