@@ -78,6 +78,12 @@ class RolloutEngine:
         """By rollout and backend: its questions."""
         self._answered: dict[tuple[str, str], Trial] = {}
         self._turns = asyncio.Semaphore(MAX_ASKING)
+        self._moved_s = 0.0
+        """Steps of the clock that running rollouts have not followed yet."""
+
+    def clock_was_set(self, by_s: float) -> None:
+        """Take note of a step of the clock: deadlines measure the time that really passes."""
+        self._moved_s += by_s
 
     def update(
         self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver], announcer: Announcer | None = None
@@ -101,6 +107,11 @@ class RolloutEngine:
         active = {record.model: records.from_record(record) for record in await asyncio.to_thread(self._log.active)}
         if self._observe_only:
             active = {}
+        elif self._moved_s:
+            active = {model: rollout.moved_by(self._moved_s) for model, rollout in active.items()}
+            for rollout in active.values():
+                await asyncio.to_thread(self._log.save, records.to_record(rollout), [], None, lease)
+        self._moved_s = 0.0
         steps = [self._step(name, active.get(name), now, lease) for name in self._drivers]
         steps += [self._wait(rollout, now, lease) for name, rollout in active.items() if name not in self._drivers]
         results = await asyncio.gather(*steps, return_exceptions=True)
