@@ -46,6 +46,7 @@ COMPONENTS = {
     "prometheus": lambda: shutil.which("prometheus") is not None and shutil.which("promtool") is not None,
     "postgres": _postgres,
     "chromium": lambda: shutil.which("chromium") is not None,
+    "faketime": lambda: bool(list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))),
     "gcc": lambda: shutil.which("gcc") is not None,
     "namespaces": _namespaces,
     "systemd": lambda: shutil.which("systemd-analyze") is not None,
