@@ -23,8 +23,7 @@ from controlplane import errors
 from controlplane.access.roles import Role
 from controlplane.access.throttle import Throttled
 from controlplane.api.auth import authorize, methods_of
-
-PROMETHEUS_PREFIX = "/api/v1/"
+from controlplane.api.openapi import PROMETHEUS_PREFIX
 
 _log = logging.getLogger(__name__)
 
