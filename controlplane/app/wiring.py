@@ -21,7 +21,7 @@ from collectors.target import Source, Target
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.access.gatekeeper import WRITE_S, Gatekeeper
-from controlplane.api.services import Services
+from controlplane.api.services import Run, Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.changes import changes, stamps
@@ -142,6 +142,7 @@ class ControlPlane:
         self._stamps: Mapping[Path, tuple[int, int]] = {}
         self._reloading = asyncio.Lock()
         self.loops = Loops()
+        self.run = Run(clock.now(), clock.now())
 
     async def start(self) -> None:
         """Take over the configuration and begin. Raises ConfigErrors."""
@@ -211,9 +212,11 @@ class ControlPlane:
         Raises ConfigErrors, with the faults that `check` tells: the running one stays.
         """
         async with self._reloading:
+            self.run = self.run._replace(reload_ok=False)
             loaded, warnings = await asyncio.to_thread(accepted, self.loaded.path)
             before, rules = self.loaded.fleet, self.alerting.groups
             await self._configure(loaded)
+            self.run = self.run._replace(configured_at=self.clock.now(), reload_ok=True)
             await asyncio.to_thread(self._announce)
         return [*changes(before, loaded.fleet, rules != self.alerting.groups), *warnings]
 
@@ -356,9 +359,12 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
             observe_only=plane.observe_only,
         ),
         queries=plane.querier,
+        exports=plane.embedded.querier,
+        run=lambda: plane.run,
         series_store=plane.store,
         ingest=plane.ingest,
         storage=plane.embedded.report,
+        querying=plane.embedded.querier.report,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,

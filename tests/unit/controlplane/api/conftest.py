@@ -24,7 +24,7 @@ from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.app import create_api
-from controlplane.api.services import Services
+from controlplane.api.services import Run, Services
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
 from controlplane.fleet.reader import FleetReader
@@ -99,7 +99,14 @@ class FakeQueries(MetricsQuerier):
         return Vector(at, [VectorSample(labels, 1.0) for labels in series(3)])
 
     async def instant_json(
-        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+        self,
+        expr: str,
+        at: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         return render(await self.instant_value(expr, at), limit)
 
@@ -113,6 +120,7 @@ class FakeQueries(MetricsQuerier):
         limit: int = 0,
         timeout_s: float | None = None,
         lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         self.asked.append((expr, start, end, step))
         await self._misbehave(expr)
@@ -210,6 +218,8 @@ class Rig:
             allowed_hosts=frozenset({"cp.example.org"}),
             fleet=reader,
             queries=self.queries,
+            exports=self.queries,
+            run=lambda: Run(NOW - 3600, NOW - 60),
             series_store=self.series_store,
             ingest=self.ingest,
             storage=lambda: self.storage,
