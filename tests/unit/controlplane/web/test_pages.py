@@ -88,6 +88,16 @@ async def test_drift_is_shown(console: Any, monkeypatch: pytest.MonkeyPatch) -> 
         assert '<p class="warning">http://a:8000 serves v2</p>' in await browser.page("/models/chat")
 
 
+async def test_an_alert_whose_targets_are_away_is_shown_as_unknown(console: Any) -> None:
+    fingerprint = console.alert(away=("dcgm/n1:9400",))
+    async with console.browser(Role.VIEWER) as browser:
+        for path in ("/", "/alerts", f"/alerts/{fingerprint}"):
+            page = await browser.page(path)
+            assert '<span class="state unknown" title="No data from dcgm/n1:9400 since ' in page
+        assert "no data from dcgm/n1:9400. It keeps its state until data says otherwise." in page
+        assert "→" not in page.split('aria-label="History"')[1]
+
+
 async def test_labels_annotations_and_targets_stay_text(console: Any) -> None:
     words = {"summary": SCRIPT, "description": SCRIPT, "runbook_url": "javascript:alert(1)"}
     fingerprint = console.alert(SCRIPT, annotations=words, model=SCRIPT, severity=SCRIPT)
