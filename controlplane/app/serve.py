@@ -19,9 +19,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from controlplane.api.app import create_api
+from controlplane.api.log_ring import LogRing
+from controlplane.app.clock import SystemClock
 from controlplane.app.connections import Sweeper, allow_many_files
 from controlplane.app.wiring import ControlPlane, build_services, running
-from controlplane.config.loader import load_fleet
+from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError
 from controlplane.web.console import install_console
 
@@ -39,15 +41,16 @@ STOP_S = 5
 """How long requests may finish once the server is told to stop."""
 
 
-def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None:
+def serve(loaded: LoadedFleet, listen: str, data_dir: Path, observe_only: bool) -> None:
     """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("alembic", "apscheduler", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    ring = LogRing(SystemClock().now())
+    logging.getLogger().addHandler(ring)
     allow_many_files()
     gc.set_threshold(*GC_THRESHOLDS)
     os.umask(0o077)  # database, token file and their folder are for this user alone
-    loaded = load_fleet(config)
     listener = bind(listen)
     with listener:
         try:
@@ -62,7 +65,7 @@ def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None
         async def main() -> None:
             token = os.environ.get("CP_BOOTSTRAP_TOKEN")
             async with running(loaded, folder, token, reached, observe_only=observe_only) as (plane, db):
-                app = create_api(build_services(plane, db, host.strip("[]")))
+                app = create_api(build_services(plane, db, host.strip("[]"), ring))
                 install_console(app)
                 plane.watch_itself(app.state.metrics.render)
                 await _serve(app, plane, listener)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,8 +18,10 @@ from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target
+from controlplane import __version__
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
+from controlplane.api.log_ring import LogRing
 from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
@@ -32,9 +33,11 @@ from controlplane.app.metrics_elsewhere import left_queues, remote_querier, ship
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
-from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.config.difference import differences
+from controlplane.config.loader import LoadedFleet, load_fleet, located
 from controlplane.config.model import Fleet, ScrapeSection
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
+from controlplane.fleet.history import History
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.queries import Queries
@@ -315,13 +318,14 @@ class ControlPlane:
         return missing(layout, self._catalogue, target.engine)
 
 
-def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Services:
+def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
     """Return what the HTTP side needs of a control plane."""
     fleet = plane.config().fleet
     outside = urlsplit(fleet.external_url).hostname if fleet.external_url else None
     alerts = SqlAlertLog(db)
     return Services(
-        version=installed_version("llm-controlplane"),
+        version=__version__,
+        started_at=plane.clock.now(),
         clock=plane.clock,
         config=plane.config,
         allowed_hosts=frozenset(host.lower() for host in (listen_host, outside) if host),
@@ -347,6 +351,9 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         sessions=SessionStore(db),
         revisions=RevisionStore(db),
         reload=plane.reload,
+        compare=lambda fleet: differences(plane.config(), located(fleet, plane.loaded.path.parent)),
+        history=History(db),
+        log=ring,
         not_ready=plane.not_ready,
         shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,

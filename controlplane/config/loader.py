@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,20 @@ def load_fleet(path: Path) -> LoadedFleet:
 
     Raises ConfigErrors with one ConfigError a fault.
     """
+    text = _read(path)
+    path = path.absolute()
+    return LoadedFleet(located(parse_fleet(text, path), path.parent), path)
+
+
+def fleet_content(path: Path) -> dict[str, Any]:
+    """Return the content of a good fleet.yaml as it is written, for another process. Raises ConfigErrors."""
+    text = _read(path)
+    parse_fleet(text, path)
+    content: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
+    return content
+
+
+def _read(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -45,12 +59,10 @@ def load_fleet(path: Path) -> LoadedFleet:
     if len(raw) > MAX_BYTES:
         raise ConfigErrors([ConfigError(f"is larger than {MAX_BYTES} bytes", file=path)])
     try:
-        text = raw.decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigErrors([ConfigError("is not UTF-8", file=path, line=line)]) from error
-    path = path.absolute()
-    return LoadedFleet(_located(parse_fleet(text, path), path.parent), path)
 
 
 def parse_fleet(text: str, path: Path) -> Fleet:
@@ -78,7 +90,16 @@ def parse_fleet(text: str, path: Path) -> Fleet:
         raise ConfigErrors(sorted(faults, key=lambda f: f.line or 0)) from error
 
 
-def _located(value: Found, folder: Path) -> Found:
+def validated(content: Mapping[str, Any]) -> Fleet:
+    """Validate the content of a fleet.yaml that was read elsewhere. Raises ConfigErrors, which name no lines."""
+    try:
+        return Fleet.model_validate(content)
+    except ValidationError as error:
+        faults = [ConfigError(_message(d), field=_dotted(d["loc"])) for d in error.errors(include_url=False)]
+        raise ConfigErrors(faults) from error
+
+
+def located(value: Found, folder: Path) -> Found:
     """Return a section with the paths in it relative to `folder` made absolute."""
     changes = {name: _anchored(getattr(value, name), folder) for name in type(value).model_fields}
     return value.model_copy(update=changes)
@@ -89,7 +110,7 @@ def _anchored(value: Any, folder: Path) -> Any:
         case Path():
             return folder / value
         case BaseModel():
-            return _located(value, folder)
+            return located(value, folder)
         case tuple():
             return tuple(_anchored(item, folder) for item in value)
         case dict():

@@ -9,18 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from collectors.durations import parse_duration
+from controlplane.config.durations import duration_seconds
 
 _SIZE = re.compile(r"(\d{1,15})(B|[KMGTP]B)")
-
-
-def duration_seconds(value: Any) -> float:
-    """Return the seconds of a Prometheus duration (`1h30m`, `15s`, `500ms`), or of a bare 0. Raises ValueError."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
-        return 0.0
-    if not isinstance(value, str):
-        raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {value!r}")
-    return parse_duration(value)
 
 
 def http_url(value: str) -> str:
