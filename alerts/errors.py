@@ -2,7 +2,9 @@
 
 AlertError
 ├── ExpressionError     an expression is no PromQL, or none that is supported: why, and where if that is known
+├── PatternError        a regular expression is none, in Prometheus's words
 ├── RuleError           a rule file or rule is wrong: file, group, rule, what was expected
+│   └── ThresholdError  an override of a pack's variable does not fit: which variable, which of its fields
 ├── TemplateError       an annotation or label template cannot be rendered
 ├── QueryFailed         the querier failed; the rule's state freezes, nothing resolves
 └── DeliveryFailed      a notifier could not deliver; carries retry_after and permanent
@@ -19,6 +21,14 @@ class ExpressionError(AlertError, ValueError):
     """An expression is no PromQL, or none that is supported."""
 
 
+class PatternError(AlertError, ValueError):
+    """A regular expression is none of RE2, or too large. The message is what follows "error parsing regexp: "."""
+
+    def __init__(self, reason: str, *, too_large: bool = False) -> None:
+        super().__init__(f"error parsing regexp: {reason}")
+        self.too_large = too_large
+
+
 class RuleError(AlertError):
     """A rule file or a rule in it is wrong. The message names the place; the attributes have it apart."""
 
@@ -26,6 +36,14 @@ class RuleError(AlertError):
         place = f"{file}:{line}" if file and line else file
         super().__init__(f"{place}: {message}" if place else message)
         self.file, self.line, self.reason = file, line, message
+
+
+class ThresholdError(RuleError):
+    """An override of a pack's variable does not fit."""
+
+    def __init__(self, sentence: str, name: str, field: str = "") -> None:
+        super().__init__(": ".join(part for part in (f"threshold {name}", field, sentence) if part))
+        self.name, self.field, self.sentence = name, field, sentence
 
 
 class TemplateError(AlertError):

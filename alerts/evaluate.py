@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from alerts.errors import QueryFailed, RuleError
+from alerts.gotemplate.values import Sample
 from alerts.interfaces import AlertInstance, AlertLog, AlertState, Clock, Querier, VectorSample
+from alerts.origins import Absence, Lost, NoOrigins, Origins
 from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup
-from alerts.state import Step, activate, step
-from alerts.template import NOWHERE, Surroundings
+from alerts.state import Active, Step, activate, step
+from alerts.template import NOWHERE, Answers, Surroundings
 from collectors.samples import Labels, Layout, SampleSink, Series, labels_of
 
 
@@ -61,6 +63,8 @@ class _Memory:
     """None until loaded from the log, or when the last write may not have happened."""
     unseen: frozenset[Labels] = frozenset()
     """Active alerts of the log that no query has shown since they were loaded."""
+    stepped_at: float | None = None
+    """When a query of this process last answered; every active alert but the unseen and unknown was in its result."""
     layouts: dict[str, Layout] = field(default_factory=dict)
 
 
@@ -82,16 +86,18 @@ class GroupEvaluator:
         blind_until: Callable[[str], float] = lambda _rule: 0.0,
         timer: Callable[[], float] = time.perf_counter,
         around: Surroundings = NOWHERE,
+        origins: Origins | None = None,
     ) -> None:
         """`blind_until` says of a rule's id until when (unix seconds) the past that it looks at is not all there.
 
         Until then an alert that the log remembers, and that no query has shown since, stays as it was: that a process
         started is no reason to tell anybody that something is over. `around` is what templates know beside the alert.
+        `origins` tells data which says that something is over from data that is lost; without it what is gone is over.
         """
         self.group = group
         self._querier, self._log, self._sink, self._clock, self._timer = querier, log, sink, clock, timer
         self._memory: Mapping[str, _Memory] = {rule.id: _Memory(RuleHealth(rule)) for rule in group.rules}
-        self._blind_until, self._around = blind_until, around
+        self._blind_until, self._around, self._origins = blind_until, around, origins or NoOrigins()
         self._last_at: float | None = None
         self._took = 0.0
 
@@ -116,7 +122,7 @@ class GroupEvaluator:
     def reset(self) -> None:
         """Read alert state anew at the next evaluation: to be called when the lease was away, for another's writes."""
         for memory in self._memory.values():
-            memory.instances = None
+            memory.instances = memory.stepped_at = None
 
     def close(self, at: float) -> None:
         """End every series that this group wrote: its rules are no longer configured."""
@@ -150,19 +156,49 @@ class GroupEvaluator:
         )
 
     async def _alert(self, rule: AlertingRule, memory: _Memory, samples: Sequence[VectorSample], at: float) -> None:
-        active = activate(rule, samples, self._around)
+        active = await self._activated(rule, samples, at)
         if memory.instances is None:
             memory.instances = tuple(await asyncio.to_thread(self._log.load, rule.id))
             memory.unseen = frozenset(instance.labels for instance in _active(memory.instances))
         memory.unseen -= {result.labels for result in active}
-        blind = at < self._blind_until(rule.id)
-        outcome: Step = step(rule, memory.instances, active, at, memory.unseen if blind else ())
+        kept = memory.unseen if at < self._blind_until(rule.id) else frozenset()
+        absences = await self._absences(rule, memory, kept | {result.labels for result in active}, at)
+        outcome: Step = step(rule, memory.instances, active, at, kept, absences)
+        memory.stepped_at = at
         if outcome.transitions or outcome.instances != memory.instances:
             # None while writing: when that fails, or is cancelled, what was written is unknown and is read again.
             memory.instances = None
             await asyncio.to_thread(self._log.record, rule.id, outcome.instances, outcome.transitions)
             memory.instances = outcome.instances
         self._append(memory, f"rule:{rule.id}", *_alert_series(outcome.instances), at)
+
+    async def _activated(self, rule: AlertingRule, samples: Sequence[VectorSample], at: float) -> tuple[Active, ...]:
+        """Return the alerts of a result, once every query that their templates ask has its answer."""
+        around = replace(self._around, at=at, answers=Answers())
+        while True:
+            active = activate(rule, samples, around)
+            if not around.answers.wanted:
+                return active
+            for expr in list(around.answers.wanted):
+                around.answers.known[expr] = await self._answer(expr, at)
+            around.answers.wanted.clear()
+
+    async def _answer(self, expr: str, at: float) -> tuple[Sample, ...] | str:
+        try:
+            found = await self._querier.instant(expr, at)
+        except QueryFailed as failure:
+            return str(failure)
+        return tuple(Sample(dict(sample.labels), sample.value) for sample in found)
+
+    async def _absences(
+        self, rule: AlertingRule, memory: _Memory, accounted: Collection[Labels], at: float
+    ) -> Mapping[Labels, Absence]:
+        lost = [
+            Lost(instance, None if instance.labels in memory.unseen else memory.stepped_at)
+            for instance in _active(memory.instances or ())
+            if instance.labels not in accounted
+        ]
+        return await self._origins.explain(rule, lost, at) if lost else {}
 
     def _append(self, memory: _Memory, source: str, series: tuple[Series, ...], values: list[float], at: float) -> None:
         layout = memory.layouts.get(source)

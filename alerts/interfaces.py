@@ -62,6 +62,10 @@ class AlertInstance:
     keep_firing_since: float | None = None
     resolved_at: float | None = None
     """Set when it left firing; kept for the resolved notice, until `resolved_at` + 15 min."""
+    unknown_since: float | None = None
+    """Set while targets that its series came from are away: it keeps its state, which nothing confirms or denies."""
+    away: tuple[str, ...] = ()
+    """Those targets, as `job/instance`; of one that resolved, the targets whose removal ended it."""
 
     @property
     def fingerprint(self) -> str:
@@ -76,7 +80,10 @@ def fingerprint(labels: Labels) -> str:
 
 
 class Transition(NamedTuple):
-    """One change of state, with the sentence that a person reads in the history."""
+    """One change of state, with the sentence that a person reads in the history.
+
+    `before` and `after` are the same where an alert becomes unknown, or known again.
+    """
 
     instance: AlertInstance
     before: AlertState
@@ -101,13 +108,25 @@ class AlertLog(Protocol):
 
 
 @dataclass(frozen=True)
+class Notice:
+    """News that is no alert: nothing fires and nothing will resolve."""
+
+    title: str
+    text: str
+    severity: str = "info"
+    """info, warning or critical."""
+    subject: str = ""
+    """What it is about, beside the group's labels."""
+
+
+@dataclass(frozen=True)
 class Message:
-    """A neutral notification of one alert group; each notifier renders it its own way."""
+    """A neutral notification of one alert group, or one notice; each notifier renders it its own way."""
 
     group_key: str
     receiver: str
     status: str
-    """firing or resolved (resolved when every alert in it is)."""
+    """firing or resolved (resolved when every alert in it is), or notice."""
     group_labels: Labels
     firing: tuple[AlertInstance, ...]
     resolved: tuple[AlertInstance, ...]
@@ -118,6 +137,8 @@ class Message:
     sent_at: datetime | None = None
     repeat: bool = False
     """An earlier attempt may have been delivered: the notifier looks for it by id before it posts anew."""
+    notice: Notice | None = None
+    """Instead of alerts."""
 
     @property
     def id(self) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from alerts.expression import without_strings
-from alerts.promql.tokens import seconds, tokenize
+from alerts.promql.dialect import INSTANT
+from alerts.promql.durations import Impossible, Unfit, calculate
+from alerts.promql.tokens import tokenize
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup
 
 MAX_S = 15 * 60.0
@@ -43,7 +46,7 @@ def _ranges(expr: str) -> Iterator[float]:
     tokens = tokenize(expr)
     for number, token in enumerate(tokens):
         if token.text == "[":
-            inside = [t for t in tokens[number + 1 : number + 5] if t.kind in ("number", "duration")]
             after = next((n for n in range(number, len(tokens)) if tokens[n].text == "]"), len(tokens)) + 1
-            if inside and (after >= len(tokens) or tokens[after].text.lower() != "offset"):
-                yield seconds(inside[0])
+            if after >= len(tokens) or tokens[after].text.lower() != "offset":
+                with contextlib.suppress(Unfit, Impossible):
+                    yield calculate(tokens, number + 1, INSTANT).seconds

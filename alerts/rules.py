@@ -204,7 +204,7 @@ def check_expr(expr: str) -> None:
     """Raise ValueError unless `expr` is PromQL whose result a rule can use: an instant vector or a scalar."""
     if not expr.strip():
         raise ValueError("expr is empty")
-    kind = type(parse_tree(expr)).__name__
+    kind = type(parse_tree(expr)[0]).__name__
     if kind not in _VECTOR_TYPES:
         raise ValueError(f"expr is a {kind}; a rule needs an instant vector or a scalar")
 
@@ -250,7 +250,8 @@ def _rule(place: Place, file: str, group: str, number: int, shared: dict[str, st
     if record:
         made = _recording(place.within(path), fields, record, expr, labels, f"{file};{group};{record}")
         return replace(made, line=place.line)
-    annotations = _texts(fields["annotations"].within(f"{path}: annotations")) if "annotations" in fields else {}
+    named = fields["annotations"].within(f"{path}: annotations").fields() if "annotations" in fields else {}
+    annotations = {name: value.within(f"{path}: annotations: {name}").text() for name, value in named.items()}
     return AlertingRule(
         id=f"{file};{group};{alert}",
         alert=alert,

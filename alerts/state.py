@@ -3,18 +3,20 @@
 - A new result is pending, or fires at once without `for`. It fires when evaluation time - active_at >= `for`.
 - A result that is gone resolves at once, unless `keep_firing_for` holds it; a recurrence is a new alert.
 - Two results with the same labels make the whole rule fail; nothing changes then.
+- A result that is gone because its targets are away ends nothing: the alert keeps its state, and is unknown.
 - A query that failed takes no step at all: unknown is neither firing nor resolved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from alerts.errors import RuleError, TemplateError
 from alerts.goformat import go_float, humanize_duration
 from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
+from alerts.origins import Absence
 from alerts.rules import AlertingRule
 from alerts.template import NOWHERE, Surroundings, Template
 from collectors.samples import Labels, labels_of
@@ -39,14 +41,16 @@ class Step(NamedTuple):
 
 
 def activate(rule: AlertingRule, samples: Iterable[VectorSample], around: Surroundings = NOWHERE) -> tuple[Active, ...]:
-    """Return the alerts that a query's result calls for; templates see the query's labels, and what is `around`.
+    """Return the alerts that a query's result calls for.
 
-    A template that fails keeps the alert and says so in its place. Raises RuleError when two share all their labels.
+    Templates see the query's labels, the metric's name among them, and what is `around`. One that fails keeps the alert
+    and says so in its place. Raises RuleError when two share all their labels.
     """
     found: dict[Labels, Active] = {}
     for sample in samples:
-        query = {k: v for k, v in sample.labels if k != "__name__"}
-        own = {name: _render(template, query, sample.value, around) for name, template in rule.labels}
+        seen = dict(sample.labels)
+        query = {k: v for k, v in seen.items() if k != "__name__"}
+        own = {name: _render(template, seen, sample.value, around) for name, template in rule.labels}
         labels = labels_of(query | own | {"alertname": rule.alert})
         if labels in found:
             raise RuleError(
@@ -54,7 +58,7 @@ def activate(rule: AlertingRule, samples: Iterable[VectorSample], around: Surrou
                 "aggregate the query by labels that tell them apart"
             )
         annotations = tuple(
-            (name, _render(template, query, sample.value, around)) for name, template in rule.annotations
+            (name, _render(template, seen, sample.value, around)) for name, template in rule.annotations
         )
         found[labels] = Active(labels, annotations, sample.value)
     return tuple(found.values())
@@ -66,10 +70,12 @@ def step(
     active: Sequence[Active],
     at: float,
     keep: Container[Labels] = (),
+    absences: Mapping[Labels, Absence] | None = None,
 ) -> Step:
     """Return the rule's instances after one evaluation at unix second `at`, and the transitions between.
 
     Instances whose labels are in `keep` stay as they are when they are not among `active`: their absence says nothing.
+    So it is with those whose targets are away, by `absences`; but that is said.
     """
     before = {instance.labels: instance for instance in previous}
     instances: list[AlertInstance] = []
@@ -81,24 +87,30 @@ def step(
         instances.append(instance)
         if instance.state is not was:
             transitions.append(Transition(instance, was, instance.state, at, _sentence(rule, instance, was, at)))
+        elif old is not None and old.unknown_since is not None:
+            transitions.append(Transition(instance, was, was, at, _known_again(rule, old, instance, at)))
     for old in before.values():
         if old.labels in keep:
             instances.append(old)
             continue
-        instance_or_none = _absent(rule, old, at)
-        if instance_or_none is None or instance_or_none.state is not old.state:
-            ended = instance_or_none or replace(old, state=AlertState.INACTIVE)
-            if old.state is not AlertState.INACTIVE:
-                sentence = _sentence(rule, ended, old.state, at)
-                transitions.append(Transition(ended, old.state, AlertState.INACTIVE, at, sentence))
-        if instance_or_none is not None:
-            instances.append(instance_or_none)
+        absence = (absences or {}).get(old.labels, Absence())
+        remains = _unknown(old, absence, at) or _absent(rule, old, at, absence)
+        if remains is not None:
+            instances.append(remains)
+        if remains is not None and remains.unknown_since is not None:
+            if old.unknown_since is None:
+                sentence = _lost(rule, remains, absence)
+                transitions.append(Transition(remains, old.state, old.state, at, sentence))
+        elif old.state is not AlertState.INACTIVE and (remains is None or remains.state is not old.state):
+            ended = remains or replace(old, state=AlertState.INACTIVE, unknown_since=None, away=absence.removed)
+            sentence = _sentence(rule, ended, old.state, at) + _farewell(absence)
+            transitions.append(Transition(ended, old.state, AlertState.INACTIVE, at, sentence))
     return Step(tuple(instances), tuple(transitions))
 
 
 def removed(instance: AlertInstance, at: float) -> Transition:
     """Return how an active alert ends whose rule is no longer configured."""
-    ended = replace(instance, state=AlertState.INACTIVE, resolved_at=at, keep_firing_since=None)
+    ended = _ended(instance, at)
     name = dict(instance.labels).get("alertname", instance.rule)
     sentence = f"{name} went from {instance.state} to inactive: its rule is no longer configured"
     return Transition(ended, instance.state, AlertState.INACTIVE, at, sentence)
@@ -114,28 +126,76 @@ def _present(rule: AlertingRule, old: AlertInstance | None, result: Active, at: 
             value=result.value,
             active_at=at,
         )
-    now = replace(old, annotations=result.annotations, value=result.value, keep_firing_since=None)
+    if old.state is AlertState.PENDING and old.unknown_since is not None:
+        # Nobody saw the condition hold meanwhile: that time does not count towards `for`.
+        old = replace(old, active_at=old.active_at + max(0.0, at - old.unknown_since))
+    now = replace(
+        old,
+        annotations=result.annotations,
+        value=result.value,
+        keep_firing_since=None,
+        unknown_since=None,
+        away=(),
+    )
     if now.state is AlertState.PENDING and at - now.active_at >= rule.for_s:
         now = replace(now, state=AlertState.FIRING, fired_at=at)
     return now
 
 
-def _absent(rule: AlertingRule, old: AlertInstance, at: float) -> AlertInstance | None:
+def _unknown(old: AlertInstance, absence: Absence, at: float) -> AlertInstance | None:
+    """Return an active alert that keeps its state because nothing is known of it; None for one that ends or ended.
+
+    This is the one place that decides what missing data means. An alert that `keep_firing_for` holds was seen to be
+    over: it ends as it would have.
+    """
+    if not absence.away or old.state is AlertState.INACTIVE or old.keep_firing_since is not None:
+        return None
+    return replace(old, unknown_since=at if old.unknown_since is None else old.unknown_since, away=absence.away)
+
+
+def _absent(rule: AlertingRule, old: AlertInstance, at: float, absence: Absence) -> AlertInstance | None:
     """Return what remains of an instance whose result is gone; None when there is nothing to remember."""
     if old.state is AlertState.PENDING:
         return None
     if old.state is AlertState.FIRING:
         since = at if old.keep_firing_since is None else old.keep_firing_since
-        if rule.keep_firing_for_s > 0 and at - since < rule.keep_firing_for_s:
-            return replace(old, keep_firing_since=since)
-        return replace(old, state=AlertState.INACTIVE, resolved_at=at, keep_firing_since=None)
+        if rule.keep_firing_for_s > 0 and at - since < rule.keep_firing_for_s and not absence.removed:
+            return replace(old, keep_firing_since=since, unknown_since=None, away=())
+        return replace(_ended(old, at), away=absence.removed)
     expired = old.resolved_at is None or at - old.resolved_at > RESOLVED_RETENTION_S
     return None if expired else old
 
 
+def _ended(old: AlertInstance, at: float) -> AlertInstance:
+    return replace(old, state=AlertState.INACTIVE, resolved_at=at, keep_firing_since=None, unknown_since=None, away=())
+
+
+def _lost(rule: AlertingRule, instance: AlertInstance, absence: Absence) -> str:
+    target, *others = absence.away
+    more = f" ({len(others)} more of its targets are away)" if others else ""
+    return (
+        f"{rule.alert} stays {instance.state}, and unknown: its target {target} {absence.why}{more} "
+        f"(was: {_what(instance)})"
+    )
+
+
+def _known_again(rule: AlertingRule, old: AlertInstance, instance: AlertInstance, at: float) -> str:
+    assert old.unknown_since is not None
+    blind = humanize_duration(round(at - old.unknown_since, 3))
+    return f"{rule.alert} is still {instance.state}, and known again after {blind}: {_what(instance)}"
+
+
+def _farewell(absence: Absence) -> str:
+    if not absence.removed:
+        return ""
+    target, *others = absence.removed
+    more = f" and {len(others)} more" if others else ""
+    return f"; its target {target}{more} is no longer configured"
+
+
 def _sentence(rule: AlertingRule, instance: AlertInstance, was: AlertState, at: float) -> str:
     head = f"{rule.alert} went from {was} to {instance.state}"
-    what = dict(instance.annotations).get("summary") or _subject(instance)
+    what = _what(instance)
     lasted = humanize_duration(round(at - instance.active_at, 3))
     if instance.state is AlertState.PENDING:
         return f"{head}: {what}; it fires after {humanize_duration(rule.for_s)} of this"
@@ -145,6 +205,10 @@ def _sentence(rule: AlertingRule, instance: AlertInstance, was: AlertState, at: 
         return f"{head}: over after {lasted}, before it had lasted {humanize_duration(rule.for_s)} (was: {what})"
     fired = humanize_duration(round(at - (instance.fired_at if instance.fired_at is not None else at), 3))
     return f"{head}: over after firing for {fired} (was: {what})"
+
+
+def _what(instance: AlertInstance) -> str:
+    return dict(instance.annotations).get("summary") or _subject(instance)
 
 
 def _subject(instance: AlertInstance) -> str:

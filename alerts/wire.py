@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from alerts.interfaces import AlertInstance, AlertState, Message
+from alerts.interfaces import AlertInstance, AlertState, Message, Notice
 from collectors.samples import Labels, labels_of
 
 
@@ -23,18 +24,22 @@ def instance_to_json(instance: AlertInstance) -> dict[str, Any]:
         "fired_at": instance.fired_at,
         "keep_firing_since": instance.keep_firing_since,
         "resolved_at": instance.resolved_at,
+        "unknown_since": instance.unknown_since,
+        "away": list(instance.away),
     }
 
 
 def instance_from_json(content: Mapping[str, Any]) -> AlertInstance:
     """Return the instance that instance_to_json wrote."""
-    fields = dict(content)
+    # What an earlier version wrote knows neither `unknown_since` nor `away`.
+    fields = {"unknown_since": None, "away": [], **content}
     return AlertInstance(
         **fields
         | {
             "labels": labels_of(fields["labels"]),
             "annotations": annotations_of(fields["annotations"]),
             "state": AlertState(fields["state"]),
+            "away": tuple(fields["away"]),
             "value": math.nan if fields["value"] is None else float(fields["value"]),
         }
     )
@@ -66,6 +71,7 @@ def message_to_json(message: Message) -> dict[str, Any]:
         "generation": message.generation,
         "console_url": message.console_url,
         "sent_at": None if message.sent_at is None else message.sent_at.timestamp(),
+        "notice": None if message.notice is None else asdict(message.notice),
     }
 
 
@@ -82,11 +88,14 @@ def message_from_json(content: Mapping[str, Any]) -> Message:
         generation=content["generation"],
         console_url=content["console_url"],
         sent_at=None if content["sent_at"] is None else datetime.fromtimestamp(content["sent_at"], UTC),
+        notice=Notice(**content["notice"]) if content.get("notice") else None,
     )
 
 
 def summary(message: Message) -> str:
     """Return a message in one line: `FIRING: LLMErrorRateHigh chat (2 firing, 1 resolved)`."""
+    if message.notice is not None:
+        return message.notice.title
     labels = dict(message.group_labels)
     subject = " ".join([labels.pop("alertname", "alerts"), *labels.values()])
     counts = [f"{len(message.firing)} firing"] if message.firing else []

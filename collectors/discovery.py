@@ -25,6 +25,7 @@ from collectors.target import Auth, Target
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\]):(\d{1,5})")
+_CONTROL = frozenset(chr(code) for code in (*range(32), *range(127, 160)))
 _MAGIC = re.compile(r"[*?\[]")
 MAX_FILE_BYTES = 4 * 2**20
 """Of a file_sd file: some 20,000 targets; a file beyond it is a mistake (a log, a database)."""
@@ -83,6 +84,11 @@ class Discovery:
     def errors(self) -> tuple[DiscoveryError, ...]:
         """What was wrong at the last refresh. Each message names the file."""
         return self._errors
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file_sd files of the last refresh, readable or not."""
+        return tuple(path for _, path in self._files)
 
     def refresh(self) -> list[Target]:
         """Read new and changed files and return all targets, in the order of the groups; repeated ones once."""
@@ -209,6 +215,10 @@ def _checked_entry(entry: Any, where: str) -> tuple[list[str], dict[str, str]]:
         raise DiscoveryError(f"{where}: targets: expected a list of host:port")
     if not isinstance(labels, dict) or not all(isinstance(x, str) for pair in labels.items() for x in pair):
         raise DiscoveryError(f"{where}: labels: expected names with texts")
+    for name, value in [*labels.items(), *(("targets", address) for address in addresses)]:
+        if not _CONTROL.isdisjoint(value) or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
+            # No database stores a NUL, and whoever reads a name with a control character reads something else.
+            raise DiscoveryError(f"{where}: {name[:40]!r} holds a control character; take it out")
     return addresses, labels
 
 

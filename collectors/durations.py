@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import re
 
-_PATTERN = re.compile(r"^(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$")
+_PATTERN = re.compile(
+    r"^(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?(?:([0-9]+)ms)?$"
+)
 _UNITS = (("y", 31_536_000_000), ("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000))
 _UNIT_MS = (*(ms for _, ms in _UNITS), 1)
+_MAX_MS = 2**63 // 1_000_000
+"""Prometheus's own limit: what a duration in nanoseconds holds in 64 bits, 292 years."""
+_MAX_TEXT = 100
+_MAX_SHOWN = 60
 
 
 def parse_duration(text: str) -> float:
     """Return the seconds of a Prometheus duration; `0` needs no unit. Raises ValueError."""
     if text == "0":
         return 0.0
-    match = _PATTERN.match(text) if text else None
+    match = _PATTERN.fullmatch(text) if text and len(text) <= _MAX_TEXT else None
     if not match:
-        raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {text!r}")
-    return sum(int(n) * ms for n, ms in zip(match.groups(), _UNIT_MS, strict=True) if n) / 1000
+        raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {text[:_MAX_SHOWN]!r}")
+    total_ms = sum(int(n) * ms for n, ms in zip(match.groups(), _UNIT_MS, strict=True) if n)
+    if total_ms > _MAX_MS:
+        raise ValueError(f"expected a duration of 292 years at most, got {text[:_MAX_SHOWN]!r}")
+    return total_ms / 1000
 
 
 def format_duration(seconds: float) -> str:

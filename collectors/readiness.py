@@ -61,15 +61,18 @@ class ReadinessSource:
         self._url = url.rstrip("/")
         self._backend = f"{urlsplit(url).scheme}://{urlsplit(url).netloc.rpartition('@')[2]}"
         self._known = [Version(model, version) for model, version in expected]
+        self._engine_ready: bool | None = None
+        """What the server says of itself as a whole; None where it did not say."""
         self._client = HttpClient(auth)
 
     async def read(self, timeout_s: float) -> bytes:
-        """Return `llm_backend_ready` and, of Triton, `llm_model_state`.
+        """Return `llm_backend_ready`, `llm_engine_ready` and, of Triton, `llm_model_state`.
 
         Raises ScrapeTimeout and Unreachable while no version is known, UnexpectedStatus and ExpositionError when
         what answers is not the engine.
         """
         limit = timeout_s * _DEADLINE_SHARE
+        self._engine_ready = None
         try:
             async with asyncio.timeout(limit):
                 observed = await self._ask()
@@ -85,7 +88,7 @@ class ReadinessSource:
             raise ExpositionError(f"{self._backend}: not an HTTP answer", 0) from error
         else:
             self._known = [o.which for o in observed] or self._known
-        return exposition_of(_families(observed, self._backend))
+        return exposition_of(_families(observed, self._backend, self._engine_ready))
 
     async def close(self) -> None:
         """Close the connection."""
@@ -100,6 +103,8 @@ class ReadinessSource:
             raise ExpositionError(f"{self._backend}/v2/repository/index: not a repository index", 0)
         # An entry without a version was never loaded: the index knows its name and nothing else.
         entries = [entry for entry in index if entry.get("name") and entry.get("version")]
+        # Load balancers ask this; versions are believed by their own endpoint only.
+        self._engine_ready = await self._status("GET", "/v2/health/ready") == 200
         return [await self._triton_version(entry) for entry in entries]
 
     async def _triton_version(self, entry: dict[str, Any]) -> Observed:
@@ -115,6 +120,7 @@ class ReadinessSource:
         status = await self._status("GET", "/health")
         if status not in (200, 503):
             raise UnexpectedStatus(f"{self._backend}/health: status {status}")
+        self._engine_ready = status == 200
         if status == 503 and self._known:
             return [Observed(which, ready=False) for which in self._known]
         name = await self._first_model() if status == 200 else None
@@ -151,7 +157,7 @@ class ReadinessSource:
             raise ExpositionError(f"{self._backend}{path}: not JSON", 0) from error
 
 
-def _families(observed: Iterable[Observed], backend: str) -> list[Metric]:
+def _families(observed: Iterable[Observed], backend: str, engine_ready: bool | None) -> list[Metric]:
     ready = GaugeMetricFamily(
         "llm_backend_ready",
         "1 when the backend says that it can serve the model's version now.",
@@ -167,4 +173,9 @@ def _families(observed: Iterable[Observed], backend: str) -> list[Metric]:
         if state is not None:
             for name in STATES:
                 states.add_metric([served_model, version, name], float(name == state))
-    return [family for family in (ready, states) if family.samples]
+    engine = GaugeMetricFamily(
+        "llm_engine_ready", "1 when the engine's own readiness, which load balancers ask, is good.", labels=["backend"]
+    )
+    if engine_ready is not None:
+        engine.add_metric([backend], float(engine_ready))
+    return [family for family in (ready, states, engine) if family.samples]

@@ -175,8 +175,11 @@ class _Scraper:
             self.live = False
         row = np.array([up, duration_s, samples, added, outcome.body_bytes], dtype=np.float64)
         sink.append(self._report_key, self._report_layout, timestamp_ms, row)
-        health = "up" if up else "down"
-        if self.health.health != health:
+        health, before = "up" if up else "down", self.health
+        missing = self._missing if up else ()
+        same = before.health == health and before.missing == missing and bool(before.samples) == bool(samples)
+        worse_before = before.health == "down" or before.samples == 0 or bool(set(before.missing) - set(missing))
+        if before.health != health:
             _log.info("target %s is %s", _name(self.target), health if up else f"down: {outcome.error}")
         self.health = TargetHealth(
             self.target,
@@ -186,7 +189,9 @@ class _Scraper:
             last_scrape_at=at,
             duration_s=duration_s,
             samples=samples if up else None,
-            missing=self._missing if up else (),
+            missing=missing,
+            since=before.since if same else at,
+            recovered=up and (before.recovered if same else worse_before),
         )
 
     def _adopt(self, layout: Layout) -> int:

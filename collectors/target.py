@@ -62,6 +62,10 @@ class TargetHealth:
     samples: int | None = None
     missing: tuple[str, ...] = field(default=())
     """Canonical metrics that the catalogue expects of this engine and that the last scrape did not have."""
+    since: float | None = None
+    """Unix seconds of the first scrape since which `health` and `missing` have been as they are."""
+    recovered: bool = False
+    """Before `since` it was down, or had no samples, or fewer of the expected metrics."""
 
 
 class Source(Protocol):

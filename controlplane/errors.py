@@ -9,7 +9,8 @@ ControlPlaneError           the message is fit for an operator: names the thing,
 ├── Unavailable             a dependency (engine, database, target) cannot be reached now
 ├── LeaseLost               another process holds the lease; nothing was written
 ├── MalformedRequest        a body that cannot be read: what is wrong with it, and where
-│   └── TooLarge            a body beyond a limit: which one
+│   ├── TooLarge            a body beyond a limit: which one
+│   └── TooSlow             a body that does not come to its end
 └── QueryError              PromQL: kind is bad_data, execution or timeout (Prometheus's error types)
 """
 
@@ -77,6 +78,10 @@ class MalformedRequest(ControlPlaneError):
 
 class TooLarge(MalformedRequest):
     """A request's body goes beyond a limit."""
+
+
+class TooSlow(MalformedRequest):
+    """A request's body did not come to its end in time."""
 
 
 class QueryError(ControlPlaneError):

@@ -16,6 +16,11 @@ settings.load_profile("repeatable")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
+NEWER = Path(__file__).parents[1] / ".cache" / "prometheus" / "usr" / "bin"
+"""Where `deploy/newer-prometheus.sh` unpacks a newer Prometheus and promtool than Debian stable's."""
+if NEWER.is_dir():
+    os.environ["PATH"] = f"{NEWER}{os.pathsep}{os.environ['PATH']}"
+
 
 def _postgres() -> bool:
     return bool(shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")))

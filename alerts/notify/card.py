@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from alerts.goformat import go_float
-from alerts.interfaces import AlertInstance, AlertState, Message
+from alerts.goformat import go_float, humanize_duration
+from alerts.interfaces import AlertInstance, AlertState, Message, Notice
 from alerts.wire import summary
 
 SHOWN = 10
@@ -34,7 +34,7 @@ class Card:
     """A message ready to be drawn: plain texts, no medium's markup."""
 
     status: str
-    """firing or resolved."""
+    """firing, resolved or notice."""
     severity: str
     """The worst of its alerts."""
     title: str
@@ -50,6 +50,8 @@ class Card:
 
 def render(message: Message) -> Card:
     """Return a message's card."""
+    if message.notice is not None:
+        return _notice(message, message.notice)
     alerts = (*message.firing, *message.resolved)
     common = _common_labels(alerts)
     severities = {dict(alert.labels).get("severity", "") for alert in alerts}
@@ -67,6 +69,22 @@ def render(message: Message) -> Card:
         footer=_footer(message, common),
         links=tuple(_links(message, alerts)),
         text=f"{summary(message)}: {lines[0].text}" if lines else summary(message),
+    )
+
+
+def _notice(message: Message, notice: Notice) -> Card:
+    fields = [(name.capitalize(), value) for name, value in message.group_labels]
+    fields += [("Switch", notice.subject)] if notice.subject else []
+    return Card(
+        status=message.status,
+        severity=notice.severity,
+        title=notice.title,
+        fields=tuple(fields),
+        lines=(Line(notice.text, firing=True),),
+        more=0,
+        footer=_footer(message, {}),
+        links=tuple(_links(message, ())),
+        text=f"{notice.title}: {notice.text}",
     )
 
 
@@ -105,7 +123,15 @@ def _subject(message: Message) -> str:
 def _line(alert: AlertInstance, *, resolved: bool) -> str:
     labels = dict(alert.labels)
     text = dict(alert.annotations).get("summary") or f"{labels.get('alertname', '?')}: value {go_float(alert.value)}"
-    return f"{text} (resolved {_time(alert.resolved_at)})" if resolved else text
+    if not resolved:
+        if alert.unknown_since is None:
+            return text
+        return f"{text} (unknown since {_time(alert.unknown_since)}: no data from {', '.join(alert.away)})"
+    lasted = ""
+    if alert.fired_at is not None and alert.resolved_at is not None:
+        lasted = f", after firing for {humanize_duration(max(0.0, float(round(alert.resolved_at - alert.fired_at))))}"
+    why = f"; {', '.join(alert.away)} is no longer configured" if alert.away else ""
+    return f"over since {_time(alert.resolved_at)}{lasted}{why} (was: {text})"
 
 
 def _fields(message: Message, common: dict[str, str], severity: str) -> list[tuple[str, str]]:

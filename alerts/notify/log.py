@@ -20,7 +20,7 @@ class LogNotifier:
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
         """Write one line: the text, and the message's parts as fields."""
         card = render(message)
-        level = _LEVELS.get(card.severity, logging.INFO) if message.firing else logging.INFO
+        level = _LEVELS.get(card.severity, logging.INFO) if message.firing or message.notice else logging.INFO
         fields = {
             "message_id": message.id,
             "receiver": self.name,

@@ -7,20 +7,23 @@ durations as seconds), `${name.duration}` (the value as a Prometheus duration), 
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
-from alerts.errors import RuleError
+from alerts.errors import RuleError, ThresholdError
 from alerts.rules import RuleGroup, load_rule_files, read_groups
 from alerts.yaml_nodes import Place, read_yaml
 from collectors.durations import format_duration, parse_duration
 
 BUILTIN = ("llm", "gpu")
 """Names of the built-in packs."""
+PREFIX = "builtin:"
+"""Before a pack's name where rule files are named too."""
 RUNBOOKS = "docs/runbooks"
 """Where runbook pages are unless the host knows an address that serves them."""
 UNITS = ("seconds", "fraction", "ratio", "celsius", "count", "usd")
@@ -103,28 +106,42 @@ def load_sources(
     groups: list[RuleGroup] = []
     sources = tuple(dict.fromkeys(sources))
     seen: set[Path] = set()
-    packs = [source.removeprefix("builtin:") for source in sources if source.startswith("builtin:")]
-    known = {pack: {v.name for v in pack_variables(pack)} for pack in packs}
-    _refuse_unknown(overrides or {}, sorted(set().union(*known.values())) if known else [])
+    known = _variables_of(sources)
+    for fault in _misfits({k: v for pack in known.values() for k, v in pack.items()}, overrides or {}):
+        raise fault
     for source in sources:
-        if source.startswith("builtin:"):
-            pack = source.removeprefix("builtin:")
+        if source.startswith(PREFIX):
+            pack = source.removeprefix(PREFIX)
             own = {k: v for k, v in (overrides or {}).items() if k in known[pack]}
             groups.extend(load_pack(pack, own, runbooks=runbooks))
         else:
-            new = [path for path in _files(source, base) if path not in seen]
+            new = [path for path in matching_files(source, base) if path not in seen]
             seen.update(new)
             groups.extend(load_rule_files(new))
     return tuple(groups)
 
 
+def threshold_faults(sources: Iterable[str], overrides: Mapping[str, Threshold]) -> list[ThresholdError]:
+    """Return every fault of overrides of the variables that the packs among `sources` have."""
+    existing = [source for source in sources if source.removeprefix(PREFIX) in BUILTIN]
+    known = _variables_of(existing)
+    return list(_misfits({k: v for pack in known.values() for k, v in pack.items()}, overrides))
+
+
+def _variables_of(sources: Iterable[str]) -> dict[str, dict[str, Variable]]:
+    """Return the variables of each pack that is named. Raises RuleError for one that does not exist."""
+    packs = [source.removeprefix(PREFIX) for source in sources if source.startswith(PREFIX)]
+    return {pack: {v.name: v for v in pack_variables(pack)} for pack in packs}
+
+
 def rule_files(sources: Iterable[str], base: Path) -> list[Path]:
     """Return the files that fleet.yaml's `rules:` name now, each once. Blocking."""
-    found = [path for source in sources if not source.startswith("builtin:") for path in _files(source, base)]
+    found = [path for source in sources if not source.startswith(PREFIX) for path in matching_files(source, base)]
     return list(dict.fromkeys(found))
 
 
-def _files(pattern: str, base: Path) -> list[Path]:
+def matching_files(pattern: str, base: Path) -> list[Path]:
+    """Return the files that one entry of `rules:` names: itself, or what its glob finds now. Blocking."""
     if not any(c in pattern for c in "*?["):
         return [base / pattern]
     path = Path(pattern)
@@ -158,17 +175,10 @@ def _variables(place: Place) -> dict[str, Variable]:
 
 
 def _override(variables: dict[str, Variable], overrides: Mapping[str, Threshold]) -> dict[str, Variable]:
-    _refuse_unknown(overrides, sorted(variables))
+    for fault in _misfits(variables, overrides):
+        raise fault
     for name, threshold in overrides.items():
         mine = variables[name]
-        given = {"value": threshold.value, "for": threshold.for_, "window": threshold.window}
-        has = {"value": mine.value, "for": mine.for_s, "window": mine.window_s}
-        for field in given:
-            if given[field] is not None and has[field] is None:
-                usable = ", ".join(f for f in has if has[f] is not None)
-                raise RuleError(f"threshold {name}: it has no {field}; it has {usable}")
-        if threshold.window is not None and threshold.window <= 0:
-            raise RuleError(f"threshold {name}: window must be longer than 0")
         variables[name] = replace(
             mine,
             value=mine.value if threshold.value is None else _value(mine, threshold.value),
@@ -178,11 +188,29 @@ def _override(variables: dict[str, Variable], overrides: Mapping[str, Threshold]
     return variables
 
 
-def _refuse_unknown(overrides: Iterable[str], known: list[str]) -> None:
-    unknown = sorted(set(overrides) - set(known))
-    if unknown:
-        there = ", ".join(known) if known else "none, because no built-in pack is loaded"
-        raise RuleError(f"unknown threshold {', '.join(unknown)}; known are {there}")
+def _misfits(variables: Mapping[str, Variable], overrides: Mapping[str, Threshold]) -> Iterator[ThresholdError]:
+    """Yield what is wrong with overrides."""
+    for name, threshold in overrides.items():
+        if name not in variables:
+            there = ", ".join(sorted(variables)) or "none, because no built-in pack is loaded"
+            near = difflib.get_close_matches(name, variables, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            yield ThresholdError(f"is not known; {hint}known are {there}", name)
+            continue
+        mine = variables[name]
+        given = {"value": threshold.value, "for": threshold.for_, "window": threshold.window}
+        has = {"value": mine.value, "for": mine.for_s, "window": mine.window_s}
+        usable = ", ".join(field for field in has if has[field] is not None)
+        for field in given:
+            if given[field] is not None and has[field] is None:
+                yield ThresholdError(f"is not what this variable has; it has {usable}", name, field)
+        if threshold.window is not None and threshold.window <= 0:
+            yield ThresholdError("must be longer than 0", name, "window")
+        if threshold.value is not None and mine.value is not None:
+            try:
+                _value(mine, threshold.value)
+            except ThresholdError as fault:
+                yield fault
 
 
 def _value(variable: Variable, given: float | str) -> float:
@@ -193,16 +221,19 @@ def _value(variable: Variable, given: float | str) -> float:
         try:
             number = parse_duration(str(given))
         except ValueError:
-            raise RuleError(f"threshold {variable.name}: value: expected {expected}, got {given!r}") from None
+            raise ThresholdError(f"expected {expected}, got {_shown(given)}", variable.name, "value") from None
         if variable.unit != "seconds":
-            raise RuleError(
-                f"threshold {variable.name}: value: expected a number ({variable.unit}), got the duration {given!r}"
-            ) from None
+            wrong = f"expected a number ({variable.unit}), got the duration {given!r}"
+            raise ThresholdError(wrong, variable.name, "value") from None
     if variable.unit == "fraction" and not 0 < number <= 1:
-        raise RuleError(f"threshold {variable.name}: value: expected a fraction between 0 and 1, got {given!r}")
+        raise ThresholdError(f"expected a fraction between 0 and 1, got {_shown(given)}", variable.name, "value")
     if not 0 <= number < float("inf"):
-        raise RuleError(f"threshold {variable.name}: value: expected {expected} from 0 on, got {given!r}")
+        raise ThresholdError(f"expected {expected} from 0 on, got {_shown(given)}", variable.name, "value")
     return number
+
+
+def _shown(given: float | str) -> str:
+    return f"{given:g}" if isinstance(given, float) else repr(given)
 
 
 def _fill(groups: Place, variables: Mapping[str, Variable], runbooks: str) -> None:

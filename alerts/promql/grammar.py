@@ -6,8 +6,10 @@ does not matter here: operands and operators alternate, whatever binds first.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from alerts.promql.durations import Duration, Impossible, QueryTimes, Unfit, calculate, calculate_offset
 from alerts.promql.tokens import Token, tokenize
 
 AGGREGATORS = frozenset(
@@ -227,14 +229,13 @@ class _Walk:
         while True:
             bracket = self._here()
             if self._take("["):
-                self._need_kind("number", "duration")
+                self._duration(calculate)
                 if self._take(":") and self._text() != "]":
-                    self._need_kind("number", "duration")
+                    self._duration(calculate)
                 self._need("]")
                 self.parts.append(Part(base, self._last_end(), bracket=bracket))
             elif self._take("offset"):
-                self._take("+", "-")
-                self._need_kind("number", "duration")
+                self._duration(calculate_offset)
             elif self._take("@"):
                 if self._take("start", "end"):
                     self._need("(")
@@ -244,3 +245,12 @@ class _Walk:
                     self._need_kind("number", "duration")
             else:
                 return
+
+    def _duration(self, walk: Callable[[Sequence[Token], int, QueryTimes], Duration]) -> None:
+        try:
+            self._next = walk(self._tokens, self._next, QueryTimes()).end
+        except Unfit as error:
+            self._next = error.index
+            raise Unexpected(self._here()) from error
+        except Impossible as error:
+            raise Unexpected(self._tokens[error.index].start) from error

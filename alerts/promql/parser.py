@@ -9,17 +9,21 @@ import promql_parser
 
 from alerts.errors import ExpressionError
 from alerts.expression import check_size
-from alerts.promql.dialect import rewritten, with_signs_as_minus
+from alerts.promql.dialect import INSTANT, Rewritten, rewrite, with_signs_as_minus
+from alerts.promql.durations import QueryTimes
 from alerts.promql.locate import locate
 from alerts.promql.tokens import place, tokenize
 
-_NO_REASON = "invalid promql query"
+_NO_REASONS = ("invalid promql query", "unexpected character inside brackets")
+"""Complaints that say no more than the place does."""
 _KIND_OF_VALUE = re.compile(r"\b(type|got) (vector|matrix)\b")
 _SHOWN_KINDS = {"vector": "instant vector", "matrix": "range vector"}
 
 
-def parse_tree(expr: str) -> Any:
-    """Return the parser's tree. Times after `@` are written as `dialect.at_seconds` reads them.
+def parse_tree(expr: str, times: QueryTimes = INSTANT) -> tuple[Any, Rewritten]:
+    """Return the parser's tree, and what the strings and names in it stand for (`Rewritten.meant`).
+
+    Times after `@` are written as `dialect.at_seconds` reads them. `times` are what `step()` and `range()` are.
 
     Raises ExpressionError with the parser's reason, and `line:column` where the place is certain.
     """
@@ -30,19 +34,24 @@ def parse_tree(expr: str) -> Any:
         raise ExpressionError(_at_place(expr, error.start, "invalid UTF-8")) from error
     except ValueError as error:
         raise ExpressionError(str(error)) from error
-    text = rewritten(expr)
+    text = rewrite(expr, times)
     tree, complaint = _parsed(text)
-    if complaint is None and (negated := with_signs_as_minus(text)) is not None:
-        complaint = _parsed(negated)[1]
     if complaint is not None:
-        # The rewritten text differs in numbers alone, so what is wrong in one is wrong in the other.
-        index = locate(expr, complaint, _complaint)
+        # The rewritten text differs in numbers, strings and names alone: what is wrong in one is wrong in the other.
+        index = locate(expr, complaint, lambda part: _complaint(part, times))
         raise ExpressionError(_at_place(expr, index, _worded(expr, index, complaint)))
-    return tree
+    return tree, text
 
 
-def _parsed(text: str) -> tuple[Any, str | None]:
-    """Return the parser's tree, or what is wrong."""
+def _parsed(rewritten: Rewritten) -> tuple[Any, str | None]:
+    """Return the parser's tree, or what is wrong, with the expression's own strings and names."""
+    tree, complaint = _asked(rewritten.text)
+    if complaint is None and (negated := with_signs_as_minus(rewritten.text)) is not None:
+        complaint = _asked(negated)[1]
+    return tree, None if complaint is None else rewritten.restored(complaint)
+
+
+def _asked(text: str) -> tuple[Any, str | None]:
     try:
         return promql_parser.parse(text), None
     except RecursionError:
@@ -56,18 +65,17 @@ def _parsed(text: str) -> tuple[Any, str | None]:
         return None, "the parser cannot read this expression"
 
 
-def _complaint(part: str) -> str | None:
+def _complaint(part: str, times: QueryTimes) -> str | None:
     """Return what is wrong with a part of an expression, None where nothing is."""
     try:
-        text = rewritten(part)
+        return _parsed(rewrite(part, times))[1]
     except ExpressionError as error:
         return str(error)
-    return _parsed(text)[1] or _parsed(with_signs_as_minus(text) or text)[1]
 
 
 def _worded(expr: str, index: int | None, complaint: str) -> str:
     """Return the parser's complaint in Prometheus's words."""
-    if complaint == _NO_REASON and index is not None:
+    if complaint.startswith(_NO_REASONS) and index is not None:
         token = next((t for t in tokenize(expr) if t.start == index), None)
         return "unexpected end of input" if token is None else f"unexpected {token.text!r}"
     return _KIND_OF_VALUE.sub(lambda match: f"{match[1]} {_SHOWN_KINDS[match[2]]}", complaint)

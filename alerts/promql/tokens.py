@@ -38,36 +38,44 @@ _SYMBOL = re.compile(r"==|!=|<=|>=|[-+*/%^<>@(){}\[\],:]|=(?!~)")
 _SYMBOL_IN_BRACES = re.compile(r"=~|!~|!=|[={},]")
 
 
+def _words(word: re.Pattern[str], symbol: re.Pattern[str]) -> re.Pattern[str]:
+    """Return the pattern of one token and what is skipped before it: the group that matched is its kind."""
+    kinds = {"numeric": _NUMERIC, "string": _STRING, "word": word, "symbol": symbol}
+    either = "|".join(f"(?P<{kind}>{pattern.pattern})" for kind, pattern in kinds.items())
+    # Atomic: what was skipped is never looked at again, or a word of a comment would become a token.
+    return re.compile(f"(?>(?:{_SKIPPED.pattern})?)(?:{either})")
+
+
+# Colons separate range and resolution in brackets, and are part of names outside; braces have none.
+_OUTSIDE = _words(_WORD, _SYMBOL)
+_IN_BRACKETS = _words(_WORD_WITHOUT_COLON, _SYMBOL)
+_IN_BRACES = _words(_WORD_WITHOUT_COLON, _SYMBOL_IN_BRACES)
+
+
 def tokenize(expr: str) -> list[Token]:
     """Return the words of an expression, comments and blanks left out; the first bad one is the last."""
     tokens: list[Token] = []
     at, bracket, brace = 0, False, False
     while True:
-        skipped = _SKIPPED.match(expr, at)
-        at = skipped.end() if skipped else at
-        if at == len(expr):
+        match = (_IN_BRACES if brace else _IN_BRACKETS if bracket else _OUTSIDE).match(expr, at)
+        if match is None:
+            skipped = _SKIPPED.match(expr, at)
+            at = skipped.end() if skipped else at
+            return tokens if at == len(expr) else [*tokens, Token("bad", expr[at], at)]
+        kind = match.lastgroup
+        assert kind is not None
+        at = match.end()
+        text = match[kind]
+        if kind == "numeric":
+            kind = _numeric_kind(text)
+        elif kind == "word" and not brace and text.lower() in ("inf", "nan"):
+            kind = "number"
+        tokens.append(Token(kind, text, at - len(text)))  # type: ignore[arg-type]  # the groups' names are kinds
+        if kind == "bad":
             return tokens
-        token = _token(expr, at, bracket=bracket, brace=brace)
-        tokens.append(token)
-        if token.kind == "bad":
-            return tokens
-        at = token.end
-        # Colons separate range and resolution in brackets, and are part of names outside; braces have none.
-        bracket = token.text == "[" or (bracket and token.text != "]")
-        brace = token.text == "{" or (brace and token.text != "}")
-
-
-def _token(expr: str, at: int, *, bracket: bool, brace: bool) -> Token:
-    if match := _NUMERIC.match(expr, at):
-        return Token(_numeric_kind(match[0]), match[0], at)
-    if match := _STRING.match(expr, at):
-        return Token("string", match[0], at)
-    if match := (_WORD_WITHOUT_COLON if bracket or brace else _WORD).match(expr, at):
-        is_number = not brace and match[0].lower() in ("inf", "nan")
-        return Token("number" if is_number else "word", match[0], at)
-    if match := (_SYMBOL_IN_BRACES if brace else _SYMBOL).match(expr, at):
-        return Token("symbol", match[0], at)
-    return Token("bad", expr[at], at)
+        if kind == "symbol":
+            bracket = text == "[" or (bracket and text != "]")
+            brace = text == "{" or (brace and text != "}")
 
 
 def _numeric_kind(text: str) -> TokenKind:

@@ -30,6 +30,8 @@ class Principal(NamedTuple):
     name: str
     role: Role
     token_id: str
+    session: str = ""
+    """The digest of the console session that it came with; "" for a token of its own."""
 
 
 def require(principal: Principal, role: Role) -> None:

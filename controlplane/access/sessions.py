@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Collection
 
 from sqlalchemy import delete
 from sqlmodel import col, select
@@ -53,7 +54,16 @@ class SessionStore:
             raise Unauthenticated("the session has ended: sign in again")
         token = token_of(found[1])
         refuse_dead(token, now)
-        return Principal(token.name, token.role, token.id)
+        return Principal(token.name, token.role, token.id, found[0].digest)
+
+    def ended(self, digests: Collection[str], now: float) -> set[str]:
+        """Return which of these sessions, named by `Principal.session`, are over."""
+        with self._db.reading() as session:
+            open_ones = select(ConsoleSessionRow.digest).where(
+                col(ConsoleSessionRow.digest).in_(digests), col(ConsoleSessionRow.expires_at) > now
+            )
+            going_on: set[str] = set(session.exec(open_ones))
+            return set(digests) - going_on
 
     def close(self, cookie: str) -> None:
         """Sign out. No-op for a session that has ended."""

@@ -1,11 +1,26 @@
-"""Slows down who guesses at the sign-in form. Per process and in memory: it guards log and CPU, not 256 bits."""
+"""Slows down who guesses at credentials. Per process and in memory: it guards log and CPU, not 256 bits."""
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 from collections import OrderedDict, deque
 from math import ceil
+from typing import Generic, TypeVar
 
 from controlplane.errors import Unauthenticated
+
+LIMIT = 5
+"""Failures of one account from one address within the window."""
+ADDRESS_LIMIT = 60
+"""Failures of one address within the window, whatever the accounts: ids are made up as easily as secrets."""
+WINDOW_S = 60.0
+MOST = 10_000
+"""Of pairs, addresses and good credentials each, that are remembered."""
+V6_SITE = 64
+"""One host has a whole IPv6 network of this prefix to choose addresses from."""
+
+Key = TypeVar("Key")
 
 
 class Throttled(Unauthenticated):
@@ -17,27 +32,81 @@ class Throttled(Unauthenticated):
 
 
 class SignInThrottle:
-    """Hears at most `limit` failures of one client within `window_s`."""
+    """Hears so many failures of an account from an address, and of an address in all, within a window.
 
-    def __init__(self, limit: int = 5, window_s: float = 60.0, max_clients: int = 10_000) -> None:
-        self._limit, self._window_s, self._max_clients = limit, window_s, max_clients
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+    Nobody else is held up: an account's own user comes from another address, and a credential that was good before is
+    always heard. An account is what the credential claims to be, "" where it claims nothing that could be one.
+    """
 
-    def check(self, client: str, now: float) -> None:
-        """Raise Throttled when the client must wait. To be called before the token is looked at."""
-        failures = self._failures.get(client)
-        while failures and failures[0] <= now - self._window_s:
-            failures.popleft()
-        if failures and len(failures) >= self._limit:
-            raise Throttled(failures[0] + self._window_s - now)
+    def __init__(
+        self, limit: int = LIMIT, address_limit: int = ADDRESS_LIMIT, window_s: float = WINDOW_S, most: int = MOST
+    ) -> None:
+        self._pairs: _Failures[tuple[str, str]] = _Failures(limit, window_s, most)
+        self._addresses: _Failures[str] = _Failures(address_limit, window_s, most)
+        self._good: OrderedDict[bytes, None] = OrderedDict()
+        self._most = most
 
-    def failed(self, client: str, now: float) -> None:
-        """Count a failure. The clients that failed longest ago are forgotten first, so memory is bounded."""
-        self._failures.setdefault(client, deque(maxlen=self._limit)).append(now)
-        self._failures.move_to_end(client)
-        while len(self._failures) > self._max_clients:
-            self._failures.popitem(last=False)
+    def check(self, account: str, address: str, credential: str, now: float) -> None:
+        """Raise Throttled when this client must wait. To be called before the credential is looked at."""
+        if _digest(credential) in self._good:
+            return
+        site = site_of(address)
+        wait_s = max(self._pairs.wait_s((account, site), now), self._addresses.wait_s(site, now))
+        if wait_s > 0:
+            raise Throttled(wait_s)
 
-    def succeeded(self, client: str) -> None:
-        """Forget the client's failures."""
-        self._failures.pop(client, None)
+    def failed(self, account: str, address: str, now: float) -> None:
+        """Count a failure. Those that failed longest ago are forgotten first, so memory is bounded."""
+        site = site_of(address)
+        self._pairs.add((account, site), now)
+        self._addresses.add(site, now)
+
+    def succeeded(self, account: str, address: str, credential: str) -> None:
+        """Forget the account's failures at this address, and remember the credential: only its hash."""
+        self._pairs.forget((account, site_of(address)))
+        digest = _digest(credential)
+        self._good[digest] = None
+        self._good.move_to_end(digest)
+        while len(self._good) > self._most:
+            self._good.popitem(last=False)
+
+
+class _Failures(Generic[Key]):
+    """When each key failed last, at most `limit` times each."""
+
+    def __init__(self, limit: int, window_s: float, most: int) -> None:
+        self._limit, self._window_s, self._most = limit, window_s, most
+        self._times: OrderedDict[Key, deque[float]] = OrderedDict()
+
+    def wait_s(self, key: Key, now: float) -> float:
+        """Return the seconds until the key is heard again; 0.0 for at once."""
+        times = self._times.get(key, ())
+        # A failure of the future is of a clock that was set back since: it must not hold anybody up for longer.
+        recent = [at for at in times if now - self._window_s < at <= now]
+        return recent[0] + self._window_s - now if len(recent) >= self._limit else 0.0
+
+    def add(self, key: Key, now: float) -> None:
+        self._times.setdefault(key, deque(maxlen=self._limit)).append(now)
+        self._times.move_to_end(key)
+        while len(self._times) > self._most:
+            self._times.popitem(last=False)
+
+    def forget(self, key: Key) -> None:
+        self._times.pop(key, None)
+
+
+def site_of(address: str) -> str:
+    """Return what counts as one address: an IPv4 address, or the /64 that an IPv6 address is in."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.ip_network((int(ip), V6_SITE), strict=False))
+
+
+def _digest(credential: str) -> bytes:
+    return hashlib.sha256(credential.encode(errors="replace")).digest()

@@ -9,14 +9,14 @@ import hashlib
 import hmac
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, or_, update
 from sqlmodel import col, select
 
 from controlplane.access.roles import Principal, Role
-from controlplane.errors import Conflict, NotFound, Unauthenticated, Unavailable
+from controlplane.errors import Conflict, NotFound, Unauthenticated
 from controlplane.store.audit import audit
 from controlplane.store.database import Database
 from controlplane.store.tables.token import TokenRow
@@ -27,7 +27,7 @@ _TOKEN = re.compile(r"cp_([0-9a-f]{8,32})_([A-Za-z0-9_-]{43,200})")
 FORMAT = "cp_<id>_<secret>, an id of 8 to 32 hex digits and a secret of at least 43 letters, digits, - or _"
 
 _LAST_USED_S = 60.0
-"""`last_used_at` is written at most this often: a busy token must not turn every read into a write."""
+"""A token's use is noted at most this often: a busy token must not turn every read into a write."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class TokenStore:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._used: dict[str, float] = {}
+        self._unwritten: set[str] = set()
 
     def create(
         self, name: str, role: Role, expires_at: float | None, now: float, *, by: str = "controlplane"
@@ -144,13 +146,34 @@ class TokenStore:
         self._note_use(token, now)
         return Principal(token.name, token.role, token.id)
 
-    def _note_use(self, token: Token, now: float) -> None:
-        if token.last_used_at is not None and now - token.last_used_at < _LAST_USED_S:
+    def write_uses(self) -> None:
+        """Write when tokens were last used. Apart from `authenticate`, which reads and must never wait for a write.
+
+        Raises Unavailable: nothing is forgotten then, and the next call writes it.
+        """
+        uses = {token_id: self._used[token_id] for token_id in list(self._unwritten)}
+        if not uses:
             return
-        stale = or_(col(TokenRow.last_used_at).is_(None), col(TokenRow.last_used_at) <= now - _LAST_USED_S)
-        # A note, not a condition of access: a database that is busy writing must still let readers in.
-        with suppress(Unavailable), self._db.transaction() as session:
-            session.execute(update(TokenRow).where(col(TokenRow.id) == token.id, stale).values(last_used_at=now))
+        with self._db.transaction() as session:
+            for token_id, at in uses.items():
+                # Another process may have noted a later use.
+                stale = or_(col(TokenRow.last_used_at).is_(None), col(TokenRow.last_used_at) <= at - _LAST_USED_S)
+                session.execute(update(TokenRow).where(col(TokenRow.id) == token_id, stale).values(last_used_at=at))
+        self._unwritten.difference_update(uses)
+
+    def dead(self, token_ids: Collection[str], now: float) -> set[str]:
+        """Return which of these tokens are revoked, expired or unknown."""
+        with self._db.reading() as session:
+            query = select(TokenRow.id).where(col(TokenRow.id).in_(token_ids), *_live(now))
+            good: set[str] = set(session.exec(query))
+            return set(token_ids) - good
+
+    def _note_use(self, token: Token, now: float) -> None:
+        seen = [at for at in (token.last_used_at, self._used.get(token.id)) if at is not None]
+        if seen and 0 <= now - max(seen) < _LAST_USED_S:
+            return
+        self._used[token.id] = now
+        self._unwritten.add(token.id)
 
 
 def refuse_dead(token: Token, now: float) -> None:

@@ -25,7 +25,9 @@ from controlplane.api import (
     tokens,
 )
 from controlplane.api.auth import GuardedRoute, include, requires
-from controlplane.api.middleware import Counting, HostGuard, SecurityHeaders, SizeLimits
+from controlplane.api.bodies import BodyBudget
+from controlplane.api.forwarding import Forwarding
+from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
 from controlplane.api.services import Services
 
@@ -44,17 +46,20 @@ def create_api(services: Services) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         middleware=[
+            Middleware(Forwarding, trusted=lambda: services.config().trusted_proxies),
+            Middleware(HeadAsGet),
             Middleware(Counting, metrics=own),
             Middleware(SecurityHeaders),
             Middleware(HostGuard, allowed=LOCAL_NAMES | services.allowed_hosts),
-            Middleware(SizeLimits, unread=frozenset({remote_write.PATH})),
+            Middleware(QueryLimit),
         ],
     )
     app.router.redirect_slashes = False
     app.state.services = services
     app.state.metrics = own
+    app.state.bodies = BodyBudget()
     app.state.writers = remote_write.Writers()
-    app.state.events = events.EventHub(services.revisions)
+    app.state.events = events.EventHub(services.revisions, services.gatekeeper, services.clock)
     problems.install(app)
     for part in (
         health,

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute, APIRouter
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.staticfiles import StaticFiles
 
+from controlplane.access.gatekeeper import Attempt
 from controlplane.access.roles import Principal, Role, require
 from controlplane.access.sessions import check_csrf
+from controlplane.api.bodies import MAX_BODY_BYTES, BodyBudget, Unanswered, read_body, replay
 from controlplane.api.openapi import describe
 from controlplane.api.services import Services
 from controlplane.errors import Unauthenticated
 
 SESSION_COOKIE = "cp_session"
 CSRF_HEADER = "X-CSRF-Token"
-MAX_CREDENTIAL_LENGTH = 512
-"""No token or session id of ours is longer; longer ones are refused before they reach the database."""
+FORM_BYTES = 4 * 2**10
+"""The largest body that may be read of somebody who is not known yet: a token and an address to go on to."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _ACCESS: Final = "__controlplane_access__"
+_BODY: Final = "__controlplane_body__"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,6 +50,19 @@ def public(endpoint: F) -> F:
     return _declare(Public.YES)(endpoint)
 
 
+def takes_body(limit: int) -> Callable[[F], F]:
+    """Declare the bytes of the endpoint's largest body; 0 means that it reads its body itself, if at all.
+
+    Without it a route for tokens takes MAX_BODY_BYTES, and a public one takes none.
+    """
+
+    def mark(endpoint: F) -> F:
+        setattr(endpoint, _BODY, limit)
+        return endpoint
+
+    return mark
+
+
 def access_of(endpoint: Callable[..., Any]) -> Access | None:
     """Return what the endpoint declared."""
     found: Access | None = getattr(endpoint, _ACCESS, None)
@@ -55,7 +70,11 @@ def access_of(endpoint: Callable[..., Any]) -> Access | None:
 
 
 class GuardedRoute(APIRoute):
-    """A route that refuses to exist without a declared role, and authorizes before it reads the request's body."""
+    """A route that refuses to exist without a declared role.
+
+    Who sends a request is known from its head. Only then is its body read, within limits: a stranger's never is, but
+    for a form of the few bytes that a public route declares.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         declared = access_of(endpoint)
@@ -63,6 +82,9 @@ class GuardedRoute(APIRoute):
             raise TypeError(f"route {path} declares no role: put @requires(Role.…) or @public below its decorator")
         self.access: Access = declared
         role = declared.value if isinstance(declared, Role) else None
+        self._largest: int = getattr(endpoint, _BODY, MAX_BODY_BYTES if role else 0)
+        if role is None and self._largest > FORM_BYTES:
+            raise TypeError(f"route {path} is public and takes more than {FORM_BYTES} bytes of anybody")
         super().__init__(path, endpoint, **describe(role, options))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -70,9 +92,18 @@ class GuardedRoute(APIRoute):
         inner = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
+            sender = client_of(request)
             if isinstance(self.access, Role):
                 request.state.principal = await authorize(request, self.access)
-            return await inner(request)
+                sender = request.state.principal.token_id
+            if not self._largest or request.method in SAFE_METHODS:
+                return await inner(request)
+            budget: BodyBudget = request.app.state.bodies
+            with budget.of(sender) as hold:
+                body = await read_body(request.scope, request.receive, self._largest, hold)
+                if body is None:
+                    return Unanswered()
+                return await inner(Request(request.scope, replay(body, request.receive)))
 
         return guarded
 
@@ -92,19 +123,41 @@ def check(routes: list[BaseRoute]) -> None:
 
 
 async def authorize(request: Request, role: Role) -> Principal:
-    """Return who calls. Raises Unauthenticated and Forbidden."""
+    """Return who calls. Raises Unauthenticated, Throttled, Forbidden and Unavailable."""
     services: Services = request.app.state.services
     header = request.headers.get("authorization")
     cookie = request.cookies.get(SESSION_COOKIE)
+    now = services.clock.now()
     if header is not None:
-        now = services.clock.now()
-        principal = await asyncio.to_thread(services.tokens.authenticate, _bearer(header), now)
+        attempt = Attempt(client_of(request), "the API")
+        principal = await services.gatekeeper.by_token(_bearer(header), attempt, now)
     elif cookie:
-        principal = await _by_session(request, services, cookie)
+        principal = await services.gatekeeper.by_session(cookie, now)
+        if request.method not in SAFE_METHODS:
+            check_csrf(cookie, request.headers.get(CSRF_HEADER, ""))
     else:
         raise Unauthenticated("send a token as `Authorization: Bearer cp_…`; `controlplane token create` makes one")
     require(principal, role)
     return principal
+
+
+def methods_of(request: Request) -> tuple[frozenset[str], bool]:
+    """Return the methods that the routes of the request's path answer, and whether one of them is public."""
+    app: FastAPI = request.app
+    if request.scope.get("root_path"):  # below a mount, which holds static files
+        return frozenset({"GET", "HEAD"}), True
+    matching = [route for route in app.router.routes if route.matches(request.scope)[0] != Match.NONE]
+    methods: set[str] = set()
+    for route in matching:
+        methods |= getattr(route, "methods", None) or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return frozenset(methods), any(getattr(route, "access", Public.YES) is Public.YES for route in matching)
+
+
+def client_of(request: Request) -> str:
+    """Return the client's address; behind trusted proxies the one that they name."""
+    return request.client.host if request.client else "unknown"
 
 
 async def current_principal(request: Request) -> Principal:
@@ -116,19 +169,10 @@ async def current_principal(request: Request) -> Principal:
 PrincipalDep = Annotated[Principal, Depends(current_principal)]
 
 
-async def _by_session(request: Request, services: Services, cookie: str) -> Principal:
-    if len(cookie) > MAX_CREDENTIAL_LENGTH:
-        raise Unauthenticated("the session is not valid; sign in again")
-    principal = await asyncio.to_thread(services.sessions.authenticate, cookie, services.clock.now())
-    if request.method not in SAFE_METHODS:
-        check_csrf(cookie, request.headers.get(CSRF_HEADER, ""))
-    return principal
-
-
 def _bearer(header: str) -> str:
     scheme, _, token = header.partition(" ")
     token = token.strip()
-    if scheme.lower() != "bearer" or not token or len(token) > MAX_CREDENTIAL_LENGTH:
+    if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("the Authorization header must be `Bearer cp_<id>_<secret>`")
     return token
 

@@ -18,21 +18,24 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from controlplane.access.roles import Role
-from controlplane.api.auth import GuardedRoute, requires
+from alerts.interfaces import Clock
+from controlplane.access.gatekeeper import Gatekeeper
+from controlplane.access.roles import Principal, Role
+from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
 from controlplane.errors import ControlPlaneError, Unavailable
 from controlplane.store.revision import Revision, RevisionStore
 
 router = APIRouter(route_class=GuardedRoute, tags=["events"])
 
-POLL_S = 1.0
+POLL_S = 0.5
+"""Twice within the second in which a stream ends after its token is revoked."""
 HEARTBEAT_S = 15.0
 """A comment at least this often keeps proxies from closing the stream, and finds out that a client is gone."""
 MAX_CLIENTS = 200
 QUEUE = 256
 """Events a client may lag behind before it is told to resync."""
 MAX_STREAM_S = 900.0
-"""A stream ends after this long; the client reconnects by itself, and its token is checked again."""
+"""A stream ends after this long, so that none outlives its use; the client reconnects by itself."""
 RECONNECT_MS = 2000
 
 _log = logging.getLogger(__name__)
@@ -41,9 +44,10 @@ _log = logging.getLogger(__name__)
 class Subscription:
     """One client's bounded queue."""
 
-    def __init__(self, rev: int) -> None:
+    def __init__(self, rev: int, principal: Principal) -> None:
         self.rev = rev
         """The revision after which this subscription's events begin."""
+        self.principal = principal
         self.closed = False
         self._items: deque[Revision] = deque()
         self._ready = asyncio.Event()
@@ -61,24 +65,40 @@ class Subscription:
         self.closed = True
         self._ready.set()
 
-    async def take(self, timeout_s: float) -> list[Revision]:
-        """Return what is queued, waiting up to `timeout_s` for the first; empty when the time is up."""
+    def cut(self) -> None:
+        """End the stream at once: what is queued is not for this client any more."""
+        self._items.clear()
+        self.close()
+
+    async def take(self, timeout_s: float) -> list[Revision] | None:
+        """Return what is queued, waiting up to `timeout_s` for the first; empty when time is up, None at the end."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._ready.wait()
         except TimeoutError:
             return []
-        self._ready.clear()
         items = list(self._items)
         self._items.clear()
+        if self.closed:
+            return items or None
+        self._ready.clear()
         return items
 
 
 class EventHub:
     """Fans the revision table out. Polls only while somebody listens."""
 
-    def __init__(self, revisions: RevisionStore, *, poll_s: float = POLL_S, max_clients: int = MAX_CLIENTS) -> None:
-        self._revisions, self._poll_s, self._max_clients = revisions, poll_s, max_clients
+    def __init__(
+        self,
+        revisions: RevisionStore,
+        gatekeeper: Gatekeeper,
+        clock: Clock,
+        *,
+        poll_s: float = POLL_S,
+        max_clients: int = MAX_CLIENTS,
+    ) -> None:
+        self._revisions, self._gatekeeper, self._clock = revisions, gatekeeper, clock
+        self._poll_s, self._max_clients = poll_s, max_clients
         self._subscriptions: set[Subscription] = set()
         self._poller: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -90,8 +110,11 @@ class EventHub:
         """How many clients listen."""
         return len(self._subscriptions)
 
-    async def subscribe(self) -> Subscription:
-        """Add a client. Raises Unavailable when there are too many, or when the database cannot be read."""
+    async def subscribe(self, principal: Principal) -> Subscription:
+        """Add a client, until its token or session is over.
+
+        Raises Unavailable when there are too many, or when the database cannot be read.
+        """
         async with self._starting:
             if self._closed or len(self._subscriptions) >= self._max_clients:
                 reason = "is shutting down" if self._closed else f"has {self._max_clients} event streams open already"
@@ -99,7 +122,7 @@ class EventHub:
             if self._poller is None:
                 self._rev = await asyncio.to_thread(self._revisions.latest)
                 self._poller = asyncio.create_task(self._poll(), name="event poller")
-            subscription = Subscription(self._rev)
+            subscription = Subscription(self._rev, principal)
             self._subscriptions.add(subscription)
             return subscription
 
@@ -138,6 +161,8 @@ class EventHub:
         while True:
             await asyncio.sleep(self._poll_s)
             try:
+                # First who may still listen: a revoked token is told nothing that was written after it.
+                await self._cut_off()
                 revisions = await asyncio.to_thread(self._revisions.since, self._rev)
             except ControlPlaneError as error:
                 _log.warning("events: %s", error)
@@ -146,6 +171,13 @@ class EventHub:
                 for subscription in self._subscriptions:
                     subscription.offer(revision)
                 self._rev = revision.id
+
+    async def _cut_off(self) -> None:
+        """End the streams whose token or session is over, whichever process ended it."""
+        over = await self._gatekeeper.over({s.principal for s in self._subscriptions}, self._clock.now())
+        for subscription in self._subscriptions:
+            if subscription.principal in over:
+                subscription.cut()
 
 
 class EventStream(StreamingResponse):
@@ -172,8 +204,7 @@ async def _wire(hub: EventHub, subscription: Subscription, after: int | None) ->
     for revision in await hub.missed(start, subscription.rev):
         start = revision.id
         yield encode(revision)
-    while loop.time() < ends and not subscription.closed:
-        revisions = await subscription.take(HEARTBEAT_S)
+    while loop.time() < ends and (revisions := await subscription.take(HEARTBEAT_S)) is not None:
         yield b"".join(encode(r) for r in revisions if r.id > start) or b": heartbeat\n\n"
 
 
@@ -185,8 +216,10 @@ def encode(revision: Revision) -> bytes:
 
 @router.get("/cp/v1/events", response_class=StreamingResponse)
 @requires(Role.VIEWER)
-async def events(request: Request, last_event_id: Annotated[str | None, Header(max_length=40)] = None) -> EventStream:
-    """Stream what changes: `event: <kind>`, `id: <rev>`, data `{"rev","kind","ref"}`.
+async def events(
+    request: Request, principal: PrincipalDep, last_event_id: Annotated[str | None, Header(max_length=40)] = None
+) -> EventStream:
+    """Stream what changes: `event: <kind>`, `id: <rev>`, data `{"rev","kind","ref"}`, while the token is good.
 
     `Last-Event-ID` resumes; `event: resync` says that too much was missed and everything is to be read anew.
     """
@@ -195,4 +228,4 @@ async def events(request: Request, last_event_id: Annotated[str | None, Header(m
     after = int(last_event_id) if last_event_id and re.fullmatch(r"\d{1,18}", last_event_id) else None
     if last_event_id and after is None:
         after = 0
-    return EventStream(hub, await hub.subscribe(), after)
+    return EventStream(hub, await hub.subscribe(principal), after)

@@ -1,12 +1,20 @@
-"""`/healthz` and `/readyz`: what a supervisor asks. They need no token and tell no secrets."""
+"""`/healthz` and `/readyz`: what a supervisor asks. They need no token, and without one tell no reasons."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import asyncio
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from controlplane.api.auth import GuardedRoute, public
+from controlplane.access.roles import Role
+from controlplane.api.auth import GuardedRoute, authorize, public
+from controlplane.api.problems import RETRY_AFTER_S
 from controlplane.api.services import ServicesDep
+from controlplane.errors import ControlPlaneError
+
+UNTOLD = "not ready; ask with a token for the reason, or see the log"
 
 router = APIRouter(route_class=GuardedRoute, tags=["health"])
 
@@ -20,9 +28,17 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 @public
-def readyz(services: ServicesDep) -> Response:
-    """Answer 200 when everything is ready, else 503 with what is not and why."""
-    missing = dict(services.not_ready())
-    if missing:
-        return JSONResponse({"status": "not ready", "not_ready": missing}, 503, {"Retry-After": "5"})
-    return JSONResponse({"status": "ready", "not_ready": {}})
+async def readyz(request: Request, services: ServicesDep) -> Response:
+    """Answer 200 when everything is ready, else 503 with what is not; why is told to those with a token.
+
+    The reasons hold addresses and users of databases and servers.
+    """
+    missing = dict(await asyncio.to_thread(services.not_ready))
+    if not missing:
+        return JSONResponse({"status": "ready", "not_ready": {}})
+    try:
+        await authorize(request, Role.VIEWER)
+    except ControlPlaneError:
+        missing = dict.fromkeys(missing, UNTOLD)
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    return JSONResponse({"status": "not ready", "not_ready": missing}, HTTPStatus.SERVICE_UNAVAILABLE, headers)

@@ -20,6 +20,7 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.metrics.ingest import REFUSALS
 from controlplane.metrics.shipping.shipper import ShippingReport
+from controlplane.rollout.attention import Need
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 
@@ -78,6 +79,7 @@ class _ServiceCollector(Collector):
             "storage": _storage,
             "rules": _rules,
             "outbox": _outbox,
+            "rollouts": _rollouts,
             "remote_write": _remote_write,
         }
         for name, part in parts.items():
@@ -195,6 +197,15 @@ def _rules(services: Services) -> Iterable[Metric]:
 def _outbox(services: Services) -> Iterable[Metric]:
     samples = [((status,), float(count)) for status, count in sorted(services.outbox.depth().items())]
     yield _labelled("controlplane_outbox_messages", "Notifications in the outbox by status.", ("status",), samples)
+
+
+def _rollouts(services: Services) -> Iterable[Metric]:
+    found = {(a.model, a.need.value) for a in services.rollouts.attention()}
+    models = {model.name for model in services.config().models} | {model for model, _ in found}
+    # Every model has every series: an alert on it ends with a 0 that was seen, not with a series that is gone.
+    samples = [((model, need.value), float((model, need.value) in found)) for model in sorted(models) for need in Need]
+    help_text = "1 while the model's newest rollout needs attention: went_back, person or waiting."
+    yield _labelled("controlplane_rollout_attention", help_text, ("model", "need"), samples)
 
 
 def _remote_write(services: Services) -> Iterable[Metric]:

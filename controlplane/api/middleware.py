@@ -1,8 +1,7 @@
-"""What every request passes before a route sees it: host check, size limits, security headers, counting."""
+"""What every request passes before a route sees it: host check, size limits, security headers, HEAD, counting."""
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import time
 from collections.abc import Iterable
@@ -12,14 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from controlplane.api.metrics import OwnMetrics
 from controlplane.api.problems import bad_request
-from controlplane.errors import TooLarge
 
-MAX_BODY_BYTES = 2**20
-"""No request of ours is larger: 1 MiB."""
-BODY_S = 30.0
-"""How long a body may take: 1 MiB takes that long on a line of 35 kB/s."""
 MAX_QUERY_BYTES = 16 * 2**10
 """A query string beyond 16 KiB is no query of a person or a dashboard; long PromQL goes by POST."""
+
+LEFT = 499
+"""Counted where the client left before its answer: nginx's number for it."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -56,37 +53,43 @@ class HostGuard:
         await self._app(scope, receive, send)
 
 
-class SizeLimits:
-    """Refuses long query strings (414), large bodies (413), declared or streamed, and those that never end (408).
+class QueryLimit:
+    """Refuses long query strings (414). Bodies are bounded by the routes, which know who sends them."""
 
-    A route of `unread` takes larger bodies and reads them itself, with `read_body`, once it knows who sends them.
-    """
-
-    def __init__(self, app: ASGIApp, unread: frozenset[str] = frozenset()) -> None:
-        self._app, self._unread = app, unread
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with a counted body, or refuse it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if len(scope["query_string"]) > MAX_QUERY_BYTES:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and len(scope["query_string"]) > MAX_QUERY_BYTES:
             detail = f"the query string is longer than {MAX_QUERY_BYTES} bytes; send it as a form by POST"
             await bad_request(scope["path"], 414, detail)(scope, receive, send)
             return
-        if scope["path"] in self._unread:
+        await self._app(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answers HEAD wherever GET is answered: the same status and headers, and no body.
+
+    The routes see GET. A stream ends with its head: from then on `receive` says that the client has gone.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        try:
-            body = await read_body(scope, receive, MAX_BODY_BYTES)
-        except TimeoutError as error:
-            await bad_request(scope["path"], 408, str(error))(scope, receive, send)
-            return
-        except TooLarge as error:
-            await bad_request(scope["path"], 413, str(error))(scope, receive, send)
-            return
-        if body is not None:
-            await self._app(scope, _replay(body, receive), send)
+
+        async def head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        # A copy: the server itself must go on to know that no body is to be sent.
+        await self._app({**scope, "method": "GET"}, receive, head)
 
 
 class SecurityHeaders:
@@ -120,7 +123,7 @@ class Counting:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status, started = 500, time.perf_counter()
+        status, started = LEFT, time.perf_counter()
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -130,6 +133,9 @@ class Counting:
 
         try:
             await self._app(scope, receive, watch)
+        except BaseException:
+            status = 500
+            raise
         finally:
             template = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.request(template, scope["method"], status, time.perf_counter() - started)
@@ -148,52 +154,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """Read the whole body, or None when the client left half way: half a request must not act.
-
-    Raises TooLarge beyond `limit` bytes, declared or streamed, and TimeoutError after BODY_S; both say so.
-    """
-    declared = Headers(scope=scope).get("content-length", "0")
-    if not declared.isdigit() or int(declared) > limit:
-        raise _too_large(limit)
-    try:
-        async with asyncio.timeout(BODY_S):
-            return await _read(receive, limit)
-    except TimeoutError as error:
-        raise TimeoutError(f"the body was not complete within {BODY_S:g} s") from error
-
-
-async def _read(receive: Receive, limit: int) -> bytes | None:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"the body is larger than {limit} bytes")
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that yields the read body once, then what the connection has to say."""
-    sent = False
-
-    async def replay() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay

@@ -20,7 +20,9 @@ from starlette.exceptions import HTTPException
 
 from alerts.errors import DeliveryFailed
 from controlplane import errors
+from controlplane.access.roles import Role
 from controlplane.access.throttle import Throttled
+from controlplane.api.auth import authorize, methods_of
 
 PROMETHEUS_PREFIX = "/api/v1/"
 
@@ -48,6 +50,7 @@ TABLE: dict[type[Exception], Problem] = {
     errors.ConfigErrors: Problem(422, "bad-configuration", "The configuration is wrong"),
     errors.MalformedRequest: Problem(400, "bad-request", "The request cannot be read"),
     errors.TooLarge: Problem(413, "too-large", "The request goes beyond a limit"),
+    errors.TooSlow: Problem(408, "too-slow", "The request did not come to its end"),
     errors.QueryError: Problem(422, "query-failed", "The query failed"),
     DeliveryFailed: Problem(502, "not-delivered", "The notifier could not deliver"),
     errors.ControlPlaneError: Problem(500, "failed", "The control plane failed"),
@@ -74,6 +77,15 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, errors.QueryError):
         return row._replace(status=QUERY_STATUS.get(error.kind, row.status))
     return row
+
+
+def headers_of(error: Exception) -> dict[str, str]:
+    """Return the headers that belong to an error's status, wherever it is answered."""
+    if isinstance(error, Throttled):
+        return {"Retry-After": str(math.ceil(error.retry_after_s))}
+    if problem_of(error).status == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": 'Bearer realm="controlplane"'}
+    return {}
 
 
 def problem_response(
@@ -120,13 +132,8 @@ def install(app: FastAPI) -> None:
 
 async def _on_ours(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
-    headers: dict[str, str] = {}
-    if problem.status == HTTPStatus.UNAUTHORIZED:
-        if (redirect := _to_sign_in(request)) is not None:
-            return redirect
-        headers["WWW-Authenticate"] = 'Bearer realm="controlplane"'
-    if isinstance(error, Throttled):
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if problem.status == HTTPStatus.UNAUTHORIZED and (redirect := _to_sign_in(request)) is not None:
+        return redirect
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
     prometheus_type = error.kind if isinstance(error, errors.QueryError) else None
@@ -135,7 +142,7 @@ async def _on_ours(request: Request, error: Exception) -> Response:
         problem,
         str(error),
         reasons=_reasons(error),
-        headers=headers,
+        headers=headers_of(error),
         prometheus_type=prometheus_type,
     )
 
@@ -159,9 +166,20 @@ def _invalid(fault: Mapping[str, Any]) -> str:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code in (404, 405):
+        methods, open_to_all = methods_of(request)
+        if not open_to_all:
+            # What there is not is told to those alone who may know what there is.
+            try:
+                await authorize(request, Role.VIEWER)
+            except errors.ControlPlaneError as refused:
+                return await _on_ours(request, refused)
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(sorted(methods))
     problem = Problem(error.status_code, _WORDS.get(error.status_code, "http"), _title(error.status_code))
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return _answer(request, problem, detail, headers=error.headers)
+    return _answer(request, problem, detail, headers=headers)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:

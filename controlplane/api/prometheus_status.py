@@ -140,4 +140,6 @@ def _alert(alert: AlertInstance) -> dict[str, Any]:
     }
     if alert.state is AlertState.FIRING and alert.keep_firing_since is not None:
         shown["keepFiringSince"] = rfc3339(alert.keep_firing_since)
+    if alert.unknown_since is not None:
+        shown["unknownSince"] = rfc3339(alert.unknown_since)
     return shown

@@ -14,11 +14,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from controlplane.access.roles import Role
-from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
-from controlplane.api.middleware import read_body
+from controlplane.api.auth import GuardedRoute, PrincipalDep, requires, takes_body
+from controlplane.api.bodies import read_body
 from controlplane.api.problems import RETRY_AFTER_S
 from controlplane.api.services import Services, ServicesDep
-from controlplane.errors import MalformedRequest, TooLarge, Unavailable
+from controlplane.errors import MalformedRequest, TooLarge, TooSlow, Unavailable
 from controlplane.metrics.remote_write_codec import WriteLimits, WriteRequest, decode
 
 PATH = "/api/v1/write"
@@ -105,6 +105,7 @@ _DOCUMENT: dict[str, Any] = {
 
 @router.post(PATH, status_code=204, response_class=Response, openapi_extra=_DOCUMENT)
 @requires(Role.OPERATOR)
+@takes_body(0)
 async def write(request: Request, services: ServicesDep, principal: PrincipalDep) -> Response:
     """Store the samples of a remote-write 1.0 request (snappy, protobuf)."""
     if elsewhere := services.config().metrics.query_url:
@@ -116,7 +117,7 @@ async def write(request: Request, services: ServicesDep, principal: PrincipalDep
         return await _store(request, services, principal.token_id)
     except Unavailable as error:
         return _text(str(error), 503, {"Retry-After": str(RETRY_AFTER_S)})
-    except TimeoutError as error:
+    except TooSlow as error:
         return _text(str(error), 408)
     except TooLarge as error:
         return _text(f"{error}; the limits are metrics.receive in fleet.yaml", 413)

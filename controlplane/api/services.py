@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from alerts.evaluate import GroupReport
 from alerts.interfaces import Clock, Notifier
 from collectors.target import TargetHealth
+from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.log_ring import LogRing
@@ -23,6 +24,7 @@ from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.shipping.shipper import ShippingReport
 from controlplane.metrics.storage.report import StorageReport
+from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.store.alert_log import SqlAlertLog
@@ -66,6 +68,10 @@ class Rollouts(Protocol):
         """Return one rollout with its events."""
         ...
 
+    def attention(self) -> Sequence[Attention]:
+        """Return the rollouts that a person should know of. Blocking. Raises Unavailable."""
+        ...
+
 
 @dataclass(frozen=True)
 class Services:
@@ -92,6 +98,8 @@ class Services:
     outbox: OutboxStore
     tokens: TokenStore
     sessions: SessionStore
+    gatekeeper: Gatekeeper
+    """Checks credentials; everything that lets somebody in asks it."""
     revisions: RevisionStore
     reload: Callable[[], Awaitable[Sequence[str]]]
     """Reads fleet.yaml again; returns sentences on what changed. Raises ConfigErrors: the running one stays."""

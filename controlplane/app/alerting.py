@@ -9,11 +9,13 @@ from alerts.dispatch import Dispatcher, Route
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
+from alerts.origins import Origins
 from alerts.rules import RuleGroup
 from alerts.sender import Sender
 from collectors.samples import SampleSink
 from controlplane.errors import QueryError
 from controlplane.metrics.names import metric_names
+from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
@@ -41,15 +43,17 @@ class Alerting:
         *,
         own: Querier | None = None,
         since: float | None = None,
+        origins: TargetOrigins | None = None,
     ) -> None:
         """`since` is the unix second from which on there are samples; now, by default.
 
         `own`, where `querier` is another server, evaluates the groups that read this process's own metrics only.
 
         That the server does not answer is seen by such a rule, so the server cannot be the one to evaluate it.
+        `origins` knows the targets, so that an alert outlives its data; without it what is gone is over.
         """
         self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
-        self._own = own
+        self._own, self._origins = own, origins
         self._console_url = console_url
         self._lease: Lease | None = None
         self._busy_until = self._delivered_at = 0.0
@@ -85,6 +89,8 @@ class Alerting:
         how long after a start the first samples of every target may take.
         """
         self._lookbacks, self._settle_s = lookbacks(groups), settle_s
+        if self._origins:
+            self._origins.configure(groups, self._lookbacks)
         self._here = {group.key for group in groups if self._own and reads_own_metrics(group)}
         before = {e.group.key: e for e in self._evaluators}
         unchanged = {g.key for g in groups if g.key in before and before[g.key].group == g}
@@ -160,8 +166,19 @@ class Alerting:
         return self._own is None or group.key in self._here
 
     def _evaluator(self, group: RuleGroup) -> GroupEvaluator:
-        querier = self._own if self._own and group.key in self._here else self._querier
-        return GroupEvaluator(group, querier, self._log, self._sink, self._clock, blind_until=self._blind_until)
+        here = self._own if self._own and group.key in self._here else None
+        origins: Origins | None = self._origins
+        if self._own and self._origins and not here:
+            origins = RemoteOrigins(self._querier, self._origins)
+        return GroupEvaluator(
+            group,
+            here or self._querier,
+            self._log,
+            self._sink,
+            self._clock,
+            blind_until=self._blind_until,
+            origins=origins,
+        )
 
     def _blind_until(self, rule: str) -> float:
         """A rule whose past is not there yet proves nothing by finding nothing.

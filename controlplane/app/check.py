@@ -1,76 +1,69 @@
-"""What `controlplane check` looks at: the file, its rules and probes, and the secrets that it names."""
+"""Everything that is wrong with a fleet.yaml, in one run: what `check` prints, and what `up` and a reload refuse.
+
+One wrong part hides no other: each check reads what could be read and says nothing of what could not.
+"""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from alerts.rules import duplicates
-from collectors.discovery import Discovery
-from collectors.errors import DiscoveryError
-from controlplane.app.metrics_elsewhere import unshipped
-from controlplane.app.rules import fleet_rules, unsupported
-from controlplane.app.targets import plan_scraping
-from controlplane.config.loader import LoadedFleet, line_of, load_fleet
-from controlplane.config.remote import endpoint_name
-from controlplane.config.vocabulary import Access
-from controlplane.errors import ConfigError, ConfigErrors
-from controlplane.store.database import Database
+from controlplane.app.checks.findings import Finding, Findings
+from controlplane.app.checks.routing import check_routing
+from controlplane.app.checks.rules import check_rules
+from controlplane.app.checks.surroundings import check_surroundings
+from controlplane.app.checks.targets import check_targets
+from controlplane.config.loader import LoadedFleet, read_fleet
+from controlplane.errors import ConfigErrors
 
 
-def check_file(path: Path) -> list[str]:
-    """Return sentences on a good fleet.yaml, warnings included. Raises ConfigErrors for a bad one."""
-    loaded = load_fleet(path)
-    faults: list[ConfigError] = []
-    rules = targets = 0
-    warnings: list[str] = []
-    try:
-        groups = fleet_rules(loaded)
-        rules = sum(len(group.rules) for group in groups)
-        metrics = loaded.fleet.metrics
-        here = [] if metrics.query_url else unsupported(groups)
-        warnings += [*duplicates(groups), *here, *unshipped(metrics, groups)]
-    except ConfigErrors as error:
-        faults += error.errors
-    try:
-        discovery = Discovery(plan_scraping(loaded).groups, path.parent)
-        targets = len(discovery.refresh())
-        warnings += [str(error) for error in discovery.errors]
-    except ConfigErrors as error:
-        faults += error.errors
-    except DiscoveryError as error:
-        faults.append(ConfigError(str(error), file=path, field="targets"))
-    try:
-        if loaded.fleet.database:
-            Database(loaded.fleet.database).close()
-    except ConfigError as error:
-        line = line_of(path, ["database"])
-        faults.append(ConfigError(error.reason, file=path, line=line, field="database"))
-    if faults:
-        raise ConfigErrors(faults)
-    counts = [(targets, "target"), (len(loaded.fleet.models), "model"), (rules, "rule")]
-    good = f"{path}: good: " + ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts)
-    return [good, *(f"{path}: warning: {w}" for w in [*warnings, *_missing_secrets(loaded)])]
+@dataclass(frozen=True)
+class Report:
+    """A fleet.yaml as it was found. `loaded` lacks what could not be read; it is whole where there are no errors."""
+
+    loaded: LoadedFleet
+    findings: tuple[Finding, ...]
+    targets: int
+    rules: int
+
+    @property
+    def errors(self) -> list[Finding]:
+        """What refuses the file."""
+        return [finding for finding in self.findings if finding.level == "error"]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """What does not."""
+        return [finding for finding in self.findings if finding.level == "warning"]
+
+    @property
+    def verdict(self) -> str:
+        """The sentence on a good file."""
+        counts = [
+            (self.targets, "target"),
+            (len(self.loaded.fleet.models), "model"),
+            (self.rules, "rule"),
+            *([(len(self.warnings), "warning")] if self.warnings else []),
+        ]
+        told = ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
+        return f"{self.loaded.document.path}: good: {told}"
 
 
-def _missing_secrets(loaded: LoadedFleet) -> list[str]:
-    found = []
-    for notifier in loaded.fleet.notifiers:
-        if notifier.token_env and notifier.token_env not in os.environ:
-            found.append(f"notifier {notifier.name}: environment variable {notifier.token_env} is not set here")
-        if notifier.token_file and not notifier.token_file.exists():
-            found.append(f"notifier {notifier.name}: {notifier.token_file} does not exist")
-    metrics = loaded.fleet.metrics
-    found += _missing_of("metrics.query", metrics.query)
-    for endpoint in metrics.remote_write:
-        found += _missing_of(f"metrics.remote_write {endpoint_name(endpoint)}", endpoint)
-    return found
+def inspect_file(path: Path) -> Report:
+    """Read a fleet.yaml and look at all that it names. Blocking. Raises ConfigErrors for a file that is no YAML map."""
+    read = read_fleet(path)
+    findings = Findings(read.loaded, read.errors)
+    rules = check_rules(read.loaded, findings)
+    targets = check_targets(read.loaded, findings)
+    check_routing(read.loaded, findings)
+    check_surroundings(read.loaded, findings)
+    return Report(read.loaded, findings.sorted(), targets, rules)
 
 
-def _missing_of(place: str, access: Access) -> list[str]:
-    header, basic, tls = access.authorization, access.basic_auth, access.tls
-    files = (header and header.credentials_file, basic and basic.password_file, tls and tls.ca_file)
-    found = [f"{place}: {path} does not exist" for path in files if path and not path.exists()]
-    if header and header.credentials_env and header.credentials_env not in os.environ:
-        found.append(f"{place}: environment variable {header.credentials_env} is not set here")
-    return found
+def accepted(path: Path) -> tuple[LoadedFleet, Sequence[str]]:
+    """Return a good fleet.yaml and sentences of warning. Blocking. Raises ConfigErrors with every fault."""
+    report = inspect_file(path)
+    if report.errors:
+        raise ConfigErrors([finding.fault for finding in report.errors])
+    return report.loaded, [str(finding) for finding in report.warnings]

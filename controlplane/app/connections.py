@@ -44,12 +44,14 @@ class Sweeper:
             self.sweep(list(connections), loop.time())
 
 
-def allow_many_files() -> None:
-    """Raise this process's limit of open files towards what its user may have; where that is refused, it stays."""
+def allow_many_files() -> int:
+    """Raise this process's limit of open files towards what its user may have; return what it is then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError):
-            return
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return MAX_FILES if soft == resource.RLIM_INFINITY else soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft
+    return wanted

@@ -91,6 +91,6 @@ def unshipped(metrics: Metrics, groups: Iterable[RuleGroup]) -> list[str]:
         return []
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     return [
-        f"metrics.query_url: rules read {missing[0]}{more}: recorded here, and not sent there; "
+        f"rules read {missing[0]}{more}: recorded here, and not sent there; "
         "add metrics.remote_write with send: [recorded], or load the recording rules into that server"
     ]

@@ -26,7 +26,7 @@ def build_notifiers(loaded: LoadedFleet) -> dict[str, Notifier]:
             made[section.name] = LogNotifier(section.name)
         else:
             channel, base_url = section.channel or "", section.base_url or SLACK_API
-            made[section.name] = SlackNotifier(section.name, channel, _token(section), base_url=base_url)
+            made[section.name] = SlackNotifier(section.name, channel, slack_token(section), base_url=base_url)
     return made
 
 
@@ -45,12 +45,15 @@ def build_route(loaded: LoadedFleet) -> Route:
     )
 
 
-def _token(section: NotifierSection) -> Callable[[], str]:
-    """Return a reader of the token, asked at every send so that a rotated one is picked up."""
+def slack_token(section: NotifierSection) -> Callable[[], str]:
+    """Return a reader of the token, asked at every send so that a rotated one is picked up.
+
+    The reader raises DeliveryFailed.
+    """
 
     def read() -> str:
         if section.token_env:
-            text = os.environ.get(section.token_env, "")
+            text = os.environ.get(section.token_env, "").strip()
             place = f"environment variable {section.token_env}"
         else:
             path = section.token_file
@@ -59,9 +62,13 @@ def _token(section: NotifierSection) -> Callable[[], str]:
             try:
                 text = path.read_text("utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise DeliveryFailed(f"notifier {section.name}: {path} cannot be read: {error}") from error
+                raise DeliveryFailed(f"notifier {section.name}: {path} cannot be read: {_why(error)}") from error
         if not text:
-            raise DeliveryFailed(f"notifier {section.name}: {place} is empty; put the Slack bot token there")
+            raise DeliveryFailed(f"notifier {section.name}: {place} is not set or empty; put the Slack bot token there")
         return text
 
     return read
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "unknown" if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from alerts.errors import RuleError
+from alerts.errors import RuleError, ThresholdError
 from alerts.packs import BUILTIN, load_pack, load_sources
-from alerts.rules import RuleGroup, load_rule_files
-from controlplane.config.loader import LoadedFleet, line_of
+from alerts.rules import Rule, RuleGroup, load_rule_files
+from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError, ConfigErrors
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.series_store import SeriesStore
@@ -23,20 +23,14 @@ def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleG
     try:
         return load_sources(loaded.fleet.rules, loaded.path.parent, loaded.fleet.thresholds, runbooks=runbooks)
     except RuleError as error:
-        field = "thresholds" if "threshold" in str(error) else "rules"
-        line = line_of(loaded.path, [field])
-        raise ConfigErrors([ConfigError(str(error), file=loaded.path, line=line, field=field)]) from error
+        loc = ("thresholds", error.name) if isinstance(error, ThresholdError) else ("rules",)
+        raise ConfigErrors([loaded.error(loc, str(error))]) from error
 
 
-def unsupported(groups: Iterable[RuleGroup]) -> list[str]:
-    """Return a sentence for each rule that the embedded engine cannot evaluate, whatever the data."""
+def unsupported(groups: Iterable[RuleGroup]) -> list[tuple[RuleGroup, Rule, str]]:
+    """Return each rule that the embedded engine cannot evaluate, whatever the data, and why."""
     engine = PromqlEngine(SeriesStore())
-    return [
-        f"{group.key}: {rule.name}: cannot be evaluated here: {why}"
-        for group in groups
-        for rule in group.rules
-        if (why := unevaluable(rule, engine))
-    ]
+    return [(group, rule, why) for group in groups for rule in group.rules if (why := unevaluable(rule, engine))]
 
 
 def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = None) -> tuple[RuleGroup, ...]:

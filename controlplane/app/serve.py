@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import ipaddress
 import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 import uvloop
@@ -22,6 +24,7 @@ from controlplane.api.app import create_api
 from controlplane.api.log_ring import LogRing
 from controlplane.app.clock import SystemClock
 from controlplane.app.connections import Sweeper, allow_many_files
+from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
 from controlplane.app.wiring import ControlPlane, build_services, running
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError
@@ -41,16 +44,23 @@ STOP_S = 5
 """How long requests may finish once the server is told to stop."""
 
 
-def serve(loaded: LoadedFleet, listen: str, data_dir: Path, observe_only: bool) -> None:
-    """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start."""
+def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: Path, observe_only: bool) -> None:
+    """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start.
+
+    `warnings` are what is odd about the file; the log says them.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "apscheduler", "uvicorn"):
+    for chatty in ("alembic", "apscheduler"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     ring = LogRing(SystemClock().now())
     logging.getLogger().addHandler(ring)
-    allow_many_files()
+    # Its warnings are of requests that cannot be read, a line each: strangers would decide how long the log is.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    most = min(MAX_CONNECTIONS, allow_many_files() // 2)
     gc.set_threshold(*GC_THRESHOLDS)
     os.umask(0o077)  # database, token file and their folder are for this user alone
+    for warning in warnings:
+        log.warning("configuration: %s", warning)
     listener = bind(listen)
     with listener:
         try:
@@ -68,7 +78,8 @@ def serve(loaded: LoadedFleet, listen: str, data_dir: Path, observe_only: bool) 
                 app = create_api(build_services(plane, db, host.strip("[]"), ring))
                 install_console(app)
                 plane.watch_itself(app.state.metrics.render)
-                await _serve(app, plane, listener)
+                places = Places(most, trusted=lambda: plane.config().trusted_proxies)
+                await _serve(app, plane, listener, places)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main())
@@ -103,8 +114,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def server_config(app: ASGIApp) -> uvicorn.Config:
+def server_config(app: ASGIApp, places: Places) -> uvicorn.Config:
     """Return how the HTTP server runs."""
+    # h11: the other implementation, httptools, takes a request's head of any size.
+    connection = cast(type[asyncio.Protocol], functools.partial(Connection, places=places))
     return uvicorn.Config(
         app,
         lifespan="off",
@@ -112,14 +125,15 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=STOP_S,
-        forwarded_allow_ips="",
-        http="h11",  # the other implementation, httptools, takes a request's head of any size
+        proxy_headers=False,  # ours: it knows `trusted_proxies`
+        http=connection,
+        ws="none",
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
 
 
-async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket) -> None:
-    server = _Server(server_config(app))
+async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, places: Places) -> None:
+    server = _Server(server_config(app, places))
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 

@@ -16,9 +16,10 @@ from collectors.readiness import ReadinessSource
 from collectors.samples import Labels, labels_of
 from collectors.target import Auth, Source, Target
 from controlplane.config.auth import auth_of
+from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Backend, ModelSection, TargetGroup
-from controlplane.errors import ConfigError, ConfigErrors
+from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"
 SERVING = ("triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp")
@@ -52,7 +53,7 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
         groups.append(made)
         for url in group.urls:
             probes[url, made.labels] = group
-            _check_probe(url, group, loaded, f"targets[{number}]")
+            _check_probe(url, group, loaded, ("targets", number))
     engines, readiness = _backends(fleet.models)
     groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout_s) for g in engines]
     return ScrapePlan(tuple(groups), probes, readiness)
@@ -144,11 +145,11 @@ def _triton_metrics(url: str) -> str:
     return f"{parts.scheme}://{host}:8002/metrics"
 
 
-def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, place: str) -> None:
+def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, loc: Loc) -> None:
     try:
         _probe(url, group, None)
     except CollectorError as error:
-        raise ConfigErrors([ConfigError(str(error), file=loaded.path, field=place)]) from error
+        raise ConfigErrors([loaded.error(loc, str(error))]) from error
 
 
 def _probe(url: str, group: TargetGroup, auth: Auth | None) -> ProbeSource:

@@ -19,40 +19,40 @@ from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target
 from controlplane import __version__
-from controlplane.access import SessionStore, TokenStore
+from controlplane.access import Gatekeeper, SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.api.log_ring import LogRing
 from controlplane.api.services import Services
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.changes import changes, stamps
+from controlplane.app.check import accepted
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
+from controlplane.app.housekeeping import clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
+from controlplane.app.rolling import Rolling
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
 from controlplane.config.difference import differences
-from controlplane.config.loader import LoadedFleet, load_fleet, located
+from controlplane.config.loader import LoadedFleet, located
 from controlplane.config.model import Fleet, ScrapeSection
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.history import History
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
+from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
-from controlplane.rollout.engine import RolloutEngine
-from controlplane.rollout.service import RolloutService
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
-from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore, touch
-from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.drivers import build_drivers
 
@@ -69,16 +69,12 @@ CHARGE_S = 30.0
 HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
+ACCESS_S = 5.0
+"""Until a token's use, or a refusal, is in the database."""
 ROLLOUT_S = 0.5
-OBSERVE_S = 5.0
-LOOK_S = 2.0
-"""How often it is looked whether another process was asked to move a model; what this one is asked is seen at once."""
 DELIVER_S = 1.0
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
-KEEP_ALERTS_S = 90 * 86400.0
-KEEP_MESSAGES_S = 30 * 86400.0
-KEEP_REVISIONS = 10_000
 
 
 class ControlPlane:
@@ -121,16 +117,23 @@ class ControlPlane:
             _body_limits(fleet.scrape),
             find_missing=self._missing,
         )
-        own = embedded.local if self.remote else None
         self.alerting = Alerting(
-            db, self.querier, sink, clock, self.holder, self._console_url, own=own, since=embedded.since
+            db,
+            self.querier,
+            sink,
+            clock,
+            self.holder,
+            self._console_url,
+            own=embedded.local if self.remote else None,
+            since=embedded.since,
+            origins=TargetOrigins(self.store, self.scraping.health, self._all_targets_known),
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
-        self._rollout_lease: Lease | None = None
-        self._observed_at = self._looked_at = 0.0
-        self._rolling, self._asked = False, 0
-        self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
-        self.engine = RolloutEngine(db, {}, {}, lease=lambda: self._rollout_lease, observe_only=observe_only)
+        self.rolling = Rolling(
+            db, self.querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts")
+        )
+        self.tokens, self.sessions = TokenStore(db), SessionStore(db)
+        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -154,7 +157,7 @@ class ControlPlane:
         leases = LeaseStore(self._db)
         leased = [
             ("alerting", BEAT_S, self.alerting.beat),
-            ("rollouts", ROLLOUT_S, self._roll),
+            ("rollouts", ROLLOUT_S, self.rolling.tick),
             ("ledger", CHARGE_S, self.accounts.charge),
             ("housekeeping", HOUSEKEEPING_S, self._clean_up),
         ]
@@ -169,6 +172,7 @@ class ControlPlane:
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
             ("storage", TIDY_S, self.embedded.tidy_up),
+            ("access", ACCESS_S, self._note_access),
         ]
         if self.remote:
             plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
@@ -179,7 +183,11 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
-        await self.engine.close()
+        try:
+            await self._note_access()
+        except ControlPlaneError as error:
+            log.warning("access: the last uses of tokens, and refusals, are not in the database: %s", error)
+        await self.rolling.close()
         await self.scraping.close()
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
@@ -189,13 +197,16 @@ class ControlPlane:
             await self.remote.disconnect()
 
     async def reload(self) -> Sequence[str]:
-        """Read fleet.yaml again; return sentences on what changed. Raises ConfigErrors: the running one stays."""
+        """Read fleet.yaml again; return sentences on what changed, and what `check` warns of.
+
+        Raises ConfigErrors, with the faults that `check` tells: the running one stays.
+        """
         async with self._reloading:
-            loaded = await asyncio.to_thread(load_fleet, self.loaded.path)
+            loaded, warnings = await asyncio.to_thread(accepted, self.loaded.path)
             before, rules = self.loaded.fleet, self.alerting.groups
             await self._configure(loaded)
             await asyncio.to_thread(self._announce)
-        return changes(before, loaded.fleet, rules != self.alerting.groups)
+        return [*changes(before, loaded.fleet, rules != self.alerting.groups), *warnings]
 
     async def reload_and_say(self) -> None:
         """Reload and log what came of it, once: a bad file is not tried again before it changes."""
@@ -251,10 +262,12 @@ class ControlPlane:
         unused = self.alerting.configure(groups, loaded.fleet.evaluation_interval, route, notifiers, settle_s)
         self.accounts.configure(loaded.fleet)
         old, self._drivers = self._drivers, drivers
-        self.service.update(models, drivers)
-        self.engine.update(models, drivers)
+        self.rolling.configure(loaded.fleet, drivers, route.receiver, self._console_url)
         self._stamps = await asyncio.to_thread(stamps, loaded)
         await asyncio.gather(*(n.close() for n in unused), *(d.close() for name, d in old.items() if name not in kept))
+
+    def _all_targets_known(self) -> bool:
+        return self._discovered and not self._discovery_faults
 
     def _announce(self) -> None:
         with self._db.transaction() as session:
@@ -283,27 +296,11 @@ class ControlPlane:
         self._stamps = found
         await self.reload_and_say()
 
-    async def _roll(self, lease: Lease) -> None:
-        """Move rollouts often; where none runs, look at the engines now and then."""
-        self._rollout_lease = lease
-        now, asked = self.clock.now(), self.service.asked
-        if not self._rolling and asked == self._asked and 0 <= now - self._looked_at < LOOK_S:
-            return
-        self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
-        self._looked_at, self._asked = (
-            now,
-            asked,
-        )  # not before: a database that could not be asked is asked again at once
-        if self._rolling or not 0 <= now - self._observed_at < OBSERVE_S:
-            self._observed_at = now
-            await self.engine.tick(now)
+    async def _note_access(self) -> None:
+        await self.gatekeeper.write(self.clock.now())
 
     async def _clean_up(self, lease: Lease) -> None:
-        now = self.clock.now()
-        await asyncio.to_thread(SqlAlertLog(self._db).prune, now - KEEP_ALERTS_S)
-        await asyncio.to_thread(SqlGroupLog(self._db).prune, now - KEEP_ALERTS_S)
-        await asyncio.to_thread(OutboxStore(self._db).prune, now - KEEP_MESSAGES_S)
-        await asyncio.to_thread(RevisionStore(self._db).prune, KEEP_REVISIONS)
+        await asyncio.to_thread(clean_up, self._db, self.clock.now())
 
     def _source(self, target: Target) -> Source:
         if target.url == LOCAL_SELF and self._own_metrics:
@@ -332,7 +329,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         fleet=FleetReader(
             config=plane.config,
             queries=plane.querier,
-            models=plane.service,
+            models=plane.rolling.service,
             alerts=alerts,
             targets=plane.scraping.health,
             clock=plane.clock,
@@ -344,11 +341,12 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         storage=plane.embedded.report,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
-        rollouts=plane.service,
+        rollouts=plane.rolling.service,
         alerts=alerts,
         outbox=OutboxStore(db),
-        tokens=TokenStore(db),
-        sessions=SessionStore(db),
+        tokens=plane.tokens,
+        sessions=plane.sessions,
+        gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
         compare=lambda fleet: differences(plane.config(), located(fleet, plane.loaded.path.parent)),
@@ -391,4 +389,4 @@ def _discovery(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
     try:
         return Discovery(plan.groups, loaded.path.parent)
     except DiscoveryError as error:
-        raise ConfigErrors([ConfigError(str(error), file=loaded.path, field="targets")]) from error
+        raise ConfigErrors([loaded.error(("targets",), str(error))]) from error

@@ -13,33 +13,36 @@ from controlplane.errors import ConfigErrors
 
 def up(config: Path, listen: str, data_dir: Path | None, observe_only: bool) -> None:
     """Run the control plane over a fleet.yaml."""
-    # In this order: whoever edits a file waits for the answer, and the server takes the longest to import.
-    from controlplane.config.loader import load_fleet
+    from controlplane.app.check import accepted
 
-    loaded = load_fleet(config)
-    from controlplane.app.rules import fleet_rules
-
-    fleet_rules(loaded)
+    # Whoever edits a file waits for the answer, and the server takes the longest to import: the file is read first.
+    loaded, warnings = accepted(config)
     from controlplane.app.serve import serve
 
-    serve(loaded, listen, data_dir or Path("data"), observe_only)
+    serve(loaded, warnings, listen, data_dir or Path("data"), observe_only)
 
 
-def check(files: list[Path]) -> None:
-    """Validate configuration; errors name file, line and field."""
-    from controlplane.app.check import check_file
+def check(files: list[Path], strict: bool) -> None:
+    """Validate configuration; every fault at once, with file, line and field."""
+    from controlplane.app.check import inspect_file
 
-    faults = 0
+    faults = warnings = 0
     for file in files:
         try:
-            for line in check_file(file):
-                say(line)
+            report = inspect_file(file)
         except ConfigErrors as error:
-            for fault in error.errors:
-                say(str(fault))
+            say_all(str(fault) for fault in error.errors)
             faults += len(error.errors)
+            continue
+        say_all(str(finding) for finding in report.findings)
+        faults += len(report.errors)
+        warnings += len(report.warnings)
+        if not report.errors:
+            say(report.verdict)
     if faults:
         raise WrongUsage(f"faults found: {faults}")
+    if warnings and strict:
+        raise VerdictNegative(f"warnings found: {warnings}")
 
 
 def nvml_exporter(listen: str) -> None:

@@ -24,6 +24,8 @@ WATCH_S = 2.0
 FEW = 100
 """Of fewer requests a P99 is little more than the slowest one, interpolated inside a histogram's bucket."""
 
+_NEEDS = {"person": "NEEDS A PERSON", "waiting": "WAITS", "went_back": "WENT BACK", "engine_not_ready": "NOT READY"}
+
 
 def status(watch: bool, url: str | None, context: str | None, output: str) -> None:
     """Show the whole fleet on one screen: models, targets, alerts, GPUs."""
@@ -55,6 +57,9 @@ def _print_status(fleet: dict[str, Any], alerts: list[dict[str, Any]], place: st
     for alert in (a for a in alerts if a["severity"] != "none"):
         mark = " (simulated)" if alert["simulated"] else ""
         say(f"  FIRING {alert['name']} for {age(alert['fired_at'])}: {alert['annotations'].get('summary', '')}{mark}")
+    for need in fleet["attention"]:
+        what = f"rollout {need['rollout']} of {need['model']}" if need["rollout"] else f"engine of {need['model']}"
+        say(f"  {_NEEDS.get(need['need'], need['need'])}: {what}: {need['sentence']}")
     print()
     print_models(fleet["models"])
     if fleet["gpus"]:

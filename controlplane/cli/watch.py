@@ -18,11 +18,11 @@ def alerts_list(state: str, limit: int, url: str | None, context: str | None, ou
         [
             a["fingerprint"],
             a["name"],
-            a["state"],
+            a["state"] + (", unknown" if a["unknown_since"] else ""),
             a["severity"] or "-",
             age(a["resolved_at"] or a["fired_at"] or a["active_at"]),
             number(a["value"]),
-            (a["annotations"].get("summary", "")) + (" (simulated)" if a["simulated"] else ""),
+            _told(a, "summary") + (" (simulated)" if a["simulated"] else ""),
         ]
         for a in items
     ]
@@ -56,13 +56,29 @@ def _fingerprint(client: Client, alert: str) -> str:
 def _print_alert(alert: dict[str, Any]) -> None:
     say(f"{alert['name']}: {alert['state']}" + (" (simulated)" if alert["simulated"] else ""))
     for key in ("summary", "description"):
-        if text := alert["annotations"].get(key):
+        if text := _told(alert, key):
             say(text)
+    if alert["unknown_since"]:
+        away = ", ".join(alert["away"])
+        say(
+            f"unknown since {alert['unknown_since']}: no data from {away}; it keeps its state until data says otherwise"
+        )
     say("labels: " + ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
     say(f"value: {number(alert['value'])}   runbook: {alert['runbook'] or '-'}")
     print()
-    rows = [[clock(h["at"]), f"{h['before']} -> {h['after']}", h["sentence"]] for h in alert["history"]]
+    rows = [[clock(h["at"]), _change(h), h["sentence"]] for h in alert["history"]]
     columns(["AT", "CHANGE", ""], rows, "no history yet")
+
+
+def _told(alert: dict[str, Any], annotation: str) -> str:
+    """Return what an alert says; of one that is over, that this was so."""
+    text: str = alert["annotations"].get(annotation, "")
+    return f"was: {text}" if text and alert["state"] == "resolved" else text
+
+
+def _change(event: dict[str, Any]) -> str:
+    before, after = event["before"], event["after"]
+    return str(after) if before == after else f"{before} -> {after}"
 
 
 def notifiers_test(name: str, url: str | None, context: str | None) -> None:

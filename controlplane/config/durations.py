@@ -12,5 +12,5 @@ def duration_seconds(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
         return 0.0
     if not isinstance(value, str):
-        raise ValueError(f"expected a duration such as 15s, 2m or 1h30m, got {value!r}")
+        raise ValueError("expected a duration such as 15s, 2m or 1h30m")
     return parse_duration(value)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from controlplane.config.checking import Fault, check
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
+from controlplane.config.verify import Verify
 from controlplane.config.vocabulary import (
     Access,
     Address,
     Duration,
+    FilePath,
     HttpUrl,
     Interval,
     LabelName,
     Model,
     Name,
+    Network,
+    Text,
+    label_name,
+    number_or_duration,
+    plain_path,
     size_bytes,
+    whole_text,
 )
+from controlplane.config.wording import not_one_of
 
 
 class FleetSection(Model):
@@ -39,11 +49,10 @@ class ScrapeSection(Model):
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     max_samples: int = Field(default=100_000, gt=0)
 
-    @model_validator(mode="after")
-    def _timeout_fits(self) -> ScrapeSection:
+    @check
+    def _timeout_fits(self) -> Iterator[Fault]:
         if self.timeout is not None and self.timeout > self.interval:
-            raise ValueError(f"timeout ({self.timeout:g}s) is longer than interval ({self.interval:g}s)")
-        return self
+            yield Fault(("timeout",), f"{self.timeout:g}s is longer than interval ({self.interval:g}s)")
 
     @property
     def timeout_s(self) -> float:
@@ -51,6 +60,8 @@ class ScrapeSection(Model):
         return min(10.0, self.interval) if self.timeout is None else self.timeout
 
 
+PathPattern = Annotated[str, BeforeValidator(plain_path)]
+"""A path, or a glob of paths."""
 Engine = Literal["triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp", "dcgm", "nvml", "probe", "custom"]
 METRICS_PATHS = {"trtllm": "/prometheus/metrics"}
 """Where metrics are not at /metrics. trtllm-serve's /metrics is another thing: reading it empties a queue."""
@@ -61,30 +72,35 @@ class TargetGroup(Access):
 
     engine: Engine
     addresses: tuple[Address, ...] = ()
-    file_sd: tuple[str, ...] = ()
+    file_sd: tuple[PathPattern, ...] = ()
     urls: tuple[HttpUrl, ...] = ()
-    labels: dict[LabelName, str] = Field(default={})
-    path: str | None = None
+    labels: dict[LabelName, Text] = Field(default={})
+    path: Text | None = None
     """By default /metrics; for trtllm /prometheus/metrics."""
     scheme: Literal["http", "https"] = "http"
     interval: Interval | None = None
     timeout: Interval | None = None
-    prompt: str = "ping"
+    prompt: Annotated[str, AfterValidator(whole_text)] = "ping"
     """probe only: what to ask."""
     protocol: Literal["openai", "triton"] | None = None
     """probe only: by default taken from the URL's path."""
-    model_name: str | None = None
+    model_name: Text | None = None
     """probe only: the model to ask for; by default the `model` label."""
 
-    @model_validator(mode="after")
-    def _has_where(self) -> TargetGroup:
+    @check
+    def _has_where(self) -> Iterator[Fault]:
         if self.engine == "probe" and not self.urls:
-            raise ValueError("engine probe needs urls: [...]")
+            yield Fault((), "engine probe needs urls: [...]")
         if self.engine not in ("probe", "nvml") and not (self.addresses or self.file_sd):
-            raise ValueError(f"engine {self.engine} needs addresses: [host:port] or file_sd: [files]")
+            yield Fault((), f"engine {self.engine} needs addresses: [host:port] or file_sd: [files]")
+
+    @check
+    def _urls_are_for_probes(self) -> Iterator[Fault]:
         if self.engine != "probe" and self.urls:
-            raise ValueError("urls: is for engine probe; use addresses: [host:port]")
-        return self
+            yield Fault(("urls",), "is for engine probe; use addresses: [host:port]")
+        if self.engine == "probe" and (self.addresses or self.file_sd):
+            field = "addresses" if self.addresses else "file_sd"
+            yield Fault((field,), "is not for engine probe, which would ask nobody there; use urls: [...]")
 
     @property
     def metrics_path(self) -> str:
@@ -97,24 +113,45 @@ class NotifierSection(Model):
 
     name: Name
     type: Literal["slack", "log"]
-    channel: str | None = None
-    token_env: str | None = None
-    token_file: Path | None = None
+    channel: Text | None = None
+    token_env: Text | None = None
+    token_file: FilePath | None = None
     base_url: HttpUrl | None = None
     """slack only: another Web API address (a proxy, a test server)."""
 
-    @model_validator(mode="after")
-    def _complete(self) -> NotifierSection:
-        if self.type == "slack" and (not self.channel or not (self.token_env or self.token_file)):
-            raise ValueError("type slack needs channel: and one of token_env:, token_file:")
-        return self
+    @check
+    def _has_channel(self) -> Iterator[Fault]:
+        if self.type == "slack" and not self.channel:
+            yield Fault((), "type slack needs channel:")
+
+    @check
+    def _has_token(self) -> Iterator[Fault]:
+        if self.type == "slack" and not (self.token_env or self.token_file):
+            yield Fault((), "type slack needs one of token_env:, token_file:")
+
+
+EVERY_LABEL = "..."
+"""In `group_by`, alone: alerts are grouped by all their labels, as in Alertmanager."""
+
+
+def _group_labels(value: tuple[str, ...]) -> tuple[str, ...]:
+    if EVERY_LABEL in value and len(value) > 1:
+        raise ValueError("'...' groups by every label and stands alone")
+    return value
+
+
+def _group_label(value: str) -> str:
+    return value if value == EVERY_LABEL else label_name(value)
 
 
 class Route(Model):
     """Alertmanager's route, one level (matchers and child routes come with the alerting issue)."""
 
-    receiver: str
-    group_by: tuple[str, ...] = ("model", "alertname")
+    receiver: Text
+    group_by: Annotated[tuple[Annotated[str, AfterValidator(_group_label)], ...], AfterValidator(_group_labels)] = (
+        "model",
+        "alertname",
+    )
     group_wait: Duration = 10.0
     group_interval: Duration = 60.0
     repeat_interval: Duration = 4 * 3600.0
@@ -123,7 +160,7 @@ class Route(Model):
 class Threshold(Model):
     """Overrides a variable of a built-in rule pack."""
 
-    value: float | str | None = None
+    value: Annotated[float | str | None, BeforeValidator(number_or_duration)] = None
     for_: Duration | None = Field(default=None, alias="for")
     window: Duration | None = None
 
@@ -134,26 +171,25 @@ class Backend(Access):
     url: HttpUrl
     metrics: HttpUrl | None = None
     engine: Literal["triton", "vllm"] | None = None
-    repository: Path | None = None
+    repository: FilePath | None = None
     """triton only: the model repository, when it is local: configuration is then persisted to its config.pbtxt."""
     grpc: Address | None = None
     """triton only: where load orders go. Over HTTP a load holds up clients' connections until the model is loaded."""
     gpus: float = Field(default=1.0, ge=0)
     """GPUs this backend occupies: what the cost ledger counts."""
-    labels: dict[LabelName, str] = Field(default={})
+    labels: dict[LabelName, Text] = Field(default={})
 
-    @model_validator(mode="after")
-    def _grpc_is_plain(self) -> Backend:
+    @check
+    def _grpc_is_plain(self) -> Iterator[Fault]:
         if self.grpc and (self.authorization or self.basic_auth or self.tls):
-            raise ValueError("grpc: load orders go in plain text and without credentials; leave it out here")
-        return self
+            yield Fault(("grpc",), "load orders go in plain text and without credentials; leave it out here")
 
 
 class Traffic(Model):
     """How a model's traffic is moved."""
 
     driver: Literal["triton", "none"]
-    model: str | None = None
+    model: Text | None = None
     """What the engine calls the model; by default the fleet's name."""
     backends: tuple[Backend, ...] = ()
     drain_timeout: Duration = 300.0
@@ -170,27 +206,41 @@ class ModelSection(Model):
     """What clients ask for by name."""
 
     name: Name
-    stable: str
+    stable: Text
     traffic: Traffic
     versions: dict[Name, Version]
+    verify: Verify | None = None
+    """By default the model's probe is asked, where there is one."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> ModelSection:
+    @check
+    def _only_what_moves_is_verified(self) -> Iterator[Fault]:
+        if self.verify is not None and self.traffic.driver == "none":
+            yield Fault(("verify",), "is for models that can be switched; traffic driver none moves nothing")
+
+    @check
+    def _stable_is_a_version(self) -> Iterator[Fault]:
         if self.stable not in self.versions:
-            raise ValueError(f"stable: {self.stable} is not one of versions: {', '.join(self.versions)}")
+            yield Fault(("stable",), not_one_of(self.stable, "versions", self.versions))
+
+    @check
+    def _triton_has_backends(self) -> Iterator[Fault]:
+        if self.traffic.driver == "triton" and not self.traffic.backends:
+            yield Fault(("traffic",), "driver triton needs backends: [{url: ...}]")
+
+    @check
+    def _triton_versions_are_folders(self) -> Iterator[Fault]:
         if self.traffic.driver == "triton":
-            if not self.traffic.backends:
-                raise ValueError("traffic driver triton needs backends: [{url: ...}]")
-            bad = [v for v in self.versions if not re.fullmatch(r"v[1-9]\d*", v)]
-            if bad:
-                raise ValueError(f"on triton a version is vN for version directory N, got {', '.join(bad)}")
-        return self
+            for version in self.versions:
+                if not re.fullmatch(r"v[1-9][0-9]*", version):
+                    yield Fault(
+                        ("versions", version), "on triton a version is v and the number of its folder, such as v2"
+                    )
 
 
 class Budget(Model):
     """What a model may cost a month."""
 
-    model: str
+    model: Text
     monthly_usd: float = Field(gt=0)
 
 
@@ -231,14 +281,20 @@ class Metrics(Model):
     query: Query = Query()
     remote_write: Annotated[tuple[RemoteWrite, ...], BeforeValidator(_listed)] = ()
 
-    @model_validator(mode="after")
-    def _endpoints_differ(self) -> Metrics:
+    @check
+    def _query_has_an_address(self) -> Iterator[Fault]:
         if self.query_url is None and self.query != Query():
-            raise ValueError("query: is for query_url:, which is not given")
-        names = [endpoint_name(endpoint) for endpoint in self.remote_write]
-        if again := next((name for i, name in enumerate(names) if name in names[:i]), None):
-            raise ValueError(f"remote_write: two endpoints are called {again}; give each a name:")
-        return self
+            yield Fault(("query",), "is for query_url:, which is not given")
+
+    @check
+    def _endpoints_differ(self) -> Iterator[Fault]:
+        seen: set[str] = set()
+        for number, endpoint in enumerate(self.remote_write):
+            if not endpoint.reads("name", "url"):
+                continue
+            if (name := endpoint_name(endpoint)) in seen:
+                yield Fault(("remote_write", number), f"another endpoint is called {name} too; give each a name:")
+            seen.add(name)
 
 
 LOG = "log"
@@ -251,7 +307,7 @@ class Fleet(Model):
     fleet: FleetSection
     scrape: ScrapeSection = ScrapeSection()
     targets: tuple[TargetGroup, ...] = ()
-    rules: tuple[str, ...] = ("builtin:llm", "builtin:gpu")
+    rules: tuple[PathPattern, ...] = ("builtin:llm", "builtin:gpu")
     evaluation_interval: Annotated[Duration, Field(ge=1)] = 15.0
     thresholds: dict[str, Threshold] = Field(default={})
     notifiers: tuple[NotifierSection, ...] = ()
@@ -259,27 +315,53 @@ class Fleet(Model):
     models: tuple[ModelSection, ...] = ()
     cost: Cost | None = None
     metrics: Metrics = Metrics()
-    database: str | None = None
+    database: Text | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    """Who may say, by X-Forwarded-For or Forwarded, for whom it asks."""
 
-    @model_validator(mode="after")
-    def _references(self) -> Fleet:
-        names = [m.name for m in self.models]
-        if twice := {n for n in names if names.count(n) > 1}:
-            raise ValueError(f"models: {', '.join(sorted(twice))} is declared twice")
-        notifiers = [n.name for n in self.notifiers]
-        if again := next((i for i, name in enumerate(notifiers) if name in notifiers[:i]), None):
-            raise ValueError(f"notifiers[{again}].name: {notifiers[again]!r} is taken by another notifier")
-        known = sorted({*notifiers, LOG})
-        if self.route and self.route.receiver not in known:
-            raise ValueError(f"route.receiver: {self.route.receiver!r} is not one of notifiers: {', '.join(known)}")
+    @check
+    def _models_differ(self) -> Iterator[Fault]:
+        yield from _taken("models", [m.name if m.reads("name") else None for m in self.models])
+
+    @check
+    def _notifiers_differ(self) -> Iterator[Fault]:
+        yield from _taken("notifiers", [n.name if n.reads("name") else None for n in self.notifiers])
+
+    @check
+    def _receiver_exists(self) -> Iterator[Fault]:
+        if self.route:
+            known = sorted({*(notifier.name for notifier in self.notifiers), LOG})
+            if self.route.receiver not in known:
+                yield Fault(("route", "receiver"), not_one_of(self.route.receiver, "notifiers", known))
+
+    @check
+    def _timeouts_fit(self) -> Iterator[Fault]:
         for number, group in enumerate(self.targets):
+            if not group.reads("interval", "timeout") or not group.timeout:
+                continue
             interval = group.interval or self.scrape.interval
-            if group.timeout and group.timeout > interval:
-                raise ValueError(
-                    f"targets[{number}].timeout: {group.timeout:g}s is longer than the interval ({interval:g}s)"
-                )
-        if self.cost:
-            for budget in self.cost.budgets:
-                if budget.model not in names:
-                    raise ValueError(f"cost.budgets: model {budget.model!r} is not one of models: {sorted(names)}")
-        return self
+            if group.timeout > interval:
+                sentence = f"{group.timeout:g}s is longer than the interval ({interval:g}s)"
+                yield Fault(("targets", number, "timeout"), sentence)
+
+    @check
+    def _budgets_have_models(self) -> Iterator[Fault]:
+        names = sorted({model.name for model in self.models})
+        for number, budget in enumerate(self.cost.budgets if self.cost else ()):
+            if budget.reads("model") and budget.model not in names:
+                place = ("cost", "budgets", number, "model")
+                yield Fault(place, not_one_of(budget.model, "models", names))
+
+    @check
+    def _budgets_differ(self) -> Iterator[Fault]:
+        budgets = self.cost.budgets if self.cost else ()
+        models = [budget.model if budget.reads("model") else None for budget in budgets]
+        yield from (Fault(("cost", *f.loc[:-1], "model"), f.sentence) for f in _taken("budgets", models))
+
+
+def _taken(field: str, names: Iterable[str | None]) -> Iterator[Fault]:
+    """Yield a fault for each name that one before it has; None is one that could not be read."""
+    first: dict[str, int] = {}
+    for number, name in enumerate(names):
+        if name is not None and first.setdefault(name, number) != number:
+            yield Fault((field, number, "name"), f"{name!r} is taken by {field}[{first[name]}]")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
-from controlplane.config.vocabulary import Access, HttpUrl, Interval, Model, Name
+from controlplane.config.checking import Fault, check
+from controlplane.config.vocabulary import Access, HttpUrl, Interval, Model, Name, Text
 
 
 def _server_url(value: str) -> str:
@@ -37,20 +39,23 @@ OWN_HEADERS = frozenset(_OWN.split())
 """Headers that are set here: another value would break the request, or belongs into another field."""
 
 
+def _header_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", value):
+        raise ValueError("expected a header's name of letters, digits and '-', at most 100")
+    return value
+
+
 class RemoteAccess(Access):
     """How a metrics server that is not ours is asked."""
 
-    headers: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,100}$")], str] = Field(default={})
+    headers: dict[Annotated[str, AfterValidator(_header_name)], Text] = Field(default={})
     """Such as X-Scope-OrgID, Mimir's tenant."""
 
-    @model_validator(mode="after")
-    def _headers_are_free(self) -> RemoteAccess:
-        for name, value in self.headers.items():
+    @check
+    def _headers_are_free(self) -> Iterator[Fault]:
+        for name in self.headers:
             if name.lower() in OWN_HEADERS:
-                raise ValueError(f"headers: {name} is set by the control plane; credentials go into authorization:")
-            if not value.isprintable():
-                raise ValueError(f"headers: {name} holds a line break or another control character")
-        return self
+                yield Fault(("headers", name), "is set by the control plane; credentials go into authorization:")
 
 
 class Query(RemoteAccess):
@@ -71,11 +76,11 @@ class QueueConfig(Model):
     max_bytes: int = Field(default=2**30, ge=2**20)
     """Of the queue on disk."""
 
-    @model_validator(mode="after")
-    def _backoff_grows(self) -> QueueConfig:
+    @check
+    def _backoff_grows(self) -> Iterator[Fault]:
         if self.min_backoff > self.max_backoff:
-            raise ValueError(f"min_backoff ({self.min_backoff:g}s) is longer than max_backoff ({self.max_backoff:g}s)")
-        return self
+            sentence = f"{self.min_backoff:g}s is longer than max_backoff ({self.max_backoff:g}s)"
+            yield Fault(("min_backoff",), sentence)
 
 
 class RemoteWrite(RemoteAccess):

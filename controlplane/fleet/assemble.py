@@ -270,6 +270,8 @@ def _alert_fields(alert: AlertInstance) -> dict[str, object]:
         "active_at": instant(alert.active_at),
         "fired_at": rfc3339(alert.fired_at),
         "resolved_at": rfc3339(alert.resolved_at),
+        "unknown_since": rfc3339(alert.unknown_since),
+        "away": alert.away,
         "rule": alert.rule,
         "runbook": annotations.get("runbook_url") or annotations.get("runbook"),
         "simulated": labels.get("simulated") == "true",

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from collectors.target import TargetHealth
 from controlplane.config.model import ModelSection
 from controlplane.fleet.assemble import ModelFacts, simulated_versions
+from controlplane.fleet.numbers import Numbers
 from controlplane.fleet.rollouts import rollout_view
-from controlplane.fleet.views import rfc3339
+from controlplane.fleet.views import AttentionView, rfc3339
 from controlplane.rollout.model import Rollout
 from controlplane.rollout.service import ModelStatus
 
@@ -49,6 +50,32 @@ def newest(rollouts: Sequence[Rollout]) -> Mapping[str, Rollout]:
     for rollout in rollouts:
         found.setdefault(rollout.model, rollout)
     return found
+
+
+def engines_not_ready(models: Sequence[ModelFacts], numbers: Numbers) -> tuple[AttentionView, ...]:
+    """Tell of servers that call themselves not ready while a model serves there; not during its own rollout.
+
+    Triton does so for good after one version failed to load, and for as long as something loads.
+    """
+    still = {facts.name for facts in models if facts.rollout is None}
+    odd = {
+        (key.url, key.model)
+        for key, ready in numbers.ready.items()
+        if ready and numbers.engine_ready.get(key.url) is False and key.model in still
+    }
+    return tuple(
+        AttentionView(
+            model=model,
+            rollout=None,
+            need="engine_not_ready",
+            sentence=(
+                f"{url} calls itself not ready although {model} serves there: a load balancer that asks its own "
+                "readiness takes it out. A version that failed to load leaves Triton so until it restarts"
+            ),
+            since=None,
+        )
+        for url, model in sorted(odd)
+    )
 
 
 def _switched_at(latest: Rollout | None, now: float) -> float | None:

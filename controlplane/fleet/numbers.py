@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from alerts.interfaces import VectorSample
+from controlplane.rollout.evidence import FAILED, SOURCES
 
 MIN_WINDOW_S = 60.0
 """Rates look back at least this far, and over four scrapes, so that one lost scrape leaves no gap."""
 
 TRAFFIC_SOURCES = ("gateway", "engine")
 """Who counts requests, best first. Never the probe: it counts only its own."""
-QUALITY_SOURCES = ("gateway", "probe", "engine")
+QUALITY_SOURCES = SOURCES
 """Who knows how requests went, nearest to the client first."""
-FAILED = frozenset({"error", "timeout", "rejected"})
-"""Outcomes that a client sees as a failure. An aborted request was the client's own wish."""
 
 
 class Key(NamedTuple):
@@ -62,6 +61,8 @@ class Numbers:
     """Requests that stand behind `p99`: of a handful a quantile is little more than the slowest one."""
     ready: Mapping[BackendKey, bool] = field(default_factory=dict)
     """What each backend's own readiness endpoint says of a version."""
+    engine_ready: Mapping[str, bool] = field(default_factory=dict)
+    """By backend: what its server says of itself as a whole."""
     running: Mapping[Key, float] = field(default_factory=dict)
     waiting: Mapping[Key, float] = field(default_factory=dict)
     gpus: Mapping[GpuKey, GpuNumbers] = field(default_factory=dict)
@@ -89,6 +90,7 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
         f"sum by ({by}, engine, le) (rate(llm_request_duration_seconds_bucket[{window}])))",
         "samples": f"sum by ({by}) (increase(llm_request_duration_seconds_count[{window}]))",
         "ready": "max by (model, version, backend) (llm_backend_ready)",
+        "engine_ready": "min by (backend) (llm_engine_ready)",
         "running": f"sum by ({by}) (llm_requests_running)",
         "waiting": f"sum by ({by}) (llm_requests_waiting)",
         "gpu_index": "max by (gpu, gpu_index) (gpu_info)",
@@ -110,6 +112,9 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
         p99=_largest(results.get("p99", ())),
         samples=_largest(results.get("samples", ())),
         ready={_backend_key(labels): value > 0 for labels, value in _finite(results.get("ready", ()))},
+        engine_ready={
+            labels.get("backend", ""): value > 0 for labels, value in _finite(results.get("engine_ready", ()))
+        },
         running=_largest(results.get("running", ())),
         waiting=_largest(results.get("waiting", ())),
         gpus=_gpus(results),

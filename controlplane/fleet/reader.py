@@ -13,10 +13,12 @@ from controlplane.config.model import Fleet
 from controlplane.errors import ControlPlaneError, NotFound, Unavailable
 from controlplane.fleet import assemble
 from controlplane.fleet.assemble import ModelFacts
-from controlplane.fleet.models import model_facts, newest
+from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import MIN_WINDOW_S, Numbers, queries, read
-from controlplane.fleet.views import AlertCounts, FleetView, ModelView, TargetView, instant
+from controlplane.fleet.rollouts import attention_view
+from controlplane.fleet.views import AlertCounts, AttentionView, FleetView, ModelView, TargetView, instant
 from controlplane.metrics.values import QueryValue, Vector
+from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.rollout.service import ModelStatus
 
@@ -47,6 +49,10 @@ class ModelSource(Protocol):
         """Return rollouts, newest first."""
         ...
 
+    def attention(self) -> Sequence[Attention]:
+        """Return the rollouts that a person should know of. Blocking."""
+        ...
+
 
 class AlertSource(Protocol):
     """Knows the alerts."""
@@ -66,6 +72,7 @@ class Snapshot:
     alerts: Mapping[AlertState, int] | None
     """None when the alert store cannot be read."""
     warnings: tuple[str, ...]
+    attention: tuple[AttentionView, ...] = ()
 
 
 class FleetReader:
@@ -97,6 +104,7 @@ class FleetReader:
             targets=assemble.target_counts(self._targets()),
             alerts=_alert_counts(snapshot),
             gpus=assemble.gpu_views(snapshot.numbers),
+            attention=snapshot.attention,
             observe_only=self.observe_only,
             warnings=snapshot.warnings,
         )
@@ -139,10 +147,11 @@ class FleetReader:
 
     async def _read(self, now: float) -> Snapshot:
         warnings: list[str] = []
-        numbers, models, alerts = await asyncio.gather(
+        numbers, models, alerts, needs = await asyncio.gather(
             self._numbers(now),
             _attempt("models", self._facts(now), warnings),
             _attempt("alerts", asyncio.to_thread(self._alerts.counts), warnings),
+            _attempt("rollouts", asyncio.to_thread(self._models.attention), warnings),
         )
         return Snapshot(
             at=now,
@@ -150,6 +159,7 @@ class FleetReader:
             models=tuple(models or ()),
             alerts=alerts,
             warnings=(*numbers.warnings, *warnings),
+            attention=(*map(attention_view, needs or ()), *engines_not_ready(models or (), numbers)),
         )
 
     async def _facts(self, now: float) -> list[ModelFacts]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from controlplane.fleet.views import PlanView, RolloutEventView, RolloutView, instant, rfc3339
+from controlplane.fleet.views import AttentionView, PlanView, RolloutEventView, RolloutView, instant, rfc3339
+from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import Event, Plan, Rollout
 
 
@@ -22,6 +23,10 @@ def rollout_view(rollout: Rollout, events: Sequence[Event] = ()) -> RolloutView:
         finished=rollout.finished,
         ok=rollout.ok,
         switched=rollout.switched,
+        verified=rollout.verified if rollout.switched else None,
+        evidence=rollout.evidence,
+        wished=rollout.wished,
+        needs_person=rollout.needs_person,
         sentence=rollout.sentence,
         created_at=instant(rollout.created_at),
         updated_at=instant(rollout.updated_at),
@@ -29,6 +34,17 @@ def rollout_view(rollout: Rollout, events: Sequence[Event] = ()) -> RolloutView:
         created_by=rollout.created_by,
         notes=rollout.notes,
         events=tuple(RolloutEventView(at=instant(e.at), phase=e.phase, sentence=e.sentence) for e in events),
+    )
+
+
+def attention_view(found: Attention) -> AttentionView:
+    """Show one rollout that needs attention."""
+    return AttentionView(
+        model=found.model,
+        rollout=found.rollout,
+        need=found.need.value,
+        sentence=found.sentence,
+        since=instant(found.since),
     )
 
 
@@ -40,5 +56,5 @@ def plan_view(plan: Plan) -> PlanView:
         to=plan.to_version,
         strategy=plan.strategy,
         steps=plan.steps,
-        notes=plan.notes,
+        notes=(*plan.notes, *plan.known),
     )

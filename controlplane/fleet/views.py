@@ -87,7 +87,15 @@ class RolloutView(View):
     ok: bool | None
     """Null while it runs."""
     switched: bool
-    """The candidate serves and is verified."""
+    """The candidate is the stable version."""
+    verified: bool | None
+    """True: it answered questions or clients well. False: it is loaded, not tried. Null: not judged, or turned back."""
+    evidence: str
+    """What that rests on, in words."""
+    wished: bool
+    """It was turned back because an operator asked for that."""
+    needs_person: bool
+    """It ended and left something that only a person can mend."""
     sentence: str
     created_at: str
     updated_at: str
@@ -166,6 +174,10 @@ class AlertView(View):
     active_at: str
     fired_at: str | None
     resolved_at: str | None
+    unknown_since: str | None
+    """Since when nothing confirms or denies it, because targets are away; it keeps its state."""
+    away: tuple[str, ...]
+    """Those targets, as `job/instance`; of a resolved alert, the ones whose removal ended it."""
     rule: str
     runbook: str | None
     simulated: bool
@@ -200,6 +212,19 @@ class TargetCounts(View):
     unknown: int
 
 
+class AttentionView(View):
+    """Something beside alerts that a person should know of."""
+
+    model: str
+    rollout: str | None
+    """The rollout that it is about; null: it is an engine."""
+    need: str
+    """person, waiting, went_back (a rollout), or engine_not_ready."""
+    sentence: str
+    since: str | None
+    """Null where that is not known."""
+
+
 class AlertCounts(View):
     """Alerts by state."""
 
@@ -217,6 +242,8 @@ class FleetView(View):
     alerts: AlertCounts | None
     """Null when the alert store cannot be read."""
     gpus: tuple[GpuView, ...]
+    attention: tuple[AttentionView, ...] = ()
+    """The most urgent first; alerts are not among them."""
     observe_only: bool
     warnings: tuple[str, ...] = ()
     """What could not be read, and is therefore null above."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from alerts.promql.strings import readable
 from collectors.samples import FloatArray
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import BoolArray, IntArray
@@ -166,8 +167,8 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
     """Count equal values. Prometheus sets the label first, then groups: what the series had under it is gone."""
     assert node.param is not None
     name = evaluation.text(node.param)
-    if not name:
-        raise QueryError("execution", 'invalid label name ""')
+    if not name or readable(name) != name:
+        raise QueryError("execution", f'invalid label name "{readable(name)}"')
     if node.without and name in names | {METRIC_NAME}:
         groups = _grouped(frame, names, without=True)
         counts = _count(frame, groups)

@@ -166,7 +166,11 @@ def _result_labels(node: Binary, many: Frame, one: Frame, groups: Groups, partne
     """Return the result's labels, or None where an included label differs between the series of one match group."""
     matching = node.matching
     if matching.many == "none":
-        if matching.on or not _keeps_name(node):
+        if not _keeps_name(node):
+            return groups.keys.nameless().take(
+                partner
+            )  # `on (__name__)` matches by the name, and drops it all the same
+        if matching.on:
             return groups.keys.take(partner)
         kept = many.sets.grouping("except", frozenset(matching.labels))
         return kept.keys.take(kept.of_series)

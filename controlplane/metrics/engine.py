@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,9 @@ from typing import TypeVar
 import numpy as np
 
 from alerts.interfaces import VectorSample
+from alerts.promql.dialect import INSTANT
+from alerts.promql.durations import QueryTimes
+from alerts.promql.strings import readable
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.budget import Budget, EngineLimits
@@ -29,6 +33,9 @@ CACHED_EXPRESSIONS = 1024
 
 MAX_TIME_S = 1e11
 """Times are limited to +-3,000 years, so that milliseconds and ranges cannot overflow."""
+
+
+_OF_THE_QUERY = re.compile(r"\b(?:step|range)\s*\(", re.IGNORECASE)
 
 
 class PromqlEngine:
@@ -53,7 +60,7 @@ class PromqlEngine:
         `timeout_s` and `lookback_s` take the place of the engine's limits for this query.
         """
         at_ms = _milliseconds(at, "time")
-        node = self._parse(expr)
+        node = self._parse(expr, INSTANT)
         steps = np.array([at_ms], dtype=np.int64)
         evaluator = Evaluator(self._query(at_ms, at_ms, timeout_s, lookback_s), steps)
         if isinstance(node, Range | Subquery):
@@ -84,7 +91,9 @@ class PromqlEngine:
                 f"exceeded maximum resolution of {self.limits.max_points:,} points per timeseries. "
                 "Try decreasing the query resolution (?step=XX)",
             )
-        node = self._parse(expr)
+        # Few expressions ask for these times; all others are kept once, whatever they are asked for.
+        times = QueryTimes(step_ms / 1000, (end_ms - start_ms) / 1000) if _OF_THE_QUERY.search(expr) else INSTANT
+        node = self._parse(expr, times)
         if node.kind not in ("scalar", "vector"):
             raise QueryError(
                 "bad_data",
@@ -127,7 +136,7 @@ def _instant_value(value: Value, at: float) -> QueryValue:
     if isinstance(value, Scalars):
         return Scalar(at, float(value.values[0]))
     if isinstance(value, Text):
-        return StringValue(at, value.value)
+        return StringValue(at, readable(value.value))
     frame = value if value.ordered else _by_labels(value)
     rows = np.flatnonzero(frame.present[:, 0])
     numbers = frame.values[:, 0].tolist()

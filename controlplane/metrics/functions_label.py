@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from alerts.promql.strings import readable
+from alerts.regex import expand, groups_of
 from collectors.samples import Labels, labels_of
 from controlplane.errors import QueryError
 from controlplane.metrics.evaluation import Evaluation, Function
@@ -16,50 +17,39 @@ from controlplane.metrics.label_sets import label_value, with_label
 from controlplane.metrics.matchers import Matcher, MatchOp, compile_regex
 from controlplane.metrics.syntax import Node, Range, Selector
 
-_REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
-
-
-def expand(template: str, match: re.Match[str]) -> str:
-    """Expand `$1`, `${name}` and `$$` as Go's regexp.Expand does: a reference to no group is empty."""
-
-    def replacement(reference: re.Match[str]) -> str:
-        if reference[1]:
-            return "$"
-        name = reference[2] or reference[3]
-        try:
-            return match[int(name) if name.isdigit() else name] or ""
-        except IndexError:
-            return ""
-
-    return _REFERENCE.sub(replacement, template)
-
 
 def _label_name(name: str, function: str, role: str = "destination") -> str:
-    # Any text but none is a label name (UTF-8 names); text that is no UTF-8 was refused before it was parsed.
-    if not name:
-        raise QueryError("execution", f"invalid {role} label name in {function}(): {name!r}")
+    # Any text but none is a label name (UTF-8 names).
+    if not name or readable(name) != name:
+        raise QueryError("execution", f"invalid {role} label name in {function}(): {readable(name)!r}")
     return name
 
 
 def label_replace(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     """Set a label from what a regex found in another."""
     target, template, source, pattern = (evaluation.text(a) for a in args[1:5])
+    template = readable(template)
     try:
         regex = compile_regex(pattern)
     except QueryError as error:
         raise QueryError("execution", f"invalid regular expression in label_replace(): {error}") from error
     target = _label_name(target, "label_replace")
     frame = evaluation.frame(args[0])
+    replacements: dict[str, str | None] = {}
     labels: list[Labels] = []
     for one in frame.labels:
-        match = regex.fullmatch(label_value(one, source))
-        labels.append(one if match is None else with_label(one, target, expand(template, match)))
+        value = label_value(one, source)
+        if value not in replacements:
+            groups = groups_of(pattern, value)
+            replacements[value] = None if groups is None else expand(template, groups, regex.group_numbers)
+        replacement = replacements[value]
+        labels.append(one if replacement is None else with_label(one, target, replacement))
     return frame.relabelled(labels)
 
 
 def label_join(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     """Set a label to the values of others, joined."""
-    target, separator = evaluation.text(args[1]), evaluation.text(args[2])
+    target, separator = evaluation.text(args[1]), readable(evaluation.text(args[2]))
     sources = [_label_name(evaluation.text(a), "label_join", "source") for a in args[3:]]
     target = _label_name(target, "label_join")
     frame = evaluation.frame(args[0])

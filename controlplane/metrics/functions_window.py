@@ -76,6 +76,7 @@ WINDOW_FUNCTIONS: dict[str, Function] = {
     "min_over_time": _reduced(lambda w: w.reduce(np.fmin)),
     "max_over_time": _reduced(lambda w: w.reduce(np.fmax)),
     "count_over_time": _reduced(lambda w: w.counts.astype(np.float64)),
+    "first_over_time": _reduced(lambda w: w.value_at(w.start), keep_name=True),
     "last_over_time": _reduced(lambda w: w.value_at(w.end - 1), keep_name=True),
     "present_over_time": _reduced(lambda w: np.ones(w.counts.shape)),
     "stdvar_over_time": _stdvar,

@@ -102,4 +102,4 @@ def accepted_values(matcher: Matcher, existing: Iterable[str]) -> frozenset[str]
     named = matcher.alternatives()
     if named is not None:
         return named
-    return frozenset(v for v in existing if matcher.matches(v))
+    return matcher.matching(existing)

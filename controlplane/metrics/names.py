@@ -12,7 +12,7 @@ from controlplane.metrics.syntax import Selector, parse
 
 def metric_names(expr: str) -> frozenset[str]:
     """Return the metric names that PromQL selects; `` for a selector that does not say one. Raises QueryError."""
-    return frozenset(_name(selector) for selector in _selectors(parse(expr)))
+    return frozenset(_name(selector) for selector in selectors(parse(expr)))
 
 
 def _name(selector: Selector) -> str:
@@ -20,12 +20,19 @@ def _name(selector: Selector) -> str:
     return next(found, "")
 
 
-def _selectors(node: Any) -> Iterator[Selector]:
+def selectors(node: Any) -> Iterator[Selector]:
+    """Yield the selectors in a syntax tree, or in a part of one."""
     if isinstance(node, Selector):
         yield node
-    elif isinstance(node, tuple):
-        for part in node:
-            yield from _selectors(part)
+        return
+    for part in parts(node):
+        yield from selectors(part)
+
+
+def parts(node: Any) -> Iterator[Any]:
+    """Yield what a node of a syntax tree consists of."""
+    if isinstance(node, tuple):
+        yield from node
     elif is_dataclass(node):
         for field in fields(node):
-            yield from _selectors(getattr(node, field.name))
+            yield getattr(node, field.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import promql_parser
 
-from alerts.promql.dialect import rewritten
+from alerts.promql.dialect import rewrite
 from controlplane.metrics.syntax import parse
 
 
@@ -15,4 +15,9 @@ def prettify(expr: str) -> str:
     the formatter made of them would be another query.
     """
     parse(expr)
-    return str(promql_parser.parse(expr).prettify()) if rewritten(expr) == expr else expr.strip()
+    rewritten = rewrite(expr)
+    if rewritten.with_literals(rewritten.text) != expr:
+        return expr.strip()
+    formatted = rewritten.with_literals(str(promql_parser.parse(rewritten.text).prettify()))
+    # Names that are quoted the formatter writes without quotes, whatever they hold.
+    return expr.strip() if rewritten.meant(formatted) != formatted else formatted

@@ -73,6 +73,22 @@ class StoreReader(ABC):
 
         return self._steady(look)
 
+    def written_by(self, matchers: Sequence[Matcher]) -> list[tuple[Labels, tuple[str, ...]]]:
+        """Return matching series (labels with `__name__`), each with the sources that wrote it, as far as rows go back.
+
+        Raises QueryError for a refused pattern.
+        """
+
+        def look() -> list[tuple[Labels, tuple[str, ...]]]:
+            plan = self.plan(matchers)
+            return [
+                (plan.labels[int(member)], tuple(dict.fromkeys(part.block.source for part in group.parts)))
+                for group in plan.everything()
+                for member in group.members
+            ]
+
+        return self._steady(look)
+
     def metadata(self) -> Mapping[str, Metadata]:
         """Return what the expositions said of each metric family, the latest word winning."""
         with self._lock:

@@ -6,18 +6,20 @@ translated once into these frozen nodes, which the engine caches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from alerts.errors import ExpressionError
-from alerts.promql.dialect import at_seconds
+from alerts.promql.dialect import INSTANT, Rewritten, at_seconds
+from alerts.promql.durations import QueryTimes
 from alerts.promql.parser import parse_tree
+from alerts.promql.strings import readable
 from controlplane.errors import QueryError
 from controlplane.metrics.index import METRIC_NAME
-from controlplane.metrics.matchers import Matcher, MatchOp, compile_regex
-from controlplane.metrics.vocabulary import refuse_unsupported
+from controlplane.metrics.matchers import Matcher, MatchOp
+from controlplane.metrics.vocabulary import STABLE_SINCE, refuse_unsupported
 
 ValueKind = Literal["scalar", "vector", "matrix", "string"]
 At = int | Literal["start", "end"] | None
@@ -127,12 +129,15 @@ class Negate:
 Node = Number | String | Selector | Range | Subquery | Call | Aggregate | Binary | Negate
 
 
-def parse(expr: str) -> Node:
-    """Parse PromQL. Raises QueryError(bad_data) with the parser's message, and the place where it is known."""
+def parse(expr: str, times: QueryTimes = INSTANT) -> Node:
+    """Parse PromQL. `times` are what `step()` and `range()` are in calculated durations.
+
+    Raises QueryError(bad_data) with the parser's message, and the place where it is known.
+    """
     try:
-        tree = parse_tree(expr)
+        tree, rewritten = parse_tree(expr, times)
         refuse_unsupported(expr)
-        return _translate(tree)
+        return _Translation(rewritten).node(tree)
     except ExpressionError as error:
         if "unknown function" in str(error):
             # What is gone from PromQL, or newer than the parser, is better called so.
@@ -150,72 +155,86 @@ def parse_selector(expr: str) -> tuple[Matcher, ...]:
     return node.matchers
 
 
-def _translate(node: Any) -> Node:
-    translate = _TRANSLATIONS.get(type(node).__name__)
-    if translate is None:
-        raise QueryError("bad_data", f"unsupported expression: {type(node).__name__}")
-    return translate(node)
+class _Translation:
+    """Makes nodes of the parser's, with the expression's own strings and names."""
 
+    def __init__(self, rewritten: Rewritten) -> None:
+        self._meant = rewritten.meant
+        self._makers: dict[str, Callable[[Any], Node]] = {
+            "NumberLiteral": lambda node: Number(node.val),
+            "StringLiteral": lambda node: String(self._meant(node.val)),
+            "ParenExpr": lambda node: self.node(node.expr),
+            "VectorSelector": self._selector,
+            "MatrixSelector": lambda node: Range(self._selector(node.vector_selector), _ms(node.range)),
+            "SubqueryExpr": self._subquery,
+            "Call": self._call,
+            "AggregateExpr": self._aggregate,
+            "BinaryExpr": self._binary,
+            "UnaryExpr": self._negate,
+        }
 
-def _selector(node: Any) -> Selector:
-    if node.matchers.or_matchers:
-        raise QueryError("bad_data", "`or` between label matchers is not PromQL; use a regular expression")
-    matchers = [Matcher(METRIC_NAME, MatchOp.EQUAL, node.name)] if node.name else []
-    for m in node.matchers.matchers:
-        matcher = Matcher(m.name, _MATCH_OPS[str(m.op).rsplit(".", 1)[-1]], m.value)
-        if matcher.op in (MatchOp.RE, MatchOp.NOT_RE):
-            compile_regex(matcher.value)
-        matchers.append(matcher)
-    return Selector(tuple(matchers), _ms(node.offset), _at(node.at))
+    def node(self, node: Any) -> Node:
+        make = self._makers.get(type(node).__name__)
+        if make is None:
+            raise QueryError("bad_data", f"unsupported expression: {type(node).__name__}")
+        return make(node)
 
+    def _names(self, names: Iterable[str] | None) -> tuple[str, ...]:
+        meant = tuple(map(self._meant, names or ()))
+        wrong = next((name for name in meant if not name or readable(name) != name), None)
+        if wrong is not None:
+            raise QueryError("bad_data", f'parse error: invalid label name for grouping: "{readable(wrong)}"')
+        return meant
 
-def _range(node: Any) -> Range:
-    return Range(_selector(node.vector_selector), _ms(node.range))
+    def _selector(self, node: Any) -> Selector:
+        if node.matchers.or_matchers:
+            raise QueryError("bad_data", "`or` between label matchers is not PromQL; use a regular expression")
+        matchers = [Matcher(METRIC_NAME, MatchOp.EQUAL, self._meant(node.name))] if node.name else []
+        for m in node.matchers.matchers:
+            op = _MATCH_OPS[str(m.op).rsplit(".", 1)[-1]]
+            matchers.append(Matcher(self._meant(m.name), op, self._meant(m.value)))
+        return Selector(tuple(matchers), _ms(node.offset), _at(node.at))
 
+    def _subquery(self, node: Any) -> Subquery:
+        step = None if node.step is None else _ms(node.step)
+        return Subquery(self.node(node.expr), _ms(node.range), step, _ms(node.offset), _at(node.at))
 
-def _subquery(node: Any) -> Subquery:
-    step = None if node.step is None else _ms(node.step)
-    return Subquery(_translate(node.expr), _ms(node.range), step, _ms(node.offset), _at(node.at))
+    def _call(self, node: Any) -> Call:
+        if node.func.experimental and node.func.name not in STABLE_SINCE:
+            # Those known by name were refused before, with their place: this is one newer than they.
+            raise QueryError("bad_data", f'function "{node.func.name}" is experimental, and not supported')
+        kind = str(node.func.return_type).rsplit(".", 1)[-1].lower()
+        return Call(node.func.name, tuple(map(self.node, node.args)), kind)  # type: ignore[arg-type]  # four words
 
+    def _aggregate(self, node: Any) -> Aggregate:
+        without = False
+        labels: tuple[str, ...] = ()
+        if node.modifier is not None:
+            without = str(node.modifier.type).endswith("Without")
+            labels = self._names(node.modifier.labels)
+        param = None if node.param is None else self.node(node.param)
+        return Aggregate(str(node.op), self.node(node.expr), param, labels, without)
 
-def _call(node: Any) -> Call:
-    if node.func.experimental:
-        # Those known by name were refused before, with their place: this is one newer than they.
-        raise QueryError("bad_data", f'function "{node.func.name}" is experimental, and not supported')
-    kind = str(node.func.return_type).rsplit(".", 1)[-1].lower()
-    return Call(node.func.name, tuple(_translate(a) for a in node.args), kind)  # type: ignore[arg-type]  # four words
+    def _binary(self, node: Any) -> Binary:
+        left, right = self.node(node.lhs), self.node(node.rhs)
+        both_scalar = left.kind == right.kind == "scalar"
+        matching, returns_bool = VectorMatching(False, (), "none", ()), False
+        if node.modifier is not None:
+            modifier = node.modifier
+            if modifier.fill_values.lhs is not None or modifier.fill_values.rhs is not None:
+                raise QueryError("bad_data", "fill modifiers are experimental and not supported")
+            on = modifier.matching is not None and str(modifier.matching.type).endswith("Include")
+            labels = () if modifier.matching is None else self._names(modifier.matching.labels)
+            many = _MANY[str(modifier.card).rsplit(".", 1)[-1]]
+            matching = VectorMatching(on, labels, many, self._names(modifier.group_labels))
+            returns_bool = bool(modifier.return_bool)
+        return Binary(str(node.op), left, right, returns_bool, matching, "scalar" if both_scalar else "vector")
 
-
-def _aggregate(node: Any) -> Aggregate:
-    without, labels = False, ()
-    if node.modifier is not None:
-        without = str(node.modifier.type).endswith("Without")
-        labels = tuple(node.modifier.labels)
-    param = None if node.param is None else _translate(node.param)
-    return Aggregate(str(node.op), _translate(node.expr), param, labels, without)
-
-
-def _binary(node: Any) -> Binary:
-    left, right = _translate(node.lhs), _translate(node.rhs)
-    both_scalar = left.kind == right.kind == "scalar"
-    matching, returns_bool = VectorMatching(False, (), "none", ()), False
-    if node.modifier is not None:
-        modifier = node.modifier
-        if modifier.fill_values.lhs is not None or modifier.fill_values.rhs is not None:
-            raise QueryError("bad_data", "fill modifiers are experimental and not supported")
-        on = modifier.matching is not None and str(modifier.matching.type).endswith("Include")
-        labels = () if modifier.matching is None else tuple(modifier.matching.labels)
-        many = _MANY[str(modifier.card).rsplit(".", 1)[-1]]
-        matching = VectorMatching(on, labels, many, tuple(modifier.group_labels or ()))
-        returns_bool = bool(modifier.return_bool)
-    return Binary(str(node.op), left, right, returns_bool, matching, "scalar" if both_scalar else "vector")
-
-
-def _negate(node: Any) -> Node:
-    inner = _translate(node.expr)
-    if isinstance(inner, Number):
-        return Number(-inner.value)
-    return Negate(inner, inner.kind)
+    def _negate(self, node: Any) -> Node:
+        inner = self.node(node.expr)
+        if isinstance(inner, Number):
+            return Number(-inner.value)
+        return Negate(inner, inner.kind)
 
 
 def _ms(delta: timedelta | None) -> int:
@@ -241,17 +260,4 @@ _MANY: dict[str, Literal["none", "left", "right"]] = {
     "ManyToOne": "left",
     "OneToMany": "right",
     "ManyToMany": "none",
-}
-
-_TRANSLATIONS: dict[str, Callable[[Any], Node]] = {
-    "NumberLiteral": lambda node: Number(node.val),
-    "StringLiteral": lambda node: String(node.val),
-    "ParenExpr": lambda node: _translate(node.expr),
-    "VectorSelector": _selector,
-    "MatrixSelector": _range,
-    "SubqueryExpr": _subquery,
-    "Call": _call,
-    "AggregateExpr": _aggregate,
-    "BinaryExpr": _binary,
-    "UnaryExpr": _negate,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from alerts.promql.durations import of_durations
 from alerts.promql.tokens import place, tokenize
 from controlplane.errors import QueryError
 
@@ -9,7 +10,6 @@ EXPERIMENTAL_FUNCTIONS = frozenset(
     {
         "double_exponential_smoothing",
         "end",
-        "first_over_time",
         "histogram_quantiles",
         "info",
         "integral",
@@ -29,6 +29,9 @@ EXPERIMENTAL_FUNCTIONS = frozenset(
 )
 """Functions behind `--enable-feature=promql-experimental-functions` (Prometheus's docs/querying/functions.md), and
 those that the parser takes for such."""
+
+STABLE_SINCE = {"first_over_time": "3.14"}
+"""Functions that the parser takes for experimental, and the release of Prometheus that made them stable."""
 
 EXPERIMENTAL_AGGREGATIONS = frozenset({"limitk", "limit_ratio"})
 """Aggregation operators behind the same flag."""
@@ -51,7 +54,10 @@ def refuse_unsupported(expr: str) -> None:
     Rules may use it where another server evaluates them, which is why it is no matter of parsing.
     """
     tokens = tokenize(expr)
+    durations = of_durations(tokens)
     for number, token in enumerate(tokens[:-1]):
+        if number in durations:
+            continue
         after = tokens[number + 1].text.lower()
         # After @, start() and end() are no functions.
         if token.kind == "word" and after in ("(", "by", "without") and (not number or tokens[number - 1].text != "@"):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from controlplane.config.model import ModelSection
 from controlplane.errors import LeaseLost, Unavailable
-from controlplane.rollout import records
-from controlplane.rollout.decide import advance, decide
+from controlplane.rollout import records, trial
+from controlplane.rollout.announce import Announcer, stuck
+from controlplane.rollout.decide import NOTHING, advance, decide
 from controlplane.rollout.drift import drift
-from controlplane.rollout.model import Intent, Kind, Order, Outcome, Rollout, Verb
+from controlplane.rollout.model import Evidence, Intent, Kind, Order, Outcome, Phase, Rollout, Trial, Verb
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import EventRecord, RolloutLog, StableChange
@@ -26,6 +28,18 @@ class _Reply:
     outcome: Outcome
     detail: str = ""
     notes: tuple[str, ...] = ()
+
+
+JUDGED = (Phase.PREPARING, Phase.SWITCHING, Phase.VERIFYING)
+"""Phases in which something may still speak against the candidate."""
+MAX_ASKING = 8
+"""Questions that are out at a time, of all models together."""
+Look = Callable[[str, str, float, float], Awaitable[Evidence]]
+"""(model, version, since, now), times in unix seconds, to what others saw of it; never raises."""
+
+
+async def _nobody(model: str, version: str, since: float, now: float) -> Evidence:
+    return NOTHING
 
 
 class RolloutEngine:
@@ -43,8 +57,13 @@ class RolloutEngine:
         lease: Callable[[], Lease | None] = lambda: None,
         patience_s: float = 0.5,
         observe_only: bool = False,
+        look: Look = _nobody,
+        news: Callable[[], None] = lambda: None,
     ) -> None:
         """`drivers` holds one driver a model that can be switched; `lease` returns the current tenure.
+
+        `look` reads what others saw of a candidate. `news` is called when an engine or a candidate has answered: the
+        sooner the next tick comes, the shorter a bad version serves.
 
         A tick waits `patience_s` seconds for verbs to answer; longer ones go on in the background. With
         `observe_only` a rollout that another process left running stays as it is.
@@ -52,11 +71,20 @@ class RolloutEngine:
         self._log = RolloutLog(db)
         self._models, self._drivers = dict(models), dict(drivers)
         self._lease, self._patience_s, self._observe_only = lease, patience_s, observe_only
+        self._look, self._news = look, news
+        self._announcer = Announcer()
         self._running: dict[tuple[str, Order], asyncio.Task[_Reply]] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
+        """By rollout and backend: its questions."""
+        self._answered: dict[tuple[str, str], Trial] = {}
+        self._turns = asyncio.Semaphore(MAX_ASKING)
 
-    def update(self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver]) -> None:
+    def update(
+        self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver], announcer: Announcer | None = None
+    ) -> None:
         """Take over a reloaded configuration. Drivers that are gone are the caller's to close."""
         self._models, self._drivers = dict(models), dict(drivers)
+        self._announcer = announcer or self._announcer
 
     @property
     def drivers(self) -> Mapping[str, Driver]:
@@ -81,14 +109,15 @@ class RolloutEngine:
             raise failure
 
     async def settle(self) -> None:
-        """Wait until every verb that is out has answered; the next tick notes the replies."""
-        if self._running:
-            await asyncio.wait(self._running.values())
+        """Wait until every verb and every question that is out has been answered; the next tick notes the replies."""
+        if tasks := [*self._running.values(), *self._asking.values()]:
+            await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """Stop waiting for replies. What was ordered goes on in the engines, and is observed after the next start."""
-        tasks = list(self._running.values())
+        tasks = [*self._running.values(), *self._asking.values()]
         self._running.clear()
+        self._asking.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -100,7 +129,8 @@ class RolloutEngine:
         noted = self._note_replies(rollout) if rollout else None
         seen = await driver.observe()
         if rollout is not None and noted is not None:
-            await self._advance(driver, rollout, noted, seen, now, lease)
+            evidence = await self._seen_by_others(noted, now)
+            await self._advance(driver, rollout, noted, seen, evidence, now, lease)
         words = "" if rollout else drift(model.stable, seen)
         observation = records.observation_to_json(seen)
         await asyncio.to_thread(self._log.observed, name, observation, words, now, lease)
@@ -109,9 +139,11 @@ class RolloutEngine:
         """Say once that a rollout stands still because its model left fleet.yaml; when it is back, it goes on."""
         words = f"Waiting: {rollout.model} is no longer a model of fleet.yaml that can be switched; nothing moves"
         if rollout.sentence != words:
-            record = records.to_record(replace(rollout, sentence=words, updated_at=now))
+            after = replace(rollout, sentence=words, updated_at=now, told_stuck=True, standing=True)
             event = EventRecord(now, rollout.phase.value, words)
-            await asyncio.to_thread(self._log.save, record, [event], None, lease)
+            messages = self._announcer.messages(rollout, after, now)
+            await asyncio.to_thread(self._log.save, records.to_record(after), [event], None, lease, messages)
+            log.warning("rollout %s of %s: %s: %s", rollout.id, rollout.model, rollout.phase, words)
 
     async def _advance(
         self,
@@ -119,26 +151,80 @@ class RolloutEngine:
         before: Rollout,
         noted: Rollout,
         seen: TrafficObservation,
+        evidence: Evidence,
         now: float,
         lease: Lease | None,
     ) -> None:
-        decision = decide(noted, seen, now)
+        decision = decide(noted, seen, now, evidence)
         after = advance(noted, decision, now)
+        after = replace(after, standing=False, told_stuck=after.told_stuck or stuck(after, now))
         if after != before:
             after = replace(after, updated_at=now)
             events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
             if (after.phase, after.sentence) != (before.phase, before.sentence):
                 events.append(EventRecord(now, after.phase.value, after.sentence))
             record, stable = records.to_record(after), stable_change(before, after)
-            await asyncio.to_thread(self._log.save, record, events, stable, lease)
-        tasks = [self._order(driver, after, order) for order in decision.orders]
+            messages = self._announcer.messages(before, after, now)
+            await asyncio.to_thread(self._log.save, record, events, stable, lease, messages)
+            _say(before, after, events)
+        tasks: list[asyncio.Task[Any]] = [self._order(driver, after, order) for order in decision.orders]
+        self._forget(after)
+        tasks += [self._ask(driver, after, url) for url in decision.asks]
         if tasks and self._patience_s > 0:
-            await asyncio.wait(tasks, timeout=self._patience_s)
+            await asyncio.wait(tasks, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED)
 
     def _order(self, driver: Driver, rollout: Rollout, order: Order) -> asyncio.Task[_Reply]:
         task = asyncio.create_task(_run(driver, rollout, order), name=f"rollout {rollout.id} {order.verb}")
+        task.add_done_callback(self._answer_came)
         self._running[rollout.id, order] = task
         return task
+
+    def _answer_came(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            self._news()
+
+    def _ask(self, driver: Driver, rollout: Rollout, url: str) -> asyncio.Task[None]:
+        """Ask the candidate on one backend, unless that goes on already. Lost with this process, it begins anew."""
+        key = rollout.id, url
+        asked = rollout.trial(url)
+        assert asked is not None  # written down by advance() before the first question
+        if key not in self._asking or self._asking[key].done():
+            fresh = self._answered.get(key, Trial(url, asked.since))
+            task = asyncio.create_task(self._questions(driver, rollout, fresh), name=f"rollout {rollout.id} asks {url}")
+            task.add_done_callback(self._answer_came)
+            self._asking[key] = task
+        return self._asking[key]
+
+    async def _questions(self, driver: Driver, rollout: Rollout, fresh: Trial) -> None:
+        key = rollout.id, fresh.backend
+
+        def note(answered: Trial) -> None:
+            self._answered[key] = answered
+
+        try:
+            async with self._turns:
+                await trial.run(driver, rollout.plan.to_version, rollout.plan.check, fresh, note)
+        except Exception as error:  # a job's boundary: a fault in a driver must end in the rollout's history
+            log.exception("rollout %s: asking %s failed", rollout.id, fresh.backend)
+            failures = rollout.plan.check.failures + 1
+            words = f"it could not be asked ({type(error).__name__}: {error})"
+            note(replace(fresh, asked=failures, failed=failures, words=words, finished=True))
+
+    def _forget(self, rollout: Rollout) -> None:
+        """Stop asking where nobody waits for an answer any more, or what was asked is being loaded again."""
+        for key in {*self._asking, *self._answered}:
+            over = rollout.phase not in JUDGED or rollout.trial(key[1]) is None
+            if key[0] == rollout.id and over:
+                self._answered.pop(key, None)
+                if task := self._asking.pop(key, None):
+                    task.cancel()
+
+    async def _seen_by_others(self, rollout: Rollout, now: float) -> Evidence:
+        """Ask what others saw of the candidate, once it was ordered and while it is being judged."""
+        ordered = [i.since for i in rollout.intents if i.order.verb is Verb.PLACE]
+        if not ordered or not rollout.moved or rollout.phase not in JUDGED:
+            return NOTHING
+        return await self._look(rollout.model, rollout.plan.to_version, min(ordered), now)
 
     def _note_replies(self, rollout: Rollout) -> Rollout:
         intents, notes = [], list(rollout.notes)
@@ -149,7 +235,8 @@ class RolloutEngine:
             reply = self._reply(rollout.id, intent)
             intents.append(replace(intent, outcome=reply.outcome, detail=reply.detail))
             notes += [note for note in reply.notes if note not in notes]
-        return replace(rollout, intents=tuple(intents), notes=tuple(notes))
+        trials = tuple(t if t.finished else self._answered.get((rollout.id, t.backend), t) for t in rollout.trials)
+        return replace(rollout, intents=tuple(intents), trials=trials, notes=tuple(notes))
 
     def _reply(self, rollout_id: str, intent: Intent) -> _Reply:
         task = self._running.get((rollout_id, intent.order))
@@ -159,6 +246,14 @@ class RolloutEngine:
             return _Reply(Outcome.ORDERED)
         del self._running[rollout_id, intent.order]
         return task.result()
+
+
+def _say(before: Rollout, after: Rollout, events: Sequence[EventRecord]) -> None:
+    """Log what was written into the history: one line each."""
+    bad = after.phase in (Phase.FAILED, Phase.ROLLED_BACK, Phase.ROLLING_BACK) and not after.wished
+    for event in events:
+        level = logging.WARNING if bad and after.phase is not before.phase else logging.INFO
+        log.log(level, "rollout %s of %s: %s: %s", after.id, after.model, event.phase, event.sentence)
 
 
 async def _run(driver: Driver, rollout: Rollout, order: Order) -> _Reply:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from controlplane.traffic.driver import Question
+
 
 class Phase(StrEnum):
     """Where a rollout stands."""
@@ -90,6 +92,60 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What the candidate is asked, and what its numbers may be; fixed when a rollout is planned."""
+
+    question: Question | None = None
+    """None: there is nothing to ask."""
+    requests: int = 0
+    """How many times it is asked on each backend."""
+    failures: int = 0
+    """So many questions may fail."""
+    latency_s: float | None = None
+    """The median answer and the mean of clients' requests may take this long; None: any time."""
+    error_ratio: float = 0.05
+    """The share of clients' requests that may fail."""
+    origin: str = ""
+    """Where the question comes from, in words."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of the questions on one backend so far. Seconds."""
+
+    backend: str
+    since: float
+    """When asking began: written down before the first question."""
+    asked: int = 0
+    """Questions that were answered, or that a good version would have answered."""
+    failed: int = 0
+    words: str = ""
+    """What was wrong with the first one that failed."""
+    median_s: float | None = None
+    """Of the good answers."""
+    slowest_s: float | None = None
+    finished: bool = False
+    """Nothing more will be asked."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What others saw of the candidate since it was ordered: requests by their best counter, and alerts."""
+
+    requests: float | None = None
+    """None: nobody counted any, which is not the same as zero."""
+    failed: float = 0.0
+    source: str = ""
+    """gateway, probe or engine."""
+    mean_s: float | None = None
+    """Of a request."""
+    alerts: tuple[str, ...] = ()
+    """Those that fire on the model and this version, in words."""
+    unknown: str = ""
+    """Why it could not be looked; "" when it could."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a rollout will do, before anything moved."""
 
@@ -106,6 +162,11 @@ class Plan:
     limits: Limits
     steps: tuple[str, ...]
     notes: tuple[str, ...]
+    known: tuple[str, ...] = ()
+    """What is true of every rollout of this driver: said when planning, and not again with each rollout."""
+    check: Check = Check()
+    endless_load: str = ""
+    """What to do about a load that never ends; "" where the engine can cancel it."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +190,23 @@ class Rollout:
     moved: bool = False
     """Some backend has served the candidate."""
     switched: bool = False
-    """The candidate serves everywhere and is verified."""
+    """The candidate serves everywhere, nothing spoke against it, and it is the stable version."""
     verified_since: float | None = None
     """Since when the candidate has served everywhere without a break."""
     silent_since: float | None = None
     """Since when a backend that is waited for has not answered."""
     intents: tuple[Intent, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    verified: bool | None = None
+    """True: it answered questions or clients. False: it is loaded, and nothing tried it. None: not judged yet."""
+    evidence: str = ""
+    """What that rests on, in words."""
+    needs_person: bool = False
+    """It ended, and the old version is not known to serve as if nothing had happened."""
+    told_stuck: bool = False
+    """Somebody was told that it waits."""
+    standing: bool = False
+    """Nothing moves it: its model is not in fleet.yaml."""
     notes: tuple[str, ...] = ()
     previous: str | None = None
     """What the model could be rolled back to before this rollout."""
@@ -156,6 +228,15 @@ class Rollout:
         """True: succeeded. None: not known yet."""
         return self.phase is Phase.SUCCEEDED if self.finished else None
 
+    @property
+    def wished(self) -> bool:
+        """It was turned back because an operator asked for that, and is back."""
+        return bool(self.turn_back) and self.reason == self.turn_back and not self.needs_person
+
+    def trial(self, backend: str) -> Trial | None:
+        """Return what became of the questions on one backend; None: it was not asked."""
+        return next((t for t in self.trials if t.backend == backend), None)
+
     def latest(self, verb: Verb, backend: str = "") -> Intent | None:
         """Return the latest order of `verb` on `backend`."""
         return next((i for i in self.intents if i.order.verb is verb and i.order.backend == backend), None)
@@ -173,9 +254,14 @@ class Decision:
     phase: Phase
     sentence: str
     orders: tuple[Order, ...] = ()
+    asks: tuple[str, ...] = ()
+    """Backends on which the candidate is to be asked, unless that goes on already."""
     reason: str = ""
     moved: bool = False
     switched: bool = False
+    verified: bool | None = None
+    evidence: str = ""
+    needs_person: bool = False
     verified_since: float | None = None
     silent_since: float | None = None
 

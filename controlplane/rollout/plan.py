@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from controlplane.config.model import ModelSection
 from controlplane.errors import NotFound, Refused
-from controlplane.rollout.model import Kind, Limits, Plan, Rollout
+from controlplane.rollout.model import Check, Kind, Limits, Plan, Rollout
+from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.traffic.driver import Capabilities, Preparation, TrafficObservation, VersionState
 
 STRATEGIES = ("blue-green", "canary")
-VERIFY_S = 5.0
-"""Uninterrupted service that tells a healthy version from one that dies at start: several engine ticks."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +71,18 @@ def make(
     capabilities: Capabilities,
     preparation: Preparation,
     seen: TrafficObservation,
-    verify_s: float = VERIFY_S,
+    verification: Verification = UNTRIED,
 ) -> Plan:
     """Return the plan. Raises Refused when a backend cannot be seen, or does not serve what it is to move from."""
     urls = tuple(b.url for b in seen.backends)
     reasons = [f"{b.url} cannot be observed: {b.error}" for b in seen.backends if not b.reachable]
+    # Of any version: an engine that carries out one load at a time would not get to this one.
     reasons += [
-        f"{b.url} is already loading or unloading {version}; wait until it is done"
+        f"{b.url} is still loading {version} ({b.serving or 'no version'} serves); wait until it is done"
+        f"{f'. {capabilities.endless_load}' if capabilities.endless_load else ''}"
         for b in seen.backends
-        for version in (request.version, stable)
-        if b.versions.get(version) is VersionState.LOADING
+        for version, state in b.versions.items()
+        if state is VersionState.LOADING
     ]
     if reasons:
         raise Refused(*reasons)
@@ -90,7 +91,7 @@ def make(
         f"{b.url} serves {b.serving or 'no version'}, not the stable version {stable}; going back means {stable}"
         for b in odd
     ]
-    limits = Limits(section.traffic.load_timeout, section.traffic.drain_timeout, verify_s)
+    limits = Limits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
     return Plan(
         model=request.model,
         from_version=stable,
@@ -101,8 +102,11 @@ def make(
         resident=resident,
         config=preparation.config,
         limits=limits,
-        steps=_steps(request.version, stable, resident, urls, limits),
-        notes=(*notes, *preparation.notes, *capabilities.notes),
+        steps=_steps(request.version, stable, resident, urls, limits, verification.check),
+        notes=(*notes, *preparation.notes),
+        known=(*preparation.known, *capabilities.notes),
+        check=verification.check,
+        endless_load=capabilities.endless_load,
     )
 
 
@@ -123,7 +127,9 @@ def known(model: str, sections: dict[str, ModelSection]) -> ModelSection:
     return sections[model]
 
 
-def _steps(to: str, stable: str, resident: bool, urls: tuple[str, ...], limits: Limits) -> tuple[str, ...]:
+def _steps(
+    to: str, stable: str, resident: bool, urls: tuple[str, ...], limits: Limits, check: Check
+) -> tuple[str, ...]:
     where = urls[0] if len(urls) == 1 else f"{len(urls)} backends one after another ({', '.join(urls)})"
     beside = (
         f"load {to} beside {stable} on {where}, within {limits.load_s:g} s; {stable} serves until {to} is ready"
@@ -133,7 +139,25 @@ def _steps(to: str, stable: str, resident: bool, urls: tuple[str, ...], limits: 
     back = f"{stable} stays loaded meanwhile" if resident else f"going back would load {stable} again"
     return (
         beside,
-        f"verify that {to} serves for {limits.verify_s:g} s without a break; {back}",
+        f"{_asking(to, check, len(urls))}; {back}",
+        f"watch {to} for {limits.verify_s:g} s: it must serve without a break, {_watching(check)}",
         f"make {to} the stable version, also across a restart of the engine",
         f"unload {stable} when its requests are finished, waiting at most {limits.drain_s:g} s",
+    )
+
+
+def _asking(to: str, check: Check, backends: int) -> str:
+    if check.question is None:
+        return f"ask {to} nothing: fleet.yaml has neither a `verify:` nor a Triton probe for it"
+    each = "" if backends == 1 else " on each"
+    return (
+        f"ask {to} {check.requests} times{each} with the question of {check.origin}, within "
+        f"{check.question.timeout_s:g} s each; more than {check.failures} bad answers turn back"
+    )
+
+
+def _watching(check: Check) -> str:
+    slow = "" if check.latency_s is None else f" or takes longer than {check.latency_s:g} s on average"
+    return (
+        f"and no alert may fire on it; it goes back when more than {100 * check.error_ratio:g}% of requests fail{slow}"
     )

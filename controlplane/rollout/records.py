@@ -5,9 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from controlplane.rollout.model import Intent, Kind, Limits, Order, Outcome, Phase, Plan, Rollout, Verb
+from controlplane.rollout.model import (
+    Check,
+    Intent,
+    Kind,
+    Limits,
+    Order,
+    Outcome,
+    Phase,
+    Plan,
+    Rollout,
+    Trial,
+    Verb,
+)
 from controlplane.store.rollout_log import RolloutRecord
-from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
+from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState
 
 
 def to_record(rollout: Rollout) -> RolloutRecord:
@@ -38,12 +50,21 @@ def to_record(rollout: Rollout) -> RolloutRecord:
             "limits": asdict(plan.limits),
             "steps": list(plan.steps),
             "plan_notes": list(plan.notes),
+            "known": list(plan.known),
+            "check": asdict(plan.check),
+            "endless_load": plan.endless_load,
             "phase_at": rollout.phase_at,
             "reason": rollout.reason,
             "moved": rollout.moved,
             "verified_since": rollout.verified_since,
             "silent_since": rollout.silent_since,
             "intents": [asdict(intent) for intent in rollout.intents],
+            "trials": [asdict(trial) for trial in rollout.trials],
+            "verified": rollout.verified,
+            "evidence": rollout.evidence,
+            "needs_person": rollout.needs_person,
+            "told_stuck": rollout.told_stuck,
+            "standing": rollout.standing,
             "notes": list(rollout.notes),
             "previous": rollout.previous,
         },
@@ -51,8 +72,16 @@ def to_record(rollout: Rollout) -> RolloutRecord:
 
 
 def from_record(record: RolloutRecord) -> Rollout:
-    """Return the rollout as it was stored."""
-    state = record.state
+    """Return the rollout as it was stored; one that an earlier release stored has no questions."""
+    state: dict[str, Any] = {
+        "known": (),
+        "check": {},
+        "endless_load": "",
+        "trials": (),
+        "verified": None,
+        "evidence": "",
+    }
+    state |= {"needs_person": False, "told_stuck": False, "standing": False, **record.state}
     plan = Plan(
         model=record.model,
         from_version=record.from_version,
@@ -65,6 +94,9 @@ def from_record(record: RolloutRecord) -> Rollout:
         limits=Limits(**state["limits"]),
         steps=tuple(state["steps"]),
         notes=tuple(state["plan_notes"]),
+        known=tuple(state["known"]),
+        check=_check(state["check"]),
+        endless_load=state["endless_load"],
     )
     return Rollout(
         id=record.id,
@@ -83,6 +115,12 @@ def from_record(record: RolloutRecord) -> Rollout:
         verified_since=state["verified_since"],
         silent_since=state["silent_since"],
         intents=tuple(_intent(item) for item in state["intents"]),
+        trials=tuple(Trial(**trial) for trial in state["trials"]),
+        verified=state["verified"],
+        evidence=state["evidence"],
+        needs_person=state["needs_person"],
+        told_stuck=state["told_stuck"],
+        standing=state["standing"],
         notes=tuple(state["notes"]),
         previous=state["previous"],
         idempotency_key=record.idempotency_key,
@@ -104,6 +142,11 @@ def observation_from_json(data: dict[str, Any]) -> TrafficObservation:
             for b in data["backends"]
         ),
     )
+
+
+def _check(item: dict[str, Any]) -> Check:
+    question = item.get("question")
+    return Check(**{**item, "question": Question(**question) if question else None})
 
 
 def _intent(item: dict[str, Any]) -> Intent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,11 +13,18 @@ from controlplane.config.model import ModelSection
 from controlplane.errors import Conflict, Refused
 from controlplane.rollout import plan as planning
 from controlplane.rollout import records
+from controlplane.rollout.announce import Announcer
+from controlplane.rollout.attention import Attention, attention, mended
 from controlplane.rollout.model import Event, Kind, Phase, Plan, Rollout, RolloutView
+from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.store.database import Database
 from controlplane.store.rollout_log import RolloutLog
-from controlplane.traffic.driver import Driver, TrafficObservation
+from controlplane.traffic.driver import Driver, NotSent, TrafficObservation
 
+log = logging.getLogger(__name__)
+
+DOUBT_S = 5.0
+"""Planning waits no longer than this for the stable version's answer."""
 _VERB = {Kind.PROMOTE: "promote", Kind.ROLLBACK: "roll back"}
 
 
@@ -49,18 +57,26 @@ class RolloutService:
         clock: Clock,
         *,
         observe_only: bool = False,
-        verify_s: float = planning.VERIFY_S,
+        verifications: Mapping[str, Verification] | None = None,
     ) -> None:
-        """`drivers` holds one driver a model that can be switched; `verify_s`: see plan.VERIFY_S."""
+        """`drivers` holds one driver a model that can be switched; `verifications`, by model: how it is verified."""
         self._log = RolloutLog(db)
         self._models, self._drivers = dict(models), dict(drivers)
-        self._clock, self.observe_only, self._verify_s = clock, observe_only, verify_s
+        self._clock, self.observe_only = clock, observe_only
+        self._verifications, self._announcer = dict(verifications or {}), Announcer()
         self.asked = 0
         """Rollouts asked for or turned back here: whoever moves them sees at once that there is something to do."""
 
-    def update(self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver]) -> None:
+    def update(
+        self,
+        models: Mapping[str, ModelSection],
+        drivers: Mapping[str, Driver],
+        verifications: Mapping[str, Verification] | None = None,
+        announcer: Announcer | None = None,
+    ) -> None:
         """Take over a reloaded configuration."""
         self._models, self._drivers = dict(models), dict(drivers)
+        self._verifications, self._announcer = dict(verifications or {}), announcer or self._announcer
 
     async def plan(self, model: str, version: str, strategy: str = "blue-green") -> Plan:
         """Return what `start` would do. Changes nothing. Raises NotFound, and Refused with every reason."""
@@ -151,6 +167,20 @@ class RolloutService:
         """Return every model of fleet.yaml as last seen, in its order."""
         return tuple([await self.model(name) for name in self._models])
 
+    def attention(self) -> tuple[Attention, ...]:
+        """Return the rollouts that a person should know of. Blocking. Raises Unavailable."""
+        newest = [records.from_record(record) for record in self._log.newest()]
+        mine = [rollout for rollout in newest if not rollout.finished or rollout.model in self._models]
+        done = {rollout.model for rollout in mine if rollout.needs_person and self._mended(rollout)}
+        return attention(mine, done, self._clock.now())
+
+    def _mended(self, rollout: Rollout) -> bool:
+        record = self._log.model(rollout.model)
+        if record is None or record.observation is None:
+            return False
+        seen = records.observation_from_json(record.observation)
+        return mended(rollout, record.stable, seen, record.observed_at)
+
     async def _plan(self, request: planning.Request, *, observe_only: bool) -> Plan:
         section = planning.known(request.model, self._models)
         driver = self._drivers.get(request.model)
@@ -162,7 +192,10 @@ class RolloutService:
         preparation = await driver.prepare(request.version)
         seen = await driver.observe()
         resident = driver.can_keep(request.version, stable)
-        return planning.make(request, section, stable, resident, driver.capabilities, preparation, seen, self._verify_s)
+        how = self._verifications.get(request.model, UNTRIED)
+        plan = planning.make(request, section, stable, resident, driver.capabilities, preparation, seen, how)
+        doubt = await _doubt(driver, plan, seen)
+        return replace(plan, notes=(*plan.notes, doubt)) if doubt else plan
 
     async def _start(self, request: planning.Request, actor: str, idempotency_key: str | None) -> Rollout:
         repeated = await self._repeated(idempotency_key, request.fingerprint())
@@ -194,8 +227,10 @@ class RolloutService:
             request=request.fingerprint(),
         )
         try:
-            await asyncio.to_thread(self._log.start, records.to_record(rollout))
+            messages = self._announcer.messages(None, rollout, now)
+            await asyncio.to_thread(self._log.start, records.to_record(rollout), messages)
             self.asked += 1
+            log.info("rollout %s of %s: %s: %s", rollout.id, rollout.model, rollout.phase, rollout.sentence)
         except Conflict:
             # Two requests with one key raced: the loser answers with the winner's rollout.
             repeated = await self._repeated(idempotency_key, request.fingerprint())
@@ -219,6 +254,7 @@ class RolloutService:
         at = self._clock.now()
         record = await asyncio.to_thread(self._log.request_turn_back, rollout_id, reason, actor, action, at)
         self.asked += 1
+        log.info("rollout %s of %s: %s: %s", record.id, record.model, record.phase, record.turn_back)
         return replace(records.from_record(record), turn_back=record.turn_back)
 
     async def _active(self, model: str) -> Rollout | None:
@@ -228,3 +264,22 @@ class RolloutService:
     def _refuse_observe_only(self) -> None:
         if self.observe_only:
             raise Refused("this control plane only observes (--observe-only); start it without that flag to act")
+
+
+async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:
+    """Ask the stable version the candidate's question once: what even that fails may be a wrong question."""
+    question = plan.check.question
+    serving = next((b.url for b in seen.backends if b.serving == plan.from_version), None)
+    if question is None or serving is None:
+        return ""
+    try:
+        timeout_s = min(question.timeout_s, DOUBT_S)
+        answer = await driver.ask(serving, plan.from_version, replace(question, timeout_s=timeout_s))
+    except NotSent as error:
+        return f"{plan.from_version} could not be asked the question of {plan.check.origin}: {error}"
+    if not answer.fault:
+        return ""
+    return (
+        f"{plan.from_version} itself does not answer the question of {plan.check.origin} well ({answer.fault}): where "
+        f"the question is wrong, {plan.to_version} will be turned back for it"
+    )

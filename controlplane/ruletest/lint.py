@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
+
+from rapidfuzz import fuzz, process
 
 from alerts.errors import RuleError
 from alerts.packs import BUILTIN, load_pack
@@ -26,6 +28,13 @@ PREFIXES_KNOWN = ("scrape_", "controlplane_")
 HISTOGRAM_PARTS = ("_bucket", "_sum", "_count")
 
 
+ALIKE = 60.0
+"""Per cent of a name's letters that another one must share, in order, to be called the nearest."""
+
+Parse = Callable[[str], "Node | None"]
+"""Reads an expression; None where it is none, which is said elsewhere."""
+
+
 class Finding(NamedTuple):
     """One fault of a rule file. Sorts by place."""
 
@@ -44,14 +53,16 @@ def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[
     """Return what is wrong with rules, in the order of their places; `faults` are what reading them came upon."""
     found = [Finding(fault.file, fault.line or 0, "error", fault.reason) for fault in faults]
     builtin = [group for name in BUILTIN for group in load_pack(name)]
-    names = known_metrics(load_catalogue(), [*builtin, *groups])
-    recorded = _recorded_labels([*builtin, *groups])
+    parsed = lru_cache(maxsize=None)(parsed_or_none)
+    metrics = KnownMetrics(known_metrics(load_catalogue(), [*builtin, *groups]))
+    recorded = _recorded_labels([*builtin, *groups], parsed)
     engine = PromqlEngine(SeriesStore())
     for group in groups:
         for rule in group.rules:
-            sentences = [*_of_metrics(rule, names), *_of_evaluation(rule, engine)]
+            node = parsed(rule.expr)
+            sentences = [*_of_metrics(node, metrics), *_of_evaluation(rule, engine)]
             if isinstance(rule, AlertingRule):
-                sentences += [*_of_alert(rule), *_of_templates(rule, recorded)]
+                sentences += [*_of_alert(rule), *_of_templates(rule, node, recorded)]
             found += [_finding(group, rule, sentence) for sentence in sentences]
     for sentence, rules in repeats(groups):
         (first_group, first), *others = rules
@@ -92,17 +103,32 @@ def _finding(group: RuleGroup, rule: Rule, sentence: str) -> Finding:
     return Finding(group.file, rule.line, "warning", f"group {group.name}: {rule.name}: {sentence}")
 
 
-def _of_metrics(rule: Rule, names: frozenset[str]) -> list[str]:
-    node = _parsed(rule)
-    used = dict.fromkeys(metric_name(selector) for selector in (selectors(node) if node is not None else ()))
-    sentences = []
-    for name in used:
-        if name is None or name in names or name.startswith(PREFIXES_KNOWN):
-            continue
-        near = difflib.get_close_matches(name, names, 1, 0.6)
-        hint = f"the nearest known name is {near[0]}" if near else "no engine, rule or catalogue entry has it"
-        sentences.append(f"metric {name} is not known; {hint}")
-    return sentences
+class KnownMetrics:
+    """The names of series that are known, and which is nearest to one that is not."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names, self._ordered = names, sorted(names)
+        self._nearest: dict[str, str] = {}
+
+    def unknown(self, node: Node | None) -> list[tuple[str, str]]:
+        """Return each metric of an expression that is not known, and the nearest name that is, or an empty text."""
+        used = dict.fromkeys(metric_name(selector) for selector in (selectors(node) if node is not None else ()))
+        unknown = [n for n in used if n is not None and n not in self._names and not n.startswith(PREFIXES_KNOWN)]
+        return [(name, self._near(name)) for name in unknown]
+
+    def _near(self, name: str) -> str:
+        if name not in self._nearest:
+            found = process.extractOne(name, self._ordered, scorer=fuzz.ratio, score_cutoff=ALIKE)
+            self._nearest[name] = found[0] if found else ""
+        return self._nearest[name]
+
+
+def _of_metrics(node: Node | None, metrics: KnownMetrics) -> list[str]:
+    return [
+        f"metric {name} is not known; "
+        + (f"the nearest known name is {near}" if near else "no engine, rule or catalogue entry has it")
+        for name, near in metrics.unknown(node)
+    ]
 
 
 def _of_evaluation(rule: Rule, engine: PromqlEngine) -> list[str]:
@@ -119,20 +145,20 @@ def _of_alert(rule: AlertingRule) -> list[str]:
     return sentences
 
 
-def _of_templates(rule: AlertingRule, recorded: dict[str, LabelNames]) -> list[str]:
-    node = _parsed(rule)
+def _of_templates(rule: AlertingRule, node: Node | None, recorded: dict[str, LabelNames]) -> list[str]:
+    templates = (*rule.labels, *rule.annotations)
+    sentences = [f"{name}: {doubt}" for name, template in templates for doubt in template.doubts()]
     possible = None if node is None else result_labels(node, recorded)
     if possible is None:
-        return []
-    sentences = []
-    for name, template in (*rule.labels, *rule.annotations):
+        return sentences
+    for name, template in templates:
         for label in sorted(template.label_names() - possible):
             there = f"it can have {', '.join(sorted(possible))}" if possible else "it has no labels"
             sentences.append(f"{name} uses $labels.{label}, which the result of its query never has; {there}")
     return sentences
 
 
-def _recorded_labels(groups: Iterable[RuleGroup]) -> dict[str, LabelNames]:
+def _recorded_labels(groups: Iterable[RuleGroup], parsed: Parse) -> dict[str, LabelNames]:
     """Return the labels that recorded series can have. What a name that is recorded from itself has is not known."""
     rules: dict[str, list[RecordingRule]] = {}
     for group in groups:
@@ -142,12 +168,14 @@ def _recorded_labels(groups: Iterable[RuleGroup]) -> dict[str, LabelNames]:
     found: dict[str, LabelNames] = {}
     # Each round knows one more link of a chain of recorded series; a few are all that anybody writes.
     for _ in range(4):
-        found = {name: _union([_labels_recorded(rule, found) for rule in same]) for name, same in rules.items()}
+        found = {
+            name: _union([_labels_recorded(rule, parsed(rule.expr), found) for rule in same])
+            for name, same in rules.items()
+        }
     return found
 
 
-def _labels_recorded(rule: RecordingRule, recorded: dict[str, LabelNames]) -> LabelNames:
-    node = _parsed(rule)
+def _labels_recorded(rule: RecordingRule, node: Node | None, recorded: dict[str, LabelNames]) -> LabelNames:
     labels = None if node is None else result_labels(node, recorded)
     return None if labels is None else (labels - set(rule.removed)) | {name for name, _ in rule.labels}
 
@@ -161,9 +189,9 @@ def _union(sets: Iterable[LabelNames]) -> LabelNames:
     return union
 
 
-def _parsed(rule: Rule) -> Node | None:
+def parsed_or_none(expr: str) -> Node | None:
+    """Return the syntax tree of an expression; None where it is none, which `unevaluable` says."""
     try:
-        return parse(rule.expr)
+        return parse(expr)
     except QueryError:
-        # Said by _of_evaluation.
         return None

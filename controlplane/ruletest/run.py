@@ -46,6 +46,9 @@ from controlplane.ruletest.series_notation import Kind
 SPARE_S = 86_400.0
 """Samples are kept for the whole test and this much longer, for what looks back behind its start."""
 
+MAX_RULE_SAMPLES = 20_000_000
+"""Most samples that the rules of one test may make: they are kept until it ends."""
+
 NOT_RUN = "not run"
 """The error of a case whose test broke off before it."""
 
@@ -145,6 +148,22 @@ class _Log:
         self._instances[rule] = tuple(instances)
 
 
+class _BoundedSink:
+    """Takes what rules make into the store, up to a limit."""
+
+    def __init__(self, store: SeriesStore) -> None:
+        self._store, self._left = store, MAX_RULE_SAMPLES
+
+    def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
+        self._left -= len(values)
+        if self._left < 0:
+            raise RuleError(f"the rules of a test may make {MAX_RULE_SAMPLES:,} samples, these make more")
+        self._store.append(source, layout, timestamp_ms, values)
+
+    def end(self, source: str, timestamp_ms: int) -> None:
+        self._store.end(source, timestamp_ms)
+
+
 class _Clock:
     def now(self) -> float:
         raise AssertionError("a test passes its times")
@@ -159,8 +178,8 @@ class _Run:
         self._input = _Input(test, store)
         self._querier = _Querier(PromqlEngine(store, EngineLimits(subquery_step_s=file.evaluation_s)))
         around = Surroundings(test.external_labels, test.external_url)
-        log = _Log()
-        self._evaluators = [GroupEvaluator(g, self._querier, log, store, _Clock(), around=around) for g in groups]
+        log, sink = _Log(), _BoundedSink(store)
+        self._evaluators = [GroupEvaluator(g, self._querier, log, sink, _Clock(), around=around) for g in groups]
 
     def outcome(self) -> TestOutcome:
         done: dict[Case, Outcome] = {}

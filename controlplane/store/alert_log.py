@@ -172,6 +172,8 @@ def _write(session: Session, row: AlertInstanceRow | None, instance: AlertInstan
         "fired_at": instance.fired_at,
         "keep_firing_since": instance.keep_firing_since,
         "resolved_at": instance.resolved_at,
+        "unknown_since": instance.unknown_since,
+        "away": list(instance.away),
     }
     if row is None:
         session.add(AlertInstanceRow(**values))
@@ -211,6 +213,8 @@ def _instance(row: AlertInstanceRow) -> AlertInstance:
         fired_at=row.fired_at,
         keep_firing_since=row.keep_firing_since,
         resolved_at=row.resolved_at,
+        unknown_since=row.unknown_since,
+        away=tuple(row.away),
     )
 
 

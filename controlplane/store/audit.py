@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from controlplane.store.database import Database
@@ -31,7 +32,7 @@ def audit(session: Session, actor: str, action: str, subject: str, detail: str, 
 
 
 class AuditStore:
-    """Reads the trail."""
+    """Reads the trail, and drops what strangers made it grow by."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -49,6 +50,12 @@ class AuditStore:
         query = select(AuditRow).where(col(AuditRow.id) > after).order_by(col(AuditRow.id)).limit(limit)
         with self._db.reading() as session:
             return [_entry(row) for row in session.exec(query)]
+
+    def prune(self, action: str, before: float) -> int:
+        """Delete the acts of one kind that are older than `before` (unix seconds); return how many went."""
+        old = delete(AuditRow).where(col(AuditRow.action) == action, col(AuditRow.at) < before)
+        with self._db.transaction() as session:
+            return len(session.execute(old.returning(col(AuditRow.id))).all())
 
 
 def _entry(row: AuditRow) -> AuditEntry:

@@ -6,20 +6,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select
 
+from alerts.interfaces import Message
+from alerts.wire import message_to_json
 from controlplane.errors import Conflict, NotFound
 from controlplane.store.audit import audit
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
+from controlplane.store.outbox import enqueue
 from controlplane.store.revision import touch
 from controlplane.store.tables.rollouts import ModelStateRow, RolloutEventRow, RolloutRow
 
 ENGINE_ACTOR = "rollout-engine"
+MESSAGE_KIND = "rollout"
+"""Of rollouts' messages in the outbox."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,17 @@ class RolloutLog:
         with self._db.reading() as session:
             return [_record(row) for row in session.exec(query)]
 
+    def newest(self) -> list[RolloutRecord]:
+        """Return the newest rollout of each model."""
+        latest = select(RolloutRow.model, func.max(RolloutRow.created_at).label("at")).group_by(RolloutRow.model)
+        found = latest.subquery()
+        query = select(RolloutRow).join(
+            found, (col(RolloutRow.model) == found.c.model) & (col(RolloutRow.created_at) == found.c.at)
+        )
+        with self._db.reading() as session:
+            rows = session.exec(query.order_by(col(RolloutRow.model), col(RolloutRow.id)))
+            return list({row.model: _record(row) for row in rows}.values())
+
     def get(self, rollout_id: str) -> RolloutRecord:
         """Return one rollout. Raises NotFound."""
         with self._db.reading() as session:
@@ -153,8 +169,8 @@ class RolloutLog:
             row = session.exec(select(RolloutRow).where(RolloutRow.idempotency_key == idempotency_key)).one_or_none()
             return None if row is None else _record(row)
 
-    def start(self, record: RolloutRecord) -> None:
-        """Record a new rollout, its first event and the audit row together.
+    def start(self, record: RolloutRecord, messages: Sequence[Message] = ()) -> None:
+        """Record a new rollout, its first event, the audit row and what is to be told together.
 
         Raises Conflict when the model has a running rollout or the idempotency key was used meanwhile.
         """
@@ -176,6 +192,7 @@ class RolloutLog:
                     f"{record.from_version} -> {record.to_version} by {record.strategy} (rollout {record.id})",
                     record.created_at,
                 )
+                _tell(session, messages, record.created_at)
         except IntegrityError as error:
             raise Conflict(
                 f"another rollout of model {record.model} was started at the same moment; see `cp rollouts list`"
@@ -203,8 +220,10 @@ class RolloutLog:
         events: Sequence[EventRecord],
         stable: StableChange | None,
         lease: Lease | None,
+        messages: Sequence[Message] = (),
     ) -> None:
-        """Write the engine's side of a running rollout, its new events and a change of the stable version together.
+        """Write the engine's side of a running rollout, its new events, a change of the stable version and what is to
+        be told together.
 
         `turn_back` stays as it is in the database. Raises LeaseLost; then nothing was written.
         """
@@ -231,6 +250,7 @@ class RolloutLog:
             if finished:
                 sentence = f"rollout {record.id} {record.phase}: {record.sentence}"
                 audit(session, ENGINE_ACTOR, "rollout.finish", f"model/{record.model}", sentence, record.updated_at)
+            _tell(session, messages, record.updated_at)
             touch(session, "rollouts", record.id)
 
     def observed(self, model: str, observation: dict[str, Any], drift: str, at: float, lease: Lease | None) -> None:
@@ -244,6 +264,12 @@ class RolloutLog:
                 touch(session, "models", model)
             row.observation, row.observed_at, row.drift = observation, at, drift
             session.add(row)
+
+
+def _tell(session: Session, messages: Sequence[Message], at: float) -> None:
+    for message in messages:
+        payload = message_to_json(message)
+        enqueue(session, MESSAGE_KIND, message.receiver, message.id, payload, at, lane=message.group_key)
 
 
 def _row(session: Session, rollout_id: str) -> RolloutRow:

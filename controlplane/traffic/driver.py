@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
-from controlplane.errors import ControlPlaneError
+from controlplane.errors import ControlPlaneError, Unavailable
 
 
 class EngineRefused(ControlPlaneError):
     """The engine answered no. The message holds its own words, and the cure where one is known."""
+
+
+class NotSent(Unavailable):
+    """No connection was made: the engine never saw the request, so it says nothing of the engine."""
 
 
 class VersionState(StrEnum):
@@ -33,7 +37,9 @@ class Capabilities:
     prewarm: bool
     """Can serve a candidate beside the stable version without giving it traffic."""
     notes: tuple[str, ...] = ()
-    """What the plan says to the operator in words about the missing ones."""
+    """What a dry run says to the operator in words about the missing ones: true of every rollout of this driver."""
+    endless_load: str = ""
+    """What to do about a load that never ends, where the engine cannot cancel one; "" where it can."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,33 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Question:
+    """One request that a version is asked, by its own name and past whatever the traffic is. `body` is JSON."""
+
+    path: str
+    """The engine's word for the kind of request: on Triton `infer`, `generate` or `generate_stream`."""
+    body: dict[str, Any] = field(default_factory=dict)
+    status: int = 200
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a question. `fault` is "" for a good answer, else what was wrong, in the engine's words."""
+
+    fault: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Preparation:
     """What checking a candidate yielded: `config` for placements, and what the operator should know, in words."""
 
     config: str
     notes: tuple[str, ...] = ()
+    """Of this candidate: said with its rollout."""
+    known: tuple[str, ...] = ()
+    """Of the backends' set-up, and so of every rollout: said when planning."""
 
 
 class Driver(Protocol):
@@ -112,6 +140,13 @@ class Driver(Protocol):
 
         May take as long as the model loads. Raises EngineRefused with the engine's own reason, or Unavailable when
         no reply came: the order may have been carried out all the same.
+        """
+        ...
+
+    async def ask(self, backend: str, version: str, question: Question) -> Answer:
+        """Ask one version on one backend. A wrong, late, cut or missing answer is an Answer with its fault.
+
+        Raises NotSent when the backend could not even be asked: that says nothing of the version.
         """
         ...
 

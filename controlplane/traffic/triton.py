@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,16 @@ import aiohttp
 from controlplane.config.auth import auth_of
 from controlplane.config.model import ModelSection
 from controlplane.errors import Refused, Unavailable
-from controlplane.traffic import pbtxt
+from controlplane.traffic import pbtxt, triton_answer, version_files
 from controlplane.traffic.driver import (
+    Answer,
     BackendObservation,
     Capabilities,
     EngineRefused,
+    NotSent,
     Placement,
     Preparation,
+    Question,
     TrafficObservation,
     VersionState,
 )
@@ -39,6 +43,10 @@ CAPABILITIES = Capabilities(
     notes=(
         "Triton sends unversioned requests to the highest version that is ready: it cannot split traffic by weight",
         "a version gets traffic the moment it is ready, not before: Triton loads it in the background and then swaps",
+    ),
+    endless_load=(
+        "Triton cannot cancel a load, and carries out no other one of this model until it ends; if it does not end, "
+        "restart that Triton"
     ),
 )
 
@@ -68,13 +76,15 @@ class TritonDriver:
         """Check that every server is reachable, takes load orders, runs the model and can see the version."""
         answers = await asyncio.gather(*(self._prepare(url) for url in self._apis))
         reasons = [answer for answer in answers if isinstance(answer, str)]
-        reasons += self._missing_directories(version)
+        configs = {url: answer for url, answer in zip(self._apis, answers, strict=True) if isinstance(answer, dict)}
+        looks = await asyncio.to_thread(self._look, version, configs)
+        reasons += [look.fault for look in looks if look.fault]
         if self._loaders and (lacking := missing_package()):
             reasons.append(lacking)
         if reasons:
             raise Refused(*reasons)
-        configs = {url: answer for url, answer in zip(self._apis, answers, strict=True) if isinstance(answer, dict)}
-        return Preparation(json.dumps(configs), self._notes(version, configs))
+        doubts = tuple(look.doubt for look in looks if look.doubt)
+        return Preparation(json.dumps(configs), doubts, self._known(version, configs))
 
     async def place(self, backend: str, placement: Placement) -> None:
         """Load the model with the placement's versions and nothing else; Triton swaps when all of them are ready."""
@@ -83,6 +93,19 @@ class TritonDriver:
         config = {**config, "version_policy": {"specific": {"versions": _numbers(placement)}}}
         loader = self._loaders.get(backend, self._apis[backend])
         await loader.load(self._model, config, self._section.traffic.load_timeout)
+
+    async def ask(self, backend: str, version: str, question: Question) -> Answer:
+        """Post the question to the version's own address: unversioned requests may reach another one."""
+        started = time.monotonic()
+        try:
+            status, body = await self._apis[backend].ask(
+                self._model, _number(version), question.path, question.body, question.timeout_s
+            )
+        except NotSent:
+            raise
+        except Unavailable as error:
+            return Answer(str(error), time.monotonic() - started)
+        return Answer(triton_answer.fault(question, status, body), time.monotonic() - started)
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         """Write the placement's versions into config.pbtxt wherever the repository is local."""
@@ -139,16 +162,16 @@ class TritonDriver:
             return str(error)
         return config
 
-    def _missing_directories(self, version: str) -> list[str]:
-        folders = {b.repository for b in self._section.traffic.backends if b.repository}
-        wanted = [folder / self._model / str(_number(version)) for folder in sorted(folders)]
-        return [
-            f"version directory {folder} does not exist: Triton would answer 200 and load nothing"
-            for folder in wanted
-            if not folder.is_dir()
-        ]
+    def _look(self, version: str, configs: dict[str, dict[str, Any]]) -> list[version_files.Look]:
+        """Look into the version's directory in every local repository, each once."""
+        found = {}
+        for backend in self._section.traffic.backends:
+            if backend.repository:
+                folder = backend.repository / self._model / str(_number(version))
+                found[folder] = version_files.look(folder, configs.get(backend.url, {}))
+        return list(found.values())
 
-    def _notes(self, version: str, configs: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    def _known(self, version: str, configs: dict[str, dict[str, Any]]) -> tuple[str, ...]:
         cold = [url for url, config in configs.items() if not config.get("model_warmup")]
         warm = "the model's configuration has model_warmup, which runs before a version is ready"
         notes = [f"no model_warmup in the model's configuration on {url}: first requests will be cold" for url in cold]

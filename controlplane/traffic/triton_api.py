@@ -14,7 +14,7 @@ from collectors.http_client import request_options
 from collectors.target import Auth
 from collectors.tls import TlsContexts
 from controlplane.errors import Unavailable
-from controlplane.traffic.driver import EngineRefused
+from controlplane.traffic.driver import EngineRefused, NotSent
 
 MAX_BODY_BYTES = 4 * 2**20
 """A repository index or a model configuration is some kilobytes."""
@@ -90,11 +90,15 @@ class TritonApi:
         if status != 200:
             raise self._refusal(status, body)
 
+    async def ask(self, model: str, version: int, path: str, body: Any, timeout_s: float) -> tuple[int, bytes]:
+        """Post `body` to one version; return status and answer. Raises NotSent, or Unavailable when no answer came."""
+        return await self._call("POST", f"/v2/models/{model}/versions/{version}/{path}", body, timeout_s)
+
     async def _call(
         self, method: str, path: str, body: Any = None, timeout_s: float | None = None
     ) -> tuple[int, bytes]:
         if self._session.closed:  # a reload replaced this driver in the middle of an observation
-            raise Unavailable(f"{self._url} was not asked {path}: the configuration has just changed")
+            raise NotSent(f"{self._url} was not asked {path}: the configuration has just changed")
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=self._timeout_s)
         try:
             options = await request_options(self._auth, self._tls)
@@ -103,7 +107,9 @@ class TritonApi:
             ) as response:
                 return response.status, await _bounded(response, self._url + path)
         except ScrapeError as error:
-            raise Unavailable(f"{self._url} was not asked {path}: {error}") from error
+            raise NotSent(f"{self._url} was not asked {path}: {error}") from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotSent(f"{self._url} did not answer {path}: {error or type(error).__name__}") from error
         except TimeoutError as error:
             raise Unavailable(f"{self._url} did not answer {path} within {timeout.total:g} s") from error
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
@@ -151,6 +157,11 @@ def _error(body: bytes) -> str:
         answer = json.loads(body)
     except ValueError:
         return ""
+    return error_in(answer)
+
+
+def error_in(answer: Any) -> str:
+    """Return the message of Triton's JSON `{"error": …}` on one line; "" for any other JSON."""
     message = answer.get("error") if isinstance(answer, dict) else None
     return " ".join(message.split()) if isinstance(message, str) else ""
 

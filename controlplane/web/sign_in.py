@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from controlplane.access.gatekeeper import MAX_CREDENTIAL_LENGTH, Attempt
 from controlplane.access.roles import Role
 from controlplane.access.sessions import SESSION_S
-from controlplane.access.throttle import SignInThrottle, Throttled
-from controlplane.api.auth import MAX_CREDENTIAL_LENGTH, SESSION_COOKIE, public, requires
-from controlplane.api.problems import problem_of
+from controlplane.api.auth import FORM_BYTES, SESSION_COOKIE, client_of, public, requires, takes_body
+from controlplane.api.problems import headers_of, problem_of
 from controlplane.api.services import ServicesDep
 from controlplane.config.model import Fleet
 from controlplane.errors import Forbidden, Unauthenticated
@@ -30,7 +31,6 @@ class SignIn:
 
     def __init__(self, render: Renderer) -> None:
         self._render = render
-        self._throttle = SignInThrottle()
 
     @public
     async def page(self, request: Request, next: Next = "/") -> Response:
@@ -38,6 +38,7 @@ class SignIn:
         return self._render.page(request, "sign_in.html", next=_local(next), error="")
 
     @public
+    @takes_body(FORM_BYTES)
     async def sign_in(
         self,
         request: Request,
@@ -45,23 +46,21 @@ class SignIn:
         token: Annotated[str, Form(max_length=MAX_CREDENTIAL_LENGTH)],
         next: Annotated[str, Form(max_length=MAX_TARGET_LENGTH)] = "/",
     ) -> Response:
-        """Open a session for a token; too many wrong ones from one address have to wait.
+        """Open a session for a token; too many wrong ones of one account and address have to wait.
 
         Raises Forbidden when another site's page sent the form: it would sign a person in as somebody else.
         """
-        if request.headers.get("sec-fetch-site") == "cross-site":
+        if not _is_ours(request, services.config()):
             raise Forbidden("another site sent this form: open the sign-in page here and try again")
         now = services.clock.now()
-        client = request.client.host if request.client else "unknown"
         try:
-            self._throttle.check(client, now)
-            principal = await asyncio.to_thread(services.tokens.authenticate, token.strip(), now)
+            attempt = Attempt(client_of(request), "the sign-in page")
+            principal = await services.gatekeeper.by_token(token.strip(), attempt, now)
         except Unauthenticated as error:
-            if not isinstance(error, Throttled):
-                self._throttle.failed(client, now)
             status = problem_of(error).status
-            return self._render.page(request, "sign_in.html", status, next=_local(next), error=str(error))
-        self._throttle.succeeded(client)
+            page = self._render.page(request, "sign_in.html", status, next=_local(next), error=str(error))
+            page.headers.update(headers_of(error))
+            return page
         cookie = await asyncio.to_thread(services.sessions.open, principal, now)
         answer = RedirectResponse(_local(next), 303)
         answer.set_cookie(
@@ -87,6 +86,25 @@ class SignIn:
 def is_https(request: Request, fleet: Fleet) -> bool:
     """Behind a proxy that ends TLS, only fleet.yaml's `external_url` knows that browsers come by https."""
     return request.url.scheme == "https" or (fleet.fleet.external_url or "").startswith("https://")
+
+
+def _is_ours(request: Request, fleet: Fleet) -> bool:
+    """Tell whether a page of this server sent the form, as far as the browser says where it comes from."""
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        return False
+    origin = request.headers.get("origin")
+    if origin is None or origin == _origin_of(fleet.fleet.external_url or ""):
+        return True
+    own = _origin_of(f"https://{request.url.netloc}"), _origin_of(f"http://{request.url.netloc}")
+    # Behind a proxy that ends TLS, and is not trusted to say so, browsers come by a scheme that is not known here.
+    return origin == own[0] or (origin == own[1] and not is_https(request, fleet))
+
+
+def _origin_of(url: str) -> str:
+    """Return a URL's origin as browsers write it: without the scheme's usual port."""
+    parts = urlsplit(url)
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
 
 
 def _local(target: str) -> str:

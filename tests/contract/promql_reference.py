@@ -181,7 +181,10 @@ def _by_series(result: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 def compare(ours: Any, theirs: Any) -> None:
     assert ours["resultType"] == theirs["resultType"]
-    if ours["resultType"] in ("scalar", "string"):
+    if ours["resultType"] == "string":
+        assert ours["result"] == theirs["result"]
+        return
+    if ours["resultType"] == "scalar":
         assert ours["result"][0] == theirs["result"][0]
         assert _same(ours["result"][1], theirs["result"][1])
         return

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from sqlalchemy import text
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from controlplane.access import Principal, Role, SessionStore, TokenStore
 from controlplane.errors import Conflict, NotFound, Unauthenticated, Unavailable
@@ -105,22 +107,84 @@ def test_last_use_is_noted_at_most_once_a_minute(database: Database) -> None:
     tokens = TokenStore(database)
     _, secret = tokens.create("ci", Role.VIEWER, None, now=0.0)
     noted = []
-    for now in (10.0, 20.0, 69.9, 70.0, 129.0):
-        tokens.authenticate(secret, now)
-        noted.append(tokens.list()[0].last_used_at)
+    with writes(database) as count:
+        for now in (10.0, 20.0, 69.9, 70.0, 129.0):
+            tokens.authenticate(secret, now)
+            tokens.write_uses()
+            noted.append((tokens.list()[0].last_used_at, count()))
 
-    assert noted == [10.0, 10.0, 10.0, 70.0, 70.0]
+    assert noted == [(10.0, 1), (10.0, 1), (10.0, 1), (70.0, 2), (70.0, 2)]
 
 
-def test_a_token_is_good_even_when_its_use_cannot_be_noted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_that_noted_the_use_spares_the_write(database: Database) -> None:
+    _, secret = TokenStore(database).create("ci", Role.VIEWER, None, now=0.0)
+    one, other = TokenStore(database), TokenStore(database)
+    one.authenticate(secret, 10.0)
+    one.write_uses()
+    with writes(database) as count:
+        other.authenticate(secret, 69.0)
+        other.write_uses()
+        assert count() == 0
+
+
+def test_a_check_never_writes_and_a_use_that_cannot_be_written_is_written_later(database: Database) -> None:
     tokens = TokenStore(database)
     _, secret = tokens.create("ci", Role.VIEWER, None, now=0.0)
+    with writes(database) as count:
+        assert tokens.authenticate(secret, 1.0).name == "ci"
+        assert count() == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "transaction", locked)
+        with pytest.raises(Unavailable):
+            tokens.write_uses()
+    tokens.write_uses()
+    assert tokens.list()[0].last_used_at == 1.0
 
-    def locked() -> None:
-        raise Unavailable("database is locked")
 
-    monkeypatch.setattr(database, "transaction", locked)
-    assert tokens.authenticate(secret, 1.0).name == "ci"
+def test_a_clock_that_was_set_back_does_not_stop_the_noting(database: Database) -> None:
+    tokens = TokenStore(database)
+    _, secret = tokens.create("ci", Role.VIEWER, None, now=0.0)
+    for now in (5000.0, 1000.0, 5100.0):
+        tokens.authenticate(secret, now)
+        tokens.write_uses()
+    assert tokens.list()[0].last_used_at == 5100.0
+
+
+def test_who_is_over_is_known_in_every_process(database: Database) -> None:
+    tokens, sessions = TokenStore(database), SessionStore(database)
+    kept, _ = tokens.create("kept", Role.VIEWER, None, now=0.0)
+    short, _ = tokens.create("short", Role.VIEWER, expires_at=100.0, now=0.0)
+    gone, _ = tokens.create("gone", Role.VIEWER, None, now=0.0)
+    ids = {kept.id, short.id, gone.id, "ffffffff"}
+    assert tokens.dead(ids, 99.9) == {"ffffffff"}
+    TokenStore(database).revoke(gone.id, now=50.0)
+    assert tokens.dead(ids, 100.0) == {"ffffffff", short.id, gone.id}
+
+    cookies = [sessions.open(Principal("kept", Role.VIEWER, kept.id), 0.0) for _ in range(2)]
+    digests = [sessions.authenticate(cookie, 1.0).session for cookie in cookies]
+    assert sessions.ended(digests, 1.0) == set()
+    SessionStore(database).close(cookies[0])
+    assert sessions.ended(digests, 1.0) == {digests[0]}
+    assert sessions.ended(digests, 12 * HOUR) == set(digests)
+
+
+@contextmanager
+def writes(database: Database) -> Iterator[Callable[[], int]]:
+    """Yield what counts the transactions that could write since."""
+    begun, begin = 0, database.transaction
+
+    def counted() -> AbstractContextManager[Session]:
+        nonlocal begun
+        begun += 1
+        return begin()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "transaction", counted)
+        yield lambda: begun
+
+
+def locked() -> None:
+    raise Unavailable("database is locked")
 
 
 def signed_in(database: Database, role: Role = Role.OPERATOR) -> tuple[str, str, str]:
@@ -133,7 +197,8 @@ def signed_in(database: Database, role: Role = Role.OPERATOR) -> tuple[str, str,
 def test_a_session_stands_for_its_token(database: Database) -> None:
     token_id, _, cookie = signed_in(database)
 
-    assert SessionStore(database).authenticate(cookie, 1.0) == Principal("ann", Role.OPERATOR, token_id)
+    digest = hashlib.sha256(cookie.encode()).hexdigest()
+    assert SessionStore(database).authenticate(cookie, 1.0) == Principal("ann", Role.OPERATOR, token_id, digest)
     with database.reading() as session:
         assert cookie not in str(session.execute(text("SELECT * FROM console_session")).all())
 

@@ -21,6 +21,7 @@ from controlplane.errors import Refused
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.model import Phase, Rollout
 from controlplane.rollout.service import RolloutService
+from controlplane.rollout.verification import Verification
 from controlplane.store.database import Database
 from controlplane.traffic.driver import EngineRefused, Placement, VersionState
 from controlplane.traffic.triton import TritonDriver
@@ -51,7 +52,13 @@ class Fleet:
         SQLModel.metadata.create_all(self.db.engine)
         self.driver = TritonDriver(self.section, open_session())
         self.engine = RolloutEngine(self.db, {"chat": self.section}, {"chat": self.driver})
-        self.service = RolloutService(self.db, {"chat": self.section}, {"chat": self.driver}, Clock(), verify_s=1.0)
+        self.service = RolloutService(
+            self.db,
+            {"chat": self.section},
+            {"chat": self.driver},
+            Clock(),
+            verifications={"chat": Verification(watch_s=1.0)},
+        )
 
     async def finish(self, rollout: Rollout) -> Rollout:
         while True:

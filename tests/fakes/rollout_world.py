@@ -5,19 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, col, select
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.config.model import ModelSection
+from controlplane.rollout.announce import Announcer
+from controlplane.rollout.decide import NOTHING
 from controlplane.rollout.engine import RolloutEngine
-from controlplane.rollout.model import Rollout
+from controlplane.rollout.model import Check, Evidence, Rollout
 from controlplane.rollout.service import RolloutService
+from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.store.database import Database
+from controlplane.store.tables.outbox import OutboxRow
+from controlplane.traffic.driver import Question
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
 from tests.fakes.triton import FakeTriton
 
 START = 1_000_000.0
+
+
+BODY = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1], "data": ["hi"]}]}
+
+
+def asking(requests: int = 3, failures: int = 0, timeout_s: float = 30.0, **check: Any) -> Verification:
+    """A verification that asks `infer` with BODY."""
+    question = Question("infer", BODY, 200, timeout_s)
+    return Verification(Check(question, requests, failures, origin="`verify:` in fleet.yaml", **check))
 
 
 class VirtualClock:
@@ -33,8 +47,9 @@ class VirtualClock:
 class World:
     """`async with World(tmp_path) as world`: model `model` on `backends` fake servers, v1 stable."""
 
-    def __init__(self, folder: Path, backends: int = 1, **options: Any) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, backends: int = 1, verification: Verification = UNTRIED, **options: Any) -> None:
+        self._folder, self.verification = folder, verification
+        self.evidence = NOTHING
         self.servers = [FakeTriton(on_disk=(1, 2, 3), **options) for _ in range(backends)]
         self.clock = VirtualClock()
         self.observe_only = False
@@ -77,8 +92,14 @@ class World:
         models = {"model": self.section}
         self.driver = TritonDriver(self.section, open_session(), timeout_s=2.0)
         drivers = {"model": self.driver}
-        self.engine = RolloutEngine(self.db, models, drivers, patience_s=0)
+        self.engine = RolloutEngine(self.db, models, drivers, patience_s=0, look=self._look)
         self.service = RolloutService(self.db, models, drivers, self.clock, observe_only=self.observe_only)
+        announcer = Announcer("ops", "http://console")
+        self.service.update(models, drivers, {"model": self.verification}, announcer)
+        self.engine.update(models, drivers, announcer)
+
+    async def _look(self, model: str, version: str, since: float, now: float) -> Evidence:
+        return self.evidence
 
     async def crash(self) -> None:
         """Lose everything that is not in the database, and start again."""
@@ -99,6 +120,12 @@ class World:
     async def line(self) -> str:
         latest = await self.latest()
         return f"{latest.phase}: {latest.sentence}".replace(self.servers[0].url, "A").replace(self.servers[-1].url, "B")
+
+    def told(self) -> list[str]:
+        """The notices in the outbox, in order: severity and title."""
+        with self.db.reading() as session:
+            rows = session.exec(select(OutboxRow).order_by(col(OutboxRow.id))).all()
+            return [f"{row.payload['notice']['severity']}: {row.payload['notice']['title']}" for row in rows]
 
     async def latest(self) -> Rollout:
         views = await self.service.list("model", 1)

@@ -45,8 +45,19 @@ class FakeTriton:
         """Called with the path of each request before it is handled."""
         self.not_ready: set[int] = set()
         """Versions whose readiness endpoint says no although the index says READY."""
+        self.raises: dict[int, str] = {}
+        """Version -> the words with which its execute raises at every request; it stays READY all the same."""
+        self.hangs: set[int] = set()
+        """Versions that never answer a request; they stay READY."""
+        self.kills: set[int] = set()
+        """Versions whose first request takes the whole server down."""
+        self.asked: list[tuple[int, str, dict[str, Any]]] = []
+        """(version, path, body) of every request to a version by its own name."""
         self.key = ""
         """When set, requests without it as a bearer token are refused, as by a proxy in front."""
+        self._stopped = asyncio.Event()
+        self._door = asyncio.Event()
+        self._door.set()
         self._gate = asyncio.Event()
         self._gate.set()
         self.url = ""
@@ -57,6 +68,14 @@ class FakeTriton:
     def hold_loads(self) -> None:
         """Loads stay LOADING, and their calls unanswered, until `finish_loads`."""
         self._gate.clear()
+
+    def hold_orders(self) -> None:
+        """Load orders wait at the door, and nothing shows that they came, until `take_orders`."""
+        self._door.clear()
+
+    def take_orders(self) -> None:
+        """Let held orders in."""
+        self._door.set()
 
     def finish_loads(self) -> None:
         """Let held loads go on."""
@@ -77,6 +96,7 @@ class FakeTriton:
         app.router.add_post("/v2/repository/index", self._index)
         app.router.add_get("/v2/models/{model}/config", self._config)
         app.router.add_get("/v2/models/{model}/versions/{version}/ready", self._ready)
+        app.router.add_post("/v2/models/{model}/versions/{version}/{path}", self._ask)
         app.router.add_post("/v2/repository/models/{model}/load", self._load)
         app.router.add_post("/v2/repository/models/{model}/unload", self._unload)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -87,7 +107,9 @@ class FakeTriton:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self.take_orders()
         self.finish_loads()
+        self._stopped.set()
         await asyncio.gather(*self._work)
         assert self._runner is not None
         await self._runner.cleanup()
@@ -126,6 +148,24 @@ class FakeTriton:
         ok = self.states.get(version) == "READY" and version not in self.not_ready
         return web.Response() if ok else _error(400, "Model version not ready")
 
+    async def _ask(self, request: web.Request) -> web.Response:
+        version, path = int(request.match_info["version"]), request.match_info["path"]
+        self.asked.append((version, path, await request.json()))
+        if self.states.get(version) != "READY":
+            return _error(503, f"Request for unknown model: 'model' version {version} is not at ready state")
+        if version in self.kills:
+            self.reachable = False
+            return _cut(request)
+        if version in self.hangs:
+            await self._stopped.wait()
+        if version in self.raises:
+            return _error(
+                400, f"Failed to process the request(s) for model 'model_0_0', message: {self.raises[version]}"
+            )
+        if path == "generate_stream":
+            return web.Response(text='data: {"text_output":"hi"}\n\n', content_type="text/event-stream")
+        return web.json_response({"outputs": [{"name": "y", "data": ["hi"]}]})
+
     async def _unload(self, request: web.Request) -> web.Response:
         if self.mode != "explicit":
             return _error(503, "explicit model load / unload is not allowed if polling is enabled")
@@ -135,6 +175,7 @@ class FakeTriton:
 
     async def _load(self, request: web.Request) -> web.StreamResponse:
         config = json.loads((await request.json())["parameters"]["config"])
+        await self._door.wait()
         wanted = config["version_policy"]["specific"]["versions"]
         self.loads.append(wanted)
         if self.mode != "explicit":

@@ -14,6 +14,7 @@ import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.config.model import ModelSection
 from controlplane.rollout.model import Phase
 from controlplane.rollout.service import RolloutService
+from controlplane.rollout.verification import Verification
 from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
 from controlplane.traffic.triton import TritonDriver
@@ -88,7 +89,9 @@ async def test_a_promotion_survives_kill_9_at_each_order_and_between(tmp_path: P
             }
         )
         driver = TritonDriver(section, open_session())
-        service = RolloutService(db, {"model": section}, {"model": driver}, Clock(), verify_s=0.2)
+        service = RolloutService(
+            db, {"model": section}, {"model": driver}, Clock(), verifications={"model": Verification(watch_s=0.2)}
+        )
         rollout = await service.start("model", "v2", actor="ann")
         engine = Engine(triton, url, section)
 

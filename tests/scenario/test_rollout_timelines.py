@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from controlplane.rollout.model import Phase
+from controlplane.traffic.driver import TrafficObservation
 from tests.fakes.rollout_world import World
+
+LOADED = (
+    "draining: v2 is loaded, not tried (fleet.yaml has neither a `verify:` nor a probe that asks it, and its numbers "
+    "could not be read: nobody looked); making it survive a restart"
+)
 
 
 async def stable(world: World) -> tuple[str, str | None]:
@@ -24,13 +30,16 @@ async def test_a_promotion_second_by_second(tmp_path: Path) -> None:
         assert await world.tick() == "verifying: v2 serves on A; it must stay so for 5 s"
         assert await stable(world) == ("v1", None)
         assert await world.tick(4.9) == "verifying: v2 serves on A; it must stay so for 5 s"
-        assert await world.tick(0.1) == "draining: v2 serves and is verified; making it survive a restart"
+        assert await world.tick(0.1) == LOADED
         assert (await world.latest()).switched
         assert await stable(world) == ("v2", "v1")
         assert await world.tick() == "draining: Unloading v1 on A as soon as its requests are finished"
         assert world.triton.loads == [[1, 2], [2]]
         assert await world.tick() == "draining: v1 is finishing its requests on A"
-        assert await world.tick() == "succeeded: v2 serves, v1 has finished its requests and is unloaded"
+        assert (
+            await world.tick()
+            == "succeeded: v2 serves, v1 has finished its requests and is unloaded; v2 is loaded, not tried"
+        )
         assert (await world.latest()).ok is True
         assert world.triton.states == {1: "UNAVAILABLE", 2: "READY"}
 
@@ -208,7 +217,9 @@ async def test_a_server_that_never_comes_back_ends_in_words_not_in_a_guess(tmp_p
         assert "Going back to v1: A does not answer, what it serves is unknown" in await world.tick(1)
         line = await world.tick(61)
         assert line.startswith("failed: v2 could not be verified within 60 s: A did not answer")
-        assert "Going back to v1 failed: A does not answer, what it serves is unknown" in line
+        assert (
+            "Whether v1 serves again is unknown, and this needs a person: A does not answer, what it serves is" in line
+        )
         assert await stable(world) == ("v1", None)
 
 
@@ -245,7 +256,9 @@ async def test_a_stuck_unload_ends_as_succeeded_with_a_warning(tmp_path: Path) -
         for _ in range(10):
             await world.tick()
         assert await world.line() == "draining: v1 is finishing its requests on A"
-        assert await world.tick(31) == ("succeeded: v2 serves; warning: after 30 s v1 is finishing its requests on A")
+        assert await world.tick(31) == (
+            "succeeded: v2 serves; v2 is loaded, not tried; warning: after 30 s v1 is finishing its requests on A"
+        )
 
 
 async def test_a_load_that_races_an_unload_is_repeated(tmp_path: Path) -> None:
@@ -387,7 +400,30 @@ async def test_a_control_plane_that_was_away_for_the_whole_drain_still_unloads_t
         while "making it survive" not in await world.tick():
             pass
         await world.crash()
-        assert await world.tick(3600) == "draining: v2 serves and is verified; making it survive a restart"
+        assert await world.tick(3600) == LOADED
         assert await world.tick() == "draining: Unloading v1 on A as soon as its requests are finished"
         assert (await world.finish()).ok is True
         assert world.triton.states == {1: "UNAVAILABLE", 2: "READY"}
+
+
+async def test_a_reply_that_comes_while_observing_is_not_held_against_what_was_seen_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The observation is older than the reply: together they would look like an order without effect."""
+    async with World(tmp_path) as world:
+        world.triton.hold_orders()
+        await world.promote()
+        await world.tick(settle=False)
+        observe = world.driver.observe
+
+        async def reply_comes_meanwhile() -> TrafficObservation:
+            seen = await observe()
+            world.triton.take_orders()
+            await world.engine.settle()
+            return seen
+
+        with monkeypatch.context() as patched:
+            patched.setattr(world.driver, "observe", reply_comes_meanwhile)
+            assert await world.tick() == "preparing: v2 is loading on A; v1 serves meanwhile"
+        assert (await world.finish()).ok is True
+        assert world.triton.loads == [[1, 2], [2]], "the order was given once"

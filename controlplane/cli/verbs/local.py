@@ -150,9 +150,10 @@ FILES = (
     Verb(
         "check",
         "local:check",
-        "Validate configuration; errors name file, line and field.",
+        "Validate configuration; every fault at once, with file, line and field.",
         (Operand("files", "FILE…", "fleet.yaml files.", Path, many=True, offers="files"),),
-        examples=(("check fleet.yaml", ""),),
+        (Option("strict", "Warnings fail, too."),),
+        examples=(("check fleet.yaml", ""), ("check fleet.yaml --strict", "in a pipeline")),
     ),
     Verb(
         "diff",

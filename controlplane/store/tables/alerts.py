@@ -26,6 +26,9 @@ class AlertInstanceRow(SQLModel, table=True):
     fired_at: float | None = None
     keep_firing_since: float | None = None
     resolved_at: float | None = None
+    unknown_since: float | None = None
+    away: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]"))
+    """Targets, as `job/instance`, without which nothing is known of it."""
 
 
 class AlertEventRow(SQLModel, table=True):

@@ -6,7 +6,7 @@ from sqlmodel import Field, SQLModel
 
 
 class AuditRow(SQLModel, table=True):
-    """One act of a person, a token or the control plane itself. Rows are only ever added."""
+    """One act of a person, a token or the control plane itself. Rows stay, but for refusals."""
 
     __tablename__ = "audit"
 

@@ -234,3 +234,35 @@ async def test_an_unchanged_shape_is_the_same_layout_object(memory_log: Any, clo
     first, second, third = sink.layouts
     assert first is second
     assert third is not first
+
+
+async def test_templates_ask_their_queries_and_a_query_that_fails_is_said_in_the_text(fleet: Any) -> None:
+    text = "{{ query `temp` | len }} of {{ query `count(temp)` | first | value }}"
+    rules = (
+        f'  - {{alert: Hot, expr: temp > 85, annotations: {{a: "{text}", b-c: "{{{{ query `temp + on` }}}}", '
+        'd: "{{ (query `temp` | sortByLabel `gpu` | first).Labels.gpu }}"}}\n'
+    )
+    f = fleet(group(rules))
+    f.put(1000, 90, gpu="1")
+    f.put(1000, 20, gpu="0")
+    report = await f.evaluator.evaluate(1000)
+    (instance,) = report.rules[0].instances
+    annotations = dict(instance.annotations)
+    assert (annotations["a"], annotations["d"]) == ("2 of 2", "0")
+    assert annotations["b-c"].startswith("<error expanding template: {{ query `temp + on` }}: query: ")
+    assert "parse error" in annotations["b-c"]
+
+
+async def test_a_query_of_many_templates_is_asked_once(fleet: Any, memory_log: Any) -> None:
+    asked: list[str] = []
+
+    class Counting:
+        async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
+            asked.append(expr)
+            return [VectorSample(labels_of({"gpu": str(n)}), 90.0) for n in range(3)] if expr == "temp" else []
+
+    rules = '  - {alert: Hot, expr: temp, annotations: {a: "{{ query `x` | len }}", b: "{{ len (query `x`) }}"}}\n'
+    f = fleet(group(rules), Counting())
+    report = await f.evaluator.evaluate(1000)
+    assert [dict(i.annotations) for i in report.rules[0].instances] == [{"a": "0", "b": "0"}] * 3
+    assert asked == ["temp", "x"]

@@ -24,8 +24,10 @@ def test_the_longest_range_counts_and_ranges_with_an_offset_do_not() -> None:
               - {alert: Sub, expr: 'max_over_time(rate(a[1m])[10m:30s]) > 1'}
               - {alert: Text, expr: 'a{b="[9m]"} > 1'}
               - {alert: Seconds, expr: 'rate(a[ 1_20 ]) > max_over_time(a[0x78:60])'}
+              - {alert: Calculated, expr: 'rate(a[2m * (1 + 1)]) > rate(a[1h/2] offset (1h))'}
         """)
-    assert found == {"Plain": 0, "Rate": 300, "Season": 60, "Sub": 600, "Text": 0, "Seconds": 120}
+    expected = {"Plain": 0, "Rate": 300, "Season": 60, "Sub": 600, "Text": 0, "Seconds": 120, "Calculated": 240}
+    assert found == expected
 
 
 def test_recorded_series_bring_their_own_past_along_even_in_circles() -> None:

@@ -108,14 +108,17 @@ def test_a_number_is_seconds_where_seconds_are_meant() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"latency": Override(value=1)}, r"unknown threshold latency; known are control_plane, .*ttft_p95"),
+        (
+            {"latency": Override(value=1)},
+            r"threshold latency: is not known; did you mean 'latency_p99'\? known are control_plane, .*ttft_p95",
+        ),
         ({"error_rate": Override(value="2s")}, r"error_rate: value: expected a number \(fraction\), got the duration"),
         ({"error_rate": Override(value=5)}, r"error_rate: value: expected a fraction between 0 and 1, got 5"),
         ({"latency_p99": Override(value="fast")}, r"latency_p99: value: expected a number or a duration such as 2s"),
         ({"latency_p99": Override(value=-1)}, r"latency_p99: value: expected .* from 0 on"),
         ({"latency_p99": Override(value=float("nan"))}, r"latency_p99: value: expected .* from 0 on"),
-        ({"latency_p99": Override(window=0)}, r"latency_p99: window must be longer than 0"),
-        ({"cost_ratio": Override(window=60)}, r"cost_ratio: it has no window; it has value, for"),
+        ({"latency_p99": Override(window=0)}, r"latency_p99: window: must be longer than 0"),
+        ({"cost_ratio": Override(window=60)}, r"cost_ratio: window: is not what this variable has; it has value, for"),
     ],
 )
 def test_thresholds_that_make_no_sense_are_refused(overrides: dict[str, Override], message: str) -> None:
@@ -151,7 +154,7 @@ def test_sources_are_packs_and_files(tmp_path: Path) -> None:
 
 
 def test_sources_refuse_thresholds_of_packs_that_are_not_loaded(tmp_path: Path) -> None:
-    with pytest.raises(RuleError, match=r"unknown threshold latency_p99; known are gpu_errors, gpu_lost"):
+    with pytest.raises(RuleError, match=r"threshold latency_p99: is not known; known are gpu_errors, gpu_lost"):
         load_sources(["builtin:gpu"], tmp_path, {"latency_p99": Override(value=1)})
     with pytest.raises(RuleError, match=r"known are none, because no built-in pack is loaded"):
         load_sources([], tmp_path, {"latency_p99": Override(value=1)})

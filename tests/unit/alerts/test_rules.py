@@ -91,7 +91,7 @@ def group(rules: str) -> str:
         (group("    - {alert: A, expr: up, labels: {__name__: x}}"), r"'__name__' is not a label name"),
         (group("    - {alert: A, expr: up, labels: {a: [x]}}"), r"group g: A: labels: a: expected a text"),
         (group("    - alert: A\n      expr: up\n      annotations:\n        s: '{{ nope }}'"),
-         r"^r\.yml:7: group g: A: annotations: s: {{ nope }}: nope is not supported"),
+         r"^r\.yml:7: group g: A: annotations: s: {{ nope }}: nope is not a function of templates"),
     ],
 )  # fmt: skip
 def test_faults_are_refused_with_their_place(text: str, message: str) -> None:

@@ -54,9 +54,60 @@ def test_mappings_that_merge_each_other_in_a_circle_or_without_end_are_read_once
     assert len(field("\n".join(levels), "l59").fields()) == 60
 
 
-def test_a_tree_that_is_too_deep_is_refused() -> None:
-    with pytest.raises(RuleError, match=r"^a\.yml: not read: it is nested too deeply$"):
-        read_yaml("[" * 5000, "a.yml")
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[" * 300_000, 1),
+        ("[" * 300_000 + "]" * 300_000, 1),
+        ("- " * 300_000, 1),
+        ("{a: " * 300_000, 1),
+        ("\n".join(" " * level + "a:" for level in range(2000)), 100),
+    ],
+)
+def test_a_tree_that_is_too_deep_is_refused(text: str, line: int) -> None:
+    with pytest.raises(RuleError, match=rf"^a\.yml:{line}: not read: it is nested more than 100 levels deep$"):
+        read_yaml(text, "a.yml")
+
+
+def test_a_tree_of_the_greatest_depth_is_read() -> None:
+    place = read_yaml("[" * 99 + "x" + "]" * 99, "a.yml")
+    for _ in range(99):
+        (place,) = place.items()
+    assert place.text() == "x"
+
+
+def test_an_anchor_that_is_defined_again_stands_for_the_last_one_before() -> None:
+    assert texts(read_yaml("{a: &x 1, b: *x, c: &x 2, d: *x}", "a.yml")) == {"a": "1", "b": "1", "c": "2", "d": "2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: b: c", "1: not YAML: mapping values are not allowed in this context"),
+        ("a:\n  - [", "2: not YAML: did not find expected node content"),
+        ("a: 1\nb: 'x\n\n", "2: not YAML: found unexpected end of stream"),
+        ("a: 1\nb: *x", "2: not YAML: nothing before is called &x"),
+        ("a: 1\n---\nb: 2", "2: a second document begins here; a file may have one"),
+        ("a: 1\nb: \x01", "2: not YAML: the character U+0001 is not allowed"),
+        ("a: 1\nb: \x00", "2: not YAML: the character U+0000 is not allowed"),
+        ("", "1: the file is empty"),
+        ("# nothing", "1: the file is empty"),
+    ],
+)
+def test_what_is_no_yaml_is_refused_with_its_line(text: str, complaint: str) -> None:
+    with pytest.raises(RuleError) as refused:
+        read_yaml(text, "a.yml")
+    assert str(refused.value) == f"a.yml:{complaint}"
+
+
+def test_a_field_whose_name_is_no_text_is_refused() -> None:
+    with pytest.raises(RuleError, match=r"^a\.yml:1: a field's name must be a text$"):
+        read_yaml("{[a]: b}", "a.yml").fields()
+
+
+def test_nothing_is_null_and_a_quoted_nothing_is_a_text() -> None:
+    found = read_yaml("{a: , b: ~, c: null, d: '', e: 'null', f: !!str null}", "a.yml").fields()
+    assert {name for name, place in found.items() if place.is_null} == {"a", "b", "c"}
 
 
 def test_a_quoted_number_is_told_from_a_number() -> None:

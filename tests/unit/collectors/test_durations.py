@@ -29,6 +29,6 @@ def test_durations_are_written_as_prometheus_writes_them(seconds: float, text: s
     assert format_duration(seconds) == text
 
 
-@given(st.integers(min_value=0, max_value=10**13))
+@given(st.integers(min_value=0, max_value=9 * 10**12))
 def test_what_is_written_is_read_again(milliseconds: int) -> None:
     assert round(parse_duration(format_duration(milliseconds / 1000)) * 1000) == milliseconds

@@ -154,7 +154,7 @@ async def test_a_scrape_lands_with_its_report(bench: Bench) -> None:
         },
     )
     assert bench.sink.layouts[1].metadata["up"].type == "gauge"
-    assert health == TargetHealth(A, "up", last_scrape_at=T0, duration_s=0.0, samples=2)
+    assert health == TargetHealth(A, "up", last_scrape_at=T0, duration_s=0.0, samples=2, since=T0)
     assert bench.sources[A.url].reads == [5]
 
 
@@ -186,7 +186,7 @@ async def test_a_failure_is_up_0_and_ends_the_series_once(bench: Bench) -> None:
         await bench.manager.scrape_once(A, T0 + at)
         if at == 2:
             assert bench.health(A) == TargetHealth(
-                A, "down", "timed out", "timeout", last_scrape_at=T0 + 2, duration_s=0.0, samples=None
+                A, "down", "timed out", "timeout", last_scrape_at=T0 + 2, duration_s=0.0, samples=None, since=T0 + 1
             )
     assert bench.sink.of(A.key) == [(0.0, {"a": 1.0}), (3.0, {"a": 2.0})]
     assert bench.sink.ends == [(A.key, 1.0), (A.key, 4.0)]
@@ -195,6 +195,29 @@ async def test_a_failure_is_up_0_and_ends_the_series_once(bench: Bench) -> None:
     assert bench.health(A).last_error == "line 1: expected a label, got ' 1'"
     assert bench.manager.counters.scrapes == 5
     assert bench.manager.counters.failures == {"status": 1, "timeout": 1, "malformed": 1}
+
+
+async def test_how_long_a_target_has_been_as_it_is(bench: Bench) -> None:
+    gone = UnexpectedStatus("answered 500")
+    bench.script(
+        A, b"a 1\nb 1\n", gone, gone, b"a 1\nb 1\n", b"a 1\nb 1\n", b"a 1\n", b"a 1\nb 1\n", b"", b"a 1\nb 1\n"
+    )
+    seen = []
+    for at in range(9):
+        health = await bench.manager.scrape_once(A, T0 + at)
+        assert health.since is not None
+        seen.append((health.health, health.since - T0, health.recovered))
+    assert seen == [
+        ("up", 0, False),
+        ("down", 1, False),
+        ("down", 1, False),
+        ("up", 3, True),
+        ("up", 3, True),
+        ("up", 5, False),  # without the metrics that it should have
+        ("up", 6, True),
+        ("up", 7, False),  # without a single sample
+        ("up", 8, True),
+    ]
 
 
 async def test_a_target_that_never_answered_has_nothing_to_end(bench: Bench) -> None:

@@ -21,7 +21,7 @@ from alerts.packs import BUILTIN, load_pack, pack_variables
 from alerts.rules import AlertingRule
 from collectors.catalogue import load_catalogue
 from collectors.durations import format_duration
-from controlplane.app.check import check_file
+from controlplane.app.check import inspect_file
 from controlplane.cli.verbs.tree import GROUPS, VERBS
 from controlplane.config.durations import duration_seconds
 from controlplane.config.loader import parse_fleet
@@ -144,8 +144,9 @@ def test_the_examples_of_the_page_are_a_fleet_yaml_together(tmp_path: Path) -> N
 def test_the_annotated_example_is_good_as_the_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
     monkeypatch.chdir(ROOT)
-    sentences = check_file(Path("examples/fleet.yaml"))
-    assert sentences[0].startswith("examples/fleet.yaml: good: ")
+    report = inspect_file(Path("examples/fleet.yaml"))
+    sentences = [*map(str, report.findings), report.verdict]
+    assert [finding.fault.field for finding in report.findings] == ["notifiers[0].token_env"]
     assert "$ cp check examples/fleet.yaml\n" + "\n".join(sentences) + "\n```" in read("fleet-yaml.md")
 
 
@@ -169,7 +170,7 @@ def test_there_are_snippets_in_the_guide() -> None:
 
 def test_every_section_is_in_the_annotated_example() -> None:
     data = YAML(typ="safe").load((ROOT / "examples" / "fleet.yaml").read_text(encoding="utf-8"))
-    left_out = {"evaluation_interval", "database"}
+    left_out = {"evaluation_interval", "database", "trusted_proxies"}
     assert set(data) == set(Fleet.model_fields) - left_out
 
 

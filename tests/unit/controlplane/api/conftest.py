@@ -19,6 +19,7 @@ from alerts.evaluate import GroupReport
 from alerts.interfaces import Message, MessageRef, VectorSample
 from collectors.samples import Labels, Layout, Metadata, Series, labels_of
 from collectors.target import Target, TargetHealth
+from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
@@ -182,6 +183,7 @@ class Rig:
         self.queries, self.rollouts = FakeQueries(self.series_store), self._rollouts()
         self.revisions = RevisionStore(db)
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
+        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
         self.alert_log, self.outbox = SqlAlertLog(db), OutboxStore(db)
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
@@ -223,6 +225,7 @@ class Rig:
             outbox=self.outbox,
             tokens=self.tokens,
             sessions=self.sessions,
+            gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,
             compare=lambda fleet: differences(self.config, fleet),

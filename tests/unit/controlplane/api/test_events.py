@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from controlplane.access.roles import Principal, Role
+from controlplane.access.tokens import TokenStore
 from controlplane.api import events
+from controlplane.api.auth import SESSION_COOKIE
 from controlplane.api.events import EventHub
 from controlplane.errors import Unavailable
+from controlplane.store.database import Database
 from controlplane.store.revision import Revision, touch
+from tests.unit.controlplane.api.conftest import FakeClock
 
 
 class Stream:
@@ -80,7 +85,7 @@ def change(rig: Any, kind: str, ref: str = "") -> None:
 @pytest.fixture
 def app(rig: Any, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     built = rig.app()
-    built.state.events = EventHub(rig.revisions, poll_s=0.01)
+    built.state.events = EventHub(rig.revisions, rig.gatekeeper, rig.clock, poll_s=0.01)
     return built
 
 
@@ -159,6 +164,80 @@ async def test_a_client_that_left_is_forgotten_and_the_poller_rests(rig: Any, ap
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "event poller" and not task.cancelling()]
 
 
+async def read_on(stream: Stream) -> list[str]:
+    """Return the kinds of event that come until the stream ends."""
+    kinds = []
+    while chunk := await stream.next():
+        kinds += [line.removeprefix("event: ") for line in chunk.splitlines() if line.startswith("event: ")]
+    return kinds
+
+
+async def test_a_stream_ends_when_its_token_is_revoked_elsewhere_and_tells_nothing_more(rig: Any, app: FastAPI) -> None:
+    token_id = rig.role_tokens["viewer"].split("_")[1]
+    elsewhere = TokenStore(Database(str(rig.db.engine.url)))
+    async with opened(rig, app) as stream, opened(rig, app, **rig.headers("operator")) as other:
+        for each in (stream, other):
+            await each.start()
+            await each.next()
+        elsewhere.revoke(token_id, rig.clock.time)
+        change(rig, "alerts", "told to the other alone")
+        assert await read_on(stream) == []
+        assert (await other.next()).startswith("event: alerts")
+
+
+async def test_a_stream_ends_when_its_token_expires(rig: Any, app: FastAPI) -> None:
+    _, text = rig.tokens.create("short", Role.VIEWER, rig.clock.time + 60, rig.clock.time)
+    async with opened(rig, app, Authorization=f"Bearer {text}") as stream:
+        await stream.start()
+        await stream.next()
+        rig.clock.time += 60
+        assert await read_on(stream) == []
+
+
+async def test_a_stream_ends_with_its_session(rig: Any, app: FastAPI) -> None:
+    principal = rig.tokens.authenticate(rig.role_tokens["viewer"], rig.clock.time)
+    cookies = [rig.sessions.open(principal, rig.clock.time) for _ in range(2)]
+    first, second = (Stream(app, {"cookie": f"{SESSION_COOKIE}={cookie}"}) for cookie in cookies)
+    for stream in (first, second):
+        await stream.start()
+        await stream.next()
+    rig.sessions.close(cookies[0])
+    assert await read_on(first) == []
+    change(rig, "models")
+    assert (await second.next()).startswith("event: models")
+    await first.leave()
+    await second.leave()
+
+
+async def test_who_may_listen_is_asked_more_than_once_a_second() -> None:
+    assert events.POLL_S <= 0.5
+
+
+async def test_nothing_is_told_while_nobody_can_say_who_may_hear_it(rig: Any, app: FastAPI) -> None:
+    asked = asyncio.Event()
+
+    async def away(principals: set[Principal], now: float) -> set[Principal]:
+        asked.set()
+        raise Unavailable("the database is away")
+
+    over, rig.gatekeeper.over = rig.gatekeeper.over, away
+    async with opened(rig, app) as stream:
+        await stream.start()
+        await stream.next()
+        change(rig, "alerts")
+        async with asyncio.timeout(30):
+            await asked.wait()
+        rig.gatekeeper.over = over
+        assert (await stream.next()).splitlines()[1] == "id: 1"
+
+
+async def test_head_says_what_get_would_and_holds_no_stream(rig: Any, app: FastAPI) -> None:
+    async with rig.client(app=app) as client:
+        answer = await client.head("/cp/v1/events")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert app.state.events.clients == 0
+
+
 class FakeRevisions:
     def __init__(self) -> None:
         self.log: list[Revision] = []
@@ -182,6 +261,20 @@ class FakeRevisions:
         return self.log[0].id if self.log else 0
 
 
+class LetsIn:
+    """Nobody's token ends."""
+
+    async def over(self, principals: set[Principal], now: float) -> set[Principal]:
+        return set()
+
+
+ANYBODY = Principal("ann", Role.VIEWER, "0123456789ab")
+
+
+def hub_of(revisions: FakeRevisions, **options: Any) -> EventHub:
+    return EventHub(revisions, LetsIn(), FakeClock(), **options)
+
+
 @pytest.fixture
 def revisions() -> FakeRevisions:
     return FakeRevisions()
@@ -191,8 +284,8 @@ async def test_a_slow_client_costs_a_bounded_queue_and_is_told_to_resync(
     revisions: FakeRevisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "QUEUE", 4)
-    hub = EventHub(revisions, poll_s=0.0)
-    slow = await hub.subscribe()
+    hub = hub_of(revisions, poll_s=0.0)
+    slow = await hub.subscribe(ANYBODY)
     for number in range(1, 11):
         slow.offer(Revision(number, "alerts", "", 0.0))
     kept = await slow.take(1.0)
@@ -202,7 +295,7 @@ async def test_a_slow_client_costs_a_bounded_queue_and_is_told_to_resync(
 
 async def test_too_many_missed_events_are_one_resync(revisions: FakeRevisions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "QUEUE", 4)
-    hub = EventHub(revisions)
+    hub = hub_of(revisions)
     revisions.add(10)
     assert [r.id for r in await hub.missed(6, 10)] == [7, 8, 9, 10]
     assert await hub.missed(5, 10) == [Revision(10, "resync", "", 0.0)]
@@ -212,14 +305,14 @@ async def test_too_many_missed_events_are_one_resync(revisions: FakeRevisions, m
 async def test_a_client_that_another_process_served_further_waits_for_what_it_has_not_seen(
     revisions: FakeRevisions,
 ) -> None:
-    hub = EventHub(revisions)
+    hub = hub_of(revisions)
     revisions.add(8)
     assert await hub.missed(8, 6) == []
 
 
 async def test_one_poller_serves_all_clients_and_survives_the_database(revisions: FakeRevisions) -> None:
-    hub = EventHub(revisions, poll_s=0.001)
-    first, second = await hub.subscribe(), await hub.subscribe()
+    hub = hub_of(revisions, poll_s=0.001)
+    first, second = await hub.subscribe(ANYBODY), await hub.subscribe(ANYBODY)
     revisions.broken = True
     assert await asyncio.to_thread(revisions.failed.wait, 10.0)
     revisions.broken = False
@@ -231,10 +324,10 @@ async def test_one_poller_serves_all_clients_and_survives_the_database(revisions
 
 
 async def test_clients_are_limited(revisions: FakeRevisions) -> None:
-    hub = EventHub(revisions, max_clients=1)
-    held = await hub.subscribe()
+    hub = hub_of(revisions, max_clients=1)
+    held = await hub.subscribe(ANYBODY)
     with pytest.raises(Unavailable, match="has 1 event streams open already"):
-        await hub.subscribe()
+        await hub.subscribe(ANYBODY)
     hub.unsubscribe(held)
-    again = await hub.subscribe()
+    again = await hub.subscribe(ANYBODY)
     hub.unsubscribe(again)

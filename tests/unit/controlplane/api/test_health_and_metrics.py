@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from alerts.evaluate import GroupReport, RuleHealth
@@ -32,10 +33,35 @@ async def test_health_needs_no_token(rig: Any) -> None:
 
 async def test_readiness_names_what_is_missing(rig: Any) -> None:
     rig.not_ready["database"] = "migrations are running"
-    async with rig.client(None) as client:
+    async with rig.client(Role.VIEWER) as client:
         answer = await client.get("/readyz")
-    assert answer.status_code == 503
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert answer.json() == {"status": "not ready", "not_ready": {"database": "migrations are running"}}
+
+
+async def test_readiness_tells_strangers_which_part_and_nothing_of_it(rig: Any) -> None:
+    rig.not_ready["database"] = "postgresql+psycopg://ops@db.internal/cp: connection refused"
+    for headers in ({}, {"Authorization": "Bearer cp_0123456789ab_" + "0" * 64}, {"Cookie": "cp_session=made-up"}):
+        async with rig.client(None) as client:
+            answer = await client.get("/readyz", headers=headers)
+        assert answer.status_code == 503
+        assert list(answer.json()["not_ready"]) == ["database"]
+        assert "ops" not in answer.text
+        assert "db.internal" not in answer.text
+
+
+async def test_readiness_is_told_when_nobody_can_be_known(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("postgresql+psycopg://ops@db.internal/cp: connection refused")
+
+    monkeypatch.setattr(rig.tokens, "authenticate", away)
+    rig.not_ready["database"] = "away"
+    async with rig.client(Role.VIEWER) as client:
+        answer = await client.get("/readyz")
+        assert (answer.status_code, list(answer.json()["not_ready"])) == (503, ["database"])
+        refused = await client.get("/cp/v1/fleet")
+    assert refused.status_code == 503
+    assert "db.internal" not in refused.text
 
 
 async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from controlplane.api.middleware import MAX_BODY_BYTES, MAX_QUERY_BYTES, SECURITY_HEADERS
+from controlplane.api.bodies import MAX_BODY_BYTES
+from controlplane.api.middleware import MAX_QUERY_BYTES, SECURITY_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ async def test_a_body_that_never_ends_is_given_up(operator: httpx.AsyncClient, m
         yield b"{"
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("controlplane.api.middleware.BODY_S", 0.01)
+    monkeypatch.setattr("controlplane.api.bodies.BODY_S", 0.01)
     answer = await operator.post("/cp/v1/rollouts", content=trickle())
     assert answer.status_code == 408
     assert answer.json()["detail"] == "the body was not complete within 0.01 s"

@@ -99,8 +99,32 @@ async def test_an_unknown_path_is_a_problem_too(viewer: httpx.AsyncClient, path:
 async def test_a_wrong_method_names_the_right_ones(viewer: httpx.AsyncClient) -> None:
     answer = await viewer.delete("/cp/v1/fleet")
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
     assert answer.json()["type"] == "urn:controlplane:problem:method-not-allowed"
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/cp/v1/rollouts", "GET, HEAD, POST"),
+        ("/cp/v1/tokens/0123456789ab", "DELETE"),
+        ("/api/v1/query", "GET, HEAD, POST"),
+        ("/healthz", "GET, HEAD"),
+    ],
+)
+async def test_allow_names_the_methods_of_every_route_of_the_path(
+    viewer: httpx.AsyncClient, path: str, methods: str
+) -> None:
+    for method in ("PATCH", "OPTIONS", "TRACE"):
+        answer = await viewer.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+
+
+async def test_a_stranger_is_not_told_what_there_is_not(rig: Any) -> None:
+    async with rig.client(None) as client:
+        assert (await client.get("/nothing")).status_code == 401
+        assert (await client.put("/cp/v1/fleet")).status_code == 401
+        assert (await client.post("/healthz")).status_code == 405  # anybody may know of it
 
 
 async def test_a_fault_of_ours_is_logged_and_not_shown(

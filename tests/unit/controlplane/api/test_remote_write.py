@@ -16,7 +16,7 @@ from cramjam import snappy
 from collectors.samples import Metadata
 from controlplane.access.roles import Role
 from controlplane.api import remote_write
-from controlplane.api.middleware import MAX_BODY_BYTES
+from controlplane.api.bodies import MAX_BODY_BYTES
 from controlplane.config.model import Fleet
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
@@ -170,7 +170,7 @@ async def test_get_is_not_allowed(operator: httpx.AsyncClient) -> None:
 
 
 async def test_a_body_that_never_ends_is_given_up(operator: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controlplane.api.middleware.BODY_S", 0.01)
+    monkeypatch.setattr("controlplane.api.bodies.BODY_S", 0.01)
 
     async def endless() -> Any:
         yield b"x"

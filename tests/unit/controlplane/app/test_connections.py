@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from controlplane.app.connections import IDLE_S, Sweeper, allow_many_files
+from controlplane.app.http_connection import Places
 from controlplane.app.serve import MAX_HEAD_BYTES, server_config
 
 
@@ -30,10 +31,12 @@ class Answers:
 
 
 @asynccontextmanager
-async def serving(app: Answers) -> AsyncIterator[tuple[uvicorn.Server, tuple[str, int]]]:
+async def serving(
+    app: Any, places: Places | None = None, keep_alive_s: int = 600
+) -> AsyncIterator[tuple[uvicorn.Server, tuple[str, int]]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = server_config(app)
-        config.timeout_keep_alive = 600  # only the sweeper ends connections here
+        config = server_config(app, Places(100) if places is None else places)
+        config.timeout_keep_alive = keep_alive_s  # by default only the sweeper ends connections here
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve(sockets=[listener]))
         try:
@@ -110,8 +113,10 @@ async def test_a_head_without_end_costs_no_memory() -> None:
 
 def test_the_limit_of_open_files_is_raised_as_far_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[tuple[int, int]] = []
+    told: list[int] = []
     monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
     for now in ((1024, 4096), (1024, 1_048_576), (1024, resource.RLIM_INFINITY), (100_000, 200_000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, now=now: now)
-        allow_many_files()
+        told.append(allow_many_files())
+    assert told == [4096, 65_536, 65_536, 100_000]
     assert limits == [(4096, 4096), (65_536, 1_048_576), (65_536, resource.RLIM_INFINITY)]

@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.access import Role, TokenStore
 from controlplane.api.log_ring import LogRing
+from controlplane.app.check import inspect_file
 from controlplane.app.wiring import ControlPlane, build_services, running
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError, ConfigErrors
@@ -52,13 +53,16 @@ async def test_it_starts_ready_with_leases_and_a_token_and_gives_the_leases_back
 async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tmp_path: Path) -> None:
     async with started(fleet("evaluation_interval: 5s\n"), tmp_path) as (plane, db):
         before = RevisionStore(db).latest()
-        assert await plane.reload() == ["nothing changed"]
+        warning = str(*inspect_file(tmp_path / "fleet.yaml").findings)
+        assert "nothing is watched" in warning
+        assert await plane.reload() == ["nothing changed", warning]
         fleet("evaluation_interval: 6s\nthresholds: {temperature: {value: 80}}\ndatabase: sqlite:////tmp/other.db\n")
         assert await plane.reload() == [
             "the rules changed",
             "evaluation_interval changed",
             "thresholds changed",
             "database changed: takes effect at the next start",
+            warning,
         ]
         assert plane.config().evaluation_interval == 6
         assert [r.kind for r in RevisionStore(db).since(before) if r.kind == "config"] == ["config", "config"]
@@ -68,7 +72,7 @@ async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tm
     ("bad", "message"),
     [
         ("targets: [{engine: vllm}]\n", "needs addresses"),
-        ("thresholds: {nope: {value: 1}}\n", "unknown threshold nope"),
+        ("thresholds: {nope: {value: 1}}\n", "thresholds.nope: is not known"),
         ("rules: [missing.yml]\n", "missing.yml: cannot be read: No such file or directory"),
     ],
 )
@@ -83,7 +87,9 @@ async def test_a_bad_file_keeps_the_running_configuration(
         assert plane.config().evaluation_interval == 5
         assert plane.alerting.groups == groups
         await plane.reload_and_say()
-        assert "the running one stays" in caplog.text
+        told = [record.getMessage() for record in caplog.records if "the running one stays" in record.getMessage()]
+        errors = inspect_file(tmp_path / "fleet.yaml").errors
+        assert list(dict.fromkeys(told)) == [f"configuration: {error}; the running one stays" for error in errors]
 
 
 async def test_it_answers_to_the_names_that_it_was_given(fleet: Write, tmp_path: Path) -> None:
@@ -111,10 +117,10 @@ async def test_a_reload_replaces_only_the_drivers_of_models_that_changed(fleet: 
         return "models:\n" + one.format("a", "http://127.0.0.1:1") + one.format("b", f"http://127.0.0.1:{port_of_b}")
 
     async with started(fleet(models(1)), tmp_path) as (plane, _):
-        before = plane.engine.drivers
+        before = plane.rolling.engine.drivers
         fleet(models(2) + "evaluation_interval: 5s\n")
         await plane.reload()
-        after = plane.engine.drivers
+        after = plane.rolling.engine.drivers
         assert after["a"] is before["a"]
         assert after["b"] is not before["b"]
         assert (await after["a"].observe()).backends[0].error != ""

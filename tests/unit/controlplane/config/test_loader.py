@@ -59,23 +59,26 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fleet: {name: a}\nscrap: {}\n", "fleet.yaml:2: scrap: unknown field; did you mean 'scrape'? expected one"),
+        (
+            "fleet: {name: a}\nscrap: {}\n",
+            "fleet.yaml:2: scrap: unknown field; did you mean 'scrape'? known here: fleet, ",
+        ),
         (
             "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [a:1]\n    label: {a: b}\n",
-            "fleet.yaml:5: targets[0].label: unknown field; did you mean 'labels'? expected one of: auth",
+            "fleet.yaml:5: targets[0].label: unknown field; did you mean 'labels'? known here: auth",
         ),
         ("targets: []\n", "fleet.yaml:1: fleet: is required"),
         (
             "fleet: {name: a}\nscrape:\n  timeout: 10\n",
-            "fleet.yaml:3: scrape.timeout: expected a duration such as 15s, 2m or 1h30m, got 10",
+            "fleet.yaml:3: scrape.timeout: expected a duration such as 15s, 2m or 1h30m, got the number 10",
         ),
         (
             "fleet: {name: a}\nscrape: {interval: 5s, timeout: 10s}\n",
-            "fleet.yaml:2: scrape: timeout (10s) is longer than interval (5s)",
+            "fleet.yaml:2: scrape.timeout: 10s is longer than interval (5s)",
         ),
         (
             "fleet: {name: a}\ntargets:\n  - engine: tritn\n    addresses: [a:1]\n",
-            "fleet.yaml:3: targets[0].engine: expected 'triton', 'vllm', 'sglang', 'trtllm', ",
+            "fleet.yaml:3: targets[0].engine: expected one of: triton, vllm, sglang, trtllm, ",
         ),
         (
             "fleet: {name: a}\ntargets:\n  - engine: vllm\n",
@@ -83,7 +86,7 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
         ),
         (
             "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [no-port]\n",
-            "fleet.yaml:4: targets[0].addresses[0]: expected text like ",
+            "fleet.yaml:4: targets[0].addresses[0]: expected host:port such as 10.0.0.5:8000",
         ),
         (
             "fleet: {name: a}\nroute: {receiver: ops}\n",
@@ -91,13 +94,16 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
         ),
         (
             "fleet: {name: a}\nevaluation_interval: 0s\n",
-            "fleet.yaml:2: evaluation_interval: expected greater than or equal",
+            "fleet.yaml:2: evaluation_interval: expected 1s or more, got '0s'",
         ),
         (
             "fleet: {name: a}\nscrape: {interval: 0s}\n",
-            "fleet.yaml:2: scrape.interval: expected greater than 0, got '0s'",
+            "fleet.yaml:2: scrape.interval: expected more than 0s, got '0s'",
         ),
-        ("fleet: {name: a}\nmetrics: {retention: 1s}\n", "fleet.yaml:2: metrics.retention: expected greater than or"),
+        (
+            "fleet: {name: a}\nmetrics: {retention: 1s}\n",
+            "fleet.yaml:2: metrics.retention: expected 1m or more, got '1s'",
+        ),
         (
             "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [a:1]\n    timeout: 60s\n",
             "fleet.yaml:5: targets[0].timeout: 60s is longer than the interval (15s)",
@@ -108,16 +114,16 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
         ),
         (
             "fleet: {name: a}\nnotifiers:\n  - {name: x, type: log}\n  - {name: x, type: log}\n",
-            "fleet.yaml:4: notifiers[1].name: 'x' is taken by another notifier",
+            "fleet.yaml:4: notifiers[1].name: 'x' is taken by notifiers[0]",
         ),
         (
             "fleet: {name: a}\nmodels:\n  - name: m\n    stable: v1\n    versions: {v1: {}}\n    traffic:\n"
             "      driver: triton\n      backends:\n        - url: http://a:1\n          grpc: a:2\n"
             "          authorization: {credentials_env: X}\n",
-            "fleet.yaml:9: models[0].traffic.backends[0]: grpc: load orders go in plain text and without credentials",
+            "fleet.yaml:10: models[0].traffic.backends[0].grpc: load orders go in plain text and without credentials",
         ),
-        ("fleet: {name: a}\nfleet: {name: b}\n", "fleet.yaml:2: "),
-        ("fleet: {name: [\n", "fleet.yaml:2: "),
+        ("fleet: {name: a}\nfleet: {name: b}\n", "fleet.yaml:2: fleet: is given twice"),
+        ("fleet: {name: [\n", "fleet.yaml:2: the file ends inside a bracket"),
         ("- a\n", "fleet.yaml:1: holds a list; expected fields such as fleet:"),
         ("", "fleet.yaml:1: is empty; expected fields such as fleet:"),
     ],
@@ -128,7 +134,7 @@ def test_a_fault_names_file_line_field_and_what_was_expected(text: str, message:
 
 def test_every_fault_is_reported_in_the_order_of_lines() -> None:
     found = faults("fleet: {name: a}\nzzz: 1\nscrape: {interval: x}\nnotifiers:\n  - {name: ops, type: slack}\n")
-    assert [f.split(": ")[0] for f in found] == ["fleet.yaml:2", "fleet.yaml:3", "fleet.yaml:5"]
+    assert [f.split(": ")[0] for f in found] == [f"fleet.yaml:{line}" for line in (2, 3, 5, 5)]
 
 
 def test_a_short_interval_shortens_the_default_timeout_as_in_prometheus() -> None:
@@ -149,7 +155,7 @@ def test_each_engine_has_its_metrics_path() -> None:
 
 def test_triton_versions_are_directories() -> None:
     text = WHOLE.replace("versions: {v1: {}, v2: {}}", "versions: {v1: {}, big: {}}")
-    assert "on triton a version is vN for version directory N, got big" in faults(text)[0]
+    assert "models[0].versions.big: on triton a version is v and the number of its folder" in faults(text)[0]
 
 
 def test_a_missing_or_binary_file_is_a_plain_error(tmp_path: Path) -> None:
@@ -213,14 +219,29 @@ def test_no_value_in_any_section_makes_anything_but_a_configuration_error(value:
         ("{query_url: 'http://[::1'}", "metrics.query_url: expected an address with a host, and a port"),
         ("{query_url: 'http://:80/x'}", "metrics.query_url: expected an address with a host, and a port"),
         ("{remote_write: {url: 'http://x:0/w'}}", "metrics.remote_write[0].url: expected an address with a host"),
-        ("{query: {timeout: 3s}}", "metrics: query: is for query_url:, which is not given"),
-        ("{query_url: 'http://x', query: {headers: {Authorization: x}}}", "Authorization is set by the control plane"),
-        ('{query_url: "http://x", query: {headers: {X-A: "a\\nb"}}}', "X-A holds a line break"),
+        ("{query: {timeout: 3s}}", "metrics.query: is for query_url:, which is not given"),
+        (
+            "{query_url: 'http://x', query: {headers: {Authorization: x}}}",
+            "metrics.query.headers.Authorization: is set by the control plane",
+        ),
+        (
+            '{query_url: "http://x", query: {headers: {X-A: "a\\nb"}}}',
+            "metrics.query.headers.X-A: holds a line break (U+000A) as character 2",
+        ),
         ("{remote_write: {url: 'http://x', snd: [raw]}}", "metrics.remote_write[0].snd: unknown field"),
-        ("{remote_write: {url: 'http://x', send: []}}", "metrics.remote_write[0].send: "),
+        (
+            "{remote_write: {url: 'http://x', send: []}}",
+            "metrics.remote_write[0].send: expected at least 1 of them, got 0",
+        ),
         ("{remote_write: {url: 'http://u:p@x'}}", "metrics.remote_write[0].url: credentials do not belong"),
-        ("{remote_write: [{url: 'http://x'}, {url: 'http://x/'}]}", "two endpoints are called x; give each a name"),
-        ("{remote_write: {url: 'http://x', queue_config: {min_backoff: 9s}}}", "min_backoff (9s) is longer than max"),
+        (
+            "{remote_write: [{url: 'http://x'}, {url: 'http://x/'}]}",
+            "metrics.remote_write[1]: another endpoint is called x too; give each a name",
+        ),
+        (
+            "{remote_write: {url: 'http://x', queue_config: {min_backoff: 9s}}}",
+            "queue_config.min_backoff: 9s is longer than max_backoff (5s)",
+        ),
     ],
 )
 def test_what_is_wrong_with_metrics_servers_is_named(metrics: str, message: str) -> None:

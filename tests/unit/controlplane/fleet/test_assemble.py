@@ -278,6 +278,8 @@ def test_alert_view() -> None:
         "active_at": "2027-01-15T08:00:00.000Z",
         "fired_at": "2027-01-15T08:01:00.000Z",
         "resolved_at": None,
+        "unknown_since": None,
+        "away": (),
         "rule": "pack;llm;LLMDown",
         "runbook": "docs/runbooks/LLMDown.md",
         "simulated": False,

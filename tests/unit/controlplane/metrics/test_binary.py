@@ -51,6 +51,9 @@ def test_scalars(ask, expr: str, value: float):
         ("cap + cap", {'{m="del"}': 2, '{m="get"}': 40, '{m="put"}': 6}),
         ("cap == cap", {'cap{m="del"}': 1, 'cap{m="get"}': 20, 'cap{m="put"}': 3}),
         ("cap > on (m) info", {'{m="get"}': 20, '{m="put"}': 3}),
+        ("cap + on (m, __name__) cap", {'{m="del"}': 2, '{m="get"}': 40, '{m="put"}': 6}),
+        ("cap == bool on (m, __name__) cap", {'{m="del"}': 1, '{m="get"}': 1, '{m="put"}': 1}),
+        ("cap == on (m, __name__) cap", {'cap{m="del"}': 1, 'cap{m="get"}': 20, 'cap{m="put"}': 3}),
         ("cap / ignoring (version) info", {'{m="get"}': 20, '{m="put"}': 3}),
         (
             "req / on (m) group_left cap",

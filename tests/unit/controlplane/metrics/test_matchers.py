@@ -4,7 +4,7 @@ import pytest
 
 from collectors.samples import Layout, Series, labels_of
 from controlplane.errors import QueryError
-from controlplane.metrics.matchers import MAX_PATTERN, Matcher, MatchOp, compile_regex
+from controlplane.metrics.matchers import Matcher, MatchOp, compile_regex
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.syntax import parse_selector
 
@@ -52,51 +52,18 @@ def test_selection(store: SeriesStore, selector: str, jobs: list[str]):
     assert [dict(one).get("job", "") for one in labels] == jobs
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        "x" * (MAX_PATTERN + 1),
-        "(a+)+b",
-        "(a|aa)*b",
-        "((ab)*c)*",
-        "(?:x+|y)*",
-        "(a*){2}",
-        r"(.)\1",
-        "(?=a)b",
-        "(?!a)b",
-        "(?<!a)b",
-        "(?P<n>a)(?P=n)",
-        "(?>a)b",
-        "a*+",
-        "a++",
-        "(",
-        "[",
-        "a{2,1}",
-    ],
-)
+@pytest.mark.parametrize("pattern", ["(", "a**", r"(.)\1", "(?=a)b", "a{2,1}", r"\pL{1000}"])
 def test_patterns_that_are_refused(pattern: str):
-    with pytest.raises(QueryError) as caught:
+    with pytest.raises(QueryError, match=r"^error parsing regexp: ") as caught:
         compile_regex(pattern)
     assert caught.value.kind == "bad_data"
 
 
-@pytest.mark.parametrize(
-    ("pattern", "value"),
-    [
-        ("(foo|bar)", "bar"),
-        ("(abc)+", "abcabc"),
-        ("[(]+x*", "((x"),
-        ("[]a)+]+", "])"),
-        (r"\(+a", "((a"),
-        ("(.+)-(.+)", "a-b"),
-        ("a{2}b?", "aa"),
-        ("(?:a|b)c*", "bcc"),
-        (r"/v1/.*", "/v1/models"),
-    ],
-)
-def test_patterns_that_are_taken(pattern: str, value: str):
-    assert Matcher("n", MatchOp.RE, pattern).matches(value)
-    assert not Matcher("n", MatchOp.NOT_RE, pattern).matches(value)
+@pytest.mark.parametrize("op", list(MatchOp))
+@pytest.mark.parametrize("value", ["a", "a|b", "a.*", "", ".*"])
+def test_many_values_are_matched_as_each_is(op: MatchOp, value: str):
+    matcher = Matcher("n", op, value)
+    assert matcher.matching(JOBS) == {job for job in JOBS if matcher.matches(job)}
 
 
 def test_a_matcher_reads_like_promql():

@@ -14,6 +14,9 @@ from controlplane.metrics.prettify import prettify
         # The parser forgets the sign of a time: what it would write is another query.
         (" x@-5 ", "x@-5"),
         ("x @ 1.5", "x @ 1.5"),
+        (r'sum(x{a=~`\d+`,b="\xff",c=~".*"})by(a)', r'sum by (a) (x{a=~`\d+`,b="\xff",c=~".*"})'),
+        ('sum by("a.b",c)(x)', 'sum by ("a.b", c) (x)'),
+        (" x[5m*2] ", "x[5m*2]"),
     ],
 )
 def test_pretty(expr: str, pretty: str):

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.rollout.decide import MAX_ATTEMPTS, advance, decide
+from controlplane.rollout.decide import advance, decide
 from controlplane.rollout.model import Intent, Kind, Limits, Order, Outcome, Phase, Plan, Rollout, Verb
+from controlplane.rollout.steps import MAX_ATTEMPTS
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
 A, B = "http://a:8000", "http://b:8000"
@@ -86,6 +87,8 @@ COMMITTED = intent(COMMIT, TAKEN)
         (rollout(P.DRAINING, DONE, intent(COMMIT, ORDERED)), BOTH, 101, P.DRAINING, ()),
         (rollout(P.DRAINING, DONE, intent(COMMIT, INTERRUPTED)), BOTH, 101, P.DRAINING, (COMMIT,)),
         (rollout(P.DRAINING, DONE, intent(COMMIT, INTERRUPTED, MAX_ATTEMPTS)), BOTH, 101, P.DRAINING, (ONLY2,)),
+        (rollout(P.DRAINING, DONE, intent(COMMIT, LOST)), BOTH, 101, P.DRAINING, (COMMIT,)),
+        (rollout(P.DRAINING, DONE, intent(COMMIT, LOST, MAX_ATTEMPTS)), BOTH, 101, P.DRAINING, (ONLY2,)),
         (rollout(P.DRAINING, DONE, intent(COMMIT, REFUSED)), BOTH, 101, P.DRAINING, (ONLY2,)),
         (rollout(P.DRAINING, COMMITTED, intent(ONLY2, ORDERED)), BOTH, 101, P.DRAINING, ()),
         (rollout(P.DRAINING, COMMITTED, intent(ONLY2, REFUSED)), BOTH, 101, P.DRAINING, (ONLY2,)),
@@ -113,6 +116,8 @@ COMMITTED = intent(COMMIT, TAKEN)
         (rollout(P.ROLLING_BACK, COMMITTED, intent(BACK, TAKEN)), OLD, 101, P.ROLLING_BACK, (UNCOMMIT,)),
         (rollout(P.ROLLING_BACK, intent(UNCOMMIT, ORDERED), intent(BACK, TAKEN)), OLD, 101, P.ROLLING_BACK, ()),
         (rollout(P.ROLLING_BACK, intent(UNCOMMIT, TAKEN), intent(BACK, TAKEN)), OLD, 101, P.FAILED, ()),
+        (rollout(P.ROLLING_BACK, intent(UNCOMMIT, LOST), intent(BACK, TAKEN)), OLD, 101, P.ROLLING_BACK, (UNCOMMIT,)),
+        (rollout(P.ROLLING_BACK, intent(UNCOMMIT, LOST, MAX_ATTEMPTS), intent(BACK, TAKEN)), OLD, 101, P.FAILED, ()),
         # an operator turns it back
         (rollout(P.PLANNED, turn_back="Aborted by bob"), OLD, 101, P.FAILED, ()),
         (rollout(P.PREPARING, intent(UP, ORDERED), turn_back="Aborted by bob"), LOADING, 101, P.ROLLING_BACK, (BACK,)),
@@ -203,3 +208,21 @@ def test_switched_is_true_from_draining_on_and_false_again_after_turning_back() 
     assert draining.switched
     back = replace(draining, turn_back="Rollback by bob")
     assert not advance(back, decide(back, seen(BOTH), 106), 106).switched
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [
+        (LOADING, "v1 serves, but this needs a person: v2 is still loading on http://a:8000, where v1 serves. Cure"),
+        (silent(), "Whether v1 serves again is unknown, and this needs a person: http://a:8000 does not answer"),
+        (BOTH, "Going back to v1 failed: http://a:8000 is loading v1"),
+    ],
+)
+def test_going_back_has_failed_only_where_something_else_is_seen_to_serve(
+    backend: BackendObservation, words: str
+) -> None:
+    state = rollout(P.ROLLING_BACK, intent(BACK, ORDERED), reason="v2 was not ready")
+    state = replace(state, plan=replace(state.plan, endless_load="Cure"))
+    ended = decide(state, seen(backend), 161)
+    assert (ended.phase, ended.needs_person) == (P.FAILED, True)
+    assert ended.sentence.startswith(f"v2 was not ready. {words}")

@@ -29,7 +29,7 @@ SECTION = ModelSection.model_validate(
         "traffic": {"driver": "triton", "backends": [{"url": A}], "load_timeout": "5m", "drain_timeout": "1m"},
     }
 )
-CAN = Capabilities(weights=False, prewarm=False, notes=("it cannot split traffic",))
+CAN = Capabilities(weights=False, prewarm=False, notes=("it cannot split traffic",), endless_load="Restart it")
 PLAN = Plan("chat", "v1", "v2", Kind.PROMOTE, "blue-green", (A,), True, "{}", Limits(1, 1, 1), (), ())
 RUNNING = Rollout("r-7", PLAN, Phase.SWITCHING, "s", "ann", 0, 0, 0)
 
@@ -71,18 +71,20 @@ def observed(**changes: Any) -> TrafficObservation:
 
 def plan(seen: TrafficObservation, resident: bool = True) -> Plan:
     request = Request("chat", "v2")
-    return make(request, SECTION, "v1", resident, CAN, Preparation('{"c": 1}', ("cold",)), seen)
+    return make(request, SECTION, "v1", resident, CAN, Preparation('{"c": 1}', ("new",), ("cold",)), seen)
 
 
 def test_a_plan_says_what_will_happen() -> None:
     made = plan(observed())
     assert made.steps == (
         "load v2 beside v1 on http://a:8000, within 300 s; v1 serves until v2 is ready",
-        "verify that v2 serves for 5 s without a break; v1 stays loaded meanwhile",
+        "ask v2 nothing: fleet.yaml has neither a `verify:` nor a Triton probe for it; v1 stays loaded meanwhile",
+        "watch v2 for 5 s: it must serve without a break, and no alert may fire on it; it goes back when more than 5% "
+        "of requests fail",
         "make v2 the stable version, also across a restart of the engine",
         "unload v1 when its requests are finished, waiting at most 60 s",
     )
-    assert made.notes == ("cold", "it cannot split traffic")
+    assert (made.notes, made.known) == (("new",), ("cold", "it cannot split traffic"))
     assert (made.config, made.limits) == ('{"c": 1}', Limits(300, 60, 5))
 
 
@@ -95,8 +97,10 @@ def test_a_plan_that_cannot_keep_the_old_version_says_so() -> None:
 def test_a_plan_on_an_unknown_or_busy_backend_is_refused() -> None:
     with pytest.raises(Refused, match="http://a:8000 cannot be observed: no route"):
         plan(observed(reachable=False, error="no route"))
-    with pytest.raises(Refused, match="http://a:8000 is already loading or unloading v2"):
-        plan(observed(versions={"v2": VersionState.LOADING}))
+    with pytest.raises(
+        Refused, match=r"http://a:8000 is still loading v7 \(v1 serves\); wait until it is done. Restart it$"
+    ):
+        plan(observed(versions={"v7": VersionState.LOADING}))
 
 
 def test_a_plan_says_when_the_engine_serves_something_else() -> None:

@@ -211,3 +211,61 @@ def test_samples_are_the_same_in_any_order_and_nan_never() -> None:
     assert same_value(0.0, -0.0, fuzzy=False)
     assert same_value(float("inf"), float("inf"), fuzzy=False)
     assert not same_value(float("inf"), -float("inf"), fuzzy=True)
+
+
+def test_an_expression_that_does_not_parse_fails_its_case_and_no_other(run: Run) -> None:
+    outcome = run(
+        """\
+        tests:
+          - input_series: [{series: x, values: 1x5}]
+            promql_expr_test:
+              - {expr: "sum(", eval_time: 1m}
+              - {expr: x, eval_time: 1m, exp_samples: [{labels: x, value: 1}]}
+          - promql_expr_test: [{expr: "nope(x)", eval_time: 1m}, {expr: none, eval_time: 1m}]
+        """,
+        rules="",
+    )
+    assert verdicts(outcome) == [False, True, False, True]
+    assert [case.error.partition("parse error: ")[2] for case in outcome.tests[0].cases] == [
+        "unclosed left parenthesis",
+        "",
+    ]
+
+
+def test_what_the_rules_of_a_test_make_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.ruletest.run.MAX_RULE_SAMPLES", 5)
+    rules = "groups: [{name: g, rules: [{record: y, expr: x}]}]"
+    test = "rule_files: [rules.yml]\ntests: [{input_series: [{series: x, values: 1x9}], promql_expr_test: [%s]}]"
+    case = "{expr: y, eval_time: %s, exp_samples: [{labels: y, value: 1}]}"
+    assert verdicts(run(test % case % "4m", rules=rules)) == [True]
+    (broken,) = run(test % case % "5m", rules=rules).tests
+    assert broken.error == "y: the rules of a test may make 5 samples, these make more (at 5m)"
+    assert broken.failed == 1
+
+
+def test_templates_ask_queries_at_the_time_of_the_evaluation(run: Run) -> None:
+    outcome = run(
+        """\
+        rule_files: [rules.yml]
+        tests:
+          - input_series:
+              - {series: 'up{i="a"}', values: 1 0x9}
+              - {series: 'load{i="a"}', values: 0+10x9}
+            alert_rule_test:
+              - eval_time: 4m
+                alertname: Down
+                exp_alerts: [{exp_labels: {i: a}, exp_annotations: {text: "up was 40, none, 240"}}]
+        """,
+        rules="""\
+    groups:
+      - name: g
+        rules:
+          - alert: Down
+            expr: up == 0
+            annotations:
+              text: >-
+                {{ $labels.__name__ }} was {{ query "load" | first | value }},
+                {{- with query (printf "nope{i=%q}" $labels.i) }} some{{ else }} none{{ end }}, {{ now }}
+    """,
+    )
+    assert verdicts(outcome) == [True]

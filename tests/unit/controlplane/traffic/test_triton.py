@@ -162,17 +162,20 @@ async def test_planning_refuses_a_missing_version_directory_and_names_it(triton:
     with pytest.raises(Refused, match=f"version directory {tmp_path}/model/2 does not exist"):
         await driver.prepare("v2")
     (tmp_path / "model" / "2").mkdir()
+    with pytest.raises(Refused, match=f"version directory {tmp_path}/model/2 is empty: it lacks model.py; put the"):
+        await driver.prepare("v2")
+    (tmp_path / "model" / "2" / "model.py").touch()
     preparation = await driver.prepare("v2")
     assert json.loads(preparation.config) == {triton.url: CONFIG}
     await driver.close()
 
 
 async def test_notes_say_what_first_requests_will_see(triton: FakeTriton, driver: TritonDriver) -> None:
-    notes = (await driver.prepare("v2")).notes
+    notes = (await driver.prepare("v2")).known
     assert f"no model_warmup in the model's configuration on {triton.url}: first requests will be cold" in notes
     assert any("has no `grpc:` address, so the load order goes over HTTP" in note for note in notes)
     triton.config = {**CONFIG, "model_warmup": [{"name": "w"}]}
-    notes = (await driver.prepare("v2")).notes
+    notes = (await driver.prepare("v2")).known
     assert notes[0] == "the model's configuration has model_warmup, which runs before a version is ready"
 
 

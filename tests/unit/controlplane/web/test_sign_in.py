@@ -7,9 +7,9 @@ from fastapi import Request
 
 from controlplane.access.roles import Role
 from controlplane.access.sessions import SESSION_S
-from controlplane.config.model import Fleet
+from controlplane.config.model import Fleet, FleetSection
 from controlplane.web.sign_in import is_https
-from tests.unit.controlplane.api.conftest import NOW
+from tests.unit.controlplane.api.conftest import CONFIG, NOW
 
 WRONG = "cp_0123456789ab_" + "0" * 64
 
@@ -66,14 +66,50 @@ async def test_a_wrong_token_is_told_and_opens_nothing(console: Any) -> None:
 
 async def test_guessing_is_slowed_down(console: Any) -> None:
     async with console.browser(None) as browser:
-        for _ in range(5):
-            assert (await browser.sign_in(WRONG)).status_code == 401
         good = console.rig.role_tokens[Role.ADMIN]
+        wrong = good[:-64] + "0" * 64
+        for _ in range(5):
+            assert (await browser.sign_in(wrong)).status_code == 401
         refused = await browser.sign_in(good)
-        assert refused.status_code == 429
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
         assert "try again in 60 s" in refused.text
+        assert (await browser.sign_in(console.rig.role_tokens[Role.VIEWER])).status_code == 303
         console.rig.clock.time = NOW + 61
         assert (await browser.sign_in(good)).status_code == 303
+
+
+async def test_a_form_that_is_no_form_of_ours_is_not_read(console: Any) -> None:
+    async with console.browser(None) as browser:
+        answer = await browser.client.post("/sign-in", data={"token": WRONG, "padding": "a" * 5000})
+    assert answer.status_code == 413
+    assert "larger than 4096 bytes" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://cp.example.org", 403),  # the address outside is https: a page by http is another's
+        ("https://cp.example.org", 303),
+        ("http://cp.example.org:8080", 403),
+        ("https://evil.example.org", 403),
+        ("null", 403),
+        ("https://llm.example.com", 303),
+    ],
+)
+async def test_a_form_comes_from_our_own_page(console: Any, origin: str, status: int) -> None:
+    console.rig.config = CONFIG.model_copy(
+        update={"fleet": FleetSection(name="prod", external_url="https://llm.example.com:443/x")}
+    )
+    async with console.browser(None) as browser:
+        data, headers = {"token": console.rig.role_tokens[Role.VIEWER]}, {"Origin": origin}
+        answer = await browser.client.post("/sign-in", data=data, headers=headers)
+    assert answer.status_code == status
+
+
+async def test_by_http_alone_a_page_by_http_is_ours(console: Any) -> None:
+    async with console.browser(None) as browser:
+        data, headers = {"token": console.rig.role_tokens[Role.VIEWER]}, {"Origin": "http://cp.example.org"}
+        assert (await browser.client.post("/sign-in", data=data, headers=headers)).status_code == 303
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,233 @@
+"""Executes a parsed template. What it may take is bounded: steps, nested templates, the length of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from alerts.errors import TemplateError
+from alerts.gotemplate.functions import Function, Functions
+from alerts.gotemplate.nodes import (
+    Command,
+    Dot,
+    FieldOf,
+    If,
+    Include,
+    Leave,
+    Literal,
+    Name,
+    Node,
+    Operand,
+    Parsed,
+    Pipeline,
+    Print,
+    Range,
+    Text,
+    Variable,
+)
+from alerts.gotemplate.sprintf import go_value
+from alerts.gotemplate.values import GoValue, call_method, described, field, is_method, is_true
+
+MAX_LENGTH = 65_536
+"""Characters of a result: more than any receiver of alerts takes."""
+MAX_STEPS = 100_000
+"""Texts, actions and commands that are executed."""
+MAX_CALLS = 20
+"""Templates that are in each other."""
+
+
+def execute(parsed: Parsed, data: GoValue, variables: Mapping[str, GoValue], functions: Functions) -> str:
+    """Return the text that a template makes of `data`, with `variables` (`$x`) set. Raises TemplateError."""
+    try:
+        return _Execution(parsed, functions).run(parsed.body, data, variables)
+    except RecursionError as error:
+        raise TemplateError("templates are in each other too deeply") from error
+
+
+class _Execution:
+    """One execution of a template."""
+
+    def __init__(self, parsed: Parsed, functions: Functions) -> None:
+        self._defined = parsed.defined
+        self._functions = {**functions, "tmpl": Function(self._include, ("text", "any"))}
+        self._length = self._steps = self._calls = 0
+
+    def run(self, body: Sequence[Node], data: GoValue, variables: Mapping[str, GoValue]) -> str:
+        """Return what a body writes."""
+        scope = _Scope({**variables, "$": data})
+        pieces: list[str] = []
+        for piece in self._written(body, data, scope):
+            self._length += len(piece)
+            if self._length > MAX_LENGTH:
+                raise TemplateError(f"the text is longer than {MAX_LENGTH:,} characters")
+            pieces.append(piece)
+        return "".join(pieces)
+
+    def _include(self, name: str, data: GoValue) -> str:
+        if name not in self._defined:
+            raise TemplateError(f"there is no template {name}")
+        if self._calls == MAX_CALLS:
+            raise TemplateError(f"templates are in each other more than {MAX_CALLS} deep")
+        self._calls += 1
+        before = self._length
+        text = self.run(self._defined[name], data, {})
+        # Whoever asked for the text writes it, and counts it then.
+        self._length = before
+        self._calls -= 1
+        return text
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise TemplateError(f"it takes more than {MAX_STEPS:,} steps")
+
+    def _written(self, body: Sequence[Node], dot: GoValue, scope: _Scope) -> Iterable[str]:
+        for node in body:
+            self._step()
+            match node:
+                case Text(text):
+                    yield text
+                case Print(pipeline):
+                    value = self._value(pipeline, dot, scope)
+                    if not pipeline.variables:
+                        yield "<no value>" if value is None else go_value(value)
+                case If():
+                    yield from self._if(node, dot, scope)
+                case Range():
+                    yield from self._range(node, dot, scope)
+                case Leave(loop):
+                    raise _Left(loop)
+                case Include(name, argument):
+                    yield self._include(name, None if argument is None else self._value(argument, dot, scope))
+
+    def _if(self, node: If, dot: GoValue, scope: _Scope) -> Iterable[str]:
+        inner = _Scope(scope=scope)
+        value = self._value(node.condition, dot, inner)
+        if is_true(value):
+            yield from self._written(node.then, value if node.sets_dot else dot, inner)
+        else:
+            yield from self._written(node.otherwise, dot, inner)
+
+    def _range(self, node: Range, dot: GoValue, scope: _Scope) -> Iterable[str]:
+        pipeline = node.over
+        over = self._value(pipeline, dot, scope, assign=False)
+        turns = 0
+        for key, value in _elements(over, pipeline.source):
+            turns += 1
+            inner = _Scope(scope=scope)
+            given = (value,) if len(pipeline.variables) == 1 else (key, value)
+            for name, what in zip(pipeline.variables, given, strict=False):
+                inner.put(name, what, new=pipeline.declares)
+            try:
+                self._step()
+                yield from self._written(node.body, value, inner)
+            except _Left as left:
+                if left.loop:
+                    return
+        if not turns:
+            yield from self._written(node.otherwise, dot, _Scope(scope=scope))
+
+    def _value(self, pipeline: Pipeline, dot: GoValue, scope: _Scope, *, assign: bool = True) -> GoValue:
+        piped: tuple[GoValue, ...] = ()
+        try:
+            for command in pipeline.commands:
+                self._step()
+                piped = (self._command(command, piped, dot, scope),)
+            for name in pipeline.variables if assign else ():
+                scope.put(name, piped[0], new=pipeline.declares)
+        except TemplateError as error:
+            # The innermost action that failed names itself; those around it pass it on.
+            raise error if str(error).startswith("{{") else TemplateError(f"{pipeline.source}: {error}") from error
+        return piped[0]
+
+    def _command(self, command: Command, piped: tuple[GoValue, ...], dot: GoValue, scope: _Scope) -> GoValue:
+        first, *rest = command.operands
+        if first == Literal(None):
+            raise TemplateError("nil alone is nothing to print")
+        if isinstance(first, Name):
+            return self._call(first.name, rest, piped, dot, scope)
+        if isinstance(first, FieldOf):
+            holder = self._field(first.base, first.names[:-1], dot, scope)
+            if is_method(holder, first.names[-1]):
+                arguments = [*(self._operand(operand, dot, scope) for operand in rest), *piped]
+                return call_method(holder, first.names[-1], arguments)
+        value = self._operand(first, dot, scope)
+        if rest or piped:
+            raise TemplateError(f"{described(value)} is no function and takes no arguments")
+        return value
+
+    def _call(
+        self, name: str, operands: list[Operand], piped: tuple[GoValue, ...], dot: GoValue, scope: _Scope
+    ) -> GoValue:
+        if name in ("and", "or") and operands:
+            for operand in operands:
+                value = self._operand(operand, dot, scope)
+                if is_true(value) == (name == "or"):
+                    return value
+            return piped[0] if piped else value
+        arguments = [*(self._operand(operand, dot, scope) for operand in operands), *piped]
+        return self._functions[name](name, arguments)
+
+    def _operand(self, operand: Operand, dot: GoValue, scope: _Scope) -> GoValue:
+        match operand:
+            case Literal(value):
+                return value
+            case Dot():
+                return dot
+            case Variable(name):
+                return scope.get(name)
+            case FieldOf(base, names):
+                return self._field(base, names, dot, scope)
+            case Name(name):
+                return self._call(name, [], (), dot, scope)
+            case Pipeline():
+                return self._value(operand, dot, scope)
+
+    def _field(self, base: Operand, names: tuple[str, ...], dot: GoValue, scope: _Scope) -> GoValue:
+        value = self._operand(base, dot, scope)
+        for name in names:
+            value = call_method(value, name, []) if is_method(value, name) else field(value, name)
+        return value
+
+
+class _Left(Exception):
+    def __init__(self, loop: bool) -> None:
+        super().__init__()
+        self.loop = loop
+
+
+class _Scope:
+    """Variables by name; those of a block are forgotten at its end."""
+
+    def __init__(self, own: dict[str, GoValue] | None = None, scope: _Scope | None = None) -> None:
+        self._own, self._outer = {} if own is None else own, scope
+
+    def get(self, name: str) -> GoValue:
+        """Return a variable's value; the parser has seen that it is defined."""
+        scope: _Scope | None = self
+        while scope is not None:
+            if name in scope._own:
+                return scope._own[name]
+            scope = scope._outer
+        raise TemplateError(f"the variable {name} has no value")
+
+    def put(self, name: str, value: GoValue, *, new: bool) -> None:
+        """Set a variable: a new one here, or the one that is known. Raises TemplateError when none is."""
+        scope: _Scope | None = self
+        while not new and scope is not None and name not in scope._own:
+            scope = scope._outer
+        if scope is None:
+            raise TemplateError(f"the variable {name} is not defined; declare it with :=")
+        scope._own[name] = value
+
+
+def _elements(over: GoValue, source: str) -> Iterable[tuple[GoValue, GoValue]]:
+    """Yield index and value of what a range goes over. Raises TemplateError for what has no elements."""
+    if over is None:
+        return ()
+    if isinstance(over, Mapping):
+        return ((key, over[key]) for key in sorted(over))
+    if isinstance(over, tuple):
+        return enumerate(over)
+    if type(over) is int:
+        return ((number, number) for number in range(over))
+    raise TemplateError(f"{source}: range cannot go over {described(over)}")

@@ -1,0 +1,205 @@
+"""What Go's templates do with values: truth, comparison, fields, indexing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from alerts.errors import TemplateError
+from alerts.gotemplate.gotime import format_time, go_duration
+
+GoValue = Any
+"""See the package: str, bool, int, float, None, dict, tuple, and the records below."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A result of a query: Prometheus's `sample`."""
+
+    Labels: Mapping[str, str]
+    Value: float
+
+
+@dataclass(frozen=True)
+class AlertData:
+    """What the templates of an alert are about."""
+
+    Labels: Mapping[str, str]
+    ExternalLabels: Mapping[str, str]
+    ExternalURL: str
+    Value: float
+
+
+@dataclass(frozen=True)
+class Time:
+    """Go's time.Time, in UTC; `nanoseconds` since 1970."""
+
+    nanoseconds: int
+
+    @property
+    def moment(self) -> datetime:
+        """The same, to the microsecond. Raises OverflowError outside of the years 1 to 9999."""
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.nanoseconds // 1000)
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Go's time.Duration."""
+
+    nanoseconds: int
+
+
+def type_name(value: GoValue) -> str:
+    """Return a value's type as Go names it."""
+    if value is None:
+        return "<nil>"
+    names = {bool: "bool", int: "int", float: "float64", str: "string", tuple: "template.queryResult"}
+    if type(value) in names:
+        return names[type(value)]
+    if isinstance(value, Mapping):
+        return "map[string]string" if all(isinstance(v, str) for v in value.values()) else "map[string]interface {}"
+    return {Sample: "*template.sample", AlertData: "struct", Time: "time.Time", Duration: "time.Duration"}[type(value)]
+
+
+def is_true(value: GoValue) -> bool:
+    """Whether `if` takes its first branch: not nil, not zero, not empty. NaN is true, and so is every record."""
+    if value is None or isinstance(value, bool | str | tuple | Mapping):
+        return bool(value)
+    return value != 0 if isinstance(value, int | float) else True
+
+
+def field(value: GoValue, name: str) -> GoValue:
+    """Return `.name` of a value: an entry of a map (an empty text where it is missing), or a record's field.
+
+    Raises TemplateError.
+    """
+    if isinstance(value, Mapping):
+        found = value.get(name)
+        return "" if found is None and type_name(value) == "map[string]string" else found
+    if isinstance(value, Sample | AlertData) and name in value.__dataclass_fields__:
+        return getattr(value, name)
+    raise TemplateError(f"there is no .{name} in {described(value)}")
+
+
+def is_method(value: GoValue, name: str) -> bool:
+    """Whether a value has a method of this name."""
+    return (isinstance(value, Time) and name in _TIME_METHODS) or (
+        isinstance(value, Duration) and name in _DURATION_METHODS
+    )
+
+
+def call_method(value: GoValue, name: str, arguments: list[GoValue]) -> GoValue:
+    """Call a method of a time or a duration. Raises TemplateError."""
+    if isinstance(value, Time) and name == "Format":
+        if len(arguments) != 1 or not isinstance(arguments[0], str):
+            raise TemplateError("Format takes a layout such as `2006-01-02 15:04:05`")
+        return format_time(value.moment, value.nanoseconds, arguments[0])
+    if arguments:
+        raise TemplateError(f"{name} takes nothing, got {len(arguments)} value(s)")
+    if isinstance(value, Time):
+        return _TIME_METHODS[name](value)
+    return _DURATION_METHODS[name](value)
+
+
+_TIME_METHODS: dict[str, Any] = {
+    "Format": None,
+    "UTC": lambda t: t,
+    "Unix": lambda t: t.nanoseconds // 1_000_000_000,
+    "Year": lambda t: t.moment.year,
+    "Month": lambda t: t.moment.strftime("%B"),
+    "Day": lambda t: t.moment.day,
+    "Hour": lambda t: t.moment.hour,
+    "Minute": lambda t: t.moment.minute,
+    "Second": lambda t: t.moment.second,
+    "Weekday": lambda t: t.moment.strftime("%A"),
+    "String": lambda t: format_time(t.moment, t.nanoseconds),
+}
+_DURATION_METHODS: dict[str, Any] = {
+    "Seconds": lambda d: d.nanoseconds / 1e9,
+    "Minutes": lambda d: d.nanoseconds / 60e9,
+    "Hours": lambda d: d.nanoseconds / 3600e9,
+    "Milliseconds": lambda d: d.nanoseconds // 1_000_000,
+    "String": lambda d: go_duration(d.nanoseconds),
+}
+
+
+def equal(a: GoValue, b: GoValue) -> bool:
+    """Return Go's `eq`. Raises TemplateError for values that are not of one basic kind."""
+    if a is None or b is None:
+        return a is b
+    if _kind(a) != _kind(b):
+        raise TemplateError(f"incompatible types for comparison: {described(a)} and {described(b)}{_hint(a, b)}")
+    return bool(a == b)
+
+
+def less(a: GoValue, b: GoValue) -> bool:
+    """Return Go's `lt`. Raises TemplateError for values that are not of one kind that has an order."""
+    if _kind(a) != _kind(b):
+        raise TemplateError(f"incompatible types for comparison: {described(a)} and {described(b)}{_hint(a, b)}")
+    if isinstance(a, bool):
+        raise TemplateError("true and false have no order")
+    return bool(a < b)
+
+
+def _kind(value: GoValue) -> type:
+    if type(value) not in (bool, int, float, str):
+        raise TemplateError(f"{described(value)} cannot be compared")
+    return type(value)
+
+
+def _hint(a: GoValue, b: GoValue) -> str:
+    whole = next((v for v in (a, b) if type(v) is int), None)
+    return f"; write {whole}.0" if whole is not None and {type(a), type(b)} == {int, float} else ""
+
+
+def index(value: GoValue, *keys: GoValue) -> GoValue:
+    """Return `index value key…`. Raises TemplateError."""
+    for key in keys:
+        if isinstance(value, Mapping):
+            if not isinstance(key, str):
+                raise TemplateError(f"a map is indexed by a text, got {described(key)}")
+            value = field(value, key)
+        elif isinstance(value, tuple | str):
+            if type(key) is not int:
+                raise TemplateError(f"a list is indexed by a whole number, got {described(key)}")
+            if not 0 <= key < length(value):
+                raise TemplateError(f"index out of range: {key}")
+            value = value[key] if isinstance(value, tuple) else value.encode()[key]
+        else:
+            raise TemplateError(f"{described(value)} cannot be indexed")
+    return value
+
+
+def length(value: GoValue) -> int:
+    """Return `len value`; of a text, its bytes. Raises TemplateError."""
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, tuple | Mapping):
+        return len(value)
+    raise TemplateError(f"{described(value)} has no length")
+
+
+def cut(value: GoValue, *bounds: GoValue) -> GoValue:
+    """Return `slice value from to`. Raises TemplateError."""
+    if not isinstance(value, str | tuple):
+        raise TemplateError(f"{described(value)} cannot be sliced")
+    whole = value.encode() if isinstance(value, str) else value
+    start, stop = (*bounds, *(0, len(whole))[len(bounds) :])[:2]
+    if type(start) is not int or type(stop) is not int or not 0 <= start <= stop <= len(whole):
+        raise TemplateError(f"slice bounds out of range: {start}, {stop}")
+    part = whole[start:stop]
+    return part.decode(errors="replace") if isinstance(part, bytes) else part
+
+
+def described(value: GoValue) -> str:
+    """Return a value in words, for messages."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the text {value[:40]!r}"
+    if isinstance(value, int | float):
+        return f"the {'whole ' if isinstance(value, int) else ''}number {value}"
+    names = {Sample: "a sample", AlertData: "the alert", Time: "a time", Duration: "a duration", tuple: "a list"}
+    return "nothing" if value is None else names.get(type(value), "a map")

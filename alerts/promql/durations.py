@@ -1,0 +1,169 @@
+"""Durations that are calculated: `[5m * 2]`, `offset (step() + 1m)`, as Prometheus has them since 3.14.
+
+What they come to depends on the query's step and range alone, so they are calculated before an expression is parsed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from alerts.promql.tokens import Token, seconds
+
+MAX_DEPTH = 100
+"""Deepest nesting of brackets, signs and powers in one duration."""
+
+_OF_TWO = ("min_of", "max_of")
+_OF_THE_QUERY = ("step", "range")
+
+
+class QueryTimes(NamedTuple):
+    """What `step()` and `range()` are, in seconds; both are 0 in an instant query."""
+
+    step_s: float = 0.0
+    range_s: float = 0.0
+
+
+class Unfit(Exception):
+    """The tokens are no duration: the one at `index` fits none."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+class Impossible(Exception):
+    """A duration cannot be calculated; `index` is the token to blame."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
+
+
+class Duration(NamedTuple):
+    """A calculated duration: its seconds, and the index of the token behind it."""
+
+    seconds: float
+    end: int
+
+
+def calculate(tokens: Sequence[Token], start: int, times: QueryTimes) -> Duration:
+    """Calculate what stands in brackets. Raises Unfit and Impossible."""
+    walk = _Walk(tokens, start, times)
+    return Duration(walk.sum(0), walk.next)
+
+
+def calculate_offset(tokens: Sequence[Token], start: int, times: QueryTimes) -> Duration:
+    """Calculate what stands after `offset`: one operand, signed perhaps; `offset 1m + 1` adds to the vector.
+
+    Raises Unfit and Impossible.
+    """
+    walk = _Walk(tokens, start, times)
+    sign = walk.sign()
+    return Duration(sign * walk.operand(0), walk.next)
+
+
+def of_durations(tokens: Sequence[Token]) -> frozenset[int]:
+    """Return the indexes of the tokens that durations consist of: there `step()` is no function."""
+    found: set[int] = set()
+    for number, token in enumerate(tokens):
+        if number in found or not (token.text in ("[", ":") or token.text.lower() == "offset"):
+            continue
+        walk = calculate_offset if token.text.lower() == "offset" else calculate
+        try:
+            found.update(range(number + 1, walk(tokens, number + 1, QueryTimes()).end))
+        except (Unfit, Impossible):
+            continue
+    return frozenset(found)
+
+
+class _Walk:
+    """Goes through the tokens of a duration, from `next`; each method returns seconds."""
+
+    def __init__(self, tokens: Sequence[Token], start: int, times: QueryTimes) -> None:
+        self._tokens = tokens
+        self._times = times
+        self.next = start
+
+    def _text(self) -> str:
+        return self._tokens[self.next].text.lower() if self.next < len(self._tokens) else ""
+
+    def _need(self, text: str) -> None:
+        if self._text() != text:
+            raise Unfit(self.next)
+        self.next += 1
+
+    def sum(self, depth: int) -> float:
+        if depth > MAX_DEPTH:
+            raise Impossible(self.next - 1, "the duration is nested too deeply")
+        total = self._product(depth)
+        while (operator := self._text()) in ("+", "-"):
+            self.next += 1
+            term = self._product(depth)
+            total += term if operator == "+" else -term
+        return total
+
+    def _product(self, depth: int) -> float:
+        product = self._signed(depth)
+        while (operator := self._text()) in ("*", "/", "%"):
+            place = self.next
+            self.next += 1
+            factor = self._signed(depth)
+            if operator == "*":
+                product *= factor
+            elif factor == 0:
+                raise Impossible(place, "division by zero" if operator == "/" else "modulo by zero")
+            elif operator == "/":
+                product /= factor
+            else:
+                product = math.fmod(product, factor) if math.isfinite(product) else math.nan
+        return product
+
+    def sign(self) -> int:
+        """Walk a sign, if there is one."""
+        text = self._text()
+        self.next += text in ("+", "-")
+        return -1 if text == "-" else 1
+
+    def _signed(self, depth: int) -> float:
+        """Walk a power behind signs, which bind less: `-2 ^ 2` is -4."""
+        sign = 1
+        while self._text() in ("+", "-"):
+            sign *= self.sign()
+        base = self.operand(depth)
+        if self._text() != "^":
+            return sign * base
+        place = self.next
+        self.next += 1
+        if depth > MAX_DEPTH:
+            raise Impossible(place, "the duration is nested too deeply")
+        try:
+            power = math.pow(base, self._signed(depth + 1))
+        except (OverflowError, ValueError) as error:
+            raise Impossible(place, "duration is out of range") from error
+        return sign * power
+
+    def operand(self, depth: int) -> float:
+        """Walk a number, a duration, a call, or something in parentheses."""
+        if self.next >= len(self._tokens):
+            raise Unfit(self.next)
+        token, word = self._tokens[self.next], self._text()
+        if token.kind not in ("number", "duration") and word not in ("(", *_OF_TWO, *_OF_THE_QUERY):
+            raise Unfit(self.next)
+        self.next += 1
+        if token.kind in ("number", "duration"):
+            return seconds(token)
+        if word == "(":
+            inside = self.sum(depth + 1)
+            self._need(")")
+            return inside
+        self._need("(")
+        if word in _OF_THE_QUERY:
+            self._need(")")
+            return self._times.step_s if word == "step" else self._times.range_s
+        first = self.sum(depth + 1)
+        self._need(",")
+        second = self.sum(depth + 1)
+        self._need(")")
+        return min(first, second) if word == "min_of" else max(first, second)

@@ -1,0 +1,93 @@
+"""Rules, thresholds, and the metrics that rules read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from alerts.errors import RuleError
+from alerts.packs import BUILTIN, PREFIX, load_pack, matching_files, threshold_faults
+from alerts.rules import RuleGroup, repeats
+from collectors.catalogue import load_catalogue
+from controlplane.app.checks.findings import Findings
+from controlplane.app.rules import describe_rules, unsupported
+from controlplane.config.checking import Loc
+from controlplane.config.loader import LoadedFleet
+from controlplane.config.model import Metrics
+from controlplane.config.vocabulary import whole
+from controlplane.config.wording import nearest
+from controlplane.ruletest.lint import KnownMetrics, known_metrics, parsed_or_none
+
+
+def check_rules(loaded: LoadedFleet, findings: Findings) -> int:
+    """Note what is wrong with rules and thresholds; return how many rules there are. Blocking."""
+    fleet = loaded.fleet
+    if not fleet.reads("rules"):
+        return 0
+    given = fleet.thresholds if fleet.reads("thresholds") else {}
+    overrides = {name: threshold for name, threshold in given.items() if whole(threshold)}
+    for fault in threshold_faults(fleet.rules, overrides) if overrides else ():
+        findings.error(("thresholds", fault.name, *([fault.field] if fault.field else [])), fault.sentence)
+    groups = _groups(loaded, findings)
+    for sentence, rules in repeats(groups):
+        group, rule = rules[-1]
+        first = f"the first is at {rules[0][0].file}:{rules[0][1].line}"
+        findings.elsewhere("warning", group.file, rule.line, f"{sentence}; {first}")
+    own = [group for group in groups if not group.file.startswith(PREFIX)]
+    metrics = fleet.metrics if fleet.reads("metrics") and whole(fleet.metrics) else Metrics()
+    if not metrics.query_url:
+        _check_own(loaded, own, groups, findings)
+    if metrics.query_url:
+        # Few files name another server, and what speaks with one takes long to import: `up` refuses a bad file at once.
+        from controlplane.app.metrics_elsewhere import unshipped
+
+        for sentence in unshipped(metrics, groups):
+            findings.warn(("metrics", "query_url"), sentence)
+    return sum(len(group.rules) for group in groups)
+
+
+def _groups(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:
+    """Return the groups that can be read, each file's once."""
+    base = loaded.path.parent
+    seen: set[str] = set()
+    groups: list[RuleGroup] = []
+    for number, source in enumerate(loaded.fleet.rules):
+        loc: Loc = ("rules", number)
+        if source in seen:
+            findings.warn(loc, f"{source} is named twice")
+            continue
+        seen.add(source)
+        if source.startswith(PREFIX):
+            try:
+                groups += load_pack(source.removeprefix(PREFIX))
+            except RuleError as error:
+                findings.error(loc, f"{error.reason}{nearest(source, [PREFIX + name for name in BUILTIN])}")
+            continue
+        files = [file for file in matching_files(source, base) if str(file) not in seen]
+        if not files:
+            findings.warn(loc, "matches no file now; rule files are read once there is one")
+        seen |= {str(file) for file in files}
+        faults: list[RuleError] = []
+        groups += describe_rules(files, faults) if files else ()
+        for fault in faults:
+            findings.elsewhere("error", fault.file, fault.line, fault.reason)
+    return tuple(groups)
+
+
+def _check_own(loaded: LoadedFleet, own: Sequence[RuleGroup], groups: Iterable[RuleGroup], findings: Findings) -> None:
+    """Note rules of the user's that cannot be evaluated here, or that read what nobody exposes."""
+    if not own:
+        return
+    for group, rule, why in unsupported(own):
+        findings.elsewhere(
+            "warning", group.file, rule.line, f"group {group.name}: {rule.name}: cannot be evaluated here: {why}"
+        )
+    metrics = KnownMetrics(known_metrics(load_catalogue(), groups))
+    free = any(group.reads("engine") and group.engine == "custom" for group in loaded.fleet.targets)
+    for group in own:
+        for rule in group.rules:
+            for name, near in metrics.unknown(parsed_or_none(rule.expr)):
+                if free and not near:
+                    continue  # a custom target may expose anything
+                hint = f"the nearest known name is {near}" if near else "no engine, rule or catalogue entry has it"
+                sentence = f"group {group.name}: {rule.name}: metric {name} is not known; {hint}"
+                findings.elsewhere("warning", group.file, rule.line, sentence)

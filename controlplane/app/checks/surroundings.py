@@ -1,0 +1,98 @@
+"""What fleet.yaml names outside of itself: secrets, certificates, folders, the database."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alerts.errors import DeliveryFailed
+from collectors.errors import ScrapeError
+from collectors.fetch import authorization
+from collectors.tls import TlsContexts
+from controlplane.app.checks.findings import Findings
+from controlplane.app.notifiers import slack_token
+from controlplane.config.auth import auth_of
+from controlplane.config.checking import Loc
+from controlplane.config.loader import LoadedFleet
+from controlplane.config.model import Backend
+from controlplane.config.vocabulary import Access, Model, whole
+from controlplane.errors import ConfigError
+
+
+def check_surroundings(loaded: LoadedFleet, findings: Findings) -> None:
+    """Note secrets that are unset, unreadable or empty, and folders that are not there. Blocking."""
+    for loc, section in _sections(loaded.fleet, ()):
+        if isinstance(section, Access):
+            _check_access(section, loc, findings)
+        if isinstance(section, Backend):
+            _check_backend(section, loc, findings)
+    for number, notifier in enumerate(loaded.fleet.notifiers if loaded.fleet.reads("notifiers") else ()):
+        if whole(notifier) and notifier.type == "slack":
+            field = "token_env" if notifier.token_env else "token_file"
+            try:
+                slack_token(notifier)()
+            except DeliveryFailed as failure:
+                findings.warn(("notifiers", number, field), str(failure))
+    _check_database(loaded, findings)
+
+
+def _sections(value: Any, loc: Loc) -> Iterator[tuple[Loc, Model]]:
+    """Yield every section below a value, as far as it could be read."""
+    if isinstance(value, Model):
+        yield loc, value
+        fields = type(value).model_fields
+        for name, inner in vars(value).items():
+            yield from _sections(inner, (*loc, fields[name].alias or name))
+    elif isinstance(value, tuple):
+        for number, inner in enumerate(value):
+            yield from _sections(inner, (*loc, number))
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _sections(inner, (*loc, key))
+
+
+def _check_access(section: Access, loc: Loc, findings: Findings) -> None:
+    parts = {
+        name: getattr(section, name) if section.reads(name) else None for name in ("authorization", "basic_auth", "tls")
+    }
+    for name, part in parts.items():
+        if part is None or not whole(part):
+            continue
+        auth = auth_of(Access.model_construct(**{name: part}))
+        assert auth is not None
+        try:
+            if name == "tls":
+                TlsContexts().verification(auth)
+            else:
+                authorization(auth)
+        except ScrapeError as error:
+            findings.warn((*loc, name), str(error))
+
+
+def _check_backend(section: Backend, loc: Loc, findings: Findings) -> None:
+    if section.reads("repository") and section.repository and not section.repository.is_dir():
+        findings.warn(
+            (*loc, "repository"), f"{section.repository} is no folder here; switches would not outlive a restart"
+        )
+    if section.reads("grpc") and section.grpc and importlib.util.find_spec("grpc") is None:
+        findings.warn((*loc, "grpc"), "needs the package grpcio: pip install grpcio")
+
+
+def _check_database(loaded: LoadedFleet, findings: Findings) -> None:
+    url = loaded.fleet.database if loaded.fleet.reads("database") else None
+    if not url:
+        return
+    # Few files name a database, and it takes long to import: `up` refuses a bad file at once.
+    from controlplane.store.database import Database
+
+    try:
+        database = Database(url)
+    except ConfigError as error:
+        findings.error(("database",), error.reason)
+        return
+    file = database.engine.url.database if database.is_sqlite else None
+    database.close()
+    if file and not Path(file).absolute().parent.is_dir():
+        findings.warn(("database",), f"the folder {Path(file).absolute().parent} does not exist here")

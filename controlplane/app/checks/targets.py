@@ -1,0 +1,149 @@
+"""Targets that are not there, listed twice, or whose series would be one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from collectors.discovery import Discovery, DiscoveryGroup
+from collectors.errors import DiscoveryError
+from collectors.target import Target
+from controlplane.app.checks.findings import Findings
+from controlplane.app.targets import plan_scraping
+from controlplane.config.checking import Loc
+from controlplane.config.document import dotted
+from controlplane.config.loader import LoadedFleet
+from controlplane.config.model import Fleet, FleetSection, ModelSection, ScrapeSection, TargetGroup
+from controlplane.config.vocabulary import whole
+from controlplane.errors import ConfigErrors
+
+Placed = tuple[Loc, Target]
+
+
+def check_targets(loaded: LoadedFleet, findings: Findings) -> int:
+    """Note what is wrong with what is watched; return how many targets there are now. Blocking."""
+    fleet = loaded.fleet
+    found: list[Placed] = []
+    for number, group in enumerate(fleet.targets if fleet.reads("targets") else ()):
+        if whole(group):
+            found += _listed(loaded, group, ("targets", number), findings)
+    for number, model in enumerate(fleet.models if fleet.reads("models") else ()):
+        if whole(model):
+            found += _backends(loaded, model, ("models", number), findings)
+    if fleet.reads("targets", "models") and not fleet.targets and not any(_serving(m) for m in fleet.models):
+        findings.warn(("targets",), "nothing is watched: no targets are listed, and no model has backends")
+    _compare(found, findings)
+    return len({target.key for _, target in found})
+
+
+def _serving(model: ModelSection) -> bool:
+    return not whole(model) or bool(model.traffic.backends or any(v.backends for v in model.versions.values()))
+
+
+def _planned(
+    loaded: LoadedFleet, *, targets: tuple[TargetGroup, ...] = (), models: tuple[ModelSection, ...] = ()
+) -> tuple[DiscoveryGroup, ...]:
+    """Return what some sections alone want scraped. Raises ConfigErrors."""
+    scrape = loaded.fleet.scrape if loaded.fleet.reads("scrape") and whole(loaded.fleet.scrape) else ScrapeSection()
+    some = Fleet.model_construct(fleet=FleetSection(name="checked"), scrape=scrape, targets=targets, models=models)
+    return plan_scraping(replace(loaded, fleet=some)).groups
+
+
+def _listed(loaded: LoadedFleet, group: TargetGroup, loc: Loc, findings: Findings) -> Iterator[Placed]:
+    for number, url in enumerate(group.urls):
+        yield from _one(loaded, group, {"urls": (url,)}, (*loc, "urls", number), findings)
+    for number, address in enumerate(group.addresses):
+        yield from _one(loaded, group, {"addresses": (address,)}, (*loc, "addresses", number), findings)
+    for number, pattern in enumerate(group.file_sd):
+        yield from _one(loaded, group, {"file_sd": (pattern,)}, (*loc, "file_sd", number), findings)
+    if group.engine == "nvml" and not (group.addresses or group.file_sd):
+        yield from _one(loaded, group, {}, loc, findings)
+
+
+def _one(
+    loaded: LoadedFleet, group: TargetGroup, only: dict[str, tuple[str, ...]], loc: Loc, findings: Findings
+) -> list[Placed]:
+    """Return the targets of one entry of a group."""
+    alone = group.model_copy(update={"urls": (), "addresses": (), "file_sd": ()} | only)
+    try:
+        discovery = Discovery(_planned(loaded, targets=(alone,)), loaded.path.parent)
+    except ConfigErrors as error:
+        for fault in error.errors:
+            findings.error(loc, fault.reason)
+        return []
+    except DiscoveryError as refused:
+        findings.error(loc, str(refused))
+        return []
+    targets = discovery.refresh()
+    for problem in discovery.errors:
+        findings.warn(loc, str(problem))
+    if not targets and not discovery.errors:
+        findings.warn(
+            loc, "lists no targets" if discovery.files else "matches no file now; it is read once there is one"
+        )
+    return [(loc, target) for target in targets]
+
+
+def _backends(loaded: LoadedFleet, model: ModelSection, loc: Loc, findings: Findings) -> list[Placed]:
+    if not _serving(model):
+        findings.warn(loc, f"{model.name} has no backends under traffic: or versions:, so nothing is known of it")
+        return []
+    stable = model.versions[model.stable]
+    if not model.traffic.backends and not stable.backends:
+        findings.warn((*loc, "versions", model.stable), "is the stable version and has no backends")
+    try:
+        targets = Discovery(_planned(loaded, models=(model,)), loaded.path.parent).refresh()
+    except DiscoveryError as error:
+        findings.error(loc, str(error))
+        return []
+    return [(loc, target) for target in targets]
+
+
+def _compare(found: list[Placed], findings: Findings) -> None:
+    """Note addresses that are read twice, and targets whose series cannot be told apart."""
+    keys: dict[str, Placed] = {}
+    urls: dict[str, Placed] = {}
+    names: dict[tuple[object, ...], Placed] = {}
+    for loc, target in found:
+        first, other = keys.setdefault(target.key, (loc, target))
+        if (first, other) != (loc, target):
+            if not _of_a_model(first, loc) or replace(other, models=()) != replace(target, models=()):
+                findings.warn(loc, _repeated(target, other, first))
+            continue
+        first, other = urls.setdefault(target.url, (loc, target))
+        if other is not target and "readiness" not in (other.engine, target.engine):
+            findings.warn(
+                loc,
+                f"{target.url} is read twice, as {_known_as(other)} {_at(first)} and as {_known_as(target)}:"
+                " sums over jobs count it twice",
+            )
+            continue
+        first, other = names.setdefault((target.job, target.instance, target.labels), (loc, target))
+        if other is not target:
+            findings.warn(
+                loc,
+                f"{target.url} has the same labels as {other.url} {_at(first)}: their series of one name"
+                " are one; give one of them a label instance: of its own",
+            )
+
+
+def _of_a_model(first: Loc, second: Loc) -> bool:
+    """Two models on one server are one target, and mean to be."""
+    return first[:1] == second[:1] == ("models",)
+
+
+def _repeated(target: Target, other: Target, first: Loc) -> str:
+    if other == target:
+        return f"{target.url} is listed {_at(first)} too; it is read once"
+    return (
+        f"{target.url} is listed {_at(first)} too, with other settings, which are the ones in force; "
+        "give one of them a label job: or instance: of its own, or leave it out"
+    )
+
+
+def _known_as(target: Target) -> str:
+    return f"{target.job}/{target.instance}"
+
+
+def _at(loc: Loc) -> str:
+    return f"at {dotted(loc)}"

@@ -1,0 +1,26 @@
+"""What the database may forget, and when."""
+
+from __future__ import annotations
+
+from controlplane.access.refusals import ACTION as REFUSED
+from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.audit import AuditStore
+from controlplane.store.database import Database
+from controlplane.store.outbox import OutboxStore
+from controlplane.store.revision import RevisionStore
+
+KEEP_ALERTS_S = 90 * 86400.0
+KEEP_MESSAGES_S = 30 * 86400.0
+KEEP_REVISIONS = 10_000
+KEEP_REFUSALS_S = 30 * 86400.0
+"""Strangers decide how many refusals there are, some ten a writing at most; what people did is kept for ever."""
+
+
+def clean_up(db: Database, now: float) -> None:
+    """Delete what is older than its kind is kept. Blocking. Raises Unavailable."""
+    SqlAlertLog(db).prune(now - KEEP_ALERTS_S)
+    SqlGroupLog(db).prune(now - KEEP_ALERTS_S)
+    OutboxStore(db).prune(now - KEEP_MESSAGES_S)
+    RevisionStore(db).prune(KEEP_REVISIONS)
+    AuditStore(db).prune(REFUSED, now - KEEP_REFUSALS_S)

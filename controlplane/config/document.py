@@ -1,0 +1,149 @@
+"""The text of fleet.yaml as data, and on which line each part of it stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from controlplane.config.checking import Loc
+from controlplane.config.wording import shown, yaml_sentence
+from controlplane.errors import ConfigError, ConfigErrors
+
+MAX_BYTES = 4 * 2**20
+"""A fleet.yaml beyond this is a mistake (a log, a dump), and would only stall the parser."""
+_MERGE = "tag:yaml.org,2002:merge"
+_PLAIN_KEY = re.compile(r"[\w.-]+")
+
+
+class Document:
+    """A file that is YAML and holds a map. `path` names it in errors."""
+
+    def __init__(self, path: Path, data: dict[Any, Any], root: Node) -> None:
+        """Use `read_document` or `parse_document`."""
+        self.path, self.data = path, data
+        self._root = root
+
+    def line(self, loc: Loc) -> int:
+        """Return the 1-based line of the deepest part that `loc` reaches: the key's own line for a field."""
+        node, line = self._root, int(self._root.start_mark.line) + 1
+        for part in loc:
+            if isinstance(node, MappingNode):
+                if part == 0 and not _entry(node, part):
+                    continue  # a list of one may be written without being a list
+                found = _entry(node, part)
+                if found is None:
+                    break
+                line, node = int(found[0].start_mark.line) + 1, found[1]
+            elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                line = int(node.start_mark.line) + 1
+            else:
+                break
+        return line
+
+    def error(self, loc: Loc, sentence: str) -> ConfigError:
+        """Return a ConfigError that names this file, the part's line and its dotted name."""
+        return ConfigError(sentence, file=self.path, line=self.line(loc), field=dotted(loc))
+
+
+def dotted(loc: Loc) -> str:
+    """Return a place as a person writes it: `models[0].versions.v1`, with odd keys in quotes."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        name = part if _PLAIN_KEY.fullmatch(part) else repr(part[:80])
+        text += f".{name}" if text else name
+    return text
+
+
+def read_document(path: Path) -> Document:
+    """Read a file. Raises ConfigErrors for one that is no YAML map: then nothing else can be told of it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "no file has such a name"
+        raise ConfigErrors([ConfigError(f"cannot be read: {why}", file=path)]) from error
+    if len(raw) > MAX_BYTES:
+        raise ConfigErrors([ConfigError(f"is larger than {MAX_BYTES} bytes", file=path)])
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigErrors([ConfigError("is not UTF-8", file=path, line=line)]) from error
+    return parse_document(text, path)
+
+
+def parse_document(text: str, path: Path) -> Document:
+    """Parse the text of a file. Raises ConfigErrors."""
+    try:
+        root = YAML(typ="safe", pure=True).compose(text)
+        if twice := list(_repeated(root)):
+            raise ConfigErrors([ConfigError("is given twice", file=path, line=at, field=name) for at, name in twice])
+        data = YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        raise ConfigErrors([ConfigError(yaml_sentence(str(error)), file=path, line=line)]) from error
+    except RecursionError as error:
+        raise ConfigErrors([ConfigError("is nested too deeply", file=path)]) from error
+    except (YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        # Beside its own errors the parser lets pass what a strange date, number or tag makes of Python's types.
+        line = _line_of_character(text, error)
+        raise ConfigErrors([ConfigError(yaml_sentence(str(error)), file=path, line=line)]) from error
+    if not isinstance(data, dict) or root is None:
+        found = "is empty" if data is None else f"holds {shown(data)}"
+        what = f"{found}; expected fields such as fleet:, targets:, models:"
+        raise ConfigErrors([ConfigError(what, file=path, line=1)])
+    return Document(path, data, root)
+
+
+def _line_of_character(text: str, error: Exception) -> int | None:
+    position = getattr(error, "position", None)
+    return text.count("\n", 0, position) + 1 if isinstance(position, int) else None
+
+
+def _entry(node: MappingNode, part: int | str) -> tuple[Node, Node] | None:
+    """Return the key and value under a name; an own field wins over one that is merged by `<<`."""
+    waiting, seen = [node], {id(node)}
+    while waiting:
+        merged: list[MappingNode] = []
+        for key, value in waiting.pop(0).value:
+            if isinstance(key, ScalarNode) and key.tag != _MERGE and key.value == str(part):
+                return key, value
+            if key.tag == _MERGE:
+                found = value.value if isinstance(value, SequenceNode) else [value]
+                merged += [each for each in found if isinstance(each, MappingNode) and id(each) not in seen]
+        seen |= {id(each) for each in merged}
+        waiting += merged
+    return None
+
+
+def _repeated(root: Node | None) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted name) of each field that its map has already."""
+    waiting: list[tuple[Loc, Node]] = [((), root)] if root is not None else []
+    seen: set[int] = set()
+    while waiting:
+        loc, node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, SequenceNode):
+            waiting += [((*loc, number), each) for number, each in enumerate(node.value)]
+        elif isinstance(node, MappingNode):
+            names: set[str] = set()
+            for key, value in node.value:
+                if not isinstance(key, ScalarNode):
+                    continue
+                if key.value in names and key.tag != _MERGE:
+                    yield int(key.start_mark.line) + 1, dotted((*loc, str(key.value)))
+                names.add(key.value)
+                waiting.append(((*loc, str(key.value)), value))

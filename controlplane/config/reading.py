@@ -1,0 +1,188 @@
+"""From data to sections, field by field: one wrong field hides no other fault of the file."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from typing import Annotated, Any, TypeVar, Union, cast
+
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from controlplane.config.checking import Fault, Faults, Loc, faults_of
+from controlplane.config.vocabulary import Model
+from controlplane.config.wording import nearest, sentence, shown, unknown_field
+
+Read = TypeVar("Read", bound=Model)
+_PLACE = re.compile(r"(\w+)(?:\[\d+\]|\.\w+)*: (.*)", re.DOTALL)
+_UNREAD: Any = object()
+
+
+def read_section(kind: type[Read], data: Any, loc: Loc = ()) -> tuple[Read, list[Fault]]:
+    """Return a section, without the fields that could not be read, and every fault of it."""
+    faults: list[Fault] = []
+    return _section(kind, data, loc, faults), faults
+
+
+def _section(kind: type[Read], data: Any, loc: Loc, faults: list[Fault]) -> Read:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        whole = error
+    if not isinstance(data, dict):
+        faults += _told(whole, loc, data)
+        return _partly(kind, {})
+    before = len(faults)
+    values = _fields(kind, data, loc, faults)
+    made = _partly(kind, values)
+    if len(faults) == before:
+        faults += _told(whole, loc, data)
+    else:
+        faults += [Fault((*loc, *fault.loc), fault.sentence) for fault in faults_of(made)]
+    return made
+
+
+def _fields(kind: type[Model], data: dict[Any, Any], loc: Loc, faults: list[Fault]) -> dict[str, Any]:
+    """Return the fields that can be read."""
+    keys = {field.alias or name: name for name, field in kind.model_fields.items()}
+    meant: set[str] = set()
+    for key in data:
+        if not isinstance(key, str):
+            faults.append(Fault((*loc, str(key)), f"expected a text as the field's name, got {shown(key)}"))
+        elif key not in keys:
+            faults.append(Fault((*loc, key), unknown_field(key, keys)))
+            # What a misspelt field says is not known, so nothing is said of what it leaves out.
+            meant |= {known for known in keys if known not in data and nearest(key, [known])}
+    values = {}
+    for key, name in keys.items():
+        field = kind.model_fields[name]
+        if key in data:
+            value = _value(field, data[key], (*loc, key), faults)
+            if value is not _UNREAD:
+                values[name] = value
+        elif field.is_required():
+            if key not in meant:
+                faults.append(Fault((*loc, key), "is required"))
+        elif key not in meant:
+            values[name] = field.get_default(call_default_factory=True)
+    return values
+
+
+def _value(field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
+    """Return a field's value, or _UNREAD. A list or map of sections is returned with the faulty ones in it."""
+    try:
+        return _adapter(field).validate_python(value)
+    except ValidationError as error:
+        whole = error
+    before, read = len(faults), _UNREAD
+    if section := _section_in(field.annotation):
+        read = _sections(section, field, value, loc, faults)
+    if len(faults) == before:
+        faults += _told(whole, loc, value)
+        read = _UNREAD
+    return read
+
+
+def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
+    kind: Any = field.annotation
+    return TypeAdapter(Annotated[kind, *field.metadata] if field.metadata else kind)
+
+
+def _sections(section: type[Model], field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
+    for validator in field.metadata:
+        if isinstance(validator, BeforeValidator):
+            value = validator.func(value)  # type: ignore[call-arg]  # those of sections take the value alone
+    shape = _shape(field.annotation)
+    if shape is tuple and isinstance(value, list | tuple):
+        return tuple(_section(section, item, (*loc, number), faults) for number, item in enumerate(value))
+    if shape is dict and isinstance(value, dict):
+        _check_keys(field, value, loc, faults)
+        return {str(key): _section(section, item, (*loc, str(key)), faults) for key, item in value.items()}
+    if shape is None and isinstance(value, dict):
+        return _section(section, value, loc, faults)
+    return _UNREAD
+
+
+def _check_keys(field: FieldInfo, value: dict[Any, Any], loc: Loc, faults: list[Fault]) -> None:
+    key_type = next(typing.get_args(a)[0] for a in _alternatives(field.annotation) if typing.get_origin(a) is dict)
+    for key in value:
+        try:
+            TypeAdapter(key_type).validate_python(key)
+        except ValidationError as error:
+            faults += _told(error, (*loc, str(key)), key)
+
+
+def _told(error: ValidationError, loc: Loc, data: Any) -> list[Fault]:
+    """Return pydantic's errors, or what a section's own checks found, as faults in the file."""
+    found: dict[Loc, Fault] = {}
+    details = error.errors(include_url=False)
+    wrong = {detail["loc"][:-1] for detail in details if detail["loc"]}
+    for detail in details:
+        if detail["type"] == "too_short" and detail["loc"] in wrong:
+            continue  # items that are wrong are not counted; what is wrong is said of them
+        for fault in _of_detail(detail, data):
+            # Alternatives of a type each say their own; the first one is about what is usual.
+            found.setdefault((*fault.loc, fault.sentence) if detail["type"] == "value_error" else fault.loc, fault)
+    return [Fault((*loc, *fault.loc), fault.sentence) for fault in found.values()]
+
+
+def _of_detail(detail: ErrorDetails, data: Any) -> list[Fault]:
+    place = _within(detail["loc"], data, missing=detail["type"] == "missing")
+    own = detail.get("ctx", {}).get("error")
+    if isinstance(own, Faults):
+        return [Fault((*place, *fault.loc), fault.sentence) for fault in own.faults]
+    if detail["type"] == "extra_forbidden":
+        return [Fault(place, "unknown field")]
+    words = sentence(detail)
+    if isinstance(detail["input"], dict | Model) and (named := _PLACE.fullmatch(words)):
+        # A validator of a whole section may name the field itself.
+        return [Fault((*place, named[1]), named[2])]
+    return [Fault(place, words)]
+
+
+def _within(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> Loc:
+    """Return how far a place leads in the data: pydantic adds the names of alternatives and of keys."""
+    reached: list[int | str] = []
+    for part in loc:
+        in_list = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if not in_list and not (isinstance(data, dict) and part in data):
+            return (*reached, part) if missing and isinstance(part, str) else tuple(reached)
+        data = data[part]
+        reached.append(part)
+    return tuple(reached)
+
+
+def _partly(kind: type[Read], values: dict[str, Any]) -> Read:
+    made = cast("Read", kind.model_construct())  # the plugin of the type checker forgets which section it is
+    made.__dict__.clear()
+    made.__dict__.update(values)
+    return made
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """Return the types of `X | None` and of `Annotated[X, …]`, as far as they are containers or sections."""
+    origin = typing.get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return [a for argument in typing.get_args(annotation) for a in _alternatives(argument)]
+    if origin is Annotated:
+        return _alternatives(typing.get_args(annotation)[0])
+    return [annotation]
+
+
+def _shape(annotation: Any) -> type | None:
+    """Return tuple for a list of sections, dict for a map of them, None for one."""
+    origins = {typing.get_origin(alternative) for alternative in _alternatives(annotation)}
+    return tuple if tuple in origins else dict if dict in origins else None
+
+
+def _section_in(annotation: Any) -> type[Model] | None:
+    """Return the section inside `X | None`, `tuple[X, ...]` or `dict[str, X]`."""
+    for alternative in _alternatives(annotation):
+        if isinstance(alternative, type) and issubclass(alternative, BaseModel):
+            return alternative if issubclass(alternative, Model) else None
+        for argument in typing.get_args(alternative):
+            if (found := _section_in(argument)) is not None:
+                return found
+    return None

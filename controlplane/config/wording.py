@@ -1,0 +1,207 @@
+"""Faults in our own words: a table for every kind that pydantic finds, and one for what a YAML parser stops at."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from collectors.durations import format_duration, parse_duration
+
+_USER_OF_URL = re.compile(r"//[^/@\s]*@")
+"""Credentials in an address, which no message may repeat."""
+MAX_SHOWN = 60
+"""Characters of a wrong value that a sentence repeats."""
+
+
+def shown(value: Any) -> str:
+    """Return a value as a person would say it: a text in quotes, a list or map by its kind."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"the number {str(value)[:MAX_SHOWN] if isinstance(value, float) else _digits(value)}"
+        case str():
+            text = _USER_OF_URL.sub("//…@", value)
+            return repr(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…")
+        case datetime.datetime():
+            return f"the time {value.isoformat()}"
+        case datetime.date():
+            return f"the date {value.isoformat()}"
+        case dict():
+            return "a map"
+        case list() | tuple() | set():
+            return "a list"
+        case _:
+            return "something else"
+
+
+def _digits(value: int) -> str:
+    return str(value) if abs(value) < 10**MAX_SHOWN else f"of more than {MAX_SHOWN} digits"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` with the known word that is nearest, or an empty text."""
+    near = difflib.get_close_matches(word[:MAX_SHOWN].lower(), {k.lower(): k for k in known}, n=1)
+    by_lower = {k.lower(): k for k in known}
+    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def not_one_of(word: str, field: str, known: Iterable[str]) -> str:
+    """Return a sentence on a word that must be one of another field's."""
+    names = list(known)
+    there = ", ".join(names) if names else "there are none"
+    return f"{shown(word)} is not one of {field}: {there}{nearest(word, names)}"
+
+
+def unknown_field(name: str, known: Iterable[str]) -> str:
+    """Return a sentence on a field that nobody knows."""
+    names = list(known)
+    return f"unknown field{nearest(name, names) or ';'} known here: {', '.join(names)}"
+
+
+def sentence(detail: ErrorDetails) -> str:
+    """Return pydantic's fault as our sentence."""
+    word = SENTENCES.get(detail["type"])
+    return word(detail) if word else f"does not fit here, got {shown(detail['input'])}"
+
+
+def _expected(what: str) -> Callable[[ErrorDetails], str]:
+    return lambda detail: f"expected {what}, got {shown(detail['input'])}"
+
+
+def _bound(words: str, name: str) -> Callable[[ErrorDetails], str]:
+    def say(detail: ErrorDetails) -> str:
+        bound = detail.get("ctx", {}).get(name)
+        return f"expected {words.format(_plain(bound, detail['input']))}, got {shown(detail['input'])}"
+
+    return say
+
+
+def _plain(bound: Any, given: Any) -> str:
+    """Return a limit as the value is written: a duration where one was given."""
+    if isinstance(given, str) and isinstance(bound, int | float):
+        with contextlib.suppress(ValueError):
+            parse_duration(given)
+            return format_duration(bound)
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
+def _length(words: str, name: str) -> Callable[[ErrorDetails], str]:
+    def say(detail: ErrorDetails) -> str:
+        context = detail.get("ctx", {})
+        return f"expected {words} {context.get(name)} of them, got {context.get('actual_length')}"
+
+    return say
+
+
+def _text(detail: ErrorDetails) -> str:
+    value = detail["input"]
+    written = isinstance(value, bool | int | float | datetime.date)
+    return f"expected a text, got {shown(value)}" + ("; put it into quotes" if written else "")
+
+
+def _choice(detail: ErrorDetails) -> str:
+    # pydantic's own list is English prose: "'a', 'b' or 'c'".
+    words = detail.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
+    known = [word.strip("'") for word in words]
+    value = detail["input"]
+    near = nearest(value, known) if isinstance(value, str) else ""
+    return f"expected one of: {', '.join(known)}; got {shown(value)}{near}"
+
+
+def _own(detail: ErrorDetails) -> str:
+    # The validator's own words; where they say only what was expected, the value is added.
+    text = str(detail.get("ctx", {}).get("error", "")) or "does not fit here"
+    return f"{text}, got {shown(detail['input'])}" if text.startswith("expected ") and ", got " not in text else text
+
+
+SENTENCES: Mapping[str, Callable[[ErrorDetails], str]] = {
+    "missing": lambda _: "is required",
+    "value_error": _own,
+    "assertion_error": _own,
+    "literal_error": _choice,
+    "enum": _choice,
+    "model_type": _expected("a map of fields"),
+    "model_attributes_type": _expected("a map of fields"),
+    "dict_type": _expected("a map"),
+    "mapping_type": _expected("a map"),
+    "list_type": _expected("a list"),
+    "tuple_type": _expected("a list"),
+    "set_type": _expected("a list"),
+    "frozen_set_type": _expected("a list"),
+    "iterable_type": _expected("a list"),
+    "invalid_key": _expected("a text as the field's name"),
+    "recursion_loop": lambda _: "contains itself; an alias (*name) leads back to what it is in",
+    "string_type": _text,
+    "string_unicode": lambda _: "holds half of a character; take it out",
+    "string_too_short": _bound("a text of at least {} characters", "min_length"),
+    "string_too_long": _bound("a text of at most {} characters", "max_length"),
+    "string_pattern_mismatch": lambda detail: f"{shown(detail['input'])} does not have the form that is expected here",
+    "bool_type": _expected("true or false"),
+    "bool_parsing": _expected("true or false"),
+    "int_type": _expected("a whole number"),
+    "int_parsing": _expected("a whole number"),
+    "int_from_float": _expected("a whole number"),
+    "int_parsing_size": _expected("a smaller whole number"),
+    "float_type": _expected("a number"),
+    "float_parsing": _expected("a number"),
+    "finite_number": _expected("a number that is not infinite"),
+    "greater_than": _bound("more than {}", "gt"),
+    "greater_than_equal": _bound("{} or more", "ge"),
+    "less_than": _bound("less than {}", "lt"),
+    "less_than_equal": _bound("{} or less", "le"),
+    "multiple_of": _bound("a multiple of {}", "multiple_of"),
+    "too_short": _length("at least", "min_length"),
+    "too_long": _length("at most", "max_length"),
+    "none_required": _expected("nothing"),
+    "path_type": _expected("a path"),
+    "is_instance_of": lambda detail: f"does not fit here, got {shown(detail['input'])}",
+}
+"""Kind of pydantic's fault, to our sentence. Those that are left out cannot come from the sections of fleet.yaml."""
+
+
+YAML_SENTENCES: tuple[tuple[str, str], ...] = (
+    ("found duplicate key", "is given twice here; keep one of them"),
+    ("<stream end>", "the file ends inside a bracket or before a value"),
+    (
+        "mapping values are not allowed",
+        "a ':' that does not fit here: put a text that holds ': ' into quotes, or mend the indentation",
+    ),
+    ("found character '\\t'", "a tab where spaces are expected; indent with spaces"),
+    ("could not find expected ':'", "a line that is neither 'field: value' nor '- value'"),
+    ("expected ',' or ']'", "a '[' is not closed, or a ',' is missing"),
+    ("expected ',' or '}'", "a '{' is not closed, or a ',' is missing"),
+    ("expected <block end>", "the indentation does not fit the lines above, or a '- ' or a quote is missing"),
+    ("found unexpected end of stream", "a quote is not closed"),
+    ("found undefined alias", "an alias (*name) whose anchor (&name) is not given before it"),
+    (
+        "found unknown escape character",
+        "a '\\' inside double quotes that begins no escape; use single quotes or write '\\\\'",
+    ),
+    (
+        "expected a single document",
+        "a second document begins here; write everything into one, without '---' in between",
+    ),
+    ("that cannot start any token", "a character that cannot begin a value; put the text into quotes"),
+    ("expected alphabetic or numeric character", "an '&' or '*' without a name; put the text into quotes"),
+    ("could not determine a constructor", "a '!' begins a tag, which is not understood here; put the text into quotes"),
+    ("special characters are not allowed", "a control character; take it out"),
+    ("expected the node content", "a value is missing here"),
+    ("found unhashable key", "a list or a map where a field's name is expected"),
+    ("expected a mapping", "'<<' merges maps only"),
+)
+"""What a parser's message holds, to our sentence."""
+
+
+def yaml_sentence(problem: str) -> str:
+    """Return a YAML parser's message as our sentence."""
+    known = next((ours for theirs, ours in YAML_SENTENCES if theirs in problem), None)
+    return known or "cannot be read as YAML here: look for a missing quote, bracket or ':' on this line or above it"

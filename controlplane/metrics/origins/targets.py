@@ -1,0 +1,241 @@
+"""Whether the targets that this process scrapes can be believed about an alert.
+
+Which targets an alert's series came from is found in the store: every series there knows the source that wrote it.
+How these targets are is known by whoever scrapes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from alerts.errors import QueryFailed
+from alerts.origins import Absence, Lost
+from alerts.rules import AlertingRule, RecordingRule, RuleGroup
+from collectors.samples import Labels
+from collectors.target import TargetHealth
+from controlplane.errors import QueryError
+from controlplane.metrics.matchers import Matcher
+from controlplane.metrics.origins.reads import Read, reads
+from controlplane.metrics.source import RECORDED
+
+REPORT = "#report"
+"""Ends the source name of what is known of a target whether it answers or not."""
+NO_TARGETS = (*RECORDED, "write:")
+"""Begin the source names of what rules record and what others write: no target of ours."""
+_URL = re.compile(r"/(?=https?://|local:)")
+LATE_S = 1.0
+"""A source may overrun its deadline by this much before it is cut off, and its failure is then written late."""
+SETTLE_SCRAPES = 2
+"""A rate needs two samples of its target."""
+
+
+class Rows(Protocol):
+    """What is asked of the series store."""
+
+    def written_by(self, matchers: Sequence[Matcher]) -> list[tuple[Labels, tuple[str, ...]]]:
+        """Return matching series, each with the sources that wrote it."""
+        ...
+
+    def newest_ms(self, source: str) -> int | None:
+        """Return the time of a source's last row, its end included."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What one target's health means. Neither away nor removed: its data can be believed."""
+
+    name: str
+    away: bool = False
+    why: str = ""
+    removed: bool = False
+
+
+class TargetOrigins:
+    """Implements alerts.origins.Origins for targets of this process."""
+
+    def __init__(
+        self, store: Rows, health: Callable[[], Sequence[TargetHealth]], complete: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`complete` tells whether `health` lists every target that is configured; before that none is removed."""
+        self._store, self._health, self._complete = store, health, complete
+        self._recorded: dict[str, list[RecordingRule]] = {}
+        self._lookbacks: Mapping[str, float] = {}
+        self._reads: dict[str, tuple[Read, ...]] = {}
+
+    def configure(self, groups: Iterable[RuleGroup], lookbacks: Mapping[str, float]) -> None:
+        """Take over the rules, and how far back (seconds) each alerting rule looks, by its id."""
+        self._recorded = {}
+        for group in groups:
+            for rule in group.rules:
+                if isinstance(rule, RecordingRule):
+                    self._recorded.setdefault(rule.record, []).append(rule)
+        self._lookbacks, self._reads = lookbacks, {}
+
+    def read_by(self, rule: AlertingRule) -> tuple[Read, ...]:
+        """Return what a rule reads. Raises QueryFailed."""
+        if rule.id not in self._reads:
+            try:
+                self._reads[rule.id] = reads(rule.expr, self._recorded)
+            except QueryError as error:
+                raise QueryFailed(str(error)) from error
+        return self._reads[rule.id]
+
+    def lookback_s(self, rule: AlertingRule) -> float:
+        """Return how far back a rule looks, in seconds."""
+        return self._lookbacks.get(rule.id, 0.0)
+
+    async def explain(self, rule: AlertingRule, lost: Sequence[Lost], at: float) -> Mapping[Labels, Absence]:
+        """Return the alerts whose targets are away or removed; see alerts.origins.Origins."""
+        read, healths = self.read_by(rule), list(self._health())
+        return await asyncio.to_thread(self._explain, rule, read, healths, lost, at)
+
+    def _explain(
+        self,
+        rule: AlertingRule,
+        read: tuple[Read, ...],
+        healths: Sequence[TargetHealth],
+        lost: Sequence[Lost],
+        at: float,
+    ) -> dict[Labels, Absence]:
+        look = _Look(healths, self._complete(), self.lookback_s(rule), at)
+        found: dict[Labels, Absence] = {}
+        series: list[tuple[Read, list[tuple[Labels, tuple[str, ...]]]]] | None = None
+        for instance, seen_at in lost:
+            stored = [look.by_name(name) for name in instance.away]
+            absence = _absence(stored)
+            if not absence.away:
+                series = series if series is not None else self._series(read)
+                since = instance.unknown_since if instance.unknown_since is not None else seen_at
+                since = instance.active_at if since is None else since
+                own = own_labels(rule, instance.labels)
+                fresh = self._sources(look, series, own, since)
+                absence = _absence([*stored, *fresh])
+            if absence.away or absence.removed:
+                found[instance.labels] = absence
+        return found
+
+    def _series(self, read: Iterable[Read]) -> list[tuple[Read, list[tuple[Labels, tuple[str, ...]]]]]:
+        try:
+            return [(one, self._store.written_by(one.matchers)) for one in read]
+        except QueryError as error:
+            raise QueryFailed(str(error)) from error
+
+    def _sources(
+        self,
+        look: _Look,
+        series: Iterable[tuple[Read, list[tuple[Labels, tuple[str, ...]]]]],
+        own: Labels,
+        since: float,
+    ) -> Iterator[_Verdict]:
+        """Yield how the sources are that wrote series which fit an alert, if they can explain that it is gone."""
+        done: set[tuple[str, str]] = set()
+        for one, written in series:
+            for labels, sources in written:
+                for source in sources:
+                    if (source, one.metric) in done or not one.fits(labels, own):
+                        continue
+                    done.add((source, one.metric))
+                    if verdict := look.by_source(source, one.metric, self._store.newest_ms(source), since):
+                        yield verdict
+
+
+class _Look:
+    """The targets at one moment."""
+
+    def __init__(self, healths: Iterable[TargetHealth], complete: bool, lookback_s: float, at: float) -> None:
+        self._complete, self._lookback_s, self._at = complete, lookback_s, at
+        self._by_key: dict[str, TargetHealth] = {}
+        self._by_name: dict[str, list[TargetHealth]] = {}
+        for health in healths:
+            self._by_key[health.target.key] = health
+            self._by_name.setdefault(_name(health), []).append(health)
+
+    def by_name(self, name: str) -> _Verdict:
+        """Return how a target is that was found away before."""
+        verdicts = [self._unread(h) or self._settling(h, known_away=True) for h in self._by_name.get(name, ())]
+        return next((v for v in verdicts if v), _Verdict(name)) if verdicts else self._unlisted(name)
+
+    def by_source(self, source: str, metric: str, newest_ms: int | None, since: float) -> _Verdict | None:
+        """Return how the target is whose source wrote a series of `metric`.
+
+        None when it can be believed, or cannot be why something is gone that was there at `since`.
+        """
+        if newest_ms is None or source.startswith(NO_TARGETS):
+            return None
+        about = source.removesuffix(REPORT)
+        health, reach_s = self._by_key.get(about), since - self._lookback_s - LATE_S
+        if health is None:
+            return self._unlisted(_name_in(about)) if newest_ms / 1000 >= reach_s else None
+        if about != source:  # what is known of a target is written whether it answers or not
+            return None
+        reach_s -= health.target.interval_s + health.target.timeout_s
+        if unread := self._unread(health):
+            return unread if newest_ms / 1000 >= reach_s else None
+        if health.since is not None and health.since >= reach_s:
+            return _blind(health, metric) or self._settling(health, known_away=False)
+        return None
+
+    def _unlisted(self, name: str) -> _Verdict:
+        if self._complete:
+            return _Verdict(name, removed=True)
+        return _Verdict(name, away=True, why="is not known yet: the targets have not all been read")
+
+    def _unread(self, health: TargetHealth) -> _Verdict | None:
+        if health.health == "unknown":
+            return _Verdict(_name(health), away=True, why="has not been asked yet")
+        if health.health == "down":
+            return _Verdict(
+                _name(health), away=True, why=f"cannot be read: {health.last_error or 'no reason is known'}"
+            )
+        return None
+
+    def _settling(self, health: TargetHealth, *, known_away: bool) -> _Verdict | None:
+        """Return a verdict on a target that has not been back for long enough to fill the windows that a rule reads.
+
+        One that missed a scrape or two, and was not found away then, leaves a window full enough for all but a rate
+        over two scrapes.
+        """
+        if not self._lookback_s or health.since is None or not (known_away or health.recovered):
+            return None
+        settle_s = (self._lookback_s if known_away else 0.0) + SETTLE_SCRAPES * health.target.interval_s
+        if self._at >= health.since + settle_s:
+            return None
+        return _Verdict(_name(health), away=True, why="has only just come back")
+
+
+def own_labels(rule: AlertingRule, labels: Labels) -> Labels:
+    """Return an alert's labels without those that its rule sets."""
+    made = {name for name, _ in rule.labels} | {"alertname"}
+    return tuple((name, value) for name, value in labels if name not in made)
+
+
+def _absence(verdicts: Collection[_Verdict]) -> Absence:
+    away = [v for v in verdicts if v.away]
+    if away:
+        return Absence(tuple(dict.fromkeys(v.name for v in away)), away[0].why)
+    return Absence(removed=tuple(dict.fromkeys(v.name for v in verdicts if v.removed)))
+
+
+def _name(health: TargetHealth) -> str:
+    return f"{health.target.job}/{health.target.instance}"
+
+
+def _blind(health: TargetHealth, metric: str) -> _Verdict | None:
+    if health.samples == 0:
+        return _Verdict(_name(health), away=True, why="answers without a single sample")
+    lacks = next((family for family in health.missing if _of_family(metric, family)), None)
+    return _Verdict(_name(health), away=True, why=f"answers without {lacks}") if lacks else None
+
+
+def _name_in(key: str) -> str:
+    """Return `job/instance` of a target's key, `job/instance/url`."""
+    return _URL.split(key, maxsplit=1)[0]
+
+
+def _of_family(metric: str, family: str) -> bool:
+    return metric == family or metric.removeprefix(family) in ("_bucket", "_count", "_sum")

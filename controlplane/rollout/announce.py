@@ -1,0 +1,83 @@
+"""Who is told what of a rollout: that it began, that it waits for a person, and how it ended. Pure.
+
+Each piece of news has an id of its own, so that a step which is taken again after a crash tells nobody twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from alerts.interfaces import Message, Notice
+from controlplane.rollout.model import Kind, Phase, Rollout
+
+STUCK_S = 60.0
+"""A backend that has been silent, or a way back that has not been finished, for so long is told."""
+_BEGUN, _STUCK, _ENDED = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Announcer:
+    """Makes the messages of a rollout's steps. Without a receiver nobody is told."""
+
+    receiver: str = ""
+    console_url: str = ""
+
+    def messages(self, before: Rollout | None, after: Rollout, now: float) -> tuple[Message, ...]:
+        """Return what must be told of a step; `before` None: the rollout was just asked for."""
+        if not self.receiver:
+            return ()
+        if before is None:
+            return (self._message(after, _BEGUN, _begun(after), now),)
+        found = []
+        if after.finished and not before.finished:
+            found.append(self._message(after, _ENDED, _ended(after), now))
+        elif after.told_stuck and not before.told_stuck:
+            found.append(self._message(after, _STUCK, _stuck(after), now))
+        return tuple(found)
+
+    def _message(self, rollout: Rollout, sequence: int, notice: Notice, now: float) -> Message:
+        link = f"{self.console_url}/rollouts/{rollout.id}" if self.console_url else ""
+        return Message(
+            group_key=f"rollout {rollout.id}",
+            receiver=self.receiver,
+            status="notice",
+            group_labels=(("model", rollout.model),),
+            firing=(),
+            resolved=(),
+            sequence=sequence,
+            generation=int(rollout.created_at),
+            console_url=link,
+            sent_at=datetime.fromtimestamp(now, UTC),
+            notice=replace(notice, subject=f"{rollout.plan.from_version} -> {rollout.plan.to_version}"),
+        )
+
+
+def stuck(rollout: Rollout, now: float) -> bool:
+    """Say whether a running rollout waits for something that a person should look at."""
+    if rollout.finished:
+        return False
+    silent = rollout.silent_since is not None and now - rollout.silent_since >= STUCK_S
+    return silent or (rollout.phase is Phase.ROLLING_BACK and now - rollout.phase_at >= STUCK_S)
+
+
+def _begun(rollout: Rollout) -> Notice:
+    verb = "Promotion" if rollout.plan.kind is Kind.PROMOTE else "Rollback"
+    return Notice(f"{verb} of {rollout.model} to {rollout.plan.to_version} began", f"{rollout.sentence}.", "info")
+
+
+def _stuck(rollout: Rollout) -> Notice:
+    title = f"Rollout of {rollout.model} to {rollout.plan.to_version} waits"
+    return Notice(title, rollout.sentence, "warning")
+
+
+def _ended(rollout: Rollout) -> Notice:
+    model, old, new = rollout.model, rollout.plan.from_version, rollout.plan.to_version
+    if rollout.needs_person:
+        return Notice(f"Rollout of {model} to {new} needs a person", rollout.sentence, "critical")
+    if rollout.ok:
+        how = "" if rollout.verified else ", loaded and not tried"
+        return Notice(f"{model} is on {new}{how}", rollout.sentence, "info")
+    if rollout.wished:
+        return Notice(f"{model} is back on {old}, as asked", rollout.sentence, "info")
+    return Notice(f"{new} of {model} failed; {old} serves", rollout.sentence, "warning")

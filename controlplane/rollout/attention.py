@@ -1,0 +1,70 @@
+"""Rollouts that a person should know of although nobody looks at them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controlplane.rollout.announce import stuck
+from controlplane.rollout.model import Rollout
+from controlplane.rollout.steps import serves
+from controlplane.traffic.driver import TrafficObservation, VersionState
+
+TOLD_S = 24 * 3600.0
+"""What went back by itself is over; it is shown for a day, unless the model has a newer rollout before."""
+
+
+class Need(StrEnum):
+    """Why a rollout needs attention."""
+
+    WENT_BACK = "went_back"
+    """The candidate failed, and the old version serves. Nobody need do anything but know."""
+    PERSON = "person"
+    """It ended and left something that only a person can mend; the sentence says what."""
+    WAITING = "waiting"
+    """It runs and does not get on."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One rollout that needs attention; `since` in unix seconds."""
+
+    model: str
+    rollout: str
+    need: Need
+    sentence: str
+    since: float
+
+
+def attention(newest: Iterable[Rollout], mended: Collection[str], now: float) -> tuple[Attention, ...]:
+    """Return what needs attention of each model's newest rollout, the most urgent first.
+
+    `mended` are models whose engines have been seen to serve the stable version everywhere since.
+    """
+    found = []
+    for rollout in newest:
+        need = _need(rollout, now)
+        if need is not None and not (need is Need.PERSON and rollout.model in mended):
+            since = rollout.phase_at if rollout.finished_at is None else rollout.finished_at
+            found.append(Attention(rollout.model, rollout.id, need, rollout.sentence, since))
+    order = (Need.PERSON, Need.WAITING, Need.WENT_BACK)
+    return tuple(sorted(found, key=lambda a: (order.index(a.need), a.model)))
+
+
+def mended(rollout: Rollout, stable: str, seen: TrafficObservation | None, observed_at: float | None) -> bool:
+    """Say whether what a rollout left to a person is done: every backend serves `stable` and loads nothing."""
+    if seen is None or observed_at is None or rollout.finished_at is None or observed_at <= rollout.finished_at:
+        return False
+    return bool(seen.backends) and all(
+        serves(b, stable) and VersionState.LOADING not in b.versions.values() for b in seen.backends
+    )
+
+
+def _need(rollout: Rollout, now: float) -> Need | None:
+    if not rollout.finished:
+        return Need.WAITING if rollout.standing or stuck(rollout, now) else None
+    if rollout.needs_person:
+        return Need.PERSON
+    told = rollout.finished_at is not None and now - rollout.finished_at > TOLD_S
+    return None if rollout.ok or rollout.wished or told else Need.WENT_BACK

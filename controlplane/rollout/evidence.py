@@ -1,0 +1,117 @@
+"""Looks at what others saw of a candidate: requests counted by version, and alerts that fire on it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from alerts.interfaces import AlertInstance, AlertState
+from controlplane.errors import ControlPlaneError
+from controlplane.metrics.values import QueryValue, Vector
+from controlplane.rollout.model import Evidence
+
+SOURCES = ("gateway", "probe", "engine")
+"""Who is believed, the nearest to the client first."""
+FAILED = frozenset({"error", "timeout", "rejected"})
+"""Outcomes that a client sees as a failure. An aborted request was the client's own wish."""
+LOOK_S = 2.0
+"""What a look may take: a slow metrics server must not hold up a rollout."""
+_SILENT = "none"
+"""The severity of alerts that tell nobody anything (the Watchdog)."""
+
+
+class Queries(Protocol):
+    """Ad-hoc PromQL. Raises QueryError and other errors of the control plane."""
+
+    async def instant_value(self, expr: str, at: float) -> QueryValue:
+        """Evaluate at unix second `at`."""
+        ...
+
+
+class Alerts(Protocol):
+    """Knows the alerts. Blocking; raises ControlPlaneError."""
+
+    def active(self, state: AlertState | None = None, limit: int = ...) -> list[AlertInstance]:
+        """Return the alerts in a state."""
+        ...
+
+
+class EvidenceReader:
+    """Reads the evidence on a model's version. Never raises: what cannot be read is unknown, with the reason."""
+
+    def __init__(self, queries: Queries, alerts: Alerts) -> None:
+        self._queries, self._alerts = queries, alerts
+
+    async def read(self, model: str, version: str, since: float, now: float) -> Evidence:
+        """Return what was counted between unix seconds `since` and `now`, and which alerts began to fire."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                alerts = await asyncio.to_thread(self._alerts.active, AlertState.FIRING)
+                counts = await self._vector(grown("llm_requests_total", "source, outcome", model, version, since), now)
+                sums, of = await asyncio.gather(
+                    self._vector(grown("llm_request_duration_seconds_sum", "source", model, version, since), now),
+                    self._vector(grown("llm_request_duration_seconds_count", "source", model, version, since), now),
+                )
+        except TimeoutError:
+            return Evidence(unknown=f"they could not be read within {LOOK_S:g} s")
+        except ControlPlaneError as error:
+            return Evidence(unknown=str(error))
+        return evidence(counts, sums, of, _firing(alerts, model, version, since))
+
+    async def _vector(self, expr: str, at: float) -> Sequence[tuple[Mapping[str, str], float]]:
+        value = await self._queries.instant_value(expr, at)
+        assert isinstance(value, Vector)  # every query of ours is an aggregation
+        return [(dict(sample.labels), sample.value) for sample in value.samples]
+
+
+def grown(metric: str, by: str, model: str, version: str, since: float) -> str:
+    """Return PromQL for how much a counter grew since unix second `since`.
+
+    Not increase(): a candidate's counters begin with it, and the jump from nothing to their first value is the answer.
+    """
+    chosen = f'{metric}{{model="{model}",version="{version}"}}'
+    now = f"sum by ({by}) ({chosen})"
+    return f"{now} - (sum by ({by}) ({chosen} @ {since:.3f}) or 0 * {now})"
+
+
+def evidence(
+    counts: Sequence[tuple[Mapping[str, str], float]],
+    sums: Sequence[tuple[Mapping[str, str], float]],
+    of: Sequence[tuple[Mapping[str, str], float]],
+    alerts: tuple[str, ...],
+) -> Evidence:
+    """Join query results; of several sources that count requests the best one is believed."""
+    by_source: dict[str, dict[str, float]] = {}
+    for labels, value in counts:
+        # Below zero: the counter began anew in between.
+        if math.isfinite(value) and value > 0:
+            by_source.setdefault(labels.get("source", ""), {})[labels.get("outcome", "")] = value
+    source = next((s for s in SOURCES if s in by_source), "")
+    if not source:
+        return Evidence(alerts=alerts)
+    outcomes = by_source[source]
+    total, number = _of(sums, source), _of(of, source)
+    return Evidence(
+        requests=sum(outcomes.values()),
+        failed=sum(value for outcome, value in outcomes.items() if outcome in FAILED),
+        source=source,
+        mean_s=total / number if total is not None and number else None,
+        alerts=alerts,
+    )
+
+
+def _of(samples: Sequence[tuple[Mapping[str, str], float]], source: str) -> float | None:
+    return next((value for labels, value in samples if labels.get("source") == source and value > 0), None)
+
+
+def _firing(alerts: Sequence[AlertInstance], model: str, version: str, since: float) -> tuple[str, ...]:
+    found = []
+    for alert in alerts:
+        labels = dict(alert.labels)
+        mine = (labels.get("model"), labels.get("version")) == (model, version)
+        if mine and labels.get("severity") != _SILENT and (alert.fired_at or 0.0) >= since:
+            summary = dict(alert.annotations).get("summary", "")
+            found.append(f"{labels.get('alertname', '?')}{f' ({summary})' if summary else ''}")
+    return tuple(found)

@@ -1,0 +1,90 @@
+"""Going back: whatever a rollout touched gets the old version again, or a sentence says what a person must do. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controlplane.rollout.model import Decision, Intent, Order, Outcome, Phase, Rollout, Verb
+from controlplane.rollout.sentences import no_effect, why_again
+from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves
+from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
+
+_LOADED = (VersionState.READY, VersionState.LOADING)
+
+
+def turn_back(rollout: Rollout, seen: TrafficObservation, now: float, reason: str) -> Decision:
+    """Begin to go back, because of `reason`."""
+    back = replace(rollout, phase=Phase.ROLLING_BACK, phase_at=now, reason=reason, switched=False)
+    return bring_back(back, seen, now)
+
+
+def bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decision:
+    """Every backend that was touched gets the old version back. Untouched ones are left alone."""
+    plan, old = rollout.plan, rollout.plan.from_version
+    orders, waiting, stuck = [], [], []
+    for url in plan.backends:
+        touched = rollout.latest(Verb.PLACE, url)
+        if touched is None:
+            continue
+        order, words, hopeless = _bring_back_one(rollout, touched, seen.backend(url))
+        orders += [order] if order else []
+        waiting += [words] if words else []
+        stuck += [words] if hopeless else []
+    if waiting and (len(stuck) == len(waiting) or now - rollout.phase_at > plan.limits.load_s):
+        words = f"{rollout.reason}. {_not_back(rollout, seen)}: {'; '.join(waiting)}{_endless(rollout, seen)}"
+        return replace(end(rollout, Phase.FAILED, words), needs_person=True)
+    if waiting:
+        words = f"{rollout.reason}. Going back to {old}: {'; '.join(waiting)}"
+        return end(rollout, Phase.ROLLING_BACK, words, *orders)
+    uncommit = Order(Verb.COMMIT, "", old)
+    if rollout.latest(Verb.COMMIT) and must_commit(rollout, uncommit):
+        return end(rollout, Phase.ROLLING_BACK, f"{old} serves again; making it survive a restart", uncommit)
+    if commit_is_out(rollout) and now - rollout.phase_at <= plan.limits.load_s:
+        return end(rollout, Phase.ROLLING_BACK, rollout.sentence)
+    if rollout.moved:
+        return end(rollout, Phase.ROLLED_BACK, f"{rollout.reason}. {old} serves again{commit_warning(rollout, old)}")
+    touched_any = any(rollout.latest(Verb.PLACE, url) for url in plan.backends)
+    rest = f"{old} serves as before" if touched_any else "Nothing was changed"
+    return end(rollout, Phase.FAILED, f"{rollout.reason}. {rest}")
+
+
+def _not_back(rollout: Rollout, seen: TrafficObservation) -> str:
+    """Say what came of going back where it could not be finished: that it failed only where that was seen."""
+    old = rollout.plan.from_version
+    backends = [seen.backend(url) for url in rollout.plan.backends]
+    if all(serves(b, old) for b in backends):
+        return f"{old} serves, but this needs a person"
+    if all(serves(b, old) or not b.reachable for b in backends):
+        return f"Whether {old} serves again is unknown, and this needs a person"
+    return f"Going back to {old} failed"
+
+
+def _endless(rollout: Rollout, seen: TrafficObservation) -> str:
+    loading = any(VersionState.LOADING in seen.backend(url).versions.values() for url in rollout.plan.backends)
+    return f". {rollout.plan.endless_load}" if loading and rollout.plan.endless_load else ""
+
+
+def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservation) -> tuple[Order | None, str, bool]:
+    """Return what to order, what is being waited for (empty: restored), and whether waiting has no hope."""
+    old, new, url = rollout.plan.from_version, rollout.plan.to_version, backend.url
+    order = Order(Verb.PLACE, url, old)
+    intent = rollout.intent(order)
+    # A load whose reply is out or lost may yet take effect: going back is ordered even when all looks well.
+    open_load = intent is None and touched.outcome in (Outcome.ORDERED, Outcome.LOST, Outcome.INTERRUPTED)
+    if not backend.reachable:
+        return None, f"{url} does not answer, what it serves is unknown: {backend.error}", False
+    if serves(backend, old) and backend.versions.get(new) not in _LOADED and not open_load:
+        return None, "", False
+    if intent is None:
+        return order, f"ordering {old} on {url}", False
+    if intent.outcome is Outcome.ORDERED or VersionState.LOADING in (
+        backend.versions.get(old),
+        backend.versions.get(new),
+    ):
+        if serves(backend, old) and backend.versions.get(new) is VersionState.LOADING:
+            return None, f"{new} is still loading on {url}, where {old} serves", False
+        return None, f"{url} is loading {old}", False
+    if given_up(intent):
+        words = f"{url} serves {backend.serving or 'no version'}; {intent.detail or no_effect(intent, backend, old)}"
+        return None, words, True
+    return order, f"ordering {old} on {url} again: {why_again(intent, backend, old)}", False

@@ -1,0 +1,45 @@
+"""Asks a candidate the plan's questions on one backend: one at a time, each with a deadline, and stops at a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+
+from controlplane.rollout.model import Check, Trial
+from controlplane.traffic.driver import Driver, NotSent
+
+PAUSE_S, TRIES = 0.5, 10
+"""Seconds between two tries to reach a backend that could not even be asked, and how many there are in a row."""
+
+
+async def run(driver: Driver, version: str, check: Check, trial: Trial, note: Callable[[Trial], None]) -> None:
+    """Ask `version` on the trial's backend; `note` takes over the trial as it stands after each answer.
+
+    A backend that cannot be reached says nothing of the version: after some tries the trial is left unfinished.
+    """
+    assert check.question is not None  # a check without one asks nothing
+    good: list[float] = []
+    tries = 0
+    while not trial.finished and tries < TRIES:
+        try:
+            answer = await driver.ask(trial.backend, version, check.question)
+        except NotSent:
+            tries += 1
+            await asyncio.sleep(PAUSE_S)
+            continue
+        tries = 0
+        if not answer.fault:
+            good.append(answer.seconds)
+        trial = replace(
+            trial,
+            asked=trial.asked + 1,
+            failed=trial.failed + bool(answer.fault),
+            words=trial.words or answer.fault,
+            median_s=median(good) if good else None,
+            slowest_s=max(good, default=None),
+        )
+        enough = trial.asked >= check.requests or trial.failed > check.failures
+        trial = replace(trial, finished=enough)
+        note(trial)

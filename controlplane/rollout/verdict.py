@@ -1,0 +1,105 @@
+"""What speaks for and against a candidate: its answers, the numbers of others, and alerts that fire on it. Pure.
+
+Three outcomes: it failed, it was tried and nothing speaks against it, or there is not enough to say (it is loaded, and
+nobody tried it). The third never counts as the second.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from controlplane.rollout.model import Evidence, Rollout, Trial
+
+MIN_FAILURES = 3
+"""Fewer failed requests of clients than this are no share, whatever they are a share of."""
+MIN_REQUESTS = 10
+"""A mean of fewer requests says nothing of a version that was loaded a moment ago."""
+
+
+class Verdict(NamedTuple):
+    """What is known of the candidate now."""
+
+    against: str
+    """Why it must go back; "" while nothing speaks against it."""
+    evidence: str
+    """What was asked and seen, in words; "" when nothing was."""
+    asking: tuple[str, ...]
+    """Backends whose questions are not all answered yet."""
+    tried: bool
+    """It gave at least one good answer, to a question or to a client."""
+
+
+def judge(rollout: Rollout, backends: tuple[str, ...], evidence: Evidence) -> Verdict:
+    """Judge the candidate by its answers on `backends` and by what others saw of it."""
+    check, version = rollout.plan.check, rollout.plan.to_version
+    trials = [trial for url in backends if (trial := rollout.trial(url))]
+    against = [words for trial in trials if (words := _against(rollout, trial))]
+    against += [f"alert on {version} fires: {alert}" for alert in evidence.alerts]
+    against += _numbers_against(rollout, evidence)
+    asking = () if check.question is None else tuple(url for url in backends if not _finished(rollout, url))
+    tried = any(trial.asked > trial.failed for trial in trials) or (evidence.requests or 0.0) > evidence.failed
+    return Verdict("; ".join(against), _for(trials, evidence), asking, tried)
+
+
+def nothing_tried(rollout: Rollout, evidence: Evidence) -> str:
+    """Return why it cannot be said that the candidate answers, in words."""
+    seen = f"its numbers could not be read: {evidence.unknown}" if evidence.unknown else "no request to it was counted"
+    if rollout.plan.check.question is not None:
+        return f"no question got a good answer, and {seen}"
+    return f"fleet.yaml has neither a `verify:` nor a probe that asks it, and {seen}"
+
+
+def _against(rollout: Rollout, trial: Trial) -> str:
+    check, version = rollout.plan.check, rollout.plan.to_version
+    if trial.failed > check.failures:
+        return f"{version} failed {trial.failed} of {_questions(trial.asked)} on {trial.backend}: {trial.words}"
+    slow = check.latency_s is not None and trial.median_s is not None and trial.median_s > check.latency_s
+    if trial.finished and slow:
+        return (
+            f"{version} is slow on {trial.backend}: the median of {_questions(trial.asked)} took "
+            f"{trial.median_s:.3g} s, the limit is {check.latency_s:g} s"
+        )
+    return ""
+
+
+def _numbers_against(rollout: Rollout, evidence: Evidence) -> list[str]:
+    check, version = rollout.plan.check, rollout.plan.to_version
+    if not evidence.requests:
+        return []
+    found = []
+    if evidence.failed >= MIN_FAILURES and evidence.failed > check.error_ratio * evidence.requests:
+        found.append(
+            f"{evidence.failed:.0f} of {evidence.requests:.0f} requests to {version} failed, as the {evidence.source} "
+            f"counts them; the limit is {100 * check.error_ratio:g}%"
+        )
+    slow = check.latency_s is not None and evidence.mean_s is not None and evidence.mean_s > check.latency_s
+    if slow and evidence.requests >= MIN_REQUESTS:
+        found.append(
+            f"requests to {version} take {evidence.mean_s:.3g} s on average, as the {evidence.source} measures them; "
+            f"the limit is {check.latency_s:g} s"
+        )
+    return found
+
+
+def _for(trials: list[Trial], evidence: Evidence) -> str:
+    asked, failed = sum(t.asked for t in trials), sum(t.failed for t in trials)
+    words = []
+    if asked:
+        slowest = max((t.slowest_s for t in trials if t.slowest_s is not None), default=None)
+        took = "" if slowest is None else f", the slowest in {slowest:.2g} s"
+        words.append(f"{asked - failed} of {_questions(asked)} answered well{took}")
+    if evidence.requests:
+        low = ", which misses many failures" if evidence.source == "engine" else ""
+        words.append(
+            f"{evidence.failed:.0f} of {evidence.requests:.0f} requests failed by the {evidence.source}'s count{low}"
+        )
+    return "; ".join(words)
+
+
+def _finished(rollout: Rollout, url: str) -> bool:
+    trial = rollout.trial(url)
+    return trial is not None and trial.finished
+
+
+def _questions(count: int) -> str:
+    return f"{count} question" if count == 1 else f"{count} questions"

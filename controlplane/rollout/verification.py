@@ -1,0 +1,76 @@
+"""From fleet.yaml to what a candidate is asked: the model's own `verify:`, or else what its probe asks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from collectors.probe_protocol import TritonGenerate
+from controlplane.config.model import Fleet, ModelSection, TargetGroup
+from controlplane.config.verify import Verify
+from controlplane.rollout.model import Check
+from controlplane.traffic.driver import Question
+
+WATCH_S = 5.0
+"""Uninterrupted service that tells a healthy version from one that dies at start: several engine ticks."""
+
+
+class Verification(NamedTuple):
+    """What a model's candidates are asked, and for how many seconds they are watched."""
+
+    check: Check = Check()
+    watch_s: float = WATCH_S
+
+
+UNTRIED = Verification()
+"""Of a model that nobody said anything of."""
+
+
+def verification(section: ModelSection, targets: Sequence[TargetGroup], scrape_interval_s: float) -> Verification:
+    """Return how this model's candidates are verified. Only its `verify:` and Triton probes name a question."""
+    wanted = section.verify or Verify()
+    question, origin = _question(section, wanted, targets)
+    # Two scrapes see a counter grow; engines' own are read at the fleet's interval.
+    watch_s = max(WATCH_S, 2 * scrape_interval_s + 1) if wanted.for_ is None else wanted.for_
+    check = Check(
+        question=question if wanted.requests else None,
+        requests=wanted.requests if question else 0,
+        failures=wanted.failures,
+        latency_s=wanted.latency,
+        error_ratio=wanted.error_ratio,
+        origin=origin,
+    )
+    return Verification(check, watch_s)
+
+
+def verifications(fleet: Fleet) -> dict[str, Verification]:
+    """Return how each model's candidates are verified."""
+    return {section.name: verification(section, fleet.targets, fleet.scrape.interval) for section in fleet.models}
+
+
+def _question(section: ModelSection, wanted: Verify, targets: Sequence[TargetGroup]) -> tuple[Question | None, str]:
+    if wanted.body is not None:
+        usual = "infer" if "inputs" in wanted.body else "generate_stream"
+        return Question(wanted.path or usual, wanted.body, wanted.status, wanted.timeout), "`verify:` in fleet.yaml"
+    if wanted.prompt is not None:
+        return _asking(wanted.path or "generate_stream", wanted.prompt, wanted), "`verify:` in fleet.yaml"
+    for group in targets:
+        for url in group.urls:
+            path = urlsplit(url).path.rstrip("/").rpartition("/")[2]
+            if path in ("generate", "generate_stream") and _is_of(section, group, url):
+                return _asking(path, group.prompt, wanted), f"the model's probe ({url})"
+    return None, ""
+
+
+def _asking(path: str, prompt: str, wanted: Verify) -> Question:
+    body = TritonGenerate(prompt, streams=path == "generate_stream").question()
+    return Question(path, body, wanted.status, wanted.timeout)
+
+
+def _is_of(section: ModelSection, group: TargetGroup, url: str) -> bool:
+    served = section.traffic.model or section.name
+    named = group.labels.get("model", group.model_name)
+    if group.engine != "probe":
+        return False
+    return named == section.name if named else f"/v2/models/{served}/" in urlsplit(url).path

@@ -1,0 +1,49 @@
+"""Whether Triton's answer to a question is a good one. Pure.
+
+A 200 is not enough: a stream says so before its first response, and carries what went wrong as an event.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from collectors.probe_protocol import BadAnswer, EventStream
+from controlplane.traffic.driver import Question
+from controlplane.traffic.triton_api import error_in
+
+
+def fault(question: Question, status: int, body: bytes) -> str:
+    """Return what is wrong with an answer, in the engine's words where it has any; "" when it is good."""
+    answers = _answers(body)
+    words = next((found for answer in answers if (found := error_in(answer))), "")
+    if status != question.status:
+        return f"answered {status} instead of {question.status}{f': {_short(words)}' if words else ''}"
+    if status != 200:
+        return ""
+    if words:
+        return f"answered with an error: {_short(words)}"
+    if not any(isinstance(answer, dict) and answer for answer in answers):
+        return "answered 200 and nothing that holds an output"
+    return ""
+
+
+def _answers(body: bytes) -> list[Any]:
+    """Return every JSON value of an answer: one, or a stream's events. What is not JSON is left out."""
+    texts = [body.decode("utf-8", "replace")]
+    if body.lstrip().startswith(b"data:"):
+        try:
+            texts = EventStream().feed(body + b"\n\n")
+        except BadAnswer:
+            return []
+    found = []
+    for text in texts:
+        try:
+            found.append(json.loads(text))
+        except (ValueError, RecursionError):
+            continue
+    return found
+
+
+def _short(words: str, limit: int = 300) -> str:
+    return words if len(words) <= limit else words[: limit - 1] + "…"

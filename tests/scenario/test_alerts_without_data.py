@@ -1,0 +1,462 @@
+"""Targets that cannot be read: an alert keeps its state, says since when nothing is known, and tells nobody it is over.
+
+Everything is real but time, the bodies and the far side of the notifier: scraping, the catalogue, the store, PromQL,
+the database, grouping and sending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from alerts.dispatch import Dispatcher, Route
+from alerts.evaluate import GroupEvaluator
+from alerts.interfaces import AlertInstance, Message, MessageRef
+from alerts.lookback import lookbacks
+from alerts.notify.card import render
+from alerts.packs import Override, load_pack
+from alerts.rules import RuleGroup, parse_rules
+from alerts.sender import Sender
+from collectors.catalogue import load_catalogue
+from collectors.errors import UnexpectedStatus
+from collectors.exposition import Parsed
+from collectors.interner import Interner
+from collectors.mapping import canonical_layout, missing
+from collectors.samples import Layout
+from collectors.scrape import ScrapeManager
+from collectors.target import Source, Target
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.origins import TargetOrigins
+from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.database import Database
+from controlplane.store.migrate import migrate
+from controlplane.store.outbox import OutboxStore
+
+T0 = 1_700_000_000.0
+STEP_S = 5.0
+ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=86400)
+CATALOGUE = load_catalogue()
+
+
+@dataclass
+class Box:
+    """A notifier that keeps what it gets."""
+
+    name: str = "box"
+    got: list[Message] = field(default_factory=list)
+
+    async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+        self.got.append(message)
+        return None
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class Body:
+    """A target's source: a text, or None for one that fails."""
+
+    world: World
+    target: Target
+
+    async def read(self, timeout_s: float) -> bytes:
+        text = self.world.bodies[self.target.instance]
+        if text is None:
+            raise UnexpectedStatus("answered 503")
+        return text.encode()
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class World:
+    """A fleet, and the control plane that watches it."""
+
+    db: Database
+    groups: tuple[RuleGroup, ...]
+    targets: list[Target]
+    bodies: dict[str, str | None] = field(default_factory=dict)
+    box: Box = field(default_factory=Box)
+    store: SeriesStore = field(default_factory=SeriesStore)
+    at: float = T0
+
+    def __post_init__(self) -> None:
+        self.log = SqlAlertLog(self.db)
+        self.querier = MetricsQuerier(PromqlEngine(self.store))
+        self.start()
+
+    def start(self, blind_s: float = 0.0) -> None:
+        """Start the control plane, or start it again: what is left is the database and the series."""
+        self.scraping = ScrapeManager(self.store, self._source, self._layout, self, find_missing=self._missing)
+        origins = TargetOrigins(self.store, self.scraping.health)
+        looks = lookbacks(self.groups)
+        origins.configure(self.groups, looks)
+        blind_until = self.at + blind_s
+        self.evaluators = [
+            GroupEvaluator(
+                group, self.querier, self.log, self.store, self, blind_until=lambda _: blind_until, origins=origins
+            )
+            for group in self.groups
+        ]
+        groups = SqlGroupLog(self.db)
+        self.dispatcher = Dispatcher(ROUTE, groups, self)
+        self.sender = Sender(OutboxStore(self.db), groups, {"box": self.box}, self, "me")
+
+    def now(self) -> float:
+        return self.at
+
+    def _source(self, target: Target) -> Source:
+        return Body(self, target)
+
+    def _layout(self, target: Target, parsed: Parsed) -> Layout:
+        return canonical_layout(parsed.series, parsed.metadata, target, CATALOGUE, Interner())
+
+    def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
+        return missing(layout, CATALOGUE, target.engine)
+
+    async def run(self, seconds: float, **bodies: str | None) -> None:
+        self.bodies.update(bodies)
+        end = self.at + seconds
+        while self.at < end:
+            for target in self.targets:
+                await self.scraping.scrape_once(target, self.at)
+            for evaluator in self.evaluators:
+                report = await evaluator.evaluate()
+                assert [r.last_error for r in report.rules if r.last_error] == []
+            await self.dispatcher.tick()
+            while await self.sender.tick():
+                pass
+            self.at += STEP_S
+
+    async def remove(self, target: Target) -> None:
+        """Take a target out of the configuration."""
+        await self.scraping.apply([])  # ends what it wrote; the loops that this would start are not wanted here
+        self.targets.remove(target)
+
+    def active(self) -> dict[str, tuple[str, float | None, tuple[str, ...]]]:
+        """Return, by name, an alert's state, since when it is unknown (seconds after T0), and the targets away."""
+        return {
+            dict(i.labels)["alertname"]: (
+                i.state.value,
+                None if i.unknown_since is None else i.unknown_since - T0,
+                i.away,
+            )
+            for i in self.log.active()
+        }
+
+    def told(self) -> list[str]:
+        return [m.status for m in self.box.got]
+
+    def story(self) -> list[str]:
+        return [e.sentence for e in reversed(self.log.recent(1000))]
+
+
+def target(engine: str, instance: str, **labels: str) -> Target:
+    return Target(
+        engine, f"http://{instance}/metrics", engine, instance, tuple(labels.items()), interval_s=5, timeout_s=1
+    )
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[object]:
+    made: list[World] = []
+
+    def world(groups: str | tuple[RuleGroup, ...], *targets: Target) -> World:
+        db = Database(f"sqlite:///{tmp_path}/{len(made)}.db")
+        migrate(db)
+        parsed = parse_rules(groups, "f") if isinstance(groups, str) else groups
+        made.append(World(db, parsed, list(targets)))
+        return made[-1]
+
+    yield world
+    for one in made:
+        one.querier.close()
+        one.db.close()
+
+
+def rules(*lines: str) -> str:
+    return "groups:\n- name: g\n  rules:\n" + "".join(f"  - {{{line}}}\n" for line in lines)
+
+
+def gauge(name: str, value: float, **labels: str) -> str:
+    pairs = ",".join(f'{k}="{v}"' for k, v in labels.items())
+    return f"# TYPE {name} gauge\n{name}{{{pairs}}} {value}\n"
+
+
+DCGM = target("dcgm", "n1:9400")
+GPU_LABELS = 'gpu="0",UUID="GPU-a",pci_bus_id="00000000:8D:00.0",device="nvidia0",modelName="NVIDIA H100",Hostname="n1"'
+
+
+def gpu(celsius: float, used: float = 40000.0) -> str:
+    numbers = {
+        "DCGM_FI_DEV_GPU_TEMP": celsius,
+        "DCGM_FI_DEV_FB_USED": used,
+        "DCGM_FI_DEV_FB_FREE": 81000.0 - used,
+        "DCGM_FI_DEV_POWER_USAGE": 450.5,
+        "DCGM_FI_DEV_GPU_UTIL": 97.0,
+        "DCGM_FI_DEV_XID_ERRORS": 0.0,
+    }
+    return "".join(f"# TYPE {name} gauge\n{name}{{{GPU_LABELS}}} {value}\n" for name, value in numbers.items())
+
+
+GPU_PACK = tuple(
+    load_pack(
+        "gpu",
+        {"temperature": Override(for_=10.0), "vram_ratio": Override(for_=10.0), "gpu_lost": Override(for_=1000.0)},
+    )
+)
+FIRING = ("firing", None, ())
+DOWN = "dcgm/n1:9400"
+
+
+async def test_an_exporter_that_fails_once_ends_no_alert(make: type[World]) -> None:
+    world = make(GPU_PACK, DCGM)
+    await world.run(30, **{"n1:9400": gpu(93)})
+    assert world.active() == {"GPUTemperatureHigh": FIRING}
+    await world.run(STEP_S, **{"n1:9400": None})
+    assert world.active() == {"GPUTemperatureHigh": ("firing", 30, (DOWN,))}
+    await world.run(60, **{"n1:9400": gpu(94)})
+    assert world.active() == {"GPUTemperatureHigh": FIRING}
+    assert world.told() == ["firing"]
+    assert world.story()[2:] == [
+        "GPUTemperatureHigh stays firing, and unknown: its target dcgm/n1:9400 cannot be read: answered 503 "
+        "(was: GPU on n1 is at 93 °C)",
+        "GPUTemperatureHigh is still firing, and known again after 5s: GPU on n1 is at 94 °C",
+    ]
+
+
+async def test_an_exporter_that_returns_with_good_news_ends_it(make: type[World]) -> None:
+    world = make(GPU_PACK, DCGM)
+    await world.run(30, **{"n1:9400": gpu(93)})
+    await world.run(3600, **{"n1:9400": None})
+    assert world.active() == {"GPUTemperatureHigh": ("firing", 30, (DOWN,))}
+    assert world.told() == ["firing"]
+    await world.run(STEP_S, **{"n1:9400": gpu(60)})
+    assert world.active() == {}
+    await world.run(STEP_S)
+    assert world.told() == ["firing", "resolved"]
+    assert render(world.box.got[1]).lines[0].text == (
+        "over since 2023-11-14 23:13:50 UTC, after firing for 1h 0m 20s (was: GPU on n1 is at 93 °C)"
+    )
+
+
+async def test_data_that_says_fine_ends_it_at_once(make: type[World]) -> None:
+    world = make(GPU_PACK, DCGM)
+    await world.run(30, **{"n1:9400": gpu(93)})
+    await world.run(STEP_S, **{"n1:9400": gpu(60)})
+    assert world.active() == {}
+
+
+async def test_an_alert_on_recorded_series_stays_too(make: type[World]) -> None:
+    world = make(GPU_PACK, DCGM)
+    await world.run(30, **{"n1:9400": gpu(50, used=80500)})
+    await world.run(600, **{"n1:9400": None})
+    assert world.active() == {"GPUMemoryHigh": ("firing", 30, (DOWN,))}
+    await world.run(STEP_S, **{"n1:9400": gpu(50)})
+    assert world.active() == {}
+
+
+@pytest.mark.parametrize(
+    "body", ["", "# HELP x y\n", "".join(line + "\n" for line in gpu(93).splitlines() if "GPU_TEMP" not in line)]
+)
+async def test_a_target_that_answers_and_says_nothing_is_no_good_news(make: type[World], body: str) -> None:
+    world = make(GPU_PACK, DCGM)
+    await world.run(30, **{"n1:9400": gpu(93)})
+    await world.run(300, **{"n1:9400": body})
+    assert world.active()["GPUTemperatureHigh"] == ("firing", 30, (DOWN,))
+    assert world.told() == ["firing"]
+    await world.run(10, **{"n1:9400": gpu(60)})
+    assert "GPUTemperatureHigh" not in world.active()
+
+
+FIVE = [target("custom", f"e{n}:80", model="chat") for n in range(5)]
+DEEP = rules("alert: Deep, expr: max by (model) (depth) > 10")
+
+
+async def test_one_of_five_that_is_gone_may_be_the_one(make: type[World]) -> None:
+    world = make(DEEP, *FIVE)
+    bodies = {t.instance: gauge("depth", 1) for t in FIVE}
+    await world.run(10, **{**bodies, "e3:80": gauge("depth", 50)})
+    assert world.active() == {"Deep": FIRING}
+    await world.run(60, **{"e3:80": None})
+    assert world.active() == {"Deep": ("firing", 10, ("custom/e3:80",))}
+    await world.run(STEP_S, **{"e3:80": gauge("depth", 2)})
+    assert world.active() == {}
+
+
+async def test_one_that_was_away_already_keeps_no_alert(make: type[World]) -> None:
+    world = make(DEEP, *FIVE)
+    bodies: Mapping[str, str] = {t.instance: gauge("depth", 1) for t in FIVE}
+    await world.run(10, **bodies)
+    await world.run(60, **{"e4:80": None})
+    await world.run(10, **{"e3:80": gauge("depth", 50)})
+    assert world.active() == {"Deep": FIRING}
+    await world.run(STEP_S, **{"e3:80": gauge("depth", 2)})
+    assert world.active() == {}
+
+
+async def test_a_target_of_another_model_keeps_no_alert(make: type[World]) -> None:
+    other = target("custom", "x:80", model="code")
+    world = make(DEEP, FIVE[0], other)
+    await world.run(10, **{"e0:80": gauge("depth", 50), "x:80": gauge("depth", 1)})
+    await world.run(STEP_S, **{"e0:80": gauge("depth", 1), "x:80": None})
+    assert world.active() == {}
+
+
+async def test_two_that_go_one_after_the_other_are_both_waited_for(make: type[World]) -> None:
+    world = make(DEEP, *FIVE[:2])
+    await world.run(10, **{"e0:80": gauge("depth", 50), "e1:80": gauge("depth", 40)})
+    await world.run(30, **{"e0:80": None})
+    assert world.active() == {"Deep": FIRING}  # e1 alone says so
+    await world.run(10, **{"e1:80": None})
+    assert world.active() == {"Deep": ("firing", 40, ("custom/e1:80",))}
+    await world.run(STEP_S, **{"e1:80": gauge("depth", 1)})
+    assert world.active() == {}, "e0 was away while e1 alone kept it firing"
+
+
+async def test_one_that_returns_is_no_word_of_another_that_went_too(make: type[World]) -> None:
+    world = make(DEEP, *FIVE[:2])
+    await world.run(10, **{"e0:80": gauge("depth", 50), "e1:80": gauge("depth", 40)})
+    await world.run(10, **{"e0:80": None, "e1:80": None})
+    assert world.active() == {"Deep": ("firing", 10, ("custom/e0:80", "custom/e1:80"))}
+    await world.run(10, **{"e1:80": gauge("depth", 1)})
+    assert world.active() == {"Deep": ("firing", 10, ("custom/e0:80",))}
+    await world.run(STEP_S, **{"e0:80": gauge("depth", 1)})
+    assert world.active() == {}
+
+
+def latency(seconds: float, requests: int) -> str:
+    rows = [("0.1", requests if seconds <= 0.1 else 0), ("1", requests if seconds <= 1 else 0)]
+    rows += [("8", requests), ("+Inf", requests)]
+    buckets = "".join(f'took_bucket{{le="{le}"}} {count}\n' for le, count in rows)
+    return f"# TYPE took histogram\n{buckets}took_sum {seconds * requests}\ntook_count {requests}\n"
+
+
+async def test_a_quantile_of_rates_waits_until_its_window_is_full_again(make: type[World]) -> None:
+    slow = "alert: Slow, expr: 'histogram_quantile(0.9, sum by (le, model) (rate(took_bucket[1m]))) > 2'"
+    world = make(rules(slow), FIVE[0])
+    for n in range(1, 13):
+        await world.run(STEP_S, **{"e0:80": latency(4, 10 * n)})
+    assert world.active() == {"Slow": FIRING}
+    await world.run(600, **{"e0:80": None})
+    state, since, away = world.active()["Slow"]
+    assert (state, away) == ("firing", ("custom/e0:80",))
+    assert since is not None
+    assert 60 < since <= 120, "the rate goes on for as long as its window holds two samples"
+    for n in range(1, 14):  # the engine was restarted: its counters begin anew
+        await world.run(STEP_S, **{"e0:80": latency(0.05, 10 * n)})
+        assert world.active() == {"Slow": ("firing", since, ("custom/e0:80",))}, n
+    await world.run(10, **{"e0:80": latency(0.05, 150)})
+    assert world.active() == {}
+    assert world.told() == ["firing", "resolved"]
+
+
+async def test_alerts_on_absence_itself_fire_and_resolve_as_ever(make: type[World]) -> None:
+    down, gone = "alert: Down, expr: up == 0", "alert: Gone, expr: 'absent(depth{instance=\"e0:80\"})'"
+    world = make(rules(down, gone), FIVE[0])
+    await world.run(10, **{"e0:80": gauge("depth", 1)})
+    assert world.active() == {}
+    await world.run(30, **{"e0:80": None})
+    assert world.active() == {"Down": FIRING, "Gone": FIRING}
+    await world.run(10, **{"e0:80": gauge("depth", 1)})
+    assert world.active() == {}
+    assert world.told() == ["firing", "firing", "resolved", "resolved"]
+
+
+async def test_a_series_that_its_own_target_drops_is_over(make: type[World]) -> None:
+    world = make(rules("alert: Deep, expr: depth > 10"), FIVE[0])
+    both = gauge("depth", 50, pod="a") + 'depth{pod="b"} 1\n'
+    await world.run(10, **{"e0:80": both})
+    await world.run(STEP_S, **{"e0:80": gauge("depth", 1, pod="b")})
+    assert world.active() == {}
+
+
+async def test_a_restart_remembers_what_is_unknown(make: type[World]) -> None:
+    world = make(GPU_PACK, DCGM)
+    await world.run(30, **{"n1:9400": gpu(93)})
+    await world.run(10, **{"n1:9400": None})
+    world.start(blind_s=20)
+    await world.run(600)
+    assert world.active() == {"GPUTemperatureHigh": ("firing", 30, (DOWN,))}
+    world.start()
+    await world.run(STEP_S, **{"n1:9400": gpu(60)})
+    assert world.active() == {}
+    assert world.told() == ["firing", "resolved"]
+
+
+async def test_an_exporter_that_fails_while_the_control_plane_is_away_ends_nothing(make: type[World]) -> None:
+    world = make(GPU_PACK, DCGM)
+    await world.run(30, **{"n1:9400": gpu(93)})
+    for one in (DCGM.key, f"{DCGM.key}#report"):
+        world.store.end(one, round((world.at - 1) * 1000))  # as a control plane that stops may do
+    world.at += 120
+    world.start(blind_s=20)
+    await world.run(600, **{"n1:9400": None})
+    assert world.active() == {"GPUTemperatureHigh": ("firing", 170, (DOWN,))}
+    assert world.told() == ["firing"]
+
+
+async def test_a_target_that_is_removed_lets_its_alerts_go_and_says_why(make: type[World]) -> None:
+    world = make(GPU_PACK, DCGM)
+    await world.run(30, **{"n1:9400": gpu(93)})
+    await world.run(10, **{"n1:9400": None})
+    await world.remove(DCGM)
+    await world.run(10)
+    assert world.active() == {}
+    assert world.story()[-1] == (
+        "GPUTemperatureHigh went from firing to inactive: over after firing for 30s (was: GPU on n1 is at 93 °C); "
+        "its target dcgm/n1:9400 is no longer configured"
+    )
+    assert world.told() == ["firing", "resolved"]
+    assert "; dcgm/n1:9400 is no longer configured (was: " in render(world.box.got[1]).lines[0].text
+
+
+async def test_time_that_nobody_saw_does_not_count_towards_for(make: type[World]) -> None:
+    world = make(rules("alert: Deep, expr: depth > 10, for: 30s"), FIVE[0])
+    await world.run(15, **{"e0:80": gauge("depth", 50)})
+    assert world.active() == {"Deep": ("pending", None, ())}
+    await world.run(600, **{"e0:80": None})
+    assert world.active() == {"Deep": ("pending", 15, ("custom/e0:80",))}
+    await world.run(15, **{"e0:80": gauge("depth", 50)})
+    assert world.active() == {"Deep": ("pending", None, ())}
+    await world.run(STEP_S)
+    assert world.active() == {"Deep": FIRING}
+
+
+async def test_what_was_seen_to_be_over_is_not_held_by_a_target_that_goes_then(make: type[World]) -> None:
+    world = make(rules("alert: Deep, expr: depth > 10, keep_firing_for: 30s"), FIVE[0])
+    await world.run(15, **{"e0:80": gauge("depth", 50)})
+    await world.run(10, **{"e0:80": gauge("depth", 1)})
+    assert world.active() == {"Deep": FIRING}
+    await world.run(30, **{"e0:80": None})
+    assert world.active() == {}
+
+
+async def test_a_label_that_the_query_makes_says_nothing_of_the_series(make: type[World]) -> None:
+    made = '\'label_replace(depth > 10, "model", "m-$1", "model", "(.*)")\''
+    world = make(rules(f"alert: Deep, expr: {made}"), FIVE[0])
+    await world.run(10, **{"e0:80": gauge("depth", 50)})
+    await world.run(10, **{"e0:80": None})
+    assert world.active() == {"Deep": ("firing", 10, ("custom/e0:80",))}
+
+
+async def test_messages_meanwhile_say_what_is_unknown(make: type[World]) -> None:
+    world = make(rules("alert: Deep, expr: depth > 10, annotations: {summary: deep}"), *FIVE[:2])
+    await world.run(10, **{"e0:80": gauge("depth", 50), "e1:80": gauge("depth", 1)})
+    await world.run(10, **{"e0:80": None, "e1:80": gauge("depth", 60)})
+    last = world.box.got[-1]
+    assert [i.unknown_since is None for i in by_instance(last)] == [False, True]
+    assert {line.text for line in render(last).lines} == {
+        "deep (unknown since 2023-11-14 22:13:30 UTC: no data from custom/e0:80)",
+        "deep",
+    }
+
+
+def by_instance(message: Message) -> list[AlertInstance]:
+    return sorted(message.firing, key=lambda i: dict(i.labels)["instance"])

@@ -1,0 +1,274 @@
+"""What a candidate is asked and watched for, second by second: it fails, passes, or is only loaded."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from controlplane.rollout.model import Evidence, Phase
+from tests.fakes.rollout_world import BODY, START, World, asking
+
+
+async def test_a_candidate_that_answers_is_verified_and_says_by_what(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(3)) as world:
+        await world.promote()
+        assert world.triton.asked == [(1, "infer", BODY)], "planning asks the stable version once"
+        await world.tick()
+        words = "verifying: v2 serves on A and is asked 3 questions from `verify:` in fleet.yaml"
+        assert await world.tick() == words
+        assert world.triton.asked[1:] == [(2, "infer", BODY)] * 3
+        line = await world.tick()
+        assert line.startswith("verifying: v2 serves on A; 3 of 3 questions answered well, the slowest in 0.")
+        assert line.endswith("it must stay so for 5 s")
+        latest = await world.finish()
+        assert (latest.ok, latest.verified) == (True, True)
+        assert latest.evidence.startswith("3 of 3 questions answered well")
+        assert latest.sentence == "v2 serves, v1 has finished its requests and is unloaded"
+        assert len(world.triton.asked) == 4, "nothing is asked again"
+
+
+async def test_a_candidate_that_fails_every_request_is_turned_back_at_the_first_answer(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(5)) as world:
+        world.triton.raises[2] = "RuntimeError: CUDA error: out of memory"
+        await world.promote()
+        await world.tick()
+        await world.tick()
+        assert [version for version, *_ in world.triton.asked] == [1, 2]
+        line = await world.tick()
+        assert line == (
+            "rolling-back: v2 failed 1 of 1 question on A: answered 400 instead of 200: Failed to process the "
+            "request(s) for model 'model_0_0', message: RuntimeError: CUDA error: out of memory. "
+            "Going back to v1: ordering v1 on A"
+        )
+        latest = await world.finish()
+        assert (latest.phase, latest.wished, latest.verified) == (Phase.ROLLED_BACK, False, None)
+        assert latest.sentence.endswith("out of memory. v1 serves again")
+        assert (world.triton.serving, world.triton.loads) == (1, [[1, 2], [1]])
+        assert (await world.service.model("model")).stable == "v1"
+
+
+async def test_failures_up_to_the_limit_are_borne(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(3, failures=3)) as world:
+        world.triton.raises[2] = "flaky"
+        await world.promote()
+        latest = await world.finish()
+        assert (latest.ok, latest.verified) == (True, False), "it answered nothing well: that is no verification"
+        assert "no question got a good answer" in latest.evidence
+
+
+async def test_a_candidate_that_hangs_is_turned_back_at_the_deadline_of_the_first_question(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(5, timeout_s=0.2)) as world:
+        world.triton.hangs = {2}
+        await world.promote()
+        latest = await world.finish()
+        assert latest.phase is Phase.ROLLED_BACK
+        assert "v2 failed 1 of 1 question on" in latest.sentence
+        assert "did not answer /v2/models/model/versions/2/infer within 0.2 s" in latest.sentence
+
+
+async def test_a_candidate_whose_first_request_kills_the_server(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(5)) as world:
+        world.triton.kills = {2}
+        await world.promote()
+        await world.tick()
+        await world.tick()
+        line = await world.tick()
+        assert line.startswith("rolling-back: v2 failed 1 of 1 question on A: A did not answer /v2/models/model")
+        assert "Going back to v1: A does not answer, what it serves is unknown" in line
+        world.triton.restart()
+        world.triton.reachable = True
+        latest = await world.finish()
+        assert latest.phase is Phase.ROLLED_BACK
+        assert latest.sentence.endswith("v1 serves again")
+        assert world.triton.serving == 1
+
+
+async def test_a_server_that_the_candidate_killed_for_good_needs_a_person(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(5)) as world:
+        world.triton.kills = {2}
+        await world.promote()
+        for _ in range(3):
+            await world.tick()
+        line = await world.tick(61)
+        assert line.startswith("failed: v2 failed 1 of 1 question on A")
+        assert "Whether v1 serves again is unknown, and this needs a person: A does not answer" in line
+        latest = await world.latest()
+        assert (latest.needs_person, latest.wished) == (True, False)
+        (need,) = world.service.attention()
+        assert (need.need, need.model, need.rollout) == ("person", "model", latest.id)
+        assert world.told()[-1] == "critical: Rollout of model to v2 needs a person"
+        world.triton.restart()
+        world.triton.reachable = True
+        world.clock.time += 1
+        await world.engine.tick(world.clock.now())
+        assert world.service.attention() == (), "v1 was seen to serve everywhere: nothing is left to do"
+
+
+async def test_a_slow_candidate_is_turned_back_by_its_median(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(3, latency_s=1e-9)) as world:
+        await world.promote()
+        latest = await world.finish()
+        assert latest.phase is Phase.ROLLED_BACK
+        assert "v2 is slow on" in latest.sentence
+        assert "the limit is 1e-09 s" in latest.sentence
+
+
+async def test_each_backend_is_asked_before_the_next_one_is_touched(tmp_path: Path) -> None:
+    async with World(tmp_path, backends=2, verification=asking(2)) as world:
+        world.triton.raises[2] = "weights of the wrong model"
+        await world.promote()
+        await world.tick()
+        assert await world.tick() == "switching: v2 serves on A and is asked 2 questions from `verify:` in fleet.yaml"
+        latest = await world.finish()
+        assert latest.phase is Phase.ROLLED_BACK
+        assert [server.loads for server in world.servers] == [[[1, 2], [1]], []]
+        world.triton.raises.clear()
+        await world.promote()
+        assert (await world.finish()).verified is True
+        assert [sum(v == 2 for v, *_ in s.asked) for s in world.servers] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        (Evidence(20, 3, "engine"), "3 of 20 requests to v2 failed, as the engine counts them; the limit is 5%"),
+        (Evidence(alerts=("LLMErrorRateHigh (9% fail)",)), "alert on v2 fires: LLMErrorRateHigh (9% fail)"),
+        (Evidence(20, 0, "gateway", mean_s=3), "requests to v2 take 3 s on average, as the gateway measures them"),
+    ],
+)
+async def test_what_others_see_turns_it_back_as_well(tmp_path: Path, evidence: Evidence, words: str) -> None:
+    async with World(tmp_path, verification=asking(1, latency_s=2.0)) as world:
+        await world.promote()
+        for _ in range(3):
+            await world.tick()
+        world.evidence = evidence
+        assert words in await world.tick()
+        assert (await world.finish()).phase is Phase.ROLLED_BACK
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        Evidence(2, 2, "engine"),
+        Evidence(100, 5, "engine"),
+        Evidence(9, 0, "gateway", mean_s=3),
+        Evidence(unknown="the metrics server does not answer"),
+    ],
+    ids=["two failures are no share", "as many as may fail", "too few for a mean", "nothing can be read"],
+)
+async def test_what_is_too_little_to_say_anything_turns_nothing_back(tmp_path: Path, evidence: Evidence) -> None:
+    async with World(tmp_path, verification=asking(1, latency_s=2.0)) as world:
+        world.evidence = evidence
+        await world.promote()
+        latest = await world.finish()
+        assert (latest.ok, latest.verified) == (True, True)
+
+
+async def test_without_a_question_requests_that_were_counted_verify_it(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.evidence = Evidence(240, 1, "engine", mean_s=0.2)
+        await world.promote()
+        latest = await world.finish()
+        assert latest.verified is True
+        assert latest.evidence == "1 of 240 requests failed by the engine's count, which misses many failures"
+
+
+async def test_with_nothing_to_ask_or_to_look_at_it_is_loaded_and_not_tried(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.evidence = Evidence()
+        await world.promote()
+        latest = await world.finish()
+        assert (latest.ok, latest.verified) == (True, False)
+        assert latest.evidence == (
+            "fleet.yaml has neither a `verify:` nor a probe that asks it, and no request to it was counted"
+        )
+        assert latest.sentence.endswith("; v2 is loaded, not tried")
+        assert world.told() == [
+            "info: Promotion of model to v2 began",
+            "info: model is on v2, loaded and not tried",
+        ]
+
+
+async def test_a_rollback_is_not_argued_with(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(2)) as world:
+        await world.promote()
+        await world.finish()
+        world.triton.raises[1] = "still broken"
+        await world.service.rollback("model", actor="bob")
+        latest = await world.finish()
+        assert (latest.ok, latest.verified, world.triton.serving) == (True, False, 1)
+        assert latest.evidence.startswith("warning: v1 failed 1 of 1 question on")
+
+
+async def test_a_question_that_even_the_stable_version_fails_is_doubted_when_planning(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(2)) as world:
+        world.triton.raises[1] = "no such input"
+        (note,) = (await world.service.plan("model", "v2")).notes
+        assert note.startswith("v1 itself does not answer the question of `verify:` in fleet.yaml well (answered 400")
+        assert note.endswith("where the question is wrong, v2 will be turned back for it")
+
+
+async def test_killed_while_asking_it_asks_anew_and_ends_the_same(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(3)) as world:
+        await world.promote()
+        await world.tick()
+        await world.tick()
+        await world.crash()
+        assert await world.tick() == "verifying: v2 serves on A and is asked 3 questions from `verify:` in fleet.yaml"
+        latest = await world.finish()
+        assert (latest.verified, latest.trials[0].asked) == (True, 3)
+        assert [version for version, *_ in world.triton.asked].count(2) == 6
+
+
+async def test_every_step_is_logged_on_one_line_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "controlplane.rollout")
+    async with World(tmp_path, verification=asking(1)) as world:
+        world.triton.raises[2] = "Boom"
+        rollout = await world.promote()
+        for _ in range(5):
+            await world.tick()
+            await world.tick()
+            await world.crash()
+        view = await world.service.show(rollout.id)
+        logged = [r.getMessage() for r in caplog.records if r.name.startswith("controlplane.rollout")]
+        assert logged == [f"rollout {rollout.id} of model: {e.phase}: {e.sentence}" for e in view.events]
+        assert [r.levelname for r in caplog.records if ": rolled-back: " in r.getMessage()] == ["WARNING"]
+        assert world.told() == [
+            "info: Promotion of model to v2 began",
+            "warning: v2 of model failed; v1 serves",
+        ]
+        (need,) = world.service.attention()
+        assert (need.need, need.rollout) == ("went_back", rollout.id)
+        world.clock.time = START + 25 * 3600
+        assert world.service.attention() == ()
+
+
+async def test_what_an_operator_asked_for_is_no_failure(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.promote()
+        await world.tick()
+        await world.tick()
+        await world.service.rollback("model", actor="bob")
+        latest = await world.finish()
+        assert (latest.phase, latest.wished) == (Phase.ROLLED_BACK, True)
+        assert world.service.attention() == ()
+        assert world.told()[-1] == "info: model is back on v1, as asked"
+
+
+async def test_a_rollout_that_waits_for_a_silent_backend_is_told_once_and_listed(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.promote()
+        await world.tick()
+        await world.tick()
+        world.triton.reachable = False
+        for _ in range(5):
+            await world.tick(12)
+        assert world.service.attention() == ()
+        await world.tick(12)
+        assert [need.need for need in world.service.attention()] == ["waiting"]
+        assert world.told()[1:] == ["warning: Rollout of model to v2 waits"]
+        world.triton.reachable = True
+        await world.finish()
+        assert world.service.attention() == ()
