@@ -7,6 +7,7 @@ AlertError
 │   └── ThresholdError  an override of a pack's variable does not fit: which variable, which of its fields
 ├── TemplateError       an annotation or label template cannot be rendered
 ├── QueryFailed         the querier failed; the rule's state freezes, nothing resolves
+├── NotStored           the log cannot hold a rule's alerts; those of the others it can
 └── DeliveryFailed      a notifier could not deliver; carries retry_after and permanent
 """
 
@@ -52,6 +53,10 @@ class TemplateError(AlertError):
 
 class QueryFailed(AlertError):
     """The querier failed: the result is unknown, which is not the same as empty."""
+
+
+class NotStored(AlertError):
+    """A rule's alerts cannot be stored, and trying again does not help: nothing of them was written."""
 
 
 class DeliveryFailed(AlertError):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alerts.errors import QueryFailed, RuleError
+from alerts.errors import NotStored, QueryFailed, RuleError
 from alerts.gotemplate.values import Sample
 from alerts.interfaces import AlertInstance, AlertLog, AlertState, Clock, Querier, VectorSample
 from alerts.origins import Absence, Lost, NoOrigins, Origins
@@ -104,8 +104,8 @@ class GroupEvaluator:
     async def evaluate(self, at: float | None = None) -> GroupReport:
         """Evaluate every rule at unix second `at` (now when None) and return how it went.
 
-        A rule whose query, labels or limit fail is reported and changes nothing; the rules behind it go on. Errors of
-        the log (a lost lease, an unreachable database) are raised: then this process must not go on acting.
+        A rule whose query, labels, limit or storage fail is reported and changes nothing; the rules behind it go on.
+        Other errors of the log (a lost lease) are raised: then this process must not go on acting.
         """
         moment = self._clock.now() if at is None else at
         started = self._timer()
@@ -142,7 +142,7 @@ class GroupEvaluator:
                 self._append(memory, f"rule:{rule.id}", *_recorded(rule, samples), at)
             else:
                 await self._alert(rule, memory, samples, at)
-        except (QueryFailed, RuleError) as failure:
+        except (QueryFailed, RuleError, NotStored) as failure:
             error = str(failure)
         health = memory.health
         memory.health = replace(

@@ -102,7 +102,8 @@ class AlertLog(Protocol):
     def record(self, rule: str, instances: Sequence[AlertInstance], transitions: Sequence[Transition]) -> None:
         """Replace the rule's instances and append its transitions, in one transaction with their outbox rows.
 
-        Raises when the caller's lease is lost; then nothing was written.
+        Raises alerts.errors.NotStored for alerts that cannot be stored, and whatever the host raises when the caller's
+        lease is lost; then nothing was written.
         """
         ...
 
@@ -162,8 +163,8 @@ class Notifier(Protocol):
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
         """Deliver, updating or threading on `root` where the medium can; return the ref to remember, if any.
 
-        Raises alerts.errors.DeliveryFailed, with `retry_after` seconds when the far side said so, and
-        `permanent=True` when trying again cannot help.
+        Raises alerts.errors.DeliveryFailed, with `retry_after` seconds when the far side said so (whatever it said: the
+        sender bounds it), and `permanent=True` when trying again cannot help.
         """
         ...
 

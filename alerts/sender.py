@@ -13,6 +13,9 @@ from alerts.errors import DeliveryFailed
 from alerts.interfaces import Clock, Message, Notifier
 from alerts.wire import message_from_json
 
+MAX_RETRY_AFTER_S = 600.0
+"""A receiver that asks for more silence is asked again after this long: an alert must not wait for a typing error."""
+
 KIND = "alert"
 """Of this module's messages in the outbox."""
 
@@ -74,6 +77,7 @@ class SenderLimits:
     """A sender that dies holds its messages this long."""
     send_s: float = 15.0
     batch: int = 3
+    least_wait_s: float = 1.0
     first_backoff_s: float = 2.0
     most_backoff_s: float = 300.0
 
@@ -112,12 +116,23 @@ class Sender:
         return len(entries)
 
     async def _send_all(self, receiver: str, entries: Sequence[Entry]) -> None:
+        """Send a receiver's messages in order. What one of them raises is raised when all have had their turn."""
+        bugs: list[Exception] = []
         for entry in entries:
-            held = self._held_until.get(receiver, 0.0)
-            if self.clock.now() < held:
-                await asyncio.to_thread(self.outbox.retry, entry, f"{receiver} asked to wait", held)
-            else:
-                await self._send(entry)
+            try:
+                await self._send_or_hold(receiver, entry)
+            except Exception as bug:  # noqa: BLE001 - the job boundary: one message's bug must not hold up the others
+                bugs.append(bug)
+        if bugs:
+            raise bugs[0]
+
+    async def _send_or_hold(self, receiver: str, entry: Entry) -> None:
+        held = self._held_until.get(receiver, 0.0)
+        # A clock that was set back holds nothing: no silence lies further ahead than the longest.
+        if self.clock.now() < held <= self.clock.now() + MAX_RETRY_AFTER_S:
+            await asyncio.to_thread(self.outbox.retry, entry, f"{receiver} asked to wait", held)
+        else:
+            await self._send(entry)
 
     async def _send(self, entry: Entry) -> None:
         notifier = self.notifiers.get(entry.receiver)
@@ -125,8 +140,8 @@ class Sender:
             reason = f"no notifier is called {entry.receiver}; there are {', '.join(sorted(self.notifiers)) or 'none'}"
             await asyncio.to_thread(self.outbox.dead, entry, reason, self.clock.now())
             return
-        message = replace(message_from_json(entry.payload), repeat=entry.attempts > 1)
         try:
+            message = replace(message_from_json(entry.payload), repeat=entry.attempts > 1)
             async with asyncio.timeout(self.limits.send_s):
                 result = await self._deliver(notifier, message)
         except TimeoutError:
@@ -134,6 +149,11 @@ class Sender:
             await self._failed(entry, failure)
         except DeliveryFailed as failure:
             await self._failed(entry, failure)
+        except Exception as bug:
+            # Put off like any failure, so that it does not come again with every claim; and raised, for the log.
+            kind = type(bug).__name__
+            await self._failed(entry, DeliveryFailed(f"internal error ({kind}): see the log of the control plane"))
+            raise
         else:
             await asyncio.to_thread(self.outbox.done, entry, result, self.clock.now())
 
@@ -154,8 +174,9 @@ class Sender:
             return
         # The exponent is bounded before the power is taken: attempts have no limit.
         wait = min(limits.first_backoff_s * 2 ** min(entry.attempts - 1, 30), limits.most_backoff_s)
-        if failure.retry_after is not None:
-            wait = failure.retry_after
+        asked = failure.retry_after
+        if asked is not None and asked >= 0:  # neither NaN nor negative: those are no wish
+            wait = max(min(asked, MAX_RETRY_AFTER_S), limits.least_wait_s)
             self._held_until[entry.receiver] = now + wait
         _log.warning(
             "notification to %s delayed by %.0f s, attempt %d (%s): %s",

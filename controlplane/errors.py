@@ -7,6 +7,7 @@ ControlPlaneError           the message is fit for an operator: names the thing,
 ├── Refused                 planning said no: reasons, and what to do next
 ├── Forbidden / Unauthenticated
 ├── Unavailable             a dependency (engine, database, target) cannot be reached now
+├── NotStorable             a text that the database cannot hold; everything else can be stored
 ├── LeaseLost               another process holds the lease; nothing was written
 ├── MalformedRequest        a body that cannot be read: what is wrong with it, and where
 │   ├── TooLarge            a body beyond a limit: which one
@@ -66,6 +67,10 @@ class Forbidden(ControlPlaneError):
 
 class Unavailable(ControlPlaneError):
     """A dependency cannot be reached now; trying again later may help."""
+
+
+class NotStorable(ControlPlaneError):
+    """A value that the database cannot hold, such as a text with a NUL. Trying again cannot help."""
 
 
 class LeaseLost(ControlPlaneError):

@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.unhandled import (  # noqa: F401 - fixtures of every test
+    nothing_is_unhandled,
+    nothing_is_unhandled_at_the_end,
+    unhandled,
+)
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 # The same examples at every run, and no judgement on a machine's speed: a red test is a finding, never luck.
@@ -35,6 +41,14 @@ COMPONENTS = {
     "victoriametrics": lambda: shutil.which("victoria-metrics") is not None,
 }
 """Real components that tests run against, and whether this machine has them."""
+
+
+def pytest_report_header() -> str:
+    """Say which Prometheus the tests compare with."""
+    newer = NEWER.is_dir()
+    return (
+        f"prometheus: {'that of deploy/newer-prometheus.sh' if newer else 'of the machine, perhaps not Prometheus 3'}"
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import Message, MessageRef
 from alerts.notify.card import Card, render
+from collectors.retry_after import retry_after_s
 
 EVENT_TYPE = "controlplane_alert"
 """Of the metadata that carries a message's id."""
@@ -60,8 +62,9 @@ class SlackNotifier:
         *,
         base_url: str = "https://slack.com/api/",
         timeout_s: float = 8.0,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self.name = name
+        self.name, self._now = name, now
         self._channel, self._token = channel, token
         # Only posting takes a channel's name; looking for a message takes its id.
         self._channel_id = channel if _CHANNEL_ID.match(channel) else ""
@@ -136,7 +139,7 @@ class SlackNotifier:
             if not failure.permanent:
                 raise
             logging.getLogger(__name__).warning(
-                "cannot look for an earlier delivery", extra={"receiver": self.name, "reason": str(failure)}
+                "%s: cannot look for an earlier delivery: %s", self.name, failure, extra={"receiver": self.name}
             )
             return None
         for found in answer.get("messages", ()):
@@ -185,8 +188,10 @@ class SlackNotifier:
         data = getattr(response, "data", None)
         code = str(data.get("error", "")) if isinstance(data, dict) else ""
         if status == 429 or code in ("ratelimited", "rate_limited"):
-            wait = _retry_after(getattr(response, "headers", {}))
-            return DeliveryFailed(f"Slack {method}: rate limited, asked to wait {wait:g}s", retry_after=wait)
+            told = str((getattr(response, "headers", None) or {}).get("Retry-After", ""))
+            wait = retry_after_s(told, self._now())
+            asked = f"asked to wait {wait:g}s" if wait is not None else f"and no time to wait is told ({told[:40]!r})"
+            return DeliveryFailed(f"Slack {method}: rate limited, {asked}", retry_after=wait)
         if not code or code in _TRANSIENT or code in _TRANSIENT_MORE or (status or 200) >= 500:
             return DeliveryFailed(f"Slack {method}: HTTP {status}{f', {code}' if code else ', not a JSON answer'}")
         if code in _ROOT_GONE and method != "conversations.history":
@@ -202,7 +207,7 @@ class _RootGoneError(DeliveryFailed):
 def slack_blocks(card: Card) -> list[dict[str, Any]]:
     """Draw a card as Block Kit, within Slack's limits."""
     sign = ":large_green_circle:" if card.status == "resolved" else _SIGNS.get(card.severity, ":large_blue_circle:")
-    title = _cut(f"{sign} {card.title}", HEADER_LIMIT)
+    title = _cut(f"{sign} {_one_line(card.title)}", HEADER_LIMIT)
     blocks: list[dict[str, Any]] = [{"type": "header", "text": {"type": "plain_text", "text": title, "emoji": True}}]
     fields = [_mrkdwn(f"*{_escape(name)}*\n{_escape(value)}", FIELD_LIMIT) for name, value in card.fields]
     if fields:
@@ -247,11 +252,11 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Return what mrkdwn shows as this text, in one line: a label with a line break must not write lines of its own."""
+    return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _retry_after(headers: Any) -> float:
-    try:
-        return max(1.0, float(headers.get("Retry-After", "")))
-    except ValueError:
-        return 30.0
+def _one_line(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)

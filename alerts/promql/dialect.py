@@ -56,9 +56,9 @@ class Rewritten:
         match = _STAND_IN.search(written)
         return self.strings[_number(match)] if match else self.words.get(written, written)
 
-    def with_literals(self, text: str) -> str:
-        """Return a text of the parser with the literals of the expression in it."""
-        return re.sub(f'"{_STAND_IN.pattern}"', lambda match: self.literals[_number(match)], text)
+    def with_strings(self, text: str, strings: list[str]) -> str:
+        """Return a text of the parser with strings, quotes included, for their stand-ins."""
+        return re.sub(f'"{_STAND_IN.pattern}"', lambda match: strings[_number(match)], text)
 
     def restored(self, message: str) -> str:
         """Return a message of the parser with the expression's own strings and names."""
@@ -106,6 +106,7 @@ def with_signs_as_minus(expr: str) -> str | None:
 
 
 _BEFORE_AN_OPERAND = ("(", ",", "+", "-", "*", "/", "%", "^", "==", "!=", "<", ">", "<=", ">=", "and", "or", "unless")
+_BEFORE_LABELS = ("by", "without", "on", "ignoring", "group_left", "group_right")
 _BEFORE_A_NAME = ("and", "or", "unless", "atan2", "bool", "by", "without", "offset")
 """Words after which the name of a metric may come."""
 
@@ -123,11 +124,15 @@ class _Rewriting:
 
     def whole(self) -> Rewritten:
         number = 0
-        in_braces = False
+        inside = ""
         while number < len(self._tokens):
             token = self._tokens[number]
-            in_braces = token.text == "{" or (in_braces and token.text != "}")
-            number = self._rewrite(number, in_braces=in_braces)
+            before = self._tokens[number - 1].text.lower() if number else ""
+            if token.text == "{" or (token.text == "(" and before in _BEFORE_LABELS):
+                inside = token.text
+            elif token.text in (")", "}"):
+                inside = ""
+            number = self._rewrite(number, inside)
         return replace(self._result, text="".join([*self._pieces, self._expr[self._written :]]))
 
     def _put(self, first: Token, last: Token, text: str) -> None:
@@ -135,21 +140,26 @@ class _Rewriting:
         self._pieces += (self._expr[self._written : first.start], text)
         self._written = last.end
 
-    def _rewrite(self, number: int, *, in_braces: bool) -> int:
-        """Rewrite what begins at a token; return the number of the token behind it."""
+    def _rewrite(self, number: int, inside: str) -> int:
+        """Rewrite what begins at a token; return the number of the token behind it.
+
+        `inside` is the bracket that opened a selector's matchers, or a list of labels.
+        """
         token = self._tokens[number]
         word = token.text.lower()
         if token.kind == "string":
             self._put(token, token, self._string(number))
         elif token.text == "[":
             return self._brackets(number)
-        elif word == "offset" and not in_braces and number:
+        elif word == "offset" and not inside and number:
             return self._offset(number)
         elif token.text == "@":
             return self._at(number)
         elif token.kind in ("number", "duration"):
             self._put(token, token, _digits(token))
-        elif word in EXPERIMENTAL_MODIFIERS and not in_braces:
+        elif inside == "(" and token.kind == "word" and (":" in word or word in EXPERIMENTAL_MODIFIERS):
+            self._put(token, token, self._name(token.text))
+        elif word in EXPERIMENTAL_MODIFIERS and not inside:
             self._refuse_modifier(number)
             self._put(token, token, self._name(token.text))
         return number + 1
@@ -180,7 +190,7 @@ class _Rewriting:
     def _name(self, word: str) -> str:
         """Return a name that the parser takes instead of a keyword of its own, and that the expression has not."""
         for ending in itertools.count():
-            name = f"{word}_{ending}"
+            name = f"{word.replace(':', '_')}_{ending}"
             if name not in self._expr:
                 self._result.words[name] = word
                 return name
@@ -188,21 +198,25 @@ class _Rewriting:
 
     def _brackets(self, number: int) -> int:
         """Rewrite the range, and the resolution, between brackets, if that is what is there."""
+        found = []
         at = number + 1
         try:
-            while True:
+            while self._text(at) != "]":
                 duration = calculate(self._tokens, at, self._times)
-                self._duration(at, duration.end, duration.seconds, positive=True)
-                at = duration.end
-                if at >= len(self._tokens) or self._tokens[at].text != ":":
-                    return at
-                at += 1
-                if at >= len(self._tokens) or self._tokens[at].text == "]":
-                    return at
+                found.append((at, duration))
+                at = duration.end + (self._text(duration.end) == ":" and len(found) == 1)
+                if at == duration.end and self._text(at) != "]":
+                    return number + 1
         except Unfit:
-            return max(at, number + 1)
+            return number + 1
         except Impossible as error:
             raise _refused(self._expr, self._tokens[error.index], str(error)) from error
+        for start, duration in found:
+            self._duration(start, duration.end, duration.seconds, positive=True)
+        return at
+
+    def _text(self, number: int) -> str:
+        return self._tokens[number].text if number < len(self._tokens) else ""
 
     def _offset(self, number: int) -> int:
         try:

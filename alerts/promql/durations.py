@@ -55,12 +55,16 @@ def calculate(tokens: Sequence[Token], start: int, times: QueryTimes) -> Duratio
 
 
 def calculate_offset(tokens: Sequence[Token], start: int, times: QueryTimes) -> Duration:
-    """Calculate what stands after `offset`: one operand, signed perhaps; `offset 1m + 1` adds to the vector.
+    """Calculate what stands after `offset`. Raises Unfit and Impossible.
 
-    Raises Unfit and Impossible.
+    `offset 1m + 1` adds to the vector; after parentheses, `offset (1m) + 1` adds to the offset.
     """
     walk = _Walk(tokens, start, times)
     sign = walk.sign()
+    following = tokens[walk.next] if walk.next < len(tokens) else None
+    if following is not None and following.text in ("(", "+", "-"):
+        walk.next = start
+        return Duration(walk.sum(0), walk.next)
     return Duration(sign * walk.operand(0), walk.next)
 
 

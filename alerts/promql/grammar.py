@@ -208,7 +208,7 @@ class _Walk:
         while not self._take(")"):
             token = self.token
             self._need_kind("word", "string")
-            if token is not None and token.kind == "word" and (":" in token.text or token.text.lower() == "without"):
+            if token is not None and token.kind == "word" and token.text.lower() == "without":
                 raise Unexpected(token.start)
             if self._text() != ")":
                 self._need(",")

@@ -12,6 +12,7 @@ _ESCAPE = re.compile(r"\\(?:x(?P<hex>[0-9a-fA-F]{2})|u(?P<short>[0-9a-fA-F]{4})|
 _PLAIN = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\"}
 _DIGITS = {"x": (2, "0123456789abcdefABCDEF"), "u": (4, "0123456789abcdefABCDEF"), "U": (8, "0123456789abcdefABCDEF")}
 _DIGITS |= dict.fromkeys("01234567", (3, "01234567"))
+_QUOTED = {value: f"\\{letter}" for letter, value in _PLAIN.items()} | {'"': '\\"'}
 _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 
 
@@ -27,6 +28,19 @@ def unquoted(literal: str) -> str:
         piece, at = _unescaped(inside, escape, quote)
         value += piece
     return (value + inside[at:].encode()).decode(errors="surrogateescape")
+
+
+def quote(text: str) -> str:
+    """Return a literal of a value, as Go's strconv.Quote writes it."""
+    written = [_QUOTED.get(char) or (char if char.isprintable() else _hexadecimal(char)) for char in text]
+    return f'"{"".join(written)}"'
+
+
+def _hexadecimal(char: str) -> str:
+    code = ord(char)
+    if _NOT_UTF8.match(char):
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def readable(text: str) -> str:

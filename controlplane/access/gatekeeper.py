@@ -18,6 +18,8 @@ from controlplane.store.database import Database
 MAX_CREDENTIAL_LENGTH = 512
 """No token or session id of ours is longer; longer ones are refused before they reach the database."""
 
+WRITE_S = 5.0
+"""How often `write` is to be called: until then a token's use, or a refusal, is in memory only."""
 AWAY_TOLD_S = 60.0
 """How often the log has it that the database is away: strangers decide how often it is asked."""
 
@@ -37,7 +39,7 @@ class Gatekeeper:
     """Checks credentials for the event loop. Nothing here waits for a write of the database."""
 
     def __init__(self, db: Database, tokens: TokenStore, sessions: SessionStore) -> None:
-        self._db, self._tokens, self._sessions = db, tokens, sessions
+        self._db, self.tokens, self.sessions = db, tokens, sessions
         self._throttle = SignInThrottle()
         self._refusals = Refusals()
         self._writing = asyncio.Lock()
@@ -64,18 +66,18 @@ class Gatekeeper:
         if len(cookie) > MAX_CREDENTIAL_LENGTH:
             raise Unauthenticated("the session is not valid; sign in again")
         try:
-            return await asyncio.to_thread(self._sessions.authenticate, cookie, now)
+            return await asyncio.to_thread(self.sessions.authenticate, cookie, now)
         except Unavailable as error:
             raise self._hidden(error, now) from error
 
     async def over(self, principals: set[Principal], now: float) -> set[Principal]:
         """Return whose token or session is over, whichever process ended it. Raises Unavailable."""
-        dead = await asyncio.to_thread(self._tokens.dead, {p.token_id for p in principals}, now)
+        dead = await asyncio.to_thread(self.tokens.dead, {p.token_id for p in principals}, now)
         sessions = {p.session for p in principals if p.session}
-        ended = await asyncio.to_thread(self._sessions.ended, sessions, now) if sessions else set()
+        ended = await asyncio.to_thread(self.sessions.ended, sessions, now) if sessions else set()
         return {p for p in principals if p.token_id in dead or p.session in ended}
 
-    async def write(self, now: float) -> None:
+    async def write(self) -> None:
         """Write what was noted since the last call: uses of tokens, and refusals.
 
         Raises Unavailable: nothing is lost then, and the next call writes it.
@@ -83,17 +85,24 @@ class Gatekeeper:
         async with self._writing:
             refusals, more = self._refusals.take()
             try:
-                await asyncio.to_thread(write_refusals, self._db, refusals, more, now)
+                await asyncio.to_thread(write_refusals, self._db, refusals, more)
             except BaseException:
                 self._refusals.put_back(refusals, more)
                 raise
             if more:
                 log.warning("access: %s", rest(more))
-            await asyncio.to_thread(self._tokens.write_uses)
+            await asyncio.to_thread(self.tokens.write_uses)
+
+    async def close(self) -> None:
+        """Write what is left, where the database can be written."""
+        try:
+            await self.write()
+        except Unavailable as error:
+            log.warning("access: the last uses of tokens, and refusals, are not in the database: %s", error)
 
     async def _look_up(self, text: str, now: float) -> Principal:
         try:
-            return await asyncio.to_thread(self._tokens.authenticate, text, now)
+            return await asyncio.to_thread(self.tokens.authenticate, text, now)
         except Unavailable as error:
             raise self._hidden(error, now) from error
 

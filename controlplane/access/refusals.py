@@ -77,7 +77,7 @@ class Refusals:
         return refusal
 
 
-def write_refusals(db: Database, refusals: Sequence[Refusal], more: int, now: float) -> None:
+def write_refusals(db: Database, refusals: Sequence[Refusal], more: int) -> None:
     """Put what was gathered into the audit trail. Blocking. Raises Unavailable."""
     if not refusals:
         return
@@ -86,7 +86,8 @@ def write_refusals(db: Database, refusals: Sequence[Refusal], more: int, now: fl
             subject = f"token/{refusal.account or UNKNOWN}"
             audit(session, refusal.address, ACTION, subject, refusal.sentence, refusal.last_at)
         if more:
-            audit(session, UNKNOWN, ACTION, f"token/{UNKNOWN}", rest(more), now)
+            latest = max(refusal.last_at for refusal in refusals)
+            audit(session, UNKNOWN, ACTION, f"token/{UNKNOWN}", rest(more), latest)
 
 
 def rest(more: int) -> str:

@@ -146,6 +146,11 @@ def _storage(services: Services) -> Iterable[Metric]:
         value=float(bool(report.paused)),
     )
     yield GaugeMetricFamily(
+        "controlplane_database_paused",
+        "1 while alert states and messages are kept in memory because the database cannot be written.",
+        value=float(bool(services.alerting_fault())),
+    )
+    yield GaugeMetricFamily(
         "controlplane_storage_disk_bytes", "Bytes of the files of samples.", value=report.disk_bytes
     )
     counters = {

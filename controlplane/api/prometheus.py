@@ -24,7 +24,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 
 QUERY_TIMEOUT_S = 30.0
 """Longest that a query of this API runs, whatever its caller allows."""
-_SAYS_ITS_PLACE = ("invalid parameter ", "invalid expression type ", "exceeded ")
+_SAYS_ITS_PLACE = ("invalid parameter ", "exceeded ")
 
 Found = TypeVar("Found")
 ParamsDep = Annotated[Params, Depends(params_of)]

@@ -61,7 +61,7 @@ class Params:
             return None
         seconds = parse_time(text)
         if seconds is None:
-            raise bad(name, f"Invalid time value for '{name}': cannot parse \"{text}\" to a valid timestamp")
+            raise bad(name, f"invalid time value for '{name}': cannot parse \"{text}\" to a valid timestamp")
         return seconds
 
     def duration(self, name: str) -> float:

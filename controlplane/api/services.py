@@ -109,6 +109,8 @@ class Services:
     log: LogRing
     not_ready: Callable[[], Mapping[str, str]]
     """What is not ready yet and why; empty when everything is. Blocking."""
+    alerting_fault: Callable[[], str] = str
+    """Why alert states and messages are kept in memory; empty while the database is written."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict
     """The configured notifiers by name."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple

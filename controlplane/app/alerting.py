@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from alerts.dispatch import Dispatcher, Route
@@ -13,14 +14,24 @@ from alerts.origins import Origins
 from alerts.rules import RuleGroup
 from alerts.sender import Sender
 from collectors.samples import SampleSink
-from controlplane.errors import QueryError
+from controlplane.errors import QueryError, Unavailable
 from controlplane.metrics.names import metric_names
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.backlog import (
+    Backlog,
+    EnduringAlertLog,
+    EnduringGroupLog,
+    EnduringOutbox,
+    give_way,
+    write_back,
+)
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
+
+log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 """The finest interval of a rule group, and how often groups of alerts are looked at."""
@@ -59,9 +70,11 @@ class Alerting:
         self._busy_until = self._delivered_at = 0.0
         self._changed = True
         """Alerts may have changed since groups were last looked at."""
-        self._log = SqlAlertLog(db, self._held)
-        self._groups = SqlGroupLog(db, self._held)
-        self._outbox = OutboxStore(db)
+        self._db, self._backlog = db, Backlog(clock)
+        self._stored = SqlAlertLog(db, self._held)
+        self._log = EnduringAlertLog(self._stored, self._backlog)
+        self._groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
+        self._outbox = EnduringOutbox(OutboxStore(db), self._backlog)
         self._evaluators: list[GroupEvaluator] = []
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
@@ -106,18 +119,16 @@ class Alerting:
         return old
 
     async def beat(self, lease: Lease) -> None:
-        """Evaluate the groups that are due, then decide what receivers must hear. Raises LeaseLost and Unavailable."""
+        """Evaluate the groups that are due, then decide what receivers must hear.
+
+        A database that cannot be written holds nothing up: see controlplane.store.backlog. Raises LeaseLost, and
+        Unavailable as long as the database was never read.
+        """
         if self._lease != lease:
-            # Another process may have evaluated in between: what we remember is not what is true.
-            for evaluator in self._evaluators:
-                evaluator.reset()
-            self._lease, self._retired = lease, False
-            self._changed = True
+            self._take_over(lease)
         now = self._clock.now()
-        if not self._retired:
-            rules = {rule.id for e in self._evaluators for rule in e.group.rules}
-            await asyncio.to_thread(self._log.retire, rules, now)
-            self._retired = self._changed = True
+        if not self._retired and not self._backlog.paused:
+            await self._retire(now)
         # What is evaluated here goes first: it must not wait for another server that hangs.
         for evaluator in sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True):
             interval_s = evaluator.group.interval_s or self._interval_s
@@ -129,6 +140,37 @@ class Alerting:
         if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
             self._busy_until = self._clock.now() + BUSY_S
         self._changed = False
+
+    def _take_over(self, lease: Lease) -> None:
+        before, self._lease = self._lease, lease
+        if self._backlog.paused and _goes_on(before, lease):
+            return  # nobody else had it: it ran out while it could not be renewed
+        # Another process may have evaluated in between: what we remember is not what is true.
+        give_way(self._backlog)
+        for evaluator in self._evaluators:
+            evaluator.reset()
+        self._retired, self._changed = False, True
+
+    async def _retire(self, now: float) -> None:
+        rules = {rule.id for e in self._evaluators for rule in e.group.rules}
+        try:
+            await asyncio.to_thread(self._stored.retire, rules, now)
+        except Unavailable as error:
+            self._backlog.pause(error)
+        else:
+            self._retired = self._changed = True
+
+    async def write_back(self) -> None:
+        """Bring what waits in memory to the database, if it can be written again."""
+        if self._backlog.paused and await asyncio.to_thread(
+            write_back, self._db, self._backlog, self._held, self._holder
+        ):
+            self._changed = True
+
+    @property
+    def fault(self) -> str:
+        """Why alerting is in memory only, and what waits there; empty while the database is written."""
+        return self._backlog.describe()
 
     async def deliver(self) -> None:
         """Send everything that is due.
@@ -159,7 +201,10 @@ class Alerting:
         return dict(self._sender.notifiers) if self._sender else {}
 
     async def close(self) -> None:
-        """Release the notifiers' connections."""
+        """Write what still waits, if that can be, and release the notifiers' connections."""
+        await self.write_back()
+        if self._backlog.paused:
+            log.error("alerting: lost with this process: %s", self._backlog.describe())
         await asyncio.gather(*(n.close() for n in self.notifiers.values()))
 
     def _evaluated_here(self, group: RuleGroup) -> bool:
@@ -190,6 +235,11 @@ class Alerting:
 
     def _held(self) -> Lease | None:
         return self._lease
+
+
+def _goes_on(before: Lease | None, now: Lease) -> bool:
+    """Tell whether nobody else held a lease between two tenures: each new one counts its epoch up by one."""
+    return before is not None and now.holder == before.holder and now.epoch <= before.epoch + 1
 
 
 def reads_own_metrics(group: RuleGroup) -> bool:

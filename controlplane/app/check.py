@@ -14,6 +14,7 @@ from controlplane.app.checks.routing import check_routing
 from controlplane.app.checks.rules import check_rules
 from controlplane.app.checks.surroundings import check_surroundings
 from controlplane.app.checks.targets import check_targets
+from controlplane.app.checks.verification import check_verification
 from controlplane.config.loader import LoadedFleet, read_fleet
 from controlplane.errors import ConfigErrors
 
@@ -57,6 +58,7 @@ def inspect_file(path: Path) -> Report:
     rules = check_rules(read.loaded, findings)
     targets = check_targets(read.loaded, findings)
     check_routing(read.loaded, findings)
+    check_verification(read.loaded, findings)
     check_surroundings(read.loaded, findings)
     return Report(read.loaded, findings.sorted(), targets, rules)
 

@@ -10,6 +10,7 @@ from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 
+HOUSEKEEPING_S = 300.0
 KEEP_ALERTS_S = 90 * 86400.0
 KEEP_MESSAGES_S = 30 * 86400.0
 KEEP_REVISIONS = 10_000

@@ -25,7 +25,8 @@ from controlplane.api.log_ring import LogRing
 from controlplane.app.clock import SystemClock
 from controlplane.app.connections import Sweeper, allow_many_files
 from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
-from controlplane.app.wiring import ControlPlane, build_services, running
+from controlplane.app.services import build_services
+from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError
 from controlplane.web.console import install_console
@@ -47,15 +48,10 @@ STOP_S = 5
 def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: Path, observe_only: bool) -> None:
     """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start.
 
-    `warnings` are what is odd about the file; the log says them.
+    The caller has set up the log. `warnings` are what is odd about the file; the log says them.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "apscheduler"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     ring = LogRing(SystemClock().now())
     logging.getLogger().addHandler(ring)
-    # Its warnings are of requests that cannot be read, a line each: strangers would decide how long the log is.
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     most = min(MAX_CONNECTIONS, allow_many_files() // 2)
     gc.set_threshold(*GC_THRESHOLDS)
     os.umask(0o077)  # database, token file and their folder are for this user alone

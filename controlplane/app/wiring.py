@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
@@ -18,40 +17,33 @@ from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
 from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target
-from controlplane import __version__
-from controlplane.access import Gatekeeper, SessionStore, TokenStore
+from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
-from controlplane.api.log_ring import LogRing
-from controlplane.api.services import Services
+from controlplane.access.gatekeeper import WRITE_S, Gatekeeper
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock import SystemClock
 from controlplane.app.embedded import Embedded
-from controlplane.app.housekeeping import clean_up
+from controlplane.app.housekeeping import HOUSEKEEPING_S, clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rolling import Rolling
 from controlplane.app.rules import fleet_rules
 from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
-from controlplane.config.difference import differences
-from controlplane.config.loader import LoadedFleet, located
+from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet, ScrapeSection
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
-from controlplane.fleet.history import History
-from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
-from controlplane.schedule import LeasedLoop, Loops, PlainLoop
-from controlplane.store.alert_log import SqlAlertLog
+from controlplane.schedule import EnduringLoop, LeasedLoop, Loops, PlainLoop
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
-from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore, touch
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.drivers import build_drivers
@@ -66,13 +58,12 @@ DISCOVERY_S = 5.0
 WATCH_S = 2.0
 PUBLISH_S = 15.0
 CHARGE_S = 30.0
-HOUSEKEEPING_S = 300.0
 REMOTE_CHECK_S = 15.0
 TIDY_S = 5.0
-ACCESS_S = 5.0
-"""Until a token's use, or a refusal, is in the database."""
 ROLLOUT_S = 0.5
 DELIVER_S = 1.0
+WRITE_BACK_S = 5.0
+"""How often it is tried to write a database that could not be written."""
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
 
@@ -132,8 +123,7 @@ class ControlPlane:
         self.rolling = Rolling(
             db, self.querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts")
         )
-        self.tokens, self.sessions = TokenStore(db), SessionStore(db)
-        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
+        self.gatekeeper = Gatekeeper(db, TokenStore(db), SessionStore(db))
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -156,7 +146,6 @@ class ControlPlane:
                 raise ConfigError(f"{error.filename}: {error.strerror}", field="metrics.remote_write") from error
         leases = LeaseStore(self._db)
         leased = [
-            ("alerting", BEAT_S, self.alerting.beat),
             ("rollouts", ROLLOUT_S, self.rolling.tick),
             ("ledger", CHARGE_S, self.accounts.charge),
             ("housekeeping", HOUSEKEEPING_S, self._clean_up),
@@ -166,13 +155,25 @@ class ControlPlane:
             renew_s = min(ttl_s / 3, ttl_s - interval_s - 1)
             loop = LeasedLoop(name, interval_s, leases, self.holder, ttl_s, tick, self.clock, renew_every_s=renew_s)
             self.loops.add(loop)
+        alerting = EnduringLoop(
+            "alerting",
+            BEAT_S,
+            leases,
+            self.holder,
+            TTL_S,
+            self.alerting.beat,
+            self.clock,
+            renew_every_s=TTL_S / 3,
+        )
+        self.loops.add(alerting)
         plain = [
             ("discovery", DISCOVERY_S, self._discover),
             ("delivery", DELIVER_S, self.alerting.deliver),
+            ("alert backlog", WRITE_BACK_S, self.alerting.write_back),
             ("publish", PUBLISH_S, self.accounts.publish),
             ("watch", WATCH_S, self._watch),
             ("storage", TIDY_S, self.embedded.tidy_up),
-            ("access", ACCESS_S, self._note_access),
+            ("access", WRITE_S, self.gatekeeper.write),
         ]
         if self.remote:
             plain.append(("remote metrics", REMOTE_CHECK_S, self.remote.check))
@@ -183,10 +184,7 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
-        try:
-            await self._note_access()
-        except ControlPlaneError as error:
-            log.warning("access: the last uses of tokens, and refusals, are not in the database: %s", error)
+        await self.gatekeeper.close()
         await self.rolling.close()
         await self.scraping.close()
         await self.alerting.close()
@@ -240,6 +238,10 @@ class ControlPlane:
             missing_parts["database"] = str(error)
         if not self._discovered:
             missing_parts["discovery"] = "targets have not been read yet"
+        if fault := self.alerting.fault:
+            missing_parts["alerting"] = fault
+        if paused := self.embedded.report().paused:
+            missing_parts["storage"] = f"{self._data_dir}: {paused}; new samples are kept in memory only"
         if self.remote and self.remote.fault:
             missing_parts["metrics"] = self.remote.fault
         return missing_parts
@@ -296,9 +298,6 @@ class ControlPlane:
         self._stamps = found
         await self.reload_and_say()
 
-    async def _note_access(self) -> None:
-        await self.gatekeeper.write(self.clock.now())
-
     async def _clean_up(self, lease: Lease) -> None:
         await asyncio.to_thread(clean_up, self._db, self.clock.now())
 
@@ -313,49 +312,6 @@ class ControlPlane:
 
     def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
         return missing(layout, self._catalogue, target.engine)
-
-
-def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
-    """Return what the HTTP side needs of a control plane."""
-    fleet = plane.config().fleet
-    outside = urlsplit(fleet.external_url).hostname if fleet.external_url else None
-    alerts = SqlAlertLog(db)
-    return Services(
-        version=__version__,
-        started_at=plane.clock.now(),
-        clock=plane.clock,
-        config=plane.config,
-        allowed_hosts=frozenset(host.lower() for host in (listen_host, outside) if host),
-        fleet=FleetReader(
-            config=plane.config,
-            queries=plane.querier,
-            models=plane.rolling.service,
-            alerts=alerts,
-            targets=plane.scraping.health,
-            clock=plane.clock,
-            observe_only=plane.observe_only,
-        ),
-        queries=plane.querier,
-        series_store=plane.store,
-        ingest=plane.ingest,
-        storage=plane.embedded.report,
-        targets=plane.scraping.health,
-        rules=plane.alerting.reports,
-        rollouts=plane.rolling.service,
-        alerts=alerts,
-        outbox=OutboxStore(db),
-        tokens=plane.tokens,
-        sessions=plane.sessions,
-        gatekeeper=plane.gatekeeper,
-        revisions=RevisionStore(db),
-        reload=plane.reload,
-        compare=lambda fleet: differences(plane.config(), located(fleet, plane.loaded.path.parent)),
-        history=History(db),
-        log=ring,
-        not_ready=plane.not_ready,
-        shipping=lambda: [shipper.report() for shipper in plane.shippers],
-        notifiers=lambda: plane.alerting.notifiers,
-    )
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -10,7 +9,8 @@ from typing import Any
 
 from controlplane.cli.client import Client, connect
 from controlplane.cli.errors import Unreachable, WrongUsage
-from controlplane.cli.render import JSON, YAML, clock, emit, is_terminal, printable, say
+from controlplane.cli.render import JSON, YAML, clock, emit, is_terminal, say
+from controlplane.plain_text import plain, plain_json, plain_lines
 
 POLL_S = 1.0
 _WHAT = 14
@@ -78,7 +78,7 @@ def _follow(
     try:
         while True:
             for item in items:
-                print(json.dumps(item, ensure_ascii=False) if output == JSON else line(item))
+                print(plain_json(item) if output == JSON else line(item))
             sys.stdout.flush()
             time.sleep(POLL_S)
             try:
@@ -110,7 +110,7 @@ def _event_line(item: dict[str, Any]) -> str:
         case "audit":
             sentence = f"{sentence}, by {item['ref']}"
     what = _word(item["what"], _WHAT)
-    return f"{clock(item['at'])}  {what}  {printable(subject)}: {printable(sentence)}"
+    return f"{clock(item['at'])}  {what}  {plain(subject)}: {plain(sentence)}"
 
 
 def _print_logs(items: list[dict[str, Any]]) -> None:
@@ -121,12 +121,11 @@ def _print_logs(items: list[dict[str, Any]]) -> None:
 
 
 def _log_line(item: dict[str, Any]) -> str:
-    text = item["message"].replace("\n", "\n    ")
-    lines = "\n".join(printable(line) for line in text.split("\n"))
-    return f"{clock(item['at'])}  {_word(item['level'], 8)}  {printable(item['logger'])}: {lines}"
+    lines = "\n    ".join(plain_lines(item["message"]))
+    return f"{clock(item['at'])}  {_word(item['level'], 8)}  {plain(item['logger'])}: {lines}"
 
 
 def _word(word: str, width: int) -> str:
-    shown = printable(word).ljust(width)
+    shown = plain(word).ljust(width)
     colour = _COLOURS.get(word) if is_terminal(sys.stdout) else None
     return f"\x1b[{colour}m{shown}\x1b[0m" if colour else shown

@@ -11,7 +11,7 @@ from controlplane.cli.render import columns, emit, say, say_all
 from controlplane.errors import ConfigErrors
 
 
-def up(config: Path, listen: str, data_dir: Path | None, observe_only: bool) -> None:
+def up(config: Path, listen: str, data_dir: Path | None, observe_only: bool, log_format: str, log_level: str) -> None:
     """Run the control plane over a fleet.yaml."""
     from controlplane.app.check import accepted
 
@@ -19,7 +19,14 @@ def up(config: Path, listen: str, data_dir: Path | None, observe_only: bool) -> 
     loaded, warnings = accepted(config)
     from controlplane.app.serve import serve
 
+    _set_up_log(log_format, log_level)
     serve(loaded, warnings, listen, data_dir or Path("data"), observe_only)
+
+
+def _set_up_log(form: str, level: str) -> None:
+    from controlplane.app.logs import LogFormat, LogLevel, set_up_log
+
+    set_up_log(LogFormat(form), LogLevel(level))
 
 
 def check(files: list[Path], strict: bool) -> None:
@@ -45,11 +52,12 @@ def check(files: list[Path], strict: bool) -> None:
         raise VerdictNegative(f"warnings found: {warnings}")
 
 
-def nvml_exporter(listen: str) -> None:
+def nvml_exporter(listen: str, log_format: str, log_level: str) -> None:
     """Serve this host's GPUs as canonical metrics."""
     from collectors.errors import CollectorError
     from collectors.nvml import serve_exporter
 
+    _set_up_log(log_format, log_level)
     try:
         serve_exporter(listen, on_listening=lambda url: say(f"serving this host's GPUs at {url}"))
     except CollectorError as error:

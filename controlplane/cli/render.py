@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from controlplane.plain_text import plain, plain_json
+
 TABLE, JSON, YAML = "table", "json", "yaml"
 """The shapes of a listing."""
+MAX_WIDTH = 10_000
+"""YAML's lines are not folded: that would break long expressions and texts in the middle."""
 
 Row = Sequence[str]
 _GOOD = {"up", "ready", "succeeded", "ok", "sent", "normal"}
@@ -36,43 +39,39 @@ _NARROWEST = 24
 def emit(data: Any, output: str, table: Callable[[], None]) -> None:
     """Print `data` as JSON or YAML, or call `table`."""
     if output == JSON:
-        print(json.dumps(data, indent=2, ensure_ascii=False))
+        print(plain_json(data, indent=2))
     elif output == YAML:
-        print(as_yaml(data), end="")
+        print(plain_yaml(data), end="")
     else:
         table()
 
 
-def as_yaml(data: Any) -> str:
-    """Return data as YAML."""
+def plain_yaml(data: Any) -> str:
+    """Return YAML in which texts hold nothing but what is shown; the escapes are YAML's own, so no data is changed."""
     import io
 
-    import ruamel.yaml
+    from ruamel.yaml import YAML as RuamelYaml  # noqa: N811 - the shape of a listing has that name here
 
-    yaml, text = ruamel.yaml.YAML(), io.StringIO()
-    yaml.default_flow_style = False
-    yaml.dump(data, text)
-    return text.getvalue()
+    text = ""
+    for allow_unicode in (True, False):
+        yaml, out = RuamelYaml(), io.StringIO()
+        yaml.default_flow_style, yaml.allow_unicode, yaml.width = False, allow_unicode, MAX_WIDTH
+        yaml.dump(data, out)
+        text = out.getvalue()
+        if all(line.isprintable() for line in text.split("\n")):
+            break
+    return text
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print one line with its control characters escaped: names and reasons come from engines, and may lie."""
-    print(printable(text), file=stream or sys.stdout)
+    print(plain(text), file=stream or sys.stdout)
 
 
 def say_all(lines: Iterable[str]) -> None:
     """Print one line each."""
     for line in lines:
         say(line)
-
-
-def printable(text: str) -> str:
-    """Return text whose control characters are escaped."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def columns(
@@ -93,7 +92,7 @@ def columns(
 
 def table(header: Row, rows: Sequence[Row], width: int | None = None, *, calm: Collection[int] = ()) -> list[str]:
     """Return the lines of aligned columns: coloured and wrapped for a terminal of `width`, plain without one."""
-    shown = [[printable(cell) for cell in row] for row in (header, *rows)]
+    shown = [[plain(cell) for cell in row] for row in (header, *rows)]
     used = [i for i in range(len(header)) if any(row[i] for row in shown)]
     shown = [[row[i] for i in used] for row in shown]
     widths = [max(len(row[i]) for row in shown) for i in range(len(used))]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from controlplane.cli.errors import VerdictNegative, WrongUsage
-from controlplane.cli.render import TABLE, columns, emit, say, say_all
+from controlplane.cli.render import TABLE, columns, emit, plain_yaml, say, say_all
 
 
 def rules_check(files: list[Path], strict: bool) -> None:
@@ -85,12 +83,7 @@ def rules_list(files: list[Path], prometheus: bool, config: Path | None, output:
 
 
 def _print_rule_file(content: dict[str, object]) -> None:
-    yaml, text = YAML(), io.StringIO()
-    yaml.default_flow_style = False
-    # Wrapping would break long expressions and texts in the middle.
-    yaml.width = 10_000
-    yaml.dump(_blocks(content), text)
-    print(text.getvalue(), end="")
+    print(plain_yaml(_blocks(content)), end="")
 
 
 def _blocks(content: Any) -> Any:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from controlplane.cli.errors import Unreachable
-from controlplane.cli.render import is_terminal, printable
+from controlplane.cli.render import is_terminal
+from controlplane.plain_text import plain
 
 _HOME, _CLEAR, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"
 
@@ -62,7 +63,7 @@ def _draw(draw: Callable[[], None]) -> None:
     try:
         draw()
     except Unreachable as error:
-        print(f"{datetime.now(UTC):%H:%M:%SZ}  {printable(str(error))}; trying again")
+        print(f"{datetime.now(UTC):%H:%M:%SZ}  {plain(str(error))}; trying again")
 
 
 def _height() -> int:

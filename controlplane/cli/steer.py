@@ -25,7 +25,7 @@ def promote(
     context: str | None,
     output: str,
 ) -> None:
-    """Switch MODEL to VERSION; returns once that version serves and is verified."""
+    """Switch MODEL to VERSION; returns once that version serves and nothing speaks against it."""
     body = {"model": model, "version": version, "strategy": strategy or "blue-green", "dry_run": dry_run}
     with connect(url, context) as client:
         _begin(client, "/cp/v1/rollouts", body, dry_run, no_watch, output)
@@ -94,7 +94,9 @@ def _follow(client: Client, view: dict[str, Any], *, until_switched: bool, outpu
     elif not view["finished"]:
         say(f"  {view['from']} is draining; follow it with: cp rollouts watch {view['id']}")
     if view["finished"] and not view["ok"] and view["phase"] != good:
-        raise VerdictNegative(f"rollout {view['id']} {view['phase']}: {view['sentence']}")
+        # Whoever watched has just read the sentence; a script gets it with its exit status.
+        said = f": {view['sentence']}" if quiet else ""
+        raise VerdictNegative(f"rollout {view['id']} {view['phase']}{said}")
 
 
 def rollouts_list(model: str | None, limit: int, url: str | None, context: str | None, output: str) -> None:
@@ -107,7 +109,7 @@ def rollouts_list(model: str | None, limit: int, url: str | None, context: str |
             r["model"],
             f"{r['from']} -> {r['to']}",
             r["kind"],
-            r["phase"],
+            _phase(r),
             age(r["created_at"]),
             r["created_by"],
             r["sentence"],
@@ -125,10 +127,17 @@ def rollouts_show(identifier: str, url: str | None, context: str | None, output:
     emit(view, output, lambda: _print_rollout(view))
 
 
+def _phase(view: dict[str, Any]) -> str:
+    if view["wished"]:
+        return f"{view['phase']} (as asked)"
+    return f"{view['phase']} (not tried)" if view["ok"] and view["verified"] is False else str(view["phase"])
+
+
 def _print_rollout(view: dict[str, Any]) -> None:
     say(f"rollout {view['id']}: {view['kind']} {view['model']} {view['from']} -> {view['to']} ({view['strategy']})")
-    say(f"{view['phase']}: {view['sentence']}")
-    say(f"by {view['created_by']} at {view['created_at']}")
+    say(f"{_phase(view)}, by {view['created_by']} at {view['created_at']}")
+    if view["verified"] is not None:
+        say(f"{'verified' if view['verified'] else 'loaded, not tried'}: {view['evidence']}")
     for note in view["notes"]:
         say(f"note: {note}")
     print()

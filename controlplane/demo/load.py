@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp import web
 
 from controlplane.demo.tally import RequestFailed, StreamCut, Tally
+from controlplane.plain_text import plain
 
 REQUEST_TIMEOUT_S = 30.0
 DRAIN_S = 3.0
@@ -234,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         load = asyncio.run(_run(destinations, options.stats_port))
     except (NotLoopback, OSError) as error:
-        sys.stderr.write(f"load: {error}\n")
+        sys.stderr.write(plain(f"load: {error}") + "\n")
         return 1
     for tally in load.tallies.values():
         sys.stdout.write(f"load: {tally.line()}\n")

@@ -20,6 +20,7 @@ from controlplane.demo.faults import DESCRIPTIONS, SECRET_ENV, SECRET_HEADER, SL
 from controlplane.demo.repository import write_faults
 from controlplane.demo.vllm import VllmSimulator
 from controlplane.errors import NotFound
+from controlplane.plain_text import plain
 
 _STEP_S = 1.0
 
@@ -130,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(serve(options, secret))
     except OSError as error:
-        sys.stderr.write(f"cannot listen: {error}\n")
+        sys.stderr.write(plain(f"cannot listen: {error}") + "\n")
         return 1
     return 0
 

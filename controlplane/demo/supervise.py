@@ -35,6 +35,7 @@ from controlplane.demo.state import (
 )
 from controlplane.demo.triton import TritonServer, TritonUnavailable
 from controlplane.errors import ControlPlaneError, Unavailable
+from controlplane.plain_text import plain_lines
 
 READY_TIMEOUT_S = 60.0
 _CONTROL_PLANE = "control plane"
@@ -360,5 +361,5 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 def say(text: str) -> None:
     """Print a line. A reader that left (`| head`) does not end the fleet."""
     with suppress(BrokenPipeError):
-        sys.stdout.write(text + "\n")
+        sys.stdout.write("\n".join(plain_lines(text)) + "\n")
         sys.stdout.flush()

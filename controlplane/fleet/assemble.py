@@ -67,7 +67,9 @@ def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: f
     """Join a model's facts and numbers. `window_s` is what rates look back over."""
     shares = traffic_shares(facts, numbers)
     probed = _probed_version(facts, shares, now=now, window_s=window_s)
-    versions = tuple(_version_view(facts, v, numbers, shares.get(v), probed) for v in facts.versions)
+    # Right after a switch a rate still looks back on what the version got before: that is not what it gets now.
+    left = {v for v, share in shares.items() if share == 0.0} if _just_switched(facts, now, window_s) else set()
+    versions = tuple(_version_view(facts, v, numbers, shares.get(v), probed, left=v in left) for v in facts.versions)
     return ModelView(
         name=facts.name,
         driver=facts.driver,
@@ -181,7 +183,7 @@ def simulated_versions(model: str, versions: Sequence[str], targets: Sequence[Ta
 
 
 def _version_view(
-    facts: ModelFacts, version: str, numbers: n.Numbers, share: float | None, probed: str | None
+    facts: ModelFacts, version: str, numbers: n.Numbers, share: float | None, probed: str | None, *, left: bool
 ) -> VersionView:
     p99 = n.latency(numbers, facts.name, version, probe_version=probed)
     errors = n.error_ratio(numbers, facts.name, version, probe_version=probed)
@@ -190,7 +192,7 @@ def _version_view(
         role=_role(facts, version),
         state=_shown_state(facts, version, numbers).value,
         traffic_share=share,
-        requests_per_second=n.requests_per_second(numbers, facts.name, version),
+        requests_per_second=None if left else n.requests_per_second(numbers, facts.name, version),
         latency_p99_seconds=p99.seconds if p99 else None,
         latency_source=p99.source if p99 else None,
         latency_samples=p99.samples if p99 else None,
@@ -252,9 +254,13 @@ def _reason(backend: BackendObservation, version: str) -> str:
 
 def _probed_version(facts: ModelFacts, shares: dict[str, float], *, now: float, window_s: float) -> str | None:
     """Return the version that all of the window's unversioned probes reached, if one certainly did."""
-    if facts.switched_at is not None and now - facts.switched_at < window_s:
+    if _just_switched(facts, now, window_s):
         return None
     return next((v for v, share in shares.items() if share == 1.0), None)
+
+
+def _just_switched(facts: ModelFacts, now: float, window_s: float) -> bool:
+    return facts.switched_at is not None and now - facts.switched_at < window_s
 
 
 def _alert_fields(alert: AlertInstance) -> dict[str, object]:

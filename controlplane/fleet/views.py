@@ -88,13 +88,13 @@ class RolloutView(View):
     """Null while it runs."""
     switched: bool
     """The candidate is the stable version."""
-    verified: bool | None
+    verified: bool | None = None
     """True: it answered questions or clients well. False: it is loaded, not tried. Null: not judged, or turned back."""
-    evidence: str
+    evidence: str = ""
     """What that rests on, in words."""
-    wished: bool
+    wished: bool = False
     """It was turned back because an operator asked for that."""
-    needs_person: bool
+    needs_person: bool = False
     """It ended and left something that only a person can mend."""
     sentence: str
     created_at: str

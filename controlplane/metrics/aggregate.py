@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 import numpy as np
@@ -11,9 +12,8 @@ from collectors.samples import FloatArray
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation
-from controlplane.metrics.frame import Frame, Groups, empty, join
+from controlplane.metrics.frame import Frame, Groups, empty
 from controlplane.metrics.index import METRIC_NAME
-from controlplane.metrics.label_sets import with_label
 from controlplane.metrics.quantile import quantile_rows
 from controlplane.metrics.summation import sum_groups
 from controlplane.metrics.syntax import Aggregate
@@ -174,19 +174,26 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
         counts = _count(frame, groups)
         return Frame(groups.keys, counts, counts > 0).occupied()
     groups = _grouped(frame, names | {name} if node.without else names - {name}, without=node.without)
-    labels, rows = [], []
-    for key, members in zip(groups.keys, groups.members(), strict=True):
-        values, present = frame.values[members], frame.present[members]
-        # Values count as equal if they are written alike: -0 and 0 are not, all NaN are.
-        patterns = np.where(np.isnan(values), np.nan, values).view(np.int64)
-        for pattern in np.unique(patterns[present]):
-            value = float(pattern.view(np.float64))
-            labels.append(with_label(key, name, format_value(value, exponents=False)))
-            rows.append((present & (patterns == pattern)).sum(axis=0))
-    if not rows:
-        return empty(len(evaluation.steps))
-    table = np.stack(rows)
-    return join(Frame(labels, table.astype(np.float64), table > 0))
+    steps = len(evaluation.steps)
+    series, step = np.nonzero(frame.present)
+    values = frame.values[series, step]
+    # Values count as equal if they are written alike: -0 and 0 are not, all NaN are.
+    patterns, of_pattern = np.unique(np.where(np.isnan(values), np.nan, values).view(np.int64), return_inverse=True)
+    pairs = groups.of_series[series] * len(patterns) + of_pattern.reshape(-1)
+    distinct, row = np.unique(pairs, return_inverse=True)
+    evaluation.budget.require(len(distinct) * steps)
+    texts = [format_value(value, exponents=False) for value in patterns.view(np.float64).tolist()]
+    of_group, of_text = np.divmod(distinct, max(1, len(patterns)))
+    # No group's labels hold the name, so its place among them is the same for each value.
+    places = [bisect_left(key, (name,)) for key in groups.keys]
+    labels = [
+        (*key[: places[group]], (name, texts[text]), *key[places[group] :])
+        for group, text in zip(of_group.tolist(), of_text.tolist(), strict=True)
+        for key in (groups.keys[group],)
+    ]
+    places_of_ones = row.reshape(-1) * steps + step
+    counts = np.bincount(places_of_ones, np.ones(len(step)), len(distinct) * steps).reshape(-1, steps)
+    return Frame(labels, counts, counts > 0)
 
 
 _PARAMETRIC: dict[str, Callable[[Evaluation, Aggregate, Frame, Groups], Frame]] = {

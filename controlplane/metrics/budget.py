@@ -35,16 +35,24 @@ class Budget:
         timeout_s: float | None = None,
     ) -> None:
         """`timeout_s` is the caller's own limit; it only shortens the engine's."""
-        self._left = limits.max_samples
+        self._left = self._most = limits.max_samples
         self._monotonic = monotonic
         self._timeout_s = limits.timeout_s if timeout_s is None else min(timeout_s, limits.timeout_s)
         self._deadline = monotonic() + self._timeout_s
 
     def charge(self, samples: int) -> None:
         """Account for `samples` more. Raises QueryError: execution beyond the limit, timeout past the deadline."""
+        self.require(samples)
         self._left -= samples
-        if self._left < 0:
-            raise QueryError("execution", "query processing would load too many samples into memory in query execution")
+
+    def require(self, samples: int) -> None:
+        """Raise as `charge` does, before `samples` that are accounted for later take memory."""
+        if samples > self._left:
+            raise QueryError(
+                "execution",
+                "query processing would load too many samples into memory in query execution: more than "
+                f"{self._most:,}. Ask for fewer series, a shorter range or a longer step",
+            )
         self.check()
 
     def check(self) -> None:

@@ -148,15 +148,16 @@ def _matrix(value: Value, steps: IntArray) -> Matrix:
     if isinstance(value, Scalars):
         return Matrix([MatrixSeries((), times, value.values)])
     assert isinstance(value, Frame)
-    frame = _by_labels(value)
-    series = []
-    for row, labels in enumerate(frame.labels):
-        present = frame.present[row]
-        if present.all():
-            series.append(MatrixSeries(labels, times, frame.values[row]))
-        elif present.any():
-            series.append(MatrixSeries(labels, times[present], frame.values[row][present]))
-    return Matrix(series)
+    # Series are put in order when they are written: no copy of all values is made for it.
+    order = value.sets.order().tolist()
+    labels = value.labels
+    if value.present.all():
+        return Matrix([MatrixSeries(labels[row], times, value.values[row]) for row in order])
+    rows, at = np.nonzero(value.present)
+    ends = np.cumsum(value.present.sum(axis=1)).tolist()
+    found, when = value.values[rows, at], times[at]
+    slices = ((labels[row], slice(ends[row - 1] if row else 0, ends[row])) for row in order)
+    return Matrix([MatrixSeries(one, when[its], found[its]) for one, its in slices if its.stop > its.start])
 
 
 def _by_labels(frame: Frame) -> Frame:

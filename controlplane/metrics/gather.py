@@ -19,6 +19,9 @@ from controlplane.metrics.plan import Group, Places, Plan, Singles
 from controlplane.metrics.samples import MAX_GATHER, Axis, SampleSet
 from controlplane.metrics.storage.chunk import FLAGS
 
+MAX_PADDING = 2
+"""What a table of even rows may take, as a multiple of its samples."""
+
 NEVER = np.iinfo(np.int64).min
 _AFTER_ALL = np.iinfo(np.int64).max
 
@@ -107,7 +110,7 @@ def read(plan: Plan, after_ms: int, until_ms: int, budget: Budget) -> SampleSet:
 
 
 class _Table:
-    """Samples of the series that are read together: `values[i]` is one series, padded to the longest."""
+    """Samples of the series that are read together, one series after the other."""
 
     def __init__(self, singles: Singles, windows: Sequence[tuple[Pieces, IntArray, IntArray]], budget: Budget) -> None:
         """`windows` are pieces, their first row and their number of rows, both `[pieces]`."""
@@ -124,12 +127,15 @@ class _Table:
         self.starts = np.cumsum(self.lengths) - self.lengths
         self.times = np.zeros(int(self.lengths.sum()), dtype=np.int64)
         self.width = int(self.lengths.max(initial=0))
-        members = np.diff(singles.starts)
-        budget.charge(int((members * self.lengths).sum()))
+        held = self.lengths[singles.axis_of()]
+        samples = int(held.sum())
+        budget.charge(samples)
         rows = len(singles.members) if self.width else 0
+        # Rows of one width are written as a block; where that would be mostly padding, each has the width it needs.
+        self._even = rows * self.width <= MAX_PADDING * samples
+        self._base = np.arange(rows) * self.width if self._even else np.cumsum(held) - held
         # One element more: the padding that `reduceat` wants. No copy is made where nothing is read apart.
-        self._flat = np.zeros(rows * self.width + 1)
-        self.values = self._flat[:-1].reshape(rows, self.width)
+        self._flat = np.zeros((rows * self.width if self._even else samples) + 1)
         self._singles = singles
         for number, mine, offset in offsets:
             piece, low, count = windows[number]
@@ -162,27 +168,28 @@ class _Table:
 
     def _place(self, values: FloatArray, member: IntArray, offset: IntArray, filled: BoolArray) -> None:
         width = values.shape[1]
-        if not offset.any():
+        if self._even and not offset.any():
             # What lies behind a series' last sample is never looked at; the next piece overwrites it.
             first, last = int(member[0]), int(member[-1]) + 1
             rows = slice(first, last) if last - first == len(member) else member
-            self.values[rows, :width] = values
+            self._flat[:-1].reshape(-1, self.width)[rows, :width] = values
         else:
-            target = (member * self.width + offset)[:, None] + np.arange(width)
-            self.values.reshape(-1)[target[filled]] = values[filled]
+            target = (self._base[member] + offset)[:, None] + np.arange(width)
+            self._flat[target[filled]] = values[filled]
 
     def joined(self, plan: Plan, axes: Sequence[Axis]) -> SampleSet:
         """Return the samples, together with those that were read apart."""
         blocks = len(self.lengths)
         apart = SampleSet.of(plan.labels, axes)
-        base, axis = apart.base + self.values.size, apart.axis + blocks
+        size = len(self._flat) - 1
+        base, axis = apart.base + size, apart.axis + blocks
         if self.width:
             own = self._singles.axis_of()
             here = np.flatnonzero(self.lengths[own])
-            base[self._singles.members[here]] = here * self.width
+            base[self._singles.members[here]] = self._base[here]
             axis[self._singles.members[here]] = own[here]
         starts = np.concatenate((self.starts, apart.axis_start + len(self.times)))
-        values = np.concatenate((self.values.reshape(-1), apart.values)) if axes else self._flat
+        values = np.concatenate((self._flat[:-1], apart.values)) if axes else self._flat
         return SampleSet(plan.labels, values, base, axis, np.concatenate((self.times, apart.times)), starts)
 
 
@@ -205,6 +212,10 @@ class Newest:
     times: IntArray
     """Unix milliseconds; meaningless where there is none."""
 
+    def at(self, steps: slice) -> Newest:
+        """Return some steps; what is written there is written here."""
+        return Newest(self.values[:, steps], self.present[:, steps], self.times[:, steps])
+
 
 def newest(plan: Plan, after_ms: IntArray, until_ms: IntArray, budget: Budget) -> Newest:
     """Return, for every series and step, its last sample with `after_ms[k] < time <= until_ms[k]`.
@@ -215,7 +226,13 @@ def newest(plan: Plan, after_ms: IntArray, until_ms: IntArray, budget: Budget) -
     budget.charge(series * steps)
     result = Newest(np.zeros((series, steps)), np.zeros((series, steps), np.bool_), np.zeros((series, steps), np.int64))
     pieces, apart = _sorted_out(plan, int(after_ms.min()), int(until_ms.max()))
-    _newest_together(plan.singles, pieces, ~apart, (after_ms, until_ms), result)
+    # A place is looked up for each step in each chunk, of which there may be many times as many as series.
+    looked_at = max(1, len(plan.singles.blocks) + sum(len(piece.counts) for piece in pieces))
+    batch = max(1, MAX_GATHER // looked_at)
+    for first in range(0, steps, batch):
+        budget.check()
+        some = slice(first, first + batch)
+        _newest_together(plan.singles, pieces, ~apart, (after_ms[some], until_ms[some]), result.at(some))
     groups = [*(plan.singles.group(n) for n in np.flatnonzero(apart).tolist()), *plan.groups]
     _newest_apart(groups, (after_ms, until_ms), budget, result)
     return result

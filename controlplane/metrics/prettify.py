@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import promql_parser
 
 from alerts.promql.dialect import rewrite
+from alerts.promql.strings import quote
 from controlplane.metrics.syntax import parse
 
 
@@ -16,8 +19,12 @@ def prettify(expr: str) -> str:
     """
     parse(expr)
     rewritten = rewrite(expr)
-    if rewritten.with_literals(rewritten.text) != expr:
+    if rewritten.with_strings(rewritten.text, rewritten.literals) != expr:
         return expr.strip()
-    formatted = rewritten.with_literals(str(promql_parser.parse(rewritten.text).prettify()))
-    # Names that are quoted the formatter writes without quotes, whatever they hold.
-    return expr.strip() if rewritten.meant(formatted) != formatted else formatted
+    quoted = list(map(quote, rewritten.strings))
+    plain = rewritten.with_strings(rewritten.text, quoted)
+    if "\\" not in plain:
+        # What it gets is as long as what is written in the end: it breaks lines by their length.
+        with contextlib.suppress(ValueError):
+            return str(promql_parser.parse(plain).prettify())
+    return rewritten.with_strings(str(promql_parser.parse(rewritten.text).prettify()), quoted)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from alerts.interfaces import VectorSample
 from collectors.samples import FloatArray, Labels
 
@@ -96,16 +94,26 @@ class Matrix:
 
     def to_prometheus_json(self) -> dict[str, Any]:
         """Return the `data` of the HTTP API's answer."""
-        result = [{"metric": dict(s.labels), "values": _points(s.times, s.values)} for s in self.series]
+        moments = _Moments()
+        result = [
+            {
+                "metric": dict(series.labels),
+                "values": [
+                    [moments[time], format_value(value)]
+                    for time, value in zip(series.times.tolist(), series.values.tolist(), strict=True)
+                ],
+            }
+            for series in self.series
+        ]
         return {"resultType": "matrix", "result": result}
 
 
-def _points(times: FloatArray, values: FloatArray) -> list[list[object]]:
-    seconds = np.round(times * 1000).astype(np.int64).tolist()
-    return [
-        [ms // 1000 if ms % 1000 == 0 else ms / 1000, format_value(value)]
-        for ms, value in zip(seconds, values.tolist(), strict=True)
-    ]
+class _Moments(dict[float, float | int]):
+    """Times as `format_time` writes them: the steps of one series are mostly those of all."""
+
+    def __missing__(self, seconds: float) -> float | int:
+        shown = self[seconds] = format_time(seconds)
+        return shown
 
 
 QueryValue = Scalar | StringValue | Vector | Matrix

@@ -32,6 +32,8 @@ from controlplane.metrics.worker_protocol import Frame
 
 log = logging.getLogger(__name__)
 
+MAX_LINE_BYTES = 16 * 2**10
+"""Of what the worker writes to its stderr; a longer line is logged in pieces."""
 MAX_BYTES = 4 * 2**30
 """What a worker may hold in memory of its own."""
 THREADS = 4
@@ -206,11 +208,12 @@ class WorkerQuerier:
                 raise QueryError("execution", "the control plane is stopping")
             if self._process is None or self._process.returncode is not None:
                 env = {**os.environ, **ALLOCATOR}
-                arguments = ("-m", "controlplane.metrics.worker", self._folder, str(MAX_BYTES), str(THREADS))
+                arguments = (self._folder, str(MAX_BYTES), str(THREADS))
+                command = (sys.executable, "-m", "controlplane.metrics.worker", *arguments)
                 try:
                     # Apart from the terminal, whose Ctrl-C is not meant for the worker.
                     self._process = await asyncio.create_subprocess_exec(
-                        sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env=env, start_new_session=True
+                        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=env, start_new_session=True
                     )
                 except OSError as error:
                     raise QueryError("execution", f"the query worker cannot be started: {error}") from error
@@ -218,7 +221,8 @@ class WorkerQuerier:
             return self._process
 
     async def _read(self, process: Process) -> None:
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
+        telling = asyncio.create_task(_log_lines(process.stderr), name="words of the query worker")
         try:
             while True:
                 sizes = protocol.HEAD.unpack(await process.stdout.readexactly(protocol.HEAD.size))
@@ -231,6 +235,7 @@ class WorkerQuerier:
                     answer.set_result(Frame(head, body))
         except asyncio.IncompleteReadError:
             await process.wait()
+            await telling
         if self._process is process:
             self._process = None
             for number in list(self._unanswered):
@@ -245,3 +250,16 @@ class WorkerQuerier:
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
+
+
+async def _log_lines(stream: asyncio.StreamReader) -> None:
+    """Log what the worker writes to its stderr, a traceback say, so that it is escaped and formed as all of the log."""
+    rest = b""
+    while data := await stream.read(MAX_LINE_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            log.warning("%s", line.decode(errors="replace"))
+    if rest:
+        log.warning("%s", rest.decode(errors="replace"))

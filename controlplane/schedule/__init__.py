@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from controlplane.schedule.enduring import EnduringLoop
 from controlplane.schedule.loop import LeasedLoop, LoopStats, PlainLoop
 from controlplane.schedule.loops import Loops
 
-__all__ = ["LeasedLoop", "LoopStats", "Loops", "PlainLoop"]
+__all__ = ["EnduringLoop", "LeasedLoop", "LoopStats", "Loops", "PlainLoop"]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep
-from alerts.interfaces import MessageRef
+from alerts.interfaces import AlertInstance, MessageRef
 from alerts.sender import KIND
 from alerts.wire import instance_from_json, instance_to_json, message_to_json
 from collectors.samples import labels_of
+from controlplane.errors import NotStorable
 from controlplane.store.alert_log import no_lease, read_instances
-from controlplane.store.database import Database
+from controlplane.store.database import Database, part
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import OutboxStatus, enqueue
 from controlplane.store.revision import touch
 from controlplane.store.tables.alerts import AlertGroupRow
 from controlplane.store.tables.outbox import OutboxRow
+
+log = logging.getLogger(__name__)
 
 
 class SqlGroupLog:
@@ -27,22 +31,26 @@ class SqlGroupLog:
 
     def __init__(self, db: Database, lease: Callable[[], Lease | None] = no_lease) -> None:
         self._db, self._lease = db, lease
+        self._said: set[str] = set()
+        """Groups of which it was said that they cannot be stored."""
 
     def advance(self, decide: Decide, at: float) -> Sequence[GroupStep]:
-        """Read, decide, store and enqueue, in one transaction. Raises LeaseLost and Unavailable: nothing happened."""
+        """Read, decide, store and enqueue, in one transaction. Raises LeaseLost and Unavailable: nothing happened.
+
+        A group that the database cannot hold is left as it was, and said once; the others go on.
+        """
         with self._db.transaction() as session:
             check_lease(session, self._lease())
             rows = {row.key: row for row in session.exec(select(AlertGroupRow))}
             groups = {key: _state(row) for key, row in rows.items()}
             steps = decide(read_instances(session), groups, _deliveries(session))
-            for step in steps:
-                _write(session, rows.get(step.state.key), step.state)
-                if step.message is not None:
-                    message = step.message
-                    payload = message_to_json(message)
-                    enqueue(session, KIND, message.receiver, message.id, payload, at, lane=message.group_key)
-                    touch(session, "alerts")
-            return steps
+            return [step for step in steps if self._stored(session, rows.get(step.state.key), step, at)]
+
+    def read(self) -> tuple[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries]:
+        """Return what is decided on: every alert, every group by key, and their messages. Raises Unavailable."""
+        with self._db.reading() as session:
+            groups = {row.key: _state(row) for row in session.exec(select(AlertGroupRow))}
+            return read_instances(session), groups, _deliveries(session)
 
     def root(self, key: str, generation: int) -> MessageRef | None:
         """Return where the first message of this generation of a group is."""
@@ -55,15 +63,30 @@ class SqlGroupLog:
     def remember(self, key: str, generation: int, ref: MessageRef) -> None:
         """Store where a group's message is; ignored when the group has reopened since."""
         with self._db.transaction() as session:
-            row = session.get(AlertGroupRow, key)
-            if row is not None and row.generation == generation:
-                row.root_channel, row.root_ts = ref.channel, ref.ts
+            put_root(session, key, generation, ref)
 
     def open_groups(self) -> list[GroupState]:
         """Return the groups that are open, by key."""
         with self._db.reading() as session:
             query = select(AlertGroupRow).where(col(AlertGroupRow.is_open)).order_by(col(AlertGroupRow.key))
             return [_state(row) for row in session.exec(query)]
+
+    def _stored(self, session: Session, row: AlertGroupRow | None, step: GroupStep, at: float) -> bool:
+        try:
+            with part(session):
+                _write(session, row, step.state)
+                if step.message is not None:
+                    message = step.message
+                    payload = message_to_json(message)
+                    enqueue(session, KIND, message.receiver, message.id, payload, at, lane=message.group_key)
+                    touch(session, "alerts")
+        except NotStorable as error:
+            if step.state.key not in self._said:
+                self._said.add(step.state.key)
+                log.error("alerting: group %r cannot be told of: %s", step.state.key, error)
+            return False
+        self._said.discard(step.state.key)
+        return True
 
     def prune(self, before: float) -> int:
         """Delete groups that closed and were last told of before a time; return how many."""
@@ -76,6 +99,18 @@ class SqlGroupLog:
                 .returning(col(AlertGroupRow.key))
             )
             return len(session.execute(gone).all())
+
+
+def put_group(session: Session, state: GroupState) -> None:
+    """Store a group's state, in the caller's transaction."""
+    _write(session, session.get(AlertGroupRow, state.key), state)
+
+
+def put_root(session: Session, key: str, generation: int, ref: MessageRef) -> None:
+    """Store where a group's message is, unless the group has reopened since; in the caller's transaction."""
+    row = session.get(AlertGroupRow, key)
+    if row is not None and row.generation == generation:
+        row.root_channel, row.root_ts = ref.channel, ref.ts
 
 
 def _deliveries(session: Session) -> Deliveries:

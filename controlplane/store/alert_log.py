@@ -10,10 +10,12 @@ from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from alerts.errors import NotStored
 from alerts.interfaces import AlertInstance, AlertState, Transition
 from alerts.state import removed
 from alerts.wire import annotations_of, instance_from_json, instance_to_json
 from collectors.samples import labels_of
+from controlplane.errors import NotStorable
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.revision import touch
@@ -57,17 +59,16 @@ class SqlAlertLog:
     def record(self, rule: str, instances: Sequence[AlertInstance], transitions: Sequence[Transition]) -> None:
         """Replace a rule's instances and append its transitions, in one transaction.
 
-        Raises LeaseLost when another process evaluates by now, and Unavailable; nothing was written then.
+        Raises LeaseLost when another process evaluates by now, Unavailable, and alerts.errors.NotStored for an alert
+        that the database cannot hold; nothing was written then.
         """
-        with self._db.transaction() as session:
-            check_lease(session, self._lease())
-            query = select(AlertInstanceRow).where(AlertInstanceRow.rule == rule)
-            old = {row.fingerprint: row for row in session.exec(query)}
-            for instance in instances:
-                _write(session, old.pop(instance.fingerprint, None), instance)
-            for row in old.values():
-                session.delete(row)
-            _append(session, transitions)
+        try:
+            with self._db.transaction() as session:
+                check_lease(session, self._lease())
+                put_rule(session, rule, instances)
+                append_history(session, transitions)
+        except NotStorable as error:
+            raise NotStored(f"its alerts cannot be stored: {error}") from error
 
     def retire(self, rules: Collection[str], at: float) -> list[Transition]:
         """End the active alerts of rules that are not in `rules` (they left the configuration), and return how.
@@ -80,7 +81,7 @@ class SqlAlertLog:
             gone = [(row, removed(_instance(row), at)) for row in rows if row.rule not in rules]
             for row, transition in gone:
                 _write(session, row, transition.instance)
-            _append(session, [transition for _, transition in gone])
+            append_history(session, [transition for _, transition in gone])
             return [transition for _, transition in gone]
 
     def active(self, state: AlertState | None = None, limit: int = 10_000) -> list[AlertInstance]:
@@ -148,6 +149,36 @@ class SqlAlertLog:
             return len(session.execute(gone).all())
 
 
+def put_rule(session: Session, rule: str, instances: Sequence[AlertInstance]) -> None:
+    """Replace a rule's instances, in the caller's transaction."""
+    query = select(AlertInstanceRow).where(AlertInstanceRow.rule == rule)
+    old = {row.fingerprint: row for row in session.exec(query)}
+    for instance in instances:
+        _write(session, old.pop(instance.fingerprint, None), instance)
+    for row in old.values():
+        session.delete(row)
+
+
+def append_history(session: Session, transitions: Sequence[Transition]) -> None:
+    """Append transitions to the history, and tell the console, in the caller's transaction."""
+    for transition in transitions:
+        instance = transition.instance
+        session.add(
+            AlertEventRow(
+                at=transition.at,
+                rule=instance.rule,
+                fingerprint=instance.fingerprint,
+                name=dict(instance.labels).get("alertname", ""),
+                before=transition.before.value,
+                after=transition.after.value,
+                sentence=transition.sentence,
+                instance=instance_to_json(instance),
+            )
+        )
+        # Values refresh at every evaluation; the console is told of transitions only.
+        touch(session, "alerts", instance.fingerprint)
+
+
 def read_instances(session: Session) -> list[AlertInstance]:
     """Return every instance, inactive ones included, in the caller's transaction."""
     return [_instance(row) for row in session.exec(select(AlertInstanceRow))]
@@ -181,25 +212,6 @@ def _write(session: Session, row: AlertInstanceRow | None, instance: AlertInstan
     for name, value in values.items():
         if getattr(row, name) != value:
             setattr(row, name, value)
-
-
-def _append(session: Session, transitions: Sequence[Transition]) -> None:
-    for transition in transitions:
-        instance = transition.instance
-        session.add(
-            AlertEventRow(
-                at=transition.at,
-                rule=instance.rule,
-                fingerprint=instance.fingerprint,
-                name=dict(instance.labels).get("alertname", ""),
-                before=transition.before.value,
-                after=transition.after.value,
-                sentence=transition.sentence,
-                instance=instance_to_json(instance),
-            )
-        )
-        # Values refresh at every evaluation; the console is told of transitions only.
-        touch(session, "alerts", instance.fingerprint)
 
 
 def _instance(row: AlertInstanceRow) -> AlertInstance:

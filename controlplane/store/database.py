@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, create_engine
 
-from controlplane.errors import ConfigError, Conflict, Unavailable
+from controlplane.errors import ConfigError, Conflict, NotStorable, Unavailable
 
 _LOCK_WAIT_S = 10
 """How long a transaction waits for another's lock: SQLite's busy timeout, PostgreSQL's lock_timeout."""
@@ -59,8 +59,8 @@ class Database:
         """Yield a session whose work commits on leaving, or rolls back on an exception.
 
         On SQLite the write lock is taken at the start (BEGIN IMMEDIATE): two writers queue, instead of one of them
-        failing half way. Raises Unavailable when the database cannot be reached or stays locked, and Conflict when
-        a constraint refuses the work; nothing was written then.
+        failing half way. Raises Unavailable when the database cannot be reached or stays locked, Conflict when a
+        constraint refuses the work, and NotStorable for a text that it cannot hold; nothing was written then.
         """
         with self._translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
@@ -86,6 +86,8 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except (DataError, UnicodeError) as error:
+            raise _not_storable(error) from error
         except IntegrityError as error:
             raise Conflict(f"database {self.place} refused the change: {error.orig}") from error
         except (OperationalError, InterfaceError) as error:
@@ -100,6 +102,21 @@ class Database:
             ) from error
         except PoolTimeout as error:
             raise Unavailable(f"database {self.place}: every connection is in use; try again") from error
+
+
+@contextmanager
+def part(session: Session) -> Iterator[None]:
+    """Run a part of a transaction that may fail alone. Raises NotStorable: this was not written, the rest can go on."""
+    try:
+        with session.begin_nested():
+            yield
+    except (DataError, UnicodeError) as error:
+        raise _not_storable(error) from error
+
+
+def _not_storable(error: DataError | UnicodeError) -> NotStorable:
+    # The driver's words, without the statement and its values.
+    return NotStorable(f"the database cannot hold it: {error.orig if isinstance(error, DataError) else error}")
 
 
 def database_now(session: Session) -> float:

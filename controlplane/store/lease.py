@@ -111,6 +111,15 @@ def check_lease(session: Session, lease: Lease | None) -> None:
         raise _lost(lease)
 
 
+def holder_now(db: Database, lease: Lease | None) -> str:
+    """Return who holds a lease; "" when it is free, has run out, or there is none. Raises Unavailable."""
+    if lease is None:
+        return ""
+    with db.reading() as session:
+        row = session.exec(select(LeaseRow).where(col(LeaseRow.name) == lease.name)).one_or_none()
+        return "" if row is None or row.expires_at <= database_now(session) else row.holder
+
+
 def _is(lease: Lease) -> tuple[ColumnElement[bool], ...]:
     return (
         col(LeaseRow.name) == lease.name,

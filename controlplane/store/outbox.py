@@ -20,6 +20,9 @@ from controlplane.errors import LeaseLost
 from controlplane.store.database import Database
 from controlplane.store.tables.outbox import OutboxRow
 
+MOST_OFF_S = 3600.0
+"""Nobody puts a message off, or claims one, for longer: a later time is of a clock that was ahead, and has come."""
+
 
 class OutboxStatus(StrEnum):
     """Where a message stands. A queued one with attempts behind it is being retried."""
@@ -174,10 +177,14 @@ def _due(now: float) -> tuple[ColumnElement[bool], ...]:
     )
     return (
         col(OutboxRow.status) == OutboxStatus.QUEUED.value,
-        col(OutboxRow.next_attempt_at) <= now,
-        or_(col(OutboxRow.claimed_until).is_(None), col(OutboxRow.claimed_until) <= now),
+        _come(OutboxRow.next_attempt_at, now),
+        or_(col(OutboxRow.claimed_until).is_(None), _come(OutboxRow.claimed_until, now)),
         or_(col(OutboxRow.lane) == "", ~blocked),
     )
+
+
+def _come(time: Any, now: float) -> ColumnElement[bool]:
+    return or_(col(time) <= now, col(time) > now + MOST_OFF_S)
 
 
 def _entry(row: OutboxRow) -> OutboxEntry:

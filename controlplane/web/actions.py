@@ -105,7 +105,7 @@ class Actions:
         services: Services = request.app.state.services
         if services.rollouts.observe_only:
             return self._dialog(request, title=title, verb="", reasons=(OBSERVES,))
-        return self._dialog(request, title=title, verb=verb, steps=plan.steps, notes=plan.notes)
+        return self._dialog(request, title=title, verb=verb, steps=plan.steps, notes=(*plan.notes, *plan.known))
 
     async def _start(self, request: Request, services: Services, started: Awaitable[Rollout]) -> Response:
         try:

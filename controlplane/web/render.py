@@ -8,13 +8,20 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from controlplane.access.roles import Principal, Role
 from controlplane.access.sessions import csrf_token
 from controlplane.api.auth import SESSION_COOKIE
 from controlplane.api.services import Services
 from controlplane.fleet.views import instant
+from controlplane.plain_text import plain_block
 from controlplane.web.format import FILTERS, TESTS
+
+
+def _shown(value: Any) -> Any:
+    """Return an expression's value as it goes into the page: Jinja2 escapes HTML, this what would not be shown."""
+    return plain_block(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 class Renderer:
@@ -28,6 +35,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
+            finalize=_shown,
         )
         self._environment.filters |= FILTERS
         self._environment.tests |= TESTS

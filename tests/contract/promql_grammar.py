@@ -1,6 +1,6 @@
 """Queries made up from a grammar of PromQL over the fleet of `promql_reference`, the same ones for the same seed.
 
-What a release of Prometheus may do differently by design stays out: see `promql_reference` on times and ranges. What a
+What Prometheus 2.42 does differently by design stays out, unless the reference is newer. What a
 rounding error in the last place could turn over (comparing, rounding, counting equal values) is applied to samples as
 they were stored only, and only differing values are ranked.
 """
@@ -50,8 +50,9 @@ SETS = ("and", "or", "unless")
 class Grammar:
     """Makes queries. `deep` is how far they may nest; `inner` whether a query is evaluated at a subquery's steps."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, newer: bool = False) -> None:
         self._random = random.Random(seed)
+        self._newer = newer
 
     def _one(self, *choices: str) -> str:
         return self._random.choice(choices)
@@ -88,7 +89,8 @@ class Grammar:
 
     def range(self) -> str:
         """Return a range; no sample of the fleet is ever on its edge."""
-        return self._one("1m", "2m", "5m", "10m", "15m", "30m", "20s", "1h")
+        plain = ("1m", "2m", "5m", "10m", "15m", "30m", "20s", "1h")
+        return self._one(*plain, *(("300", "5m * 2", "(1h - 30m) / 2", "1m + 15s", "2 ^ 6") if self._newer else ()))
 
     def scalar(self, deep: int = 1) -> str:
         """Return a scalar."""
@@ -118,7 +120,8 @@ class Grammar:
             f"{self._one(*OF_ANY)}({window})",
             f"quantile_over_time({self._one('0.3', '0', '1', '-1', '2', 'NaN', '0.75')}, {window})",
             # Under @, 2.42 loses samples of predict_linear's window step by step (prometheus#11708).
-            f"predict_linear({self._one(*GAUGES)}[{self.range()}], {self._one('0', '600', '-60')})",
+            f"predict_linear({self._one(*GAUGES)}[{self.range()}]{self.modifier() if self._newer else ''}, "
+            f"{self._one('0', '600', '-60')})",
             f"absent_over_time({self._one(*EXACT)}[{self.range()}])",
         )
 
@@ -157,7 +160,8 @@ class Grammar:
         """Return an aggregation, the clause before or behind."""
         op, clause = self._one(*REDUCING), self.grouping()
         # A lone infinity has no deviation in Prometheus 3, and one of 0 in 2.42.
-        value = self._one(*COUNTERS, *GAUGES[:2]) if op.startswith("std") else self.any(deep, inner=inner)
+        lone = op.startswith("std") and not self._newer
+        value = self._one(*COUNTERS, *GAUGES[:2]) if lone else self.any(deep, inner=inner)
         return self._one(f"{op}{clause} ({value})", f"{op}({value}){clause}")
 
     def ranked(self, deep: int, inner: bool) -> str:
@@ -172,7 +176,7 @@ class Grammar:
         # From three labels on, 2.42 mixes up those of count_values from step to step (a slice shared with itself).
         return self._one(
             f"quantile{self.grouping()} ({rank}, {self.any(deep, inner=inner)})",
-            f'count_values{self.grouping(2)} ("{self._one("value", "job", "le")}", {value})',
+            f'count_values{self.grouping(3 if self._newer else 2)} ("{self._one("value", "job", "le")}", {value})',
         )
 
     def histogram(self, deep: int, inner: bool) -> str:
@@ -186,7 +190,7 @@ class Grammar:
         op = self._one(*ARITHMETIC)
         value = self.any(deep, inner=inner) if op in ("*", "/") else self.exact(deep, inner)
         # 2.42 keeps the metric name in the result of atan2, so there is none to keep.
-        pair = [f"abs({value})" if op == "atan2" else value, self.scalar()]
+        pair = [f"abs({value})" if op == "atan2" and not self._newer else value, self.scalar()]
         self._random.shuffle(pair)
         return f"({pair[0]} {op} {pair[1]})"
 
@@ -221,7 +225,8 @@ class Grammar:
     def relabelled(self, deep: int, inner: bool) -> str:
         """Return series under further labels."""
         value = self.any(deep, inner=inner)
-        pattern = self._one(".*", "(.*):(.*)", "(?P<first>.).*", "a.*", "")
+        patterns = (".*", "(.*):(.*)", "(?P<first>.).*", "a.*", "")
+        pattern = self._one(*patterns, *(("(?i)(A)?.*", "(?:.|..)+", "(?U)(.+)(.*)") if self._newer else ()))
         template = self._one("$1", "$2-$1", "${first}", "x", "", "$$", "${1}y$1y")
         return self._one(
             f'label_replace({value}, "added", "{template}", "instance", "{pattern}")',
@@ -238,9 +243,12 @@ class Grammar:
         return f"{function}(({inside})[{window}:{steps}]{self._one('', '', ' offset 2m', ' @ 1700001030')})"
 
 
-def systematic(seed: int) -> list[str]:
-    """Return queries in which every function and operator occurs, several times over."""
-    grammar = Grammar(seed)
+def systematic(seed: int, *, newer: bool = False) -> list[str]:
+    """Return queries in which every function and operator occurs, several times over.
+
+    `newer` ones have forms and cases of which only Prometheus 3 is a judge.
+    """
+    grammar = Grammar(seed, newer)
     makers = (
         *(grammar.rate, grammar.over_time, grammar.mapped, grammar.clamped, grammar.aggregated, grammar.ranked),
         *(grammar.quantile, grammar.histogram, grammar.arithmetic, grammar.compared, grammar.joined),
@@ -250,7 +258,7 @@ def systematic(seed: int) -> list[str]:
     return [*vectors, *(make(1, False) for make in makers for _ in range(12))]
 
 
-def nested(seed: int, count: int) -> list[str]:
+def nested(seed: int, count: int, *, newer: bool = False) -> list[str]:
     """Return queries that nest four levels deep."""
-    grammar = Grammar(seed)
+    grammar = Grammar(seed, newer)
     return [grammar.any(4) for _ in range(count)]

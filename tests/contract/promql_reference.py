@@ -1,9 +1,10 @@
 """A real Prometheus and our engine over the same samples, and how their answers are compared.
 
-The reference is 2.42, whose ranges are closed on the left where Prometheus 3 (and we) leave them open. So no sample
-and no subquery step lies on the edge of a range: samples are at 7 s past the quarter minute, queries at half minutes.
-It also extrapolates differently where a counter begins near zero inside a window: our counters begin far from it.
-What else it does differently is kept out of the queries, and tested by hand beside the engine.
+The reference is Prometheus 3 where `deploy/newer-prometheus.sh` unpacked one. Otherwise it is Debian stable's 2.42,
+whose ranges are closed on the left where Prometheus 3 (and we) leave them open; so by default no sample and no subquery
+step lies on the edge of a range: samples are at 7 s past the quarter minute, queries at half minutes. It extrapolates
+differently where a counter begins near zero inside a window, so all counters but one begin far from it. What else it
+does differently is asked of Prometheus 3 only (`NEWER`), and tested by hand beside the engine.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import socket
 import subprocess
 import time
@@ -33,6 +35,26 @@ START = 1_700_000_007 // 60 * 60 + 7
 INTERVAL = 15
 ROWS = 240
 AT = START - 7 + 50 * 60 + 30
+
+
+def release() -> tuple[int, ...]:
+    """Return the version of the Prometheus that is found first, (0,) where there is none."""
+    try:
+        told = subprocess.run(["prometheus", "--version"], capture_output=True, text=True, check=True, timeout=60)
+    except FileNotFoundError:
+        return (0,)
+    version = re.search(r"version (\d+)\.(\d+)", told.stdout + told.stderr)
+    assert version, told
+    return tuple(map(int, version.groups()))
+
+
+NEWER = release() >= (3,)
+"""Whether the reference is Prometheus 3."""
+
+FEATURES = (
+    "promql-experimental-functions,promql-duration-expr" if NEWER else "promql-negative-offset,promql-at-modifier"
+)
+"""What is stable in 3.14 and we have, and 3.5 has behind flags."""
 
 Samples = dict[Series, list[float | None]]
 
@@ -78,6 +100,7 @@ def fleet() -> Samples:
     data[_series("special", kind="constant")] = [3.25] * ROWS
     data[_series("late", kind="starts")] = [None] * 150 + [100.0 + 7 * n for n in range(ROWS - 150)]
     data[_series("late", kind="stops")] = [float(n % 4) for n in range(90)] + [None] * (ROWS - 90)
+    data[_series("fresh_total")] = [None] * 170 + [3.0 + 40 * n for n in range(ROWS - 170)]
     data[_series("info", instance="a:1", version="v1")] = [1.0] * ROWS
     data[_series("info", instance="b:2", version="v2")] = [1.0] * ROWS
     return data
@@ -128,7 +151,7 @@ def prometheus(folder: Path) -> Iterator[str]:
                 f"--storage.tsdb.path={folder / 'data'}",
                 "--storage.tsdb.retention.time=100y",
                 f"--web.listen-address={address}",
-                "--enable-feature=promql-negative-offset,promql-at-modifier",
+                f"--enable-feature={FEATURES}",
             ],
             stdout=log,
             stderr=log,

@@ -144,6 +144,21 @@ async def test_slack_blocks_carry_fields_lines_and_buttons(slack: FakeSlack, not
     assert FIRING.id in context["elements"][0]["text"]
 
 
+async def test_a_label_writes_no_line_and_no_mention_of_its_own_into_slack(
+    slack: FakeSlack, notifier: SlackNotifier
+) -> None:
+    hostile = "chat\n• ~all is well~ <!channel>\u202e\x1b[0m"
+    message = replace(FIRING, group_labels=(("alertname", hostile),), firing=(alert(hostile),))
+    await notifier.send(message, None)
+    posted = slack.messages[0]
+    header, fields, lines, _, context = posted["blocks"]
+    shown = r"chat • ~all is well~ &lt;!channel&gt;\u202e\x1b[0m"
+    assert header["text"]["text"] == r":red_circle: FIRING: chat • ~all is well~ <!channel>\u202e\x1b[0m"
+    assert fields["fields"][0]["text"] == f"*Model*\n{shown}"
+    assert lines["text"]["text"] == f"• 5% of requests to {shown} &lt;b&gt;fail&lt;/b&gt; &amp; more"
+    assert all("\n" not in text and "<!" not in text for text in (posted["text"], context["elements"][0]["text"]))
+
+
 async def test_slack_posts_anew_when_its_message_was_deleted(slack: FakeSlack, notifier: SlackNotifier) -> None:
     root = await notifier.send(replace(RESOLVED), MessageRef(CHANNEL, "1600000000.000009"))
     assert root == MessageRef(CHANNEL, "1700000000.000001")
@@ -167,6 +182,24 @@ async def test_slack_says_how_long_to_wait(slack: FakeSlack, notifier: SlackNoti
         await notifier.send(FIRING, None)
     assert failed.value.retry_after == 7.0
     assert not failed.value.permanent
+
+
+@pytest.mark.parametrize("wish", ["inf", "nan", "-5", "1e400", "soon", ""])
+async def test_slack_asks_for_no_time_at_all(slack: FakeSlack, notifier: SlackNotifier, wish: str) -> None:
+    slack.misbehave(f"429:{wish}")
+    with pytest.raises(DeliveryFailed, match="and no time to wait is told") as failed:
+        await notifier.send(FIRING, None)
+    assert failed.value.retry_after is None
+    assert not failed.value.permanent
+
+
+async def test_slack_asks_to_wait_until_a_date(slack: FakeSlack) -> None:
+    notifier = SlackNotifier("ops", "#ops", lambda: TOKEN, base_url=slack.url, now=lambda: 1_700_000_000.0)
+    slack.misbehave("429:Tue, 14 Nov 2023 22:14:00 GMT")
+    with pytest.raises(DeliveryFailed, match="asked to wait 40s") as failed:
+        await notifier.send(FIRING, None)
+    assert failed.value.retry_after == 40.0
+    await notifier.close()
 
 
 @pytest.mark.parametrize(

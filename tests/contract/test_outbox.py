@@ -155,3 +155,21 @@ def test_pruning_forgets_only_what_is_finished(database: Database) -> None:
 
     assert outbox.prune(before=20.0) == 1
     assert [e.message_id for e in outbox.recent(10)] == ["queued", "dead"]
+
+
+@pytest.mark.parametrize("off", [float("inf"), 1e12, 3601.0])
+def test_a_message_that_was_put_off_beyond_all_reason_is_due(database: Database, off: float) -> None:
+    put(database, "m1", at=100.0)
+    outbox = OutboxStore(database)
+    (entry,) = outbox.claim("p1", now=100.0, ttl_s=30, limit=1)
+    outbox.retry(entry, "asked to wait", next_at=100.0 + off)
+    assert [e.message_id for e in outbox.claim("p1", now=100.0, ttl_s=30, limit=1)] == ["m1"]
+
+
+def test_a_message_that_was_put_off_for_an_hour_waits(database: Database) -> None:
+    put(database, "m1", at=100.0)
+    outbox = OutboxStore(database)
+    (entry,) = outbox.claim("p1", now=100.0, ttl_s=30, limit=1)
+    outbox.retry(entry, "asked to wait", next_at=3700.0)
+    assert outbox.claim("p1", now=100.0, ttl_s=30, limit=1) == []
+    assert [e.message_id for e in outbox.claim("p1", now=3700.0, ttl_s=30, limit=1)] == ["m1"]

@@ -13,7 +13,7 @@ from controlplane.metrics.binary import OPERATORS
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.functions import FUNCTIONS
 from tests.contract.promql_grammar import nested, systematic
-from tests.contract.promql_reference import AT, Refusal, ask, compare, fleet, our_engine, prometheus
+from tests.contract.promql_reference import AT, NEWER, Refusal, ask, compare, fleet, our_engine, prometheus
 
 pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(300)]
 
@@ -174,8 +174,64 @@ quantile_over_time(0.5, late[20m:1m])
 (sum by (job) (rate(requests_total{status="7"}[5m])) or 0 * sum by (job) (rate(requests_total[5m]))) > bool 0.01
 """
 
-WRITTEN = [line for line in QUERIES.strip().splitlines() if line]
-MADE_UP = list(dict.fromkeys([*systematic(seed=20261120), *nested(seed=3, count=240)]))
+OF_PROMETHEUS_3 = r"""
+temperature[0.5:1]
+count_over_time(temperature[1m])
+count_over_time(temperature[59s999ms])
+count_over_time(temperature[1m1ms])
+rate(requests_total[75])
+rate(fresh_total[5m])
+increase(fresh_total[20m])
+increase(fresh_total[1m])
+max_over_time(temperature[2m:23s])
+predict_linear(temperature[10m] @ 1700001030, 600)
+temperature atan2 10
+10 atan2 temperature
+stddev by (kind) (special)
+count_values by (job, instance, node) ("value", round(temperature, 50))
+histogram_fraction(0.1, 0.8, rate(latency_seconds_bucket[5m]))
+rate(requests_total[5m * 2])
+rate(requests_total[(1h - 30m) / 6] offset (1m + 30s))
+temperature offset -(1m * 2) + 1
+temperature offset (1m) * 2
+temperature offset --1m + 1
+temperature offset -(2m) - temperature
+temperature offset (1m) > 3
+sum_over_time(temperature[10m % 7m : 2 ^ 5])
+sum_over_time(temperature[-2 ^ 2 + 1m])
+temperature offset 1m + 1m
+temperature offset -2 ^ 2
+rate(requests_total[5m]) > 5m
+temperature == bool on (__name__, job, instance) temperature
+temperature + on (__name__, job, instance) temperature
+temperature > on (__name__, job, instance) temperature - 1
+{job="api", instance="a:1"} * on (__name__, status) {job="api", instance="a:1"}
+temperature * on (__name__, job, instance) group_left (node) temperature
+sum by (smoothed, anchored, step, fill) (temperature)
+sum by ("job", "k8s.pod") (temperature)
+sum by (job:x) (temperature)
+smoothed or anchored{job="api"} or step or range
+{"temperature", "job"=~"api.*"}
+temperature{job="\x61\160\u0069"}
+temperature{job="\xff"}
+"\xc3\xa9\xff"
+label_replace(temperature, "added", "\xc3\xa9$1", "instance", `(\w):\d`)
+temperature{instance=~`[[:alpha:]]:\d`}
+temperature{instance=~"(?i)A:.|(?i:B):2"}
+temperature{instance=~"(?U)a.*|b(?i):2"}
+temperature{instance=~`\Qa:1\E|\pL:[^\PN]\z`}
+temperature{instance=~"(a+)+:1|(b|bb)*:2|c{,3}"}
+temperature{instance!~"^a:1$|b:2"}
+temperature{__type__="", __unit__=""}
+sum by (__type__) (temperature)
+label_replace(temperature, "__type__", "gauge", "", "")
+"""
+"""What 2.42 does not know, or does otherwise."""
+
+WRITTEN = [line for line in (QUERIES + OF_PROMETHEUS_3 * NEWER).strip().splitlines() if line]
+MADE_UP = list(dict.fromkeys([*systematic(seed=20261120, newer=NEWER), *nested(seed=3, count=240, newer=NEWER)]))
+ON_EDGES = list(range(-23, 8, 15)) if NEWER else []
+"""Seconds from AT to times at which samples are."""
 
 ORDERED = ("sort", "sort_desc", "topk", "bottomk")
 
@@ -205,7 +261,7 @@ def _same_over(engine: PromqlEngine, reference: str, expr: str, start: float, en
 
 @pytest.mark.parametrize("expr", WRITTEN)
 def test_answers_as_prometheus_does(engine: PromqlEngine, reference: str, expr: str) -> None:
-    for at in (AT, AT - 25 * 60, AT + 13 * 60):
+    for at in (AT, AT - 25 * 60, AT + 13 * 60, *(AT + seconds for seconds in ON_EDGES)):
         _same_at(engine, reference, expr, at)
     _same_over(engine, reference, expr, AT - 45 * 60, AT + 15 * 60)
 
@@ -214,13 +270,16 @@ def test_answers_as_prometheus_does(engine: PromqlEngine, reference: str, expr: 
 def test_answers_made_up_queries_as_prometheus_does(engine: PromqlEngine, reference: str, expr: str) -> None:
     _same_at(engine, reference, expr, AT)
     _same_over(engine, reference, expr, AT - 30 * 60, AT + 5 * 60)
+    for seconds in ON_EDGES[:1]:
+        _same_at(engine, reference, expr, AT + seconds)
+        _same_over(engine, reference, expr, AT - 30 * 60 + seconds, AT + 5 * 60)
 
 
 def test_there_are_enough_queries_and_every_function_and_operator_is_among_them() -> None:
     assert len(WRITTEN) >= 120 and len(MADE_UP) >= 300
     text = "\n".join([*WRITTEN, *MADE_UP])
     words = set(re.findall(r"[a-z_0-9]+", text))
-    # 2.42 knows histogram_fraction for native histograms only.
-    assert set(FUNCTIONS) - {"histogram_fraction"} - words == set()
+    # 2.42 knows histogram_fraction for native histograms only; first_over_time is newer than 3.5.
+    assert set(FUNCTIONS) - words == {"first_over_time"} | (set() if NEWER else {"histogram_fraction"})
     assert set(AGGREGATIONS) - words == set()
     assert {op for op in OPERATORS if op not in words and f" {op} " not in text} == set()

@@ -1,8 +1,8 @@
 """`rules test` beside promtool: the same files, the same verdict, and the same cases fail.
 
-Debian's promtool is 2.42: its ranges are left-closed where ours, as Prometheus 3's, are left-open, so no sample of
-these files lies on the edge of a range. What it does not know yet (fuzzy_compare, start_timestamp, an interval that is
-left out) is in the unit tests.
+Debian stable's promtool is 2.42: its ranges are left-closed where ours, as Prometheus 3's, are left-open, so no sample
+of these files lies on the edge of a range. What it does not know yet (fuzzy_compare, start_timestamp, an interval that
+is left out) is in the unit tests.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from controlplane.cli.verbs.grammar import Operand, Option, Verb
-from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, LISTEN, LISTING, ROLES, RULE_FILES
+from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, LISTEN, LISTING, LOG, ROLES, RULE_FILES
 
 ACCESS = (
     Verb(
@@ -106,6 +106,7 @@ RUN = (
             Option("listen", LISTEN, "HOST:PORT", default="127.0.0.1:8080"),
             DATA_DIR,
             Option("observe_only", "Watch and alert, never act."),
+            *LOG,
         ),
         examples=(
             ("up -c fleet.yaml --observe-only", "watch first"),
@@ -116,7 +117,7 @@ RUN = (
         "nvml-exporter",
         "local:nvml_exporter",
         "Serve this host's GPUs as canonical metrics.",
-        options=(Option("listen", LISTEN, "HOST:PORT", default="127.0.0.1:9401"),),
+        options=(Option("listen", LISTEN, "HOST:PORT", default="127.0.0.1:9401"), *LOG),
         examples=(("nvml-exporter --listen 10.0.0.5:9401", ""),),
     ),
     Verb(

@@ -17,6 +17,16 @@ LISTEN = "host:port; loopback unless you say otherwise."
 DATA_DIR = Option("data_dir", "Where state is kept.", "DIR", read=Path, offers="folders")
 DRY_RUN = Option("dry_run", "Say what would happen and do nothing.")
 NO_WATCH = Option("no_watch", "Return as soon as the rollout is recorded.")
+LOG = (
+    Option("log_format", "text, or json: one object a line.", "FORMAT", default="text", choices=("text", "json")),
+    Option(
+        "log_level",
+        "debug, info, warning or error.",
+        "LEVEL",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+    ),
+)
 MODEL = Operand("model", "MODEL", "The model's name in fleet.yaml.", offers="models")
 ROLLOUT = Operand("identifier", "ID", "The rollout's id.", offers="rollouts")
 RULE_FILES = Operand(

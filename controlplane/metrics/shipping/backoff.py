@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-
 MAX_RETRY_AFTER_S = 600.0
 """A server that asks for more is asked again after this long: samples only live for so long."""
 
@@ -18,17 +15,3 @@ def delay_s(attempt: int, minimum_s: float, maximum_s: float, jitter: float, ret
     doubled = minimum_s * 2.0 ** min(attempt, 60)
     waited = min(maximum_s, doubled) * (1 - jitter / 2)
     return waited if retry_after_s is None else max(waited, min(retry_after_s, MAX_RETRY_AFTER_S))
-
-
-def retry_after_s(header: str, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for, as a number or as a date, or None without a wish."""
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, IndexError):
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, at.timestamp() - now)

@@ -12,9 +12,10 @@ from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from alerts.interfaces import Clock
+from collectors.retry_after import retry_after_s
 from controlplane.errors import Unavailable
 from controlplane.metrics.remote_client import Reply
-from controlplane.metrics.shipping.backoff import delay_s, retry_after_s
+from controlplane.metrics.shipping.backoff import delay_s
 from controlplane.metrics.shipping.window import Request, Window
 
 log = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -142,6 +143,33 @@ async def test_retry_after_is_honoured_for_the_whole_receiver(post: Post) -> Non
     assert await post.send(message(), attempts=2) == [("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"})]
 
 
+@pytest.mark.parametrize(
+    ("asked", "wait"),
+    [(0.0, 1.0), (0.2, 1.0), (600.0, 600.0), (601.0, 600.0), (1e300, 600.0), (math.inf, 600.0)],
+)
+async def test_a_receiver_is_silent_for_ten_minutes_at_most(post: Post, asked: float, wait: float) -> None:
+    post.notifier.failures = [DeliveryFailed("rate limited", retry_after=asked)]
+    assert await post.send(message()) == [("retry", "rate limited", 1000.0 + wait)]
+    post.clock.at += wait
+    assert await post.send(message(), attempts=2) == [("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"})]
+
+
+@pytest.mark.parametrize("asked", [math.nan, -1.0, -math.inf])
+async def test_a_wait_that_is_none_is_no_wish(post: Post, asked: float) -> None:
+    post.notifier.failures = [DeliveryFailed("rate limited", retry_after=asked)]
+    assert await post.send(message(), message(sequence=2)) == [
+        ("retry", "rate limited", 1002.0),
+        ("done", "ops{}/1/2", {"channel": "C1", "ts": "1.5"}),
+    ]
+
+
+async def test_a_clock_that_is_set_back_prolongs_no_silence(post: Post) -> None:
+    post.notifier.failures = [DeliveryFailed("rate limited", retry_after=60)]
+    await post.send(message())
+    post.clock.at -= 3600
+    assert await post.send(message(), attempts=2) == [("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"})]
+
+
 async def test_what_trying_again_cannot_mend_is_given_up_with_its_reason(post: Post) -> None:
     post.notifier.failures = [DeliveryFailed("invalid_auth (set a current bot token)", permanent=True)]
     assert await post.send(message()) == [("dead", "invalid_auth (set a current bot token)", 1000.0)]
@@ -164,8 +192,22 @@ async def test_a_bug_in_one_notifier_is_raised_after_the_others_are_done(post: P
     broken = FakeNotifier("broken", failures=[ZeroDivisionError("bug")])
     post.sender.notifiers = {"ops": post.notifier, "broken": broken}
     with pytest.raises(ZeroDivisionError):
-        await post.send(message("broken"), message())
-    assert post.outbox.outcomes == [("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"})]
+        await post.send(message("broken"), message("broken", 2), message())
+    assert sorted(post.outbox.outcomes, key=str) == [
+        ("done", "broken{}/1/2", {"channel": "C1", "ts": "1.5"}),
+        ("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"}),
+        ("retry", "internal error (ZeroDivisionError): see the log of the control plane", 1002.0),
+    ]
+
+
+async def test_a_message_that_cannot_be_read_holds_up_no_other(post: Post) -> None:
+    post.outbox.due = [FakeEntry("odd", "ops", {"no": "message"})]
+    with pytest.raises(KeyError):
+        await post.send(message())
+    assert post.outbox.outcomes == [
+        ("retry", "internal error (KeyError): see the log of the control plane", 1002.0),
+        ("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"}),
+    ]
 
 
 async def test_the_limits_let_a_whole_slow_batch_fit_in_a_claim() -> None:

@@ -102,6 +102,14 @@ async def test_triton_versions_by_state_and_their_own_readiness(backend: Backend
     assert not [key for key in seen if "never-loaded" in key]
 
 
+@pytest.mark.parametrize(("answer", "ready"), [(200, 1), (400, 0)])
+async def test_tritons_own_readiness_is_told_beside_its_versions(backend: Backend, answer: int, ready: int) -> None:
+    backend.answers = {INDEX: [version("1", "READY")], V1: 200, "GET /v2/health/ready": answer}
+    async with polling("triton", backend) as source:
+        seen = await observe(source)
+    assert (seen[("llm_engine_ready",)], seen[("llm_backend_ready", "llm", "v1")]) == (ready, 1)
+
+
 async def test_a_version_that_the_index_calls_ready_and_that_says_it_is_not_is_not(backend: Backend) -> None:
     backend.answers = {INDEX: [version("1", "READY")], V1: 400}
     async with polling("triton", backend) as source:
@@ -199,22 +207,22 @@ MODELS = {"data": [{"id": "chat"}, {"id": "chat-alias"}]}
 async def test_vllm_is_ready_under_the_name_that_its_metrics_bear(backend: Backend) -> None:
     backend.answers = {"GET /health": 200, "GET /v1/models": MODELS}
     async with polling("vllm", backend) as source:
-        assert await observe(source) == {("llm_backend_ready", "chat"): 1}
+        assert await observe(source) == {("llm_backend_ready", "chat"): 1, ("llm_engine_ready",): 1}
         backend.answers = {"GET /health": 503}
-        assert await observe(source) == {("llm_backend_ready", "chat"): 0}
+        assert await observe(source) == {("llm_backend_ready", "chat"): 0, ("llm_engine_ready",): 0}
 
 
 async def test_vllm_keeps_the_version_that_it_is_expected_to_serve(backend: Backend) -> None:
     backend.answers = {"GET /health": 200, "GET /v1/models": MODELS}
     async with polling("vllm", backend, expected=[("chat", "v1")]) as source:
-        assert await observe(source) == {("llm_backend_ready", "chat", "v1"): 1}
+        assert await observe(source) == {("llm_backend_ready", "chat", "v1"): 1, ("llm_engine_ready",): 1}
 
 
 @pytest.mark.parametrize("models", [401, {"data": []}, {"data": [{}]}, []])
 async def test_vllm_without_a_model_list_is_ready_without_a_name(backend: Backend, models: Any) -> None:
     backend.answers = {"GET /health": 200, "GET /v1/models": models}
     async with polling("vllm", backend) as source:
-        assert await observe(source) == {("llm_backend_ready",): 1}
+        assert await observe(source) == {("llm_backend_ready",): 1, ("llm_engine_ready",): 1}
 
 
 async def test_something_else_on_vllms_port_is_an_error(backend: Backend) -> None:

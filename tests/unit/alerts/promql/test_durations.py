@@ -61,13 +61,16 @@ def test_it_ends_where_it_ends(text: str, seconds: float, left: str):
         ("-1m", -60, ""),
         ("(1m+1m)", 120, ""),
         ("-(1m+1m)", -120, ""),
+        ("(1m) + 1", 61, ""),
+        ("-(1m) * 2 > 3", -120, ">"),
+        ("--1m + 1", 61, ""),
         ("-2 ^ 2", -2, "^"),
         ("(-2 ^ 2)", -4, ""),
         ("step()*2", 15, "*"),
         ("-min_of(10s, step())", -10, ""),
     ],
 )
-def test_an_offset_is_one_operand(text: str, seconds: float, behind: str):
+def test_an_offset_ends_at_an_operator_unless_it_begins_with_parentheses(text: str, seconds: float, behind: str):
     tokens = tokenize(f"x offset {text}")
     found = calculate_offset(tokens, 2, TIMES)
     assert found.seconds == seconds

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.promql.strings import readable, unquoted
+from alerts.promql.strings import quote, readable, unquoted
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,18 @@ def test_a_wrong_escape_is_worded_as_prometheus_words_it(literal: str, reason: s
 
 def test_each_byte_that_is_no_utf8_is_shown_as_a_character():
     assert readable(unquoted(r'"a\xe2\x82b\xff"')) == "a\ufffd\ufffdb\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("value", "literal"),
+    [
+        ("", '""'),
+        ('a"b', r'"a\"b"'),
+        ("\\d\n", r'"\\d\n"'),
+        ("é 😀", '"é 😀"'),
+        ("\0\x7f\u200b\U000e0001\udcff", r'"\x00\x7f\u200b\U000e0001\xff"'),
+    ],
+)
+def test_a_value_is_quoted_as_go_quotes_it(value: str, literal: str):
+    assert quote(value) == literal
+    assert unquoted(literal) == value

@@ -68,13 +68,13 @@ async def test_failures_are_logged_once_and_audited_with_their_number(
         "access refused: 1 attempt at the API from 10.0.0.2 with what is no token: the token is malformed: "
         "expected cp_<id>_<secret>, an id of 8 to 32 hex digits and a secret of at least 43 letters, digits, - or _",
     ]
-    await rig.gatekeeper.write(NOW)
+    await rig.gatekeeper.write()
     assert [detail.partition(":")[0] for detail in rig.refusals()] == [
         "1 attempt at the API from 10.0.0.2 with what is no token",
         f"7 attempts at the API from 10.0.0.1 as token {rig.token.id}",
     ]
     assert "hunter2" not in str(rig.refusals())
-    await rig.gatekeeper.write(NOW)
+    await rig.gatekeeper.write()
     assert len(rig.refusals()) == 2
 
 
@@ -85,7 +85,7 @@ async def test_a_flood_of_made_up_tokens_costs_eleven_lines_and_rows(
         with pytest.raises(Unauthenticated):
             attempt = Attempt(f"10.0.{number % 50}.1", "the API")
             await rig.gatekeeper.by_token(f"cp_{number:08x}_{'0' * 64}", attempt, NOW)
-    await rig.gatekeeper.write(NOW)
+    await rig.gatekeeper.write()
     assert len(caplog.messages) == len(rig.refusals()) == 11
     assert rig.refusals()[0] == "190 more failed attempts, of other tokens or from other addresses"
 
@@ -103,12 +103,12 @@ async def test_a_locked_database_lets_people_in_without_waiting(rig: Rig) -> Non
         assert (await rig.gatekeeper.by_session(cookie, NOW + 1)).token_id == rig.token.id
         await rig.guess(1)
         with pytest.raises(Unavailable):
-            await rig.gatekeeper.write(NOW + 3600)
+            await rig.gatekeeper.write()
     finally:
         writer.execute("ROLLBACK")
         writer.close()
         rig.db.transaction = begun  # type: ignore[method-assign]
-    await rig.gatekeeper.write(NOW + 3601)
+    await rig.gatekeeper.write()
     assert rig.tokens.list()[0].last_used_at == NOW + 3600
     assert rig.refusals()[0].startswith("2 attempts")
 
@@ -152,6 +152,16 @@ async def test_a_cookie_that_cannot_be_ours_is_not_looked_up(rig: Rig, monkeypat
     monkeypatch.setattr(rig.sessions, "authenticate", None)
     with pytest.raises(Unauthenticated):
         await rig.gatekeeper.by_session("a" * 513, NOW)
+
+
+async def test_closing_writes_what_is_left_where_it_can(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    await rig.guess(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rig.db, "transaction", _fails)
+        await rig.gatekeeper.close()
+    assert "are not in the database: database is locked" in caplog.text
+    await rig.gatekeeper.close()
+    assert len(rig.refusals()) == 1
 
 
 def _fails() -> None:

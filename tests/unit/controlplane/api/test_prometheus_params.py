@@ -55,7 +55,7 @@ def test_bad_times(text: str) -> None:
 
 
 def test_an_optional_time_is_refused_in_prometheus_other_words() -> None:
-    message = """invalid parameter "end": Invalid time value for 'end': cannot parse "x" to a valid timestamp"""
+    message = """invalid parameter "end": invalid time value for 'end': cannot parse "x" to a valid timestamp"""
     with pytest.raises(QueryError) as caught:
         params(end="x").interval()
     assert str(caught.value) == message

@@ -26,6 +26,7 @@ async def test_fleet(viewer: httpx.AsyncClient) -> None:
         "targets": {"up": 1, "down": 0, "unknown": 0},
         "alerts": {"firing": 0, "pending": 0},
         "gpus": [],
+        "attention": [],
         "observe_only": False,
         "warnings": [],
     }

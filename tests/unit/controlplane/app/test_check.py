@@ -358,9 +358,9 @@ def test_the_exit_code_is_2_for_errors_and_1_for_warnings_if_strict(
     bad.write_text("fleet: {nam: a}\n")
     assert run(["check", str(good), str(warned)]) == 0
     assert capsys.readouterr().out == (
-        f"{good}: good: 1 target, 0 models, 37 rules\n"
+        f"{good}: good: 1 target, 0 models, 41 rules\n"
         f"{warned}:1: warning: targets: nothing is watched: no targets are listed, and no model has backends\n"
-        f"{warned}: good: 0 targets, 0 models, 37 rules, 1 warning\n"
+        f"{warned}: good: 0 targets, 0 models, 41 rules, 1 warning\n"
     )
     assert run(["check", "--strict", str(good)]) == 0
     assert run(["check", "--strict", str(good), str(warned)]) == 1
@@ -420,3 +420,32 @@ def test_a_file_that_cannot_be_read_in_any_way_is_told(check: Check, tmp_path: P
         inspect_file(tmp_path)
     with pytest.raises(ConfigErrors, match="cannot be read: no file has such a name"):
         inspect_file(Path("a\0b"))
+
+
+TRITON = """\
+models:
+  - name: chat
+    stable: v1
+    traffic: {driver: triton, model: llm, backends: [{url: "http://a:8000"}]}
+    versions: {v1: {}, v2: {}}
+"""
+
+
+def test_a_model_whose_new_versions_nobody_asks_is_a_warning(check: Check) -> None:
+    warning = (
+        "fleet.yaml:3: warning: models[0]: a new version of chat is loaded and not tried; add verify:, or a probe of "
+        "…/v2/models/llm/generate_stream"
+    )
+    assert warning in check(TRITON)
+    assert warning not in check(TRITON + '    verify: {prompt: "hi"}\n')
+    assert warning not in check(TRITON + "    verify: {requests: 0}\n"), "whoever says so knows"
+    probe = '{engine: probe, urls: ["http://a:8000/v2/models/llm/generate_stream"]}'
+    assert warning not in check(f"{TRITON}targets: [{probe}]\n")
+
+
+def test_a_verify_that_cannot_be_meant_is_an_error_on_its_line(check: Check) -> None:
+    told = check(TRITON + "    verify: {path: infer, failures: 5}\n")
+    assert told == [
+        "fleet.yaml:7: models[0].verify.failures: must be less than requests, which is 5",
+        "fleet.yaml:7: models[0].verify.path: says where body: or prompt: goes; give one of them",
+    ]

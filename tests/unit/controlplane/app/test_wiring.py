@@ -12,7 +12,8 @@ import pytest
 from controlplane.access import Role, TokenStore
 from controlplane.api.log_ring import LogRing
 from controlplane.app.check import inspect_file
-from controlplane.app.wiring import ControlPlane, build_services, running
+from controlplane.app.services import build_services
+from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError, ConfigErrors
 from controlplane.metrics.remote_write_codec import decode

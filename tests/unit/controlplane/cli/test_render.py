@@ -8,6 +8,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+import ruamel.yaml
 
 from controlplane.cli.render import JSON, YAML, age, clock, columns, emit, gibibytes, number, percent, say, table, took
 
@@ -129,3 +130,21 @@ def test_programs_get_json_or_yaml(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == data
     emit(data, YAML, lambda: None)
     assert capsys.readouterr().out == "- model: chat\n  value:\n  name: é\n"
+
+
+HOSTILE = ["\x1b[2J", "\x9b2J", "a\u202eb", "two\nlines", "\x7f\u2028", "é – 93 °C", "\U0001f680", "\ud800"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_programs_get_what_there_is_and_a_terminal_no_escape(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"labels": {text: [text, {"x": text}]}}
+    emit(data, JSON, lambda: None)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == data
+    assert all(line.isprintable() for line in shown.split("\n"))
+    if text == "\ud800":
+        return  # half of a character: no YAML can hold it
+    emit(data, YAML, lambda: None)
+    shown = capsys.readouterr().out
+    assert ruamel.yaml.YAML(typ="safe").load(shown) == data
+    assert all(line.isprintable() for line in shown.split("\n"))

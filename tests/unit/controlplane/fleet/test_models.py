@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from controlplane.config.model import ModelSection
-from controlplane.fleet.models import model_facts, newest
+from controlplane.fleet.models import engines_not_ready, model_facts, newest
+from controlplane.fleet.numbers import BackendKey, Numbers
 from controlplane.fleet.rollouts import plan_view, rollout_view
 from controlplane.rollout.model import Event, Kind, Limits, Phase, Plan, Rollout
 from controlplane.rollout.service import ModelStatus
@@ -85,6 +86,24 @@ def test_the_newest_rollout_of_each_model_comes_first() -> None:
     assert newest([first, other, second]) == {"chat": first, "other": other}
 
 
+def test_an_engine_that_calls_itself_not_ready_while_a_model_serves_is_told_of() -> None:
+    a, b, c = "http://a:8000", "http://b:8000", "http://c:8000"
+    numbers = Numbers(
+        ready={
+            BackendKey("chat", "v1", a): True,
+            BackendKey("chat", "v1", b): False,
+            BackendKey("chat", "v1", c): True,
+            BackendKey("elsewhere", "v1", a): True,
+        },
+        engine_ready={a: False, b: False, c: True},
+    )
+    (told,) = engines_not_ready([facts(status())], numbers)
+    assert (told.model, told.rollout, told.need) == ("chat", None, "engine_not_ready")
+    assert told.sentence.startswith("http://a:8000 calls itself not ready although chat serves there: a load balancer")
+    assert engines_not_ready([facts(status(rollout=rollout()))], numbers) == (), "a load makes Triton say so"
+    assert engines_not_ready([facts(status())], Numbers(ready=numbers.ready)) == (), "what was not asked is unknown"
+
+
 def test_rollout_view() -> None:
     shown = rollout_view(rollout(), [Event(NOW, "planned", "asked")]).model_dump(by_alias=True)
     assert shown == {
@@ -98,6 +117,10 @@ def test_rollout_view() -> None:
         "finished": False,
         "ok": None,
         "switched": False,
+        "verified": None,
+        "evidence": "",
+        "wished": False,
+        "needs_person": False,
         "sentence": "loading v2",
         "created_at": "2027-01-15T08:00:00.000Z",
         "updated_at": "2027-01-15T08:00:00.000Z",

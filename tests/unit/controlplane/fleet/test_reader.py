@@ -13,6 +13,7 @@ from controlplane.config.model import Fleet
 from controlplane.errors import NotFound, QueryError, Unavailable
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.values import Vector
+from controlplane.rollout.attention import Attention, Need
 from controlplane.rollout.model import RolloutView
 from controlplane.rollout.service import ModelStatus
 
@@ -60,6 +61,9 @@ class Models:
     async def list(self, model: str | None = None, limit: int = 50) -> Sequence[RolloutView]:
         return []
 
+    def attention(self) -> Sequence[Attention]:
+        return [Attention("chat", "r-1", Need.WENT_BACK, "v2 failed. v1 serves again", 0.0)]
+
 
 class Alerts:
     error: Exception | None = None
@@ -98,6 +102,8 @@ async def test_the_whole_fleet(rig: Rig) -> None:
     assert fleet.alerts is not None
     assert fleet.alerts.model_dump() == {"firing": 2, "pending": 1}
     assert fleet.warnings == ()
+    (need,) = fleet.attention
+    assert (need.need, need.rollout, need.sentence) == ("went_back", "r-1", "v2 failed. v1 serves again")
     assert fleet.observe_only is False
 
 

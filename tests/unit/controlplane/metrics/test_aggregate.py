@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -127,3 +128,13 @@ def test_the_parameter_may_vary_over_time(promql):
     engine = promql.load('g{i="1"} 1x3\ng{i="2"} 2x3\ng{i="3"} 3x3')
     assert promql.range(engine, "count(topk(time() / 60, g))", 0, 180, 60) == {"{}": [(60, 1), (120, 2), (180, 3)]}
     assert promql.range(engine, "quantile(time() / 120, g)", 0, 120, 60) == {"{}": [(0, 1), (60, 2), (120, 3)]}
+
+
+def test_counting_values_that_would_take_too_much_memory_is_refused_before_it_does(promql):
+    """Each series has a value of its own at each step, and each value is a series with every step."""
+    engine = promql.load("\n".join(f'g{{n="{n}"}} {n * 1000}+1x99' for n in range(50)))
+    engine.limits = replace(engine.limits, max_samples=200_000)
+    with pytest.raises(QueryError, match="too many samples") as caught:
+        engine.range('count_values("v", g)', 0, 99 * 60, 60)
+    assert caught.value.kind == "execution"
+    assert len(engine.range('count_values("v", g)', 0, 9 * 60, 60).series) == 500

@@ -14,7 +14,8 @@ from controlplane.metrics.prettify import prettify
         # The parser forgets the sign of a time: what it would write is another query.
         (" x@-5 ", "x@-5"),
         ("x @ 1.5", "x @ 1.5"),
-        (r'sum(x{a=~`\d+`,b="\xff",c=~".*"})by(a)', r'sum by (a) (x{a=~`\d+`,b="\xff",c=~".*"})'),
+        (r"sum(x{a=~`\d+`,b='\xff',c=~'.*'})by(a)", r'sum by (a) (x{a=~"\\d+",b="\xff",c=~".*"})'),
+        ("sum(x{a=~'(?U)a+'})by(a)", 'sum by (a) (x{a=~"(?U)a+"})'),
         ('sum by("a.b",c)(x)', 'sum by ("a.b", c) (x)'),
         (" x[5m*2] ", "x[5m*2]"),
     ],

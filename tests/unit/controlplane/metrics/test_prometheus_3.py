@@ -1,4 +1,4 @@
-"""What Prometheus 3 answers and the release that we compare with (2.42) does not: expectations worked out by hand.
+"""What Prometheus 3 answers and 2.42 does not, for machines that have no newer one: expectations worked out by hand.
 
 Left-open ranges and lookback are in test_selectors, numbers and durations in test_syntax.
 """

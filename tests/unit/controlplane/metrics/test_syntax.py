@@ -141,6 +141,7 @@ def test_tree(expr: str, node: object):
         ("x[5m:0s]", "^1:6: parse error: duration must be greater than 0$"),
         ("x[1m-1m]", "^1:3: parse error: duration must be greater than 0$"),
         ("x[5m *]", "^1:7: parse error: unexpected ']'$"),
+        ("x offset (1m) - y", "^1:17: parse error: unexpected 'y'$"),
         ("x[step()]", "^1:3: parse error: duration must be greater than 0$"),
         ("x[5m + 1m] + y[", "^1:16: parse error: unexpected end of input"),
         ("1" + "+1" * (MAX_OPERATORS + 1), "operators"),

@@ -230,16 +230,29 @@ async def test_a_worker_that_hangs_does_not_outlive_the_process_that_started_it(
 
 
 async def test_a_worker_that_cannot_read_the_folder_says_so_in_a_sentence(
-    rig: Rig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    rig: Rig, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """In the log, where it is escaped, and not on stderr."""
     querier = WorkerQuerier(rig.local, str(tmp_path / "gone"), lambda: True)
     with pytest.raises(QueryError, match=r"ended twice over this query.*see the log"):
         await querier.instant_json("1", 1485)
     querier.close()
     await querier.wait_closed()
-    assert set(capfd.readouterr().err.splitlines()) == {
+    assert [message for message in caplog.messages if "cannot be read" in message] == 2 * [
         f"query worker: the metrics cannot be read: [Errno 2] No such file or directory: '{tmp_path / 'gone'}'"
-    }
+    ]
+    assert capfd.readouterr().err == ""
+
+
+async def test_what_the_worker_writes_is_logged_by_lines_and_in_pieces(caplog: pytest.LogCaptureFixture) -> None:
+    stream = asyncio.StreamReader()
+    stream.feed_data(b"Traceback:\n  one\n\xff" + b"x" * (3 * worker_querier.MAX_LINE_BYTES) + b"\nlast")
+    stream.feed_eof()
+    await worker_querier._log_lines(stream)
+    first, second, *pieces, last = caplog.messages
+    assert (first, second, last) == ("Traceback:", "  one", "last")
+    assert "".join(pieces) == "\ufffd" + "x" * (3 * worker_querier.MAX_LINE_BYTES)
+    assert len(pieces) > 1
 
 
 async def test_a_worker_that_missed_what_became_of_the_journal_begins_anew(

@@ -98,6 +98,17 @@ async def test_labels_annotations_and_targets_stay_text(console: Any) -> None:
             assert 'href="javascript' not in page
 
 
+async def test_what_is_not_shown_in_a_label_is_an_escape_on_every_page(console: Any) -> None:
+    hostile = "x\u202egnp\x1b[2J\x00"
+    words = {"summary": hostile, "description": f"one\n{hostile}"}
+    fingerprint = console.alert(hostile, annotations=words, model=hostile)
+    async with console.browser(Role.ADMIN) as browser:
+        for path in ("/", "/alerts", f"/alerts/{fingerprint}"):
+            page = await browser.page(path)
+            assert r"x\u202egnp\x1b[2J\x00" in page
+            assert all(line.isprintable() for line in page.replace("\t", " ").split("\n"))
+
+
 async def test_needs_attention_lists_what_people_are_told(console: Any) -> None:
     console.alert("Watchdog", severity="none")
     console.alert("Hot", gpu="GPU-1", simulated="true", annotations={"summary": "GPU-1 is at 93 °C"})

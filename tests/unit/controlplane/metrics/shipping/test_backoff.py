@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.metrics.shipping.backoff import MAX_RETRY_AFTER_S, delay_s, retry_after_s
+from controlplane.metrics.shipping.backoff import MAX_RETRY_AFTER_S, delay_s
 
 
 def test_it_doubles_to_its_limit() -> None:
@@ -22,23 +22,3 @@ def test_a_servers_wish_lengthens_and_never_shortens(wish: float | None, waited:
 def test_jitter_takes_up_to_half_away(attempt: int, minimum: float, jitter: float) -> None:
     whole = delay_s(attempt, minimum, 10, 0.0, None)
     assert whole / 2 <= delay_s(attempt, minimum, 10, jitter, None) <= whole
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ("120", 120.0),
-        (" 0 ", 0.0),
-        ("9" * 400, 999_999_999_999.0),
-        ("Thu, 01 Jan 1970 00:01:40 GMT", 40.0),
-        ("Thu, 01 Jan 1970 00:00:10 GMT", 0.0),
-        ("Thu, 01 Jan 1970 00:01:40", 40.0),
-        ("soon", None),
-        ("", None),
-        ("-5", None),
-        ("1.5", None),
-        ("٣", None),
-    ],
-)
-def test_retry_after(header: str, expected: float | None) -> None:
-    assert retry_after_s(header, 60.0) == expected

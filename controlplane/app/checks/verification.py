@@ -1,0 +1,25 @@
+"""Whether new versions are asked anything before the old one goes."""
+
+from __future__ import annotations
+
+from controlplane.app.checks.findings import Findings
+from controlplane.config.loader import LoadedFleet
+from controlplane.config.vocabulary import whole
+from controlplane.rollout.verification import verification
+
+
+def check_verification(loaded: LoadedFleet, findings: Findings) -> None:
+    """Note models whose new versions would be loaded and not tried."""
+    fleet = loaded.fleet
+    if not fleet.reads("models", "targets", "scrape") or not all(map(whole, (fleet.scrape, *fleet.targets))):
+        return
+    for number, model in enumerate(fleet.models):
+        if not whole(model) or model.traffic.driver != "triton" or model.verify or len(model.versions) < 2:
+            continue
+        if verification(model, fleet.targets, fleet.scrape.interval).check.question is None:
+            served = model.traffic.model or model.name
+            findings.warn(
+                ("models", number),
+                f"a new version of {model.name} is loaded and not tried; add verify:, or a probe of "
+                f"…/v2/models/{served}/generate_stream",
+            )

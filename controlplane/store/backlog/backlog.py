@@ -1,0 +1,240 @@
+"""What alerting remembers while its database cannot be written. In memory: it lasts as long as the process.
+
+Invariant: while `paused`, nobody here writes to the database but write_back, and everything that would have been
+written is in here, newest state last. `seen` is what the database held when it was last read or written, so that
+decisions go on from it even when the database cannot be read either.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep
+from alerts.interfaces import AlertInstance, Clock, MessageRef, Transition
+from alerts.wire import message_to_json
+from controlplane.errors import Unavailable
+from controlplane.store.backlog.held import Held
+from controlplane.store.outbox import OutboxEntry, OutboxStatus
+
+log = logging.getLogger(__name__)
+
+MAX_TRANSITIONS = 50_000
+"""Transitions kept for the history, some 1 kB each; the oldest go first. States are not bounded by it."""
+MAX_FINISHED = 10_000
+"""Messages kept for the record that were sent or given up meanwhile."""
+
+
+@dataclass
+class Seen:
+    """What the database held when it was last read or written."""
+
+    instances: dict[str, tuple[AlertInstance, ...]]
+    """By rule."""
+    groups: dict[str, GroupState]
+    underway: set[str]
+    """Lanes with a queued message."""
+    dead: set[str]
+    """Lanes whose last message was given up."""
+
+
+@dataclass
+class Backlog:
+    """Shared by the alert log, the group log and the outbox of one process. Methods may be called from any thread."""
+
+    clock: Clock
+    fault: str = ""
+    """Why the database cannot be written; empty while it can."""
+    since: float | None = None
+    """Unix seconds of the first write that failed."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    instances: dict[str, tuple[AlertInstance, ...]] = field(default_factory=dict)
+    transitions: list[Transition] = field(default_factory=list)
+    groups: dict[str, GroupState] = field(default_factory=dict)
+    roots: dict[str, tuple[int, MessageRef]] = field(default_factory=dict)
+    messages: dict[str, Held] = field(default_factory=dict)
+    seen: Seen | None = None
+    lost: int = 0
+    """Transitions that had to go."""
+    _recent: dict[str, Held] = field(default_factory=dict)
+    """Messages that this process queued in the database and knows no end of."""
+    _claimed: set[str] = field(default_factory=set)
+    """Messages that this process claimed in the database and has not settled."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is written now."""
+        return bool(self.fault)
+
+    def pause(self, error: Unavailable) -> None:
+        """Stop writing. Messages that may still have to be sent are taken into memory."""
+        with self.lock:
+            if not self.paused:
+                self.since = self.clock.now()
+                log.error("alerting: %s; states and messages are kept in memory until it can be written", error)
+                for held in self._recent.values():
+                    if held.message_id not in self._claimed:
+                        # Another process may have sent it by now: the notifier looks for it before it posts.
+                        held.attempts = max(held.attempts, 1)
+                        self.messages.setdefault(held.message_id, held)
+                self._recent.clear()
+            self.fault = str(error)
+
+    def resume(self) -> None:
+        """Go on writing: everything is in the database."""
+        with self.lock:
+            self.fault, self.since = "", None
+
+    def describe(self) -> str:
+        """Return what waits, in words; empty while the database can be written."""
+        with self.lock:
+            if not self.paused:
+                return ""
+            waits = f"{len(self.transitions)} changes and {len(self.messages)} messages wait in memory"
+            return f"{self.fault}; rules and notifications go on, {waits}"
+
+    # -- alerts --------------------------------------------------------------------------------------------------
+
+    def latest(self, rule: str) -> tuple[AlertInstance, ...] | None:
+        """Return a rule's instances where the database cannot be asked; None where it must be."""
+        with self.lock:
+            if rule in self.instances:
+                return self.instances[rule]
+            if self.paused and self.seen is not None:
+                return self.seen.instances.get(rule, ())
+            return None
+
+    def wrote(self, rule: str, instances: Sequence[AlertInstance]) -> None:
+        """Note what the database now holds of a rule."""
+        with self.lock:
+            if self.seen is not None:
+                self.seen.instances[rule] = tuple(instances)
+
+    def keep(self, rule: str, instances: Sequence[AlertInstance], transitions: Iterable[Transition]) -> bool:
+        """Keep what cannot be written; False when it can be again."""
+        with self.lock:
+            if not self.paused:
+                return False
+            self.instances[rule] = tuple(instances)
+            self.transitions.extend(transitions)
+            if (over := len(self.transitions) - MAX_TRANSITIONS) > 0:
+                if not self.lost:
+                    log.error("alerting: more than %d changes wait; the oldest are dropped", MAX_TRANSITIONS)
+                del self.transitions[:over]
+                self.lost += over
+            return True
+
+    # -- groups --------------------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        instances: Iterable[AlertInstance],
+        groups: Mapping[str, GroupState],
+        deliveries: Deliveries,
+        steps: Iterable[GroupStep],
+        at: float,
+    ) -> None:
+        """Note what the database held when groups were decided on at unix second `at`, and what was written then."""
+        by_rule: dict[str, list[AlertInstance]] = {}
+        for instance in instances:
+            by_rule.setdefault(instance.rule, []).append(instance)
+        with self.lock:
+            self._recent = {i: held for i, held in self._recent.items() if held.lane in deliveries.underway}
+            self.seen = Seen(
+                {rule: tuple(found) for rule, found in by_rule.items()},
+                dict(groups),
+                set(deliveries.underway),
+                set(deliveries.dead),
+            )
+            for step in steps:
+                self.seen.groups[step.state.key] = step.state
+                if step.message is not None:
+                    held = _held(step, at)
+                    held.stored = True
+                    self._recent[held.message_id] = held
+                    self.seen.underway.add(held.lane)
+                    self.seen.dead.discard(held.lane)
+
+    def advance(self, decide: Decide, at: float) -> Sequence[GroupStep] | None:
+        """Decide on what is in memory; None when the database can be written again.
+
+        Raises Unavailable when the database was never read.
+        """
+        with self.lock:
+            if not self.paused:
+                return None
+            if self.seen is None:
+                raise Unavailable(self.fault)
+            instances = {**self.seen.instances, **self.instances}
+            everything = [instance for found in instances.values() for instance in found]
+            steps = decide(everything, {**self.seen.groups, **self.groups}, self._deliveries(self.seen))
+            for step in steps:
+                self.groups[step.state.key] = step.state
+                if step.message is not None:
+                    held = _held(step, at)
+                    self.messages.setdefault(held.message_id, held)
+            return steps
+
+    def _deliveries(self, seen: Seen) -> Deliveries:
+        last = {held.lane: held.status for held in self.messages.values()}
+        queued = {lane for lane, status in last.items() if status is OutboxStatus.QUEUED}
+        dead = {lane for lane, status in last.items() if status is OutboxStatus.DEAD}
+        return Deliveries(underway=queued | (seen.underway - last.keys()), dead=dead | (seen.dead - last.keys()))
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def claim(self, now: float, ttl_s: float, limit: int) -> list[Held]:
+        """Claim messages in memory that are due."""
+        with self.lock:
+            due = [
+                held
+                for held in self.messages.values()
+                if held.status is OutboxStatus.QUEUED
+                and not held.leaving
+                and held.next_attempt_at <= now
+                and held.claimed_until <= now
+            ]
+            for held in due[:limit]:
+                held.attempts += 1
+                held.claimed_until = now + ttl_s
+            return due[:limit]
+
+    def claimed(self, entries: Iterable[OutboxEntry]) -> None:
+        """Note what this process claimed in the database."""
+        with self.lock:
+            self._claimed.update(entry.message_id for entry in entries)
+
+    def settled(self, entry: OutboxEntry, status: OutboxStatus) -> None:
+        """Note how a message stands in the database."""
+        with self.lock:
+            self._claimed.discard(entry.message_id)
+            if status is not OutboxStatus.QUEUED:
+                self._recent.pop(entry.message_id, None)
+            if self.seen is not None and status is not OutboxStatus.QUEUED:
+                self.seen.underway.discard(entry.lane)
+                (self.seen.dead.add if status is OutboxStatus.DEAD else self.seen.dead.discard)(entry.lane)
+
+    def settle(self, entry: Held | OutboxEntry, change: Callable[[Held], None]) -> bool:
+        """Settle a message in memory; False when that of a row can be written again."""
+        with self.lock:
+            if isinstance(entry, Held):
+                held = entry
+            elif not self.paused:
+                return False
+            else:
+                held = self.messages[entry.message_id] = Held.of(entry)
+                self._claimed.discard(entry.message_id)
+            held.claimed_until = 0.0
+            change(held)
+            finished = [h for h in self.messages.values() if h.status is not OutboxStatus.QUEUED and not h.leaving]
+            for old in finished[: max(0, len(finished) - MAX_FINISHED)]:
+                del self.messages[old.message_id]
+            return True
+
+
+def _held(step: GroupStep, at: float) -> Held:
+    message = step.message
+    assert message is not None
+    return Held(message.id, message.receiver, message.group_key, message_to_json(message), at, at)

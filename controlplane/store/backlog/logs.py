@@ -1,0 +1,113 @@
+"""The alert log and the group log that go on when the database does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep
+from alerts.interfaces import AlertInstance, MessageRef, Transition
+from controlplane.errors import Unavailable
+from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.backlog.backlog import Backlog
+
+ROOTS = 10_000
+"""Places of groups' messages that are remembered."""
+
+
+class EnduringAlertLog:
+    """Implements alerts.interfaces.AlertLog: what the database does not take is kept in the backlog."""
+
+    def __init__(self, log: SqlAlertLog, backlog: Backlog) -> None:
+        self._log, self._backlog = log, backlog
+
+    def load(self, rule: str) -> Sequence[AlertInstance]:
+        """Return a rule's instances. Raises Unavailable when neither memory nor database knows them."""
+        known = self._backlog.latest(rule)
+        if known is not None:
+            return known
+        try:
+            return self._log.load(rule)
+        except Unavailable as error:
+            self._backlog.pause(error)
+            known = self._backlog.latest(rule)
+            if known is None:
+                raise
+            return known
+
+    def record(self, rule: str, instances: Sequence[AlertInstance], transitions: Sequence[Transition]) -> None:
+        """Replace a rule's instances and append its transitions. Raises LeaseLost and NotStored, never Unavailable."""
+        while not self._backlog.keep(rule, instances, transitions):
+            try:
+                self._log.record(rule, instances, transitions)
+            except Unavailable as error:
+                self._backlog.pause(error)
+            else:
+                self._backlog.wrote(rule, instances)
+                return
+
+
+class EnduringGroupLog:
+    """Implements alerts.dispatch.GroupLog: while the database cannot be written, groups are decided on in memory."""
+
+    def __init__(self, groups: SqlGroupLog, backlog: Backlog) -> None:
+        self._groups, self._backlog = groups, backlog
+        self._roots: dict[str, tuple[int, MessageRef]] = {}
+
+    def advance(self, decide: Decide, at: float) -> Sequence[GroupStep]:
+        """Read, decide, store and enqueue. Raises LeaseLost, and Unavailable before the database was ever read."""
+        self._read_once(at)
+        while (steps := self._backlog.advance(decide, at)) is None:
+            read: list[tuple[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries]] = []
+
+            def decide_and_note(
+                instances: Sequence[AlertInstance],
+                groups: Mapping[str, GroupState],
+                deliveries: Deliveries,
+                read: list[tuple[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries]] = read,
+            ) -> Sequence[GroupStep]:
+                read.append((instances, groups, deliveries))
+                return decide(instances, groups, deliveries)
+
+            try:
+                steps = self._groups.advance(decide_and_note, at)
+            except Unavailable as error:
+                self._backlog.pause(error)
+                self._read_once(at)
+            else:
+                self._backlog.read(*read[-1], steps, at)
+                return steps
+        return steps
+
+    def _read_once(self, at: float) -> None:
+        """Read what there is to go on from, if that was never done: a database on a full disk can be read."""
+        if self._backlog.paused and self._backlog.seen is None:
+            self._backlog.read(*self._groups.read(), (), at)
+
+    def root(self, key: str, generation: int) -> MessageRef | None:
+        """Return where the first message of this generation of a group is; None too when that cannot be found out."""
+        known = self._roots.get(key)
+        if known is not None and known[0] == generation:
+            return known[1]
+        try:
+            return self._groups.root(key, generation)
+        except Unavailable as error:
+            # Told twice is better than not told.
+            self._backlog.pause(error)
+            return None
+
+    def remember(self, key: str, generation: int, ref: MessageRef) -> None:
+        """Store where a group's message is."""
+        self._roots.pop(key, None)
+        self._roots[key] = (generation, ref)
+        if len(self._roots) > ROOTS:
+            del self._roots[next(iter(self._roots))]
+        if not self._backlog.paused:
+            try:
+                self._groups.remember(key, generation, ref)
+            except Unavailable as error:
+                self._backlog.pause(error)
+            else:
+                return
+        with self._backlog.lock:
+            self._backlog.roots[key] = (generation, ref)

@@ -1,0 +1,181 @@
+"""Brings what alerting kept in memory to the database, in order and in one transaction, once it can be written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import update
+from sqlmodel import Session, col
+
+from alerts.dispatch import GroupState
+from alerts.interfaces import AlertInstance, MessageRef, Transition
+from alerts.sender import KIND
+from controlplane.errors import LeaseLost, NotStorable, Unavailable
+from controlplane.store.alert_groups import put_group, put_root
+from controlplane.store.alert_log import append_history, put_rule
+from controlplane.store.backlog.backlog import Backlog
+from controlplane.store.backlog.held import Held
+from controlplane.store.database import Database, part
+from controlplane.store.lease import Lease, check_lease, holder_now
+from controlplane.store.outbox import OutboxStatus, enqueue
+from controlplane.store.revision import touch
+from controlplane.store.tables.outbox import OutboxRow
+
+log = logging.getLogger(__name__)
+
+ROUNDS = 3
+"""How often it is tried to catch up with what comes meanwhile; a message that is just being sent is left for later."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    instances: dict[str, tuple[AlertInstance, ...]]
+    transitions: list[Transition]
+    groups: dict[str, GroupState]
+    roots: dict[str, tuple[int, MessageRef]]
+    messages: list[Held]
+
+
+def write_back(db: Database, backlog: Backlog, lease: Callable[[], Lease | None], holder: str) -> bool:
+    """Write everything that waits; True when the database can be used again. Blocking; one call at a time.
+
+    What comes while this writes waits for the next round. Where another process alerts by now, its word counts: what is
+    written then is history, and messages that were sent.
+    """
+    for _ in range(ROUNDS):
+        if not backlog.paused:
+            return True
+        batch = _take(backlog)
+        try:
+            _write(db, batch, lease())
+        except Unavailable as error:
+            _put_back(batch, backlog, error)
+            return False
+        except LeaseLost as error:
+            _put_back(batch, backlog, Unavailable(str(error)))
+            if holder_now(db, lease()) in ("", holder):
+                return False  # ours to take again, at the next beat
+            give_way(backlog)
+            continue
+        if _written(batch, backlog):
+            log.info("alerting: the database can be written again, and everything that waited is in it")
+    return not backlog.paused
+
+
+def give_way(backlog: Backlog) -> None:
+    """Forget states and unsent messages: another process has decided on alerts meanwhile."""
+    with backlog.lock:
+        unsent = [m for m in backlog.messages.values() if m.status is OutboxStatus.QUEUED and not m.claimed_until]
+        if backlog.instances or backlog.groups or unsent:
+            log.warning(
+                "alerting: another process alerts by now; states of %d rules and %d messages of this one are dropped",
+                len(backlog.instances),
+                len(unsent),
+            )
+        backlog.instances.clear()
+        backlog.groups.clear()
+        for held in unsent:
+            del backlog.messages[held.message_id]
+
+
+def _take(backlog: Backlog) -> _Batch:
+    with backlog.lock:
+        now = backlog.clock.now()
+        messages = [held for held in backlog.messages.values() if held.claimed_until <= now]
+        for held in messages:
+            held.leaving = True
+        return _Batch(
+            dict(backlog.instances),
+            list(backlog.transitions),
+            dict(backlog.groups),
+            dict(backlog.roots),
+            messages,
+        )
+
+
+def _put_back(batch: _Batch, backlog: Backlog, error: Unavailable) -> None:
+    with backlog.lock:
+        backlog.fault = str(error)
+        for held in batch.messages:
+            held.leaving = False
+
+
+def _written(batch: _Batch, backlog: Backlog) -> bool:
+    """Forget what is written, and go on writing when nothing is left; False when more has come meanwhile."""
+    with backlog.lock:
+        for rule, instances in batch.instances.items():
+            if backlog.instances.get(rule) is instances:
+                del backlog.instances[rule]
+        del backlog.transitions[: len(batch.transitions)]
+        for key, state in batch.groups.items():
+            if backlog.groups.get(key) is state:
+                del backlog.groups[key]
+        for key, root in batch.roots.items():
+            if backlog.roots.get(key) is root:
+                del backlog.roots[key]
+        for held in batch.messages:
+            backlog.messages.pop(held.message_id, None)
+        if backlog.seen is not None:
+            backlog.seen.instances.update(batch.instances)
+            backlog.seen.groups.update(batch.groups)
+        left = backlog.instances or backlog.transitions or backlog.groups or backlog.roots or backlog.messages
+        if left:
+            return False
+        backlog.resume()
+        return True
+
+
+def _write(db: Database, batch: _Batch, lease: Lease | None) -> None:
+    with db.transaction() as session:
+        if batch.instances or batch.groups:
+            check_lease(session, lease)
+        for rule, instances in batch.instances.items():
+            with _each(session, f"alerts of {rule}"):
+                put_rule(session, rule, instances)
+        for transition in batch.transitions:
+            with _each(session, f"a change of {transition.instance.rule}"):
+                append_history(session, [transition])
+        for key, state in batch.groups.items():
+            with _each(session, f"group {key}"):
+                put_group(session, state)
+        for held in batch.messages:
+            with _each(session, f"message {held.message_id}"):
+                _put_message(session, held)
+        for key, (generation, ref) in batch.roots.items():
+            put_root(session, key, generation, ref)
+        # A transaction without a change succeeds on a full disk: this one writes in any case.
+        touch(session, "alerts")
+
+
+@contextmanager
+def _each(session: Session, what: str) -> Iterator[None]:
+    """Write one thing; what no database can hold is dropped with a reason, and the others go on."""
+    try:
+        with part(session):
+            yield
+    except NotStorable as error:
+        log.error("alerting: %s cannot be stored and is dropped: %s", what, error)
+
+
+def _put_message(session: Session, held: Held) -> None:
+    if not held.stored:
+        enqueue(session, KIND, held.receiver, held.message_id, held.payload, held.created_at, lane=held.lane)
+    # Only while nobody else finished it: another process may have sent it.
+    session.execute(
+        update(OutboxRow)
+        .where(col(OutboxRow.message_id) == held.message_id, col(OutboxRow.status) == OutboxStatus.QUEUED.value)
+        .values(
+            status=held.status.value,
+            attempts=held.attempts,
+            next_attempt_at=held.next_attempt_at,
+            finished_at=held.finished_at,
+            result=None if held.result is None else dict(held.result),
+            error=held.error,
+            claimed_by=None,
+            claimed_until=None,
+        )
+        .execution_options(synchronize_session=False)
+    )
