@@ -46,4 +46,8 @@ class LogRing(logging.Handler):
         with self.lock:
             kept = list(self._lines)
         grave = [line for line in kept if logging.getLevelNamesMapping()[line.level.upper()] >= level]
-        return grave[-limit:] if after is None else [line for line in grave if line.id > after][:limit]
+        if after is None:
+            return grave[-limit:]
+        # An id beyond the newest is of a process that ran under a later clock: nothing here was seen yet.
+        known = after if kept and after <= kept[-1].id else -1
+        return [line for line in grave if line.id > known][:limit]

@@ -77,10 +77,12 @@ class _ServiceCollector(Collector):
             "store": _store,
             "received": _received,
             "storage": _storage,
+            "queries": _queries,
             "rules": _rules,
             "outbox": _outbox,
             "rollouts": _rollouts,
             "remote_write": _remote_write,
+            "clock": _clock,
         }
         for name, part in parts.items():
             try:
@@ -99,6 +101,13 @@ def _targets(services: Services) -> Iterable[Metric]:
     tally = Tally((t.target.engine, t.health) for t in services.targets())
     samples = [((engine, health), float(count)) for (engine, health), count in sorted(tally.items())]
     yield _labelled("controlplane_targets", "Scraped endpoints by engine and health.", ("engine", "health"), samples)
+    left_out = [((t.target.job, t.target.instance), float(t.unstorable)) for t in services.targets() if t.unstorable]
+    yield _labelled(
+        "controlplane_target_samples_unstorable",
+        "Samples of a target's last scrape that were left out, as their names or labels hold a NUL.",
+        ("target_job", "target_instance"),
+        left_out,
+    )
 
 
 def _store(services: Services) -> Iterable[Metric]:
@@ -153,12 +162,9 @@ def _storage(services: Services) -> Iterable[Metric]:
     yield GaugeMetricFamily(
         "controlplane_storage_disk_bytes", "Bytes of the files of samples.", value=report.disk_bytes
     )
-    counters = {
-        "controlplane_storage_pauses": ("Times that the data folder could not be written.", report.pauses),
-        "controlplane_query_worker_restarts": ("Query workers that had to be replaced.", report.worker_restarts),
-    }
-    for name, (help_text, value) in counters.items():
-        yield CounterMetricFamily(name, help_text, value=value)
+    yield CounterMetricFamily(
+        "controlplane_storage_pauses", "Times that the data folder could not be written.", value=report.pauses
+    )
     refused = services.series_store.refused()
     samples = [
         ((t.target.job, t.target.instance), float(refused[t.target.key]))
@@ -171,6 +177,19 @@ def _storage(services: Services) -> Iterable[Metric]:
         ("target_job", "target_instance"),
         samples,
     )
+
+
+def _queries(services: Services) -> Iterable[Metric]:
+    report = services.querying()
+    yield GaugeMetricFamily("controlplane_query_workers", "Query workers that run.", value=report.workers)
+    states = [(("running",), float(report.running)), (("waiting",), float(report.waiting))]
+    yield _labelled("controlplane_queries", "Queries of the HTTP API that are not answered yet.", ("state",), states)
+    counters = {
+        "controlplane_queries_refused": ("Queries that were refused because too many waited.", report.refused),
+        "controlplane_query_worker_restarts": ("Query workers that had to be replaced.", report.restarts),
+    }
+    for name, (help_text, value) in counters.items():
+        yield CounterMetricFamily(name, help_text, value=value)
 
 
 def _rules(services: Services) -> Iterable[Metric]:
@@ -243,6 +262,25 @@ def _remote_write(services: Services) -> Iterable[Metric]:
     for name, (help_text, of) in gauges.items():
         samples = [((report.endpoint,), of(report)) for report in reports]
         yield _labelled(f"controlplane_remote_write_{name}", help_text, ("endpoint",), samples)
+
+
+def _clock(services: Services) -> Iterable[Metric]:
+    report = services.clock_report()
+    if report is None:
+        return
+    steps = CounterMetricFamily(
+        "controlplane_clock_steps", "Times that the machine's clock was set by a second or more.", labels=("direction",)
+    )
+    steps.add_metric(("forward",), report.forward)
+    steps.add_metric(("back",), report.back)
+    yield steps
+    help_text = "What smaller changes of the clock add up to over the last hour; forward is positive."
+    yield GaugeMetricFamily("controlplane_clock_creep_seconds", help_text, value=report.creep_s)
+    if report.last is not None:
+        help_text = "By how much the clock was set last; back is negative."
+        yield GaugeMetricFamily("controlplane_clock_step_seconds", help_text, value=report.last.by_s)
+        help_text = "When the clock was last set."
+        yield GaugeMetricFamily("controlplane_clock_step_timestamp_seconds", help_text, value=report.last.at)
 
 
 def _labelled(

@@ -86,7 +86,7 @@ async def version(services: ServicesDep) -> VersionView:
         version=services.version,
         fleet=services.config().fleet.name,
         observe_only=services.observe_only,
-        started_at=instant(services.started_at),
+        started_at=instant(services.run().started_at),
     )
 
 

@@ -22,11 +22,11 @@ from starlette.types import ASGIApp
 
 from controlplane.api.app import create_api
 from controlplane.api.log_ring import LogRing
-from controlplane.app.clock import SystemClock
 from controlplane.app.connections import Sweeper, allow_many_files
 from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
 from controlplane.app.services import build_services
 from controlplane.app.wiring import ControlPlane, running
+from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError
 from controlplane.web.console import install_console

@@ -25,7 +25,6 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
     alerts = SqlAlertLog(db)
     return Services(
         version=__version__,
-        started_at=plane.clock.now(),
         clock=plane.clock,
         config=plane.config,
         allowed_hosts=frozenset(host.lower() for host in (listen_host, outside) if host),
@@ -39,9 +38,12 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
             observe_only=plane.observe_only,
         ),
         queries=plane.querier,
+        exports=plane.embedded.querier,
+        run=lambda: plane.run,
         series_store=plane.store,
         ingest=plane.ingest,
         storage=plane.embedded.report,
+        querying=plane.embedded.querier.report,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,
@@ -56,6 +58,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         history=History(db),
         log=ring,
         not_ready=plane.not_ready,
+        clock_report=plane.clock.report,
         shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
         alerting_fault=lambda: plane.alerting.fault,

@@ -56,7 +56,7 @@ def candidates(words: list[str], environment: Mapping[str, str]) -> Names:
     else:
         return _begin(last, ((s, VERBS[f"{before[0]} {s}"].summary) for s in subs)) if len(before) == 1 else []
     line = Line.read(verb, rest)
-    own = [(s, VERBS[f"{verb.words} {s}"].summary) for s in subs] if verb.words in VERBS and not rest else []
+    own = [(s, VERBS[f"{before[0]} {s}"].summary) for s in subs] if len(before) == 1 else []
     return _begin(last, own) + _of_line(line, last, environment)
 
 

@@ -25,7 +25,7 @@ from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.app import create_api
 from controlplane.api.log_ring import LogRing
-from controlplane.api.services import Services
+from controlplane.api.services import Run, Services
 from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
@@ -102,7 +102,14 @@ class FakeQueries(MetricsQuerier):
         return Vector(at, [VectorSample(labels, 1.0) for labels in series(3)])
 
     async def instant_json(
-        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+        self,
+        expr: str,
+        at: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         return render(await self.instant_value(expr, at), limit)
 
@@ -116,6 +123,7 @@ class FakeQueries(MetricsQuerier):
         limit: int = 0,
         timeout_s: float | None = None,
         lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         self.asked.append((expr, start, end, step))
         await self._misbehave(expr)
@@ -209,12 +217,13 @@ class Rig:
         )
         return Services(
             version="0.1.0",
-            started_at=NOW - 60,
             clock=self.clock,
             config=lambda: self.config,
             allowed_hosts=frozenset({"cp.example.org"}),
             fleet=reader,
             queries=self.queries,
+            exports=self.queries,
+            run=lambda: Run(NOW - 3600, NOW - 60),
             series_store=self.series_store,
             ingest=self.ingest,
             storage=lambda: self.storage,

@@ -19,6 +19,8 @@ PUBLIC, VIEWER, OPERATOR, ADMIN = None, Role.VIEWER, Role.OPERATOR, Role.ADMIN
 TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
+    ("GET", "/-/healthy"): PUBLIC,
+    ("GET", "/-/ready"): PUBLIC,
     ("GET", "/metrics"): VIEWER,
     ("GET", "/openapi.json"): VIEWER,
     ("GET", "/cp/v1/fleet"): VIEWER,
@@ -63,6 +65,15 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/api/v1/targets"): VIEWER,
     ("GET", "/api/v1/targets/metadata"): VIEWER,
     ("GET", "/api/v1/status/buildinfo"): VIEWER,
+    ("GET", "/api/v1/scrape_pools"): VIEWER,
+    ("GET", "/api/v1/parse_query"): VIEWER,
+    ("POST", "/api/v1/parse_query"): VIEWER,
+    ("GET", "/api/v1/status/config"): VIEWER,
+    ("GET", "/api/v1/status/flags"): VIEWER,
+    ("GET", "/api/v1/status/runtimeinfo"): VIEWER,
+    ("GET", "/api/v1/status/tsdb"): VIEWER,
+    ("GET", "/federate"): VIEWER,
+    ("POST", "/api/v1/read"): VIEWER,
     ("POST", "/api/v1/write"): OPERATOR,
 }
 
