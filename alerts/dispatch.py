@@ -56,6 +56,15 @@ class GroupState:
     notified: tuple[AlertInstance, ...] = ()
     """The alerts that were firing in the last message."""
 
+    def moved_by(self, by_s: float) -> GroupState:
+        """Return it as it is after the clock was set: what waits goes on waiting for as long as it would have."""
+        return replace(
+            self,
+            opened_at=self.opened_at + by_s,
+            notified_at=None if self.notified_at is None else self.notified_at + by_s,
+            notified=tuple(instance.moved_by(by_s) for instance in self.notified),
+        )
+
 
 class GroupStep(NamedTuple):
     """A group's new state, the message to send, if any, and why."""

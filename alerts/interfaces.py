@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -46,6 +46,10 @@ class AlertState(StrEnum):
     FIRING = "firing"
 
 
+INSTANCE_TIMES = ("active_at", "fired_at", "keep_firing_since", "resolved_at", "unknown_since")
+"""The fields of an AlertInstance that are times."""
+
+
 @dataclass(frozen=True)
 class AlertInstance:
     """One label set of one alerting rule, with everything that a restart must not lose. Times are unix seconds."""
@@ -71,6 +75,11 @@ class AlertInstance:
     def fingerprint(self) -> str:
         """A stable 16-digit hex name for API paths and Slack buttons."""
         return fingerprint(self.labels)
+
+    def moved_by(self, by_s: float) -> AlertInstance:
+        """Return it as it is after the clock was set: it has lasted for as long as before."""
+        times = {name: getattr(self, name) for name in INSTANCE_TIMES}
+        return replace(self, **{name: at + by_s for name, at in times.items() if at is not None})
 
 
 def fingerprint(labels: Labels) -> str:

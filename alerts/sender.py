@@ -95,6 +95,10 @@ class Sender:
     _held_until: dict[str, float] = field(default_factory=dict)
     """By receiver: the far side asked for silence until then, for everything and not only for one message."""
 
+    def clock_was_set(self, by_s: float) -> None:
+        """Take note that `clock` made a step: what a receiver asked for was a time to wait, not a time of day."""
+        self._held_until = {receiver: until + by_s for receiver, until in self._held_until.items()}
+
     async def tick(self) -> int:
         """Send what is due; return how many messages were handled, so that the caller goes on until none is.
 

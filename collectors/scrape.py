@@ -65,6 +65,8 @@ class ScrapeCounters:
     """By reason; `internal` is a bug of ours."""
     skipped_ticks: int = 0
     duplicate_samples: int = 0
+    unstorable_samples: int = 0
+    """Left out, as their names or labels hold a NUL, which no database stores."""
 
 
 def hashed_offset(target: Target) -> float:
@@ -128,7 +130,7 @@ class _Scraper:
             await self._source.close()
 
     async def _scrape(self, at: float) -> None:
-        started = self._manager.monotonic()
+        started, moved_s = self._manager.monotonic(), self._manager.moved_s
         # Stands if something unforeseen is raised: the target must not look alive then.
         outcome: _Outcome | None = _Outcome(error="internal error, see the log of the control plane", reason="internal")
         self._body_bytes = 0
@@ -142,6 +144,8 @@ class _Scraper:
             raise
         finally:
             if outcome:
+                # The clock may have been set while the target was read: the row belongs to the time that it is now.
+                at += self._manager.moved_s - moved_s
                 self._record(at, self._manager.monotonic() - started, outcome)
 
     async def _read(self) -> _Outcome:
@@ -169,7 +173,7 @@ class _Scraper:
             samples, added = len(outcome.values), self._adopt(outcome.layout)
             sink.append(self._key, outcome.layout, timestamp_ms, outcome.values)
             self.live = True
-            self._note_duplicates()
+            self._note_what_is_left_out()
         elif self.live:
             sink.end(self._key, timestamp_ms)
             self.live = False
@@ -190,6 +194,7 @@ class _Scraper:
             duration_s=duration_s,
             samples=samples if up else None,
             missing=missing,
+            unstorable=len(self._cache.unstorable) if up else 0,
             since=before.since if same else at,
             recovered=up and (before.recovered if same else worse_before),
         )
@@ -203,7 +208,11 @@ class _Scraper:
         self._missing = self._manager.find_missing(self.target, layout)
         return len(set(layout.raw) - known)
 
-    def _note_duplicates(self) -> None:
+    def _note_what_is_left_out(self) -> None:
+        if lines := self._cache.unstorable:
+            self._manager.counters.unstorable_samples += len(lines)
+            words = f"line {lines[0]} holds a NUL, which no database stores: it is left out, with {len(lines) - 1} more"
+            self._log_once("unstorable", logging.WARNING, words)
         if repeated := self._cache.duplicates:
             self._manager.counters.duplicate_samples += repeated
             self._log_once("duplicates", logging.WARNING, f"repeats series on {repeated} lines; the first counts")
@@ -249,6 +258,8 @@ class ScrapeManager:
         self.limits = limits or Limits()
         self.find_missing, self.monotonic = find_missing, monotonic
         self.counters = ScrapeCounters()
+        self.moved_s = 0.0
+        """By how much the clock was set since the start."""
         self.shapes = Shapes()
         self._clock, self._offset, self._sleep = clock, offset, sleep
         self._scrapers: dict[str, _Scraper] = {}
@@ -278,6 +289,10 @@ class ScrapeManager:
                 self._scrapers[key] = scraper
                 if key not in self._tasks:
                     self._tasks[key] = asyncio.create_task(self._run(scraper), name=f"scrape {target.job}")
+
+    def clock_was_set(self, by_s: float) -> None:
+        """Take note that `clock` went forward (or back, negative) by a step."""
+        self.moved_s += by_s
 
     def health(self) -> list[TargetHealth]:
         """Return what is known of every target's last scrape, ordered by key."""
@@ -318,7 +333,10 @@ class ScrapeManager:
             at = next_tick(now, last, target.interval_s, offset_s)
             if last is not None:
                 self.counters.skipped_ticks += max(0, round((at - last) / target.interval_s) - 1)
+            moved_s = self.moved_s
             await self._sleep(at - now)
+            # A clock that was set meanwhile hurries nothing and puts nothing off.
+            at += self.moved_s - moved_s
             last = at
             if self._clock.now() - at < target.interval_s:
                 await scraper.scrape(at)

@@ -82,6 +82,7 @@ class _ServiceCollector(Collector):
             "outbox": _outbox,
             "rollouts": _rollouts,
             "remote_write": _remote_write,
+            "clock": _clock,
         }
         for name, part in parts.items():
             try:
@@ -100,6 +101,13 @@ def _targets(services: Services) -> Iterable[Metric]:
     tally = Tally((t.target.engine, t.health) for t in services.targets())
     samples = [((engine, health), float(count)) for (engine, health), count in sorted(tally.items())]
     yield _labelled("controlplane_targets", "Scraped endpoints by engine and health.", ("engine", "health"), samples)
+    left_out = [((t.target.job, t.target.instance), float(t.unstorable)) for t in services.targets() if t.unstorable]
+    yield _labelled(
+        "controlplane_target_samples_unstorable",
+        "Samples of a target's last scrape that were left out, as their names or labels hold a NUL.",
+        ("target_job", "target_instance"),
+        left_out,
+    )
 
 
 def _store(services: Services) -> Iterable[Metric]:
@@ -254,6 +262,25 @@ def _remote_write(services: Services) -> Iterable[Metric]:
     for name, (help_text, of) in gauges.items():
         samples = [((report.endpoint,), of(report)) for report in reports]
         yield _labelled(f"controlplane_remote_write_{name}", help_text, ("endpoint",), samples)
+
+
+def _clock(services: Services) -> Iterable[Metric]:
+    report = services.clock_report()
+    if report is None:
+        return
+    steps = CounterMetricFamily(
+        "controlplane_clock_steps", "Times that the machine's clock was set by a second or more.", labels=("direction",)
+    )
+    steps.add_metric(("forward",), report.forward)
+    steps.add_metric(("back",), report.back)
+    yield steps
+    help_text = "What smaller changes of the clock add up to over the last hour; forward is positive."
+    yield GaugeMetricFamily("controlplane_clock_creep_seconds", help_text, value=report.creep_s)
+    if report.last is not None:
+        help_text = "By how much the clock was set last; back is negative."
+        yield GaugeMetricFamily("controlplane_clock_step_seconds", help_text, value=report.last.by_s)
+        help_text = "When the clock was last set."
+        yield GaugeMetricFamily("controlplane_clock_step_timestamp_seconds", help_text, value=report.last.at)
 
 
 def _labelled(

@@ -23,8 +23,7 @@ from controlplane import errors
 from controlplane.access.roles import Role
 from controlplane.access.throttle import Throttled
 from controlplane.api.auth import authorize, methods_of
-
-PROMETHEUS_PREFIX = "/api/v1/"
+from controlplane.api.openapi import PROMETHEUS_PREFIX
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +44,7 @@ TABLE: dict[type[Exception], Problem] = {
     errors.Unauthenticated: Problem(401, "unauthenticated", "A valid token is needed"),
     errors.Forbidden: Problem(403, "forbidden", "The token's role does not allow this"),
     errors.Unavailable: Problem(503, "unavailable", "A dependency cannot be reached now"),
+    errors.NotStorable: Problem(422, "not-storable", "No database can hold this text"),
     errors.LeaseLost: Problem(503, "lease-lost", "Another process took over; nothing was written"),
     errors.ConfigError: Problem(422, "bad-configuration", "The configuration is wrong"),
     errors.ConfigErrors: Problem(422, "bad-configuration", "The configuration is wrong"),

@@ -14,6 +14,7 @@ from collectors.target import TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
+from controlplane.clock.system import ClockReport
 from controlplane.config.model import Fleet
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
@@ -120,6 +121,8 @@ class Services:
     """The configured notifiers by name."""
     querying: Callable[[], QueryReport] = QueryReport
     """How the queries of the HTTP API do."""
+    clock_report: Callable[[], ClockReport | None] = lambda: None
+    """What was measured of the machine's clock; None where nobody measures it."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """How each endpoint of remote_write is doing."""
 

@@ -46,18 +46,19 @@ class Accounts:
         fleet = self._fleet
         if fleet is None:
             return
-        now = self._clock.now()
-        self._write("ledger:expected", [_expected(model) for model in fleet.models], now)
+        self._write("ledger:expected", [_expected(model) for model in fleet.models])
         if fleet.cost is not None:
-            samples = await asyncio.to_thread(CostLedger(self._db, fleet.cost).samples, now)
-            self._write("ledger:budgets", samples, now)
+            samples = await asyncio.to_thread(CostLedger(self._db, fleet.cost).samples, self._clock.now())
+            self._write("ledger:budgets", samples)
 
-    def _write(self, source: str, samples: Sequence[tuple[Series, float]], now: float) -> None:
+    def _write(self, source: str, samples: Sequence[tuple[Series, float]]) -> None:
         series = tuple(s for s, _ in samples)
         layout = self._layouts.get(source)
         if layout is None or layout.raw != series:
             layout = self._layouts[source] = Layout(series)
-        self._sink.append(source, layout, round(now * 1000), np.array([v for _, v in samples], dtype=np.float64))
+        # Now, and not when the samples were asked for: the clock may have been set in between.
+        at_ms = round(self._clock.now() * 1000)
+        self._sink.append(source, layout, at_ms, np.array([v for _, v in samples], dtype=np.float64))
 
     async def _gpus_up(self, fleet: Fleet, now: float) -> dict[str, float | None]:
         """Return the GPUs that each model's ready backends occupy; None where no backend has said anything."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from alerts.dispatch import Dispatcher, Route
 from alerts.evaluate import GroupEvaluator, GroupReport
@@ -27,6 +28,7 @@ from controlplane.store.backlog import (
     give_way,
     write_back,
 )
+from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
@@ -38,6 +40,8 @@ BEAT_S = 1.0
 BUSY_S, IDLE_LOOK_S = 60.0, 5.0
 """For how long after a message the outbox is looked at at every turn, and how often it is afterwards."""
 OWN_PREFIX = "controlplane_"
+LARGE_STEP_S = 60.0
+"""A step of the clock after which rules wait for the next samples: those of before are out of sight, or far away."""
 
 
 class Alerting:
@@ -54,7 +58,9 @@ class Alerting:
         *,
         own: Querier | None = None,
         since: float | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
         origins: TargetOrigins | None = None,
+        known: Callable[[], bool] = lambda: True,
     ) -> None:
         """`since` is the unix second from which on there are samples; now, by default.
 
@@ -62,12 +68,22 @@ class Alerting:
 
         That the server does not answer is seen by such a rule, so the server cannot be the one to evaluate it.
         `origins` knows the targets, so that an alert outlives its data; without it what is gone is over.
+        `known` tells whether it has been read what the targets are: before that, and for a while at most, no rule is
+        evaluated, since the series of targets that are gone still look alive.
         """
         self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
         self._own, self._origins = own, origins
         self._console_url = console_url
         self._lease: Lease | None = None
-        self._busy_until = self._delivered_at = 0.0
+        self._monotonic = monotonic
+        self._busy_until = self._delivered_at = -BUSY_S
+        self._moved_s = 0.0
+        """Steps of the clock that stored state has not followed yet."""
+        self._wait_until = 0.0
+        """Until when, in monotonic seconds, no rule is evaluated."""
+        self._known, self._started = known, monotonic()
+        self.steady = asyncio.Lock()
+        """Held while times are read and written: no step of the clock may fall in between."""
         self._changed = True
         """Alerts may have changed since groups were last looked at."""
         self._db, self._backlog = db, Backlog(clock)
@@ -75,6 +91,7 @@ class Alerting:
         self._log = EnduringAlertLog(self._stored, self._backlog)
         self._groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
         self._outbox = EnduringOutbox(OutboxStore(db), self._backlog)
+        self._steps = ClockSteps(db, self._held)
         self._evaluators: list[GroupEvaluator] = []
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
@@ -84,7 +101,8 @@ class Alerting:
         self._started_at = clock.now()
         self._since = self._started_at if since is None else since
         self._lookbacks: dict[str, float] = {}
-        self._settle_s = 0.0
+        self.settle_s = 0.0
+        """How long after a start, or a large step of the clock, the first samples of every target may take."""
         self._dispatcher: Dispatcher | None = None
         self._sender: Sender | None = None
 
@@ -101,7 +119,7 @@ class Alerting:
         A group that did not change keeps its evaluator; one that is gone ends the series that it wrote. `settle_s` is
         how long after a start the first samples of every target may take.
         """
-        self._lookbacks, self._settle_s = lookbacks(groups), settle_s
+        self._lookbacks, self.settle_s = lookbacks(groups), settle_s
         if self._origins:
             self._origins.configure(groups, self._lookbacks)
         self._here = {group.key for group in groups if self._own and reads_own_metrics(group)}
@@ -118,17 +136,41 @@ class Alerting:
         self._sender = Sender(self._outbox, self._groups, notifiers, self._clock, self._holder)
         return old
 
+    def clock_was_set(self, by_s: float) -> None:
+        """Follow a step that the clock has just made. To be called while `steady` is held."""
+        self._moved_s += by_s
+        if self._sender:
+            self._sender.clock_was_set(by_s)
+        if abs(by_s) >= LARGE_STEP_S:
+            # As after a start: what is not seen yet proves nothing.
+            self._started_at = self._since = self._clock.now()
+            self._wait_until = self._monotonic() + self.settle_s
+
     async def beat(self, lease: Lease) -> None:
         """Evaluate the groups that are due, then decide what receivers must hear.
 
         A database that cannot be written holds nothing up: see controlplane.store.backlog. Raises LeaseLost, and
         Unavailable as long as the database was never read.
         """
+        async with self.steady:
+            await self._beat(lease)
+
+    async def _beat(self, lease: Lease) -> None:
         if self._lease != lease:
             self._take_over(lease)
+        if self._moved_s:
+            await self._follow_clock()
         now = self._clock.now()
         if not self._retired and not self._backlog.paused:
             await self._retire(now)
+        elapsed_s = self._monotonic() - self._started
+        if self._monotonic() >= self._wait_until and (self._known() or elapsed_s >= self.settle_s):
+            await self._evaluate(now)
+        if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
+            self._busy_until = self._monotonic() + BUSY_S
+        self._changed = False
+
+    async def _evaluate(self, now: float) -> None:
         # What is evaluated here goes first: it must not wait for another server that hangs.
         for evaluator in sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True):
             interval_s = evaluator.group.interval_s or self._interval_s
@@ -137,9 +179,6 @@ class Alerting:
                 self._changed = True
                 await evaluator.evaluate(now)
                 self._due[evaluator.group.key] = _next(now, interval_s)
-        if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
-            self._busy_until = self._clock.now() + BUSY_S
-        self._changed = False
 
     def _take_over(self, lease: Lease) -> None:
         before, self._lease = self._lease, lease
@@ -151,9 +190,23 @@ class Alerting:
             evaluator.reset()
         self._retired, self._changed = False, True
 
+    async def _follow_clock(self) -> None:
+        """Move what is stored along, where it is now: in the database, or in memory."""
+        moved_s = self._moved_s
+        if not self._backlog.paused:
+            try:
+                await asyncio.to_thread(self._steps.move, moved_s)
+            except Unavailable as error:
+                self._backlog.pause(error)
+        self._backlog.move(moved_s)
+        for evaluator in self._evaluators:
+            evaluator.reset()
+        self._moved_s, self._changed = 0.0, True
+
     async def _retire(self, now: float) -> None:
         rules = {rule.id for e in self._evaluators for rule in e.group.rules}
         try:
+            await asyncio.to_thread(self._steps.settle, now)
             await asyncio.to_thread(self._stored.retire, rules, now)
         except Unavailable as error:
             self._backlog.pause(error)
@@ -178,13 +231,12 @@ class Alerting:
         While there was nothing to send for a while it is looked less often: for what another process left, or put
         off for long.
         """
-        now = self._clock.now()
-        busy = 0 <= self._busy_until - now <= BUSY_S
-        if not busy and 0 <= now - self._delivered_at < IDLE_LOOK_S:
+        now = self._monotonic()
+        if now > self._busy_until and now - self._delivered_at < IDLE_LOOK_S:
             return
         self._delivered_at = now
         while self._sender and await self._sender.tick():
-            self._busy_until = self._clock.now() + BUSY_S
+            self._busy_until = self._monotonic() + BUSY_S
 
     def reports(self) -> list[GroupReport]:
         """Return every group as of its last evaluation."""
@@ -231,7 +283,7 @@ class Alerting:
         Another server has the past; what it may lack is the first samples that this process ships.
         """
         seen = self._started_at if self._own else self._since + self._lookbacks.get(rule, 0.0)
-        return max(self._started_at, seen) + self._settle_s
+        return max(self._started_at, seen) + self.settle_s
 
     def _held(self) -> Lease | None:
         return self._lease

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alerts.interfaces import Clock
 from alerts.lookback import MAX_S
+from controlplane.clock.system import STEP_S, SystemClock
 from controlplane.config.model import Metrics
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
@@ -32,22 +32,35 @@ GAP_S = 300.0
 
 SLOW_OPEN_S = 2.0
 
+SEAM_S = 60.0
+"""From such a step back on, what was written shortly before is hidden: a rate over the seam would put the increase of
+the time that is lived again on top. For less it is not worth the hole in the graphs."""
+
+KEEP_S = 3600.0
+"""How long after a step forward nothing is dropped for its age: a wrong date must not cost the history."""
+
 
 class Embedded:
     """The series store of this process. `open` it, then start what it offers as loops."""
 
-    def __init__(self, store: SeriesStore, folder: Folder, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, store: SeriesStore, folder: Folder, metrics: Metrics, clock: SystemClock) -> None:
         """Use `open`."""
         self.store = store
         self._folder, self._clock = folder, clock
+        self._forward_s, self._forward_at = 0.0, 0.0
+        """Steps forward of the last KEEP_S, and when, in monotonic seconds, the last one was."""
         self._tidy = Tidy(store, metrics.retention_size)
         self.local = MetricsQuerier(PromqlEngine(store))
         self.querier = WorkerQuerier(self.local, str(folder.path), lambda: folder.complete, metrics.query_workers)
+        self.ahead_s = 0.0 if store.last_row_at is None else store.last_row_at - clock.now()
+        """By how much the newest sample of earlier runs lies in the future; negative where it does not."""
+        if self.ahead_s >= STEP_S:
+            store.begin_era(round(clock.now() * 1000), round(GAP_S * 1000))
         self.since = _since(store, clock.now())
         """Unix second from which on, without a long gap, there are samples."""
 
     @classmethod
-    def open(cls, metrics: Metrics, data_dir: Path, clock: Clock) -> Embedded:
+    def open(cls, metrics: Metrics, data_dir: Path, clock: SystemClock) -> Embedded:
         """Open the store with what earlier runs left. Raises StorageError, StorageLocked. Blocking."""
         most = LOCAL_S if metrics.query_url else float("inf")
         limits = StoreLimits(metrics.max_series, metrics.max_series_per_target)
@@ -64,7 +77,16 @@ class Embedded:
 
     async def tidy_up(self) -> None:
         """Pack, sync and drop what is due."""
-        await asyncio.to_thread(self._tidy.turn, round(self._clock.now() * 1000))
+        now = self._clock.now()
+        if self._clock.monotonic() - self._forward_at >= KEEP_S:
+            self._forward_s = 0.0
+        await asyncio.to_thread(self._tidy.turn, round(now * 1000), round((now - self._forward_s) * 1000))
+
+    def clock_was_set(self, by_s: float) -> None:
+        """Follow a step that the clock has just made. To be called on the thread that appends."""
+        self.store.begin_era(round(self._clock.now() * 1000), round(GAP_S * 1000) if by_s <= -SEAM_S else 0)
+        self._forward_s = max(0.0, self._forward_s + by_s)
+        self._forward_at = self._clock.monotonic()
 
     def report(self) -> StorageReport:
         """Return how the storage does."""

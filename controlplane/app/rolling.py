@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from alerts.interfaces import Clock
@@ -28,12 +29,19 @@ class Rolling:
     """Takes requests (`service`) and moves rollouts (`tick`), the latter under a lease."""
 
     def __init__(
-        self, db: Database, querier: Queries, clock: Clock, *, observe_only: bool, news: Callable[[], None]
+        self,
+        db: Database,
+        querier: Queries,
+        clock: Clock,
+        *,
+        observe_only: bool,
+        news: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`news` is called when an engine or a candidate has answered and the next tick should come at once."""
-        self._db, self._clock = db, clock
+        self._db, self._clock, self._monotonic = db, clock, monotonic
         self._lease: Lease | None = None
-        self._observed_at = self._looked_at = 0.0
+        self._observed_at = self._looked_at = -OBSERVE_S
         self._rolling, self._asked = False, 0
         self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
         self.engine = RolloutEngine(
@@ -56,15 +64,15 @@ class Rolling:
     async def tick(self, lease: Lease) -> None:
         """Move rollouts often; where none runs, look at the engines now and then."""
         self._lease = lease
-        now, asked = self._clock.now(), self.service.asked
-        if not self._rolling and asked == self._asked and 0 <= now - self._looked_at < LOOK_S:
+        now, asked = self._monotonic(), self.service.asked
+        if not self._rolling and asked == self._asked and now - self._looked_at < LOOK_S:
             return
         self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
         # Not before: a database that could not be asked is asked again at once.
         self._looked_at, self._asked = now, asked
-        if self._rolling or not 0 <= now - self._observed_at < OBSERVE_S:
+        if self._rolling or now - self._observed_at >= OBSERVE_S:
             self._observed_at = now
-            await self.engine.tick(now)
+            await self.engine.tick(self._clock.now())
 
     async def close(self) -> None:
         """Stop waiting for replies."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from collectors.dcgm import DcgmSource
-from collectors.discovery import DiscoveryGroup
-from collectors.errors import CollectorError
+from collectors.discovery import Discovery, DiscoveryGroup
+from collectors.errors import CollectorError, DiscoveryError
+from collectors.exposition import Limits
 from collectors.fetch import HttpSource
 from collectors.nvml import NvmlSource
 from collectors.probe import ProbeSource
@@ -18,12 +19,16 @@ from collectors.target import Auth, Source, Target
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Backend, ModelSection, TargetGroup
+from controlplane.config.model import Backend, ModelSection, ScrapeSection, TargetGroup
 from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"
 SERVING = ("triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp")
 """Engines whose metrics name models, which fleet.yaml may call otherwise."""
+
+
+SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
+"""Comments and blanks around samples: real pages have about two lines a sample."""
 
 
 @dataclass(frozen=True)
@@ -155,3 +160,20 @@ def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, loc: Loc) ->
 def _probe(url: str, group: TargetGroup, auth: Auth | None) -> ProbeSource:
     model = group.model_name or group.labels.get("model", "")
     return ProbeSource(url, group.protocol, model, group.prompt, auth=auth)
+
+
+def body_limits(scrape: ScrapeSection) -> Limits:
+    """Return what a target may answer."""
+    return Limits(
+        max_body_bytes=scrape.max_body_bytes,
+        max_samples=scrape.max_samples,
+        max_lines=SCRAPE_LIMIT_LINES_PER_SAMPLE * scrape.max_samples,
+    )
+
+
+def discovery_of(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
+    """Return what finds the targets. Raises ConfigErrors."""
+    try:
+        return Discovery(plan.groups, loaded.path.parent)
+    except DiscoveryError as error:
+        raise ConfigErrors([loaded.error(("targets",), str(error))]) from error

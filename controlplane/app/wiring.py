@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
-from collectors.errors import DiscoveryError
-from collectors.exposition import Limits, Parsed
+from collectors.exposition import Parsed
 from collectors.interner import Interner
 from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout
@@ -27,17 +26,20 @@ from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
-from controlplane.app.clock import SystemClock
+from controlplane.app.clock_watch import LOOK_S as CLOCK_S
+from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
 from controlplane.app.housekeeping import HOUSEKEEPING_S, clean_up
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
+from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rolling import Rolling
 from controlplane.app.rules import fleet_rules
-from controlplane.app.targets import ScrapePlan, SourceFactory, plan_scraping
+from controlplane.app.targets import SourceFactory, body_limits, discovery_of, plan_scraping
+from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Fleet, ScrapeSection
+from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
@@ -56,8 +58,6 @@ from controlplane.traffic.drivers import build_drivers
 
 log = logging.getLogger(__name__)
 
-SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
-"""Comments and blanks around samples: real pages have about two lines a sample."""
 SETTLE_SCRAPES = 2
 """A rate needs two samples of its target."""
 DISCOVERY_S = 5.0
@@ -105,14 +105,9 @@ class ControlPlane:
         self.querier: Queries = self.remote or embedded.querier
         self._data_dir = data_dir
         self.shippers = shippers(fleet.metrics, data_dir, self._catalogue, clock)
-        sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
+        sink = self._sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
         self.scraping = ScrapeManager(
-            sink,
-            self._source,
-            self._layout,
-            clock,
-            _body_limits(fleet.scrape),
-            find_missing=self._missing,
+            sink, self._source, self._layout, clock, body_limits(fleet.scrape), find_missing=self._missing
         )
         self.alerting = Alerting(
             db,
@@ -124,16 +119,19 @@ class ControlPlane:
             own=embedded.local if self.remote else None,
             since=embedded.since,
             origins=TargetOrigins(self.store, self.scraping.health, self._all_targets_known),
+            known=lambda: self._discovered,
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
         self.rolling = Rolling(
             db, self.querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts")
         )
         self.gatekeeper = Gatekeeper(db, TokenStore(db), SessionStore(db))
+        followers = (part.clock_was_set for part in (embedded, self.scraping, self.alerting, self.rolling.engine))
+        self.clock_watch = ClockWatch(clock, self.alerting, tuple(followers), embedded.ahead_s)
         self._drivers: dict[str, Driver] = {}
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
-        self._discovered = False
+        self._discovered = self._swept = False
         self._discovery_faults: tuple[str, ...] = ()
         self._own_metrics: Callable[[], bytes] | None = None
         self._stamps: Mapping[Path, tuple[int, int]] = {}
@@ -174,6 +172,7 @@ class ControlPlane:
         )
         self.loops.add(alerting)
         plain = [
+            ("clock", CLOCK_S, self.clock_watch.turn),
             ("discovery", DISCOVERY_S, self._discover),
             ("delivery", DELIVER_S, self.alerting.deliver),
             ("alert backlog", WRITE_BACK_S, self.alerting.write_back),
@@ -194,6 +193,7 @@ class ControlPlane:
         await self.gatekeeper.close()
         await self.rolling.close()
         await self.scraping.close()
+        end_own(self._sink, self._own_target(), self.clock.now())
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
         await asyncio.gather(*(shipper.close() for shipper in self.shippers))
@@ -227,6 +227,7 @@ class ControlPlane:
     def watch_itself(self, render: Callable[[], bytes]) -> None:
         """Scrape this process's own metrics from the next discovery on."""
         self._own_metrics = render
+        self.loops.wake("discovery")
 
     def config(self) -> Fleet:
         """Return the running configuration."""
@@ -245,6 +246,8 @@ class ControlPlane:
             RevisionStore(self._db).latest()  # reads a table: the clock alone is told without looking at the file
         except ControlPlaneError as error:
             missing_parts["database"] = str(error)
+        if clock := self.clock_watch.not_ready():
+            missing_parts["clock"] = clock
         if not self._discovered:
             missing_parts["discovery"] = "targets have not been read yet"
         if fault := self.alerting.fault:
@@ -259,7 +262,7 @@ class ControlPlane:
         """Derive everything first, so that a fault in any part leaves all parts as they were."""
         groups = await asyncio.to_thread(fleet_rules, loaded, f"{self._console_url}/runbooks")
         plan = plan_scraping(loaded)
-        discovery = _discovery(plan, loaded)
+        discovery = discovery_of(plan, loaded)
         notifiers, route = build_notifiers(loaded), build_route(loaded)
         models = {model.name: model for model in loaded.fleet.models}
         # A driver whose model did not change stays: an order of it may be out, and must not be cut by another edit.
@@ -294,10 +297,18 @@ class ControlPlane:
                 log.warning("discovery: %s", fault)
         self._discovery_faults = faults
         if self._own_metrics:
-            scrape = self.loaded.fleet.scrape
-            targets.append(own_target(self._console, scrape.interval, scrape.timeout_s))
+            targets.append(self._own_target())
         await self.scraping.apply(targets)
         self._discovered = True
+        if self._all_targets_known() and not self._swept:
+            self._swept = True
+            rules = {rule.id for group in self.alerting.groups for rule in group.rules}
+            stored = list(self.store.sources.values())
+            end_left_over(stored, self._sink, [*targets, self._own_target()], rules, self.clock.now())
+
+    def _own_target(self) -> Target:
+        scrape = self.loaded.fleet.scrape
+        return own_target(self._console, scrape.interval, scrape.timeout_s)
 
     async def _watch(self) -> None:
         """Pick up a changed fleet.yaml or rule file; a bad one is said once and keeps the running configuration."""
@@ -360,6 +371,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Servi
         revisions=RevisionStore(db),
         reload=plane.reload,
         not_ready=plane.not_ready,
+        clock_report=plane.clock.report,
         shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
         alerting_fault=lambda: plane.alerting.fault,
@@ -379,22 +391,9 @@ async def running(
         await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
         embedded = await asyncio.to_thread(Embedded.open, loaded.fleet.metrics, data_dir, clock)
         stack.push_async_callback(embedded.close)
+        if db.lies_in(data_dir):  # the lock on it is ours: whoever held a lease is dead
+            await asyncio.to_thread(LeaseStore(db).take_over)
         plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, observe_only=observe_only)
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db
-
-
-def _body_limits(scrape: ScrapeSection) -> Limits:
-    return Limits(
-        max_body_bytes=scrape.max_body_bytes,
-        max_samples=scrape.max_samples,
-        max_lines=SCRAPE_LIMIT_LINES_PER_SAMPLE * scrape.max_samples,
-    )
-
-
-def _discovery(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
-    try:
-        return Discovery(plan.groups, loaded.path.parent)
-    except DiscoveryError as error:
-        raise ConfigErrors([loaded.error(("targets",), str(error))]) from error

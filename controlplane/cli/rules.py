@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,23 +51,26 @@ def rules_test(
     output: As = Output.TABLE,
 ) -> None:
     """Run promtool's unit tests of rules on the embedded engine."""
+    from alerts.errors import PatternError
+    from alerts.regex import search
     from controlplane.ruletest.report import content, file_lines, summary
     from controlplane.ruletest.run import run_file
 
     try:
-        patterns = [re.compile(pattern) for pattern in run or []]
-    except re.error as error:
-        raise WrongUsage(f"--run: not a regular expression: {error}") from error
+        for pattern in run or []:
+            search(pattern, "")
+    except PatternError as error:
+        raise WrongUsage(f"--run: {error}") from error
     outcomes = []
     for file in files:
-        outcomes.append(run_file(file, lambda name: not patterns or any(p.search(name) for p in patterns)))
+        outcomes.append(run_file(file, lambda name: not run or any(search(pattern, name) for pattern in run)))
         if output is Output.TABLE:
             say_all(file_lines(outcomes[-1]))
     emit(content(outcomes), output, lambda: say(summary(outcomes)))
     unread = sum(bool(outcome.error) for outcome in outcomes)
     if unread:
         raise WrongUsage(f"test files that could not be run: {unread}")
-    if patterns and not any(outcome.tests for outcome in outcomes):
+    if run and not any(outcome.tests for outcome in outcomes):
         raise WrongUsage("--run matches the name of no test")
     failed = sum(outcome.failed for outcome in outcomes)
     if failed:

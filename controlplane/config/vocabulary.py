@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
@@ -47,6 +48,17 @@ def plain_text(value: str) -> str:
 def whole_text(value: str) -> str:
     """Return a text that may have lines, but nothing else that is not shown. Raises ValueError."""
     plain_text(value.replace("\n", " ").replace("\t", " "))
+    return value
+
+
+def json_data(value: Any) -> Any:
+    """Return a value that JSON can hold. Raises ValueError: YAML has dates, infinite numbers, circles."""
+    try:
+        json.dumps(value, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError(
+            "holds what JSON cannot; it has texts, finite numbers, true, false, null, lists and maps: quote dates"
+        ) from None
     return value
 
 

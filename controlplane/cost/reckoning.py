@@ -68,8 +68,11 @@ def accrue(
 
     `gpus_up` is how many GPUs the model's backends that are up now occupy; it is taken to hold since the observation
     before. None (nobody knows) and a gap longer than `max_gap_s` are counted as unobserved: neither free nor charged.
+    Where the clock was set back by more than that, reckoning goes on from `now`: no hour that is lived again is free.
     """
     gap = now - entry.accounted_to
+    if gap < -max_gap_s:
+        return [replace(entry, accounted_to=now)]
     if gap <= 0:
         return []
     gpus = gpus_up if gap <= max_gap_s else None

@@ -192,7 +192,9 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
         for key in (groups.keys[group],)
     ]
     places_of_ones = row.reshape(-1) * steps + step
-    counts = np.bincount(places_of_ones, np.ones(len(step)), len(distinct) * steps).reshape(-1, steps)
+    ones = np.ones(len(step))
+    counts: FloatArray = np.bincount(places_of_ones, ones, len(distinct) * steps).astype(np.float64, copy=False)
+    counts = counts.reshape(-1, steps)
     return Frame(labels, counts, counts > 0)
 
 

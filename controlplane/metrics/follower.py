@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from controlplane.metrics.storage.arena import Arena, arena_path
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
+from controlplane.metrics.storage.eras import Era
 from controlplane.metrics.storage.errors import CorruptData, Overtaken, StorageError
 from controlplane.metrics.storage.journal import Kind, Record, records
 from controlplane.metrics.storage.packfile import PackFile
@@ -58,7 +59,7 @@ class Follower(StoreReader):
         return answer
 
     def follow(self) -> bool:
-        """Take in what the journal says since the last call; return whether a source changed its layout.
+        """Take in what the journal says since the last call; return whether a layout or the era changed.
 
         Raises Overtaken when the journal was rewritten again since it was left for another.
         """
@@ -69,7 +70,7 @@ class Follower(StoreReader):
                 end = 0
                 for record in records(data):
                     end = record.end
-                    switched |= record.kind in (Kind.LAYOUT, Kind.SWITCH)
+                    switched |= record.kind in (Kind.LAYOUT, Kind.SWITCH, Kind.ERA)
                     if record.kind == Kind.MOVED:
                         end = 0
                         data = b""
@@ -97,6 +98,8 @@ class Follower(StoreReader):
                 self._place(Place(*decode(record.payload)))
             elif record.kind == Kind.PACKED:
                 self._pack(PackedPlace(*decode(record.payload)))
+            elif record.kind == Kind.ERA:
+                self.table.eras.add(Era(*decode(record.payload)))
             elif record.kind == Kind.GONE:
                 chunks, layouts = decode(record.payload)
                 self._drop(chunks, layouts)

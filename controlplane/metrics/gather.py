@@ -82,6 +82,9 @@ def _sorted_out(plan: Plan, after_ms: int, until_ms: int) -> tuple[list[Pieces],
     apart = np.zeros(len(plan.singles.blocks), dtype=np.bool_)
     wanted = (located.packed_first <= until_ms) & (located.packed_last > after_ms)
     apart[located.packed_axis[wanted]] = True
+    if any(block.eras.current for block in plan.singles.blocks[:1]):
+        # The clock was set once: rows that a later era hides are sorted out block by block.
+        apart |= np.fromiter((bool(block.hidden) for block in plan.singles.blocks), np.bool_, len(apart))
     return [Pieces.of(where) for where in located.arenas], apart
 
 

@@ -24,6 +24,7 @@ from collectors.exposition import normalised_float
 from collectors.samples import Labels, Layout, Metadata, SampleSink, Series
 from controlplane.metrics.index import METRIC_NAME
 from controlplane.metrics.remote_write_codec import WriteRequest
+from controlplane.metrics.source import WRITTEN
 
 AHEAD_MS = 600_000
 """How far in the future a sample may lie: Prometheus's own (storage/remote/write_handler.go, maxAheadTime)."""
@@ -48,8 +49,13 @@ _log = logging.getLogger(__name__)
 class WrittenStore(SampleSink, Protocol):
     """What writing needs of the series store."""
 
+    @property
+    def era(self) -> int:
+        """How often the timeline began anew at an earlier time."""
+        ...
+
     def newest_ms(self, source: str) -> int | None:
-        """Return the time of the source's last row, None where it has none."""
+        """Return the time of the source's last row, in this era or before it began; None where it has none."""
         ...
 
     def has_room_for(self, series: Series) -> bool:
@@ -100,9 +106,10 @@ class WriteReport:
 class _Written:
     """One written series, and how far it has got."""
 
-    __slots__ = ("layout", "newest_ms", "newest_value", "source")
+    __slots__ = ("era", "layout", "newest_ms", "newest_value", "source")
 
-    def __init__(self, series: Series, source: str, newest_ms: int | None) -> None:
+    def __init__(self, series: Series, source: str, newest_ms: int | None, era: int) -> None:
+        self.era = era
         self.layout = Layout((series,))
         self.source = source
         self.newest_ms = newest_ms
@@ -164,6 +171,10 @@ class Ingest:
             if isinstance(written, Refusal):
                 report.refuse(written, len(samples))
                 continue
+            if written.era != self._store.era:
+                # The clock was set: what is ahead of it is no longer the newest.
+                written.newest_ms, written.newest_value = self._store.newest_ms(written.source), None
+                written.era = self._store.era
             for timestamp_ms, value in samples:
                 if not oldest <= timestamp_ms <= latest:
                     report.refuse(_out_of_bounds(labels, timestamp_ms, now_ms))
@@ -188,12 +199,12 @@ class Ingest:
         one = _normalised(labels)
         written = self._series.get(one)
         if written is None:
-            source = f"write:{blake2b(repr(one).encode(), digest_size=16).hexdigest()}"
+            source = f"{WRITTEN}{blake2b(repr(one).encode(), digest_size=16).hexdigest()}"
             name = dict(one)[METRIC_NAME]
             series = Series(name, tuple(pair for pair in one if pair[0] != METRIC_NAME))
             if not self._store.has_room_for(series):
                 return _too_many("the store holds all that it may", "metrics.max_series")
-            written = self._series[one] = _Written(series, source, self._store.newest_ms(source))
+            written = self._series[one] = _Written(series, source, self._store.newest_ms(source), self._store.era)
         self._series[labels] = written
         return written
 
@@ -214,6 +225,9 @@ def _invalid(labels: Labels) -> Refusal | None:
     names = [name for name, _ in labels]
     if METRIC_NAME not in names:
         return Refusal("invalid_labels", f"invalid metric name or labels, got {_shown(labels)}")
+    if unstorable := next((a for a, b in labels if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in a + b)), None):
+        words = f"invalid labels for series, labels {_shown(labels)}, label {unstorable!r} holds a NUL or half of a "
+        return Refusal("invalid_labels", words + "surrogate pair, which no database stores")
     if twice := next((a for a, b in pairwise(names) if a == b), None):
         words = f"invalid labels for series, labels {_shown(labels)}, duplicated label {twice}"
         return Refusal("invalid_labels", words)

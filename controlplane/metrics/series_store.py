@@ -22,6 +22,7 @@ from collectors.samples import FloatArray, Layout, Metadata, Series
 from controlplane.metrics.source import Source
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.chunk import PackedChunk
+from controlplane.metrics.storage.eras import Era
 from controlplane.metrics.storage.records import Description, digest, layout_body
 from controlplane.metrics.storage.recovery import open_folder
 from controlplane.metrics.storage.space import Space
@@ -63,6 +64,8 @@ class SeriesStore(StoreReader):
         self._newest_ms: int | None = None
         self._expired_at_ms = 0
         self._version = 0
+        self._began_ms = 0
+        """When the current era began."""
 
     @classmethod
     def in_folder(
@@ -73,8 +76,10 @@ class SeriesStore(StoreReader):
         Raises StorageError when the folder cannot be used, StorageLocked when another process uses it. Blocking.
         """
         store = cls(retention_s, limits, retention_recorded_s)
-        space = store.space = open_folder(folder, store._adopt)
+        space = store.space = open_folder(folder, store._adopt, store.table.eras)
         store._next_layout = space.last_layout + 1
+        for era in store.table.eras:
+            store._began_ms, store._newest_ms = era.begins_ms, era.begins_ms - 1
         for writer in store.sources.values():
             store._go_on(writer)
         return store
@@ -84,7 +89,12 @@ class SeriesStore(StoreReader):
 
         Its layout object is of that run: the first row finds the block by what the layout says.
         """
+        era = self.table.eras.current
         written = [block for block in writer.blocks.values() if any(chunk.count for chunk in block.chunks)]
+        past = [block.newest_ms for block in written if block.era < era]
+        written = [block for block in written if block.era == era]
+        if past:
+            writer.last_ms, writer.ended = min(max(past), self._began_ms - 1), True
         if not written:
             return
         ended = {block.number: block.ended for block in written}
@@ -131,17 +141,56 @@ class SeriesStore(StoreReader):
     def end(self, source: str, timestamp_ms: int) -> None:
         """Mark every series of the source's last layout stale; see SampleSink. Repeating it does nothing."""
         writer = self.sources.get(source)
-        if writer is None or writer.ended or writer.current is None or not self._in_order(writer, timestamp_ms):
+        if writer is None or writer.ended or (writer.current is None and writer.layout is None):
             return
-        with self.writing:
-            if writer.current is not None:
-                writer.current.append(timestamp_ms, None, self.space.cut)
+        if not self._in_order(writer, timestamp_ms):
+            return
+        if writer.current is None and writer.layout is not None:
+            # The clock was set since its last row: the end is this era's first row.
+            with self._lock:
+                self._switch(writer, writer.layout, timestamp_ms, None)
+                self._version += 1
+        else:
+            with self.writing:
+                if writer.current is not None:
+                    writer.current.append(timestamp_ms, None, self.space.cut)
         writer.ended = True
 
+    def begin_era(self, now_ms: int, hide_ms: int = 0) -> bool:
+        """Go on at `now_ms` after the clock was set; return whether rows of before are hidden by that (see eras.py).
+
+        Nothing is to be hidden where the clock was set forward and never back before. `hide_ms`: rows of before are
+        hidden from so long before `now_ms` on.
+        """
+        eras, newest_ms = self.table.eras, self._newest_ms
+        if newest_ms is None or (newest_ms < now_ms and not eras.current):
+            return False
+        era = Era(eras.current + 1, now_ms, now_ms - hide_ms, newest_ms)
+        with self._lock:
+            with self.writing:
+                self.space.begin(era)
+                eras.add(era)
+            self._version += 1
+        self._began_ms, self._newest_ms = now_ms, min(newest_ms, now_ms - 1)
+        for writer in list(self.sources.values()):
+            writer.current = None
+            writer.last_ms = None if writer.last_ms is None else min(writer.last_ms, now_ms - 1)
+        return True
+
+    @property
+    def era(self) -> int:
+        """How often the timeline began anew at an earlier time; see `begin_era`."""
+        return self.table.eras.current
+
     def newest_ms(self, source: str) -> int | None:
-        """Return the time of a source's last row; None if it has none."""
+        """Return the time of a source's last row, in this era or before it began; None if it has none."""
         writer = self.sources.get(source)
         return writer.last_ms if writer else None
+
+    @property
+    def last_row_at(self) -> float | None:
+        """Unix second of the newest row of this era; None without one."""
+        return None if self._newest_ms is None else self._newest_ms / 1000
 
     def has_room_for(self, series: Series) -> bool:
         """Tell whether the limit of series in all lets this one in."""
@@ -161,7 +210,7 @@ class SeriesStore(StoreReader):
         self._newest_ms = max(timestamp_ms, self._newest_ms or timestamp_ms)
         return True
 
-    def _switch(self, writer: Source, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
+    def _switch(self, writer: Source, layout: Layout, timestamp_ms: int, values: FloatArray | None) -> None:
         """Make `layout` the source's current one, reusing the block of an equal layout that it had before.
 
         Called under the lock. The order matters to readers in other processes: they learn of the switch (the space's
@@ -169,7 +218,7 @@ class SeriesStore(StoreReader):
         """
         self.sources[writer.name] = writer
         body = layout_body(layout)
-        key = digest(body)
+        key = digest(body, self.table.eras.current)
         old, block = writer.current, writer.blocks.get(key)
         if block is None:
             self._make_room(writer, len(layout.raw))
@@ -188,7 +237,7 @@ class SeriesStore(StoreReader):
         refused = self._refused(writer, layout)
         self._dropped += len(refused)
         number, self._next_layout = self._next_layout, self._next_layout + 1
-        description = Description(number, writer.name, layout, tuple(refused))
+        description = Description(number, writer.name, layout, tuple(refused), self.table.eras.current)
         block = self.table.add(description)
         current = (w.layout.metadata for w in self.sources.values() if w.layout)
         self.table.limit_metadata(chain(current, (layout.metadata,)))

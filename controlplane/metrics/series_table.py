@@ -17,6 +17,7 @@ from controlplane.metrics.index import METRIC_NAME, LabelIndex
 from controlplane.metrics.matchers import Matcher
 from controlplane.metrics.plan import Plan, Slots
 from controlplane.metrics.storage.block import Block
+from controlplane.metrics.storage.eras import Eras
 from controlplane.metrics.storage.records import Description
 
 MAX_FAMILIES = 50_000
@@ -27,6 +28,7 @@ class SeriesTable:
     """Series by name and labels, and by matchers. Callers hold the store's lock around every call."""
 
     def __init__(self) -> None:
+        self.eras = Eras()
         self.blocks: dict[int, Block] = {}
         """By layout number."""
         self._members: dict[int, array[int]] = {}
@@ -53,7 +55,9 @@ class SeriesTable:
     def add(self, description: Description) -> Block:
         """Take in a layout; return its block, which has no rows yet."""
         layout = description.layout
-        block = self.blocks[description.number] = Block(description.number, description.source, len(layout.raw))
+        block = self.blocks[description.number] = Block(
+            description.number, description.source, len(layout.raw), description.era, self.eras
+        )
         refused = frozenset(description.refused)
         members = self._members[description.number] = array("q")
         for position, series in enumerate(layout.raw):

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from collectors.samples import Layout
 from controlplane.metrics.storage.block import Block
 
-RECORDED = ("rule:", "ledger:")
+RULES = "rule:"
+"""Begins the source names of rules; the rule's id follows."""
+WRITTEN = "write:"
+"""Begins the source names of what others write to us."""
+RECORDED = (RULES, "ledger:")
 """Prefixes of sources whose series are recorded, not scraped: few, and kept longer."""
 
 
@@ -21,6 +25,7 @@ class Source:
     blocks: dict[bytes, Block] = field(default_factory=dict)
     """By the layout's digest."""
     last_ms: int | None = None
+    """Of this era's rows; of what an earlier one left, what lies before this one's begin."""
     ended: bool = False
     refused: int = 0
     """Series of the current layout that a limit kept out."""

@@ -66,8 +66,11 @@ class Tidy:
         self._replaced: list[AnyChunk] = []
         """Chunks whose place packed ones took, but that are not free yet."""
 
-    def turn(self, now_ms: int) -> Turn:
-        """Do what is due. Blocking: to be called outside the event loop."""
+    def turn(self, now_ms: int, aged_ms: int | None = None) -> Turn:
+        """Do what is due. Blocking: to be called outside the event loop.
+
+        `aged_ms` is the time by which it is judged what is past its retention; `now_ms` by default.
+        """
         folder = self._folder
         if folder is not None and folder.journal is None:
             return Turn()
@@ -80,7 +83,7 @@ class Tidy:
             self._seal(block, now_ms)
         self._free_replaced()
         packed = sum(self._packed(batch) for batch in self._batches(now_ms))
-        dropped = self._store.expire(now_ms)
+        dropped = self._store.expire(now_ms if aged_ms is None else aged_ms)
         if folder is not None:
             dropped += self._limit_size(folder) + self._limit_memory(folder)
             self._prepare(folder)
@@ -98,7 +101,8 @@ class Tidy:
         if not isinstance(chunk, Chunk) or chunk.full or not chunk.count:
             return
         source = self._store.sources.get(block.source)
-        idle = (source is None or source.current is not block) and chunk.last_ms < now_ms - IDLE_MS
+        # Either way: where the clock was set back, what was written before lies ahead.
+        idle = (source is None or source.current is not block) and abs(now_ms - chunk.last_ms) > IDLE_MS
         if idle or self._stray(chunk) or chunk.first_ms < now_ms - OPEN_FOR_MS:
             with self._store.writing:
                 chunk.sealed = True
@@ -114,7 +118,7 @@ class Tidy:
         if not chunk.full or not chunk.count:
             return False
         waits = self._folder is not None and bool(self._folder.paused) and self._folder.stored(chunk)
-        return self._stray(chunk) or (chunk.last_ms < now_ms - PACK_AFTER_MS and not waits)
+        return self._stray(chunk) or (abs(now_ms - chunk.last_ms) > PACK_AFTER_MS and not waits)
 
     def _batches(self, now_ms: int) -> Iterator[list[tuple[Block, AnyChunk]]]:
         batch: list[tuple[Block, AnyChunk]] = []
@@ -257,7 +261,9 @@ class Tidy:
                 log.warning("metrics: %s cannot be rewritten shorter (%s); it goes on as it is", journal.path, error)
 
     def _records(self, folder: Folder) -> Iterator[tuple[Kind, bytes]]:
-        """Yield a record for every chunk in a file."""
+        """Yield a record for every era, and for every chunk in a file."""
+        for era in self._store.table.eras:
+            yield Kind.ERA, encode(era)
         for block in self._blocks():
             for chunk in block.chunks:
                 if isinstance(chunk, PackedChunk):

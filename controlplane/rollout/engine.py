@@ -78,6 +78,12 @@ class RolloutEngine:
         """By rollout and backend: its questions."""
         self._answered: dict[tuple[str, str], Trial] = {}
         self._turns = asyncio.Semaphore(MAX_ASKING)
+        self._moved_s = 0.0
+        """Steps of the clock that running rollouts have not followed yet."""
+
+    def clock_was_set(self, by_s: float) -> None:
+        """Take note of a step of the clock: deadlines measure the time that really passes."""
+        self._moved_s += by_s
 
     def update(
         self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver], announcer: Announcer | None = None
@@ -101,6 +107,11 @@ class RolloutEngine:
         active = {record.model: records.from_record(record) for record in await asyncio.to_thread(self._log.active)}
         if self._observe_only:
             active = {}
+        elif self._moved_s:
+            active = {model: rollout.moved_by(self._moved_s) for model, rollout in active.items()}
+            for rollout in active.values():
+                await asyncio.to_thread(self._log.save, records.to_record(rollout), [], None, lease)
+        self._moved_s = 0.0
         steps = [self._step(name, active.get(name), now, lease) for name in self._drivers]
         steps += [self._wait(rollout, now, lease) for name, rollout in active.items() if name not in self._drivers]
         results = await asyncio.gather(*steps, return_exceptions=True)
@@ -162,7 +173,9 @@ class RolloutEngine:
             after = replace(after, updated_at=now)
             events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
             if (after.phase, after.sentence) != (before.phase, before.sentence):
-                events.append(EventRecord(now, after.phase.value, after.sentence))
+                # The history has said why it goes back: only the rest is news.
+                known = f"{before.reason}. " if before.phase is Phase.ROLLING_BACK else ""
+                events.append(EventRecord(now, after.phase.value, after.sentence.removeprefix(known)))
             record, stable = records.to_record(after), stable_change(before, after)
             messages = self._announcer.messages(before, after, now)
             await asyncio.to_thread(self._log.save, record, events, stable, lease, messages)

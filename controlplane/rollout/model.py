@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from controlplane.traffic.driver import Question
@@ -227,6 +227,21 @@ class Rollout:
     def ok(self) -> bool | None:
         """True: succeeded. None: not known yet."""
         return self.phase is Phase.SUCCEEDED if self.finished else None
+
+    def moved_by(self, by_s: float) -> Rollout:
+        """Return it as it is after the clock was set: what waits goes on waiting for as long as it would have."""
+
+        def moved(at: float | None) -> float | None:
+            return None if at is None else at + by_s
+
+        return replace(
+            self,
+            phase_at=self.phase_at + by_s,
+            verified_since=moved(self.verified_since),
+            silent_since=moved(self.silent_since),
+            intents=tuple(replace(intent, since=intent.since + by_s) for intent in self.intents),
+            trials=tuple(replace(trial, since=trial.since + by_s) for trial in self.trials),
+        )
 
     @property
     def wished(self) -> bool:

@@ -1,17 +1,25 @@
-"""The timer of all loops of this process. In memory only: leases, not the timer, keep processes apart."""
+"""The timer of all loops of this process. In memory only: leases, not the timer, keep processes apart.
+
+It runs on the event loop's clock, which is monotonic: setting the machine's clock puts off or hurries no turn.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from datetime import UTC, datetime
-from typing import Any
-
-from apscheduler.events import EVENT_JOB_MAX_INSTANCES
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
+import math
+from dataclasses import dataclass
 
 from controlplane.schedule.loop import Loop, LoopStats
+
+
+@dataclass
+class _Scheduled:
+    loop: Loop
+    timer: asyncio.TimerHandle | None = None
+    """None before the start and after the end."""
+    running: asyncio.Task[None] | None = None
+    woken: bool = False
+    """There was news during the turn that runs."""
 
 
 class Loops:
@@ -20,80 +28,75 @@ class Loops:
     def __init__(self, grace_s: float = 10.0) -> None:
         """`grace_s`: how long `close` lets running turns finish before it cancels them."""
         self._grace_s = grace_s
-        self._loops: dict[str, Loop] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._woken: set[str] = set()
-        self._closed = False
-        self._timer: Any = AsyncIOScheduler(
-            timezone=UTC,
-            job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
-        )
-        self._timer.add_listener(self._overran, EVENT_JOB_MAX_INSTANCES)
+        self._loops: dict[str, _Scheduled] = {}
+        self._started = self._closed = False
 
     def add(self, loop: Loop) -> None:
         """Schedule a loop; before or after `start`. Raises ValueError when the name is taken."""
         if loop.name in self._loops:
             raise ValueError(f"there is a loop named {loop.name} already")
-        self._loops[loop.name] = loop
-        trigger = IntervalTrigger(seconds=loop.interval_s, timezone=UTC)
-        self._timer.add_job(
-            self._run, trigger, args=[loop], id=loop.name, name=loop.name, next_run_time=datetime.now(UTC)
-        )
+        scheduled = self._loops[loop.name] = _Scheduled(loop)
+        if self._started:
+            self._arm(scheduled, asyncio.get_running_loop().time())
 
     def start(self) -> None:
         """Begin. To be called on the event loop."""
-        # It reports each run at INFO, which is every few seconds for each loop, and each overrun, which we count.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        self._timer.start()
+        self._started = True
+        now = asyncio.get_running_loop().time()
+        for scheduled in self._loops.values():
+            self._arm(scheduled, now)
 
     def wake(self, name: str) -> None:
         """Run a loop's next turn now, or right after the one that runs: there is news for it. On the event loop only.
 
         Raises KeyError for a name that was not added.
         """
-        loop = self._loops[name]
-        if self._closed:
-            return
-        if loop.name in self._running:
-            self._woken.add(loop.name)
-        else:
-            self._timer.modify_job(loop.name, next_run_time=datetime.now(UTC))
+        scheduled = self._loops[name]
+        if scheduled.running:
+            scheduled.woken = True
+        elif self._started and not self._closed:
+            self._arm(scheduled, asyncio.get_running_loop().time())
 
     def stats(self) -> list[LoopStats]:
         """Return each loop's counters."""
-        return [loop.stats for loop in self._loops.values()]
+        return [scheduled.loop.stats for scheduled in self._loops.values()]
 
     async def close(self) -> None:
         """Stop the timer, let running turns finish (`grace_s` at most), then release all leases."""
         self._closed = True
-        if self._timer.running:
-            self._timer.pause()
-        if running := list(self._running.values()):
+        for scheduled in self._loops.values():
+            if scheduled.timer:
+                scheduled.timer.cancel()
+                scheduled.timer = None
+        if running := [scheduled.running for scheduled in self._loops.values() if scheduled.running]:
             _, late = await asyncio.wait(running, timeout=self._grace_s)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        if self._timer.running:
-            self._timer.shutdown(wait=False)
-            await asyncio.sleep(0)  # the timer stops by a callback
-        await asyncio.gather(*(loop.close() for loop in self._loops.values()))
+        await asyncio.gather(*(scheduled.loop.close() for scheduled in self._loops.values()))
 
-    async def _run(self, loop: Loop) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._running[loop.name] = task
+    def _arm(self, scheduled: _Scheduled, due: float) -> None:
+        """Let a turn begin at `due`, in the event loop's seconds, instead of when it was due before."""
+        if scheduled.timer:
+            scheduled.timer.cancel()
+        scheduled.timer = asyncio.get_running_loop().call_at(due, self._due, scheduled, due)
+
+    def _due(self, scheduled: _Scheduled, due: float) -> None:
+        loop = scheduled.loop
+        # Turns that fell due while the process was held up are one turn.
+        late_s = max(0.0, asyncio.get_running_loop().time() - due)
+        self._arm(scheduled, due + (math.floor(late_s / loop.interval_s) + 1) * loop.interval_s)
+        if scheduled.running:
+            loop.overran()
+        else:
+            scheduled.running = asyncio.create_task(self._run(scheduled), name=f"loop {loop.name}")
+
+    async def _run(self, scheduled: _Scheduled) -> None:
         try:
             again = True
             while again and not self._closed:
-                self._woken.discard(loop.name)
-                await loop.run_once()
-                again = loop.name in self._woken
-        except asyncio.CancelledError:
-            # The end of this task: passing it on would only make the timer log our own closing as an error.
-            if not self._closed:
-                raise
+                scheduled.woken = False
+                await scheduled.loop.run_once()
+                again = scheduled.woken
         finally:
-            self._running.pop(loop.name, None)
-
-    def _overran(self, event: Any) -> None:
-        self._loops[event.job_id].overran()
+            scheduled.running = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
@@ -48,6 +49,10 @@ class Database:
             event.listen(self.engine, "connect", _postgres_settings)
             # A snapshot, as a SQLite reader has: two queries of one reading() never see two states.
             self._readers = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    def lies_in(self, folder: Path) -> bool:
+        """Tell whether it is a file in this folder, so that whoever holds the folder's lock is alone with it."""
+        return self.is_sqlite and Path(str(self.engine.url.database)).resolve().parent == folder.resolve()
 
     @property
     def place(self) -> str:

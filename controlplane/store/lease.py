@@ -1,7 +1,9 @@
 """Leases: at most one process runs a loop, and one that woke late changes nothing.
 
 A loop acquires its lease, renews it before each tick, and calls `check_lease` inside every transaction that acts.
-Leases are judged on the database's clock, so the clocks of the processes do not matter.
+Leases are judged on the database's clock, so the clocks of the processes do not matter. That one can be set, too: after
+a step forward all leases have run out, and their holders take them anew; after a step back one that would last for
+longer than anybody can take it for counts as run out (`OVERLONG_TTLS`), so a dead process holds up nobody.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from sqlmodel import Session, col, select
 from controlplane.errors import LeaseLost
 from controlplane.store.database import Database, database_now
 from controlplane.store.tables.lease import LeaseRow
+
+OVERLONG_TTLS = 2.0
+"""A lease that ends later than so many of its lengths from now was given before the database's clock was set back. Its
+holder, if it lives, loses it to whoever asks next; transactions are safe either way, as they check it."""
 
 
 class Lease(NamedTuple):
@@ -63,7 +69,11 @@ class LeaseStore:
             epoch = session.execute(
                 update(LeaseRow)
                 .where(col(LeaseRow.name) == name)
-                .where((col(LeaseRow.holder) == holder) | (col(LeaseRow.expires_at) <= now))
+                .where(
+                    (col(LeaseRow.holder) == holder)
+                    | (col(LeaseRow.expires_at) <= now)
+                    | (col(LeaseRow.expires_at) > now + OVERLONG_TTLS * ttl_s)
+                )
                 .values(
                     holder=holder,
                     epoch=case((unbroken, col(LeaseRow.epoch)), else_=col(LeaseRow.epoch) + 1),
@@ -85,6 +95,12 @@ class LeaseStore:
             ).scalar_one_or_none()
         if renewed is None:
             raise _lost(lease)
+
+    def take_over(self) -> int:
+        """Free every lease, for a process that knows that it is alone; return how many a dead one had left behind."""
+        with self._db.transaction() as session:
+            held = update(LeaseRow).where(col(LeaseRow.holder) != "").values(holder="", expires_at=0.0)
+            return len(session.execute(held.returning(col(LeaseRow.name))).all())
 
     def release(self, lease: Lease) -> None:
         """Free the lease, so that another process need not wait for it to run out. No-op when it is lost already."""

@@ -1,7 +1,8 @@
 """Our Prometheus API and a real Prometheus, asked the same over the same samples: the same statuses and bodies.
 
-The reference may be 2.42 (see `promql_reference`), whose ranges are closed on the left where Prometheus 3 (and we) leave them open, so no sample
-lies on the edge of a range here. What Prometheus 3 does otherwise is in MODERN, with its answer by hand.
+The reference may be 2.42 (see `promql_reference`), whose ranges are closed on the left where Prometheus 3 (and we)
+leave them open, so no sample lies on the edge of a range here. What Prometheus 3 does otherwise is in MODERN, with its
+answer by hand.
 """
 
 from __future__ import annotations

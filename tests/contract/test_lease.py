@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlmodel import select
@@ -102,6 +103,48 @@ def test_an_expired_lease_that_nobody_took_is_lost_too(database: Database, run_o
 
     with pytest.raises(LeaseLost), database.transaction() as session:
         check_lease(session, lease)
+
+
+def test_a_lease_of_before_the_clock_was_set_back_holds_nobody_up(database: Database, replica: Database) -> None:
+    """An hour ahead on the database's clock; one that is ahead by less runs out by itself, soon."""
+    old, others = LeaseStore(database), LeaseStore(replica)
+    alive = old.acquire("rules", "a", 3600)
+    assert alive is not None
+    assert others.acquire("rules", "b", 3000) is None
+    taken = others.acquire("rules", "b", 60)
+    assert taken == Lease("rules", "b", 2)
+    with pytest.raises(LeaseLost):
+        old.renew(alive, 60)
+    assert old.acquire("rules", "a", 60) is None
+
+
+def test_a_holder_goes_on_after_the_clock_was_set_back(database: Database) -> None:
+    leases = LeaseStore(database)
+    lease = leases.acquire("rules", "a", 3600)
+    assert lease is not None
+    leases.renew(lease, 60)
+    (after,) = leases.list()
+    assert (after.holder, after.epoch) == ("a", 1)
+    with database.transaction() as session:
+        assert 0 < after.expires_at - database.now(session) <= 60
+        check_lease(session, lease)
+
+
+def test_who_is_alone_takes_over_what_dead_processes_hold(database: Database) -> None:
+    leases = LeaseStore(database)
+    dead = leases.acquire("rules", "dead", 3600)
+    leases.acquire("ledger", "dead", 3600)
+    assert dead is not None
+    assert leases.take_over() == 2
+    assert leases.acquire("rules", "next", 60) == Lease("rules", "next", 2)
+    with pytest.raises(LeaseLost), database.transaction() as session:
+        check_lease(session, dead)
+
+
+def test_a_database_in_a_folder_is_told_from_one_elsewhere(database: Database, tmp_path: Path) -> None:
+    folder = Path(str(database.engine.url.database)).parent
+    assert database.lies_in(folder) is database.is_sqlite
+    assert not database.lies_in(tmp_path / "elsewhere")
 
 
 def test_tools_work_without_a_lease(database: Database) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from alerts.errors import DeliveryFailed
-from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notifier
+from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notice, Notifier
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
 from tests.fakes.slack import CHANNEL, TOKEN, FakeSlack, running
@@ -293,3 +293,22 @@ async def test_slack_takes_a_channels_id_as_it_is(slack: FakeSlack) -> None:
     assert await by_id.send(replace(FIRING, repeat=True), None) is not None
     assert [method for method, _ in slack.calls] == ["conversations.history", "chat.postMessage"]
     await by_id.close()
+
+
+async def test_a_notice_arrives_as_what_it_is(place: Place) -> None:
+    notice = replace(FIRING, status="notice", firing=(), notice=Notice("chat is on v2", "v2 serves.", "info"))
+    await place.notifier.send(notice, None)
+    assert place.arrived() == [("chat is on v2: v2 serves.", notice.id)]
+
+
+async def test_a_notice_is_as_bad_as_it_says(
+    slack: FakeSlack, notifier: SlackNotifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "alerts.notifications")
+    for severity in ("info", "warning", "critical"):
+        notice = replace(FIRING, status="notice", firing=(), notice=Notice("chat", "v2 failed.", severity))
+        await LogNotifier("ops").send(notice, None)
+        await notifier.send(notice, None)
+    assert [r.levelname for r in caplog.records] == ["INFO", "WARNING", "ERROR"]
+    titles = [m["blocks"][0]["text"]["text"] for m in slack.roots()]
+    assert titles == [":large_blue_circle: chat", ":large_yellow_circle: chat", ":red_circle: chat"]

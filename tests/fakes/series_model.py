@@ -35,13 +35,57 @@ class Model:
     """What a store should answer. Times of different sources differ."""
 
     series: dict[Series, dict[int, Sample]] = field(default_factory=dict)
+    """Of the current era."""
     layouts: dict[str, Layout | None] = field(default_factory=dict)
     last: dict[str, int] = field(default_factory=dict)
+    newest_at: int | None = None
+    eras: list[tuple[int, int, dict[Series, dict[int, Sample]]]] = field(default_factory=list)
+    """Eras that ended: (hides from, ended, samples)."""
+    hides_from: int | None = None
+    """From when on the current era hides those before; None in the first."""
+    absent: set[str] = field(default_factory=set)
+    """Sources without a row in this era."""
+    here: set[str] = field(default_factory=set)
+    """Sources that this process has written to: it knows their layouts, whatever the clock does."""
+
+    def set_clock(self, now: int, hide: int) -> None:
+        """The clock was set to `now`; what was there from `hide` before it on is past."""
+        if self.newest_at is None or (self.newest_at < now and self.hides_from is None):
+            return
+        begins = 10**18 if self.hides_from is None else self.hides_from
+        self.eras.append((begins, self.newest_at, self.series))
+        self.series, self.hides_from = {}, now - hide
+        self.newest_at = min(self.newest_at, now - 1)
+        self.last = {source: min(at, now - 1) for source, at in self.last.items()}
+        self.absent = set(self.last)
+        self.layouts = {s: layout if s in self.here else None for s, layout in self.layouts.items()}
+
+    def reopened(self) -> None:
+        """A new process knows the layouts that have rows in this era."""
+        self.here = set()
+        self.layouts = {s: None if s in self.absent else layout for s, layout in self.layouts.items()}
+
+    def visible(self) -> dict[Series, dict[int, Sample]]:
+        """Return what no later era hides."""
+        if self.hides_from is None:
+            return self.series
+        eras = [*self.eras, (self.hides_from, 10**18, self.series)]
+        shown: dict[Series, dict[int, Sample]] = {}
+        for number, (_, _, found) in enumerate(eras):
+            later = [(start, end) for start, end, _ in eras[number + 1 :]]
+            for series, samples in found.items():
+                kept = {t: s for t, s in samples.items() if not any(start <= t <= end for start, end in later)}
+                shown.setdefault(series, {}).update(kept)
+        return shown
 
     def append(self, source: str, layout: Layout, at: int, values: Sequence[float]) -> None:
         if at <= self.last.get(source, -(10**18)):
             return
-        before, self.layouts[source], self.last[source] = self.layouts.get(source), layout, at
+        before = None if source in self.absent else self.layouts.get(source)
+        self.layouts[source], self.last[source] = layout, at
+        self.here.add(source)
+        self.absent.discard(source)
+        self.newest_at = max(at, self.newest_at or at)
         now = self._named(layout)
         for series in self._named(before) - now:
             self.series.setdefault(series, {})[at] = Sample(STALE, end=True)
@@ -57,6 +101,8 @@ class Model:
         if layout is None or at <= self.last[source]:
             return
         self.layouts[source], self.last[source] = None, at
+        self.absent.discard(source)
+        self.newest_at = max(at, self.newest_at or at)
         for series in self._named(layout):
             self.series.setdefault(series, {})[at] = Sample(STALE, end=True)
 
@@ -80,7 +126,7 @@ class Model:
 
     def read(self, name: str, after: int, until: int) -> dict[Labels, list[tuple[int, float]]]:
         found = {}
-        for series, samples in self.series.items():
+        for series, samples in self.visible().items():
             if name in ("", series.name):
                 kept = [
                     (t, s.value) for t, s in sorted(samples.items()) if after < t <= until and not is_stale(s.value)
@@ -91,7 +137,7 @@ class Model:
 
     def newest(self, name: str, after: int, until: int) -> dict[Labels, tuple[int, float]]:
         found = {}
-        for series, samples in self.series.items():
+        for series, samples in self.visible().items():
             times = [t for t in samples if after < t <= until]
             if name in ("", series.name) and times and not is_stale(samples[max(times)].value):
                 found[with_name(series)] = (max(times), samples[max(times)].value)
@@ -100,7 +146,7 @@ class Model:
     def series_in(self, start: int, end: int) -> list[Labels]:
         return sorted(
             with_name(series)
-            for series, samples in self.series.items()
+            for series, samples in self.visible().items()
             if any(start <= t <= end and not s.end for t, s in samples.items())
         )
 

@@ -94,6 +94,21 @@ async def test_a_load_that_takes_too_long_is_given_up_and_undone(tmp_path: Path)
         assert await stable(world) == ("v1", None)
 
 
+@pytest.mark.parametrize("by", [1.0, -1.0, 30.0, -30.0, 300.0, -300.0, 3600.0, -3600.0])
+async def test_a_clock_that_is_set_moves_no_deadline(tmp_path: Path, by: float) -> None:
+    async with World(tmp_path) as world:
+        world.triton.hold_loads()
+        await world.promote()
+        await world.tick(settle=False)
+        await world.tick(30, settle=False)
+        world.clock.time += by
+        world.engine.clock_was_set(by)
+        assert "loading" in await world.tick(29, settle=False)
+        assert (await world.tick(2, settle=False)).startswith("rolling-back: v2 was not ready on A within 60 s")
+        world.triton.finish_loads()
+        assert (await world.finish()).phase is Phase.FAILED
+
+
 async def test_a_failed_load_ends_the_rollout_with_the_engines_own_words(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         world.triton.fails[2] = "Internal: RuntimeError: weights are corrupt"

@@ -20,11 +20,11 @@ from collectors.target import TargetHealth
 from controlplane.errors import QueryError
 from controlplane.metrics.matchers import Matcher
 from controlplane.metrics.origins.reads import Read, reads
-from controlplane.metrics.source import RECORDED
+from controlplane.metrics.source import RECORDED, WRITTEN
 
 REPORT = "#report"
 """Ends the source name of what is known of a target whether it answers or not."""
-NO_TARGETS = (*RECORDED, "write:")
+NO_TARGETS = (*RECORDED, WRITTEN)
 """Begin the source names of what rules record and what others write: no target of ours."""
 _URL = re.compile(r"/(?=https?://|local:)")
 LATE_S = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,9 +62,11 @@ class Shipper:
         age_limit_s: float,
         on_close: Callable[[], Awaitable[None]] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._queue, self._sender, self._clock, self._sleep = queue, sender, clock, sleep
+        self._monotonic = monotonic
         self._shards, self._samples, self._deadline_s = shards, samples_per_send, deadline_s
         self._age_ms = round(age_limit_s * 1000)
         self._files = ThreadPoolExecutor(1, thread_name_prefix="remote-write")
@@ -149,7 +152,7 @@ class Shipper:
             return False
         if self._queue.pending >= self._samples:
             return True
-        now = self._clock.now()
+        now = self._monotonic()
         if self._waiting_since is None:
             self._waiting_since = now
         return now - self._waiting_since >= self._deadline_s

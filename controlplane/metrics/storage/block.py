@@ -9,6 +9,7 @@ import numpy as np
 from collectors.samples import FloatArray
 from controlplane.metrics.arrays import IntArray, Rows
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
+from controlplane.metrics.storage.eras import Eras
 from controlplane.metrics.storage.errors import CorruptData
 
 CHUNK_ROWS = 64
@@ -27,10 +28,11 @@ class Block:
     Column `i` is the layout's raw series `i`.
     """
 
-    __slots__ = ("chunks", "columns", "damaged", "made", "number", "source")
+    __slots__ = ("chunks", "columns", "damaged", "era", "eras", "made", "number", "source")
 
-    def __init__(self, number: int, source: str, columns: int) -> None:
+    def __init__(self, number: int, source: str, columns: int, era: int = 0, eras: Eras | None = None) -> None:
         self.number, self.source, self.columns = number, source, columns
+        self.era, self.eras = era, eras or Eras()
         self.chunks: tuple[AnyChunk, ...] = ()
         self.made = 0
         """Chunks ever made: it decides the size of the next one."""
@@ -42,6 +44,11 @@ class Block:
         """Rows that the next chunk should hold."""
         grown: int = FIRST_CHUNK_ROWS << 2 * min(self.made, 8)
         return min(CHUNK_ROWS, grown)
+
+    @property
+    def hidden(self) -> tuple[tuple[int, int], ...]:
+        """Stretches of time `[from, to)`, in order and apart, whose rows a later era hides."""
+        return self.eras.hidden(self.era)
 
     @property
     def newest_ms(self) -> int:
@@ -83,8 +90,17 @@ class Block:
     def read(self, columns: IntArray, after_ms: int, until_ms: int) -> Iterator[Rows]:
         """Yield some columns of the rows with `after_ms < time <= until_ms`, oldest first.
 
-        A damaged chunk is left out, and remembered in `damaged`.
+        Rows that a later era hides are left out, and so is a damaged chunk, which is remembered in `damaged`.
         """
+        for start, end in self.hidden:
+            if start <= until_ms and end > after_ms:
+                if start > after_ms:
+                    yield from self._read(columns, after_ms, start - 1)
+                after_ms = end - 1
+        if after_ms < until_ms:
+            yield from self._read(columns, after_ms, until_ms)
+
+    def _read(self, columns: IntArray, after_ms: int, until_ms: int) -> Iterator[Rows]:
         for chunk in self.chunks:
             if not chunk.count or chunk.first_ms > until_ms or chunk.number in self.damaged:
                 continue

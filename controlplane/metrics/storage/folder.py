@@ -21,6 +21,7 @@ from pathlib import Path
 from controlplane.metrics.storage.arenas import Arenas
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
+from controlplane.metrics.storage.eras import Era
 from controlplane.metrics.storage.errors import CorruptData
 from controlplane.metrics.storage.journal import Journal, Kind
 from controlplane.metrics.storage.packfile import FILE_BYTES, PackFile, pack_path
@@ -68,6 +69,7 @@ class Folder(Space):
         """The highest layout number that the journal knows of."""
         self._unwritten: dict[int, bytes] = {}
         """Layout records that the journal could not take, by layout number."""
+        self._unwritten_eras: list[Era] = []
         self._gone = Gone()
         """What was dropped while the journal could not take that."""
         self._current: dict[bool, PackFile] = {}
@@ -79,10 +81,15 @@ class Folder(Space):
 
     def describe(self, description: Description, body: bytes) -> None:
         """Write down a new layout."""
-        number, layout = description.number, description.layout
-        record = encode_layout(number, description.source, layout, body, description.refused)
+        number = description.number
+        record = encode_layout(description, body)
         if not self._write_layout(number, record):
             self._unwritten[number] = record
+
+    def begin(self, era: Era) -> None:
+        """Write down that the clock was set."""
+        if not self._try(Kind.ERA, encode(era)):
+            self._unwritten_eras.append(era)
 
     def switch(self, block: Block) -> None:
         """Write down that a source's rows go to this block from now on."""
@@ -328,6 +335,10 @@ class Folder(Space):
         except OSError:
             return False
         self.paused, self._gone = "", Gone()
+        while self._unwritten_eras:
+            if not self._try(Kind.ERA, encode(self._unwritten_eras[0])):
+                return False
+            self._unwritten_eras.pop(0)
         for number, record in list(self._unwritten.items()):
             if not self._write_layout(number, record):
                 return False

@@ -38,6 +38,7 @@ class Kind(IntEnum):
     MOVED = 6
     LOST = 7
     """A stretch that was damaged; its payload means nothing."""
+    ERA = 8
 
 
 class Record(NamedTuple):

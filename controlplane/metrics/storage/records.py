@@ -66,6 +66,8 @@ class Description:
     layout: Layout
     refused: tuple[int, ...] = ()
     """Positions (raw columns, then views) that are no series here: beyond a limit, or named twice."""
+    era: int = 0
+    """Of its rows; see eras.py."""
 
     @property
     def columns(self) -> int:
@@ -100,15 +102,16 @@ def layout_body(layout: Layout) -> bytes:
     return json.dumps([raw, views], ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
 
 
-def digest(body: bytes) -> bytes:
-    """Return a short name of a layout by its body."""
-    return hashlib.blake2b(body, digest_size=16).digest()
+def digest(body: bytes, era: int = 0) -> bytes:
+    """Return a short name of a layout by its body: in each era a source begins anew."""
+    return hashlib.blake2b(body, digest_size=16, salt=era.to_bytes(16, "little")).digest()
 
 
-def encode_layout(number: int, source: str, layout: Layout, body: bytes, refused: Sequence[int]) -> bytes:
-    """Return the payload of a layout record; `body` is `layout_body(layout)`."""
-    metadata = {name: [m.type, m.help] for name, m in layout.metadata.items()}
-    head = json.dumps([number, source, list(refused), metadata], ensure_ascii=False).encode(errors="surrogatepass")
+def encode_layout(described: Description, body: bytes) -> bytes:
+    """Return the payload of a layout record; `body` is the `layout_body` of its layout."""
+    metadata = {name: [m.type, m.help] for name, m in described.layout.metadata.items()}
+    fields = [described.number, described.source, list(described.refused), metadata, described.era]
+    head = json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass")
     return bytes(cramjam.zstd.compress(len(head).to_bytes(4, "little") + head + body, LEVEL))
 
 
@@ -117,7 +120,8 @@ def decode_layout(payload: bytes, pairs: Pairs) -> tuple[Description, bytes]:
     try:
         data = bytes(cramjam.zstd.decompress(payload))
         size = 4 + int.from_bytes(data[:4], "little")
-        number, source, refused, metadata = json.loads(data[4:size])
+        number, source, refused, metadata, *more = json.loads(data[4:size])
+        era = int(more[0]) if more else 0  # records of before there were eras have none
         raw, views = json.loads(data[size:])
         layout = Layout(
             tuple(Series(sys.intern(name), pairs(_labels(labels))) for name, *labels in raw),
@@ -129,7 +133,7 @@ def decode_layout(payload: bytes, pairs: Pairs) -> tuple[Description, bytes]:
         )
     except (ValueError, TypeError, cramjam.DecompressionError) as error:
         raise CorruptData(f"a layout record is damaged: {error}") from error
-    return Description(number, source, layout, tuple(refused)), digest(data[size:])
+    return Description(number, source, layout, tuple(refused), era), digest(data[size:], era)
 
 
 def _labels(words: Sequence[str]) -> Labels:

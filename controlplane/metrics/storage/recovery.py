@@ -18,6 +18,7 @@ from pathlib import Path
 from controlplane.metrics.storage.arena import Arena, arena_path
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
+from controlplane.metrics.storage.eras import Era, Eras
 from controlplane.metrics.storage.errors import CorruptData, StorageError
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.journal import Journal, Kind, Record, damage, records
@@ -43,6 +44,7 @@ class Contents:
     places: dict[int, Place] = field(default_factory=dict)
     """Of chunks in arenas, by chunk number."""
     packed: dict[int, PackedPlace] = field(default_factory=dict)
+    eras: list[Era] = field(default_factory=list)
     last_chunk: int = 0
     last_layout: int = 0
     """The highest numbers of each that were ever given, also of what is gone."""
@@ -62,6 +64,8 @@ class Contents:
             self.places.pop(packed.chunk, None)
             self.packed[packed.chunk] = packed
             self.last_chunk = max(self.last_chunk, packed.chunk)
+        elif record.kind == Kind.ERA:
+            self.eras.append(Era(*decode(record.payload)))
         elif record.kind == Kind.GONE:
             chunks, layouts = decode(record.payload)
             for number in chunks:
@@ -90,14 +94,14 @@ def read_journal(data: bytes, pairs: Pairs, place: str) -> Contents:
     return contents
 
 
-def open_folder(path: Path, register: Register) -> Folder:
-    """Open a folder, or make it, and give `register` every layout of earlier runs, with its rows.
+def open_folder(path: Path, register: Register, eras: Eras) -> Folder:
+    """Open a folder, or make it, and give `register` every layout of earlier runs, with its rows, and `eras` theirs.
 
     Raises StorageError when it cannot be used, StorageLocked when another process uses it.
     """
     folder = Folder(path, lock_folder(path))
     try:
-        _Opening(folder).open(register)
+        _Opening(folder).open(register, eras)
     except OSError as error:
         folder.close()
         raise StorageError(f"{path}: metrics of earlier runs cannot be read: {error}") from error
@@ -148,13 +152,15 @@ class _Opening:
         self._unread: set[str] = set()
         """Names of files that are left alone."""
 
-    def open(self, register: Register) -> None:
+    def open(self, register: Register, eras: Eras) -> None:
         folder = self._folder
         journal = folder.journal = Journal(_only_journal(folder.path))
         contents = self._contents = read_journal(_mended(journal), Pairs(), str(journal.path))
         folder.skip_chunk(contents.last_chunk)
         folder.last_layout = contents.last_layout
         superseded = contents.superseded()
+        for era in contents.eras:
+            eras.add(era)
         self._open_arenas()
         self._open_files()
         for number, (description, key, record) in contents.layouts.items():

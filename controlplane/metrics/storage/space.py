@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from controlplane.metrics.storage.arenas import Arenas
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
+from controlplane.metrics.storage.eras import Era
 from controlplane.metrics.storage.packing import Packed
 from controlplane.metrics.storage.records import Description
 
@@ -28,6 +29,9 @@ class Space:
 
     def describe(self, description: Description, body: bytes) -> None:
         """Take note of a new layout; `body` is its `layout_body`."""
+
+    def begin(self, era: Era) -> None:
+        """Take note that the clock was set."""
 
     def switch(self, block: Block) -> None:
         """Take note that a source's rows go to this block from now on."""

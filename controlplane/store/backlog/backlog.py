@@ -95,6 +95,23 @@ class Backlog:
             waits = f"{len(self.transitions)} changes and {len(self.messages)} messages wait in memory"
             return f"{self.fault}; rules and notifications go on, {waits}"
 
+    def move(self, by_s: float) -> None:
+        """Follow a step of the clock, as store.clock_steps does in the database."""
+        with self.lock:
+            self.instances = _moved_instances(self.instances, by_s)
+            self.groups = _moved_groups(self.groups, by_s)
+            if self.seen is not None:
+                self.seen.instances = _moved_instances(self.seen.instances, by_s)
+                self.seen.groups = _moved_groups(self.seen.groups, by_s)
+                if self.paused:
+                    # What the database holds is of before the step now.
+                    self.instances = {**self.seen.instances, **self.instances}
+                    self.groups = {**self.seen.groups, **self.groups}
+            if by_s < 0:
+                for held in (*self.messages.values(), *self._recent.values()):
+                    held.next_attempt_at += by_s
+                    held.claimed_until += by_s
+
     # -- alerts --------------------------------------------------------------------------------------------------
 
     def latest(self, rule: str) -> tuple[AlertInstance, ...] | None:
@@ -232,6 +249,16 @@ class Backlog:
             for old in finished[: max(0, len(finished) - MAX_FINISHED)]:
                 del self.messages[old.message_id]
             return True
+
+
+def _moved_instances(
+    instances: Mapping[str, tuple[AlertInstance, ...]], by_s: float
+) -> dict[str, tuple[AlertInstance, ...]]:
+    return {rule: tuple(instance.moved_by(by_s) for instance in found) for rule, found in instances.items()}
+
+
+def _moved_groups(groups: Mapping[str, GroupState], by_s: float) -> dict[str, GroupState]:
+    return {key: group.moved_by(by_s) for key, group in groups.items()}
 
 
 def _held(step: GroupStep, at: float) -> Held:

@@ -28,10 +28,12 @@ class VirtualTime:
 
     def __init__(self) -> None:
         self.time = T0
+        self.set_by = 0.0
+        """Sleepers do not care for what the clock was set by."""
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
 
     def now(self) -> float:
-        return self.time
+        return self.time + self.set_by
 
     async def sleep(self, seconds: float) -> None:
         future = asyncio.get_running_loop().create_future()
@@ -220,6 +222,18 @@ async def test_how_long_a_target_has_been_as_it_is(bench: Bench) -> None:
     ]
 
 
+async def test_samples_that_no_database_stores_are_left_out_counted_and_said_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.script(A, b'a 1\nb{x="\0"} 1\nc 1\nd{x="\0"} 1\n', b'a 1\nb{x="\0"} 1\nc 2\nd{x="\0"} 1\n', b"a 1\n")
+    left_out = [(await bench.manager.scrape_once(A, T0 + at)).unstorable for at in range(3)]
+    assert left_out == [2, 2, 0]
+    assert bench.sink.of(A.key)[:2] == [(0.0, {"a": 1.0, "c": 1.0}), (1.0, {"a": 1.0, "c": 2.0})]
+    assert bench.manager.counters.unstorable_samples == 4
+    said = [r.getMessage() for r in caplog.records if "NUL" in r.getMessage()]
+    assert said == ["target vllm/a:1: line 2 holds a NUL, which no database stores: it is left out, with 1 more"]
+
+
 async def test_a_target_that_never_answered_has_nothing_to_end(bench: Bench) -> None:
     bench.script(A, UnexpectedStatus("answered 500"))
     await bench.manager.scrape_once(A)
@@ -283,6 +297,38 @@ async def test_a_wake_up_far_too_late_is_no_scrape_of_that_time(bench: Bench) ->
     await bench.time.to(3611)
     assert bench.sink.up(A) == [(3610.0, 1.0)]
     assert bench.manager.counters.skipped_ticks == 360
+    await bench.manager.close()
+
+
+@pytest.mark.parametrize("by", [1.0, -1.0, 30.0, -30.0, 300.0, -300.0, 3600.0, -3600.0])
+async def test_a_clock_that_is_set_hurries_no_scrape_and_puts_none_off(bench: Bench, by: float) -> None:
+    bench.script(A, b"a 1\n")
+    await bench.manager.apply([A])
+    await bench.time.to(25)
+    bench.time.set_by = by
+    bench.manager.clock_was_set(by)
+    await bench.time.to(58)
+    # The one that was due at 30 comes then, whatever the clock shows; after it the new multiples of ten count.
+    extra = [30.0] if by == -1.0 else []
+    since = [30 + by, *extra, *((40.0, 50.0) if abs(by) == 1.0 else (40 + by, 50 + by))]
+    assert [at for at, _ in bench.sink.up(A)] == [10.0, 20.0, *since]
+    assert bench.manager.counters.skipped_ticks == 0
+    await bench.manager.close()
+
+
+@pytest.mark.parametrize("by", [-300.0, 300.0])
+async def test_what_is_read_while_the_clock_is_set_belongs_to_the_new_time(bench: Bench, by: float) -> None:
+    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    bench.script(A, answer)
+    await bench.manager.apply([A])
+    await bench.time.to(12)
+    bench.time.set_by = by
+    bench.manager.clock_was_set(by)
+    answer.set_result(b"a 1\n")
+    await bench.time.settle()
+    assert bench.sink.of(A.key) == [(10.0 + by, {"a": 1.0})]
+    assert bench.sink.up(A) == [(10.0 + by, 1.0)]
+    assert bench.health(A).last_scrape_at == T0 + 10 + by
     await bench.manager.close()
 
 

@@ -344,7 +344,7 @@ def test_links_are_found_and_judged(tmp_path: Path) -> None:
     assert anchors(page) == {"one-two-three", "same", "same-1"}
 
 
-# --- deployment
+# --- deployment (tests/image has the rest)
 
 
 def test_the_unit_the_image_and_compose_run_the_same_verbs() -> None:
@@ -357,24 +357,3 @@ def test_the_unit_the_image_and_compose_run_the_same_verbs() -> None:
         verb, *rest = line.split()
         known = {name for p in verbs()[verb].params for name in p.opts}
         assert {word for word in rest if word.startswith("-")} <= known, line
-
-
-def test_the_images_constraints_are_every_pin_of_the_lock() -> None:
-    image = (ROOT / "deploy" / "Containerfile").read_text(encoding="utf-8")
-    pattern = re.search(r"sed -nE 's/(.+?)/\\1\\2/p'", image)
-    assert pattern
-    lock = (ROOT / "requirements" / "dev.lock").read_text(encoding="utf-8").splitlines()
-    pins = [line for line in lock if re.match(r"[A-Za-z0-9]", line)]
-    assert pins
-    assert all(re.match(pattern[1], line) for line in pins)
-
-
-def test_compose_builds_the_image_and_mounts_what_it_reads() -> None:
-    compose = YAML(typ="safe").load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
-    assert set(compose["services"]) == {"controlplane", "grafana"}
-    service = compose["services"]["controlplane"]
-    assert (ROOT / "deploy" / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
-    assert "./fleet.yaml:/etc/controlplane/fleet.yaml:ro" in service["volumes"]
-    assert all(port.startswith("127.0.0.1:") for s in compose["services"].values() for port in s["ports"])
-    for config in compose["configs"].values():
-        assert YAML(typ="safe").load(config["content"])["apiVersion"] == 1

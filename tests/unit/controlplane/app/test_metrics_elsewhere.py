@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from collectors.catalogue import load_catalogue
-from controlplane.app.clock import SystemClock
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
+from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 
 Write = Callable[[str], LoadedFleet]

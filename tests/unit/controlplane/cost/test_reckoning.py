@@ -45,6 +45,15 @@ def test_gpus_that_are_up_are_charged_by_the_second() -> None:
     assert (entry.accounted_to, entry.unobserved_seconds, entry.observed_seconds) == (at(1) + 90, 0.0, 90.0)
 
 
+def test_a_clock_that_was_set_back_gives_no_hour_for_nothing() -> None:
+    (entry,) = accrue(started(at(1)), 4.0, at(1) + 90, PRICE)
+    assert accrue(entry, 4.0, at(1) + 60, PRICE) == []  # another replica's clock, half a minute behind
+    (again,) = accrue(entry, 4.0, at(1) + 90 - HOUR, PRICE)
+    assert (again.gpu_seconds, again.accounted_to) == (360.0, at(1) + 90 - HOUR)
+    (later,) = accrue(again, 4.0, at(1) + 180 - HOUR, PRICE)
+    assert later.gpu_seconds == 720.0
+
+
 def test_none_up_costs_nothing_and_is_observed() -> None:
     (entry,) = accrue(started(at(1)), 0.0, at(1) + 90, PRICE)
 

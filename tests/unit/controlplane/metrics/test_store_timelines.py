@@ -46,8 +46,10 @@ def layouts_of(source: str) -> list[Layout]:
 class Timeline:
     """One store and its model. Every source has times of its own, so that no two samples of a series coincide."""
 
-    def __init__(self, seed: int, folder: Path | None) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, seed: int, folder: Path | None, steps: int = 0) -> None:
+        """`steps` is how often the clock is set, beside sixty scrapes."""
+        self.random, self.steps = random.Random(seed), steps
+        self.latest = START
         self.model, self.folder, self.generation = Model(), folder, 0
         self.layouts = {source: layouts_of(source) for source in SOURCES}
         self.now, self.turned = START, START
@@ -71,8 +73,18 @@ class Timeline:
 
     def step(self) -> None:
         happens = self.random.choices(
-            (self.scrape, self.end, self.late, self.tidy_up, self.wait, self.reopen, self.crash, self.follow),
-            (60, 6, 3, 12, 8, 2, 3, 3),
+            (
+                self.scrape,
+                self.end,
+                self.late,
+                self.tidy_up,
+                self.wait,
+                self.reopen,
+                self.crash,
+                self.follow,
+                self.set_clock,
+            ),
+            (60, 6, 3, 12, 8, 2, 3, 3, self.steps),
         )[0]
         happens()
 
@@ -111,7 +123,7 @@ class Timeline:
 
     def tidy_up(self) -> None:
         self.now += 4
-        self.turned = self.now
+        self.turned = max(self.turned, self.now)
         self.tidy.turn(self.now)
 
     def reopen(self) -> None:
@@ -120,6 +132,7 @@ class Timeline:
             self.close()
             self.store = self.opened()
             self.tidy = Tidy(self.store)
+            self.model.reopened()
 
     def crash(self) -> None:
         """The process dies here: what is in the files now is what the next one finds."""
@@ -132,6 +145,14 @@ class Timeline:
             self.folder = there
             self.store = self.opened()
             self.tidy = Tidy(self.store)
+            self.model.reopened()
+
+    def set_clock(self) -> None:
+        self.latest = max(self.latest, self.now)
+        self.now += self.random.choice((-1, 1)) * self.random.choice((1000, 30_000, 300_000, HOUR))
+        hide = self.random.choice((0, 300_000))
+        self.model.set_clock(self.now, hide)
+        self.store.begin_era(self.now, hide)
 
     def follow(self) -> None:
         if self.folder is not None and self.follower is None:
@@ -140,9 +161,8 @@ class Timeline:
     # -- what it must say ------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        oldest = min(self.turned, self.now) - round(KEPT_S * 1000)
-        if self.folder is None:
-            oldest = self.now - round(KEPT_S * 1000)
+        self.latest = max(self.latest, self.now)
+        oldest = (self.latest if self.folder is None else self.turned) - round(KEPT_S * 1000)
         windows = [self.window(oldest) for _ in range(2)]
         readers: list[StoreReader] = [self.store, *([self.follower] if self.follower else [])]
         name = self.random.choice(NAMES)
@@ -157,8 +177,8 @@ class Timeline:
 
     def check_everything(self) -> None:
         """Older than its retention a sample may be there or not, but not be another."""
-        everything = series_model.read(self.store, "", -1, self.now + HOUR)
-        whole = self.model.read("", -1, self.now + HOUR)
+        everything = series_model.read(self.store, "", -1, self.latest + HOUR)
+        whole = self.model.read("", -1, self.latest + HOUR)
         for labels, samples in everything.items():
             known = dict(whole[labels])
             assert all(t in known and series_model.same(v, known[t]) for t, v in samples), labels
@@ -167,7 +187,7 @@ class Timeline:
         """Return a window of the time that is kept for sure; sometimes of one sample, sometimes of all."""
         kind = self.random.randrange(12) % 11
         if kind == 0:
-            return oldest, self.now + HOUR
+            return oldest, self.latest + HOUR
         if kind < 5:
             at = self.random.randint(oldest, self.now)
             return at, min(self.now, at + self.random.choice((1, 1000, 300_000)))
@@ -188,9 +208,11 @@ def agree_newest(got: dict[Labels, tuple[int, float]], expected: dict[Labels, tu
     agree({k: [v] for k, v in got.items()}, {k: [v] for k, v in expected.items()})
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_a_store_in_files_says_what_the_model_says(seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    timeline = Timeline(seed, tmp_path / "store-0")
+@pytest.mark.parametrize(("seed", "steps"), [*((n, 0) for n in range(12)), *((n, 6) for n in range(12, 20))])
+def test_a_store_in_files_says_what_the_model_says(
+    seed: int, steps: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    timeline = Timeline(seed, tmp_path / "store-0", steps)
     for _ in range(60):
         timeline.step()
         timeline.check()
@@ -205,9 +227,9 @@ def test_a_store_in_files_says_what_the_model_says(seed: int, tmp_path: Path, ca
     timeline.close()
 
 
-@pytest.mark.parametrize("seed", range(100, 104))
-def test_a_store_in_memory_says_what_the_model_says(seed: int):
-    timeline = Timeline(seed, None)
+@pytest.mark.parametrize(("seed", "steps"), [*((n, 0) for n in range(100, 104)), *((n, 6) for n in range(104, 107))])
+def test_a_store_in_memory_says_what_the_model_says(seed: int, steps: int):
+    timeline = Timeline(seed, None, steps)
     for _ in range(50):
         timeline.step()
         timeline.check()

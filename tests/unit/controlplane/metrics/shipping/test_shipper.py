@@ -73,7 +73,16 @@ async def shipper(world: World, tmp_path: Path) -> AsyncIterator[Shipper]:
     queue = ShipQueue(tmp_path / "q", Selection(("raw",), lambda _: False), 2**24)
     sender = Sender("x", world, Policy(min_backoff_s=4, max_backoff_s=4), world, sleep=world.sleep, jitter=lambda: 0.0)
     made = Shipper(
-        "x", queue, sender, world, shards=1, samples_per_send=25, deadline_s=5, age_limit_s=3600, sleep=world.sleep
+        "x",
+        queue,
+        sender,
+        world,
+        shards=1,
+        samples_per_send=25,
+        deadline_s=5,
+        age_limit_s=3600,
+        sleep=world.sleep,
+        monotonic=lambda: world.time,
     )
     await made.start()
     yield made

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from collectors.samples import Layout, Metadata, Series, View, labels_of
 from controlplane.metrics.storage.errors import CorruptData
 from controlplane.metrics.storage.records import (
+    Description,
     Gone,
     Pairs,
     Place,
@@ -37,11 +38,16 @@ def layouts(draw: st.DrawFn) -> Layout:
 def test_any_layout_reads_back(layout: Layout, source: str, refused: list[int]):
     """Surrogates without their other half too: JSON files of targets may hold them."""
     body = layout_body(layout)
-    description, key = decode_layout(encode_layout(7, source, layout, body, refused), Pairs())
-    assert (description.number, description.source, description.refused) == (7, source, tuple(refused))
+    description, key = decode_layout(encode_layout(Description(7, source, layout, tuple(refused), 3), body), Pairs())
+    assert (description.number, description.source, description.refused, description.era) == (
+        7,
+        source,
+        tuple(refused),
+        3,
+    )
     got = description.layout
     assert (got.raw, got.views, dict(got.metadata)) == (layout.raw, layout.views, dict(layout.metadata))
-    assert key == digest(body) == digest(layout_body(got))
+    assert key == digest(body, 3) == digest(layout_body(got), 3) != digest(body)
     assert description.columns == len(layout.raw)
 
 
@@ -55,7 +61,7 @@ def test_what_a_layout_is_does_not_depend_on_its_metadata_or_its_object():
 def test_label_pairs_are_kept_once():
     pairs = Pairs()
     layout = Layout((Series("a", (("k", "v"),)), Series("b", (("k", "v"),))))
-    description, _ = decode_layout(encode_layout(1, "t", layout, layout_body(layout), ()), pairs)
+    description, _ = decode_layout(encode_layout(Description(1, "t", layout), layout_body(layout)), pairs)
     first, second = description.layout.raw
     assert first.labels[0] is second.labels[0]
     pairs.clear()

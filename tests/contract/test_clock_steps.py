@@ -1,0 +1,100 @@
+"""What alerting has stored follows a step of the clock, on either database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from controlplane.errors import LeaseLost
+from controlplane.store.clock_steps import ClockSteps
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease
+from controlplane.store.outbox import OutboxStore, enqueue
+from controlplane.store.tables.alerts import AlertGroupRow, AlertInstanceRow
+
+TIMES = ("active_at", "fired_at", "keep_firing_since", "resolved_at", "unknown_since")
+TOLD: dict[str, Any] = {"rule": "r", "active_at": 100.0, "fired_at": 110.0, "resolved_at": None}
+
+
+def fill(database: Database) -> None:
+    with database.transaction() as session:
+        for name, state, times in (
+            ("a", "pending", {"active_at": 100.0}),
+            (
+                "b",
+                "firing",
+                {"active_at": 100.0, "fired_at": 110.0, "keep_firing_since": 120.0, "unknown_since": 130.0},
+            ),
+            ("c", "inactive", {"active_at": 100.0, "fired_at": 110.0, "resolved_at": 140.0}),
+        ):
+            labels = {"alertname": name}
+            row = AlertInstanceRow(
+                rule="r", fingerprint=name, name=name, severity="", labels=labels, annotations={}, state=state, **times
+            )
+            session.add(row)
+        session.add(
+            AlertGroupRow(
+                key="g",
+                receiver="x",
+                labels={},
+                generation=1,
+                sequence=1,
+                is_open=True,
+                opened_at=100.0,
+                notified_at=150.0,
+                notified=[TOLD],
+            )
+        )
+        enqueue(session, "alert", "x", "waits", {}, 160.0)
+        enqueue(session, "alert", "x", "claimed", {}, 90.0)
+    OutboxStore(database).claim("one", 95.0, 60.0, 1)
+
+
+def stored(database: Database) -> tuple[list[list[float | None]], list[float | None], dict[str, Any], list[Any]]:
+    with database.reading() as session:
+        rows = session.exec(select(AlertInstanceRow).order_by(AlertInstanceRow.fingerprint)).all()
+        instances = [[getattr(row, name) for name in TIMES] for row in rows]
+        group = session.exec(select(AlertGroupRow)).one()
+        times = [group.opened_at, group.notified_at]
+        messages = [(m.message_id, m.next_attempt_at, m.claimed_until) for m in OutboxStore(database).recent(9)]
+        return instances, times, group.notified[0], messages
+
+
+@pytest.mark.parametrize("by", [-50.0, 50.0])
+def test_everything_that_waits_is_moved(database: Database, by: float) -> None:
+    fill(database)
+    ClockSteps(database).move(by)
+    instances, group, told, messages = stored(database)
+    assert instances == [
+        [100 + by, None, None, None, None],
+        [100 + by, 110 + by, 120 + by, None, 130 + by],
+        [100 + by, 110 + by, None, 140 + by, None],
+    ]
+    assert group == [100 + by, 150 + by]
+    assert told == TOLD | {"active_at": 100 + by, "fired_at": 110 + by}
+    back = min(by, 0.0)  # after a step forward a message is tried a little early
+    assert messages == [("claimed", 90 + back, 155 + back), ("waits", 160 + back, None)]
+
+
+def test_nothing_is_left_in_the_future(database: Database) -> None:
+    fill(database)
+    ClockSteps(database).settle(105.0)
+    instances, group, _, _ = stored(database)
+    assert instances == [
+        [100.0, None, None, None, None],
+        [100.0, 105.0, 105.0, None, 105.0],
+        [100.0, 105.0, None, 105.0, None],
+    ]
+    assert group == [100.0, 105.0]
+
+
+def test_who_lost_the_lease_moves_nothing(database: Database) -> None:
+    fill(database)
+    before = stored(database)
+    steps = ClockSteps(database, lambda: Lease("alerting", "nobody", 7))
+    for change in (steps.move, steps.settle):
+        with pytest.raises(LeaseLost):
+            change(50.0)
+    assert stored(database) == before
