@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from fastapi import Request
 
-from controlplane.config.vocabulary import duration_seconds
+from controlplane.config.durations import duration_seconds
 from controlplane.errors import QueryError
 
 MAX_POINTS = 11_000
