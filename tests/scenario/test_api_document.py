@@ -23,6 +23,7 @@ models:
 async def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
     async with up(tmp_path, FLEET) as (_, port):
         command = [
+            f"--config-file={Path(__file__).with_name('schemathesis.toml')}",
             "run",
             f"http://127.0.0.1:{port}/openapi.json",
             f"--header=Authorization: Bearer {TOKEN}",
