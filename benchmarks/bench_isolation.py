@@ -25,7 +25,7 @@ from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
-from controlplane.metrics.worker_querier import WorkerQuerier
+from controlplane.metrics.workers.querier import WorkerQuerier
 
 CAPTURE = Path(__file__).parent.parent / "tests" / "fixtures" / "vllm-0.32-llm.prom"
 START_MS, INTERVAL_MS, ROWS = 1_700_000_000_000, 15_000, 60

@@ -46,6 +46,8 @@ class Parsed:
     """By family name, exactly as exposed; families without samples included."""
     duplicates: int = 0
     """Sample lines whose series the body already had. The first one counts."""
+    unstorable: tuple[int, ...] = ()
+    """Numbers of the sample lines that hold a NUL: no database takes one in a name or label, so they are left out."""
 
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -120,6 +122,7 @@ class Reading:
         self._types: dict[str, str] = {}
         self._helps: dict[str, str] = {}
         self._floats: dict[str, str] = {}
+        self._unstorable: list[int] = []
         for index, raw in enumerate(lines):
             self._read_line(index, raw)
         self.kept, self.duplicates = self._keep()
@@ -133,6 +136,7 @@ class Reading:
             values=np.array([self.samples[i].value for i in self.kept], dtype=np.float64),
             metadata={n: Metadata(self._types.get(n, "unknown"), self._helps.get(n, "")) for n in families},
             duplicates=self.duplicates,
+            unstorable=tuple(self._unstorable),
         )
 
     def _keep(self) -> tuple[list[int], int]:
@@ -159,7 +163,9 @@ class Reading:
         except UnicodeDecodeError as error:
             raise ExpositionError("not UTF-8", index + 1) from error
         if "\0" in line:  # valid UTF-8, but PostgreSQL cannot store it in the labels of an alert
-            raise ExpositionError("a NUL character", index + 1)
+            if not line.lstrip(" \t").startswith("#"):
+                self._unstorable.append(index + 1)
+            return
         start = line.lstrip(" \t")
         if not start:
             return

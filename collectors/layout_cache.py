@@ -40,6 +40,8 @@ class LayoutCache:
         """Digest of the series and the metadata that the layout was built from."""
         self.duplicates = 0
         """Repeated series in the last body that was read."""
+        self.unstorable: tuple[int, ...] = ()
+        """Numbers of its lines that were left out, as they hold a NUL."""
 
     def read(self, body: bytes) -> tuple[Layout, FloatArray]:
         """Return the body's layout and its row of values. Raises BodyTooLarge and ExpositionError, as `parse`."""
@@ -50,7 +52,7 @@ class LayoutCache:
         parsed = reading.parsed()
         self._layout = self._layout_of(parsed)
         self._shape = self._shapes.of(lines, reading) if all(s.plain for s in reading.samples) else None
-        self.duplicates = parsed.duplicates
+        self.duplicates, self.unstorable = parsed.duplicates, parsed.unstorable
         return self._layout, parsed.values
 
     def _layout_of(self, parsed: Parsed) -> Layout:

@@ -65,6 +65,8 @@ class ScrapeCounters:
     """By reason; `internal` is a bug of ours."""
     skipped_ticks: int = 0
     duplicate_samples: int = 0
+    unstorable_samples: int = 0
+    """Left out, as their names or labels hold a NUL, which no database stores."""
 
 
 def hashed_offset(target: Target) -> float:
@@ -171,7 +173,7 @@ class _Scraper:
             samples, added = len(outcome.values), self._adopt(outcome.layout)
             sink.append(self._key, outcome.layout, timestamp_ms, outcome.values)
             self.live = True
-            self._note_duplicates()
+            self._note_what_is_left_out()
         elif self.live:
             sink.end(self._key, timestamp_ms)
             self.live = False
@@ -192,6 +194,7 @@ class _Scraper:
             duration_s=duration_s,
             samples=samples if up else None,
             missing=missing,
+            unstorable=len(self._cache.unstorable) if up else 0,
             since=before.since if same else at,
             recovered=up and (before.recovered if same else worse_before),
         )
@@ -205,7 +208,11 @@ class _Scraper:
         self._missing = self._manager.find_missing(self.target, layout)
         return len(set(layout.raw) - known)
 
-    def _note_duplicates(self) -> None:
+    def _note_what_is_left_out(self) -> None:
+        if lines := self._cache.unstorable:
+            self._manager.counters.unstorable_samples += len(lines)
+            words = f"line {lines[0]} holds a NUL, which no database stores: it is left out, with {len(lines) - 1} more"
+            self._log_once("unstorable", logging.WARNING, words)
         if repeated := self._cache.duplicates:
             self._manager.counters.duplicate_samples += repeated
             self._log_once("duplicates", logging.WARNING, f"repeats series on {repeated} lines; the first counts")

@@ -62,6 +62,8 @@ class TargetHealth:
     samples: int | None = None
     missing: tuple[str, ...] = field(default=())
     """Canonical metrics that the catalogue expects of this engine and that the last scrape did not have."""
+    unstorable: int = 0
+    """Samples of the last scrape that were left out: their names or labels hold a NUL, which no database stores."""
     since: float | None = None
     """Unix seconds of the first scrape since which `health` and `missing` have been as they are."""
     recovered: bool = False

@@ -12,7 +12,7 @@ ControlPlaneError           the message is fit for an operator: names the thing,
 ├── MalformedRequest        a body that cannot be read: what is wrong with it, and where
 │   ├── TooLarge            a body beyond a limit: which one
 │   └── TooSlow             a body that does not come to its end
-└── QueryError              PromQL: kind is bad_data, execution or timeout (Prometheus's error types)
+└── QueryError              PromQL: kind is one of Prometheus's error types
 """
 
 from __future__ import annotations
@@ -90,7 +90,11 @@ class TooSlow(MalformedRequest):
 
 
 class QueryError(ControlPlaneError):
-    """A PromQL query failed. `kind` is Prometheus's error type: bad_data, execution or timeout."""
+    """A PromQL query failed.
+
+    `kind` is Prometheus's error type: bad_data, execution, timeout, canceled (nobody waits any more) or unavailable
+    (too many wait); or Mimir's too_many_requests (too many of one asker wait).
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

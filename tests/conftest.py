@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ if NEWER.is_dir():
     os.environ["PATH"] = f"{NEWER}{os.pathsep}{os.environ['PATH']}"
 
 
+def _namespaces() -> bool:
+    """Root, and a kernel that lets it mount: what replaying an image's steps takes."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv", "ip"))):
+        return False
+    command = ["unshare", "--mount", "--pid", "--net", "--fork", "sh", "-c", "mount -t proc proc /proc"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def _postgres() -> bool:
     return bool(shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")))
 
@@ -38,7 +47,11 @@ COMPONENTS = {
     "postgres": _postgres,
     "chromium": lambda: shutil.which("chromium") is not None,
     "faketime": lambda: bool(list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))),
+    "fish": lambda: shutil.which("fish") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
+    "namespaces": _namespaces,
+    "systemd": lambda: shutil.which("systemd-analyze") is not None,
+    "zsh": lambda: shutil.which("zsh") is not None,
     "victoriametrics": lambda: shutil.which("victoria-metrics") is not None,
 }
 """Real components that tests run against, and whether this machine has them."""

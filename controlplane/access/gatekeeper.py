@@ -11,7 +11,7 @@ from controlplane.access.refusals import Refusals, rest, write_refusals
 from controlplane.access.roles import Principal
 from controlplane.access.sessions import SessionStore
 from controlplane.access.throttle import SignInThrottle, Throttled
-from controlplane.access.tokens import TokenStore, split_token
+from controlplane.access.tokens import FORMAT, TokenStore, split_token
 from controlplane.errors import Unauthenticated, Unavailable
 from controlplane.store.database import Database
 
@@ -48,6 +48,11 @@ class Gatekeeper:
     async def by_token(self, text: str, attempt: Attempt, now: float) -> Principal:
         """Return who carries this token. Raises Throttled, Unauthenticated, and Unavailable that names no place."""
         account = _account(text)
+        if not account:
+            # Nothing was guessed at, and nothing is looked up: there is nothing to hold up.
+            reason = f"the token is malformed: expected {FORMAT}"
+            self._refused(account, attempt, reason, now)
+            raise Unauthenticated(reason)
         try:
             self._throttle.check(account, attempt.address, text, now)
             principal = await self._look_up(text, now)

@@ -14,6 +14,7 @@ from controlplane.api import (
     metrics,
     models,
     notifications,
+    operations,
     problems,
     prometheus,
     prometheus_status,
@@ -25,7 +26,9 @@ from controlplane.api import (
 )
 from controlplane.api.auth import GuardedRoute, include, requires
 from controlplane.api.bodies import BodyBudget
+from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
+from controlplane.api.interop import exports, server
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
 from controlplane.api.services import Services
@@ -48,6 +51,7 @@ def create_api(services: Services) -> FastAPI:
             Middleware(Forwarding, trusted=lambda: services.config().trusted_proxies),
             Middleware(HeadAsGet),
             Middleware(Counting, metrics=own),
+            Middleware(Compression),
             Middleware(SecurityHeaders),
             Middleware(HostGuard, allowed=LOCAL_NAMES | services.allowed_hosts),
             Middleware(QueryLimit),
@@ -69,11 +73,14 @@ def create_api(services: Services) -> FastAPI:
         alerts,
         notifications,
         events,
+        operations,
         tokens,
         prometheus,
         prometheus_status,
         prometheus_targets,
         remote_write,
+        exports,
+        server,
     ):
         include(app, part.router)
     include(app, router)

@@ -85,7 +85,7 @@ class GuardedRoute(APIRoute):
         self._largest: int = getattr(endpoint, _BODY, MAX_BODY_BYTES if role else 0)
         if role is None and self._largest > FORM_BYTES:
             raise TypeError(f"route {path} is public and takes more than {FORM_BYTES} bytes of anybody")
-        super().__init__(path, endpoint, **describe(role, options))
+        super().__init__(path, endpoint, **describe(path, role, options))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler of FastAPI in the guard."""

@@ -1,4 +1,7 @@
-"""`/healthz` and `/readyz`: what a supervisor asks. They need no token, and without one tell no reasons."""
+"""`/healthz` and `/readyz`, and Prometheus's `/-/healthy` and `/-/ready`: what a supervisor asks.
+
+They need no token, and without one tell no reasons.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, authorize, public
@@ -24,6 +27,24 @@ router = APIRouter(route_class=GuardedRoute, tags=["health"])
 async def healthz() -> Response:
     """Answer 200 while the process serves requests at all."""
     return JSONResponse({"status": "ok"})
+
+
+@router.get("/-/healthy")
+@public
+async def prometheus_healthy() -> Response:
+    """Answer as Prometheus does while the process serves requests at all."""
+    return PlainTextResponse("Control plane is Healthy.\n")
+
+
+@router.get("/-/ready")
+@public
+async def prometheus_ready(services: ServicesDep) -> Response:
+    """Answer as Prometheus does: 200 when everything is ready, else 503. `/readyz` says more."""
+    if await asyncio.to_thread(services.not_ready):
+        return PlainTextResponse(
+            "Service Unavailable", HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_S)}
+        )
+    return PlainTextResponse("Control plane is Ready.\n")
 
 
 @router.get("/readyz")

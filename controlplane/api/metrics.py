@@ -77,6 +77,7 @@ class _ServiceCollector(Collector):
             "store": _store,
             "received": _received,
             "storage": _storage,
+            "queries": _queries,
             "rules": _rules,
             "outbox": _outbox,
             "rollouts": _rollouts,
@@ -100,6 +101,13 @@ def _targets(services: Services) -> Iterable[Metric]:
     tally = Tally((t.target.engine, t.health) for t in services.targets())
     samples = [((engine, health), float(count)) for (engine, health), count in sorted(tally.items())]
     yield _labelled("controlplane_targets", "Scraped endpoints by engine and health.", ("engine", "health"), samples)
+    left_out = [((t.target.job, t.target.instance), float(t.unstorable)) for t in services.targets() if t.unstorable]
+    yield _labelled(
+        "controlplane_target_samples_unstorable",
+        "Samples of a target's last scrape that were left out, as their names or labels hold a NUL.",
+        ("target_job", "target_instance"),
+        left_out,
+    )
 
 
 def _store(services: Services) -> Iterable[Metric]:
@@ -154,12 +162,9 @@ def _storage(services: Services) -> Iterable[Metric]:
     yield GaugeMetricFamily(
         "controlplane_storage_disk_bytes", "Bytes of the files of samples.", value=report.disk_bytes
     )
-    counters = {
-        "controlplane_storage_pauses": ("Times that the data folder could not be written.", report.pauses),
-        "controlplane_query_worker_restarts": ("Query workers that had to be replaced.", report.worker_restarts),
-    }
-    for name, (help_text, value) in counters.items():
-        yield CounterMetricFamily(name, help_text, value=value)
+    yield CounterMetricFamily(
+        "controlplane_storage_pauses", "Times that the data folder could not be written.", value=report.pauses
+    )
     refused = services.series_store.refused()
     samples = [
         ((t.target.job, t.target.instance), float(refused[t.target.key]))
@@ -172,6 +177,19 @@ def _storage(services: Services) -> Iterable[Metric]:
         ("target_job", "target_instance"),
         samples,
     )
+
+
+def _queries(services: Services) -> Iterable[Metric]:
+    report = services.querying()
+    yield GaugeMetricFamily("controlplane_query_workers", "Query workers that run.", value=report.workers)
+    states = [(("running",), float(report.running)), (("waiting",), float(report.waiting))]
+    yield _labelled("controlplane_queries", "Queries of the HTTP API that are not answered yet.", ("state",), states)
+    counters = {
+        "controlplane_queries_refused": ("Queries that were refused because too many waited.", report.refused),
+        "controlplane_query_worker_restarts": ("Query workers that had to be replaced.", report.restarts),
+    }
+    for name, (help_text, value) in counters.items():
+        yield CounterMetricFamily(name, help_text, value=value)
 
 
 def _rules(services: Services) -> Iterable[Metric]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from controlplane.api import prometheus_document
+
+PROMETHEUS_PREFIX = "/api/v1/"
+"""Below it everything is answered as Prometheus answers."""
+
 SECURITY_SCHEMES = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "cp_<id>_<secret>"},
     "session": {"type": "apiKey", "in": "cookie", "name": "cp_session"},
 }
 
 PROBLEM: dict[str, Any] = {
-    "description": "A problem (RFC 9457); below /api/v1/ Prometheus's error envelope instead.",
+    "description": "A problem (RFC 9457).",
     "content": {
         "application/problem+json": {
             "schema": {
@@ -29,13 +34,15 @@ PROBLEM: dict[str, Any] = {
 }
 
 
-def describe(role: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Return a route's options with its role (None: no token needed) and the shape of its errors added."""
+def describe(path: str, role: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Return a route's options with its role (None: no token needed), its parameters and its errors' shape added."""
     security = {"security": [{"token": []}, {"session": []}], "x-required-role": role} if role else {"security": []}
+    known = prometheus_document.operation(path, set(options.get("methods") or ()))
+    error = prometheus_document.ERROR if path.startswith(PROMETHEUS_PREFIX) else PROBLEM
     return {
         **options,
-        "openapi_extra": {**security, **(options.get("openapi_extra") or {})},
-        "responses": {"default": PROBLEM, **(options.get("responses") or {})},
+        "openapi_extra": {**security, **known, **(options.get("openapi_extra") or {})},
+        "responses": {"default": error, **(options.get("responses") or {})},
     }
 
 

@@ -23,8 +23,7 @@ from controlplane import errors
 from controlplane.access.roles import Role
 from controlplane.access.throttle import Throttled
 from controlplane.api.auth import authorize, methods_of
-
-PROMETHEUS_PREFIX = "/api/v1/"
+from controlplane.api.openapi import PROMETHEUS_PREFIX
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +44,7 @@ TABLE: dict[type[Exception], Problem] = {
     errors.Unauthenticated: Problem(401, "unauthenticated", "A valid token is needed"),
     errors.Forbidden: Problem(403, "forbidden", "The token's role does not allow this"),
     errors.Unavailable: Problem(503, "unavailable", "A dependency cannot be reached now"),
+    errors.NotStorable: Problem(422, "not-storable", "No database can hold this text"),
     errors.LeaseLost: Problem(503, "lease-lost", "Another process took over; nothing was written"),
     errors.ConfigError: Problem(422, "bad-configuration", "The configuration is wrong"),
     errors.ConfigErrors: Problem(422, "bad-configuration", "The configuration is wrong"),
@@ -57,11 +57,19 @@ TABLE: dict[type[Exception], Problem] = {
 }
 """Looked up along the error's class hierarchy, so that a subclass needs no row of its own."""
 
-QUERY_STATUS = {"bad_data": 400, "execution": 422, "timeout": 503}
-"""Prometheus's error types to its statuses."""
+QUERY_STATUS = {
+    "bad_data": 400,
+    "execution": 422,
+    "canceled": 499,
+    "timeout": 503,
+    "unavailable": 503,
+    "too_many_requests": 429,
+}
+"""Prometheus's error types to its statuses; `too_many_requests` is Mimir's."""
 
 RETRY_AFTER_S = 5
-"""Sent with every 503: long enough for a database failover's worth of retries not to pile up."""
+"""Sent with every 503, and with a 429 that knows no better: long enough for a database failover's worth of retries not
+to pile up."""
 
 _WORDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 421: "wrong-host"}
 _PROMETHEUS_TYPES = {400: "bad_data", 401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
@@ -99,7 +107,7 @@ def problem_response(
 ) -> Response:
     """Render a problem in the dialect of `path`."""
     headers = dict(headers or {})
-    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if problem.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
     if path.startswith(PROMETHEUS_PREFIX):
         kind = prometheus_type or _PROMETHEUS_TYPES.get(problem.status, "internal" if problem.status >= 500 else "")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
 from typing import Any
@@ -13,13 +17,16 @@ from fastapi.responses import Response
 from alerts.evaluate import GroupReport, RuleHealth
 from alerts.goformat import go_float
 from alerts.interfaces import AlertInstance, AlertState
-from alerts.rules import AlertingRule
+from alerts.rules import AlertingRule, RecordingRule
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.prometheus import ParamsDep, success
 from controlplane.api.prometheus_params import Params, bad
 from controlplane.api.services import ServicesDep
+from controlplane.errors import QueryError
 from controlplane.fleet.views import rfc3339
+from controlplane.metrics.matchers import Matcher
+from controlplane.metrics.syntax import parse_selector
 
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 
@@ -31,18 +38,27 @@ _NEVER = "0001-01-01T00:00:00Z"
 @router.get("/api/v1/rules")
 @requires(Role.VIEWER)
 def rules(services: ServicesDep, params: ParamsDep) -> Response:
-    """List rule groups (`type`, `rule_name[]`, `rule_group[]`, `file[]`, `exclude_alerts`)."""
+    """List rule groups.
+
+    `type`, `rule_name[]`, `rule_group[]`, `file[]`, `match[]`, `exclude_alerts`, `group_limit`, `group_next_token`.
+    """
     kind = params.get("type").lower()
     if kind not in ("", "alert", "record"):
         raise bad("type", f'not supported value "{params.get("type")}"')
+    params.flag("exclude_alerts")  # refused even where no rule is listed
+    selectors = _selectors(params)
+    page = Page.of(params)
     default_interval = services.config().evaluation_interval
-    groups = []
-    for report in services.rules():
+    groups: list[dict[str, Any]] = []
+    for report in page.rest(services.rules()):
         if not (_chosen(params, "rule_group[]", report.group.name) and _chosen(params, "file[]", report.group.file)):
             continue
-        listed = [_rule(health, params) for health in report.rules if _wanted(health, params)]
-        if listed or not (kind or params.all("rule_name[]")):
-            groups.append(_group(report, listed, default_interval))
+        listed = [_rule(health, params) for health in report.rules if _wanted(health, params, selectors)]
+        if not listed and (kind or selectors or params.all("rule_name[]")):
+            continue
+        if page.limit and len(groups) == page.limit:
+            return success({"groups": groups, "groupNextToken": token_of(report)})
+        groups.append(_group(report, listed, default_interval))
     return success({"groups": groups})
 
 
@@ -81,15 +97,73 @@ def go_exponent(value: float) -> str:
     return f"{'-' if sign else ''}{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
+@dataclass(frozen=True)
+class Page:
+    """Which groups are asked for. A token names a group, not a place: it holds when other groups come and go."""
+
+    limit: int = 0
+    """Groups; 0: all."""
+    token: str = ""
+    """Of the first group."""
+
+    @classmethod
+    def of(cls, params: Params) -> Page:
+        """Read `group_limit` and `group_next_token`. Raises QueryError(bad_data)."""
+        limit, token = params.get("group_limit"), params.get("group_next_token")
+        if token and not limit:
+            raise bad("group_next_token", "group_limit needs to be present in order to paginate over the groups")
+        if not limit:
+            return cls()
+        if not re.fullmatch(r"[+-]?\d{1,9}", limit):
+            told = f'group_limit needs to be a valid number: strconv.ParseInt: parsing "{limit}": invalid syntax'
+            raise bad("group_limit", told)
+        if int(limit) <= 0:
+            raise bad("group_limit", "group_limit needs to be greater than 0")
+        return cls(int(limit), token)
+
+    def rest(self, reports: Sequence[GroupReport]) -> Sequence[GroupReport]:
+        """Return the groups from the token's on. Raises QueryError(bad_data) when that group is gone."""
+        if not self.token:
+            return reports
+        first = next((n for n, report in enumerate(reports) if token_of(report) == self.token), None)
+        if first is None:
+            told = f"invalid group_next_token '{self.token}'. were rule groups changed?"
+            raise bad("group_next_token", told)
+        return reports[first:]
+
+
+def token_of(report: GroupReport) -> str:
+    """Return what names a group in `group_next_token`."""
+    named = f"{report.group.file};{report.group.name}"
+    return hashlib.sha1(named.encode(), usedforsecurity=False).hexdigest()
+
+
 def _chosen(params: Params, name: str, value: str) -> bool:
     wanted = params.all(name)
     return not wanted or value in wanted
 
 
-def _wanted(health: RuleHealth, params: Params) -> bool:
+def _wanted(health: RuleHealth, params: Params, selectors: Sequence[Sequence[Matcher]]) -> bool:
     kind = params.get("type").lower()
     is_alert = isinstance(health.rule, AlertingRule)
-    return (not kind or (kind == "alert") == is_alert) and _chosen(params, "rule_name[]", health.rule.name)
+    if (kind and (kind == "alert") != is_alert) or not _chosen(params, "rule_name[]", health.rule.name):
+        return False
+    labels = _labels(health.rule)
+    return not selectors or any(all(m.matches(labels.get(m.name, "")) for m in matchers) for matchers in selectors)
+
+
+def _selectors(params: Params) -> list[Sequence[Matcher]]:
+    try:
+        return [parse_selector(text) for text in params.all("match[]")]
+    except QueryError as error:
+        raise bad("match[]", str(error)) from error
+
+
+def _labels(rule: AlertingRule | RecordingRule) -> dict[str, str]:
+    """Return a rule's labels as they are written; templates are not expanded."""
+    if isinstance(rule, AlertingRule):
+        return {name: text.text for name, text in rule.labels}
+    return dict(rule.labels)
 
 
 def _group(report: GroupReport, listed: list[dict[str, Any]], default_interval: float) -> dict[str, Any]:
@@ -116,16 +190,15 @@ def _rule(health: RuleHealth, params: Params) -> dict[str, Any]:
     if health.last_error:
         common["lastError"] = health.last_error
     if not isinstance(rule, AlertingRule):
-        return {**common, "labels": dict(rule.labels), "type": "recording"}
-    without_alerts = params.get("exclude_alerts").lower() in ("true", "1")
+        return {**common, "labels": _labels(rule), "type": "recording"}
     return {
         **common,
         "state": health.state,
         "duration": rule.for_s,
         "keepFiringFor": rule.keep_firing_for_s,
-        "labels": {name: text.text for name, text in rule.labels},
+        "labels": _labels(rule),
         "annotations": {name: text.text for name, text in rule.annotations},
-        "alerts": [] if without_alerts else [_alert(alert) for alert in health.instances],
+        "alerts": [] if params.flag("exclude_alerts") else [_alert(alert) for alert in health.instances],
         "type": "alerting",
     }
 

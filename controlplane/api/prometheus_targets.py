@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from collectors.target import Target, TargetHealth
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.interop.asker import AskerDep
 from controlplane.api.prometheus import QUERY_TIMEOUT_S, ParamsDep, success
 from controlplane.api.prometheus_params import bad
 from controlplane.api.services import Services, ServicesDep
@@ -41,21 +42,28 @@ def targets(services: ServicesDep, params: ParamsDep) -> Response:
     return success({"activeTargets": found, "droppedTargets": [], "droppedTargetCounts": {}})
 
 
+@router.get("/api/v1/scrape_pools")
+@requires(Role.VIEWER)
+def scrape_pools(services: ServicesDep) -> Response:
+    """List the jobs that `targets` may be narrowed to (`scrapePool`)."""
+    return success({"scrapePools": sorted({health.target.job for health in services.targets()})})
+
+
 @router.get("/api/v1/targets/metadata")
 @requires(Role.VIEWER)
-async def target_metadata(services: ServicesDep, params: ParamsDep) -> Response:
+async def target_metadata(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> Response:
     """List type and help of what each endpoint exposes (`match_target`, `metric`, `limit`)."""
     limit, metric = params.family_limit(), params.get("metric")
     chosen = _matching(services.targets(), params.get("match_target"))
     try:
         async with asyncio.timeout(QUERY_TIMEOUT_S):
-            return success(await _target_metadata(services, chosen, metric, limit))
+            return success(await asker.wait_for(_target_metadata(services, asker.id, chosen, metric, limit)))
     except TimeoutError as error:
         raise QueryError("timeout", "reading every target's metrics took too long; narrow match_target") from error
 
 
 async def _target_metadata(
-    services: Services, chosen: Sequence[Target], metric: str, limit: int
+    services: Services, asker: str, chosen: Sequence[Target], metric: str, limit: int
 ) -> list[dict[str, Any]]:
     families = await services.queries.metadata(metric, -1)
     now = services.clock.now()
@@ -65,7 +73,7 @@ async def _target_metadata(
             break
         # A JSON string is one of PromQL's too.
         selector = f"{{job={json.dumps(target.job)},instance={json.dumps(target.instance)}}}"
-        names = await services.queries.label_values("__name__", [selector], now - RECENT_S, now)
+        names = await services.queries.label_values("__name__", [selector], now - RECENT_S, now, asker=asker)
         for family in _families(names, families):
             named = {} if metric else {"metric": family}
             found.append({"target": _labels(target), **named, **families[family][0]})

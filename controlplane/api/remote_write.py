@@ -17,6 +17,7 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, PrincipalDep, requires, takes_body
 from controlplane.api.bodies import read_body
 from controlplane.api.problems import RETRY_AFTER_S
+from controlplane.api.prometheus_document import ERROR
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import MalformedRequest, TooLarge, TooSlow, Unavailable
 from controlplane.metrics.remote_write_codec import WriteLimits, WriteRequest, decode
@@ -102,8 +103,15 @@ _DOCUMENT: dict[str, Any] = {
     }
 }
 
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A sentence, as Prometheus answers its writers; what lets nobody in answers as everywhere here.",
+        "content": {"text/plain; charset=utf-8": {}, **ERROR["content"]},
+    }
+}
 
-@router.post(PATH, status_code=204, response_class=Response, openapi_extra=_DOCUMENT)
+
+@router.post(PATH, status_code=204, response_class=Response, openapi_extra=_DOCUMENT, responses=_ERRORS)
 @requires(Role.OPERATOR)
 @takes_body(0)
 async def write(request: Request, services: ServicesDep, principal: PrincipalDep) -> Response:

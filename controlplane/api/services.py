@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from fastapi import Depends, Request
 
@@ -14,14 +14,18 @@ from collectors.target import TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
+from controlplane.api.log_ring import LogRing
 from controlplane.clock.system import ClockReport
+from controlplane.config.difference import Change
 from controlplane.config.model import Fleet
+from controlplane.fleet.history import History
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
-from controlplane.metrics.queries import Queries
+from controlplane.metrics.queries import Exports, Queries
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.shipping.shipper import ShippingReport
 from controlplane.metrics.storage.report import StorageReport
+from controlplane.metrics.workers.report import QueryReport
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout
@@ -71,6 +75,16 @@ class Rollouts(Protocol):
         ...
 
 
+class Run(NamedTuple):
+    """This process and its configuration. Times are unix seconds."""
+
+    started_at: float
+    configured_at: float
+    """When the running configuration was taken over."""
+    reload_ok: bool = True
+    """Whether the last one that was read is the running one."""
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything that routes use."""
@@ -83,6 +97,9 @@ class Services:
     """Names under which this server is reached, without ports. Addresses always pass."""
     fleet: FleetReader
     queries: Queries
+    exports: Exports
+    """Samples for other servers."""
+    run: Callable[[], Run]
     series_store: SeriesStore
     ingest: Ingest
     """Takes the samples of remote writers."""
@@ -99,6 +116,10 @@ class Services:
     revisions: RevisionStore
     reload: Callable[[], Awaitable[Sequence[str]]]
     """Reads fleet.yaml again; returns sentences on what changed. Raises ConfigErrors: the running one stays."""
+    compare: Callable[[Fleet], Sequence[Change]]
+    """What a reload of another fleet.yaml in the running one's place would change."""
+    history: History
+    log: LogRing
     not_ready: Callable[[], Mapping[str, str]]
     """What is not ready yet and why; empty when everything is. Blocking."""
     alerting_fault: Callable[[], str] = str
@@ -107,6 +128,8 @@ class Services:
     """The configured notifiers by name."""
     clock_report: Callable[[], ClockReport | None] = lambda: None
     """What was measured of the machine's clock; None where nobody measures it."""
+    querying: Callable[[], QueryReport] = QueryReport
+    """How the queries of the HTTP API do."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """How each endpoint of remote_write is doing."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from controlplane.access.roles import Role
 from controlplane.access.tokens import Token
@@ -18,6 +18,13 @@ from controlplane.fleet.views import View, instant, rfc3339
 router = APIRouter(route_class=GuardedRoute, tags=["access"])
 
 
+LIFETIME = {
+    "type": "string",
+    "format": "prometheus-lifetime",
+    "description": "Such as 30d; ten years at most.",
+}
+
+
 class TokenRequest(BaseModel):
     """What a new token is to be."""
 
@@ -25,7 +32,7 @@ class TokenRequest(BaseModel):
 
     name: Annotated[str, Field(pattern=NAME)]
     role: Role
-    expires_in: Annotated[Duration, Field(gt=0, le=10 * 365 * 86400.0)] | None = None
+    expires_in: Annotated[Duration, Field(gt=0, le=10 * 365 * 86400.0), WithJsonSchema(LIFETIME)] | None = None
     """A Prometheus duration; null is never."""
 
 

@@ -17,7 +17,7 @@ from controlplane.metrics.series_store import SeriesStore, StoreLimits
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.tidy import Tidy
-from controlplane.metrics.worker_querier import WorkerQuerier
+from controlplane.metrics.workers.querier import WorkerQuerier
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +43,15 @@ KEEP_S = 3600.0
 class Embedded:
     """The series store of this process. `open` it, then start what it offers as loops."""
 
-    def __init__(self, store: SeriesStore, folder: Folder, max_bytes: int, clock: SystemClock) -> None:
+    def __init__(self, store: SeriesStore, folder: Folder, metrics: Metrics, clock: SystemClock) -> None:
         """Use `open`."""
         self.store = store
         self._folder, self._clock = folder, clock
         self._forward_s, self._forward_at = 0.0, 0.0
         """Steps forward of the last KEEP_S, and when, in monotonic seconds, the last one was."""
-        self._tidy = Tidy(store, max_bytes)
+        self._tidy = Tidy(store, metrics.retention_size)
         self.local = MetricsQuerier(PromqlEngine(store))
-        self.querier = WorkerQuerier(self.local, str(folder.path), lambda: folder.complete)
+        self.querier = WorkerQuerier(self.local, str(folder.path), lambda: folder.complete, metrics.query_workers)
         self.ahead_s = 0.0 if store.last_row_at is None else store.last_row_at - clock.now()
         """By how much the newest sample of earlier runs lies in the future; negative where it does not."""
         if self.ahead_s >= STEP_S:
@@ -73,7 +73,7 @@ class Embedded:
         if stats.series:
             level = logging.WARNING if took_s > SLOW_OPEN_S else logging.INFO
             log.log(level, "metrics: %d series of earlier runs are here again after %.1f s", stats.series, took_s)
-        return cls(store, store.space, metrics.retention_size, clock)
+        return cls(store, store.space, metrics, clock)
 
     async def tidy_up(self) -> None:
         """Pack, sync and drop what is due."""
@@ -91,7 +91,7 @@ class Embedded:
     def report(self) -> StorageReport:
         """Return how the storage does."""
         folder = self._folder
-        return StorageReport(folder.paused, folder.pauses, folder.disk_bytes, self.querier.restarts)
+        return StorageReport(folder.paused, folder.pauses, folder.disk_bytes)
 
     async def close(self) -> None:
         """Stop answering, and bring everything to the disk."""

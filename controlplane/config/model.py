@@ -276,6 +276,8 @@ class Metrics(Model):
     max_series: int = Field(default=1_000_000, gt=0, strict=True)
     max_series_per_target: int = Field(default=50_000, gt=0, strict=True)
     """Series beyond a limit are refused and counted; those that exist go on."""
+    query_workers: int | None = Field(default=None, ge=1, le=16, strict=True)
+    """Processes that answer queries of the HTTP API, at most; by default as many as cores, from 2 to 4."""
     query_url: Annotated[ServerUrl, AfterValidator(query_address)] | None = None
     """A Prometheus-compatible server that answers every query instead."""
     query: Query = Query()

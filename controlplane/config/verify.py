@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from controlplane.config.checking import Fault, check
-from controlplane.config.vocabulary import Duration, Interval, Model
+from controlplane.config.vocabulary import Duration, Interval, Model, json_data, whole_text
 
 MAX_BODY_BYTES = 64 * 1024
 """Of one question: it is stored with every rollout, so that a changed fleet.yaml does not change a running one."""
@@ -21,9 +21,9 @@ class Verify(Model):
 
     path: Path | None = None
     """By default `infer` for a body with `inputs`, else `generate_stream`."""
-    body: dict[str, Any] | None = None
+    body: Annotated[dict[str, Any], AfterValidator(json_data)] | None = None
     """The JSON that is posted to the candidate."""
-    prompt: str | None = None
+    prompt: Annotated[str, AfterValidator(whole_text)] | None = None
     """Instead of `body:`: the question as a probe would put it."""
     status: int = Field(default=200, ge=100, le=599)
     requests: int = Field(default=5, ge=0, le=100)

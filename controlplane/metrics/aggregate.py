@@ -192,8 +192,10 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
         for key in (groups.keys[group],)
     ]
     places_of_ones = row.reshape(-1) * steps + step
-    counts = np.bincount(places_of_ones, np.ones(len(step)), len(distinct) * steps).reshape(-1, steps)
-    return Frame(labels, counts, counts > 0)
+    ones = np.ones(len(step))
+    flat: FloatArray = np.bincount(places_of_ones, ones, len(distinct) * steps).astype(np.float64, copy=False)
+    per_text = flat.reshape(-1, steps)
+    return Frame(labels, per_text, per_text > 0)
 
 
 _PARAMETRIC: dict[str, Callable[[Evaluation, Aggregate, Frame, Groups], Frame]] = {

@@ -33,15 +33,16 @@ class Budget:
         limits: EngineLimits,
         monotonic: Callable[[], float] = time.monotonic,
         timeout_s: float | None = None,
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`timeout_s` is the caller's own limit; it only shortens the engine's."""
+        """`timeout_s` is the caller's own limit; it only shortens the engine's. `unwanted`: nobody waits any more."""
         self._left = self._most = limits.max_samples
-        self._monotonic = monotonic
+        self._monotonic, self._unwanted = monotonic, unwanted
         self._timeout_s = limits.timeout_s if timeout_s is None else min(timeout_s, limits.timeout_s)
         self._deadline = monotonic() + self._timeout_s
 
     def charge(self, samples: int) -> None:
-        """Account for `samples` more. Raises QueryError: execution beyond the limit, timeout past the deadline."""
+        """Account for `samples` more. Raises QueryError: execution beyond the limit, else see `check`."""
         self.require(samples)
         self._left -= samples
 
@@ -56,6 +57,8 @@ class Budget:
         self.check()
 
     def check(self) -> None:
-        """Raise QueryError(timeout) once the deadline has passed."""
+        """Raise QueryError: timeout once the deadline has passed, canceled once nobody waits for the answer."""
+        if self._unwanted():
+            raise QueryError("canceled", "query was canceled in expression evaluation")
         if self._monotonic() > self._deadline:
             raise QueryError("timeout", f"query timed out in expression evaluation after {self._timeout_s:g}s")

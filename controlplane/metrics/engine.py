@@ -38,6 +38,10 @@ MAX_TIME_S = 1e11
 _OF_THE_QUERY = re.compile(r"\b(?:step|range)\s*\(", re.IGNORECASE)
 
 
+def _wanted() -> bool:
+    return False
+
+
 class PromqlEngine:
     """Evaluates PromQL over a series store. May be used from several threads at once."""
 
@@ -53,16 +57,22 @@ class PromqlEngine:
         self._parse = lru_cache(maxsize=CACHED_EXPRESSIONS)(parse)
 
     def instant(
-        self, expr: str, at: float, timeout_s: float | None = None, lookback_s: float | None = None
+        self,
+        expr: str,
+        at: float,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        unwanted: Callable[[], bool] = _wanted,
     ) -> QueryValue:
         """Evaluate at unix second `at`; a range vector yields its samples as a Matrix. Raises QueryError.
 
-        `timeout_s` and `lookback_s` take the place of the engine's limits for this query.
+        `timeout_s` and `lookback_s` take the place of the engine's limits for this query. `unwanted` is looked at
+        between steps: once it is true the query ends, as nobody waits for its answer any more.
         """
         at_ms = _milliseconds(at, "time")
         node = self._parse(expr, INSTANT)
         steps = np.array([at_ms], dtype=np.int64)
-        evaluator = Evaluator(self._query(at_ms, at_ms, timeout_s, lookback_s), steps)
+        evaluator = Evaluator(self._query(at_ms, at_ms, timeout_s, lookback_s, unwanted), steps)
         if isinstance(node, Range | Subquery):
             return _guarded(lambda: _window(evaluator, node))
         return _instant_value(self._evaluate(evaluator, node), at_ms / 1000)
@@ -75,6 +85,7 @@ class PromqlEngine:
         step: float,
         timeout_s: float | None = None,
         lookback_s: float | None = None,
+        unwanted: Callable[[], bool] = _wanted,
     ) -> Matrix:
         """Evaluate from `start` to `end` (unix seconds, both included) every `step` seconds. Raises QueryError."""
         start_ms, end_ms = _milliseconds(start, "start"), _milliseconds(end, "end")
@@ -100,12 +111,20 @@ class PromqlEngine:
                 f'invalid expression type "{_SHOWN_KIND[node.kind]}" for range query, must be Scalar or instant Vector',
             )
         steps = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
-        value = self._evaluate(Evaluator(self._query(start_ms, end_ms, timeout_s, lookback_s), steps), node)
+        query = self._query(start_ms, end_ms, timeout_s, lookback_s, unwanted)
+        value = self._evaluate(Evaluator(query, steps), node)
         return _matrix(value, steps)
 
-    def _query(self, start_ms: int, end_ms: int, timeout_s: float | None, lookback_s: float | None) -> Query:
+    def _query(
+        self,
+        start_ms: int,
+        end_ms: int,
+        timeout_s: float | None,
+        lookback_s: float | None,
+        unwanted: Callable[[], bool],
+    ) -> Query:
         limits = self.limits if lookback_s is None else replace(self.limits, lookback_s=lookback_s)
-        return Query(self.store, limits, Budget(limits, self._monotonic, timeout_s), start_ms, end_ms)
+        return Query(self.store, limits, Budget(limits, self._monotonic, timeout_s, unwanted), start_ms, end_ms)
 
     def _evaluate(self, evaluator: Evaluator, node: Node) -> Value:
         return _guarded(lambda: evaluator.value(node))

@@ -225,6 +225,9 @@ def _invalid(labels: Labels) -> Refusal | None:
     names = [name for name, _ in labels]
     if METRIC_NAME not in names:
         return Refusal("invalid_labels", f"invalid metric name or labels, got {_shown(labels)}")
+    if unstorable := next((a for a, b in labels if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in a + b)), None):
+        words = f"invalid labels for series, labels {_shown(labels)}, label {unstorable!r} holds a NUL or half of a "
+        return Refusal("invalid_labels", words + "surrogate pair, which no database stores")
     if twice := next((a for a, b in pairwise(names) if a == b), None):
         words = f"invalid labels for series, labels {_shown(labels)}, duplicated label {twice}"
         return Refusal("invalid_labels", words)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from alerts.errors import QueryFailed
 from alerts.interfaces import Querier, VectorSample
+from controlplane.metrics.exports.calls import Export
 from controlplane.metrics.render import Rendered
 from controlplane.metrics.values import QueryValue, Scalar, Vector
 
@@ -17,6 +18,8 @@ class Queries(Querier, Protocol):
     """PromQL and what describes series. Times are unix seconds, None where unbounded.
 
     All but `instant` raise QueryError, whose kind is Prometheus's error type: a failed query is never an empty answer.
+    `asker` names whose share a query counts to, such as a token's id: no asker's queries hold up another's. Whoever no
+    longer waits cancels; the query then ends.
     """
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
@@ -24,7 +27,14 @@ class Queries(Querier, Protocol):
         ...
 
     async def instant_json(
-        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+        self,
+        expr: str,
+        at: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         """Evaluate at one instant, for the HTTP API. `limit` cuts the series (0: all).
 
@@ -42,20 +52,25 @@ class Queries(Querier, Protocol):
         limit: int = 0,
         timeout_s: float | None = None,
         lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         """Evaluate at `start`, `start + step`, … up to `end`, for the HTTP API."""
         ...
 
-    async def series(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[LabelSet]:
+    async def series(
+        self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[LabelSet]:
         """Return the labels of the series that any selector picks and that have data in the interval, sorted."""
         ...
 
-    async def label_names(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[str]:
+    async def label_names(
+        self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[str]:
         """Return the label names of the picked series (of all, without a selector), sorted."""
         ...
 
     async def label_values(
-        self, name: str, selectors: Sequence[str], start: float | None, end: float | None
+        self, name: str, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
     ) -> list[str]:
         """Return the values of a label among the picked series, sorted."""
         ...
@@ -66,6 +81,14 @@ class Queries(Querier, Protocol):
 
     def close(self) -> None:
         """Take no further queries."""
+        ...
+
+
+class Exports(Protocol):
+    """What only a store of ours tells."""
+
+    async def export(self, call: Export, args: list[Any], *, asker: str = "") -> bytes:
+        """Return an export's body; see exports.calls. Raises QueryError."""
         ...
 
 

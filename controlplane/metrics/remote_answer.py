@@ -28,6 +28,8 @@ class Answer:
     error_type: str = ""
     error: str = ""
     warnings: tuple[str, ...] = ()
+    infos: tuple[str, ...] = ()
+    """Of Prometheus 3: on the query itself. Other servers may put worse there."""
     partial: bool = False
     """VictoriaMetrics's cluster says so; others only warn."""
     result_type: str = ""
@@ -38,7 +40,7 @@ class Answer:
     @property
     def incomplete(self) -> str:
         """Why not all data was looked at, or empty: warnings that are not about the query itself."""
-        told = [w for w in self.warnings if not w.startswith(_ABOUT_THE_QUERY)]
+        told = [w for w in (*self.warnings, *self.infos) if not w.startswith(_ABOUT_THE_QUERY)]
         return told[0] if told else "some of its storage did not answer" if self.partial else ""
 
 
@@ -57,7 +59,7 @@ def read_answer(text: str, shape: Shape, take: Callable[[Any], None] = lambda _:
             case "status" | "errorType" | "error":
                 setattr(answer, {"errorType": "error_type"}.get(key, key), _text(walk.value(), key))
             case "warnings" | "infos":
-                answer.warnings += _texts(walk.value(), key)
+                setattr(answer, key, getattr(answer, key) + _texts(walk.value(), key))
             case "isPartial":
                 answer.partial = walk.value() is True
             case _:

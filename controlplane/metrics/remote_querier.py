@@ -19,13 +19,17 @@ from controlplane.metrics.remote_answer import Answer, Shape, read_answer, typed
 from controlplane.metrics.remote_client import RemoteClient, Reply
 from controlplane.metrics.render import TRUNCATED, Rendered
 from controlplane.metrics.values import QueryValue
+from controlplane.metrics.workers.fair_queue import FairQueue, Shares
 
 log = logging.getLogger(__name__)
 
 MAX_REPLY_BYTES = 32 * 2**20
 """An answer beyond this is refused: some 200 series of 11,000 points, Prometheus's own limit of points."""
 ADHOC_AT_ONCE = 8
-"""Ad-hoc queries asked at the same time; rules are not among them, so that no crowd delays an alert."""
+"""Ad-hoc queries asked at the same time, half of them one asker's; rules are not among them, so that no crowd delays an
+alert."""
+OWN_AT_ONCE = 8
+"""What readers of ours ask at the same time."""
 CHECK_TIMEOUT_S = 10.0
 REASSURE_S = 5.0
 """What a server may take to answer `vector(1)` when there is doubt whether it answers at all."""
@@ -68,7 +72,8 @@ class RemoteQuerier:
         """`url` is what `/api/v1/query` follows. `timeout_s` bounds every query."""
         self._client = RemoteClient(url, auth, headers, max_reply_bytes=MAX_REPLY_BYTES)
         self._timeout_s = timeout_s
-        self._adhoc = asyncio.Semaphore(ADHOC_AT_ONCE)
+        self._adhoc = FairQueue(Shares(each=ADHOC_AT_ONCE // 2, together=ADHOC_AT_ONCE, most=2 * ADHOC_AT_ONCE))
+        self._own = FairQueue(Shares(each=OWN_AT_ONCE, together=OWN_AT_ONCE, most=OWN_AT_ONCE))
         self._closed = False
         self._requests: set[asyncio.Task[Reply]] = set()
         self._doubted = False
@@ -90,15 +95,22 @@ class RemoteQuerier:
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
         """Evaluate at one instant for a reader of ours; see Queries. A partial answer is an error."""
-        value: QueryValue = await self._in_turn(lambda left: self._value(expr, at, left), None)
+        value: QueryValue = await self._in_turn(self._own, "", lambda left: self._value(expr, at, left))
         return value
 
     async def instant_json(
-        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+        self,
+        expr: str,
+        at: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         """Pass an instant query and its answer through; see Queries."""
         params = [("query", expr), ("time", _time(at)), *_lookback(lookback_s)]
-        return await self._rendered(_Ask("query", params, limit=limit), timeout_s)
+        return await self._rendered(_Ask("query", params, limit=limit), asker, timeout_s)
 
     async def range_json(
         self,
@@ -110,35 +122,42 @@ class RemoteQuerier:
         limit: int = 0,
         timeout_s: float | None = None,
         lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         """Pass a range query and its answer through; see Queries."""
         params = [("query", expr), ("start", _time(start)), ("end", _time(end)), ("step", _time(step))]
         params += _lookback(lookback_s)
-        return await self._rendered(_Ask("query_range", params, limit=limit), timeout_s)
+        return await self._rendered(_Ask("query_range", params, limit=limit), asker, timeout_s)
 
-    async def series(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[LabelSet]:
+    async def series(
+        self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[LabelSet]:
         """Return label sets; see Queries."""
         if not selectors:
             raise QueryError("bad_data", "no match[] parameter provided")
-        found = await self._listed(_Ask("series", _interval(selectors, start, end), "list"))
+        found = await self._listed(_Ask("series", _interval(selectors, start, end), "list"), asker)
         return sorted((_labels(self._client.name, e) for e in found), key=lambda labels: sorted(labels.items()))
 
-    async def label_names(self, selectors: Sequence[str], start: float | None, end: float | None) -> list[str]:
+    async def label_names(
+        self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[str]:
         """Return label names; see Queries."""
-        return sorted(str(e) for e in await self._listed(_Ask("labels", _interval(selectors, start, end), "list")))
+        ask = _Ask("labels", _interval(selectors, start, end), "list")
+        return sorted(str(e) for e in await self._listed(ask, asker))
 
     async def label_values(
-        self, name: str, selectors: Sequence[str], start: float | None, end: float | None
+        self, name: str, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
     ) -> list[str]:
         """Return the values of a label; see Queries."""
         path = f"label/{quote(_escaped(name), safe='')}/values"
-        return sorted(str(e) for e in await self._listed(_Ask(path, _interval(selectors, start, end), "list", "GET")))
+        ask = _Ask(path, _interval(selectors, start, end), "list", "GET")
+        return sorted(str(e) for e in await self._listed(ask, asker))
 
     async def metadata(self, metric: str, limit: int) -> dict[str, list[LabelSet]]:
         """Return type and help of metric families; see Queries."""
         params = [("metric", metric)] if metric else []
         params += [("limit", str(limit))] if limit >= 0 else []
-        found = await self._listed(_Ask("metadata", params, "map", "GET"))
+        found = await self._listed(_Ask("metadata", params, "map", "GET"), None)
         try:
             known = {str(name): [_labels(self._client.name, one) for one in told] for name, told in found[0].items()}
         except (AttributeError, TypeError):
@@ -205,7 +224,7 @@ class RemoteQuerier:
         assert value is not None
         return value
 
-    async def _rendered(self, ask: _Ask, timeout_s: float | None) -> Rendered:
+    async def _rendered(self, ask: _Ask, asker: str, timeout_s: float | None) -> Rendered:
         if ask.limit:
             ask = ask._replace(params=[*ask.params, ("limit", str(ask.limit))])
 
@@ -213,27 +232,32 @@ class RemoteQuerier:
             answer = read_answer(text, ask.shape, limit=ask.limit)
             return answer, answer.data.encode()
 
-        answer, data = await self._in_turn(lambda left: self._ask(ask, left, read), timeout_s)
+        answer, data = await self._in_turn(self._adhoc, asker, lambda left: self._ask(ask, left, read), timeout_s)
         warnings = list(answer.warnings)
         if answer.partial:
             warnings.append(f"{self._client.name} answered with part of the data only")
         if answer.cut and TRUNCATED not in warnings:
             warnings.append(TRUNCATED)
-        return Rendered(data, tuple(warnings))
+        return Rendered(data, tuple(warnings), answer.infos)
 
-    async def _listed(self, ask: _Ask) -> list[Any]:
+    async def _listed(self, ask: _Ask, asker: str | None) -> list[Any]:
+        """Return what is listed; `asker` is None for a reader of ours."""
+        queue = self._own if asker is None else self._adhoc
+
         def read(text: str, ask: _Ask) -> tuple[Answer, list[Any]]:
             found: list[Any] = []
             return read_answer(text, ask.shape, found.append), found
 
-        answer, found = await self._in_turn(lambda left: self._ask(ask, left, read), None)
+        answer, found = await self._in_turn(queue, asker or "", lambda left: self._ask(ask, left, read))
         if answer.incomplete:
             told = answer.incomplete[:_MAX_TOLD]
             raise QueryError("execution", f"{self._client.name} answered with part of the data only: {told}")
         return found or ([{}] if ask.shape == "map" else [])
 
-    async def _in_turn(self, call: Callable[[float], Any], timeout_s: float | None) -> Any:
-        """Run an ad-hoc query when one of the few places is free; waiting counts against its deadline."""
+    async def _in_turn(
+        self, queue: FairQueue, asker: str, call: Callable[[float], Any], timeout_s: float | None = None
+    ) -> Any:
+        """Run an ad-hoc query when it is its asker's turn; waiting counts against its deadline."""
         longest = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         if self.fault:
             longest = min(longest, REASSURE_S)  # known not to answer: a page of the console need not hang
@@ -241,14 +265,14 @@ class RemoteQuerier:
         until = loop.time() + longest
         try:
             async with asyncio.timeout_at(until):
-                await self._adhoc.acquire()
+                turn = await queue.turn(asker)
         except TimeoutError as error:
             waited = f"query timed out after {longest:g}s behind others that {self._client.name} has not answered"
             raise QueryError("timeout", waited) from error
         try:
             return await call(max(0.0, until - loop.time()))
         finally:
-            self._adhoc.release()
+            turn.end()
 
     async def _ask(
         self, ask: _Ask, timeout_s: float, read: Callable[[str, _Ask], tuple[Answer, Read]]

@@ -11,11 +11,12 @@ TRUNCATED = "results truncated due to limit"
 
 
 class Rendered(NamedTuple):
-    """The `data` of an answer, already written, and its warnings."""
+    """The `data` of an answer, already written, its warnings and its infos."""
 
     data: bytes
     """JSON."""
     warnings: tuple[str, ...] = ()
+    infos: tuple[str, ...] = ()
 
 
 def render(value: QueryValue, limit: int = 0) -> Rendered:

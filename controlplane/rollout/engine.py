@@ -173,7 +173,9 @@ class RolloutEngine:
             after = replace(after, updated_at=now)
             events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
             if (after.phase, after.sentence) != (before.phase, before.sentence):
-                events.append(EventRecord(now, after.phase.value, after.sentence))
+                # The history has said why it goes back: only the rest is news.
+                known = f"{before.reason}. " if before.phase is Phase.ROLLING_BACK else ""
+                events.append(EventRecord(now, after.phase.value, after.sentence.removeprefix(known)))
             record, stable = records.to_record(after), stable_change(before, after)
             messages = self._announcer.messages(before, after, now)
             await asyncio.to_thread(self._log.save, record, events, stable, lease, messages)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from alerts.errors import DeliveryFailed
-from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notifier
+from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notice, Notifier
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
 from tests.fakes.slack import CHANNEL, TOKEN, FakeSlack, running
@@ -184,6 +184,37 @@ async def test_slack_says_how_long_to_wait(slack: FakeSlack, notifier: SlackNoti
     assert not failed.value.permanent
 
 
+async def test_blocks_that_slack_refuses_are_said_in_plain_text(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    slack.refuses_blocks = "invalid_blocks"
+    ref = await notifier.send(FIRING, None)
+    assert ref is not None
+    note = "sent as plain text: Slack chat.postMessage to #ops: invalid_blocks (must be more beautiful)"
+    assert ref.note == note
+    (posted,) = slack.messages
+    assert posted["text"].splitlines()[0] == "FIRING: LLMErrorRateHigh · chat"
+    assert posted["metadata"]["event_payload"]["id"] == FIRING.id
+    assert not posted["blocks"]
+    # The group's message is updated as ever, and a repeat finds it.
+    again = await notifier.send(RESOLVED, ref)
+    assert again == replace(ref, note=note.replace("postMessage", "update"))
+    assert slack.roots()[0]["text"].startswith("RESOLVED: ")
+    assert await notifier.send(replace(FIRING, repeat=True), None) is not None
+
+
+async def test_plain_text_that_is_refused_too_is_final(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    slack.misbehave("invalid_blocks")
+    slack.misbehave("is_archived")
+    with pytest.raises(DeliveryFailed, match="name another") as failed:
+        await notifier.send(FIRING, None)
+    assert failed.value.permanent
+
+
+async def test_metadata_that_is_refused_goes_too(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    slack.misbehave("metadata_too_large")
+    await notifier.send(FIRING, None)
+    assert "metadata" not in slack.messages[0]
+
+
 @pytest.mark.parametrize("wish", ["inf", "nan", "-5", "1e400", "soon", ""])
 async def test_slack_asks_for_no_time_at_all(slack: FakeSlack, notifier: SlackNotifier, wish: str) -> None:
     slack.misbehave(f"429:{wish}")
@@ -293,3 +324,22 @@ async def test_slack_takes_a_channels_id_as_it_is(slack: FakeSlack) -> None:
     assert await by_id.send(replace(FIRING, repeat=True), None) is not None
     assert [method for method, _ in slack.calls] == ["conversations.history", "chat.postMessage"]
     await by_id.close()
+
+
+async def test_a_notice_arrives_as_what_it_is(place: Place) -> None:
+    notice = replace(FIRING, status="notice", firing=(), notice=Notice("chat is on v2", "v2 serves.", "info"))
+    await place.notifier.send(notice, None)
+    assert place.arrived() == [("chat is on v2: v2 serves.", notice.id)]
+
+
+async def test_a_notice_is_as_bad_as_it_says(
+    slack: FakeSlack, notifier: SlackNotifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "alerts.notifications")
+    for severity in ("info", "warning", "critical"):
+        notice = replace(FIRING, status="notice", firing=(), notice=Notice("chat", "v2 failed.", severity))
+        await LogNotifier("ops").send(notice, None)
+        await notifier.send(notice, None)
+    assert [r.levelname for r in caplog.records] == ["INFO", "WARNING", "ERROR"]
+    titles = [m["blocks"][0]["text"]["text"] for m in slack.roots()]
+    assert titles == [":large_blue_circle: chat", ":large_yellow_circle: chat", ":red_circle: chat"]

@@ -13,4 +13,3 @@ class StorageReport:
     """Why samples are kept in memory only; empty when all is well."""
     pauses: int = 0
     disk_bytes: int = 0
-    worker_restarts: int = 0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from alerts.interfaces import AlertInstance, AlertState, Message
+from alerts.interfaces import AlertInstance, AlertState, Message, Notice
 from alerts.notify.card import SHOWN, render, trial_message
 from alerts.wire import instance_from_json, instance_to_json, message_from_json, message_to_json
 
@@ -71,3 +71,34 @@ def test_a_trial_message_says_that_nothing_is_wrong() -> None:
     message = trial_message("ops", 1000.0)
     assert "Nothing is wrong" in render(message).text
     assert message.id == "ops{test}/1000/1"
+
+
+NOTICE = replace(
+    MESSAGE,
+    status="notice",
+    firing=(),
+    resolved=(),
+    notice=Notice("v2 of chat failed", "It broke.", "warning", "v1 -> v2"),
+)
+
+
+def test_a_notice_survives_strict_json_and_is_drawn_as_news() -> None:
+    content = json.loads(json.dumps(message_to_json(NOTICE), allow_nan=False))
+    assert message_from_json(content) == NOTICE
+    assert content["summary"] == "v2 of chat failed"
+    card = render(NOTICE)
+    assert (card.title, card.severity, card.text) == ("v2 of chat failed", "warning", "v2 of chat failed: It broke.")
+    assert card.fields == (("Model", "chat"), ("Switch", "v1 -> v2"))
+    assert [link.url for link in card.links] == ["http://c"]
+
+
+def test_what_an_earlier_release_queued_has_no_notice() -> None:
+    content = message_to_json(MESSAGE)
+    del content["notice"]
+    assert message_from_json(content) == MESSAGE
+
+
+def test_what_an_earlier_version_wrote_is_read() -> None:
+    content = instance_to_json(ALERT)
+    del content["unknown_since"], content["away"]
+    assert instance_from_json(content) == ALERT

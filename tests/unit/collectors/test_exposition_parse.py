@@ -94,7 +94,6 @@ def test_not_a_number_is_a_value(text: str) -> None:
         ("# TYPE up", 1, "unknown metric type ''"),
         ("<html>", 1, "this looks like HTML or JSON, not metrics: check the path"),
         ("[]", 1, "this looks like HTML or JSON"),
-        ("a 1\nb\0 2", 2, "a NUL character"),
     ],
 )
 def test_a_malformed_line_is_named(body: str, line: int, message: str) -> None:
@@ -362,3 +361,12 @@ def test_the_triton_capture(fixtures: Path) -> None:
     assert parsed.metadata["nv_inference_request_success"] == Metadata(
         "counter", "Number of successful inference requests, all batch sizes"
     )
+
+
+def test_lines_with_a_nul_are_left_out_and_the_others_count() -> None:
+    body = b'# HELP a of\0a\n# TYPE a gauge\na 1\nb\0 2\nc{x="\0"} 3\nd 4\n'
+    parsed = parse(body)
+    assert [series.name for series in parsed.series] == ["a", "d"]
+    assert parsed.values.tolist() == [1.0, 4.0]
+    assert parsed.unstorable == (4, 5)
+    assert parsed.metadata["a"].help == ""

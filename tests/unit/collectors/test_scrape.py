@@ -222,6 +222,18 @@ async def test_how_long_a_target_has_been_as_it_is(bench: Bench) -> None:
     ]
 
 
+async def test_samples_that_no_database_stores_are_left_out_counted_and_said_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.script(A, b'a 1\nb{x="\0"} 1\nc 1\nd{x="\0"} 1\n', b'a 1\nb{x="\0"} 1\nc 2\nd{x="\0"} 1\n', b"a 1\n")
+    left_out = [(await bench.manager.scrape_once(A, T0 + at)).unstorable for at in range(3)]
+    assert left_out == [2, 2, 0]
+    assert bench.sink.of(A.key)[:2] == [(0.0, {"a": 1.0, "c": 1.0}), (1.0, {"a": 1.0, "c": 2.0})]
+    assert bench.manager.counters.unstorable_samples == 4
+    said = [r.getMessage() for r in caplog.records if "NUL" in r.getMessage()]
+    assert said == ["target vllm/a:1: line 2 holds a NUL, which no database stores: it is left out, with 1 more"]
+
+
 async def test_a_target_that_never_answered_has_nothing_to_end(bench: Bench) -> None:
     bench.script(A, UnexpectedStatus("answered 500"))
     await bench.manager.scrape_once(A)

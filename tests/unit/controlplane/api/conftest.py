@@ -24,10 +24,13 @@ from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.app import create_api
-from controlplane.api.services import Services
+from controlplane.api.log_ring import LogRing
+from controlplane.api.services import Run, Services
 from controlplane.clock.system import ClockReport, Step
+from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
+from controlplane.fleet.history import History
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.ingest import Ingest
@@ -100,7 +103,14 @@ class FakeQueries(MetricsQuerier):
         return Vector(at, [VectorSample(labels, 1.0) for labels in series(3)])
 
     async def instant_json(
-        self, expr: str, at: float, *, limit: int = 0, timeout_s: float | None = None, lookback_s: float | None = None
+        self,
+        expr: str,
+        at: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         return render(await self.instant_value(expr, at), limit)
 
@@ -114,6 +124,7 @@ class FakeQueries(MetricsQuerier):
         limit: int = 0,
         timeout_s: float | None = None,
         lookback_s: float | None = None,
+        asker: str = "",
     ) -> Rendered:
         self.asked.append((expr, start, end, step))
         await self._misbehave(expr)
@@ -186,6 +197,7 @@ class Rig:
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()
+        self.log = LogRing(NOW)
         self.not_ready: dict[str, str] = {}
         self.shipping: list[ShippingReport] = []
         self.reload_error: Exception | None = None
@@ -211,6 +223,8 @@ class Rig:
             allowed_hosts=frozenset({"cp.example.org"}),
             fleet=reader,
             queries=self.queries,
+            exports=self.queries,
+            run=lambda: Run(NOW - 3600, NOW - 60),
             series_store=self.series_store,
             ingest=self.ingest,
             storage=lambda: self.storage,
@@ -224,6 +238,9 @@ class Rig:
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,
+            compare=lambda fleet: differences(self.config, fleet),
+            history=History(self.db),
+            log=self.log,
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,

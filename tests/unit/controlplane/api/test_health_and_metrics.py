@@ -14,6 +14,7 @@ from alerts.rules import RecordingRule, RuleGroup
 from controlplane.access.roles import Role
 from controlplane.errors import Unavailable
 from controlplane.metrics.shipping.shipper import ShippingReport
+from controlplane.rollout.attention import Attention, Need
 from controlplane.store.outbox import enqueue
 
 
@@ -133,3 +134,18 @@ async def test_two_apps_in_one_process_do_not_share_a_registry(rig: Any) -> None
         await first.get("/healthz")
         found = samples((await second.get("/metrics")).text)
     assert not any(key[0] == "controlplane_http_requests_total" for key in found)
+
+
+async def test_rollouts_that_need_attention_are_metrics_of_every_model(rig: Any, viewer: httpx.AsyncClient) -> None:
+    found = (Attention("chat", "r-1", Need.PERSON, "see to it", 0.0), Attention("gone", "r-2", Need.WAITING, "?", 0.0))
+    rig.rollouts.attention = lambda: found
+    text = (await viewer.get("/metrics")).text
+    lines = [line for line in text.splitlines() if line.startswith("controlplane_rollout_attention{")]
+    assert sorted(lines) == [
+        'controlplane_rollout_attention{model="chat",need="person"} 1.0',
+        'controlplane_rollout_attention{model="chat",need="waiting"} 0.0',
+        'controlplane_rollout_attention{model="chat",need="went_back"} 0.0',
+        'controlplane_rollout_attention{model="gone",need="person"} 0.0',
+        'controlplane_rollout_attention{model="gone",need="waiting"} 1.0',
+        'controlplane_rollout_attention{model="gone",need="went_back"} 0.0',
+    ]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
 from controlplane.access.roles import Role
+from controlplane.errors import QueryError
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.render import Rendered
 
 NOW = 1_800_000_000.0
 
@@ -249,11 +252,8 @@ async def test_a_page_of_another_origin_is_told_nothing(viewer: httpx.AsyncClien
     ("method", "path", "status"),
     [
         ("GET", "nothing", 404),
-        ("GET", "status/config", 404),
-        ("GET", "status/flags", 404),
-        ("GET", "status/runtimeinfo", 404),
-        ("GET", "status/tsdb", 404),
-        ("GET", "read", 404),
+        ("GET", "read", 405),
+        ("GET", "admin/tsdb/snapshot", 404),
         ("POST", "admin/tsdb/delete_series", 404),
         ("GET", "label//values", 404),
         ("PUT", "query", 405),
@@ -274,3 +274,95 @@ async def test_what_is_not_there_is_said_in_prometheus_shape(
         "error": answer.json()["error"],
     }
     assert f"/api/v1/{path}" in answer.json()["error"]
+
+
+class Slow:
+    """An evaluation that waits for its end, and remembers how it came and for whom."""
+
+    def __init__(self) -> None:
+        self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
+        self.askers: list[str] = []
+
+    async def __call__(self, *_: Any, asker: str, **options: Any) -> Any:
+        self.askers.append(asker)
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "call"),
+    [
+        ("GET", "query?query=1", "instant_json"),
+        ("POST", "query", "instant_json"),
+        ("GET", "query_range?query=1&start=0&end=1&step=1", "range_json"),
+        ("GET", "series?match[]=up", "series"),
+        ("GET", "labels", "label_names"),
+        ("GET", "label/job/values", "label_values"),
+        ("GET", "targets/metadata", "label_values"),
+    ],
+)
+async def test_a_query_ends_with_its_client_and_counts_to_its_token(
+    rig: Any, method: str, path: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow()
+    monkeypatch.setattr(rig.queries, call, slow)
+    query = path.partition("?")[2].encode()
+    token = rig.role_tokens[Role.VIEWER]
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": f"/api/v1/{path.partition('?')[0]}",
+        "query_string": query,
+        "headers": [
+            (b"host", b"cp.example.org"),
+            (b"authorization", f"Bearer {token}".encode()),
+            (b"content-type", b"application/x-www-form-urlencoded"),
+        ],
+    }
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    body = b"query=1" if method == "POST" else b""
+    told.put_nowait({"type": "http.request", "body": body, "more_body": False})
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(60):
+        answering = asyncio.create_task(rig.app()(scope, told.get, send))
+        await slow.begun.wait()
+        told.put_nowait({"type": "http.disconnect"})
+        await slow.cancelled.wait()
+        await answering
+    assert slow.askers == [rig.tokens.authenticate(token, NOW).token_id]
+    assert sent[0]["status"] == 499
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "retry"),
+    [("too_many_requests", 429, "5"), ("unavailable", 503, "5"), ("timeout", 503, "5"), ("execution", 422, None)],
+)
+async def test_who_is_refused_is_told_when_to_come_again(
+    rig: Any, viewer: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, kind: str, status: int, retry: str | None
+) -> None:
+    async def refuse(*_: Any, **options: Any) -> Any:
+        raise QueryError(kind, "no")
+
+    monkeypatch.setattr(rig.queries, "instant_json", refuse)
+    answer = await viewer.get("/api/v1/query?query=1")
+    assert (answer.status_code, answer.headers.get("retry-after")) == (status, retry)
+    assert answer.json() == {"status": "error", "errorType": kind, "error": "no"}
+
+
+async def test_what_is_odd_about_a_query_is_told_beside_its_answer(
+    rig: Any, viewer: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(*_: Any, **options: Any) -> Rendered:
+        return Rendered(b"{}", ("odd",), ("PromQL info: “hm”",))
+
+    monkeypatch.setattr(rig.queries, "range_json", answer)
+    told = await viewer.get("/api/v1/query_range?query=1&start=0&end=1&step=1")
+    assert told.json() == {"status": "success", "data": {}, "warnings": ["odd"], "infos": ["PromQL info: “hm”"]}

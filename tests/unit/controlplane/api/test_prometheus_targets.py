@@ -121,7 +121,7 @@ async def test_metadata_wrongly_asked_for(viewer: httpx.AsyncClient, params: str
 async def test_metadata_that_takes_too_long_is_given_up(
     exposing: Any, viewer: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hang(*_: Any) -> list[str]:
+    async def hang(*_: Any, asker: str) -> list[str]:
         await asyncio.Event().wait()
         return []
 

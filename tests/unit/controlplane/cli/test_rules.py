@@ -49,7 +49,7 @@ def test_run_chooses_tests_by_name(test_file: str, capsys: pytest.CaptureFixture
     assert run(["rules", "test", test_file, "--run", "neither"]) == 2
     assert "--run matches the name of no test" in capsys.readouterr().err
     assert run(["rules", "test", test_file, "--run", "("]) == 2
-    assert "--run: not a regular expression" in capsys.readouterr().err
+    assert "--run: error parsing regexp: missing closing )" in capsys.readouterr().err
 
 
 def test_a_bad_file_is_2_and_keeps_no_other_from_running(test_file: str, capsys: pytest.CaptureFixture[str]) -> None:

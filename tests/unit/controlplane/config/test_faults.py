@@ -84,6 +84,16 @@ models:
     versions:
       v1: {}
       v2: {}
+    verify:
+      body:
+        inputs:
+          - x
+      requests: 3
+      latency: 2s
+      for: 10s
+trusted_proxies:
+  - 10.0.0.0/8
+  - "::1"
 cost:
   gpu_hour_usd: 2.5
   budgets:
@@ -209,7 +219,7 @@ def test_an_unknown_field_is_told_on_its_line(loc: Loc, name: str) -> None:
         at = at[part]
     # Maps whose keys are free take any name, of their own kind.
     assume(loc[:-1] not in (("thresholds",), ("models", 0, "versions"), ("metrics", "query", "headers")))
-    assume("labels" not in loc[:-1])
+    assume("labels" not in loc[:-1] and "body" not in loc[:-1])
     at[name] = at.pop(loc[-1])
     text = _written(data)
     line = next(

@@ -87,6 +87,7 @@ def test_a_model_that_nobody_observed_is_unknown_throughout() -> None:
                 "requests_per_second": None,
                 "latency_p99_seconds": None,
                 "latency_source": None,
+                "latency_samples": None,
                 "error_ratio": None,
                 "error_source": None,
                 "running": None,
@@ -102,6 +103,7 @@ def test_a_model_that_nobody_observed_is_unknown_throughout() -> None:
                 "requests_per_second": None,
                 "latency_p99_seconds": None,
                 "latency_source": None,
+                "latency_samples": None,
                 "error_ratio": None,
                 "error_source": None,
                 "running": None,
@@ -311,3 +313,14 @@ def test_history_is_told_oldest_first() -> None:
 
 def test_alert_counts() -> None:
     assert assemble.alert_counts({AlertState.FIRING: 2}).model_dump() == {"firing": 2, "pending": 0}
+
+
+@pytest.mark.parametrize(("switched_ago", "rate"), [(30.0, None), (None, 6.5)], ids=["just now", "long ago"])
+def test_a_version_that_traffic_has_just_left_has_no_rate_that_looks_back_on_it(
+    switched_ago: float | None, rate: float | None
+) -> None:
+    labels = labels_of({"model": "chat", "version": "v1", "source": "engine", "outcome": "success"})
+    numbers = n.read({"outcomes": [VectorSample(labels, 6.5)]})
+    switched_at = None if switched_ago is None else NOW - switched_ago
+    shown = view(facts(backend("a", "v2", v1=READY, v2=READY), switched_at=switched_at), numbers)
+    assert [(v["traffic_share"], v["requests_per_second"]) for v in shown["versions"]] == [(0.0, rate), (1.0, None)]

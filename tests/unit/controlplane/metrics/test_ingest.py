@@ -288,3 +288,13 @@ def test_every_sample_is_accounted_for(requests: list[list[tuple[Any, list[tuple
         stored += report.stored
     stats = rig.store.stats()
     assert (stats.samples_appended, stats.rows_out_of_order) == (stored, 0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("model", "a\0b"), ("a\0b", "x"), ("model", "\ud800")])
+async def test_a_label_that_no_database_stores_is_refused_by_name_and_the_others_are_stored(
+    name: str, value: str
+) -> None:
+    rig = Rig()
+    report = await rig.write(({**UP, name: value}, [(-30, 1.0)]), (UP, [(-30, 2.0)]))
+    assert (report.stored, report.refused) == (1, {"invalid_labels": 1})
+    assert f"label {name!r} holds a NUL or half of a surrogate pair, which no database stores" in report.first

@@ -164,7 +164,7 @@ async def test_answers_for_the_api_pass_through_cut_to_the_limit_with_their_warn
     async with querier(answering(told)) as (remote, asked):
         whole = await remote.instant_json("a", 10)
         assert json.loads(whole.data) == told["data"]
-        assert whole.warnings == ("PromQL warning: odd", "PromQL info: hm")
+        assert (whole.warnings, whole.infos) == (("PromQL warning: odd",), ("PromQL info: hm",))
         cut = await remote.range_json("a", 1, 2, 0.5, limit=2, timeout_s=3)
         assert json.loads(cut.data) == {"resultType": "vector", "result": [NAN, INF]}
         assert cut.warnings[-1] == "results truncated due to limit"
@@ -397,16 +397,19 @@ async def test_a_crowd_of_queries_waits_for_its_turn_and_no_rule_waits_with_it()
         await answering(result("vector", []))(asked, writer)
 
     async with querier(handle) as (remote, _):
-        crowd = [asyncio.create_task(remote.instant_json("slow", 1)) for _ in range(remote_querier.ADHOC_AT_ONCE)]
-        async with asyncio.timeout(20):
-            while len(held) < remote_querier.ADHOC_AT_ONCE:  # noqa: ASYNC110 - an outside observer has no event
+        each = remote_querier.ADHOC_AT_ONCE // 2
+        crowd = [asyncio.create_task(remote.instant_json("slow", 1, asker="a")) for _ in range(each)]
+        async with asyncio.timeout(60):
+            while len(held) < each:  # noqa: ASYNC110 - an outside observer has no event
                 await asyncio.sleep(0.001)
         with pytest.raises(QueryError, match=r"behind others that http.* has not answered"):
-            await remote.instant_json("one more", 1, timeout_s=0.01)
+            await remote.instant_json("one more", 1, timeout_s=0.01, asker="a")
+        assert (await remote.instant_json("another's", 1, asker="b")).warnings == ()
         assert await remote.instant("rule", 1) == []
+        assert (await remote.instant_value("the console's", 1)).to_prometheus_json()["result"] == []
         free.set()
         await asyncio.gather(*crowd)
-        assert (await remote.instant_json("one more", 1)).warnings == ()
+        assert (await remote.instant_json("one more", 1, asker="a")).warnings == ()
 
 
 async def test_nobody_listens_and_nobody_resolves() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.api.label_names import unescape
+from controlplane.api.interop.label_names import unescape
 
 
 @pytest.mark.parametrize(

@@ -10,21 +10,24 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series
 from controlplane.errors import QueryError
-from controlplane.metrics import worker_querier
 from controlplane.metrics.budget import EngineLimits
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.tidy import Tidy
-from controlplane.metrics.worker import keep_up
-from controlplane.metrics.worker_querier import WorkerQuerier
+from controlplane.metrics.workers import worker
+from controlplane.metrics.workers.fair_queue import FairQueue, Shares
+from controlplane.metrics.workers.process import keep_up
+from controlplane.metrics.workers.querier import WorkerQuerier
+from controlplane.metrics.workers.worker import Worker
 
 SERIES = 40
 SLOW = "sum(sum_over_time(rate(a[59m])[1h:1ms])) + sum(a)"
@@ -39,19 +42,28 @@ class Rig:
             self.append(n)
         self.readable = True
         self.local = MetricsQuerier(PromqlEngine(self.store, EngineLimits(timeout_s=20)))
-        self.querier = WorkerQuerier(self.local, str(folder), lambda: self.readable)
+        self.querier = WorkerQuerier(self.local, str(folder), lambda: self.readable, workers=1)
 
     def append(self, n: int) -> None:
         self.store.append("t", self.layout, n * 15_000, np.arange(SERIES, dtype=np.float64) * n)
 
-    async def answer(self, expr: str, at: float = 99 * 15, **options: float) -> object:
+    async def answer(self, expr: str, at: float = 99 * 15, **options: Any) -> Any:
         return json.loads((await self.querier.instant_json(expr, at, **options)).data)["result"]
 
     @property
+    def workers(self) -> list[Worker]:
+        return self.querier._pool._workers
+
+    @property
     def pid(self) -> int:
-        process = self.querier._process
-        assert process is not None
-        return process.pid
+        """Of the one worker."""
+        (worker,) = self.workers
+        return worker.process.pid
+
+    async def asked(self, count: int) -> None:
+        """Wait until workers are at so many questions."""
+        while sum(worker.load for worker in self.workers) != count:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -103,12 +115,11 @@ async def test_a_worker_that_is_killed_is_replaced_and_the_question_asked_again(
     first = rig.pid
     os.kill(first, signal.SIGSTOP)
     asked = asyncio.create_task(rig.answer("sum(a)"))
-    while not rig.querier._pending:  # noqa: ASYNC110 - the task has no event for "written"
-        await asyncio.sleep(0)
+    await rig.asked(1)
     os.kill(first, signal.SIGKILL)
     assert (await asked)[0]["value"][1] == str(sum(range(SERIES)) * 99)
     assert rig.pid != first
-    assert rig.querier.restarts == 1
+    assert rig.querier.report().restarts == 1
 
 
 async def test_a_question_that_kills_two_workers_is_not_asked_a_third_time(rig: Rig) -> None:
@@ -117,10 +128,9 @@ async def test_a_question_that_kills_two_workers_is_not_asked_a_third_time(rig: 
 
     async def kill() -> None:
         while len(killed) < 2:
-            process = rig.querier._process
-            if process is not None and process.pid not in killed and rig.querier._pending:
-                os.kill(process.pid, signal.SIGKILL)
-                killed.add(process.pid)
+            for pid in [w.process.pid for w in rig.workers if w.load and w.process.pid not in killed]:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
             await asyncio.sleep(0)
 
     os.kill(rig.pid, signal.SIGSTOP)
@@ -132,14 +142,14 @@ async def test_a_question_that_kills_two_workers_is_not_asked_a_third_time(rig: 
 
 
 async def test_a_worker_that_hangs_is_ended_at_the_deadline(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_querier, "GRACE_S", 0.0)
+    monkeypatch.setattr(worker, "GRACE_S", 0.0)
     await rig.answer("1")
     hanging = rig.pid
     os.kill(hanging, signal.SIGSTOP)
     with pytest.raises(QueryError, match="timed out in query execution after") as caught:
         await rig.answer("sum(a)", timeout_s=0.05)
     assert caught.value.kind == "timeout"
-    monkeypatch.setattr(worker_querier, "GRACE_S", 2.0)
+    monkeypatch.setattr(worker, "GRACE_S", 2.0)
     assert len(await rig.answer("a")) == SERIES
     assert rig.pid != hanging
 
@@ -148,46 +158,40 @@ async def test_a_worker_that_hangs_is_ended_when_nobody_waits_any_more(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The HTTP API gives up at the deadline itself, so it is never this side that sees a query outstay it."""
-    monkeypatch.setattr(worker_querier, "GRACE_S", 0.05)
+    monkeypatch.setattr(worker, "LEFT_S", 0.05)
     await rig.answer("1")
     hanging = rig.pid
     os.kill(hanging, signal.SIGSTOP)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await rig.answer("sum(a)", timeout_s=0.05)
-    monkeypatch.setattr(worker_querier, "GRACE_S", 20.0)
     assert len(await rig.answer("a")) == SERIES
     assert rig.pid != hanging
-    assert not rig.querier._unanswered
-    assert not rig.querier._watched
+    assert rig.querier.report().running == 0
 
 
 async def test_a_query_whose_turn_does_not_come_in_time_costs_the_others_nothing(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rig.answer("1")
-    monkeypatch.setattr(worker_querier, "GRACE_S", 0.0)
-    monkeypatch.setattr(worker_querier, "THREADS", 2)
+    rig.querier._queue = FairQueue(Shares(each=2, together=2, most=2))
     first = rig.pid
     os.kill(first, signal.SIGSTOP)
     before = [asyncio.create_task(rig.answer("sum(a)", timeout_s=20)) for _ in range(2)]
-    while len(rig.querier._pending) < 2:  # noqa: ASYNC110 - the task has no event for "written"
-        await asyncio.sleep(0)
-    with pytest.raises(QueryError, match="timed out"):
+    await rig.asked(2)
+    with pytest.raises(QueryError, match="timed out in query queue"):
         await rig.answer("count(a)", timeout_s=0.01)
-    monkeypatch.setattr(worker_querier, "GRACE_S", 20.0)
     os.kill(first, signal.SIGCONT)
     for answer in await asyncio.gather(*before):
         assert answer[0]["value"][1] == str(sum(range(SERIES)) * 99)
     assert rig.pid == first
-    assert rig.querier.restarts == 0
+    assert rig.querier.report().restarts == 0
 
 
 async def test_a_heavy_query_holds_up_neither_rules_nor_others_nor_scrapes(rig: Rig) -> None:
     await rig.answer("1")
     heavy = asyncio.create_task(rig.querier.instant_json(SLOW, 1485, timeout_s=1.0))
-    while not rig.querier._pending:  # noqa: ASYNC110 - the task has no event for "written"
-        await asyncio.sleep(0)
+    await rig.asked(1)
     for n in range(100, 120):
         rig.append(n)
         assert (await rig.querier.instant("count(a)", n * 15))[0].value == SERIES
@@ -198,7 +202,7 @@ async def test_a_heavy_query_holds_up_neither_rules_nor_others_nor_scrapes(rig: 
 
 
 async def test_a_query_that_wants_too_much_memory_is_told_so(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_querier, "MAX_BYTES", 300 * 2**20)
+    monkeypatch.setattr(worker, "MAX_BYTES", 300 * 2**20)
     wide = f"sum(sum_over_time(a[{10**6}s:1s]))"
     with pytest.raises(QueryError) as caught:
         await rig.answer(wide)
@@ -210,11 +214,11 @@ async def test_a_worker_that_hangs_does_not_outlive_the_process_that_started_it(
     SeriesStore.in_folder(tmp_path, 86_400.0, None, 86_400.0)
     start = (
         "import subprocess, sys, time\n"
-        f"command = [sys.executable, '-m', 'controlplane.metrics.worker', {str(tmp_path)!r}, '{2**32}', '1']\n"
+        f"command = [sys.executable, '-m', 'controlplane.metrics.workers.process', {str(tmp_path)!r}, '{2**32}', '1']\n"
         "p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
-        "from controlplane.metrics.worker_protocol import Frame\n"
+        "from controlplane.metrics.workers.protocol import Frame\n"
         "p.stdin.write(Frame({'id': 1, 'by': 1e12, 'call': 'label_names', 'args': [[], None, None]}).encode())\n"
-        "p.stdin.flush(); p.stdout.read(8); print(p.pid, flush=True); time.sleep(1000)\n"
+        "p.stdin.flush(); p.stdout.read(18); p.stdout.read(8); print(p.pid, flush=True); time.sleep(1000)\n"
     )
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", start, stdout=asyncio.subprocess.PIPE)
     assert parent.stdout is not None
@@ -246,12 +250,12 @@ async def test_a_worker_that_cannot_read_the_folder_says_so_in_a_sentence(
 
 async def test_what_the_worker_writes_is_logged_by_lines_and_in_pieces(caplog: pytest.LogCaptureFixture) -> None:
     stream = asyncio.StreamReader()
-    stream.feed_data(b"Traceback:\n  one\n\xff" + b"x" * (3 * worker_querier.MAX_LINE_BYTES) + b"\nlast")
+    stream.feed_data(b"Traceback:\n  one\n\xff" + b"x" * (3 * worker.MAX_LINE_BYTES) + b"\nlast")
     stream.feed_eof()
-    await worker_querier._log_lines(stream)
+    await worker._log_lines(stream)
     first, second, *pieces, last = caplog.messages
     assert (first, second, last) == ("Traceback:", "  one", "last")
-    assert "".join(pieces) == "\ufffd" + "x" * (3 * worker_querier.MAX_LINE_BYTES)
+    assert "".join(pieces) == "\ufffd" + "x" * (3 * worker.MAX_LINE_BYTES)
     assert len(pieces) > 1
 
 
@@ -267,7 +271,7 @@ async def test_a_worker_that_missed_what_became_of_the_journal_begins_anew(
             rig.store.end("churn", rewrites * 1_000_000 + n)
         tidy.turn(2 * 86_400_000 * rewrites)
     await rig.answer("a")
-    assert (rig.pid != first, rig.querier.restarts) == (True, 1)
+    assert (rig.pid != first, rig.querier.report().restarts) == (True, 1)
 
 
 async def test_what_is_meant_for_the_control_plane_does_not_end_the_worker(rig: Rig) -> None:
@@ -276,20 +280,25 @@ async def test_what_is_meant_for_the_control_plane_does_not_end_the_worker(rig: 
     assert os.getpgid(first) != os.getpgid(0)
     os.kill(first, signal.SIGTERM)
     assert len(await rig.answer("a")) == SERIES
-    assert (rig.pid, rig.querier.restarts) == (first, 0)
+    assert (rig.pid, rig.querier.report().restarts) == (first, 0)
 
 
-async def test_too_many_waiting_questions_are_refused_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_querier, "MAX_WAITING", 2)
+async def test_too_many_waiting_questions_are_refused_at_once(rig: Rig) -> None:
+    rig.querier._queue = FairQueue(Shares(each=1, together=1, most=1, each_waiting=2, waiting=3))
     await rig.answer("1")
     os.kill(rig.pid, signal.SIGSTOP)
-    waiting = [asyncio.create_task(rig.answer("1")) for _ in range(2)]
-    while len(rig.querier._pending) < 2:  # noqa: ASYNC110 - the task has no event for "written"
-        await asyncio.sleep(0)
-    with pytest.raises(QueryError, match="2 queries are waiting already"):
-        await rig.answer("1")
+    waiting = [asyncio.create_task(rig.answer("1", asker="a")) for _ in range(3)]
+    await rig.asked(1)
+    with pytest.raises(QueryError, match="2 queries of this token are waiting already") as mine:
+        await rig.answer("1", asker="a")
+    waiting.append(asyncio.create_task(rig.answer("1", asker="b")))
+    await asyncio.sleep(0)
+    with pytest.raises(QueryError, match="3 queries are waiting already") as all_of_them:
+        await rig.answer("1", asker="c")
+    assert (mine.value.kind, all_of_them.value.kind) == ("too_many_requests", "unavailable")
+    assert rig.querier.report()[1:4] == (1, 3, 2)
     os.kill(rig.pid, signal.SIGCONT)
-    assert len(await asyncio.gather(*waiting)) == 2
+    assert len(await asyncio.gather(*waiting)) == 4
 
 
 async def test_while_rows_are_in_memory_only_this_process_answers(rig: Rig) -> None:
@@ -299,21 +308,20 @@ async def test_while_rows_are_in_memory_only_this_process_answers(rig: Rig) -> N
     assert len(await rig.querier.label_names([], None, None)) == 2
     assert len(await rig.querier.label_values("n", [], None, None)) == SERIES
     assert json.loads((await rig.querier.range_json("1", 0, 10, 5)).data)["result"][0]["values"][0] == [0, "1"]
-    assert rig.querier._process is None
+    assert rig.workers == []
 
 
 async def test_queries_that_wait_when_the_end_comes_are_told_so_and_rules_go_on(rig: Rig) -> None:
     await rig.answer("1")
     os.kill(rig.pid, signal.SIGSTOP)
     waiting = [asyncio.create_task(rig.answer("sum(a)")) for _ in range(9)]
-    while len(rig.querier._pending) < 9:  # noqa: ASYNC110 - the task has no event for "written"
-        await asyncio.sleep(0)
+    await rig.asked(4)
     rig.querier.refuse()
     for told in await asyncio.gather(*waiting, return_exceptions=True):
         assert isinstance(told, QueryError)
         assert str(told) == "the control plane is stopping"
     assert (await rig.querier.instant("count(a)", 1485))[0].value == SERIES
-    assert rig.querier.restarts == 0
+    assert rig.querier.report().restarts == 0
 
 
 async def test_after_its_end_nothing_is_started_again(rig: Rig) -> None:
@@ -322,7 +330,7 @@ async def test_after_its_end_nothing_is_started_again(rig: Rig) -> None:
     await rig.querier.wait_closed()
     with pytest.raises(QueryError, match="stopping"):
         await rig.answer("1")
-    assert rig.querier.restarts == 0
+    assert rig.querier.report().restarts == 0
 
 
 def test_an_idle_worker_follows_the_journal_once_a_minute() -> None:

@@ -1,6 +1,6 @@
-"""The query worker: a process of its own that answers ad-hoc queries over the files of a series store.
+"""A query worker: a process of its own that answers ad-hoc queries over the files of a series store.
 
-`python -m controlplane.metrics.worker FOLDER MAX_BYTES THREADS`, started by worker_querier.py. It ends when its
+`python -m controlplane.metrics.workers.process FOLDER MAX_BYTES THREADS`, started by worker.py. It ends when its
 standard input does, and on Linux with the process that started it even while it hangs: it never outlives the control
 plane.
 """
@@ -23,12 +23,14 @@ from typing import Any, BinaryIO
 
 from controlplane.errors import QueryError
 from controlplane.metrics import api_views
-from controlplane.metrics import worker_protocol as protocol
+from controlplane.metrics.budget import Budget
 from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.exports.calls import export
 from controlplane.metrics.follower import Follower
 from controlplane.metrics.render import Rendered, render
 from controlplane.metrics.storage.errors import Overtaken, StorageError
-from controlplane.metrics.worker_protocol import Frame
+from controlplane.metrics.workers import protocol
+from controlplane.metrics.workers.protocol import Frame
 
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal to get when the parent ends."""
@@ -47,13 +49,21 @@ class Worker:
         self._engine, self._answers = engine, answers
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="promql")
         self._writing = threading.Lock()
+        self._unwanted: dict[int, threading.Event] = {}
+        """By question: set once nobody waits for its answer any more."""
 
     def serve(self, requests: BinaryIO) -> None:
-        """Answer until the requests end."""
+        """Say that all is read, and answer until the requests end."""
+        self._say(Frame({"id": protocol.READY}))
         while len(sizes := requests.read(protocol.HEAD.size)) == protocol.HEAD.size:
             head_size, body_size = protocol.HEAD.unpack(sizes)
             head = json.loads(requests.read(head_size))
             requests.read(body_size)
+            if "cancel" in head:
+                if unwanted := self._unwanted.get(head["cancel"]):
+                    unwanted.set()
+                continue
+            self._unwanted[head["id"]] = threading.Event()
             self._pool.submit(self._answer, head)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -63,8 +73,8 @@ class Worker:
             left_s = head["by"] - time.monotonic()
             if left_s <= 0:
                 raise QueryError("timeout", "query timed out in query queue")
-            rendered = self._call(head["call"], head["args"], left_s)
-            answer = Frame({"id": number, "warnings": rendered.warnings}, rendered.data)
+            rendered = self._call(head["call"], head["args"], left_s, self._unwanted[number].is_set)
+            answer = Frame({"id": number, "warnings": rendered.warnings, "infos": rendered.infos}, rendered.data)
         except QueryError as error:
             answer = Frame({"id": number, "kind": error.kind, "message": str(error)})
         except MemoryError:
@@ -77,19 +87,26 @@ class Worker:
             message = f"internal error ({type(bug).__name__}), see the log of the control plane"
             sys.stderr.write(f"query worker: {type(bug).__name__}: {bug}\n")
             answer = Frame({"id": number, "kind": "execution", "message": message})
+        del self._unwanted[number]
+        self._say(answer)
+
+    def _say(self, answer: Frame) -> None:
         data = answer.encode()
         with self._writing:
             self._answers.write(data)
             self._answers.flush()
 
-    def _call(self, call: str, args: list[Any], left_s: float) -> Rendered:
+    def _call(self, call: str, args: list[Any], left_s: float, unwanted: Callable[[], bool]) -> Rendered:
         engine, store = self._engine, self._engine.store
         if call == protocol.INSTANT:
             expr, at, limit, lookback_s = args
-            return render(engine.instant(expr, at, left_s, lookback_s), limit)
+            return render(engine.instant(expr, at, left_s, lookback_s, unwanted), limit)
         if call == protocol.RANGE:
             expr, start, end, step, limit, lookback_s = args
-            return render(engine.range(expr, start, end, step, left_s, lookback_s), limit)
+            return render(engine.range(expr, start, end, step, left_s, lookback_s, unwanted), limit)
+        if call == protocol.EXPORT:
+            name, given = args
+            return Rendered(export(store, name, given, Budget(engine.limits, timeout_s=left_s, unwanted=unwanted)))
         views: dict[str, Callable[..., Any]] = {
             protocol.SERIES: partial(api_views.series, store),
             protocol.LABEL_NAMES: partial(api_views.label_names, store),

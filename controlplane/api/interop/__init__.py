@@ -1,0 +1,1 @@
+"""What other programs ask of a Prometheus server, beside queries."""

@@ -1,0 +1,74 @@
+"""Samples for other servers: `/federate`, for one that scrapes us, and `/api/v1/read`, for one that asks us."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+
+from controlplane.access.roles import Role
+from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.interop.asker import AskerDep
+from controlplane.api.prometheus import ParamsDep
+from controlplane.api.prometheus_params import bad
+from controlplane.api.services import Services, ServicesDep
+from controlplane.errors import MalformedRequest, NotFound, QueryError, TooLarge
+from controlplane.metrics.exports.calls import args_of
+from controlplane.metrics.exports.remote_read import decode
+from controlplane.metrics.syntax import parse_selector
+
+router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
+
+LOOKBACK_S = 300.0
+"""How old a federated sample may be, as in a query."""
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@router.get("/federate")
+@requires(Role.VIEWER)
+async def federate(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> Response:
+    """Return the last sample of every series that a selector picks (`match[]`), as text exposition."""
+    _refuse_elsewhere(services)
+    selectors = list(params.all("match[]"))
+    for selector in selectors:
+        try:
+            parse_selector(selector)
+        except QueryError as error:
+            raise bad("match[]", str(error)) from error
+    args = [selectors, services.clock.now(), LOOKBACK_S]
+    found = await asker.wait_for(services.exports.export("federate", args, asker=asker.id))
+    return Response(found, headers={"Content-Type": EXPOSITION})
+
+
+_DOCUMENT: dict[str, Any] = {
+    "requestBody": {
+        "description": "A prometheus.ReadRequest, compressed with snappy's block format.",
+        "required": True,
+        "content": {"application/x-protobuf": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post("/api/v1/read", response_class=Response, openapi_extra=_DOCUMENT)
+@requires(Role.VIEWER)
+async def read(request: Request, services: ServicesDep, asker: AskerDep) -> Response:
+    """Return the samples that a remote-read request asks for, as one answer of the type SAMPLES."""
+    try:
+        _refuse_elsewhere(services)
+        queries = decode(await request.body())
+        found = await asker.wait_for(services.exports.export("remote_read", args_of(queries), asker=asker.id))
+    except NotFound as error:
+        return PlainTextResponse(f"{error}\n", HTTPStatus.NOT_FOUND)
+    except TooLarge as error:
+        return PlainTextResponse(f"{error}\n", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    except MalformedRequest as error:
+        return PlainTextResponse(f"{error}\n", HTTPStatus.BAD_REQUEST)
+    return Response(found, headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"})
+
+
+def _refuse_elsewhere(services: Services) -> None:
+    if elsewhere := services.config().metrics.query_url:
+        # What is here would be an hour of it at most.
+        raise NotFound(f"samples are asked of metrics.query_url, {elsewhere}: ask there")

@@ -1,0 +1,118 @@
+"""What the OpenAPI document says of Prometheus's routes: their parameters, and the shape of their errors.
+
+Their parameters are read as Go reads them (`prometheus_params.py`), which FastAPI cannot see.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Schema = dict[str, Any]
+
+EXPRESSION: Schema = {"type": "string", "minLength": 1, "format": "promql"}
+SELECTOR: Schema = {"type": "string", "minLength": 1, "format": "promql-selector"}
+TIME: Schema = {"type": "string", "format": "prometheus-time", "description": "Unix seconds, or RFC 3339."}
+DURATION: Schema = {"type": "string", "format": "prometheus-duration", "description": "Seconds, or such as 15s, 1h30m."}
+MOST = 10**18 - 1
+COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MOST, "description": "0: no limit."}
+FAMILIES: Schema = {"type": "integer", "minimum": -MOST, "maximum": MOST, "description": "Below 0: no limit."}
+TEXT: Schema = {"type": "string"}
+
+
+class Parameter(NamedTuple):
+    """One parameter. `repeated`: it may be given several times."""
+
+    name: str
+    schema: Schema
+    required: bool = False
+    repeated: bool = False
+
+    @property
+    def full_schema(self) -> Schema:
+        """Its schema, as a list where it is repeated."""
+        return {"type": "array", "items": self.schema, "minItems": 1} if self.repeated else self.schema
+
+
+QUERY = Parameter("query", EXPRESSION, required=True)
+MATCH = Parameter("match[]", SELECTOR, repeated=True)
+START, END = Parameter("start", TIME), Parameter("end", TIME)
+LIMIT = Parameter("limit", COUNT)
+TIMEOUT, LOOKBACK = Parameter("timeout", DURATION), Parameter("lookback_delta", DURATION)
+METRIC = Parameter("metric", TEXT)
+
+PARAMETERS: dict[str, tuple[Parameter, ...]] = {
+    "/api/v1/query": (QUERY, Parameter("time", TIME), TIMEOUT, LIMIT, LOOKBACK),
+    "/api/v1/query_range": (
+        QUERY,
+        START._replace(required=True),
+        END._replace(required=True),
+        Parameter("step", DURATION, required=True),
+        TIMEOUT,
+        LIMIT,
+        LOOKBACK,
+    ),
+    "/api/v1/query_exemplars": (QUERY, START, END),
+    "/api/v1/format_query": (QUERY,),
+    "/api/v1/series": (MATCH._replace(required=True), START, END, LIMIT),
+    "/api/v1/labels": (MATCH, START, END, LIMIT),
+    "/api/v1/label/{name}/values": (MATCH, START, END, LIMIT),
+    "/api/v1/metadata": (METRIC, Parameter("limit", FAMILIES)),
+    "/api/v1/targets": (
+        Parameter("state", {"type": "string", "enum": ["any", "active", "dropped"]}),
+        Parameter("scrapePool", TEXT),
+    ),
+    "/api/v1/targets/metadata": (
+        Parameter("match_target", {"type": "string", "format": "promql-selector"}),
+        METRIC,
+        Parameter("limit", FAMILIES),
+    ),
+    "/api/v1/rules": (
+        Parameter("type", {"type": "string", "enum": ["alert", "record"]}),
+        Parameter("rule_name[]", TEXT, repeated=True),
+        Parameter("rule_group[]", TEXT, repeated=True),
+        Parameter("file[]", TEXT, repeated=True),
+        Parameter("exclude_alerts", {"type": "boolean"}),
+    ),
+}
+
+ERROR: dict[str, Any] = {
+    "description": "Prometheus's error envelope.",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["status", "errorType", "error"],
+                "properties": {
+                    "status": {"const": "error"},
+                    "errorType": {"type": "string"},
+                    "error": {"type": "string"},
+                },
+            }
+        }
+    },
+}
+
+
+def operation(path: str, methods: set[str]) -> dict[str, Any]:
+    """Return what an operation's document has beyond FastAPI's: of a POST its form, of a GET its query string."""
+    parameters = PARAMETERS.get(path)
+    if not parameters:
+        return {}
+    if "POST" in methods:
+        return {"requestBody": _form(parameters)}
+    return {"parameters": [_in_query(parameter) for parameter in parameters]}
+
+
+def _in_query(parameter: Parameter) -> dict[str, Any]:
+    found = {"name": parameter.name, "in": "query", "required": parameter.required, "schema": parameter.full_schema}
+    return {**found, "style": "form", "explode": True} if parameter.repeated else found
+
+
+def _form(parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+    required = [parameter.name for parameter in parameters if parameter.required]
+    schema: Schema = {
+        "type": "object",
+        "properties": {parameter.name: parameter.full_schema for parameter in parameters},
+        **({"required": required} if required else {}),
+    }
+    return {"required": bool(required), "content": {"application/x-www-form-urlencoded": {"schema": schema}}}

@@ -1,0 +1,139 @@
+"""A text that a database cannot hold costs its own alert, and holds up no other rule, group or message."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from alerts.dispatch import GroupState, GroupStep, Route
+from alerts.errors import NotStored
+from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Transition
+from alerts.rules import parse_rules
+from collectors.samples import Labels, Layout, Series, labels_of
+from controlplane.app.alerting import Alerting
+from controlplane.errors import NotStorable, Unavailable
+from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.querier import MetricsQuerier
+from controlplane.metrics.series_store import SeriesStore
+from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.backlog import Backlog, EnduringAlertLog, write_back
+from controlplane.store.database import Database
+from controlplane.store.lease import LeaseStore
+from controlplane.store.outbox import OutboxStore, enqueue
+
+BAD = "half \ud800 a character"
+"""Neither database takes it; a NUL is what PostgreSQL alone refuses."""
+
+RULES = r"""
+groups:
+- name: g
+  interval: 5s
+  rules:
+  - {alert: Nul, expr: 'label_replace(temp > 85, "gpu", "a\x00b", "", "")'}
+  - {alert: Hot, expr: "temp > 85"}
+"""
+
+
+class Clock:
+    time = 1_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+
+class Box:
+    name = "box"
+
+    def __init__(self) -> None:
+        self.got: list[Message] = []
+
+    async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+        self.got.append(message)
+        return None
+
+    async def close(self) -> None: ...
+
+
+def instance(name: str, rule: str, summary: str = "") -> AlertInstance:
+    labels = labels_of({"alertname": name})
+    return AlertInstance(rule, labels, (("summary", summary),), AlertState.FIRING, 1.0, 5.0, fired_at=5.0)
+
+
+def firing(one: AlertInstance, sentence: str = "it is") -> Transition:
+    return Transition(one, AlertState.INACTIVE, AlertState.FIRING, 5.0, sentence)
+
+
+async def test_a_nul_that_a_query_makes_costs_one_rule(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    clock, box, store = Clock(), Box(), SeriesStore()
+    querier = MetricsQuerier(PromqlEngine(store))
+    alerting = Alerting(database, querier, store, clock, "one", "")
+    alerting.configure(parse_rules(RULES, "f"), 5.0, Route("box", ("alertname",), group_wait_s=0), {"box": box})
+    lease = LeaseStore(database).acquire("alerting", "one", 60.0)
+    assert lease is not None
+    layout = Layout((Series("temp", ()),))
+    for _ in range(5):
+        clock.time += 5
+        store.append("gpu", layout, round(clock.time * 1000), np.array([90.0]))
+        await alerting.beat(lease)
+        await alerting.deliver()
+    querier.close()
+    assert [dict(m.firing[0].labels)["alertname"] for m in box.got if "Nul" not in m.group_key] == ["Hot"]
+    nul, hot = alerting.reports()[0].rules
+    assert (hot.health, hot.state) == ("ok", "firing")
+    if not database.is_sqlite:
+        assert (nul.health, nul.failures) == ("err", 5)
+        assert nul.last_error.startswith("its alerts cannot be stored: the database cannot hold it: ")
+        assert "INSERT" not in nul.last_error
+    assert not [r for r in caplog.records if r.exc_info]
+
+
+def test_alerts_that_cannot_be_stored_are_an_error_of_their_rule(database: Database) -> None:
+    log = SqlAlertLog(database)
+    bad = instance("A", "f;g;A")
+    with pytest.raises(NotStored, match="its alerts cannot be stored: the database cannot hold it: "):
+        log.record("f;g;A", [bad], [firing(bad, BAD)])
+    assert log.active() == []
+    log.record("f;g;A", [bad], [firing(bad)])
+    assert len(log.active()) == 1
+
+
+def step(key: str) -> GroupStep:
+    group: Labels = (("alertname", key),)
+    message = Message(key, "ops", "firing", group, (instance(key, "r"),), (), sequence=1, generation=7)
+    return GroupStep(GroupState(key, "ops", group, 7, 1, is_open=True, opened_at=7.0), message, "opened")
+
+
+def test_a_group_that_cannot_be_stored_holds_up_no_other(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    groups = SqlGroupLog(database)
+    steps = [step("a"), step(BAD), step("b")]
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            assert [s.state.key for s in groups.advance(lambda *_: steps, 7.0)] == ["a", "b"]
+    assert [g.key for g in groups.open_groups()] == ["a", "b"]
+    assert sorted(m.message_id for m in OutboxStore(database).recent(10)) == ["a/7/1", "b/7/1"]
+    assert [r.getMessage()[:40] for r in caplog.records] == [f"alerting: group {BAD!r} cannot be told of: "[:40]]
+
+
+def test_a_transaction_says_what_it_cannot_hold_without_the_statement(database: Database) -> None:
+    with pytest.raises(NotStorable) as refused, database.transaction() as session:
+        enqueue(session, "alert", BAD, "m1", {}, 0.0)
+    assert "INSERT" not in str(refused.value)
+    assert OutboxStore(database).get("m1") is None
+
+
+def test_what_waits_in_memory_and_cannot_be_stored_is_dropped_and_the_rest_is_written(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    backlog = Backlog(Clock())
+    log = EnduringAlertLog(SqlAlertLog(database), backlog)
+    backlog.pause(Unavailable("the disk is full"))
+    for name, sentence in (("A", "it is"), ("B", BAD), ("C", "it is")):
+        one = instance(name, f"f;g;{name}")
+        log.record(one.rule, [one], [firing(one, sentence)])
+    assert write_back(database, backlog, lambda: None, "one")
+    assert sorted(dict(i.labels)["alertname"] for i in SqlAlertLog(database).active()) == ["A", "B", "C"]
+    assert [dict(e.instance.labels)["alertname"] for e in reversed(SqlAlertLog(database).recent(10))] == ["A", "C"]
+    assert "alerting: a change of f;g;B cannot be stored and is dropped: the database cannot hold it" in caplog.text

@@ -1,0 +1,111 @@
+"""What others saw of a candidate, out of real series: jumps from nothing, old counters, and who is believed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from alerts.interfaces import AlertInstance, AlertState
+from controlplane.errors import QueryError, Unavailable
+from controlplane.metrics.values import QueryValue
+from controlplane.rollout import evidence as reading
+from controlplane.rollout.evidence import EvidenceReader
+from controlplane.rollout.model import Evidence
+from tests.unit.controlplane.metrics.conftest import load
+
+SINCE, NOW = 60.0, 180.0
+
+
+class Series:
+    """Queries over series in promtool's notation, one sample a minute from 0."""
+
+    def __init__(self, text: str = "") -> None:
+        self._engine = load(text)
+
+    async def instant_value(self, expr: str, at: float) -> QueryValue:
+        return self._engine.instant(expr, at)
+
+
+class Alerts:
+    def __init__(self, *alerts: AlertInstance) -> None:
+        self._alerts = alerts
+
+    def active(self, state: AlertState | None = None, limit: int = 100) -> list[AlertInstance]:
+        assert state is AlertState.FIRING
+        return list(self._alerts)
+
+
+def alert(fired_at: float = 100.0, **labels: str) -> AlertInstance:
+    given = {"alertname": "LLMErrorRateHigh", "model": "chat", "version": "v2", "severity": "critical", **labels}
+    annotations = (("summary", "9% fail"),)
+    return AlertInstance("r", tuple(given.items()), annotations, AlertState.FIRING, 1, 0, fired_at)
+
+
+async def read(text: str = "", *alerts: AlertInstance) -> Evidence:
+    return await EvidenceReader(Series(text), Alerts(*alerts)).read("chat", "v2", SINCE, NOW)
+
+
+def requests(source: str, outcome: str, values: str, version: str = "v2", model: str = "chat") -> str:
+    labels = f'model="{model}",version="{version}",source="{source}",outcome="{outcome}"'
+    return f"llm_requests_total{{{labels}}} {values}\n"
+
+
+async def test_a_counter_that_begins_with_the_candidate_is_counted_from_its_first_value() -> None:
+    text = requests("engine", "success", "_ _ 7 9") + requests("engine", "error", "_ _ 3 3")
+    assert await read(text) == Evidence(12, 3, "engine")
+
+
+async def test_what_a_counter_held_before_is_not_this_rollouts() -> None:
+    text = requests("engine", "success", "100 100 101 105") + requests("engine", "error", "40 40 40 40")
+    assert await read(text) == Evidence(5, 0, "engine")
+
+
+async def test_the_source_nearest_to_the_client_is_believed_and_never_added_to_another() -> None:
+    text = requests("gateway", "rejected", "_ _ 4 4") + requests("engine", "success", "_ _ 900 900")
+    text += requests("probe", "timeout", "_ _ 1 1")
+    assert await read(text) == Evidence(4, 4, "gateway")
+
+
+async def test_what_nobody_counted_is_unknown_and_other_versions_do_not_count() -> None:
+    text = requests("engine", "error", "_ 5 5 5", version="v1") + requests("engine", "error", "_ 5 5 5", model="other")
+    assert await read(text) == Evidence()
+    assert await read(requests("probe", "error", "0 0 0 0")) == Evidence(), "a probe that asks another version"
+
+
+async def test_a_client_that_gave_up_is_no_failure() -> None:
+    assert await read(requests("engine", "aborted", "_ _ 5 5")) == Evidence(5, 0, "engine")
+
+
+async def test_the_mean_is_of_the_same_source() -> None:
+    text = requests("engine", "success", "_ 5 5 10")
+    for part, values in (("sum", "_ 2 2 20"), ("count", "_ 5 5 10")):
+        text += f'llm_request_duration_seconds_{part}{{model="chat",version="v2",source="engine"}} {values}\n'
+        text += f'llm_request_duration_seconds_{part}{{model="chat",version="v2",source="probe"}} 9x3\n'
+    assert (await read(text)).mean_s == 3.6
+
+
+async def test_alerts_on_the_version_that_began_with_it() -> None:
+    found = await read("", alert(), alert(fired_at=59), alert(version="v1"), alert(model="x"), alert(severity="none"))
+    assert found == Evidence(alerts=("LLMErrorRateHigh (9% fail)",))
+
+
+@pytest.mark.parametrize("error", [QueryError("execution", "too many samples"), Unavailable("the database is locked")])
+async def test_what_cannot_be_read_is_unknown_with_the_reason(error: Exception) -> None:
+    class Broken(Series):
+        async def instant_value(self, expr: str, at: float) -> QueryValue:
+            raise error
+
+    found = await EvidenceReader(Broken(), Alerts()).read("chat", "v2", SINCE, NOW)
+    assert found == Evidence(unknown=str(error))
+
+
+async def test_a_metrics_server_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging(Series):
+        async def instant_value(self, expr: str, at: float) -> QueryValue:
+            await asyncio.Event().wait()
+            raise AssertionError("never")
+
+    monkeypatch.setattr(reading, "LOOK_S", 0.05)
+    found = await EvidenceReader(Hanging(), Alerts()).read("chat", "v2", SINCE, NOW)
+    assert found == Evidence(unknown="they could not be read within 0.05 s")
