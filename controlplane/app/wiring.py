@@ -102,12 +102,7 @@ class ControlPlane:
         self.shippers = shippers(fleet.metrics, data_dir, self._catalogue, clock)
         sink = self._sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
         self.scraping = ScrapeManager(
-            sink,
-            self._source,
-            self._layout,
-            clock,
-            body_limits(fleet.scrape),
-            find_missing=self._missing,
+            sink, self._source, self._layout, clock, body_limits(fleet.scrape), find_missing=self._missing
         )
         self.alerting = Alerting(
             db,
