@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-STEP_S = 1.0
-"""A difference from here on is a step: NTP itself sets the clock from 0.128 s on (ntpd's step threshold), at boot."""
+STEP_S = 0.5
+"""A difference from here on is a step: a clock that is set by a second is off by a little less when it is looked at.
+NTP itself sets the clock from 0.128 s on (ntpd's step threshold), at boot; that is followed without a word."""
 
 CREEP_S = 1.0
 """Smaller differences that add up to this within CREEP_WINDOW_S are a creep: 280 ppm; a sound crystal errs by 50."""

@@ -167,6 +167,13 @@ async def test_a_clock_that_is_set_stops_nothing(tmp_path: Path, by: int) -> Non
             return "Gone" not in await machine.alerts() and told[0] == told[1]
 
         await machine.until(seen)
+        first = await machine.evaluations()
+
+        async def judged() -> bool:
+            after = await machine.evaluations()
+            return all(after[name] != at for name, at in first.items())
+
+        await machine.until(judged)
         await machine.until(calm)
         before, scrapes, gone = await machine.evaluations(), gpu.scrapes, machine.said().count("FIRING: Gone")
         machine.set(by)
