@@ -1,14 +1,19 @@
-"""What heavy queries do to the event loop that scrapes: evaluated in a thread of this process, and in the query worker.
+"""What heavy queries do to others: to the event loop that scrapes, and to another asker's light query.
 
 Run: `python benchmarks/bench_isolation.py [targets]`. A task wakes every 5 ms and notes how late it is: alone, and
-beside four clients that ask heavy queries one after the other, in a thread and in the worker, in turns. Prints the
-lateness, and thread / worker as a ratio. This decided that scraping and control share a process, and ad-hoc queries
+beside four clients that ask heavy queries one after the other, in a thread and in the workers, in turns. Prints the
+lateness, and thread / workers as a ratio. This decided that scraping and control share a process, and ad-hoc queries
 do not (docs/adr/0005-one-process-and-a-query-worker.md).
+
+Then one asker keeps eight heavy queries going while another asks a light one again and again: alone, beside them in a
+share of its own, and, for comparison, in the share of the one who asks the heavy ones. Last, how soon a heavy query
+ends that nobody waits for: told so, and by ending its worker. And what each worker holds in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
@@ -30,6 +35,8 @@ from controlplane.metrics.workers.querier import WorkerQuerier
 CAPTURE = Path(__file__).parent.parent / "tests" / "fixtures" / "vllm-0.32-llm.prom"
 START_MS, INTERVAL_MS, ROWS = 1_700_000_000_000, 15_000, 60
 AT = (START_MS + ROWS * INTERVAL_MS) / 1000
+LIGHT = 'sum by (instance) (rate({__name__="vllm:generation_tokens_total"}[5m]))'
+LIGHT_S, SETTLE_S = 8.0, 4.0
 WAKE_S, ROUND_S, ROUNDS, CLIENTS = 0.005, 4.0, 3, 4
 HEAVY = (
     'count(label_replace({__name__=~"vllm:.*"}, "x", "$1", "instance", "(.*):.*"))',
@@ -77,6 +84,66 @@ async def beside(queries: Queries | None) -> tuple[list[float], int]:
     return late, answered
 
 
+async def asked(queries: WorkerQuerier, asker: str, heavy: str | None) -> list[float]:
+    """Return how long light queries of `asker` took, in milliseconds, beside eight heavy ones of `heavy`."""
+    done = asyncio.Event()
+
+    async def client(number: int) -> None:
+        while not done.is_set():
+            with contextlib.suppress(QueryError):
+                await queries.range_json(HEAVY[number % 2], AT - 600, AT, 15, asker=heavy or "")
+
+    clients = [asyncio.create_task(client(n)) for n in range(8 if heavy else 0)]
+    if heavy:
+        await asyncio.sleep(SETTLE_S)
+    took, end = [], time.perf_counter() + LIGHT_S
+    while (before := time.perf_counter()) < end:
+        await queries.instant_json(LIGHT, AT, asker=asker)
+        took.append((time.perf_counter() - before) * 1000)
+        await asyncio.sleep(0.02)
+    done.set()
+    for task in clients:
+        task.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
+    return took
+
+
+async def ending(queries: WorkerQuerier, kill: bool) -> float:
+    """Return how many seconds after its cancellation a heavy query leaves room for a light one's answer."""
+    heavy = asyncio.create_task(queries.range_json(HEAVY[0], AT - 600, AT, 15, asker="a"))
+    await asyncio.sleep(1.0)
+    before = time.perf_counter()
+    heavy.cancel()
+    if kill:
+        for worker in queries._pool._workers:
+            worker.kill()
+    while queries.report().running:  # noqa: ASYNC110 - an outside observer has no event
+        await asyncio.sleep(0.001)
+    await queries.instant_json(LIGHT, AT, asker="b")
+    return time.perf_counter() - before
+
+
+def memory(pid: int) -> tuple[float, float]:
+    """Return resident and proportional memory of a process, in MB."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = {line.split()[0]: int(line.split()[1]) / 1024 for line in rollup.splitlines()[1:]}
+    return found["Rss:"], found["Pss:"]
+
+
+async def shares(worker: WorkerQuerier) -> None:
+    """Print what one asker's heavy queries cost another, and what workers cost."""
+    print(f"a light query in ms\n{'':22}{'p50':>8}{'p99':>8}{'max':>8}{'asked':>8}")
+    for name, asker, heavy in (("alone", "b", None), ("beside, another's", "b", "a"), ("beside, its own", "a", "a")):
+        took = await asked(worker, asker, heavy)
+        p50, p99, most = np.percentile(took, [50, 99, 100])
+        print(f"{name:22}{p50:8.1f}{p99:8.1f}{most:8.1f}{len(took):8}")
+    for one in worker._pool._workers:
+        print("a worker holds {:.0f} MB, {:.0f} MB with shared pages divided".format(*memory(one.process.pid)))
+    for name, kill in (("told", False), ("killed", True)):
+        took = [await ending(worker, kill) for _ in range(5)]
+        print(f"a heavy query that is {name}: light answer after {np.median(took):.2f} s, {max(took):.2f} at most")
+
+
 async def main() -> None:
     """Print one line a place of evaluation."""
     targets = int(sys.argv[1]) if len(sys.argv) > 1 else 300
@@ -90,9 +157,9 @@ async def main() -> None:
         for queries in (thread, worker):
             for expr in HEAVY:
                 await queries.instant_json(expr, AT)
-        found: dict[str, tuple[list[float], int]] = {"alone": ([], 0), "thread": ([], 0), "worker": ([], 0)}
+        found: dict[str, tuple[list[float], int]] = {"alone": ([], 0), "thread": ([], 0), "workers": ([], 0)}
         for _ in range(ROUNDS):
-            for place, queries in (("alone", None), ("thread", thread), ("worker", worker)):
+            for place, queries in (("alone", None), ("thread", thread), ("workers", worker)):
                 late, answered = await beside(queries)
                 found[place] = (found[place][0] + late, found[place][1] + answered)
         print(f"{store.stats().series:,} series; the loop's lateness in ms")
@@ -101,7 +168,8 @@ async def main() -> None:
         for place, (late, answered) in found.items():
             p50, tails[place], most = np.percentile(late, [50, 99, 100])
             print(f"{place:8}{p50:8.2f}{tails[place]:8.2f}{most:8.1f}{answered:9}")
-        print(f"thread / worker at p99: {tails['thread'] / tails['worker']:.1f}")
+        print(f"thread / workers at p99: {tails['thread'] / tails['workers']:.1f}")
+        await shares(worker)
         worker.close()
         await worker.wait_closed()
         folder.close()

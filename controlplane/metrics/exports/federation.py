@@ -19,8 +19,8 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 def federate(store: StoreReader, selectors: Sequence[str], at: float, lookback_s: float, budget: Budget) -> bytes:
     """Return the series that any selector picks, each with its last sample of the `lookback_s` before unix second `at`.
 
-    As in Prometheus every family is untyped, 0 has no sign, and a series without `instance` says so: otherwise whoever reads this
-    would put the address of this server there. Raises QueryError(bad_data) for a malformed selector.
+    As in Prometheus every family is untyped, 0 has no sign, and a series without `instance` says so: otherwise whoever
+    reads this would put the address of this server there. Raises QueryError(bad_data) for a malformed selector.
     """
     until = np.array([round(at * 1000)], dtype=np.int64)
     found: dict[Labels, tuple[float, int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import httpx
@@ -162,3 +163,74 @@ async def test_buildinfo_is_a_version_that_grafana_can_compare(viewer: httpx.Asy
 )
 def test_alert_values_are_written_as_go_does(value: float, text: str) -> None:
     assert go_exponent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("match", "names"),
+    [
+        (['{team="serving"}'], ["job:up:sum"]),
+        (['{severity=~"crit.*"}', '{team="serving"}'], ["job:up:sum", "Down"]),
+        (['{severity="critical",team="serving"}'], []),
+        (['{team!="serving",severity!=""}'], ["Down"]),
+    ],
+)
+async def test_rules_are_picked_by_the_labels_that_they_are_written_with(
+    rig: Any, match: list[str], names: list[str]
+) -> None:
+    reports(rig)
+    async with rig.client() as client:
+        groups = (await client.get("/api/v1/rules", params={"match[]": match})).json()["data"]["groups"]
+    assert [rule["name"] for group in groups for rule in group["rules"]] == names
+    assert all(group["rules"] for group in groups)
+
+
+async def test_groups_come_in_pages_and_a_token_holds_when_groups_come_and_go(rig: Any) -> None:
+    reports(rig)
+    async with rig.client() as client:
+
+        async def page(**params: Any) -> tuple[list[str], str | None]:
+            data = (await client.get("/api/v1/rules", params=params)).json()["data"]
+            return [group["name"] for group in data["groups"]], data.get("groupNextToken")
+
+        assert await page(group_limit=2) == (["llm", "gpu"], None)
+        first, token = await page(group_limit=1)
+        # sha1 of "rules.yml;gpu", as in Prometheus
+        assert (first, token) == (["llm"], hashlib.sha1(b"rules.yml;gpu", usedforsecurity=False).hexdigest())
+        assert await page(group_limit=1, group_next_token=token) == (["gpu"], None)
+        assert await page(group_limit=1, **{"rule_name[]": "Down"}) == (["llm"], None)
+        rig.reports.pop(0)
+        assert await page(group_limit=5, group_next_token=token) == (["gpu"], None)
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"match[]": "up{"}, 'invalid parameter "match[]": '),
+        ({"group_limit": "0"}, 'invalid parameter "group_limit": group_limit needs to be greater than 0'),
+        ({"group_limit": "-1"}, 'invalid parameter "group_limit": group_limit needs to be greater than 0'),
+        (
+            {"group_limit": "x"},
+            'invalid parameter "group_limit": group_limit needs to be a valid number: '
+            'strconv.ParseInt: parsing "x": invalid syntax',
+        ),
+        (
+            {"group_next_token": "x"},
+            'invalid parameter "group_next_token": '
+            "group_limit needs to be present in order to paginate over the groups",
+        ),
+        (
+            {"group_next_token": "x", "group_limit": "1"},
+            "invalid parameter \"group_next_token\": invalid group_next_token 'x'. were rule groups changed?",
+        ),
+    ],
+)
+async def test_wrong_pages_are_refused_in_the_words_of_prometheus(rig: Any, params: dict[str, str], told: str) -> None:
+    reports(rig)
+    async with rig.client() as client:
+        answer = await client.get("/api/v1/rules", params=params)
+    assert (answer.status_code, answer.json()["errorType"]) == (400, "bad_data")
+    assert answer.json()["error"].startswith(told)
+
+
+async def test_scrape_pools_are_the_jobs(viewer: httpx.AsyncClient) -> None:
+    assert (await viewer.get("/api/v1/scrape_pools")).json()["data"] == {"scrapePools": ["vllm"]}

@@ -19,7 +19,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.app.logs import INDENT, MAX_FIELD, JsonFormatter, LogFormat, LogLevel, TextFormatter, set_up_log
+from controlplane.app.logs import (
+    CHATTY,
+    INDENT,
+    MAX_FIELD,
+    JsonFormatter,
+    LogFormat,
+    LogLevel,
+    TextFormatter,
+    set_up_log,
+)
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")
 FORGED = "x\n2026-01-01 00:00:00,000 INFO controlplane.access: admin signed in\x1b[2K\u202e"
@@ -30,11 +39,14 @@ def log() -> Iterator[io.StringIO]:
     """Set up the log on a stream, and leave the process's logging as it was."""
     root, hooks = logging.getLogger(), (sys.excepthook, threading.excepthook, sys.unraisablehook)
     handlers, level = root.handlers[:], root.level
+    chatty = {name: logging.getLogger(name).level for name in CHATTY}
     root.handlers = []
     stream = io.StringIO()
     yield stream
     logging.captureWarnings(False)
-    root.handlers, root.level = handlers, level
+    root.handlers = handlers
+    for name, before in (("root", level), *chatty.items()):
+        logging.getLogger(name if name != "root" else None).setLevel(before)  # forgets what loggers remember of levels
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
