@@ -10,7 +10,7 @@ import pytest
 from alerts.interfaces import AlertInstance, AlertState, Transition
 from collectors.samples import labels_of
 from controlplane.access.roles import Role
-from controlplane.api.log_ring import MAX_LINE, LogRing
+from controlplane.fleet.log_ring import MAX_LINE, LogRing
 
 NOW = 1_800_000_000.0
 

@@ -102,6 +102,7 @@ def test_status_lists_what_needs_attention(monkeypatch: pytest.MonkeyPatch, caps
         "alerts": {"firing": 0, "pending": 0},
         "models": [],
         "gpus": [],
+        "warnings": [],
         "attention": [
             {"model": "chat", "rollout": "r-1", "need": "person", "sentence": "v1 serves, but", "since": None},
             {"model": "chat", "rollout": None, "need": "engine_not_ready", "sentence": "http://a", "since": None},
