@@ -14,11 +14,11 @@ from collectors.target import TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
-from controlplane.api.log_ring import LogRing
 from controlplane.clock.system import ClockReport
 from controlplane.config.difference import Change
 from controlplane.config.model import Fleet
 from controlplane.fleet.history import History
+from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.queries import Exports, Queries

@@ -21,7 +21,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from controlplane.api.app import create_api
-from controlplane.api.log_ring import LogRing
 from controlplane.app.connections import Sweeper, allow_many_files
 from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
 from controlplane.app.services import build_services
@@ -29,6 +28,7 @@ from controlplane.app.wiring import ControlPlane, running
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError
+from controlplane.fleet.log_ring import LogRing
 from controlplane.web.console import install_console
 
 log = logging.getLogger(__name__)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from controlplane import __version__
-from controlplane.api.log_ring import LogRing
 from controlplane.api.services import Services
 from controlplane.app.wiring import ControlPlane
 from controlplane.config.difference import differences
 from controlplane.config.loader import located
 from controlplane.fleet.history import History
+from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database

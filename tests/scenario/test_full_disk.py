@@ -15,7 +15,7 @@ FULL = r"""
 import asyncio, json, logging, os, sys
 from pathlib import Path
 from alerts.interfaces import MessageRef
-from controlplane.api.log_ring import LogRing
+from controlplane.fleet.log_ring import LogRing
 from controlplane.api.metrics import OwnMetrics
 from controlplane.app.services import build_services
 from controlplane.app.wiring import running

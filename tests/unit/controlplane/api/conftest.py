@@ -24,13 +24,13 @@ from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.app import create_api
-from controlplane.api.log_ring import LogRing
 from controlplane.api.services import Run, Services
 from controlplane.clock.system import ClockReport, Step
 from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
 from controlplane.fleet.history import History
+from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.ingest import Ingest

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from controlplane.access import Role, TokenStore
-from controlplane.api.log_ring import LogRing
 from controlplane.app.check import inspect_file
 from controlplane.app.services import build_services
 from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError, ConfigErrors
+from controlplane.fleet.log_ring import LogRing
 from controlplane.metrics.remote_write_codec import decode
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
