@@ -19,11 +19,13 @@ def export(store: StoreReader, call: Export, args: list[Any], budget: Budget) ->
     """Return an export's body; `args` are those of its function between store and budget. Raises QueryError."""
     match call:
         case "federate":
-            return federate(store, *args, budget)
+            selectors, at, lookback_s = args
+            return federate(store, selectors, at, lookback_s, budget)
         case "remote_read":
             return remote_read(store, queries_of(args), budget)
         case "cardinality":
-            return json.dumps(cardinality(store, *args, budget), separators=(",", ":")).encode()
+            (limit,) = args
+            return json.dumps(cardinality(store, limit, budget), separators=(",", ":")).encode()
 
 
 def args_of(queries: list[ReadQuery]) -> list[Any]:
