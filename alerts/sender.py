@@ -142,7 +142,7 @@ class Sender:
         notifier = self.notifiers.get(entry.receiver)
         if notifier is None:
             reason = f"no notifier is called {entry.receiver}; there are {', '.join(sorted(self.notifiers)) or 'none'}"
-            await asyncio.to_thread(self.outbox.dead, entry, reason, self.clock.now())
+            await self._failed(entry, DeliveryFailed(reason, permanent=True))
             return
         try:
             message = replace(message_from_json(entry.payload), repeat=entry.attempts > 1)
@@ -168,13 +168,25 @@ class Sender:
             return None
         # Before `done`: a crash in between sends again, and then updates this message instead of posting a second.
         await asyncio.to_thread(self.groups.remember, message.group_key, message.generation, ref)
-        return {"channel": ref.channel, "ts": ref.ts}
+        return {"channel": ref.channel, "ts": ref.ts} | ({"note": ref.note} if ref.note else {})
+
+    async def _tell_others(self, entry: Entry, failure: DeliveryFailed) -> None:
+        """Say what a receiver refused to everybody else who is configured, once each: nothing may go unheard."""
+        others = [notifier for name, notifier in self.notifiers.items() if name != entry.receiver]
+        message = replace(message_from_json(entry.payload), undelivered=f"{entry.receiver} did not take it: {failure}")
+        for notifier in others:
+            try:
+                async with asyncio.timeout(self.limits.send_s / max(1, len(others))):
+                    await notifier.send(message, None)
+            except (TimeoutError, DeliveryFailed) as error:
+                _log.error("notification %s could not be told to %s either: %s", entry.message_id, notifier.name, error)
 
     async def _failed(self, entry: Entry, failure: DeliveryFailed) -> None:
         now, limits = self.clock.now(), self.limits
         if failure.permanent:
             _log.error("notification to %s given up (%s): %s", entry.receiver, entry.message_id, failure)
             await asyncio.to_thread(self.outbox.dead, entry, str(failure), now)
+            await self._tell_others(entry, failure)
             return
         # The exponent is bounded before the power is taken: attempts have no limit.
         wait = min(limits.first_backoff_s * 2 ** min(entry.attempts - 1, 30), limits.most_backoff_s)

@@ -47,9 +47,11 @@ COMPONENTS = {
     "postgres": _postgres,
     "chromium": lambda: shutil.which("chromium") is not None,
     "faketime": lambda: bool(list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))),
+    "fish": lambda: shutil.which("fish") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
     "namespaces": _namespaces,
     "systemd": lambda: shutil.which("systemd-analyze") is not None,
+    "zsh": lambda: shutil.which("zsh") is not None,
     "victoriametrics": lambda: shutil.which("victoria-metrics") is not None,
 }
 """Real components that tests run against, and whether this machine has them."""

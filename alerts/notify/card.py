@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -50,8 +50,14 @@ class Card:
 
 def render(message: Message) -> Card:
     """Return a message's card."""
-    if message.notice is not None:
-        return _notice(message, message.notice)
+    card = _alerts(message) if message.notice is None else _notice(message, message.notice)
+    if not message.undelivered:
+        return card
+    fields = (*card.fields, ("Told you because", message.undelivered))
+    return replace(card, fields=fields, text=f"{card.text} ({message.undelivered})")
+
+
+def _alerts(message: Message) -> Card:
     alerts = (*message.firing, *message.resolved)
     common = _common_labels(alerts)
     severities = {dict(alert.labels).get("severity", "") for alert in alerts}

@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -31,6 +32,10 @@ _CHANNEL_ID = re.compile(r"^[CGD][A-Z0-9]{8,}$")
 # Slack's limits on blocks, docs.slack.dev/reference/block-kit.
 HEADER_LIMIT, SECTION_LIMIT, FIELD_LIMIT, CONTEXT_LIMIT, FALLBACK_LIMIT = 150, 3000, 2000, 2000, 3000
 FIELDS_LIMIT, BUTTON_URL_LIMIT = 10, 3000
+# About the message's form and not about who sends it where: a plainer form may be taken.
+_FORM = frozenset({"invalid_blocks", "invalid_blocks_format", "invalid_attachments", "msg_blocks_too_long", "no_text"})
+_FORM_MORE = frozenset({"msg_too_long", "invalid_arguments", "invalid_metadata_format", "invalid_metadata_schema"})
+_FORM_REST = frozenset({"metadata_too_large", "metadata_must_be_sent_from_app", "metadata_must_be_sent_as_json"})
 # Of the far side's making: trying again can help. Every other refusal is an answer.
 _TRANSIENT = frozenset({"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable"})
 _TRANSIENT_MORE = frozenset({"request_timeout", "team_added_to_org", "accesslimited"})
@@ -84,7 +89,7 @@ class SlackNotifier:
                 return root
         if root is not None:
             try:
-                await self._update(client, message, card, root)
+                root = await self._update(client, message, card, root)
             except _RootGoneError:
                 root = None
         return root if root is not None else await self._post(client, message, card)
@@ -107,14 +112,14 @@ class SlackNotifier:
         )
 
     async def _post(self, client: AsyncWebClient, message: Message, card: Card) -> MessageRef:
-        answer = await self._call(client, "chat.postMessage", _content(message, card) | {"channel": self._channel})
+        answer, note = await self._put(client, "chat.postMessage", message, card, {"channel": self._channel})
         self._channel_id = str(answer.get("channel", self._channel_id))
-        return MessageRef(self._channel_id, str(answer.get("ts", "")))
+        return MessageRef(self._channel_id, str(answer.get("ts", "")), note)
 
-    async def _update(self, client: AsyncWebClient, message: Message, card: Card, root: MessageRef) -> None:
-        await self._call(client, "chat.update", _content(message, card) | {"channel": root.channel, "ts": root.ts})
+    async def _update(self, client: AsyncWebClient, message: Message, card: Card, root: MessageRef) -> MessageRef:
+        _, note = await self._put(client, "chat.update", message, card, {"channel": root.channel, "ts": root.ts})
         if message.sequence == 1 or (message.repeat and await self._find(client, message, root)):
-            return
+            return replace(root, note=note)
         reply = {
             "channel": root.channel,
             "thread_ts": root.ts,
@@ -122,6 +127,19 @@ class SlackNotifier:
             "metadata": _metadata(message),
         }
         await self._call(client, "chat.postMessage", reply)
+        return replace(root, note=note)
+
+    async def _put(
+        self, client: AsyncWebClient, method: str, message: Message, card: Card, where: dict[str, Any]
+    ) -> tuple[dict[str, Any], str]:
+        """Post or update; where the form is refused, say the same in plain text. Return the answer, and why if so."""
+        try:
+            return await self._call(client, method, _content(message, card) | where), ""
+        except _FormRefusedError as refused:
+            note = f"sent as plain text: {refused}"
+            logging.getLogger(__name__).warning("notification %s to %s %s", message.id, self.name, note)
+            plain = _plain(message, card, with_metadata="metadata" not in str(refused)) | where
+            return await self._call(client, method, plain), note
 
     async def _find(self, client: AsyncWebClient, message: Message, root: MessageRef | None) -> MessageRef | None:
         """Return the message that carries this id in the channel, or in the thread of `root`.
@@ -197,11 +215,17 @@ class SlackNotifier:
         if code in _ROOT_GONE and method != "conversations.history":
             return _RootGoneError(f"Slack {method}: {code}", permanent=True)
         cure = f" ({_CURES[code]})" if code in _CURES else ""
+        if code in _FORM | _FORM_MORE | _FORM_REST:
+            return _FormRefusedError(f"Slack {method} to {self._channel}: {code}{_why(data)}", permanent=True)
         return DeliveryFailed(f"Slack {method} to {self._channel}: {code}{cure}", permanent=True)
 
 
 class _RootGoneError(DeliveryFailed):
     """The group's message can no longer be changed: it was deleted, or is too old."""
+
+
+class _FormRefusedError(DeliveryFailed):
+    """Slack does not take the message as it is drawn."""
 
 
 def slack_blocks(card: Card) -> list[dict[str, Any]]:
@@ -237,6 +261,22 @@ def _content(message: Message, card: Card) -> dict[str, Any]:
         "metadata": _metadata(message),
         "unfurl_links": False,
     }
+
+
+def _plain(message: Message, card: Card, *, with_metadata: bool) -> dict[str, Any]:
+    """Return the same without blocks; those of an earlier form go."""
+    lines = [card.title, *(f"{name}: {value}" for name, value in card.fields), *(line.text for line in card.lines)]
+    lines += [f"… and {card.more} more"] if card.more else []
+    lines += [*(f"{link.text}: {link.url}" for link in card.links), card.footer]
+    text = _cut("\n".join(_escape(line) for line in lines), FALLBACK_LIMIT)
+    content = {"text": text, "blocks": [], "unfurl_links": False}
+    return content | ({"metadata": _metadata(message)} if with_metadata else {})
+
+
+def _why(data: Any) -> str:
+    """Return what Slack says beside its error's code: which block, and what is wrong with it."""
+    told = data.get("errors") or (data.get("response_metadata") or {}).get("messages") or []
+    return f" ({'; '.join(str(one) for one in told)[:300]})" if isinstance(told, list) and told else ""
 
 
 def _metadata(message: Message) -> dict[str, Any]:

@@ -161,9 +161,9 @@ class EventHub:
         while True:
             await asyncio.sleep(self._poll_s)
             try:
-                # First who may still listen: a revoked token is told nothing that was written after it.
-                await self._cut_off()
                 revisions = await asyncio.to_thread(self._revisions.since, self._rev)
+                # Asked after what happened was read: a token is told nothing that was written after its revocation.
+                await self._cut_off()
             except ControlPlaneError as error:
                 _log.warning("events: %s", error)
                 continue

@@ -37,6 +37,7 @@ class NotificationView(View):
     created_at: str
     sent_at: str | None
     error: str | None
+    """Of the last attempt that failed; of a sent one, what had to be done to get it through."""
 
 
 class NotificationList(BaseModel):
@@ -91,5 +92,5 @@ def notification_view(entry: OutboxEntry) -> NotificationView:
         attempts=entry.attempts,
         created_at=instant(entry.created_at),
         sent_at=rfc3339(entry.finished_at) if entry.status is OutboxStatus.SENT else None,
-        error=entry.error,
+        error=entry.error or (entry.result or {}).get("note"),
     )

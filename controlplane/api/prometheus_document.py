@@ -13,8 +13,9 @@ EXPRESSION: Schema = {"type": "string", "minLength": 1, "format": "promql"}
 SELECTOR: Schema = {"type": "string", "minLength": 1, "format": "promql-selector"}
 TIME: Schema = {"type": "string", "format": "prometheus-time", "description": "Unix seconds, or RFC 3339."}
 DURATION: Schema = {"type": "string", "format": "prometheus-duration", "description": "Seconds, or such as 15s, 1h30m."}
-COUNT: Schema = {"type": "integer", "minimum": 0, "description": "0: no limit."}
-FAMILIES: Schema = {"type": "integer", "description": "Below 0: no limit."}
+MOST = 10**18 - 1
+COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MOST, "description": "0: no limit."}
+FAMILIES: Schema = {"type": "integer", "minimum": -MOST, "maximum": MOST, "description": "Below 0: no limit."}
 TEXT: Schema = {"type": "string"}
 
 
@@ -60,7 +61,11 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
         Parameter("state", {"type": "string", "enum": ["any", "active", "dropped"]}),
         Parameter("scrapePool", TEXT),
     ),
-    "/api/v1/targets/metadata": (Parameter("match_target", SELECTOR), METRIC, Parameter("limit", FAMILIES)),
+    "/api/v1/targets/metadata": (
+        Parameter("match_target", {"type": "string", "format": "promql-selector"}),
+        METRIC,
+        Parameter("limit", FAMILIES),
+    ),
     "/api/v1/rules": (
         Parameter("type", {"type": "string", "enum": ["alert", "record"]}),
         Parameter("rule_name[]", TEXT, repeated=True),

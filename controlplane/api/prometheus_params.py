@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from fastapi import Request
 
-from controlplane.config.vocabulary import duration_seconds
+from controlplane.config.durations import duration_seconds
 from controlplane.errors import QueryError
 
 MAX_POINTS = 11_000
@@ -19,6 +19,7 @@ MAX_EXPR_LENGTH = 64 * 2**10
 """No dashboard's expression comes near; a parser fed more is being attacked."""
 
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_YES, _NO = ("1", "t", "true"), ("0", "f", "false")
 _FRACTION = re.compile(r"(\.\d{6})\d+")
 _MAX_TIME = 253_402_300_799.0
 """9999-12-31T23:59:59Z."""
@@ -67,6 +68,15 @@ class Params:
     def duration(self, name: str) -> float:
         """Return seconds: a float, or a Prometheus duration."""
         return parse_duration(name, self.get(name))
+
+    def flag(self, name: str) -> bool:
+        """Return a yes or no, as Go's strconv.ParseBool reads it in lower case; no where it is absent."""
+        text = self.get(name).lower()
+        if text in ("", *_NO):
+            return False
+        if text in _YES:
+            return True
+        raise bad(name, f'error converting {name}: strconv.ParseBool: parsing "{text}": invalid syntax')
 
     def limit(self, name: str = "limit") -> int:
         """Return a count; 0 means no limit."""

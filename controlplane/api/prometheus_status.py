@@ -45,6 +45,7 @@ def rules(services: ServicesDep, params: ParamsDep) -> Response:
     kind = params.get("type").lower()
     if kind not in ("", "alert", "record"):
         raise bad("type", f'not supported value "{params.get("type")}"')
+    params.flag("exclude_alerts")  # refused even where no rule is listed
     selectors = _selectors(params)
     page = Page.of(params)
     default_interval = services.config().evaluation_interval
@@ -190,7 +191,6 @@ def _rule(health: RuleHealth, params: Params) -> dict[str, Any]:
         common["lastError"] = health.last_error
     if not isinstance(rule, AlertingRule):
         return {**common, "labels": _labels(rule), "type": "recording"}
-    without_alerts = params.get("exclude_alerts").lower() in ("true", "1")
     return {
         **common,
         "state": health.state,
@@ -198,7 +198,7 @@ def _rule(health: RuleHealth, params: Params) -> dict[str, Any]:
         "keepFiringFor": rule.keep_firing_for_s,
         "labels": _labels(rule),
         "annotations": {name: text.text for name, text in rule.annotations},
-        "alerts": [] if without_alerts else [_alert(alert) for alert in health.instances],
+        "alerts": [] if params.flag("exclude_alerts") else [_alert(alert) for alert in health.instances],
         "type": "alerting",
     }
 

@@ -14,8 +14,11 @@ from collectors.target import TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
+from controlplane.api.log_ring import LogRing
 from controlplane.clock.system import ClockReport
+from controlplane.config.difference import Change
 from controlplane.config.model import Fleet
+from controlplane.fleet.history import History
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.queries import Exports, Queries
@@ -113,6 +116,10 @@ class Services:
     revisions: RevisionStore
     reload: Callable[[], Awaitable[Sequence[str]]]
     """Reads fleet.yaml again; returns sentences on what changed. Raises ConfigErrors: the running one stays."""
+    compare: Callable[[Fleet], Sequence[Change]]
+    """What a reload of another fleet.yaml in the running one's place would change."""
+    history: History
+    log: LogRing
     not_ready: Callable[[], Mapping[str, str]]
     """What is not ready yet and why; empty when everything is. Blocking."""
     alerting_fault: Callable[[], str] = str

@@ -21,7 +21,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["access"])
 LIFETIME = {
     "type": "string",
     "format": "prometheus-lifetime",
-    "description": "Such as 30d: above 0, ten years at most.",
+    "description": "Such as 30d; ten years at most.",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from alerts.packs import rule_files
+from controlplane.config.difference import AT_START
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 
@@ -27,6 +28,5 @@ def changes(before: Fleet, after: Fleet, rules: bool) -> list[str]:
     sentences = ["the rules changed"] if rules else []
     for name in type(after).model_fields:
         if name != "rules" and getattr(before, name) != getattr(after, name):
-            needs_restart = name in ("database", "metrics", "fleet")
-            sentences.append(f"{name} changed" + (": takes effect at the next start" if needs_restart else ""))
+            sentences.append(f"{name} changed" + (": takes effect at the next start" if name in AT_START else ""))
     return sentences or ["nothing changed"]

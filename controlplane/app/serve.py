@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,10 +21,13 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from controlplane.api.app import create_api
-from controlplane.app.check import accepted
+from controlplane.api.log_ring import LogRing
 from controlplane.app.connections import Sweeper, allow_many_files
 from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
-from controlplane.app.wiring import ControlPlane, build_services, running
+from controlplane.app.services import build_services
+from controlplane.app.wiring import ControlPlane, running
+from controlplane.clock.system import SystemClock
+from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError
 from controlplane.web.console import install_console
 
@@ -42,15 +45,16 @@ STOP_S = 5
 """How long requests may finish once the server is told to stop."""
 
 
-def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None:
+def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: Path, observe_only: bool) -> None:
     """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start.
 
-    The caller has set up the log.
+    The caller has set up the log. `warnings` are what is odd about the file; the log says them.
     """
+    ring = LogRing(SystemClock().now())
+    logging.getLogger().addHandler(ring)
     most = min(MAX_CONNECTIONS, allow_many_files() // 2)
     gc.set_threshold(*GC_THRESHOLDS)
     os.umask(0o077)  # database, token file and their folder are for this user alone
-    loaded, warnings = accepted(config)
     for warning in warnings:
         log.warning("configuration: %s", warning)
     listener = bind(listen)
@@ -67,7 +71,7 @@ def serve(config: Path, listen: str, data_dir: Path, observe_only: bool) -> None
         async def main() -> None:
             token = os.environ.get("CP_BOOTSTRAP_TOKEN")
             async with running(loaded, folder, token, reached, observe_only=observe_only) as (plane, db):
-                app = create_api(build_services(plane, db, host.strip("[]")))
+                app = create_api(build_services(plane, db, host.strip("[]"), ring))
                 install_console(app)
                 plane.watch_itself(app.state.metrics.render)
                 places = Places(most, trusted=lambda: plane.config().trusted_proxies)

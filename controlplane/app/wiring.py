@@ -6,9 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version as installed_version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
@@ -21,7 +19,7 @@ from collectors.target import Source, Target
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.access.gatekeeper import WRITE_S, Gatekeeper
-from controlplane.api.services import Run, Services
+from controlplane.api.services import Run
 from controlplane.app.accounts import Accounts
 from controlplane.app.alerting import BEAT_S, Alerting
 from controlplane.app.changes import changes, stamps
@@ -41,17 +39,14 @@ from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
-from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.queries import Queries
 from controlplane.metrics.tee import TeeSink
 from controlplane.schedule import EnduringLoop, LeasedLoop, Loops, PlainLoop
-from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
-from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore, touch
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.drivers import build_drivers
@@ -332,50 +327,6 @@ class ControlPlane:
 
     def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
         return missing(layout, self._catalogue, target.engine)
-
-
-def build_services(plane: ControlPlane, db: Database, listen_host: str) -> Services:
-    """Return what the HTTP side needs of a control plane."""
-    fleet = plane.config().fleet
-    outside = urlsplit(fleet.external_url).hostname if fleet.external_url else None
-    alerts = SqlAlertLog(db)
-    return Services(
-        version=installed_version("llm-controlplane"),
-        clock=plane.clock,
-        config=plane.config,
-        allowed_hosts=frozenset(host.lower() for host in (listen_host, outside) if host),
-        fleet=FleetReader(
-            config=plane.config,
-            queries=plane.querier,
-            models=plane.rolling.service,
-            alerts=alerts,
-            targets=plane.scraping.health,
-            clock=plane.clock,
-            observe_only=plane.observe_only,
-        ),
-        queries=plane.querier,
-        exports=plane.embedded.querier,
-        run=lambda: plane.run,
-        series_store=plane.store,
-        ingest=plane.ingest,
-        storage=plane.embedded.report,
-        querying=plane.embedded.querier.report,
-        targets=plane.scraping.health,
-        rules=plane.alerting.reports,
-        rollouts=plane.rolling.service,
-        alerts=alerts,
-        outbox=OutboxStore(db),
-        tokens=plane.gatekeeper.tokens,
-        sessions=plane.gatekeeper.sessions,
-        gatekeeper=plane.gatekeeper,
-        revisions=RevisionStore(db),
-        reload=plane.reload,
-        not_ready=plane.not_ready,
-        clock_report=plane.clock.report,
-        shipping=lambda: [shipper.report() for shipper in plane.shippers],
-        notifiers=lambda: plane.alerting.notifiers,
-        alerting_fault=lambda: plane.alerting.fault,
-    )
 
 
 @asynccontextmanager

@@ -1,92 +1,209 @@
-"""The CLI's view of the control plane: HTTP, and nothing of the server's code."""
+"""The CLI's view of the control plane: HTTP, and nothing of the server's code.
+
+Python's own HTTP client: the libraries that the server uses take longer to import than a request takes to be answered.
+"""
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import os
-import re
-import uuid
+import sys
 from collections.abc import Mapping
-from typing import Any
-
-import httpx
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from controlplane.cli.errors import CliError, Unreachable, VerdictNegative, WrongUsage
-from controlplane.config.context import contexts_path, read_contexts
+from controlplane.cli.render import say
+from controlplane.cli.verbs.grammar import hint
+from controlplane.config.context import Context, Contexts, contexts_path, origin, read_contexts
 from controlplane.errors import ConfigError
 
 TIMEOUT_S = 30.0
 ATTEMPTS = 3
 """Tries of a request whose connection failed. A POST repeats with its Idempotency-Key, so it acts once."""
+MAX_ANSWER_BYTES = 256 * 2**20
+"""No answer of a control plane is longer: queries are bounded there."""
+
+
+class Place(NamedTuple):
+    """Which control plane, and by whose name it was found."""
+
+    url: str
+    token: str
+    context: str = ""
+    """The context that it belongs to."""
+    demo: str = ""
+    """The state file of the demo that wrote the context."""
+
+    def __repr__(self) -> str:
+        return f"Place({self.url!r}, context={self.context!r})"
+
+
+class Answer(NamedTuple):
+    """A response as it came."""
+
+    status: int
+    reason: str
+    location: str
+    body: bytes
 
 
 class Client:
     """Speaks JSON with one control plane. Use as a context manager."""
 
-    def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
-        token = token.strip()
-        if token and not re.fullmatch(r"[!-~]+", token):
+    def __init__(self, place: Place, timeout_s: float = TIMEOUT_S, attempts: int = ATTEMPTS) -> None:
+        token = place.token.strip()
+        if token and not all("!" <= c <= "~" for c in token):
             # The HTTP library would quote it in its refusal, and the secret would end up in somebody's log.
             raise WrongUsage("the token holds a blank, a line break or another character that no token has")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.url = url
-        try:
-            self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, transport=transport)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise WrongUsage(f"{url!r} is not an address of a control plane: {error}") from error
+        self.place, self.url = place, place.url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if origin(place.url) is None or not place.url.isascii() or not place.url.isprintable() or " " in place.url:
+            raise WrongUsage(
+                f"{place.url!r} is not an address of a control plane: expected one such as http://127.0.0.1:8080"
+            )
+        if "@" in urlsplit(place.url).netloc:
+            raise WrongUsage("credentials do not belong into the address: a context or CP_TOKEN holds the token")
+        self._timeout_s, self._attempts = timeout_s, attempts
+        self._open: http.client.HTTPConnection | None = None
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self._close()
 
-    def get(self, path: str, **query: str | int | float | None) -> Any:
+    def get(self, path: str, **query: str | int | float | list[str] | None) -> Any:
         """Return the JSON of a GET. Raises CliError."""
-        return self._request("GET", path, params={k: v for k, v in query.items() if v is not None})
+        given = {key: value for key, value in query.items() if value is not None}
+        return self._request("GET", path + ("?" + urlencode(given, doseq=True) if given else ""))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON of a POST that carries an idempotency key. Raises CliError."""
-        return self._request("POST", path, json=dict(body or {}), headers={"Idempotency-Key": str(uuid.uuid4())})
+        key = os.urandom(16).hex()
+        return self._request("POST", path, json.dumps(dict(body or {})).encode(), {"Idempotency-Key": key})
 
     def delete(self, path: str) -> Any:
         """Return the JSON of a DELETE, or None. Raises CliError."""
         return self._request("DELETE", path)
 
-    def _request(self, method: str, path: str, **options: Any) -> Any:
-        for attempt in range(1, ATTEMPTS + 1):
+    def _request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        for attempt in range(1, self._attempts + 1):
             try:
-                answer = self._http.request(method, path, **options)
-                return _body(answer)
-            except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-                raise WrongUsage(f"{self.url!r} is not an address of a control plane: {error}") from error
-            except httpx.TransportError as error:
-                if attempt == ATTEMPTS:
-                    detail = str(error) or type(error).__name__
+                return _body(self._once(method, path, body, headers or {}), self.url)
+            except (OSError, http.client.HTTPException) as error:
+                self._close()
+                if attempt == self._attempts:
                     raise Unreachable(
-                        f"could not reach the control plane at {self.url}: {detail}",
-                        ("is it running? Start one with `controlplane up -c fleet.yaml` or `controlplane demo`",),
+                        f"could not reach the control plane at {self.url}: {_why(error)}", (self._cure(),)
                     ) from error
         raise AssertionError("unreachable")
 
+    def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        connection = self._open = self._open or connection_to(self.url, self._timeout_s)
+        sent = {"Accept": "application/json", **self._headers, **headers}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        connection.request(method, request_target(connection, self.url, path), body, sent)
+        response = connection.getresponse()
+        content = response.read(MAX_ANSWER_BYTES + 1)
+        if len(content) > MAX_ANSWER_BYTES:
+            raise http.client.HTTPException(f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
+        return Answer(response.status, response.reason, response.getheader("Location", ""), content)
 
-def _body(answer: httpx.Response) -> Any:
-    if answer.is_success:
-        return answer.json() if answer.content else None
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _cure(self) -> str:
+        if self.place.demo and not Path(self.place.demo).exists():
+            return f"context {self.place.context!r} is of a demo that has ended: `controlplane config get-contexts`"
+        return "is it running? Start one with `controlplane up -c fleet.yaml` or `controlplane demo`"
+
+
+def connection_to(url: str, timeout_s: float) -> http.client.HTTPConnection:
+    """Return a connection for an address, through the proxy that the environment names for it, if any."""
+    found = origin(url)
+    assert found is not None
+    scheme, host, port = found
+    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+    proxy = _proxy(scheme, f"{host}:{port}")
+    if not proxy:
+        return kind(host, port, timeout=timeout_s)
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    connection = kind(parts.hostname or "", parts.port or 80, timeout=timeout_s)
+    if scheme == "https":
+        user = f"{parts.username}:{parts.password or ''}" if parts.username else ""
+        connection.set_tunnel(host, port, _proxy_headers(user))
+    return connection
+
+
+def _proxy(scheme: str, host: str) -> str:
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return ""
+    import urllib.request  # rarely needed, and slow to import
+
+    return "" if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme, "")
+
+
+def _proxy_headers(user: str) -> dict[str, str]:
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(user.encode()).decode()} if user else {}
+
+
+def request_target(connection: http.client.HTTPConnection, url: str, path: str) -> str:
+    """Return what the request line names: a path, or for a proxy that reads requests the whole address."""
+    parts = urlsplit(url)
+    target = parts.path.rstrip("/") + path
+    proxied = parts.scheme == "http" and connection.host != parts.hostname
+    return f"http://{parts.netloc.rpartition('@')[2]}{target}" if proxied else target
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    if type(error).__name__ == "SSLCertVerificationError":
+        return f"its certificate is not trusted here ({error}); SSL_CERT_FILE names a file of authorities to trust"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "it closed the connection without an answer"
+    if isinstance(error, http.client.HTTPException):
+        return f"what answers there does not speak HTTP as a control plane does: {type(error).__name__} {error}"
+    return str(getattr(error, "strerror", "") or error or type(error).__name__)
+
+
+def _body(answer: Answer, url: str) -> Any:
+    if 300 <= answer.status < 400:
+        # Following it would carry the token to wherever the answer points.
+        where = urljoin(url, answer.location)
+        raise WrongUsage(
+            f"{url} answers that the control plane is at {where}; nothing was sent there",
+            (f"name that address itself: --url {where}, or `controlplane login --url {where}`",),
+        )
+    if 200 <= answer.status < 300:
+        try:
+            return json.loads(answer.body) if answer.body else None
+        except ValueError:
+            raise WrongUsage(f"{url} is no control plane: its answer is not JSON") from None
     try:
-        problem = answer.json()
+        problem = json.loads(answer.body)
     except ValueError:
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
     # Prometheus's API says `error`, ours says `detail`.
-    message = str(problem.get("detail") or problem.get("error") or f"{answer.status_code} {answer.reason_phrase}")
+    message = str(problem.get("detail") or problem.get("error") or f"{answer.status} {answer.reason}")
     reasons = tuple(str(r) for r in problem.get("reasons", []))
     if message == "; ".join(reasons):  # one after another below, and not in one line as well
         message, reasons = (reasons[0], ()) if len(reasons) == 1 else (problem.get("title") or "refused", reasons)
-    match answer.status_code:
+    match answer.status:
         case 401:
-            hint = "set CP_TOKEN, or run the demo, which writes a context"
-            raise VerdictNegative(f"the control plane does not accept this token: {message}", (hint,))
+            cure = f"`controlplane login --url {url}` asks for one and keeps it; in scripts set CP_TOKEN"
+            raise VerdictNegative(f"the control plane at {url} does not accept this token: {message}", (cure,))
         case 400 | 404 | 405 | 413 | 422:
             raise WrongUsage(message, reasons)
         case 502 | 503 | 504:
@@ -95,25 +212,90 @@ def _body(answer: httpx.Response) -> Any:
             raise VerdictNegative(message, reasons)
 
 
-def connect(url: str | None, environment: Mapping[str, str] = os.environ) -> Client:
-    """Return a client for `--url`, else CP_URL, else the current context; the token likewise from CP_TOKEN first.
+def quoted(name: str) -> str:
+    """Return a name as one part of a path."""
+    return quote(name, safe="")
 
-    A context's token goes only to that context's own address. Raises WrongUsage where there is no address.
+
+def locate(url: str | None, context: str | None, environment: Mapping[str, str] = os.environ) -> Place:
+    """Return which control plane is meant: `--url` or `--context`, else CP_URL, CP_CONTEXT, the current context.
+
+    A context's token goes to that context's own origin only, and CP_TOKEN never where `--context` points. Raises
+    WrongUsage where none is named, or an unknown context.
     """
+    if url and context:
+        raise WrongUsage("--url and --context both name a control plane: give one of them")
     try:
-        context = read_contexts(contexts_path(environment)).active
+        known = read_contexts(contexts_path(environment))
     except ConfigError as error:
         raise WrongUsage(str(error)) from error
-    address = url or environment.get("CP_URL") or (context.url if context else "")
-    if not address:
-        raise WrongUsage(
-            "which control plane? No --url, no CP_URL, and no context",
-            ("start one with `make demo`, or point CP_URL and CP_TOKEN at a running one",),
-        )
     token = environment.get("CP_TOKEN", "")
-    if not token and context and address.rstrip("/") == context.url.rstrip("/"):
-        token = context.token
-    return Client(address, token)
+    if context:
+        return _named(known, context, "--context")
+    address = url or environment.get("CP_URL", "")
+    if address:
+        name, entry = _of_origin(known, address)
+        if token or entry is None:
+            return Place(address, token, name)
+        return Place(address, entry.token, name, entry.demo)
+    name = environment.get("CP_CONTEXT", "")
+    if not name and known.active is None:
+        raise WrongUsage(
+            "which control plane? No --url, no CP_URL, and no current context",
+            (
+                "`controlplane login --url URL` remembers yours; `make demo` starts one to try",
+                *([f"contexts there are: {', '.join(known.contexts)}"] if known.contexts else []),
+            ),
+        )
+    found = _named(known, name or known.current, "CP_CONTEXT" if name else "the current context")
+    return found._replace(token=token) if token else found
 
 
-__all__ = ["CliError", "Client", "connect"]
+def _named(known: Contexts, name: str, by: str) -> Place:
+    entry = known.contexts.get(name)
+    if entry is None:
+        there = ", ".join(known.contexts) or "none"
+        raise WrongUsage(f"{by} {name}: there is no such context{hint(name, known.contexts)}", (f"there is: {there}",))
+    return Place(entry.url, entry.token, name, entry.demo)
+
+
+def _of_origin(known: Contexts, address: str) -> tuple[str, Context | None]:
+    """Return the context whose scheme, host and port are those of an address, the current one first."""
+    wanted = origin(address)
+    if wanted is not None:
+        for name in (known.current, *known.contexts):
+            entry = known.contexts.get(name)
+            if entry is not None and origin(entry.url) == wanted:
+                return name, entry
+    return "", None
+
+
+def connect(url: str | None, context: str | None, environment: Mapping[str, str] = os.environ) -> Client:
+    """Return a client for the control plane that is meant. Raises WrongUsage.
+
+    Says it on stderr where no token goes along, and why.
+    """
+    place = locate(url, context, environment)
+    client = Client(place)
+    if not place.token:
+        cause = f"context {place.context!r} has none" if place.context else "no context has this address"
+        say(
+            f"no token is sent to {place.url}: {cause} and CP_TOKEN is not set; "
+            f"`controlplane login --url {place.url}` asks for one and keeps it",
+            sys.stderr,
+        )
+    return client
+
+
+def place_name(place: Place) -> str:
+    """Return where a control plane is, for a person."""
+    return f"{place.url} (context {place.context})" if place.context else place.url
+
+
+def announce(client: Client) -> None:
+    """Say on stderr which fleet is about to be changed, and where. Raises CliError."""
+    fleet = client.get("/cp/v1/version").get("fleet") or "?"
+    say(f"fleet {fleet} at {place_name(client.place)}", sys.stderr)
+
+
+__all__ = ["CliError", "Client", "Place", "announce", "connect", "locate", "place_name", "quoted"]

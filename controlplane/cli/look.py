@@ -1,71 +1,111 @@
-"""Verbs that look: status, targets, models, query."""
+"""Verbs that look: status, models, targets, version."""
 
 from __future__ import annotations
 
-import re
-import time
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from controlplane.cli.client import connect
+from controlplane import __version__
+from controlplane.cli.client import Client, connect, locate, place_name
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.options import As, Url
-from controlplane.cli.render import Output, age, columns, emit, gibibytes, number, percent, say
-from controlplane.config.vocabulary import duration_seconds
+from controlplane.cli.render import (
+    TABLE,
+    age,
+    columns,
+    emit,
+    gibibytes,
+    number,
+    percent,
+    say,
+    took,
+)
+from controlplane.cli.screen import repeat
+
+WATCH_S = 2.0
+FEW = 100
+"""Of fewer requests a P99 is little more than the slowest one, interpolated inside a histogram's bucket."""
 
 _NEEDS = {"person": "NEEDS A PERSON", "waiting": "WAITS", "went_back": "WENT BACK", "engine_not_ready": "NOT READY"}
 
 
-def status(url: Url = None, output: As = Output.TABLE) -> None:
+def status(watch: bool, url: str | None, context: str | None, output: str) -> None:
     """Show the whole fleet on one screen: models, targets, alerts, GPUs."""
-    with connect(url) as client:
-        fleet = client.get("/cp/v1/fleet")
-        alerts = client.get("/cp/v1/alerts", state="firing")["items"] if output is Output.TABLE else []
-    emit(fleet, output, lambda: _print_status(fleet, alerts))
+    if watch and output != TABLE:
+        raise WrongUsage(f"--watch draws a table: leave out -o {output}, or ask again and again")
+    with connect(url, context) as client:
+        if watch:
+            repeat(lambda: _show_status(client), WATCH_S)
+            return
+        if output == TABLE:
+            _show_status(client)
+        else:
+            emit(client.get("/cp/v1/fleet"), output, lambda: None)
 
 
-def _print_status(fleet: dict[str, Any], alerts: list[dict[str, Any]]) -> None:
+def _show_status(client: Client) -> None:
+    fleet = client.get("/cp/v1/fleet")
+    _print_status(fleet, client.get("/cp/v1/alerts", state="firing")["items"], place_name(client.place))
+
+
+def _print_status(fleet: dict[str, Any], alerts: list[dict[str, Any]], place: str) -> None:
+    say(f"fleet {fleet['name']} at {place}" + ("   observe-only: it never acts" if fleet["observe_only"] else ""))
     targets, counts = fleet["targets"], fleet["alerts"]
     unknown = f", {targets['unknown']} not scraped yet" if targets["unknown"] else ""
-    mode = "  observe-only" if fleet["observe_only"] else ""
-    say(
-        f"fleet {fleet['name']}{mode}   targets: {targets['up']} up, {targets['down']} down{unknown}   "
-        f"alerts: {counts['firing']} firing, {counts['pending']} pending"
-    )
+    told = "unknown" if counts is None else f"{counts['firing']} firing, {counts['pending']} pending"
+    say(f"targets: {targets['up']} up, {targets['down']} down{unknown}   alerts: {told}")
+    for warning in fleet["warnings"]:
+        say(f"  not known now: {warning}")
     for alert in (a for a in alerts if a["severity"] != "none"):
         mark = " (simulated)" if alert["simulated"] else ""
-        say(f"  FIRING {alert['name']}: {alert['annotations'].get('summary', '')}{mark}")
+        say(f"  FIRING {alert['name']} for {age(alert['fired_at'])}: {alert['annotations'].get('summary', '')}{mark}")
     for need in fleet["attention"]:
         what = f"rollout {need['rollout']} of {need['model']}" if need["rollout"] else f"engine of {need['model']}"
         say(f"  {_NEEDS.get(need['need'], need['need'])}: {what}: {need['sentence']}")
     print()
-    _print_models(fleet["models"])
+    print_models(fleet["models"])
     if fleet["gpus"]:
         print()
-        rows = [
-            [
-                g["node"],
-                g["gpu"],
-                percent(g["utilization_ratio"]),
-                f"{gibibytes(g['memory_used_bytes'])} of {gibibytes(g['memory_total_bytes'])}",
-                number(g["temperature_celsius"], " °C"),
-                "simulated" if g["simulated"] else "",
-            ]
-            for g in fleet["gpus"]
+        print_gpus(fleet["gpus"])
+
+
+def print_gpus(gpus: list[dict[str, Any]]) -> None:
+    """Print one row a GPU."""
+    rows = [
+        [
+            g["node"] or "-",
+            gpu_name(g, gpus),
+            percent(g["utilization_ratio"]),
+            _memory(g),
+            number(g["temperature_celsius"], " °C"),
+            "simulated" if g["simulated"] else "",
         ]
-        columns(["NODE", "GPU", "USE", "MEMORY", "TEMPERATURE", ""], rows, "no GPUs")
+        for g in gpus
+    ]
+    columns(["NODE", "GPU", "USE", "MEMORY", "TEMPERATURE", ""], rows, "no GPUs")
 
 
-def models(url: Url = None, output: As = Output.TABLE) -> None:
+def _memory(gpu: dict[str, Any]) -> str:
+    used, total = gpu["memory_used_bytes"], gpu["memory_total_bytes"]
+    return f"{gibibytes(used).removesuffix(' GiB')} of {gibibytes(total)}" if used is not None else gibibytes(None)
+
+
+def gpu_name(gpu: dict[str, Any], gpus: list[dict[str, Any]]) -> str:
+    """Return a GPU's index on its node; without one, as much of its UUID as tells it from the others."""
+    if gpu.get("index"):
+        return str(gpu["index"])
+    name, others = str(gpu["gpu"]), [str(g["gpu"]) for g in gpus if g["gpu"] != gpu["gpu"]]
+    length = next((n for n in range(12, len(name)) if not any(o.startswith(name[:n]) for o in others)), len(name))
+    return name[:length] + ("…" if length < len(name) else "")
+
+
+def models(url: str | None, context: str | None, output: str) -> None:
     """List models, their versions and the traffic of each."""
-    with connect(url) as client:
+    with connect(url, context) as client:
         data = client.get("/cp/v1/models")
-    emit(data["items"], output, lambda: _print_models(data["items"]))
+    emit(data["items"], output, lambda: print_models(data["items"]))
 
 
-def _print_models(items: list[dict[str, Any]]) -> None:
+def print_models(items: list[dict[str, Any]]) -> None:
+    """Print one row a version, and a line a running rollout."""
     rows = []
     for model in items:
         for version in model["versions"]:
@@ -77,7 +117,7 @@ def _print_models(items: list[dict[str, Any]]) -> None:
                     version["state"],
                     percent(version["traffic_share"]),
                     number(version["requests_per_second"]),
-                    number(version["latency_p99_seconds"], "s") + _of(version["latency_source"]),
+                    latency(version),
                     percent(version["error_ratio"]) + _of(version["error_source"]),
                     number(version["running"]),
                     "simulated" if version["simulated"] else "",
@@ -91,13 +131,24 @@ def _print_models(items: list[dict[str, Any]]) -> None:
             say(f"rollout {rollout['id']} of {model['name']}: {rollout['phase']}: {rollout['sentence']}")
 
 
+def latency(version: dict[str, Any]) -> str:
+    """Return a version's P99 and who measured it: `~` before one that few requests stand behind."""
+    seconds, samples = version["latency_p99_seconds"], version.get("latency_samples")
+    if seconds is None:
+        return "-"
+    if samples is not None and samples < FEW:
+        shown = number(seconds, "s", 1 if samples < FEW / 10 else 2)
+        return f"~{shown} ({version['latency_source']}, of {samples:.0f})"
+    return number(seconds, "s") + _of(version["latency_source"])
+
+
 def _of(source: str | None) -> str:
     return f" ({source})" if source else ""
 
 
-def targets(url: Url = None, output: As = Output.TABLE) -> None:
+def targets(url: str | None, context: str | None, output: str) -> None:
     """List scraped targets and how their last scrape went."""
-    with connect(url) as client:
+    with connect(url, context) as client:
         items = client.get("/cp/v1/targets")["items"]
     rows = [
         [
@@ -105,7 +156,7 @@ def targets(url: Url = None, output: As = Output.TABLE) -> None:
             t["instance"],
             t["health"],
             age(t["last_scrape_at"]),
-            number(t["duration_seconds"], "s", 2),
+            took(t["duration_seconds"]),
             number(t["samples"]),
             t["last_error"] or ("simulated" if t["simulated"] else ""),
         ]
@@ -115,83 +166,25 @@ def targets(url: Url = None, output: As = Output.TABLE) -> None:
     emit(items, output, lambda: columns(header, rows, "no targets in fleet.yaml"))
 
 
-def query(
-    expression: Annotated[str, typer.Argument(metavar="EXPR", help="PromQL.")],
-    at: Annotated[
-        str | None, typer.Option("--at", help="Time: RFC 3339, unix seconds, or a duration ago (5m).")
-    ] = None,
-    range_: Annotated[
-        str | None, typer.Option("--range", help="Evaluate over this long up to --at, such as 1h.")
-    ] = None,
-    step: Annotated[str | None, typer.Option("--step", help="Resolution of --range; by default 60 points.")] = None,
-    url: Url = None,
-    output: As = Output.TABLE,
-) -> None:
-    """Evaluate PromQL."""
-    end = _instant(at)
-    with connect(url) as client:
-        if range_ is None:
-            data = client.get("/api/v1/query", query=expression, time=end)["data"]
-        else:
-            length = _duration(range_, "--range")
-            data = client.get(
-                "/api/v1/query_range",
-                query=expression,
-                start=end - length,
-                end=end,
-                step=_duration(step, "--step") if step else max(length / 60, 1),
-            )["data"]
-    emit(data, output, lambda: _print_result(data))
-
-
-def _print_result(data: dict[str, Any]) -> None:
-    kind, result = data["resultType"], data["result"]
-    if kind in ("scalar", "string"):
-        say(result[1])
-    elif kind == "vector":
-        # The value first: label sets are longer than a terminal is wide.
-        rows = [[s["value"][1], _series(s["metric"])] for s in result]
-        columns(["VALUE", "SERIES"], rows, "no series: unknown, not zero")
-    else:
-        rows = [
-            [datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), v, _series(s["metric"])]
-            for s in result
-            for t, v in s["values"]
-        ]
-        columns(["TIME", "VALUE", "SERIES"], rows, "no series: unknown, not zero")
-
-
-def _series(metric: dict[str, str]) -> str:
-    name = metric.get("__name__", "")
-    labels = ", ".join(f'{k}="{_escaped(v)}"' for k, v in sorted(metric.items()) if k != "__name__")
-    return f"{name}{{{labels}}}" if labels or not name else name
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _instant(text: str | None) -> float:
-    if text is None or text == "now":
-        return time.time()
-    if re.fullmatch(r"\d{9,}(\.\d+)?", text):
-        return float(text)
+def version(url: str | None, context: str | None, output: str) -> None:
+    """Say the version of this program, and of the control plane that it speaks with."""
+    found: dict[str, Any] = {"program": __version__}
     try:
-        return time.time() - duration_seconds(text)
-    except ValueError:
-        pass
-    try:
-        then = datetime.fromisoformat(text)
-    except ValueError:
-        raise WrongUsage(f"--at {text!r}: expected RFC 3339, unix seconds, or a duration ago such as 5m") from None
-    return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp()
+        place = locate(url, context)
+    except WrongUsage:
+        if url or context:
+            raise
+        place = None  # nobody to ask is no fault here
+    if place is not None:
+        with connect(url, context) as client:
+            found |= {"url": place.url, "context": place.context, **client.get("/cp/v1/version")}
+    emit(found, output, lambda: _print_version(found))
 
 
-def _duration(text: str, option: str) -> float:
-    try:
-        seconds = duration_seconds(text)
-    except ValueError as error:
-        raise WrongUsage(f"{option}: {error}") from None
-    if seconds <= 0:
-        raise WrongUsage(f"{option}: expected a duration above zero")
-    return seconds
+def _print_version(found: dict[str, Any]) -> None:
+    say(f"controlplane {found['program']}")
+    if "url" not in found:
+        say("no control plane to ask: no --url, no CP_URL, no current context")
+        return
+    where = f"{found['url']} (context {found['context']})" if found["context"] else found["url"]
+    say(f"control plane {found['version']}, fleet {found['fleet']}, at {where}, up for {age(found['started_at'])}")

@@ -1,61 +1,26 @@
-"""The program `controlplane`, which is also `cp`: verbs assembled, errors turned into one sentence and an exit code."""
+"""The program `controlplane`, which is also `cp`: one verb is run, errors turn into one sentence and an exit code."""
 
 from __future__ import annotations
 
 import errno
+import os
 import sys
-from importlib.metadata import version
-from typing import Annotated
+from collections.abc import Callable
+from typing import Any
 
-import typer
-
-from controlplane.cli import local, look, rules, steer, tokens, watch
-from controlplane.cli.errors import CliError
-from controlplane.cli.render import say
+from controlplane import __version__
+from controlplane.cli.errors import CliError, WrongUsage
+from controlplane.cli.render import say, say_all
+from controlplane.cli.verbs import help as explained
+from controlplane.cli.verbs.grammar import HELP, Verb, hint, parse
+from controlplane.cli.verbs.tree import VERBS, first_words, subverbs
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError, NotFound, Unavailable
 
-
-def build() -> typer.Typer:
-    """Return the command tree."""
-    app = typer.Typer(
-        name="controlplane",
-        help="Watch an LLM fleet, say what is wrong, and switch model versions without dropping a request.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(_root)
-    for verb in (look.status, look.targets, look.models, look.query, steer.promote, steer.rollback):
-        app.command()(verb)
-    app.add_typer(steer.rollouts, name="rollouts")
-    app.add_typer(watch.alerts, name="alerts")
-    app.add_typer(watch.notifiers, name="notifiers")
-    app.add_typer(tokens.token, name="token")
-    app.command()(local.up)
-    app.command()(local.check)
-    app.command("nvml-exporter")(local.nvml_exporter)
-    app.add_typer(rules.rules, name="rules")
-    app.add_typer(local.catalogue, name="catalogue")
-    app.add_typer(local.dashboards, name="dashboards")
-    app.add_typer(local.demo, name="demo")
-    return app
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        say(f"controlplane {version('llm-controlplane')}")
-        raise typer.Exit
-
-
-def _root(
-    _: Annotated[
-        bool,
-        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and stop."),
-    ] = False,
-) -> None:
-    """Watch an LLM fleet, say what is wrong, and switch model versions without dropping a request."""
+INTERRUPTED = 130
+READER_LEFT = 141
+"""As a shell reports a program that SIGPIPE ended."""
+COMPLETE = "__complete"
+"""The word by which the shells ask for completions; see shells.py."""
 
 
 def main() -> None:
@@ -63,12 +28,16 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def run(words: list[str]) -> int:
     """Run a verb and return its exit code; errors are sentences on stderr, never tracebacks."""
     try:
-        build()(arguments)
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else 0
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
     except CliError as error:
         return _fail(str(error), error.exit_code, error.reasons)
     except ConfigErrors as error:
@@ -86,7 +55,68 @@ def run(arguments: list[str]) -> int:
     except KeyError as error:
         # Only answers of the control plane are read by key.
         return _fail(f"the control plane's answer lacks {error}: it is of another version than this program", 1)
-    return 0
+
+
+def _dispatch(words: list[str]) -> int:
+    match words[:1]:
+        case [] | ["-h"] | ["--help"] | ["help"]:
+            say_all(explained.overview().splitlines())
+            return 0 if words else WrongUsage.exit_code
+        case ["--version"]:
+            say(f"{explained.PROGRAM} {__version__}")
+            return 0
+        case [word] if word == COMPLETE:
+            from controlplane.cli.complete import complete
+
+            complete(words[1:])
+            return 0
+    verb, rest = find(words)
+    if verb is None:
+        say_all(explained.of_group(words[0]).splitlines())
+        return 0 if rest else WrongUsage.exit_code
+    values = parse(verb, rest)
+    if HELP.name in values:
+        say_all(explained.of_verb(verb).splitlines())
+        return 0
+    return load(verb)(**values) or 0
+
+
+def find(words: list[str]) -> tuple[Verb | None, list[str]]:
+    """Return the verb that the words begin with and the words after it.
+
+    The verb is None for a first word alone that needs a second one; the rest is then what asked for help, if anything
+    did. Raises WrongUsage.
+    """
+    first, subs = words[0], subverbs(words[0])
+    second = words[1] if len(words) > 1 else ""
+    if second in subs:
+        return VERBS[f"{first} {second}"], words[2:]
+    if first in VERBS:
+        return VERBS[first], words[1:]
+    if subs:
+        if not second or second in HELP.spellings:
+            return None, words[1:]
+        raise WrongUsage(f"{first} has no verb {second!r}{hint(second, subs)}", (f"it has: {', '.join(subs)}",))
+    if first.startswith("-"):
+        raise WrongUsage(f"a verb comes before {first}", (f"usage: {explained.PROGRAM} VERB [OPTIONS]",))
+    raise WrongUsage(
+        f"there is no verb {first!r}{hint(first, first_words())}", (f"{explained.PROGRAM} --help names all of them",)
+    )
+
+
+def load(verb: Verb) -> Callable[..., Any]:
+    """Import and return the function that carries a verb out. It returns an exit code, or None for 0."""
+    module, _, function = verb.run.partition(":")
+    name = f"controlplane.cli.{module}"
+    __import__(name)
+    found: Callable[..., Any] = getattr(sys.modules[name], function)
+    return found
+
+
+def _reader_left() -> int:
+    """End quietly, as `yes | head` does: Python would complain once more when it closes the output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return READER_LEFT
 
 
 def _fail(message: str, code: int, reasons: tuple[str, ...] = ()) -> int:

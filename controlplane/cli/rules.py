@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from controlplane.cli.errors import VerdictNegative, WrongUsage
-from controlplane.cli.options import As
-from controlplane.cli.render import Output, columns, emit, plain_yaml, say, say_all
-
-Files = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="FILE…", help="Prometheus rule files, or builtin:llm and builtin:gpu."),
-]
-
-rules = typer.Typer(help="Check, test and list rule files and the built-in packs.", no_args_is_help=True)
+from controlplane.cli.render import TABLE, columns, emit, plain_yaml, say, say_all
 
 
-@rules.command("check")
-def rules_check(
-    files: Files = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
-) -> None:
+def rules_check(files: list[Path], strict: bool) -> None:
     """Check rule files; without one, the built-in packs."""
     from alerts.errors import RuleError
     from controlplane.app.rules import describe_rules
     from controlplane.ruletest.lint import lint
 
     faults: list[RuleError] = []
-    groups = describe_rules(files or [], faults)
+    groups = describe_rules(files, faults)
     found = lint(groups, faults)
     say_all(str(finding) for finding in found)
     if faults:
@@ -42,14 +29,7 @@ def rules_check(
     say(f"good: {counts}" + (f", {len(found)} warning{'s' * (len(found) != 1)}" if found else ""))
 
 
-@rules.command("test")
-def rules_test(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="promtool's unit-test files.")],
-    run: Annotated[
-        list[str] | None, typer.Option("--run", help="Only tests whose name matches this regular expression.")
-    ] = None,
-    output: As = Output.TABLE,
-) -> None:
+def rules_test(files: list[Path], run: list[str] | None, output: str) -> None:
     """Run promtool's unit tests of rules on the embedded engine."""
     from alerts.errors import PatternError
     from alerts.regex import search
@@ -64,7 +44,7 @@ def rules_test(
     outcomes = []
     for file in files:
         outcomes.append(run_file(file, lambda name: not run or any(search(pattern, name) for pattern in run)))
-        if output is Output.TABLE:
+        if output == TABLE:
             say_all(file_lines(outcomes[-1]))
     emit(content(outcomes), output, lambda: say(summary(outcomes)))
     unread = sum(bool(outcome.error) for outcome in outcomes)
@@ -77,17 +57,7 @@ def rules_test(
         raise VerdictNegative(f"cases failed: {failed}")
 
 
-@rules.command("list")
-def rules_list(
-    files: Files = None,
-    prometheus: Annotated[
-        bool, typer.Option("--prometheus", help="Write them as one Prometheus rule file, thresholds filled in.")
-    ] = False,
-    config: Annotated[
-        Path | None, typer.Option("-c", "--config", help="List the rules of a fleet.yaml, with its thresholds.")
-    ] = None,
-    output: As = Output.TABLE,
-) -> None:
+def rules_list(files: list[Path], prometheus: bool, config: Path | None, output: str) -> None:
     """List the rules of files; without one, of the built-in packs."""
     from alerts.packs import RUNBOOKS
     from alerts.rules import AlertingRule, as_prometheus
@@ -96,7 +66,7 @@ def rules_list(
 
     if config is not None and files:
         raise WrongUsage("-c names a fleet.yaml, whose rules: names the files: give one or the other")
-    groups = fleet_rules(load_fleet(config), RUNBOOKS) if config is not None else describe_rules(files or [])
+    groups = fleet_rules(load_fleet(config), RUNBOOKS) if config is not None else describe_rules(files)
     if prometheus:
         emit(as_prometheus(groups), output, lambda: _print_rule_file(as_prometheus(groups)))
         return

@@ -4,53 +4,42 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Any
 
-import typer
-
-from controlplane.cli.client import Client, connect
+from controlplane.cli.client import Client, announce, connect, quoted
 from controlplane.cli.errors import Unreachable, VerdictNegative
-from controlplane.cli.options import As, Limit, Url
-from controlplane.cli.render import Output, age, columns, emit, say
+from controlplane.cli.render import TABLE, age, columns, emit, say
 
 POLL_S = 0.5
 PATIENCE_S = 60.0
 """How long a watch outlasts an unreachable control plane: the rollout goes on without us, and so may its news."""
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name in fleet.yaml.")]
-Identifier = Annotated[str, typer.Argument(metavar="ID", help="The rollout's id.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen and do nothing.")]
-NoWatch = Annotated[bool, typer.Option("--no-watch", help="Return as soon as the rollout is recorded.")]
-
-rollouts = typer.Typer(help="List and steer rollouts.", no_args_is_help=True)
-
 
 def promote(
-    model: Model,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="The version to serve, such as v2.")],
-    strategy: Annotated[str | None, typer.Option("--strategy", help="blue-green (the default), or canary.")] = None,
-    dry_run: DryRun = False,
-    no_watch: NoWatch = False,
-    url: Url = None,
-    output: As = Output.TABLE,
+    model: str,
+    version: str,
+    strategy: str | None,
+    dry_run: bool,
+    no_watch: bool,
+    url: str | None,
+    context: str | None,
+    output: str,
 ) -> None:
     """Switch MODEL to VERSION; returns once that version serves and nothing speaks against it."""
     body = {"model": model, "version": version, "strategy": strategy or "blue-green", "dry_run": dry_run}
-    with connect(url) as client:
+    with connect(url, context) as client:
         _begin(client, "/cp/v1/rollouts", body, dry_run, no_watch, output)
 
 
-def rollback(
-    model: Model, dry_run: DryRun = False, no_watch: NoWatch = False, url: Url = None, output: As = Output.TABLE
-) -> None:
+def rollback(model: str, dry_run: bool, no_watch: bool, url: str | None, context: str | None, output: str) -> None:
     """Switch MODEL back to the version before; turns a running rollout around."""
-    with connect(url) as client:
-        path = f"/cp/v1/models/{quote(model, safe='')}/rollback"
+    with connect(url, context) as client:
+        path = f"/cp/v1/models/{quoted(model)}/rollback"
         _begin(client, path, {"dry_run": dry_run}, dry_run, no_watch, output)
 
 
-def _begin(client: Client, path: str, body: dict[str, Any], dry_run: bool, no_watch: bool, output: Output) -> None:
+def _begin(client: Client, path: str, body: dict[str, Any], dry_run: bool, no_watch: bool, output: str) -> None:
+    announce(client)
     view = client.post(path, body)
     if dry_run:
         emit(view, output, lambda: _print_plan(view))
@@ -78,9 +67,9 @@ def _print_plan(plan: dict[str, Any]) -> None:
         say(f"  note: {note}")
 
 
-def _follow(client: Client, view: dict[str, Any], *, until_switched: bool, output: Output, good: str = "") -> None:
+def _follow(client: Client, view: dict[str, Any], *, until_switched: bool, output: str, good: str = "") -> None:
     """Print a rollout's events as they come; raise VerdictNegative when it does not end well, or in phase `good`."""
-    quiet = output is not Output.TABLE
+    quiet = output != TABLE
     shown = 0
     if not quiet:
         say(f"rollout {view['id']}: {view['model']} {view['from']} -> {view['to']} ({view['strategy']})")
@@ -110,15 +99,9 @@ def _follow(client: Client, view: dict[str, Any], *, until_switched: bool, outpu
         raise VerdictNegative(f"rollout {view['id']} {view['phase']}{said}")
 
 
-@rollouts.command("list")
-def rollouts_list(
-    model: Annotated[str | None, typer.Option("--model", help="Only this model's.")] = None,
-    limit: Limit = 20,
-    url: Url = None,
-    output: As = Output.TABLE,
-) -> None:
+def rollouts_list(model: str | None, limit: int, url: str | None, context: str | None, output: str) -> None:
     """List rollouts, the newest first."""
-    with connect(url) as client:
+    with connect(url, context) as client:
         items = client.get("/cp/v1/rollouts", model=model, limit=limit)["items"]
     rows = [
         [
@@ -137,11 +120,10 @@ def rollouts_list(
     emit(items, output, lambda: columns(header, rows, "no rollouts yet"))
 
 
-@rollouts.command("show")
-def rollouts_show(identifier: Identifier, url: Url = None, output: As = Output.TABLE) -> None:
+def rollouts_show(identifier: str, url: str | None, context: str | None, output: str) -> None:
     """Show one rollout and everything that it did."""
-    with connect(url) as client:
-        view = client.get(f"/cp/v1/rollouts/{quote(identifier, safe='')}")
+    with connect(url, context) as client:
+        view = client.get(f"/cp/v1/rollouts/{quoted(identifier)}")
     emit(view, output, lambda: _print_rollout(view))
 
 
@@ -163,17 +145,16 @@ def _print_rollout(view: dict[str, Any]) -> None:
     columns(["AT", "PHASE", ""], rows, "no events yet")
 
 
-@rollouts.command("watch")
-def rollouts_watch(identifier: Identifier, url: Url = None, output: As = Output.TABLE) -> None:
+def rollouts_watch(identifier: str, url: str | None, context: str | None, output: str) -> None:
     """Follow a rollout to its end; exit 1 when it failed or went back."""
-    with connect(url) as client:
-        view = client.get(f"/cp/v1/rollouts/{quote(identifier, safe='')}")
+    with connect(url, context) as client:
+        view = client.get(f"/cp/v1/rollouts/{quoted(identifier)}")
         _follow(client, view, until_switched=False, output=output)
 
 
-@rollouts.command("abort")
-def rollouts_abort(identifier: Identifier, url: Url = None, output: As = Output.TABLE) -> None:
+def rollouts_abort(identifier: str, url: str | None, context: str | None, output: str) -> None:
     """Turn a running rollout back to the version that was stable."""
-    with connect(url) as client:
-        view = client.post(f"/cp/v1/rollouts/{quote(identifier, safe='')}/abort")
+    with connect(url, context) as client:
+        announce(client)
+        view = client.post(f"/cp/v1/rollouts/{quoted(identifier)}/abort")
     emit(view, output, lambda: say(f"rollout {view['id']}: {view['phase']}: {view['sentence']}"))

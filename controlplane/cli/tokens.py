@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import quote
 
-import typer
-
-from controlplane.cli.client import connect
+from controlplane.cli.client import announce, connect, quoted
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.options import As, DataDir, Url
-from controlplane.cli.render import Output, age, columns, emit, say
-from controlplane.config.vocabulary import duration_seconds
-
-token = typer.Typer(help="Create, list and revoke access tokens.", no_args_is_help=True)
+from controlplane.cli.render import age, columns, emit, say
 
 
-@token.command("list")
-def token_list(url: Url = None, output: As = Output.TABLE) -> None:
+def token_list(url: str | None, context: str | None, output: str) -> None:
     """List tokens. Their secrets are not kept and cannot be shown."""
-    with connect(url) as client:
+    with connect(url, context) as client:
         items = client.get("/cp/v1/tokens")["items"]
     rows = [
         [
@@ -37,16 +28,14 @@ def token_list(url: Url = None, output: As = Output.TABLE) -> None:
     emit(items, output, lambda: columns(["ID", "NAME", "ROLE", "AGE", "EXPIRES", ""], rows, "no tokens"))
 
 
-@token.command("create")
 def token_create(
-    name: Annotated[str, typer.Option("--name", help="What it is for.")],
-    role: Annotated[str, typer.Option("--role", help="viewer, operator or admin.")] = "viewer",
-    expires_in: Annotated[
-        str | None, typer.Option("--expires-in", help="A duration such as 30d; by default never.")
-    ] = None,
-    data_dir: DataDir = None,
-    url: Url = None,
-    output: As = Output.TABLE,
+    name: str,
+    role: str,
+    expires_in: str | None,
+    data_dir: Path | None,
+    url: str | None,
+    context: str | None,
+    output: str,
 ) -> None:
     """Create a token and print it: the only time that it can be seen.
 
@@ -55,21 +44,21 @@ def token_create(
     if data_dir is not None:
         say(_create_offline(data_dir, name, role, expires_in))
         return
-    with connect(url) as client:
+    with connect(url, context) as client:
+        announce(client)
         made = client.post("/cp/v1/tokens", {"name": name, "role": role, "expires_in": expires_in})
     emit(made, output, lambda: say(made["token"]))
 
 
 def _create_offline(data_dir: Path, name: str, role: str, expires_in: str | None) -> str:
     from controlplane.access import Role, TokenStore
+    from controlplane.config.durations import duration_seconds
     from controlplane.store.database import Database
     from controlplane.store.migrate import migrate
 
     file = data_dir / "controlplane.db"
     if not file.exists():
         raise WrongUsage(f"{file} does not exist: is that the data folder of `controlplane up`?")
-    if role not in [r.value for r in Role]:
-        raise WrongUsage(f"--role {role}: expected one of {', '.join(r.value for r in Role)}")
     now = time.time()
     try:
         expires_at = now + duration_seconds(expires_in) if expires_in else None
@@ -83,11 +72,9 @@ def _create_offline(data_dir: Path, name: str, role: str, expires_in: str | None
         db.close()
 
 
-@token.command("revoke")
-def token_revoke(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help="The id that `token list` prints.")], url: Url = None
-) -> None:
+def token_revoke(identifier: str, url: str | None, context: str | None) -> None:
     """Revoke a token at once."""
-    with connect(url) as client:
-        client.delete(f"/cp/v1/tokens/{quote(identifier, safe='')}")
+    with connect(url, context) as client:
+        announce(client)
+        client.delete(f"/cp/v1/tokens/{quoted(identifier)}")
     say(f"token {identifier} is revoked")

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Any
 
-import typer
-
-from controlplane.cli.client import connect
-from controlplane.cli.options import As, Limit, Url
-from controlplane.cli.render import Output, age, columns, emit, number, say
-
-alerts = typer.Typer(help="See what is wrong.", no_args_is_help=True)
-notifiers = typer.Typer(help="Check where notifications go.", no_args_is_help=True)
+from controlplane.cli.client import Client, announce, connect, quoted
+from controlplane.cli.errors import WrongUsage
+from controlplane.cli.render import age, clock, columns, emit, number, say
+from controlplane.cli.verbs.grammar import hint
 
 
-@alerts.command("list")
-def alerts_list(
-    state: Annotated[str, typer.Option("--state", help="active, pending, firing, resolved or all.")] = "active",
-    limit: Limit = 100,
-    url: Url = None,
-    output: As = Output.TABLE,
-) -> None:
+def alerts_list(state: str, limit: int, url: str | None, context: str | None, output: str) -> None:
     """List alerts, firing ones first."""
-    with connect(url) as client:
+    with connect(url, context) as client:
         items = client.get("/cp/v1/alerts", state=state, limit=limit)["items"]
     rows = [
         [
@@ -41,16 +30,27 @@ def alerts_list(
     emit(items, output, lambda: columns(header, rows, "no alerts: every rule that has data is content"))
 
 
-@alerts.command("show")
-def alerts_show(
-    fingerprint: Annotated[str, typer.Argument(metavar="ID", help="The id that `alerts list` prints.")],
-    url: Url = None,
-    output: As = Output.TABLE,
-) -> None:
+def alerts_show(alert: str, url: str | None, context: str | None, output: str) -> None:
     """Show one alert: its value, labels, runbook and history."""
-    with connect(url) as client:
-        alert = client.get(f"/cp/v1/alerts/{quote(fingerprint, safe='')}")
-    emit(alert, output, lambda: _print_alert(alert))
+    with connect(url, context) as client:
+        found = client.get(f"/cp/v1/alerts/{quoted(_fingerprint(client, alert))}")
+    emit(found, output, lambda: _print_alert(found))
+
+
+def _fingerprint(client: Client, alert: str) -> str:
+    """Return the id of the one active alert of that name, or what was given. Raises WrongUsage for several."""
+    if len(alert) == 16 and all(c in "0123456789abcdef" for c in alert):
+        return alert
+    items = client.get("/cp/v1/alerts", state="all")["items"]
+    named = [a for a in items if a["name"] == alert]
+    active = [a for a in named if a["state"] != "resolved"] or named[:1]
+    if len(active) > 1:
+        which = tuple(f"{a['fingerprint']}  {a['annotations'].get('summary', '')}" for a in active)
+        raise WrongUsage(f"{len(active)} alerts are called {alert}; name one by its id", which)
+    if not active:
+        known = sorted({a["name"] for a in items})
+        raise WrongUsage(f"no alert is called {alert}{hint(alert, known)}", ("`controlplane alerts list` names them",))
+    return str(active[0]["fingerprint"])
 
 
 def _print_alert(alert: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ def _print_alert(alert: dict[str, Any]) -> None:
     say("labels: " + ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
     say(f"value: {number(alert['value'])}   runbook: {alert['runbook'] or '-'}")
     print()
-    rows = [[h["at"], _change(h), h["sentence"]] for h in alert["history"]]
+    rows = [[clock(h["at"]), _change(h), h["sentence"]] for h in alert["history"]]
     columns(["AT", "CHANGE", ""], rows, "no history yet")
 
 
@@ -81,10 +81,8 @@ def _change(event: dict[str, Any]) -> str:
     return str(after) if before == after else f"{before} -> {after}"
 
 
-@notifiers.command("test")
-def notifiers_test(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The notifier's name in fleet.yaml.")], url: Url = None
-) -> None:
+def notifiers_test(name: str, url: str | None, context: str | None) -> None:
     """Send a test message and say what came back."""
-    with connect(url) as client:
-        say(client.post(f"/cp/v1/notifiers/{quote(name, safe='')}/test")["result"])
+    with connect(url, context) as client:
+        announce(client)
+        say(client.post(f"/cp/v1/notifiers/{quoted(name)}/test")["result"])

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from controlplane.config.checking import Loc
-from controlplane.config.document import Document, parse_document, read_document
+from controlplane.config.document import Document, dotted, parse_document, read_document
 from controlplane.config.model import Fleet
 from controlplane.config.reading import read_section
 from controlplane.errors import ConfigError, ConfigErrors
@@ -52,6 +52,21 @@ def load_fleet(path: Path) -> LoadedFleet:
     return _accepted(read_fleet(path))
 
 
+def fleet_content(path: Path) -> dict[str, Any]:
+    """Return the content of a good fleet.yaml as it is written, for another process. Raises ConfigErrors."""
+    document = read_document(path)
+    _accepted(_read(document))
+    return document.data
+
+
+def validated(content: dict[str, Any]) -> Fleet:
+    """Return the fleet of a content that was read elsewhere. Raises ConfigErrors, which name fields and no lines."""
+    fleet, faults = read_section(Fleet, content)
+    if faults:
+        raise ConfigErrors([ConfigError(sentence, field=dotted(loc)) for loc, sentence in faults])
+    return fleet
+
+
 def parse_fleet(text: str, path: Path) -> Fleet:
     """Validate the text of a fleet.yaml; `path` only names it in errors. Raises ConfigErrors."""
     document = parse_document(text, path)
@@ -71,7 +86,7 @@ def _read(document: Document) -> ReadFleet:
     fleet, faults = read_section(Fleet, document.data)
     errors = in_order(document.error(*fault) for fault in faults)
     path = document.path.absolute()
-    return ReadFleet(LoadedFleet(_located(fleet, path.parent), path, document), tuple(errors))
+    return ReadFleet(LoadedFleet(located(fleet, path.parent), path, document), tuple(errors))
 
 
 def _accepted(read: ReadFleet) -> LoadedFleet:
@@ -80,12 +95,12 @@ def _accepted(read: ReadFleet) -> LoadedFleet:
     return read.loaded
 
 
-def _located(value: Found, folder: Path) -> Found:
+def located(value: Found, folder: Path) -> Found:
     """Return a section with the paths in it relative to `folder` made absolute; fields that are absent stay so."""
     changes = {name: _anchored(given, folder) for name, given in vars(value).items()}
-    located = value.model_copy()
-    located.__dict__.update(changes)
-    return located
+    moved = value.model_copy()
+    moved.__dict__.update(changes)
+    return moved
 
 
 def _anchored(value: Any, folder: Path) -> Any:
@@ -93,7 +108,7 @@ def _anchored(value: Any, folder: Path) -> Any:
         case Path():
             return folder / value
         case BaseModel():
-            return _located(value, folder)
+            return located(value, folder)
         case tuple():
             return tuple(_anchored(item, folder) for item in value)
         case dict():

@@ -14,23 +14,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from collectors.durations import parse_duration
 from controlplane.config.checking import Fault, Faults, Unread, check, faults_of
+from controlplane.config.durations import duration_seconds
 
 _SIZE = re.compile(r"([0-9]{1,15})(B|[KMGTP]B)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _URL = re.compile(r"https?://[^\s/]+\S*")
 _ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\]):([0-9]{1,5})")
-
-
-def duration_seconds(value: Any) -> float:
-    """Return the seconds of a Prometheus duration (`1h30m`, `15s`, `500ms`), or of a bare 0. Raises ValueError."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
-        return 0.0
-    if not isinstance(value, str):
-        raise ValueError("expected a duration such as 15s, 2m or 1h30m")
-    return parse_duration(value)
 
 
 def plain_text(value: str) -> str:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
-def banner(
-    url: str, token: str, logs: Path, triton: bool, config_home: Path | None = None, *, kept: bool = False
-) -> str:
-    """The demo's greeting, for a terminal of 80 columns.
+class Shell(NamedTuple):
+    """What a second terminal must be told, so that `cp` speaks with this demo."""
 
-    `config_home`: where the CLI's context is, if not at home. `kept`: whether the demo's folder outlives it.
-    """
+    config_home: Path | None = None
+    """Where the CLI's contexts are, if not at home."""
+    context: str = ""
+    """The demo's context, if it is not the current one."""
+    current: str = ""
+    """The context that stays current."""
+
+
+def banner(url: str, token: str, logs: Path, triton: bool, shell: Shell | None = None, *, kept: bool = False) -> str:
+    """The demo's greeting, for a terminal of 80 columns. `kept`: whether the demo's folder outlives it."""
+    shell = shell or Shell()
     activate = Path(sys.prefix) / "bin" / "activate"
     real = "Real: the Triton server with `model`." if triton else "Triton is left out, and with it `model`: see above."
     lines = [
@@ -31,8 +38,11 @@ def banner(
     ]
     if activate.exists():
         lines.append(f"  . {shlex.quote(str(activate))}")
-    if config_home is not None:
-        lines.append(f"  export XDG_CONFIG_HOME={shlex.quote(str(config_home))}")
+    if shell.config_home is not None:
+        lines.append(f"  export XDG_CONFIG_HOME={shlex.quote(str(shell.config_home))}")
+    if shell.context:
+        lines.append(f"  export CP_CONTEXT={shlex.quote(shell.context)}")
+        lines.append(f"  # without it, cp goes on speaking with the current context: {shell.current}")
     for command, meaning in _commands(triton):
         lines.append(f"  {command:<40} # {meaning}")
     end = "Ctrl-C stops everything; metrics, alerts and rollouts are kept."

@@ -17,7 +17,7 @@ _TIMEOUT_S = 5.0
 
 def running_demo() -> DemoState:
     """The demo that the CLI's contexts name. Raises DemoNotRunning."""
-    return find_state(contexts_path(os.environ))
+    return find_state(contexts_path(os.environ), os.environ.get("CP_CONTEXT", ""))
 
 
 def fault(name: str, state: DemoState | None = None) -> str:

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from controlplane.config.context import Context, Contexts, read_contexts, write_contexts
+from controlplane.config.context import Context, Contexts, read_contexts, update_contexts
 from controlplane.demo.process import process_exists
 from controlplane.errors import Unavailable
 
@@ -64,10 +64,11 @@ def read_state(path: Path) -> DemoState:
     return state
 
 
-def find_state(contexts_file: Path) -> DemoState:
-    """The running demo of the CLI's current context, else of any context. Raises DemoNotRunning."""
+def find_state(contexts_file: Path, wanted: str = "") -> DemoState:
+    """The running demo of the context `wanted`, else of the current one, else of any. Raises DemoNotRunning."""
     contexts = read_contexts(contexts_file)
-    entries = [c for c in (contexts.active, *contexts.contexts.values()) if c is not None and c.demo]
+    known = contexts.contexts
+    entries = [c for c in (known.get(wanted), contexts.active, *known.values()) if c is not None and c.demo]
     for entry in entries:
         try:
             return read_state(Path(entry.demo))
@@ -77,35 +78,39 @@ def find_state(contexts_file: Path) -> DemoState:
 
 
 def write_context(contexts_file: Path, url: str, token: str, state_file: Path) -> tuple[str, str]:
-    """Make the demo the CLI's current context; return its name and the name that was current before.
+    """Add the demo's context; return its name and the name of the context that is current now.
 
-    Other contexts stay. While another demo holds the name `demo`, this one is called `demo-PORT`.
+    It becomes current only where none was, or a demo's that has ended: what another shell does goes on going where it
+    went. While another demo holds the name `demo`, this one is called `demo-PORT`.
     """
-    contexts = read_contexts(contexts_file)
     name = CONTEXT
-    holder = contexts.contexts.get(name)
-    if holder is not None and holder.demo != str(state_file) and not _stale(holder):
-        name = f"{CONTEXT}-{url.rpartition(':')[2]}"
-    entries = {**contexts.contexts, name: Context(url, token, str(state_file))}
-    write_contexts(contexts_file, Contexts(name, entries))
-    return name, "" if contexts.current == name else contexts.current
+
+    def change(contexts: Contexts) -> Contexts:
+        nonlocal name
+        holder = contexts.contexts.get(name)
+        if holder is not None and holder.demo != str(state_file) and not _stale(holder):
+            name = f"{CONTEXT}-{url.rpartition(':')[2]}"
+        active = contexts.active
+        current = name if active is None or _stale(active) else contexts.current
+        return Contexts(current, {**contexts.contexts, name: Context(url, token, str(state_file))})
+
+    current = update_contexts(contexts_file, change).current
+    return name, current
 
 
-def remove_context(contexts_file: Path, name: str, before: str) -> None:
-    """Take the demo's context away, and make current again what was; a context chosen meanwhile stays current."""
-    contexts = read_contexts(contexts_file)
-    entries = {key: entry for key, entry in contexts.contexts.items() if key != name}
-    current = contexts.current
-    if current == name:
-        current = before if before in entries else ""
-    if entries:
-        write_contexts(contexts_file, Contexts(current, entries))
-    else:
-        contexts_file.unlink(missing_ok=True)
+def remove_context(contexts_file: Path, name: str) -> None:
+    """Take the demo's context away; where it was current, none is."""
+    update_contexts(
+        contexts_file,
+        lambda contexts: Contexts(
+            "" if contexts.current == name else contexts.current,
+            {key: entry for key, entry in contexts.contexts.items() if key != name},
+        ),
+    )
 
 
 def _stale(context: Context) -> bool:
-    """Whether a context named `demo` is what a demo left that could not clean up (kill -9)."""
+    """Whether a context is what a demo left that could not clean up (kill -9)."""
     if not context.demo:
         return False
     try:

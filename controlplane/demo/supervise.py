@@ -18,7 +18,7 @@ import aiohttp
 
 from controlplane.access.tokens import new_token_text
 from controlplane.config.context import contexts_path
-from controlplane.demo.banner import banner, status_line
+from controlplane.demo.banner import Shell, banner, status_line
 from controlplane.demo.faults import SECRET_ENV
 from controlplane.demo.fleet import Ports, TritonPart, fleet_yaml
 from controlplane.demo.process import Child, free_ports, port_is_free
@@ -184,7 +184,9 @@ class Demo:
         for child in self._every_child():
             self._watchers.append(asyncio.create_task(self._mourn(child)))
         config_home = self._write_down(token, triton)
-        say(banner(self._url, token, self._logs, triton is not None, config_home, kept=self._kept))
+        name, current = self._context or ("", "")
+        shell = Shell(config_home, name if current != name else "", current)
+        say(banner(self._url, token, self._logs, triton is not None, shell, kept=self._kept))
 
     async def _start_engines(self) -> TritonPart | None:
         """Start the simulators and Triton at the same time; where one cannot start the demo, end the other."""
@@ -322,7 +324,7 @@ class Demo:
         (self._dir / STATE_FILE).unlink(missing_ok=True)
         if self._context is not None:
             try:
-                remove_context(self._contexts_file, *self._context)
+                remove_context(self._contexts_file, self._context[0])
             except (OSError, ControlPlaneError) as error:
                 say(f"the CLI's context {self._context[0]!r} stays in {self._contexts_file}: {error}")
 

@@ -160,7 +160,14 @@ def alert_state(alert: AlertInstance) -> str:
 def gpu_views(numbers: n.Numbers) -> tuple[GpuView, ...]:
     """Show every GPU that any exporter reports."""
     return tuple(
-        GpuView(node=key.node, gpu=key.gpu, simulated=gpu.simulated, **gpu.values) for key, gpu in numbers.gpus.items()
+        GpuView(
+            node=key.node,
+            gpu=key.gpu,
+            index=numbers.gpu_index.get(key.gpu),
+            simulated=gpu.simulated,
+            **gpu.values,
+        )
+        for key, gpu in numbers.gpus.items()
     )
 
 
@@ -186,8 +193,9 @@ def _version_view(
         state=_shown_state(facts, version, numbers).value,
         traffic_share=share,
         requests_per_second=None if left else n.requests_per_second(numbers, facts.name, version),
-        latency_p99_seconds=p99[0] if p99 else None,
-        latency_source=p99[1] if p99 else None,
+        latency_p99_seconds=p99.seconds if p99 else None,
+        latency_source=p99.source if p99 else None,
+        latency_samples=p99.samples if p99 else None,
         error_ratio=errors[0] if errors else None,
         error_source=errors[1] if errors else None,
         running=n.gauge(numbers.running, facts.name, version),

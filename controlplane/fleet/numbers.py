@@ -57,6 +57,8 @@ class Numbers:
     """Requests a second by outcome."""
     p99: Mapping[Key, float] = field(default_factory=dict)
     """Seconds, from histograms."""
+    samples: Mapping[Key, float] = field(default_factory=dict)
+    """Requests that stand behind `p99`: of a handful a quantile is little more than the slowest one."""
     ready: Mapping[BackendKey, bool] = field(default_factory=dict)
     """What each backend's own readiness endpoint says of a version."""
     engine_ready: Mapping[str, bool] = field(default_factory=dict)
@@ -64,6 +66,8 @@ class Numbers:
     running: Mapping[Key, float] = field(default_factory=dict)
     waiting: Mapping[Key, float] = field(default_factory=dict)
     gpus: Mapping[GpuKey, GpuNumbers] = field(default_factory=dict)
+    gpu_index: Mapping[str, str] = field(default_factory=dict)
+    """A GPU's UUID to its index on its node, as `nvidia-smi -i` takes it."""
     warnings: tuple[str, ...] = ()
 
 
@@ -84,10 +88,14 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
         "outcomes": f"sum by ({by}, outcome) (rate(llm_requests_total[{window}]))",
         "p99": "histogram_quantile(0.99, "
         f"sum by ({by}, engine, le) (rate(llm_request_duration_seconds_bucket[{window}])))",
+        "samples": f"sum by ({by}) (increase(llm_request_duration_seconds_count[{window}]))",
         "ready": "max by (model, version, backend) (llm_backend_ready)",
         "engine_ready": "min by (backend) (llm_engine_ready)",
         "running": f"sum by ({by}) (llm_requests_running)",
         "waiting": f"sum by ({by}) (llm_requests_waiting)",
+        "gpu_index": "max by (gpu, gpu_index) (gpu_info)",
+        # The exporter's label `gpu` is the index; under that name the canonical series have the UUID.
+        "gpu_index.dcgm": 'max by (UUID, gpu) ({__name__=~"DCGM_FI_DEV_GPU_TEMP|DCGM_FI_DEV_FB_USED"})',
     }
     for name, metric in GPU_GAUGES.items():
         found[f"gpu.{name}"] = f"max by (node, gpu, simulated) ({metric})"
@@ -102,6 +110,7 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
     return Numbers(
         outcomes=outcomes,
         p99=_largest(results.get("p99", ())),
+        samples=_largest(results.get("samples", ())),
         ready={_backend_key(labels): value > 0 for labels, value in _finite(results.get("ready", ()))},
         engine_ready={
             labels.get("backend", ""): value > 0 for labels, value in _finite(results.get("engine_ready", ()))
@@ -109,6 +118,7 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
         running=_largest(results.get("running", ())),
         waiting=_largest(results.get("waiting", ())),
         gpus=_gpus(results),
+        gpu_index=_gpu_index(results),
         warnings=tuple(warnings),
     )
 
@@ -122,15 +132,23 @@ def requests_per_second(numbers: Numbers, model: str, version: str) -> float | N
     return None
 
 
-def latency(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> tuple[float, str] | None:
-    """Return (P99 seconds, source). `probe_version` is the version that the model's unversioned probes reach.
+class Latency(NamedTuple):
+    """A P99 in seconds, who measured it, and of how many requests (None: unknown)."""
+
+    seconds: float
+    source: str
+    samples: float | None
+
+
+def latency(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> Latency | None:
+    """Return the P99 of the best source. `probe_version` is the version that the model's unversioned probes reach.
 
     Triton's summaries are left out: of a decoupled model they end where the stream begins, so they are no bound at all.
     """
     for source in QUALITY_SOURCES:
         for key in _candidates(model, version, source, probe_version):
             if key in numbers.p99:
-                return numbers.p99[key], source
+                return Latency(numbers.p99[key], source, numbers.samples.get(key))
     return None
 
 
@@ -197,3 +215,12 @@ def _gpus(results: Mapping[str, Sequence[VectorSample]]) -> dict[GpuKey, GpuNumb
             if labels.get("simulated") == "true":
                 simulated.add(key)
     return {key: GpuNumbers(gauges, key in simulated) for key, gauges in sorted(values.items())}
+
+
+def _gpu_index(results: Mapping[str, Sequence[VectorSample]]) -> dict[str, str]:
+    found = {}
+    for name, uuid, index in (("gpu_index", "gpu", "gpu_index"), ("gpu_index.dcgm", "UUID", "gpu")):
+        for labels, _ in _finite(results.get(name, ())):
+            if labels.get(uuid) and labels.get(index):
+                found[labels[uuid]] = labels[index]
+    return found

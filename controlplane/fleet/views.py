@@ -53,6 +53,8 @@ class VersionView(View):
     latency_p99_seconds: float | None = None
     latency_source: str | None = None
     """gateway, probe or engine."""
+    latency_samples: float | None = None
+    """Requests behind the P99, by a counter's increase: not a whole number."""
     error_ratio: float | None = None
     error_source: str | None = None
     """gateway, probe or engine; from engine the ratio is too low, since most failures never reach its counters."""
@@ -192,6 +194,9 @@ class GpuView(View):
 
     node: str
     gpu: str
+    """Its UUID."""
+    index: str | None = None
+    """On its node, as `nvidia-smi -i` takes it."""
     utilization_ratio: float | None = None
     memory_used_bytes: float | None = None
     memory_total_bytes: float | None = None

@@ -193,9 +193,9 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
     ]
     places_of_ones = row.reshape(-1) * steps + step
     ones = np.ones(len(step))
-    counts: FloatArray = np.bincount(places_of_ones, ones, len(distinct) * steps).astype(np.float64, copy=False)
-    counts = counts.reshape(-1, steps)
-    return Frame(labels, counts, counts > 0)
+    flat: FloatArray = np.bincount(places_of_ones, ones, len(distinct) * steps).astype(np.float64, copy=False)
+    per_text = flat.reshape(-1, steps)
+    return Frame(labels, per_text, per_text > 0)
 
 
 _PARAMETRIC: dict[str, Callable[[Evaluation, Aggregate, Frame, Groups], Frame]] = {

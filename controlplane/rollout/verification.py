@@ -59,7 +59,9 @@ def _question(section: ModelSection, wanted: Verify, targets: Sequence[TargetGro
         for url in group.urls:
             path = urlsplit(url).path.rstrip("/").rpartition("/")[2]
             if path in ("generate", "generate_stream") and _is_of(section, group, url):
-                return _asking(path, group.prompt, wanted), f"the model's probe ({url})"
+                where = urlsplit(url)
+                shown = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"  # without a password
+                return _asking(path, group.prompt, wanted), f"the model's probe ({shown})"
     return None, ""
 
 

@@ -136,6 +136,12 @@ class SqlAlertLog:
             query = select(AlertEventRow).order_by(col(AlertEventRow.id).desc()).limit(limit)
             return [_event(row) for row in session.exec(query)]
 
+    def since(self, after: int, limit: int = 100) -> list[AlertEvent]:
+        """Return the transitions after the one of id `after`, oldest first."""
+        with self._db.reading() as session:
+            query = select(AlertEventRow).where(col(AlertEventRow.id) > after).order_by(col(AlertEventRow.id))
+            return [_event(row) for row in session.exec(query.limit(limit))]
+
     def prune(self, before: float) -> int:
         """Delete history before a time; return how many transitions went."""
         with self._db.transaction() as session:

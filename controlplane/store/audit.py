@@ -43,10 +43,20 @@ class AuditStore:
         if subject is not None:
             query = query.where(AuditRow.subject == subject)
         with self._db.reading() as session:
-            return [AuditEntry(r.id or 0, r.at, r.actor, r.action, r.subject, r.detail) for r in session.exec(query)]
+            return [_entry(row) for row in session.exec(query)]
+
+    def since(self, after: int, limit: int) -> list[AuditEntry]:
+        """Return the acts after the one of id `after`, oldest first."""
+        query = select(AuditRow).where(col(AuditRow.id) > after).order_by(col(AuditRow.id)).limit(limit)
+        with self._db.reading() as session:
+            return [_entry(row) for row in session.exec(query)]
 
     def prune(self, action: str, before: float) -> int:
         """Delete the acts of one kind that are older than `before` (unix seconds); return how many went."""
         old = delete(AuditRow).where(col(AuditRow.action) == action, col(AuditRow.at) < before)
         with self._db.transaction() as session:
             return len(session.execute(old.returning(col(AuditRow.id))).all())
+
+
+def _entry(row: AuditRow) -> AuditEntry:
+    return AuditEntry(row.id or 0, row.at, row.actor, row.action, row.subject, row.detail)

@@ -10,6 +10,7 @@ from sqlalchemy import func, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
 
 from alerts.interfaces import Message
 from alerts.wire import message_to_json
@@ -54,6 +55,17 @@ class EventRecord(NamedTuple):
     """One sentence of a rollout's history."""
 
     at: float
+    phase: str
+    sentence: str
+
+
+class ModelEvent(NamedTuple):
+    """One sentence of any rollout's history, and whose it is."""
+
+    id: int
+    at: float
+    rollout_id: str
+    model: str
     phase: str
     sentence: str
 
@@ -138,6 +150,18 @@ class RolloutLog:
             return [
                 EventRecord(r.at, r.phase, r.sentence) for r in session.exec(query.order_by(col(RolloutEventRow.id)))
             ]
+
+    def recent_events(self, limit: int) -> list[ModelEvent]:
+        """Return what happened to all rollouts, newest first."""
+        query = _events_of_models().order_by(col(RolloutEventRow.id).desc()).limit(limit)
+        with self._db.reading() as session:
+            return [_model_event(event, model) for event, model in session.exec(query)]
+
+    def events_since(self, after: int, limit: int) -> list[ModelEvent]:
+        """Return what happened to all rollouts after the event of id `after`, oldest first."""
+        query = _events_of_models().where(col(RolloutEventRow.id) > after).order_by(col(RolloutEventRow.id))
+        with self._db.reading() as session:
+            return [_model_event(event, model) for event, model in session.exec(query.limit(limit))]
 
     def by_key(self, idempotency_key: str) -> RolloutRecord | None:
         """Return the rollout that was started with this idempotency key."""
@@ -266,3 +290,11 @@ def _record(row: RolloutRow) -> RolloutRecord:
 
 def _model(row: ModelStateRow) -> ModelRecord:
     return ModelRecord(**row.model_dump())
+
+
+def _events_of_models() -> Select[RolloutEventRow, str]:
+    return select(RolloutEventRow, RolloutRow.model).where(RolloutEventRow.rollout_id == RolloutRow.id)
+
+
+def _model_event(row: RolloutEventRow, model: str) -> ModelEvent:
+    return ModelEvent(row.id or 0, row.at, row.rollout_id, model, row.phase, row.sentence)

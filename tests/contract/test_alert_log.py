@@ -44,8 +44,10 @@ def test_what_is_recorded_is_loaded_again_exactly(log: SqlAlertLog) -> None:
         alert("a", PENDING, fired_at=None, value=math.inf),
         alert("b", keep_firing_since=170.25),
         alert("c", INACTIVE, resolved_at=180.5, value=-1e300),
+        alert("d", unknown_since=190.5, away=("dcgm/n1:9400", "vllm/a/b:80")),
     ]
-    log.record(RULE, kept, [])
+    log.record(RULE, kept, [change(kept[3], FIRING, 190.5)])
+    assert log.history(kept[3].fingerprint)[0].instance == kept[3]
     assert log.load(RULE) == kept
     assert log.load("another;rule;x") == []
 

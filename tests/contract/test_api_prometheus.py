@@ -23,6 +23,7 @@ from alerts.packs import BUILTIN, load_pack
 from controlplane.access.roles import Principal, Role
 from controlplane.api import prometheus, prometheus_status, prometheus_targets, remote_write
 from controlplane.api.auth import include
+from controlplane.api.bodies import BodyBudget
 from controlplane.api.problems import install
 from controlplane.config.model import Fleet
 from controlplane.metrics.engine import PromqlEngine
@@ -185,7 +186,7 @@ MODERN: dict[str, tuple[int, Any]] = {
 class Everyone:
     """Lets any token in: access has its own tests."""
 
-    def authenticate(self, text: str, now: float) -> Any:
+    async def by_token(self, text: str, attempt: Any, now: float) -> Principal:
         return Principal("test", Role.OPERATOR, "00000000")
 
 
@@ -196,7 +197,7 @@ class Bare:
         self.series_store = SeriesStore(3600.0)
         self.queries = MetricsQuerier(PromqlEngine(self.series_store))
         self.ingest = Ingest(self.series_store, self, 3600.0, 100)  # type: ignore[arg-type]
-        self.tokens, self.clock, self.alerts = Everyone(), self, self
+        self.gatekeeper, self.clock, self.alerts = Everyone(), self, self
 
     def now(self) -> float:
         return float(AT)
@@ -248,7 +249,7 @@ def ours() -> Iterator[FastAPI]:
     app = FastAPI()
     services = Bare()
     app.state.services = services
-    app.state.writers = remote_write.Writers()
+    app.state.bodies, app.state.writers = BodyBudget(), remote_write.Writers()
     install(app)
     for part in (prometheus, prometheus_status, prometheus_targets, remote_write):
         include(app, part.router)

@@ -184,6 +184,37 @@ async def test_slack_says_how_long_to_wait(slack: FakeSlack, notifier: SlackNoti
     assert not failed.value.permanent
 
 
+async def test_blocks_that_slack_refuses_are_said_in_plain_text(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    slack.refuses_blocks = "invalid_blocks"
+    ref = await notifier.send(FIRING, None)
+    assert ref is not None
+    note = "sent as plain text: Slack chat.postMessage to #ops: invalid_blocks (must be more beautiful)"
+    assert ref.note == note
+    (posted,) = slack.messages
+    assert posted["text"].splitlines()[0] == "FIRING: LLMErrorRateHigh · chat"
+    assert posted["metadata"]["event_payload"]["id"] == FIRING.id
+    assert not posted["blocks"]
+    # The group's message is updated as ever, and a repeat finds it.
+    again = await notifier.send(RESOLVED, ref)
+    assert again == replace(ref, note=note.replace("postMessage", "update"))
+    assert slack.roots()[0]["text"].startswith("RESOLVED: ")
+    assert await notifier.send(replace(FIRING, repeat=True), None) is not None
+
+
+async def test_plain_text_that_is_refused_too_is_final(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    slack.misbehave("invalid_blocks")
+    slack.misbehave("is_archived")
+    with pytest.raises(DeliveryFailed, match="name another") as failed:
+        await notifier.send(FIRING, None)
+    assert failed.value.permanent
+
+
+async def test_metadata_that_is_refused_goes_too(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    slack.misbehave("metadata_too_large")
+    await notifier.send(FIRING, None)
+    assert "metadata" not in slack.messages[0]
+
+
 @pytest.mark.parametrize("wish", ["inf", "nan", "-5", "1e400", "soon", ""])
 async def test_slack_asks_for_no_time_at_all(slack: FakeSlack, notifier: SlackNotifier, wish: str) -> None:
     slack.misbehave(f"429:{wish}")

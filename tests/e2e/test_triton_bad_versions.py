@@ -15,6 +15,7 @@ import pytest
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
+from collectors.readiness import ReadinessSource
 from controlplane.config.model import ModelSection
 from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
@@ -174,6 +175,19 @@ async def test_versions_that_fail_at_requests_are_turned_back_and_a_good_one_is_
         hung = await world.promote("v5")
         assert hung.phase is Phase.ROLLED_BACK
         assert "did not answer /v2/models/model/versions/5/generate_stream within 2 s" in hung.sentence
+
+        world.write(6, initialize='raise RuntimeError("weights are corrupt")')
+        broken = await world.promote("v6")
+        assert (broken.phase, broken.needs_person) == (Phase.FAILED, False)
+        assert broken.sentence.startswith("v6 could not be loaded: grpc://")
+        assert "weights are corrupt" in broken.sentence
+        assert broken.sentence.endswith("v1 serves as before")
+        source = ReadinessSource("triton", world.server.http_url)
+        told = (await source.read(30.0)).decode()
+        await source.close()
+        assert f'llm_engine_ready{{backend="{world.server.http_url}"}} 0.0' in told
+        ready = f'llm_backend_ready{{backend="{world.server.http_url}",served_model="model",version="v1"}} 1.0'
+        assert ready in told, "the server calls itself not ready, and a version on it serves"
 
         assert await world.serving() == "v1"
         good = await world.promote("v2")

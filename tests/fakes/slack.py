@@ -29,6 +29,8 @@ class FakeSlack:
     messages: list[dict[str, Any]] = field(default_factory=list)
     """Of #ops, threads included, oldest first."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    refuses_blocks: str = ""
+    """The error that every call with blocks gets."""
     faults: deque[tuple[str, str]] = field(default_factory=deque)
     released: asyncio.Event = field(default_factory=asyncio.Event)
     """Ends hanging calls, so that the server can stop."""
@@ -94,6 +96,8 @@ class FakeSlack:
         known = (CHANNEL, "#ops") if method == "chat.postMessage" else (CHANNEL,)
         if method != "conversations.list" and body.get("channel") not in known:
             return {"ok": False, "error": "channel_not_found"}
+        if self.refuses_blocks and body.get("blocks"):
+            return {"ok": False, "error": self.refuses_blocks, "errors": ["must be more beautiful"]}
         if problem := _invalid(body):
             return {"ok": False, "error": problem}
         answer = getattr(self, "_" + method.replace(".", "_"), None)

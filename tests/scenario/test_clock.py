@@ -30,7 +30,7 @@ targets:
   - {{engine: custom, addresses: ["{target}"]}}
 rules: [builtin:llm, rules.yml]
 notifiers: [{{name: log, type: log}}]
-route: {{receiver: log, group_by: [alertname], group_wait: 1s}}
+route: {{receiver: log, group_by: [alertname], group_wait: 1s, group_interval: 1s}}
 """
 
 RULES = """
@@ -161,7 +161,13 @@ async def test_a_clock_that_is_set_stops_nothing(tmp_path: Path, by: int) -> Non
         async def seen() -> bool:
             return await machine.value("temperature") == [gpu.temperature]
 
+        async def calm() -> bool:
+            """Before the first scrape the temperature was absent; that is over, and told."""
+            told = [machine.said().count(f"{status}: Gone") for status in ("FIRING", "RESOLVED")]
+            return "Gone" not in await machine.alerts() and told[0] == told[1]
+
         await machine.until(seen)
+        await machine.until(calm)
         before, scrapes, gone = await machine.evaluations(), gpu.scrapes, machine.said().count("FIRING: Gone")
         machine.set(by)
         await machine.until(machine.not_ready_for_the_clock)

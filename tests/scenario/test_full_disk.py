@@ -15,8 +15,10 @@ FULL = r"""
 import asyncio, json, logging, os, sys
 from pathlib import Path
 from alerts.interfaces import MessageRef
+from controlplane.api.log_ring import LogRing
 from controlplane.api.metrics import OwnMetrics
-from controlplane.app.wiring import build_services, running
+from controlplane.app.services import build_services
+from controlplane.app.wiring import running
 from controlplane.config.loader import load_fleet
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
@@ -63,7 +65,7 @@ async def main():
     global plane
     loaded = load_fleet(folder / "fleet.yaml")
     async with running(loaded, folder, None, "127.0.0.1:1", observe_only=True) as (plane, db):
-        plane.watch_itself(OwnMetrics(build_services(plane, db, "127.0.0.1")).render)
+        plane.watch_itself(OwnMetrics(build_services(plane, db, "127.0.0.1", LogRing(0))).render)
         await until(lambda: not plane.not_ready() and plane.alerting.reports()[0].last_evaluation)
         fill()
         await until(lambda: {"TargetDown", "DatabaseNotWritten"} <= {alert for _, alert, _ in told})

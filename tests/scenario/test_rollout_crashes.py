@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controlplane.rollout.model import Phase
-from tests.fakes.rollout_world import World
+from tests.fakes.rollout_world import World, asking
 
 WRITES_OF_A_PROMOTION = 7
 WRITES_OF_A_FAILURE = 4
@@ -139,3 +139,30 @@ async def test_killed_while_a_load_is_out_finds_it_loading_and_does_not_repeat_i
         world.triton.finish_loads()
         assert (await world.finish()).ok is True
         assert world.triton.loads == [[1, 2], [2]]
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["a good candidate", "a bad candidate"])
+async def test_killed_at_every_write_of_a_rollout_whose_candidate_is_asked(tmp_path: Path, bad: bool) -> None:
+    """Answers that were not written down are asked for again; the end is the same, whenever it dies."""
+    end = Phase.ROLLED_BACK if bad else Phase.SUCCEEDED
+    deaths = 0
+    for save in range(1, 20):
+        folder = tmp_path / str(save)
+        folder.mkdir()
+        async with World(folder, verification=asking(2)) as world:
+            world.triton.raises = {2: "Boom"} if bad else {}
+            await world.promote()
+            kill_at(world, save, written=save % 2 == 0)
+            try:
+                await world.finish()
+            except Killed:
+                deaths += 1
+                await world.crash()
+                await world.tick()
+            latest = await world.latest()
+            if not latest.finished:
+                latest = await world.finish()
+            assert (latest.phase, latest.verified) == (end, None if bad else True)
+            assert world.triton.serving == (1 if bad else 2)
+            assert len(world.told()) == 2, "it began and it ended, each told once"
+    assert deaths >= (4 if bad else 7)

@@ -6,51 +6,14 @@ import asyncio
 import contextlib
 import json
 import resource
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
+
+from tests.scenario.up import TOKEN, ask, up
 
 STRANGERS = 200
 BODY = 2**20
-TOKEN = "cp_0123456789ab_" + "a" * 64
 MOST = 50 * 2**20
 """A quarter of what they send."""
-
-
-@asynccontextmanager
-async def up(folder: Path) -> AsyncIterator[tuple[int, int]]:
-    """Yield (pid, port) of a control plane that is ready."""
-    (folder / "fleet.yaml").write_text("fleet: {name: test}\n")
-    command = ["-m", "controlplane", "up", "-c", "fleet.yaml", "--data-dir", "data", "--listen", "127.0.0.1:0"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        cwd=folder,
-        env={"CP_BOOTSTRAP_TOKEN": TOKEN, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr
-    try:
-        async with asyncio.timeout(60):
-            while b"listening on" not in (line := await process.stderr.readline()):
-                assert line
-            port = int(line.rsplit(b":", 1)[1])
-            while not (await ask(port, "/readyz")).startswith(b"HTTP/1.1 200"):  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.1)
-        yield process.pid, port
-    finally:
-        process.terminate()
-        await process.communicate()
-
-
-async def ask(port: int, path: str, token: str = "") -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    access = f"Authorization: Bearer {token}\r\n" if token else ""
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{access}\r\n".encode())
-    answer = await reader.read()
-    writer.close()
-    return answer
 
 
 def resident(pid: int) -> int:

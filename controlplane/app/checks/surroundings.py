@@ -19,7 +19,6 @@ from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Backend
 from controlplane.config.vocabulary import Access, Model, whole
 from controlplane.errors import ConfigError
-from controlplane.store.database import Database
 
 
 def check_surroundings(loaded: LoadedFleet, findings: Findings) -> None:
@@ -85,6 +84,9 @@ def _check_database(loaded: LoadedFleet, findings: Findings) -> None:
     url = loaded.fleet.database if loaded.fleet.reads("database") else None
     if not url:
         return
+    # Few files name a database, and it takes long to import: `up` refuses a bad file at once.
+    from controlplane.store.database import Database
+
     try:
         database = Database(url)
     except ConfigError as error:

@@ -96,3 +96,20 @@ async def test_a_clock_that_is_set_back_puts_off_no_repeat() -> None:
     clock.time -= 3600
     await dispatcher.tick(changed=False)
     assert groups.looks == looks + 1
+
+
+async def test_a_message_that_was_given_up_is_told_anew_after_a_quarter_of_an_hour_though_nothing_changes() -> None:
+    groups, clock = Groups(firing({1}, 0)), Clock()
+    dispatcher = Dispatcher(replace(ROUTE, group_wait_s=0, repeat_interval_s=4 * 3600), groups, clock)
+    (first,) = await dispatcher.tick()
+    groups.underway.clear()
+    groups.dead.add(first.state.key)
+    told = []
+    for _ in range(3600):
+        clock.time += BEAT_S
+        steps = await dispatcher.tick(changed=False)
+        if steps:
+            told.append(clock.time - 1_000_000.0)
+            groups.underway.clear()
+            groups.dead.add(first.state.key)
+    assert told == [900, 1800, 2700, 3600]

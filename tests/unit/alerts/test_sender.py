@@ -13,6 +13,7 @@ import pytest
 from alerts.dispatch import Decide, GroupStep
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notifier
+from alerts.notify.card import render
 from alerts.sender import Sender, SenderLimits
 from alerts.wire import message_to_json
 
@@ -173,6 +174,23 @@ async def test_a_clock_that_is_set_back_prolongs_no_silence(post: Post) -> None:
 async def test_what_trying_again_cannot_mend_is_given_up_with_its_reason(post: Post) -> None:
     post.notifier.failures = [DeliveryFailed("invalid_auth (set a current bot token)", permanent=True)]
     assert await post.send(message()) == [("dead", "invalid_auth (set a current bot token)", 1000.0)]
+
+
+async def test_what_a_receiver_refuses_for_good_is_told_to_everybody_else(post: Post) -> None:
+    log, pager = FakeNotifier("log"), FakeNotifier("pager", failures=[DeliveryFailed("away")])
+    post.sender.notifiers = {"ops": post.notifier, "pager": pager, "log": log}
+    post.notifier.failures = [DeliveryFailed("is_archived", permanent=True)]
+    assert await post.send(message()) == [("dead", "is_archived", 1000.0)]
+    told = replace(message(), undelivered="ops did not take it: is_archived")
+    assert (pager.sent, log.sent) == ([(told, None)], [(told, None)])
+    assert render(told).text == "FIRING: alerts (1 firing): A: value 1 (ops did not take it: is_archived)"
+    assert ("Told you because", "ops did not take it: is_archived") in render(told).fields
+
+
+async def test_what_had_to_be_done_to_get_through_is_kept(post: Post) -> None:
+    post.notifier.ref = replace(REF, note="sent as plain text: invalid_blocks")
+    result = {"channel": "C1", "ts": "1.5", "note": "sent as plain text: invalid_blocks"}
+    assert await post.send(message()) == [("done", "ops{}/1/1", result)]
 
 
 async def test_a_receiver_that_is_gone_is_named(post: Post) -> None:

@@ -96,3 +96,9 @@ def test_what_an_earlier_release_queued_has_no_notice() -> None:
     content = message_to_json(MESSAGE)
     del content["notice"]
     assert message_from_json(content) == MESSAGE
+
+
+def test_what_an_earlier_version_wrote_is_read() -> None:
+    content = instance_to_json(ALERT)
+    del content["unknown_since"], content["away"]
+    assert instance_from_json(content) == ALERT

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.cli.verbs.grammar import Verb, nearest
+from controlplane.cli.verbs.tree import VERBS
+
 SCRIPT = Path(__file__).parents[3] / "bin" / "cp"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -42,7 +45,7 @@ def work(tmp_path: Path, cp: Run) -> Path:
     return tmp_path / "work"
 
 
-VERBS = [
+CALLS = [
     ["status"],
     ["targets", "-o", "json"],
     ["models", "--url", "http://127.0.0.1:1"],
@@ -73,7 +76,7 @@ VERBS = [
 ]
 
 
-@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+@pytest.mark.parametrize("words", CALLS, ids=" ".join)
 def test_a_verb_reaches_the_control_plane_with_its_arguments_untouched(cp: Run, words: list[str]) -> None:
     done = cp(*words)
     assert (done.returncode, done.stderr) == (0, "")
@@ -104,19 +107,135 @@ def test_everything_else_answers_exactly_as_coreutils(cp: Run, work: Path, words
     assert ours.stderr.replace("/usr/bin/cp", "cp") == real.stderr.replace("/bin/cp", "cp")
 
 
+def fitting(verb: Verb) -> list[str]:
+    """The fewest words that a verb takes."""
+    operands = [f"operand{n}" for n, operand in enumerate(verb.operands) if operand.required]
+    options = [word for option in verb.options if option.required for word in (option.long, "value")]
+    return [*verb.words.split(), *operands, *options]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_of_the_program_is_one_of_the_script_with_its_operands_and_options(
+    cp: Run, work: Path, name: str
+) -> None:
+    verb, words = VERBS[name], fitting(VERBS[name])
+    # Beside a folder of that name the script runs the verb only where its grammar fits.
+    (work / name.split()[0]).mkdir()
+    assert cp(*words).stdout == "controlplane" + "".join(f" [{w}]" for w in words) + "\n"
+    for option in verb.options:
+        for spelling in option.spellings:
+            given = [*words, spelling, *(["value"] if option.metavar else [])]
+            assert cp(*given).stdout.startswith("controlplane ["), given
+    if not any(operand.many for operand in verb.operands):
+        more = [f"more{n}" for n in range(1 + sum(not operand.required for operand in verb.operands))]
+        done = cp(*words, *more)
+        assert "controlplane" not in done.stdout and done.returncode == 1, done
+
+
+@pytest.mark.parametrize("words", [["status", "backup"], ["promote", "a", "b", "c"], ["alerts", "copy"]], ids=" ".join)
+def test_a_file_of_a_verbs_name_is_copied_where_the_grammar_does_not_fit(cp: Run, work: Path, words: list[str]) -> None:
+    for name in words[:-1]:
+        (work / name).write_text(f"this is {name}")
+    if len(words) > 2:
+        (work / words[-1]).mkdir()
+    assert cp(*words).returncode == 0
+    copied = work / words[-1] / words[0] if len(words) > 2 else work / words[-1]
+    assert copied.read_text() == f"this is {words[0]}"
+
+
 @pytest.mark.parametrize(
-    "words",
-    [["status", "backup"], ["promote", "model"], ["promote", "a", "b", "c"], ["query", "a", "b"], ["alerts", "copy"]],
-    ids=" ".join,
+    "words", [["promote", "model"], ["query", "a", "b"], ["alerts", "lst"], ["config", "x"]], ids=" ".join
 )
-def test_a_verb_whose_grammar_does_not_fit_is_coreutils_business(cp: Run, work: Path, words: list[str]) -> None:
-    (work / "status").write_text("a file that happens to be called status")
-    done = cp(*words)
-    assert "controlplane" not in done.stdout
-    if words[0] == "status":
-        assert done.returncode == 0 and (work / "backup").read_text().startswith("a file that happens")
+def test_a_verb_with_the_wrong_words_is_explained_by_the_program(cp: Run, work: Path, words: list[str]) -> None:
+    (work / words[1]).mkdir()
+    assert cp(*words).stdout == "controlplane" + "".join(f" [{w}]" for w in words) + "\n"
+    assert not list((work / words[1]).iterdir())
+
+
+@pytest.mark.parametrize("word", sorted({name.split()[0] for name in VERBS}))
+def test_a_verb_alone_is_ours_even_beside_a_file_that_coreutils_could_not_copy_anyway(
+    cp: Run, work: Path, word: str
+) -> None:
+    assert cp(word).stdout == f"controlplane [{word}]\n"
+    (work / word).mkdir()
+    assert cp(word).stdout == f"controlplane [{word}]\n"
+
+
+TYPOS = [
+    ("promot", "promote"),
+    ("prmoote", "promote"),
+    ("promotee", "promote"),
+    ("prmote", "promote"),
+    ("pormtoe", "promote"),
+    ("Promote", "promote"),
+    ("rolback", "rollback"),
+    ("rollbcak", "rollback"),
+    ("statsu", "status"),
+    ("stats", "status"),
+    ("tokn", "token"),
+    ("rulse", "rules"),
+    ("lgos", "logs"),
+    ("nvml-exproter", "nvml-exporter"),
+]
+
+
+@pytest.mark.parametrize(("word", "verb"), TYPOS)
+def test_a_word_close_to_a_verb_copies_nothing_and_names_both(cp: Run, work: Path, word: str, verb: str) -> None:
+    (work / "model").mkdir()
+    (work / "model" / "file").write_text("x")
+    (work / "v2").mkdir()
+    done = cp(word, "-r", "model", "v2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"cp: '{word}' is no file here and close to the verb '{verb}', so nothing was done. Say which one you mean:\n"
+        f"  controlplane {verb} -r model v2\n"
+        f"  /bin/cp {word} -r model v2\n"
+    )
+    assert not list((work / "v2").iterdir())
+
+
+@pytest.mark.parametrize(("word", "verb"), TYPOS)
+def test_the_script_and_the_program_have_the_same_idea_of_a_typo(word: str, verb: str) -> None:
+    assert nearest(word, [name.split()[0] for name in VERBS]) == verb or word == "lgos"
+
+
+@pytest.mark.parametrize("word", [word for word, _ in TYPOS])
+@pytest.mark.parametrize("kind", ["file", "folder", "dangling link"])
+def test_what_is_here_is_copied_however_close_to_a_verb_its_name_is(cp: Run, work: Path, word: str, kind: str) -> None:
+    if kind == "file":
+        (work / word).write_text("x")
+    elif kind == "folder":
+        (work / word).mkdir()
     else:
-        assert done.returncode == 1 and "cp: " in done.stderr
+        (work / word).symlink_to("nowhere")
+    done = cp("-a", word, "copy") if kind != "file" else cp(word, "copy")
+    assert done.returncode == 0, done.stderr
+    # The first word of a plain copy, too: what coreutils says of it is coreutils' business.
+    assert "controlplane" not in cp(word, "elsewhere").stderr
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "a",
+        "up2",
+        "tpo",
+        "report",
+        "main.c",
+        "models.txt",
+        "./promot",
+        "promot/",
+        "dir/promot",
+        "*.py",
+        "p r o",
+        "état",
+        "x" * 300,
+    ],
+)
+def test_words_that_nobody_could_have_meant_as_a_verb_are_coreutils_business(cp: Run, work: Path, word: str) -> None:
+    done = cp(word, "x")
+    assert done.returncode == 1
+    assert "cannot stat" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,16 @@ async def test_failures_are_logged_once_and_audited_with_their_number(
     assert len(rig.refusals()) == 2
 
 
+async def test_what_is_no_token_is_told_and_holds_nobody_up(rig: Rig) -> None:
+    for _ in range(100):
+        with pytest.raises(Unauthenticated, match="malformed") as raised:
+            await rig.gatekeeper.by_token("hunter2", HERE, NOW)
+        assert not isinstance(raised.value, Throttled)
+    assert (await rig.gatekeeper.by_token(rig.text, HERE, NOW)).name == "ann"
+    await rig.gatekeeper.write()
+    assert rig.refusals()[0].startswith("100 attempts at the API from 10.0.0.1 with what is no token")
+
+
 async def test_a_flood_of_made_up_tokens_costs_eleven_lines_and_rows(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,9 +24,13 @@ from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.app import create_api
+from controlplane.api.log_ring import LogRing
 from controlplane.api.services import Run, Services
+from controlplane.clock.system import ClockReport, Step
+from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
+from controlplane.fleet.history import History
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.ingest import Ingest
@@ -193,6 +197,7 @@ class Rig:
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()
+        self.log = LogRing(NOW)
         self.not_ready: dict[str, str] = {}
         self.shipping: list[ShippingReport] = []
         self.reload_error: Exception | None = None
@@ -233,9 +238,13 @@ class Rig:
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,
+            compare=lambda fleet: differences(self.config, fleet),
+            history=History(self.db),
+            log=self.log,
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,
+            clock_report=lambda: ClockReport(1, 2, Step(-300.0, NOW, 3), 0.25),
         )
 
     def observe_only(self) -> None:

@@ -102,10 +102,12 @@ async def test_all_bodies_together_are_bounded_and_given_back(rig: Any) -> None:
     def post() -> Sender:
         return Sender(app, "POST", "/api/v1/query", rig.headers("viewer"))
 
-    first, second = post(), post()
-    for slow in (first, second):
-        slow.send(b"query=" + b"1" * (MIB - 6), more=True)
-        await slow.wanted()
+    slow = []
+    for _ in range(2):
+        slow.append(post())
+        slow[-1].send(b"query=" + b"1" * (MIB - 6), more=True)
+        await slow[-1].wanted()
+    first, second = slow
     assert app.state.bodies.held == 2 * MIB
     third = post()
     third.send(b"query=1", more=False)

@@ -12,7 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, Public
+from controlplane.api.openapi import complete
 from controlplane.api.problems import TABLE
+from controlplane.api.prometheus_document import PARAMETERS
 
 PAGE = Path(__file__).parents[4] / "docs" / "reference" / "http-api.md"
 
@@ -61,3 +63,28 @@ async def test_every_own_metric_is_documented_with_its_type(rig: Any, page: str)
     actual = {f.name + ("_total" if f.type == "counter" else ""): f.type for f in families}
     actual = {name: kind for name, kind in actual.items() if not name.endswith("_created")}
     assert documented == actual
+
+
+def test_prometheus_parameters_are_the_same_on_the_page_and_in_the_document(rig: Any, page: str) -> None:
+    rows = re.findall(r"^\| (`(?:GET|POST) /api/v1/[^|]+) \| viewer \| ([^|]+) \|$", page, re.MULTILINE)
+    documented = {
+        path: set(re.findall(r"`([^`]+)`", parameters.partition(";")[0]))
+        for cell, parameters in rows
+        for path in re.findall(r"`GET ([^`]+)`", cell)
+    }
+    for path, parameters in PARAMETERS.items():
+        assert {parameter.name for parameter in parameters} == documented[path], path
+    document = complete(rig.app().openapi())["paths"]
+    asked = document["/api/v1/query_range"]
+    assert [p["name"] for p in asked["get"]["parameters"] if p["required"]] == ["query", "start", "end", "step"]
+    form = asked["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
+    assert form["required"] == ["query", "start", "end", "step"]
+
+
+def test_the_document_tells_errors_as_they_are_answered(rig: Any) -> None:
+    for path, operations in complete(rig.app().openapi())["paths"].items():
+        for operation in operations.values():
+            assert "422" not in operation["responses"], path
+            kinds = set(operation["responses"]["default"]["content"])
+            expected = {"application/json"} if path.startswith("/api/v1/") else {"application/problem+json"}
+            assert kinds - {"text/plain; charset=utf-8"} == expected, path

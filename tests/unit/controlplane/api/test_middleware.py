@@ -53,6 +53,22 @@ async def test_no_cross_origin_preflight_is_answered(viewer: httpx.AsyncClient) 
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/cp/v1/fleet", "/api/v1/query?query=1", "/openapi.json"])
+async def test_head_is_answered_where_get_is(viewer: httpx.AsyncClient, path: str) -> None:
+    get, head = await viewer.get(path), await viewer.head(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    if path != "/metrics":  # which counts the requests
+        assert head.headers["content-length"] == get.headers["content-length"]
+
+
+async def test_head_is_refused_as_get_is(viewer: httpx.AsyncClient) -> None:
+    assert (await viewer.head("/cp/v1/models/nobody")).status_code == 404
+    assert (await viewer.head("/cp/v1/tokens")).status_code == 403
+    refused = await viewer.head("/cp/v1/rollouts/r1/abort")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
 async def test_a_body_beyond_the_limit_is_refused_declared_or_streamed(operator: httpx.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(MAX_BODY_BYTES // 2**16 + 1):

@@ -145,3 +145,16 @@ def test_an_expression_has_a_length() -> None:
     assert params(query="a" * MAX_EXPR_LENGTH).expr() == "a" * MAX_EXPR_LENGTH
     with pytest.raises(QueryError, match="longer than"):
         params(query="a" * (MAX_EXPR_LENGTH + 1)).expr()
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [("", False), ("0", False), ("F", False), ("false", False), ("1", True), ("t", True), ("TRUE", True)],
+)
+def test_a_flag_is_read_as_go_reads_it(text: str, flag: bool) -> None:
+    assert Params({"exclude_alerts": [text]}).flag("exclude_alerts") is flag
+
+
+def test_what_is_no_flag_is_refused() -> None:
+    with pytest.raises(QueryError, match='error converting exclude_alerts: strconv.ParseBool: parsing "null"'):
+        Params({"exclude_alerts": ["null"]}).flag("exclude_alerts")

@@ -221,6 +221,18 @@ async def test_alerts_by_state(rig: Any, viewer: httpx.AsyncClient) -> None:
     assert await names("all") == [("Hot", "firing"), ("Slow", "pending"), ("Down", "resolved")]
 
 
+async def test_an_alert_whose_targets_are_away_is_unknown(rig: Any, viewer: httpx.AsyncClient) -> None:
+    now = rig.clock.time
+    unknown = replace(alert("Hot", AlertState.FIRING, now), unknown_since=now, away=("dcgm/n1:9400",))
+    record(rig, unknown, before=AlertState.FIRING, at=now)
+    (shown,) = (await viewer.get("/cp/v1/alerts")).json()["items"]
+    assert (shown["state"], shown["unknown_since"], shown["away"]) == (
+        "firing",
+        "2027-01-15T08:00:00.000Z",
+        ["dcgm/n1:9400"],
+    )
+
+
 async def test_one_alert_with_its_history(rig: Any, viewer: httpx.AsyncClient) -> None:
     firing = alert("Hot", AlertState.FIRING, rig.clock.time)
     record(rig, firing, before=AlertState.PENDING, at=rig.clock.time)

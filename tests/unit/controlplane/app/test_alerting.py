@@ -157,6 +157,33 @@ async def test_a_process_that_lost_its_lease_writes_nothing_and_one_that_takes_o
     assert [m.status for m in two.box.got] == ["firing"]
 
 
+async def test_a_lease_that_comes_back_brings_what_another_process_wrote_meanwhile(db: Database, lease: Lease) -> None:
+    clock, leases = Clock(), LeaseStore(db)
+    one, two = Bench(db, clock, "one"), Bench(db, clock, "two")
+    for bench in (one, two):
+        bench.configure(parse_rules(HOT % "5s", "f"))
+    for _ in range(3):
+        await one.beat(lease, 90)
+    fired_at = SqlAlertLog(db).active()[0].fired_at
+    leases.release(lease)
+    taken = leases.acquire("alerting", "two", 60.0)
+    assert taken is not None
+    await two.beat(taken, 90)
+    await two.beat(taken, 50)  # over, and told by the other
+    for _ in range(3):
+        await two.beat(taken, 90)  # and a new one
+    (again,) = SqlAlertLog(db).active()
+    assert (again.state, again.fired_at != fired_at) == (AlertState.FIRING, True)
+    history = len(SqlAlertLog(db).recent(100))
+    leases.release(taken)
+    back = leases.acquire("alerting", "one", 60.0)
+    assert back is not None
+    await one.beat(back, 91)
+    (now,) = SqlAlertLog(db).active()
+    assert (now.active_at, now.fired_at, now.value) == (again.active_at, again.fired_at, 91.0)
+    assert len(SqlAlertLog(db).recent(100)) == history
+
+
 RATE = """
 groups:
   - name: g

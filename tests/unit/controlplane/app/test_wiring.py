@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from controlplane.access import Role, TokenStore
+from controlplane.api.log_ring import LogRing
 from controlplane.app.check import inspect_file
-from controlplane.app.wiring import ControlPlane, build_services, running
+from controlplane.app.services import build_services
+from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError, ConfigErrors
 from controlplane.metrics.remote_write_codec import decode
@@ -95,9 +97,9 @@ async def test_it_answers_to_the_names_that_it_was_given(fleet: Write, tmp_path:
     loaded = fleet("")
     (tmp_path / "fleet.yaml").write_text("fleet: {name: test, external_url: 'https://CP.example.org/x/'}\n")
     async with started(loaded, tmp_path) as (plane, db):
-        assert build_services(plane, db, "node-7").allowed_hosts == {"node-7"}
+        assert build_services(plane, db, "node-7", LogRing(0)).allowed_hosts == {"node-7"}
         await plane.reload()
-        assert build_services(plane, db, "node-7").allowed_hosts == {"node-7", "cp.example.org"}
+        assert build_services(plane, db, "node-7", LogRing(0)).allowed_hosts == {"node-7", "cp.example.org"}
 
 
 async def test_it_scrapes_itself_once_it_is_told_how(fleet: Write, tmp_path: Path) -> None:
@@ -177,7 +179,7 @@ async def test_what_is_scraped_and_recorded_is_shipped_and_a_restart_goes_on(fle
           - {{name: m, stable: v1, versions: {{v1: {{}}}}, traffic: {{driver: none}}}}
         """)
     async with started(loaded, tmp_path) as (plane, db):
-        services = build_services(plane, db, "127.0.0.1")
+        services = build_services(plane, db, "127.0.0.1", LogRing(0))
         plane.watch_itself(lambda: b"controlplane_answer 42\n")
         wanted = {"up", "controlplane_answer", "llm_backends_expected", "ALERTS"}
         await until(lambda: wanted <= set(taken))

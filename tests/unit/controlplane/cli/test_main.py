@@ -1,75 +1,68 @@
-"""The command tree: exit codes, and that the shell script `cp` knows exactly its verbs."""
+"""The program as a whole: exit codes, what is printed where, and that every declared verb is there."""
 
 from __future__ import annotations
 
 import errno
+import inspect
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from controlplane.cli.client import Client
-from controlplane.cli.main import build, run
-
-SCRIPT = Path(__file__).parents[4] / "bin" / "cp"
-
-
-def tree() -> dict[str, Any]:
-    """Return every verb that does something, as `verb` or `verb sub`."""
-    root: Any = typer.main.get_command(build())
-    found: dict[str, Any] = {}
-    for name, command in root.commands.items():
-        if hasattr(command, "commands"):
-            found |= {f"{name} {sub}": inner for sub, inner in command.commands.items()}
-            if command.invoke_without_command:
-                found[name] = command
-        else:
-            found[name] = command
-    return found
+from controlplane import __version__
+from controlplane.cli import steer
+from controlplane.cli.main import load, run
+from controlplane.cli.verbs.tree import GROUPS, VERBS
 
 
-def operands(command: Any) -> tuple[int, int]:
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    least = sum(p.required for p in arguments)
-    return least, 999 if any(p.nargs == -1 for p in arguments) else len(arguments)
+@pytest.mark.parametrize("words", VERBS)
+def test_a_verbs_function_takes_what_the_verb_declares(words: str) -> None:
+    verb = VERBS[words]
+    declared = [o.name for o in (*verb.operands, *verb.options)]
+    assert sorted(inspect.signature(load(verb)).parameters) == sorted(declared)
 
 
-def script_verbs() -> dict[str, tuple[int, int]]:
-    """Return the script's verbs and how many operands each takes, read from its text."""
-    text = SCRIPT.read_text()
-    found: dict[str, tuple[int, int]] = {}
-    body = text[text.index("case $verb in") : text.index('if [ "$words" = 1 ]')]
-    demo = body[body.index("    demo)") : body.index("    *)\n")]
-    plain = body[: body.index("    demo)")]
-    pairs = body[body.index("    *)\n") :]
-    clause = re.compile(r"^\s+([\w*/| -]+)\)\s+words=\d least=(\d+) most=(\d+)", re.MULTILINE)
-    for names, least, most in clause.findall(plain):
-        found |= {n: (int(least), int(most)) for n in names.split(" | ")}
-    for names, least, most in clause.findall(demo):
-        found["demo" if names == "*" else f"demo {names}"] = (int(least), int(most))
-    for names, least, most in clause.findall(pairs.replace(")\n", ")")):
-        found |= {n.replace("/", " "): (int(least), int(most)) for n in names.split(" | ")}
-    return found
+@pytest.mark.parametrize("words", VERBS)
+def test_every_verb_explains_itself_with_an_example(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*words.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: controlplane {VERBS[words].usage} [OPTIONS]\n\n{VERBS[words].summary}\n")
+    assert f"Examples:\n  controlplane {words}" in text
+    for command, _ in VERBS[words].examples:
+        assert (command + " ").startswith(words + " ")
 
 
-def test_the_script_and_the_cli_have_the_same_verbs_and_operands() -> None:
-    assert script_verbs() == {name: operands(command) for name, command in tree().items()}
+def test_the_help_names_every_verb_in_its_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    sections = capsys.readouterr().out.split("\n\n")
+    for group in GROUPS:
+        (section,) = (s for s in sections if s.startswith(f"{group.title}:\n"))
+        assert [line.split("  ")[1] for line in section.splitlines()[1:]] == [verb.words for verb in group.verbs]
 
 
-def test_the_script_knows_every_option_that_takes_a_value() -> None:
-    text = SCRIPT.read_text()
-    known = set(re.findall(r"--?[\w-]+", text[text.index("            -o | -c") : text.index("[ $# -gt 1 ]")]))
-    taking = {
-        name
-        for command in tree().values()
-        for p in command.params
-        if p.param_type_name == "option" and not p.is_flag
-        for name in p.opts
-    }
-    assert taking == known
+@pytest.mark.parametrize("words", [["rollouts"], ["rollouts", "-h"], ["config"], []])
+def test_a_word_that_needs_another_says_which(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == (0 if "-h" in words else 2)
+    assert "usage: controlplane" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["promot", "model", "v2"], "there is no verb 'promot'; did you mean promote?"),
+        (["xyzzy"], "there is no verb 'xyzzy'"),
+        (["rollouts", "lst"], "rollouts has no verb 'lst'; did you mean list?"),
+        (["-o", "json"], "a verb comes before -o"),
+    ],
+)
+def test_a_mistyped_verb_gets_a_suggestion(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 2
+    assert capsys.readouterr().err.startswith(f"controlplane: {message}\n")
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["promote"], ["status", "-o", "xml"], ["query", "a", "b"]])
@@ -81,7 +74,7 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[st
 def test_no_control_plane_is_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--url", "http://127.0.0.1:1"]) == 3
     err = capsys.readouterr().err
-    assert err.startswith("controlplane: could not reach the control plane at http://127.0.0.1:1: ")
+    assert "\ncontrolplane: could not reach the control plane at http://127.0.0.1:1: " in err
     assert "Traceback" not in err
 
 
@@ -104,14 +97,9 @@ def test_local_verbs_have_the_same_exit_codes(
     assert message in capsys.readouterr().err
 
 
-def test_an_answer_of_another_version_is_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def older(self: Client, path: str, **_: object) -> dict[str, object]:
-        return {"items": [{"name": "m"}]}
-
-    monkeypatch.setattr(Client, "get", older)
-    assert run(["models", "--url", "http://127.0.0.1:1"]) == 1
+def test_an_answer_of_another_version_is_a_sentence(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    current.replies["GET /cp/v1/models"] = (200, {"items": [{"name": "m"}]})
+    assert run(["models"]) == 1
     assert "it is of another version than this program" in capsys.readouterr().err
 
 
@@ -119,7 +107,7 @@ def test_help_and_version_are_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     assert "promote" in capsys.readouterr().out
     assert run(["--version"]) == 0
-    assert re.fullmatch(r"controlplane \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert capsys.readouterr().out == f"controlplane {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -161,18 +149,30 @@ def test_a_full_disk_behind_the_output_is_said_in_words(
 
 
 def test_an_interrupted_promote_says_that_the_rollout_goes_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    current: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = {"id": "r-1", "model": "m", "from": "v1", "to": "v2", "strategy": "blue-green", "kind": "promote"}
     view = {**started, "notes": [], "events": [], "finished": False, "switched": False, "phase": "preparing"}
+    current.replies["POST /cp/v1/rollouts"] = (202, view)
 
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Client, "post", lambda *_: view)
-    monkeypatch.setattr("time.sleep", interrupt)
-    assert run(["promote", "m", "v2", "--url", "http://127.0.0.1:1"]) == 130
-    assert capsys.readouterr().err.startswith("  rollout r-1 goes on: cp rollouts watch r-1")
+    monkeypatch.setattr(steer.time, "sleep", interrupt)
+    assert run(["promote", "m", "v2"]) == 130
+    assert capsys.readouterr().err == (
+        f"fleet prod-eu at {current.url} (context prod)\n"
+        "  rollout r-1 goes on: cp rollouts watch r-1, or cp rollouts abort r-1\n"
+    )
+
+
+def test_a_reader_that_left_ends_the_program_quietly() -> None:
+    program = [sys.executable, "-m", "controlplane", "--help"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_the_catalogue_is_exported_to_a_file_or_to_the_output(
@@ -208,3 +208,91 @@ def test_what_is_wrong_with_an_export_is_named(
 ) -> None:
     assert run(["catalogue", "export", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+# --- what a call costs
+
+HEAVY = {
+    "typer",
+    "click",
+    "rich",
+    "httpx",
+    "requests",
+    "urllib3",
+    "pydantic",
+    "ruamel",
+    "yaml",
+    "numpy",
+    "fastapi",
+    "starlette",
+    "sqlalchemy",
+    "sqlmodel",
+    "asyncio",
+    "argparse",
+    "dataclasses",
+    "inspect",
+    "importlib.metadata",
+    "collectors",
+    "alerts",
+    "dashboards",
+}
+"""What takes long to import, and what imports it. A verb that speaks HTTP answers in the time of a few of these."""
+LIGHT = [
+    ["--version"],
+    ["--help"],
+    ["status"],
+    ["models"],
+    ["targets"],
+    ["top"],
+    ["events"],
+    ["logs"],
+    ["version"],
+    ["query", "up"],
+    ["promote", "m", "v2"],
+    ["rollback", "m"],
+    ["rollouts", "list"],
+    ["rollouts", "watch", "7"],
+    ["alerts", "list"],
+    ["alerts", "show", "A"],
+    ["notifiers", "test", "ops"],
+    ["token", "list"],
+    ["token", "create", "--name", "x"],
+    ["config", "get-contexts"],
+    ["config", "current-context"],
+    ["explain", "scrape"],
+    ["completion", "bash"],
+    ["__complete", "promote", ""],
+]
+
+
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_a_verb_that_speaks_http_imports_nothing_heavy(words: list[str], current: Any) -> None:
+    code = (
+        "import sys\n"
+        "from controlplane.cli.main import run\n"
+        f"code = run({words!r})\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+        "sys.exit(0 if code in (0, 1, 2, 3) else 70)\n"
+    )
+    # -S: what an installed package's .pth file imports is not ours.
+    root = str(Path(__file__).parents[4])
+    environment = {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run([sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert "controlplane.cli.main" in loaded
+    vocabulary = {"collectors", "collectors.durations"}
+    assert {name for name in loaded if name in HEAVY or name.partition(".")[0] in HEAVY} <= vocabulary
+
+
+def test_a_bad_file_is_refused_before_the_server_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("fleet: {nmae: x}\n")
+    code = (
+        "import sys\n"
+        "from controlplane.cli.main import run\n"
+        f"code = run(['up', '-c', {str(tmp_path / 'fleet.yaml')!r}])\n"
+        "print(code, *(m for m in ('fastapi', 'uvicorn', 'sqlalchemy', 'uvloop') if m in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "2\n"
+    assert "fleet.nmae: unknown field" in done.stderr

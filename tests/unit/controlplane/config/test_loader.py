@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.config.durations import duration_seconds
 from controlplane.config.loader import load_fleet, parse_fleet
-from controlplane.config.vocabulary import duration_seconds
 from controlplane.errors import ConfigErrors
 
 WHOLE = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.demo.banner import banner, status_line
+from controlplane.demo.banner import Shell, banner, status_line
 
 TOKEN = "cp_0123456789ab_" + "f" * 64
 STATS = {
@@ -17,8 +17,8 @@ STATS = {
 }
 
 
-def lines(triton: bool = True, config_home: Path | None = None, *, kept: bool = False) -> list[str]:
-    return banner("http://127.0.0.1:8080", TOKEN, Path("/tmp/demo/logs"), triton, config_home, kept=kept).splitlines()
+def lines(triton: bool = True, shell: Shell | None = None, *, kept: bool = False) -> list[str]:
+    return banner("http://127.0.0.1:8080", TOKEN, Path("/tmp/demo/logs"), triton, shell, kept=kept).splitlines()
 
 
 @pytest.mark.parametrize("triton", [True, False])
@@ -48,7 +48,14 @@ def test_it_says_whether_its_data_outlive_it() -> None:
 
 
 def test_a_context_that_is_not_at_home_is_named() -> None:
-    assert "  export XDG_CONFIG_HOME=/tmp/demo/config" in lines(config_home=Path("/tmp/demo/config"))
+    assert "  export XDG_CONFIG_HOME=/tmp/demo/config" in lines(shell=Shell(Path("/tmp/demo/config")))
+
+
+def test_a_context_that_did_not_become_current_is_named_with_the_one_that_is() -> None:
+    told = lines(shell=Shell(context="demo-8081", current="prod"))
+    assert "  export CP_CONTEXT=demo-8081" in told
+    assert "  # without it, cp goes on speaking with the current context: prod" in told
+    assert not any("CP_CONTEXT" in line for line in lines())
 
 
 def test_the_status_line_is_shorter_than_the_terminal() -> None:

@@ -24,7 +24,7 @@ def test_every_query_is_promql_and_keeps_sources_apart() -> None:
     asked = n.queries(15.0)
     for name, expr in asked.items():
         promql_parser.parse(expr)
-        assert name.startswith("gpu.") or name in ("ready", "engine_ready") or "source" in expr
+        assert name.startswith("gpu") or name in ("ready", "engine_ready") or "source" in expr
 
 
 @pytest.mark.parametrize(("interval", "window"), [(1.0, "[60s]"), (15.0, "[60s]"), (30.0, "[120s]"), (60.5, "[242s]")])
@@ -81,17 +81,17 @@ def test_quality_is_told_by_who_is_nearest_to_the_client() -> None:
         sample(v, source=s, **key) for v, s in ((1.0, "engine"), (2.0, "probe"), (3.0, "gateway"))
     )
 
-    def p99(*found: VectorSample) -> tuple[float, str] | None:
+    def p99(*found: VectorSample) -> n.Latency | None:
         return n.latency(n.read({"p99": found}), "chat", "v1", probe_version=None)
 
-    assert p99(engine) == (1.0, "engine")
-    assert p99(engine, probe) == (2.0, "probe")
-    assert p99(engine, probe, gateway) == (3.0, "gateway")
+    assert p99(engine) == (1.0, "engine", None)
+    assert p99(engine, probe) == (2.0, "probe", None)
+    assert p99(engine, probe, gateway) == (3.0, "gateway", None)
 
 
 def test_an_unversioned_probe_speaks_for_the_one_version_that_it_reaches() -> None:
     numbers = n.read({"p99": [sample(0.4, model="chat", source="probe")]})
-    assert n.latency(numbers, "chat", "v2", probe_version="v2") == (0.4, "probe")
+    assert n.latency(numbers, "chat", "v2", probe_version="v2") == (0.4, "probe", None)
     assert n.latency(numbers, "chat", "v1", probe_version="v2") is None
     assert n.latency(numbers, "chat", "v1", probe_version=None) is None
 
@@ -114,7 +114,25 @@ def test_readiness_is_kept_by_version_and_backend() -> None:
 def test_the_slowest_engine_kind_counts_when_layouts_cannot_be_mixed() -> None:
     key = {"model": "chat", "version": "v1", "source": "engine"}
     numbers = n.read({"p99": [sample(1.0, engine="vllm", **key), sample(3.0, engine="triton", **key)]})
-    assert n.latency(numbers, "chat", "v1", probe_version=None) == (3.0, "engine")
+    assert n.latency(numbers, "chat", "v1", probe_version=None) == (3.0, "engine", None)
+
+
+def test_how_many_requests_stand_behind_a_p99_is_told_by_the_source_that_told_it() -> None:
+    found = {
+        "p99": [sample(0.4, model="chat", source="probe"), sample(9.0, model="chat", version="v1", source="engine")],
+        "samples": [
+            sample(10.2, model="chat", source="probe"),
+            sample(7.0, model="chat", version="v1", source="engine"),
+        ],
+    }
+    assert n.latency(n.read(found), "chat", "v1", probe_version="v1") == (0.4, "probe", 10.2)
+
+
+def test_a_gpus_index_is_told_by_nvml_or_by_the_dcgm_exporters_own_label() -> None:
+    nvml = [sample(1.0, gpu="GPU-1", gpu_index="0"), sample(1.0, gpu="GPU-2")]
+    dcgm = [sample(55.0, UUID="GPU-3", gpu="7"), sample(55.0, gpu="8")]
+    numbers = n.read({"gpu_index": nvml, "gpu_index.dcgm": dcgm})
+    assert numbers.gpu_index == {"GPU-1": "0", "GPU-3": "7"}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -82,6 +82,11 @@ def test_what_is_no_question_for_a_version(probe: dict[str, Any]) -> None:
     assert of(None, probe).check == Check()
 
 
+def test_a_password_in_the_probes_address_is_not_told() -> None:
+    probe = {**PROBE, "urls": ["http://me:secret@gate:80/v2/models/llm/generate?key=secret"]}
+    assert of(None, probe).check.origin == "the model's probe (http://gate:80/v2/models/llm/generate)"
+
+
 def test_limits_and_how_long_it_is_watched() -> None:
     check = of({"latency": "2s", "error_ratio": 0.5, "failures": 1, "requests": 3}, PROBE).check
     assert (check.latency_s, check.error_ratio, check.failures, check.requests) == (2.0, 0.5, 1, 3)

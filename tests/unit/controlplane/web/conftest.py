@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -52,15 +53,20 @@ class Console:
         state: AlertState = AlertState.FIRING,
         *,
         annotations: dict[str, str] | None = None,
+        away: tuple[str, ...] = (),
         **labels: str,
     ) -> str:
-        """Record an alert that became active 20 s ago. Returns its fingerprint."""
+        """Record an alert that became active 20 s ago, and unknown 5 s ago if targets are `away`.
+
+        Returns its fingerprint.
+        """
         every = labels_of({"alertname": name, "severity": "warning"} | labels)
         fired_at = NOW - 10 if state is AlertState.FIRING else None
         rule = f"f;g;{fingerprint(every)}"
         words = labels_of(annotations or {})
         instance = AlertInstance(rule, every, words, state, 93.0, active_at=NOW - 20, fired_at=fired_at)
-        transition = Transition(instance, AlertState.INACTIVE, state, NOW, f"{name} is {state}")
+        instance = replace(instance, away=away, unknown_since=NOW - 5 if away else None)
+        transition = Transition(instance, state if away else AlertState.INACTIVE, state, NOW, f"{name} is {state}")
         self.rig.alert_log.record(rule, [instance], [transition])
         return instance.fingerprint
 

@@ -15,7 +15,11 @@ from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.config.model import Fleet
 from controlplane.errors import Unavailable
+from controlplane.rollout.attention import Attention, Need
+from controlplane.rollout.model import Phase
+from controlplane.rollout.records import to_record
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.rollout_log import RolloutLog
 from controlplane.web import pages
 
 PAGES = ["/", "/models/chat", "/targets", "/alerts", "/rollouts", "/notifications", "/runbooks", "/runbooks/GPULost.md"]
@@ -82,6 +86,16 @@ async def test_drift_is_shown(console: Any, monkeypatch: pytest.MonkeyPatch) -> 
     async with console.browser(Role.VIEWER) as browser:
         assert '<p class="warning">http://a:8000 serves v2</p>' in await browser.page("/")
         assert '<p class="warning">http://a:8000 serves v2</p>' in await browser.page("/models/chat")
+
+
+async def test_an_alert_whose_targets_are_away_is_shown_as_unknown(console: Any) -> None:
+    fingerprint = console.alert(away=("dcgm/n1:9400",))
+    async with console.browser(Role.VIEWER) as browser:
+        for path in ("/", "/alerts", f"/alerts/{fingerprint}"):
+            page = await browser.page(path)
+            assert '<span class="state unknown" title="No data from dcgm/n1:9400 since ' in page
+        assert "no data from dcgm/n1:9400. It keeps its state until data says otherwise." in page
+        assert "→" not in page.split('aria-label="History"')[1]
 
 
 async def test_labels_annotations_and_targets_stay_text(console: Any) -> None:
@@ -246,3 +260,52 @@ async def test_runbooks_render_code_and_follow_their_links(console: Any) -> None
 async def test_runbooks_need_a_session(console: Any) -> None:
     async with console.browser(None) as browser:
         assert (await browser.client.get("/runbooks/Watchdog.md")).status_code == 303
+
+
+async def test_rollouts_that_need_attention_are_on_the_fleet_page(
+    console: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = (
+        Attention("chat", "r-1", Need.PERSON, f"v1 serves, but {SCRIPT}", 0.0),
+        Attention("chat", "r-2", Need.WENT_BACK, "v2 failed", 0.0),
+    )
+    async with console.browser(Role.VIEWER) as browser:
+        assert "Needs attention" not in await browser.page("/")
+        monkeypatch.setattr(console.rig.rollouts, "attention", lambda: found)
+        console.rig.clock.time += 5
+        page = await browser.page("/")
+    assert "Needs attention" in page
+    assert '<a href="/rollouts/r-1">Rollout r-1 of chat</a>' in page
+    assert "needs a person" in page
+    assert "went back" in page
+    assert SCRIPT not in page
+
+
+@pytest.mark.parametrize(("turn_back", "state"), [("", "rolled-back"), ("Rollback by bob", "idle")])
+async def test_a_rollback_that_was_asked_for_is_not_red(console: Any, turn_back: str, state: str) -> None:
+    started = await console.rig.rollouts.start("chat", "v2", actor="ann")
+    ended = replace(
+        started,
+        phase=Phase.ROLLED_BACK,
+        finished_at=console.rig.clock.time,
+        turn_back=turn_back,
+        reason="Rollback by bob",
+    )
+    log = RolloutLog(console.rig.db)
+    if turn_back:
+        log.request_turn_back(started.id, turn_back, "bob", "rollout.rollback", console.rig.clock.time)
+    log.save(to_record(ended), [], None, None)
+    async with console.browser(Role.VIEWER) as browser:
+        for path in ("/rollouts", f"/rollouts/{started.id}"):
+            assert f'<span class="state {state}">rolled-back</span>' in await browser.page(path)
+
+
+@pytest.mark.parametrize(("verified", "words"), [(True, "Verified: 5 of 5"), (False, "Loaded, not tried: 5 of 5")])
+async def test_a_rollouts_page_says_what_it_was_tried_with(console: Any, verified: bool, words: str) -> None:
+    started = await console.rig.rollouts.start("chat", "v2", actor="ann")
+    judged = replace(started, phase=Phase.DRAINING, switched=True, verified=verified, evidence="5 of 5")
+    RolloutLog(console.rig.db).save(to_record(judged), [], None, None)
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page(f"/rollouts/{started.id}")
+    assert words in page
+    assert ("loaded, not tried</small>" in page) is not verified

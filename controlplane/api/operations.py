@@ -1,0 +1,135 @@
+"""What operators ask of the control plane itself: its version, what happened, its log, a file against what runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict
+
+from controlplane.access.roles import Role, require
+from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
+from controlplane.api.services import ServicesDep
+from controlplane.config.difference import Change
+from controlplane.config.loader import validated
+from controlplane.fleet.history import KINDS, Cursor, HistoryItem, Kind
+from controlplane.fleet.views import View, instant
+
+router = APIRouter(route_class=GuardedRoute, tags=["operations"])
+
+Level = Literal["debug", "info", "warning", "error"]
+LimitParam = Annotated[int, Query(ge=1, le=1000)]
+
+
+class VersionView(View):
+    """Who answers."""
+
+    version: str
+    fleet: str
+    observe_only: bool
+    started_at: str
+
+
+class HistoryList(BaseModel):
+    """What happened, oldest first; `next` is the `after` with which a follower goes on."""
+
+    items: tuple[HistoryItem, ...]
+    next: str
+    """Of all kinds, shown or not."""
+
+
+class LogLineView(View):
+    """One line of the log."""
+
+    id: int
+    at: str
+    level: str
+    logger: str
+    message: str
+
+
+class LogList(BaseModel):
+    """Lines of the log, oldest first."""
+
+    items: tuple[LogLineView, ...]
+
+
+class ChangeView(View):
+    """One field that differs. Texts are YAML; null where the field is not there; what may be secret is hidden."""
+
+    field: str
+    running: str | None
+    file: str | None
+    effect: str
+
+
+class Compared(BaseModel):
+    """What a reload would change."""
+
+    changes: tuple[ChangeView, ...]
+
+
+class CompareRequest(BaseModel):
+    """The content of a fleet.yaml, as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fleet: dict[str, Any]
+
+
+@router.get("/cp/v1/version")
+@requires(Role.VIEWER)
+async def version(services: ServicesDep) -> VersionView:
+    """Return who answers: the program's version and the fleet's name."""
+    return VersionView(
+        version=services.version,
+        fleet=services.config().fleet.name,
+        observe_only=services.observe_only,
+        started_at=instant(services.run().started_at),
+    )
+
+
+@router.get("/cp/v1/history")
+@requires(Role.VIEWER)
+def history(
+    services: ServicesDep,
+    principal: PrincipalDep,
+    limit: LimitParam = 100,
+    after: Annotated[str | None, Query(pattern=r"^\d{1,18}\.\d{1,18}\.\d{1,18}$")] = None,
+    kind: Annotated[list[Kind] | None, Query(max_length=10)] = None,
+) -> HistoryList:
+    """Say what happened: transitions of alerts, sentences of rollouts, and to an operator who did what."""
+    if kind and "audit" in kind:
+        require(principal, Role.OPERATOR)
+    kinds = kind or [k for k in KINDS if k != "audit" or principal.role.includes(Role.OPERATOR)]
+    if after is None:
+        items, cursor = services.history.newest(limit, kinds)
+    else:
+        items, cursor = services.history.since(Cursor(*map(int, after.split("."))), limit, kinds)
+    return HistoryList(items=tuple(items), next=str(cursor))
+
+
+@router.get("/cp/v1/logs")
+@requires(Role.OPERATOR)
+async def logs(
+    services: ServicesDep,
+    limit: LimitParam = 200,
+    after: Annotated[int | None, Query(ge=0, le=10**18)] = None,
+    level: Level = "debug",
+) -> LogList:
+    """Return the control plane's own last log lines, or those after one that is known."""
+    found = services.log.lines(after, limit, logging.getLevelNamesMapping()[level.upper()])
+    return LogList(items=tuple(LogLineView(**{**line._asdict(), "at": instant(line.at)}) for line in found))
+
+
+@router.post("/cp/v1/config/diff")
+@requires(Role.OPERATOR)
+def diff(services: ServicesDep, wanted: CompareRequest) -> Compared:
+    """Say, field by field, what a reload of this configuration would change; nothing changes (422: it is bad)."""
+    found = services.compare(validated(wanted.fleet))
+    return Compared(changes=tuple(_change(change) for change in found))
+
+
+def _change(change: Change) -> ChangeView:
+    return ChangeView(field=change.field, running=change.before, file=change.after, effect=change.effect)

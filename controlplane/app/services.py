@@ -1,0 +1,65 @@
+"""What the HTTP side needs, taken from a control plane that runs."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from controlplane import __version__
+from controlplane.api.log_ring import LogRing
+from controlplane.api.services import Services
+from controlplane.app.wiring import ControlPlane
+from controlplane.config.difference import differences
+from controlplane.config.loader import located
+from controlplane.fleet.history import History
+from controlplane.fleet.reader import FleetReader
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.database import Database
+from controlplane.store.outbox import OutboxStore
+from controlplane.store.revision import RevisionStore
+
+
+def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
+    """Return what the HTTP side needs of a control plane."""
+    fleet = plane.config().fleet
+    outside = urlsplit(fleet.external_url).hostname if fleet.external_url else None
+    alerts = SqlAlertLog(db)
+    return Services(
+        version=__version__,
+        clock=plane.clock,
+        config=plane.config,
+        allowed_hosts=frozenset(host.lower() for host in (listen_host, outside) if host),
+        fleet=FleetReader(
+            config=plane.config,
+            queries=plane.querier,
+            models=plane.rolling.service,
+            alerts=alerts,
+            targets=plane.scraping.health,
+            clock=plane.clock,
+            observe_only=plane.observe_only,
+        ),
+        queries=plane.querier,
+        exports=plane.embedded.querier,
+        run=lambda: plane.run,
+        series_store=plane.store,
+        ingest=plane.ingest,
+        storage=plane.embedded.report,
+        querying=plane.embedded.querier.report,
+        targets=plane.scraping.health,
+        rules=plane.alerting.reports,
+        rollouts=plane.rolling.service,
+        alerts=alerts,
+        outbox=OutboxStore(db),
+        tokens=plane.gatekeeper.tokens,
+        sessions=plane.gatekeeper.sessions,
+        gatekeeper=plane.gatekeeper,
+        revisions=RevisionStore(db),
+        reload=plane.reload,
+        compare=lambda fleet: differences(plane.config(), located(fleet, plane.loaded.path.parent)),
+        history=History(db),
+        log=ring,
+        not_ready=plane.not_ready,
+        clock_report=plane.clock.report,
+        shipping=lambda: [shipper.report() for shipper in plane.shippers],
+        notifiers=lambda: plane.alerting.notifiers,
+        alerting_fault=lambda: plane.alerting.fault,
+    )

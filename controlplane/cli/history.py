@@ -1,0 +1,131 @@
+"""The verbs `events` and `logs`: what happened, and what the control plane said of itself."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from controlplane.cli.client import Client, connect
+from controlplane.cli.errors import Unreachable, WrongUsage
+from controlplane.cli.render import JSON, YAML, clock, emit, is_terminal, say
+from controlplane.plain_text import plain, plain_json, plain_lines
+
+POLL_S = 1.0
+_WHAT = 14
+"""The longest phase and act: rolling-back, token.create."""
+_COLOURS = {"warning": "33", "error": "1;31", "critical": "1;31", "firing": "1;31", "failed": "1;31"}
+
+
+def events(
+    follow: bool,
+    kind: list[str] | None,
+    limit: int,
+    url: str | None,
+    context: str | None,
+    output: str,
+) -> None:
+    """Say what happened: alerts, rollouts, and who did what."""
+    _check_follow(follow, output)
+    with connect(url, context) as client:
+        page = client.get("/cp/v1/history", limit=limit, kind=kind)
+        if not follow:
+            emit(page["items"], output, lambda: _print_events(page["items"]))
+            return
+
+        def more(after: str) -> tuple[list[dict[str, Any]], str]:
+            found = client.get("/cp/v1/history", after=after, kind=kind)
+            return found["items"], found["next"]
+
+        _follow(page["items"], page["next"], more, _event_line, output)
+
+
+def logs(follow: bool, level: str, limit: int, url: str | None, context: str | None, output: str) -> None:
+    """Print the control plane's own log."""
+    _check_follow(follow, output)
+    with connect(url, context) as client:
+        items = client.get("/cp/v1/logs", limit=limit, level=level)["items"]
+        if not follow:
+            emit(items, output, lambda: _print_logs(items))
+            return
+        _follow(items, _last(items, "0"), lambda after: _more_logs(client, after, level), _log_line, output)
+
+
+def _more_logs(client: Client, after: str, level: str) -> tuple[list[dict[str, Any]], str]:
+    items = client.get("/cp/v1/logs", after=after, level=level)["items"]
+    return items, _last(items, after)
+
+
+def _last(items: list[dict[str, Any]], otherwise: str) -> str:
+    return str(items[-1]["id"]) if items else otherwise
+
+
+def _check_follow(follow: bool, output: str) -> None:
+    if follow and output == YAML:
+        raise WrongUsage("--follow prints lines, or with -o json one object a line; YAML has no end to wait for")
+
+
+def _follow(
+    items: list[dict[str, Any]],
+    after: str,
+    more: Callable[[str], tuple[list[dict[str, Any]], str]],
+    line: Callable[[dict[str, Any]], str],
+    output: str,
+) -> None:
+    """Print lines as they come, until Ctrl-C; a control plane that cannot be reached is said once and asked again."""
+    away = False
+    try:
+        while True:
+            for item in items:
+                print(plain_json(item) if output == JSON else line(item))
+            sys.stdout.flush()
+            time.sleep(POLL_S)
+            try:
+                items, after = more(after)
+                away = False
+            except Unreachable as error:
+                items = []
+                if not away:
+                    say(f"{error}; trying again", sys.stderr)
+                away = True
+    except KeyboardInterrupt:
+        return
+
+
+def _print_events(items: list[dict[str, Any]]) -> None:
+    if not items:
+        say("nothing has happened yet")
+    for item in items:
+        print(_event_line(item))
+
+
+def _event_line(item: dict[str, Any]) -> str:
+    subject, sentence = item["subject"], item["sentence"]
+    match item["kind"]:
+        case "alert":
+            sentence = sentence.removeprefix(f"{subject} ")  # its sentences name it themselves
+        case "rollout":
+            subject = f"{subject} ({item['ref']})"
+        case "audit":
+            sentence = f"{sentence}, by {item['ref']}"
+    what = _word(item["what"], _WHAT)
+    return f"{clock(item['at'])}  {what}  {plain(subject)}: {plain(sentence)}"
+
+
+def _print_logs(items: list[dict[str, Any]]) -> None:
+    if not items:
+        say("no lines as grave as that since the start")
+    for item in items:
+        print(_log_line(item))
+
+
+def _log_line(item: dict[str, Any]) -> str:
+    lines = "\n    ".join(plain_lines(item["message"]))
+    return f"{clock(item['at'])}  {_word(item['level'], 8)}  {plain(item['logger'])}: {lines}"
+
+
+def _word(word: str, width: int) -> str:
+    shown = plain(word).ljust(width)
+    colour = _COLOURS.get(word) if is_terminal(sys.stdout) else None
+    return f"\x1b[{colour}m{shown}\x1b[0m" if colour else shown

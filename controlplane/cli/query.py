@@ -1,0 +1,116 @@
+"""The verb `query`: PromQL, over the API that Prometheus has."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from controlplane.cli.client import connect
+from controlplane.cli.errors import WrongUsage
+from controlplane.cli.render import columns, emit, say
+
+LARGE = 1e5
+"""From here on a value is shown to the unit: its fractions say nothing."""
+
+
+def query(
+    expression: str,
+    at: str | None,
+    range: str | None,
+    step: str | None,
+    url: str | None,
+    context: str | None,
+    output: str,
+) -> None:
+    """Evaluate PromQL."""
+    end = _instant(at)
+    with connect(url, context) as client:
+        if range is None:
+            data = client.get("/api/v1/query", query=expression, time=end)["data"]
+        else:
+            length = seconds_of(range, "--range")
+            data = client.get(
+                "/api/v1/query_range",
+                query=expression,
+                start=end - length,
+                end=end,
+                step=seconds_of(step, "--step") if step else max(length / 60, 1),
+            )["data"]
+    emit(data, output, lambda: _print_result(data))
+
+
+def _print_result(data: dict[str, Any]) -> None:
+    kind, result = data["resultType"], data["result"]
+    if kind in ("scalar", "string"):
+        say(result[1])
+    elif kind == "vector":
+        # The value first: label sets are longer than a terminal is wide.
+        rows = [[shown(s["value"][1]), _series(s["metric"])] for s in result]
+        columns(["VALUE", "SERIES"], rows, "no series: unknown, not zero")
+    else:
+        rows = [
+            [datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), shown(v), _series(s["metric"])]
+            for s in result
+            for t, v in s["values"]
+        ]
+        columns(["TIME", "VALUE", "SERIES"], rows, "no series: unknown, not zero")
+
+
+def shown(value: str) -> str:
+    """Return a value as a person reads it: five digits that count, whole numbers and large ones to the unit.
+
+    JSON and YAML have all of them.
+    """
+    try:
+        exact = float(value)
+    except ValueError:
+        return value
+    if not math.isfinite(exact):
+        return value
+    if exact.is_integer() or abs(exact) >= LARGE:
+        return f"{exact:.0f}" if abs(exact) < 1e15 else value
+    return f"{exact:.5g}"
+
+
+def _series(metric: dict[str, str]) -> str:
+    name = metric.get("__name__", "")
+    labels = ", ".join(f'{k}="{_escaped(v)}"' for k, v in sorted(metric.items()) if k != "__name__")
+    return f"{name}{{{labels}}}" if labels or not name else name
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _instant(text: str | None) -> float:
+    if text is None or text == "now":
+        return time.time()
+    if re.fullmatch(r"\d{9,}(\.\d+)?", text):
+        return float(text)
+    from controlplane.config.durations import duration_seconds
+
+    try:
+        return time.time() - duration_seconds(text)
+    except ValueError:
+        pass
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        raise WrongUsage(f"--at {text!r}: expected RFC 3339, unix seconds, or a duration ago such as 5m") from None
+    return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp()
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Return the seconds of an option's duration. Raises WrongUsage."""
+    from controlplane.config.durations import duration_seconds
+
+    try:
+        seconds = duration_seconds(text)
+    except ValueError as error:
+        raise WrongUsage(f"{option}: {error}") from None
+    if seconds <= 0:
+        raise WrongUsage(f"{option}: expected a duration above zero")
+    return seconds

@@ -1,0 +1,73 @@
+"""A view that is drawn again and again: in place on a terminal, one after another when piped."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from controlplane.cli.errors import Unreachable
+from controlplane.cli.render import is_terminal
+from controlplane.plain_text import plain
+
+_HOME, _CLEAR, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"
+
+
+class _Frame(io.StringIO):
+    """What is drawn for a terminal before it is shown at once, so that nothing flickers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def repeat(draw: Callable[[], None], interval_s: float, rounds: int | None = None) -> None:
+    """Call `draw`, which prints, every `interval_s` seconds until Ctrl-C, or so many rounds.
+
+    A control plane that cannot be reached is said and asked again: the screen is there to outlast it.
+    """
+    terminal = is_terminal(sys.stdout)
+    number = 0
+    try:
+        while rounds is None or number < rounds:
+            if number:
+                time.sleep(interval_s)
+            if terminal:
+                frame = _Frame()
+                with contextlib.redirect_stdout(frame):
+                    _draw(draw)
+                sys.stdout.write((_CLEAR if not number else "") + framed(frame.getvalue(), _height()))
+            else:
+                if number:
+                    print()
+                _draw(draw)
+            sys.stdout.flush()
+            number += 1
+    except KeyboardInterrupt:
+        print()
+
+
+def framed(text: str, height: int) -> str:
+    """Return what draws `text` over the frame before it: no more lines than the terminal has, so that none scrolls."""
+    lines = text.splitlines()
+    if len(lines) >= height:
+        hidden = len(lines) - height + 2
+        lines = [*lines[: height - 2], f"… {hidden} more lines; make the terminal larger, or use -o json"]
+    return _HOME + "".join(f"{line}{_CLEAR_LINE}\n" for line in lines) + _CLEAR_BELOW
+
+
+def _draw(draw: Callable[[], None]) -> None:
+    try:
+        draw()
+    except Unreachable as error:
+        print(f"{datetime.now(UTC):%H:%M:%SZ}  {plain(str(error))}; trying again")
+
+
+def _height() -> int:
+    try:
+        return max(os.get_terminal_size(sys.stdout.fileno()).lines, 4)
+    except (OSError, ValueError):
+        return 24

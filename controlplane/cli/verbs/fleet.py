@@ -1,0 +1,197 @@
+"""The verbs that speak HTTP with a control plane about its fleet."""
+
+from __future__ import annotations
+
+from controlplane.cli.verbs.grammar import Operand, Option, Verb
+from controlplane.cli.verbs.options import CLOSE, DRY_RUN, LISTING, MODEL, NO_WATCH, ROLLOUT, WATCH, limit
+
+LOOK = (
+    Verb(
+        "status",
+        "look:status",
+        "Show the whole fleet on one screen: models, targets, alerts, GPUs.",
+        options=(WATCH, *LISTING),
+        examples=(("status", "once"), ("status --watch", "until Ctrl-C"), ("status -o json", "for a program")),
+    ),
+    Verb(
+        "top",
+        "top:top",
+        "Show requests, latency, cache and GPUs as they change; once when piped.",
+        options=(
+            Option("interval", "Time between two looks.", "DURATION", default="2s"),
+            Option("once", "Look once."),
+            *LISTING,
+        ),
+        examples=(("top", "until Ctrl-C"), ("top --interval 5s", "less often"), ("top --once -o json", "one look")),
+    ),
+    Verb(
+        "targets",
+        "look:targets",
+        "List scraped targets and how their last scrape went.",
+        options=LISTING,
+        examples=(("targets", ""), ("targets -o yaml", "with labels and every error")),
+    ),
+    Verb(
+        "models",
+        "look:models",
+        "List models, their versions and the traffic of each.",
+        options=LISTING,
+        examples=(("models", ""),),
+    ),
+    Verb(
+        "query",
+        "query:query",
+        "Evaluate PromQL.",
+        (Operand("expression", "EXPR", "PromQL."),),
+        (
+            Option("at", "Time: RFC 3339, unix seconds, or a duration ago (5m).", "TIME"),
+            Option("range", "Evaluate over this long up to --at, such as 1h.", "DURATION"),
+            Option("step", "Resolution of --range; by default 60 points.", "DURATION"),
+            *LISTING,
+        ),
+        examples=(
+            ("query 'llm_requests_running'", "one value a series"),
+            ("query 'sum by (model) (rate(llm_requests_total[1m]))' --range 1h --step 5m", "over an hour"),
+            ("query up --at 5m", "five minutes ago"),
+        ),
+    ),
+    Verb(
+        "events",
+        "history:events",
+        "Say what happened: alerts, rollouts, and who did what.",
+        options=(
+            Option("follow", "Go on with what happens next, until Ctrl-C.", short="-f"),
+            Option(
+                "kind", "Only these: alert, rollout or audit.", "KIND", choices=("alert", "rollout", "audit"), many=True
+            ),
+            limit(50),
+            *LISTING,
+        ),
+        examples=(
+            ("events", "the last fifty"),
+            ("events --follow", "and what comes"),
+            ("events --kind audit", "who did what"),
+        ),
+    ),
+    Verb(
+        "logs",
+        "history:logs",
+        "Print the control plane's own log. Needs an operator's token.",
+        options=(
+            Option("follow", "Go on with new lines, until Ctrl-C.", short="-f"),
+            Option(
+                "level",
+                "Only lines as grave as this.",
+                "LEVEL",
+                default="debug",
+                choices=("debug", "info", "warning", "error"),
+            ),
+            limit(200),
+            *LISTING,
+        ),
+        examples=(("logs", "the last lines"), ("logs --follow --level warning", "what goes wrong, as it does")),
+        details="The control plane remembers its last thousand lines, since its start.",
+    ),
+    Verb(
+        "version",
+        "look:version",
+        "Say the version of this program, and of the control plane that it speaks with.",
+        options=LISTING,
+        examples=(("version", ""),),
+    ),
+)
+
+SWITCH = (
+    Verb(
+        "promote",
+        "steer:promote",
+        "Switch MODEL to VERSION; returns once that version serves and is verified.",
+        (MODEL, Operand("version", "VERSION", "The version to serve, such as v2.", offers="versions")),
+        (
+            Option("strategy", "blue-green (the default), or canary.", "NAME", offers="strategies"),
+            DRY_RUN,
+            NO_WATCH,
+            *LISTING,
+        ),
+        examples=(
+            ("promote model v2", "switch, and wait until v2 is verified"),
+            ("promote model v2 --dry-run", "only say what would happen"),
+        ),
+    ),
+    Verb(
+        "rollback",
+        "steer:rollback",
+        "Switch MODEL back to the version before; turns a running rollout around.",
+        (MODEL,),
+        (DRY_RUN, NO_WATCH, *LISTING),
+        examples=(("rollback model", ""),),
+    ),
+    Verb(
+        "rollouts list",
+        "steer:rollouts_list",
+        "List rollouts, the newest first.",
+        options=(Option("model", "Only this model's.", "MODEL", offers="models"), limit(20), *LISTING),
+        examples=(("rollouts list", ""), ("rollouts list --model chat --limit 5", "the last five of one model")),
+    ),
+    Verb(
+        "rollouts show",
+        "steer:rollouts_show",
+        "Show one rollout and everything that it did.",
+        (ROLLOUT,),
+        LISTING,
+        examples=(("rollouts show r-50ea2a43", ""),),
+    ),
+    Verb(
+        "rollouts watch",
+        "steer:rollouts_watch",
+        "Follow a rollout to its end; exit 1 when it failed or went back.",
+        (ROLLOUT,),
+        LISTING,
+        examples=(("rollouts watch r-50ea2a43", ""),),
+    ),
+    Verb(
+        "rollouts abort",
+        "steer:rollouts_abort",
+        "Turn a running rollout back to the version that was stable.",
+        (ROLLOUT,),
+        LISTING,
+        examples=(("rollouts abort r-50ea2a43", ""),),
+    ),
+)
+
+ALERTS = (
+    Verb(
+        "alerts list",
+        "watch:alerts_list",
+        "List alerts, firing ones first.",
+        options=(
+            Option(
+                "state",
+                "active, pending, firing, resolved or all.",
+                "STATE",
+                default="active",
+                choices=("active", "pending", "firing", "resolved", "all"),
+            ),
+            limit(100),
+            *LISTING,
+        ),
+        examples=(("alerts list", "pending and firing"), ("alerts list --state resolved", "what is over")),
+    ),
+    Verb(
+        "alerts show",
+        "watch:alerts_show",
+        "Show one alert: its value, labels, runbook and history.",
+        (Operand("alert", "ALERT", "Its name or its id, as `alerts list` prints them.", offers="alerts"),),
+        LISTING,
+        examples=(("alerts show GPUTemperatureHigh", "by name"), ("alerts show 9d08cd7da24ac3ba", "by id")),
+        details="A name is enough where one active alert has it.",
+    ),
+    Verb(
+        "notifiers test",
+        "watch:notifiers_test",
+        "Send a test message and say what came back.",
+        (Operand("name", "NAME", "The notifier's name in fleet.yaml."),),
+        CLOSE,
+        examples=(("notifiers test ops", ""),),
+    ),
+)

@@ -1,0 +1,220 @@
+"""What a verb takes, and how its words are read.
+
+Verbs are data: help, completion, the reference page and `bin/cp` are made of it or held against it, and a call imports
+nothing but the one verb that it runs. A framework for command lines costs more at start-up than a whole request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from controlplane.cli.errors import WrongUsage
+
+
+class Option(NamedTuple):
+    """One option. `name` is the keyword of the verb's function and, with dashes, the long option."""
+
+    name: str
+    help: str
+    metavar: str = ""
+    """What its value is called; empty: a flag, which has none."""
+    short: str = ""
+    default: Any = None
+    read: Callable[[str], Any] = str
+    """Reads its value; its ValueError says what was expected."""
+    choices: tuple[str, ...] = ()
+    required: bool = False
+    many: bool = False
+    """It may be given again, and its values are a list."""
+    offers: str = ""
+    """What completion offers as its value; see complete.py."""
+
+    @property
+    def long(self) -> str:
+        """The long option."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Every way to write it."""
+        return (self.short, self.long) if self.short else (self.long,)
+
+
+class Operand(NamedTuple):
+    """One word that is not an option. `name` is the keyword of the verb's function."""
+
+    name: str
+    metavar: str
+    help: str
+    read: Callable[[str], Any] = str
+    required: bool = True
+    many: bool = False
+    choices: tuple[str, ...] = ()
+    offers: str = ""
+
+
+class Verb(NamedTuple):
+    """One thing that the program does."""
+
+    words: str
+    """Its name: one word, or two (`rollouts list`)."""
+    run: str
+    """`module:function` of controlplane.cli, imported when the verb runs."""
+    summary: str
+    operands: tuple[Operand, ...] = ()
+    options: tuple[Option, ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
+    """A command each, without the program's name, and what it is for."""
+    details: str = ""
+
+    @property
+    def usage(self) -> str:
+        """The words, the operands, and the options without which it does not run."""
+        needed = [f"{option.short or option.long} {option.metavar}" for option in self.options if option.required]
+        operands = [o.metavar if o.required else f"[{o.metavar}]" for o in self.operands]
+        return " ".join([self.words, *operands, *needed])
+
+
+class Group(NamedTuple):
+    """Verbs that belong together in the help."""
+
+    title: str
+    verbs: tuple[Verb, ...]
+
+
+HELP = Option("help", "Explain this verb.", short="-h")
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers within bounds."""
+
+    def read(text: str) -> int:
+        # int() also takes blanks, underscores, signs and other scripts' digits.
+        if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
+            raise ValueError(f"expected a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def parse(verb: Verb, words: Sequence[str]) -> dict[str, Any]:
+    """Return the verb's keyword arguments, defaults included; `help` is among them where it was asked for.
+
+    Raises WrongUsage, which names the word.
+    """
+    by_spelling = {spelling: option for option in (*verb.options, HELP) for spelling in option.spellings}
+    values: dict[str, Any] = {}
+    operands: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word == "--":
+            operands += waiting
+            break
+        if word == "-" or not word.startswith("-"):
+            operands.append(word)
+            continue
+        spelling, text = _split(word)
+        option = by_spelling.get(spelling)
+        if option is None:
+            raise _unknown_option(verb, spelling, by_spelling)
+        if option.name == HELP.name:
+            return {HELP.name: True}
+        if not option.metavar:
+            if text is not None and word.startswith("--"):
+                raise _wrong(verb, f"{spelling} takes no value")
+            values[option.name] = True
+            waiting[:0] = ["-" + text] if text else []  # further letters behind one dash
+            continue
+        if text is None:
+            text = _next(verb, option, spelling, waiting)
+        value = _value(verb, spelling, option, text)
+        values[option.name] = [*values.get(option.name, []), value] if option.many else value
+    _check_required(verb, values)
+    defaults = {o.name: o.default if o.metavar else False for o in verb.options}
+    return {**defaults, **_operands(verb, operands), **values}
+
+
+def _next(verb: Verb, option: Option, spelling: str, waiting: list[str]) -> str:
+    if not waiting:
+        raise _wrong(verb, f"{spelling} needs a value: {spelling} {option.metavar}")
+    return waiting.pop(0)
+
+
+def _check_required(verb: Verb, values: Mapping[str, Any]) -> None:
+    for option in verb.options:
+        if option.required and option.name not in values:
+            raise _wrong(verb, f"{option.long} is missing: {option.help[0].lower()}{option.help[1:]}")
+
+
+def _split(word: str) -> tuple[str, str | None]:
+    """Split `--name=value` and `-xvalue`."""
+    if word.startswith("--"):
+        name, equals, value = word.partition("=")
+        return name, value if equals else None
+    return word[:2], word[2:].removeprefix("=") or None
+
+
+def _operands(verb: Verb, words: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for operand in verb.operands:
+        if operand.required and not words:
+            raise _wrong(verb, f"{operand.metavar} is missing: {operand.help[0].lower()}{operand.help[1:]}")
+        if operand.many:
+            found[operand.name] = [_value(verb, operand.metavar, operand, word) for word in words]
+            words = []
+        elif words:
+            found[operand.name] = _value(verb, operand.metavar, operand, words[0])
+            words = words[1:]
+        else:
+            found[operand.name] = None
+    if words:
+        raise _wrong(verb, f"{words[0]!r} is one word too many")
+    return found
+
+
+def _value(verb: Verb, name: str, of: Option | Operand, text: str) -> Any:
+    if of.choices and text not in of.choices:
+        raise _wrong(verb, f"{name} {text}: expected one of {', '.join(of.choices)}{hint(text, of.choices)}")
+    try:
+        return of.read(text)
+    except ValueError as error:
+        raise _wrong(verb, f"{name} {text}: {error}") from None
+
+
+def _wrong(verb: Verb, message: str) -> WrongUsage:
+    return WrongUsage(message, (f"usage: controlplane {verb.usage}", f"more: controlplane {verb.words} --help"))
+
+
+def _unknown_option(verb: Verb, spelling: str, known: Mapping[str, Option]) -> WrongUsage:
+    negative = "; write -- before an operand that begins with -" if verb.operands else ""
+    return _wrong(verb, f"{verb.words} has no option {spelling}{hint(spelling, known)}{negative}")
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` for the known word that was probably meant, or nothing."""
+    found = nearest(word, known)
+    return f"; did you mean {found}?" if found else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word within two edits (one for five letters and fewer), or one that begins so."""
+    best = min(((distance(word, other), other) for other in known), default=None)
+    if best is not None and best[0] <= (2 if len(best[1]) > 5 else 1):
+        return best[1]
+    return next((other for other in known if len(word) > 2 and other.startswith(word)), None)
+
+
+def distance(one: str, other: str) -> int:
+    """Return the edits between two words: letters put in, left out, replaced, or two neighbours swapped."""
+    rows = [list(range(len(other) + 1))]
+    for i, a in enumerate(one, 1):
+        row = [i]
+        for j, b in enumerate(other, 1):
+            cost = min(rows[i - 1][j] + 1, row[j - 1] + 1, rows[i - 1][j - 1] + (a != b))
+            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
+                cost = min(cost, rows[i - 2][j - 2] + 1)
+            row.append(cost)
+        rows.append(row)
+    return rows[-1][-1]

@@ -1,0 +1,256 @@
+"""The verbs about access, and those that work without a running control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controlplane.cli.verbs.grammar import Operand, Option, Verb
+from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, LISTEN, LISTING, LOG, ROLES, RULE_FILES
+
+ACCESS = (
+    Verb(
+        "login",
+        "contexts:login",
+        "Ask for a token, try it, and keep it in a context that becomes the current one.",
+        options=(
+            Option("url", "Address of the control plane; by default the current context's.", "URL"),
+            Option("name", "The context's name; by default the fleet's.", "NAME", offers="contexts"),
+        ),
+        examples=(("login --url https://llm.example.com", "your own control plane"), ("login", "with another token")),
+        details="The token is read without being shown; piped in, it is read from standard input.",
+    ),
+    Verb(
+        "config get-contexts",
+        "contexts:get_contexts",
+        "List the contexts; the current one is marked.",
+        options=(AS,),
+        examples=(("config get-contexts", ""),),
+    ),
+    Verb(
+        "config current-context",
+        "contexts:current_context",
+        "Print the name of the context in force.",
+        examples=(("config current-context", ""),),
+    ),
+    Verb(
+        "config use-context",
+        "contexts:use_context",
+        "Make a context the current one, for every shell of yours.",
+        (Operand("name", "NAME", "The context's name.", offers="contexts"),),
+        examples=(("config use-context prod-eu", ""),),
+    ),
+    Verb(
+        "config set-context",
+        "contexts:set_context",
+        "Add a context or change its address. Its token is kept where the address stays the same.",
+        (Operand("name", "NAME", "The context's name.", offers="contexts"),),
+        (
+            Option("url", "Address of the control plane.", "URL", required=True),
+            Option("token_file", "File that holds the token; - is standard input.", "FILE", offers="files"),
+        ),
+        examples=(
+            ("config set-context prod-eu --url https://llm.example.com --token-file token", ""),
+            ("config set-context prod-eu --url https://llm.example.com", "without a token: `login` adds it"),
+        ),
+    ),
+    Verb(
+        "config delete-context",
+        "contexts:delete_context",
+        "Forget a context and its token.",
+        (Operand("name", "NAME", "The context's name.", offers="contexts"),),
+        examples=(("config delete-context prod-eu", ""),),
+    ),
+    Verb(
+        "token create",
+        "tokens:token_create",
+        "Create a token and print it: the only time that it can be seen.",
+        options=(
+            Option("name", "What it is for.", "NAME", required=True),
+            Option("role", "viewer, operator or admin.", "ROLE", default="viewer", choices=ROLES),
+            Option("expires_in", "A duration such as 30d; by default never.", "DURATION"),
+            DATA_DIR,
+            *LISTING,
+        ),
+        examples=(
+            ("token create --name grafana", "a viewer's"),
+            ("token create --name ci --role operator --expires-in 30d", ""),
+            ("token create --name back-in --role admin --data-dir data", "the way back in"),
+        ),
+        details="With --data-dir it is written straight into the SQLite database there, without a token: "
+        "for who owns the files.",
+    ),
+    Verb(
+        "token list",
+        "tokens:token_list",
+        "List tokens. Their secrets are not kept and cannot be shown.",
+        options=LISTING,
+        examples=(("token list", ""),),
+    ),
+    Verb(
+        "token revoke",
+        "tokens:token_revoke",
+        "Revoke a token at once.",
+        (Operand("identifier", "ID", "The id that `token list` prints."),),
+        CLOSE,
+        examples=(("token revoke 3f2a9c10", ""),),
+    ),
+)
+
+RUN = (
+    Verb(
+        "up",
+        "local:up",
+        "Run the control plane over a fleet.yaml.",
+        options=(
+            Option("config", "The fleet.yaml.", "FILE", "-c", read=Path, required=True, offers="files"),
+            Option("listen", LISTEN, "HOST:PORT", default="127.0.0.1:8080"),
+            DATA_DIR,
+            Option("observe_only", "Watch and alert, never act."),
+            *LOG,
+        ),
+        examples=(
+            ("up -c fleet.yaml --observe-only", "watch first"),
+            ("up -c fleet.yaml --data-dir /var/lib/controlplane", ""),
+        ),
+    ),
+    Verb(
+        "nvml-exporter",
+        "local:nvml_exporter",
+        "Serve this host's GPUs as canonical metrics.",
+        options=(Option("listen", LISTEN, "HOST:PORT", default="127.0.0.1:9401"), *LOG),
+        examples=(("nvml-exporter --listen 10.0.0.5:9401", ""),),
+    ),
+    Verb(
+        "demo",
+        "local:demo_run",
+        "Start a real Triton, simulated vLLM servers and GPUs, load, and the control plane over them.",
+        options=(
+            Option("listen", LISTEN, "HOST:PORT", default="127.0.0.1:8080"),
+            DATA_DIR,
+            Option("duration", "Stop by itself after this long, such as 5m.", "DURATION"),
+        ),
+        examples=(("demo", "until Ctrl-C"), ("demo --data-dir demo", "and keep what it wrote")),
+    ),
+    Verb(
+        "demo fault",
+        "local:demo_fault",
+        "Break something in the running demo, or `clear` it.",
+        (Operand("name", "NAME", "slow-v2, errors, down-v2, gpu-hot, vram-full or clear.", offers="faults"),),
+        examples=(("demo fault gpu-hot", ""), ("demo fault clear", "")),
+    ),
+    Verb(
+        "demo load",
+        "local:demo_load",
+        "Show what the demo's load generator counted.",
+        options=(AS,),
+        examples=(("demo load", ""),),
+    ),
+)
+
+FILES = (
+    Verb(
+        "check",
+        "local:check",
+        "Validate configuration; every fault at once, with file, line and field.",
+        (Operand("files", "FILE…", "fleet.yaml files.", Path, many=True, offers="files"),),
+        (Option("strict", "Warnings fail, too."),),
+        examples=(("check fleet.yaml", ""), ("check fleet.yaml --strict", "in a pipeline")),
+    ),
+    Verb(
+        "diff",
+        "difference:diff",
+        "Say what a reload of FILE would change in the running configuration. Needs an operator's token.",
+        (Operand("file", "FILE", "A fleet.yaml.", Path, offers="files"),),
+        LISTING,
+        examples=(("diff fleet.yaml", "exit 1 where something differs"),),
+        details="Exit code 1 where they differ. Values that may hold secrets are compared and never shown.",
+    ),
+    Verb(
+        "explain",
+        "explain:explain",
+        "Explain a field of fleet.yaml: its type, its default, what it is for.",
+        (
+            Operand(
+                "field", "FIELD", "Such as models.traffic.driver; without one, all.", required=False, offers="fields"
+            ),
+        ),
+        (AS,),
+        examples=(("explain", "the sections"), ("explain models.traffic.drain_timeout", "")),
+    ),
+    Verb(
+        "rules check",
+        "rules:rules_check",
+        "Check rule files; without one, the built-in packs.",
+        (RULE_FILES,),
+        (Option("strict", "Warnings fail, too."),),
+        examples=(("rules check rules/*.yml", ""),),
+    ),
+    Verb(
+        "rules test",
+        "rules:rules_test",
+        "Run promtool's unit tests of rules on the embedded engine.",
+        (Operand("files", "FILE…", "promtool's unit-test files.", Path, many=True, offers="files"),),
+        (
+            Option("run", "Only tests whose name matches this regular expression.", "REGEX", many=True),
+            AS,
+        ),
+        examples=(("rules test rules/*.test.yml", ""),),
+    ),
+    Verb(
+        "rules list",
+        "rules:rules_list",
+        "List the rules of files; without one, of the built-in packs.",
+        (RULE_FILES,),
+        (
+            Option("prometheus", "Write them as one Prometheus rule file, thresholds filled in."),
+            Option(
+                "config",
+                "List the rules of a fleet.yaml, with its thresholds.",
+                "FILE",
+                "-c",
+                read=Path,
+                offers="files",
+            ),
+            AS,
+        ),
+        examples=(("rules list -c fleet.yaml", ""), ("rules list builtin:gpu --prometheus > gpu.yml", "")),
+    ),
+    Verb(
+        "catalogue list",
+        "local:catalogue_list",
+        "List the canonical metrics and where each engine's numbers come from.",
+        options=(AS,),
+        examples=(("catalogue list", ""),),
+    ),
+    Verb(
+        "catalogue export",
+        "local:catalogue_export",
+        "Write Prometheus recording rules that give the canonical metrics, for servers that scrape the engines.",
+        options=(
+            Option("output", "File to write; by default standard output.", "FILE", "-o", read=Path, offers="files"),
+            Option("job", "The scrape jobs of an engine; by default named as it is.", "ENGINE=REGEX", many=True),
+            Option("label", "A label of targets that is kept. Repeatable.", "NAME", many=True),
+        ),
+        examples=(("catalogue export --job 'vllm=chat-.*' -o canonical.rules.yml", ""),),
+    ),
+    Verb(
+        "dashboards generate",
+        "local:dashboards_generate",
+        "Write the Grafana dashboards as JSON.",
+        options=(
+            Option("out", "Folder to write the JSON files to.", "DIR", read=Path, required=True, offers="folders"),
+        ),
+        examples=(("dashboards generate --out grafana", ""),),
+    ),
+    Verb(
+        "completion",
+        "shells:completion",
+        "Print what makes a shell complete `controlplane` and `cp`.",
+        (Operand("shell", "SHELL", "bash, zsh or fish.", choices=("bash", "zsh", "fish")),),
+        examples=(
+            ("completion bash > ~/.local/share/bash-completion/completions/controlplane", "bash"),
+            ("completion zsh > ~/.zfunc/_controlplane", "zsh: a folder of $fpath"),
+            ("completion fish > ~/.config/fish/completions/controlplane.fish", "fish"),
+        ),
+    ),
+)

@@ -1,0 +1,40 @@
+"""Options and operands that many verbs share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controlplane.cli.verbs.grammar import Operand, Option, whole
+
+URL = Option("url", "Address of the control plane (else CP_URL, else the current context's).", "URL")
+CONTEXT = Option("context", "Context to use instead of the current one.", "NAME", offers="contexts")
+AS = Option("output", "table, json or yaml.", "FORMAT", "-o", "table", choices=("table", "json", "yaml"))
+CLOSE = (URL, CONTEXT)
+"""Which control plane."""
+LISTING = (URL, CONTEXT, AS)
+WATCH = Option("watch", "Show it anew every two seconds until Ctrl-C.", short="-w")
+LISTEN = "host:port; loopback unless you say otherwise."
+DATA_DIR = Option("data_dir", "Where state is kept.", "DIR", read=Path, offers="folders")
+DRY_RUN = Option("dry_run", "Say what would happen and do nothing.")
+NO_WATCH = Option("no_watch", "Return as soon as the rollout is recorded.")
+LOG = (
+    Option("log_format", "text, or json: one object a line.", "FORMAT", default="text", choices=("text", "json")),
+    Option(
+        "log_level",
+        "debug, info, warning or error.",
+        "LEVEL",
+        default="info",
+        choices=("debug", "info", "warning", "error"),
+    ),
+)
+MODEL = Operand("model", "MODEL", "The model's name in fleet.yaml.", offers="models")
+ROLLOUT = Operand("identifier", "ID", "The rollout's id.", offers="rollouts")
+RULE_FILES = Operand(
+    "files", "FILE…", "Prometheus rule files, or builtin:llm and builtin:gpu.", Path, False, True, offers="files"
+)
+ROLES = ("viewer", "operator", "admin")
+
+
+def limit(default: int) -> Option:
+    """Return the option that bounds a listing."""
+    return Option("limit", "At most so many rows.", "N", default=default, read=whole(1, 1000))

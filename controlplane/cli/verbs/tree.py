@@ -1,0 +1,27 @@
+"""Every verb of the program, in the groups of its help."""
+
+from __future__ import annotations
+
+from controlplane.cli.verbs.fleet import ALERTS, LOOK, SWITCH
+from controlplane.cli.verbs.grammar import Group
+from controlplane.cli.verbs.local import ACCESS, FILES, RUN
+
+GROUPS = (
+    Group("Look", LOOK),
+    Group("Switch versions", SWITCH),
+    Group("Alerts and messages", ALERTS),
+    Group("Contexts and access", ACCESS),
+    Group("Run", RUN),
+    Group("Files", FILES),
+)
+VERBS = {verb.words: verb for group in GROUPS for verb in group.verbs}
+
+
+def subverbs(word: str) -> list[str]:
+    """Return the second words that a first word takes; none for a verb of one word."""
+    return [words.partition(" ")[2] for words in VERBS if words.startswith(word + " ")]
+
+
+def first_words() -> list[str]:
+    """Return every first word, in the order of the help."""
+    return list(dict.fromkeys(words.partition(" ")[0] for words in VERBS))

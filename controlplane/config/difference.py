@@ -1,0 +1,132 @@
+"""What differs between two configurations, field by field. What may hold a secret is compared and never shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from collectors.durations import format_duration
+from controlplane.config.durations import duration_seconds
+from controlplane.config.model import Fleet
+
+AT_START = frozenset({"database", "metrics", "fleet"})
+"""Sections that are read once, when the control plane starts."""
+_HIDDEN = re.compile(r"(^|\.)(database|headers(\..*)?|.*(password|secret|token|api_key)s?)$")
+"""Fields whose value may hold a secret: a database's address, headers of ours, and whatever is called so."""
+_FILES = re.compile(r"_(file|env)$")
+"""Names of files and variables are no secrets."""
+_USERINFO = re.compile(r"://[^/@\s]+@")
+HIDDEN = "(hidden)"
+MAX_SHOWN = 200
+"""Characters of one value."""
+
+
+class Change(NamedTuple):
+    """One field that differs. `before` and `after` are texts for a person; None: not there."""
+
+    field: str
+    before: str | None
+    after: str | None
+    effect: str
+
+
+def differences(before: Fleet, after: Fleet) -> list[Change]:
+    """Return every difference, in the order of the file's sections."""
+    found = []
+    for name in type(after).model_fields:
+        effect = "at the next start" if name in AT_START else "at the reload"
+        for path, old, new in _compare(name, _written(before, name), _written(after, name)):
+            found.append(Change(path, _shown(path, old), _shown(path, new), effect))
+    return found
+
+
+class _Absent:
+    """A field or an item that one side does not have."""
+
+
+_ABSENT = _Absent()
+Difference = tuple[str, Any, Any]
+
+
+def _compare(path: str, old: Any, new: Any) -> Iterator[Difference]:
+    if old == new:
+        return
+    if isinstance(old, BaseModel) and isinstance(new, BaseModel) and type(old) is type(new):
+        for name, field in type(new).model_fields.items():
+            yield from _compare(f"{path}.{field.alias or name}", _written(old, name), _written(new, name))
+    elif isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys((*old, *new)):
+            yield from _compare(f"{path}.{key}", old.get(key, _ABSENT), new.get(key, _ABSENT))
+    elif isinstance(old, tuple) and isinstance(new, tuple) and _of_sections((*old, *new)):
+        yield from _compare_items(path, old, new)
+    else:
+        yield path, old, new
+
+
+def _written(section: BaseModel, name: str) -> Any:
+    """Return a field's value as the file writes it: durations are texts."""
+    value = getattr(section, name)
+    if isinstance(value, float) and _is_duration(type(section).model_fields[name]):
+        return format_duration(value)
+    return value
+
+
+def _is_duration(field: FieldInfo) -> bool:
+    inner = [m for argument in typing.get_args(field.annotation) for m in getattr(argument, "__metadata__", ())]
+    return any(getattr(m, "func", None) is duration_seconds for m in (*field.metadata, *inner))
+
+
+def _of_sections(items: Sequence[Any]) -> bool:
+    return all(isinstance(item, BaseModel) for item in items)
+
+
+def _compare_items(path: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Difference]:
+    """Compare lists of sections: those with a name by it, others by their place once equal ones are taken out."""
+    names = [getattr(item, "name", None) for item in (*old, *new)]
+    if all(names):
+        before, after = ({item.name: item for item in items} for items in (old, new))
+        for name in dict.fromkeys((*before, *after)):
+            yield from _compare(f"{path}[{name}]", before.get(name, _ABSENT), after.get(name, _ABSENT))
+        return
+    left = [(i, item) for i, item in enumerate(old) if item not in new]
+    come = [(i, item) for i, item in enumerate(new) if item not in old]
+    if len(left) == len(come):
+        for (_, was), (i, now) in zip(left, come, strict=True):
+            yield from _compare(f"{path}[{i}]", was, now)
+        return
+    yield from ((f"{path}[{i}]", item, _ABSENT) for i, item in left)
+    yield from ((f"{path}[{i}]", _ABSENT, item) for i, item in come)
+
+
+def _shown(path: str, value: Any) -> str | None:
+    if value is _ABSENT:
+        return None
+    if value is not None and _HIDDEN.search(path) and not _FILES.search(path):
+        return HIDDEN
+    text = json.dumps(_plain(path, value), ensure_ascii=False)
+    text = _USERINFO.sub(f"://{HIDDEN}@", text)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+def _plain(path: str, value: Any) -> Any:
+    """Return a value as JSON has it, without the fields that are at their defaults and with secrets hidden."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {
+            field.alias or name: _plain(f"{path}.{field.alias or name}", _written(value, name))
+            for name, field in fields.items()
+            if name in value.model_fields_set
+        }
+    if value is not None and _HIDDEN.search(path) and not _FILES.search(path):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {key: _plain(f"{path}.{key}", item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(path, item) for item in value]
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)

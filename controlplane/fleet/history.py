@@ -1,0 +1,124 @@
+"""What happened, in one list: alerts' transitions, rollouts' sentences, and who did what."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple
+
+from controlplane.fleet.views import View, instant
+from controlplane.store.alert_log import AlertEvent, SqlAlertLog
+from controlplane.store.audit import AuditEntry, AuditStore
+from controlplane.store.database import Database
+from controlplane.store.rollout_log import ModelEvent, RolloutLog
+
+Kind = Literal["alert", "rollout", "audit"]
+KINDS: tuple[Kind, ...] = ("alert", "rollout", "audit")
+
+
+class HistoryItem(View):
+    """One thing that happened."""
+
+    at: str
+    kind: Kind
+    subject: str
+    """The alert's name, the model, or what was acted upon."""
+    ref: str
+    """The alert's fingerprint, the rollout's id, or who acted."""
+    what: str
+    """The alert's new state, the rollout's phase, or the act (`token.create`)."""
+    sentence: str
+
+
+class Cursor(NamedTuple):
+    """How far a reader has come: the last id of each kind."""
+
+    alert: int = 0
+    rollout: int = 0
+    audit: int = 0
+
+    def __str__(self) -> str:
+        return ".".join(str(part) for part in self)
+
+
+class History:
+    """Reads what the three logs say. Blocking; raises Unavailable."""
+
+    def __init__(self, db: Database) -> None:
+        self._alerts, self._rollouts, self._audit = SqlAlertLog(db), RolloutLog(db), AuditStore(db)
+
+    def newest(self, limit: int, kinds: Collection[Kind]) -> tuple[list[HistoryItem], Cursor]:
+        """Return the newest `limit` things of these kinds, oldest first, and where a follower goes on."""
+        # One of each at least: the cursor is where the log ends now, whatever is shown of it.
+        found = _Found(
+            self._alerts.recent(limit if "alert" in kinds else 1),
+            self._rollouts.recent_events(limit if "rollout" in kinds else 1),
+            self._audit.recent(limit if "audit" in kinds else 1),
+        )
+        return found.items(kinds)[-limit:], found.cursor(Cursor())
+
+    def since(self, cursor: Cursor, limit: int, kinds: Collection[Kind]) -> tuple[list[HistoryItem], Cursor]:
+        """Return what happened since, oldest first: up to `limit` of each kind; the rest comes with the next call."""
+        found = _Found(
+            self._alerts.since(cursor.alert, limit),
+            self._rollouts.events_since(cursor.rollout, limit),
+            self._audit.since(cursor.audit, limit),
+        )
+        return found.items(kinds), found.cursor(cursor)
+
+
+class _Found(NamedTuple):
+    alerts: Sequence[AlertEvent]
+    rollouts: Sequence[ModelEvent]
+    audit: Sequence[AuditEntry]
+
+    def items(self, kinds: Collection[Kind]) -> list[HistoryItem]:
+        found: list[tuple[float, int, HistoryItem]] = []
+        if "alert" in kinds:
+            found += [(event.at, event.id, _of_alert(event)) for event in self.alerts]
+        if "rollout" in kinds:
+            found += [(event.at, event.id, _of_rollout(event)) for event in self.rollouts]
+        if "audit" in kinds:
+            # A rollout's own history begins with who asked for it: told once.
+            told = "rollout" in kinds
+            found += [(e.at, e.id, _of_act(e)) for e in self.audit if not (told and e.action.startswith("rollout."))]
+        return [item for _, _, item in sorted(found, key=lambda entry: entry[:2])]
+
+    def cursor(self, before: Cursor) -> Cursor:
+        return Cursor(
+            max((e.id for e in self.alerts), default=before.alert),
+            max((e.id for e in self.rollouts), default=before.rollout),
+            max((e.id for e in self.audit), default=before.audit),
+        )
+
+
+def _of_alert(event: AlertEvent) -> HistoryItem:
+    return HistoryItem(
+        at=instant(event.at),
+        kind="alert",
+        subject=dict(event.instance.labels).get("alertname", ""),
+        ref=event.fingerprint,
+        what=event.after.value,
+        sentence=event.sentence,
+    )
+
+
+def _of_rollout(event: ModelEvent) -> HistoryItem:
+    return HistoryItem(
+        at=instant(event.at),
+        kind="rollout",
+        subject=event.model,
+        ref=event.rollout_id,
+        what=event.phase,
+        sentence=event.sentence,
+    )
+
+
+def _of_act(entry: AuditEntry) -> HistoryItem:
+    return HistoryItem(
+        at=instant(entry.at),
+        kind="audit",
+        subject=entry.subject,
+        ref=entry.actor,
+        what=entry.action,
+        sentence=entry.detail,
+    )
