@@ -126,10 +126,10 @@ class Services:
     """Why alert states and messages are kept in memory; empty while the database is written."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict
     """The configured notifiers by name."""
-    querying: Callable[[], QueryReport] = QueryReport
-    """How the queries of the HTTP API do."""
     clock_report: Callable[[], ClockReport | None] = lambda: None
     """What was measured of the machine's clock; None where nobody measures it."""
+    querying: Callable[[], QueryReport] = QueryReport
+    """How the queries of the HTTP API do."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """How each endpoint of remote_write is doing."""
 

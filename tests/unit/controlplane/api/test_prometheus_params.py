@@ -156,5 +156,5 @@ def test_a_flag_is_read_as_go_reads_it(text: str, flag: bool) -> None:
 
 
 def test_what_is_no_flag_is_refused() -> None:
-    with pytest.raises(QueryError, match=r'error converting exclude_alerts: strconv.ParseBool: parsing "null"'):
+    with pytest.raises(QueryError, match=r'error converting exclude_alerts: strconv\.ParseBool: parsing "null"'):
         Params({"exclude_alerts": ["null"]}).flag("exclude_alerts")
