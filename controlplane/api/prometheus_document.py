@@ -53,6 +53,7 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     ),
     "/api/v1/query_exemplars": (QUERY, START, END),
     "/api/v1/format_query": (QUERY,),
+    "/api/v1/parse_query": (QUERY,),
     "/api/v1/series": (MATCH._replace(required=True), START, END, LIMIT),
     "/api/v1/labels": (MATCH, START, END, LIMIT),
     "/api/v1/label/{name}/values": (MATCH, START, END, LIMIT),
@@ -71,8 +72,12 @@ PARAMETERS: dict[str, tuple[Parameter, ...]] = {
         Parameter("rule_name[]", TEXT, repeated=True),
         Parameter("rule_group[]", TEXT, repeated=True),
         Parameter("file[]", TEXT, repeated=True),
+        MATCH,
         Parameter("exclude_alerts", {"type": "boolean"}),
+        Parameter("group_limit", {"type": "integer", "minimum": 1}),
+        Parameter("group_next_token", TEXT),
     ),
+    "/api/v1/status/tsdb": (Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}),),
 }
 
 ERROR: dict[str, Any] = {
