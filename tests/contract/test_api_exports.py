@@ -91,7 +91,7 @@ def ask(url: str, path: str, **params: Any) -> Any:
         'gauge{job=~"a|b"}[20m]',
         "ended[20m]",
         "rate(requests_total[5m])",
-        '{__name__="odd",kind!="5"}[20m]',
+        '{__name__="odd",kind!="5",job!="federate"}[20m]',
         'sum by (job) ({job!="",__name__!~"up|scrape_.*|odd|controlplane_.*"})',
         "ended",
         'gauge{job="b"}',

@@ -237,7 +237,7 @@ async def test_a_worker_that_cannot_read_the_folder_says_so_in_a_sentence(
     rig: Rig, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """In the log, where it is escaped, and not on stderr."""
-    querier = WorkerQuerier(rig.local, str(tmp_path / "gone"), lambda: True)
+    querier = WorkerQuerier(rig.local, str(tmp_path / "gone"), lambda: True, workers=1)
     with pytest.raises(QueryError, match=r"ended twice over this query.*see the log"):
         await querier.instant_json("1", 1485)
     querier.close()
