@@ -29,6 +29,7 @@ from controlplane.app.logs import (
     TextFormatter,
     set_up_log,
 )
+from tests.patience import PROCESS_S
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")
 FORGED = "x\n2026-01-01 00:00:00,000 INFO controlplane.access: admin signed in\x1b[2K\u202e"
@@ -186,7 +187,7 @@ def test_a_running_control_plane_logs_as_it_was_told(tmp_path: Path, form: str) 
         lines += process.stderr.read().splitlines(keepends=True)
     finally:
         process.kill()
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PROCESS_S)
     assert out == ""
     assert any("forged: line.json" in line for line in lines)
     for line in lines:
