@@ -131,8 +131,8 @@ def test_a_text_without_end_is_cut() -> None:
 def test_levels_and_what_libraries_say(log: io.StringIO) -> None:
     set_up_log(level=LogLevel.WARNING, stream=log)
     logging.getLogger("controlplane.test").info("no news")
-    logging.getLogger("apscheduler.scheduler").warning("late")
-    assert [line.partition("WARNING ")[2] for line in log.getvalue().splitlines()] == ["apscheduler.scheduler: late"]
+    logging.getLogger("alembic.runtime").warning("late")
+    assert [line.partition("WARNING ")[2] for line in log.getvalue().splitlines()] == ["alembic.runtime: late"]
     set_up_log(level=LogLevel.DEBUG, stream=log)
     logging.getLogger("uvicorn.error").info("started")
     logging.getLogger("controlplane.test").debug("detail")
