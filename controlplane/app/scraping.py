@@ -16,7 +16,8 @@ from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target, TargetHealth
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.left_over import end_left_over, end_own
-from controlplane.app.targets import ScrapePlan, SourceFactory, body_limits
+from controlplane.app.sources import SourceFactory
+from controlplane.app.targets import ScrapePlan, body_limits
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.metrics.source import Source as StoredSource

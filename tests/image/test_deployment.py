@@ -100,8 +100,8 @@ def test_compose_builds_the_image_runs_it_as_its_user_and_asks_what_its_health_c
     service = compose["services"]["controlplane"]
     context = DEPLOY / service["build"]["context"]
     assert (context / service["build"]["dockerfile"]).samefile(DEPLOY / "Containerfile")
-    assert service["build"]["args"] == {"PYTHON_IMAGE": "${PYTHON_IMAGE:-docker.io/library/python:3.11-slim}"}
-    assert steps("ARG") == ["PYTHON_IMAGE=docker.io/library/python:3.11-slim"]
+    assert service["build"]["args"] == {"PYTHON_IMAGE": "${PYTHON_IMAGE:-python:3.11-slim}"}
+    assert steps("ARG") == ["PYTHON_IMAGE=python:3.11-slim"]
     assert service["user"] == f"{steps('USER')[-1]}:{steps('USER')[-1]}"
     assert "./fleet.yaml:/etc/controlplane/fleet.yaml:ro" in service["volumes"]
     assert "data:/var/lib/controlplane" in service["volumes"]
