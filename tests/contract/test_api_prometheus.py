@@ -21,9 +21,10 @@ from fastapi import FastAPI
 
 from alerts.packs import BUILTIN, load_pack
 from controlplane.access.roles import Principal, Role
-from controlplane.api import prometheus, prometheus_status, prometheus_targets, remote_write
+from controlplane.api import prometheus, remote_write
 from controlplane.api.auth import include
 from controlplane.api.bodies import BodyBudget
+from controlplane.api.interop import status, targets
 from controlplane.api.problems import install
 from controlplane.config.model import Fleet
 from controlplane.metrics.engine import PromqlEngine
@@ -252,7 +253,7 @@ def ours() -> Iterator[FastAPI]:
     app.state.services = services
     app.state.bodies, app.state.writers = BodyBudget(), remote_write.Writers()
     install(app)
-    for part in (prometheus, prometheus_status, prometheus_targets, remote_write):
+    for part in (prometheus, status, targets, remote_write):
         include(app, part.router)
     assert asyncio.run(_seed(app)) == 204
     yield app
