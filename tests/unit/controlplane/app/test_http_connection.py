@@ -110,6 +110,7 @@ async def test_a_refused_body_that_trickles_is_given_up() -> None:
             while server.server_state.connections:
                 writer.write(b" ")
                 await asyncio.sleep(0.05)
+        assert await ended(reader)
 
 
 async def test_after_a_small_refused_body_the_connection_goes_on() -> None:

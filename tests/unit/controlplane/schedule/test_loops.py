@@ -78,6 +78,7 @@ async def test_a_failing_turn_does_not_end_its_loop(clock: Clock) -> None:
     loops.add(loop)
     loops.start()
     await until(lambda: loop.stats.failures >= 3)
+    assert loop.stats.last_error == "ZeroDivisionError: "
     await loops.close()
 
 
