@@ -1,4 +1,4 @@
-"""Engines whose answers no database and no parser takes: a rollout goes on all the same, and goes back where it must."""
+"""Engines whose answers no database and no parser takes: a rollout goes on, and goes back where it must."""
 
 from __future__ import annotations
 
