@@ -29,7 +29,7 @@ from controlplane.api.bodies import BodyBudget
 from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
 from controlplane.api.interop import exports, server
-from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, QueryLimit, SecurityHeaders
+from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
 from controlplane.api.services import Services
 
@@ -54,6 +54,7 @@ def create_api(services: Services) -> FastAPI:
             Middleware(Compression),
             Middleware(SecurityHeaders),
             Middleware(HostGuard, allowed=LOCAL_NAMES | services.allowed_hosts),
+            Middleware(OneLength),
             Middleware(QueryLimit),
         ],
     )
