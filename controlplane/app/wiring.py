@@ -34,7 +34,8 @@ from controlplane.app.metrics_elsewhere import left_queues, remote_querier, ship
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rolling import Rolling
 from controlplane.app.rules import fleet_rules
-from controlplane.app.targets import SourceFactory, body_limits, discovery_of, plan_scraping
+from controlplane.app.sources import SourceFactory
+from controlplane.app.targets import body_limits, discovery_of, plan_scraping
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet

@@ -13,11 +13,7 @@ from controlplane.errors import ConfigErrors
 
 def up(config: Path, listen: str, data_dir: Path | None, observe_only: bool, log_format: str, log_level: str) -> None:
     """Run the control plane over a fleet.yaml."""
-    # Whoever edits a file waits for the answer, so it comes before the imports that take long: first the file itself,
-    # then what it names, then the server. `check` tells all of it in one run.
-    from controlplane.config.loader import load_fleet
-
-    load_fleet(config)
+    # Whoever edits a file waits for the answer, so it comes before the server is imported, which takes long.
     from controlplane.app.check import accepted
 
     loaded, warnings = accepted(config)
