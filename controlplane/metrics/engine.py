@@ -59,21 +59,22 @@ class PromqlEngine:
 
     def instant(
         self,
-        expr: str,
+        expr: str | Node,
         at: float,
         timeout_s: float | None = None,
         lookback_s: float | None = None,
         unwanted: Callable[[], bool] = _wanted,
         annotations: Annotations | None = None,
     ) -> QueryValue:
-        """Evaluate at unix second `at`; a range vector yields its samples as a Matrix. Raises QueryError.
+        """Evaluate an expression, or its syntax tree, at unix second `at`. Raises QueryError.
 
+        A range vector yields its samples as a Matrix.
         `timeout_s` and `lookback_s` take the place of the engine's limits for this query. `unwanted` is looked at
         between steps: once it is true the query ends, as nobody waits for its answer any more. What is odd about the
         query is left in `annotations`.
         """
         at_ms = _milliseconds(at, "time")
-        node = self._parse(expr, INSTANT)
+        node = self._parse(expr, INSTANT) if isinstance(expr, str) else expr
         steps = np.array([at_ms], dtype=np.int64)
         budget = self._budget(timeout_s, unwanted)
         evaluator = Evaluator(self._query(expr, node, (at_ms, at_ms), budget, lookback_s, annotations), steps)

@@ -26,7 +26,7 @@ from tests.contract.promql_reference import (
     prometheus,
 )
 
-pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.needs("prometheus")
 
 
 @pytest.fixture(scope="module")
