@@ -21,7 +21,7 @@ from controlplane.cli.render import (
     took,
 )
 from controlplane.cli.screen import repeat
-from controlplane.precision import FULL, counted, digits_of
+from controlplane.telling import FULL, counted, digits_of
 
 WATCH_S = 2.0
 _NEEDS = {"person": "NEEDS A PERSON", "waiting": "WAITS", "went_back": "WENT BACK", "engine_not_ready": "NOT READY"}
@@ -124,7 +124,7 @@ def print_models(items: list[dict[str, Any]]) -> None:
                     "simulated" if version["simulated"] else "",
                 ]
             )
-    header = ["MODEL", "VERSION", "ROLE", "STATE", "TRAFFIC", "REQ/S", "P99", "ERRORS", "RUNNING", ""]
+    header = ["MODEL", "VERSION", "ROLE", "STATE", "TRAFFIC", "REQ/S", "P99", "ERRORS", "RUN", ""]
     waiting = [n for n, row in enumerate(rows) if row[2:5] == ["idle", "unavailable", "0%"]]  # as it should: not loaded
     columns(header, rows, "no models in fleet.yaml", calm=waiting)
     for model in items:
