@@ -30,6 +30,7 @@ import numpy as np
 from collectors.samples import Layout, Series, labels_of
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.series_store import SeriesStore
+from tests.patience import HANG_S, PROCESS_S
 
 START = 1_700_000_007 // 60 * 60 + 7
 INTERVAL = 15
@@ -40,7 +41,9 @@ AT = START - 7 + 50 * 60 + 30
 def release() -> tuple[int, ...]:
     """Return the version of the Prometheus that is found first, (0,) where there is none."""
     try:
-        told = subprocess.run(["prometheus", "--version"], capture_output=True, text=True, check=True, timeout=60)
+        told = subprocess.run(
+            ["prometheus", "--version"], capture_output=True, text=True, check=True, timeout=PROCESS_S
+        )
     except FileNotFoundError:
         return (0,)
     version = re.search(r"version (\d+)\.(\d+)", told.stdout + told.stderr)
@@ -141,7 +144,7 @@ def prometheus(folder: Path) -> Iterator[str]:
     (folder / "samples.txt").write_text(_openmetrics(fleet()))
     (folder / "prometheus.yml").write_text("global: {scrape_interval: 1h}\n")
     create = ["promtool", "tsdb", "create-blocks-from", "openmetrics", folder / "samples.txt", folder / "data"]
-    subprocess.run(create, check=True, capture_output=True, timeout=60)
+    subprocess.run(create, check=True, capture_output=True, timeout=PROCESS_S)
     address = f"127.0.0.1:{_free_port()}"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -161,14 +164,15 @@ def prometheus(folder: Path) -> Iterator[str]:
         yield f"http://{address}"
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=PROCESS_S)
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+    deadline = time.monotonic() + PROCESS_S
+    while time.monotonic() < deadline:
         assert process.poll() is None, "prometheus ended before it was ready"
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(url, timeout=HANG_S):
                 return
         except OSError:
             time.sleep(0.1)
@@ -186,7 +190,7 @@ class Refusal:
 def ask(reference: str, path: str, **parameters: object) -> Any:
     url = f"{reference}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
     try:
-        with urllib.request.urlopen(url, timeout=30) as response:
+        with urllib.request.urlopen(url, timeout=HANG_S) as response:
             return json.load(response)["data"]
     except urllib.error.HTTPError as error:
         answer = json.load(error)

@@ -21,9 +21,10 @@ from fastapi import FastAPI
 
 from alerts.packs import BUILTIN, load_pack
 from controlplane.access.roles import Principal, Role
-from controlplane.api import prometheus, prometheus_status, prometheus_targets, remote_write
+from controlplane.api import prometheus, remote_write
 from controlplane.api.auth import include
 from controlplane.api.bodies import BodyBudget
+from controlplane.api.interop import status, targets
 from controlplane.api.problems import install
 from controlplane.config.model import Fleet
 from controlplane.metrics.engine import PromqlEngine
@@ -33,6 +34,7 @@ from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, en
 from controlplane.metrics.series_store import SeriesStore
 from tests.contract.promql_reference import NEWER
 from tests.contract.real_servers import prometheus as real_prometheus
+from tests.patience import HANG_S
 
 pytestmark = pytest.mark.needs("prometheus")
 
@@ -239,7 +241,7 @@ def samples() -> bytes:
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("prometheus")
     with real_prometheus(folder, "global: {}\n", "--web.enable-remote-write-receiver") as url:
-        answer = httpx.post(f"{url}/api/v1/write", content=samples())
+        answer = httpx.post(f"{url}/api/v1/write", content=samples(), timeout=HANG_S)
         assert answer.status_code == 204, answer.text
         yield url
 
@@ -251,7 +253,7 @@ def ours() -> Iterator[FastAPI]:
     app.state.services = services
     app.state.bodies, app.state.writers = BodyBudget(), remote_write.Writers()
     install(app)
-    for part in (prometheus, prometheus_status, prometheus_targets, remote_write):
+    for part in (prometheus, status, targets, remote_write):
         include(app, part.router)
     assert asyncio.run(_seed(app)) == 204
     yield app
@@ -280,7 +282,7 @@ async def ask(ours: FastAPI, real: str, path: str, method: str = "GET") -> tuple
         url = path
     async with _client(ours) as client:
         answer = await client.request(method, f"/api/v1/{url}", **asked)
-    async with httpx.AsyncClient(base_url=real) as client:
+    async with httpx.AsyncClient(base_url=real, timeout=HANG_S) as client:
         return answer, await client.request(method, f"/api/v1/{url}", **asked)
 
 
@@ -355,7 +357,7 @@ async def test_the_shipped_rules_are_formatted_alike(ours: FastAPI, real: str) -
         for group in load_pack(pack):
             for rule in group.rules:
                 form = {"query": rule.expr}
-                async with _client(ours) as client, httpx.AsyncClient(base_url=real) as reference:
+                async with _client(ours) as client, httpx.AsyncClient(base_url=real, timeout=HANG_S) as reference:
                     answer = await client.post("/api/v1/format_query", data=form)
                     assert answer.json() == (await reference.post("/api/v1/format_query", data=form)).json()
 

@@ -24,6 +24,7 @@ from controlplane.traffic.driver import (
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
 from tests.fakes.triton import FakeTriton
+from tests.patience import HANG_S
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Case:
         return (await self.driver.observe()).backend(self.backend)
 
     async def until(self, reached: Callable[[BackendObservation], bool]) -> BackendObservation:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_S):
             while True:
                 seen = await self.observe()
                 if reached(seen):

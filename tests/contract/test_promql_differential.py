@@ -15,7 +15,7 @@ from controlplane.metrics.functions import FUNCTIONS
 from tests.contract.promql_grammar import nested, systematic
 from tests.contract.promql_reference import AT, NEWER, Refusal, ask, compare, fleet, our_engine, prometheus
 
-pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.needs("prometheus")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 from alerts.errors import TemplateError
 from alerts.template import Template
 from controlplane.ruletest.run import run_file
+from tests.patience import PROCESS_S
 
 pytestmark = pytest.mark.needs("prometheus")
 
@@ -182,7 +183,7 @@ def rendered(path: Path) -> list[str]:
 
 
 def promtool(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, timeout=PROCESS_S)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -42,7 +42,7 @@ def image(replay: Replay) -> Stage:
     return stage
 
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = pytest.mark.timeout(900)
 needs_namespaces = pytest.mark.needs("namespaces")
 
 

@@ -23,6 +23,7 @@ from collectors.fetch import HttpSource
 from collectors.samples import FloatArray, Layout
 from collectors.scrape import ScrapeManager, report_key
 from collectors.target import Source, Target
+from tests.patience import HANG_S
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 LIMITS = Limits(max_body_bytes=2 * 2**20, max_samples=20_000)
@@ -56,7 +57,7 @@ class WallClock:
 
 
 async def wait_until(sink: Sink, condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_S):
         while not condition():
             sink.arrived.clear()
             await sink.arrived.wait()
