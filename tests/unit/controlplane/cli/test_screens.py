@@ -260,7 +260,7 @@ EVENTS = [
     },
 ]
 LINES = [
-    "2026-01-31 12:34:56Z  firing          GPUHot: went from pending to firing: 93 °C",
+    "2026-01-31 12:34:56Z  firing          GPUHot: 93 °C",
     "2026-01-31 12:34:57Z  verifying       chat (r-1): v2 serves",
     "2026-01-31 12:34:58Z  token.create    token/3f: ci with role viewer\\x1b[2J, by bob",
 ]
