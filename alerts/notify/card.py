@@ -12,6 +12,8 @@ from alerts.wire import summary
 
 SHOWN = 10
 """Alerts of a group that a card lists; more are counted."""
+_WHERE = {"model": "Model", "version": "Version", "node": "Node", "gpu": "GPU", "instance": "Instance"}
+"""Labels that say where to look, and their names on a card."""
 _SEVERITIES = ("critical", "warning", "info")
 
 
@@ -141,7 +143,7 @@ def _line(alert: AlertInstance, *, resolved: bool) -> str:
 
 
 def _fields(message: Message, common: dict[str, str], severity: str) -> list[tuple[str, str]]:
-    fields = [(name.capitalize(), common[name]) for name in ("model", "version", "node", "instance") if name in common]
+    fields = [(name, common[label]) for label, name in _WHERE.items() if label in common]
     fields += [("Severity", severity)] if severity else []
     starts = [alert.fired_at for alert in message.firing or message.resolved if alert.fired_at is not None]
     fields += [("Since", _time(min(starts)))] if starts else []

@@ -28,7 +28,7 @@ from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
 from controlplane.api.interop import exports, server, status
 from controlplane.api.interop import targets as endpoints
-from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, QueryLimit, SecurityHeaders
+from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
 from controlplane.api.services import Services
 
@@ -53,6 +53,7 @@ def create_api(services: Services) -> FastAPI:
             Middleware(Compression),
             Middleware(SecurityHeaders),
             Middleware(HostGuard, allowed=LOCAL_NAMES | services.allowed_hosts),
+            Middleware(OneLength),
             Middleware(QueryLimit),
         ],
     )

@@ -53,6 +53,29 @@ class HostGuard:
         await self._app(scope, receive, send)
 
 
+class OneLength:
+    """Refuses a body of two lengths (400), and ends its connection.
+
+    By Content-Length and by Transfer-Encoding: a proxy in front that goes by the other one takes the rest of it for a
+    request of somebody else (RFC 9112, 6.3).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http":
+            names = {name for name, _ in scope["headers"]}
+            if {b"content-length", b"transfer-encoding"} <= names:
+                detail = "the body has two lengths: send Content-Length or Transfer-Encoding, not both"
+                answer = bad_request(scope["path"], 400, detail)
+                answer.headers["Connection"] = "close"
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
 class QueryLimit:
     """Refuses long query strings (414). Bodies are bounded by the routes, which know who sends them."""
 

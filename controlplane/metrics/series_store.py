@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 
 from collectors.samples import FloatArray, Layout, Metadata, Series
-from controlplane.metrics.source import Source
+from controlplane.metrics.source import WRITTEN, Source
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.chunk import PackedChunk
 from controlplane.metrics.storage.eras import Era
@@ -189,8 +189,12 @@ class SeriesStore(StoreReader):
 
     @property
     def last_row_at(self) -> float | None:
-        """Unix second of the newest row of this era; None without one."""
-        return None if self._newest_ms is None else self._newest_ms / 1000
+        """Unix second of the newest row of this era that has this machine's time; None without one.
+
+        What others write has a time of theirs, which may lie ahead.
+        """
+        own = [w.last_ms for w in self.sources.values() if w.last_ms is not None and not w.name.startswith(WRITTEN)]
+        return max(own) / 1000 if own else None
 
     def has_room_for(self, series: Series) -> bool:
         """Tell whether the limit of series in all lets this one in."""

@@ -17,6 +17,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from controlplane.errors import LeaseLost
+from controlplane.plain_text import plain
 from controlplane.store.database import Database
 from controlplane.store.tables.outbox import OutboxRow
 
@@ -117,11 +118,11 @@ class OutboxStore:
 
     def retry(self, entry: OutboxEntry, error: str, next_at: float) -> None:
         """Give a claimed message back, due again at `next_at`. Raises LeaseLost when the claim is no longer ours."""
-        self._settle(entry, next_attempt_at=next_at, error=error)
+        self._settle(entry, next_attempt_at=next_at, error=plain(error))
 
     def dead(self, entry: OutboxEntry, error: str, at: float) -> None:
         """Give a claimed message up. Raises LeaseLost when the claim is no longer ours."""
-        self._settle(entry, status=OutboxStatus.DEAD.value, finished_at=at, error=error)
+        self._settle(entry, status=OutboxStatus.DEAD.value, finished_at=at, error=plain(error))
 
     def get(self, message_id: str) -> OutboxEntry | None:
         """Return a message by its own id."""

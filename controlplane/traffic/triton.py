@@ -148,7 +148,7 @@ class TritonDriver:
         # A version that was never loaded is not in the index: Triton answered, so that is known, not unknown.
         states = dict.fromkeys(self._section.versions, VersionState.UNAVAILABLE)
         states |= {f"v{row.version}": _state(row, confirmed) for row in rows}
-        reasons = {f"v{row.version}": " ".join(row.reason.split()) for row in rows if row.reason}
+        reasons = {f"v{row.version}": row.reason for row in rows if row.reason}
         return BackendObservation(url, True, states, reasons, f"v{max(confirmed)}" if confirmed else None)
 
     async def _prepare(self, url: str) -> dict[str, Any] | str:

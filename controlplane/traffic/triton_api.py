@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,12 @@ from collectors.target import Auth
 from collectors.tls import TlsContexts
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import EngineRefused, NotSent
+from controlplane.traffic.words import told
 
 MAX_BODY_BYTES = 4 * 2**20
 """A repository index or a model configuration is some kilobytes."""
+_VERSION = re.compile(r"[0-9]{1,18}")
+"""A version's directory; Triton's own is an int64."""
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
 _HEALTH_TRAP = (
     "Triton's /v2/health/ready now answers 400 until this version loads successfully or the server restarts, so a load "
@@ -61,8 +65,8 @@ class TritonApi:
         rows = self._json(status, body, "the repository index")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise Unavailable(f"{self._url} answered its repository index with something else: {_start(body)}")
-        mine = [row for row in rows if row.get("name") == model and str(row.get("version", "")).isdigit()]
-        return [IndexRow(int(r["version"]), str(r.get("state", "")), str(r.get("reason", ""))) for r in mine]
+        mine = [row for row in rows if row.get("name") == model and _VERSION.fullmatch(str(row.get("version", "")))]
+        return [IndexRow(int(r["version"]), str(r.get("state", "")), told(str(r.get("reason", "")))) for r in mine]
 
     async def version_ready(self, model: str, version: int) -> bool:
         """Say whether this version takes requests. Never /v2/health/ready: one failed version spoils that for good."""
@@ -109,18 +113,18 @@ class TritonApi:
         except ScrapeError as error:
             raise NotSent(f"{self._url} was not asked {path}: {error}") from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NotSent(f"{self._url} did not answer {path}: {error or type(error).__name__}") from error
+            raise NotSent(f"{self._url} did not answer {path}: {_named(error)}") from error
         except TimeoutError as error:
             raise Unavailable(f"{self._url} did not answer {path} within {timeout.total:g} s") from error
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            raise Unavailable(f"{self._url} did not answer {path}: {error or type(error).__name__}") from error
+            raise Unavailable(f"{self._url} did not answer {path}: {_named(error)}") from error
 
     def _json(self, status: int, body: bytes, what: str) -> Any:
         if status != 200:
             raise self._refusal(status, body)
         try:
             return json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unavailable(f"{self._url} answered {what} with something that is not JSON: {_start(body)}") from error
 
     def _refusal(self, status: int, body: bytes) -> EngineRefused | Unavailable:
@@ -155,7 +159,7 @@ def _error(body: bytes) -> str:
     """Triton's message on one line; a Python traceback's line breaks say nothing to an operator."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return error_in(answer)
 
@@ -163,7 +167,11 @@ def _error(body: bytes) -> str:
 def error_in(answer: Any) -> str:
     """Return the message of Triton's JSON `{"error": …}` on one line; "" for any other JSON."""
     message = answer.get("error") if isinstance(answer, dict) else None
-    return " ".join(message.split()) if isinstance(message, str) else ""
+    return told(message) if isinstance(message, str) else ""
+
+
+def _named(error: Exception) -> str:
+    return told(str(error)) or type(error).__name__
 
 
 def _start(body: bytes) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import EngineRefused
+from controlplane.traffic.words import told
 
 _METHOD = "/inference.GRPCInferenceService/RepositoryModelLoad"
 _LOST = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"})
@@ -45,7 +46,7 @@ class GrpcLoader:
         try:
             await call(load_request(model, json.dumps(config)), timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            words = " ".join((error.details() or "").split())
+            words = told(error.details() or "")
             cured = self._cure(words)
             if error.code().name in _LOST and cured == words:
                 raise Unavailable(f"grpc://{self._address} did not answer: {error.code().name} {words}") from error

@@ -173,3 +173,14 @@ def test_a_message_that_was_put_off_for_an_hour_waits(database: Database) -> Non
     outbox.retry(entry, "asked to wait", next_at=3700.0)
     assert outbox.claim("p1", now=100.0, ttl_s=30, limit=1) == []
     assert [e.message_id for e in outbox.claim("p1", now=3700.0, ttl_s=30, limit=1)] == ["m1"]
+
+
+def test_an_error_in_a_receivers_words_is_kept_whatever_it_holds(database: Database) -> None:
+    put(database, "m1")
+    outbox = OutboxStore(database)
+    (entry,) = outbox.claim("p1", now=100.0, ttl_s=30, limit=1)
+    outbox.retry(entry, "half \ud83d of a pair, \0", next_at=110.0)
+    (entry,) = outbox.claim("p1", now=110.0, ttl_s=30, limit=1)
+    assert entry.error == r"half \ud83d of a pair, \x00"
+    outbox.dead(entry, "\0", at=111.0)
+    assert [e.error for e in outbox.recent(1)] == [r"\x00"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from aiohttp import web
@@ -41,6 +41,8 @@ class FakeTriton:
         """After so many loads something else unloads the model."""
         self.stuck_unloading = False
         self.garbage = False
+        self.hostile: Callable[[web.Request, Any], Awaitable[web.Response]] | None = None
+        """Answers instead, when set."""
         self.on_request: Callable[[str], None] = lambda path: None
         """Called with the path of each request before it is handled."""
         self.not_ready: set[int] = set()
@@ -123,6 +125,8 @@ class FakeTriton:
             return _cut(request)
         if self.garbage:
             return web.Response(text="<html>502 Bad Gateway</html>", status=200)
+        if self.hostile:
+            return await self.hostile(request, handler)
         answer: web.StreamResponse = await handler(request)
         return answer
 

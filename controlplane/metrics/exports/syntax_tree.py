@@ -11,6 +11,7 @@ from typing import Any
 
 from alerts.promql.dialect import Rewritten, at_seconds
 from alerts.promql.parser import parse_tree
+from alerts.promql.strings import readable
 from controlplane.metrics.index import METRIC_NAME
 from controlplane.metrics.syntax import parse
 from controlplane.metrics.values import format_value
@@ -43,7 +44,7 @@ class _Tree:
     """Writes nodes of the parser's, with the expression's own strings and names."""
 
     def __init__(self, rewritten: Rewritten) -> None:
-        self._meant = rewritten.meant
+        self._rewritten = rewritten
         self._writers: dict[str, Callable[[Any], dict[str, Any]]] = {
             "NumberLiteral": lambda n: {"type": "numberLiteral", "val": format_value(n.val, exponents=False)},
             "StringLiteral": lambda n: {"type": "stringLiteral", "val": self._meant(n.val)},
@@ -56,6 +57,9 @@ class _Tree:
             "AggregateExpr": self._aggregate,
             "BinaryExpr": self._binary,
         }
+
+    def _meant(self, text: str) -> str:
+        return readable(self._rewritten.meant(text))
 
     def node(self, node: Any) -> dict[str, Any]:
         return self._writers[type(node).__name__](node)

@@ -38,6 +38,16 @@ async def test_a_foreign_name_reaches_nothing(viewer: httpx.AsyncClient, host: s
     assert answer.json()["type"] == "urn:controlplane:problem:wrong-host"
 
 
+async def test_a_body_of_two_lengths_is_refused_and_ends_its_connection(viewer: httpx.AsyncClient) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"query=1"
+
+    both = {"Content-Length": "7", "Transfer-Encoding": "chunked"}
+    answer = await viewer.post("/api/v1/query", content=body(), headers=both)
+    assert (answer.status_code, answer.headers["connection"]) == (400, "close")
+    assert "two lengths" in answer.text
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/cp/v1/fleet", "/nothing"])
 async def test_every_answer_carries_the_security_headers(viewer: httpx.AsyncClient, path: str) -> None:
     answer = await viewer.get(path)

@@ -176,3 +176,15 @@ async def test_a_start_with_an_earlier_clock_goes_on_from_there(tmp_path: Path) 
     third = Embedded.open(Metrics(), tmp_path, clock.clock)
     assert third.ahead_s == -15  # once is enough
     await third.close()
+
+
+async def test_a_writer_whose_clock_is_ahead_is_no_step_of_this_one(tmp_path: Path) -> None:
+    clock = Clock()
+    first = Embedded.open(Metrics(), tmp_path, clock.clock)
+    write(first, clock, 10)
+    first.store.append("write:1", Layout((Series("w", ()),)), round((clock.at + 590) * 1000), np.array([1.0]))
+    await first.close()
+    second = Embedded.open(Metrics(), tmp_path, clock.clock)
+    assert second.ahead_s == -15
+    assert [v.value for v in await second.querier.instant("a", clock.at)] == [9]
+    await second.close()

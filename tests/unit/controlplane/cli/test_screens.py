@@ -83,7 +83,7 @@ def test_status_names_fleet_address_and_context_first(fleet: Any, capsys: pytest
         f"fleet prod-eu at {fleet.url} (context prod)",
         "targets: 3 up, 1 down   alerts: 1 firing, 0 pending",
     ]
-    assert "chat   v1       stable  ready  100%     4.28   ~0.72s (probe, of 10)  0% (probe)  -" in lines
+    assert "chat   v1       stable  ready  100%     4.28   ~0.7 s (10 probes)  0% (probe)  -" in lines
     assert lines[-1] == "n1    3    50%  60 of 80 GiB  59 °C"
 
 
@@ -98,10 +98,13 @@ def test_status_says_what_it_does_not_know(fleet: Any, capsys: pytest.CaptureFix
     ("seconds", "samples", "text"),
     [
         (None, None, "-"),
-        (0.7213, 4.0, "~0.7s (probe, of 4)"),
-        (0.7213, 99.0, "~0.72s (probe, of 99)"),
-        (0.7213, 100.0, "0.721s (probe)"),
-        (0.7213, None, "0.721s (probe)"),
+        (0.7213, 4.0, "~0.7 s (4 probes)"),
+        (0.7213, 1.2, "~0.7 s (1 probe)"),
+        (0.7213, 19.9, "~0.7 s (20 probes)"),
+        (0.7213, 20.0, "~0.72 s (20 probes)"),
+        (0.7213, 99.0, "~0.72 s (99 probes)"),
+        (0.7213, 100.0, "0.721 s (probe)"),
+        (0.7213, None, "0.721 s (probe)"),
     ],
 )
 def test_a_p99_of_few_requests_is_marked_as_rough(seconds: float | None, samples: float | None, text: str) -> None:
@@ -139,7 +142,7 @@ def test_top_is_one_look_when_piped(fleet: Any, capsys: pytest.CaptureFixture[st
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"fleet prod-eu at {fleet.url} (context prod)   ")
     (row,) = (line for line in lines if line.startswith("chat "))
-    words = "chat v1 ready 100% 4.28 ~0.72s (probe, of 10) - - 27.5% - 0 0%"
+    words = "chat v1 ready 100% 4.28 ~0.7 s - - 27.5% - 0 0%"
     assert " ".join(row.split()) == words
     assert run(["top", "-o", "json"]) == 0
     (version,) = json.loads(capsys.readouterr().out)["versions"]

@@ -30,6 +30,8 @@ MATCHING = {"card": "one-to-one", "labels": [], "on": False, "include": []}
         ("1.5e3", number("1500")),
         ("-Inf", number("-Inf")),
         ('"a\\n"', {"type": "stringLiteral", "val": "a\n"}),
+        ('"\\xff"', {"type": "stringLiteral", "val": "\ufffd"}),
+        ('x{a="\\xff"}', selector("x", ("a", "=", "\ufffd"))),
         ('x{a="b",c!~"d"}', selector("x", ("a", "=", "b"), ("c", "!~", "d"))),
         ("x offset -5m", selector("x", offset=-300_000)),
         ("x @ 1.5", selector("x", timestamp=1500)),
