@@ -21,7 +21,7 @@ from collectors.durations import parse_duration
 MAX_NANOSECONDS = 2**63
 """Go's times and durations are so many nanoseconds at most."""
 
-# Unicode's words (UAX 29) as golang.org/x/text/cases takes them: a point, a colon or an apostrophe in between is inside.
+# Words are Unicode's (UAX 29), as golang.org/x/text/cases has them: a point, colon or apostrophe in between is inside.
 _MIDDLE = r".:'\u00b7\u0387\u05f4\u2018\u2019\u2024\u2027\ufe13\ufe52\ufe55\uff07\uff0e\uff1a"
 _WORD = re.compile(rf"\w(?:[\w\u00ad\u0300-\u036f\u200c\u200d]|[{_MIDDLE}](?=\w))*")
 
