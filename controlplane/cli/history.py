@@ -11,6 +11,7 @@ from controlplane.cli.client import Client, connect
 from controlplane.cli.errors import Unreachable, WrongUsage
 from controlplane.cli.render import JSON, YAML, clock, emit, hanging, is_terminal, say
 from controlplane.plain_text import plain, plain_json, plain_lines
+from controlplane.telling import happened
 
 POLL_S = 1.0
 _TIME, _WHAT, _LEVEL = 20, 14, 8
@@ -104,7 +105,7 @@ def _event_line(item: dict[str, Any]) -> str:
     subject, sentence = item["subject"], item["sentence"]
     match item["kind"]:
         case "alert":
-            sentence = sentence.removeprefix(f"{subject} ")  # its sentences name it themselves
+            sentence = happened(sentence).removeprefix(f"{subject} ")  # its sentences name it themselves
         case "rollout":
             subject = f"{subject} ({item['ref']})"
         case "audit":

@@ -21,9 +21,11 @@ from controlplane.cli.render import (
     took,
 )
 from controlplane.cli.screen import repeat
-from controlplane.precision import FULL, counted, digits_of
+from controlplane.telling import FULL, counted, digits_of
 
 WATCH_S = 2.0
+GLANCE = 240
+"""Characters of a sentence on the screen of the whole fleet: an engine's words can be long."""
 _NEEDS = {"person": "NEEDS A PERSON", "waiting": "WAITS", "went_back": "WENT BACK", "engine_not_ready": "NOT READY"}
 
 
@@ -60,7 +62,9 @@ def _print_status(fleet: dict[str, Any], alerts: list[dict[str, Any]], place: st
         tell("  FIRING ", what)
     for need in fleet["attention"]:
         what = f"rollout {need['rollout']} of {need['model']}" if need["rollout"] else f"engine of {need['model']}"
-        tell(f"  {_NEEDS.get(need['need'], need['need'])}: ", f"{what}: {need['sentence']}")
+        more = f"… (cp rollouts show {need['rollout']})" if need["rollout"] else "…"
+        sentence = need["sentence"] if len(need["sentence"]) <= GLANCE else need["sentence"][:GLANCE].rstrip() + more
+        tell(f"  {_NEEDS.get(need['need'], need['need'])}: ", f"{what}: {sentence}")
     print()
     print_models(fleet["models"])
     if fleet["gpus"]:
@@ -124,7 +128,7 @@ def print_models(items: list[dict[str, Any]]) -> None:
                     "simulated" if version["simulated"] else "",
                 ]
             )
-    header = ["MODEL", "VERSION", "ROLE", "STATE", "TRAFFIC", "REQ/S", "P99", "ERRORS", "RUNNING", ""]
+    header = ["MODEL", "VERSION", "ROLE", "STATE", "TRAFFIC", "REQ/S", "P99", "ERRORS", "RUN", ""]
     waiting = [n for n, row in enumerate(rows) if row[2:5] == ["idle", "unavailable", "0%"]]  # as it should: not loaded
     columns(header, rows, "no models in fleet.yaml", calm=waiting)
     for model in items:
@@ -163,7 +167,7 @@ def targets(url: str | None, context: str | None, output: str) -> None:
             number(t["samples"]),
             t["last_error"] or ("simulated" if t["simulated"] else ""),
         ]
-        for t in items
+        for t in sorted(items, key=lambda target: target["health"] == "up")  # what people must see first
     ]
     header = ["JOB", "INSTANCE", "HEALTH", "SCRAPED", "TOOK", "SAMPLES", ""]
     emit(items, output, lambda: columns(header, rows, "no targets in fleet.yaml"))

@@ -70,8 +70,10 @@ def _print_plan(plan: dict[str, Any]) -> None:
 def _follow(client: Client, view: dict[str, Any], *, until_switched: bool, output: str, good: str = "") -> None:
     """Print a rollout's events as they come; raise VerdictNegative when it does not end well, or in phase `good`."""
     quiet = output != TABLE
-    # Whoever turns a rollout back has seen it come so far.
-    shown = max(len(view["events"]) - 1, 0) if good else 0
+    shown = 0
+    if good:  # whoever turns a rollout back has seen it come so far
+        view = client.get(f"/cp/v1/rollouts/{view['id']}")
+        shown = max(len(view["events"]) - 1, 0)
     if not quiet:
         say(f"rollout {view['id']}: {view['model']} {view['from']} -> {view['to']} ({view['strategy']})")
         for note in _notes(view):

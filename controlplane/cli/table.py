@@ -57,8 +57,9 @@ def table(
     for number, row in enumerate(shown, -1):
         paint = _header if number < 0 else _cell if number not in calm else str
         lines += _row(row, widths, beside, width, paint if colours else str)
-        if number >= 0 and width is not None and beside < len(row):
-            lines += [_BELOW + line for line in wrapped(_told(shown[0], row, beside), width - len(_BELOW))]
+        told = _told(shown[0], row, beside) if number >= 0 else ""
+        if told and width is not None:
+            lines += [_BELOW + line for line in wrapped(told, width - len(_BELOW))]
     return lines
 
 

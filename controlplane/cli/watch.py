@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from controlplane.cli.client import Client, announce, connect, quoted
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import age, clock, columns, emit, number, say, tell
 from controlplane.cli.verbs.grammar import hint
+from controlplane.telling import happened
 
 SHORT = 8
 """Of an alert's id, as `alerts list` shows it and every verb takes it."""
@@ -84,7 +84,7 @@ def _print_alert(alert: dict[str, Any]) -> None:
     tell("labels: ", ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
     say(f"value: {number(alert['value'])}   runbook: {alert['runbook'] or '-'}")
     print()
-    rows = [[clock(h["at"]), _change(h), _happened(h)] for h in alert["history"]]
+    rows = [[clock(h["at"]), _change(h), happened(h["sentence"])] for h in alert["history"]]
     columns(["AT", "CHANGE", ""], rows, "no history yet")
 
 
@@ -97,11 +97,6 @@ def _told(alert: dict[str, Any], annotation: str) -> str:
 def _change(event: dict[str, Any]) -> str:
     before, after = event["before"], event["after"]
     return str(after) if before == after else f"{before} -> {after}"
-
-
-def _happened(event: dict[str, Any]) -> str:
-    """Return a transition's sentence without the change that its column tells."""
-    return re.sub(r"^.*? went from \w+ to \w+: ", "", event["sentence"], count=1)
 
 
 def notifiers_test(name: str, url: str | None, context: str | None) -> None:

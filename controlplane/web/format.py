@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from controlplane.precision import FULL, counted, digits_of
+from controlplane.telling import FULL, counted, digits_of, happened
 
 UNKNOWN = "–"
 
@@ -39,11 +38,6 @@ def p99(value: float | None, samples: float | None) -> str:
     if value is None or digits == FULL:
         return seconds(value)
     return "~" + seconds(float(f"{value:.{digits}g}"))
-
-
-def happened(sentence: str) -> str:
-    """Return a transition's sentence without the change that stands beside it."""
-    return re.sub(r"^.*? went from \w+ to \w+: ", "", sentence, count=1)
 
 
 def gibibytes(value: float | None) -> str:

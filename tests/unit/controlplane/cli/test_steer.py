@@ -106,6 +106,7 @@ def test_status_lists_what_needs_attention(monkeypatch: pytest.MonkeyPatch, caps
         "attention": [
             {"model": "chat", "rollout": "r-1", "need": "person", "sentence": "v1 serves, but", "since": None},
             {"model": "chat", "rollout": None, "need": "engine_not_ready", "sentence": "http://a", "since": None},
+            {"model": "chat", "rollout": "r-2", "need": "went_back", "sentence": "x" * 500, "since": None},
         ],
     }
     monkeypatch.setattr(Client, "get", lambda _, path, **__: fleet if path == "/cp/v1/fleet" else {"items": []})
@@ -113,6 +114,7 @@ def test_status_lists_what_needs_attention(monkeypatch: pytest.MonkeyPatch, caps
     out = capsys.readouterr().out
     assert "  NEEDS A PERSON: rollout r-1 of chat: v1 serves, but\n" in out
     assert "  NOT READY: engine of chat: http://a\n" in out
+    assert f"  WENT BACK: rollout r-2 of chat: {'x' * 240}… (cp rollouts show r-2)\n" in out
 
 
 def test_a_note_that_an_event_tells_is_told_once(

@@ -35,6 +35,10 @@ def test_columns_without_room_are_told_below_their_row_by_name() -> None:
     ]
 
 
+def test_nothing_is_told_below_a_row_whose_rest_is_unknown() -> None:
+    assert table(["MODEL", "P99"], [["x" * 30, "-"], ["b", "~0.7 s"]], 32)[1:] == ["x" * 30, "b", "    p99 ~0.7 s"]
+
+
 def test_a_sentence_without_room_is_told_below_its_row() -> None:
     sentence = "v2 serves all traffic and v1 has finished its requests"
     lines = table(["ID", "SWITCH", ""], [["r-d983835e", "x" * 40, sentence]], 60)

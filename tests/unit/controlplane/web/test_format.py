@@ -83,8 +83,3 @@ def test_a_p99_has_the_digits_that_so_many_requests_give_it(
 @pytest.mark.parametrize(("samples", "few"), [(None, False), (100.0, False), (99.4, True)])
 def test_few_requests_are_told(samples: float | None, few: bool) -> None:
     assert f.is_few(samples) is few
-
-
-def test_a_transition_is_told_without_the_change_beside_it() -> None:
-    assert f.happened("Hot went from firing to inactive: over after firing for 30s") == "over after firing for 30s"
-    assert f.happened("Hot is unknown: no data from dcgm/n1") == "Hot is unknown: no data from dcgm/n1"

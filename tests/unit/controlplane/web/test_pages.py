@@ -322,7 +322,7 @@ async def test_a_rollouts_page_tells_each_thing_once(console: Any) -> None:
         switched=True,
         verified=True,
         evidence="5 of 5",
-        reason="v2 is verified (5 of 5)",
+        sentence="v2 is verified (5 of 5)",
         notes=(told, "Triton forgets it"),
     )
     RolloutLog(console.rig.db).save(to_record(judged), [], None, None)
@@ -346,5 +346,5 @@ async def test_the_watchdog_is_not_red(console: Any) -> None:
     console.alert("Watchdog", severity="none")
     async with console.browser(Role.VIEWER) as browser:
         page = await browser.page("/alerts")
-    assert '<span class="state">firing</span> <a' in page
+    assert '<span class="state ">firing</span> <a' in page
     assert 'class="state firing"' not in page

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.precision import counted, digits_of
+from controlplane.telling import counted, digits_of, happened
 
 
 @pytest.mark.parametrize(("samples", "digits"), [(1.0, 1), (19.9, 1), (20.0, 2), (99.9, 2), (100.0, 3), (None, 3)])
@@ -21,3 +21,8 @@ def test_digits_come_from_how_many_requests_are_behind(samples: float | None, di
 )
 def test_requests_are_counted_with_whose_they_are(samples: float, source: str | None, text: str) -> None:
     assert counted(samples, source) == text
+
+
+def test_a_transition_is_told_without_the_change_beside_it() -> None:
+    assert happened("Hot went from firing to inactive: over after firing for 30s") == "over after firing for 30s"
+    assert happened("Hot is unknown: no data from dcgm/n1") == "Hot is unknown: no data from dcgm/n1"
