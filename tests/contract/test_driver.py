@@ -82,9 +82,11 @@ DRIVERS = {"triton on a fake": fake_triton, "triton": real_triton}
 @pytest.fixture(params=["triton on a fake", pytest.param("triton", marks=pytest.mark.needs("triton"))])
 async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
     async for made in DRIVERS[request.param](tmp_path):
-        made.config = (await made.driver.prepare("v2")).config
-        yield made
-        await made.driver.close()
+        try:
+            made.config = (await made.driver.prepare("v2")).config
+            yield made
+        finally:
+            await made.driver.close()
 
 
 def serves(version: str) -> Callable[[BackendObservation], bool]:

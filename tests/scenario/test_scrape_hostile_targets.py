@@ -125,7 +125,7 @@ HOSTILE: dict[Handler, tuple[str, str]] = {
     hang_before_accepting_a_request: ("timeout", "timed out after 0.3s ("),
     hang_in_the_headers: ("timeout", "timed out after 0.3s ("),
     trickle: ("timeout", "timed out after 0.3s ("),
-    garbage: ("malformed", "line 1: a NUL character"),
+    garbage: ("malformed", "line 2: not UTF-8"),
     not_http: ("malformed", "the answer is not HTTP"),
     endless: ("too-large", "the body has more than the 2097152 bytes allowed"),
     gzip_bomb: ("too-large", "the body has more than the 2097152 bytes allowed"),
