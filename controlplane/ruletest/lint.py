@@ -14,8 +14,9 @@ from collectors.catalogue import Catalogue, load_catalogue
 from controlplane.errors import QueryError
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.syntax import Node, parse
-from controlplane.ruletest.result_labels import LabelNames, metric_name, result_labels, selectors
+from controlplane.metrics.syntax import Node, metric_name, parse
+from controlplane.ruletest.counters import doubtful_rates, metric_types
+from controlplane.ruletest.result_labels import LabelNames, result_labels, selectors
 
 RUNBOOK = "runbook_url"
 """The annotation that leads whoever is woken to what to do."""
@@ -50,12 +51,13 @@ def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[
     found = [Finding(fault.file, fault.line or 0, "error", fault.reason) for fault in faults]
     builtin = [group for name in BUILTIN for group in load_pack(name)]
     expressions = Expressions()
-    metrics = KnownMetrics(known_metrics(load_catalogue(), [*builtin, *groups]))
+    catalogue = load_catalogue()
+    metrics, types = KnownMetrics(known_metrics(catalogue, [*builtin, *groups])), metric_types(catalogue)
     recorded = _recorded_labels([*builtin, *groups], expressions)
     for group in groups:
         for rule in group.rules:
-            node = expressions.tree(rule.expr)
-            sentences = [*_of_metrics(node, metrics), *_of_evaluation(expressions.fault(rule.expr))]
+            node, fault = expressions.tree(rule.expr), expressions.fault(rule.expr)
+            sentences = [*_of_metrics(node, metrics), *_of_rates(node, types), *_of_evaluation(fault)]
             if isinstance(rule, AlertingRule):
                 sentences += [*_of_alert(rule), *_of_templates(rule, node, recorded)]
             found += [_finding(group, rule, sentence) for sentence in sentences]
@@ -152,6 +154,10 @@ def _of_metrics(node: Node | None, metrics: KnownMetrics) -> list[str]:
         + (f"the nearest known name is {near}" if near else "no engine, rule or catalogue entry has it")
         for name, near in metrics.unknown(node)
     ]
+
+
+def _of_rates(node: Node | None, types: dict[str, str]) -> list[str]:
+    return [] if node is None else list(doubtful_rates(node, types))
 
 
 def _of_evaluation(fault: str) -> list[str]:

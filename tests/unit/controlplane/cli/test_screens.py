@@ -137,6 +137,20 @@ def test_a_querys_value_has_the_digits_that_count(value: str, text: str) -> None
     assert shown(value) == text
 
 
+@pytest.mark.parametrize("over_time", [(), ("--range", "1m")])
+def test_what_is_odd_about_a_query_is_told_beside_its_result(
+    fleet: Any, capsys: pytest.CaptureFixture[str], over_time: tuple[str, ...]
+) -> None:
+    told = {"warnings": ["results truncated due to limit"], "infos": ["PromQL info: \x1bodd (1:6)"]}
+    result = {"resultType": "matrix" if over_time else "vector", "result": []}
+    path = "GET /api/v1/query_range" if over_time else "GET /api/v1/query"
+    fleet.replies[path] = (200, {"status": "success", "data": result, **told})
+    assert run(["query", "rate(x[5m])", *over_time, "-o", "json"]) == 0
+    seen = capsys.readouterr()
+    assert json.loads(seen.out) == result
+    assert seen.err.splitlines() == ["results truncated due to limit", "PromQL info: \\x1bodd (1:6)"]
+
+
 def test_top_is_one_look_when_piped(fleet: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["top"]) == 0
     lines = capsys.readouterr().out.splitlines()
