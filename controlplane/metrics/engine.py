@@ -59,14 +59,16 @@ class PromqlEngine:
 
     def instant(
         self,
-        expr: str | Node,
+        expr: str,
         at: float,
         timeout_s: float | None = None,
         lookback_s: float | None = None,
         unwanted: Callable[[], bool] = _wanted,
         annotations: Annotations | None = None,
+        *,
+        node: Node | None = None,
     ) -> QueryValue:
-        """Evaluate an expression, or its syntax tree, at unix second `at`. Raises QueryError.
+        """Evaluate at unix second `at`; `node` is the expression's syntax tree where it is at hand. Raises QueryError.
 
         A range vector yields its samples as a Matrix.
         `timeout_s` and `lookback_s` take the place of the engine's limits for this query. `unwanted` is looked at
@@ -74,7 +76,7 @@ class PromqlEngine:
         query is left in `annotations`.
         """
         at_ms = _milliseconds(at, "time")
-        node = self._parse(expr, INSTANT) if isinstance(expr, str) else expr
+        node = node or self._parse(expr, INSTANT)
         steps = np.array([at_ms], dtype=np.int64)
         budget = self._budget(timeout_s, unwanted)
         evaluator = Evaluator(self._query(expr, node, (at_ms, at_ms), budget, lookback_s, annotations), steps)

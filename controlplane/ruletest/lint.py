@@ -84,7 +84,7 @@ class Expressions:
     def fault(self, expr: str) -> str:
         """Return why the engine cannot evaluate an expression whatever the data, or an empty text."""
         if expr not in self._faults:
-            self._faults[expr] = self._tried(self._reading(expr))
+            self._faults[expr] = self._tried(expr)
         return self._faults[expr]
 
     def _reading(self, expr: str) -> Node | QueryError:
@@ -95,11 +95,12 @@ class Expressions:
                 self._read[expr] = error
         return self._read[expr]
 
-    def _tried(self, read: Node | QueryError) -> str:
+    def _tried(self, expr: str) -> str:
+        read = self._reading(expr)
         if isinstance(read, QueryError):
             return str(read)
         try:
-            self._engine.instant(read, 0.0)
+            self._engine.instant(expr, 0.0, node=read)
         except QueryError as error:
             return str(error)
         return ""
