@@ -452,7 +452,7 @@ async def test_messages_meanwhile_say_what_is_unknown(make: type[World]) -> None
     await world.run(10, **{"e0:80": None, "e1:80": gauge("depth", 60)})
     last = world.box.got[-1]
     assert [i.unknown_since is None for i in by_instance(last)] == [False, True]
-    assert {line for line in render(last).lines} == {
+    assert set(render(last).lines) == {
         "deep (unknown since 2023-11-14 22:13:30 UTC: no data from custom/e0:80)",
         "deep",
     }
