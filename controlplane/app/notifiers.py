@@ -14,6 +14,8 @@ from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import NotifierSection
 
 SLACK_API = "https://slack.com/api/"
+MAX_TOKEN_BYTES = 4096
+"""A token is a hundred characters; a file without an end must not fill the memory."""
 FALLBACK = "log"
 """Where alerts go without a `route:`: nothing that fires may go unheard."""
 
@@ -60,7 +62,8 @@ def slack_token(section: NotifierSection) -> Callable[[], str]:
             assert path is not None  # the configuration wants one of the two
             place = str(path)
             try:
-                text = path.read_text("utf-8").strip()
+                with path.open("rb") as file:
+                    text = file.read(MAX_TOKEN_BYTES).decode().strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise DeliveryFailed(f"notifier {section.name}: {path} cannot be read: {_why(error)}") from error
         if not text:
