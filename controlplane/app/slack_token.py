@@ -8,6 +8,9 @@ from collections.abc import Callable
 from alerts.errors import DeliveryFailed
 from controlplane.config.model import NotifierSection
 
+MAX_TOKEN_BYTES = 4096
+"""A token is a hundred characters; a file without an end must not fill the memory."""
+
 
 def slack_token(section: NotifierSection) -> Callable[[], str]:
     """Return a reader of the token, asked at every send so that a rotated one is picked up.
@@ -24,7 +27,8 @@ def slack_token(section: NotifierSection) -> Callable[[], str]:
             assert path is not None  # the configuration wants one of the two
             place = str(path)
             try:
-                text = path.read_text("utf-8").strip()
+                with path.open("rb") as file:
+                    text = file.read(MAX_TOKEN_BYTES).decode().strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise DeliveryFailed(f"notifier {section.name}: {path} cannot be read: {_why(error)}") from error
         if not text:
