@@ -181,7 +181,7 @@ def _lost(rule: AlertingRule, instance: AlertInstance, absence: Absence) -> str:
 
 def _known_again(rule: AlertingRule, old: AlertInstance, instance: AlertInstance, at: float) -> str:
     assert old.unknown_since is not None
-    blind = humanize_duration(round(at - old.unknown_since, 3))
+    blind = _lasted(old.unknown_since, at)
     return f"{rule.alert} is still {instance.state}, and known again after {blind}: {_what(instance)}"
 
 
@@ -196,14 +196,14 @@ def _farewell(absence: Absence) -> str:
 def _sentence(rule: AlertingRule, instance: AlertInstance, was: AlertState, at: float) -> str:
     head = f"{rule.alert} went from {was} to {instance.state}"
     what = _what(instance)
-    lasted = humanize_duration(round(at - instance.active_at, 3))
+    lasted = _lasted(instance.active_at, at)
     if instance.state is AlertState.PENDING:
         return f"{head}: {what}; it fires after {humanize_duration(rule.for_s)} of this"
     if instance.state is AlertState.FIRING:
         return f"{head}: {what}" + (f", for {lasted}" if rule.for_s else "")
     if was is AlertState.PENDING:
         return f"{head}: over after {lasted}, before it had lasted {humanize_duration(rule.for_s)} (was: {what})"
-    fired = humanize_duration(round(at - (instance.fired_at if instance.fired_at is not None else at), 3))
+    fired = _lasted(instance.fired_at if instance.fired_at is not None else at, at)
     return f"{head}: over after firing for {fired} (was: {what})"
 
 
@@ -221,3 +221,9 @@ def _render(template: Template, labels: dict[str, str], value: float, around: Su
         return template.render(labels, value, around)
     except TemplateError as error:
         return f"<error expanding template: {error}>"
+
+
+def _lasted(since: float, at: float) -> str:
+    """Return a duration as people say it: to the second, but for what took less than one."""
+    seconds = at - since
+    return humanize_duration(float(round(seconds)) if seconds >= 1 else round(seconds, 2))

@@ -21,8 +21,9 @@ from collectors.durations import parse_duration
 MAX_NANOSECONDS = 2**63
 """Go's times and durations are so many nanoseconds at most."""
 
-# Go's strings.Title: of what is not ASCII, only blanks separate words.
-_WORD_START = re.compile(r"(?<![\w])(?:(?<=[\x00-\x7f\s])|^)(\w)")
+# Words are Unicode's (UAX 29), as golang.org/x/text/cases has them: a point, colon or apostrophe in between is inside.
+_MIDDLE = r".:'\u00b7\u0387\u05f4\u2018\u2019\u2024\u2027\ufe13\ufe52\ufe55\uff07\uff0e\uff1a"
+_WORD = re.compile(rf"\w(?:[\w\u00ad\u0300-\u036f\u200c\u200d]|[{_MIDDLE}](?=\w))*")
 
 
 def number(value: GoValue) -> float:
@@ -98,6 +99,14 @@ def _link(tab: int) -> Function:
     return Function(lambda expr: f"/graph?g0.expr={quote_plus(expr)}&g0.tab={tab}", ("text",))
 
 
+def _titled(word: str) -> str:
+    """Return a word with a capital, as Prometheus 3 does; up to 2.x it was strings.Title, which knows ASCII's words."""
+    for at, letter in enumerate(word):
+        if letter.islower() or letter.isupper() or letter.istitle():
+            return word[:at] + letter.title() + word[at + 1 :]
+    return word
+
+
 FUNCTIONS: dict[str, Function] = {
     **GO_FUNCTIONS,
     "first": Function(_first, ("samples",)),
@@ -116,7 +125,7 @@ FUNCTIONS: dict[str, Function] = {
     "toTime": Function(_to_time),
     "toDuration": Function(lambda value: Duration(_nanoseconds(value))),
     "parseDuration": Function(lambda text: float(parse_duration(text)), ("text",)),
-    "title": Function(lambda text: _WORD_START.sub(lambda m: m[1].title(), text), ("text",)),
+    "title": Function(lambda text: _WORD.sub(lambda word: _titled(word[0]), text), ("text",)),
     "toUpper": Function(lambda text: text.upper(), ("text",)),
     "toLower": Function(lambda text: text.lower(), ("text",)),
     "stripPort": Function(_strip_port, ("text",)),

@@ -6,14 +6,12 @@ Nothing that a target sends is trusted: redirects are not followed (credentials 
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
 import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
@@ -24,6 +22,7 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from collectors.answer import Answer, Progress
+from collectors.credentials import authorization, basic
 from collectors.errors import ExpositionError, ScrapeError, ScrapeTimeout, Unreachable
 from collectors.plain_http import PlainConnection
 from collectors.target import Auth
@@ -36,7 +35,6 @@ OpenMetrics is left out on purpose: servers that speak it rename families by it.
 """
 _KEEPALIVE_S = 75.0
 """Longer than the usual scrape intervals, so that TLS handshakes happen once; nginx's keepalive_timeout."""
-_MAX_SECRET_BYTES = 64 * 1024
 _T = TypeVar("_T")
 
 
@@ -180,7 +178,7 @@ def _address(url: str) -> tuple[URL, str | None]:
         raise Unreachable("not a usable URL")
     if parsed.user is None:
         return parsed, None
-    return parsed.with_user(None), _basic(parsed.user, parsed.password or "")
+    return parsed.with_user(None), basic(parsed.user, parsed.password or "")
 
 
 class _OwnThread:
@@ -226,48 +224,6 @@ class _Resolver(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing: the thread is the source's."""
-
-
-def authorization(auth: Auth) -> str | None:
-    """Return the Authorization header's value, reading secrets now, or None if there are none.
-
-    Raises ScrapeError naming the file or variable, never its content.
-    """
-    if auth.username is not None:
-        password = _secret_file(auth.password_file) if auth.password_file else ""
-        return _basic(auth.username, password)
-    if not auth.scheme.isprintable():
-        raise ScrapeError("the type of authorization holds a line break or another control character")
-    if auth.credentials_file:
-        return f"{auth.scheme} {_secret_file(auth.credentials_file)}"
-    if auth.credentials_env:
-        name = auth.credentials_env
-        return f"{auth.scheme} {_checked_secret(os.environ.get(name, ''), f'the environment variable {name}')}"
-    return None
-
-
-def _basic(username: str, password: str) -> str:
-    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
-
-
-def _secret_file(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(_MAX_SECRET_BYTES)
-        return _checked_secret(content.decode(), f"the credentials file {path}")
-    except OSError as error:
-        raise ScrapeError(f"cannot read the credentials file {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ScrapeError(f"the credentials file {path} is not UTF-8 text") from None
-
-
-def _checked_secret(text: str, place: str) -> str:
-    secret = text.strip()
-    if not secret:
-        raise ScrapeError(f"{place} is not set or empty")
-    if not secret.isprintable():
-        raise ScrapeError(f"{place} holds a line break or another control character")
-    return secret
 
 
 def translated(error: Exception) -> ScrapeError:

@@ -11,7 +11,7 @@ import aiohttp
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from collectors.fetch import authorization
+from collectors.credentials import authorization
 from collectors.target import Auth
 from collectors.tls import TlsContexts
 

@@ -104,7 +104,12 @@ class TritonGenerate:
 
 
 def dialect_for(
-    url: str, protocol: str | None, model: str, prompt: str, extra: Mapping[str, Any], names: tuple[str, str]
+    url: str,
+    protocol: str | None,
+    model: str,
+    prompt: str,
+    extra: Mapping[str, Any],
+    names: tuple[str, str] = ("text_input", "text_output"),
 ) -> Dialect:
     """Choose by `protocol` (`openai`, `triton`), or by the URL's path when it is None. Raises CollectorError."""
     path = urlsplit(url).path.rstrip("/")

@@ -12,14 +12,9 @@ from alerts.wire import summary
 
 SHOWN = 10
 """Alerts of a group that a card lists; more are counted."""
+_WHERE = {"model": "Model", "version": "Version", "node": "Node", "gpu": "GPU", "instance": "Instance"}
+"""Labels that say where to look, and their names on a card."""
 _SEVERITIES = ("critical", "warning", "info")
-
-
-class Line(NamedTuple):
-    """One alert of the group."""
-
-    text: str
-    firing: bool
 
 
 class Link(NamedTuple):
@@ -39,7 +34,8 @@ class Card:
     """The worst of its alerts."""
     title: str
     fields: tuple[tuple[str, str], ...]
-    lines: tuple[Line, ...]
+    lines: tuple[str, ...]
+    """One each alert."""
     more: int
     """Alerts that `lines` leaves out."""
     footer: str
@@ -63,8 +59,8 @@ def _alerts(message: Message) -> Card:
     severities = {dict(alert.labels).get("severity", "") for alert in alerts}
     severity = next((s for s in _SEVERITIES if s in severities), "")
     title = f"{message.status.upper()}: {_subject(message)}"
-    lines = [Line(_line(alert, resolved=False), True) for alert in message.firing]
-    lines += [Line(_line(alert, resolved=True), False) for alert in message.resolved]
+    lines = [_line(alert, resolved=False) for alert in message.firing]
+    lines += [_line(alert, resolved=True) for alert in message.resolved]
     return Card(
         status=message.status,
         severity=severity,
@@ -74,7 +70,7 @@ def _alerts(message: Message) -> Card:
         more=max(0, len(lines) - SHOWN),
         footer=_footer(message, common),
         links=tuple(_links(message, alerts)),
-        text=f"{summary(message)}: {lines[0].text}" if lines else summary(message),
+        text=f"{summary(message)}: {lines[0]}" if lines else summary(message),
     )
 
 
@@ -86,7 +82,7 @@ def _notice(message: Message, notice: Notice) -> Card:
         severity=notice.severity,
         title=notice.title,
         fields=tuple(fields),
-        lines=(Line(notice.text, firing=True),),
+        lines=(notice.text,),
         more=0,
         footer=_footer(message, {}),
         links=tuple(_links(message, ())),
@@ -141,10 +137,10 @@ def _line(alert: AlertInstance, *, resolved: bool) -> str:
 
 
 def _fields(message: Message, common: dict[str, str], severity: str) -> list[tuple[str, str]]:
-    fields = [(name.capitalize(), common[name]) for name in ("model", "version", "node", "instance") if name in common]
+    fields = [(name, common[label]) for label, name in _WHERE.items() if label in common]
     fields += [("Severity", severity)] if severity else []
     starts = [alert.fired_at for alert in message.firing or message.resolved if alert.fired_at is not None]
-    fields += [("Since", _time(min(starts)))] if starts else []
+    fields += [("Since" if message.firing else "Fired", _time(min(starts)))] if starts else []
     counts = (("Firing", message.firing), ("Resolved", message.resolved))
     return fields + [(name, str(len(alerts))) for name, alerts in counts if alerts]
 

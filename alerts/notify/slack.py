@@ -236,7 +236,7 @@ def slack_blocks(card: Card) -> list[dict[str, Any]]:
     fields = [_mrkdwn(f"*{_escape(name)}*\n{_escape(value)}", FIELD_LIMIT) for name, value in card.fields]
     if fields:
         blocks.append({"type": "section", "fields": fields[:FIELDS_LIMIT]})
-    lines = [f"• {_escape(line.text)}" if line.firing else f"• ~{_escape(line.text)}~" for line in card.lines]
+    lines = [f"• {_escape(line)}" for line in card.lines]
     lines += [f"… and {card.more} more"] if card.more else []
     if lines:
         blocks.append({"type": "section", "text": _mrkdwn("\n".join(lines), SECTION_LIMIT)})
@@ -265,7 +265,7 @@ def _content(message: Message, card: Card) -> dict[str, Any]:
 
 def _plain(message: Message, card: Card, *, with_metadata: bool) -> dict[str, Any]:
     """Return the same without blocks; those of an earlier form go."""
-    lines = [card.title, *(f"{name}: {value}" for name, value in card.fields), *(line.text for line in card.lines)]
+    lines = [card.title, *(f"{name}: {value}" for name, value in card.fields), *card.lines]
     lines += [f"… and {card.more} more"] if card.more else []
     lines += [*(f"{link.text}: {link.url}" for link in card.links), card.footer]
     text = _cut("\n".join(_escape(line) for line in lines), FALLBACK_LIMIT)

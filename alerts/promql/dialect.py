@@ -91,6 +91,8 @@ def with_signs_as_minus(expr: str) -> str | None:
 
     The parser drops such a `+` before it looks at what it is put before; what it refuses for `-` is wrong for `+` too.
     """
+    if "+" not in expr:
+        return None
     tokens = tokenize(expr)
     signs = [
         token.start

@@ -91,7 +91,7 @@ class Gatekeeper:
             refusals, more = self._refusals.take()
             try:
                 await asyncio.to_thread(write_refusals, self._db, refusals, more)
-            except BaseException:
+            except BaseException:  # cancelled too: nothing is lost
                 self._refusals.put_back(refusals, more)
                 raise
             if more:

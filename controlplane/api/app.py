@@ -17,8 +17,6 @@ from controlplane.api import (
     operations,
     problems,
     prometheus,
-    prometheus_status,
-    prometheus_targets,
     remote_write,
     rollouts,
     targets,
@@ -28,7 +26,8 @@ from controlplane.api.auth import GuardedRoute, include, requires
 from controlplane.api.bodies import BodyBudget
 from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
-from controlplane.api.interop import exports, server
+from controlplane.api.interop import exports, server, status
+from controlplane.api.interop import targets as endpoints
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
 from controlplane.api.services import Services
@@ -77,8 +76,8 @@ def create_api(services: Services) -> FastAPI:
         operations,
         tokens,
         prometheus,
-        prometheus_status,
-        prometheus_targets,
+        status,
+        endpoints,
         remote_write,
         exports,
         server,

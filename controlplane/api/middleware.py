@@ -156,7 +156,7 @@ class Counting:
 
         try:
             await self._app(scope, receive, watch)
-        except BaseException:
+        except BaseException:  # counted, whatever it is, and left to those above
             status = 500
             raise
         finally:

@@ -20,7 +20,6 @@ from controlplane.plain_text import plain, plain_lines
 
 CHATTY = {
     "alembic": logging.WARNING,
-    "apscheduler": logging.WARNING,
     "asyncio": logging.WARNING,
     "uvicorn": logging.ERROR,
 }

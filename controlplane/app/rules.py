@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from alerts.errors import RuleError, ThresholdError
 from alerts.packs import BUILTIN, load_pack, load_sources
-from alerts.rules import Rule, RuleGroup, load_rule_files
+from alerts.rules import RuleGroup, load_rule_files
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError, ConfigErrors
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.ruletest.lint import unevaluable
 
 
 def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleGroup, ...]:
@@ -25,12 +22,6 @@ def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleG
     except RuleError as error:
         loc = ("thresholds", error.name) if isinstance(error, ThresholdError) else ("rules",)
         raise ConfigErrors([loaded.error(loc, str(error))]) from error
-
-
-def unsupported(groups: Iterable[RuleGroup]) -> list[tuple[RuleGroup, Rule, str]]:
-    """Return each rule that the embedded engine cannot evaluate, whatever the data, and why."""
-    engine = PromqlEngine(SeriesStore())
-    return [(group, rule, why) for group in groups for rule in group.rules if (why := unevaluable(rule, engine))]
 
 
 def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = None) -> tuple[RuleGroup, ...]:

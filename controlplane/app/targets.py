@@ -6,16 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
-from collectors.dcgm import DcgmSource
 from collectors.discovery import Discovery, DiscoveryGroup
 from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition import Limits
-from collectors.fetch import HttpSource
-from collectors.nvml import NvmlSource
-from collectors.probe import ProbeSource
-from collectors.readiness import ReadinessSource
+from collectors.probe_protocol import dialect_for
 from collectors.samples import Labels, labels_of
-from collectors.target import Auth, Source, Target
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
@@ -62,25 +57,6 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
     engines, readiness = _backends(fleet.models)
     groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout_s) for g in engines]
     return ScrapePlan(tuple(groups), probes, readiness)
-
-
-class SourceFactory:
-    """Makes the source of each target of a plan."""
-
-    def __init__(self, plan: ScrapePlan, max_body_bytes: int) -> None:
-        self._plan, self._max_body_bytes = plan, max_body_bytes
-
-    def __call__(self, target: Target) -> Source:
-        """Return a fresh source; the scrape loop closes it."""
-        if target.url == LOCAL_NVML:
-            return NvmlSource(dict(target.labels).get("node", ""), max_body_bytes=self._max_body_bytes)
-        if target.engine == "probe":
-            return _probe(target.url, self._plan.probes[target.url, target.labels], target.auth)
-        if target.engine == "readiness":
-            asked = self._plan.readiness[target.url]
-            return ReadinessSource(asked.engine, target.url, expected=asked.expected, auth=target.auth)
-        source = HttpSource(target.url, target.auth, max_body_bytes=self._max_body_bytes)
-        return DcgmSource(source) if target.engine == "dcgm" else source
 
 
 def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
@@ -152,14 +128,14 @@ def _triton_metrics(url: str) -> str:
 
 def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, loc: Loc) -> None:
     try:
-        _probe(url, group, None)
+        dialect_for(url, group.protocol, probed_model(group), group.prompt, {})
     except CollectorError as error:
         raise ConfigErrors([loaded.error(loc, str(error))]) from error
 
 
-def _probe(url: str, group: TargetGroup, auth: Auth | None) -> ProbeSource:
-    model = group.model_name or group.labels.get("model", "")
-    return ProbeSource(url, group.protocol, model, group.prompt, auth=auth)
+def probed_model(group: TargetGroup) -> str:
+    """Return the model that a probe asks for."""
+    return group.model_name or group.labels.get("model", "")
 
 
 def body_limits(scrape: ScrapeSection) -> Limits:

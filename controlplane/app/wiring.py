@@ -9,13 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from collectors.catalogue import load_catalogue
-from collectors.discovery import Discovery
-from collectors.exposition import Parsed
-from collectors.interner import Interner
-from collectors.mapping import canonical_layout, missing
-from collectors.samples import Layout
-from collectors.scrape import ScrapeManager
-from collectors.target import Source, Target
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.access.gatekeeper import WRITE_S, Gatekeeper
@@ -28,13 +21,12 @@ from controlplane.app.clock_watch import LOOK_S as CLOCK_S
 from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
 from controlplane.app.housekeeping import HOUSEKEEPING_S, clean_up
-from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
-from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
 from controlplane.app.notifiers import build_notifiers, build_route
 from controlplane.app.rolling import Rolling
 from controlplane.app.rules import fleet_rules
-from controlplane.app.targets import SourceFactory, body_limits, discovery_of, plan_scraping
+from controlplane.app.scraping import Scraping
+from controlplane.app.targets import discovery_of, plan_scraping
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
@@ -85,12 +77,10 @@ class ControlPlane:
     ) -> None:
         """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
         fleet = loaded.fleet
-        self._console = listen
         self._console_url = (fleet.fleet.external_url or f"http://{listen}").rstrip("/")
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
         self._db = db
-        self._catalogue = load_catalogue()
-        self._interner = Interner()
+        catalogue = load_catalogue()
         self.holder = process_holder()
         self.embedded, self.store = embedded, embedded.store
         self.ingest = Ingest(
@@ -99,11 +89,9 @@ class ControlPlane:
         self.remote = remote_querier(fleet.metrics)
         self.querier: Queries = self.remote or embedded.querier
         self._data_dir = data_dir
-        self.shippers = shippers(fleet.metrics, data_dir, self._catalogue, clock)
-        sink = self._sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
-        self.scraping = ScrapeManager(
-            sink, self._source, self._layout, clock, body_limits(fleet.scrape), find_missing=self._missing
-        )
+        self.shippers = shippers(fleet.metrics, data_dir, catalogue, clock)
+        sink = TeeSink([self.store, *self.shippers]) if self.shippers else self.store
+        self.scraping = Scraping(loaded, catalogue, sink, clock, listen)
         self.alerting = Alerting(
             db,
             self.querier,
@@ -113,8 +101,8 @@ class ControlPlane:
             self._console_url,
             own=embedded.local if self.remote else None,
             since=embedded.since,
-            origins=TargetOrigins(self.store, self.scraping.health, self._all_targets_known),
-            known=lambda: self._discovered,
+            origins=TargetOrigins(self.store, self.scraping.health, self.scraping.all_known),
+            known=lambda: self.scraping.discovered,
         )
         self.accounts = Accounts(db, self.querier, sink, clock)
         self.rolling = Rolling(
@@ -124,11 +112,7 @@ class ControlPlane:
         followers = (part.clock_was_set for part in (embedded, self.scraping, self.alerting, self.rolling.engine))
         self.clock_watch = ClockWatch(clock, self.alerting, tuple(followers), embedded.ahead_s)
         self._drivers: dict[str, Driver] = {}
-        self._discovery: Discovery | None = None
-        self._sources: SourceFactory | None = None
-        self._discovered = self._swept = False
-        self._discovery_faults: tuple[str, ...] = ()
-        self._own_metrics: Callable[[], bytes] | None = None
+        self._swept = False
         self._stamps: Mapping[Path, tuple[int, int]] = {}
         self._reloading = asyncio.Lock()
         self.loops = Loops()
@@ -188,7 +172,6 @@ class ControlPlane:
         await self.gatekeeper.close()
         await self.rolling.close()
         await self.scraping.close()
-        end_own(self._sink, self._own_target(), self.clock.now())
         await self.alerting.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))
         await asyncio.gather(*(shipper.close() for shipper in self.shippers))
@@ -221,7 +204,7 @@ class ControlPlane:
 
     def watch_itself(self, render: Callable[[], bytes]) -> None:
         """Scrape this process's own metrics from the next discovery on."""
-        self._own_metrics = render
+        self.scraping.watch_itself(render)
         self.loops.wake("discovery")
 
     def config(self) -> Fleet:
@@ -243,7 +226,7 @@ class ControlPlane:
             missing_parts["database"] = str(error)
         if clock := self.clock_watch.not_ready():
             missing_parts["clock"] = clock
-        if not self._discovered:
+        if not self.scraping.discovered:
             missing_parts["discovery"] = "targets have not been read yet"
         if fault := self.alerting.fault:
             missing_parts["alerting"] = fault
@@ -264,8 +247,8 @@ class ControlPlane:
         before = {model.name: model for model in self.loaded.fleet.models}
         kept = {name: driver for name, driver in self._drivers.items() if models.get(name) == before[name]}
         drivers = {**build_drivers(model for model in models.values() if model.name not in kept), **kept}
-        self.loaded, self._discovery = loaded, discovery
-        self._sources = SourceFactory(plan, loaded.fleet.scrape.max_body_bytes)
+        self.loaded = loaded
+        self.scraping.configure(loaded, plan, discovery)
         slowest = max([loaded.fleet.scrape.interval, *(g.interval_s for g in plan.groups)])
         settle_s = SETTLE_SCRAPES * slowest + loaded.fleet.evaluation_interval
         unused = self.alerting.configure(groups, loaded.fleet.evaluation_interval, route, notifiers, settle_s)
@@ -275,35 +258,16 @@ class ControlPlane:
         self._stamps = await asyncio.to_thread(stamps, loaded)
         await asyncio.gather(*(n.close() for n in unused), *(d.close() for name, d in old.items() if name not in kept))
 
-    def _all_targets_known(self) -> bool:
-        return self._discovered and not self._discovery_faults
-
     def _announce(self) -> None:
         with self._db.transaction() as session:
             touch(session, "config")
 
     async def _discover(self) -> None:
-        discovery = self._discovery
-        assert discovery is not None
-        targets = await asyncio.to_thread(discovery.refresh)
-        faults = tuple(str(error) for error in discovery.errors)
-        for fault in faults:
-            if fault not in self._discovery_faults:
-                log.warning("discovery: %s", fault)
-        self._discovery_faults = faults
-        if self._own_metrics:
-            targets.append(self._own_target())
-        await self.scraping.apply(targets)
-        self._discovered = True
-        if self._all_targets_known() and not self._swept:
+        targets = await self.scraping.discover()
+        if self.scraping.all_known() and not self._swept:
             self._swept = True
             rules = {rule.id for group in self.alerting.groups for rule in group.rules}
-            stored = list(self.store.sources.values())
-            end_left_over(stored, self._sink, [*targets, self._own_target()], rules, self.clock.now())
-
-    def _own_target(self) -> Target:
-        scrape = self.loaded.fleet.scrape
-        return own_target(self._console, scrape.interval, scrape.timeout_s)
+            self.scraping.end_left_over(list(self.store.sources.values()), targets, rules)
 
     async def _watch(self) -> None:
         """Pick up a changed fleet.yaml or rule file; a bad one is said once and keeps the running configuration."""
@@ -315,18 +279,6 @@ class ControlPlane:
 
     async def _clean_up(self, lease: Lease) -> None:
         await asyncio.to_thread(clean_up, self._db, self.clock.now())
-
-    def _source(self, target: Target) -> Source:
-        if target.url == LOCAL_SELF and self._own_metrics:
-            return OwnSource(self._own_metrics)
-        assert self._sources is not None
-        return self._sources(target)
-
-    def _layout(self, target: Target, parsed: Parsed) -> Layout:
-        return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue, self._interner)
-
-    def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
-        return missing(layout, self._catalogue, target.engine)
 
 
 @asynccontextmanager

@@ -9,12 +9,13 @@ from typing import Any
 
 from controlplane.cli.client import Client, connect
 from controlplane.cli.errors import Unreachable, WrongUsage
-from controlplane.cli.render import JSON, YAML, clock, emit, is_terminal, say
+from controlplane.cli.render import JSON, YAML, clock, emit, hanging, is_terminal, say
 from controlplane.plain_text import plain, plain_json, plain_lines
+from controlplane.telling import happened
 
 POLL_S = 1.0
-_WHAT = 14
-"""The longest phase and act: rolling-back, token.create."""
+_TIME, _WHAT, _LEVEL = 20, 14, 8
+"""Columns: a time, the longest phase and act (rolling-back, token.create), the longest level."""
 _COLOURS = {"warning": "33", "error": "1;31", "critical": "1;31", "firing": "1;31", "failed": "1;31"}
 
 
@@ -104,13 +105,13 @@ def _event_line(item: dict[str, Any]) -> str:
     subject, sentence = item["subject"], item["sentence"]
     match item["kind"]:
         case "alert":
-            sentence = sentence.removeprefix(f"{subject} ")  # its sentences name it themselves
+            sentence = happened(sentence).removeprefix(f"{subject} ")  # its sentences name it themselves
         case "rollout":
             subject = f"{subject} ({item['ref']})"
         case "audit":
             sentence = f"{sentence}, by {item['ref']}"
     what = _word(item["what"], _WHAT)
-    return f"{clock(item['at'])}  {what}  {plain(subject)}: {plain(sentence)}"
+    return f"{clock(item['at'])}  {what}  {hanging(f'{subject}: {sentence}', _TIME + 2 + _WHAT + 2)}"
 
 
 def _print_logs(items: list[dict[str, Any]]) -> None:
@@ -121,8 +122,10 @@ def _print_logs(items: list[dict[str, Any]]) -> None:
 
 
 def _log_line(item: dict[str, Any]) -> str:
-    lines = "\n    ".join(plain_lines(item["message"]))
-    return f"{clock(item['at'])}  {_word(item['level'], 8)}  {plain(item['logger'])}: {lines}"
+    first, *below = plain_lines(item["message"])
+    start = _TIME + 2 + _LEVEL + 2
+    lead = f"{clock(item['at'])}  {_word(item['level'], _LEVEL)}  "
+    return "\n    ".join([lead + hanging(f"{item['logger']}: {first}", start), *below])
 
 
 def _word(word: str, width: int) -> str:

@@ -13,9 +13,9 @@ from controlplane.errors import ConfigErrors
 
 def up(config: Path, listen: str, data_dir: Path | None, observe_only: bool, log_format: str, log_level: str) -> None:
     """Run the control plane over a fleet.yaml."""
+    # Whoever edits a file waits for the answer, so it comes before the server is imported, which takes long.
     from controlplane.app.check import accepted
 
-    # Whoever edits a file waits for the answer, and the server takes the longest to import: the file is read first.
     loaded, warnings = accepted(config)
     from controlplane.app.serve import serve
 

@@ -10,20 +10,22 @@ from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import (
     TABLE,
     age,
+    ago,
     columns,
     emit,
     gibibytes,
     number,
     percent,
     say,
+    tell,
     took,
 )
 from controlplane.cli.screen import repeat
+from controlplane.telling import FULL, counted, digits_of
 
 WATCH_S = 2.0
-FEW = 100
-"""Of fewer requests a P99 is little more than the slowest one, interpolated inside a histogram's bucket."""
-
+GLANCE = 240
+"""Characters of a sentence on the screen of the whole fleet: an engine's words can be long."""
 _NEEDS = {"person": "NEEDS A PERSON", "waiting": "WAITS", "went_back": "WENT BACK", "engine_not_ready": "NOT READY"}
 
 
@@ -53,13 +55,16 @@ def _print_status(fleet: dict[str, Any], alerts: list[dict[str, Any]], place: st
     told = "unknown" if counts is None else f"{counts['firing']} firing, {counts['pending']} pending"
     say(f"targets: {targets['up']} up, {targets['down']} down{unknown}   alerts: {told}")
     for warning in fleet["warnings"]:
-        say(f"  not known now: {warning}")
+        tell("  not known now: ", warning)
     for alert in (a for a in alerts if a["severity"] != "none"):
         mark = " (simulated)" if alert["simulated"] else ""
-        say(f"  FIRING {alert['name']} for {age(alert['fired_at'])}: {alert['annotations'].get('summary', '')}{mark}")
+        what = f"{alert['name']} for {age(alert['fired_at'])}: {alert['annotations'].get('summary', '')}{mark}"
+        tell("  FIRING ", what)
     for need in fleet["attention"]:
         what = f"rollout {need['rollout']} of {need['model']}" if need["rollout"] else f"engine of {need['model']}"
-        say(f"  {_NEEDS.get(need['need'], need['need'])}: {what}: {need['sentence']}")
+        more = f"… (cp rollouts show {need['rollout']})" if need["rollout"] else "…"
+        sentence = need["sentence"] if len(need["sentence"]) <= GLANCE else need["sentence"][:GLANCE].rstrip() + more
+        tell(f"  {_NEEDS.get(need['need'], need['need'])}: ", f"{what}: {sentence}")
     print()
     print_models(fleet["models"])
     if fleet["gpus"]:
@@ -123,23 +128,25 @@ def print_models(items: list[dict[str, Any]]) -> None:
                     "simulated" if version["simulated"] else "",
                 ]
             )
-    header = ["MODEL", "VERSION", "ROLE", "STATE", "TRAFFIC", "REQ/S", "P99", "ERRORS", "RUNNING", ""]
-    waiting = [n for n, row in enumerate(rows) if row[2] == "idle" and row[4] == "0%"]  # as it should: not loaded
+    header = ["MODEL", "VERSION", "ROLE", "STATE", "TRAFFIC", "REQ/S", "P99", "ERRORS", "RUN", ""]
+    waiting = [n for n, row in enumerate(rows) if row[2:5] == ["idle", "unavailable", "0%"]]  # as it should: not loaded
     columns(header, rows, "no models in fleet.yaml", calm=waiting)
     for model in items:
         if rollout := model["rollout"]:
-            say(f"rollout {rollout['id']} of {model['name']}: {rollout['phase']}: {rollout['sentence']}")
+            tell(f"rollout {rollout['id']}: ", f"{model['name']}: {rollout['phase']}: {rollout['sentence']}")
 
 
 def latency(version: dict[str, Any]) -> str:
-    """Return a version's P99 and who measured it: `~` before one that few requests stand behind."""
-    seconds, samples = version["latency_p99_seconds"], version.get("latency_samples")
-    if seconds is None:
-        return "-"
-    if samples is not None and samples < FEW:
-        shown = number(seconds, "s", 1 if samples < FEW / 10 else 2)
-        return f"~{shown} ({version['latency_source']}, of {samples:.0f})"
-    return number(seconds, "s") + _of(version["latency_source"])
+    """Return a version's P99 and who measured it: rounded, after `~`, and of how many, where few are behind it."""
+    seconds, samples, source = (version.get(f"latency_{name}") for name in ("p99_seconds", "samples", "source"))
+    about = "" if seconds is None else _of(source if digits_of(samples) == FULL else counted(samples or 0, source))
+    return rough(seconds, samples) + about
+
+
+def rough(seconds: float | None, samples: float | None) -> str:
+    """Return a P99 with the digits that so many requests give it, or `-`."""
+    digits = digits_of(samples)
+    return number(seconds, " s", digits) if seconds is None or digits == FULL else "~" + number(seconds, " s", digits)
 
 
 def _of(source: str | None) -> str:
@@ -155,12 +162,12 @@ def targets(url: str | None, context: str | None, output: str) -> None:
             t["job"],
             t["instance"],
             t["health"],
-            age(t["last_scrape_at"]),
+            ago(t["last_scrape_at"]),
             took(t["duration_seconds"]),
             number(t["samples"]),
             t["last_error"] or ("simulated" if t["simulated"] else ""),
         ]
-        for t in items
+        for t in sorted(items, key=lambda target: target["health"] == "up")  # what people must see first
     ]
     header = ["JOB", "INSTANCE", "HEALTH", "SCRAPED", "TOOK", "SAMPLES", ""]
     emit(items, output, lambda: columns(header, rows, "no targets in fleet.yaml"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from controlplane import __version__
 from controlplane.cli.errors import CliError, WrongUsage
-from controlplane.cli.render import say, say_all
+from controlplane.cli.render import say, say_all, tell
 from controlplane.cli.verbs import help as explained
 from controlplane.cli.verbs.grammar import HELP, Verb, hint, parse
 from controlplane.cli.verbs.tree import VERBS, first_words, subverbs
@@ -121,7 +121,7 @@ def _reader_left() -> int:
 
 def _fail(message: str, code: int, reasons: tuple[str, ...] = ()) -> int:
     for number, line in enumerate(message.splitlines() or [""]):
-        say(f"{'controlplane: ' if number == 0 else '  '}{line}", sys.stderr)
+        tell("controlplane: " if number == 0 else "  ", line, sys.stderr)
     for reason in reasons:
-        say(f"  {reason}", sys.stderr)
+        tell("  ", reason, sys.stderr)
     return code

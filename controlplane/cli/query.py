@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -29,16 +30,19 @@ def query(
     end = _instant(at)
     with connect(url, context) as client:
         if range is None:
-            data = client.get("/api/v1/query", query=expression, time=end)["data"]
+            answer = client.get("/api/v1/query", query=expression, time=end)
         else:
             length = seconds_of(range, "--range")
-            data = client.get(
+            answer = client.get(
                 "/api/v1/query_range",
                 query=expression,
                 start=end - length,
                 end=end,
                 step=seconds_of(step, "--step") if step else max(length / 60, 1),
-            )["data"]
+            )
+    data = answer["data"]
+    for said in (*answer.get("warnings", ()), *answer.get("infos", ())):
+        say(said, sys.stderr)
     emit(data, output, lambda: _print_result(data))
 
 

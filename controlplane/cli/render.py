@@ -8,32 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from controlplane.cli.table import NARROWEST, UNKNOWN, Row, cells_of, table, wrapped
 from controlplane.plain_text import plain, plain_json
 
 TABLE, JSON, YAML = "table", "json", "yaml"
 """The shapes of a listing."""
 MAX_WIDTH = 10_000
 """YAML's lines are not folded: that would break long expressions and texts in the middle."""
-
-Row = Sequence[str]
-_GOOD = {"up", "ready", "succeeded", "ok", "sent", "normal"}
-_BAD = {"down", "firing", "failed", "dead", "unavailable", "error"}
-_BUSY = {
-    "pending",
-    "loading",
-    "unloading",
-    "retrying",
-    "preparing",
-    "switching",
-    "verifying",
-    "draining",
-    "rolling-back",
-    "rolled-back",
-    "warning",
-}
-_BOLD, _GREEN, _RED, _YELLOW = "1", "32", "1;31", "33"
-_NARROWEST = 24
-"""A last column with less room than this many characters is not wrapped: nobody could read it."""
 
 
 def emit(data: Any, output: str, table: Callable[[], None]) -> None:
@@ -74,50 +55,30 @@ def say_all(lines: Iterable[str]) -> None:
         say(line)
 
 
+def tell(lead: str, text: str, stream: TextIO | None = None) -> None:
+    """Print a sentence after a lead such as a time; on a terminal it goes on below itself, broken between words."""
+    stream, lead = stream or sys.stdout, plain(lead)
+    print(lead + hanging(text, cells_of(lead), stream), file=stream)
+
+
+def hanging(text: str, start: int, stream: TextIO | None = None) -> str:
+    """Return a text that begins in column `start`: on a terminal its further lines begin there too."""
+    room = terminal_width() - start if (stream or sys.stdout).isatty() else 0
+    if room < NARROWEST:
+        return plain(text)
+    return ("\n" + " " * start).join(wrapped(plain(text), room))
+
+
 def columns(
     header: Row, rows: Sequence[Row], empty: str, stream: TextIO | None = None, *, calm: Collection[int] = ()
 ) -> None:
-    """Print aligned columns. Piped, it is plain text, one line a row.
-
-    On a terminal words of state are coloured, and the last column, which holds sentences, is wrapped below itself. No
-    word is red in the rows that `calm` numbers.
-    """
+    """Print aligned columns: on a terminal coloured and as wide as it is, piped a line a row."""
     stream = stream or sys.stdout
     if not rows:
         print(empty, file=stream)
         return
-    terminal = is_terminal(stream)
-    print("\n".join(table(header, rows, terminal_width() if terminal else None, calm=calm)), file=stream)
-
-
-def table(header: Row, rows: Sequence[Row], width: int | None = None, *, calm: Collection[int] = ()) -> list[str]:
-    """Return the lines of aligned columns: coloured and wrapped for a terminal of `width`, plain without one."""
-    shown = [[plain(cell) for cell in row] for row in (header, *rows)]
-    used = [i for i in range(len(header)) if any(row[i] for row in shown)]
-    shown = [[row[i] for i in used] for row in shown]
-    widths = [max(len(row[i]) for row in shown) for i in range(len(used))]
-    start = sum(widths[:-1]) + 2 * (len(widths) - 1)
-    lines = []
-    for number, row in enumerate(shown, -1):
-        # Nothing is padded after the last word of a row: blanks beyond the edge of a terminal are empty lines.
-        last = max((i for i, cell in enumerate(row) if cell), default=0)
-        cells = [*(cell.ljust(w) for cell, w in zip(row[:last], widths, strict=False)), row[last]]
-        below: list[str] = []
-        if width is not None:
-            if last == len(widths) - 1 and width - start >= _NARROWEST:
-                cells[-1], *below = _wrapped(row[last], width - start)
-            cells = [_styled(cell, number < 0, number in calm) for cell in cells]
-        lines.append("  ".join(cells).rstrip())
-        lines += [" " * start + line for line in below]
-    return lines
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    if len(text) <= width:
-        return [text]
-    import textwrap
-
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    width = terminal_width() if stream.isatty() else None
+    print("\n".join(table(header, rows, width, colours=is_terminal(stream), calm=calm)), file=stream)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -128,31 +89,16 @@ def is_terminal(stream: TextIO) -> bool:
 def terminal_width() -> int:
     """Return the columns of the terminal, or 80."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+        # Not sys.stdout: that may be a frame which is drawn before it is shown.
+        return os.get_terminal_size((sys.__stdout__ or sys.stdout).fileno()).columns or 80
     except (OSError, ValueError):
         return 80
-
-
-def _styled(cell: str, header: bool, calm: bool) -> str:
-    word = cell.strip().lower()
-    style = (
-        _BOLD
-        if header
-        else _GREEN
-        if word in _GOOD
-        else _RED
-        if word in _BAD and not calm
-        else _YELLOW
-        if word in _BUSY
-        else ""
-    )
-    return f"\x1b[{style}m{cell}\x1b[0m" if style and cell.strip() else cell
 
 
 def number(value: float | None, unit: str = "", digits: int = 3) -> str:
     """Return a number in `digits` significant digits, or `-`: unknown is never printed as zero."""
     if value is None:
-        return "-"
+        return UNKNOWN
     if value != value:
         return "NaN"
     text = f"{value:.{digits}g}"
@@ -162,18 +108,18 @@ def number(value: float | None, unit: str = "", digits: int = 3) -> str:
 def took(seconds: float | None) -> str:
     """Return how long something took: milliseconds below one second."""
     if seconds is None:
-        return "-"
+        return UNKNOWN
     return number(seconds, " s") if seconds >= 1 else number(1000 * seconds, " ms", 2)
 
 
 def percent(value: float | None) -> str:
     """Return a ratio as a percentage, or `-`."""
-    return "-" if value is None else number(100 * value, "%")
+    return UNKNOWN if value is None else number(100 * value, "%")
 
 
 def gibibytes(value: float | None) -> str:
     """Return bytes as GiB, or `-`."""
-    return "-" if value is None else number(value / 2**30, " GiB")
+    return UNKNOWN if value is None else number(value / 2**30, " GiB")
 
 
 def clock(then: str) -> str:
@@ -184,7 +130,7 @@ def clock(then: str) -> str:
 def age(then: str | None, now: datetime | None = None) -> str:
     """Return how long ago an RFC 3339 time was, such as `3m12s`, or `-`."""
     if not then:
-        return "-"
+        return UNKNOWN
     seconds = int(((now or datetime.now(UTC)) - datetime.fromisoformat(then)).total_seconds())
     if seconds < 0:
         return "0s"
@@ -193,3 +139,8 @@ def age(then: str | None, now: datetime | None = None) -> str:
             rest = seconds % size // step
             return f"{seconds // size}{big}" + (f"{rest}{small}" if rest else "")
     return f"{seconds}s"
+
+
+def ago(then: str | None) -> str:
+    """Return how long ago a time was, such as `3m12s ago`, or `-`."""
+    return f"{age(then)} ago" if then else UNKNOWN

@@ -8,7 +8,7 @@ from typing import Any
 
 from controlplane.cli.client import Client, announce, connect, quoted
 from controlplane.cli.errors import Unreachable, VerdictNegative
-from controlplane.cli.render import TABLE, age, columns, emit, say
+from controlplane.cli.render import TABLE, age, clock, columns, emit, say, tell
 
 POLL_S = 0.5
 PATIENCE_S = 60.0
@@ -62,23 +62,26 @@ def _begin(client: Client, path: str, body: dict[str, Any], dry_run: bool, no_wa
 def _print_plan(plan: dict[str, Any]) -> None:
     say(f"{plan['model']}: {plan['from']} -> {plan['to']} ({plan['strategy']}). Nothing was done. It would:")
     for number, step in enumerate(plan["steps"], 1):
-        say(f"  {number}. {step}")
+        tell(f"  {number}. ", step)
     for note in plan["notes"]:
-        say(f"  note: {note}")
+        tell("  note: ", note)
 
 
 def _follow(client: Client, view: dict[str, Any], *, until_switched: bool, output: str, good: str = "") -> None:
     """Print a rollout's events as they come; raise VerdictNegative when it does not end well, or in phase `good`."""
     quiet = output != TABLE
     shown = 0
+    if good:  # whoever turns a rollout back has seen it come so far
+        view = client.get(f"/cp/v1/rollouts/{view['id']}")
+        shown = max(len(view["events"]) - 1, 0)
     if not quiet:
         say(f"rollout {view['id']}: {view['model']} {view['from']} -> {view['to']} ({view['strategy']})")
-        for note in view["notes"]:
-            say(f"  note: {note}")
+        for note in _notes(view):
+            tell("  note: ", note)
     lost_at: float | None = None
     while True:
         for event in view["events"][shown:] if not quiet else []:
-            say(f"  {event['at'][11:19]}  {event['phase']:<12}  {event['sentence']}")
+            tell(f"  {event['at'][11:19]}Z  {event['phase']:<12}  ", event["sentence"])
         shown = len(view["events"])
         if view["finished"] or (until_switched and view["switched"] and view["phase"] == "draining"):
             break
@@ -133,15 +136,21 @@ def _phase(view: dict[str, Any]) -> str:
     return f"{view['phase']} (not tried)" if view["ok"] and view["verified"] is False else str(view["phase"])
 
 
+def _notes(view: dict[str, Any]) -> list[str]:
+    """Return what no event tells already."""
+    told = {event["sentence"] for event in view["events"]}
+    return [note for note in view["notes"] if note not in told]
+
+
 def _print_rollout(view: dict[str, Any]) -> None:
     say(f"rollout {view['id']}: {view['kind']} {view['model']} {view['from']} -> {view['to']} ({view['strategy']})")
-    say(f"{_phase(view)}, by {view['created_by']} at {view['created_at']}")
+    say(f"{_phase(view)}, asked for by {view['created_by']} at {clock(view['created_at'])}")
     if view["verified"] is not None:
-        say(f"{'verified' if view['verified'] else 'loaded, not tried'}: {view['evidence']}")
-    for note in view["notes"]:
-        say(f"note: {note}")
+        tell(f"{'verified' if view['verified'] else 'loaded, not tried'}: ", view["evidence"])
+    for note in _notes(view):
+        tell("note: ", note)
     print()
-    rows = [[e["at"], e["phase"], e["sentence"]] for e in view["events"]]
+    rows = [[clock(e["at"]), e["phase"], e["sentence"]] for e in view["events"]]
     columns(["AT", "PHASE", ""], rows, "no events yet")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from controlplane.cli.client import announce, connect, quoted
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import age, columns, emit, say
+from controlplane.cli.render import age, clock, columns, emit, say
 
 
 def token_list(url: str | None, context: str | None, output: str) -> None:
@@ -20,7 +20,7 @@ def token_list(url: str | None, context: str | None, output: str) -> None:
             t["name"],
             t["role"],
             age(t["created_at"]),
-            t["expires_at"] or "never",
+            clock(t["expires_at"]) if t["expires_at"] else "never",
             "revoked" if t["revoked_at"] else "",
         ]
         for t in items

@@ -8,9 +8,9 @@ from typing import Any
 
 from controlplane.cli.client import Client, connect, place_name
 from controlplane.cli.errors import CliError, Unreachable, WrongUsage
-from controlplane.cli.look import latency, print_gpus
+from controlplane.cli.look import print_gpus, rough
 from controlplane.cli.query import seconds_of
-from controlplane.cli.render import TABLE, columns, emit, is_terminal, number, percent, say
+from controlplane.cli.render import TABLE, columns, emit, is_terminal, number, percent, say, tell
 from controlplane.cli.screen import repeat
 
 LEAST_INTERVAL_S = 1.0
@@ -87,7 +87,7 @@ def _draw(client: Client) -> None:
     say(f"fleet {seen['fleet']} at {place_name(client.place)}   {datetime.now(UTC):%H:%M:%SZ}")
     say(f"targets: {targets['up']} up, {targets['down']} down   alerts: {alerts}")
     for warning in seen["warnings"]:
-        say(f"  not known now: {warning}")
+        tell("  not known now: ", warning)
     print()
     busy = sorted(seen["versions"], key=lambda v: -(v["requests_per_second"] or 0.0))
     rows = [
@@ -97,8 +97,8 @@ def _draw(client: Client) -> None:
             v["state"],
             percent(v["traffic_share"]),
             number(v["requests_per_second"]),
-            latency(v),
-            number(v.get("ttft_p99_seconds"), "s", 2),
+            rough(v["latency_p99_seconds"], v.get("latency_samples")),
+            number(v.get("ttft_p99_seconds"), " s", 2),
             number(v.get("output_tokens_per_second")),
             percent(v.get("kv_cache_usage_ratio")),
             number(v["running"]),
@@ -107,7 +107,7 @@ def _draw(client: Client) -> None:
         ]
         for v in busy
     ]
-    idle = [n for n, v in enumerate(busy) if v["role"] == "idle" and not v["traffic_share"]]
+    idle = [n for n, v in enumerate(busy) if v["role"] == "idle" and v["state"] == "unavailable"]
     columns(HEADER, rows, "no models in fleet.yaml", calm=idle)
     if seen["gpus"]:
         print()

@@ -6,17 +6,23 @@ from typing import Any
 
 from controlplane.cli.client import Client, announce, connect, quoted
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import age, clock, columns, emit, number, say
+from controlplane.cli.render import age, clock, columns, emit, number, say, tell
 from controlplane.cli.verbs.grammar import hint
+from controlplane.telling import happened
+
+SHORT = 8
+"""Of an alert's id, as `alerts list` shows it and every verb takes it."""
 
 
 def alerts_list(state: str, limit: int, url: str | None, context: str | None, output: str) -> None:
     """List alerts, firing ones first."""
     with connect(url, context) as client:
         items = client.get("/cp/v1/alerts", state=state, limit=limit)["items"]
+    items.sort(key=lambda a: a["severity"] == "none")  # for machines: below what people must see
+    shown = short([a["fingerprint"] for a in items])
     rows = [
         [
-            a["fingerprint"],
+            shown[a["fingerprint"]],
             a["name"],
             a["state"] + (", unknown" if a["unknown_since"] else ""),
             a["severity"] or "-",
@@ -27,7 +33,15 @@ def alerts_list(state: str, limit: int, url: str | None, context: str | None, ou
         for a in items
     ]
     header = ["ID", "ALERT", "STATE", "SEVERITY", "FOR", "VALUE", ""]
-    emit(items, output, lambda: columns(header, rows, "no alerts: every rule that has data is content"))
+    calm = [n for n, a in enumerate(items) if a["severity"] == "none" or a["state"] == "resolved"]
+    empty = "no alerts: every rule that has data is content"
+    emit(items, output, lambda: columns(header, rows, empty, calm=calm))
+
+
+def short(identifiers: list[str]) -> dict[str, str]:
+    """Return of each identifier as much as tells it from the others, and no less than `SHORT` characters."""
+    length = next(n for n in range(SHORT, 65) if len({i[:n] for i in identifiers}) == len(set(identifiers)))
+    return {i: i[:length] for i in identifiers}
 
 
 def alerts_show(alert: str, url: str | None, context: str | None, output: str) -> None:
@@ -38,15 +52,20 @@ def alerts_show(alert: str, url: str | None, context: str | None, output: str) -
 
 
 def _fingerprint(client: Client, alert: str) -> str:
-    """Return the id of the one active alert of that name, or what was given. Raises WrongUsage for several."""
-    if len(alert) == 16 and all(c in "0123456789abcdef" for c in alert):
+    """Return the id of the one active alert of that name or of an id that begins so. Raises WrongUsage for several."""
+    is_id = all(c in "0123456789abcdef" for c in alert)
+    if len(alert) == 16 and is_id:
         return alert
     items = client.get("/cp/v1/alerts", state="all")["items"]
-    named = [a for a in items if a["name"] == alert]
-    active = [a for a in named if a["state"] != "resolved"] or named[:1]
+    begun = [a for a in items if is_id and len(alert) >= 4 and a["fingerprint"].startswith(alert)]
+    if len(begun) == 1:
+        return str(begun[0]["fingerprint"])
+    named = begun or [a for a in items if a["name"] == alert]
+    active = begun or [a for a in named if a["state"] != "resolved"] or named[:1]
     if len(active) > 1:
         which = tuple(f"{a['fingerprint']}  {a['annotations'].get('summary', '')}" for a in active)
-        raise WrongUsage(f"{len(active)} alerts are called {alert}; name one by its id", which)
+        alike = f"have an id that begins with {alert}" if begun else f"are called {alert}"
+        raise WrongUsage(f"{len(active)} alerts {alike}; name one by its id", which)
     if not active:
         known = sorted({a["name"] for a in items})
         raise WrongUsage(f"no alert is called {alert}{hint(alert, known)}", ("`controlplane alerts list` names them",))
@@ -57,16 +76,15 @@ def _print_alert(alert: dict[str, Any]) -> None:
     say(f"{alert['name']}: {alert['state']}" + (" (simulated)" if alert["simulated"] else ""))
     for key in ("summary", "description"):
         if text := _told(alert, key):
-            say(text)
+            tell("", text)
     if alert["unknown_since"]:
         away = ", ".join(alert["away"])
-        say(
-            f"unknown since {alert['unknown_since']}: no data from {away}; it keeps its state until data says otherwise"
-        )
-    say("labels: " + ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
+        why = f"no data from {away}; it keeps its state until data says otherwise"
+        tell(f"unknown since {clock(alert['unknown_since'])}: ", why)
+    tell("labels: ", ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
     say(f"value: {number(alert['value'])}   runbook: {alert['runbook'] or '-'}")
     print()
-    rows = [[clock(h["at"]), _change(h), h["sentence"]] for h in alert["history"]]
+    rows = [[clock(h["at"]), _change(h), happened(h["sentence"])] for h in alert["history"]]
     columns(["AT", "CHANGE", ""], rows, "no history yet")
 
 

@@ -67,9 +67,12 @@ def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: f
     """Join a model's facts and numbers. `window_s` is what rates look back over."""
     shares = traffic_shares(facts, numbers)
     probed = _probed_version(facts, shares, now=now, window_s=window_s)
-    # Right after a switch a rate still looks back on what the version got before: that is not what it gets now.
-    left = {v for v, share in shares.items() if share == 0.0} if _just_switched(facts, now, window_s) else set()
-    versions = tuple(_version_view(facts, v, numbers, shares.get(v), probed, left=v in left) for v in facts.versions)
+    rates = {v: n.requests_per_second(numbers, facts.name, v) for v in facts.versions}
+    if _just_switched(facts, now, window_s):
+        rates = _rates_now(rates, shares)
+    versions = tuple(
+        _version_view(facts, v, numbers, share=shares.get(v), rate=rates[v], probed=probed) for v in facts.versions
+    )
     return ModelView(
         name=facts.name,
         driver=facts.driver,
@@ -139,7 +142,7 @@ def alert_view(alert: AlertInstance) -> AlertView:
 def alert_detail(alert: AlertInstance, history: Sequence[AlertEvent]) -> AlertDetailView:
     """Show one alert with its transitions, oldest first."""
     events = tuple(
-        AlertEventView(at=instant(e.at), before=e.before.value, after=e.after.value, sentence=e.sentence)
+        AlertEventView(at=instant(e.at), before=e.before.value, after=state_after(e), sentence=e.sentence)
         for e in sorted(history, key=lambda e: e.id)
     )
     return AlertDetailView(**_alert_fields(alert), history=events)
@@ -155,6 +158,12 @@ def alert_state(alert: AlertInstance) -> str:
     if alert.state is not AlertState.INACTIVE:
         return alert.state.value
     return "inactive" if alert.resolved_at is None else "resolved"
+
+
+def state_after(event: AlertEvent) -> str:
+    """Return the state that a transition led to: one that fired and does no more is resolved."""
+    over = event.before is AlertState.FIRING and event.after is AlertState.INACTIVE
+    return "resolved" if over else event.after.value
 
 
 def gpu_views(numbers: n.Numbers) -> tuple[GpuView, ...]:
@@ -183,16 +192,16 @@ def simulated_versions(model: str, versions: Sequence[str], targets: Sequence[Ta
 
 
 def _version_view(
-    facts: ModelFacts, version: str, numbers: n.Numbers, share: float | None, probed: str | None, *, left: bool
+    facts: ModelFacts, version: str, numbers: n.Numbers, *, share: float | None, rate: float | None, probed: str | None
 ) -> VersionView:
     p99 = n.latency(numbers, facts.name, version, probe_version=probed)
     errors = n.error_ratio(numbers, facts.name, version, probe_version=probed)
     return VersionView(
         version=version,
-        role=_role(facts, version),
+        role=_role(facts, version, share),
         state=_shown_state(facts, version, numbers).value,
         traffic_share=share,
-        requests_per_second=None if left else n.requests_per_second(numbers, facts.name, version),
+        requests_per_second=rate,
         latency_p99_seconds=p99.seconds if p99 else None,
         latency_source=p99.source if p99 else None,
         latency_samples=p99.samples if p99 else None,
@@ -205,10 +214,22 @@ def _version_view(
     )
 
 
-def _role(facts: ModelFacts, version: str) -> str:
+def _rates_now(rates: Mapping[str, float | None], shares: Mapping[str, float]) -> dict[str, float | None]:
+    """Return what each version gets now: its share of all of the model's requests.
+
+    Right after a switch a version's own rate still looks back on what it got before. Of one that gets nothing any more
+    it is unknown how much of that is still running, and of one that nobody counts how many it gets.
+    """
+    total = sum(rate for rate in rates.values() if rate is not None)
+    return {v: shares[v] * total if rate is not None and shares.get(v) else None for v, rate in rates.items()}
+
+
+def _role(facts: ModelFacts, version: str, share: float | None) -> str:
     if version == facts.stable:
         return "stable"
-    return "candidate" if facts.rollout and version == facts.rollout.to else "idle"
+    if facts.rollout and version == facts.rollout.to:
+        return "candidate"
+    return "serving" if share and not facts.rollout else "idle"
 
 
 def _shown_state(facts: ModelFacts, version: str, numbers: n.Numbers) -> VersionState:

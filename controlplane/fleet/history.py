@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
+from controlplane.fleet.assemble import state_after
 from controlplane.fleet.views import View, instant
 from controlplane.store.alert_log import AlertEvent, SqlAlertLog
 from controlplane.store.audit import AuditEntry, AuditStore
@@ -97,7 +98,7 @@ def _of_alert(event: AlertEvent) -> HistoryItem:
         kind="alert",
         subject=dict(event.instance.labels).get("alertname", ""),
         ref=event.fingerprint,
-        what=event.after.value,
+        what=state_after(event),
         sentence=event.sentence,
     )
 

@@ -44,12 +44,14 @@ class VersionView(View):
     """One version of a model with its numbers; null where nothing is known."""
 
     version: str
-    role: Literal["stable", "candidate", "idle"]
+    role: Literal["stable", "candidate", "serving", "idle"]
+    """serving: neither stable nor moved to, and takes traffic all the same."""
     state: str
     """ready, loading, unloading, unavailable or unknown."""
     traffic_share: float | None = None
     """0..1 of the model's requests."""
     requests_per_second: float | None = None
+    """Over the last minute; right after a switch the version's share of the model's."""
     latency_p99_seconds: float | None = None
     latency_source: str | None = None
     """gateway, probe or engine."""

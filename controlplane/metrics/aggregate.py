@@ -115,10 +115,17 @@ _REDUCTIONS: dict[str, Reduction] = {
 def _quantile(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Groups) -> Frame:
     assert node.param is not None
     wanted = evaluation.scalars(node.param)
+    evaluation.annotations.quantiles(_worst(wanted), node.param)
     if not len(frame.labels):
         return empty(len(wanted))
     rows = [quantile_rows(wanted, frame.values[m].T, frame.present[m].T) for m in groups.members()]
     return Frame(groups.keys, np.stack(rows), _counts(frame, groups) > 0).occupied()
+
+
+def _worst(wanted: FloatArray) -> FloatArray:
+    """Return NaN where there is one, else the greatest above 1 and the least below 0: none but these is told of."""
+    greatest, least = np.max(wanted), np.min(wanted)
+    return np.array([greatest, least])[[not greatest <= 1, bool(least < 0)]]
 
 
 def _ranked(descending: bool) -> Callable[[Evaluation, Aggregate, Frame, Groups], Frame]:

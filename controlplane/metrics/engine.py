@@ -16,6 +16,7 @@ from alerts.promql.dialect import INSTANT
 from alerts.promql.durations import QueryTimes
 from alerts.promql.strings import readable
 from controlplane.errors import QueryError
+from controlplane.metrics.annotations.collected import Annotations
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.budget import Budget, EngineLimits
 from controlplane.metrics.evaluate import Evaluator, Query
@@ -63,16 +64,23 @@ class PromqlEngine:
         timeout_s: float | None = None,
         lookback_s: float | None = None,
         unwanted: Callable[[], bool] = _wanted,
+        annotations: Annotations | None = None,
+        *,
+        node: Node | None = None,
     ) -> QueryValue:
-        """Evaluate at unix second `at`; a range vector yields its samples as a Matrix. Raises QueryError.
+        """Evaluate at unix second `at`; `node` is the expression's syntax tree where it is at hand. Raises QueryError.
 
+        A range vector yields its samples as a Matrix.
         `timeout_s` and `lookback_s` take the place of the engine's limits for this query. `unwanted` is looked at
-        between steps: once it is true the query ends, as nobody waits for its answer any more.
+        between steps: once it is true the query ends, as nobody waits for its answer any more. What is odd about the
+        query is left in `annotations`, without places if a tree was given.
         """
         at_ms = _milliseconds(at, "time")
-        node = self._parse(expr, INSTANT)
+        node = node or self._parse(expr, INSTANT)
         steps = np.array([at_ms], dtype=np.int64)
-        evaluator = Evaluator(self._query(at_ms, at_ms, timeout_s, lookback_s, unwanted), steps)
+        budget = self._budget(timeout_s, unwanted)
+        written = expr if isinstance(expr, str) else ""
+        evaluator = Evaluator(self._query(written, node, (at_ms, at_ms), budget, lookback_s, annotations), steps)
         if isinstance(node, Range | Subquery):
             return _guarded(lambda: _window(evaluator, node))
         return _instant_value(self._evaluate(evaluator, node), at_ms / 1000)
@@ -86,8 +94,12 @@ class PromqlEngine:
         timeout_s: float | None = None,
         lookback_s: float | None = None,
         unwanted: Callable[[], bool] = _wanted,
+        annotations: Annotations | None = None,
     ) -> Matrix:
-        """Evaluate from `start` to `end` (unix seconds, both included) every `step` seconds. Raises QueryError."""
+        """Evaluate from `start` to `end` (unix seconds, both included) every `step` seconds. Raises QueryError.
+
+        For the other parameters see `instant`.
+        """
         start_ms, end_ms = _milliseconds(start, "start"), _milliseconds(end, "end")
         step_ms = _milliseconds(step, "step")
         if end_ms < start_ms:
@@ -111,20 +123,27 @@ class PromqlEngine:
                 f'invalid expression type "{_SHOWN_KIND[node.kind]}" for range query, must be Scalar or instant Vector',
             )
         steps = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
-        query = self._query(start_ms, end_ms, timeout_s, lookback_s, unwanted)
+        budget = self._budget(timeout_s, unwanted)
+        query = self._query(expr, node, (start_ms, end_ms), budget, lookback_s, annotations)
         value = self._evaluate(Evaluator(query, steps), node)
         return _matrix(value, steps)
 
+    def _budget(self, timeout_s: float | None, unwanted: Callable[[], bool]) -> Budget:
+        return Budget(self.limits, self._monotonic, timeout_s, unwanted)
+
     def _query(
         self,
-        start_ms: int,
-        end_ms: int,
-        timeout_s: float | None,
+        expr: str,
+        node: Node,
+        between_ms: tuple[int, int],
+        budget: Budget,
         lookback_s: float | None,
-        unwanted: Callable[[], bool],
+        annotations: Annotations | None,
     ) -> Query:
         limits = self.limits if lookback_s is None else replace(self.limits, lookback_s=lookback_s)
-        return Query(self.store, limits, Budget(limits, self._monotonic, timeout_s, unwanted), start_ms, end_ms)
+        annotations = annotations or Annotations()
+        annotations.concern(expr, node)
+        return Query(self.store, limits, budget, annotations, *between_ms)
 
     def _evaluate(self, evaluator: Evaluator, node: Node) -> Value:
         return _guarded(lambda: evaluator.value(node))

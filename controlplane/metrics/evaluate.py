@@ -9,6 +9,7 @@ import numpy as np
 from collectors.samples import FloatArray
 from controlplane.errors import QueryError
 from controlplane.metrics.aggregate import aggregate
+from controlplane.metrics.annotations.collected import Annotations
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.binary import binary
 from controlplane.metrics.budget import Budget, EngineLimits
@@ -39,6 +40,7 @@ class Query:
     store: StoreReader
     limits: EngineLimits
     budget: Budget
+    annotations: Annotations
     start_ms: int
     end_ms: int
 
@@ -49,6 +51,7 @@ class Evaluator:
     def __init__(self, query: Query, steps: IntArray) -> None:
         self.steps = steps
         self.budget = query.budget
+        self.annotations = query.annotations
         self._query = query
 
     def value(self, node: Node) -> Value:

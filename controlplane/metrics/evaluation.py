@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from collectors.samples import FloatArray
+from controlplane.metrics.annotations.collected import Annotations
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.budget import Budget
 from controlplane.metrics.frame import Frame, Value
@@ -40,6 +41,8 @@ class Evaluation(Protocol):
     steps: IntArray
     """[steps] evaluation times in unix milliseconds."""
     budget: Budget
+    annotations: Annotations
+    """Where a function says what is odd about its arguments."""
 
     def value(self, node: Node) -> Value:
         """Evaluate any node but a range vector."""

@@ -62,6 +62,7 @@ def _stddev(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
 def _quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     wanted, ranges = evaluation.scalars(args[0]), evaluation.ranges(args[1])
     steps = len(wanted)
+    evaluation.annotations.quantiles(wanted[(ranges.windows.counts > 0).any(axis=0)], args[0])
 
     def quantile(values: FloatArray, filled: BoolArray, times: IntArray, picked: IntArray) -> FloatArray:
         return quantile_rows(wanted[picked % steps], values, filled)

@@ -8,9 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from collectors.samples import FloatArray
-from controlplane.metrics.arrays import IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation, Function
 from controlplane.metrics.frame import Frame, Groups, empty
+from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import LabelSets, label_value
 from controlplane.metrics.samples import by_pattern
 from controlplane.metrics.syntax import Node
 
@@ -24,37 +26,75 @@ _BOUND = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|inf|infinity)", 
 OfBuckets = Callable[[tuple[FloatArray, ...], FloatArray, FloatArray], FloatArray]
 """A function of histograms: (parameters, each [n]; upper bounds [buckets], sorted; counts [buckets, n]) to [n]."""
 
+AreForced = Callable[[tuple[FloatArray, ...], FloatArray, FloatArray], BoolArray]
+"""Of which histograms, given as above, the counts had to be changed."""
+
 
 def histogram_quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     """Return the quantile per group of `…_bucket` series; see `bucket_quantile`."""
-    wanted, frame = evaluation.scalars(args[0]), evaluation.frame(args[1])
-    return _per_histogram(frame, (wanted,), lambda params, bounds, counts: bucket_quantile(params[0], bounds, counts))
+    wanted = evaluation.scalars(args[0])
+    evaluation.annotations.quantiles(wanted, args[0])
+    values, forced = _per_histogram(
+        *_buckets(evaluation, args[1]),
+        (wanted,),
+        lambda params, bounds, counts: bucket_quantile(params[0], bounds, counts),
+        lambda params, bounds, counts: forced_monotonicity(params[0], bounds, counts),
+    )
+    for name in _names(forced):
+        evaluation.annotations.forced_monotonicity(name, args[1])
+    return values
 
 
 def histogram_fraction(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     """Return the share of observations between two values per group of `…_bucket` series; see `bucket_fraction`."""
     lower, upper = evaluation.scalars(args[0]), evaluation.scalars(args[1])
-    frame = evaluation.frame(args[2])
-    return _per_histogram(
-        frame, (lower, upper), lambda params, bounds, counts: bucket_fraction(params[0], params[1], bounds, counts)
+    values, _ = _per_histogram(
+        *_buckets(evaluation, args[2]),
+        (lower, upper),
+        lambda params, bounds, counts: bucket_fraction(params[0], params[1], bounds, counts),
     )
+    return values
 
 
-def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuckets) -> Frame:
+def _buckets(evaluation: Evaluation, node: Node) -> tuple[Frame, FloatArray]:
+    """Return the series of a vector that are buckets, and their upper bounds; tell of those that are not."""
+    frame = evaluation.frame(node)
+    sets = frame.sets
+    upper = sets.numbers(BUCKET, _bound)
+    unbounded = np.isnan(upper)
+    if not unbounded.any():
+        return frame, upper
+    others = sets.take(np.flatnonzero(unbounded))
+    for labels in others.grouping("by", frozenset((METRIC_NAME, BUCKET))).keys:
+        evaluation.annotations.bad_bucket(label_value(labels, METRIC_NAME), label_value(labels, BUCKET), node)
+    rows = np.flatnonzero(~unbounded)
+    return frame.take(rows), upper[rows]
+
+
+def _names(sets: LabelSets) -> list[str]:
+    named = sets.grouping("by", frozenset((METRIC_NAME,))).keys
+    return [label_value(labels, METRIC_NAME) for labels in named]
+
+
+def _per_histogram(
+    frame: Frame,
+    upper: FloatArray,
+    params: tuple[FloatArray, ...],
+    compute: OfBuckets,
+    forced: AreForced | None = None,
+) -> tuple[Frame, LabelSets]:
     """Group buckets into histograms by all labels but `le`, the name included, and compute a value of each a step.
 
-    `params` are [steps] each. Series without a bucket bound are ignored. Raises QueryError(execution) when histograms
-    that differ by name alone become one.
+    `upper` are the bounds of the buckets [series], `params` are [steps] each. Returned with the values are the labels
+    of the histograms of which `forced` is true at some step. Raises QueryError(execution) when histograms that differ
+    by name alone become one.
     """
-    upper = frame.sets.numbers(BUCKET, _bound)
-    rows = np.flatnonzero(~np.isnan(upper))
-    if not len(rows):
-        return empty(frame.values.shape[1])
-    if len(rows) < len(upper):
-        frame, upper = frame.take(rows), upper[rows]
+    if not len(upper):
+        return empty(frame.values.shape[1]), LabelSets.of([])
     groups = Groups(frame.sets.grouping("except", frozenset((BUCKET,))))
     values = np.zeros((len(groups.keys), frame.values.shape[1]))
     present = np.zeros(values.shape, dtype=np.bool_)
+    changed: list[IntArray] = []
     for bucket_bounds, batch, series in _batches(groups, upper):
         counts = frame.values[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
         filled = frame.present[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
@@ -63,13 +103,17 @@ def _per_histogram(frame: Frame, params: tuple[FloatArray, ...], compute: OfBuck
         # Steps at which the same buckets exist are computed together; usually that is all of them.
         for columns, buckets in by_pattern(filled.T):
             if len(buckets):
-                result[columns] = compute(
+                histograms = (
                     tuple(param[columns] for param in wanted),
                     *_coalesced(bucket_bounds[buckets], counts[np.ix_(buckets, columns)]),
                 )
+                result[columns] = compute(*histograms)
+                if forced is not None:
+                    changed.append(batch[columns[forced(*histograms)] // values.shape[1]])
         values[batch] = result.reshape(len(batch), -1)
         present[batch] = filled.any(axis=0).reshape(len(batch), -1)
-    return Frame(groups.keys, values, present).occupied().without_name()
+    odd = groups.keys.take(np.unique(np.concatenate(changed))) if changed else LabelSets.of([])
+    return Frame(groups.keys, values, present).occupied().without_name(), odd
 
 
 def _bound(text: str) -> float | None:
@@ -114,6 +158,15 @@ def bucket_quantile(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) 
     result = np.where((bucket == 0) & (bounds[0] <= 0), bounds[0], result)
     result = np.where(bucket == len(bounds) - 1, bounds[-2], result)
     return _outside(wanted, np.where(total == 0, np.nan, result))
+
+
+def forced_monotonicity(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) -> BoolArray:
+    """Return for which quantiles `wanted[n]` a count of `counts[:, n]` is below one before it by more than rounding."""
+    if not (counts[1:] < counts[:-1]).any() or not np.isposinf(bounds[-1]):
+        return np.zeros(len(wanted), dtype=np.bool_)
+    raised = _monotonic(counts)
+    forced: BoolArray = ((raised > counts) & ~_close(raised, counts)).any(axis=0) & (wanted >= 0) & (wanted <= 1)
+    return forced
 
 
 def _outside(wanted: FloatArray, result: FloatArray) -> FloatArray:
@@ -163,9 +216,13 @@ def _monotonic(counts: FloatArray) -> FloatArray:
     counts = counts.copy()
     for row in range(1, len(counts)):
         before, now = counts[row - 1], counts[row]
-        close = np.abs(now - before) <= SMALL_DELTA * np.minimum(np.abs(now) + np.abs(before), np.finfo(float).max)
-        counts[row] = np.where(close | (now < before), before, now)
+        counts[row] = np.where(_close(now, before) | (now < before), before, now)
     return counts
+
+
+def _close(a: FloatArray, b: FloatArray) -> BoolArray:
+    close: BoolArray = np.abs(a - b) <= SMALL_DELTA * np.minimum(np.abs(a) + np.abs(b), np.finfo(float).max)
+    return close
 
 
 HISTOGRAM_FUNCTIONS: dict[str, Function] = {

@@ -14,6 +14,7 @@ from alerts.errors import QueryFailed
 from alerts.interfaces import VectorSample
 from controlplane.errors import QueryError
 from controlplane.metrics import api_views
+from controlplane.metrics.annotations.collected import Annotations
 from controlplane.metrics.budget import Budget
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.exports.calls import Export, export
@@ -69,7 +70,9 @@ class MetricsQuerier:
 
         # A result of many series is megabytes of JSON: written in the thread, so that the loop goes on scraping.
         def call(unwanted: Callable[[], bool]) -> Rendered:
-            return render(self.engine.instant(expr, at, timeout_s, lookback_s, unwanted), limit)
+            annotations = Annotations()
+            value = self.engine.instant(expr, at, timeout_s, lookback_s, unwanted, annotations)
+            return render(value, limit, annotations)
 
         return await self._in_turn(asker, call, timeout_s)
 
@@ -88,7 +91,9 @@ class MetricsQuerier:
         """Evaluate an ad-hoc query over time and write its answer; see Queries."""
 
         def call(unwanted: Callable[[], bool]) -> Rendered:
-            return render(self.engine.range(expr, start, end, step, timeout_s, lookback_s, unwanted), limit)
+            annotations = Annotations()
+            value = self.engine.range(expr, start, end, step, timeout_s, lookback_s, unwanted, annotations)
+            return render(value, limit, annotations)
 
         return await self._in_turn(asker, call, timeout_s)
 

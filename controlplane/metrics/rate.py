@@ -7,12 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from collectors.samples import FloatArray
+from controlplane.metrics.annotations.collected import COUNTER_ENDINGS
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.evaluation import Evaluation, Function, Ranges
 from controlplane.metrics.frame import Frame
+from controlplane.metrics.index import METRIC_NAME
+from controlplane.metrics.label_sets import LabelSets, label_value
 from controlplane.metrics.samples import Windows
 from controlplane.metrics.summation import sum_rows
-from controlplane.metrics.syntax import Node
+from controlplane.metrics.syntax import Node, Range, metric_name
 
 EXTRAPOLATION_THRESHOLD = 1.1
 """Extrapolate to a window's edge if it is at most 1.1 average sample distances away (Prometheus's extrapolatedRate)."""
@@ -25,6 +28,9 @@ def extrapolated(*, counter: bool, per_second: bool) -> Function:
         ranges = evaluation.ranges(args[0])
         windows = ranges.windows
         present = windows.counts >= 2
+        if counter and not _names_a_counter(args[0]):
+            names = _names(LabelSets.of(windows.samples.labels), present)
+            evaluation.annotations.not_counters((n for n in names if not n.endswith(COUNTER_ENDINGS)), args[0])
         rise = _rise(windows, counter)
         values = rise * _factor(ranges, rise, counter)
         if per_second:
@@ -32,6 +38,18 @@ def extrapolated(*, counter: bool, per_second: bool) -> Function:
         return ranges.frame(values, present)
 
     return call
+
+
+def _names_a_counter(node: Node) -> bool:
+    """Whether all series of a range vector have one name, which a counter has. Most have: no series is looked at."""
+    return isinstance(node, Range) and (metric_name(node.selector) or "").endswith(COUNTER_ENDINGS)
+
+
+def _names(sets: LabelSets, present: BoolArray) -> list[str]:
+    """Return the names of the metrics that have a value at some step."""
+    groups = sets.grouping("by", frozenset((METRIC_NAME,)))
+    seen = np.unique(groups.of_series[present.any(axis=1)])
+    return [name for number in seen.tolist() if (name := label_value(groups.keys[number], METRIC_NAME))]
 
 
 def _rise(windows: Windows, counter: bool) -> FloatArray:

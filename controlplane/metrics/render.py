@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from controlplane.metrics.annotations.collected import Annotations
 from controlplane.metrics.values import QueryValue
 
 TRUNCATED = "results truncated due to limit"
@@ -19,11 +20,12 @@ class Rendered(NamedTuple):
     infos: tuple[str, ...] = ()
 
 
-def render(value: QueryValue, limit: int = 0) -> Rendered:
-    """Write a result; `limit` cuts the series of a vector or a matrix (0: all)."""
+def render(value: QueryValue, limit: int, annotations: Annotations) -> Rendered:
+    """Write a result and what there is to say of it; `limit` cuts the series of a vector or a matrix (0: all)."""
     data = value.to_prometheus_json()
     result = data["result"]
     cut = bool(limit) and data["resultType"] in ("vector", "matrix") and len(result) > limit
     if cut:
         data = {**data, "result": result[:limit]}
-    return Rendered(json.dumps(data, separators=(",", ":")).encode(), (TRUNCATED,) if cut else ())
+    warnings = (*((TRUNCATED,) if cut else ()), *annotations.told("warning"))
+    return Rendered(json.dumps(data, separators=(",", ":")).encode(), warnings, annotations.told("info"))

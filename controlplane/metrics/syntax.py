@@ -6,7 +6,7 @@ translated once into these frozen nodes, which the engine caches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -153,6 +153,31 @@ def parse_selector(expr: str) -> tuple[Matcher, ...]:
     if not isinstance(node, Selector) or node.offset_ms or node.at is not None:
         raise QueryError("bad_data", f"not a plain series selector: {expr}")
     return node.matchers
+
+
+def metric_name(selector: Selector) -> str | None:
+    """Return the one metric that a selector names, if it names one."""
+    names = [m.value for m in selector.matchers if m.name == METRIC_NAME and m.op is MatchOp.EQUAL]
+    return names[0] if len(names) == 1 else None
+
+
+def calls(node: Node) -> Iterator[Call | Aggregate]:
+    """Yield the functions and aggregations of a query in the order in which their names are written."""
+    match node:
+        case Call(args=args):
+            yield node
+            for argument in args:
+                yield from calls(argument)
+        case Aggregate():
+            yield node
+            if node.param is not None:
+                yield from calls(node.param)
+            yield from calls(node.expr)
+        case Binary():
+            yield from calls(node.left)
+            yield from calls(node.right)
+        case Negate() | Subquery():
+            yield from calls(node.expr)
 
 
 class _Translation:

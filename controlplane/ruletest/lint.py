@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from rapidfuzz import fuzz, process
@@ -15,8 +14,9 @@ from collectors.catalogue import Catalogue, load_catalogue
 from controlplane.errors import QueryError
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.syntax import Node, parse
-from controlplane.ruletest.result_labels import LabelNames, metric_name, result_labels, selectors
+from controlplane.metrics.syntax import Node, metric_name, parse
+from controlplane.ruletest.counters import doubtful_rates, metric_types
+from controlplane.ruletest.result_labels import LabelNames, result_labels, selectors
 
 RUNBOOK = "runbook_url"
 """The annotation that leads whoever is woken to what to do."""
@@ -30,9 +30,6 @@ HISTOGRAM_PARTS = ("_bucket", "_sum", "_count")
 
 ALIKE = 60.0
 """Per cent of a name's letters that another one must share, in order, to be called the nearest."""
-
-Parse = Callable[[str], "Node | None"]
-"""Reads an expression; None where it is none, which is said elsewhere."""
 
 
 class Finding(NamedTuple):
@@ -53,14 +50,14 @@ def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[
     """Return what is wrong with rules, in the order of their places; `faults` are what reading them came upon."""
     found = [Finding(fault.file, fault.line or 0, "error", fault.reason) for fault in faults]
     builtin = [group for name in BUILTIN for group in load_pack(name)]
-    parsed = lru_cache(maxsize=None)(parsed_or_none)
-    metrics = KnownMetrics(known_metrics(load_catalogue(), [*builtin, *groups]))
-    recorded = _recorded_labels([*builtin, *groups], parsed)
-    engine = PromqlEngine(SeriesStore())
+    expressions = Expressions()
+    catalogue = load_catalogue()
+    metrics, types = KnownMetrics(known_metrics(catalogue, [*builtin, *groups])), metric_types(catalogue)
+    recorded = _recorded_labels([*builtin, *groups], expressions)
     for group in groups:
         for rule in group.rules:
-            node = parsed(rule.expr)
-            sentences = [*_of_metrics(node, metrics), *_of_evaluation(rule, engine)]
+            node, fault = expressions.tree(rule.expr), expressions.fault(rule.expr)
+            sentences = [*_of_metrics(node, metrics), *_of_rates(node, types), *_of_evaluation(fault)]
             if isinstance(rule, AlertingRule):
                 sentences += [*_of_alert(rule), *_of_templates(rule, node, recorded)]
             found += [_finding(group, rule, sentence) for sentence in sentences]
@@ -71,13 +68,42 @@ def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[
     return sorted(found)
 
 
-def unevaluable(rule: Rule, engine: PromqlEngine) -> str:
-    """Return why the embedded engine cannot evaluate a rule whatever the data, or an empty text."""
-    try:
-        engine.instant(rule.expr, 0.0)
-    except QueryError as error:
-        return str(error)
-    return ""
+class Expressions:
+    """Expressions as the embedded engine takes them. Each is read once and tried once."""
+
+    def __init__(self) -> None:
+        self._engine = PromqlEngine(SeriesStore())
+        self._read: dict[str, Node | QueryError] = {}
+        self._faults: dict[str, str] = {}
+
+    def tree(self, expr: str) -> Node | None:
+        """Return an expression's syntax tree; None where it is none, which `fault` says."""
+        read = self._reading(expr)
+        return None if isinstance(read, QueryError) else read
+
+    def fault(self, expr: str) -> str:
+        """Return why the engine cannot evaluate an expression whatever the data, or an empty text."""
+        if expr not in self._faults:
+            self._faults[expr] = self._tried(expr)
+        return self._faults[expr]
+
+    def _reading(self, expr: str) -> Node | QueryError:
+        if expr not in self._read:
+            try:
+                self._read[expr] = parse(expr)
+            except QueryError as error:
+                self._read[expr] = error
+        return self._read[expr]
+
+    def _tried(self, expr: str) -> str:
+        read = self._reading(expr)
+        if isinstance(read, QueryError):
+            return str(read)
+        try:
+            self._engine.instant(expr, 0.0, node=read)
+        except QueryError as error:
+            return str(error)
+        return ""
 
 
 def known_metrics(catalogue: Catalogue, groups: Iterable[RuleGroup]) -> frozenset[str]:
@@ -131,9 +157,12 @@ def _of_metrics(node: Node | None, metrics: KnownMetrics) -> list[str]:
     ]
 
 
-def _of_evaluation(rule: Rule, engine: PromqlEngine) -> list[str]:
-    why = unevaluable(rule, engine)
-    return [f"the embedded engine cannot evaluate it: {why}"] if why else []
+def _of_rates(node: Node | None, types: dict[str, str]) -> list[str]:
+    return [] if node is None else list(doubtful_rates(node, types))
+
+
+def _of_evaluation(fault: str) -> list[str]:
+    return [f"the embedded engine cannot evaluate it: {fault}"] if fault else []
 
 
 def _of_alert(rule: AlertingRule) -> list[str]:
@@ -158,7 +187,7 @@ def _of_templates(rule: AlertingRule, node: Node | None, recorded: dict[str, Lab
     return sentences
 
 
-def _recorded_labels(groups: Iterable[RuleGroup], parsed: Parse) -> dict[str, LabelNames]:
+def _recorded_labels(groups: Iterable[RuleGroup], expressions: Expressions) -> dict[str, LabelNames]:
     """Return the labels that recorded series can have. What a name that is recorded from itself has is not known."""
     rules: dict[str, list[RecordingRule]] = {}
     for group in groups:
@@ -169,7 +198,7 @@ def _recorded_labels(groups: Iterable[RuleGroup], parsed: Parse) -> dict[str, La
     # Each round knows one more link of a chain of recorded series; a few are all that anybody writes.
     for _ in range(4):
         found = {
-            name: _union([_labels_recorded(rule, parsed(rule.expr), found) for rule in same])
+            name: _union([_labels_recorded(rule, expressions.tree(rule.expr), found) for rule in same])
             for name, same in rules.items()
         }
     return found
@@ -187,11 +216,3 @@ def _union(sets: Iterable[LabelNames]) -> LabelNames:
             return None
         union |= labels
     return union
-
-
-def parsed_or_none(expr: str) -> Node | None:
-    """Return the syntax tree of an expression; None where it is none, which `unevaluable` says."""
-    try:
-        return parse(expr)
-    except QueryError:
-        return None

@@ -17,6 +17,7 @@ from controlplane.metrics.syntax import (
     Selector,
     String,
     Subquery,
+    metric_name,
 )
 
 LabelNames = frozenset[str] | None
@@ -45,12 +46,6 @@ def result_labels(node: Node, recorded: Mapping[str, LabelNames]) -> LabelNames:
             return _of_call(node, recorded)
         case Binary():
             return _of_binary(node, recorded)
-
-
-def metric_name(selector: Selector) -> str | None:
-    """Return the one metric that a selector names, if it names one."""
-    names = [m.value for m in selector.matchers if m.name == METRIC_NAME and m.op is MatchOp.EQUAL]
-    return names[0] if len(names) == 1 else None
 
 
 def selectors(node: Node) -> list[Selector]:

@@ -8,6 +8,7 @@ has three fields does not need generated code.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -22,10 +23,20 @@ _LOST = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"})
 def missing_package() -> str:
     """Return why gRPC cannot be used here, with the cure; "" when it can."""
     try:
-        import grpc  # noqa: F401 - an optional dependency, looked for only where fleet.yaml names `grpc:`
+        _aio()
     except ImportError:
         return "the grpcio package is not installed; `pip install grpcio`, or drop the backend's `grpc:`"
     return ""
+
+
+def _aio() -> Any:
+    """Return grpc.aio, an optional dependency that only a backend's `grpc:` asks for. Raises ImportError."""
+    # Its handlers at fork() may take a child down (SIGABRT) before that executes its program. Nothing here needs them:
+    # no child goes on in this one's memory.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    import grpc.aio
+
+    return grpc.aio
 
 
 class GrpcLoader:
@@ -38,14 +49,13 @@ class GrpcLoader:
 
     async def load(self, model: str, config: dict[str, Any], timeout_s: float) -> None:
         """Load `model` with `config`. Raises EngineRefused with Triton's words, or Unavailable when no reply came."""
-        import grpc.aio
-
+        aio = _aio()
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._address)
+            self._channel = aio.insecure_channel(self._address)
         call = self._channel.unary_unary(_METHOD)  # bytes in, bytes out
         try:
             await call(load_request(model, json.dumps(config)), timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
+        except aio.AioRpcError as error:
             words = told(error.details() or "")
             cured = self._cure(words)
             if error.code().name in _LOST and cured == words:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from controlplane.telling import FULL, counted, digits_of, happened
+
 UNKNOWN = "–"
 
 
@@ -28,6 +30,14 @@ def seconds(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     return number(1000 * value, " ms") if value < 1 else number(value, " s")
+
+
+def p99(value: float | None, samples: float | None) -> str:
+    """Return a P99 with the digits that so many requests give it; a rounded one after `~`."""
+    digits = digits_of(samples)
+    if value is None or digits == FULL:
+        return seconds(value)
+    return "~" + seconds(float(f"{value:.{digits}g}"))
 
 
 def gibibytes(value: float | None) -> str:
@@ -57,13 +67,21 @@ def is_link(value: str) -> bool:
     return value.startswith(("https://", "http://"))
 
 
+def is_few(samples: float | None) -> bool:
+    """Say whether so few requests stand behind a P99 that it must be told."""
+    return digits_of(samples) != FULL
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "percent": percent,
     "seconds": seconds,
+    "p99": p99,
+    "counted": counted,
+    "happened": happened,
     "gibibytes": gibibytes,
     "clock": clock,
     "until": between,
 }
-TESTS: dict[str, Callable[..., bool]] = {"link": is_link}
+TESTS: dict[str, Callable[..., bool]] = {"link": is_link, "few": is_few}
 """Names under which templates use these."""

@@ -22,6 +22,7 @@ from sqlmodel import SQLModel, col
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.store.database import Database
 from controlplane.store.tables.lease import LeaseRow
+from tests.patience import PROCESS_S
 
 BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))]
 
@@ -86,10 +87,10 @@ class PostgresServer:
         except subprocess.TimeoutExpired:
             # SIGTERM waits for clients to leave; SIGQUIT does not.
             self.process.send_signal(3)
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=PROCESS_S)
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PROCESS_S
         while True:
             try:
                 self.execute("SELECT 1")

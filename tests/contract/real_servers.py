@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import httpx
 
+from tests.patience import HANG_S, PROCESS_S
+
 ROOT = Path(__file__).parents[2]
-READY_S = 60.0
 TOKEN = "cp_00000000c0de_" + "a" * 43
 """The admin token of a control plane that `control_plane` starts."""
 
@@ -67,14 +68,14 @@ def running(
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + PROCESS_S
         while not _answers(ready_url):
             assert process.poll() is None and time.monotonic() < deadline, f"{command[0]}: {log.read_text()[-2000:]}"
             time.sleep(0.1)
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PROCESS_S)
 
 
 def free_address() -> str:
@@ -86,6 +87,6 @@ def free_address() -> str:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == 200
+        return httpx.get(url, timeout=HANG_S).status_code == 200
     except httpx.TransportError:
         return False

@@ -15,12 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.contract.real_servers import ControlPlane, control_plane, prometheus
+from tests.patience import HANG_S
 
 pytestmark = pytest.mark.needs("prometheus")
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 ROWS = 40
-HANG_S = 120.0
 FLEET = "fleet: {name: exports}\nrules: []\n"
 
 
@@ -72,13 +72,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         flag = "--web.enable-remote-write-receiver"
         with prometheus(folders[1], config) as reader, prometheus(folders[2], "global: {}\n", flag) as keeper:
             for url, headers in ((ours.url, ours.headers), (keeper, {})):
-                answer = httpx.post(f"{url}/api/v1/write", content=samples(at), headers=headers)
+                answer = httpx.post(f"{url}/api/v1/write", content=samples(at), headers=headers, timeout=HANG_S)
                 assert answer.status_code == 204, answer.text
             yield World(ours, reader, keeper, at)
 
 
 def ask(url: str, path: str, **params: Any) -> Any:
-    answer = httpx.get(f"{url}/api/v1/{path}", params=params, timeout=60)
+    answer = httpx.get(f"{url}/api/v1/{path}", params=params, timeout=HANG_S)
     body = answer.json()
     assert body["status"] == "success", body
     assert not body.get("warnings"), body
@@ -120,8 +120,8 @@ def test_a_prometheus_that_federates_from_us_gets_what_another_would_give_it(wor
         }
 
     params = {"match[]": ["gauge", '{__name__=~"odd|ended|requests_total"}', "nothing"]}
-    ours = httpx.get(f"{world.ours.url}/federate", params=params, headers=world.ours.headers)
-    theirs = httpx.get(f"{world.keeper}/federate", params=params)
+    ours = httpx.get(f"{world.ours.url}/federate", params=params, headers=world.ours.headers, timeout=HANG_S)
+    theirs = httpx.get(f"{world.keeper}/federate", params=params, timeout=HANG_S)
     assert (ours.status_code, theirs.status_code) == (200, 200)
     assert families(ours.text) == families(theirs.text)
     assert sorted(ours.text.splitlines()) == sorted(theirs.text.splitlines())
@@ -133,22 +133,24 @@ def test_a_prometheus_that_federates_from_us_gets_what_another_would_give_it(wor
 
 @pytest.mark.parametrize("match", [["up{"], ["sum(up)"]])
 def test_a_bad_selector_is_refused_by_both(world: World, match: list[str]) -> None:
-    ours = httpx.get(f"{world.ours.url}/federate", params={"match[]": match}, headers=world.ours.headers)
-    theirs = httpx.get(f"{world.keeper}/federate", params={"match[]": match})
+    ours = httpx.get(
+        f"{world.ours.url}/federate", params={"match[]": match}, headers=world.ours.headers, timeout=HANG_S
+    )
+    theirs = httpx.get(f"{world.keeper}/federate", params={"match[]": match}, timeout=HANG_S)
     assert ours.status_code == theirs.status_code == 400
 
 
 @pytest.mark.parametrize("body", [b"", b"junk", b"\x03\x08abc"])
 def test_a_body_that_cannot_be_read_is_refused_by_both(world: World, body: bytes) -> None:
-    ours = httpx.post(f"{world.ours.url}/api/v1/read", content=body, headers=world.ours.headers)
-    theirs = httpx.post(f"{world.keeper}/api/v1/read", content=body)
+    ours = httpx.post(f"{world.ours.url}/api/v1/read", content=body, headers=world.ours.headers, timeout=HANG_S)
+    theirs = httpx.post(f"{world.keeper}/api/v1/read", content=body, timeout=HANG_S)
     assert (ours.status_code, theirs.status_code) == (400, 400), (ours.text, theirs.text)
 
 
 @pytest.mark.parametrize("status", ["config", "flags", "runtimeinfo", "tsdb", "buildinfo"])
 def test_a_status_has_the_fields_of_prometheus(world: World, status: str) -> None:
-    ours = httpx.get(f"{world.ours.url}/api/v1/status/{status}", headers=world.ours.headers).json()
-    theirs = httpx.get(f"{world.keeper}/api/v1/status/{status}").json()
+    ours = httpx.get(f"{world.ours.url}/api/v1/status/{status}", headers=world.ours.headers, timeout=HANG_S).json()
+    theirs = httpx.get(f"{world.keeper}/api/v1/status/{status}", timeout=HANG_S).json()
     assert ours["status"] == theirs["status"] == "success"
     if status == "flags":
         assert ours["data"].keys() <= theirs["data"].keys()
@@ -159,7 +161,7 @@ def test_a_status_has_the_fields_of_prometheus(world: World, status: str) -> Non
 
 def test_cardinality_is_counted_as_prometheus_counts(tmp_path: Path, world: World) -> None:
     def counted(url: str, headers: dict[str, str], field: str) -> dict[str, int]:
-        found = httpx.get(f"{url}/api/v1/status/tsdb?limit=1000", headers=headers).json()["data"][field]
+        found = httpx.get(f"{url}/api/v1/status/tsdb?limit=1000", headers=headers, timeout=HANG_S).json()["data"][field]
         return {one["name"]: one["value"] for one in found}
 
     mine = ("gauge", "odd", "ended", "requests_total")

@@ -20,6 +20,7 @@ from controlplane.fleet.views import VersionView
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.series_store import SeriesStore
+from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import RolloutView
 from controlplane.rollout.service import ModelStatus
 
@@ -42,6 +43,9 @@ class Models:
         return [ModelStatus("chat", "v1", None, None, None, "", None, False)]
 
     async def list(self, model: str | None = None, limit: int = 50) -> Sequence[RolloutView]:
+        return []
+
+    def attention(self) -> Sequence[Attention]:
         return []
 
 

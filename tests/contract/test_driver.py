@@ -24,6 +24,7 @@ from controlplane.traffic.driver import (
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
 from tests.fakes.triton import FakeTriton
+from tests.patience import HANG_S
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Case:
         return (await self.driver.observe()).backend(self.backend)
 
     async def until(self, reached: Callable[[BackendObservation], bool]) -> BackendObservation:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_S):
             while True:
                 seen = await self.observe()
                 if reached(seen):
@@ -81,9 +82,11 @@ DRIVERS = {"triton on a fake": fake_triton, "triton": real_triton}
 @pytest.fixture(params=["triton on a fake", pytest.param("triton", marks=pytest.mark.needs("triton"))])
 async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
     async for made in DRIVERS[request.param](tmp_path):
-        made.config = (await made.driver.prepare("v2")).config
-        yield made
-        await made.driver.close()
+        try:
+            made.config = (await made.driver.prepare("v2")).config
+            yield made
+        finally:
+            await made.driver.close()
 
 
 def serves(version: str) -> Callable[[BackendObservation], bool]:

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,9 @@ from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.metrics.values import Vector
 from tests.fakes.metrics_servers import prometheus
+from tests.patience import until
 
-pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.needs("prometheus")
 TOKEN = "cp_0123456789ab_" + "a" * 64
 RULES = """
 groups:
@@ -31,12 +31,6 @@ groups:
     rules:
       - {alert: Failing, expr: "sum by (rule_group) (increase(controlplane_failures[1m])) > 0"}
 """
-
-
-async def until(happened: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not happened():  # noqa: ASYNC110 - what is waited for has no event, as for any outside observer
-            await asyncio.sleep(0.05)
 
 
 def states(plane: ControlPlane) -> dict[str, str]:

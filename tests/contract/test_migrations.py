@@ -15,6 +15,7 @@ from controlplane.store.audit import AuditStore, audit
 from controlplane.store.database import Database
 from controlplane.store.migrate import differences, migrate
 from controlplane.store.revision import RevisionStore, touch
+from tests.patience import PROCESS_S
 
 
 def tables(db: Database) -> set[str]:
@@ -78,7 +79,7 @@ def test_processes_that_start_at_once_migrate_once(empty_database: Database) -> 
         process.stdin.write(b"go\n")
         process.stdin.flush()
 
-    assert [(p.communicate(timeout=60)[1], p.returncode) for p in processes] == [(b"", 0)] * 3
+    assert [(p.communicate(timeout=PROCESS_S)[1], p.returncode) for p in processes] == [(b"", 0)] * 3
     assert differences(empty_database) == []
 
 

@@ -144,6 +144,26 @@ async def test_slack_blocks_carry_fields_lines_and_buttons(slack: FakeSlack, not
     assert FIRING.id in context["elements"][0]["text"]
 
 
+async def test_what_is_over_is_told_in_the_past_and_its_news_is_not_struck_out(
+    slack: FakeSlack, notifier: SlackNotifier
+) -> None:
+    gone = replace(alert("chat", AlertState.INACTIVE), fired_at=1_700_000_000.0, resolved_at=1_700_000_094.3)
+    labels = (*gone.labels, ("gpu", "GPU-51"), ("node", "n1"))
+    await notifier.send(replace(RESOLVED, resolved=(replace(gone, labels=labels),)), None)
+    _, fields, lines, *_ = slack.messages[0]["blocks"]
+    told = [f["text"].replace("\n", " ") for f in fields["fields"]]
+    assert told == [
+        "*Model* chat",
+        "*Node* n1",
+        "*GPU* GPU-51",
+        "*Severity* critical",
+        "*Fired* 2023-11-14 22:13:20 UTC",
+        "*Resolved* 1",
+    ]
+    assert lines["text"]["text"].startswith("• over since 2023-11-14 22:14:54 UTC, after firing for 1m 34s (was: ")
+    assert not lines["text"]["text"].endswith("~")
+
+
 async def test_a_label_writes_no_line_and_no_mention_of_its_own_into_slack(
     slack: FakeSlack, notifier: SlackNotifier
 ) -> None:

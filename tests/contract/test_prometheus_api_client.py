@@ -16,6 +16,7 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from collectors.samples import Metadata
 from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.contract.real_servers import ControlPlane, control_plane
+from tests.patience import HANG_S, wait_until
 
 NOW = time.time() // 15 * 15
 STEPS = 21
@@ -37,24 +38,21 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     )
     with control_plane(tmp_path_factory.mktemp("plane"), FLEET) as running:
         headers = {**running.headers, "Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
-        answer = httpx.post(f"{running.url}/api/v1/write", content=encode(request), headers=headers)
+        answer = httpx.post(f"{running.url}/api/v1/write", content=encode(request), headers=headers, timeout=HANG_S)
         assert answer.status_code == 204, answer.text
-        deadline = time.monotonic() + 30
-        while not scraped_itself(running):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: scraped_itself(running))
         yield running
 
 
 def scraped_itself(plane: ControlPlane) -> bool:
     params = {"query": "controlplane_store_series"}
-    answer = httpx.get(f"{plane.url}/api/v1/query", params=params, headers=plane.headers)
+    answer = httpx.get(f"{plane.url}/api/v1/query", params=params, headers=plane.headers, timeout=HANG_S)
     return bool(answer.json()["data"]["result"])
 
 
 @pytest.fixture(params=["GET", "POST"])
 def client(plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Any]:
-    with PrometheusConnect(plane.url, headers=plane.headers, method=request.param, timeout=30) as connected:
+    with PrometheusConnect(plane.url, headers=plane.headers, method=request.param, timeout=HANG_S) as connected:
         yield connected
 
 

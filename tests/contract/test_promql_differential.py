@@ -9,13 +9,24 @@ import pytest
 
 from controlplane.errors import QueryError
 from controlplane.metrics.aggregate import AGGREGATIONS
+from controlplane.metrics.annotations.collected import Annotations
 from controlplane.metrics.binary import OPERATORS
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.functions import FUNCTIONS
 from tests.contract.promql_grammar import nested, systematic
-from tests.contract.promql_reference import AT, NEWER, Refusal, ask, compare, fleet, our_engine, prometheus
+from tests.contract.promql_reference import (
+    AT,
+    NEWER,
+    Refusal,
+    ask_whole,
+    compare,
+    compare_annotations,
+    fleet,
+    our_engine,
+    prometheus,
+)
 
-pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.needs("prometheus")
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +239,39 @@ label_replace(temperature, "__type__", "gauge", "", "")
 """
 """What 2.42 does not know, or does otherwise."""
 
-WRITTEN = [line for line in (QUERIES + OF_PROMETHEUS_3 * NEWER).strip().splitlines() if line]
+ANNOTATED = r"""
+increase(temperature[5m]) + rate(temperature[5m])
+rate(((temperature[5m])))
+rate(temperature[1s])
+rate({__name__=~"temperature|requests_total"}[5m])
+max_over_time(rate(temperature[2m])[5m:1m])
+rate((temperature)[10m:1m])
+rate(temperature[10m:1m] @ end())
+rate((-temperature)[10m:1m])
+quantile(2, absent_metric)
+quantile(((-2)), temperature)
+quantile by (job) (NaN, temperature) + quantile without (job) (+3, temperature)
+quantile(-1e-7, temperature) or quantile(1.5e8, temperature) or quantile(Inf, temperature)
+quantile((time() / 60) % 17 - 2, temperature)
+quantile((time() / 60) % 17 - 2 + scalar(absent_metric), temperature)
+quantile(scalar(count(rate(temperature[5m]))), rate(temperature[5m]))
+quantile_over_time((time() / 60) % 5 - 2, temperature[5m])
+quantile_over_time(7, absent_metric[5m])
+quantile_over_time(time(), temperature[5m])
+histogram_quantile(2, absent_metric)
+histogram_quantile((time() / 60) % 5 - 2, uneven_bucket)
+histogram_quantile(0.5, uneven_bucket)
+histogram_quantile(0.5, (rate(uneven_bucket[5m])))
+histogram_quantile(0.5, sum by (le) (rate(uneven_bucket[5m])))
+histogram_fraction(1, 2, odd_bucket)
+histogram_quantile(0.5, odd_bucket)
+histogram_quantile(-(1), -odd_bucket)
+histogram_quantile(0.5, temperature)
+topk(1, label_replace(rate(temperature[5m]), "a", "(rate(", "", "")) # rate(x[1m])
+"""
+"""What Prometheus 3 says something of."""
+
+WRITTEN = [line for line in (QUERIES + (OF_PROMETHEUS_3 + ANNOTATED) * NEWER).strip().splitlines() if line]
 MADE_UP = list(dict.fromkeys([*systematic(seed=20261120, newer=NEWER), *nested(seed=3, count=240, newer=NEWER)]))
 ON_EDGES = list(range(-23, 8, 15)) if NEWER else []
 """Seconds from AT to times at which samples are."""
@@ -237,26 +280,32 @@ ORDERED = ("sort", "sort_desc", "topk", "bottomk")
 
 
 def _same_at(engine: PromqlEngine, reference: str, expr: str, at: float) -> None:
-    theirs = ask(reference, "query", query=expr, time=at)
+    theirs = ask_whole(reference, "query", query=expr, time=at)
     if isinstance(theirs, Refusal):
         with pytest.raises(QueryError) as caught:
             engine.instant(expr, at)
         assert caught.value.kind == theirs.kind, (caught.value, theirs)
         return
-    ours = engine.instant(expr, at).to_prometheus_json()
-    compare(ours, theirs)
+    told = Annotations()
+    ours = engine.instant(expr, at, annotations=told).to_prometheus_json()
+    compare(ours, theirs["data"])
+    if NEWER:
+        compare_annotations(told, theirs, over_time=False)
     if expr.startswith(ORDERED) and " by " not in expr and expr in WRITTEN:
-        assert [r["metric"] for r in ours["result"]] == [r["metric"] for r in theirs["result"]]
+        assert [r["metric"] for r in ours["result"]] == [r["metric"] for r in theirs["data"]["result"]]
 
 
 def _same_over(engine: PromqlEngine, reference: str, expr: str, start: float, end: float) -> None:
-    theirs = ask(reference, "query_range", query=expr, start=start, end=end, step=60)
+    theirs = ask_whole(reference, "query_range", query=expr, start=start, end=end, step=60)
     if isinstance(theirs, Refusal):
         with pytest.raises(QueryError) as caught:
             engine.range(expr, start, end, 60)
         assert caught.value.kind == theirs.kind, (caught.value, theirs)
         return
-    compare(engine.range(expr, start, end, 60).to_prometheus_json(), theirs)
+    told = Annotations()
+    compare(engine.range(expr, start, end, 60, annotations=told).to_prometheus_json(), theirs["data"])
+    if NEWER:
+        compare_annotations(told, theirs, over_time=True)
 
 
 @pytest.mark.parametrize("expr", WRITTEN)

@@ -15,7 +15,7 @@ from controlplane.metrics.syntax import parse
 from tests.contract.promql_grammar import nested, systematic
 from tests.contract.promql_reference import AT, NEWER, Refusal, ask, fleet, our_engine, prometheus
 
-pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.needs("prometheus")
 
 PLACE = re.compile(r"(?:.*: )?(?P<place>\d+:\d+): parse error: (?P<reason>.*)", re.DOTALL)
 

@@ -23,8 +23,9 @@ from collectors.recording_rules import recording_rules
 from collectors.samples import labels_of
 from collectors.target import Target
 from tests.fakes.metrics_servers import prometheus
+from tests.patience import HANG_S
 
-pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.needs("prometheus")
 CATALOGUE = load_catalogue()
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -193,15 +194,15 @@ def theirs(
     configuration = json.dumps({"global": timing, "rule_files": ["rules.yml"], "scrape_configs": scrape})
     with prometheus(folder, configuration=configuration) as url:
         found: dict[Key, float] = {}
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANG_S
         while len(found) < len(ours) and time.monotonic() < deadline:
             time.sleep(1)
             asked = {"query": '{__name__=~"(llm|gpu)_.+"}'}
-            answer = httpx.get(f"{url}/api/v1/query", params=asked, timeout=30).json()["data"]["result"]
+            answer = httpx.get(f"{url}/api/v1/query", params=asked, timeout=HANG_S).json()["data"]["result"]
             found = {_key(sample["metric"]): float(sample["value"][1]) for sample in answer}
         time.sleep(2)  # what would be too much must not be missed
-        answer = httpx.get(f"{url}/api/v1/query", params=asked, timeout=30).json()["data"]["result"]
-        rules = httpx.get(f"{url}/api/v1/rules", timeout=30).json()["data"]["groups"]
+        answer = httpx.get(f"{url}/api/v1/query", params=asked, timeout=HANG_S).json()["data"]["result"]
+        rules = httpx.get(f"{url}/api/v1/rules", timeout=HANG_S).json()["data"]["groups"]
         assert {rule["lastError"] for group in rules for rule in group["rules"] if "lastError" in rule} <= {""}
         return {_key(sample["metric"]): float(sample["value"][1]) for sample in answer}
 

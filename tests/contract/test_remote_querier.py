@@ -22,6 +22,7 @@ from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, en
 from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.values import Matrix, QueryValue, Scalar, Vector
 from tests.fakes.metrics_servers import prometheus, victoria_metrics
+from tests.patience import HANG_S, wait_until
 
 NOW = (int(time.time()) - 600) // 60 * 60
 """Ten minutes ago: a fresh head takes nothing much older. Nothing is sampled on the edge of a range."""
@@ -65,7 +66,9 @@ def _push(url: str) -> None:
         "Content-Type": "application/x-protobuf",
         "X-Prometheus-Remote-Write-Version": "0.1.0",
     }
-    answer = httpx.post(f"{url}/api/v1/write", content=encode(WriteRequest(tuple(series))), headers=headers)
+    answer = httpx.post(
+        f"{url}/api/v1/write", content=encode(WriteRequest(tuple(series))), headers=headers, timeout=HANG_S
+    )
     assert answer.status_code == 204, answer.text
 
 
@@ -80,11 +83,14 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder: Path = tmp_path_factory.mktemp("server")
     with request.param(folder) as url:
         _push(url)
-        deadline = time.monotonic() + 30
-        while len(httpx.get(f"{url}/api/v1/query", params={"query": "up", "time": NOW}).json()["data"]["result"]) < 2:
-            assert time.monotonic() < deadline, "what was written is not seen"
-            httpx.get(f"{url}/internal/force_flush")  # VictoriaMetrics's own
-            time.sleep(0.1)
+
+        def seen() -> bool:
+            httpx.get(f"{url}/internal/force_flush", timeout=HANG_S)  # VictoriaMetrics's own
+            asked = {"query": "up", "time": NOW}
+            answer = httpx.get(f"{url}/api/v1/query", params=asked, timeout=HANG_S)
+            return len(answer.json()["data"]["result"]) == 2
+
+        wait_until(seen)
         yield url
 
 

@@ -15,8 +15,9 @@ from cramjam import snappy
 from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.contract.promql_reference import NEWER
 from tests.contract.real_servers import TOKEN, ControlPlane, control_plane, prometheus, victoria_metrics
+from tests.patience import HANG_S, wait_until
 
-pytestmark = [pytest.mark.needs("prometheus", "victoriametrics"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs("prometheus", "victoriametrics"), pytest.mark.timeout(600)]
 
 HEADERS = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
 FLEET = "fleet: {name: written}\nrules: []\n"
@@ -135,7 +136,9 @@ def victoria(folder: Callable[[str], Path]) -> Iterator[str]:
 
 
 def post(url: str, case: Case, headers: dict[str, str] | None = None) -> httpx.Response:
-    return httpx.post(f"{url}/api/v1/write", content=case.body, headers={**case.headers, **(headers or {})})
+    return httpx.post(
+        f"{url}/api/v1/write", content=case.body, headers={**case.headers, **(headers or {})}, timeout=HANG_S
+    )
 
 
 def test_the_same_request_is_answered_as_by_others(ours: ControlPlane, real: str, victoria: str) -> None:
@@ -154,7 +157,7 @@ def test_the_same_request_is_answered_as_by_others(ours: ControlPlane, real: str
 def values(url: str, expr: str, headers: dict[str, str] | None = None, at: float | None = None) -> dict[Any, Any]:
     """Return value, or values, by labels."""
     params = {"query": expr, "time": str(at or NOW_MS / 1000 + 1)}
-    answer = httpx.get(f"{url}/api/v1/query", params=params, headers=headers)
+    answer = httpx.get(f"{url}/api/v1/query", params=params, headers=headers, timeout=HANG_S)
     assert answer.status_code == 200, answer.text
     return {
         tuple(sorted(found["metric"].items())): [v for _, v in found["values"]]
@@ -203,7 +206,7 @@ def test_a_real_prometheus_writes_to_us(folder: Callable[[str], Path]) -> None:
             def of_ours(expr: str, at: float) -> dict[Any, Any]:
                 return values(plane.url, expr, plane.headers, at)
 
-            wait_for(lambda: [v for v in of_ours(f"{counter}[1m]", time.time()).values() if len(v) >= 10])
+            wait_until(lambda: [v for v in of_ours(f"{counter}[1m]", time.time()).values() if len(v) >= 10])
             (newest,) = of_ours("timestamp(up{job='prometheus'})", time.time()).values()
             at = float(newest) - 1.6  # all shards are done; and off the samples: a range of 2.42 includes its start
             for expr in (
@@ -216,7 +219,7 @@ def test_a_real_prometheus_writes_to_us(folder: Callable[[str], Path]) -> None:
                 assert got.keys() == expected.keys() != set(), expr
                 for labels, value in expected.items():
                     assert float(got[labels]) == pytest.approx(float(value), rel=1e-9), expr
-            wait_for(lambda: told(plane, counter))
+            wait_until(lambda: told(plane, counter))
             assert told(plane, counter)[0]["type"] == "counter"
             for lost in ("failed", "dropped"):
                 found = values(sender, f"prometheus_remote_storage_samples_{lost}_total", at=time.time())
@@ -224,13 +227,6 @@ def test_a_real_prometheus_writes_to_us(folder: Callable[[str], Path]) -> None:
 
 
 def told(plane: ControlPlane, metric: str) -> list[dict[str, str]]:
-    answer = httpx.get(f"{plane.url}/api/v1/metadata", params={"metric": metric}, headers=plane.headers)
+    answer = httpx.get(f"{plane.url}/api/v1/metadata", params={"metric": metric}, headers=plane.headers, timeout=HANG_S)
     found: list[dict[str, str]] = answer.json()["data"].get(metric, [])
     return found
-
-
-def wait_for(happened: Callable[[], Any], within_s: float = 60.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)

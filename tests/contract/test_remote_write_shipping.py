@@ -27,6 +27,7 @@ from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.shipping.shipper import Shipper
 from controlplane.metrics.tee import TeeSink
 from tests.fakes.metrics_servers import prometheus, victoria_metrics
+from tests.patience import HANG_S, until
 
 CATALOGUE = load_catalogue()
 NOW = int(time.time()) // 60 * 60
@@ -64,14 +65,12 @@ def vllm(fixtures: Path, instance: str) -> tuple[Layout, FloatArray]:
 
 
 async def emptied(made: Shipper, samples: int) -> None:
-    async with asyncio.timeout(60):
-        while made.report().sent < samples or made.report().pending:  # noqa: ASYNC110 - an outside observer has no event
-            await asyncio.sleep(0.05)
+    await until(lambda: made.report().sent >= samples and not made.report().pending)
 
 
 async def asked(url: str, seen: Callable[[list[Any]], object], query: str, at: float) -> dict[tuple[Any, ...], float]:
     """Query until what was written is seen, and return it."""
-    async with httpx.AsyncClient() as client, asyncio.timeout(30):
+    async with httpx.AsyncClient(timeout=HANG_S) as client, asyncio.timeout(HANG_S):
         while True:
             await client.get(f"{url}/internal/force_flush")  # VictoriaMetrics's own; any other answer is as good
             answer = (await client.get(f"{url}/api/v1/query", params={"query": query, "time": at})).json()
@@ -148,9 +147,7 @@ async def test_a_server_that_refuses_says_why_and_samples_are_counted(
     made._sender._client._url = made._sender._client._url.with_path("/nowhere")  # type: ignore[attr-defined]
     await made.start()
     made.append("s", Layout((Series("refused", ()),)), NOW * 1000, np.array([1.0]))
-    async with asyncio.timeout(60):
-        while not made.report().dropped:  # noqa: ASYNC110 - an outside observer has no event
-            await asyncio.sleep(0.05)
+    await until(lambda: made.report().dropped)
     (reason,) = made.report().dropped
     await made.close()
     assert reason in ("status_404", "status_400", "status_405")
@@ -179,7 +176,7 @@ async def test_a_crash_between_sending_and_knowing_loses_nothing(server: str, tm
     def whole(found: list[Any]) -> bool:
         return [{at for at, _ in series["values"]} for series in found] == [expected] * 3
 
-    async with httpx.AsyncClient() as client, asyncio.timeout(30):
+    async with httpx.AsyncClient(timeout=HANG_S) as client, asyncio.timeout(HANG_S):
         found: list[Any] = []
         while not whole(found):
             await client.get(f"{server}/internal/force_flush")

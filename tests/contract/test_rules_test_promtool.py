@@ -23,6 +23,7 @@ from controlplane.ruletest.document import AlertCase
 from controlplane.ruletest.report import content
 from controlplane.ruletest.run import NOT_RUN, FileOutcome, TestOutcome, run_file
 from controlplane.ruletest.series_notation import Kind, format_labels, parse_values
+from tests.patience import PROCESS_S
 
 pytestmark = pytest.mark.needs("prometheus")
 
@@ -41,7 +42,7 @@ def promtool(path: Path) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PROCESS_S,
     )
     return done.returncode, done.stdout + done.stderr
 

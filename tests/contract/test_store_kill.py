@@ -18,6 +18,7 @@ from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from tests.patience import PROCESS_S
 
 ROUNDS = 24
 
@@ -67,7 +68,7 @@ class Writers:
         self._process.stdin.write(b"go\n")
         pid = committed = 0
         while not (pid and committed):
-            pid, committed = self._read(pid, committed, wait_s=20)
+            pid, committed = self._read(pid, committed, wait_s=PROCESS_S)
         time.sleep(after_s)
         os.kill(pid, signal.SIGKILL)
         while self._alive(pid):
@@ -75,7 +76,7 @@ class Writers:
         return self._read(pid, committed, wait_s=0)[1]
 
     def close(self) -> None:
-        self._process.communicate(timeout=20)
+        self._process.communicate(timeout=PROCESS_S)
 
     @staticmethod
     def _alive(pid: int) -> bool:

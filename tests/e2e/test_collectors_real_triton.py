@@ -19,7 +19,7 @@ from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
 
 SLOW_S = 30.0
-pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.needs("triton")
 
 
 async def read(source: Source) -> Parsed:

@@ -19,8 +19,9 @@ from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from tests.fakes.triton import FakeTriton
+from tests.patience import HANG_S, PROCESS_S
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
@@ -29,7 +30,7 @@ FLAGS = [
 ]
 ADMIN = "cp_0123456789ab_" + "0123456789abcdef" * 4
 MARKUP = "<img src=x onerror=window.pwned=1>"
-WAIT_MS = 20_000.0
+WAIT_MS = HANG_S * 1000
 """For what takes the control plane several turns: a rollout verifies its version for 5 s."""
 NO_POLLING = """
 const later = window.setTimeout;
@@ -118,7 +119,7 @@ models:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "controlplane", *arguments), env=environment, stdout=log, stderr=log
             )
-        async with asyncio.timeout(30), httpx.AsyncClient() as client:
+        async with asyncio.timeout(PROCESS_S), httpx.AsyncClient(timeout=HANG_S) as client:
             while True:
                 assert self.process.returncode is None, (self.folder / "log").read_text()
                 with contextlib.suppress(httpx.TransportError):
@@ -132,7 +133,7 @@ models:
             await self.process.wait()
 
     async def token(self, role: str) -> str:
-        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {ADMIN}"}) as client:
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {ADMIN}"}, timeout=HANG_S) as client:
             answer = await client.post(f"{self.url}/cp/v1/tokens", json={"name": f"a-{role}", "role": role})
             return str(answer.raise_for_status().json()["token"])
 

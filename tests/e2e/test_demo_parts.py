@@ -19,6 +19,7 @@ from controlplane.demo.load import Destination, LoadGenerator
 from controlplane.demo.process import Child, log_tail
 from controlplane.demo.repository import write_failing_version, write_faults, write_repository
 from controlplane.demo.triton import TritonServer, TritonUnavailable
+from tests.patience import PROCESS_S
 
 pytestmark = pytest.mark.needs("triton")
 
@@ -111,8 +112,8 @@ async def test_it_starts_where_no_environment_is_active(tmp_path: Path, monkeypa
 async def test_a_model_that_cannot_load_is_said_at_once(tmp_path: Path) -> None:
     write_repository(tmp_path / "models")
     write_failing_version(tmp_path / "models", 1)
-    server = TritonServer(tmp_path / "models", tmp_path / "triton", start_timeout_s=30.0)
-    async with asyncio.timeout(20.0):
+    server = TritonServer(tmp_path / "models", tmp_path / "triton", start_timeout_s=PROCESS_S)
+    async with asyncio.timeout(PROCESS_S):
         with pytest.raises(TritonUnavailable, match=r"could not load 'model': .*out of memory"):
             await server.start()
     assert not processes_naming(str(tmp_path))

@@ -29,7 +29,7 @@ from controlplane.traffic.driver import VersionState
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
 
-pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(600)]
 
 MODEL = """
 import os, signal, time

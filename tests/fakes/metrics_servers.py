@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-TIMEOUT_S = 60.0
+from tests.patience import HANG_S, PROCESS_S
 
 
 def free_port() -> int:
@@ -61,7 +61,7 @@ def _running(command: list[str], log: Path, ready: str) -> Iterator[None]:
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + PROCESS_S
         while not _answers(ready):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{command[0]} did not start: {log.read_text()[-2000:]}")
@@ -69,12 +69,12 @@ def _running(command: list[str], log: Path, ready: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PROCESS_S)
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=HANG_S) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 BASE = Path(sys.base_prefix).resolve()
 """Where the Python is that stands in for the base image's."""
-STEP_S = 1200
+STEP_S = 600
 RUNS = ("ENTRYPOINT", "CMD", "HEALTHCHECK", "EXPOSE", "VOLUME")
 """Instructions that say how an image is run."""
 

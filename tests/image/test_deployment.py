@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.image.containerfile import exec_form, read_steps
+from tests.patience import PROCESS_S
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -99,8 +100,8 @@ def test_compose_builds_the_image_runs_it_as_its_user_and_asks_what_its_health_c
     service = compose["services"]["controlplane"]
     context = DEPLOY / service["build"]["context"]
     assert (context / service["build"]["dockerfile"]).samefile(DEPLOY / "Containerfile")
-    assert service["build"]["args"] == {"PYTHON_IMAGE": "${PYTHON_IMAGE:-docker.io/library/python:3.11-slim}"}
-    assert steps("ARG") == ["PYTHON_IMAGE=docker.io/library/python:3.11-slim"]
+    assert service["build"]["args"] == {"PYTHON_IMAGE": "${PYTHON_IMAGE:-python:3.11-slim}"}
+    assert steps("ARG") == ["PYTHON_IMAGE=python:3.11-slim"]
     assert service["user"] == f"{steps('USER')[-1]}:{steps('USER')[-1]}"
     assert "./fleet.yaml:/etc/controlplane/fleet.yaml:ro" in service["volumes"]
     assert "data:/var/lib/controlplane" in service["volumes"]
@@ -147,7 +148,9 @@ def test_systemd_finds_nothing_wrong_with_a_unit(unit: Path, tmp_path: Path) -> 
     assert text.count(program) == 1
     copy = tmp_path / unit.name
     copy.write_text(text.replace(program, sys.executable), encoding="utf-8")  # one that is there
-    done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", copy], capture_output=True, text=True, timeout=PROCESS_S, check=False
+    )
     about = [line for line in done.stderr.splitlines() if unit.name in line]
     assert (done.returncode, about) == (0, [])
 
@@ -156,7 +159,7 @@ def test_systemd_finds_nothing_wrong_with_a_unit(unit: Path, tmp_path: Path) -> 
 def test_systemd_would_find_a_fault(tmp_path: Path) -> None:
     (tmp_path / "a.service").write_text("[Service]\nExecStart=/bin/true\nProtectSytem=strict\n")
     done = subprocess.run(
-        ["systemd-analyze", "verify", tmp_path / "a.service"], capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "verify", tmp_path / "a.service"], capture_output=True, text=True, timeout=PROCESS_S
     )
     assert "ProtectSytem" in done.stderr
 

@@ -42,7 +42,7 @@ def image(replay: Replay) -> Stage:
     return stage
 
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = pytest.mark.timeout(900)
 needs_namespaces = pytest.mark.needs("namespaces")
 
 
@@ -56,6 +56,7 @@ def test_the_wheel_holds_all_that_a_running_control_plane_reads(replay: Replay) 
     files = [path for package in packages for path in package.rglob("*") if path.is_file() and not made & {*path.parts}]
     here = {str(path.relative_to(ROOT)) for path in files}
     assert here <= names, sorted(here - names)
+    assert "controlplane/config/fleet-yaml.md" in names
     assert {f"controlplane/web/runbooks/{page.name}" for page in (ROOT / "docs/runbooks").glob("*.md")} <= names
     vendor = {"htmx.min.js", "idiomorph-ext.min.js", "uPlot.iife.min.js", "uPlot.min.css"}
     assert {f"controlplane/web/static/vendor/{name}" for name in vendor} <= names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,10 +69,15 @@ class Box:
     away: bool = False
     then: str = ""
     db: Breakable | None = None
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+    """What happens once while a message is on its way."""
 
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
         if self.away:
             raise DeliveryFailed("box is away")
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
         self.got.append((message.status, message.id, message.repeat, root.ts if root else ""))
         if self.db is not None and self.then:
             self.db.state, self.then = self.then, ""
@@ -206,6 +211,24 @@ async def test_a_message_that_was_being_sent_is_not_sent_again(world: World, db:
     assert statuses(world) == ["firing"]
     assert world.messages() == [("firing", "sent", 1)]
     assert SqlGroupLog(db).root("box{alertname='Hot'}", SqlGroupLog(db).open_groups()[0].generation) is not None
+
+
+async def test_a_message_is_sent_once_when_the_database_goes_and_comes_while_it_is_on_its_way(
+    world: World, db: Breakable
+) -> None:
+    async def outage() -> None:
+        db.state = "full"
+        await world.run(1, 91, deliver=False)
+        assert world.alerting.fault.startswith("the database is full")
+        db.state = ""
+        await world.alerting.write_back()
+        assert world.alerting.fault == ""
+
+    world.box.meanwhile = outage
+    await world.run(120, 91)
+    assert world.box.meanwhile is None
+    assert statuses(world) == ["firing"]
+    assert world.messages() == [("firing", "sent", 1)]
 
 
 async def test_a_message_that_could_not_be_sent_meanwhile_is_sent_from_the_database(

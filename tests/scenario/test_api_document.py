@@ -32,7 +32,7 @@ async def test_every_answer_is_what_the_document_says(tmp_path: Path) -> None:
             f"--max-examples={EXAMPLES}",
             "--suppress-health-check=all",  # of the machine's speed
             "--exclude-path=/cp/v1/events",  # a stream has no end
-            "--request-timeout=60",
+            "--request-timeout=120",
             "--no-color",
         ]
         process = await asyncio.create_subprocess_exec(

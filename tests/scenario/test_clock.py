@@ -1,4 +1,8 @@
-"""A live control plane on a machine whose clock is set while it runs, by libfaketime: nothing stops, and it says so."""
+"""A live control plane on a machine whose clock is set while it runs, by libfaketime: nothing stops, and it says so.
+
+One step back and one forward show that the parts hold together; steps of a second to an hour are in the timelines of
+the watch, of alerting and of the clock itself.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +19,24 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.patience import HANG_S, PROCESS_S
+
 pytestmark = [pytest.mark.needs("faketime"), pytest.mark.timeout(600)]
 
 TOKEN = "cp_0123456789ab_" + "a" * 64
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-HANG_S = 240.0
-"""For hangs alone: every wait is for a condition."""
-
 FLEET = """
 fleet: {{name: clock}}
 evaluation_interval: 1s
-scrape: {{interval: 5s, timeout: 5s}}
+scrape: {{interval: 10s, timeout: 10s}}
 targets:
   - {{engine: custom, addresses: ["{target}"]}}
 rules: [builtin:llm, rules.yml]
 notifiers: [{{name: log, type: log}}]
 route: {{receiver: log, group_by: [alertname], group_wait: 1s, group_interval: 1s}}
 """
+
+"""An interval of 10 s makes /readyz name the clock for 21 s: two scrapes and an evaluation."""
 
 RULES = """
 groups:
@@ -51,7 +56,7 @@ class Machine:
         self.set(0)
         (folder / "fleet.yaml").write_text(FLEET.format(target=target))
         (folder / "rules.yml").write_text(RULES)
-        self.client = httpx.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30)
+        self.client = httpx.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=HANG_S)
         self.process: asyncio.subprocess.Process | None = None
         self.started = 0
 
@@ -118,7 +123,7 @@ class Machine:
     async def until(self, holds: Callable[[], Awaitable[object]]) -> None:
         """Wait for a condition; a hang ends with what the process said."""
         try:
-            async with asyncio.timeout(HANG_S):
+            async with asyncio.timeout(PROCESS_S):
                 while not await holds():
                     assert self.process is None or self.process.returncode is None, self.said()
                     await asyncio.sleep(0.1)
@@ -154,7 +159,7 @@ async def running(folder: Path) -> AsyncIterator[tuple[Machine, Gpu]]:
         await server.close()
 
 
-@pytest.mark.parametrize("by", [1, -1, 30, -30, 300, -300, 3600, -3600])
+@pytest.mark.parametrize("by", [-300, 3600])
 async def test_a_clock_that_is_set_stops_nothing(tmp_path: Path, by: int) -> None:
     async with running(tmp_path) as (machine, gpu):
 

@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.contract.real_servers import control_plane
+from tests.patience import HANG_S
 
 SERIES = 4000
-HANG_S = 120.0
 
 
 def heavy(leaves: int) -> str:

@@ -22,6 +22,7 @@ from controlplane.metrics.shipping.queue import ShipQueue
 from controlplane.metrics.shipping.selection import Selection
 from controlplane.metrics.shipping.sender import Policy, Sender
 from controlplane.metrics.shipping.shipper import Shipper
+from tests.patience import HANG_S
 
 Misbehave = Callable[[asyncio.StreamWriter], Awaitable[None]]
 TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -81,7 +82,7 @@ class Server:
         await writer.drain()
 
     async def until(self, happened: Callable[[], object]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_S):
             while not happened():
                 self.arrived.clear()
                 await asyncio.wait([asyncio.create_task(self.arrived.wait())], timeout=0.05)

@@ -20,6 +20,7 @@ from controlplane.store.database import Database
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
 from tests.fakes.triton import FakeTriton
+from tests.patience import PROCESS_S
 
 ENGINE = """
 import asyncio, sys, time
@@ -61,7 +62,7 @@ class Engine:
         self.kill_at, self.kill_after, self._count = path, times, 0
         self._process = await asyncio.create_subprocess_exec(*self._argv)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PROCESS_S):
                 return await self._process.wait()
         finally:
             if self._process.returncode is None:

@@ -8,6 +8,7 @@ import json
 import resource
 from pathlib import Path
 
+from tests.patience import PROCESS_S
 from tests.scenario.up import TOKEN, ask, up
 
 STRANGERS = 200
@@ -36,7 +37,7 @@ async def test_slow_bodies_of_strangers_are_refused_and_cost_next_to_nothing(tmp
     async with up(tmp_path) as (pid, port):
         await ask(port, "/cp/v1/fleet", TOKEN)
         before = resident(pid)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PROCESS_S):
             ends = await asyncio.gather(*(slow_body(port, paths[n % len(paths)], n) for n in range(STRANGERS)))
         assert resident(pid) - before < MOST
         assert {line.split()[1] for line, _ in ends} == {b"401", b"413"}

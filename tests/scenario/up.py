@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.patience import PROCESS_S
+
 ROOT = Path(__file__).parents[2]
 TOKEN = "cp_0123456789ab_" + "a" * 64
 """Of role admin."""
@@ -27,7 +29,7 @@ async def up(folder: Path, fleet: str = "fleet: {name: test}\n") -> AsyncIterato
     )
     assert process.stderr
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PROCESS_S):
             while b"listening on" not in (line := await process.stderr.readline()):
                 assert line
             port = int(line.rsplit(b":", 1)[1])

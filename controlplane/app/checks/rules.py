@@ -9,13 +9,13 @@ from alerts.packs import BUILTIN, PREFIX, load_pack, matching_files, threshold_f
 from alerts.rules import RuleGroup, repeats
 from collectors.catalogue import load_catalogue
 from controlplane.app.checks.findings import Findings
-from controlplane.app.rules import describe_rules, unsupported
+from controlplane.app.rules import describe_rules
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Metrics
 from controlplane.config.vocabulary import whole
 from controlplane.config.wording import nearest
-from controlplane.ruletest.lint import KnownMetrics, known_metrics, parsed_or_none
+from controlplane.ruletest.lint import Expressions, KnownMetrics, known_metrics
 
 
 def check_rules(loaded: LoadedFleet, findings: Findings) -> int:
@@ -77,15 +77,15 @@ def _check_own(loaded: LoadedFleet, own: Sequence[RuleGroup], groups: Iterable[R
     """Note rules of the user's that cannot be evaluated here, or that read what nobody exposes."""
     if not own:
         return
-    for group, rule, why in unsupported(own):
-        findings.elsewhere(
-            "warning", group.file, rule.line, f"group {group.name}: {rule.name}: cannot be evaluated here: {why}"
-        )
+    expressions = Expressions()
     metrics = KnownMetrics(known_metrics(load_catalogue(), groups))
     free = any(group.reads("engine") and group.engine == "custom" for group in loaded.fleet.targets)
     for group in own:
         for rule in group.rules:
-            for name, near in metrics.unknown(parsed_or_none(rule.expr)):
+            if why := expressions.fault(rule.expr):
+                sentence = f"group {group.name}: {rule.name}: cannot be evaluated here: {why}"
+                findings.elsewhere("warning", group.file, rule.line, sentence)
+            for name, near in metrics.unknown(expressions.tree(rule.expr)):
                 if free and not near:
                     continue  # a custom target may expose anything
                 hint = f"the nearest known name is {near}" if near else "no engine, rule or catalogue entry has it"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from alerts.errors import DeliveryFailed
+from collectors.credentials import authorization
 from collectors.errors import ScrapeError
-from collectors.fetch import authorization
 from collectors.tls import TlsContexts
 from controlplane.app.checks.findings import Findings
-from controlplane.app.notifiers import slack_token
+from controlplane.app.slack_token import slack_token
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet

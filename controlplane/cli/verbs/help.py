@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from controlplane.cli.render import terminal_width
+from controlplane.cli.table import NARROWEST, wrapped
 from controlplane.cli.verbs.grammar import HELP, Option, Verb
 from controlplane.cli.verbs.tree import GROUPS, VERBS, subverbs
 
@@ -70,8 +72,10 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> list[str]:
     width = max((len(name) for name, _ in known if len(name) <= _WIDE), default=0)
     lines = []
     for name, text in known:
+        first, *below = wrapped(text, max(terminal_width() - width - 4, NARROWEST))
         if len(name) > width:
-            lines += [f"  {name}", f"  {' ' * width}  {text}"]
+            name, below = f"  {name}", [first, *below]
         else:
-            lines.append(f"  {name.ljust(width)}  {text}".rstrip())
+            name = f"  {name.ljust(width)}  {first}".rstrip()
+        lines += [name, *(f"  {' ' * width}  {line}" for line in below)]
     return lines

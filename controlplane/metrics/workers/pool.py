@@ -73,7 +73,7 @@ class Pool:
         while deaths < 2:
             try:
                 worker = await self._worker_for(asker)
-            except BaseException:
+            except BaseException:  # cancelled too: the place is given back
                 done()
                 raise
             try:

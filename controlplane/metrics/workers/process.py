@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from controlplane.errors import QueryError
 from controlplane.metrics import api_views
+from controlplane.metrics.annotations.collected import Annotations
 from controlplane.metrics.budget import Budget
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.exports.calls import export
@@ -97,13 +98,14 @@ class Worker:
             self._answers.flush()
 
     def _call(self, call: str, args: list[Any], left_s: float, unwanted: Callable[[], bool]) -> Rendered:
-        engine, store = self._engine, self._engine.store
+        engine, store, annotations = self._engine, self._engine.store, Annotations()
         if call == protocol.INSTANT:
             expr, at, limit, lookback_s = args
-            return render(engine.instant(expr, at, left_s, lookback_s, unwanted), limit)
+            return render(engine.instant(expr, at, left_s, lookback_s, unwanted, annotations), limit, annotations)
         if call == protocol.RANGE:
             expr, start, end, step, limit, lookback_s = args
-            return render(engine.range(expr, start, end, step, left_s, lookback_s, unwanted), limit)
+            value = engine.range(expr, start, end, step, left_s, lookback_s, unwanted, annotations)
+            return render(value, limit, annotations)
         if call == protocol.EXPORT:
             name, given = args
             return Rendered(export(store, name, given, Budget(engine.limits, timeout_s=left_s, unwanted=unwanted)))

@@ -70,6 +70,20 @@ def test_it_fires_when_the_condition_has_held_for_exactly_for() -> None:
     ]
 
 
+def test_durations_are_told_to_the_second() -> None:
+    line = Timeline(rule(for_s=6))
+    assert [line.at(t, v) for t, v in ((0, 90), (7.997, 91), (18.07, None), (20, 90), (20.4, None))] == [
+        "pending", "firing", "inactive", "pending", "-",
+    ]  # fmt: skip
+    assert [s.partition(": ")[2] for s in line.sentences] == [
+        "90 °C on 0; it fires after 6s of this",
+        "91 °C on 0, for 8s",
+        "over after firing for 10s (was: 91 °C on 0)",
+        "90 °C on 0; it fires after 6s of this",
+        "over after 400ms, before it had lasted 6s (was: 90 °C on 0)",
+    ]
+
+
 def test_a_for_shorter_than_the_interval_fires_at_the_next_evaluation() -> None:
     line = Timeline(rule(for_s=5))
     assert [line.at(0, 90), line.at(60, 90)] == ["pending", "firing"]

@@ -41,7 +41,7 @@ def render(text: str, value: float = 0.0456, **around: object) -> str:
         ("{{ range 9 }}{{ if eq . 2 }}{{ break }}{{ end }}{{ . }}{{ end }}", "01"),
         ("{{ define `t` }}<{{ . }}>{{ end }}{{ tmpl `t` $labels.model }}", "<chat>"),
         ("{{ with $labels.none }}a{{ else with $labels.model }}{{ . }}{{ end }}", "chat"),
-        ("{{ title `l’été o'neil` }}", "L’été O'Neil"),
+        ("{{ title `l’été o'neil gpu-0.x 3a _b 中a` }}", "L’été O'neil Gpu-0.X 3A _B 中A"),
     ],
 )
 def test_what_rule_files_use_renders_as_in_prometheus(text: str, rendered: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PROCESS_S
+
 SCRIPT = Path(__file__).parents[3] / "deploy" / "newer-prometheus.sh"
 
 APT = r"""
@@ -45,7 +47,7 @@ def run(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     suite = release.get("VERSION_CODENAME", "").strip('"')
     env = {**os.environ, "PATH": path, "LOG": str(checkout / "log"), "SUITE": suite, "TMPDIR": str(checkout)}
     command = [str(checkout / "deploy" / SCRIPT.name)]
-    return subprocess.run(command, env=env | environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=env | environment, capture_output=True, text=True, timeout=PROCESS_S)
 
 
 def test_it_unpacks_both_from_the_mirror_of_this_machine_and_installs_nothing(checkout: Path):

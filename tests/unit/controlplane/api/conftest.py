@@ -32,6 +32,7 @@ from controlplane.errors import QueryError, Refused
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
+from controlplane.metrics.annotations.collected import Annotations
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.querier import MetricsQuerier
@@ -112,7 +113,7 @@ class FakeQueries(MetricsQuerier):
         lookback_s: float | None = None,
         asker: str = "",
     ) -> Rendered:
-        return render(await self.instant_value(expr, at), limit)
+        return render(await self.instant_value(expr, at), limit, Annotations())
 
     async def range_json(
         self,
@@ -129,7 +130,9 @@ class FakeQueries(MetricsQuerier):
         self.asked.append((expr, start, end, step))
         await self._misbehave(expr)
         times = np.arange(start, end + step / 2, step)
-        return render(Matrix([MatrixSeries(labels, times, np.ones_like(times)) for labels in series(3)]), limit)
+        return render(
+            Matrix([MatrixSeries(labels, times, np.ones_like(times)) for labels in series(3)]), limit, Annotations()
+        )
 
     async def _misbehave(self, expr: str) -> None:
         if expr == "hang":

@@ -13,6 +13,7 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import FORM_BYTES, GuardedRoute, include, public, requires, takes_body
 from controlplane.api.bodies import MAX_BODY_BYTES, BodyBudget
 from controlplane.errors import Unavailable
+from tests.patience import HANG_S
 from tests.unit.controlplane.api.test_access_table import PATH_VALUES, TABLE
 
 MIB = 2**20
@@ -46,11 +47,11 @@ class Sender:
 
     async def wanted(self) -> None:
         """Wait until the application asks for what was not sent yet."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_S):
             await self._wanted.wait()
 
     async def answered(self) -> int:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_S):
             await self.task
         return self.status
 

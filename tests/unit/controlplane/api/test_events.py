@@ -19,6 +19,7 @@ from controlplane.api.events import EventHub
 from controlplane.errors import Unavailable
 from controlplane.store.database import Database
 from controlplane.store.revision import Revision, touch
+from tests.patience import HANG_S
 from tests.unit.controlplane.api.conftest import FakeClock
 
 
@@ -47,17 +48,17 @@ class Stream:
 
     async def next(self) -> str:
         """Return the next chunk's text, or "" at the end."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_S):
             message = await self._messages.get()
         return str(message.get("body", b"").decode())
 
     async def start(self) -> dict[str, Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_S):
             return dict(await self._messages.get())
 
     async def leave(self) -> None:
         self._gone.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_S):
             await self._task
 
     async def _receive(self) -> dict[str, Any]:
@@ -225,7 +226,7 @@ async def test_nothing_is_told_while_nobody_can_say_who_may_hear_it(rig: Any, ap
         await stream.start()
         await stream.next()
         change(rig, "alerts")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_S):
             await asked.wait()
         rig.gatekeeper.over = over
         assert (await stream.next()).splitlines()[1] == "id: 1"
@@ -314,11 +315,11 @@ async def test_one_poller_serves_all_clients_and_survives_the_database(revisions
     hub = hub_of(revisions, poll_s=0.001)
     first, second = await hub.subscribe(ANYBODY), await hub.subscribe(ANYBODY)
     revisions.broken = True
-    assert await asyncio.to_thread(revisions.failed.wait, 10.0)
+    assert await asyncio.to_thread(revisions.failed.wait, HANG_S)
     revisions.broken = False
     revisions.add(3)
     for subscription in (first, second):
-        assert [r.id for r in await subscription.take(10.0)] == [1, 2, 3]
+        assert [r.id for r in await subscription.take(HANG_S)] == [1, 2, 3]
     hub.unsubscribe(first)
     hub.unsubscribe(second)
 

@@ -13,6 +13,7 @@ from controlplane.errors import QueryError
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.render import Rendered
+from tests.patience import HANG_S
 
 NOW = 1_800_000_000.0
 
@@ -331,7 +332,7 @@ async def test_a_query_ends_with_its_client_and_counts_to_its_token(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_S):
         answering = asyncio.create_task(rig.app()(scope, told.get, send))
         await slow.begun.wait()
         told.put_nowait({"type": "http.disconnect"})

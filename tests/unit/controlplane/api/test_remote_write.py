@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -21,6 +20,7 @@ from controlplane.config.model import Fleet
 from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.querier import MetricsQuerier
 from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
+from tests.patience import until
 
 NOW_MS = 1_800_000_000_000
 HEADERS = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
@@ -32,14 +32,6 @@ def body(*samples: tuple[int, float], job: str = "a") -> bytes:
 
 async def post(client: httpx.AsyncClient, content: bytes, **headers: str) -> httpx.Response:
     return await client.post("/api/v1/write", content=content, headers={**HEADERS, **headers})
-
-
-async def until(true: Callable[[], bool]) -> None:
-    for _ in range(5000):
-        if true():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it did not come to that within 5 s")
 
 
 async def test_samples_can_be_asked_for_at_once(rig: Any, operator: httpx.AsyncClient) -> None:

@@ -14,6 +14,7 @@ from alerts.packs import BUILTIN, load_pack
 from controlplane.app.check import accepted, inspect_file
 from controlplane.cli.main import run
 from controlplane.errors import ConfigErrors
+from tests.patience import PROCESS_S
 
 Check = Callable[[str], list[str]]
 
@@ -400,7 +401,7 @@ def test_up_refuses_a_bad_file_with_the_list_that_check_prints(tmp_path: Path) -
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PROCESS_S,
     )
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr.splitlines() == [f"controlplane: {errors[0]}", *(f"  {error}" for error in errors[1:])]

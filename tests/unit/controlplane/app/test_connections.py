@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ import uvicorn
 from controlplane.app.connections import IDLE_S, Sweeper, allow_many_files
 from controlplane.app.http_connection import Places
 from controlplane.app.serve import MAX_HEAD_BYTES, server_config
+from tests.patience import HANG_S, until
 
 
 class Answers:
@@ -54,14 +55,8 @@ def quiet(server: uvicorn.Server) -> bool:
 
 async def ended(reader: asyncio.StreamReader) -> bool:
     with suppress(ConnectionResetError):  # how closing shows where bytes were not read yet
-        await asyncio.wait_for(reader.read(), 10)
+        await asyncio.wait_for(reader.read(), HANG_S)
     return True
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not happened():  # noqa: ASYNC110 - the server's own state has no event
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: a\r\nX-a: "])
@@ -106,7 +101,7 @@ async def test_a_head_without_end_costs_no_memory() -> None:
     async with serving(Answers()) as (_, address):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-a: " + b"a" * (MAX_HEAD_BYTES + 1))
-        assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 400")
+        assert (await asyncio.wait_for(reader.readline(), HANG_S)).startswith(b"HTTP/1.1 400")
         assert await ended(reader)
         writer.close()
 

@@ -14,7 +14,8 @@ import uvicorn
 
 from controlplane.app import http_connection
 from controlplane.app.http_connection import MAX_THROWN_AWAY, Places
-from tests.unit.controlplane.app.test_connections import ended, serving, until
+from tests.patience import HANG_S, until
+from tests.unit.controlplane.app.test_connections import ended, serving
 
 HEAD = b"POST /%b HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -54,7 +55,7 @@ async def client(
 
 
 async def head_of(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_S):
         return await reader.readuntil(b"\r\n\r\n")
 
 
@@ -105,10 +106,11 @@ async def test_a_refused_body_that_trickles_is_given_up() -> None:
     async with serving(Turnstile(), keep_alive_s=1) as (server, address), client(address) as (reader, writer):
         writer.write(HEAD % b"refuse")
         await head_of(reader)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_S):
             while server.server_state.connections:
                 writer.write(b" ")
                 await asyncio.sleep(0.05)
+        assert await ended(reader)
 
 
 async def test_after_a_small_refused_body_the_connection_goes_on() -> None:
@@ -194,7 +196,7 @@ async def test_a_client_that_reads_slowly_gets_all_of_it(monkeypatch: pytest.Mon
         writer.write(GET)
         await head_of(reader)
         left = len(app.body)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_S):
             while left:
                 left -= len(await reader.read(2**18))
                 await asyncio.sleep(0.01)

@@ -11,6 +11,7 @@ from collectors.errors import ScrapeTimeout
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.serve import bind
 from controlplane.errors import ConfigError
+from tests.patience import HANG_S
 
 
 async def test_its_own_metrics_are_read_like_any_targets() -> None:
@@ -30,7 +31,7 @@ async def test_a_database_that_hangs_is_a_failed_scrape_and_not_a_hanging_one() 
     release = threading.Event()
 
     def hang() -> bytes:
-        release.wait(30)
+        release.wait(HANG_S)
         return b""
 
     try:

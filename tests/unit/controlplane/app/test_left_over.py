@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from controlplane.metrics.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.values import Vector
 from controlplane.store.alert_log import SqlAlertLog
+from tests.patience import until
 
 Write = Callable[[str], LoadedFleet]
 T0 = 1_800_000_000.0
@@ -123,12 +123,6 @@ async def gpu(temperature: float) -> AsyncIterator[str]:
         yield f"127.0.0.1:{server.port}"
     finally:
         await server.close()
-
-
-async def until(happened: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not happened():  # noqa: ASYNC110 - what is waited for has no event, as for any outside observer
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from controlplane.app.logs import (
     TextFormatter,
     set_up_log,
 )
+from tests.patience import PROCESS_S
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")
 FORGED = "x\n2026-01-01 00:00:00,000 INFO controlplane.access: admin signed in\x1b[2K\u202e"
@@ -130,8 +131,8 @@ def test_a_text_without_end_is_cut() -> None:
 def test_levels_and_what_libraries_say(log: io.StringIO) -> None:
     set_up_log(level=LogLevel.WARNING, stream=log)
     logging.getLogger("controlplane.test").info("no news")
-    logging.getLogger("apscheduler.scheduler").warning("late")
-    assert [line.partition("WARNING ")[2] for line in log.getvalue().splitlines()] == ["apscheduler.scheduler: late"]
+    logging.getLogger("alembic.runtime").warning("late")
+    assert [line.partition("WARNING ")[2] for line in log.getvalue().splitlines()] == ["alembic.runtime: late"]
     set_up_log(level=LogLevel.DEBUG, stream=log)
     logging.getLogger("uvicorn.error").info("started")
     logging.getLogger("controlplane.test").debug("detail")
@@ -186,7 +187,7 @@ def test_a_running_control_plane_logs_as_it_was_told(tmp_path: Path, form: str) 
         lines += process.stderr.read().splitlines(keepends=True)
     finally:
         process.kill()
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PROCESS_S)
     assert out == ""
     assert any("forged: line.json" in line for line in lines)
     for line in lines:

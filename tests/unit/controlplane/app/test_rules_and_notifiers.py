@@ -12,9 +12,10 @@ from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
 from alerts.packs import rule_files
 from controlplane.app.notifiers import build_notifiers, build_route
-from controlplane.app.rules import describe_rules, fleet_rules, unsupported
+from controlplane.app.rules import describe_rules, fleet_rules
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigErrors
+from controlplane.ruletest.lint import Expressions
 
 Write = Callable[[str], LoadedFleet]
 
@@ -62,7 +63,8 @@ def test_an_expression_that_would_overflow_the_parser_is_refused_before_it(tmp_p
 
 
 def test_the_packs_can_all_be_evaluated() -> None:
-    assert unsupported(describe_rules([])) == []
+    expressions = Expressions()
+    assert {expressions.fault(rule.expr) for group in describe_rules([]) for rule in group.rules} == {""}
 
 
 def test_a_broken_rule_file_is_named(tmp_path: Path) -> None:
@@ -90,7 +92,8 @@ def test_without_a_route_alerts_go_to_the_only_notifier_or_to_the_log(fleet: Wri
 
 
 async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet: Write, tmp_path: Path) -> None:
-    from controlplane.app.notifiers import MAX_TOKEN_BYTES, slack_token
+    from collectors.credentials import MAX_SECRET_BYTES
+    from controlplane.app.slack_token import slack_token
 
     loaded = fleet('notifiers: [{name: ops, type: slack, channel: "#ops", token_file: slack-token}]\n')
     read = slack_token(loaded.fleet.notifiers[0])
@@ -105,4 +108,4 @@ async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet
     assert read() == "xoxb-2"
     (tmp_path / "slack-token").unlink()
     (tmp_path / "slack-token").symlink_to("/dev/zero")
-    assert len(read()) == MAX_TOKEN_BYTES, "a file without an end is not read to its end"
+    assert len(read()) == MAX_SECRET_BYTES, "a file without an end is not read to its end"

@@ -14,7 +14,8 @@ from collectors.nvml import NvmlSource
 from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource
 from collectors.target import Target
-from controlplane.app.targets import SourceFactory, plan_scraping
+from controlplane.app.sources import SourceFactory
+from controlplane.app.targets import plan_scraping
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigErrors
 

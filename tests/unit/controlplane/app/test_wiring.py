@@ -20,6 +20,7 @@ from controlplane.metrics.remote_write_codec import decode
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore
+from tests.patience import until
 
 Write = Callable[[str], LoadedFleet]
 TOKEN = "cp_0123456789ab_" + "a" * 64
@@ -29,12 +30,6 @@ TOKEN = "cp_0123456789ab_" + "a" * 64
 async def started(loaded: LoadedFleet, folder: Path) -> AsyncIterator[tuple[ControlPlane, Database]]:
     async with running(loaded, folder, TOKEN, "127.0.0.1:8080", observe_only=False) as parts:
         yield parts
-
-
-async def until(happened: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not happened():  # noqa: ASYNC110 - what is waited for has no event, as for any outside observer
-            await asyncio.sleep(0.01)
 
 
 async def test_it_starts_ready_with_leases_and_a_token_and_gives_the_leases_back(fleet: Write, tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ def test_the_help_names_every_verb_in_its_group(capsys: pytest.CaptureFixture[st
     sections = capsys.readouterr().out.split("\n\n")
     for group in GROUPS:
         (section,) = (s for s in sections if s.startswith(f"{group.title}:\n"))
-        assert [line.split("  ")[1] for line in section.splitlines()[1:]] == [verb.words for verb in group.verbs]
+        named = [line.split("  ")[1] for line in section.splitlines()[1:] if not line.startswith("   ")]
+        assert named == [verb.words for verb in group.verbs]
+        assert all(len(line) <= 80 for line in section.splitlines())
 
 
 @pytest.mark.parametrize("words", [["rollouts"], ["rollouts", "-h"], ["config"], []])
@@ -291,7 +293,7 @@ def test_a_bad_file_is_refused_before_the_server_is_imported(tmp_path: Path) -> 
         "import sys\n"
         "from controlplane.cli.main import run\n"
         f"code = run(['up', '-c', {str(tmp_path / 'fleet.yaml')!r}])\n"
-        "print(code, *(m for m in ('fastapi', 'uvicorn', 'sqlalchemy', 'uvloop') if m in sys.modules))\n"
+        "print(code, *(m for m in ('fastapi', 'sqlalchemy', 'aiohttp', 'slack_sdk', 'grpc') if m in sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "2\n"

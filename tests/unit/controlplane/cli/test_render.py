@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 import ruamel.yaml
 
-from controlplane.cli.render import JSON, YAML, age, clock, columns, emit, gibibytes, number, percent, say, table, took
+from controlplane.cli.render import JSON, YAML, age, clock, columns, emit, gibibytes, number, percent, say, tell, took
+from controlplane.cli.table import table
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,17 @@ def test_a_sentence_is_wrapped_below_itself_and_no_line_is_longer_than_the_termi
     assert " ".join(line[16:] for line in plain[1:-1]) == sentence.strip()
     assert all(line.startswith(" " * 16) for line in plain[2:-1])
     assert plain[-1] == "r-2  planned"
+
+
+def test_a_sentence_goes_on_below_itself_on_a_terminal_and_is_one_line_when_piped(terminal: Terminal) -> None:
+    sentence = "v2 serves and is verified (5 of 5 questions answered well, the slowest in 0.57 s); it goes on"
+    tell("  07:20:38Z  ", sentence, terminal)
+    first, second = terminal.getvalue().splitlines()
+    assert first == "  07:20:38Z  v2 serves and is verified (5 of 5 questions answered well, the"
+    assert second == " " * 13 + "slowest in 0.57 s); it goes on"
+    piped = io.StringIO()
+    tell("  07:20:38Z  ", sentence, piped)
+    assert piped.getvalue() == f"  07:20:38Z  {sentence}\n"
 
 
 def test_a_column_that_nobody_fills_is_not_there() -> None:

@@ -83,7 +83,7 @@ def test_status_names_fleet_address_and_context_first(fleet: Any, capsys: pytest
         f"fleet prod-eu at {fleet.url} (context prod)",
         "targets: 3 up, 1 down   alerts: 1 firing, 0 pending",
     ]
-    assert "chat   v1       stable  ready  100%     4.28   ~0.72s (probe, of 10)  0% (probe)  -" in lines
+    assert "chat   v1       stable  ready  100%     4.28   ~0.7 s (10 probes)  0% (probe)  -" in lines
     assert lines[-1] == "n1    3    50%  60 of 80 GiB  59 °C"
 
 
@@ -98,10 +98,13 @@ def test_status_says_what_it_does_not_know(fleet: Any, capsys: pytest.CaptureFix
     ("seconds", "samples", "text"),
     [
         (None, None, "-"),
-        (0.7213, 4.0, "~0.7s (probe, of 4)"),
-        (0.7213, 99.0, "~0.72s (probe, of 99)"),
-        (0.7213, 100.0, "0.721s (probe)"),
-        (0.7213, None, "0.721s (probe)"),
+        (0.7213, 4.0, "~0.7 s (4 probes)"),
+        (0.7213, 1.2, "~0.7 s (1 probe)"),
+        (0.7213, 19.9, "~0.7 s (20 probes)"),
+        (0.7213, 20.0, "~0.72 s (20 probes)"),
+        (0.7213, 99.0, "~0.72 s (99 probes)"),
+        (0.7213, 100.0, "0.721 s (probe)"),
+        (0.7213, None, "0.721 s (probe)"),
     ],
 )
 def test_a_p99_of_few_requests_is_marked_as_rough(seconds: float | None, samples: float | None, text: str) -> None:
@@ -134,12 +137,26 @@ def test_a_querys_value_has_the_digits_that_count(value: str, text: str) -> None
     assert shown(value) == text
 
 
+@pytest.mark.parametrize("over_time", [(), ("--range", "1m")])
+def test_what_is_odd_about_a_query_is_told_beside_its_result(
+    fleet: Any, capsys: pytest.CaptureFixture[str], over_time: tuple[str, ...]
+) -> None:
+    told = {"warnings": ["results truncated due to limit"], "infos": ["PromQL info: \x1bodd (1:6)"]}
+    result = {"resultType": "matrix" if over_time else "vector", "result": []}
+    path = "GET /api/v1/query_range" if over_time else "GET /api/v1/query"
+    fleet.replies[path] = (200, {"status": "success", "data": result, **told})
+    assert run(["query", "rate(x[5m])", *over_time, "-o", "json"]) == 0
+    seen = capsys.readouterr()
+    assert json.loads(seen.out) == result
+    assert seen.err.splitlines() == ["results truncated due to limit", "PromQL info: \\x1bodd (1:6)"]
+
+
 def test_top_is_one_look_when_piped(fleet: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["top"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"fleet prod-eu at {fleet.url} (context prod)   ")
     (row,) = (line for line in lines if line.startswith("chat "))
-    words = "chat v1 ready 100% 4.28 ~0.72s (probe, of 10) - - 27.5% - 0 0%"
+    words = "chat v1 ready 100% 4.28 ~0.7 s - - 27.5% - 0 0%"
     assert " ".join(row.split()) == words
     assert run(["top", "-o", "json"]) == 0
     (version,) = json.loads(capsys.readouterr().out)["versions"]
@@ -243,7 +260,7 @@ EVENTS = [
     },
 ]
 LINES = [
-    "2026-01-31 12:34:56Z  firing          GPUHot: went from pending to firing: 93 °C",
+    "2026-01-31 12:34:56Z  firing          GPUHot: 93 °C",
     "2026-01-31 12:34:57Z  verifying       chat (r-1): v2 serves",
     "2026-01-31 12:34:58Z  token.create    token/3f: ci with role viewer\\x1b[2J, by bob",
 ]

@@ -106,6 +106,7 @@ def test_status_lists_what_needs_attention(monkeypatch: pytest.MonkeyPatch, caps
         "attention": [
             {"model": "chat", "rollout": "r-1", "need": "person", "sentence": "v1 serves, but", "since": None},
             {"model": "chat", "rollout": None, "need": "engine_not_ready", "sentence": "http://a", "since": None},
+            {"model": "chat", "rollout": "r-2", "need": "went_back", "sentence": "x" * 500, "since": None},
         ],
     }
     monkeypatch.setattr(Client, "get", lambda _, path, **__: fleet if path == "/cp/v1/fleet" else {"items": []})
@@ -113,3 +114,22 @@ def test_status_lists_what_needs_attention(monkeypatch: pytest.MonkeyPatch, caps
     out = capsys.readouterr().out
     assert "  NEEDS A PERSON: rollout r-1 of chat: v1 serves, but\n" in out
     assert "  NOT READY: engine of chat: http://a\n" in out
+    assert f"  WENT BACK: rollout r-2 of chat: {'x' * 240}… (cp rollouts show r-2)\n" in out
+
+
+def test_a_note_that_an_event_tells_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = ["ann asked", "Triton keeps no memory of v2"]
+    for arguments in (["rollouts", "show", "r-1"], ["rollouts", "watch", "r-1"]):
+        _, out, _ = shown(monkeypatch, capsys, arguments, notes=notes)
+        assert (out.count("ann asked"), out.count("Triton keeps no memory of v2")) == (1, 1)
+
+
+def test_who_turns_a_rollout_back_is_not_told_again_how_it_came_so_far(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = shown(monkeypatch, capsys, ["rollback", "chat"], wished=True)
+    assert code == 0
+    assert "ann asked" not in out
+    assert "06:39:41Z  rolled-back" in out

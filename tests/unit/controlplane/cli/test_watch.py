@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.cli.main import run
 from controlplane.cli.watch import _change, _print_alert, _told
 
 
@@ -43,6 +44,53 @@ def test_an_unknown_alert_says_since_when_and_why(capsys: pytest.CaptureFixture[
     _print_alert(shown(unknown_since="2027-01-15T08:00:00.000Z", away=["dcgm/n1:9400", "nvml/n1"]))
     told = capsys.readouterr().out
     assert (
-        "unknown since 2027-01-15T08:00:00.000Z: no data from dcgm/n1:9400, nvml/n1; it keeps its state until data says"
+        "unknown since 2027-01-15 08:00:00Z: no data from dcgm/n1:9400, nvml/n1; it keeps its state until data says"
         in told
     )
+
+
+IDS = ["0123456789abcdef", "01234567a9abcdef", "9d08cd7da24ac3ba"]
+
+
+def alert(identifier: str, **fields: Any) -> dict[str, Any]:
+    return shown(
+        fingerprint=identifier,
+        severity="warning",
+        fired_at="2027-01-15T08:00:00.000Z",
+        active_at="2027-01-15T08:00:00.000Z",
+        resolved_at=None,
+        **fields,
+    )
+
+
+def test_ids_are_as_short_as_they_can_be_and_taken_so(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    items = [alert(i) for i in IDS]
+    current.replies |= {"GET /cp/v1/alerts": (200, {"items": items})}
+    current.replies |= {f"GET /cp/v1/alerts/{item['fingerprint']}": (200, item) for item in items}
+    assert run(["alerts", "list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == [i[:9] for i in IDS]
+    assert run(["alerts", "show", "9d08"]) == 0
+    assert current.requests[-1].path == "/cp/v1/alerts/9d08cd7da24ac3ba"
+    assert run(["alerts", "show", "01234567"]) == 2
+    assert "2 alerts have an id that begins with 01234567; name one by its id" in capsys.readouterr().err
+    assert run(["alerts", "show", "9d0"]) == 2  # three characters are no id yet
+    assert "no alert is called 9d0" in capsys.readouterr().err
+
+
+def test_what_is_for_machines_stands_last(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    watchdog = alert(IDS[0]) | {"name": "Watchdog", "severity": "none"}
+    current.replies |= {"GET /cp/v1/alerts": (200, {"items": [watchdog, alert(IDS[2])]})}
+    assert run(["alerts", "list"]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]] == ["Hot", "Watchdog"]
+
+
+def test_the_history_tells_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
+    event = {
+        "at": "2027-01-15T08:00:00.000Z",
+        "before": "firing",
+        "after": "resolved",
+        "sentence": "Hot went from firing to inactive: over after firing for 30s (was: 91 °C)",
+    }
+    _print_alert(shown(history=[event]))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("2027"))
+    assert line == "2027-01-15 08:00:00Z  firing -> resolved  over after firing for 30s (was: 91 °C)"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -10,16 +9,11 @@ import pytest
 
 from controlplane.demo.faults import Fault
 from controlplane.demo.vllm import DECODE_TOKEN_S, PREFILL_S, PREFILL_TOKEN_S, SLOTS, VllmSimulator
+from tests.patience import until
 
 HELLO = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
 WORDS = 8 + len("hello")
 PROMPT_TOKENS = 1 + 4
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Let other tasks run until it holds; the test's own timeout bounds it."""
-    while not holds():  # noqa: ASYNC110 - what is waited for is a number in a registry
-        await asyncio.sleep(0.001)
 
 
 class Engine:

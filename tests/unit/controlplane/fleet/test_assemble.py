@@ -205,6 +205,28 @@ def test_probes_from_before_a_switch_are_not_held_against_the_new_version(
     assert [v["latency_p99_seconds"] for v in shown["versions"]] == [None, latency]
 
 
+@pytest.mark.parametrize(
+    ("switched_ago", "shown_rates"),
+    [(61.0, [5.0, 1.5]), (59.0, [None, 6.5]), (0.0, [None, 6.5])],
+    ids=["a-minute-later", "within-the-minute", "while-it-runs"],
+)
+def test_rates_agree_with_the_shares_during_a_switch(switched_ago: float, shown_rates: list[float | None]) -> None:
+    seen = facts(backend("a", "v2", v1=READY, v2=READY), stable="v2", switched_at=NOW - switched_ago)
+    versions = view(seen, rates(v1=5.0, v2=1.5))["versions"]
+    assert [v["traffic_share"] for v in versions] == [0.0, 1.0]
+    assert [v["requests_per_second"] for v in versions] == shown_rates
+
+
+def test_without_any_rate_a_switch_makes_none() -> None:
+    seen = facts(backend("a", "v2", v2=READY), stable="v2", switched_at=NOW)
+    assert [v["requests_per_second"] for v in view(seen)["versions"]] == [None, None]
+
+
+@pytest.mark.parametrize(("v2", "role"), [(1.0, "serving"), (0.0, "idle")])
+def test_a_version_that_takes_traffic_is_not_called_idle(v2: float, role: str) -> None:
+    assert [v["role"] for v in view(facts(), rates(v1=9.0, v2=v2))["versions"]] == ["stable", role]
+
+
 def target(health: str = "up", *, models: tuple[tuple[str, str], ...] = (), **labels: str) -> TargetHealth:
     return TargetHealth(
         Target("vllm", "http://a:8000/metrics", "vllm", "a:8000", labels_of(labels), models),
@@ -324,3 +346,18 @@ def test_a_version_that_traffic_has_just_left_has_no_rate_that_looks_back_on_it(
     switched_at = None if switched_ago is None else NOW - switched_ago
     shown = view(facts(backend("a", "v2", v1=READY, v2=READY), switched_at=switched_at), numbers)
     assert [(v["traffic_share"], v["requests_per_second"]) for v in shown["versions"]] == [(0.0, rate), (1.0, None)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word"),
+    [
+        (AlertState.FIRING, AlertState.INACTIVE, "resolved"),
+        (AlertState.PENDING, AlertState.INACTIVE, "inactive"),
+        (AlertState.PENDING, AlertState.FIRING, "firing"),
+    ],
+)
+def test_what_fired_and_does_no_more_is_resolved_in_its_history(
+    before: AlertState, after: AlertState, word: str
+) -> None:
+    event = AlertEvent(1, NOW, "f" * 16, before, after, "what happened", alert())
+    assert assemble.alert_detail(alert(), [event]).history[0].after == word

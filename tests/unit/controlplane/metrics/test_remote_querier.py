@@ -25,6 +25,7 @@ from controlplane.metrics import remote_querier
 from controlplane.metrics.remote_client import Reply
 from controlplane.metrics.remote_querier import RemoteQuerier
 from controlplane.metrics.values import Matrix, Scalar, StringValue, Vector
+from tests.patience import HANG_S
 
 Handler = Callable[["Asked", asyncio.StreamWriter], Awaitable[None]]
 SECRET = "s3cret-that-no-message-may-show"
@@ -399,7 +400,7 @@ async def test_a_crowd_of_queries_waits_for_its_turn_and_no_rule_waits_with_it()
     async with querier(handle) as (remote, _):
         each = remote_querier.ADHOC_AT_ONCE // 2
         crowd = [asyncio.create_task(remote.instant_json("slow", 1, asker="a")) for _ in range(each)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_S):
             while len(held) < each:  # noqa: ASYNC110 - an outside observer has no event
                 await asyncio.sleep(0.001)
         with pytest.raises(QueryError, match=r"behind others that http.* has not answered"):

@@ -90,6 +90,38 @@ def test_for_and_runbook_are_missed_unless_no_wait_is_meant() -> None:
     assert alert("up == 0", "for: 0s, annotations: {runbook_url: x}") == []
 
 
+@pytest.mark.parametrize(
+    ("expr", "doubts"),
+    [
+        ("rate(llm_requests_running[5m]) > 1", ["metric llm_requests_running is a gauge; rate()"]),
+        (
+            "irate(nv_inference_pending_request_count[5m]) > 1",
+            ["metric nv_inference_pending_request_count is a gauge; irate()"],
+        ),
+        (
+            "rate(model:llm_requests:rate5m[5m]) > 1",
+            ["metric model:llm_requests:rate5m might not be a counter: its name"],
+        ),
+        (
+            "sum(increase(DCGM_FI_DEV_GPU_TEMP[1h])) + sum(rate(DCGM_FI_DEV_GPU_TEMP[1h])) > 1",
+            ["metric DCGM_FI_DEV_GPU_TEMP is a gauge; increase()", "metric DCGM_FI_DEV_GPU_TEMP is a gauge; rate()"],
+        ),
+        ("rate(nv_inference_request_success[5m]) > 1", []),
+        ("rate(llm_request_duration_seconds_bucket[5m]) > 1", []),
+        ("rate(llm_requests_total[5m]) > 1", []),
+        ('rate({job="x"}[5m]) > 1', []),
+        ("delta(llm_requests_running[5m]) > 1", []),
+        ("rate(sum(llm_requests_running)[5m:1m]) > 1", []),
+    ],
+)
+def test_rates_of_what_is_no_counter(expr: str, doubts: list[str]) -> None:
+    found = alert(expr)
+    assert len(found) == len(doubts)
+    for finding, doubt in zip(found, doubts, strict=True):
+        assert finding.startswith(f"a.yml:4: warning: group g: A: {doubt}")
+        assert finding.endswith("() takes each fall of it for a restart; of a gauge take delta()")
+
+
 def test_a_rule_twice_is_said_of_the_second() -> None:
     assert found(
         """\

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.metrics.syntax import parse
-from controlplane.ruletest.result_labels import metric_name, result_labels, selectors
+from controlplane.metrics.syntax import metric_name, parse
+from controlplane.ruletest.result_labels import result_labels, selectors
 
 RECORDED = {"rec": frozenset({"a", "b", "le"}), "any": None}
 ANY = None

@@ -14,6 +14,7 @@ from controlplane.errors import LeaseLost, Unavailable
 from controlplane.schedule import EnduringLoop
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
+from tests.patience import HANG_S
 
 
 class Leases(LeaseStore):
@@ -133,7 +134,7 @@ async def test_closing_waits_for_no_answer_and_frees_the_lease(database: Databas
     ticks.leases.answers.clear()
     await ticks.loop.run_once()
     closing = asyncio.create_task(ticks.loop.close())
-    await asyncio.wait({closing}, timeout=60)
+    await asyncio.wait({closing}, timeout=HANG_S)
     assert closing.done()
     ticks.leases.answers.set()
     assert [status.holder for status in LeaseStore(database).list()] == [""]

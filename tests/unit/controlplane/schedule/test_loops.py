@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 import pytest
 
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
 from controlplane.store.lease import Lease, LeaseStore
+from tests.patience import until
 
 
 class Clock(Protocol):
     def now(self) -> float: ...
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for are counters, not events
-        await asyncio.sleep(0.002)
 
 
 HOURLY = 3600.0
@@ -83,6 +78,7 @@ async def test_a_failing_turn_does_not_end_its_loop(clock: Clock) -> None:
     loops.add(loop)
     loops.start()
     await until(lambda: loop.stats.failures >= 3)
+    assert loop.stats.last_error == "ZeroDivisionError: "
     await loops.close()
 
 

@@ -94,6 +94,16 @@ async def test_a_state_that_we_do_not_know_is_unknown(triton: FakeTriton, driver
     assert seen.versions["v2"] is VersionState.UNKNOWN
 
 
+async def test_where_python_was_within_itself_is_left_out(triton: FakeTriton, driver: TritonDriver) -> None:
+    frames = "  /m/2/model.py(1): <module>\n  <frozen importlib._bootstrap>(241): _call_with_frames_removed\n"
+    triton.states[2] = "UNAVAILABLE"
+    triton.reasons[2] = (
+        f"RuntimeError: no weights\n\nAt:\n{frames}  <frozen importlib._bootstrap>(1176): _find_and_load\n;"
+    )
+    (seen,) = (await driver.observe()).backends
+    assert seen.reasons == {"v2": "RuntimeError: no weights At: /m/2/model.py(1): <module>"}
+
+
 async def test_reasons_are_the_engines_words_on_one_line(triton: FakeTriton, driver: TritonDriver) -> None:
     triton.states[2], triton.reasons[2] = "UNAVAILABLE", "Internal: RuntimeError: corrupt\n\nAt:\n  model.py(7)\n"
     (seen,) = (await driver.observe()).backends

@@ -61,3 +61,25 @@ def test_durations_have_two_units(end: str, text: str) -> None:
 def test_only_http_becomes_a_link(text: str) -> None:
     assert not f.is_link(text)
     assert f.is_link("https://runbooks.example/X")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "samples", "text"),
+    [
+        (None, None, "–"),
+        (0.7213, 10.2, "~700 ms"),
+        (0.7213, 50.0, "~720 ms"),
+        (0.7213, 100.0, "721 ms"),
+        (0.7213, None, "721 ms"),
+        (12.34, 3.0, "~10 s"),
+    ],
+)
+def test_a_p99_has_the_digits_that_so_many_requests_give_it(
+    seconds: float | None, samples: float | None, text: str
+) -> None:
+    assert f.p99(seconds, samples) == text
+
+
+@pytest.mark.parametrize(("samples", "few"), [(None, False), (100.0, False), (99.4, True)])
+def test_few_requests_are_told(samples: float | None, few: bool) -> None:
+    assert f.is_few(samples) is few

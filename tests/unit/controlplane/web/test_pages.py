@@ -15,6 +15,8 @@ from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.config.model import Fleet
 from controlplane.errors import Unavailable
+from controlplane.fleet import assemble
+from controlplane.fleet.views import GpuView
 from controlplane.rollout.attention import Attention, Need
 from controlplane.rollout.model import Phase
 from controlplane.rollout.records import to_record
@@ -309,3 +311,40 @@ async def test_a_rollouts_page_says_what_it_was_tried_with(console: Any, verifie
         page = await browser.page(f"/rollouts/{started.id}")
     assert words in page
     assert ("loaded, not tried</small>" in page) is not verified
+
+
+async def test_a_rollouts_page_tells_each_thing_once(console: Any) -> None:
+    started = await console.rig.rollouts.start("chat", "v2", actor="ann")
+    told = "ann asked to promote chat from v1 to v2"
+    judged = replace(
+        started,
+        phase=Phase.DRAINING,
+        switched=True,
+        verified=True,
+        evidence="5 of 5",
+        sentence="v2 is verified (5 of 5)",
+        notes=(told, "Triton forgets it"),
+    )
+    RolloutLog(console.rig.db).save(to_record(judged), [], None, None)
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page(f"/rollouts/{started.id}")
+    assert (page.count(told), page.count("5 of 5"), page.count("Triton forgets it")) == (1, 1, 1)
+
+
+async def test_a_gpu_is_named_by_its_index_and_its_uuid_is_at_hand(
+    console: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = (GpuView(node="n1", gpu="GPU-51", index="3"), GpuView(node="n2", gpu="GPU-52"))
+    monkeypatch.setattr(assemble, "gpu_views", lambda _: gpus)
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/")
+    assert '<span title="GPU-51">3</span>' in page
+    assert "<code>GPU-52</code>" in page
+
+
+async def test_the_watchdog_is_not_red(console: Any) -> None:
+    console.alert("Watchdog", severity="none")
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/alerts")
+    assert '<span class="state ">firing</span> <a' in page
+    assert 'class="state firing"' not in page

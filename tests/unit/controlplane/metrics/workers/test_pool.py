@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from controlplane.metrics.workers.protocol import Frame
 from controlplane.metrics.workers.querier import WorkerQuerier
 from controlplane.metrics.workers.report import QueryReport
 from controlplane.metrics.workers.worker import WorkerDied
+from tests.patience import until
 
 SERIES = 4000
 
@@ -40,7 +41,6 @@ def heavy(leaves: int) -> str:
 
 HEAVY = heavy(128)
 AT = 19 * 15
-HANG_S = 120.0
 
 
 class Rig:
@@ -62,12 +62,6 @@ class Rig:
     def loads(self) -> list[tuple[int, int, int]]:
         """Of each worker: what it is at, and how much of that is a's and b's."""
         return [(one.load, one.load_of("a"), one.load_of("b")) for one in self.querier._pool._workers]
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(HANG_S):
-        while not true():  # noqa: ASYNC110 - an outside observer has no event
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -78,8 +78,20 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def test_every_question_is_answered_as_this_process_would(rig: Rig) -> None:
-    for expr in ("sum(a)", "a", 'topk(3, a{n=~"1."})', "rate(a[5m])", "time()", '"text"', "a[2m]", "nope"):
+    for expr in (
+        "sum(a)",
+        "a",
+        'topk(3, a{n=~"1."})',
+        "rate(a[5m])",
+        "time()",
+        "quantile(2, rate(a[5m]))",
+        '"text"',
+        "a[2m]",
+        "nope",
+    ):
         assert await rig.querier.instant_json(expr, 1485) == await rig.local.instant_json(expr, 1485)
+    odd = await rig.querier.instant_json("quantile(2, rate(a[5m]))", 1485)
+    assert (odd.warnings[0].endswith("got 2 (1:10)"), odd.infos[0].endswith('"a" (1:18)')) == (True, True)
     ours = await rig.querier.range_json("sum(a)", 0, 1485, 60)
     assert ours == await rig.local.range_json("sum(a)", 0, 1485, 60)
     cut = await rig.querier.instant_json("a", 1485, limit=2)

@@ -12,7 +12,7 @@ from alerts.evaluate import GroupReport, RuleHealth
 from alerts.interfaces import AlertInstance, AlertState, Transition
 from alerts.rules import parse_rules
 from collectors.samples import labels_of
-from controlplane.api.prometheus_status import go_exponent
+from controlplane.api.interop.status import go_exponent
 
 NOW = 1_800_000_000.0
 

@@ -10,7 +10,7 @@ import pytest
 
 from collectors.samples import Layout, Metadata, Series, labels_of
 from collectors.target import Target, TargetHealth
-from controlplane.api import prometheus_targets
+from controlplane.api.interop import targets
 
 NOW = 1_800_000_000.0
 
@@ -126,6 +126,6 @@ async def test_metadata_that_takes_too_long_is_given_up(
         return []
 
     monkeypatch.setattr(exposing.queries, "label_values", hang)
-    monkeypatch.setattr(prometheus_targets, "QUERY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(targets, "QUERY_TIMEOUT_S", 0.01)
     answer = await viewer.get("/api/v1/targets/metadata")
     assert (answer.status_code, answer.json()["errorType"]) == (503, "timeout")

@@ -1,0 +1,56 @@
+"""The secrets that a target wants, read when they are needed: a rotated file or variable counts at once."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from collectors.errors import ScrapeError
+from collectors.target import Auth
+
+MAX_SECRET_BYTES = 64 * 1024
+"""Of a file with a secret; what is behind that is not read."""
+
+
+def authorization(auth: Auth) -> str | None:
+    """Return the Authorization header's value, reading secrets now, or None if there are none.
+
+    Raises ScrapeError naming the file or variable, never its content.
+    """
+    if auth.username is not None:
+        password = _secret_file(auth.password_file) if auth.password_file else ""
+        return basic(auth.username, password)
+    if not auth.scheme.isprintable():
+        raise ScrapeError("the type of authorization holds a line break or another control character")
+    if auth.credentials_file:
+        return f"{auth.scheme} {_secret_file(auth.credentials_file)}"
+    if auth.credentials_env:
+        name = auth.credentials_env
+        return f"{auth.scheme} {_checked_secret(os.environ.get(name, ''), f'the environment variable {name}')}"
+    return None
+
+
+def basic(username: str, password: str) -> str:
+    """Return the Authorization header's value of HTTP's basic authentication."""
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def _secret_file(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_SECRET_BYTES)
+        return _checked_secret(content.decode(), f"the credentials file {path}")
+    except OSError as error:
+        raise ScrapeError(f"cannot read the credentials file {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ScrapeError(f"the credentials file {path} is not UTF-8 text") from None
+
+
+def _checked_secret(text: str, place: str) -> str:
+    secret = text.strip()
+    if not secret:
+        raise ScrapeError(f"{place} is not set or empty")
+    if not secret.isprintable():
+        raise ScrapeError(f"{place} holds a line break or another control character")
+    return secret

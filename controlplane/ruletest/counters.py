@@ -1,0 +1,41 @@
+"""Rates of what is no counter: they jump with every fall of a gauge, which they take for a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from collectors.catalogue import Catalogue
+from controlplane.metrics.annotations.collected import COUNTER_ENDINGS
+from controlplane.metrics.syntax import Call, Node, Range, calls, metric_name
+
+OF_COUNTERS = ("rate", "increase", "irate")
+
+
+def metric_types(catalogue: Catalogue) -> dict[str, str]:
+    """Return the types of the metrics of the catalogue, under canonical names and those of the engines."""
+    types: dict[str, str] = {name: metric.type for name, metric in catalogue.metrics.items()}
+    for engine in catalogue.engines.values():
+        for canonical, sources in engine.sources.items():
+            for source in sources:
+                # Parts of a histogram or a summary are counters.
+                kind = "counter" if source.part else catalogue.metrics[canonical].type
+                types |= dict.fromkeys((*source.from_, *source.sum), kind)
+    return types
+
+
+def doubtful_rates(node: Node, types: dict[str, str]) -> Iterator[str]:
+    """Yield a sentence for each metric whose rate is taken and that is no counter by its type, or else by its name."""
+    taken = [
+        (call.name, metric_name(call.args[0].selector))
+        for call in calls(node)
+        if isinstance(call, Call) and call.name in OF_COUNTERS and isinstance(call.args[0], Range)
+    ]
+    for function, name in dict.fromkeys(taken):
+        kind = types.get(name or "")
+        if name is None or kind in ("counter", "histogram") or (kind is None and name.endswith(COUNTER_ENDINGS)):
+            continue
+        doubt = "is a gauge" if kind else f"might not be a counter: its name ends in no {_ENDINGS}"
+        yield f"metric {name} {doubt}; {function}() takes each fall of it for a restart; of a gauge take delta()"
+
+
+_ENDINGS = ", ".join(COUNTER_ENDINGS[:-1]) + f" or {COUNTER_ENDINGS[-1]}"
