@@ -215,6 +215,31 @@ FIRING = ("firing", None, ())
 DOWN = "dcgm/n1:9400"
 
 
+async def test_a_target_that_comes_back_while_its_rule_is_evaluated_ends_no_alert(
+    make: type[World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(rules("alert: Hot, expr: DCGM_FI_DEV_GPU_TEMP > 85, annotations: {summary: hot}"), DCGM)
+    await world.run(30, **{"n1:9400": gpu(93)})
+    assert world.active() == {"Hot": FIRING}
+    ask = world.querier.instant
+
+    async def slowly(expr: str, at: float) -> object:
+        found = await ask(expr, at)
+        world.bodies["n1:9400"] = gpu(93)
+        world.at += 0.1
+        await world.scraping.scrape_once(DCGM, world.at)
+        return found
+
+    monkeypatch.setattr(world.querier, "instant", slowly)
+    await world.run(STEP_S, **{"n1:9400": None})
+    assert world.active() == {"Hot": ("firing", 30, (DOWN,))}
+    monkeypatch.setattr(world.querier, "instant", ask)
+    await world.run(20)
+    assert world.active() == {"Hot": FIRING}
+    await world.run(20, **{"n1:9400": gpu(50)})
+    assert world.told() == ["firing", "resolved"]
+
+
 async def test_an_exporter_that_fails_once_ends_no_alert(make: type[World]) -> None:
     world = make(GPU_PACK, DCGM)
     await world.run(30, **{"n1:9400": gpu(93)})
