@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from alerts.expression import without_strings
 from alerts.promql.dialect import INSTANT
@@ -18,27 +19,39 @@ MAX_S = 15 * 60.0
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
-def lookbacks(groups: Iterable[RuleGroup]) -> dict[str, float]:
+class _Recorded(NamedTuple):
+    expr: str
+    group: str
+    interval_s: float
+
+
+def lookbacks(groups: Sequence[RuleGroup], interval_s: float = 0.0) -> dict[str, float]:
     """Return seconds by alerting rule's id: its longest range, and those of the recorded series that it reads.
 
+    A series that another group records is as old as that group's interval: `interval_s`, where it has none of its own.
     Ranges with an offset are left out: they look at another time, not at the time since the start. At most MAX_S.
     """
-    rules = [rule for group in groups for rule in group.rules]
-    recorded: dict[str, list[str]] = {}
-    for rule in rules:
-        if isinstance(rule, RecordingRule):
-            recorded.setdefault(rule.record, []).append(without_strings(rule.expr))
+    recorded: dict[str, list[_Recorded]] = {}
+    for group in groups:
+        for rule in group.rules:
+            if isinstance(rule, RecordingRule):
+                made = _Recorded(without_strings(rule.expr), group.key, group.interval_s or interval_s)
+                recorded.setdefault(rule.record, []).append(made)
     return {
-        rule.id: min(MAX_S, _lookback(without_strings(rule.expr), recorded, frozenset()))
-        for rule in rules
+        rule.id: min(MAX_S, _lookback(without_strings(rule.expr), group.key, recorded, frozenset()))
+        for group in groups
+        for rule in group.rules
         if isinstance(rule, AlertingRule)
     }
 
 
-def _lookback(expr: str, recorded: Mapping[str, list[str]], seen: frozenset[str]) -> float:
-    own = max(_ranges(expr), default=0.0)
+def _lookback(expr: str, group: str, recorded: Mapping[str, list[_Recorded]], seen: frozenset[str]) -> float:
+    longest = max(_ranges(expr), default=0.0)
     read = {name for name in _NAME.findall(expr) if name in recorded} - seen
-    return max([own, *(_lookback(e, recorded, seen | read) for name in read for e in recorded[name])])
+    for made in (made for name in read for made in recorded[name]):
+        wait_s = 0.0 if made.group == group else made.interval_s
+        longest = max(longest, wait_s + _lookback(made.expr, made.group, recorded, seen | read))
+    return longest
 
 
 def _ranges(expr: str) -> Iterator[float]:

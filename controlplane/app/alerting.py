@@ -119,7 +119,7 @@ class Alerting:
         A group that did not change keeps its evaluator; one that is gone ends the series that it wrote. `settle_s` is
         how long after a start the first samples of every target may take.
         """
-        self._lookbacks, self.settle_s = lookbacks(groups), settle_s
+        self._lookbacks, self.settle_s = lookbacks(groups, interval_s), settle_s
         if self._origins:
             self._origins.configure(groups, self._lookbacks)
         self._here = {group.key for group in groups if self._own and reads_own_metrics(group)}

@@ -85,6 +85,8 @@ class World:
     box: Box = field(default_factory=Box)
     store: SeriesStore = field(default_factory=SeriesStore)
     at: float = T0
+    turns: dict[str, float] = field(default_factory=dict)
+    """The last turn of each group: one an interval."""
 
     def __post_init__(self) -> None:
         self.log = SqlAlertLog(self.db)
@@ -95,7 +97,7 @@ class World:
         """Start the control plane, or start it again: what is left is the database and the series."""
         self.scraping = ScrapeManager(self.store, self._source, self._layout, self, find_missing=self._missing)
         origins = TargetOrigins(self.store, self.scraping.health)
-        looks = lookbacks(self.groups)
+        looks = lookbacks(self.groups, STEP_S)
         origins.configure(self.groups, looks)
         blind_until = self.at + blind_s
         self.evaluators = [
@@ -127,6 +129,10 @@ class World:
             for target in self.targets:
                 await self.scraping.scrape_once(target, self.at)
             for evaluator in self.evaluators:
+                turn = (self.at - T0) // (evaluator.group.interval_s or STEP_S)
+                if self.turns.get(evaluator.group.key) == turn:
+                    continue
+                self.turns[evaluator.group.key] = turn
                 report = await evaluator.evaluate()
                 assert [r.last_error for r in report.rules if r.last_error] == []
             await self.dispatcher.tick()
@@ -240,6 +246,30 @@ async def test_a_target_that_comes_back_while_its_rule_is_evaluated_ends_no_aler
     assert world.told() == ["firing", "resolved"]
 
 
+RECORDED_SLOWLY = """\
+groups:
+- name: slow
+  interval: 20s
+  rules: [{record: hottest, expr: max by (gpu) (DCGM_FI_DEV_GPU_TEMP)}]
+- name: fast
+  rules: [{alert: Hot, expr: hottest > 85, annotations: {summary: hot}}]
+"""
+
+
+async def test_a_target_that_comes_back_before_its_series_is_recorded_again_ends_no_alert(make: type[World]) -> None:
+    world = make(RECORDED_SLOWLY, DCGM)
+    await world.run(60, **{"n1:9400": gpu(93)})
+    assert world.active() == {"Hot": FIRING}
+    await world.run(STEP_S, **{"n1:9400": None})
+    assert world.active() == {"Hot": ("firing", 60, (DOWN,))}  # recorded at 60 s, when the target was away
+    await world.run(3 * STEP_S, **{"n1:9400": gpu(93)})
+    assert world.active() == {"Hot": ("firing", 60, (DOWN,))}  # the target is back, the recorded series is not
+    await world.run(60)
+    assert world.active() == {"Hot": FIRING}
+    await world.run(60, **{"n1:9400": gpu(50)})
+    assert (world.active(), world.told()) == ({}, ["firing", "resolved"])
+
+
 async def test_an_exporter_that_fails_once_ends_no_alert(make: type[World]) -> None:
     world = make(GPU_PACK, DCGM)
     await world.run(30, **{"n1:9400": gpu(93)})
@@ -283,7 +313,9 @@ async def test_an_alert_on_recorded_series_stays_too(make: type[World]) -> None:
     await world.run(30, **{"n1:9400": gpu(50, used=80500)})
     await world.run(600, **{"n1:9400": None})
     assert world.active() == {"GPUMemoryHigh": ("firing", 30, (DOWN,))}
-    await world.run(STEP_S, **{"n1:9400": gpu(50)})
+    await world.run(3 * STEP_S, **{"n1:9400": gpu(50)})
+    assert world.active() == {"GPUMemoryHigh": ("firing", 30, (DOWN,))}
+    await world.run(STEP_S)  # by now the series has been recorded from what the target says
     assert world.active() == {}
 
 

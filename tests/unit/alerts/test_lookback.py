@@ -10,7 +10,7 @@ from alerts.rules import parse_rules
 def of(text: str) -> dict[str, float]:
     groups = parse_rules(text, "f")
     names = {rule.id: rule.name for group in groups for rule in group.rules}
-    return {names[rule]: seconds for rule, seconds in lookbacks(groups).items()}
+    return {names[rule]: seconds for rule, seconds in lookbacks(groups, 15.0).items()}
 
 
 def test_the_longest_range_counts_and_ranges_with_an_offset_do_not() -> None:
@@ -40,6 +40,24 @@ def test_recorded_series_bring_their_own_past_along_even_in_circles() -> None:
               - {alert: Deep, expr: a:max > 1}
         """)
     assert found == {"Deep": 240}
+
+
+def test_a_series_of_another_group_is_as_old_as_that_groups_interval() -> None:
+    found = of("""
+        groups:
+          - name: slow
+            interval: 1m
+            rules:
+              - {record: 'a:rate', expr: 'rate(a[4m])'}
+              - {alert: Same, expr: a:rate > 1}
+          - name: fast
+            rules:
+              - {record: b, expr: 'max(a:rate)'}
+              - {alert: Other, expr: b > 1}
+          - name: third
+            rules: [{alert: Chain, expr: b > 2}]
+        """)
+    assert found == {"Same": 240, "Other": 300, "Chain": 315}
 
 
 def test_nothing_is_waited_for_longer_than_the_limit() -> None:
