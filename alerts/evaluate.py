@@ -198,7 +198,7 @@ class GroupEvaluator:
             for instance in _active(memory.instances or ())
             if instance.labels not in accounted
         ]
-        return await self._origins.explain(rule, lost, at) if lost else {}
+        return await self._origins.explain(rule, lost, at - self.group.query_offset_s) if lost else {}
 
     def _append(self, memory: _Memory, source: str, series: tuple[Series, ...], values: list[float], at: float) -> None:
         layout = memory.layouts.get(source)

@@ -98,6 +98,9 @@ class RuleGroup:
         return f"{self.file};{self.name}"
 
 
+MAX_FILE_BYTES = 16 * 2**20
+"""A hundred times the largest of 214 public rule files."""
+
 Faults = list[RuleError] | None
 """Where faults are collected, so that one reading finds all of them; None: the first one is raised."""
 
@@ -163,7 +166,11 @@ def _noting(faults: Faults) -> Iterator[None]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            body = file.read(MAX_FILE_BYTES + 1)
+        if len(body) > MAX_FILE_BYTES:
+            raise RuleError(f"a rule file may have {MAX_FILE_BYTES:,} bytes, this one has more", file=str(path))
+        return body.decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise RuleError(f"cannot be read: {why}", file=str(path)) from error

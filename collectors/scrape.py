@@ -196,6 +196,7 @@ class _Scraper:
             missing=missing,
             unstorable=len(self._cache.unstorable) if up else 0,
             since=before.since if same else at,
+            known_since=before.known_since if same else self._manager.now(),
             recovered=up and (before.recovered if same else worse_before),
         )
 
@@ -293,6 +294,12 @@ class ScrapeManager:
     def clock_was_set(self, by_s: float) -> None:
         """Take note that `clock` went forward (or back, negative) by a step."""
         self.moved_s += by_s
+        for scraper in self._scrapers.values():
+            scraper.health = scraper.health.moved_by(by_s)
+
+    def now(self) -> float:
+        """Return unix seconds."""
+        return self._clock.now()
 
     def health(self) -> list[TargetHealth]:
         """Return what is known of every target's last scrape, ordered by key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from collectors.samples import Labels
@@ -66,8 +66,19 @@ class TargetHealth:
     """Samples of the last scrape that were left out: their names or labels hold a NUL, which no database stores."""
     since: float | None = None
     """Unix seconds of the first scrape since which `health` and `missing` have been as they are."""
+    known_since: float | None = field(default=None, compare=False)
+    """Unix seconds when that scrape's row was stored: a query of before could not see it."""
     recovered: bool = False
     """Before `since` it was down, or had no samples, or fewer of the expected metrics."""
+
+    def moved_by(self, by_s: float) -> TargetHealth:
+        """Return it as it is after the clock was set: what has lasted goes on having lasted for as long."""
+        moved = {
+            name: at + by_s
+            for name in ("last_scrape_at", "since", "known_since")
+            if (at := getattr(self, name)) is not None
+        }
+        return replace(self, **moved)
 
 
 class Source(Protocol):

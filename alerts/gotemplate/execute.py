@@ -165,7 +165,11 @@ class _Execution:
                     return value
             return piped[0] if piped else value
         arguments = [*(self._operand(operand, dot, scope) for operand in operands), *piped]
-        return self._functions[name](name, arguments)
+        found = self._functions[name](name, arguments)
+        # Texts that are put together again and again grow a thousandfold in three steps.
+        if isinstance(found, str) and len(found) > MAX_LENGTH:
+            raise TemplateError(f"the text is longer than {MAX_LENGTH:,} characters")
+        return found
 
     def _operand(self, operand: Operand, dot: GoValue, scope: _Scope) -> GoValue:
         match operand:

@@ -78,8 +78,9 @@ def query_exemplars(params: ParamsDep) -> Response:
 @requires(Role.VIEWER)
 def format_query(params: ParamsDep) -> Response:
     """Return PromQL in Prometheus's own style (`query`)."""
+    expr = params.expr()
     try:
-        return success(prettify(params.expr()))
+        return success(prettify(expr))
     except QueryError as error:
         raise bad("query", str(error)) from error
 
@@ -89,8 +90,9 @@ def format_query(params: ParamsDep) -> Response:
 @requires(Role.VIEWER)
 def parse_query(params: ParamsDep) -> Response:
     """Return the syntax tree of PromQL (`query`)."""
+    expr = params.expr()
     try:
-        return success(syntax_tree(params.expr()))
+        return success(syntax_tree(expr))
     except QueryError as error:
         raise bad("query", str(error)) from error
 

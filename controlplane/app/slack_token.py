@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from alerts.errors import DeliveryFailed
+from collectors.credentials import MAX_SECRET_BYTES
 from controlplane.config.model import NotifierSection
 
 
@@ -24,7 +25,8 @@ def slack_token(section: NotifierSection) -> Callable[[], str]:
             assert path is not None  # the configuration wants one of the two
             place = str(path)
             try:
-                text = path.read_text("utf-8").strip()
+                with path.open("rb") as file:
+                    text = file.read(MAX_SECRET_BYTES).decode().strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise DeliveryFailed(f"notifier {section.name}: {path} cannot be read: {_why(error)}") from error
         if not text:

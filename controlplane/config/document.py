@@ -17,6 +17,7 @@ from controlplane.errors import ConfigError, ConfigErrors
 
 MAX_BYTES = 4 * 2**20
 """A fleet.yaml beyond this is a mistake (a log, a dump), and would only stall the parser."""
+IMPOSSIBLE = "looks like a number or a date, and can be none; put a text into quotes"
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN_KEY = re.compile(r"[\w.-]+")
 
@@ -84,6 +85,7 @@ def read_document(path: Path) -> Document:
 
 def parse_document(text: str, path: Path) -> Document:
     """Parse the text of a file. Raises ConfigErrors."""
+    root: Node | None = None
     try:
         root = YAML(typ="safe", pure=True).compose(text)
         if twice := list(_repeated(root)):
@@ -97,6 +99,8 @@ def parse_document(text: str, path: Path) -> Document:
         raise ConfigErrors([ConfigError("is nested too deeply", file=path)]) from error
     except (YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:
         # Beside its own errors the parser lets pass what a strange date, number or tag makes of Python's types.
+        if isinstance(error, ValueError | OverflowError) and root is not None:
+            raise ConfigErrors([ConfigError(IMPOSSIBLE, file=path, line=_impossible(root))]) from error
         line = _line_of_character(text, error)
         raise ConfigErrors([ConfigError(yaml_sentence(str(error)), file=path, line=line)]) from error
     if not isinstance(data, dict) or root is None:
@@ -104,6 +108,34 @@ def parse_document(text: str, path: Path) -> Document:
         what = f"{found}; expected fields such as fleet:, targets:, models:"
         raise ConfigErrors([ConfigError(what, file=path, line=1)])
     return Document(path, data, root)
+
+
+def _impossible(root: Node) -> int | None:
+    """Return the line of the first value that looks like a number or a date, and can be none."""
+    constructor, lines = YAML(typ="safe", pure=True).constructor, []
+    for node in _nodes(root):
+        if isinstance(node, ScalarNode):
+            try:
+                constructor.construct_object(node)
+            except (ValueError, OverflowError):
+                lines.append(int(node.start_mark.line) + 1)
+    return min(lines, default=None)
+
+
+def _nodes(root: Node) -> Iterator[Node]:
+    """Yield every node once, however often aliases lead to it."""
+    waiting, seen = [root], {id(root)}
+    while waiting:
+        node = waiting.pop()
+        yield node
+        inner: list[Node] = []
+        if isinstance(node, SequenceNode):
+            inner = list(node.value)
+        elif isinstance(node, MappingNode):
+            inner = [part for entry in node.value for part in entry]
+        fresh = {id(each): each for each in inner if id(each) not in seen}
+        seen |= fresh.keys()
+        waiting += fresh.values()
 
 
 def _line_of_character(text: str, error: Exception) -> int | None:

@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 
 from collectors.durations import format_duration, parse_duration
 
-_USER_OF_URL = re.compile(r"//[^/@\s]*@")
-"""Credentials in an address, which no message may repeat."""
+_USER_OF_URL = re.compile(r"//.*@", re.DOTALL)
+"""Credentials in an address, which no message may repeat; up to the last @, as a wrong one may have any character."""
 MAX_SHOWN = 60
 """Characters of a wrong value that a sentence repeats."""
 

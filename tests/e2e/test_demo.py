@@ -186,7 +186,7 @@ def test_a_fault_makes_a_rule_pending_then_firing_then_resolved_everywhere(demo:
         demo.cp("demo", "fault", "clear")
     demo.until(f"{alert} resolved", lambda: demo.alert(alert, "resolved") and not demo.alert(alert, "firing"))
     history = demo.json("alerts", "show", firing["fingerprint"])["history"]
-    assert [h["after"] for h in history[-3:]] == ["pending", "firing", "inactive"]
+    assert [h["after"] for h in history[-3:]] == ["pending", "firing", "resolved"]
     log = demo.folder / "demo" / "logs" / "control-plane.log"
     demo.until(
         "the notifier's two messages",

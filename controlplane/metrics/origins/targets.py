@@ -157,7 +157,10 @@ class _Look:
 
     def by_name(self, name: str) -> _Verdict:
         """Return how a target is that was found away before."""
-        verdicts = [self._unread(h) or self._settling(h, known_away=True) for h in self._by_name.get(name, ())]
+        verdicts = [
+            self._unread(h) or self._unseen(h) or self._settling(h, known_away=True)
+            for h in self._by_name.get(name, ())
+        ]
         return next((v for v in verdicts if v), _Verdict(name)) if verdicts else self._unlisted(name)
 
     def by_source(self, source: str, metric: str, newest_ms: int | None, since: float) -> _Verdict | None:
@@ -177,7 +180,7 @@ class _Look:
         if unread := self._unread(health):
             return unread if newest_ms / 1000 >= reach_s else None
         if health.since is not None and health.since >= reach_s:
-            return _blind(health, metric) or self._settling(health, known_away=False)
+            return _blind(health, metric) or self._unseen(health) or self._settling(health, known_away=False)
         return None
 
     def _unlisted(self, name: str) -> _Verdict:
@@ -193,6 +196,12 @@ class _Look:
                 _name(health), away=True, why=f"cannot be read: {health.last_error or 'no reason is known'}"
             )
         return None
+
+    def _unseen(self, health: TargetHealth) -> _Verdict | None:
+        """Return a verdict on a target that came back while rules were evaluated: their queries could not see it."""
+        if health.known_since is None or health.known_since <= self._at:
+            return None
+        return _Verdict(_name(health), away=True, why="has only just come back")
 
     def _settling(self, health: TargetHealth, *, known_away: bool) -> _Verdict | None:
         """Return a verdict on a target that has not been back for long enough to fill the windows that a rule reads.

@@ -120,6 +120,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RuleError, match=r"binary\.yml: cannot be read"):
         load_rule_files([tmp_path / "binary.yml"])
+    with pytest.raises(RuleError, match=r"/dev/zero: a rule file may have 16,777,216 bytes, this one has more"):
+        load_rule_files([Path("/dev/zero")])
 
 
 def test_an_empty_list_of_groups_is_fine() -> None:

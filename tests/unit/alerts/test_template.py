@@ -124,6 +124,7 @@ def test_what_fails_on_a_value_says_where(text: str, message: str) -> None:
     [
         ("{{ range 1000000000 }}{{ end }}", "it takes more than 100,000 steps"),
         ("{{ range 40000 }}xx{{ end }}", "the text is longer than 65,536 characters"),
+        ("{{ $x := printf `%65000d` 1 }}{{ len (print $x $x) }}", "the text is longer than 65,536 characters"),
         ("{{ printf `%99999d` 1 }}", "the text is longer than 65,536 characters"),
         (
             "{{ define `a` }}{{ template `a` . }}{{ end }}{{ template `a` }}",

@@ -199,6 +199,16 @@ async def test_a_failure_is_up_0_and_ends_the_series_once(bench: Bench) -> None:
     assert bench.manager.counters.failures == {"status": 1, "timeout": 1, "malformed": 1}
 
 
+async def test_how_long_a_target_has_been_as_it_is_outlasts_a_clock_that_is_set(bench: Bench) -> None:
+    bench.script(A, b"a 1\n")
+    await bench.manager.scrape_once(A, T0)
+    bench.manager.clock_was_set(-3600.0)
+    health = bench.health(A)
+    assert (health.since, health.last_scrape_at) == (T0 - 3600, T0 - 3600)
+    assert health.known_since is not None
+    assert health.known_since <= T0 - 3600 + bench.time.now() - T0
+
+
 async def test_how_long_a_target_has_been_as_it_is(bench: Bench) -> None:
     gone = UnexpectedStatus("answered 500")
     bench.script(

@@ -366,7 +366,7 @@ def test_a_list_of_one_that_is_written_as_a_map_has_its_lines() -> None:
         ("a: !x 1\n", "1: a '!' begins a tag, which is not understood here; put the text into quotes"),
         ("a: 1\na: 2\nb: {c: 1, c: 1}\n", "2: a: is given twice|3: b.c: is given twice"),
         ("a: 1\nb: \x01\n", "2: a control character; take it out"),
-        ("a: 2024-99-99\n", "cannot be read as YAML here: look for a missing quote, bracket or ':' on this line"),
+        ("a: 2024-99-99\n", "1: looks like a number or a date, and can be none; put a text into quotes"),
         ("<<: 5\n", "1: '<<' merges maps only"),
         ("1: x\n", "1: 1: expected a text as the field's name, got the number 1|1: fleet: is required"),
         ("? [a]\n: x\n", "1: \"('a',)\": expected a text as the field's name, got a list|1: fleet: is required"),
@@ -512,6 +512,7 @@ def test_nearest_ignores_case_and_shows_the_word_as_it_is_written() -> None:
 def test_a_value_is_shown_short_and_without_credentials() -> None:
     assert shown("x" * 100) == repr("x" * 60 + "…")
     assert shown("http://user:secret@host/x") == "'http://…@host/x'"
+    assert shown("http://user:se cr/et@x@host/x") == "'http://…@host/x'"
     assert shown(10**400) == "the number of more than 60 digits"
     assert [shown(v) for v in (None, True, [], {}, 1.5)] == ["nothing", "true", "a list", "a map", "the number 1.5"]
 

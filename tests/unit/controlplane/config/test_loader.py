@@ -255,3 +255,9 @@ def test_one_remote_write_needs_no_list() -> None:
     fleet = parse_fleet("fleet: {name: x}\nmetrics: {remote_write: {url: 'http://x/w'}}\n", Path("f.yaml"))
     (endpoint,) = fleet.metrics.remote_write
     assert (endpoint.url, endpoint.send) == ("http://x/w", ("canonical", "raw", "recorded"))
+
+
+@pytest.mark.parametrize("value", ["2020-13-45", "9" * 5000, "2001-02-03T99:00:00Z"], ids=["date", "number", "time"])
+def test_a_number_or_a_date_that_can_be_none_is_named_by_its_line(value: str) -> None:
+    with pytest.raises(ConfigErrors, match=r"^fleet\.yaml:2: looks like a number or a date, and can be none"):
+        parse_fleet(f"fleet: {{name: a}}\nevaluation_interval: {value}\n", Path("fleet.yaml"))

@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.metrics.annotations.collected import MAX_KEPT, Annotations
 from controlplane.metrics.engine import PromqlEngine
+from controlplane.metrics.syntax import parse
 from controlplane.metrics.values import Matrix
 
 SAMPLES = """
@@ -149,6 +150,12 @@ def test_an_expression_too_deep_to_be_walked_is_told_of_without_a_place(engine: 
     annotations = Annotations()
     value = engine.range("(" * 210 + "rate(gauge[5m])" + ")" * 210, 600, 1200, 60, annotations=annotations)
     assert isinstance(value, Matrix) and len(value.series) == 2
+    assert annotations.told("info") == (f'{NOT_A_COUNTER}"gauge"',)
+
+
+def test_a_syntax_tree_is_told_of_without_places(engine: PromqlEngine) -> None:
+    annotations = Annotations()
+    engine.instant(parse("rate(gauge[5m])"), 1200, annotations=annotations)
     assert annotations.told("info") == (f'{NOT_A_COUNTER}"gauge"',)
 
 
