@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable
 
 from alerts.errors import DeliveryFailed
-from collectors.credentials import MAX_SECRET_BYTES
 from controlplane.config.model import NotifierSection
+
+MAX_TOKEN_BYTES = 4096
+"""A token is a hundred characters; a file without an end must not fill the memory."""
 
 
 def slack_token(section: NotifierSection) -> Callable[[], str]:
@@ -26,7 +28,7 @@ def slack_token(section: NotifierSection) -> Callable[[], str]:
             place = str(path)
             try:
                 with path.open("rb") as file:
-                    text = file.read(MAX_SECRET_BYTES).decode().strip()
+                    text = file.read(MAX_TOKEN_BYTES).decode().strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise DeliveryFailed(f"notifier {section.name}: {path} cannot be read: {_why(error)}") from error
         if not text:

@@ -92,8 +92,7 @@ def test_without_a_route_alerts_go_to_the_only_notifier_or_to_the_log(fleet: Wri
 
 
 async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet: Write, tmp_path: Path) -> None:
-    from collectors.credentials import MAX_SECRET_BYTES
-    from controlplane.app.slack_token import slack_token
+    from controlplane.app.slack_token import MAX_TOKEN_BYTES, slack_token
 
     loaded = fleet('notifiers: [{name: ops, type: slack, channel: "#ops", token_file: slack-token}]\n')
     read = slack_token(loaded.fleet.notifiers[0])
@@ -108,4 +107,4 @@ async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet
     assert read() == "xoxb-2"
     (tmp_path / "slack-token").unlink()
     (tmp_path / "slack-token").symlink_to("/dev/zero")
-    assert len(read()) == MAX_SECRET_BYTES, "a file without an end is not read to its end"
+    assert len(read()) == MAX_TOKEN_BYTES, "a file without an end is not read to its end"
