@@ -56,7 +56,7 @@ def test_a_card_counts_what_it_does_not_list() -> None:
 def test_a_card_without_summaries_shows_values_and_says_what_is_simulated() -> None:
     simulated = replace(ALERT, annotations=(), labels=(("alertname", "A"), ("simulated", "true")))
     card = render(replace(MESSAGE, firing=(simulated,), resolved=(), console_url=""))
-    assert card.lines[0] == "A: value 1.25"
+    assert card.lines == ("A: value 1.25",)
     assert card.footer == "simulated · message 2 · k/7/2"
     assert card.text.endswith("(1 firing, simulated): A: value 1.25")
     assert card.links == ()
