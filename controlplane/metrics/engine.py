@@ -70,17 +70,15 @@ class PromqlEngine:
     ) -> QueryValue:
         """Evaluate at unix second `at`; `node` is the expression's syntax tree where it is at hand. Raises QueryError.
 
-        A range vector yields its samples as a Matrix.
-        `timeout_s` and `lookback_s` take the place of the engine's limits for this query. `unwanted` is looked at
-        between steps: once it is true the query ends, as nobody waits for its answer any more. What is odd about the
-        query is left in `annotations`, without places if a tree was given.
+        A range vector yields its samples as a Matrix. `timeout_s` and `lookback_s` take the place of the engine's limits
+        for this query. `unwanted` is looked at between steps: once it is true the query ends, as nobody waits for its
+        answer any more. What is odd about the query is left in `annotations`.
         """
         at_ms = _milliseconds(at, "time")
         node = node or self._parse(expr, INSTANT)
         steps = np.array([at_ms], dtype=np.int64)
         budget = self._budget(timeout_s, unwanted)
-        written = expr if isinstance(expr, str) else ""
-        evaluator = Evaluator(self._query(written, node, (at_ms, at_ms), budget, lookback_s, annotations), steps)
+        evaluator = Evaluator(self._query(expr, node, (at_ms, at_ms), budget, lookback_s, annotations), steps)
         if isinstance(node, Range | Subquery):
             return _guarded(lambda: _window(evaluator, node))
         return _instant_value(self._evaluate(evaluator, node), at_ms / 1000)

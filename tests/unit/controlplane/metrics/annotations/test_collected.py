@@ -153,10 +153,10 @@ def test_an_expression_too_deep_to_be_walked_is_told_of_without_a_place(engine: 
     assert annotations.told("info") == (f'{NOT_A_COUNTER}"gauge"',)
 
 
-def test_a_syntax_tree_is_told_of_without_places(engine: PromqlEngine) -> None:
-    annotations = Annotations()
-    engine.instant(parse("rate(gauge[5m])"), 1200, annotations=annotations)
-    assert annotations.told("info") == (f'{NOT_A_COUNTER}"gauge"',)
+def test_an_expression_whose_tree_is_at_hand_is_told_of_with_its_places(engine: PromqlEngine) -> None:
+    annotations, expr = Annotations(), "rate(gauge[5m])"
+    engine.instant(expr, 1200, annotations=annotations, node=parse(expr))
+    assert annotations.told("info") == (f'{NOT_A_COUNTER}"gauge" (1:6)',)
 
 
 def test_a_rule_is_evaluated_without_anybody_to_tell(engine: PromqlEngine) -> None:
