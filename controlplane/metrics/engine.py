@@ -70,9 +70,9 @@ class PromqlEngine:
     ) -> QueryValue:
         """Evaluate at unix second `at`; `node` is the expression's syntax tree where it is at hand. Raises QueryError.
 
-        A range vector yields its samples as a Matrix. `timeout_s` and `lookback_s` take the place of the engine's limits
-        for this query. `unwanted` is looked at between steps: once it is true the query ends, as nobody waits for its
-        answer any more. What is odd about the query is left in `annotations`.
+        A range vector yields its samples as a Matrix. `timeout_s` and `lookback_s` take the place of the engine's
+        limits for this query. `unwanted` is looked at between steps: once it is true the query ends, as nobody waits
+        for its answer any more. What is odd about the query is left in `annotations`.
         """
         at_ms = _milliseconds(at, "time")
         node = node or self._parse(expr, INSTANT)
