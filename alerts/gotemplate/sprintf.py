@@ -190,15 +190,13 @@ def _float(verb: str, value: float, style: _Style) -> str | None:
     if verb not in "beEfFgGxX":
         return None
     if not math.isfinite(value):
-        text = go_float(value)
-        text = text.removeprefix("+") if "+" not in style.flags else text if text[0] in "+-" else "+" + text
-        return _Style(style.flags.replace("0", ""), style.width).padded(" " + text if _blank(text, style) else text)
+        # Infinity has its sign always, NaN only where a flag asks for one; neither is filled up with zeros.
+        text = "+NaN" if math.isnan(value) else go_float(value)
+        if "+" not in style.flags and text[0] == "+":
+            text = " " + text[1:] if " " in style.flags else text.removeprefix("+") if text == "+NaN" else text
+        return _Style(style.flags.replace("0", ""), style.width).padded(text)
     text = _number(verb, abs(value), style)
     return style.padded(_sign(math.copysign(1, value) < 0, style) + text, number=True)
-
-
-def _blank(text: str, style: _Style) -> bool:
-    return " " in style.flags and text[0] not in "+-"
 
 
 def _number(verb: str, value: float, style: _Style) -> str:
