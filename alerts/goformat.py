@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 
-_VERB = re.compile(r"%([-+ 0#]*)(\d*)(?:\.(\d+))?([a-zA-Z%])")
 _SPECIAL = {math.inf: "+Inf", -math.inf: "-Inf"}
 
 
@@ -23,55 +21,6 @@ def go_float(value: float) -> str:
     digits = next(text for n in range(17) if float(text := f"{value:.{n}e}") == value)
     mantissa, _, exponent = digits.partition("e")
     return f"{mantissa}e{exponent[0]}{exponent[1:].zfill(2)}"
-
-
-def go_value(value: object) -> str:
-    """Return a template value as Go prints it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return go_float(value)
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{k}:{v}" for k, v in sorted(value.items())) + "]"
-    return str(value)
-
-
-def check_format(pattern: str) -> int:
-    """Return how many arguments a printf pattern takes. Raises ValueError on a verb that is not supported."""
-    count = 0
-    for match in _VERB.finditer(pattern):
-        verb = match[4]
-        if verb == "%":
-            continue
-        if verb == "d":
-            raise ValueError("%d prints no float, and values are floats: use %.0f")
-        if verb not in "vsqfFgGeE":
-            raise ValueError(f"printf verb %{verb} is not supported (known: %v %s %q %f %g %e %%)")
-        count += 1
-    return count
-
-
-def printf(pattern: str, *args: object) -> str:
-    """Format as Go's fmt.Sprintf, for the verbs that check_format admits."""
-    left = list(args)
-
-    def one(match: re.Match[str]) -> str:
-        flags, width, precision, verb = match.groups()
-        if verb == "%":
-            return "%"
-        value = left.pop(0)
-        if verb in "vsq":
-            text = go_value(value)
-            text = text[: int(precision)] if precision and verb == "s" else text
-            text = f'"{text}"' if verb == "q" else text
-            return text.ljust(int(width)) if width and "-" in flags else text.rjust(int(width or 0))
-        number = as_number(value)
-        if not math.isfinite(number):
-            return go_float(number).rjust(int(width or 0))
-        dot = f".{precision}" if precision else ""
-        return f"%{flags}{width}{dot}{verb}" % number
-
-    return _VERB.sub(one, pattern)
 
 
 def as_number(value: object) -> float:

@@ -53,9 +53,7 @@ class Function:
                 raise TemplateError(f"{name} takes {words}, got {described(argument)}")
         try:
             return self.call(*arguments)
-        except TemplateError as error:
-            raise TemplateError(f"{name}: {error}") from error
-        except (ValueError, OverflowError) as error:
+        except (TemplateError, ValueError, OverflowError) as error:
             raise TemplateError(f"{name}: {error}") from error
 
 

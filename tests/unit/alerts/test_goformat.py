@@ -7,14 +7,11 @@ import math
 import pytest
 
 from alerts.goformat import (
-    check_format,
     go_float,
-    go_value,
     humanize,
     humanize1024,
     humanize_duration,
     humanize_percentage,
-    printf,
 )
 
 
@@ -41,10 +38,6 @@ from alerts.goformat import (
 )
 def test_floats_print_as_in_go(value: float, text: str) -> None:
     assert go_float(value) == text
-
-
-def test_other_values_print_as_in_go() -> None:
-    assert [go_value(v) for v in (True, "x", {"b": "2", "a": "1"})] == ["true", "x", "map[a:1 b:2]"]
 
 
 @pytest.mark.parametrize(
@@ -77,29 +70,6 @@ def test_humanize_duration(value: float, text: str) -> None:
 )
 def test_humanize_percentage(value: float, text: str) -> None:
     assert humanize_percentage(value) == text
-
-
-@pytest.mark.parametrize(
-    ("pattern", "args", "text"),
-    [
-        ("%.2f", (1.005,), "1.00"),
-        ("%5.1f|", (2.0,), "  2.0|"),
-        ("%-6s|", ("ab",), "ab    |"),
-        ("%s of %v, 100%%", ("a", 2.0), "a of 2, 100%"),
-        ("%q", ("a",), '"a"'),
-        ("%.1s", ("abc",), "a"),
-        ("%e", (12345.678,), "1.234568e+04"),
-        ("%f", (math.inf,), "+Inf"),
-    ],
-)
-def test_printf(pattern: str, args: tuple[object, ...], text: str) -> None:
-    assert printf(pattern, *args) == text
-
-
-@pytest.mark.parametrize(("pattern", "message"), [("%d", "use %.0f"), ("%x", "verb %x is not supported")])
-def test_verbs_that_print_nonsense_in_go_are_refused(pattern: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_format(pattern)
 
 
 def test_a_text_that_is_no_number_is_refused() -> None:
