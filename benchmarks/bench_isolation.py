@@ -25,12 +25,12 @@ import uvloop
 from collectors.exposition import parse
 from collectors.samples import Layout, Series, labels_of
 from controlplane.errors import QueryError
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.queries import Queries
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.query.queries import Queries
+from controlplane.metrics.query.workers.querier import WorkerQuerier
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
-from controlplane.metrics.workers.querier import WorkerQuerier
 
 CAPTURE = Path(__file__).parent.parent / "tests" / "fixtures" / "vllm-0.32-llm.prom"
 START_MS, INTERVAL_MS, ROWS = 1_700_000_000_000, 15_000, 60

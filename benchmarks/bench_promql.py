@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from collectors.samples import Layout, Series, labels_of
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.series.series_store import SeriesStore
 
 START, INTERVAL, ROWS = 1_700_000_007, 15, 240
 END = START + INTERVAL * ROWS

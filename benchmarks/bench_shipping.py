@@ -18,9 +18,9 @@ from collectors.exposition import parse
 from collectors.mapping import canonical_layout
 from collectors.samples import FloatArray, Layout, labels_of
 from collectors.target import Target
-from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
-from controlplane.metrics.shipping.queue import ShipQueue
-from controlplane.metrics.shipping.selection import Selection
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
+from controlplane.metrics.write.shipping.queue import ShipQueue
+from controlplane.metrics.write.shipping.selection import Selection
 
 CAPTURE = Path(__file__).parents[1] / "tests" / "fixtures" / "vllm-0.32-llm.prom"
 ROUNDS, INTERVAL_MS, PER_SEND, SHARDS = 12, 5000, 2000, 4

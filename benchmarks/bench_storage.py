@@ -21,9 +21,9 @@ from collectors.exposition import parse
 from collectors.mapping import canonical_layout
 from collectors.samples import Layout
 from collectors.target import Target
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.metrics.series.tidy import Tidy
 from controlplane.metrics.storage.folder import Folder
-from controlplane.metrics.tidy import Tidy
 
 START_MS = 1_700_000_000_000
 TIDY_EVERY_MS = 60_000

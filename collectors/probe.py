@@ -21,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.utils import floatToGoString
 
 from collectors.errors import ScrapeError
-from collectors.http_client import HttpClient, exposition_of
+from collectors.http.http_client import HttpClient, exposition_of
 from collectors.probe_protocol import BadAnswer, Dialect, EventStream, dialect_for
 from collectors.target import Auth
 

@@ -18,7 +18,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
 from collectors.errors import CollectorError, ExpositionError, ScrapeTimeout, UnexpectedStatus, Unreachable
-from collectors.http_client import HttpClient, exposition_of
+from collectors.http.http_client import HttpClient, exposition_of
 from collectors.target import Auth
 
 STATES = ("ready", "loading", "unloading", "unavailable")

@@ -20,7 +20,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import Message, MessageRef
 from alerts.notify.card import Card, render
-from collectors.retry_after import retry_after_s
+from collectors.http.retry_after import retry_after_s
 
 EVENT_TYPE = "controlplane_alert"
 """Of the metadata that carries a message's id."""

@@ -18,8 +18,8 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
-from controlplane.metrics.ingest import REFUSALS
-from controlplane.metrics.shipping.shipper import ShippingReport
+from controlplane.metrics.write.ingest import REFUSALS
+from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.rollout.attention import Need
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])

@@ -20,7 +20,7 @@ from controlplane.api.problems import RETRY_AFTER_S
 from controlplane.api.prometheus_document import PLAIN_ERROR
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import MalformedRequest, TooLarge, TooSlow, Unavailable
-from controlplane.metrics.remote_write_codec import WriteLimits, WriteRequest, decode
+from controlplane.metrics.write.remote_write_codec import WriteLimits, WriteRequest, decode
 
 PATH = "/api/v1/write"
 

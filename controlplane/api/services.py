@@ -20,12 +20,12 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
-from controlplane.metrics.ingest import Ingest
-from controlplane.metrics.queries import Exports, Queries
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.shipping.shipper import ShippingReport
+from controlplane.metrics.query.queries import Exports, Queries
+from controlplane.metrics.query.workers.report import QueryReport
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.report import StorageReport
-from controlplane.metrics.workers.report import QueryReport
+from controlplane.metrics.write.ingest import Ingest
+from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.model import RolloutView as RecordedRollout

@@ -12,8 +12,8 @@ from collectors.samples import Layout, SampleSink, Series, labels_of
 from controlplane.config.model import Backend, Fleet, ModelSection
 from controlplane.cost import CostLedger
 from controlplane.errors import QueryError
-from controlplane.metrics.queries import Queries
-from controlplane.metrics.values import Vector
+from controlplane.metrics.promql.values import Vector
+from controlplane.metrics.query.queries import Queries
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 

@@ -16,8 +16,8 @@ from alerts.rules import RuleGroup
 from alerts.sender import Sender
 from collectors.samples import SampleSink
 from controlplane.errors import QueryError, Unavailable
-from controlplane.metrics.names import metric_names
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
+from controlplane.metrics.promql.syntax.metric_names import metric_names
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.backlog import (

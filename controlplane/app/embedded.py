@@ -11,13 +11,13 @@ import numpy as np
 from alerts.lookback import MAX_S
 from controlplane.clock.system import STEP_S, SystemClock
 from controlplane.config.model import Metrics
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore, StoreLimits
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.query.workers.querier import WorkerQuerier
+from controlplane.metrics.series.series_store import SeriesStore, StoreLimits
+from controlplane.metrics.series.tidy import Tidy
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.report import StorageReport
-from controlplane.metrics.tidy import Tidy
-from controlplane.metrics.workers.querier import WorkerQuerier
 
 log = logging.getLogger(__name__)
 

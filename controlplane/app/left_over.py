@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from collectors.samples import SampleSink
 from collectors.scrape import report_key
 from collectors.target import Target
-from controlplane.metrics.source import RECORDED, RULES, WRITTEN, Source
+from controlplane.metrics.series.source import RECORDED, RULES, WRITTEN, Source
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from controlplane.config.auth import auth_of
 from controlplane.config.model import Metrics
 from controlplane.config.remote import RemoteWrite, endpoint_name
 from controlplane.errors import QueryError
-from controlplane.metrics.names import metric_names
+from controlplane.metrics.promql.syntax.metric_names import metric_names
+from controlplane.metrics.remote.remote_querier import RemoteQuerier
 from controlplane.metrics.remote_client import RemoteClient
-from controlplane.metrics.remote_querier import RemoteQuerier
-from controlplane.metrics.shipping.queue import ShipQueue
-from controlplane.metrics.shipping.selection import Selection
-from controlplane.metrics.shipping.sender import Policy, Sender
-from controlplane.metrics.shipping.shipper import Shipper
+from controlplane.metrics.write.shipping.queue import ShipQueue
+from controlplane.metrics.write.shipping.selection import Selection
+from controlplane.metrics.write.shipping.sender import Policy, Sender
+from controlplane.metrics.write.shipping.shipper import Shipper
 
 QUEUES = "remote-write"
 """Folder of the queues, in the data folder."""

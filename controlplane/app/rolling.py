@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from alerts.interfaces import Clock
 from controlplane.config.model import Fleet
-from controlplane.metrics.queries import Queries
+from controlplane.metrics.query.queries import Queries
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.evidence import EvidenceReader

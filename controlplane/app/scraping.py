@@ -20,7 +20,7 @@ from controlplane.app.sources import SourceFactory
 from controlplane.app.targets import ScrapePlan, body_limits
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
-from controlplane.metrics.source import Source as StoredSource
+from controlplane.metrics.series.source import Source as StoredSource
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collectors.dcgm import DcgmSource
-from collectors.fetch import HttpSource
-from collectors.nvml import NvmlSource
+from collectors.http.fetch import HttpSource
+from collectors.nvml.source import NvmlSource
 from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource
 from collectors.target import Source, Target

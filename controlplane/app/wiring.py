@@ -31,10 +31,10 @@ from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError
-from controlplane.metrics.ingest import Ingest
 from controlplane.metrics.origins import TargetOrigins
-from controlplane.metrics.queries import Queries
-from controlplane.metrics.tee import TeeSink
+from controlplane.metrics.query.queries import Queries
+from controlplane.metrics.write.ingest import Ingest
+from controlplane.metrics.write.tee import TeeSink
 from controlplane.schedule import EnduringLoop, LeasedLoop, Loops, PlainLoop
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore, process_holder

@@ -55,7 +55,7 @@ def check(files: list[Path], strict: bool) -> None:
 def nvml_exporter(listen: str, log_format: str, log_level: str) -> None:
     """Serve this host's GPUs as canonical metrics."""
     from collectors.errors import CollectorError
-    from collectors.nvml import serve_exporter
+    from collectors.nvml.exporter import serve_exporter
 
     _set_up_log(log_format, log_level)
     try:

@@ -17,7 +17,7 @@ from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import MIN_WINDOW_S, Numbers, queries, read
 from controlplane.fleet.rollouts import attention_view
 from controlplane.fleet.views import AlertCounts, AttentionView, FleetView, ModelView, TargetView, instant
-from controlplane.metrics.values import QueryValue, Vector
+from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import RolloutView as RecordedRollout
 from controlplane.rollout.service import ModelStatus

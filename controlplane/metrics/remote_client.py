@@ -11,12 +11,12 @@ import aiohttp
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from collectors.answer import BoundedBody
 from collectors.errors import ScrapeError
-from collectors.fetch import translated
-from collectors.http_client import request_options
+from collectors.http.answer import BoundedBody
+from collectors.http.fetch import translated
+from collectors.http.http_client import request_options
+from collectors.http.tls import TlsContexts
 from collectors.target import Auth
-from collectors.tls import TlsContexts
 from controlplane.errors import Unavailable
 
 KEEPALIVE_S = 60.0

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from alerts.interfaces import AlertInstance, AlertState
 from controlplane.errors import ControlPlaneError
-from controlplane.metrics.values import QueryValue, Vector
+from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.model import Evidence
 
 SOURCES = ("gateway", "probe", "engine")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from collectors.catalogue import Catalogue
-from controlplane.metrics.annotations.collected import COUNTER_ENDINGS
-from controlplane.metrics.syntax import Call, Node, Range, calls, metric_name
+from controlplane.metrics.promql.annotations.collected import COUNTER_ENDINGS
+from controlplane.metrics.promql.syntax.tree import Call, Node, Range, calls, metric_name
 
 OF_COUNTERS = ("rate", "increase", "irate")
 

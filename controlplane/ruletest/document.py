@@ -19,7 +19,7 @@ from alerts.errors import RuleError
 from alerts.yaml_nodes import Place, read_yaml
 from collectors.durations import parse_duration
 from collectors.samples import Labels, Series, labels_of
-from controlplane.metrics.engine import MAX_TIME_S
+from controlplane.metrics.promql.engine import MAX_TIME_S
 from controlplane.ruletest.series_notation import NAME, Samples, parse_labels, parse_series, parse_values
 
 MAX_BYTES = 8 * 1024 * 1024

@@ -12,9 +12,9 @@ from alerts.packs import BUILTIN, load_pack
 from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup, repeats
 from collectors.catalogue import Catalogue, load_catalogue
 from controlplane.errors import QueryError
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.syntax import Node, metric_name, parse
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.syntax.tree import Node, metric_name, parse
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.ruletest.counters import doubtful_rates, metric_types
 from controlplane.ruletest.result_labels import LabelNames, result_labels, selectors
 

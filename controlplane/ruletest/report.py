@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from collectors.durations import format_duration
-from controlplane.metrics.values import format_value
+from controlplane.metrics.promql.values import format_value
 from controlplane.ruletest.document import AlertCase, Case, ExpectedAlert, ExpectedSample, ExprCase
 from controlplane.ruletest.run import NOT_RUN, FileOutcome, Outcome, TestOutcome, same_value
 from controlplane.ruletest.series_notation import format_labels

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from controlplane.metrics.index import METRIC_NAME
-from controlplane.metrics.matchers import MatchOp
-from controlplane.metrics.syntax import (
+from controlplane.metrics.promql.syntax.tree import (
     Aggregate,
     Binary,
     Call,
@@ -19,6 +17,8 @@ from controlplane.metrics.syntax import (
     Subquery,
     metric_name,
 )
+from controlplane.metrics.series.index import METRIC_NAME
+from controlplane.metrics.series.matchers import MatchOp
 
 LabelNames = frozenset[str] | None
 """Label names; None: any label may be there."""

@@ -26,10 +26,10 @@ from alerts.template import Surroundings
 from collectors.durations import format_duration
 from collectors.samples import FloatArray, Layout
 from controlplane.errors import QueryError
-from controlplane.metrics.budget import EngineLimits
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.values import Scalar, Vector
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.values import Scalar, Vector
+from controlplane.metrics.series.budget import EngineLimits
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.ruletest.document import (
     AlertCase,
     Case,

@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 
 from collectors.errors import ScrapeError
-from collectors.http_client import request_options
+from collectors.http.http_client import request_options
+from collectors.http.tls import TlsContexts
 from collectors.target import Auth
-from collectors.tls import TlsContexts
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import EngineRefused, NotSent
 from controlplane.traffic.words import told

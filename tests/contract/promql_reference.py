@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 from collectors.samples import Layout, Series, labels_of
-from controlplane.metrics.annotations.collected import MAX_TOLD, Annotations
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.annotations.collected import MAX_TOLD, Annotations
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.series.series_store import SeriesStore
 from tests.patience import HANG_S, PROCESS_S
 
 START = 1_700_000_007 // 60 * 60 + 7

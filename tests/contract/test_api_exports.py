@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.contract.real_servers import ControlPlane, control_plane, prometheus
 from tests.patience import HANG_S
 

@@ -17,9 +17,9 @@ from collectors.target import Target
 from controlplane.config.model import Fleet
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.views import VersionView
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import RolloutView
 from controlplane.rollout.service import ModelStatus

@@ -27,11 +27,11 @@ from controlplane.api.bodies import BodyBudget
 from controlplane.api.interop import status, targets
 from controlplane.api.problems import install
 from controlplane.config.model import Fleet
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.ingest import Ingest
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.metrics.write.ingest import Ingest
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.contract.api_paths import ALIKE, ANNOTATED, AT, SAME
 from tests.contract.promql_reference import NEWER
 from tests.contract.real_servers import prometheus as real_prometheus

@@ -13,7 +13,7 @@ import pytest
 
 from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet, load_fleet
-from controlplane.metrics.values import Vector
+from controlplane.metrics.promql.values import Vector
 from tests.fakes.metrics_servers import prometheus
 from tests.patience import until
 

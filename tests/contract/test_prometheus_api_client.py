@@ -14,7 +14,7 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 
 from collectors.samples import Metadata
-from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.contract.real_servers import ControlPlane, control_plane
 from tests.patience import HANG_S, wait_until
 

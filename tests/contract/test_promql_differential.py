@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from controlplane.errors import QueryError
-from controlplane.metrics.aggregate import AGGREGATIONS
-from controlplane.metrics.annotations.collected import Annotations
-from controlplane.metrics.binary import OPERATORS
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.functions import FUNCTIONS
+from controlplane.metrics.promql.annotations.collected import Annotations
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.evaluation.aggregate import AGGREGATIONS
+from controlplane.metrics.promql.evaluation.binary import OPERATORS
+from controlplane.metrics.promql.functions.registry import FUNCTIONS
 from tests.contract.promql_grammar import nested, systematic
 from tests.contract.promql_reference import (
     AT,

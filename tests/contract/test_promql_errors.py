@@ -10,8 +10,8 @@ import pytest
 
 from alerts.promql.tokens import tokenize
 from controlplane.errors import QueryError
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.syntax import parse
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.syntax.tree import parse
 from tests.contract.promql_grammar import nested, systematic
 from tests.contract.promql_reference import AT, NEWER, Refusal, ask, fleet, our_engine, prometheus
 

@@ -15,12 +15,12 @@ import pytest
 from alerts.errors import QueryFailed
 from collectors.samples import Layout, Series, labels_of
 from controlplane.errors import QueryError
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.remote_querier import RemoteQuerier
-from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.values import Matrix, QueryValue, Scalar, Vector
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.values import Matrix, QueryValue, Scalar, Vector
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.remote.remote_querier import RemoteQuerier
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.fakes.metrics_servers import prometheus, victoria_metrics
 from tests.patience import HANG_S, wait_until
 

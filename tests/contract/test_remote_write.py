@@ -12,7 +12,7 @@ import httpx
 import pytest
 from cramjam import snappy
 
-from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.contract.promql_reference import NEWER
 from tests.contract.real_servers import TOKEN, ControlPlane, control_plane, prometheus, victoria_metrics
 from tests.patience import HANG_S, wait_until

@@ -21,11 +21,11 @@ from collectors.samples import FloatArray, Layout, Series, labels_of
 from collectors.target import Target
 from controlplane.app.metrics_elsewhere import shippers
 from controlplane.config.loader import parse_fleet
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.shipping.shipper import Shipper
-from controlplane.metrics.tee import TeeSink
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.metrics.write.shipping.shipper import Shipper
+from controlplane.metrics.write.tee import TeeSink
 from tests.fakes.metrics_servers import prometheus, victoria_metrics
 from tests.patience import HANG_S, until
 

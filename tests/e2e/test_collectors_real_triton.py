@@ -9,7 +9,7 @@ import pytest
 
 from collectors.catalogue import load_catalogue
 from collectors.exposition import Parsed, parse
-from collectors.fetch import HttpSource
+from collectors.http.fetch import HttpSource
 from collectors.mapping import canonical_layout, missing
 from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource

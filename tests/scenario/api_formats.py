@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 from collectors.samples import labels_of
-from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
 
 EXPRESSIONS = ["up", "1 + 1", 'sum by (job) (rate(x{a=~"b.*"}[5m]))']
 SELECTORS = ["up", '{job="vllm"}', 'x{a!~"b|c"}']

@@ -18,7 +18,7 @@ from alerts.interfaces import AlertState, VectorSample
 from alerts.notify.slack import SlackNotifier
 from alerts.rules import parse_rules
 from alerts.sender import Sender
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database

@@ -15,9 +15,9 @@ import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
 from alerts.evaluate import GroupEvaluator
 from alerts.packs import Override, load_pack
 from collectors.samples import Layout, Series, labels_of
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 

@@ -19,9 +19,9 @@ from alerts.rules import parse_rules
 from collectors.samples import Layout, Series, labels_of
 from controlplane.app.alerting import Alerting
 from controlplane.errors import Unavailable
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.schedule import EnduringLoop
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog

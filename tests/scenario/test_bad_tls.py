@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from collectors.errors import ScrapeError
-from collectors.fetch import HttpSource
+from collectors.http.fetch import HttpSource
 from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource
 from controlplane.errors import ControlPlaneError

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.contract.real_servers import control_plane
 from tests.patience import HANG_S
 

@@ -16,12 +16,12 @@ import pytest
 
 from collectors.samples import Layout, Series, labels_of
 from controlplane.metrics.remote_client import RemoteClient
-from controlplane.metrics.remote_write_codec import decode
-from controlplane.metrics.shipping import queue as queue_module
-from controlplane.metrics.shipping.queue import ShipQueue
-from controlplane.metrics.shipping.selection import Selection
-from controlplane.metrics.shipping.sender import Policy, Sender
-from controlplane.metrics.shipping.shipper import Shipper
+from controlplane.metrics.write.remote_write_codec import decode
+from controlplane.metrics.write.shipping import queue as queue_module
+from controlplane.metrics.write.shipping.queue import ShipQueue
+from controlplane.metrics.write.shipping.selection import Selection
+from controlplane.metrics.write.shipping.sender import Policy, Sender
+from controlplane.metrics.write.shipping.shipper import Shipper
 from tests.patience import HANG_S
 
 Misbehave = Callable[[asyncio.StreamWriter], Awaitable[None]]

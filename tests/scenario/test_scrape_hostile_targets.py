@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from collectors.exposition import Limits, Parsed
-from collectors.fetch import HttpSource
+from collectors.http.fetch import HttpSource
 from collectors.samples import FloatArray, Layout
 from collectors.scrape import ScrapeManager, report_key
 from collectors.target import Source, Target
@@ -246,7 +246,7 @@ async def test_dead_name_servers_of_many_targets_do_not_keep_another_from_resolv
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return resolve(host, *args, **kwargs)
 
-    monkeypatch.setattr("collectors.fetch.socket.getaddrinfo", lookup)
+    monkeypatch.setattr("collectors.http.fetch.socket.getaddrinfo", lookup)
     sink = Sink()
     manager = manager_for(sink)
     good = await servers.start(healthy, job="healthy", timeout_s=30.0)

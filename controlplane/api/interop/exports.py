@@ -16,9 +16,9 @@ from controlplane.api.prometheus_document import PLAIN_ERROR
 from controlplane.api.prometheus_params import bad
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import MalformedRequest, NotFound, QueryError, TooLarge
-from controlplane.metrics.exports.calls import args_of
-from controlplane.metrics.exports.remote_read import decode
-from controlplane.metrics.syntax import parse_selector
+from controlplane.metrics.promql.syntax.tree import parse_selector
+from controlplane.metrics.query.exports.calls import args_of
+from controlplane.metrics.query.exports.remote_read import decode
 
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 

@@ -21,7 +21,7 @@ from controlplane.api.prometheus import QUERY_TIMEOUT_S, ParamsDep, success
 from controlplane.api.prometheus_params import bad
 from controlplane.api.services import ServicesDep
 from controlplane.config.model import Fleet
-from controlplane.metrics.budget import EngineLimits
+from controlplane.metrics.series.budget import EngineLimits
 
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 

@@ -20,8 +20,8 @@ from controlplane.api.prometheus_params import bad
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import QueryError
 from controlplane.fleet.views import rfc3339
-from controlplane.metrics.matchers import Matcher
-from controlplane.metrics.syntax import parse_selector
+from controlplane.metrics.promql.syntax.tree import parse_selector
+from controlplane.metrics.series.matchers import Matcher
 
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from alerts.errors import DeliveryFailed
-from collectors.credentials import authorization
 from collectors.errors import ScrapeError
-from collectors.tls import TlsContexts
+from collectors.http.credentials import authorization
+from collectors.http.tls import TlsContexts
 from controlplane.app.checks.findings import Findings
 from controlplane.app.slack_token import slack_token
 from controlplane.config.auth import auth_of

@@ -9,10 +9,10 @@ from typing import Any
 from alerts.rules import RecordingRule
 from collectors.samples import Labels
 from controlplane.errors import QueryError
-from controlplane.metrics.index import METRIC_NAME
-from controlplane.metrics.matchers import Matcher, MatchOp
-from controlplane.metrics.names import parts, selectors
-from controlplane.metrics.syntax import Aggregate, Call, Node, String, parse
+from controlplane.metrics.promql.syntax.metric_names import parts, selectors
+from controlplane.metrics.promql.syntax.tree import Aggregate, Call, Node, String, parse
+from controlplane.metrics.series.index import METRIC_NAME
+from controlplane.metrics.series.matchers import Matcher, MatchOp
 
 _MAKERS = {"label_replace": 1, "label_join": 1}
 """Functions that make a label, and which argument names it; count_values does so too."""

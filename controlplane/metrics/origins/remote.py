@@ -11,9 +11,9 @@ from alerts.origins import Absence, Lost
 from alerts.rules import AlertingRule
 from collectors.durations import format_duration
 from collectors.samples import Labels
-from controlplane.metrics.matchers import Matcher, MatchOp
 from controlplane.metrics.origins.reads import quoted
 from controlplane.metrics.origins.targets import TargetOrigins, own_labels
+from controlplane.metrics.series.matchers import Matcher, MatchOp
 
 FORGET_S = 3600.0
 """A target without any `up` for this long is taken for removed: whether it is configured there cannot be asked."""

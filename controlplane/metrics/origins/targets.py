@@ -18,9 +18,9 @@ from alerts.rules import AlertingRule, RecordingRule, RuleGroup
 from collectors.samples import Labels
 from collectors.target import TargetHealth
 from controlplane.errors import QueryError
-from controlplane.metrics.matchers import Matcher
 from controlplane.metrics.origins.reads import Read, reads
-from controlplane.metrics.source import RECORDED, WRITTEN
+from controlplane.metrics.series.matchers import Matcher
+from controlplane.metrics.series.source import RECORDED, WRITTEN
 
 REPORT = "#report"
 """Ends the source name of what is known of a target whether it answers or not."""

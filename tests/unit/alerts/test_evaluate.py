@@ -14,10 +14,10 @@ from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertState, Querier, VectorSample
 from alerts.rules import RuleGroup, parse_rules
 from collectors.samples import FloatArray, Layout, Series, labels_of
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.values import Vector
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.values import Vector
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.series.series_store import SeriesStore
 
 
 def group(rules: str, extra: str = "") -> RuleGroup:

@@ -6,9 +6,9 @@ import pytest
 
 from alerts.packs import BUILTIN, load_pack
 from alerts.rules import AlertingRule
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.values import Vector
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.values import Vector
+from controlplane.metrics.series.series_store import SeriesStore
 
 NOW = 1_800_000_000.0
 RULES = {

@@ -11,19 +11,19 @@ from alerts.expression import MAX_EXPRESSION, MAX_OPERATORS
 from alerts.promql.dialect import EXPERIMENTAL_MODIFIERS
 from alerts.regex import LARGE_BYTES
 from controlplane.errors import QueryError
-from controlplane.metrics.aggregate import AGGREGATIONS
-from controlplane.metrics.binary import OPERATORS
-from controlplane.metrics.budget import EngineLimits
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.functions import FUNCTIONS
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.vocabulary import (
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.evaluation.aggregate import AGGREGATIONS
+from controlplane.metrics.promql.evaluation.binary import OPERATORS
+from controlplane.metrics.promql.functions.registry import FUNCTIONS
+from controlplane.metrics.promql.syntax.vocabulary import (
     EXPERIMENTAL_AGGREGATIONS,
     EXPERIMENTAL_FUNCTIONS,
     FILL_MODIFIERS,
     NATIVE_HISTOGRAM_FUNCTIONS,
     REMOVED_FUNCTIONS,
 )
+from controlplane.metrics.series.budget import EngineLimits
+from controlplane.metrics.series.series_store import SeriesStore
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "promql.md").read_text(encoding="utf-8")
 

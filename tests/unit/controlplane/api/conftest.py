@@ -32,15 +32,15 @@ from controlplane.errors import QueryError, Refused
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
-from controlplane.metrics.annotations.collected import Annotations
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.ingest import Ingest
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.render import Rendered, render
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.shipping.shipper import ShippingReport
+from controlplane.metrics.promql.annotations.collected import Annotations
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.query.render import Rendered, render
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.report import StorageReport
-from controlplane.metrics.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
+from controlplane.metrics.write.ingest import Ingest
+from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.rollout.service import RolloutService
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from controlplane.api.compression import Compression, takes_gzip
-from controlplane.metrics.render import Rendered
+from controlplane.metrics.query.render import Rendered
 
 BIG = b'{"a":"' + b"x" * 200_000 + b'"}'
 

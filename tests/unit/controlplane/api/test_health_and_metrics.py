@@ -13,7 +13,7 @@ from alerts.evaluate import GroupReport, RuleHealth
 from alerts.rules import RecordingRule, RuleGroup
 from controlplane.access.roles import Role
 from controlplane.errors import Unavailable
-from controlplane.metrics.shipping.shipper import ShippingReport
+from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.rollout.attention import Attention, Need
 from controlplane.store.outbox import enqueue
 

@@ -10,9 +10,9 @@ import pytest
 
 from controlplane.access.roles import Role
 from controlplane.errors import QueryError
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.render import Rendered
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.query.render import Rendered
 from tests.patience import HANG_S
 
 NOW = 1_800_000_000.0

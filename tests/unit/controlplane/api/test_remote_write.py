@@ -17,9 +17,9 @@ from controlplane.access.roles import Role
 from controlplane.api import remote_write
 from controlplane.api.bodies import MAX_BODY_BYTES
 from controlplane.config.model import Fleet
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.remote_write_codec import TimeSeries, WriteRequest, encode
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
 from tests.patience import until
 
 NOW_MS = 1_800_000_000_000

@@ -11,10 +11,10 @@ from alerts.interfaces import VectorSample
 from collectors.samples import Layout, Series, labels_of
 from controlplane.app.accounts import Accounts
 from controlplane.config.loader import LoadedFleet
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.values import Vector
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.values import Vector
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
 

@@ -12,9 +12,9 @@ from alerts.rules import RuleGroup, parse_rules
 from collectors.samples import Layout, Series, labels_of
 from controlplane.app.alerting import Alerting, reads_own_metrics
 from controlplane.errors import LeaseLost
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore

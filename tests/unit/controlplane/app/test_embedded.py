@@ -12,8 +12,8 @@ from alerts.lookback import MAX_S
 from collectors.samples import Layout, Series
 from controlplane.app.embedded import FOLDER, GAP_S, KEEP_S, Embedded
 from controlplane.config.model import Metrics
+from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.storage.errors import StorageLocked
-from controlplane.metrics.workers.report import QueryReport
 from tests.fakes.machine_clock import Machine
 
 START = 1_800_000_000.0

@@ -19,10 +19,10 @@ from controlplane.app.itself import own_target
 from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.values import Vector
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
-from controlplane.metrics.values import Vector
 from controlplane.store.alert_log import SqlAlertLog
 from tests.patience import until
 

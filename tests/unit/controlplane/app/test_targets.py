@@ -9,8 +9,8 @@ import pytest
 
 from collectors.dcgm import DcgmSource
 from collectors.discovery import Discovery
-from collectors.fetch import HttpSource
-from collectors.nvml import NvmlSource
+from collectors.http.fetch import HttpSource
+from collectors.nvml.source import NvmlSource
 from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource
 from collectors.target import Target

@@ -16,7 +16,7 @@ from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError, ConfigErrors
 from controlplane.fleet.log_ring import LogRing
-from controlplane.metrics.remote_write_codec import decode
+from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore

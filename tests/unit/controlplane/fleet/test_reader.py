@@ -12,7 +12,7 @@ from collectors.samples import labels_of
 from controlplane.config.model import Fleet
 from controlplane.errors import NotFound, QueryError, Unavailable
 from controlplane.fleet.reader import FleetReader
-from controlplane.metrics.values import Vector
+from controlplane.metrics.promql.values import Vector
 from controlplane.rollout.attention import Attention, Need
 from controlplane.rollout.model import RolloutView
 from controlplane.rollout.service import ModelStatus

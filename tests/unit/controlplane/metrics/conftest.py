@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series, labels_of
-from controlplane.metrics.engine import PromqlEngine
-from controlplane.metrics.index import METRIC_NAME
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.syntax import parse_selector
-from controlplane.metrics.values import Matrix, Scalar, Vector
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.syntax.tree import parse_selector
+from controlplane.metrics.promql.values import Matrix, Scalar, Vector
+from controlplane.metrics.series.index import METRIC_NAME
+from controlplane.metrics.series.series_store import SeriesStore
 
 NUMBER = r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|inf|nan)"
 RUN = re.compile(rf"(?P<first>{NUMBER}|_)(?P<delta>[-+][0-9.]+(?:e[-+]?[0-9]+)?)?x(?P<times>\d+)", re.IGNORECASE)

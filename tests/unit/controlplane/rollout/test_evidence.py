@@ -8,7 +8,7 @@ import pytest
 
 from alerts.interfaces import AlertInstance, AlertState
 from controlplane.errors import QueryError, Unavailable
-from controlplane.metrics.values import QueryValue
+from controlplane.metrics.promql.values import QueryValue
 from controlplane.rollout import evidence as reading
 from controlplane.rollout.evidence import EvidenceReader
 from controlplane.rollout.model import Evidence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.metrics.syntax import metric_name, parse
+from controlplane.metrics.promql.syntax.tree import metric_name, parse
 from controlplane.ruletest.result_labels import result_labels, selectors
 
 RECORDED = {"rec": frozenset({"a", "b", "le"}), "any": None}

@@ -13,10 +13,10 @@ from alerts.interfaces import AlertInstance, Transition, VectorSample
 from alerts.lookback import lookbacks
 from alerts.rules import parse_rules
 from collectors.samples import Layout, Series, labels_of
-from controlplane.metrics.engine import PromqlEngine
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
-from controlplane.metrics.querier import MetricsQuerier
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.series.series_store import SeriesStore
 
 RULES = """
 groups:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.metrics.series.tidy import Tidy
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk
 from controlplane.metrics.storage.folder import Folder
-from controlplane.metrics.tidy import Tidy
 from tests.fakes import series_model
 
 START = 1_700_000_000_000

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series
-from controlplane.metrics import tidy as tidying
+from controlplane.metrics.series import tidy as tidying
+from controlplane.metrics.series.tidy import RETRY_EVERY_MS
 from controlplane.metrics.storage import packfile
-from controlplane.metrics.tidy import RETRY_EVERY_MS
 from tests.fakes import series_model
 
 
@@ -252,8 +252,8 @@ import json, os, sys
 import numpy as np
 from pathlib import Path
 from collectors.samples import Layout, Series
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.tidy import Tidy
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.metrics.series.tidy import Tidy
 
 folder, filler = Path(sys.argv[1]) / "store", Path(sys.argv[1]) / "filler"
 store = SeriesStore.in_folder(folder, 1e9, None, 1e9)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.metrics.series_store import SeriesStore
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.errors import StorageLocked
 from tests.fakes import series_model
 
@@ -19,8 +19,8 @@ import sys
 import numpy as np
 from pathlib import Path
 from collectors.samples import Layout, Series
-from controlplane.metrics.series_store import SeriesStore
-from controlplane.metrics.tidy import Tidy
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.metrics.series.tidy import Tidy
 
 store = SeriesStore.in_folder(Path(sys.argv[1]), 1e9, None, 1e9)
 tidy = Tidy(store)

@@ -1,0 +1,268 @@
+"""Reading a target over HTTP: one deadline for everything, a bounded body, and errors that name a cure's place.
+
+Nothing that a target sends is trusted: redirects are not followed (credentials would travel), cookies are not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError
+from aiohttp.tracing import Trace
+from yarl import URL
+
+from collectors.errors import ExpositionError, ScrapeError, ScrapeTimeout, Unreachable
+from collectors.http.answer import Answer, Progress
+from collectors.http.credentials import authorization, basic
+from collectors.http.plain_http import PlainConnection
+from collectors.http.tls import TlsContexts
+from collectors.target import Auth
+
+ACCEPT = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
+"""What Prometheus 3 sends when its scrape_protocols are PrometheusText1.0.0 and 0.0.4.
+
+OpenMetrics is left out on purpose: servers that speak it rename families by it.
+"""
+_KEEPALIVE_S = 75.0
+"""Longer than the usual scrape intervals, so that TLS handshakes happen once; nginx's keepalive_timeout."""
+_T = TypeVar("_T")
+
+
+class HttpSource:
+    """Reads one target over HTTP. One connection, kept open between scrapes. Implements collectors.target.Source."""
+
+    def __init__(
+        self,
+        url: str,
+        auth: Auth | None = None,
+        *,
+        max_body_bytes: int = 16 * 2**20,
+        user_agent: str = "llm-controlplane",
+    ) -> None:
+        self._url = url
+        self._address: tuple[URL, str | None] | None = None
+        self._auth = auth
+        self._max_body_bytes = max_body_bytes
+        self._headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": user_agent}
+        self._tls = TlsContexts()
+        self._thread = _OwnThread()
+        self._progress = Progress()
+        self._plain: PlainConnection | None = None
+        self._session: aiohttp.ClientSession | None = None
+        """For a target behind TLS."""
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Return the decompressed body of a 200 answer. Raises ScrapeError; credentials are in none of its messages."""
+        self._progress.restart()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._exchange(timeout_s)
+        except TimeoutError:
+            raise ScrapeTimeout(f"timed out after {timeout_s:g}s ({self._progress.stage})") from None
+        except HttpProcessingError as error:
+            raise ExpositionError("the answer is not HTTP", 0) from error
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            raise translated(error) from error
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._plain:
+            self._plain.abort()
+            self._plain = None
+        if self._session:
+            await self._session.close()
+            self._session = None
+        self._thread.close()
+
+    async def _exchange(self, timeout_s: float) -> bytes:
+        self._address = self._address or _address(self._url)
+        url, credentials = self._address
+        verify: ssl.SSLContext | bool = True
+        if self._auth:
+            # Secrets may lie on a network file system that stalls.
+            given, verify = await self._thread.run(self._prepare, self._auth)
+            credentials = given or credentials
+        headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
+        if credentials:
+            headers["Authorization"] = credentials
+        if url.scheme == "http":
+            return await self._ask_plain(url, headers)
+        session = self._session or self._connect()
+        async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
+            try:
+                return await self._body(response)
+            finally:
+                # A body that was not read to its end must not be drained: it may never end.
+                if not response.content.at_eof():
+                    response.close()
+
+    async def _ask_plain(self, url: URL, headers: Mapping[str, str]) -> bytes:
+        lines = [f"GET {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
+        request = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
+        open_one, now = self._plain, asyncio.get_running_loop().time()
+        if open_one and open_one.usable and now - open_one.last_used < _KEEPALIVE_S:
+            try:
+                return await open_one.ask(request)
+            except (OSError, Unreachable):
+                if open_one.received:
+                    raise
+                # The server closed it while it lay idle, and this request crossed that: no fault of the target.
+        elif open_one:
+            open_one.abort()
+        self._progress.restart()
+        assert url.raw_host and url.port
+        self._plain = await PlainConnection.open(
+            url.raw_host, url.port, self._resolve, self._max_body_bytes, self._progress
+        )
+        return await self._plain.ask(request)
+
+    async def _resolve(self, host: str, port: int) -> list[Any]:
+        return await self._thread.run(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
+
+    def _connect(self) -> aiohttp.ClientSession:
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(self._progress, self._thread),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            auto_decompress=False,
+        )
+        return self._session
+
+    def _prepare(self, auth: Auth) -> tuple[str | None, ssl.SSLContext | bool]:
+        return authorization(auth), self._tls.verification(auth)
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        answer = self._progress.answer = Answer(response.status, headers, self._max_body_bytes)
+        async for chunk in response.content.iter_any():
+            answer.feed(chunk)
+        return answer.finish()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """One connection, kept open; notes when there is one."""
+
+    def __init__(self, progress: Progress, thread: _OwnThread) -> None:
+        super().__init__(limit=1, keepalive_timeout=_KEEPALIVE_S, resolver=_Resolver(thread))
+        self._progress = progress
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
+    ) -> Connection:
+        """Return the connection for a request, the one that is open if it can be."""
+        connection = await super().connect(req, traces, timeout)
+        self._progress.connected = True
+        return connection
+
+
+def _address(url: str) -> tuple[URL, str | None]:
+    """Return the URL without its user part, and the Authorization value that this part stands for."""
+    try:
+        parsed = URL(url)
+    except ValueError as error:
+        raise Unreachable("not a usable URL") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host or not parsed.port:
+        raise Unreachable("not a usable URL")
+    if parsed.user is None:
+        return parsed, None
+    return parsed.with_user(None), basic(parsed.user, parsed.password or "")
+
+
+class _OwnThread:
+    """Runs one target's blocking calls, one after the other, in a thread of its own.
+
+    Name resolution cannot be cancelled and can take minutes. In asyncio's shared pool a few targets with a dead name
+    server would hold every thread, and the names of all other targets, and all large parses, would wait for them.
+    """
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def run(self, call: Callable[..., _T], *args: object) -> _T:
+        """Return what `call(*args)` returns."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scrape")
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
+
+    def close(self) -> None:
+        """Let the thread end when its present call returns. It starts again when needed."""
+        if self._executor:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+
+class _Resolver(AbstractResolver):
+    """The system's name resolution. aiohttp does not ask it for literal addresses."""
+
+    def __init__(self, thread: _OwnThread) -> None:
+        self._thread = thread
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the host's addresses. Raises OSError."""
+        found = await self._thread.run(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST
+            )
+            for kind, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing: the thread is the source's."""
+
+
+def translated(error: Exception) -> ScrapeError:
+    """Return our error for one of aiohttp's or the system's, without URLs or headers in its message."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            detail = getattr(error.certificate_error, "verify_message", "") or "not valid for this host"
+            return Unreachable(f"TLS certificate refused: {detail}")
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return Unreachable("TLS handshake failed: the target does not speak TLS, or none that both sides accept")
+        case aiohttp.ClientConnectorDNSError():
+            return Unreachable(_no_host(error.os_error))
+        case UnicodeError():
+            return Unreachable("no such host")
+        case aiohttp.ClientPayloadError():
+            return Unreachable("connection closed in the middle of the body")
+        case aiohttp.ClientResponseError():
+            return ExpositionError("the answer is not HTTP", 0)
+        case aiohttp.ServerDisconnectedError():
+            return Unreachable("connection closed before an answer")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return Unreachable("not a usable URL")
+        case aiohttp.ClientConnectorError():
+            return Unreachable(_os_message(error.os_error))
+        case socket.gaierror():
+            return Unreachable(_no_host(error))
+        case OSError():
+            return Unreachable(_os_message(error))
+        case _:
+            return Unreachable(f"the connection failed ({type(error).__name__})")
+
+
+def _no_host(error: OSError) -> str:
+    return "cannot resolve the host for now" if error.errno == socket.EAI_AGAIN else "no such host"
+
+
+def _os_message(error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if error.errno == errno.ECONNRESET or isinstance(error, ConnectionResetError):
+        return "connection reset"
+    return os.strerror(error.errno).lower() if error.errno else "the connection failed"

@@ -1,0 +1,79 @@
+"""A small HTTP client for sources that ask a server's API, as opposed to its /metrics: probe and readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import aiohttp
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.registry import Collector
+
+from collectors.http.credentials import authorization
+from collectors.http.tls import TlsContexts
+from collectors.target import Auth
+
+_MAX_CONNECTIONS = 8
+
+
+class HttpClient:
+    """Opens a connection per request, as a client that comes by once in a while does; a stale one is never reused."""
+
+    def __init__(self, auth: Auth | None = None, user_agent: str = "llm-controlplane") -> None:
+        self._auth = auth
+        self._tls = TlsContexts()
+        self._user_agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+
+    async def options(self) -> dict[str, Any]:
+        """Return keyword arguments for a request; see `request_options`."""
+        return await request_options(self._auth, self._tls, self._user_agent)
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return the session, made at first use because it needs the running loop. Deadlines are the caller's."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, force_close=True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the session."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+
+async def request_options(auth: Auth | None, tls: TlsContexts, user_agent: str = "llm-controlplane") -> dict[str, Any]:
+    """Return aiohttp's keyword arguments for a request: credentials read anew, TLS verification, no redirects.
+
+    `tls` is kept by the caller, so that a CA file is read once and not at every request. Raises ScrapeError when a
+    secret or the CA file cannot be read.
+    """
+    headers = {"User-Agent": user_agent}
+    verify: ssl.SSLContext | bool = True
+    if auth:
+        # Secrets may lie on a network file system: in a thread, its stall is this request's timeout alone.
+        credentials, verify = await asyncio.to_thread(lambda: (authorization(auth), tls.verification(auth)))
+        if credentials:
+            headers["Authorization"] = credentials
+    return {"headers": headers, "ssl": verify, "allow_redirects": False}
+
+
+class _Families(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def exposition_of(families: Iterable[Metric]) -> bytes:
+    """Return the text exposition of metric families, from a registry of their own."""
+    registry = CollectorRegistry()
+    registry.register(_Families(list(families)))
+    return generate_latest(registry)

@@ -1,0 +1,215 @@
+"""The PromQL engine: synchronous, and free of I/O."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+
+from alerts.interfaces import VectorSample
+from alerts.promql.dialect import INSTANT
+from alerts.promql.durations import QueryTimes
+from alerts.promql.strings import readable
+from controlplane.errors import QueryError
+from controlplane.metrics.arrays import IntArray
+from controlplane.metrics.promql.annotations.collected import Annotations
+from controlplane.metrics.promql.evaluation.evaluate import Evaluator, Query
+from controlplane.metrics.promql.frame import Frame, Scalars, Text, Value
+from controlplane.metrics.promql.syntax.tree import Node, Range, Subquery, parse
+from controlplane.metrics.promql.values import Matrix, MatrixSeries, QueryValue, Scalar, StringValue, Vector
+from controlplane.metrics.series.budget import Budget, EngineLimits
+from controlplane.metrics.series.index import METRIC_NAME
+from controlplane.metrics.series.label_sets import label_value
+from controlplane.metrics.series.store_reader import StoreReader
+
+Answer = TypeVar("Answer")
+
+CACHED_EXPRESSIONS = 1024
+"""Parsed expressions kept: several times the rules and panels of an installation."""
+
+MAX_TIME_S = 1e11
+"""Times are limited to +-3,000 years, so that milliseconds and ranges cannot overflow."""
+
+
+_OF_THE_QUERY = re.compile(r"\b(?:step|range)\s*\(", re.IGNORECASE)
+
+
+def _wanted() -> bool:
+    return False
+
+
+class PromqlEngine:
+    """Evaluates PromQL over a series store. May be used from several threads at once."""
+
+    def __init__(
+        self,
+        store: StoreReader,
+        limits: EngineLimits | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.limits = limits or EngineLimits()
+        self._monotonic = monotonic
+        self._parse = lru_cache(maxsize=CACHED_EXPRESSIONS)(parse)
+
+    def instant(
+        self,
+        expr: str,
+        at: float,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        unwanted: Callable[[], bool] = _wanted,
+        annotations: Annotations | None = None,
+        *,
+        node: Node | None = None,
+    ) -> QueryValue:
+        """Evaluate at unix second `at`; `node` is the expression's syntax tree where it is at hand. Raises QueryError.
+
+        A range vector yields its samples as a Matrix. `timeout_s` and `lookback_s` take the place of the engine's
+        limits for this query. `unwanted` is looked at between steps: once it is true the query ends, as nobody waits
+        for its answer any more. What is odd about the query is left in `annotations`.
+        """
+        at_ms = _milliseconds(at, "time")
+        node = node or self._parse(expr, INSTANT)
+        steps = np.array([at_ms], dtype=np.int64)
+        budget = self._budget(timeout_s, unwanted)
+        evaluator = Evaluator(self._query(expr, node, (at_ms, at_ms), budget, lookback_s, annotations), steps)
+        if isinstance(node, Range | Subquery):
+            return _guarded(lambda: _window(evaluator, node))
+        return _instant_value(self._evaluate(evaluator, node), at_ms / 1000)
+
+    def range(
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        unwanted: Callable[[], bool] = _wanted,
+        annotations: Annotations | None = None,
+    ) -> Matrix:
+        """Evaluate from `start` to `end` (unix seconds, both included) every `step` seconds. Raises QueryError.
+
+        For the other parameters see `instant`.
+        """
+        start_ms, end_ms = _milliseconds(start, "start"), _milliseconds(end, "end")
+        step_ms = _milliseconds(step, "step")
+        if end_ms < start_ms:
+            raise QueryError("bad_data", "end timestamp must not be before start time")
+        if step_ms <= 0:
+            raise QueryError(
+                "bad_data", "zero or negative query resolution step widths are not accepted. Try a positive"
+            )
+        if (end_ms - start_ms) // step_ms > self.limits.max_points:
+            raise QueryError(
+                "bad_data",
+                f"exceeded maximum resolution of {self.limits.max_points:,} points per timeseries. "
+                "Try decreasing the query resolution (?step=XX)",
+            )
+        # Few expressions ask for these times; all others are kept once, whatever they are asked for.
+        times = QueryTimes(step_ms / 1000, (end_ms - start_ms) / 1000) if _OF_THE_QUERY.search(expr) else INSTANT
+        node = self._parse(expr, times)
+        if node.kind not in ("scalar", "vector"):
+            raise QueryError(
+                "bad_data",
+                f'invalid expression type "{_SHOWN_KIND[node.kind]}" for range query, must be Scalar or instant Vector',
+            )
+        steps = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
+        budget = self._budget(timeout_s, unwanted)
+        query = self._query(expr, node, (start_ms, end_ms), budget, lookback_s, annotations)
+        value = self._evaluate(Evaluator(query, steps), node)
+        return _matrix(value, steps)
+
+    def _budget(self, timeout_s: float | None, unwanted: Callable[[], bool]) -> Budget:
+        return Budget(self.limits, self._monotonic, timeout_s, unwanted)
+
+    def _query(
+        self,
+        expr: str,
+        node: Node,
+        between_ms: tuple[int, int],
+        budget: Budget,
+        lookback_s: float | None,
+        annotations: Annotations | None,
+    ) -> Query:
+        limits = self.limits if lookback_s is None else replace(self.limits, lookback_s=lookback_s)
+        annotations = annotations or Annotations()
+        annotations.concern(expr, node)
+        return Query(self.store, limits, budget, annotations, *between_ms)
+
+    def _evaluate(self, evaluator: Evaluator, node: Node) -> Value:
+        return _guarded(lambda: evaluator.value(node))
+
+
+_SHOWN_KIND = {"matrix": "range vector", "string": "string"}
+
+
+def _guarded(evaluate: Callable[[], Answer]) -> Answer:
+    """Run an evaluation, translating exhaustion of the machine into errors of the query."""
+    try:
+        # NaN and Inf are values of PromQL, not accidents; this holds for all numpy work below here.
+        with np.errstate(all="ignore"):
+            return evaluate()
+    except RecursionError as error:
+        raise QueryError("bad_data", "the expression is nested too deeply") from error
+    except MemoryError as error:
+        raise QueryError("execution", "the query needs more memory than there is") from error
+
+
+def _milliseconds(seconds: float, what: str) -> int:
+    if not -MAX_TIME_S <= seconds <= MAX_TIME_S:
+        raise QueryError("bad_data", f"invalid parameter {what!r}: {seconds} is out of range")
+    return round(seconds * 1000)
+
+
+def _instant_value(value: Value, at: float) -> QueryValue:
+    if isinstance(value, Scalars):
+        return Scalar(at, float(value.values[0]))
+    if isinstance(value, Text):
+        return StringValue(at, readable(value.value))
+    frame = value if value.ordered else _by_labels(value)
+    rows = np.flatnonzero(frame.present[:, 0])
+    numbers = frame.values[:, 0].tolist()
+    return Vector(at, [VectorSample(frame.labels[row], numbers[row]) for row in rows.tolist()])
+
+
+def _matrix(value: Value, steps: IntArray) -> Matrix:
+    times = steps / 1000
+    if isinstance(value, Scalars):
+        return Matrix([MatrixSeries((), times, value.values)])
+    assert isinstance(value, Frame)
+    # Series are put in order when they are written: no copy of all values is made for it.
+    order = value.sets.order().tolist()
+    labels = value.labels
+    if value.present.all():
+        return Matrix([MatrixSeries(labels[row], times, value.values[row]) for row in order])
+    rows, at = np.nonzero(value.present)
+    ends = np.cumsum(value.present.sum(axis=1)).tolist()
+    found, when = value.values[rows, at], times[at]
+    slices = ((labels[row], slice(ends[row - 1] if row else 0, ends[row])) for row in order)
+    return Matrix([MatrixSeries(one, when[its], found[its]) for one, its in slices if its.stop > its.start])
+
+
+def _by_labels(frame: Frame) -> Frame:
+    """Return the frame in the one deterministic order: by labels, name first."""
+    return frame.take(frame.sets.order())
+
+
+def _window(evaluator: Evaluator, node: Range | Subquery) -> Matrix:
+    windows = evaluator.ranges(node).windows
+    samples = windows.samples
+    series = []
+    for row, labels in enumerate(samples.labels):
+        start, end = int(windows.start[row, 0]), int(windows.end[row, 0])
+        if end > start:
+            shift = int(samples.axis_start[samples.axis[row]] - samples.base[row])
+            series.append(
+                MatrixSeries(labels, samples.times[start + shift : end + shift] / 1000, samples.values[start:end])
+            )
+    return Matrix(sorted(series, key=lambda s: (label_value(s.labels, METRIC_NAME), s.labels)))

@@ -1,0 +1,176 @@
+"""The asynchronous face of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from alerts.errors import QueryFailed
+from alerts.interfaces import VectorSample
+from controlplane.errors import QueryError
+from controlplane.metrics.promql.annotations.collected import Annotations
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.values import QueryValue
+from controlplane.metrics.query import api_views
+from controlplane.metrics.query.exports.calls import Export, export
+from controlplane.metrics.query.queries import LabelSet, samples_of
+from controlplane.metrics.query.render import Rendered, render
+from controlplane.metrics.query.workers.fair_queue import FairQueue, Shares
+from controlplane.metrics.series.budget import Budget
+
+Answer = TypeVar("Answer")
+
+OWN_THREADS = 2
+GRACE_S = 1.0
+"""How long past its own deadline a query is waited for: it looks at the clock between nodes only."""
+
+
+class MetricsQuerier:
+    """Answers queries without holding up the event loop. Implements queries.Queries.
+
+    Three pools: one thread evaluates rules and two answer readers of ours, so that no crowd of ad-hoc queries delays an
+    alert or the console; a few answer the API, each asker in its turn.
+    """
+
+    def __init__(self, engine: PromqlEngine, workers: int = 2) -> None:
+        self.engine = engine
+        self._rules = ThreadPoolExecutor(1, thread_name_prefix="promql-rules")
+        self._own = ThreadPoolExecutor(OWN_THREADS, thread_name_prefix="promql-own")
+        self._adhoc = ThreadPoolExecutor(workers, thread_name_prefix="promql")
+        self._queue = FairQueue(Shares(each=max(1, workers - 1), together=workers, most=workers))
+
+    async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
+        """Evaluate a rule's expression; see alerts.interfaces.Querier. Raises QueryFailed."""
+        try:
+            value = await self._run(self._rules, partial(self.engine.instant, expr, at))
+        except QueryError as error:
+            raise QueryFailed(f"{error.kind}: {error}") from error
+        return samples_of(value)
+
+    async def instant_value(self, expr: str, at: float) -> QueryValue:
+        """Evaluate at unix second `at` for a reader of ours; see Queries."""
+        return await self._run(self._own, partial(self.engine.instant, expr, at))
+
+    async def instant_json(
+        self,
+        expr: str,
+        at: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
+    ) -> Rendered:
+        """Evaluate an ad-hoc query and write its answer; see Queries."""
+
+        # A result of many series is megabytes of JSON: written in the thread, so that the loop goes on scraping.
+        def call(unwanted: Callable[[], bool]) -> Rendered:
+            annotations = Annotations()
+            value = self.engine.instant(expr, at, timeout_s, lookback_s, unwanted, annotations)
+            return render(value, limit, annotations)
+
+        return await self._in_turn(asker, call, timeout_s)
+
+    async def range_json(
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
+    ) -> Rendered:
+        """Evaluate an ad-hoc query over time and write its answer; see Queries."""
+
+        def call(unwanted: Callable[[], bool]) -> Rendered:
+            annotations = Annotations()
+            value = self.engine.range(expr, start, end, step, timeout_s, lookback_s, unwanted, annotations)
+            return render(value, limit, annotations)
+
+        return await self._in_turn(asker, call, timeout_s)
+
+    async def series(
+        self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[LabelSet]:
+        """Return label sets; see Queries."""
+        return await self._in_turn(asker, lambda _: api_views.series(self.engine.store, selectors, start, end))
+
+    async def label_names(
+        self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[str]:
+        """Return label names; see Queries."""
+        return await self._in_turn(asker, lambda _: api_views.label_names(self.engine.store, selectors, start, end))
+
+    async def label_values(
+        self, name: str, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[str]:
+        """Return the values of a label; see Queries."""
+        store = self.engine.store
+        return await self._in_turn(asker, lambda _: api_views.label_values(store, name, selectors, start, end))
+
+    async def export(self, call: Export, args: list[Any], *, asker: str = "") -> bytes:
+        """Return an export's body; see Exports."""
+        engine = self.engine
+        return await self._in_turn(
+            asker, lambda unwanted: export(engine.store, call, args, Budget(engine.limits, unwanted=unwanted))
+        )
+
+    async def metadata(self, metric: str, limit: int) -> dict[str, list[LabelSet]]:
+        """Return type and help of metric families; see Queries."""
+        return await self._run(self._own, partial(api_views.metadata, self.engine.store, metric, limit))
+
+    async def _in_turn(
+        self, asker: str, call: Callable[[Callable[[], bool]], Answer], timeout_s: float | None = None
+    ) -> Answer:
+        """Run an ad-hoc call in its asker's turn; it is told when nobody waits for it any more."""
+        longest_s = self.engine.limits.timeout_s if timeout_s is None else min(timeout_s, self.engine.limits.timeout_s)
+        until = time.monotonic() + longest_s
+        try:
+            async with asyncio.timeout(longest_s):
+                turn = await self._queue.turn(asker)
+        except TimeoutError as error:
+            raise QueryError("timeout", f"query timed out in query queue after {longest_s:g}s") from error
+        unwanted = threading.Event()
+
+        def answer() -> Answer:
+            return call(unwanted.is_set)
+
+        running = asyncio.get_running_loop().run_in_executor(self._adhoc, answer)
+
+        def ended(done: asyncio.Future[Answer]) -> None:
+            turn.end()
+            if not done.cancelled():
+                done.exception()  # perhaps nobody else looks at it
+
+        running.add_done_callback(ended)
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic()) + GRACE_S):
+                return await asyncio.shield(running)
+        except TimeoutError as error:
+            unwanted.set()
+            raise QueryError("timeout", f"query timed out in query execution after {longest_s:g}s") from error
+        except asyncio.CancelledError:
+            unwanted.set()
+            raise
+
+    async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], Answer]) -> Answer:
+        longest_s = self.engine.limits.timeout_s + GRACE_S
+        try:
+            async with asyncio.timeout(longest_s):
+                return await asyncio.get_running_loop().run_in_executor(pool, call)
+        except TimeoutError as error:
+            raise QueryError("timeout", f"query timed out in query execution after {longest_s:g}s") from error
+
+    def close(self) -> None:
+        """Take no further queries. Running ones end by their own deadline."""
+        self._rules.shutdown(wait=False, cancel_futures=True)
+        self._own.shutdown(wait=False, cancel_futures=True)
+        self._adhoc.shutdown(wait=False, cancel_futures=True)

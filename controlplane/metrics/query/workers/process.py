@@ -1,0 +1,157 @@
+"""A query worker: a process of its own that answers ad-hoc queries over the files of a series store.
+
+`python -m controlplane.metrics.query.workers.process FOLDER MAX_BYTES THREADS`, started by worker.py. It ends when its
+standard input does, and on Linux with the process that started it even while it hangs: it never outlives the control
+plane.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from controlplane.errors import QueryError
+from controlplane.metrics.promql.annotations.collected import Annotations
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query import api_views
+from controlplane.metrics.query.exports.calls import export
+from controlplane.metrics.query.render import Rendered, render
+from controlplane.metrics.query.workers import protocol
+from controlplane.metrics.query.workers.protocol import Frame
+from controlplane.metrics.series.budget import Budget
+from controlplane.metrics.series.follower import Follower
+from controlplane.metrics.storage.errors import Overtaken, StorageError
+
+PR_SET_PDEATHSIG = 1
+"""linux/prctl.h: the signal to get when the parent ends."""
+NICE = 5
+"""Scraping, rules and rollouts come first when the processor is short."""
+
+
+KEEP_UP_S = 60.0
+"""How often the journal is followed while nobody asks."""
+
+
+class Worker:
+    """Answers requests with a few threads."""
+
+    def __init__(self, engine: PromqlEngine, answers: BinaryIO, threads: int) -> None:
+        self._engine, self._answers = engine, answers
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="promql")
+        self._writing = threading.Lock()
+        self._unwanted: dict[int, threading.Event] = {}
+        """By question: set once nobody waits for its answer any more."""
+
+    def serve(self, requests: BinaryIO) -> None:
+        """Say that all is read, and answer until the requests end."""
+        self._say(Frame({"id": protocol.READY}))
+        while len(sizes := requests.read(protocol.HEAD.size)) == protocol.HEAD.size:
+            head_size, body_size = protocol.HEAD.unpack(sizes)
+            head = json.loads(requests.read(head_size))
+            requests.read(body_size)
+            if "cancel" in head:
+                if unwanted := self._unwanted.get(head["cancel"]):
+                    unwanted.set()
+                continue
+            self._unwanted[head["id"]] = threading.Event()
+            self._pool.submit(self._answer, head)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, head: dict[str, Any]) -> None:
+        number = head["id"]
+        try:
+            left_s = head["by"] - time.monotonic()
+            if left_s <= 0:
+                raise QueryError("timeout", "query timed out in query queue")
+            rendered = self._call(head["call"], head["args"], left_s, self._unwanted[number].is_set)
+            answer = Frame({"id": number, "warnings": rendered.warnings, "infos": rendered.infos}, rendered.data)
+        except QueryError as error:
+            answer = Frame({"id": number, "kind": error.kind, "message": str(error)})
+        except MemoryError:
+            answer = Frame({"id": number, "kind": "execution", "message": "the query needs more memory than there is"})
+        except Overtaken as error:
+            # Whoever asked is asked for again, of a worker that begins with the newest journal.
+            sys.stderr.write(f"query worker: {error}: it starts anew\n")
+            os._exit(0)
+        except Exception as bug:  # noqa: BLE001 - the process boundary: one query's bug must not end the others
+            message = f"internal error ({type(bug).__name__}), see the log of the control plane"
+            sys.stderr.write(f"query worker: {type(bug).__name__}: {bug}\n")
+            answer = Frame({"id": number, "kind": "execution", "message": message})
+        del self._unwanted[number]
+        self._say(answer)
+
+    def _say(self, answer: Frame) -> None:
+        data = answer.encode()
+        with self._writing:
+            self._answers.write(data)
+            self._answers.flush()
+
+    def _call(self, call: str, args: list[Any], left_s: float, unwanted: Callable[[], bool]) -> Rendered:
+        engine, store, annotations = self._engine, self._engine.store, Annotations()
+        if call == protocol.INSTANT:
+            expr, at, limit, lookback_s = args
+            return render(engine.instant(expr, at, left_s, lookback_s, unwanted, annotations), limit, annotations)
+        if call == protocol.RANGE:
+            expr, start, end, step, limit, lookback_s = args
+            value = engine.range(expr, start, end, step, left_s, lookback_s, unwanted, annotations)
+            return render(value, limit, annotations)
+        if call == protocol.EXPORT:
+            name, given = args
+            return Rendered(export(store, name, given, Budget(engine.limits, timeout_s=left_s, unwanted=unwanted)))
+        views: dict[str, Callable[..., Any]] = {
+            protocol.SERIES: partial(api_views.series, store),
+            protocol.LABEL_NAMES: partial(api_views.label_names, store),
+            protocol.LABEL_VALUES: partial(api_views.label_values, store),
+        }
+        return Rendered(json.dumps(views[call](*args)).encode())
+
+
+def keep_up(follow: Callable[[], object], wait: Callable[[float], bool]) -> None:
+    """Follow the journal while nobody asks, until `wait` says to stop.
+
+    Otherwise deleted files would stay mapped, and the first query after a quiet day would read the whole of it.
+    """
+    while not wait(KEEP_UP_S):
+        try:
+            follow()
+        except Overtaken as error:
+            sys.stderr.write(f"query worker: {error}: it starts anew\n")
+            os._exit(0)
+
+
+def main(folder: str, max_bytes: str, threads: str) -> None:
+    """Serve until the control plane goes away."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # What ends all processes of a service is not for this one: the control plane ends it after the last answer.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Mapped files do not count here; what a query computes does.
+    resource.setrlimit(resource.RLIMIT_DATA, (int(max_bytes), int(max_bytes)))
+    os.nice(NICE)
+    answers = os.fdopen(os.dup(1), "wb")
+    # Nothing but frames may reach the control plane.
+    os.dup2(2, 1)
+    try:
+        follower = Follower(Path(folder))
+    except (StorageError, OSError) as error:
+        sys.exit(f"query worker: the metrics cannot be read: {error}")
+    keeping_up = threading.Thread(target=keep_up, args=(follower.follow, threading.Event().wait), daemon=True)
+    keeping_up.start()
+    Worker(PromqlEngine(follower), answers, int(threads)).serve(sys.stdin.buffer)
+    # Queries that still run are of no use to anybody.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

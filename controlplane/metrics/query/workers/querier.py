@@ -1,0 +1,172 @@
+"""Ad-hoc queries in processes of their own, so that none of them holds up a scrape, a rule or a rollout.
+
+Rules, and what the control plane itself asks, are evaluated in this process: they are known, and small. Everything
+that comes in over the HTTP API waits for its asker's turn and goes to a worker. A query that outstays its time there
+takes the worker down, whether or not anybody still waits for it; the others are asked again of the next one. One that
+only waited for its turn does not: it is dropped. While rows are in memory only (the disk is full) a worker would not
+see them: then this process answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from alerts.interfaces import VectorSample
+from controlplane.errors import QueryError
+from controlplane.metrics.promql.values import QueryValue
+from controlplane.metrics.query.exports.calls import Export
+from controlplane.metrics.query.querier import MetricsQuerier
+from controlplane.metrics.query.queries import LabelSet
+from controlplane.metrics.query.render import Rendered
+from controlplane.metrics.query.workers import protocol
+from controlplane.metrics.query.workers.fair_queue import FairQueue
+from controlplane.metrics.query.workers.pool import STOPPING, Pool, default_workers, shares_of
+from controlplane.metrics.query.workers.protocol import Frame
+from controlplane.metrics.query.workers.report import QueryReport
+from controlplane.metrics.series.budget import EngineLimits
+
+THREAD_BYTES = 2**20
+"""A listing of more is read in a thread."""
+
+
+class WorkerQuerier:
+    """Implements queries.Queries and queries.Exports over a store's files. Use on one event loop."""
+
+    def __init__(
+        self, local: MetricsQuerier, folder: str, readable: Callable[[], bool], workers: int | None = None
+    ) -> None:
+        """`local` answers rules, and everything while `readable` says that the files do not hold all rows.
+
+        `workers` is how many processes there are at most; None: what fits this machine.
+        """
+        workers = workers or default_workers()
+        self._local, self._readable = local, readable
+        self._limits: EngineLimits = local.engine.limits
+        self._queue = FairQueue(shares_of(workers))
+        self._pool = Pool(folder, workers)
+
+    async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
+        """Evaluate a rule's expression; see alerts.interfaces.Querier."""
+        return await self._local.instant(expr, at)
+
+    async def instant_value(self, expr: str, at: float) -> QueryValue:
+        """Evaluate for a reader of ours; see Queries."""
+        return await self._local.instant_value(expr, at)
+
+    async def instant_json(
+        self,
+        expr: str,
+        at: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
+    ) -> Rendered:
+        """Evaluate an ad-hoc query and write its answer; see Queries."""
+        if not self._readable():
+            return await self._local.instant_json(
+                expr, at, limit=limit, timeout_s=timeout_s, lookback_s=lookback_s, asker=asker
+            )
+        return await self._rendered(asker, protocol.INSTANT, [expr, at, limit, lookback_s], timeout_s)
+
+    async def range_json(
+        self,
+        expr: str,
+        start: float,
+        end: float,
+        step: float,
+        *,
+        limit: int = 0,
+        timeout_s: float | None = None,
+        lookback_s: float | None = None,
+        asker: str = "",
+    ) -> Rendered:
+        """Evaluate an ad-hoc query over time and write its answer; see Queries."""
+        if not self._readable():
+            return await self._local.range_json(
+                expr, start, end, step, limit=limit, timeout_s=timeout_s, lookback_s=lookback_s, asker=asker
+            )
+        return await self._rendered(asker, protocol.RANGE, [expr, start, end, step, limit, lookback_s], timeout_s)
+
+    async def series(
+        self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[LabelSet]:
+        """Return label sets; see Queries."""
+        if not self._readable():
+            return await self._local.series(selectors, start, end, asker=asker)
+        found: list[LabelSet] = await self._listed(asker, protocol.SERIES, [list(selectors), start, end])
+        return found
+
+    async def label_names(
+        self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[str]:
+        """Return label names; see Queries."""
+        if not self._readable():
+            return await self._local.label_names(selectors, start, end, asker=asker)
+        found: list[str] = await self._listed(asker, protocol.LABEL_NAMES, [list(selectors), start, end])
+        return found
+
+    async def label_values(
+        self, name: str, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
+    ) -> list[str]:
+        """Return the values of a label; see Queries."""
+        if not self._readable():
+            return await self._local.label_values(name, selectors, start, end, asker=asker)
+        found: list[str] = await self._listed(asker, protocol.LABEL_VALUES, [name, list(selectors), start, end])
+        return found
+
+    async def export(self, call: Export, args: list[Any], *, asker: str = "") -> bytes:
+        """Return an export's body; see Exports."""
+        if not self._readable():
+            return await self._local.export(call, args, asker=asker)
+        return (await self._rendered(asker, protocol.EXPORT, [call, args], None)).data
+
+    async def metadata(self, metric: str, limit: int) -> dict[str, list[LabelSet]]:
+        """Return type and help of metric families; see Queries."""
+        return await self._local.metadata(metric, limit)
+
+    def report(self) -> QueryReport:
+        """Return how many queries there are, and workers."""
+        queue, pool = self._queue, self._pool
+        return QueryReport(pool.workers, queue.running, queue.waiting, queue.refused, pool.restarts)
+
+    def refuse(self) -> None:
+        """Take no further ad-hoc queries, and tell those that wait that the end has come; rules go on."""
+        self._queue.close(QueryError("execution", STOPPING))
+        self._pool.kill()
+
+    def close(self) -> None:
+        """Take no further queries, and end the workers."""
+        self.refuse()
+        self._local.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until the workers are gone, after `close`."""
+        await self._pool.wait_closed()
+
+    async def _rendered(self, asker: str, call: str, args: list[Any], timeout_s: float | None) -> Rendered:
+        longest_s = self._limits.timeout_s if timeout_s is None else min(timeout_s, self._limits.timeout_s)
+        frame = await self._ask(asker, call, args, longest_s)
+        return Rendered(frame.body, tuple(frame.head["warnings"]), tuple(frame.head["infos"]))
+
+    async def _listed(self, asker: str, call: str, args: list[Any]) -> Any:
+        frame = await self._ask(asker, call, args, self._limits.timeout_s)
+        read = json.loads
+        return read(frame.body) if len(frame.body) < THREAD_BYTES else await asyncio.to_thread(read, frame.body)
+
+    async def _ask(self, asker: str, call: str, args: list[Any], timeout_s: float) -> Frame:
+        by = time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                turn = await self._queue.turn(asker)
+        except TimeoutError as error:
+            raise QueryError("timeout", f"query timed out in query queue after {timeout_s:g}s") from error
+        frame = await self._pool.ask(asker, call, args, by, turn.end)
+        if "kind" in frame.head:
+            raise QueryError(frame.head["kind"], frame.head["message"])
+        return frame

@@ -1,0 +1,206 @@
+"""Labels of many series, and what queries derive from them, found once and not once a query.
+
+A selection's labels are the same objects from query to query until series come or go, so groupings, sets without the
+name, bucket bounds and the order of output are kept beside them (LabelTable). A query takes rows of a table
+(LabelSets), and what it derives is then a matter of numbers: no Python loop over series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, overload
+
+import numpy as np
+
+from collectors.samples import FloatArray, Labels
+from controlplane.metrics.arrays import IntArray
+from controlplane.metrics.series.index import METRIC_NAME
+
+Keep = Literal["by", "without", "except"]
+"""What of the labels makes a group: those named; all but those named and the metric name; all but those named."""
+
+MAX_DERIVED = 6
+"""Label sets derived from a table, as a multiple of its own (some 100 B each): names to group by come from queries, of
+which there may be any number, and what is derived may be derived from again."""
+
+NUMBERED = 1 / 16
+"""What it takes to number a series, as a part of what a label set takes."""
+
+
+def drop_name(labels: Labels) -> Labels:
+    """Return labels without `__name__`."""
+    return tuple(pair for pair in labels if pair[0] != METRIC_NAME)
+
+
+def with_label(labels: Labels, name: str, value: str) -> Labels:
+    """Return labels with one set, or removed when the value is empty."""
+    rest = [pair for pair in labels if pair[0] != name]
+    return tuple(sorted([*rest, (name, value)])) if value else tuple(rest)
+
+
+def label_value(labels: Labels, name: str) -> str:
+    """Return a label's value, empty when absent."""
+    return next((value for key, value in labels if key == name), "")
+
+
+def group_key(labels: Labels, keep: Keep, names: frozenset[str]) -> Labels:
+    """Return what of the labels makes their group."""
+    if keep == "by":
+        return tuple(pair for pair in labels if pair[0] in names)
+    if keep == "without":
+        return tuple(pair for pair in labels if pair[0] not in names and pair[0] != METRIC_NAME)
+    return tuple(pair for pair in labels if pair[0] not in names)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Series in groups, numbered in order of first appearance."""
+
+    keys: LabelSets
+    """[groups] what the members of each have in common."""
+    of_series: IntArray
+    """[series] each one's group."""
+
+    @cached_property
+    def order(self) -> IntArray:
+        """[series] positions, group after group, in input order within a group."""
+        return np.argsort(self.of_series, kind="stable")
+
+    @cached_property
+    def starts(self) -> IntArray:
+        """[groups] where a group starts in `order`."""
+        return np.searchsorted(self.of_series[self.order], np.arange(len(self.keys)))
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether the series of each group stand side by side as they are."""
+        return bool((self.order[1:] > self.order[:-1]).all())
+
+
+class LabelTable:
+    """Labels of series that are selected together. What it keeps is computed at most once a thread."""
+
+    def __init__(self, labels: Sequence[Labels], root: LabelTable | None = None) -> None:
+        """`root` is the table that this one is derived from, at whatever distance."""
+        self.labels = labels
+        self._root = root or self
+        self._derived = 0.0
+        self._nameless: LabelTable | None = None
+        self._groupings: dict[tuple[Keep, frozenset[str]], Grouping] = {}
+        self._numbers: dict[str, FloatArray] = {}
+
+    @property
+    def nameless(self) -> LabelTable:
+        """The same series without their names."""
+        known = self._nameless
+        if known is None:
+            self._root.account(len(self.labels))
+            known = self._nameless = LabelTable([drop_name(labels) for labels in self.labels], self._root)
+        return known
+
+    def account(self, derived: float) -> None:
+        """Count what is about to be kept; forget everything derived from this table where that is too much."""
+        if self._derived + derived > MAX_DERIVED * len(self.labels):
+            self._derived, self._nameless, self._groupings = 0.0, None, {}
+        self._derived += derived
+
+    @cached_property
+    def ranks(self) -> IntArray:
+        """[series] each one's place in the one deterministic order: by name, then by labels."""
+        keys = list(zip((label_value(one, METRIC_NAME) for one in self.labels), self.nameless.labels, strict=True))
+        ranks = np.empty(len(keys), dtype=np.int64)
+        ranks[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
+        return ranks
+
+    def grouping(self, keep: Keep, names: frozenset[str]) -> Grouping:
+        """Group all series of the table."""
+        known = self._groupings.get((keep, names))
+        if known is None:
+            groups: dict[Labels, int] = {}
+            of = [groups.setdefault(group_key(one, keep, names), len(groups)) for one in self.labels]
+            self._root.account(len(groups) + len(of) * NUMBERED)
+            known = Grouping(LabelSets(LabelTable(list(groups), self._root)), np.array(of, dtype=np.int64))
+            self._groupings[keep, names] = known
+        return known
+
+    def numbers(self, name: str, parse: Callable[[str], float | None]) -> FloatArray:
+        """Return a label's value of each series as a number, NaN where it is none. `parse` belongs to the name."""
+        known = self._numbers.get(name)
+        if known is None:
+            parsed = [parse(label_value(labels, name)) for labels in self.labels]
+            known = self._numbers[name] = np.array([np.nan if n is None else n for n in parsed], dtype=np.float64)
+        return known
+
+
+class LabelSets(Sequence[Labels]):
+    """The labels of some rows of a table, in the rows' order."""
+
+    def __init__(self, table: LabelTable, rows: IntArray | None = None) -> None:
+        """`rows` None means all, in their order."""
+        self._table = table
+        self._rows = rows
+
+    @classmethod
+    def of(cls, labels: Sequence[Labels]) -> LabelSets:
+        """Return labels as sets; what is derived from a plain sequence is kept for these sets only."""
+        return labels if isinstance(labels, LabelSets) else cls(LabelTable(labels))
+
+    def __len__(self) -> int:
+        return len(self._table.labels) if self._rows is None else len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Labels: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Labels]: ...
+
+    def __getitem__(self, index: int | slice) -> Labels | Sequence[Labels]:
+        if self._rows is None:
+            return self._table.labels[index]
+        if isinstance(index, slice):
+            return [self._table.labels[row] for row in self._rows[index].tolist()]
+        return self._table.labels[int(self._rows[index])]
+
+    def __iter__(self) -> Iterator[Labels]:
+        if self._rows is None:
+            return iter(self._table.labels)
+        return map(self._table.labels.__getitem__, self._rows.tolist())
+
+    def take(self, rows: IntArray) -> LabelSets:
+        """Return some of the sets."""
+        return LabelSets(self._table, rows if self._rows is None else self._rows[rows])
+
+    def nameless(self) -> LabelSets:
+        """Return the sets without names, which may then be equal."""
+        return LabelSets(self._table.nameless, self._rows)
+
+    def grouping(self, keep: Keep, names: frozenset[str]) -> Grouping:
+        """Group the series; groups are numbered in order of first appearance in these rows."""
+        whole = self._table.grouping(keep, names)
+        if self._rows is None:
+            return whole
+        of_rows = whole.of_series[self._rows]
+        first = np.full(len(whole.keys), len(of_rows), dtype=np.int64)
+        # Assigned from the last row to the first, the first appearance is what remains.
+        first[of_rows[::-1]] = np.arange(len(of_rows))[::-1]
+        seen = np.flatnonzero(first < len(of_rows))
+        seen = seen[np.argsort(first[seen], kind="stable")]
+        number = np.zeros(len(whole.keys), dtype=np.int64)
+        number[seen] = np.arange(len(seen))
+        return Grouping(whole.keys.take(seen), number[of_rows])
+
+    def same(self) -> Grouping:
+        """Group series with equal labels."""
+        return self.grouping("except", frozenset())
+
+    def order(self) -> IntArray:
+        """Return the rows in the one deterministic order of output."""
+        ranks = self._table.ranks if self._rows is None else self._table.ranks[self._rows]
+        return np.argsort(ranks, kind="stable")
+
+    def numbers(self, name: str, parse: Callable[[str], float | None]) -> FloatArray:
+        """Return a label's values as numbers; see LabelTable.numbers."""
+        numbers = self._table.numbers(name, parse)
+        return numbers if self._rows is None else numbers[self._rows]

@@ -1,0 +1,263 @@
+"""How a selection of series is read: which columns of which blocks.
+
+Nearly all series are one column of one block. Those are read together, whatever their number: see gather.py. A series
+that several blocks hold (its target's layout changed), or that adds columns up, is read block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import is_
+from typing import NamedTuple
+
+import numpy as np
+
+from collectors.samples import FloatArray, Labels
+from controlplane.metrics.arrays import BoolArray, IntArray, Rows, is_stale, mark_stale
+from controlplane.metrics.series.budget import Budget
+from controlplane.metrics.series.label_sets import LabelSets
+from controlplane.metrics.series.samples import Axis
+from controlplane.metrics.storage.arena import Arena
+from controlplane.metrics.storage.block import AnyChunk, Block
+from controlplane.metrics.storage.chunk import Chunk
+
+
+class Slots(NamedTuple):
+    """Where stretches of series are: `factor * sum(columns)` of a block. Arrays are `[slots]`."""
+
+    block: IntArray
+    """Layout numbers."""
+    column: IntArray
+    """The first column."""
+    factor: FloatArray
+    sums: Mapping[int, tuple[int, ...]]
+    """All columns of the slots that have several."""
+    blocks: Mapping[int, Block]
+    """By layout number."""
+
+
+class Places(NamedTuple):
+    """Where chunks of one arena lie that belong to blocks of a plan. Arrays are `[pieces]`."""
+
+    arena: Arena
+    axis: IntArray
+    """Which of the plan's blocks."""
+    rank: IntArray
+    """How many chunks of the same block come before."""
+    at: IntArray
+    capacity: IntArray
+    columns: IntArray
+
+    def pick(self, mask: BoolArray) -> Places:
+        """Return some pieces."""
+        arrays = (self.axis, self.rank, self.at, self.capacity, self.columns)
+        return Places(self.arena, *(array[mask] for array in arrays))
+
+
+class Located(NamedTuple):
+    """The chunks of a plan's blocks."""
+
+    chunks: tuple[tuple[AnyChunk, ...], ...]
+    """By block, as they were when this was made: a block's tuple is replaced when its chunks change."""
+    arenas: tuple[Places, ...]
+    packed_axis: IntArray
+    """[packed chunks] which of the plan's blocks."""
+    packed_first: IntArray
+    """[packed chunks] time of the first row."""
+    packed_last: IntArray
+
+    @classmethod
+    def of(cls, chunks: tuple[tuple[AnyChunk, ...], ...]) -> Located:
+        """Sort chunks by where they lie."""
+        by_arena: dict[int, list[tuple[Chunk, tuple[int, ...]]]] = {}
+        packed = []
+        for axis, of_block in enumerate(chunks):
+            rank = 0
+            for chunk in of_block:
+                if isinstance(chunk, Chunk):
+                    place = (axis, rank, chunk.at, chunk.capacity, chunk.columns)
+                    by_arena.setdefault(id(chunk.arena), []).append((chunk, place))
+                    rank += 1
+                else:
+                    packed.append((axis, chunk.first_ms, chunk.last_ms))
+        arenas = tuple(
+            Places(found[0][0].arena, *np.array([place for _, place in found], dtype=np.int64).T)
+            for found in by_arena.values()
+        )
+        return cls(chunks, arenas, *np.array(packed, dtype=np.int64).reshape(-1, 3).T)
+
+
+@dataclass(frozen=True)
+class Singles:
+    """Series that are one column of one block each."""
+
+    members: IntArray
+    """[n] positions in the plan's labels, grouped by block."""
+    blocks: tuple[Block, ...]
+    starts: IntArray
+    """[blocks + 1] where each block's series begin in `members`."""
+    columns: IntArray
+    """[n]"""
+    factors: FloatArray | None
+    """[n], None where all are 1."""
+    _located: list[Located] = field(default_factory=list, compare=False)
+    """The last answer of `located`, at most one."""
+
+    def located(self) -> Located:
+        """Return where the blocks' chunks lie now."""
+        chunks = tuple([block.chunks for block in self.blocks])
+        known = self._located[:1]
+        if known and all(map(is_, known[0].chunks, chunks)):
+            return known[0]
+        found = Located.of(chunks)
+        self._located[:] = [found]
+        return found
+
+    def axis_of(self) -> IntArray:
+        """Return the number of each series' block: [n]."""
+        return np.repeat(np.arange(len(self.blocks)), np.diff(self.starts))
+
+    def group(self, number: int) -> Group:
+        """Return the series of one block, to be read by themselves."""
+        mine = slice(int(self.starts[number]), int(self.starts[number + 1]))
+        factors = None if self.factors is None else self.factors[mine]
+        return Group(self.members[mine], (Part(self.blocks[number], self.columns[mine], (), factors),))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a group reads from one block."""
+
+    block: Block
+    first: IntArray
+    """[members] the first column of each member."""
+    more: tuple[tuple[int, tuple[int, ...]], ...]
+    """(member, all its columns) of those that add several columns up."""
+    factors: FloatArray | None
+    """[members], None where all are 1."""
+
+    def read(self, after_ms: int, until_ms: int) -> list[Rows]:
+        """Return the members' rows with `after_ms < time <= until_ms`; staleness markers survive the arithmetic."""
+        extra = [column for _, columns in self.more for column in columns]
+        wanted = np.concatenate((self.first, np.array(extra, dtype=np.int64)))
+        return [rows._replace(values=self._take(rows.values)) for rows in self.block.read(wanted, after_ms, until_ms)]
+
+    def _take(self, table: FloatArray) -> FloatArray:
+        if not self.more and self.factors is None:
+            return table
+        values = table[: len(self.first)].copy()
+        stale = is_stale(values)
+        at = len(self.first)
+        for member, columns in self.more:
+            wanted = table[at : at + len(columns)]
+            at += len(columns)
+            stale[member] = is_stale(wanted).any(axis=0)
+            values[member] = wanted.sum(axis=0)
+        if self.factors is not None:
+            values *= self.factors[:, None]
+        if stale.any():
+            mark_stale(values, stale)
+        return values
+
+
+@dataclass(frozen=True)
+class Group:
+    """Series with the same list of blocks, hence one time axis."""
+
+    members: IntArray
+    """Positions in the plan's labels."""
+    parts: tuple[Part, ...]
+
+    def read(self, after_ms: int, until_ms: int, budget: Budget) -> Axis | None:
+        """Return the samples with `after_ms < time <= until_ms`, markers included; None if there is none."""
+        found: list[Rows] = []
+        for part in self.parts:
+            for rows in part.read(after_ms, until_ms):
+                budget.charge(rows.values.size)
+                found.append(rows)
+        if not found:
+            return None
+        if len(found) == 1:
+            return Axis(self.members, found[0].times, found[0].values)
+        when = np.concatenate([rows.times for rows in found])
+        table = np.concatenate([rows.values for rows in found], axis=1)
+        if len(self.parts) > 1 and not (np.diff(when) > 0).all():
+            keep = _merge(when, np.concatenate([rows.ends for rows in found]))
+            when, table = when[keep], np.ascontiguousarray(table[:, keep])
+        return Axis(self.members, when, table)
+
+
+def _merge(times: IntArray, ends: BoolArray) -> IntArray:
+    """Return the order of rows by time. Of rows at one time a data row wins over an end row, else the later block."""
+    order = np.lexsort((~ends, times))
+    ordered = times[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    kept: IntArray = order[last]
+    return kept
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A selection, resolved once per version of the table."""
+
+    labels: LabelSets
+    """With `__name__`."""
+    singles: Singles
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, labels: Sequence[Labels], first: IntArray, more: Mapping[int, tuple[int, ...]], slots: Slots) -> Plan:
+        """Resolve series given by their first slot `[series]`; `more` has all slots of those that have several."""
+        own = [p for p, slot in enumerate(first.tolist()) if slot in slots.sums] if slots.sums else []
+        apart = sorted({*more, *own})
+        plain = np.setdiff1d(np.arange(len(labels)), np.array(apart, dtype=np.int64), assume_unique=True)
+        grouped: dict[tuple[int, ...], list[int]] = {}
+        for position in apart:
+            mine = more.get(position, (int(first[position]),))
+            grouped.setdefault(tuple(int(slots.block[s]) for s in mine), []).append(position)
+        groups = [
+            Group(np.array(members, dtype=np.int64), _parts([more.get(m, (int(first[m]),)) for m in members], slots))
+            for members in grouped.values()
+        ]
+        return cls(LabelSets.of(labels), _singles(plain, first[plain], slots), tuple(groups))
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Every block that is read."""
+        return [*self.singles.blocks, *(part.block for group in self.groups for part in group.parts)]
+
+    def everything(self) -> list[Group]:
+        """Return all series as groups."""
+        return [*(self.singles.group(n) for n in range(len(self.singles.blocks))), *self.groups]
+
+
+def _singles(members: IntArray, taken: IntArray, slots: Slots) -> Singles:
+    order = np.argsort(slots.block[taken], kind="stable")
+    members, taken = members[order], taken[order]
+    numbers, starts = np.unique(slots.block[taken], return_index=True)
+    factors = slots.factor[taken]
+    return Singles(
+        members,
+        tuple(slots.blocks[n] for n in numbers.tolist()),
+        np.append(starts, len(members)).astype(np.int64),
+        slots.column[taken],
+        None if (factors == 1.0).all() else factors,
+    )
+
+
+def _parts(taken: Sequence[tuple[int, ...]], slots: Slots) -> tuple[Part, ...]:
+    """Return one part per block of series that all have the same blocks."""
+    parts = []
+    for number in range(len(taken[0])):
+        mine = [one[number] for one in taken]
+        factors = slots.factor[mine]
+        parts.append(
+            Part(
+                slots.blocks[int(slots.block[mine[0]])],
+                slots.column[mine],
+                tuple((n, slots.sums[s]) for n, s in enumerate(mine) if s in slots.sums),
+                None if (factors == 1.0).all() else factors,
+            )
+        )
+    return tuple(parts)

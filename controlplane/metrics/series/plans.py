@@ -1,0 +1,90 @@
+"""The plans of selectors that were asked for, kept until the series that they pick change."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from controlplane.metrics.series.index import METRIC_NAME, accepted_values
+from controlplane.metrics.series.matchers import Matcher
+from controlplane.metrics.series.plan import Plan
+from controlplane.metrics.series.series_table import SeriesTable
+
+MAX_PLANS = 1024
+"""Plans kept: several times the selectors of the rules and of the console's panels."""
+
+MAX_SERIES = 2_000_000
+"""Series of all plans kept: each costs some 200 bytes."""
+
+Key = tuple[Matcher, ...]
+
+
+class Plans:
+    """Plans by matchers, the least recently used dropped first. Its own state is guarded by the store's lock.
+
+    A plan of selectors that name their metric is dropped only when a series of that metric comes or goes: a target
+    whose labels change at every scrape costs the others' plans nothing.
+    """
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[Key, Plan] = OrderedDict()
+        self._of_name: dict[str, set[Key]] = {}
+        """Keys by the metric names that they ask for; "" holds those that name none."""
+        self._series = 0
+        self._drops = 0
+
+    def find(self, key: Key, table: SeriesTable, lock: threading.RLock) -> Plan:
+        """Return the plan of matchers. Raises QueryError for a refused pattern."""
+        with lock:
+            plan = self._plans.get(key)
+            if plan is not None:
+                self._plans.move_to_end(key)
+                return plan
+            drops = self._drops
+            existing = [table.label_values(m.name) if m.alternatives() is None else [] for m in key]
+        # Patterns run outside the lock: they may take long.
+        accepted = [(m, accepted_values(m, values)) for m, values in zip(key, existing, strict=True)]
+        with lock:
+            plan = table.plan(accepted)
+            # Values that appeared since are not accepted, so this plan may lag; that is a matter of this one query.
+            if drops == self._drops:
+                self._keep(key, plan)
+        return plan
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Drop the plans that series of these metrics may be in. Called under the store's lock."""
+        self._drops += 1
+        for name in (*names, ""):
+            for key in self._of_name.pop(name, ()):
+                self._discard(key)
+
+    def _keep(self, key: Key, plan: Plan) -> None:
+        if key in self._plans or len(plan.labels) > MAX_SERIES:
+            return
+        self._plans[key] = plan
+        self._series += len(plan.labels)
+        for name in _names(key):
+            self._of_name.setdefault(name, set()).add(key)
+        while len(self._plans) > MAX_PLANS or self._series > MAX_SERIES:
+            self._discard(next(iter(self._plans)))
+
+    def _discard(self, key: Key) -> None:
+        plan = self._plans.pop(key, None)
+        if plan is None:
+            return
+        self._series -= len(plan.labels)
+        for name in _names(key):
+            if keys := self._of_name.get(name):
+                keys.discard(key)
+                if not keys:
+                    del self._of_name[name]
+
+
+def _names(key: Key) -> frozenset[str]:
+    """Return the metric names that matchers ask for; "" alone if any may do."""
+    for matcher in key:
+        named = matcher.alternatives()
+        if matcher.name == METRIC_NAME and named is not None:
+            return named
+    return frozenset(("",))

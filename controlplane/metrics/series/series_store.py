@@ -1,0 +1,389 @@
+"""The embedded series store: where scraped and recorded samples land, and where queries read them.
+
+Concurrency: one thread appends (the event loop that scrapes), one tidies (see tidy.py), any number read. `writing` is
+held for moments, by the first two, around every change of a block. `_lock` guards what describes the series: the table
+and the cached plans. It is held by the writer when a source's layout changes or data expires, and by a reader while it
+turns matchers into a plan. A plan is immutable; reading by it needs no lock, and sees every row that was complete when
+a chunk's count was read.
+
+A change of layout touches two blocks: the new one gets a row, the old one an end row at the same time. A reader that
+saw only the second would take living series for stale, so `_version` counts such changes, and a read during which it
+moved is done again (see store_reader.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from collectors.samples import FloatArray, Layout, Metadata, Series
+from controlplane.metrics.series.source import WRITTEN, Source
+from controlplane.metrics.series.store_limits import StoreLimits
+from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
+from controlplane.metrics.series.store_stats import StoreStats
+from controlplane.metrics.storage.block import Block
+from controlplane.metrics.storage.chunk import PackedChunk
+from controlplane.metrics.storage.eras import Era
+from controlplane.metrics.storage.records import Description, digest, layout_body
+from controlplane.metrics.storage.recovery import open_folder
+from controlplane.metrics.storage.space import Space
+
+__all__ = ["DAY_S", "SeriesStore", "StoreLimits", "StoreStats"]
+
+EXPIRY_EVERY_MS = 60_000
+"""How often appending looks for expired chunks, where nobody else does."""
+
+DAY_S = 86_400.0
+
+LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999. Times up to it leave room for sums in int64."""
+
+
+class SeriesStore(StoreReader):
+    """Columnar series store. Implements collectors.samples.SampleSink."""
+
+    def __init__(
+        self,
+        retention_s: float = DAY_S,
+        limits: StoreLimits | None = None,
+        retention_recorded_s: float = 35 * DAY_S,
+        space: Space | None = None,
+    ) -> None:
+        """`space` is where rows are kept; memory by default."""
+        super().__init__()
+        self._limits = limits or StoreLimits()
+        self._retention_ms = int(retention_s * 1000)
+        self._recorded_ms = int(max(retention_recorded_s, retention_s) * 1000)
+        self.space = space or Space()
+        self.writing = threading.Lock()
+        self.sources: dict[str, Source] = {}
+        self._next_layout = 1
+        self._appended = self._out_of_order = self._dropped = self._evicted = 0
+        self._newest_ms: int | None = None
+        self._expired_at_ms = 0
+        self._version = 0
+        self._began_ms = 0
+        """When the current era began."""
+
+    @classmethod
+    def in_folder(
+        cls, folder: Path, retention_s: float, limits: StoreLimits | None, retention_recorded_s: float
+    ) -> SeriesStore:
+        """Open a store whose rows are in files, with what earlier runs left there.
+
+        Raises StorageError when the folder cannot be used, StorageLocked when another process uses it. Blocking.
+        """
+        store = cls(retention_s, limits, retention_recorded_s)
+        space = store.space = open_folder(folder, store._adopt, store.table.eras)
+        store._next_layout = space.last_layout + 1
+        for era in store.table.eras:
+            store._began_ms, store._newest_ms = era.begins_ms, era.begins_ms - 1
+        for writer in store.sources.values():
+            store._go_on(writer)
+        return store
+
+    def _go_on(self, writer: Source) -> None:
+        """Find where a source of an earlier run stopped.
+
+        Its layout object is of that run: the first row finds the block by what the layout says.
+        """
+        era = self.table.eras.current
+        written = [block for block in writer.blocks.values() if any(chunk.count for chunk in block.chunks)]
+        past = [block.newest_ms for block in written if block.era < era]
+        written = [block for block in written if block.era == era]
+        if past:
+            writer.last_ms, writer.ended = min(max(past), self._began_ms - 1), True
+        if not written:
+            return
+        ended = {block.number: block.ended for block in written}
+        # At a change of layout the old block gets an end row at the time of the new one's first row.
+        current = writer.current = max(written, key=lambda block: (block.newest_ms, not ended[block.number]))
+        writer.last_ms, writer.ended = current.newest_ms, ended[current.number]
+        self._newest_ms = max(writer.last_ms, self._newest_ms or writer.last_ms)
+        for block in written:
+            if block is not current and not ended[block.number] and block.newest_ms < writer.last_ms:
+                # Its end row was lost with the process, or to a damaged disk.
+                block.append(writer.last_ms, None, self.space.cut)
+
+    def _adopt(self, description: Description, key: bytes) -> Block:
+        """Take in a layout of an earlier run."""
+        block = self.table.add(description)
+        writer = self.sources.setdefault(description.source, Source(description.source))
+        writer.blocks[key] = block
+        return block
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
+        """Store one row; see SampleSink. `values` has one element for each of `layout.raw`.
+
+        A time that no calendar has is dropped and counted as out of order.
+        """
+        assert len(values) == len(layout.raw), "a row has one value per series of its layout"
+        writer = self.sources.get(source) or Source(source)
+        if not self._in_order(writer, timestamp_ms):
+            return
+        with self.writing:
+            block = writer.current if writer.layout is layout else None
+            if block is not None:
+                block.append(timestamp_ms, values, self.space.cut)
+        if block is None:
+            with self._lock:
+                self._switch(writer, layout, timestamp_ms, values)
+                self._version += 1
+        self._appended += len(values)
+        writer.ended = False
+        if not self.space.durable and timestamp_ms - self._expired_at_ms >= EXPIRY_EVERY_MS:
+            self.expire(timestamp_ms)
+
+    def end(self, source: str, timestamp_ms: int) -> None:
+        """Mark every series of the source's last layout stale; see SampleSink. Repeating it does nothing."""
+        writer = self.sources.get(source)
+        if writer is None or writer.ended or (writer.current is None and writer.layout is None):
+            return
+        if not self._in_order(writer, timestamp_ms):
+            return
+        if writer.current is None and writer.layout is not None:
+            # The clock was set since its last row: the end is this era's first row.
+            with self._lock:
+                self._switch(writer, writer.layout, timestamp_ms, None)
+                self._version += 1
+        else:
+            with self.writing:
+                if writer.current is not None:
+                    writer.current.append(timestamp_ms, None, self.space.cut)
+        writer.ended = True
+
+    def begin_era(self, now_ms: int, hide_ms: int = 0) -> bool:
+        """Go on at `now_ms` after the clock was set; return whether rows of before are hidden by that (see eras.py).
+
+        Nothing is to be hidden where the clock was set forward and never back before. `hide_ms`: rows of before are
+        hidden from so long before `now_ms` on.
+        """
+        eras, newest_ms = self.table.eras, self._newest_ms
+        if newest_ms is None or (newest_ms < now_ms and not eras.current):
+            return False
+        era = Era(eras.current + 1, now_ms, now_ms - hide_ms, newest_ms)
+        with self._lock:
+            with self.writing:
+                self.space.begin(era)
+                eras.add(era)
+            self._version += 1
+        self._began_ms, self._newest_ms = now_ms, min(newest_ms, now_ms - 1)
+        for writer in list(self.sources.values()):
+            writer.current = None
+            writer.last_ms = None if writer.last_ms is None else min(writer.last_ms, now_ms - 1)
+        return True
+
+    @property
+    def era(self) -> int:
+        """How often the timeline began anew at an earlier time; see `begin_era`."""
+        return self.table.eras.current
+
+    def newest_ms(self, source: str) -> int | None:
+        """Return the time of a source's last row, in this era or before it began; None if it has none."""
+        writer = self.sources.get(source)
+        return writer.last_ms if writer else None
+
+    @property
+    def last_row_at(self) -> float | None:
+        """Unix second of the newest row of this era that has this machine's time; None without one.
+
+        What others write has a time of theirs, which may lie ahead.
+        """
+        own = [w.last_ms for w in self.sources.values() if w.last_ms is not None and not w.name.startswith(WRITTEN)]
+        return max(own) / 1000 if own else None
+
+    def has_room_for(self, series: Series) -> bool:
+        """Tell whether the limit of series in all lets this one in."""
+        return self.table.id_of(series) is not None or len(self.table) < self._limits.max_series
+
+    def describe(self, families: Mapping[str, Metadata]) -> None:
+        """Remember type and help of metric families that no layout tells."""
+        with self._lock:
+            self.table.describe(families)
+
+    def _in_order(self, writer: Source, timestamp_ms: int) -> bool:
+        late = writer.last_ms is not None and timestamp_ms <= writer.last_ms
+        if late or not -LATEST_MS <= timestamp_ms <= LATEST_MS:
+            self._out_of_order += 1
+            return False
+        writer.last_ms = timestamp_ms
+        self._newest_ms = max(timestamp_ms, self._newest_ms or timestamp_ms)
+        return True
+
+    def _switch(self, writer: Source, layout: Layout, timestamp_ms: int, values: FloatArray | None) -> None:
+        """Make `layout` the source's current one, reusing the block of an equal layout that it had before.
+
+        Called under the lock. The order matters to readers in other processes: they learn of the switch (the space's
+        note) before they can see the end row.
+        """
+        self.sources[writer.name] = writer
+        body = layout_body(layout)
+        key = digest(body, self.table.eras.current)
+        old, block = writer.current, writer.blocks.get(key)
+        if block is None:
+            self._make_room(writer, len(layout.raw))
+            block = writer.blocks[key] = self._register(writer, layout, body)
+        with self.writing:
+            if block is not old:
+                self.space.switch(block)
+            block.append(timestamp_ms, values, self.space.cut)
+            if block is not old and old is not None and not writer.ended:
+                # An end row closes the old block: series that go on have a sample at this very time in the new one,
+                # which wins over it; the others are stale from here.
+                old.append(timestamp_ms, None, self.space.cut)
+        writer.current, writer.layout = block, layout
+
+    def _register(self, writer: Source, layout: Layout, body: bytes) -> Block:
+        refused = self._refused(writer, layout)
+        self._dropped += len(refused)
+        number, self._next_layout = self._next_layout, self._next_layout + 1
+        description = Description(number, writer.name, layout, tuple(refused), self.table.eras.current)
+        block = self.table.add(description)
+        current = (w.layout.metadata for w in self.sources.values() if w.layout)
+        self.table.limit_metadata(chain(current, (layout.metadata,)))
+        self._plans.drop({s.name for s in layout.raw} | {v.series.name for v in layout.views})
+        with self.writing:
+            self.space.describe(description, body)
+        return block
+
+    def _refused(self, writer: Source, layout: Layout) -> list[int]:
+        """Return the positions that are no series here: named twice, or new beyond a limit."""
+        refused: list[int] = []
+        seen: set[Series] = set()
+        room = self._limits.max_series - len(self.table)
+        room_here = self._limits.max_series_per_source - self._living(writer)
+        over = 0
+        for position, series in enumerate((*layout.raw, *(view.series for view in layout.views))):
+            if series in seen:
+                refused.append(position)
+                continue
+            seen.add(series)
+            if self.table.id_of(series) is None:
+                if room <= 0 or room_here <= 0:
+                    refused.append(position)
+                    over += 1
+                    continue
+                room -= 1
+                room_here -= 1
+        writer.refused = over
+        return refused
+
+    def _living(self, writer: Source) -> int:
+        """Return how many series a source has, over all its layouts."""
+        return self.table.count_series([block.number for block in writer.blocks.values()])
+
+    def _make_room(self, writer: Source, columns: int) -> None:
+        """Drop the source's oldest layouts when a further one would be too many; half of them, as each time costs.
+
+        Called under the lock.
+        """
+        limit = self._limits.max_columns_per_source
+        held = sum(block.columns for block in writer.blocks.values())
+        if held + columns <= limit:
+            return
+        evicted = []
+        others = [block for block in writer.blocks.values() if block is not writer.current]
+        for block in sorted(others, key=lambda block: block.newest_ms):
+            if held + columns <= limit // 2:
+                break
+            held -= block.columns
+            evicted.append(block)
+        self._evicted += len(evicted)
+        self._forget(evicted)
+
+    def expire(self, now_ms: int) -> int:
+        """Drop chunks, then blocks, then series that are past their retention. Return the chunks dropped.
+
+        Appending to a store in memory calls this about once a minute of sample time.
+        """
+        self._expired_at_ms = now_ms
+        dropped = 0
+        for writer in list(self.sources.values()):
+            oldest_ms = now_ms - (self._recorded_ms if writer.recorded else self._retention_ms)
+            emptied = []
+            for block in list(writer.blocks.values()):
+                if any(chunk.first_ms < oldest_ms for chunk in block.chunks[:1]):
+                    dropped += self.drop_chunks(block, oldest_ms)
+                if not block.chunks:
+                    emptied.append(block)
+            if emptied:
+                self._forget(emptied, empty=True)
+        return dropped
+
+    def drop_chunks(self, block: Block, oldest_ms: int) -> int:
+        """Drop a block's chunks whose every row is older than `oldest_ms`; return how many."""
+        with self.writing:
+            gone = block.drop(lambda chunk: bool(chunk.count) and chunk.last_ms < oldest_ms)
+            self.space.forget(chunks=gone)
+        return len(gone)
+
+    def drop_file(self, number: int) -> int:
+        """Drop the packed chunks of one file; return how many."""
+        return self.drop_packed(lambda chunk: chunk.file == number)
+
+    def drop_packed(self, gone: Callable[[PackedChunk], bool]) -> int:
+        """Drop some of the packed chunks of all sources; return how many."""
+        dropped = 0
+        for writer in list(self.sources.values()):
+            for block in list(writer.blocks.values()):
+                with self.writing:
+                    chunks = block.drop(lambda chunk: isinstance(chunk, PackedChunk) and gone(chunk))
+                    self.space.forget(chunks=chunks)
+                dropped += len(chunks)
+        return dropped
+
+    def _forget(self, blocks: Sequence[Block], *, empty: bool = False) -> None:
+        """Forget blocks, with all that they hold, and the series that only they have; if `empty`, empty ones only."""
+        with self._lock:
+            numbers = []
+            for block in blocks:
+                with self.writing:
+                    if (empty and block.chunks) or block.number not in self.table.blocks:
+                        continue
+                    self._detach(self.sources[block.source], block)
+                    self.space.forget(chunks=block.drop(lambda _: True), layouts=[block.number])
+                numbers.append(block.number)
+            if numbers:
+                self._plans.drop(self.table.remove(numbers))
+
+    def _detach(self, writer: Source, block: Block) -> None:
+        writer.blocks = {key: other for key, other in writer.blocks.items() if other is not block}
+        if writer.current is block:
+            writer.current = writer.layout = None
+        if not writer.blocks:
+            del self.sources[writer.name]
+
+    def _steady(self, look: Callable[[], Answer]) -> Answer:
+        for _ in range(LOCK_FREE_READS):
+            version = self._version
+            answer = look()
+            with self._lock:
+                if version == self._version:
+                    return answer
+        with self._lock:
+            return look()
+
+    def refused(self) -> dict[str, int]:
+        """Return how many series of its current layout a limit keeps out, by source; those with none are left out."""
+        return {name: source.refused for name, source in list(self.sources.items()) if source.refused}
+
+    def stats(self) -> StoreStats:
+        """Return the store's own counters."""
+        blocks = [block for writer in list(self.sources.values()) for block in list(writer.blocks.values())]
+        oldest = [chunk.first_ms for block in blocks for chunk in block.chunks[:1] if chunk.count]
+        return StoreStats(
+            series=len(self.table),
+            sources=len(self.sources),
+            blocks=len(blocks),
+            bytes=self.space.nbytes,
+            samples_appended=self._appended,
+            rows_out_of_order=self._out_of_order,
+            series_dropped=self._dropped,
+            layouts_evicted=self._evicted,
+            oldest_ms=min(oldest) if oldest else None,
+            newest_ms=self._newest_ms,
+        )

@@ -1,0 +1,282 @@
+"""Keeps a series store small and safe, beside the thread that appends: packs, syncs, drops what is too old or too much.
+
+every turn    chunks that are full, and old enough to be out of the way of most queries, are packed
+              chunks that stay open too long are sealed, since each keeps a whole arena
+              what is past its retention, in time and in size, is dropped
+every 15 s    everything is brought to the disk, against power cuts
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.metrics.series.source import RECORDED
+from controlplane.metrics.storage.arena import Arena
+from controlplane.metrics.storage.block import AnyChunk, Block
+from controlplane.metrics.storage.chunk import END_ROW, Chunk, PackedChunk
+from controlplane.metrics.storage.folder import Folder
+from controlplane.metrics.storage.journal import Kind
+from controlplane.metrics.storage.packing import pack
+from controlplane.metrics.storage.records import PackedPlace, Place, encode
+from controlplane.metrics.storage.space import MEMORY
+
+log = logging.getLogger(__name__)
+
+PACK_AFTER_MS = 6 * 60_000
+"""Samples of the last five minutes, which most rules look at, are read without unpacking."""
+OPEN_FOR_MS = 2 * 3_600_000
+IDLE_MS = 10 * 60_000
+"""A layout that got no row for this long is not expected back soon."""
+BATCH_VALUES = 4_000_000
+"""Values packed between two syncs of the pack files."""
+MEMORY_BYTES = 512 * 2**20
+"""What is packed in memory at most while the disk cannot be written: most of a day of 300 targets."""
+SYNC_EVERY_MS = 15_000
+RETRY_EVERY_MS = 10_000
+REWRITE_BYTES = 16 * 2**20
+"""A journal is not rewritten before it is this long, and twice as long as what it must keep."""
+RECORD_BYTES = 80
+"""Of a chunk in the journal, at most."""
+REWRITE_AGAIN_MS = 600_000
+"""How long a rewrite that failed is not tried again."""
+
+
+class Turn(NamedTuple):
+    """What one turn did."""
+
+    packed: int = 0
+    """Chunks."""
+    dropped: int = 0
+
+
+class Tidy:
+    """Tidies one store. `turn` is called by one thread at a time."""
+
+    def __init__(self, store: SeriesStore, max_bytes: int = 0) -> None:
+        """`max_bytes` is what the files may take on disk in all; 0 is no limit."""
+        self._store, self._max_bytes = store, max_bytes
+        self._folder = store.space if isinstance(store.space, Folder) else None
+        self._synced_ms = self._tried_ms = -RETRY_EVERY_MS - SYNC_EVERY_MS
+        self._rewrite_failed_ms = -REWRITE_AGAIN_MS
+        self._replaced: list[AnyChunk] = []
+        """Chunks whose place packed ones took, but that are not free yet."""
+
+    def turn(self, now_ms: int, aged_ms: int | None = None) -> Turn:
+        """Do what is due. Blocking: to be called outside the event loop.
+
+        `aged_ms` is the time by which it is judged what is past its retention; `now_ms` by default.
+        """
+        folder = self._folder
+        if folder is not None and folder.journal is None:
+            return Turn()
+        if folder is not None and folder.paused and not 0 <= now_ms - self._tried_ms < RETRY_EVERY_MS:
+            self._tried_ms = now_ms
+            if self._spare(folder, always=True):
+                with self._store.writing:
+                    folder.resume()
+        for block in self._blocks():
+            self._seal(block, now_ms)
+        self._free_replaced()
+        packed = sum(self._packed(batch) for batch in self._batches(now_ms))
+        dropped = self._store.expire(now_ms if aged_ms is None else aged_ms)
+        if folder is not None:
+            dropped += self._limit_size(folder) + self._limit_memory(folder)
+            self._prepare(folder)
+            self._sync(folder, now_ms)
+            self._rewrite(folder, now_ms)
+        return Turn(packed, dropped)
+
+    def _blocks(self) -> Iterator[Block]:
+        for source in list(self._store.sources.values()):
+            yield from list(source.blocks.values())
+
+    def _seal(self, block: Block, now_ms: int) -> None:
+        """Close a chunk that keeps its arena for too long, or that lies in memory and could lie in a file."""
+        chunk = next(iter(block.chunks[-1:]), None)
+        if not isinstance(chunk, Chunk) or chunk.full or not chunk.count:
+            return
+        source = self._store.sources.get(block.source)
+        # Either way: where the clock was set back, what was written before lies ahead.
+        idle = (source is None or source.current is not block) and abs(now_ms - chunk.last_ms) > IDLE_MS
+        if idle or self._stray(chunk) or chunk.first_ms < now_ms - OPEN_FOR_MS:
+            with self._store.writing:
+                chunk.sealed = True
+
+    def _stray(self, chunk: AnyChunk) -> bool:
+        """Whether a chunk lies in memory, of the time when no file could be written, and could lie in a file."""
+        return self._folder is not None and not self._folder.paused and not self._folder.stored(chunk)
+
+    def _due(self, chunk: AnyChunk, now_ms: int) -> bool:
+        """Whether a chunk is to be packed, or to be brought to a file."""
+        if isinstance(chunk, PackedChunk):
+            return self._stray(chunk)
+        if not chunk.full or not chunk.count:
+            return False
+        waits = self._folder is not None and bool(self._folder.paused) and self._folder.stored(chunk)
+        return self._stray(chunk) or (abs(now_ms - chunk.last_ms) > PACK_AFTER_MS and not waits)
+
+    def _batches(self, now_ms: int) -> Iterator[list[tuple[Block, AnyChunk]]]:
+        batch: list[tuple[Block, AnyChunk]] = []
+        values = 0
+        for block in self._blocks():
+            for chunk in block.chunks:
+                if self._due(chunk, now_ms):
+                    batch.append((block, chunk))
+                    values += chunk.count * chunk.columns
+                    if values >= BATCH_VALUES:
+                        yield batch
+                        batch, values = [], 0
+        if batch:
+            yield batch
+
+    def _packed(self, batch: list[tuple[Block, AnyChunk]]) -> int:
+        """Pack chunks; each takes the place of the old one only when it is safe. Return how many did."""
+        store, made = self._store, []
+        for block, chunk in batch:
+            data = _packed_bytes(chunk)
+            with store.writing:
+                kept = store.space.keep(chunk, data, recorded=block.source.startswith(RECORDED))
+            if kept is not None:
+                made.append((block, chunk, kept))
+        try:
+            store.space.sync_packed()
+        except OSError as error:
+            with store.writing:
+                for _, _, kept in made:
+                    store.space.discard(kept)
+                if self._folder is not None:
+                    self._folder.pause(error)
+            return 0
+        packed = sum(self._replace(block, chunk, kept) for block, chunk, kept in made)
+        self._free_replaced()
+        return packed
+
+    def _replace(self, block: Block, chunk: AnyChunk, kept: PackedChunk) -> bool:
+        space = self._store.space
+        with self._store.writing:
+            if chunk not in block.chunks or not space.kept(block, kept):
+                space.discard(kept)
+                return False
+            block.replace(chunk, kept)
+            if space.stored(chunk):
+                self._replaced.append(chunk)
+            else:
+                space.release(chunk)
+        return True
+
+    def _free_replaced(self) -> None:
+        """Free what packed chunks took the place of, once a power cut cannot take back that they did."""
+        if not self._replaced:
+            return
+        try:
+            self._store.space.sync_notes()
+        except OSError as error:
+            if self._folder is not None:
+                with self._store.writing:
+                    self._folder.pause(error)
+            return
+        for chunk in self._replaced:
+            with self._store.writing:
+                self._store.space.release(chunk)
+        self._replaced.clear()
+
+    def _limit_size(self, folder: Folder) -> int:
+        """Drop the oldest pack files while all files together are too large; scraped series before recorded ones."""
+        dropped, names = 0, []
+        while self._max_bytes and folder.disk_bytes > self._max_bytes:
+            files = sorted(folder.files.values(), key=lambda file: (file.recorded, file.newest_ms))
+            found = next((file for file in files if file.live), None)
+            if found is None:
+                break
+            gone = self._store.drop_file(found.number)
+            dropped += gone
+            if not gone:
+                break
+            names.append(found.path.name)
+        if names:
+            log.warning("metrics: the size limit is reached; the oldest samples are dropped (%s)", ", ".join(names))
+        return dropped
+
+    def _limit_memory(self, folder: Folder) -> int:
+        """Drop the older half of what is packed in memory while it takes too much: the disk is full for long."""
+        if folder.memory_packed <= MEMORY_BYTES:
+            return 0
+        log.warning("metrics: the disk cannot be written for so long that the oldest samples in memory are dropped")
+        chunks = [
+            c for block in self._blocks() for c in block.chunks if isinstance(c, PackedChunk) and c.file == MEMORY
+        ]
+        middle = sorted(chunk.last_ms for chunk in chunks)[len(chunks) // 2] if chunks else 0
+        return self._store.drop_packed(lambda chunk: chunk.file == MEMORY and chunk.last_ms <= middle)
+
+    def _prepare(self, folder: Folder) -> None:
+        """Make the next arena beforehand, so that the thread that appends need not wait for the disk."""
+        if not folder.paused:
+            self._spare(folder)
+
+    def _spare(self, folder: Folder, *, always: bool = False) -> bool:
+        with self._store.writing:
+            wanted = folder.arenas.wanted(always=always)
+        if wanted is None:
+            return True
+        try:
+            spare = Arena.make(*wanted)
+        except OSError as error:
+            with self._store.writing:
+                folder.pause(error)
+            return False
+        with self._store.writing:
+            folder.arenas.spare = spare
+        return True
+
+    def _sync(self, folder: Folder, now_ms: int) -> None:
+        if 0 <= now_ms - self._synced_ms < SYNC_EVERY_MS:
+            return
+        self._synced_ms = now_ms
+        try:
+            folder.sync()
+        except OSError as error:
+            with self._store.writing:
+                folder.pause(error)
+
+    def _rewrite(self, folder: Folder, now_ms: int) -> None:
+        journal = folder.journal
+        if journal is None or folder.paused or 0 <= now_ms - self._rewrite_failed_ms < REWRITE_AGAIN_MS:
+            return
+        needed = sum(end - start for start, end in list(folder.layouts.values()))
+        if journal.end < max(REWRITE_BYTES, 2 * needed):
+            return
+        needed += RECORD_BYTES * sum(len(block.chunks) for block in self._blocks())
+        if journal.end < 2 * needed:
+            return
+        with self._store.writing:
+            try:
+                folder.rewrite(self._records)
+            except OSError as error:
+                self._rewrite_failed_ms = now_ms
+                log.warning("metrics: %s cannot be rewritten shorter (%s); it goes on as it is", journal.path, error)
+
+    def _records(self, folder: Folder) -> Iterator[tuple[Kind, bytes]]:
+        """Yield a record for every era, and for every chunk in a file."""
+        for era in self._store.table.eras:
+            yield Kind.ERA, encode(era)
+        for block in self._blocks():
+            for chunk in block.chunks:
+                if isinstance(chunk, PackedChunk):
+                    if chunk.file in folder.files:
+                        place = PackedPlace(chunk.number, block.number, chunk.file, chunk.offset, chunk.nbytes)
+                        yield Kind.PACKED, encode(place)
+                elif chunk.arena.path is not None:
+                    where = Place(chunk.number, block.number, chunk.arena.number, chunk.at, chunk.capacity)
+                    yield Kind.CHUNK, encode(where)
+
+
+def _packed_bytes(chunk: AnyChunk) -> bytes:
+    if isinstance(chunk, PackedChunk):
+        return bytes(chunk.packed.data)
+    times, values, flags = chunk.rows()
+    return pack(np.ascontiguousarray(times), values, (flags & END_ROW) != 0)

@@ -1,0 +1,166 @@
+"""Sends a window's requests until the server has taken each, or said that it never will."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import NamedTuple, Protocol
+
+from alerts.interfaces import Clock
+from collectors.http.retry_after import retry_after_s
+from controlplane.errors import Unavailable
+from controlplane.metrics.remote_client import Reply
+from controlplane.metrics.write.shipping.backoff import delay_s
+from controlplane.metrics.write.shipping.window import Request, Window
+
+log = logging.getLogger(__name__)
+
+HEADERS = {
+    "Content-Encoding": "snappy",
+    "Content-Type": "application/x-protobuf",
+    "X-Prometheus-Remote-Write-Version": "0.1.0",
+}
+"""What https://prometheus.io/docs/specs/remote_write_spec asks for."""
+_MAX_TOLD = 300
+
+
+class Client(Protocol):
+    """Sends one request; remote_client.RemoteClient does."""
+
+    name: str
+
+    async def request(self, method: str, path: str, timeout_s: float, *, body: bytes, headers: dict[str, str]) -> Reply:
+        """Return the reply. Raises TimeoutError and Unavailable."""
+        ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How an endpoint wants to be fed; see fleet.yaml's queue_config. Times in seconds."""
+
+    timeout_s: float = 30.0
+    min_backoff_s: float = 0.03
+    max_backoff_s: float = 5.0
+    age_limit_s: float = 7200.0
+
+
+@dataclass
+class Sent:
+    """What became of samples, since the start of the process."""
+
+    sent: int = 0
+    retried: int = 0
+    bytes: int = 0
+    """Of bodies that were taken, compressed."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """By reason: `age`, or the status of the refusal, as `status_400`."""
+    failing: str = ""
+    """Why samples wait just now; empty when they do not."""
+
+
+class _Again(NamedTuple):
+    why: str
+    after_s: float | None = None
+
+
+class _Refused(NamedTuple):
+    status: int
+    why: str
+
+
+class Sender:
+    """Sends to one endpoint. Shards go side by side; in a shard a request is done before the next one begins."""
+
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        policy: Policy,
+        clock: Clock,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.stats = Sent()
+        self._name, self._client, self._policy, self._clock = name, client, policy, clock
+        self._sleep, self._jitter = sleep, jitter
+        self._said: set[int] = set()
+        self._waiting: dict[int, str] = {}
+
+    async def send(self, window: Window) -> None:
+        """Return when every request of the window was taken, refused for good, or grew too old."""
+        async with asyncio.TaskGroup() as group:
+            for requests in window.shards:
+                group.create_task(self._in_order(requests, again=window.again))
+
+    async def _in_order(self, requests: Sequence[Request], *, again: bool) -> None:
+        for request in requests:
+            await self._deliver(request, again=again)
+
+    async def _deliver(self, request: Request, *, again: bool) -> None:
+        attempt = 0
+        while (outcome := await self._attempt(request)) is not None:
+            if isinstance(outcome, _Refused) and again and outcome.status == HTTPStatus.BAD_REQUEST:
+                # It was taken before the process ended: later samples of its series make it out of order.
+                log.info(
+                    "remote write %s: what was in flight at the last stop had arrived: %s", self._name, outcome.why
+                )
+                break
+            if isinstance(outcome, _Refused):
+                self.stats.dropped[f"status_{outcome.status}"] += request.samples
+                self._say_refused(outcome)
+                break
+            if self._clock.now() - request.newest_ms / 1000 > self._policy.age_limit_s:
+                self.stats.dropped["age"] += request.samples
+                break
+            self._note(request, outcome.why)
+            self.stats.retried += request.samples
+            policy = self._policy
+            wait = delay_s(attempt, policy.min_backoff_s, policy.max_backoff_s, self._jitter(), outcome.after_s)
+            attempt += 1
+            await self._sleep(wait)
+        else:
+            self.stats.sent += request.samples
+            self.stats.bytes += len(request.body)
+        self._note(request, "")
+
+    def _note(self, request: Request, why: str) -> None:
+        """Keep `stats.failing` up to date: one shard's success does not end another's trouble."""
+        before = self.stats.failing
+        self._waiting.pop(id(request), None)
+        if why:
+            self._waiting[id(request)] = why
+        self.stats.failing = next(iter(self._waiting.values()), "")
+        if self.stats.failing and not before:
+            log.warning("remote write %s: %s; samples wait on disk", self._name, why)
+        elif before and not self.stats.failing:
+            log.info("remote write %s: no sample waits for another try any more", self._name)
+
+    async def _attempt(self, request: Request) -> _Again | _Refused | None:
+        """Send once. None: the server took it."""
+        try:
+            reply = await self._client.request("POST", "", self._policy.timeout_s, body=request.body, headers=HEADERS)
+        except (TimeoutError, Unavailable) as error:
+            return _Again(str(error))
+        if 200 <= reply.status < 300:
+            return None
+        words = "".join(c for c in reply.body[:_MAX_TOLD].decode(errors="replace").strip() if c.isprintable())
+        why = f"{self._client.name} answered {reply.status}" + (f": {words}" if words else "")
+        if reply.status == 429 or reply.status >= 500:
+            return _Again(why, retry_after_s(reply.retry_after, self._clock.now()))
+        return _Refused(reply.status, why)
+
+    def _say_refused(self, refused: _Refused) -> None:
+        if refused.status not in self._said:
+            self._said.add(refused.status)
+            cure = {
+                401: "; see authorization and basic_auth of this remote_write",
+                403: "; see authorization, basic_auth and headers of this remote_write",
+                404: "; see the path in url of this remote_write",
+            }.get(refused.status, "")
+            log.error("remote write %s: samples are dropped: %s%s (said once)", self._name, refused.why, cure)

@@ -1,0 +1,202 @@
+"""Which series there are, as layouts come and go: held against a table that is made anew."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import numpy as np
+import pytest
+
+from collectors.samples import Labels, Layout, Series, View
+from controlplane.metrics.series import plans as planning
+from controlplane.metrics.series.index import LabelIndex, accepted_values
+from controlplane.metrics.series.matchers import Matcher, MatchOp
+from controlplane.metrics.series.plan import Plan
+from controlplane.metrics.series.plans import Plans
+from controlplane.metrics.series.series_table import SeriesTable
+from controlplane.metrics.storage.records import Description
+
+SELECTORS = [
+    (Matcher("__name__", MatchOp.EQUAL, "m1"),),
+    (Matcher("__name__", MatchOp.RE, "m[0-3]"), Matcher("odd", MatchOp.EQUAL, "1")),
+    (Matcher("odd", MatchOp.NOT_EQUAL, "1"),),
+    (Matcher("id", MatchOp.EQUAL, ""), Matcher("__name__", MatchOp.NOT_EQUAL, "")),
+    (Matcher("id", MatchOp.NOT_RE, "1.*"),),
+    (Matcher("nobody", MatchOp.EQUAL, "x"),),
+]
+
+
+def random_layout(rng: random.Random) -> Layout:
+    def series() -> Series:
+        n = rng.randrange(12)
+        labels = (("id", str(rng.randrange(30))),) if n > 8 else (("odd", str(n % 2)),)
+        return Series(f"m{n}", labels)
+
+    raw = tuple(dict.fromkeys(series() for _ in range(rng.randint(1, 8))))
+    views = tuple(
+        View(Series(f"view{rng.randrange(4)}", ()), tuple(rng.sample(range(len(raw)), min(len(raw), n))), float(n))
+        for n in rng.sample((1, 2), rng.randint(0, 1))
+    )
+    return Layout(raw, views)
+
+
+def content(plan: Plan) -> dict[Labels, list[tuple[int, tuple[int, ...], float]]]:
+    """Return, for every series of a plan, the (block, columns, factor) of its stretches."""
+    found: dict[Labels, list[tuple[int, tuple[int, ...], float]]] = {}
+    for group in plan.everything():
+        for part in group.parts:
+            sums = dict(part.more)
+            for n, member in enumerate(group.members.tolist()):
+                columns = sums.get(n, (int(part.first[n]),))
+                factor = 1.0 if part.factors is None else float(part.factors[n])
+                found.setdefault(plan.labels[member], []).append((part.block.number, columns, factor))
+    return {labels: sorted(parts) for labels, parts in found.items()}
+
+
+def planned(table: SeriesTable, selector: tuple[Matcher, ...]) -> Plan:
+    return table.plan([(m, accepted_values(m, table.label_values(m.name))) for m in selector])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_table_that_lived_is_like_one_made_anew(seed: int):
+    rng = random.Random(seed)
+    table, held = SeriesTable(), dict[int, Description]()
+    for number in range(1, 700):
+        description = Description(number, "t", random_layout(rng))
+        table.add(description)
+        held[number] = description
+        while len(held) > 12:
+            gone = rng.sample(sorted(held), rng.randint(1, 5))
+            names = table.remove([*gone, 10**6])
+            assert names == {
+                series.name for n in gone for series in (*held[n].layout.raw, *(v.series for v in held[n].layout.views))
+            }
+            for n in gone:
+                del held[n]
+        if number % 50 == 0:
+            fresh = SeriesTable()
+            for kept in held.values():
+                fresh.add(kept)
+            assert len(table) == len(fresh)
+            assert table.count_series(held) == len(table)
+            assert table.count_series([]) == 0
+            for selector in SELECTORS:
+                assert content(planned(table, selector)) == content(planned(fresh, selector))
+    # Slots were compacted on the way: there are no more than living ones, and as many dead ones.
+    assert len(table._slot_block) < 1000 + 2 * sum(len(d.layout.raw) + 1 for d in held.values())
+    assert table.remove(list(held)) != set()
+    assert len(table) == 0
+    assert table._index.names() == []
+
+
+def test_a_plan_outlives_the_compaction_of_what_it_was_made_from():
+    table = SeriesTable()
+    kept = Series("kept", ())
+    table.add(Description(1, "t", Layout((Series("x", ()), kept))))
+    for number in range(2, 2002):
+        table.add(Description(number, "t", Layout((Series("churn", (("n", str(number)),)),))))
+    plan = planned(table, (Matcher("__name__", MatchOp.EQUAL, "kept"),))
+    before = content(plan)
+    table.remove(range(2, 2002))
+    assert len(table._slot_block) == 2
+    assert content(plan) == before == content(planned(table, (Matcher("__name__", MatchOp.EQUAL, "kept"),)))
+
+
+def test_positions_that_were_refused_have_no_series():
+    table = SeriesTable()
+    layout = Layout((Series("a", ()), Series("b", ())), (View(Series("v", ()), (0,)),))
+    table.add(Description(1, "t", layout, (1, 2)))
+    assert len(table) == 1
+    assert table.id_of(Series("b", ())) is None
+    assert table.remove([1]) == {"a"}
+
+
+def test_the_index_forgets_what_nobody_carries():
+    index = LabelIndex()
+    for n in range(6):
+        index.add(n, (("__name__", "m"), ("half", str(n % 2)), ("n", str(n))))
+    index.remove([(n, (("__name__", "m"), ("half", str(n % 2)), ("n", str(n)))) for n in (5, 1, 3)])
+    assert index.values("half") == ["0"]
+    assert sorted(index.values("n")) == ["0", "2", "4"]
+    assert index.select([(Matcher("half", MatchOp.EQUAL, "1"), frozenset("1"))]).tolist() == []
+    assert index.select([]).tolist() == [0, 2, 4]
+
+
+class Fixed:
+    """Plans over a table."""
+
+    def __init__(self) -> None:
+        self.table, self.plans, self.lock = SeriesTable(), Plans(), threading.RLock()
+
+    def find(self, *key: Matcher) -> Plan:
+        return self.plans.find(key, self.table, self.lock)
+
+    def add(self, number: int, name: str) -> None:
+        self.table.add(Description(number, "t", Layout((Series(name, ()),))))
+        self.plans.drop({name})
+
+
+def test_a_plan_is_dropped_when_a_series_of_its_metric_comes_or_goes_and_no_sooner():
+    world = Fixed()
+    named = Matcher("__name__", MatchOp.EQUAL, "a")
+    either = Matcher("__name__", MatchOp.RE, "a|b")
+    nameless = Matcher("job", MatchOp.NOT_EQUAL, "x")
+    world.add(1, "a")
+    a, both, any_ = world.find(named), world.find(either), world.find(nameless)
+    world.add(2, "c")
+    assert world.find(named) is a
+    assert world.find(either) is both
+    assert world.find(nameless) is not any_
+    world.add(3, "b")
+    assert world.find(named) is a
+    assert len(world.find(either).labels) == 2
+    world.plans.drop(world.table.remove([1]))
+    assert len(world.find(named).labels) == 0
+    assert [dict(labels)["__name__"] for labels in world.find(either).labels] == ["b"]
+
+
+def test_plans_are_bounded_in_number_and_in_series(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(planning, "MAX_PLANS", 10)
+    world = Fixed()
+    world.add(1, "a")
+    kept = world.find(Matcher("__name__", MatchOp.EQUAL, "a"))
+    for n in range(100):
+        world.find(Matcher("job", MatchOp.NOT_EQUAL, str(n)))
+        assert world.find(Matcher("__name__", MatchOp.EQUAL, "a")) is kept
+    assert len(world.plans._plans) == 10
+    assert world.plans._series == sum(len(plan.labels) for plan in world.plans._plans.values())
+    monkeypatch.setattr(planning, "MAX_SERIES", 3)
+    for n in range(5):
+        world.add(n + 2, f"b{n}")
+    assert len(world.find(Matcher("job", MatchOp.EQUAL, "")).labels) == 6
+    assert world.plans._series <= 3
+    world.plans.drop({"a", *(f"b{n}" for n in range(5))})
+    assert (world.plans._series, dict(world.plans._plans), world.plans._of_name) == (0, {}, {})
+
+
+def test_a_series_that_comes_while_a_pattern_is_tried_does_not_leave_a_plan_without_it():
+    world = Fixed()
+    world.add(1, "a")
+
+    class Slow(Matcher):
+        def matches(self, value: str) -> bool:
+            if len(world.table) == 1:
+                world.add(2, "b")
+            return super().matches(value)
+
+    slow = Slow("__name__", MatchOp.RE, "[ab]")
+    world.find(slow)
+    assert len(world.find(slow).labels) == 2
+
+
+def test_count_series_counts_a_series_of_many_blocks_once():
+    table = SeriesTable()
+    for number in range(1, 5):
+        raw = tuple(Series("m", (("n", str(n)),)) for n in range(number, number + 10))
+        table.add(Description(number, "t", Layout(raw)))
+    assert table.count_series([1]) == 10
+    assert table.count_series([1, 4]) == 13
+    assert table.count_series(np.arange(1, 5).tolist()) == 13
+    table.add(Description(9, "t", Layout(())))
+    assert table.count_series([9, 9]) == 0
