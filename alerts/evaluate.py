@@ -16,7 +16,7 @@ from alerts.interfaces import AlertInstance, AlertLog, AlertState, Clock, Querie
 from alerts.origins import Absence, Lost, NoOrigins, Origins
 from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup
 from alerts.state import Active, Step, activate, step
-from alerts.template import NOWHERE, Answers, Surroundings
+from alerts.template import Answers, Surroundings
 from collectors.samples import Labels, Layout, SampleSink, Series, labels_of
 
 
@@ -83,21 +83,23 @@ class GroupEvaluator:
         sink: SampleSink,
         clock: Clock,
         *,
+        around: Surroundings,
         blind_until: Callable[[str], float] = lambda _rule: 0.0,
         timer: Callable[[], float] = time.perf_counter,
-        around: Surroundings = NOWHERE,
         origins: Origins | None = None,
     ) -> None:
         """`blind_until` says of a rule's id until when (unix seconds) the past that it looks at is not all there.
 
         Until then an alert that the log remembers, and that no query has shown since, stays as it was: that a process
-        started is no reason to tell anybody that something is over. `around` is what templates know beside the alert.
+        started is no reason to tell anybody that something is over. `around` is what templates know beside the alert;
+        whoever sets it anew changes the texts from the next evaluation on.
         `origins` tells data which says that something is over from data that is lost; without it what is gone is over.
         """
         self.group = group
         self._querier, self._log, self._sink, self._clock, self._timer = querier, log, sink, clock, timer
         self._memory: Mapping[str, _Memory] = {rule.id: _Memory(RuleHealth(rule)) for rule in group.rules}
-        self._blind_until, self._around, self._origins = blind_until, around, origins or NoOrigins()
+        self.around = around
+        self._blind_until, self._origins = blind_until, origins or NoOrigins()
         self._last_at: float | None = None
         self._took = 0.0
 
@@ -174,7 +176,7 @@ class GroupEvaluator:
 
     async def _activated(self, rule: AlertingRule, samples: Sequence[VectorSample], at: float) -> tuple[Active, ...]:
         """Return the alerts of a result, once every query that their templates ask has its answer."""
-        around = replace(self._around, at=at, answers=Answers())
+        around = replace(self.around, at=at, answers=Answers())
         while True:
             active = activate(rule, samples, around)
             if not around.answers.wanted:

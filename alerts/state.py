@@ -18,7 +18,7 @@ from alerts.goformat import go_float, humanize_duration
 from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
 from alerts.origins import Absence
 from alerts.rules import AlertingRule
-from alerts.template import NOWHERE, Surroundings, Template
+from alerts.template import Surroundings, Template
 from collectors.samples import Labels, labels_of
 
 RESOLVED_RETENTION_S = 15 * 60.0
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     transitions: tuple[Transition, ...]
 
 
-def activate(rule: AlertingRule, samples: Iterable[VectorSample], around: Surroundings = NOWHERE) -> tuple[Active, ...]:
+def activate(rule: AlertingRule, samples: Iterable[VectorSample], around: Surroundings) -> tuple[Active, ...]:
     """Return the alerts that a query's result calls for.
 
     Templates see the query's labels, the metric's name among them, and what is `around`. One that fails keeps the alert

@@ -66,9 +66,6 @@ class Surroundings:
     answers: Answers = field(default_factory=Answers, compare=False)
 
 
-NOWHERE = Surroundings()
-
-
 class Template:
     """One parsed text."""
 
@@ -97,7 +94,7 @@ class Template:
         stand_ins: dict[str, Any] = {"$value": 1.5, "$externalURL": "http://localhost"}
         return doubts(self._parsed, FUNCTIONS, stand_ins)
 
-    def render(self, labels: Mapping[str, str], value: float, around: Surroundings = NOWHERE) -> str:
+    def render(self, labels: Mapping[str, str], value: float, around: Surroundings) -> str:
         """Return the text for one alert. Raises TemplateError when a function refuses its argument."""
         if self._parsed is None:
             return self.text

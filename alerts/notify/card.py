@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from alerts.goformat import go_float, humanize_duration
-from alerts.interfaces import AlertInstance, AlertState, Message, Notice
+from alerts.interfaces import AlertInstance, Message, Notice
 from alerts.wire import summary
 
 SHOWN = 10
@@ -87,33 +87,6 @@ def _notice(message: Message, notice: Notice) -> Card:
         footer=_footer(message, {}),
         links=tuple(_links(message, ())),
         text=f"{notice.title}: {notice.text}",
-    )
-
-
-def trial_message(receiver: str, at: float, console_url: str = "") -> Message:
-    """Return a message that says it is a test, for trying a notifier at unix second `at`."""
-    labels = (("alertname", "NotifierTest"), ("severity", "info"))
-    summary_text = f"This is a test of notifier {receiver}. Nothing is wrong."
-    alert = AlertInstance(
-        rule="builtin;test;NotifierTest",
-        labels=labels,
-        annotations=(("summary", summary_text),),
-        state=AlertState.FIRING,
-        value=1.0,
-        active_at=at,
-        fired_at=at,
-    )
-    group = (("alertname", "NotifierTest"),)
-    return Message(
-        f"{receiver}{{test}}",
-        receiver,
-        "firing",
-        group,
-        (alert,),
-        (),
-        sequence=1,
-        generation=int(at),
-        console_url=console_url,
     )
 
 

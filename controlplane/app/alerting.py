@@ -14,6 +14,7 @@ from alerts.lookback import lookbacks
 from alerts.origins import Origins
 from alerts.rules import RuleGroup
 from alerts.sender import Sender
+from alerts.template import Surroundings
 from collectors.samples import SampleSink
 from controlplane.errors import QueryError, Unavailable
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
@@ -54,7 +55,6 @@ class Alerting:
         sink: SampleSink,
         clock: Clock,
         holder: str,
-        console_url: str,
         *,
         own: Querier | None = None,
         since: float | None = None,
@@ -73,7 +73,6 @@ class Alerting:
         """
         self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
         self._own, self._origins = own, origins
-        self._console_url = console_url
         self._lease: Lease | None = None
         self._monotonic = monotonic
         self._busy_until = self._delivered_at = -BUSY_S
@@ -96,6 +95,7 @@ class Alerting:
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
         self._due: dict[str, float] = {}
+        self._around = Surroundings()
         self._interval_s = BEAT_S
         self._retired = False
         self._started_at = clock.now()
@@ -113,11 +113,14 @@ class Alerting:
         route: Route,
         notifiers: dict[str, Notifier],
         settle_s: float = 0.0,
+        *,
+        console_url: str = "",
     ) -> list[Notifier]:
         """Take over a configuration; return the notifiers that are no longer used, for the caller to close.
 
         A group that did not change keeps its evaluator; one that is gone ends the series that it wrote. `settle_s` is
-        how long after a start the first samples of every target may take.
+        how long after a start the first samples of every target may take. `console_url` is where people reach this
+        process: links in messages lead there, and templates read it as `$externalURL`.
         """
         self._lookbacks, self.settle_s = lookbacks(groups, interval_s), settle_s
         if self._origins:
@@ -128,10 +131,13 @@ class Alerting:
         for key, evaluator in before.items():
             if key not in unchanged:
                 evaluator.close(self._clock.now())
+        self._around = Surroundings(url=console_url)
+        for evaluator in before.values():
+            evaluator.around = self._around
         self._evaluators = [before[g.key] if g.key in unchanged else self._evaluator(g) for g in groups]
         self._due = {key: at for key, at in self._due.items() if key in unchanged}
         self._interval_s, self._retired = interval_s, False
-        self._dispatcher = Dispatcher(route, self._groups, self._clock, self._console_url)
+        self._dispatcher = Dispatcher(route, self._groups, self._clock, console_url)
         old = list(self._sender.notifiers.values()) if self._sender else []
         self._sender = Sender(self._outbox, self._groups, notifiers, self._clock, self._holder)
         return old
@@ -273,6 +279,7 @@ class Alerting:
             self._log,
             self._sink,
             self._clock,
+            around=self._around,
             blind_until=self._blind_until,
             origins=origins,
         )

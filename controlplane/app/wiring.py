@@ -77,7 +77,7 @@ class ControlPlane:
     ) -> None:
         """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
         fleet = loaded.fleet
-        self._console_url = (fleet.fleet.external_url or f"http://{listen}").rstrip("/")
+        self._listen = listen
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
         self._db = db
         catalogue = load_catalogue()
@@ -98,7 +98,6 @@ class ControlPlane:
             sink,
             clock,
             self.holder,
-            self._console_url,
             own=embedded.local if self.remote else None,
             since=embedded.since,
             origins=TargetOrigins(self.store, self.scraping.health, self.scraping.all_known),
@@ -238,7 +237,8 @@ class ControlPlane:
 
     async def _configure(self, loaded: LoadedFleet) -> None:
         """Derive everything first, so that a fault in any part leaves all parts as they were."""
-        groups = await asyncio.to_thread(fleet_rules, loaded, f"{self._console_url}/runbooks")
+        console_url = str(loaded.fleet.fleet.external_url or f"http://{self._listen}").rstrip("/")
+        groups = await asyncio.to_thread(fleet_rules, loaded, f"{console_url}/runbooks")
         plan = plan_scraping(loaded)
         discovery = discovery_of(plan, loaded)
         notifiers, route = build_notifiers(loaded), build_route(loaded)
@@ -251,10 +251,12 @@ class ControlPlane:
         self.scraping.configure(loaded, plan, discovery)
         slowest = max([loaded.fleet.scrape.interval, *(g.interval_s for g in plan.groups)])
         settle_s = SETTLE_SCRAPES * slowest + loaded.fleet.evaluation_interval
-        unused = self.alerting.configure(groups, loaded.fleet.evaluation_interval, route, notifiers, settle_s)
+        unused = self.alerting.configure(
+            groups, loaded.fleet.evaluation_interval, route, notifiers, settle_s, console_url=console_url
+        )
         self.accounts.configure(loaded.fleet)
         old, self._drivers = self._drivers, drivers
-        self.rolling.configure(loaded.fleet, drivers, route.receiver, self._console_url)
+        self.rolling.configure(loaded.fleet, drivers, route.receiver, console_url)
         self._stamps = await asyncio.to_thread(stamps, loaded)
         await asyncio.gather(*(n.close() for n in unused), *(d.close() for name, d in old.items() if name not in kept))
 

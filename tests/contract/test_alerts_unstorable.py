@@ -69,7 +69,7 @@ def firing(one: AlertInstance, sentence: str = "it is") -> Transition:
 async def test_a_nul_that_a_query_makes_costs_one_rule(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     clock, box, store = Clock(), Box(), SeriesStore()
     querier = MetricsQuerier(PromqlEngine(store))
-    alerting = Alerting(database, querier, store, clock, "one", "")
+    alerting = Alerting(database, querier, store, clock, "one")
     alerting.configure(parse_rules(RULES, "f"), 5.0, Route("box", ("alertname",), group_wait_s=0), {"box": box})
     lease = LeaseStore(database).acquire("alerting", "one", 60.0)
     assert lease is not None

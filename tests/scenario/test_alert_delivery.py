@@ -18,6 +18,7 @@ from alerts.interfaces import AlertState, VectorSample
 from alerts.notify.slack import SlackNotifier
 from alerts.rules import parse_rules
 from alerts.sender import Sender
+from alerts.template import Surroundings
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
@@ -112,7 +113,7 @@ class World:
     async def _process(self, wrap: Callable[[str, Any], Any], notifier: SlackNotifier) -> None:
         groups = wrap("groups", SqlGroupLog(self.db))
         log = wrap("log", SqlAlertLog(self.db))
-        evaluator = GroupEvaluator(GROUP, self.gpu, log, SeriesStore(), self.gpu)
+        evaluator = GroupEvaluator(GROUP, self.gpu, log, SeriesStore(), self.gpu, around=Surroundings())
         dispatcher = Dispatcher(ROUTE, groups, self.gpu)
         outbox = wrap("outbox", OutboxStore(self.db))
         sender = Sender(outbox, groups, {"ops": wrap("notifier", notifier)}, self.gpu, holder=f"p{self.starts}")

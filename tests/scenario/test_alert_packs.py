@@ -14,6 +14,7 @@ import controlplane.store.tables
 import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
 from alerts.evaluate import GroupEvaluator
 from alerts.packs import Override, load_pack
+from alerts.template import Surroundings
 from collectors.samples import Layout, Series, labels_of
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
@@ -49,7 +50,9 @@ class Fleet:
         """Start a control plane, or start it again: nothing but the database and the series remain."""
         groups = [*load_pack("llm", OVERRIDES), *load_pack("gpu", {"temperature": Override(for_=30.0)})]
         self.log = SqlAlertLog(self.db)
-        self.evaluators = [GroupEvaluator(g, self.querier, self.log, self.store, self) for g in groups]
+        self.evaluators = [
+            GroupEvaluator(g, self.querier, self.log, self.store, self, around=Surroundings()) for g in groups
+        ]
         self.layout = Layout(raw=())
 
     def now(self) -> float:

@@ -20,6 +20,7 @@ from alerts.notify.card import render
 from alerts.packs import Override, load_pack
 from alerts.rules import RuleGroup, parse_rules
 from alerts.sender import Sender
+from alerts.template import Surroundings
 from collectors.catalogue import load_catalogue
 from collectors.errors import UnexpectedStatus
 from collectors.exposition import Parsed
@@ -102,7 +103,14 @@ class World:
         blind_until = self.at + blind_s
         self.evaluators = [
             GroupEvaluator(
-                group, self.querier, self.log, self.store, self, blind_until=lambda _: blind_until, origins=origins
+                group,
+                self.querier,
+                self.log,
+                self.store,
+                self,
+                around=Surroundings(),
+                blind_until=lambda _: blind_until,
+                origins=origins,
             )
             for group in self.groups
         ]

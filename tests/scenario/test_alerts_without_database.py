@@ -93,7 +93,7 @@ class World:
         self.db, self.at = db, 1_000_000.0
         self.store, self.box = SeriesStore(), Box(db=db)
         self.querier = MetricsQuerier(PromqlEngine(self.store))
-        self.alerting = Alerting(db, self.querier, self.store, self, holder, "")
+        self.alerting = Alerting(db, self.querier, self.store, self, holder)
         self.alerting.configure(parse_rules(RULES, "f"), 5.0, ROUTE, {"box": self.box})
         leases = LeaseStore(db)
         self.loop = EnduringLoop("alerting", 1.0, leases, holder, 15.0, self.alerting.beat, self)

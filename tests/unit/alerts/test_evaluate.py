@@ -13,6 +13,7 @@ from alerts.errors import QueryFailed
 from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertState, Querier, VectorSample
 from alerts.rules import RuleGroup, parse_rules
+from alerts.template import Surroundings
 from collectors.samples import FloatArray, Layout, Series, labels_of
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Vector
@@ -52,7 +53,7 @@ def fleet(memory_log: Any, clock: Any) -> Any:
     def make(parsed: RuleGroup, querier: Querier | None = None, log: Any = None) -> Fleet:
         store = SeriesStore(retention_s=86400.0)
         own = MetricsQuerier(PromqlEngine(store))
-        evaluator = GroupEvaluator(parsed, querier or own, log or memory_log, store, clock)
+        evaluator = GroupEvaluator(parsed, querier or own, log or memory_log, store, clock, around=Surroundings())
         made.append(Fleet(evaluator, store, own))
         return made[-1]
 
@@ -226,7 +227,9 @@ class CountingSink:
 async def test_an_unchanged_shape_is_the_same_layout_object(memory_log: Any, clock: Any) -> None:
     sink = CountingSink()
     querier = ScriptedQuerier(HOT_NOW)
-    evaluator = GroupEvaluator(group("  - {record: 'x:t', expr: temp}\n"), querier, memory_log, sink, clock)
+    evaluator = GroupEvaluator(
+        group("  - {record: 'x:t', expr: temp}\n"), querier, memory_log, sink, clock, around=Surroundings()
+    )
     for at in (0, 15):
         await evaluator.evaluate(at)
     querier.answer = [*HOT_NOW, VectorSample((("gpu", "1"),), 1.0)]

@@ -10,6 +10,7 @@ import pytest
 from alerts.errors import RuleError
 from alerts.packs import BUILTIN, Override, load_pack, load_sources, pack_variables
 from alerts.rules import AlertingRule, RecordingRule, duplicates
+from alerts.template import Surroundings
 from collectors.catalogue import load_catalogue
 from collectors.durations import parse_duration
 from controlplane.ruletest.document import load_test_file
@@ -37,7 +38,7 @@ def test_every_alert_is_complete_and_has_a_runbook(rule: AlertingRule) -> None:
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.alert)
 def test_every_template_renders_without_any_label(rule: AlertingRule) -> None:
     for _, template in rule.annotations:
-        assert "{{" not in template.render({}, 1.5)
+        assert "{{" not in template.render({}, 1.5, Surroundings())
 
 
 def test_every_alert_is_fired_by_a_test_that_knows_its_words() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.template import Template
+from alerts.template import Surroundings, Template
 from controlplane.cli.main import run
 
 PACK_TESTS = Path(__file__).parents[3] / "alerts" / "packs" / "tests"
@@ -79,7 +79,10 @@ def test_templates_render_as_in_prometheus(tmp_path: Path) -> None:
     rule = {"alert": "A", "expr": "x + 0 * x", "annotations": {"text": TEXT}}
     (tmp_path / "r.yaml").write_text(json.dumps({"groups": [{"name": "g", "rules": [rule]}]}))
     expected = [
-        {"exp_labels": {"n": str(n)}, "exp_annotations": {"text": template.render({"n": str(n)}, value)}}
+        {
+            "exp_labels": {"n": str(n)},
+            "exp_annotations": {"text": template.render({"n": str(n)}, value, Surroundings())},
+        }
         for n, value in enumerate(VALUES)
     ]
     series = [{"series": f'x{{n="{n}"}}', "values": repr(value)} for n, value in enumerate(VALUES)]

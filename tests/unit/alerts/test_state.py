@@ -11,7 +11,7 @@ from alerts.errors import RuleError
 from alerts.interfaces import AlertInstance, AlertState, VectorSample
 from alerts.rules import AlertingRule
 from alerts.state import RESOLVED_RETENTION_S, activate, removed, step
-from alerts.template import Template
+from alerts.template import Surroundings, Template
 from collectors.samples import labels_of
 
 
@@ -38,7 +38,7 @@ class Timeline:
     def at(self, second: float, value: float | None) -> str:
         """Evaluate; return the state, `-` for nothing remembered."""
         samples = [] if value is None else [VectorSample(labels_of({"__name__": "temp", "gpu": "0"}), value)]
-        outcome = step(self.rule, self.instances, activate(self.rule, samples), second)
+        outcome = step(self.rule, self.instances, activate(self.rule, samples, Surroundings()), second)
         self.instances = outcome.instances
         self.sentences += [t.sentence for t in outcome.transitions]
         for transition in outcome.transitions:
@@ -145,25 +145,27 @@ def sample(value: float = 1.0, **labels: str) -> VectorSample:
 
 
 def test_labels_are_the_querys_then_the_rules_then_alertname() -> None:
-    (active,) = activate(rule(severity="{{ $labels.gpu }}!", gpu="", alertname="no"), [sample(gpu="7", node="a")])
+    (active,) = activate(
+        rule(severity="{{ $labels.gpu }}!", gpu="", alertname="no"), [sample(gpu="7", node="a")], Surroundings()
+    )
     assert active.labels == (("alertname", "Hot"), ("node", "a"), ("severity", "7!"))
 
 
 def test_equal_label_sets_fail_the_whole_rule() -> None:
     with pytest.raises(RuleError, match=r"Hot: two results have the same labels .*aggregate the query"):
-        activate(rule(gpu="all"), [sample(gpu="1"), sample(gpu="2")])
+        activate(rule(gpu="all"), [sample(gpu="1"), sample(gpu="2")], Surroundings())
 
 
 def test_a_template_that_fails_keeps_the_alert() -> None:
     broken = AlertingRule("f;g;Hot", "Hot", "x", annotations=(("summary", Template("{{ humanize $labels.gpu }}")),))
-    (active,) = activate(broken, [sample(gpu="seven")])
+    (active,) = activate(broken, [sample(gpu="seven")], Surroundings())
     assert active.annotations[0][1].startswith("<error expanding template: ")
 
 
 def test_instances_of_one_rule_live_their_own_lives() -> None:
     r = rule(for_s=30)
-    first = step(r, (), activate(r, [sample(gpu="1"), sample(gpu="2")]), 0)
-    second = step(r, first.instances, activate(r, [sample(gpu="2"), sample(gpu="3")]), 30)
+    first = step(r, (), activate(r, [sample(gpu="1"), sample(gpu="2")], Surroundings()), 0)
+    second = step(r, first.instances, activate(r, [sample(gpu="2"), sample(gpu="3")], Surroundings()), 30)
     assert {dict(i.labels)["gpu"]: i.state.value for i in second.instances} == {"2": "firing", "3": "pending"}
     assert [(dict(t.instance.labels)["gpu"], t.after.value) for t in second.transitions] == [
         ("2", "firing"), ("3", "pending"), ("1", "inactive"),
@@ -172,12 +174,12 @@ def test_instances_of_one_rule_live_their_own_lives() -> None:
 
 def test_a_step_is_pure() -> None:
     r = rule()
-    first = step(r, (), activate(r, [sample(gpu="1")]), 0)
+    first = step(r, (), activate(r, [sample(gpu="1")], Surroundings()), 0)
     assert step(r, first.instances, (), 10) == step(r, first.instances, (), 10)
 
 
 def test_an_alert_whose_rule_is_gone_ends_with_a_sentence() -> None:
-    (instance,) = step(rule(), (), activate(rule(), [sample(gpu="1")]), 0).instances
+    (instance,) = step(rule(), (), activate(rule(), [sample(gpu="1")], Surroundings()), 0).instances
     transition = removed(instance, 50)
     assert (transition.before, transition.after) == (AlertState.FIRING, AlertState.INACTIVE)
     assert transition.instance.resolved_at == 50

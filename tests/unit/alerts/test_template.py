@@ -146,7 +146,7 @@ def test_templates_know_how_the_installation_calls_itself() -> None:
     text = "{{ $externalLabels.cluster }} {{ .ExternalLabels.none }}|{{ $externalURL }}|{{ .ExternalURL }}"
     around = Surroundings(labels_of({"cluster": "eu"}), "https://x/")
     assert Template(text).render({}, 1.0, around) == "eu |https://x/|https://x/"
-    assert Template(text).render({}, 1.0) == " ||"
+    assert Template(text).render({}, 1.0, Surroundings()) == " ||"
 
 
 def test_a_query_without_an_answer_is_noted_and_asked_by_whoever_renders() -> None:

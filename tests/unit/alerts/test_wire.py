@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from alerts.interfaces import AlertInstance, AlertState, Message, Notice
-from alerts.notify.card import SHOWN, render, trial_message
+from alerts.notify.card import SHOWN, render
 from alerts.wire import instance_from_json, instance_to_json, message_from_json, message_to_json
 
 ALERT = AlertInstance(
@@ -65,12 +65,6 @@ def test_a_card_without_summaries_shows_values_and_says_what_is_simulated() -> N
 def test_a_runbook_that_is_no_address_is_no_button() -> None:
     local = replace(ALERT, annotations=(("runbook_url", "docs/runbooks/A.md"),))
     assert [link.text for link in render(replace(MESSAGE, firing=(local,), resolved=())).links] == ["Console"]
-
-
-def test_a_trial_message_says_that_nothing_is_wrong() -> None:
-    message = trial_message("ops", 1000.0)
-    assert "Nothing is wrong" in render(message).text
-    assert message.id == "ops{test}/1000/1"
 
 
 NOTICE = replace(

@@ -53,7 +53,7 @@ class Bench:
     def __init__(self, db: Database, clock: Clock, holder: str) -> None:
         self.clock, self.store, self.box = clock, SeriesStore(), Box()
         self.querier = MetricsQuerier(PromqlEngine(self.store))
-        self.alerting = Alerting(db, self.querier, self.store, clock, holder, "")
+        self.alerting = Alerting(db, self.querier, self.store, clock, holder)
         self._layout = Layout((Series("temp", labels_of({"gpu": "0"})),))
 
     def heat(self, value: float) -> None:
@@ -128,6 +128,42 @@ async def test_a_reload_keeps_unchanged_groups_and_ends_the_alerts_of_rules_that
     await bench.beat(lease, 90)
     assert SqlAlertLog(db).active() == []
     assert [m.status for m in bench.box.got] == ["firing", "resolved"]
+
+
+SAYS_WHERE = """groups:
+- name: g
+  rules:
+  - {alert: Hot, expr: temp > 85, annotations: {summary: "see {{ $externalURL }}/wiki, {{ externalURL }}"}}
+"""
+
+
+async def test_templates_and_messages_name_the_address_that_is_configured_now(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    told = []
+    for url in ("https://one.example", "https://two.example/cp"):
+        bench.alerting.configure(parse_rules(SAYS_WHERE, "f"), 5.0, ROUTE, {"box": bench.box}, console_url=url)
+        for temperature in (90, 80):
+            await bench.beat(lease, temperature)
+        firing = next(m for m in reversed(bench.box.got) if m.firing)
+        told.append((dict(firing.firing[0].annotations)["summary"], firing.console_url))
+    assert told == [
+        ("see https://one.example/wiki, https://one.example", "https://one.example"),
+        ("see https://two.example/cp/wiki, https://two.example/cp", "https://two.example/cp"),
+    ]
+
+
+async def test_a_firing_alert_takes_over_a_changed_address(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    texts = []
+    for url in ("https://one.example", "https://two.example"):
+        bench.alerting.configure(parse_rules(SAYS_WHERE, "f"), 5.0, ROUTE, {"box": bench.box}, console_url=url)
+        await bench.beat(lease, 90)
+        (alert,) = SqlAlertLog(db).active()
+        texts.append((alert.state, dict(alert.annotations)["summary"]))
+    assert texts == [
+        (AlertState.FIRING, "see https://one.example/wiki, https://one.example"),
+        (AlertState.FIRING, "see https://two.example/wiki, https://two.example"),
+    ]
 
 
 async def test_a_reload_returns_the_notifiers_that_are_no_longer_used(db: Database) -> None:
@@ -268,7 +304,7 @@ async def test_a_server_that_does_not_answer_is_noticed_by_rules_that_are_evalua
     db: Database, lease: Lease
 ) -> None:
     bench, server = Bench(db, Clock(), "one"), Elsewhere()
-    bench.alerting = Alerting(db, server, bench.store, bench.clock, "one", "", own=bench.querier)
+    bench.alerting = Alerting(db, server, bench.store, bench.clock, "one", own=bench.querier)
     bench.configure(parse_rules(BOTH, "f"))
     failures = Layout((Series("controlplane_failures_total", ()),))
     server.answer = [VectorSample(labels_of({"gpu": "0"}), 90.0)]
@@ -292,12 +328,12 @@ async def test_after_a_start_a_rule_over_another_servers_data_waits_for_scrapes_
 ) -> None:
     rules = parse_rules("groups: [{name: g, interval: 5s, rules: [{alert: Hot, expr: 'rate(t[10m]) > 1'}]}]", "f")
     before, server = Bench(db, Clock(), "one"), Elsewhere()
-    before.alerting = Alerting(db, server, before.store, before.clock, "one", "", own=before.querier)
+    before.alerting = Alerting(db, server, before.store, before.clock, "one", own=before.querier)
     before.configure(rules)
     server.answer = [VectorSample((), 2.0)]
     await before.beat(lease, 0)
     after = Bench(db, before.clock, "one")
-    after.alerting = Alerting(db, server, after.store, after.clock, "one", "", own=after.querier)
+    after.alerting = Alerting(db, server, after.store, after.clock, "one", own=after.querier)
     after.alerting.configure(rules, 15.0, ROUTE, {"box": after.box}, settle_s=12.0)
     server.answer = []
     firing = []

@@ -65,7 +65,7 @@ class World:
         self.store, self.box = SeriesStore(), Box(self)
         querier = MetricsQuerier(PromqlEngine(self.store))
         self.alerting = Alerting(
-            db, querier, self.store, self.machine, "one", "", since=0.0, monotonic=self.machine.monotonic
+            db, querier, self.store, self.machine, "one", since=0.0, monotonic=self.machine.monotonic
         )
         self.alerting.configure(parse_rules(rules, "f"), 15.0, route, {"box": self.box}, SETTLE_S)
 

@@ -17,6 +17,7 @@ from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError, ConfigErrors
 from controlplane.fleet.log_ring import LogRing
 from controlplane.metrics.write.remote_write_codec import decode
+from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore
@@ -95,6 +96,22 @@ async def test_it_answers_to_the_names_that_it_was_given(fleet: Write, tmp_path:
         assert build_services(plane, db, "node-7", LogRing(0)).allowed_hosts == {"node-7"}
         await plane.reload()
         assert build_services(plane, db, "node-7", LogRing(0)).allowed_hosts == {"node-7", "cp.example.org"}
+
+
+async def test_alerts_name_the_external_url_that_a_reload_brings(fleet: Write, tmp_path: Path) -> None:
+    rule = '{alert: Up, expr: vector(1), annotations: {summary: "{{ $externalURL }}/wiki"}}'
+    (tmp_path / "up.yml").write_text(f"groups: [{{name: g, rules: [{rule}]}}]\n")
+    body = "rules: [up.yml]\nevaluation_interval: 1s\n"
+
+    def summaries(db: Database) -> list[str]:
+        return [dict(alert.annotations)["summary"] for alert in SqlAlertLog(db).active()]
+
+    async with started(fleet(body), tmp_path) as (plane, db):
+        await until(lambda: summaries(db) == ["http://127.0.0.1:8080/wiki"])
+        text = "fleet: {name: test, external_url: 'https://cp.example/ops/'}\n" + body
+        (tmp_path / "fleet.yaml").write_text(text)
+        await plane.reload()
+        await until(lambda: summaries(db) == ["https://cp.example/ops/wiki"])
 
 
 async def test_it_scrapes_itself_once_it_is_told_how(fleet: Write, tmp_path: Path) -> None:

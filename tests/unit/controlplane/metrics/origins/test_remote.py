@@ -12,6 +12,7 @@ from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertInstance, Transition, VectorSample
 from alerts.lookback import lookbacks
 from alerts.rules import parse_rules
+from alerts.template import Surroundings
 from collectors.samples import Layout, Series, labels_of
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
 from controlplane.metrics.promql.engine import PromqlEngine
@@ -60,7 +61,7 @@ class Far:
         own = TargetOrigins(SeriesStore(), list)
         own.configure(groups, lookbacks(groups))
         self.evaluator = GroupEvaluator(
-            groups[0], self, self.log, SeriesStore(), self, origins=RemoteOrigins(self, own)
+            groups[0], self, self.log, SeriesStore(), self, around=Surroundings(), origins=RemoteOrigins(self, own)
         )
 
     def now(self) -> float:
