@@ -22,7 +22,7 @@ from controlplane.errors import Unavailable
 KEEPALIVE_S = 60.0
 """Longer than the usual evaluation interval, so that TLS handshakes happen once."""
 
-REST_S = 1.0
+DRAIN_S = 1.0
 """What the body may take where the status has said everything."""
 
 
@@ -131,7 +131,7 @@ class RemoteClient:
     async def _some(self, response: aiohttp.ClientResponse) -> bytes:
         found = bytearray()
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with asyncio.timeout(REST_S):
+            async with asyncio.timeout(DRAIN_S):
                 async for chunk in response.content.iter_any():
                     found += chunk
                     if len(found) > self._max_reply_bytes:

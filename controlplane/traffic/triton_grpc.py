@@ -15,6 +15,7 @@ from typing import Any
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import EngineRefused
 from controlplane.traffic.words import told
+from controlplane.varint import varint
 
 _METHOD = "/inference.GRPCInferenceService/RepositoryModelLoad"
 _LOST = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"})
@@ -80,13 +81,4 @@ def load_request(model: str, config: str) -> bytes:
 
 def _field(number: int, body: bytes) -> bytes:
     """A length-delimited protobuf field."""
-    return bytes([number << 3 | 2]) + _varint(len(body)) + body
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return bytes([number << 3 | 2]) + varint(len(body)) + body

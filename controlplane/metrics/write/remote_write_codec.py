@@ -25,6 +25,7 @@ from cramjam import DecompressionError, snappy
 
 from collectors.samples import Labels, Metadata
 from controlplane.errors import MalformedRequest, TooLarge
+from controlplane.varint import varint
 
 METADATA_TYPES = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
 """MetricMetadata.MetricType by number."""
@@ -98,12 +99,12 @@ def encode(request: WriteRequest) -> bytes:
         for timestamp_ms, value in samples:
             time = times.get(timestamp_ms)
             if time is None:
-                time = times[timestamp_ms] = b"\x10" + _varint(timestamp_ms)
+                time = times[timestamp_ms] = b"\x10" + varint(timestamp_ms)
             parts.append(bytes((0x12, 9 + len(time))) + _SAMPLE.pack(0x09, value) + time)
         out.append(_block(0x0A, b"".join(parts)))
     for family, (kind, about) in request.metadata:
         number = METADATA_TYPES.index(kind) if kind in METADATA_TYPES else 0
-        out.append(_block(0x1A, b"\x08" + _varint(number) + _text(0x12, family) + _text(0x22, about)))
+        out.append(_block(0x1A, b"\x08" + varint(number) + _text(0x12, family) + _text(0x22, about)))
     return bytes(snappy.compress_raw(b"".join(out)))
 
 
@@ -314,21 +315,9 @@ def _signed(value: int) -> int:
     return value - 2**64 if value >> 63 else value
 
 
-def _varint(value: int) -> bytes:
-    if not -(2**63) <= value < 2**63:
-        raise OverflowError(f"{value} does not fit in 64 bits")
-    value &= 2**64 - 1
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _text(tag: int, text: str) -> bytes:
     return _block(tag, text.encode())
 
 
 def _block(tag: int, content: bytes) -> bytes:
-    return bytes((tag,)) + _varint(len(content)) + content
+    return bytes((tag,)) + varint(len(content)) + content

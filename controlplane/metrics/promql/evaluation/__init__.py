@@ -1,0 +1,4 @@
+"""Walks a syntax tree: selectors, operators, aggregations.
+
+Start at `evaluate.py`.
+"""

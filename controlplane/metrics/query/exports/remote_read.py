@@ -27,6 +27,7 @@ from controlplane.metrics.series.budget import Budget
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 from controlplane.metrics.series.samples import Axis
 from controlplane.metrics.series.store_reader import StoreReader
+from controlplane.varint import varint
 
 MAX_DECODED_BYTES = 2**20
 MAX_QUERIES = 100
@@ -107,7 +108,7 @@ def _samples(axis: Axis) -> Iterator[bytes]:
 
 def _sample_of(times: IntArray, values: FloatArray) -> Iterator[bytes]:
     for time_ms, value in zip(times.tolist(), values, strict=True):
-        yield _block(b"\x12", b"\x09" + value.tobytes() + b"\x10" + _varint(time_ms % 2**64))
+        yield _block(b"\x12", b"\x09" + value.tobytes() + b"\x10" + varint(time_ms))
 
 
 def _labels(labels: Labels) -> bytes:
@@ -176,14 +177,5 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise MalformedRequest(f"a number at byte {at} has more than ten bytes")
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _block(tag: bytes, content: bytes) -> bytes:
-    return tag + _varint(len(content)) + content
+    return tag + varint(len(content)) + content

@@ -16,11 +16,10 @@ from cramjam import snappy
 from numpy.typing import NDArray
 
 from collectors.samples import FloatArray, Series
+from controlplane.metrics.arrays import STALE_BITS
+from controlplane.varint import varint
 
 Bytes = NDArray[np.uint8]
-
-STALE = 0x7FF0000000000002
-"""The bits of the NaN that Prometheus writes where a series ends (model/value/value.go)."""
 
 
 def encoded_labels(series: Series) -> bytes:
@@ -77,18 +76,7 @@ def compressed(parts: Sequence[bytes | memoryview]) -> bytes:
 
 def stale_values(count: int) -> FloatArray:
     """Return staleness markers."""
-    return np.full(count, STALE, dtype=np.uint64).view(np.float64)
-
-
-def varint(number: int) -> bytes:
-    """Return a protobuf varint; negative numbers take ten bytes, as int64 has them."""
-    number &= 0xFFFFFFFFFFFFFFFF
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    return np.full(count, STALE_BITS, dtype=np.uint64).view(np.float64)
 
 
 def _field(tag: int, content: bytes) -> bytes:

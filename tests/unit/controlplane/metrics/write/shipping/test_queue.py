@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.samples import Layout, Series, View, labels_of
+from controlplane.metrics.arrays import STALE_BITS
 from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.metrics.write.shipping import queue as queue_module
 from controlplane.metrics.write.shipping import window as window_module
@@ -25,7 +26,6 @@ from controlplane.metrics.write.shipping.queue import ShipQueue
 from controlplane.metrics.write.shipping.segments import numbers_in, path_of
 from controlplane.metrics.write.shipping.selection import Selection
 from controlplane.metrics.write.shipping.window import Window
-from controlplane.metrics.write.shipping.wire import STALE
 
 ALL = ("canonical", "raw", "recorded")
 ENDED = "ended"
@@ -50,7 +50,7 @@ def sent(window: Window | None) -> list[tuple[str, int, float | str]]:
         for labels, samples in decode(request.body).series:
             for at, value in samples:
                 (bits,) = struct.unpack("<Q", struct.pack("<d", value))
-                found.append((dict(labels)["__name__"], at - T, ENDED if bits == STALE else value))
+                found.append((dict(labels)["__name__"], at - T, ENDED if bits == STALE_BITS else value))
         assert len(found) - before == request.samples
     assert len(found) == (window.samples if window else 0)
     return found

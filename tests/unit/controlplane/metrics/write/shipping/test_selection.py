@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series, View, labels_of
+from controlplane.metrics.arrays import STALE_BITS
 from controlplane.metrics.write.shipping.selection import Selection
-from controlplane.metrics.write.shipping.wire import STALE, encoded_labels
+from controlplane.metrics.write.shipping.wire import encoded_labels
 
 CANONICAL = {"llm_requests_total"}
 RAW = (
@@ -60,10 +61,10 @@ def test_series_are_chosen_by_kind(source: str, send: tuple[str, ...], expected:
 
 
 def test_a_marker_among_the_values_keeps_its_bits_where_nothing_is_computed() -> None:
-    row = np.array([STALE] * 6, dtype=np.uint64).view(np.float64)
+    row = np.array([STALE_BITS] * 6, dtype=np.uint64).view(np.float64)
     layout = Layout(RAW, (ALIAS, View(Series("llm_scaled", ()), (0,), 2.0)))
     chosen = Selection(("canonical",), lambda _: False).of("a", layout)
-    bits = [struct.unpack("<Q", struct.pack("<d", v))[0] == STALE for v in chosen.values(row)]
+    bits = [struct.unpack("<Q", struct.pack("<d", v))[0] == STALE_BITS for v in chosen.values(row)]
     assert bits == [True] * 4 + [False]
 
 

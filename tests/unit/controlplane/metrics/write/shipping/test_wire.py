@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.samples import Series, labels_of
+from controlplane.metrics.arrays import STALE_BITS
 from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, decode, encode
 from controlplane.metrics.write.shipping.wire import (
-    STALE,
     RowTemplate,
     compressed,
     encoded_labels,
     stale_values,
-    varint,
 )
 
 NAMES = st.text(min_size=1, max_size=200)
@@ -67,10 +66,4 @@ def test_staleness_markers_keep_their_bits() -> None:
     template = RowTemplate([encoded_labels(Series("up", ()))])
     row, _ = template.write(1000, stale_values(1))
     ((_, ((_, value),)),) = decode(compressed([row])).series
-    assert struct.unpack("<Q", bits(value)) == (STALE,)
-
-
-@given(st.integers(0, 2**64 - 1))
-def test_varints(number: int) -> None:
-    decoded = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(varint(number)))
-    assert decoded == number
+    assert struct.unpack("<Q", bits(value)) == (STALE_BITS,)
