@@ -83,7 +83,7 @@ class SenderLimits:
 
 
 @dataclass
-class Sender:
+class MessageSender:
     """Claims, sends, and says how it went. A crash repeats a message with its own id and never loses one."""
 
     outbox: Outbox[Any]

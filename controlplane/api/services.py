@@ -27,8 +27,7 @@ from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.rollout.attention import Attention
-from controlplane.rollout.model import Plan, Rollout
-from controlplane.rollout.model import RolloutView as RecordedRollout
+from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore

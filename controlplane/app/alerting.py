@@ -13,7 +13,7 @@ from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
 from alerts.origins import Origins
 from alerts.rules import RuleGroup
-from alerts.sender import Sender
+from alerts.sender import MessageSender
 from alerts.template import Surroundings
 from collectors.samples import SampleSink
 from controlplane.errors import QueryError, Unavailable
@@ -104,7 +104,7 @@ class Alerting:
         self.settle_s = 0.0
         """How long after a start, or a large step of the clock, the first samples of every target may take."""
         self._dispatcher: Dispatcher | None = None
-        self._sender: Sender | None = None
+        self._sender: MessageSender | None = None
 
     def configure(
         self,
@@ -139,7 +139,7 @@ class Alerting:
         self._interval_s, self._retired = interval_s, False
         self._dispatcher = Dispatcher(route, self._groups, self._clock, console_url)
         old = list(self._sender.notifiers.values()) if self._sender else []
-        self._sender = Sender(self._outbox, self._groups, notifiers, self._clock, self._holder)
+        self._sender = MessageSender(self._outbox, self._groups, notifiers, self._clock, self._holder)
         return old
 
     def clock_was_set(self, by_s: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from collectors.samples import SampleSink
 from collectors.scrape import report_key
 from collectors.target import Target
-from controlplane.metrics.series.source import RECORDED, RULES, WRITTEN, Source
+from controlplane.metrics.series.source import RECORDED, RULES, WRITTEN, SeriesSource
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ MOST_NAMED = 5
 
 
 def end_left_over(
-    sources: Iterable[Source], sink: SampleSink, targets: Iterable[Target], rules: Collection[str], now: float
+    sources: Iterable[SeriesSource], sink: SampleSink, targets: Iterable[Target], rules: Collection[str], now: float
 ) -> list[str]:
     """End the series of stored sources that are neither one of `targets` nor of `rules`, by id; return their names.
 

@@ -18,7 +18,7 @@ from controlplane.metrics.remote.remote_querier import RemoteQuerier
 from controlplane.metrics.remote_client import RemoteClient
 from controlplane.metrics.write.shipping.queue import ShipQueue
 from controlplane.metrics.write.shipping.selection import Selection
-from controlplane.metrics.write.shipping.sender import Policy, Sender
+from controlplane.metrics.write.shipping.sender import Policy, RowSender
 from controlplane.metrics.write.shipping.shipper import Shipper
 
 QUEUES = "remote-write"
@@ -64,7 +64,7 @@ def _shipper(endpoint: RemoteWrite, folder: Path, catalogue: Catalogue, clock: C
     return Shipper(
         name,
         queue,
-        Sender(name, client, policy, clock),
+        RowSender(name, client, policy, clock),
         clock,
         shards=config.max_shards,
         samples_per_send=config.max_samples_per_send,

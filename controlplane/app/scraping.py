@@ -20,7 +20,7 @@ from controlplane.app.sources import SourceFactory
 from controlplane.app.targets import ScrapePlan, body_limits
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
-from controlplane.metrics.series.source import Source as StoredSource
+from controlplane.metrics.series.source import SeriesSource
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Scraping:
         """Take note that the clock made a step."""
         self._manager.clock_was_set(by_s)
 
-    def end_left_over(self, stored: Iterable[StoredSource], targets: Sequence[Target], rules: Collection[str]) -> None:
+    def end_left_over(self, stored: Iterable[SeriesSource], targets: Sequence[Target], rules: Collection[str]) -> None:
         """End the stored series that are neither of `targets`, nor of `rules` by id, nor this process's own."""
         end_left_over(stored, self._sink, [*targets, self._own_target()], rules, self._clock.now())
 

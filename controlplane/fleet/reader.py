@@ -19,7 +19,7 @@ from controlplane.fleet.rollouts import attention_view
 from controlplane.fleet.views import AlertCounts, AttentionView, FleetView, ModelView, TargetView, instant
 from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.attention import Attention
-from controlplane.rollout.model import RolloutView as RecordedRollout
+from controlplane.rollout.model import RecordedRollout
 from controlplane.rollout.service import ModelStatus
 
 CACHE_S = 1.0

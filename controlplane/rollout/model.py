@@ -291,7 +291,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class RolloutView:
+class RecordedRollout:
     """A rollout with its history: what an API, a console or a CLI shows."""
 
     rollout: Rollout

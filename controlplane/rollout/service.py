@@ -15,7 +15,7 @@ from controlplane.rollout import plan as planning
 from controlplane.rollout import records
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.attention import Attention, attention, mended
-from controlplane.rollout.model import Event, Kind, Phase, Plan, Rollout, RolloutView
+from controlplane.rollout.model import Event, Kind, Phase, Plan, RecordedRollout, Rollout
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.store.database import Database
 from controlplane.store.rollout_log import RolloutLog
@@ -137,18 +137,18 @@ class RolloutService:
             )
         return await self._turn_back(rollout_id, f"Aborted by {actor}", actor, "rollout.abort")
 
-    async def list(self, model: str | None = None, limit: int = 50) -> list[RolloutView]:
+    async def list(self, model: str | None = None, limit: int = 50) -> list[RecordedRollout]:
         """Return the newest rollouts first, without their events. Raises NotFound for an unknown model."""
         if model is not None:
             planning.known(model, self._models)
         found = await asyncio.to_thread(self._log.recent, model, limit)
-        return [RolloutView(records.from_record(record)) for record in found]
+        return [RecordedRollout(records.from_record(record)) for record in found]
 
-    async def show(self, rollout_id: str) -> RolloutView:
+    async def show(self, rollout_id: str) -> RecordedRollout:
         """Return one rollout with its history. Raises NotFound."""
         record = await asyncio.to_thread(self._log.get, rollout_id)
         events = await asyncio.to_thread(self._log.events, rollout_id)
-        return RolloutView(records.from_record(record), tuple(Event(*event) for event in events))
+        return RecordedRollout(records.from_record(record), tuple(Event(*event) for event in events))
 
     async def model(self, name: str) -> ModelStatus:
         """Return one model as last seen; no engine is asked. Raises NotFound."""

@@ -21,7 +21,7 @@ from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.rollout.attention import Attention
-from controlplane.rollout.model import RolloutView
+from controlplane.rollout.model import RecordedRollout
 from controlplane.rollout.service import ModelStatus
 
 NOW = 1_800_000_000.0
@@ -42,7 +42,7 @@ class Models:
     async def models(self) -> Sequence[ModelStatus]:
         return [ModelStatus("chat", "v1", None, None, None, "", None, False)]
 
-    async def list(self, model: str | None = None, limit: int = 50) -> Sequence[RolloutView]:
+    async def list(self, model: str | None = None, limit: int = 50) -> Sequence[RecordedRollout]:
         return []
 
     def attention(self) -> Sequence[Attention]:

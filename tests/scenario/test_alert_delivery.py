@@ -17,7 +17,7 @@ from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertState, VectorSample
 from alerts.notify.slack import SlackNotifier
 from alerts.rules import parse_rules
-from alerts.sender import Sender
+from alerts.sender import MessageSender
 from alerts.template import Surroundings
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_groups import SqlGroupLog
@@ -116,7 +116,7 @@ class World:
         evaluator = GroupEvaluator(GROUP, self.gpu, log, SeriesStore(), self.gpu, around=Surroundings())
         dispatcher = Dispatcher(ROUTE, groups, self.gpu)
         outbox = wrap("outbox", OutboxStore(self.db))
-        sender = Sender(outbox, groups, {"ops": wrap("notifier", notifier)}, self.gpu, holder=f"p{self.starts}")
+        sender = MessageSender(outbox, groups, {"ops": wrap("notifier", notifier)}, self.gpu, holder=f"p{self.starts}")
         while self.gpu.at < END_S:
             await evaluator.evaluate()
             await dispatcher.tick()

@@ -19,7 +19,7 @@ from alerts.lookback import lookbacks
 from alerts.notify.card import render
 from alerts.packs import Override, load_pack
 from alerts.rules import RuleGroup, parse_rules
-from alerts.sender import Sender
+from alerts.sender import MessageSender
 from alerts.template import Surroundings
 from collectors.catalogue import load_catalogue
 from collectors.errors import UnexpectedStatus
@@ -116,7 +116,7 @@ class World:
         ]
         groups = SqlGroupLog(self.db)
         self.dispatcher = Dispatcher(ROUTE, groups, self)
-        self.sender = Sender(OutboxStore(self.db), groups, {"box": self.box}, self, "me")
+        self.sender = MessageSender(OutboxStore(self.db), groups, {"box": self.box}, self, "me")
 
     def now(self) -> float:
         return self.at

@@ -20,7 +20,7 @@ from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.metrics.write.shipping import queue as queue_module
 from controlplane.metrics.write.shipping.queue import ShipQueue
 from controlplane.metrics.write.shipping.selection import Selection
-from controlplane.metrics.write.shipping.sender import Policy, Sender
+from controlplane.metrics.write.shipping.sender import Policy, RowSender
 from controlplane.metrics.write.shipping.shipper import Shipper
 from tests.patience import HANG_S
 
@@ -134,7 +134,7 @@ def shipper(folder: Path, url: str, *, samples: int = 10, timeout_s: float = 5.0
     return Shipper(
         "test",
         queue,
-        Sender("test", client, policy, WallClock()),
+        RowSender("test", client, policy, WallClock()),
         WallClock(),
         shards=2,
         samples_per_send=samples,

@@ -15,7 +15,7 @@ import numpy as np
 from collectors.samples import FloatArray
 from controlplane.metrics.arrays import BoolArray, IntArray, is_stale, mark_stale
 from controlplane.metrics.series.budget import Budget
-from controlplane.metrics.series.plan import Group, Places, Plan, Singles
+from controlplane.metrics.series.plan import Group, Places, ReadPlan, Singles
 from controlplane.metrics.series.samples import MAX_GATHER, Axis, SampleSet
 from controlplane.metrics.storage.chunk import FLAGS
 
@@ -76,7 +76,7 @@ class Pieces:
         return self if mask.all() else Pieces(self.where.pick(mask), self.counts[mask], self.times[mask])
 
 
-def _sorted_out(plan: Plan, after_ms: int, until_ms: int) -> tuple[list[Pieces], BoolArray]:
+def _sorted_out(plan: ReadPlan, after_ms: int, until_ms: int) -> tuple[list[Pieces], BoolArray]:
     """Return the chunks in arenas, and which blocks must be read apart: they have packed rows of the time asked for."""
     located = plan.singles.located()
     apart = np.zeros(len(plan.singles.blocks), dtype=np.bool_)
@@ -88,7 +88,7 @@ def _sorted_out(plan: Plan, after_ms: int, until_ms: int) -> tuple[list[Pieces],
     return [Pieces.of(where) for where in located.arenas], apart
 
 
-def read(plan: Plan, after_ms: int, until_ms: int, budget: Budget) -> SampleSet:
+def read(plan: ReadPlan, after_ms: int, until_ms: int, budget: Budget) -> SampleSet:
     """Load the samples with `after_ms < time <= until_ms`, without staleness markers.
 
     Raises QueryError once the budget is spent.
@@ -180,7 +180,7 @@ class _Table:
             target = (self._base[member] + offset)[:, None] + np.arange(width)
             self._flat[target[filled]] = values[filled]
 
-    def joined(self, plan: Plan, axes: Sequence[Axis]) -> SampleSet:
+    def joined(self, plan: ReadPlan, axes: Sequence[Axis]) -> SampleSet:
         """Return the samples, together with those that were read apart."""
         blocks = len(self.lengths)
         apart = SampleSet.of(plan.labels, axes)
@@ -220,7 +220,7 @@ class Newest:
         return Newest(self.values[:, steps], self.present[:, steps], self.times[:, steps])
 
 
-def newest(plan: Plan, after_ms: IntArray, until_ms: IntArray, budget: Budget) -> Newest:
+def newest(plan: ReadPlan, after_ms: IntArray, until_ms: IntArray, budget: Budget) -> Newest:
     """Return, for every series and step, its last sample with `after_ms[k] < time <= until_ms[k]`.
 
     A staleness marker is no sample, and hides those before it. Raises QueryError once the budget is spent.

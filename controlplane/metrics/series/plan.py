@@ -198,7 +198,7 @@ def _merge(times: IntArray, ends: BoolArray) -> IntArray:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReadPlan:
     """A selection, resolved once per version of the table."""
 
     labels: LabelSets
@@ -207,7 +207,9 @@ class Plan:
     groups: tuple[Group, ...]
 
     @classmethod
-    def of(cls, labels: Sequence[Labels], first: IntArray, more: Mapping[int, tuple[int, ...]], slots: Slots) -> Plan:
+    def of(
+        cls, labels: Sequence[Labels], first: IntArray, more: Mapping[int, tuple[int, ...]], slots: Slots
+    ) -> ReadPlan:
         """Resolve series given by their first slot `[series]`; `more` has all slots of those that have several."""
         own = [p for p, slot in enumerate(first.tolist()) if slot in slots.sums] if slots.sums else []
         apart = sorted({*more, *own})

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from controlplane.metrics.series.index import METRIC_NAME, accepted_values
 from controlplane.metrics.series.matchers import Matcher
-from controlplane.metrics.series.plan import Plan
+from controlplane.metrics.series.plan import ReadPlan
 from controlplane.metrics.series.series_table import SeriesTable
 
 MAX_PLANS = 1024
@@ -28,13 +28,13 @@ class Plans:
     """
 
     def __init__(self) -> None:
-        self._plans: OrderedDict[Key, Plan] = OrderedDict()
+        self._plans: OrderedDict[Key, ReadPlan] = OrderedDict()
         self._of_name: dict[str, set[Key]] = {}
         """Keys by the metric names that they ask for; "" holds those that name none."""
         self._series = 0
         self._drops = 0
 
-    def find(self, key: Key, table: SeriesTable, lock: threading.RLock) -> Plan:
+    def find(self, key: Key, table: SeriesTable, lock: threading.RLock) -> ReadPlan:
         """Return the plan of matchers. Raises QueryError for a refused pattern."""
         with lock:
             plan = self._plans.get(key)
@@ -59,7 +59,7 @@ class Plans:
             for key in self._of_name.pop(name, ()):
                 self._discard(key)
 
-    def _keep(self, key: Key, plan: Plan) -> None:
+    def _keep(self, key: Key, plan: ReadPlan) -> None:
         if key in self._plans or len(plan.labels) > MAX_SERIES:
             return
         self._plans[key] = plan

@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 
 from collectors.samples import FloatArray, Layout, Metadata, Series
-from controlplane.metrics.series.source import WRITTEN, Source
+from controlplane.metrics.series.source import WRITTEN, SeriesSource
 from controlplane.metrics.series.store_limits import StoreLimits
 from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
 from controlplane.metrics.series.store_stats import StoreStats
@@ -58,7 +58,7 @@ class SeriesStore(StoreReader):
         self._recorded_ms = int(max(retention_recorded_s, retention_s) * 1000)
         self.space = space or Space()
         self.writing = threading.Lock()
-        self.sources: dict[str, Source] = {}
+        self.sources: dict[str, SeriesSource] = {}
         self._next_layout = 1
         self._appended = self._out_of_order = self._dropped = self._evicted = 0
         self._newest_ms: int | None = None
@@ -84,7 +84,7 @@ class SeriesStore(StoreReader):
             store._go_on(writer)
         return store
 
-    def _go_on(self, writer: Source) -> None:
+    def _go_on(self, writer: SeriesSource) -> None:
         """Find where a source of an earlier run stopped.
 
         Its layout object is of that run: the first row finds the block by what the layout says.
@@ -110,7 +110,7 @@ class SeriesStore(StoreReader):
     def _adopt(self, description: Description, key: bytes) -> Block:
         """Take in a layout of an earlier run."""
         block = self.table.add(description)
-        writer = self.sources.setdefault(description.source, Source(description.source))
+        writer = self.sources.setdefault(description.source, SeriesSource(description.source))
         writer.blocks[key] = block
         return block
 
@@ -122,7 +122,7 @@ class SeriesStore(StoreReader):
         A time that no calendar has is dropped and counted as out of order.
         """
         assert len(values) == len(layout.raw), "a row has one value per series of its layout"
-        writer = self.sources.get(source) or Source(source)
+        writer = self.sources.get(source) or SeriesSource(source)
         if not self._in_order(writer, timestamp_ms):
             return
         with self.writing:
@@ -205,7 +205,7 @@ class SeriesStore(StoreReader):
         with self._lock:
             self.table.describe(families)
 
-    def _in_order(self, writer: Source, timestamp_ms: int) -> bool:
+    def _in_order(self, writer: SeriesSource, timestamp_ms: int) -> bool:
         late = writer.last_ms is not None and timestamp_ms <= writer.last_ms
         if late or not -LATEST_MS <= timestamp_ms <= LATEST_MS:
             self._out_of_order += 1
@@ -214,7 +214,7 @@ class SeriesStore(StoreReader):
         self._newest_ms = max(timestamp_ms, self._newest_ms or timestamp_ms)
         return True
 
-    def _switch(self, writer: Source, layout: Layout, timestamp_ms: int, values: FloatArray | None) -> None:
+    def _switch(self, writer: SeriesSource, layout: Layout, timestamp_ms: int, values: FloatArray | None) -> None:
         """Make `layout` the source's current one, reusing the block of an equal layout that it had before.
 
         Called under the lock. The order matters to readers in other processes: they learn of the switch (the space's
@@ -237,7 +237,7 @@ class SeriesStore(StoreReader):
                 old.append(timestamp_ms, None, self.space.cut)
         writer.current, writer.layout = block, layout
 
-    def _register(self, writer: Source, layout: Layout, body: bytes) -> Block:
+    def _register(self, writer: SeriesSource, layout: Layout, body: bytes) -> Block:
         refused = self._refused(writer, layout)
         self._dropped += len(refused)
         number, self._next_layout = self._next_layout, self._next_layout + 1
@@ -250,7 +250,7 @@ class SeriesStore(StoreReader):
             self.space.describe(description, body)
         return block
 
-    def _refused(self, writer: Source, layout: Layout) -> list[int]:
+    def _refused(self, writer: SeriesSource, layout: Layout) -> list[int]:
         """Return the positions that are no series here: named twice, or new beyond a limit."""
         refused: list[int] = []
         seen: set[Series] = set()
@@ -272,11 +272,11 @@ class SeriesStore(StoreReader):
         writer.refused = over
         return refused
 
-    def _living(self, writer: Source) -> int:
+    def _living(self, writer: SeriesSource) -> int:
         """Return how many series a source has, over all its layouts."""
         return self.table.count_series([block.number for block in writer.blocks.values()])
 
-    def _make_room(self, writer: Source, columns: int) -> None:
+    def _make_room(self, writer: SeriesSource, columns: int) -> None:
         """Drop the source's oldest layouts when a further one would be too many; half of them, as each time costs.
 
         Called under the lock.
@@ -350,7 +350,7 @@ class SeriesStore(StoreReader):
             if numbers:
                 self._plans.drop(self.table.remove(numbers))
 
-    def _detach(self, writer: Source, block: Block) -> None:
+    def _detach(self, writer: SeriesSource, block: Block) -> None:
         writer.blocks = {key: other for key, other in writer.blocks.items() if other is not block}
         if writer.current is block:
             writer.current = writer.layout = None

@@ -15,7 +15,7 @@ import numpy as np
 from collectors.samples import Labels, Metadata, Series
 from controlplane.metrics.series.index import METRIC_NAME, LabelIndex
 from controlplane.metrics.series.matchers import Matcher
-from controlplane.metrics.series.plan import Plan, Slots
+from controlplane.metrics.series.plan import ReadPlan, Slots
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.eras import Eras
 from controlplane.metrics.storage.records import Description
@@ -144,7 +144,7 @@ class SeriesTable:
         """Return the values that a label has, unsorted."""
         return self._index.values(name)
 
-    def plan(self, accepted: Sequence[tuple[Matcher, frozenset[str]]]) -> Plan:
+    def plan(self, accepted: Sequence[tuple[Matcher, frozenset[str]]]) -> ReadPlan:
         """Return how to read the series that satisfy all matchers; see LabelIndex.select."""
         ids = self._index.select(accepted).tolist()
         labels = tuple(with_name(self._series[i]) for i in ids)
@@ -158,7 +158,7 @@ class SeriesTable:
             else:
                 first[position] = slots
         tables = (np.array(self._slot_block), np.array(self._slot_column), np.array(self._slot_factor))
-        return Plan.of(labels, first, more, Slots(*tables, self._sums, self.blocks))
+        return ReadPlan.of(labels, first, more, Slots(*tables, self._sums, self.blocks))
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:

@@ -16,7 +16,7 @@ RECORDED = (RULES, "ledger:")
 
 
 @dataclass
-class Source:
+class SeriesSource:
     """One writer: its current layout, and a block for each layout that it ever had and that still has rows."""
 
     name: str

@@ -12,7 +12,7 @@ from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.series import gather
 from controlplane.metrics.series.budget import Budget
 from controlplane.metrics.series.matchers import Matcher
-from controlplane.metrics.series.plan import Plan
+from controlplane.metrics.series.plan import ReadPlan
 from controlplane.metrics.series.plans import Plans
 from controlplane.metrics.series.samples import SampleSet
 from controlplane.metrics.series.series_table import SeriesTable
@@ -56,7 +56,7 @@ class StoreReader(ABC):
 
         return self._steady(look)
 
-    def plan(self, matchers: Sequence[Matcher]) -> Plan:
+    def plan(self, matchers: Sequence[Matcher]) -> ReadPlan:
         """Resolve matchers (all must hold) into a plan for reading. Raises QueryError for a refused pattern."""
         return self._plans.find(tuple(matchers), self.table, self._lock)
 

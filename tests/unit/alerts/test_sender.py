@@ -14,7 +14,7 @@ from alerts.dispatch import Decide, GroupStep
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notifier
 from alerts.notify.card import render
-from alerts.sender import Sender, SenderLimits
+from alerts.sender import MessageSender, SenderLimits
 from alerts.wire import message_to_json
 
 REF = MessageRef("C1", "1.5")
@@ -93,7 +93,7 @@ class Post:
 
     def __post_init__(self) -> None:
         notifiers: dict[str, Notifier] = {"ops": self.notifier}
-        self.sender = Sender(
+        self.sender = MessageSender(
             self.outbox, self.groups, notifiers, self.clock, holder="me", limits=SenderLimits(send_s=0.2)
         )
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from controlplane.errors import QueryError
 from controlplane.metrics.query.workers.fair_queue import Shares
-from controlplane.metrics.query.workers.protocol import Frame
+from controlplane.metrics.query.workers.protocol import WorkerMessage
 from controlplane.metrics.query.workers.worker import THREADS, Worker, WorkerDied
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Pool:
         """Workers that run now."""
         return len(self._workers)
 
-    async def ask(self, asker: str, call: str, args: list[Any], by: float, done: Callable[[], None]) -> Frame:
+    async def ask(self, asker: str, call: str, args: list[Any], by: float, done: Callable[[], None]) -> WorkerMessage:
         """Return a worker's answer, due `by` (monotonic seconds); asked again of another where one dies.
 
         `done` is called, perhaps again, once no worker is at it any more. Raises QueryError.

@@ -28,7 +28,7 @@ from controlplane.metrics.query import api_views
 from controlplane.metrics.query.exports.calls import export
 from controlplane.metrics.query.render import Rendered, render
 from controlplane.metrics.query.workers import protocol
-from controlplane.metrics.query.workers.protocol import Frame
+from controlplane.metrics.query.workers.protocol import WorkerMessage
 from controlplane.metrics.series.budget import Budget
 from controlplane.metrics.series.follower import Follower
 from controlplane.metrics.storage.errors import Overtaken, StorageError
@@ -55,7 +55,7 @@ class Worker:
 
     def serve(self, requests: BinaryIO) -> None:
         """Say that all is read, and answer until the requests end."""
-        self._say(Frame({"id": protocol.READY}))
+        self._say(WorkerMessage({"id": protocol.READY}))
         while len(sizes := requests.read(protocol.HEAD.size)) == protocol.HEAD.size:
             head_size, body_size = protocol.HEAD.unpack(sizes)
             head = json.loads(requests.read(head_size))
@@ -75,11 +75,15 @@ class Worker:
             if left_s <= 0:
                 raise QueryError("timeout", "query timed out in query queue")
             rendered = self._call(head["call"], head["args"], left_s, self._unwanted[number].is_set)
-            answer = Frame({"id": number, "warnings": rendered.warnings, "infos": rendered.infos}, rendered.data)
+            answer = WorkerMessage(
+                {"id": number, "warnings": rendered.warnings, "infos": rendered.infos}, rendered.data
+            )
         except QueryError as error:
-            answer = Frame({"id": number, "kind": error.kind, "message": str(error)})
+            answer = WorkerMessage({"id": number, "kind": error.kind, "message": str(error)})
         except MemoryError:
-            answer = Frame({"id": number, "kind": "execution", "message": "the query needs more memory than there is"})
+            answer = WorkerMessage(
+                {"id": number, "kind": "execution", "message": "the query needs more memory than there is"}
+            )
         except Overtaken as error:
             # Whoever asked is asked for again, of a worker that begins with the newest journal.
             sys.stderr.write(f"query worker: {error}: it starts anew\n")
@@ -87,11 +91,11 @@ class Worker:
         except Exception as bug:  # noqa: BLE001 - the process boundary: one query's bug must not end the others
             message = f"internal error ({type(bug).__name__}), see the log of the control plane"
             sys.stderr.write(f"query worker: {type(bug).__name__}: {bug}\n")
-            answer = Frame({"id": number, "kind": "execution", "message": message})
+            answer = WorkerMessage({"id": number, "kind": "execution", "message": message})
         del self._unwanted[number]
         self._say(answer)
 
-    def _say(self, answer: Frame) -> None:
+    def _say(self, answer: WorkerMessage) -> None:
         data = answer.encode()
         with self._writing:
             self._answers.write(data)

@@ -31,7 +31,7 @@ INSTANT, RANGE, SERIES, LABEL_NAMES, LABEL_VALUES, EXPORT = (
 """Calls; each is the method of `queries.Queries` of that name."""
 
 
-class Frame(NamedTuple):
+class WorkerMessage(NamedTuple):
     """One message."""
 
     head: dict[str, Any]

@@ -25,7 +25,7 @@ from controlplane.metrics.query.render import Rendered
 from controlplane.metrics.query.workers import protocol
 from controlplane.metrics.query.workers.fair_queue import FairQueue
 from controlplane.metrics.query.workers.pool import STOPPING, Pool, default_workers, shares_of
-from controlplane.metrics.query.workers.protocol import Frame
+from controlplane.metrics.query.workers.protocol import WorkerMessage
 from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.series.budget import EngineLimits
 
@@ -159,7 +159,7 @@ class WorkerQuerier:
         read = json.loads
         return read(frame.body) if len(frame.body) < THREAD_BYTES else await asyncio.to_thread(read, frame.body)
 
-    async def _ask(self, asker: str, call: str, args: list[Any], timeout_s: float) -> Frame:
+    async def _ask(self, asker: str, call: str, args: list[Any], timeout_s: float) -> WorkerMessage:
         by = time.monotonic() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):

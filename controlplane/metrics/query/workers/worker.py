@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from controlplane.errors import QueryError
 from controlplane.metrics.query.workers import protocol
-from controlplane.metrics.query.workers.protocol import Frame
+from controlplane.metrics.query.workers.protocol import WorkerMessage
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class _Asked(NamedTuple):
     """One question, until the worker has answered it, also where nobody waits any more."""
 
     asker: str
-    answer: asyncio.Future[Frame]
+    answer: asyncio.Future[WorkerMessage]
     overdue: asyncio.TimerHandle
     done: Callable[[], None]
     at: float
@@ -111,7 +111,7 @@ class Worker:
         """The process's exit status; None while it runs."""
         return self.process.returncode
 
-    async def ask(self, asker: str, call: str, args: list[Any], by: float, done: Callable[[], None]) -> Frame:
+    async def ask(self, asker: str, call: str, args: list[Any], by: float, done: Callable[[], None]) -> WorkerMessage:
         """Return the worker's answer, due `by` (monotonic seconds). Raises WorkerDied, QueryError(timeout).
 
         `done` is called, perhaps again, once the worker is at it no more: that may be after the caller was cancelled.
@@ -153,7 +153,7 @@ class Worker:
 
     def _say(self, head: dict[str, Any]) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(Frame(head).encode())
+        self.process.stdin.write(WorkerMessage(head).encode())
 
     def _overdue(self, number: int) -> None:
         """End a worker that does not come back from a query; the others are asked again, of another."""
@@ -179,7 +179,7 @@ class Worker:
                 asked = self._drop(head["id"])
                 asked.done()
                 if not asked.answer.done():
-                    asked.answer.set_result(Frame(head, body))
+                    asked.answer.set_result(WorkerMessage(head, body))
         except asyncio.IncompleteReadError:
             await self.process.wait()
             await telling

@@ -73,7 +73,7 @@ class _Refused(NamedTuple):
     why: str
 
 
-class Sender:
+class RowSender:
     """Sends to one endpoint. Shards go side by side; in a shard a request is done before the next one begins."""
 
     def __init__(

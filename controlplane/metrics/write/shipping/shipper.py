@@ -14,7 +14,7 @@ from typing import TypeVar
 from alerts.interfaces import Clock
 from collectors.samples import FloatArray, Layout
 from controlplane.metrics.write.shipping.queue import ShipQueue
-from controlplane.metrics.write.shipping.sender import Sender
+from controlplane.metrics.write.shipping.sender import RowSender
 from controlplane.metrics.write.shipping.window import Window
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Shipper:
         self,
         name: str,
         queue: ShipQueue,
-        sender: Sender,
+        sender: RowSender,
         clock: Clock,
         *,
         shards: int,

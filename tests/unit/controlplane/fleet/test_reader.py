@@ -14,7 +14,7 @@ from controlplane.errors import NotFound, QueryError, Unavailable
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.promql.values import Vector
 from controlplane.rollout.attention import Attention, Need
-from controlplane.rollout.model import RolloutView
+from controlplane.rollout.model import RecordedRollout
 from controlplane.rollout.service import ModelStatus
 
 CONFIG = Fleet.model_validate(
@@ -58,7 +58,7 @@ class Models:
         gone = ModelStatus("gone", "v1", None, None, None, "", None, False)
         return [ModelStatus("chat", "v1", None, None, None, "", None, False), gone]
 
-    async def list(self, model: str | None = None, limit: int = 50) -> Sequence[RolloutView]:
+    async def list(self, model: str | None = None, limit: int = 50) -> Sequence[RecordedRollout]:
         return []
 
     def attention(self) -> Sequence[Attention]:

@@ -12,7 +12,7 @@ from collectors.samples import Labels, Layout, Series, View
 from controlplane.metrics.series import plans as planning
 from controlplane.metrics.series.index import LabelIndex, accepted_values
 from controlplane.metrics.series.matchers import Matcher, MatchOp
-from controlplane.metrics.series.plan import Plan
+from controlplane.metrics.series.plan import ReadPlan
 from controlplane.metrics.series.plans import Plans
 from controlplane.metrics.series.series_table import SeriesTable
 from controlplane.metrics.storage.records import Description
@@ -41,7 +41,7 @@ def random_layout(rng: random.Random) -> Layout:
     return Layout(raw, views)
 
 
-def content(plan: Plan) -> dict[Labels, list[tuple[int, tuple[int, ...], float]]]:
+def content(plan: ReadPlan) -> dict[Labels, list[tuple[int, tuple[int, ...], float]]]:
     """Return, for every series of a plan, the (block, columns, factor) of its stretches."""
     found: dict[Labels, list[tuple[int, tuple[int, ...], float]]] = {}
     for group in plan.everything():
@@ -54,7 +54,7 @@ def content(plan: Plan) -> dict[Labels, list[tuple[int, tuple[int, ...], float]]
     return {labels: sorted(parts) for labels, parts in found.items()}
 
 
-def planned(table: SeriesTable, selector: tuple[Matcher, ...]) -> Plan:
+def planned(table: SeriesTable, selector: tuple[Matcher, ...]) -> ReadPlan:
     return table.plan([(m, accepted_values(m, table.label_values(m.name))) for m in selector])
 
 
@@ -129,7 +129,7 @@ class Fixed:
     def __init__(self) -> None:
         self.table, self.plans, self.lock = SeriesTable(), Plans(), threading.RLock()
 
-    def find(self, *key: Matcher) -> Plan:
+    def find(self, *key: Matcher) -> ReadPlan:
         return self.plans.find(key, self.table, self.lock)
 
     def add(self, number: int, name: str) -> None:

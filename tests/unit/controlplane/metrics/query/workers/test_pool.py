@@ -19,7 +19,7 @@ from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.query.workers import pool, worker
 from controlplane.metrics.query.workers.pool import Pool, choose, default_workers, shares_of
-from controlplane.metrics.query.workers.protocol import Frame
+from controlplane.metrics.query.workers.protocol import WorkerMessage
 from controlplane.metrics.query.workers.querier import WorkerQuerier
 from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.query.workers.worker import WorkerDied
@@ -145,10 +145,10 @@ class Dying:
     def __init__(self, *deaths: bool) -> None:
         self.deaths = list(deaths)
 
-    async def ask(self, *_: Any) -> Frame:
+    async def ask(self, *_: Any) -> WorkerMessage:
         if self.deaths:
             raise WorkerDied(self.deaths.pop())
-        return Frame({"id": 1})
+        return WorkerMessage({"id": 1})
 
 
 @pytest.mark.parametrize(

@@ -229,8 +229,9 @@ async def test_a_worker_that_hangs_does_not_outlive_the_process_that_started_it(
         "command = [sys.executable, '-m', 'controlplane.metrics.query.workers.process',"
         f" {str(tmp_path)!r}, '{2**32}', '1']\n"
         "p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
-        "from controlplane.metrics.query.workers.protocol import Frame\n"
-        "p.stdin.write(Frame({'id': 1, 'by': 1e12, 'call': 'label_names', 'args': [[], None, None]}).encode())\n"
+        "from controlplane.metrics.query.workers.protocol import WorkerMessage\n"
+        "message = {'id': 1, 'by': 1e12, 'call': 'label_names', 'args': [[], None, None]}\n"
+        "p.stdin.write(WorkerMessage(message).encode())\n"
         "p.stdin.flush(); p.stdout.read(18); p.stdout.read(8); print(p.pid, flush=True); time.sleep(1000)\n"
     )
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", start, stdout=asyncio.subprocess.PIPE)

@@ -11,7 +11,7 @@ import pytest
 from controlplane.errors import Unavailable
 from controlplane.metrics.remote_client import Reply
 from controlplane.metrics.write.shipping.segments import Position
-from controlplane.metrics.write.shipping.sender import HEADERS, Policy, Sender
+from controlplane.metrics.write.shipping.sender import HEADERS, Policy, RowSender
 from controlplane.metrics.write.shipping.window import Request, Window
 
 START = 1_700_000_000.0
@@ -43,8 +43,8 @@ class World:
         answers = self.script.get(body, [])
         return answers.pop(0)() if answers else Reply(204, "", b"")
 
-    def sender(self, **policy: float) -> Sender:
-        return Sender("mimir", self, Policy(**policy), self, sleep=self.sleep, jitter=lambda: 0.0)
+    def sender(self, **policy: float) -> RowSender:
+        return RowSender("mimir", self, Policy(**policy), self, sleep=self.sleep, jitter=lambda: 0.0)
 
 
 def status(code: int, words: str = "", retry_after: str = "") -> Answer:

@@ -15,7 +15,7 @@ from controlplane.metrics.remote_client import Reply
 from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.metrics.write.shipping.queue import ShipQueue
 from controlplane.metrics.write.shipping.selection import Selection
-from controlplane.metrics.write.shipping.sender import Policy, Sender
+from controlplane.metrics.write.shipping.sender import Policy, RowSender
 from controlplane.metrics.write.shipping.shipper import Shipper
 
 START = 1_700_000_000.0
@@ -71,7 +71,9 @@ def world() -> World:
 @pytest.fixture
 async def shipper(world: World, tmp_path: Path) -> AsyncIterator[Shipper]:
     queue = ShipQueue(tmp_path / "q", Selection(("raw",), lambda _: False), 2**24)
-    sender = Sender("x", world, Policy(min_backoff_s=4, max_backoff_s=4), world, sleep=world.sleep, jitter=lambda: 0.0)
+    sender = RowSender(
+        "x", world, Policy(min_backoff_s=4, max_backoff_s=4), world, sleep=world.sleep, jitter=lambda: 0.0
+    )
     made = Shipper(
         "x",
         queue,
