@@ -67,6 +67,8 @@ class _File:
     stamp: _Stamp | None
     targets: tuple[Target, ...] = ()
     error: DiscoveryError | None = None
+    entries: Sequence[Any] = ()
+    """What the last good list was made of, for a group whose settings change while the file is bad."""
 
 
 class Discovery:
@@ -78,7 +80,16 @@ class Discovery:
         self._base_dir = base_dir or Path()
         self._static = [tuple(_static_targets(group)) for group in self._groups]
         self._files: dict[tuple[int, Path], _File] = {}
+        self._before: tuple[tuple[DiscoveryGroup, Path, _File], ...] = ()
         self._errors: tuple[DiscoveryError, ...] = ()
+
+    def follow(self, before: Discovery) -> None:
+        """Take over the last good list of every file_sd file that a discovery of before had read.
+
+        A file that is bad just while the configuration changes then costs no target, and files that did not change are
+        not read again. Where the group has other settings than before, its targets get these.
+        """
+        self._before = tuple((before._groups[index], path, file) for (index, path), file in before._files.items())
 
     @property
     def errors(self) -> tuple[DiscoveryError, ...]:
@@ -98,15 +109,21 @@ class Discovery:
         for index, group in enumerate(self._groups):
             found += self._static[index]
             for path in self._paths(group, errors):
-                files[index, path] = file = _read_again(path, group, self._files.get((index, path)))
+                last = self._files.get((index, path)) or self._inherited(path, group)
+                files[index, path] = file = _read_again(path, group, last)
                 found += file.targets
                 if file.error:
                     errors.append(file.error)
         # Files that no glob matches any more are forgotten, and their targets with them, as in Prometheus.
-        self._files = files
+        self._files, self._before = files, ()
         targets = _without_repeats(found, errors)
         self._errors = tuple(errors)
         return targets
+
+    def _inherited(self, path: Path, group: DiscoveryGroup) -> _File | None:
+        known = [(of, file) for of, at, file in self._before if at == path]
+        same = next((file for of, file in known if of == group), None)
+        return same or next((kept for _, file in known if (kept := _for_group(path, file, group))), None)
 
     def _paths(self, group: DiscoveryGroup, errors: list[DiscoveryError]) -> list[Path]:
         paths: set[Path] = set()
@@ -148,7 +165,7 @@ def _static_targets(group: DiscoveryGroup) -> Iterator[Target]:
 
 def _read_again(path: Path, group: DiscoveryGroup, last: _File | None) -> _File:
     """Return the file as it is now, or with its last good list and an error. Raises nothing for a bad file."""
-    good = last.targets if last else ()
+    good, entries = (last.targets, last.entries) if last else ((), ())
     stamp: _Stamp | None = None
     try:
         status = path.stat()
@@ -162,17 +179,27 @@ def _read_again(path: Path, group: DiscoveryGroup, last: _File | None) -> _File:
             raise DiscoveryError(f"{path}: {status.st_size} bytes, more than the {MAX_FILE_BYTES} allowed")
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES)
-        return _File(stamp, tuple(_file_targets(path, content.decode(), group)))
+        found = _entries(path, content.decode())
+        return _File(stamp, tuple(_file_targets(path, found, group)), entries=found)
     except DiscoveryError as error:
-        return _File(stamp, good, error)
+        return _File(stamp, good, error, entries)
     except UnicodeDecodeError as error:
-        return _File(stamp, good, DiscoveryError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}"))
+        fault = DiscoveryError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}")
+        return _File(stamp, good, fault, entries)
     except OSError as error:
-        return _File(None, good, DiscoveryError(f"{path}: cannot be read: {error.strerror}"))
+        return _File(None, good, DiscoveryError(f"{path}: cannot be read: {error.strerror}"), entries)
 
 
-def _file_targets(path: Path, text: str, group: DiscoveryGroup) -> Iterator[Target]:
-    for number, entry in enumerate(_entries(path, text), start=1):
+def _for_group(path: Path, last: _File, group: DiscoveryGroup) -> _File | None:
+    """Return a file's last good list with the settings of a group, to be read again; None if these do not fit it."""
+    try:
+        return _File(None, tuple(_file_targets(path, last.entries, group)), entries=last.entries)
+    except DiscoveryError:
+        return None
+
+
+def _file_targets(path: Path, entries: Sequence[Any], group: DiscoveryGroup) -> Iterator[Target]:
+    for number, entry in enumerate(entries, start=1):
         where = f"{path}: entry {number}"
         addresses, own = _checked_entry(entry, where)
         labels = {**dict(group.labels), **own}

@@ -101,6 +101,8 @@ class _Scraper:
         self.target = target
         self.health = TargetHealth(target)
         self._key, self._report_key = target.key, report_key(target)
+        self.recipe = manager.recipe(target)
+        """What its source is made of: another recipe is another source."""
         self.live = live
         """The sink holds series of this target that are not marked stale."""
         self._manager = manager
@@ -245,6 +247,7 @@ class ScrapeManager:
         clock: Clock,
         limits: Limits | None = None,
         *,
+        recipe: Callable[[Target], object] = lambda _target: None,
         find_missing: Callable[[Target, Layout], tuple[str, ...]] = lambda _target, _layout: (),
         offset: Callable[[Target], float] = hashed_offset,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -253,11 +256,12 @@ class ScrapeManager:
         """Nothing starts before `apply`.
 
         `layout_builder` runs once per layout and, for large bodies, in another thread; so it must not share state.
-        `find_missing` names the canonical metrics that a layout lacks, for TargetHealth.
+        `recipe` returns what a target's source and limits are made of, comparable with `==`: a target whose recipe
+        changed starts anew. `find_missing` names the canonical metrics that a layout lacks, for TargetHealth.
         """
         self.sink, self.source_factory, self.layout_builder = sink, source_factory, layout_builder
         self.limits = limits or Limits()
-        self.find_missing, self.monotonic = find_missing, monotonic
+        self.recipe, self.find_missing, self.monotonic = recipe, find_missing, monotonic
         self.counters = ScrapeCounters()
         self.moved_s = 0.0
         """By how much the clock was set since the start."""
@@ -270,14 +274,14 @@ class ScrapeManager:
     async def apply(self, targets: Iterable[Target]) -> None:
         """Scrape exactly these targets from now on: start new ones, stop the others, leave the rest as they are.
 
-        A target that changed under the same key starts anew, and its series go on. Those of a target that is gone
-        are marked stale. Of several targets with one key the first counts.
+        A target that changed under the same key, or whose recipe did, starts anew, and its series go on. Those of a
+        target that is gone are marked stale. Of several targets with one key the first counts.
         """
         wanted: dict[str, Target] = {}
         for target in targets:
             wanted.setdefault(target.key, target)
         async with self._changing:
-            stopped = [s for key, s in self._scrapers.items() if wanted.get(key) != s.target]
+            stopped = [s for key, s in self._scrapers.items() if not self._unchanged(s, wanted.get(key))]
             await asyncio.gather(*(self._stop(scraper) for scraper in stopped))
             live = {scraper.target.key for scraper in stopped if scraper.live}
             now_ms = round(self._clock.now() * 1000)
@@ -320,6 +324,9 @@ class ScrapeManager:
         """Stop all scraping. Series are left as they are: that the control plane stops says nothing of a target."""
         async with self._changing:
             await asyncio.gather(*(self._stop(scraper) for scraper in list(self._scrapers.values())))
+
+    def _unchanged(self, scraper: _Scraper, target: Target | None) -> bool:
+        return target is not None and target == scraper.target and self.recipe(target) == scraper.recipe
 
     async def _stop(self, scraper: _Scraper) -> None:
         key = scraper.target.key

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from collectors.catalogue import Catalogue
 from collectors.discovery import Discovery
-from collectors.exposition import Parsed
+from collectors.exposition import Limits, Parsed
 from collectors.interner import Interner
 from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout, SampleSink
@@ -16,7 +16,7 @@ from collectors.scrape import ScrapeManager
 from collectors.target import Source, Target, TargetHealth
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.left_over import end_left_over, end_own
-from controlplane.app.sources import SourceFactory
+from controlplane.app.sources import Recipe, SourceFactory
 from controlplane.app.targets import ScrapePlan, body_limits
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
@@ -35,7 +35,13 @@ class Scraping:
         self._scrape, self._catalogue, self._sink, self._clock = loaded.fleet.scrape, catalogue, sink, clock
         self._instance, self._interner = instance, Interner()
         self._manager = ScrapeManager(
-            sink, self._source, self._layout, clock, body_limits(self._scrape), find_missing=self._missing
+            sink,
+            self._source,
+            self._layout,
+            clock,
+            body_limits(self._scrape),
+            recipe=self._recipe,
+            find_missing=self._missing,
         )
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -46,7 +52,10 @@ class Scraping:
 
     def configure(self, loaded: LoadedFleet, plan: ScrapePlan, discovery: Discovery) -> None:
         """Scrape by this configuration from the next discovery on."""
+        if self._discovery:
+            discovery.follow(self._discovery)
         self._scrape, self._discovery = loaded.fleet.scrape, discovery
+        self._manager.limits = body_limits(self._scrape)
         self._sources = SourceFactory(plan, self._scrape.max_body_bytes)
 
     def watch_itself(self, render: Callable[[], bytes]) -> None:
@@ -55,9 +64,12 @@ class Scraping:
 
     async def discover(self) -> Sequence[Target]:
         """Read which targets there are, and scrape them from now on. A fault is logged once."""
-        discovery = self._discovery
-        assert discovery is not None
-        targets = await asyncio.to_thread(discovery.refresh)
+        while True:
+            discovery = self._discovery
+            assert discovery is not None
+            targets = await asyncio.to_thread(discovery.refresh)
+            if discovery is self._discovery:  # else fleet.yaml changed meanwhile, and these are targets of before
+                break
         faults = tuple(str(error) for error in discovery.errors)
         for fault in faults:
             if fault not in self._faults:
@@ -93,11 +105,14 @@ class Scraping:
     def _own_target(self) -> Target:
         return own_target(self._instance, self._scrape.interval, self._scrape.timeout_s)
 
-    def _source(self, target: Target) -> Source:
+    def _recipe(self, target: Target) -> tuple[Recipe, Limits]:
         if target.url == LOCAL_SELF and self._own_metrics:
-            return OwnSource(self._own_metrics)
+            return Recipe(OwnSource, (self._own_metrics,), {}), self._manager.limits
         assert self._sources is not None
-        return self._sources(target)
+        return self._sources.recipe(target), self._manager.limits
+
+    def _source(self, target: Target) -> Source:
+        return self._recipe(target)[0].source()
 
     def _layout(self, target: Target, parsed: Parsed) -> Layout:
         return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue, self._interner)

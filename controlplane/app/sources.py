@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
 from collectors.dcgm import DcgmSource
 from collectors.http.fetch import HttpSource
 from collectors.nvml.source import NvmlSource
 from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource
-from collectors.target import Source, Target
+from collectors.target import Auth, Source, Target
 from controlplane.app.targets import LOCAL_NVML, ScrapePlan, probed_model
 
 
+class Recipe(NamedTuple):
+    """A source, not yet made. Equal recipes make equal sources: everything that a source is told is in here."""
+
+    make: Callable[..., Source]
+    arguments: tuple[Any, ...]
+    options: Mapping[str, Any]
+
+    def source(self) -> Source:
+        """Return a fresh source; whoever asked closes it."""
+        return self.make(*self.arguments, **self.options)
+
+
 class SourceFactory:
-    """Makes the source of each target of a plan."""
+    """Knows how the source of each target of a plan is made."""
 
     def __init__(self, plan: ScrapePlan, max_body_bytes: int) -> None:
         self._plan, self._max_body_bytes = plan, max_body_bytes
 
-    def __call__(self, target: Target) -> Source:
-        """Return a fresh source; the scrape loop closes it."""
+    def recipe(self, target: Target) -> Recipe:
+        """Return how the target's source is made. Raises KeyError for a probe or readiness that the plan has not."""
+        bounded = {"max_body_bytes": self._max_body_bytes}
         if target.url == LOCAL_NVML:
-            return NvmlSource(dict(target.labels).get("node", ""), max_body_bytes=self._max_body_bytes)
+            return Recipe(NvmlSource, (dict(target.labels).get("node", ""),), bounded)
         if target.engine == "probe":
             group = self._plan.probes[target.url, target.labels]
-            return ProbeSource(target.url, group.protocol, probed_model(group), group.prompt, auth=target.auth)
+            asked = (target.url, group.protocol, probed_model(group), group.prompt)
+            return Recipe(ProbeSource, asked, {"auth": target.auth})
         if target.engine == "readiness":
-            asked = self._plan.readiness[target.url]
-            return ReadinessSource(asked.engine, target.url, expected=asked.expected, auth=target.auth)
-        source = HttpSource(target.url, target.auth, max_body_bytes=self._max_body_bytes)
-        return DcgmSource(source) if target.engine == "dcgm" else source
+            ready = self._plan.readiness[target.url]
+            return Recipe(
+                ReadinessSource, (ready.engine, target.url), {"expected": ready.expected, "auth": target.auth}
+            )
+        return Recipe(_dcgm if target.engine == "dcgm" else HttpSource, (target.url, target.auth), bounded)
+
+
+def _dcgm(url: str, auth: Auth | None, max_body_bytes: int) -> DcgmSource:
+    return DcgmSource(HttpSource(url, auth, max_body_bytes=max_body_bytes))

@@ -130,8 +130,8 @@ async def test_each_kind_of_target_gets_its_own_source(fleet: Write) -> None:
         + TRITON.replace("\n", "\n        ")
     )
     plan = plan_scraping(loaded)
-    make = SourceFactory(plan, 1000)
-    kinds = {(t.engine, t.url): type(make(t)) for t in targets(loaded)}
+    factory = SourceFactory(plan, 1000)
+    kinds = {(t.engine, t.url): type(factory.recipe(t).source()) for t in targets(loaded)}
     assert kinds["vllm", "http://h:8000/metrics"] is HttpSource
     assert kinds["dcgm", "http://h:9400/metrics"] is DcgmSource
     assert kinds["nvml", "local:nvml"] is NvmlSource
