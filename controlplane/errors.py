@@ -8,6 +8,7 @@ ControlPlaneError           the message is fit for an operator: names the thing,
 ├── Forbidden / Unauthenticated
 ├── Unavailable             a dependency (engine, database, target) cannot be reached now
 ├── NotStorable             a text that the database cannot hold; everything else can be stored
+├── Unreadable              a stored row that this release cannot read; every other row can be
 ├── LeaseLost               another process holds the lease; nothing was written
 ├── MalformedRequest        a body that cannot be read: what is wrong with it, and where
 │   ├── TooLarge            a body beyond a limit: which one
@@ -71,6 +72,10 @@ class Unavailable(ControlPlaneError):
 
 class NotStorable(ControlPlaneError):
     """A value that the database cannot hold, such as a text with a NUL. Trying again cannot help."""
+
+
+class Unreadable(ControlPlaneError):
+    """A stored row cannot be read: it is damaged, or of a newer release. It is left as it is."""
 
 
 class LeaseLost(ControlPlaneError):

@@ -45,6 +45,7 @@ TABLE: dict[type[Exception], Problem] = {
     errors.Forbidden: Problem(403, "forbidden", "The token's role does not allow this"),
     errors.Unavailable: Problem(503, "unavailable", "A dependency cannot be reached now"),
     errors.NotStorable: Problem(422, "not-storable", "No database can hold this text"),
+    errors.Unreadable: Problem(500, "unreadable", "What is stored cannot be read"),
     errors.LeaseLost: Problem(503, "lease-lost", "Another process took over; nothing was written"),
     errors.ConfigError: Problem(422, "bad-configuration", "The configuration is wrong"),
     errors.ConfigErrors: Problem(422, "bad-configuration", "The configuration is wrong"),

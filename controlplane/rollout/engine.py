@@ -17,7 +17,7 @@ from controlplane.rollout.drift import drift
 from controlplane.rollout.model import Evidence, Intent, Kind, Order, Outcome, Phase, Rollout, Trial, Verb
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
-from controlplane.store.rollout_log import EventRecord, RolloutLog, StableChange
+from controlplane.store.rollout_log import EventRecord, RolloutLog, RolloutRecord, StableChange
 from controlplane.traffic.driver import Driver, EngineRefused, Placement, TrafficObservation
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ class RolloutEngine:
         """By rollout and backend: its questions."""
         self._answered: dict[tuple[str, str], Trial] = {}
         self._turns = asyncio.Semaphore(MAX_ASKING)
+        self._unreadable: frozenset[str] = frozenset()
+        """What is wrong with stored rollouts, as it was last told."""
         self._moved_s = 0.0
         """Steps of the clock that running rollouts have not followed yet."""
 
@@ -104,7 +106,7 @@ class RolloutEngine:
         """
         # Taken once: a process that pauses inside a tick must not go on under a tenure that it got afterwards.
         lease = self._lease()
-        active = {record.model: records.from_record(record) for record in await asyncio.to_thread(self._log.active)}
+        active = self._readable(await asyncio.to_thread(self._log.active))
         if self._observe_only:
             active = {}
         elif self._moved_s:
@@ -118,6 +120,15 @@ class RolloutEngine:
         failures = [r for r in results if isinstance(r, BaseException)]
         for failure in sorted(failures, key=lambda f: not isinstance(f, LeaseLost)):
             raise failure
+
+    def _readable(self, found: Sequence[RolloutRecord]) -> dict[str, Rollout]:
+        """Return the running rollouts by model. One that cannot be read stands still, and holds nobody else up."""
+        rollouts, faults = records.readable(found)
+        for sentence in (str(fault) for fault in faults):
+            if sentence not in self._unreadable:
+                log.error("%s; model and engines stay as they are", sentence)
+        self._unreadable = frozenset(str(fault) for fault in faults)
+        return {rollout.model: rollout for rollout in rollouts}
 
     async def settle(self) -> None:
         """Wait until every verb and every question that is out has been answered; the next tick notes the replies."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
+from controlplane.errors import Unreadable
 from controlplane.rollout.model import (
     Check,
     Intent,
@@ -20,6 +22,21 @@ from controlplane.rollout.model import (
 )
 from controlplane.store.rollout_log import RolloutRecord
 from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState
+
+FORMAT = 1
+"""Of `RolloutRecord.state`. Whoever adds or renames a key counts it up and upgrades what was stored before."""
+
+State = dict[str, Any]
+
+
+def _to_1(state: State) -> State:
+    """Before formats were counted there were no questions, no evidence, and nobody was told of a rollout."""
+    trial: State = {"known": (), "check": {}, "endless_load": "", "trials": (), "verified": None, "evidence": ""}
+    return trial | {"needs_person": False, "told_stuck": False, "standing": False} | state
+
+
+_UPGRADES: tuple[Callable[[State], State], ...] = (_to_1,)
+"""The function at place n makes format n + 1 of format n."""
 
 
 def to_record(rollout: Rollout) -> RolloutRecord:
@@ -44,6 +61,7 @@ def to_record(rollout: Rollout) -> RolloutRecord:
         idempotency_key=rollout.idempotency_key,
         request=rollout.request,
         state={
+            "format": FORMAT,
             "backends": list(plan.backends),
             "resident": plan.resident,
             "config": plan.config,
@@ -72,16 +90,42 @@ def to_record(rollout: Rollout) -> RolloutRecord:
 
 
 def from_record(record: RolloutRecord) -> Rollout:
-    """Return the rollout as it was stored; one that an earlier release stored has no questions."""
-    state: dict[str, Any] = {
-        "known": (),
-        "check": {},
-        "endless_load": "",
-        "trials": (),
-        "verified": None,
-        "evidence": "",
-    }
-    state |= {"needs_person": False, "told_stuck": False, "standing": False, **record.state}
+    """Return the rollout as it was stored, by this release or an earlier one.
+
+    Raises Unreadable for one of a newer release, and for one that is damaged.
+    """
+    where = f"rollout {record.id} of model {record.model} cannot be read and is left as it is"
+    try:
+        stored = int(record.state.get("format", 0))
+        if stored > FORMAT:
+            raise Unreadable(
+                f"{where}: it is of format {stored}, and this release knows {FORMAT}; run the release that stored it"
+            )
+        return _rollout(record, _upgraded(record.state, stored))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        fault = f"{type(error).__name__}: {error}"
+        raise Unreadable(f"{where} ({fault}); run the release that stored it, or restore the database") from error
+
+
+def readable(found: Iterable[RolloutRecord]) -> tuple[list[Rollout], list[Unreadable]]:
+    """Return the rollouts that can be read, and what is wrong with each of the others."""
+    rollouts: list[Rollout] = []
+    faults: list[Unreadable] = []
+    for record in found:
+        try:
+            rollouts.append(from_record(record))
+        except Unreadable as fault:
+            faults.append(fault)
+    return rollouts, faults
+
+
+def _upgraded(state: State, stored: int) -> State:
+    for upgrade in _UPGRADES[stored:]:
+        state = upgrade(state)
+    return state
+
+
+def _rollout(record: RolloutRecord, state: State) -> Rollout:
     plan = Plan(
         model=record.model,
         from_version=record.from_version,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from alerts.interfaces import Clock
 from controlplane.config.model import ModelSection
-from controlplane.errors import Conflict, Refused
+from controlplane.errors import Conflict, Refused, Unreadable
 from controlplane.rollout import plan as planning
 from controlplane.rollout import records
 from controlplane.rollout.announce import Announcer
@@ -138,11 +138,14 @@ class RolloutService:
         return await self._turn_back(rollout_id, f"Aborted by {actor}", actor, "rollout.abort")
 
     async def list(self, model: str | None = None, limit: int = 50) -> list[RecordedRollout]:
-        """Return the newest rollouts first, without their events. Raises NotFound for an unknown model."""
+        """Return the newest rollouts first, without their events and without those that cannot be read.
+
+        Raises NotFound for an unknown model.
+        """
         if model is not None:
             planning.known(model, self._models)
         found = await asyncio.to_thread(self._log.recent, model, limit)
-        return [RecordedRollout(records.from_record(record)) for record in found]
+        return [RecordedRollout(rollout) for rollout in records.readable(found)[0]]
 
     async def show(self, rollout_id: str) -> RecordedRollout:
         """Return one rollout with its history. Raises NotFound."""
@@ -154,8 +157,11 @@ class RolloutService:
         """Return one model as last seen; no engine is asked. Raises NotFound."""
         section = planning.known(name, self._models)
         record = await asyncio.to_thread(self._log.model, name)
-        running = await self._active(name)
-        can = name in self._drivers and running is None and not self.observe_only
+        try:
+            running, free = await self._active(name), True
+        except Unreadable:
+            running, free = None, False  # it is there, and nothing may begin beside it
+        can = name in self._drivers and running is None and free and not self.observe_only
         if record is None:
             return ModelStatus(name, section.stable, None, None, None, "", running, can)
         observation = records.observation_from_json(record.observation) if record.observation else None
@@ -169,7 +175,7 @@ class RolloutService:
 
     def attention(self) -> tuple[Attention, ...]:
         """Return the rollouts that a person should know of. Blocking. Raises Unavailable."""
-        newest = [records.from_record(record) for record in self._log.newest()]
+        newest, _ = records.readable(self._log.newest())
         mine = [rollout for rollout in newest if not rollout.finished or rollout.model in self._models]
         done = {rollout.model for rollout in mine if rollout.needs_person and self._mended(rollout)}
         return attention(mine, done, self._clock.now())

@@ -34,6 +34,7 @@ def test_every_error_of_the_tree_has_a_row_of_its_own() -> None:
         (errors.Forbidden("x"), 403),
         (errors.Unavailable("x"), 503),
         (errors.LeaseLost("x"), 503),
+        (errors.Unreadable("x"), 500),
         (errors.ConfigError("x"), 422),
         (errors.ConfigErrors([]), 422),
         (errors.QueryError("bad_data", "x"), 400),
