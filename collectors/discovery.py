@@ -84,12 +84,16 @@ class Discovery:
         self._errors: tuple[DiscoveryError, ...] = ()
 
     def follow(self, before: Discovery) -> None:
-        """Take over the last good list of every file_sd file that a discovery of before had read.
+        """Take over the last good list of every file_sd file that a discovery of before had read, or taken over.
 
         A file that is bad just while the configuration changes then costs no target, and files that did not change are
         not read again. Where the group has other settings than before, its targets get these.
         """
-        self._before = tuple((before._groups[index], path, file) for (index, path), file in before._files.items())
+        # One that was replaced before it read anything hands on what it had taken over itself. That first: a refresh in
+        # another thread sets its files before it lets go of it.
+        inherited = before._before
+        read = tuple((before._groups[index], path, file) for (index, path), file in before._files.items())
+        self._before = (*read, *inherited)
 
     @property
     def errors(self) -> tuple[DiscoveryError, ...]:

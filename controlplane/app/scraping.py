@@ -45,6 +45,8 @@ class Scraping:
         )
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
+        self._next_sources: SourceFactory | None = None
+        """Those of the targets that the next discovery finds. A running target keeps its own until then."""
         self._faults: tuple[str, ...] = ()
         self._own_metrics: Callable[[], bytes] | None = None
         self.discovered = False
@@ -55,8 +57,7 @@ class Scraping:
         if self._discovery:
             discovery.follow(self._discovery)
         self._scrape, self._discovery = loaded.fleet.scrape, discovery
-        self._manager.limits = body_limits(self._scrape)
-        self._sources = SourceFactory(plan, self._scrape.max_body_bytes)
+        self._next_sources = SourceFactory(plan, self._scrape.max_body_bytes)
 
     def watch_itself(self, render: Callable[[], bytes]) -> None:
         """Scrape this process's own metrics from the next discovery on."""
@@ -70,6 +71,7 @@ class Scraping:
             targets = await asyncio.to_thread(discovery.refresh)
             if discovery is self._discovery:  # else fleet.yaml changed meanwhile, and these are targets of before
                 break
+        self._sources, self._manager.limits = self._next_sources, body_limits(self._scrape)
         faults = tuple(str(error) for error in discovery.errors)
         for fault in faults:
             if fault not in self._faults:

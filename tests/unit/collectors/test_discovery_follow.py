@@ -38,6 +38,15 @@ def test_a_file_that_is_bad_when_the_configuration_changes_keeps_its_list(tmp_pa
     assert third.errors == ()
 
 
+def test_a_list_outlives_a_discovery_that_was_replaced_before_it_read_anything(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", "h:1", "h:2")
+    first = Discovery([GROUP], tmp_path)
+    before = first.refresh()
+    (tmp_path / "a.json").write_text("[{")
+    unread = follower(tmp_path, GROUP, before=first)
+    assert follower(tmp_path, GROUP, before=unread).refresh() == before
+
+
 def test_a_bad_files_targets_take_over_what_changed_in_their_group(tmp_path: Path) -> None:
     write(tmp_path / "a.json", "h:1")
     first = Discovery([GROUP], tmp_path)

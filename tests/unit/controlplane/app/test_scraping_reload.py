@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from collectors.catalogue import load_catalogue
+from collectors.discovery import Discovery
+from collectors.target import Target
 from controlplane.app.scraping import Scraping
 from controlplane.app.targets import discovery_of, plan_scraping
 from controlplane.clock.system import SystemClock
@@ -29,6 +32,7 @@ models:
     traffic: {driver: triton, backends: [{url: "http://127.0.0.1:2"}]}
     versions: {v1: {}}
 """
+UNCONCERNED = "a rule that has nothing to do with targets"
 EDITS = {
     "scrape.max_body_bytes": ("timeout: 10s}", "timeout: 10s, max_body_bytes: 12345}"),
     "scrape.max_samples": ("timeout: 10s}", "timeout: 10s, max_samples: 17}"),
@@ -45,7 +49,7 @@ EDITS = {
     "an address": ('127.0.0.1:1"]}', '127.0.0.1:3"]}'),
     "the stable version that readiness expects": ("stable: v1", "stable: v2"),
     "what Triton calls the model": ("driver: triton,", "driver: triton, model: rank,"),
-    "a rule that has nothing to do with targets": ("scrape:", "evaluation_interval: 7s\nscrape:"),
+    UNCONCERNED: ("scrape:", "evaluation_interval: 7s\nscrape:"),
 }
 
 
@@ -66,16 +70,14 @@ def configure(running: Scraping, loaded: LoadedFleet) -> None:
 
 
 def running_recipes(of: Scraping) -> dict[str, object]:
-    """Return what each running scraper was made of."""
-    return {key: (s.target, s.recipe) for key, s in of._manager._scrapers.items()}
+    """Return what each running scraper was made of, and the limits that its bodies are read with."""
+    return {key: (s.target, s.recipe, s._cache._limits) for key, s in of._manager._scrapers.items()}
 
 
-@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
-async def test_an_edit_leaves_the_same_sources_as_a_fresh_start(
-    fleet: Write, tmp_path: Path, edit: tuple[str, str]
-) -> None:
+@pytest.mark.parametrize("edit", EDITS)
+async def test_an_edit_leaves_the_same_sources_as_a_fresh_start(fleet: Write, tmp_path: Path, edit: str) -> None:
     (tmp_path / "more.json").write_text('[{"targets": ["127.0.0.1:4"]}]')
-    before, after = edit
+    before, after = EDITS[edit]
     edited = BASE.replace(before, after, 1)
     assert edited != BASE
     if "stable: v2" in edited:
@@ -90,8 +92,10 @@ async def test_an_edit_leaves_the_same_sources_as_a_fresh_start(
             assert running_recipes(running) == running_recipes(fresh)
         for key, scraper in running._manager._scrapers.items():
             # Who did not change goes on, with its schedule and what it compares with; whoever did starts anew.
-            same = recipes.get(key) == (scraper.target, scraper.recipe)
+            same = recipes.get(key) == running_recipes(running)[key]
             assert (kept.get(key) is scraper) == same
+        # A field that both recipes lack would compare equal: whatever an edit concerns must have started anew.
+        assert (running._manager._scrapers == kept) == (edit == UNCONCERNED)
 
 
 async def test_a_list_that_is_broken_at_a_reload_keeps_its_targets(fleet: Write, tmp_path: Path) -> None:
@@ -104,3 +108,55 @@ async def test_a_list_that_is_broken_at_a_reload_keeps_its_targets(fleet: Write,
         assert running._manager._scrapers == before
         assert {"127.0.0.1:4", "127.0.0.1:5"} <= {health.target.instance for health in running.health()}
         assert not running.all_known()
+
+
+async def test_a_broken_list_keeps_its_targets_over_two_reloads_in_a_row(fleet: Write, tmp_path: Path) -> None:
+    (tmp_path / "more.json").write_text('[{"targets": ["127.0.0.1:4", "127.0.0.1:5"]}]')
+    async with scraping(fleet(BASE)) as running:
+        before = dict(running._manager._scrapers)
+        (tmp_path / "more.json").write_text("[{")
+        for seconds in (7, 8):  # targets are read every few seconds, and fleet.yaml may be saved twice meanwhile
+            configure(running, fleet(f"evaluation_interval: {seconds}s\n{BASE}"))
+        await running.discover()
+        assert running._manager._scrapers == before
+
+
+async def test_a_target_is_asked_as_before_until_the_new_targets_are_read(fleet: Write, tmp_path: Path) -> None:
+    (tmp_path / "more.json").write_text("[]")
+    async with scraping(fleet(BASE)) as running:
+        (probe,) = (s for s in running._manager._scrapers.values() if s.target.engine == "probe")
+        configure(running, fleet(BASE.replace("labels: {model: chat}", "labels: {model: other}")))
+        await probe.scrape(1.0)  # its first one, of a target that the new configuration does not have
+        assert probe.health.health == "up"
+        assert not running._manager.counters.failures
+
+
+class _Interrupted(Discovery):
+    """Reads targets, and lets something happen on the event loop before it returns them."""
+
+    meanwhile: Callable[[], None]
+    loop: asyncio.AbstractEventLoop
+
+    def refresh(self) -> list[Target]:
+        targets = super().refresh()
+
+        async def happen() -> None:
+            self.meanwhile()
+
+        asyncio.run_coroutine_threadsafe(happen(), self.loop).result(30)
+        return targets
+
+
+async def test_targets_that_were_read_for_a_replaced_configuration_are_not_scraped(
+    fleet: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "more.json").write_text("[]")
+    edited = fleet(BASE.replace("labels: {model: chat}", "labels: {model: other}"))
+    loaded = fleet(BASE)
+    plan = plan_scraping(loaded)
+    async with scraping(loaded) as running:
+        slow = _Interrupted(plan.groups, tmp_path)
+        slow.loop, slow.meanwhile = asyncio.get_running_loop(), lambda: configure(running, edited)
+        running.configure(loaded, plan, slow)
+        targets = await running.discover()
+        assert [dict(t.labels) for t in targets if t.engine == "probe"] == [{"model": "other"}]
