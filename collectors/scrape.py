@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from collectors.errors import ScrapeError, ScrapeTimeout
 from collectors.exposition import Limits, Parsed
 from collectors.layout_cache import LayoutCache, Shapes
 from collectors.samples import FloatArray, Layout, Metadata, SampleSink, Series, labels_of
-from collectors.target import Source, Target, TargetHealth
+from collectors.target import Source, SourceRecipe, Target, TargetHealth
 
 _log = logging.getLogger(__name__)
 
@@ -94,20 +94,26 @@ class _Outcome:
     reason: str = ""
 
 
+class _Setup(NamedTuple):
+    """All that decides how a target is scraped: where any of it changes, the target starts anew."""
+
+    target: Target
+    recipe: SourceRecipe
+    limits: Limits
+
+
 class _Scraper:
     """Scrapes one target. Keeps what the next scrape compares with."""
 
-    def __init__(self, target: Target, manager: ScrapeManager, *, live: bool) -> None:
-        self.target = target
+    def __init__(self, setup: _Setup, manager: ScrapeManager, *, live: bool) -> None:
+        self.setup, self.target = setup, (target := setup.target)
         self.health = TargetHealth(target)
         self._key, self._report_key = target.key, report_key(target)
-        self.recipe = manager.recipe(target)
-        """What its source is made of: another recipe is another source."""
         self.live = live
         """The sink holds series of this target that are not marked stale."""
         self._manager = manager
         self._source: Source | None = None
-        self._cache = LayoutCache(partial(manager.layout_builder, target), manager.limits, manager.shapes)
+        self._cache = LayoutCache(partial(manager.layout_builder, target), setup.limits, manager.shapes)
         self._layout: Layout | None = None
         self._missing: tuple[str, ...] = ()
         labels = labels_of({**dict(target.labels), "job": target.job, "instance": target.instance})
@@ -151,7 +157,7 @@ class _Scraper:
                 self._record(at, self._manager.monotonic() - started, outcome)
 
     async def _read(self) -> _Outcome:
-        self._source = self._source or self._manager.source_factory(self.target)
+        self._source = self._source or self.setup.recipe.source()
         try:
             async with asyncio.timeout(self.target.timeout_s + _OVERRUN_S):
                 body = await self._source.read(self.target.timeout_s)
@@ -242,12 +248,11 @@ class ScrapeManager:
     def __init__(
         self,
         sink: SampleSink,
-        source_factory: Callable[[Target], Source],
+        recipe_of: Callable[[Target], SourceRecipe],
         layout_builder: Callable[[Target, Parsed], Layout],
         clock: Clock,
         limits: Limits | None = None,
         *,
-        recipe: Callable[[Target], object] = lambda _target: None,
         find_missing: Callable[[Target, Layout], tuple[str, ...]] = lambda _target, _layout: (),
         offset: Callable[[Target], float] = hashed_offset,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -256,12 +261,11 @@ class ScrapeManager:
         """Nothing starts before `apply`.
 
         `layout_builder` runs once per layout and, for large bodies, in another thread; so it must not share state.
-        `recipe` returns what a target's source and limits are made of, comparable with `==`: a target whose recipe
-        changed starts anew. `find_missing` names the canonical metrics that a layout lacks, for TargetHealth.
+        `find_missing` names the canonical metrics that a layout lacks, for TargetHealth.
         """
-        self.sink, self.source_factory, self.layout_builder = sink, source_factory, layout_builder
+        self.sink, self.layout_builder, self._recipe_of = sink, layout_builder, recipe_of
         self.limits = limits or Limits()
-        self.recipe, self.find_missing, self.monotonic = recipe, find_missing, monotonic
+        self.find_missing, self.monotonic = find_missing, monotonic
         self.counters = ScrapeCounters()
         self.moved_s = 0.0
         """By how much the clock was set since the start."""
@@ -274,14 +278,16 @@ class ScrapeManager:
     async def apply(self, targets: Iterable[Target]) -> None:
         """Scrape exactly these targets from now on: start new ones, stop the others, leave the rest as they are.
 
-        A target that changed under the same key, or whose recipe did, starts anew, and its series go on. Those of a
-        target that is gone are marked stale. Of several targets with one key the first counts.
+        A target that changed under the same key, or whose recipe or limits did, starts anew, and its series go on.
+        Those of a target that is gone are marked stale. Of several targets with one key the first counts.
         """
-        wanted: dict[str, Target] = {}
+        # Before anything is waited for: recipes and limits are those of the configuration that the targets are of.
+        wanted: dict[str, _Setup] = {}
         for target in targets:
-            wanted.setdefault(target.key, target)
+            if target.key not in wanted:
+                wanted[target.key] = self._setup(target)
         async with self._changing:
-            stopped = [s for key, s in self._scrapers.items() if not self._unchanged(s, wanted.get(key))]
+            stopped = [s for key, s in self._scrapers.items() if wanted.get(key) != s.setup]
             await asyncio.gather(*(self._stop(scraper) for scraper in stopped))
             live = {scraper.target.key for scraper in stopped if scraper.live}
             now_ms = round(self._clock.now() * 1000)
@@ -289,11 +295,11 @@ class ScrapeManager:
                 if scraper.target.key not in wanted:
                     self.sink.end(scraper.target.key, now_ms)
                     self.sink.end(report_key(scraper.target), now_ms)
-            for key, target in wanted.items():
-                scraper = self._scrapers.get(key) or _Scraper(target, self, live=key in live)
+            for key, setup in wanted.items():
+                scraper = self._scrapers.get(key) or _Scraper(setup, self, live=key in live)
                 self._scrapers[key] = scraper
                 if key not in self._tasks:
-                    self._tasks[key] = asyncio.create_task(self._run(scraper), name=f"scrape {target.job}")
+                    self._tasks[key] = asyncio.create_task(self._run(scraper), name=f"scrape {setup.target.job}")
 
     def clock_was_set(self, by_s: float) -> None:
         """Take note that `clock` went forward (or back, negative) by a step."""
@@ -311,12 +317,13 @@ class ScrapeManager:
 
     async def scrape_once(self, target: Target, at: float | None = None) -> TargetHealth:
         """Scrape now, beside the loop, for the scheduled time `at` (default: now). A failure is in the answer."""
+        setup = self._setup(target)
         async with self._changing:
             scraper = self._scrapers.get(target.key)
-            if scraper and scraper.target != target:
+            if scraper and scraper.setup != setup:
                 await self._stop(scraper)
-                scraper = _Scraper(target, self, live=scraper.live)
-            scraper = self._scrapers[target.key] = scraper or _Scraper(target, self, live=False)
+                scraper = _Scraper(setup, self, live=scraper.live)
+            scraper = self._scrapers[target.key] = scraper or _Scraper(setup, self, live=False)
         await scraper.scrape(self._clock.now() if at is None else at)
         return scraper.health
 
@@ -325,8 +332,8 @@ class ScrapeManager:
         async with self._changing:
             await asyncio.gather(*(self._stop(scraper) for scraper in list(self._scrapers.values())))
 
-    def _unchanged(self, scraper: _Scraper, target: Target | None) -> bool:
-        return target is not None and target == scraper.target and self.recipe(target) == scraper.recipe
+    def _setup(self, target: Target) -> _Setup:
+        return _Setup(target, self._recipe_of(target), self.limits)
 
     async def _stop(self, scraper: _Scraper) -> None:
         key = scraper.target.key

@@ -96,5 +96,13 @@ class Source(Protocol):
         ...
 
 
+class SourceRecipe(Protocol):
+    """How a target's source is made, before it is made. Equal recipes make equal sources."""
+
+    def source(self) -> Source:
+        """Return a fresh source; whoever asked closes it."""
+        ...
+
+
 ServedModels = Mapping[str, str]
 """What an engine calls a model, to what fleet.yaml calls it."""

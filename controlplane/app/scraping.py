@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from collectors.catalogue import Catalogue
 from collectors.discovery import Discovery
-from collectors.exposition import Limits, Parsed
+from collectors.exposition import Parsed
 from collectors.interner import Interner
 from collectors.mapping import canonical_layout, missing
 from collectors.samples import Layout, SampleSink
 from collectors.scrape import ScrapeManager
-from collectors.target import Source, Target, TargetHealth
+from collectors.target import Target, TargetHealth
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.sources import Recipe, SourceFactory
@@ -35,18 +35,10 @@ class Scraping:
         self._scrape, self._catalogue, self._sink, self._clock = loaded.fleet.scrape, catalogue, sink, clock
         self._instance, self._interner = instance, Interner()
         self._manager = ScrapeManager(
-            sink,
-            self._source,
-            self._layout,
-            clock,
-            body_limits(self._scrape),
-            recipe=self._recipe,
-            find_missing=self._missing,
+            sink, self._recipe, self._layout, clock, body_limits(self._scrape), find_missing=self._missing
         )
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
-        self._next_sources: SourceFactory | None = None
-        """Those of the targets that the next discovery finds. A running target keeps its own until then."""
         self._faults: tuple[str, ...] = ()
         self._own_metrics: Callable[[], bytes] | None = None
         self.discovered = False
@@ -57,7 +49,8 @@ class Scraping:
         if self._discovery:
             discovery.follow(self._discovery)
         self._scrape, self._discovery = loaded.fleet.scrape, discovery
-        self._next_sources = SourceFactory(plan, self._scrape.max_body_bytes)
+        self._manager.limits = body_limits(self._scrape)
+        self._sources = SourceFactory(plan, self._scrape.max_body_bytes)
 
     def watch_itself(self, render: Callable[[], bytes]) -> None:
         """Scrape this process's own metrics from the next discovery on."""
@@ -71,7 +64,6 @@ class Scraping:
             targets = await asyncio.to_thread(discovery.refresh)
             if discovery is self._discovery:  # else fleet.yaml changed meanwhile, and these are targets of before
                 break
-        self._sources, self._manager.limits = self._next_sources, body_limits(self._scrape)
         faults = tuple(str(error) for error in discovery.errors)
         for fault in faults:
             if fault not in self._faults:
@@ -107,14 +99,11 @@ class Scraping:
     def _own_target(self) -> Target:
         return own_target(self._instance, self._scrape.interval, self._scrape.timeout_s)
 
-    def _recipe(self, target: Target) -> tuple[Recipe, Limits]:
+    def _recipe(self, target: Target) -> Recipe:
         if target.url == LOCAL_SELF and self._own_metrics:
-            return Recipe(OwnSource, (self._own_metrics,), {}), self._manager.limits
+            return Recipe(OwnSource, (self._own_metrics,), {})
         assert self._sources is not None
-        return self._sources.recipe(target), self._manager.limits
-
-    def _source(self, target: Target) -> Source:
-        return self._recipe(target)[0].source()
+        return self._sources.recipe(target)
 
     def _layout(self, target: Target, parsed: Parsed) -> Layout:
         return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue, self._interner)

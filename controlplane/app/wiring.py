@@ -237,7 +237,7 @@ class ControlPlane:
 
     async def _configure(self, loaded: LoadedFleet) -> None:
         """Derive everything first, so that a fault in any part leaves all parts as they were."""
-        console_url = str(loaded.fleet.fleet.external_url or f"http://{self._listen}").rstrip("/")
+        console_url = (loaded.fleet.fleet.external_url or f"http://{self._listen}").rstrip("/")
         groups = await asyncio.to_thread(fleet_rules, loaded, f"{console_url}/runbooks")
         plan = plan_scraping(loaded)
         discovery = discovery_of(plan, loaded)

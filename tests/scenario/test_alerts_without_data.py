@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStore
+from tests.fakes.recipes import MadeBy
 
 T0 = 1_700_000_000.0
 STEP_S = 5.0
@@ -96,7 +98,9 @@ class World:
 
     def start(self, blind_s: float = 0.0) -> None:
         """Start the control plane, or start it again: what is left is the database and the series."""
-        self.scraping = ScrapeManager(self.store, self._source, self._layout, self, find_missing=self._missing)
+        self.scraping = ScrapeManager(
+            self.store, partial(MadeBy, self._source), self._layout, self, find_missing=self._missing
+        )
         origins = TargetOrigins(self.store, self.scraping.health)
         looks = lookbacks(self.groups, STEP_S)
         origins.configure(self.groups, looks)

@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from collectors.http.fetch import HttpSource
 from collectors.samples import FloatArray, Layout
 from collectors.scrape import ScrapeManager, report_key
 from collectors.target import Source, Target
+from tests.fakes.recipes import MadeBy
 from tests.patience import HANG_S
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -186,7 +188,7 @@ def manager_for(sink: Sink) -> ScrapeManager:
     def layout(_target: Target, parsed: Parsed) -> Layout:
         return Layout(parsed.series, metadata=parsed.metadata)
 
-    return ScrapeManager(sink, source, layout, WallClock(), LIMITS)
+    return ScrapeManager(sink, partial(MadeBy, source), layout, WallClock(), LIMITS)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from collectors.exposition import Limits, Parsed
 from collectors.samples import FloatArray, Layout, Series
 from collectors.scrape import SLOTS, ScrapeManager, hashed_offset, next_tick, report_key
 from collectors.target import Source, Target, TargetHealth
+from tests.fakes.recipes import MadeBy
 
 T0 = 1_700_000_000.0
 A = Target("vllm", "http://a:1/metrics", "vllm", "a:1", labels=(("model", "chat"),), interval_s=10, timeout_s=5)
@@ -113,7 +115,7 @@ class Bench:
         self.made: list[Target] = []
         self.manager = ScrapeManager(
             self.sink,
-            self.source,
+            partial(MadeBy, self.source),
             builder,
             self.time,
             Limits(max_samples=10_000),

@@ -71,7 +71,7 @@ def configure(running: Scraping, loaded: LoadedFleet) -> None:
 
 def running_recipes(of: Scraping) -> dict[str, object]:
     """Return what each running scraper was made of, and the limits that its bodies are read with."""
-    return {key: (s.target, s.recipe, s._cache._limits) for key, s in of._manager._scrapers.items()}
+    return {key: (s.setup, s._cache._limits) for key, s in of._manager._scrapers.items()}
 
 
 @pytest.mark.parametrize("edit", EDITS)
