@@ -160,7 +160,7 @@ async def test_a_restart_with_other_ports_shows_everything_once(fleet: Write, tm
             await until(lambda: len([t for t in plane.scraping.health() if t.health == "up"]) == 2)
             seen = {}
             for expr in ("temperature", "up", "controlplane_answer", "hottest"):
-                samples = await plane.querier.instant(expr, plane.clock.now())
+                samples = await plane.metrics.querier.instant(expr, plane.clock.now())
                 seen[expr] = sorted(dict(s.labels).get("instance", "") for s in samples)
             own = "127.0.0.1:8081"
             assert seen["temperature"] == [cool]
@@ -182,5 +182,5 @@ async def test_a_target_that_a_reload_drops_is_gone_at_once(fleet: Write, tmp_pa
                 == [two]
             )
         )
-        samples = await plane.querier.instant("temperature", plane.clock.now())
+        samples = await plane.metrics.querier.instant("temperature", plane.clock.now())
         assert [(dict(s.labels)["instance"], s.value) for s in samples] == [(two, 60.0)]
