@@ -1,4 +1,4 @@
-"""Bounds on PromQL before it reaches the parser, a Rust wheel that recurses on the machine's stack and overflows it."""
+"""Bounds on PromQL before it is parsed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_EXPRESSION = 32_768
 """Longest expression taken, in characters."""
 
 MAX_OPERATORS = 1_500
-"""Most operators and brackets taken: the parser's stack overflows at some 10,000, and takes the process with it."""
+"""Most operators and brackets taken: each costs a node to make, and steps to evaluate."""
 
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*', re.DOTALL)
 _OPERATORS = re.compile(r"[-+*/%^=!<>(\[{]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
@@ -20,7 +20,7 @@ def without_strings(expr: str) -> str:
 
 
 def check_size(expr: str) -> str:
-    """Return the expression without its strings. Raises ValueError when it is too large to be parsed safely."""
+    """Return the expression without its strings. Raises ValueError when it is too large to be parsed."""
     if len(expr) > MAX_EXPRESSION:
         raise ValueError(f"the expression has {len(expr)} characters, {MAX_EXPRESSION} are allowed")
     bare = without_strings(expr)

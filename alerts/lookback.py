@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from alerts.expression import without_strings
-from alerts.promql.dialect import INSTANT
-from alerts.promql.durations import Impossible, Unfit, calculate
+from alerts.promql.durations import INSTANT, Impossible, Unfit, calculate
 from alerts.promql.tokens import tokenize
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup
 

@@ -211,7 +211,7 @@ def check_expr(expr: str) -> None:
     """Raise ValueError unless `expr` is PromQL whose result a rule can use: an instant vector or a scalar."""
     if not expr.strip():
         raise ValueError("expr is empty")
-    kind = type(parse_tree(expr)[0]).__name__
+    kind = type(parse_tree(expr)).__name__
     if kind not in _VECTOR_TYPES:
         raise ValueError(f"expr is a {kind}; a rule needs an instant vector or a scalar")
 

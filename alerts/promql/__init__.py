@@ -1,4 +1,4 @@
-"""The grammar of PromQL of Prometheus 3: text to the tree of the parser, or to an error with its place.
+"""The grammar of PromQL of Prometheus 3: text to a tree with places, or to an error with its place.
 
-Start at `parser.py`; `dialect.py` has what the parser itself does not know.
+Start at `parser.py`; `syntax.py` has the grammar, `nodes.py` the tree.
 """

@@ -25,6 +25,9 @@ class QueryTimes(NamedTuple):
     range_s: float = 0.0
 
 
+INSTANT = QueryTimes()
+
+
 class Unfit(Exception):
     """The tokens are no duration: the one at `index` fits none."""
 
@@ -80,6 +83,15 @@ def of_durations(tokens: Sequence[Token]) -> frozenset[int]:
         except (Unfit, Impossible):
             continue
     return frozenset(found)
+
+
+def is_calculated(tokens: Sequence[Token]) -> bool:
+    """Say whether a duration among the tokens is more than a number or a duration with a sign."""
+    return any(
+        tokens[number].kind not in ("number", "duration")
+        and not (tokens[number].text in ("+", "-") and tokens[number - 1].text.lower() == "offset")
+        for number in of_durations(tokens)
+    )
 
 
 class _Walk:

@@ -158,7 +158,7 @@ PLACED = [
     "x unless",
     "((((x))))))",
 ]
-"""Broken queries; some of them say nothing of a place."""
+"""Broken queries."""
 
 ELSEWHERE = re.compile(r"unexpected right parenthesis")
 """Prometheus points behind a parenthesis that is one too many, we at it."""
@@ -181,14 +181,14 @@ def test_names_the_place_that_prometheus_names(reference: str, expr: str) -> Non
         assert ours[0] == theirs[0], (str(caught.value), refusal.message)
 
 
-def test_most_places_are_known() -> None:
+def test_every_place_is_known() -> None:
     unplaced = []
     for expr in PLACED:
         with pytest.raises(QueryError) as caught:
             parse(expr)
         if _place(str(caught.value)) is None:
             unplaced.append(expr)
-    assert unplaced == ["x + on (a) group_left (a) y"]
+    assert not unplaced
 
 
 SCRAPS = ("(", ")", "[", "]", "{", "}", ",", "+", "-", "*", "==", "and", "by", "on", "bool", "@", "x", "sum", "rate")

@@ -12,8 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from alerts.interfaces import VectorSample
-from alerts.promql.dialect import INSTANT
-from alerts.promql.durations import QueryTimes
+from alerts.promql.durations import INSTANT, QueryTimes
 from alerts.promql.strings import readable
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import IntArray

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alerts.expression import MAX_EXPRESSION, MAX_OPERATORS
-from alerts.promql.dialect import EXPERIMENTAL_MODIFIERS
+from alerts.promql.syntax import EXPERIMENTAL_MODIFIERS
 from alerts.regex import LARGE_BYTES
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.engine import PromqlEngine

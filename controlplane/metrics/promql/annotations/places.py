@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from alerts.promql.grammar import Unexpected, parts
-from alerts.promql.tokens import Token, tokenize
+from alerts.errors import ExpressionError
+from alerts.promql import nodes
+from alerts.promql.checks import without_brackets
+from alerts.promql.durations import QueryTimes
+from alerts.promql.parser import parse_tree
 from controlplane.metrics.promql.syntax.tree import Aggregate, Call, Node, calls
+
+_SOME_TIMES = QueryTimes(1.0, 3600.0)
+"""What `step()` and `range()` are does not move a place, but must make durations that are positive."""
 
 
 def places(expr: str, tree: Node) -> dict[int, int]:
     """Return where each argument of a function or an aggregation begins, an index in `expr`, by the `id` of its node.
 
-    Brackets around a whole argument are not part of it. Empty where the expression is nested too deeply to be walked.
+    Brackets around a whole argument are not part of it. Empty where a calculated duration only fits other times.
     """
     try:
-        written = sorted((part for part in parts(expr) if part.name), key=lambda part: part.start)
-    except (Unexpected, RecursionError):
+        written = _calls(parse_tree(expr, _SOME_TIMES))
+    except ExpressionError:
         return {}
-    called = list(calls(tree))
-    if [_name(call) for call in called] != [part.name for part in written]:
-        return {}
-    tokens = tokenize(expr)
     return {
-        id(argument): _start([token for token in tokens if part.start <= token.start < part.end])
-        for call, whole in zip(called, written, strict=True)
+        id(argument): without_brackets(part).start
+        for call, whole in zip(calls(tree), written, strict=True)
         for argument, part in zip(_arguments(call), whole.args, strict=True)
     }
-
-
-def _name(call: Call | Aggregate) -> str:
-    return call.name if isinstance(call, Call) else call.op
 
 
 def _arguments(call: Call | Aggregate) -> Sequence[Node]:
@@ -39,18 +37,18 @@ def _arguments(call: Call | Aggregate) -> Sequence[Node]:
     return (call.expr,) if call.param is None else (call.param, call.expr)
 
 
-def _start(argument: Sequence[Token]) -> int:
-    """Return the index of an argument's first word within the brackets that hold all of it."""
-    while argument[0].text == "(" and _closing(argument) == len(argument) - 1:
-        argument = argument[1:-1]
-    return argument[0].start
-
-
-def _closing(tokens: Sequence[Token]) -> int:
-    """Return the number of the token that closes the bracket that is the first."""
-    depth = 0
-    for number, token in enumerate(tokens):
-        depth += (token.text == "(") - (token.text == ")")
-        if not depth:
-            return number
-    return -1
+def _calls(root: nodes.Node) -> Iterator[nodes.Call | nodes.AggregateExpr]:
+    """Yield the functions and aggregations of an expression in the order in which their names are written."""
+    waiting: list[nodes.Node] = [root]
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case nodes.Call() | nodes.AggregateExpr():
+                yield node
+                waiting += reversed(node.args)
+            case nodes.BinaryExpr():
+                waiting += (node.rhs, node.lhs)
+            case nodes.ParenExpr() | nodes.UnaryExpr() | nodes.SubqueryExpr():
+                waiting.append(node.expr)
+            case _:
+                continue

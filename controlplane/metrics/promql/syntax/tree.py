@@ -1,29 +1,25 @@
-"""The syntax tree of PromQL as we evaluate it, and its translation from the parser's.
+"""The syntax tree of PromQL as we evaluate it, made of what the parser read.
 
-The parser is a Rust wheel; its objects convert on every attribute access and some of its getters panic. So a query is
-translated once into these frozen nodes, which the engine caches.
+The parser's nodes have the brackets and the places of an expression, for what explains it; these have neither. A query
+is translated once into these frozen nodes, which the engine caches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from alerts.errors import ExpressionError
-from alerts.promql.dialect import INSTANT, Rewritten, at_seconds
-from alerts.promql.durations import QueryTimes
+from alerts.promql import nodes
+from alerts.promql.durations import INSTANT, QueryTimes
+from alerts.promql.nodes import At, ValueKind
 from alerts.promql.parser import parse_tree
 from alerts.promql.strings import readable
 from controlplane.errors import QueryError
-from controlplane.metrics.promql.syntax.vocabulary import STABLE_SINCE, refuse_unsupported
+from controlplane.metrics.promql.syntax.vocabulary import refuse_unsupported
 from controlplane.metrics.series.index import METRIC_NAME
 from controlplane.metrics.series.matchers import Matcher, MatchOp
-
-ValueKind = Literal["scalar", "vector", "matrix", "string"]
-At = int | Literal["start", "end"] | None
-"""The `@` modifier: unix milliseconds, or the start or end of the query."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +131,9 @@ def parse(expr: str, times: QueryTimes = INSTANT) -> Node:
     Raises QueryError(bad_data) with the parser's message, and the place where it is known.
     """
     try:
-        tree, rewritten = parse_tree(expr, times)
+        tree = parse_tree(expr, times)
         refuse_unsupported(expr)
-        return _Translation(rewritten).node(tree)
+        return _evaluated(tree)
     except ExpressionError as error:
         if "unknown function" in str(error):
             # What is gone from PromQL, or newer than the parser, is better called so.
@@ -180,109 +176,54 @@ def calls(node: Node) -> Iterator[Call | Aggregate]:
             yield from calls(node.expr)
 
 
-class _Translation:
-    """Makes nodes of the parser's, with the expression's own strings and names."""
-
-    def __init__(self, rewritten: Rewritten) -> None:
-        self._meant = rewritten.meant
-        self._makers: dict[str, Callable[[Any], Node]] = {
-            "NumberLiteral": lambda node: Number(node.val),
-            "StringLiteral": lambda node: String(self._meant(node.val)),
-            "ParenExpr": lambda node: self.node(node.expr),
-            "VectorSelector": self._selector,
-            "MatrixSelector": lambda node: Range(self._selector(node.vector_selector), _ms(node.range)),
-            "SubqueryExpr": self._subquery,
-            "Call": self._call,
-            "AggregateExpr": self._aggregate,
-            "BinaryExpr": self._binary,
-            "UnaryExpr": self._negate,
-        }
-
-    def node(self, node: Any) -> Node:
-        make = self._makers.get(type(node).__name__)
-        if make is None:
-            raise QueryError("bad_data", f"unsupported expression: {type(node).__name__}")
-        return make(node)
-
-    def _names(self, names: Iterable[str] | None) -> tuple[str, ...]:
-        meant = tuple(map(self._meant, names or ()))
-        wrong = next((name for name in meant if not name or readable(name) != name), None)
-        if wrong is not None:
-            raise QueryError("bad_data", f'parse error: invalid label name for grouping: "{readable(wrong)}"')
-        return meant
-
-    def _selector(self, node: Any) -> Selector:
-        if node.matchers.or_matchers:
-            raise QueryError("bad_data", "`or` between label matchers is not PromQL; use a regular expression")
-        matchers = [Matcher(METRIC_NAME, MatchOp.EQUAL, self._meant(node.name))] if node.name else []
-        for m in node.matchers.matchers:
-            op = _MATCH_OPS[str(m.op).rsplit(".", 1)[-1]]
-            matchers.append(Matcher(self._meant(m.name), op, self._meant(m.value)))
-        return Selector(tuple(matchers), _ms(node.offset), _at(node.at))
-
-    def _subquery(self, node: Any) -> Subquery:
-        step = None if node.step is None else _ms(node.step)
-        return Subquery(self.node(node.expr), _ms(node.range), step, _ms(node.offset), _at(node.at))
-
-    def _call(self, node: Any) -> Call:
-        if node.func.experimental and node.func.name not in STABLE_SINCE:
-            # Those known by name were refused before, with their place: this is one newer than they.
-            raise QueryError("bad_data", f'function "{node.func.name}" is experimental, and not supported')
-        kind = str(node.func.return_type).rsplit(".", 1)[-1].lower()
-        return Call(node.func.name, tuple(map(self.node, node.args)), kind)  # type: ignore[arg-type]  # four words
-
-    def _aggregate(self, node: Any) -> Aggregate:
-        without = False
-        labels: tuple[str, ...] = ()
-        if node.modifier is not None:
-            without = str(node.modifier.type).endswith("Without")
-            labels = self._names(node.modifier.labels)
-        param = None if node.param is None else self.node(node.param)
-        return Aggregate(str(node.op), self.node(node.expr), param, labels, without)
-
-    def _binary(self, node: Any) -> Binary:
-        left, right = self.node(node.lhs), self.node(node.rhs)
-        both_scalar = left.kind == right.kind == "scalar"
-        matching, returns_bool = VectorMatching(False, (), "none", ()), False
-        if node.modifier is not None:
-            modifier = node.modifier
-            if modifier.fill_values.lhs is not None or modifier.fill_values.rhs is not None:
-                raise QueryError("bad_data", "fill modifiers are experimental and not supported")
-            on = modifier.matching is not None and str(modifier.matching.type).endswith("Include")
-            labels = () if modifier.matching is None else self._names(modifier.matching.labels)
-            many = _MANY[str(modifier.card).rsplit(".", 1)[-1]]
-            matching = VectorMatching(on, labels, many, self._names(modifier.group_labels))
-            returns_bool = bool(modifier.return_bool)
-        return Binary(str(node.op), left, right, returns_bool, matching, "scalar" if both_scalar else "vector")
-
-    def _negate(self, node: Any) -> Node:
-        inner = self.node(node.expr)
-        if isinstance(inner, Number):
-            return Number(-inner.value)
-        return Negate(inner, inner.kind)
+def _evaluated(node: nodes.Node) -> Node:
+    """Return the node as it is evaluated: without brackets, with signs of numbers as part of them."""
+    match node:
+        case nodes.NumberLiteral():
+            return Number(node.val)
+        case nodes.StringLiteral():
+            return String(node.val)
+        case nodes.ParenExpr():
+            return _evaluated(node.expr)
+        case nodes.VectorSelector():
+            return _selector(node)
+        case nodes.MatrixSelector():
+            return Range(_selector(node.selector), node.range_ms)
+        case nodes.SubqueryExpr():
+            inner = _evaluated(node.expr)
+            return Subquery(inner, node.range_ms, node.step_ms, node.offset_ms or 0, node.at)
+        case nodes.Call():
+            return Call(node.name, tuple(map(_evaluated, node.args)), node.kind)
+        case nodes.AggregateExpr():
+            param = None if node.param is None else _evaluated(node.param)
+            return Aggregate(node.op, _evaluated(node.expr), param, _names(node.labels), node.without)
+        case nodes.BinaryExpr():
+            return _binary(node)
+        case nodes.UnaryExpr():
+            inner = _evaluated(node.expr)
+            return Number(-inner.value) if isinstance(inner, Number) else Negate(inner, inner.kind)
 
 
-def _ms(delta: timedelta | None) -> int:
-    return 0 if delta is None else round(delta / timedelta(milliseconds=1))
+def _names(names: Iterable[str] | None) -> tuple[str, ...]:
+    found = tuple(names or ())
+    wrong = next((name for name in found if not name or readable(name) != name), None)
+    if wrong is not None:
+        raise QueryError("bad_data", f'parse error: invalid label name for grouping: "{readable(wrong)}"')
+    return found
 
 
-def _at(modifier: Any) -> At:
-    if modifier is None:
-        return None
-    word = str(modifier.type).rsplit(".", 1)[-1]
-    if word == "Start":
-        return "start"
-    if word == "End":
-        return "end"
-    when: datetime = modifier.at
-    return round(at_seconds(when.timestamp()) * 1000)
+def _selector(node: nodes.VectorSelector) -> Selector:
+    matchers = [Matcher(METRIC_NAME, MatchOp.EQUAL, node.name)] if node.name else []
+    matchers += [Matcher(m.name, MatchOp(m.op), m.value) for m in node.matchers]
+    return Selector(tuple(matchers), node.offset_ms or 0, node.at)
 
 
-_MATCH_OPS = {"Equal": MatchOp.EQUAL, "NotEqual": MatchOp.NOT_EQUAL, "Re": MatchOp.RE, "NotRe": MatchOp.NOT_RE}
+def _binary(node: nodes.BinaryExpr) -> Binary:
+    how = node.matching
+    if how.fills:
+        raise QueryError("bad_data", "fill modifiers are experimental and not supported")
+    matching = VectorMatching(how.on, _names(how.labels), _MANY[how.group], _names(how.include))
+    return Binary(node.op, _evaluated(node.lhs), _evaluated(node.rhs), how.returns_bool, matching, node.kind)
 
-_MANY: dict[str, Literal["none", "left", "right"]] = {
-    "OneToOne": "none",
-    "ManyToOne": "left",
-    "OneToMany": "right",
-    "ManyToMany": "none",
-}
+
+_MANY: dict[str, Literal["none", "left", "right"]] = {"": "none", "group_left": "left", "group_right": "right"}

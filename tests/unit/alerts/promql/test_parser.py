@@ -3,63 +3,53 @@ from __future__ import annotations
 import pytest
 
 from alerts.errors import AlertError, ExpressionError
-from alerts.promql.dialect import at_seconds, rewrite, with_signs_as_minus
+from alerts.promql.nodes import AggregateExpr, BinaryExpr, Call, Node, ParenExpr, SubqueryExpr, UnaryExpr
 from alerts.promql.parser import parse_tree
 from alerts.rules import check_expr
 
 
-@pytest.mark.parametrize(
-    ("expr", "text"),
-    [
-        ("x + y", "x + y"),
-        ("1_000 + 0x_ff", "1000 + 0xff"),
-        ("x[.5] offset .5", "x[0.5] offset 0.5"),
-        ("x[1_0:2_0]", "x[10:20]"),
-        ("'1_000' # 1_000", '"\U000f0000_" # 1_000'),
-        (
-            "x_1 + y{a='', b='1_00', c=~'1.*', d!~'.*'}",
-            'x_1 + y{a="", b="\U000f0000", c=~"\U000f0001", d!~"\U000f0002?"}',
-        ),
-        ("x[5m*2:] offset -(1m)", "x[600000ms:] offset -60000ms"),
-        ("x[0.1+0.2] offset (-1.5ms)", "x[300ms] offset (-1.5ms)"),
-        ("x[0.1+0.2] offset (-0.0015)", "x[300ms] offset -1ms"),
-        ("x offset 0s", "x offset 0"),
-        ("by (smoothed)", "by (smoothed_0)"),
-        ("x @ 5m", "x @ 300.000"),
-        ("x @ +1_0", "x @ 10.000"),
-        ("x @ start()", "x @ start()"),
-        ("start + end", "start + end"),
-        ("x @ 1_0 - 5", "x @ 10.000 - 5"),
-        ("x @ 1 +", "x @ 1.000 +"),
-        ("", ""),
-    ],
-)
-def test_what_the_parser_gets(expr: str, text: str):
-    assert rewrite(expr).text == text
+def test_each_node_says_where_it_is_written():
+    expr = "sum by (a) (-rate(x{b='c'}[5m] offset 1m) * (2 + +y))"
+    found = []
+    waiting: list[Node] = [parse_tree(expr)]
+    while waiting:
+        node = waiting.pop(0)
+        found.append(expr[node.start : node.end])
+        waiting += [child for child in _children(node) if child is not None]
+    assert found == [
+        expr,
+        "-rate(x{b='c'}[5m] offset 1m) * (2 + +y)",
+        "-rate(x{b='c'}[5m] offset 1m)",
+        "(2 + +y)",
+        "rate(x{b='c'}[5m] offset 1m)",
+        "2 + +y",
+        "x{b='c'}[5m] offset 1m",
+        "2",
+        "+y",
+    ]
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.001, 1.5, 1e9, 1e11])
-def test_times_before_1970_survive_the_parser(seconds: float):
-    _, _, written = rewrite(f"x @ -{seconds}").text.rpartition(" ")
-    assert round(at_seconds(float(written)) * 1000) == -round(seconds * 1000)
-    _, _, written = rewrite(f"x @ {seconds}").text.rpartition(" ")
-    assert at_seconds(float(written)) == seconds
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, Call | AggregateExpr):
+        return node.args
+    if isinstance(node, BinaryExpr):
+        return [node.lhs, node.rhs]
+    return [node.expr] if isinstance(node, ParenExpr | UnaryExpr | SubqueryExpr) else []
 
 
-@pytest.mark.parametrize(
-    ("expr", "negated"),
-    [
-        ("x + y", None),
-        ("+x", "-x"),
-        ("x + +y", "x + -y"),
-        ("sum(+x) + (+ y)", "sum(-x) + (- y)"),
-        ("x @ +5 offset +5m", None),
-        ("x and +y", "x and -y"),
-        ("'+x' + y", None),
-    ],
-)
-def test_signs_that_the_parser_drops(expr: str, negated: str | None):
-    assert with_signs_as_minus(expr) == negated
+@pytest.mark.parametrize("expr", ["(" * 20_000, "(" * 1_400 + "x" + ")" * 1_400, "abs(" * 1_400, "x" + "^x" * 1_400])
+def test_what_is_nested_too_deeply_is_refused(expr: str):
+    with pytest.raises(ExpressionError, match=r"nested too deeply|operators and brackets"):
+        parse_tree(expr)
+
+
+def test_a_long_sum_is_no_deep_one():
+    assert parse_tree("x" + " + x" * 1_400).end == len("x" + " + x" * 1_400)
+
+
+def test_of_two_wrong_arguments_the_first_is_blamed():
+    with pytest.raises(ExpressionError, match=r"^1:10: parse error: expected type scalar"):
+        parse_tree("clamp(x, y, z)")
 
 
 @pytest.mark.parametrize(

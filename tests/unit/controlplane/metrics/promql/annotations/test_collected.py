@@ -146,11 +146,11 @@ def test_what_is_kept_is_bounded(engine: PromqlEngine) -> None:
     assert annotations.told("warning")[-1] == f"{MAX_KEPT - 10} more warning annotations omitted"
 
 
-def test_an_expression_too_deep_to_be_walked_is_told_of_without_a_place(engine: PromqlEngine) -> None:
+def test_an_expression_that_is_nested_deeply_is_told_of_with_its_place(engine: PromqlEngine) -> None:
     annotations = Annotations()
-    value = engine.range("(" * 210 + "rate(gauge[5m])" + ")" * 210, 600, 1200, 60, annotations=annotations)
+    value = engine.range("(" * 200 + "rate(gauge[5m])" + ")" * 200, 600, 1200, 60, annotations=annotations)
     assert isinstance(value, Matrix) and len(value.series) == 2
-    assert annotations.told("info") == (f'{NOT_A_COUNTER}"gauge"',)
+    assert annotations.told("info") == (f'{NOT_A_COUNTER}"gauge" (1:206)',)
 
 
 def test_an_expression_whose_tree_is_at_hand_is_told_of_with_its_places(engine: PromqlEngine) -> None:
