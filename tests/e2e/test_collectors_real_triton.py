@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from collectors.catalogue import load_catalogue
+from collectors.engines import Api
 from collectors.exposition import Parsed, parse
 from collectors.http.fetch import HttpSource
 from collectors.mapping import canonical_layout, missing
@@ -38,7 +39,7 @@ async def test_a_real_triton_is_probed_polled_and_mapped(tmp_path: Path) -> None
         probe = ProbeSource(f"{server.http_url}/v2/models/model/generate_stream", model="model")
         whole = ProbeSource(f"{server.http_url}/v2/models/model/generate", model="model", parameters={"stream": False})
         lost = ProbeSource(f"{server.http_url}/v2/models/nothing/generate_stream", model="nothing")
-        readiness = ReadinessSource("triton", server.http_url)
+        readiness = ReadinessSource(Api.TRITON, server.http_url)
         metrics = HttpSource(server.metrics_url)
         sources = (probe, whole, lost, readiness, metrics)
         try:

@@ -15,6 +15,7 @@ import pytest
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
+from collectors.engines import Api
 from collectors.readiness import ReadinessSource
 from controlplane.config.model import ModelSection
 from controlplane.demo.repository import write_repository
@@ -182,7 +183,7 @@ async def test_versions_that_fail_at_requests_are_turned_back_and_a_good_one_is_
         assert broken.sentence.startswith("v6 could not be loaded: grpc://")
         assert "weights are corrupt" in broken.sentence
         assert broken.sentence.endswith("v1 serves as before")
-        source = ReadinessSource("triton", world.server.http_url)
+        source = ReadinessSource(Api.TRITON, world.server.http_url)
         told = (await source.read(30.0)).decode()
         await source.close()
         assert f'llm_engine_ready{{backend="{world.server.http_url}"}} 0.0' in told
