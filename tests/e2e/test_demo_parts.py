@@ -18,9 +18,10 @@ import pytest
 
 from controlplane.demo.load import Destination, LoadGenerator
 from controlplane.demo.process import Child, log_tail
-from controlplane.demo.repository import write_failing_version, write_faults, write_repository
+from controlplane.demo.repository import write_faults, write_repository
 from controlplane.demo.triton import TritonServer, TritonUnavailable
 from tests.alive import real_triton
+from tests.fakes.failing_version import write_failing_version
 from tests.patience import PROCESS_S
 
 pytestmark = pytest.mark.needs("triton")

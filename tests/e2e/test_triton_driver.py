@@ -18,7 +18,7 @@ from sqlmodel import SQLModel
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.config.model import ModelSection
 from controlplane.demo.process import ChildDied
-from controlplane.demo.repository import write_failing_version, write_repository
+from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
 from controlplane.errors import Refused
 from controlplane.rollout.engine import RolloutEngine
@@ -30,6 +30,7 @@ from controlplane.traffic.driver import EngineRefused, Placement, VersionState
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
 from tests.alive import alive, real_triton
+from tests.fakes.failing_version import write_failing_version
 
 pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(600)]
 
@@ -235,7 +236,8 @@ async def test_a_restart_after_the_switch_keeps_the_new_version(tmp_path: Path) 
 async def test_a_server_that_ends_by_itself_fails_its_test_at_once(tmp_path: Path) -> None:
     with pytest.raises(ChildDied, match=r"triton ended \(signal 11\); log .*triton0/triton\.log, last lines:"):
         async with fleet(tmp_path, servers=2) as world, Clients(world.section.traffic.backends[0].url) as clients:
-            assert (server := world.servers[0].child) is not None
+            server = world.servers[0].child
+            assert server is not None
             os.kill(server.pid, signal.SIGSEGV)
             await clients.until(10**9)
 
