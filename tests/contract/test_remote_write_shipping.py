@@ -20,12 +20,12 @@ from collectors.mapping import canonical_layout
 from collectors.samples import FloatArray, Layout, Series, labels_of
 from collectors.target import Target
 from controlplane.app.metrics_elsewhere import shippers
-from controlplane.config.loader import parse_fleet
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.write.shipping.shipper import Shipper
 from controlplane.metrics.write.tee import TeeSink
+from tests.fakes.fleet_text import parse_fleet
 from tests.fakes.metrics_servers import prometheus, victoria_metrics
 from tests.patience import HANG_S, until
 

@@ -121,7 +121,7 @@ class World:
             for group in self.groups
         ]
         groups = SqlGroupLog(self.db)
-        self.dispatcher = Dispatcher(ROUTE, groups, self)
+        self.dispatcher = Dispatcher(ROUTE, groups, self, "http://c")
         self.sender = MessageSender(OutboxStore(self.db), groups, {"box": self.box}, self, "me")
 
     def now(self) -> float:
