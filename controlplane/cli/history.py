@@ -17,6 +17,8 @@ from controlplane.telling import happened
 POLL_S = 1.0
 _TIME, _WHAT, _LEVEL = 20, 14, 8
 """Columns: a time, the longest phase and act (rolling-back, token.create), the longest level."""
+_NAME = 80
+"""Characters of a name: more than any that the API takes; one longer name must not push every row apart."""
 _COLOURS = {"warning": "33", "error": "1;31", "critical": "1;31", "firing": "1;31", "failed": "1;31"}
 
 
@@ -75,8 +77,15 @@ def audit(
     emit(page["items"], output, lambda: _print_acts(page["items"], page["next"]))
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+
+
 def _print_acts(items: list[dict[str, Any]], older: int | None) -> None:
-    rows = [[str(i["id"]), clock(i["at"]), i["actor"], i["action"], i["subject"], i["sentence"]] for i in items]
+    rows = [
+        [str(i["id"]), clock(i["at"]), *(_short(i[name]) for name in ("actor", "action", "subject")), i["sentence"]]
+        for i in items
+    ]
     columns(["ID", "AT", "ACTOR", "ACTION", "SUBJECT", ""], rows, "no act matches")
     if older is not None:
         say(f"there are older ones: --before {older}", sys.stderr)

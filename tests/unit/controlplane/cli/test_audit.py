@@ -52,6 +52,14 @@ def test_acts_are_a_row_each_and_what_leads_on_is_told_beside_them(
     assert trail.requests[-1].query == {"limit": ["50"]}
 
 
+def test_a_name_without_an_end_pushes_no_other_row_apart(trail: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    trail.replies["GET /cp/v1/audit"] = (200, {"items": [{**ACTS[1], "actor": "y" * 9999}, ACTS[0]], "next": None})
+    assert run(["audit"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f" {'y' * 79}…  token.refuse" in lines[1]
+    assert max(map(len, lines)) < 250
+
+
 def test_every_filter_reaches_the_control_plane(
     trail: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

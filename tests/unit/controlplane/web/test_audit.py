@@ -96,6 +96,13 @@ async def test_a_bad_page_number_or_a_huge_filter_is_refused(console: Any) -> No
             await browser.page(f"/audit?{query}", 400)
 
 
+async def test_a_name_without_an_end_is_cut(console: Any) -> None:
+    act(console, "y" * 9999)
+    async with console.browser(Role.OPERATOR) as browser:
+        page = await browser.page("/audit")
+    assert actors(page)[0] == "y" * 79 + "…"
+
+
 async def test_names_and_filters_of_strangers_stay_text(console: Any) -> None:
     act(console, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     async with console.browser(Role.OPERATOR) as browser:
