@@ -17,7 +17,7 @@ from collectors.readiness import ReadinessSource
 from collectors.samples import View
 from collectors.target import Source, Target
 from controlplane.demo.repository import write_repository
-from controlplane.demo.triton import TritonServer
+from tests.alive import real_triton
 
 SLOW_S = 30.0
 pytestmark = pytest.mark.needs("triton")
@@ -35,7 +35,7 @@ def values(parsed: Parsed, name: str) -> dict[tuple[str, ...], float]:
 
 async def test_a_real_triton_is_probed_polled_and_mapped(tmp_path: Path) -> None:
     write_repository(tmp_path / "models")
-    async with TritonServer(tmp_path / "models", tmp_path / "triton") as server:
+    async with real_triton(tmp_path / "models", tmp_path / "triton") as server:
         probe = ProbeSource(f"{server.http_url}/v2/models/model/generate_stream", model="model")
         whole = ProbeSource(f"{server.http_url}/v2/models/model/generate", model="model", parameters={"stream": False})
         lost = ProbeSource(f"{server.http_url}/v2/models/nothing/generate_stream", model="nothing")

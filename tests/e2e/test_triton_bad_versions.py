@@ -29,6 +29,7 @@ from controlplane.store.database import Database
 from controlplane.traffic.driver import VersionState
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
+from tests.alive import real_triton
 
 pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(600)]
 
@@ -117,7 +118,7 @@ class Bench:
 @asynccontextmanager
 async def bench(folder: Path, load_timeout: str = "120s") -> AsyncIterator[Bench]:
     write_repository(folder / "models", token_seconds=0.001)
-    async with TritonServer(folder / "models", folder / "triton") as server:
+    async with real_triton(folder / "models", folder / "triton") as server:
         running = Bench(folder, server, load_timeout)
         try:
             yield running
