@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.rollout import records, trial
 from controlplane.rollout.announce import Announcer, stuck

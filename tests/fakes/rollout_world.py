@@ -9,7 +9,7 @@ from typing import Any, Self
 from sqlmodel import SQLModel, col, select
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.decide import NOTHING
 from controlplane.rollout.engine import RolloutEngine
