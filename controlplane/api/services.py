@@ -61,6 +61,10 @@ class Rollouts(Protocol):
         """Turn a running rollout back."""
         ...
 
+    async def close(self, rollout_id: str, *, actor: str) -> Rollout:
+        """Give up a rollout that cannot be read."""
+        ...
+
     async def list(self, model: str | None, limit: int) -> Sequence[RecordedRollout]:
         """Return rollouts, newest first, without their events."""
         ...
