@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from datetime import datetime
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
@@ -61,13 +62,13 @@ def items(value: Any) -> tuple[Any, ...]:
 
 def checked(value: T) -> T:
     """Return a dataclass value as it is. Raises NotReadable where a field, at any depth, is of another type."""
-    kind: type[Any] = type(value)
+    kind: Any = type(value)
     _of_class(kind)(value, "")
     return value
 
 
 @cache
-def _of_class(kind: type[Any]) -> _Check:
+def _of_class(kind: Any) -> _Check:
     hints = get_type_hints(kind)
     parts = [(field.name, _of(hints[field.name])) for field in fields(kind)]
 
@@ -100,7 +101,7 @@ def _of(hint: Any) -> _Check:
         return _of_plain((int, float), "a number")
     if hint is int:
         return _of_plain((int,), "a whole number")
-    words = {str: "a text", bool: "true or false", NoneType: "null"}
+    words = {str: "a text", bool: "true or false", NoneType: "null", datetime: "a time"}
     if isinstance(hint, type) and (hint in words or issubclass(hint, Enum)):
         return _of_plain((hint,), words.get(hint, f"a {hint.__name__}"))
     raise AssertionError(f"no document holds a {hint}")

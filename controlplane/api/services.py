@@ -31,6 +31,7 @@ from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.stored import UnreadRow
 
 
 class Rollouts(Protocol):
@@ -126,6 +127,8 @@ class Services:
     not_ready: Callable[[], Mapping[str, str]]
     """What is not ready yet and why; empty when everything is. Blocking."""
     alerting_fault: Callable[[], str] = str
+    unread: Callable[[], Sequence[UnreadRow]] = tuple
+    """Stored rows that cannot be read. Blocking."""
     """Why alert states and messages are kept in memory; empty while the database is written."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict
     """The configured notifiers by name."""

@@ -9,6 +9,7 @@ from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.unreadable import prune as prune_unreadable
 
 HOUSEKEEPING_S = 300.0
 KEEP_ALERTS_S = 90 * 86400.0
@@ -24,4 +25,5 @@ def clean_up(db: Database, now: float) -> None:
     SqlGroupLog(db).prune(now - KEEP_ALERTS_S)
     OutboxStore(db).prune(now - KEEP_MESSAGES_S)
     RevisionStore(db).prune(KEEP_REVISIONS)
+    prune_unreadable(db, now - KEEP_ALERTS_S)
     AuditStore(db).prune(REFUSED, now - KEEP_REFUSALS_S)

@@ -16,6 +16,8 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.stored import UnreadRow
+from controlplane.store.unreadable import report
 
 
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
@@ -23,6 +25,10 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
     fleet = plane.config().fleet
     outside = urlsplit(fleet.external_url).hostname if fleet.external_url else None
     alerts = SqlAlertLog(db)
+
+    def unread() -> list[UnreadRow]:
+        return report(db, plane.clock.now())
+
     return Services(
         version=__version__,
         clock=plane.clock,
@@ -36,6 +42,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
             targets=plane.scraping.health,
             clock=plane.clock,
             observe_only=plane.observe_only,
+            unread=unread,
         ),
         queries=plane.querier,
         exports=plane.embedded.querier,
@@ -62,4 +69,5 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         shipping=lambda: [shipper.report() for shipper in plane.shippers],
         notifiers=lambda: plane.alerting.notifiers,
         alerting_fault=lambda: plane.alerting.fault,
+        unread=unread,
     )

@@ -19,7 +19,7 @@ from alerts.errors import NotReadable
 
 log = logging.getLogger(__name__)
 
-CURRENT_S = 900.0
+CURRENT_S = 3600.0
 """A row that was not met for so long, in seconds, is no longer counted: it is mended, or gone. What is active is read
 at least as often as rules are evaluated."""
 
@@ -75,7 +75,7 @@ class Unread:
         self._met: dict[tuple[str, str], tuple[str, float]] = {}
 
     def rows(self) -> list[UnreadRow]:
-        """Return what could not be read in the last quarter of an hour, by table and key."""
+        """Return what could not be read in the last hour, by table and key."""
         since = self._monotonic() - CURRENT_S
         with self._lock:
             return [UnreadRow(*place, reason) for place, (reason, at) in sorted(self._met.items()) if at >= since]
@@ -95,8 +95,7 @@ class Unread:
                 pairs.append((row, None))
                 self.note(table, key(row), str(fault))
             else:
-                if self._met:
-                    self.forget(table, key(row))
+                self.forget(table, key(row))
         return pairs
 
     def readable(
@@ -121,5 +120,6 @@ class Unread:
 
     def forget(self, table: str, key: str) -> None:
         """Take note that a row can be read."""
-        with self._lock:
-            self._met.pop((table, key), None)
+        if self._met:  # as never: this is asked for every row that is read
+            with self._lock:
+                self._met.pop((table, key), None)

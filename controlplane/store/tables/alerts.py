@@ -31,6 +31,8 @@ class AlertInstanceRow(SQLModel, table=True):
     unknown_since: float | None = None
     away: list[str] = Field(default_factory=list, sa_column=Column(StoredJson, nullable=False, server_default="[]"))
     """Targets, as `job/instance`, without which nothing is known of it."""
+    format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Of what the row says; its columns alone do not tell which release wrote it."""
 
 
 class AlertEventRow(SQLModel, table=True):
@@ -69,3 +71,5 @@ class AlertGroupRow(SQLModel, table=True):
     root_channel: str | None = None
     root_ts: str | None = None
     """Where the group's message is, of this generation."""
+    format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Of what the row says; its columns alone do not tell which release wrote it."""
