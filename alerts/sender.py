@@ -99,6 +99,12 @@ class MessageSender:
     _held_until: dict[str, float] = field(default_factory=dict)
     """By receiver: the far side asked for silence until then, for everything and not only for one message."""
 
+    def use(self, notifiers: Mapping[str, Notifier]) -> None:
+        """Send by these from the next message on. A receiver whose notifier stays goes on being left in peace."""
+        stays = {name for name, notifier in notifiers.items() if self.notifiers.get(name) is notifier}
+        self.notifiers = notifiers
+        self._held_until = {name: until for name, until in self._held_until.items() if name in stays}
+
     def clock_was_set(self, by_s: float) -> None:
         """Take note that `clock` made a step: what a receiver asked for was a time to wait, not a time of day."""
         self._held_until = {receiver: until + by_s for receiver, until in self._held_until.items()}

@@ -157,7 +157,7 @@ class _Scraper:
                 self._record(at, self._manager.monotonic() - started, outcome)
 
     async def _read(self) -> _Outcome:
-        self._source = self._source or self.setup.recipe.source()
+        self._source = self._source or self.setup.recipe.made()
         try:
             async with asyncio.timeout(self.target.timeout_s + _OVERRUN_S):
                 body = await self._source.read(self.target.timeout_s)

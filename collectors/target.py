@@ -99,7 +99,7 @@ class Source(Protocol):
 class SourceRecipe(Protocol):
     """How a target's source is made, before it is made. Equal recipes make equal sources."""
 
-    def source(self) -> Source:
+    def made(self) -> Source:
         """Return a fresh source; whoever asked closes it."""
         ...
 

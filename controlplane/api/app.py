@@ -52,7 +52,7 @@ def create_api(services: Services) -> FastAPI:
             Middleware(Counting, metrics=own),
             Middleware(Compression),
             Middleware(SecurityHeaders),
-            Middleware(HostGuard, allowed=LOCAL_NAMES | services.allowed_hosts),
+            Middleware(HostGuard, allowed=lambda: LOCAL_NAMES | services.allowed_hosts()),
             Middleware(OneLength),
             Middleware(QueryLimit),
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,18 +36,16 @@ class HostGuard:
     An address literal always passes: rebinding needs a name.
     """
 
-    def __init__(self, app: ASGIApp, allowed: Iterable[str]) -> None:
-        self._app, self._allowed = app, frozenset(name.lower().rstrip(".") for name in allowed)
+    def __init__(self, app: ASGIApp, allowed: Callable[[], Collection[str]]) -> None:
+        """`allowed` returns the names in lower case, without ports; it is asked at each request."""
+        self._app, self._allowed = app, allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         if scope["type"] == "http":
             host = _host(Headers(scope=scope).get("host", ""))
-            if host not in self._allowed and not _is_address(host):
-                detail = (
-                    f"this control plane does not answer to the name {host!r}; "
-                    "use one that it was configured with, or its address"
-                )
+            if host not in self._allowed() and not _is_address(host):
+                detail = f"host {host!r} is not allowed: set fleet.external_url, or use the server's IP address"
                 await bad_request(scope["path"], 421, detail)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

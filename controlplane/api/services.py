@@ -97,8 +97,8 @@ class Services:
     clock: Clock
     config: Callable[[], Fleet]
     """The running configuration."""
-    allowed_hosts: frozenset[str]
-    """Names under which this server is reached, without ports. Addresses always pass."""
+    allowed_hosts: Callable[[], frozenset[str]]
+    """Names under which this server is reached now, in lower case, without ports. Addresses always pass."""
     fleet: FleetReader
     queries: Queries
     exports: Exports

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from alerts.packs import rule_files
-from controlplane.config.difference import AT_START
+from controlplane.config.difference import AT_NEXT_START, differences
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
+
+_SECTION = re.compile(r"[^.\[]+")
 
 
 def stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
@@ -23,10 +27,11 @@ def stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
     return found
 
 
-def changes(before: Fleet, after: Fleet, rules: bool) -> list[str]:
-    """Return a sentence for each section that changed, and one for each that needs a restart."""
-    sentences = ["the rules changed"] if rules else []
-    for name in type(after).model_fields:
-        if name != "rules" and getattr(before, name) != getattr(after, name):
-            sentences.append(f"{name} changed" + (": takes effect at the next start" if name in AT_START else ""))
-    return sentences or ["nothing changed"]
+def changes(before: Fleet, after: Fleet, taken: Sequence[str]) -> list[str]:
+    """Return a sentence for each section that changed, what parts took, and what waits for the next start."""
+    found = differences(before, after)
+    now = dict.fromkeys(_SECTION.findall(c.field)[0] for c in found if c.effect != AT_NEXT_START)
+    waiting = [change.field for change in found if change.effect == AT_NEXT_START]
+    told = [f"{section} changed" for section in now]
+    told += [*taken, *(f"{field} changed: takes effect at the next start" for field in waiting)]
+    return told or ["nothing changed"]

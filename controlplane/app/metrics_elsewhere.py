@@ -35,14 +35,9 @@ def remote_querier(metrics: Metrics) -> RemoteQuerier | None:
     return RemoteQuerier(metrics.query_url, auth_of(query), query.headers, query.timeout)
 
 
-def shippers(metrics: Metrics, data_dir: Path, catalogue: Catalogue, clock: Clock) -> list[Shipper]:
-    """Return what ships to each endpoint of `remote_write`. Nothing is opened yet."""
-    return [_shipper(endpoint, data_dir / QUEUES, catalogue, clock) for endpoint in metrics.remote_write]
-
-
-def left_queues(metrics: Metrics, data_dir: Path) -> list[str]:
-    """Return a sentence for each queue on disk whose endpoint is configured no more. Blocking."""
-    known = {_folder_of(endpoint) for endpoint in metrics.remote_write}
+def left_queues(endpoints: Iterable[RemoteWrite], data_dir: Path) -> list[str]:
+    """Return a sentence for each queue on disk that is of none of these endpoints. Blocking."""
+    known = {_folder_of(endpoint) for endpoint in endpoints}
     try:
         left = sorted(path for path in (data_dir / QUEUES).iterdir() if path.name not in known)
     except OSError:
@@ -54,7 +49,9 @@ def _folder_of(endpoint: RemoteWrite) -> str:
     return quote(endpoint_name(endpoint), safe="")
 
 
-def _shipper(endpoint: RemoteWrite, folder: Path, catalogue: Catalogue, clock: Clock) -> Shipper:
+def shipper_to(endpoint: RemoteWrite, data_dir: Path, catalogue: Catalogue, clock: Clock) -> Shipper:
+    """Return what ships to an endpoint of `remote_write`. Nothing is opened yet."""
+    folder = data_dir / QUEUES
     name, config = endpoint_name(endpoint), endpoint.queue_config
     client = RemoteClient(
         endpoint.url, auth_of(endpoint), endpoint.headers, max_reply_bytes=MAX_REPLY_BYTES, whole=False

@@ -1,4 +1,4 @@
-"""From fleet.yaml's `notifiers:` and `route:` to notifiers and a route."""
+"""From fleet.yaml's `notifiers:` and `route:` to how notifiers are made, and a route."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from alerts.dispatch import Route
 from alerts.interfaces import Notifier
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
-from controlplane.app.slack_token import slack_token
+from controlplane.app.recipe import Recipe
+from controlplane.app.slack_token import SlackToken
 from controlplane.config.loader import LoadedFleet
 
 SLACK_API = "https://slack.com/api/"
@@ -14,16 +15,17 @@ FALLBACK = "log"
 """Where alerts go without a `route:`: nothing that fires may go unheard."""
 
 
-def build_notifiers(loaded: LoadedFleet) -> dict[str, Notifier]:
-    """Return the notifiers by name; a log notifier is always among them."""
-    made: dict[str, Notifier] = {FALLBACK: LogNotifier(FALLBACK)}
+def notifier_recipes(loaded: LoadedFleet) -> dict[str, Recipe[Notifier]]:
+    """Return how each notifier is made, by name; a log notifier is always among them."""
+    recipes: dict[str, Recipe[Notifier]] = {FALLBACK: Recipe(LogNotifier, (FALLBACK,), {})}
     for section in loaded.fleet.notifiers:
         if section.type == "log":
-            made[section.name] = LogNotifier(section.name)
+            recipes[section.name] = Recipe(LogNotifier, (section.name,), {})
         else:
-            channel, base_url = section.channel or "", section.base_url or SLACK_API
-            made[section.name] = SlackNotifier(section.name, channel, slack_token(section), base_url=base_url)
-    return made
+            token = SlackToken(section.name, section.token_env, section.token_file)
+            told = (section.name, section.channel or "", token)
+            recipes[section.name] = Recipe(SlackNotifier, told, {"base_url": section.base_url or SLACK_API})
+    return recipes
 
 
 def build_route(loaded: LoadedFleet) -> Route:

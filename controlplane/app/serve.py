@@ -138,7 +138,7 @@ async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, pla
         server.should_exit = True
         app.state.events.close()
         # A query may take longer than the server waits for its connections.
-        plane.refuse_queries()
+        plane.metrics.refuse_queries()
 
     def reload() -> None:
         task = loop.create_task(plane.reload_and_say())

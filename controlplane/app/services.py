@@ -9,6 +9,7 @@ from controlplane.api.services import Services
 from controlplane.app.wiring import ControlPlane
 from controlplane.config.difference import differences
 from controlplane.config.loader import located
+from controlplane.config.model import Fleet
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
@@ -22,8 +23,6 @@ from controlplane.store.unreadable import report
 
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
     """Return what the HTTP side needs of a control plane."""
-    fleet = plane.config().fleet
-    outside = urlsplit(fleet.external_url).hostname if fleet.external_url else None
     alerts = SqlAlertLog(db)
 
     def unread() -> list[UnreadRow]:
@@ -33,10 +32,10 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         version=__version__,
         clock=plane.clock,
         config=plane.config,
-        allowed_hosts=frozenset(host.lower() for host in (listen_host, outside) if host),
+        allowed_hosts=lambda: _own_names(listen_host, plane.config()),
         fleet=FleetReader(
             config=plane.config,
-            queries=plane.querier,
+            queries=plane.metrics.querier,
             models=plane.rolling.service,
             alerts=alerts,
             targets=plane.scraping.health,
@@ -44,13 +43,13 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
             observe_only=plane.observe_only,
             unread=unread,
         ),
-        queries=plane.querier,
-        exports=plane.embedded.querier,
+        queries=plane.metrics.querier,
+        exports=plane.metrics.embedded.querier,
         run=lambda: plane.run,
-        series_store=plane.store,
-        ingest=plane.ingest,
-        storage=plane.embedded.report,
-        querying=plane.embedded.querier.report,
+        series_store=plane.metrics.embedded.store,
+        ingest=plane.metrics.ingest,
+        storage=plane.metrics.embedded.report,
+        querying=plane.metrics.embedded.querier.report,
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,
@@ -66,8 +65,13 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         log=ring,
         not_ready=plane.not_ready,
         clock_report=plane.clock.report,
-        shipping=lambda: [shipper.report() for shipper in plane.shippers],
+        shipping=plane.metrics.shipping,
         notifiers=lambda: plane.alerting.notifiers,
         alerting_fault=lambda: plane.alerting.fault,
         unread=unread,
     )
+
+
+def _own_names(listen_host: str, config: Fleet) -> frozenset[str]:
+    outside = urlsplit(config.fleet.external_url).hostname if config.fleet.external_url else None
+    return frozenset(host.lower().rstrip(".") for host in (listen_host, outside) if host)

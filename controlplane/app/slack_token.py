@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from alerts.errors import DeliveryFailed
-from controlplane.config.model import NotifierSection
 
 MAX_TOKEN_BYTES = 4096
 """A token is a hundred characters; a file without an end must not fill the memory."""
 
 
-def slack_token(section: NotifierSection) -> Callable[[], str]:
-    """Return a reader of the token, asked at every send so that a rotated one is picked up.
+@dataclass(frozen=True)
+class SlackToken:
+    """Where a notifier's token is. It is read at every send, so that a rotated one is picked up."""
 
-    The reader raises DeliveryFailed.
-    """
+    notifier: str
+    env: str | None
+    file: Path | None
 
-    def read() -> str:
-        if section.token_env:
-            text = os.environ.get(section.token_env, "").strip()
-            place = f"environment variable {section.token_env}"
+    def __call__(self) -> str:
+        """Return the token. Raises DeliveryFailed where there is none."""
+        if self.env:
+            text, place = os.environ.get(self.env, "").strip(), f"environment variable {self.env}"
         else:
-            path = section.token_file
-            assert path is not None  # the configuration wants one of the two
-            place = str(path)
-            try:
-                with path.open("rb") as file:
-                    text = file.read(MAX_TOKEN_BYTES).decode().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise DeliveryFailed(f"notifier {section.name}: {path} cannot be read: {_why(error)}") from error
+            assert self.file is not None  # the configuration wants one of the two
+            text, place = self._content(self.file), str(self.file)
         if not text:
-            raise DeliveryFailed(f"notifier {section.name}: {place} is not set or empty; put the Slack bot token there")
+            raise DeliveryFailed(
+                f"notifier {self.notifier}: {place} is not set or empty; put the Slack bot token there"
+            )
         return text
 
-    return read
+    def _content(self, path: Path) -> str:
+        try:
+            with path.open("rb") as file:
+                return file.read(MAX_TOKEN_BYTES).decode().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DeliveryFailed(f"notifier {self.notifier}: {path} cannot be read: {_why(error)}") from error
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
 from collectors.dcgm import DcgmSource
 from collectors.http.fetch import HttpSource
 from collectors.nvml.source import NvmlSource
 from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource
 from collectors.target import Auth, Source, Target
+from controlplane.app.recipe import Recipe
 from controlplane.app.targets import LOCAL_NVML, ScrapePlan, probed_model
-
-
-class Recipe(NamedTuple):
-    """A source, not yet made. Equal recipes make equal sources: everything that a source is told is in here."""
-
-    make: Callable[..., Source]
-    arguments: tuple[Any, ...]
-    options: Mapping[str, Any]
-
-    def source(self) -> Source:
-        """Return a fresh source; whoever asked closes it."""
-        return self.make(*self.arguments, **self.options)
 
 
 class SourceFactory:
@@ -32,7 +18,7 @@ class SourceFactory:
     def __init__(self, plan: ScrapePlan, max_body_bytes: int) -> None:
         self._plan, self._max_body_bytes = plan, max_body_bytes
 
-    def recipe(self, target: Target) -> Recipe:
+    def recipe(self, target: Target) -> Recipe[Source]:
         """Return how the target's source is made. Raises KeyError for a probe or readiness that the plan has not."""
         bounded = {"max_body_bytes": self._max_body_bytes}
         if target.url == LOCAL_NVML:

@@ -15,13 +15,14 @@ from collectors.durations import format_duration
 from controlplane.config.durations import duration_seconds
 from controlplane.config.model import Fleet
 
-AT_START = frozenset({"database", "metrics", "fleet"})
-"""Sections that are read once, when the control plane starts."""
+_AT_START = re.compile(r"database$|metrics(?!\.remote_write($|[.\[]))")
+"""Fields that are read once, when the control plane starts."""
 _HIDDEN = re.compile(r"(^|\.)(database|headers(\..*)?|.*(password|secret|token|api_key)s?)$")
 """Fields whose value may hold a secret: a database's address, headers of ours, and whatever is called so."""
 _FILES = re.compile(r"_(file|env)$")
 """Names of files and variables are no secrets."""
 _USERINFO = re.compile(r"://[^/@\s]+@")
+AT_NEXT_START = "at the next start"
 HIDDEN = "(hidden)"
 MAX_SHOWN = 200
 """Characters of one value."""
@@ -40,8 +41,8 @@ def differences(before: Fleet, after: Fleet) -> list[Change]:
     """Return every difference, in the order of the file's sections."""
     found = []
     for name in type(after).model_fields:
-        effect = "at the next start" if name in AT_START else "at the reload"
         for path, old, new in _compare(name, _written(before, name), _written(after, name)):
+            effect = AT_NEXT_START if _AT_START.match(path) else "at the reload"
             found.append(Change(path, _shown(path, old), _shown(path, new), effect))
     return found
 

@@ -12,7 +12,7 @@ from alerts.errors import NotStored
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Transition
 from alerts.rules import parse_rules
 from collectors.samples import Labels, Layout, Series, labels_of
-from controlplane.app.alerting import Alerting
+from controlplane.app.parts.alerting import Alerting
 from controlplane.errors import NotStorable, Unavailable
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
@@ -23,6 +23,7 @@ from controlplane.store.backlog import Backlog, EnduringAlertLog, write_back
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.outbox import OutboxStore, enqueue
+from tests.fakes.recipes import alerting_settings
 
 BAD = "half \ud800 a character"
 """Neither database takes it; a NUL is what PostgreSQL alone refuses."""
@@ -70,7 +71,8 @@ async def test_a_nul_that_a_query_makes_costs_one_rule(database: Database, caplo
     clock, box, store = Clock(), Box(), SeriesStore()
     querier = MetricsQuerier(PromqlEngine(store))
     alerting = Alerting(database, querier, store, clock, "one")
-    alerting.configure(parse_rules(RULES, "f"), 5.0, Route("box", ("alertname",), group_wait_s=0), {"box": box})
+    route = Route("box", ("alertname",), group_wait_s=0)
+    await alerting.configure(alerting_settings(parse_rules(RULES, "f"), 5.0, route, {"box": box}))
     lease = LeaseStore(database).acquire("alerting", "one", 60.0)
     assert lease is not None
     layout = Layout((Series("temp", ()),))

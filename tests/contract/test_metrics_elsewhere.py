@@ -71,12 +71,12 @@ async def test_rules_recorded_series_and_queries_live_in_the_other_server(tmp_pa
         loaded = fleet(tmp_path, address, url)
         async with running(loaded, tmp_path, TOKEN, "127.0.0.1:8080", observe_only=False) as (plane, _):
             await until(lambda: states(plane)["AnswerHigh"] == "firing")
-            value = await plane.querier.instant_value("answer:doubled", time.time())
+            value = await plane.metrics.querier.instant_value("answer:doubled", time.time())
             assert isinstance(value, Vector)
             ((labels, doubled),) = value.samples
             assert (dict(labels)["job"], doubled) == ("custom", 84.0)
             assert plane.not_ready() == {}
-            assert plane.shippers[0].report().dropped == {}
+            assert plane.metrics.shipping()[0].dropped == {}
         # The next process finds the alert firing and its data there; then the server goes away.
         failures = itertools.count()
         async with running(loaded, tmp_path, TOKEN, "127.0.0.1:8080", observe_only=False) as (plane, _):
@@ -87,8 +87,8 @@ async def test_rules_recorded_series_and_queries_live_in_the_other_server(tmp_pa
             await until(lambda: states(plane)["Failing"] == "firing")
             await until(lambda: plane.alerting.reports()[0].rules[1].last_error)
             assert states(plane)["AnswerHigh"] == "firing"
-            assert plane.remote
-            await plane.remote.check()
+            assert plane.metrics.remote
+            await plane.metrics.remote.check()
             assert "connection refused" in plane.not_ready()["metrics"]
-            await until(lambda: plane.shippers[0].report().failing)
+            await until(lambda: plane.metrics.shipping()[0].failing)
     engine.close()

@@ -1,11 +1,18 @@
-"""Recipes of scripted sources."""
+"""Recipes of scripted sources and notifiers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
+from alerts.dispatch import Route
+from alerts.interfaces import Notifier
+from alerts.rules import RuleGroup
 from collectors.target import Source, Target
+from controlplane.app.parts.alerting_settings import AlertingSettings
+from controlplane.app.recipe import Recipe
+
+Made = TypeVar("Made")
 
 
 class MadeBy(NamedTuple):
@@ -14,5 +21,27 @@ class MadeBy(NamedTuple):
     factory: Callable[[Target], Source]
     target: Target
 
-    def source(self) -> Source:
+    def made(self) -> Source:
         return self.factory(self.target)
+
+
+def ready(made: Made) -> Recipe[Made]:
+    """Return the recipe of a thing that a test has made already."""
+    return Recipe(_itself, (made,), {})
+
+
+def alerting_settings(
+    groups: tuple[RuleGroup, ...],
+    interval_s: float,
+    route: Route,
+    notifiers: Mapping[str, Notifier],
+    settle_s: float = 0.0,
+    console_url: str = "",
+) -> AlertingSettings:
+    """Return what a test tells alerting; the notifiers are made already."""
+    recipes = {name: ready(notifier) for name, notifier in notifiers.items()}
+    return AlertingSettings(groups, interval_s, route, recipes, settle_s, console_url)
+
+
+def _itself(made: Made) -> Made:
+    return made

@@ -17,7 +17,7 @@ from alerts.errors import DeliveryFailed
 from alerts.interfaces import Message, MessageRef
 from alerts.rules import parse_rules
 from collectors.samples import Layout, Series, labels_of
-from controlplane.app.alerting import Alerting
+from controlplane.app.parts.alerting import Alerting
 from controlplane.errors import Unavailable
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
@@ -29,6 +29,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStatus, OutboxStore
+from tests.fakes.recipes import alerting_settings
 
 RULES = """
 groups:
@@ -94,7 +95,7 @@ class World:
         self.store, self.box = SeriesStore(), Box(db=db)
         self.querier = MetricsQuerier(PromqlEngine(self.store))
         self.alerting = Alerting(db, self.querier, self.store, self, holder)
-        self.alerting.configure(parse_rules(RULES, "f"), 5.0, ROUTE, {"box": self.box})
+        self._configured = False
         leases = LeaseStore(db)
         self.loop = EnduringLoop("alerting", 1.0, leases, holder, 15.0, self.alerting.beat, self)
         self.layout = Layout((Series("temp", labels_of({"gpu": "0"})),))
@@ -103,6 +104,9 @@ class World:
         return self.at
 
     async def run(self, seconds: int, celsius: float, *, deliver: bool = True) -> None:
+        if not self._configured:
+            self._configured = True
+            await self.alerting.configure(alerting_settings(parse_rules(RULES, "f"), 5.0, ROUTE, {"box": self.box}))
         for _ in range(seconds):
             self.at += 1
             self.store.append("gpu", self.layout, round(self.at * 1000), np.array([celsius]))

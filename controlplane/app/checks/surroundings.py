@@ -12,7 +12,7 @@ from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
 from collectors.http.tls import TlsContexts
 from controlplane.app.checks.findings import Findings
-from controlplane.app.slack_token import slack_token
+from controlplane.app.slack_token import SlackToken
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
@@ -32,7 +32,7 @@ def check_surroundings(loaded: LoadedFleet, findings: Findings) -> None:
         if whole(notifier) and notifier.type == "slack":
             field = "token_env" if notifier.token_env else "token_file"
             try:
-                slack_token(notifier)()
+                SlackToken(notifier.name, notifier.token_env, notifier.token_file)()
             except DeliveryFailed as failure:
                 findings.warn(("notifiers", number, field), str(failure))
     _check_database(loaded, findings)

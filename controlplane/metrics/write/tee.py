@@ -13,6 +13,10 @@ class TeeSink:
     def __init__(self, sinks: Sequence[SampleSink]) -> None:
         self._sinks = tuple(sinks)
 
+    def use(self, sinks: Sequence[SampleSink]) -> None:
+        """Hand rows to these from now on. To be called on the thread that appends."""
+        self._sinks = tuple(sinks)
+
     def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
         """Store one row; see SampleSink."""
         for sink in self._sinks:

@@ -223,7 +223,7 @@ class Rig:
             version="0.1.0",
             clock=self.clock,
             config=lambda: self.config,
-            allowed_hosts=frozenset({"cp.example.org"}),
+            allowed_hosts=lambda: frozenset({"cp.example.org"}),
             fleet=reader,
             queries=self.queries,
             exports=self.queries,

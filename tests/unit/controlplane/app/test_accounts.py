@@ -9,7 +9,8 @@ import pytest
 
 from alerts.interfaces import VectorSample
 from collectors.samples import Layout, Series, labels_of
-from controlplane.app.accounts import Accounts
+from controlplane.app.parts.accounts import Accounts
+from controlplane.app.parts.part import Configuration
 from controlplane.config.loader import LoadedFleet
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Vector
@@ -49,7 +50,12 @@ class Bench:
         self.clock, self.store = Clock(), SeriesStore()
         self.engine = PromqlEngine(self.store)
         self.accounts = Accounts(db, MetricsQuerier(self.engine), self.store, self.clock)
-        self.accounts.configure(loaded.fleet)
+        self._loaded = loaded
+
+    async def configured(self) -> Bench:
+        settings = self.accounts.settings(Configuration(self._loaded, "127.0.0.1:8080"))
+        await self.accounts.configure(settings)
+        return self
 
     def ready(self, **backends: float) -> None:
         series = [
@@ -77,13 +83,13 @@ def lease(db: Database) -> Lease:
 
 
 async def test_expected_backends_come_from_the_configuration(db: Database, fleet: Write) -> None:
-    bench = Bench(db, fleet(FLEET))
+    bench = await Bench(db, fleet(FLEET)).configured()
     await bench.accounts.publish()
     assert bench.query("llm_backends_expected") == {"chat true": 2.0, "real": 1.0}
 
 
 async def test_a_model_is_charged_for_the_gpus_of_its_ready_backends(db: Database, fleet: Write, lease: Lease) -> None:
-    bench = Bench(db, fleet(FLEET))
+    bench = await Bench(db, fleet(FLEET)).configured()
     bench.ready(a=1, b=0)
     await bench.accounts.charge(lease)
     bench.clock.time += 120
@@ -98,7 +104,7 @@ async def test_a_model_is_charged_for_the_gpus_of_its_ready_backends(db: Databas
 async def test_where_no_backend_said_anything_the_time_is_unobserved_and_not_free_of_charge(
     db: Database, fleet: Write, lease: Lease
 ) -> None:
-    bench = Bench(db, fleet(FLEET))
+    bench = await Bench(db, fleet(FLEET)).configured()
     await bench.accounts.charge(lease)
     bench.clock.time += 120
     await bench.accounts.charge(lease)
@@ -107,7 +113,7 @@ async def test_where_no_backend_said_anything_the_time_is_unobserved_and_not_fre
 
 
 async def test_without_costs_nothing_is_kept(db: Database, fleet: Write, lease: Lease) -> None:
-    bench = Bench(db, fleet(""))
+    bench = await Bench(db, fleet("")).configured()
     await bench.accounts.charge(lease)
     await bench.accounts.publish()
     assert bench.query('{__name__=~"llm_.+"}') == {}

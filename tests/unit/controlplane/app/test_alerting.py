@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from alerts.errors import QueryFailed
 from alerts.interfaces import AlertState, Message, MessageRef, VectorSample
 from alerts.rules import RuleGroup, parse_rules
 from collectors.samples import Layout, Series, labels_of
-from controlplane.app.alerting import Alerting, reads_own_metrics
+from controlplane.app.parts.alerting import Alerting, reads_own_metrics
 from controlplane.errors import LeaseLost
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
@@ -18,6 +20,7 @@ from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
+from tests.fakes.recipes import alerting_settings
 
 HOT = "groups: [{name: g, interval: %s, rules: [{alert: Hot, expr: 'temp > 85', for: 10s}]}]"
 ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=3600)
@@ -59,8 +62,15 @@ class Bench:
     def heat(self, value: float) -> None:
         self.store.append("gpu", self._layout, round(self.clock.time * 1000), np.array([value]))
 
-    def configure(self, groups: tuple[RuleGroup, ...]) -> None:
-        self.alerting.configure(groups, 15.0, ROUTE, {"box": self.box})
+    async def configure(
+        self,
+        groups: tuple[RuleGroup, ...],
+        *,
+        settle_s: float = 0.0,
+        console_url: str = "",
+    ) -> Sequence[str]:
+        told = alerting_settings(groups, 15.0, ROUTE, {"box": self.box}, settle_s, console_url)
+        return await self.alerting.configure(told)
 
     async def beat(self, lease: Lease, temperature: float) -> None:
         self.clock.time += 5
@@ -78,7 +88,7 @@ def lease(db: Database) -> Lease:
 
 async def test_an_alert_goes_from_pending_to_firing_to_resolved_and_is_told(db: Database, lease: Lease) -> None:
     bench = Bench(db, Clock(), "one")
-    bench.configure(parse_rules(HOT % "5s", "f"))
+    await bench.configure(parse_rules(HOT % "5s", "f"))
     states = []
     for temperature in (80, 90, 90, 90, 80, 80):
         await bench.beat(lease, temperature)
@@ -90,7 +100,7 @@ async def test_an_alert_goes_from_pending_to_firing_to_resolved_and_is_told(db: 
 
 async def test_a_group_is_evaluated_at_its_own_interval(db: Database, lease: Lease) -> None:
     bench = Bench(db, Clock(), "one")
-    bench.configure(parse_rules(HOT % "15s", "f"))
+    await bench.configure(parse_rules(HOT % "15s", "f"))
     at = []
     for _ in range(7):
         await bench.beat(lease, 50)
@@ -102,7 +112,7 @@ async def test_a_group_is_evaluated_at_its_own_interval(db: Database, lease: Lea
 
 async def test_a_clock_that_is_set_back_stops_no_evaluation(db: Database, lease: Lease) -> None:
     bench = Bench(db, Clock(), "one")
-    bench.configure(parse_rules(HOT % "15s", "f"))
+    await bench.configure(parse_rules(HOT % "15s", "f"))
     await bench.beat(lease, 50)
     bench.clock.time -= 1000
     at = []
@@ -118,13 +128,13 @@ async def test_a_reload_keeps_unchanged_groups_and_ends_the_alerts_of_rules_that
 ) -> None:
     bench = Bench(db, Clock(), "one")
     groups = parse_rules(HOT % "5s", "f")
-    bench.configure(groups)
+    await bench.configure(groups)
     for _ in range(3):
         await bench.beat(lease, 90)
     assert [a.state for a in SqlAlertLog(db).active()] == [AlertState.FIRING]
-    bench.configure(parse_rules(HOT % "5s", "f"))
+    await bench.configure(parse_rules(HOT % "5s", "f"))
     assert bench.alerting.reports()[0].last_evaluation == bench.clock.time
-    bench.configure(())
+    await bench.configure(())
     await bench.beat(lease, 90)
     assert SqlAlertLog(db).active() == []
     assert [m.status for m in bench.box.got] == ["firing", "resolved"]
@@ -132,6 +142,7 @@ async def test_a_reload_keeps_unchanged_groups_and_ends_the_alerts_of_rules_that
 
 SAYS_WHERE = """groups:
 - name: g
+  interval: 5s
   rules:
   - {alert: Hot, expr: temp > 85, annotations: {summary: "see {{ $externalURL }}/wiki, {{ externalURL }}"}}
 """
@@ -141,7 +152,7 @@ async def test_templates_and_messages_name_the_address_that_is_configured_now(db
     bench = Bench(db, Clock(), "one")
     told = []
     for url in ("https://one.example", "https://two.example/cp"):
-        bench.alerting.configure(parse_rules(SAYS_WHERE, "f"), 5.0, ROUTE, {"box": bench.box}, console_url=url)
+        await bench.configure(parse_rules(SAYS_WHERE, "f"), console_url=url)
         for temperature in (90, 80):
             await bench.beat(lease, temperature)
         firing = next(m for m in reversed(bench.box.got) if m.firing)
@@ -156,7 +167,7 @@ async def test_a_firing_alert_takes_over_a_changed_address(db: Database, lease: 
     bench = Bench(db, Clock(), "one")
     texts = []
     for url in ("https://one.example", "https://two.example"):
-        bench.alerting.configure(parse_rules(SAYS_WHERE, "f"), 5.0, ROUTE, {"box": bench.box}, console_url=url)
+        await bench.configure(parse_rules(SAYS_WHERE, "f"), console_url=url)
         await bench.beat(lease, 90)
         (alert,) = SqlAlertLog(db).active()
         texts.append((alert.state, dict(alert.annotations)["summary"]))
@@ -166,10 +177,16 @@ async def test_a_firing_alert_takes_over_a_changed_address(db: Database, lease: 
     ]
 
 
-async def test_a_reload_returns_the_notifiers_that_are_no_longer_used(db: Database) -> None:
+async def test_a_reload_keeps_the_notifiers_that_stay_and_closes_the_others(db: Database) -> None:
     bench = Bench(db, Clock(), "one")
-    bench.configure(())
-    assert bench.alerting.configure((), 15.0, ROUTE, {"box": Box()}) == [bench.box]
+    stays, goes, comes = Box("stays"), Box("goes"), Box("comes")
+    await bench.alerting.configure(alerting_settings((), 15.0, ROUTE, {"box": stays, "other": goes}))
+    told = await bench.alerting.configure(
+        alerting_settings((), 15.0, ROUTE, {"box": stays, "other": comes, "log": goes})
+    )
+    assert bench.alerting.notifiers == {"box": stays, "other": comes, "log": goes}
+    assert told == ["notifiers: 1 added (log), 1 changed (other), 1 kept"]
+    assert (stays.closed, comes.closed) == (False, False)
 
 
 async def test_a_process_that_lost_its_lease_writes_nothing_and_one_that_takes_over_goes_on(
@@ -178,7 +195,7 @@ async def test_a_process_that_lost_its_lease_writes_nothing_and_one_that_takes_o
     clock = Clock()
     one, two = Bench(db, clock, "one"), Bench(db, clock, "two")
     for bench in (one, two):
-        bench.configure(parse_rules(HOT % "5s", "f"))
+        await bench.configure(parse_rules(HOT % "5s", "f"))
     await one.beat(lease, 90)
     await one.beat(lease, 90)
     LeaseStore(db).release(lease)
@@ -197,7 +214,7 @@ async def test_a_lease_that_comes_back_brings_what_another_process_wrote_meanwhi
     clock, leases = Clock(), LeaseStore(db)
     one, two = Bench(db, clock, "one"), Bench(db, clock, "two")
     for bench in (one, two):
-        bench.configure(parse_rules(HOT % "5s", "f"))
+        await bench.configure(parse_rules(HOT % "5s", "f"))
     for _ in range(3):
         await one.beat(lease, 90)
     fired_at = SqlAlertLog(db).active()[0].fired_at
@@ -235,13 +252,13 @@ async def test_a_restart_with_an_empty_store_resolves_nothing_until_the_rules_pa
 ) -> None:
     clock = Clock()
     before = Bench(db, clock, "one")
-    before.configure(parse_rules(RATE, "f"))
+    await before.configure(parse_rules(RATE, "f"))
     for _ in range(4):
         await before.beat(lease, 90)
     assert [m.status for m in before.box.got] == ["firing"]
 
     after = Bench(db, clock, "one")
-    after.alerting.configure(parse_rules(RATE, "f"), 15.0, ROUTE, {"box": after.box}, settle_s=5.0)
+    await after.configure(parse_rules(RATE, "f"), settle_s=5.0)
     states = []
     for _ in range(7):
         clock.time += 5  # the target does not answer: there is not one sample
@@ -256,12 +273,12 @@ async def test_a_restart_with_an_empty_store_resolves_nothing_until_the_rules_pa
 async def test_after_a_restart_an_alert_that_was_seen_again_may_end_at_once(db: Database, lease: Lease) -> None:
     clock = Clock()
     before = Bench(db, clock, "one")
-    before.configure(parse_rules(HOT % "5s", "f"))
+    await before.configure(parse_rules(HOT % "5s", "f"))
     for _ in range(4):
         await before.beat(lease, 90)
 
     after = Bench(db, clock, "one")
-    after.alerting.configure(parse_rules(HOT % "5s", "f"), 15.0, ROUTE, {"box": after.box}, settle_s=600.0)
+    await after.configure(parse_rules(HOT % "5s", "f"), settle_s=600.0)
     await after.beat(lease, 91)
     assert [a.state for a in SqlAlertLog(db).active()] == [AlertState.FIRING]
     await after.beat(lease, 50)
@@ -305,7 +322,7 @@ async def test_a_server_that_does_not_answer_is_noticed_by_rules_that_are_evalua
 ) -> None:
     bench, server = Bench(db, Clock(), "one"), Elsewhere()
     bench.alerting = Alerting(db, server, bench.store, bench.clock, "one", own=bench.querier)
-    bench.configure(parse_rules(BOTH, "f"))
+    await bench.configure(parse_rules(BOTH, "f"))
     failures = Layout((Series("controlplane_failures_total", ()),))
     server.answer = [VectorSample(labels_of({"gpu": "0"}), 90.0)]
     await bench.beat(lease, 0)
@@ -329,12 +346,12 @@ async def test_after_a_start_a_rule_over_another_servers_data_waits_for_scrapes_
     rules = parse_rules("groups: [{name: g, interval: 5s, rules: [{alert: Hot, expr: 'rate(t[10m]) > 1'}]}]", "f")
     before, server = Bench(db, Clock(), "one"), Elsewhere()
     before.alerting = Alerting(db, server, before.store, before.clock, "one", own=before.querier)
-    before.configure(rules)
+    await before.configure(rules)
     server.answer = [VectorSample((), 2.0)]
     await before.beat(lease, 0)
     after = Bench(db, before.clock, "one")
     after.alerting = Alerting(db, server, after.store, after.clock, "one", own=after.querier)
-    after.alerting.configure(rules, 15.0, ROUTE, {"box": after.box}, settle_s=12.0)
+    await after.configure(rules, settle_s=12.0)
     server.answer = []
     firing = []
     for _ in range(4):

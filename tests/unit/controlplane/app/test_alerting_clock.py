@@ -13,7 +13,7 @@ from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertState, Message, MessageRef
 from alerts.rules import parse_rules
 from collectors.samples import Layout, Series, labels_of
-from controlplane.app.alerting import Alerting
+from controlplane.app.parts.alerting import Alerting
 from controlplane.errors import Unavailable
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
@@ -25,6 +25,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
 from controlplane.store.outbox import OutboxStore, enqueue
 from tests.fakes.machine_clock import Machine
+from tests.fakes.recipes import alerting_settings
 
 STEPS = [1.0, -1.0, 30.0, -30.0, 300.0, -300.0, 3600.0, -3600.0]
 EVERY_S, SETTLE_S = 15, 45.0
@@ -67,13 +68,17 @@ class World:
         self.alerting = Alerting(
             db, querier, self.store, self.machine, "one", since=0.0, monotonic=self.machine.monotonic
         )
-        self.alerting.configure(parse_rules(rules, "f"), 15.0, route, {"box": self.box}, SETTLE_S)
+        self._settings = alerting_settings(parse_rules(rules, "f"), 15.0, route, {"box": self.box}, SETTLE_S)
+        self._configured = False
 
     @property
     def elapsed(self) -> float:
         return self.machine.elapsed
 
     async def run(self, seconds: int) -> None:
+        if not self._configured:
+            self._configured = True
+            await self.alerting.configure(self._settings)
         for _ in range(seconds):
             self.machine.elapsed += 1
             if self.machine.elapsed % EVERY_S == 0:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from collectors.catalogue import load_catalogue
-from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shippers
-from controlplane.clock.system import SystemClock
+from controlplane.app.metrics_elsewhere import left_queues, remote_querier
 from controlplane.config.loader import LoadedFleet
 
 Write = Callable[[str], LoadedFleet]
@@ -16,15 +14,14 @@ Write = Callable[[str], LoadedFleet]
 def test_without_an_address_nobody_else_is_asked_or_fed(fleet: Write, tmp_path: Path) -> None:
     metrics = fleet("").fleet.metrics
     assert remote_querier(metrics) is None
-    assert shippers(metrics, tmp_path, load_catalogue(), SystemClock()) == []
 
 
 def test_a_queue_that_nobody_empties_any_more_is_named(fleet: Write, tmp_path: Path) -> None:
     metrics = fleet("metrics: {remote_write: [{url: 'http://m/a'}, {url: 'http://n', name: n}]}\n").fleet.metrics
-    assert left_queues(metrics, tmp_path) == []
+    assert left_queues(metrics.remote_write, tmp_path) == []
     for name in ("m%2Fa", "n", "old"):
         (tmp_path / "remote-write" / name).mkdir(parents=True)
     folder = tmp_path / "remote-write" / "old"
-    assert left_queues(metrics, tmp_path) == [
+    assert left_queues(metrics.remote_write, tmp_path) == [
         f"{folder}: samples of a remote_write that is configured no more; delete the folder"
     ]

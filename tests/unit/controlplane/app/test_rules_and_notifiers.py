@@ -11,7 +11,7 @@ from alerts.errors import DeliveryFailed
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
 from alerts.packs import rule_files
-from controlplane.app.notifiers import build_notifiers, build_route
+from controlplane.app.notifiers import build_route, notifier_recipes
 from controlplane.app.rules import describe_rules, fleet_rules
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigErrors
@@ -79,7 +79,7 @@ def test_notifiers_by_name_and_the_log_always(fleet: Write) -> None:
           - {name: ops, type: slack, channel: "#ops", token_env: NOT_SET_ANYWHERE}
         route: {receiver: ops, group_by: [alertname], group_wait: 5s}
         """)
-    made = build_notifiers(loaded)
+    made = {name: recipe.made() for name, recipe in notifier_recipes(loaded).items()}
     assert {name: type(n) for name, n in made.items()} == {"log": LogNotifier, "ops": SlackNotifier}
     route = build_route(loaded)
     assert (route.receiver, route.group_by, route.group_wait_s) == ("ops", ("alertname",), 5)
@@ -92,10 +92,10 @@ def test_without_a_route_alerts_go_to_the_only_notifier_or_to_the_log(fleet: Wri
 
 
 async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet: Write, tmp_path: Path) -> None:
-    from controlplane.app.slack_token import MAX_TOKEN_BYTES, slack_token
+    from controlplane.app.slack_token import MAX_TOKEN_BYTES, SlackToken
 
     loaded = fleet('notifiers: [{name: ops, type: slack, channel: "#ops", token_file: slack-token}]\n')
-    read = slack_token(loaded.fleet.notifiers[0])
+    read = SlackToken("ops", None, loaded.fleet.notifiers[0].token_file)
     with pytest.raises(DeliveryFailed, match="slack-token cannot be read"):
         read()
     (tmp_path / "slack-token").write_text("\n")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ import pytest
 from collectors.catalogue import load_catalogue
 from collectors.discovery import Discovery
 from collectors.target import Target
-from controlplane.app.scraping import Scraping
-from controlplane.app.targets import discovery_of, plan_scraping
+from controlplane.app.parts.part import Configuration
+from controlplane.app.parts.scraping import Scraping
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.metrics.series.series_store import SeriesStore
@@ -55,8 +56,9 @@ EDITS = {
 
 @asynccontextmanager
 async def scraping(loaded: LoadedFleet) -> AsyncIterator[Scraping]:
-    found = Scraping(loaded, load_catalogue(), SeriesStore(), SystemClock(), "127.0.0.1:8080")
-    configure(found, loaded)
+    store = SeriesStore()
+    found = Scraping(load_catalogue(), store, store, SystemClock(), "127.0.0.1:8080", rules=tuple)
+    await configure(found, loaded)
     try:
         await found.discover()
         yield found
@@ -64,9 +66,8 @@ async def scraping(loaded: LoadedFleet) -> AsyncIterator[Scraping]:
         await found.close()
 
 
-def configure(running: Scraping, loaded: LoadedFleet) -> None:
-    plan = plan_scraping(loaded)
-    running.configure(loaded, plan, discovery_of(plan, loaded))
+async def configure(running: Scraping, loaded: LoadedFleet) -> Sequence[str]:
+    return await running.configure(running.settings(Configuration(loaded, "127.0.0.1:8080")))
 
 
 def running_recipes(of: Scraping) -> dict[str, object]:
@@ -86,7 +87,7 @@ async def test_an_edit_leaves_the_same_sources_as_a_fresh_start(fleet: Write, tm
         kept = dict(running._manager._scrapers)
         recipes = running_recipes(running)
         loaded = fleet(edited)
-        configure(running, loaded)
+        await configure(running, loaded)
         await running.discover()
         async with scraping(loaded) as fresh:
             assert running_recipes(running) == running_recipes(fresh)
@@ -103,7 +104,7 @@ async def test_a_list_that_is_broken_at_a_reload_keeps_its_targets(fleet: Write,
     async with scraping(fleet(BASE)) as running:
         before = dict(running._manager._scrapers)
         (tmp_path / "more.json").write_text("[{")
-        configure(running, fleet("evaluation_interval: 7s\n" + BASE))
+        await configure(running, fleet("evaluation_interval: 7s\n" + BASE))
         await running.discover()
         assert running._manager._scrapers == before
         assert {"127.0.0.1:4", "127.0.0.1:5"} <= {health.target.instance for health in running.health()}
@@ -116,7 +117,7 @@ async def test_a_broken_list_keeps_its_targets_over_two_reloads_in_a_row(fleet: 
         before = dict(running._manager._scrapers)
         (tmp_path / "more.json").write_text("[{")
         for seconds in (7, 8):  # targets are read every few seconds, and fleet.yaml may be saved twice meanwhile
-            configure(running, fleet(f"evaluation_interval: {seconds}s\n{BASE}"))
+            await configure(running, fleet(f"evaluation_interval: {seconds}s\n{BASE}"))
         await running.discover()
         assert running._manager._scrapers == before
 
@@ -125,7 +126,7 @@ async def test_a_target_is_asked_as_before_until_the_new_targets_are_read(fleet:
     (tmp_path / "more.json").write_text("[]")
     async with scraping(fleet(BASE)) as running:
         (probe,) = (s for s in running._manager._scrapers.values() if s.target.engine == "probe")
-        configure(running, fleet(BASE.replace("labels: {model: chat}", "labels: {model: other}")))
+        await configure(running, fleet(BASE.replace("labels: {model: chat}", "labels: {model: other}")))
         await probe.scrape(1.0)  # its first one, of a target that the new configuration does not have
         assert probe.health.health == "up"
         assert not running._manager.counters.failures
@@ -134,14 +135,14 @@ async def test_a_target_is_asked_as_before_until_the_new_targets_are_read(fleet:
 class _Interrupted(Discovery):
     """Reads targets, and lets something happen on the event loop before it returns them."""
 
-    meanwhile: Callable[[], None]
+    meanwhile: Callable[[], Awaitable[object]]
     loop: asyncio.AbstractEventLoop
 
     def refresh(self) -> list[Target]:
         targets = super().refresh()
 
         async def happen() -> None:
-            self.meanwhile()
+            await self.meanwhile()
 
         asyncio.run_coroutine_threadsafe(happen(), self.loop).result(30)
         return targets
@@ -153,10 +154,10 @@ async def test_targets_that_were_read_for_a_replaced_configuration_are_not_scrap
     (tmp_path / "more.json").write_text("[]")
     edited = fleet(BASE.replace("labels: {model: chat}", "labels: {model: other}"))
     loaded = fleet(BASE)
-    plan = plan_scraping(loaded)
     async with scraping(loaded) as running:
-        slow = _Interrupted(plan.groups, tmp_path)
+        settings = running.settings(Configuration(loaded, "127.0.0.1:8080"))
+        slow = _Interrupted(settings.plan.groups, tmp_path)
         slow.loop, slow.meanwhile = asyncio.get_running_loop(), lambda: configure(running, edited)
-        running.configure(loaded, plan, slow)
+        await running.configure(replace(settings, discovery=slow))
         targets = await running.discover()
         assert [dict(t.labels) for t in targets if t.engine == "probe"] == [{"model": "other"}]

@@ -131,7 +131,7 @@ async def test_each_kind_of_target_gets_its_own_source(fleet: Write) -> None:
     )
     plan = plan_scraping(loaded)
     factory = SourceFactory(plan, 1000)
-    kinds = {(t.engine, t.url): type(factory.recipe(t).source()) for t in targets(loaded)}
+    kinds = {(t.engine, t.url): type(factory.recipe(t).made()) for t in targets(loaded)}
     assert kinds["vllm", "http://h:8000/metrics"] is HttpSource
     assert kinds["dcgm", "http://h:9400/metrics"] is DcgmSource
     assert kinds["nvml", "local:nvml"] is NvmlSource

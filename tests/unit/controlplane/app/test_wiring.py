@@ -55,9 +55,10 @@ async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tm
         assert await plane.reload() == ["nothing changed", warning]
         fleet("evaluation_interval: 6s\nthresholds: {temperature: {value: 80}}\ndatabase: sqlite:////tmp/other.db\n")
         assert await plane.reload() == [
-            "the rules changed",
             "evaluation_interval changed",
             "thresholds changed",
+            "alerting: rule groups: 1 changed (builtin:gpu;gpu), 7 kept",
+            "alerting: groups without an interval are evaluated every 6s",
             "database changed: takes effect at the next start",
             warning,
         ]
@@ -93,9 +94,10 @@ async def test_it_answers_to_the_names_that_it_was_given(fleet: Write, tmp_path:
     loaded = fleet("")
     (tmp_path / "fleet.yaml").write_text("fleet: {name: test, external_url: 'https://CP.example.org/x/'}\n")
     async with started(loaded, tmp_path) as (plane, db):
-        assert build_services(plane, db, "node-7", LogRing(0)).allowed_hosts == {"node-7"}
+        services = build_services(plane, db, "node-7", LogRing(0))
+        assert services.allowed_hosts() == {"node-7"}
         await plane.reload()
-        assert build_services(plane, db, "node-7", LogRing(0)).allowed_hosts == {"node-7", "cp.example.org"}
+        assert services.allowed_hosts() == {"node-7", "cp.example.org"}
 
 
 async def test_alerts_name_the_external_url_that_a_reload_brings(fleet: Write, tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ async def test_it_scrapes_itself_once_it_is_told_how(fleet: Write, tmp_path: Pat
         plane.watch_itself(lambda: b"controlplane_answer 42\n")
         plane.loops.wake("discovery")
         await until(lambda: [t for t in plane.scraping.health() if t.health == "up"])
-        value = await plane.querier.instant("controlplane_answer", plane.clock.now())
+        value = await plane.metrics.querier.instant("controlplane_answer", plane.clock.now())
         assert [(dict(s.labels)["job"], s.value) for s in value] == [("controlplane", 42.0)]
 
 
@@ -155,14 +157,14 @@ async def test_where_another_server_is_asked_it_is_asked_and_readiness_says_when
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/prometheus"
     async with started(fleet(f"metrics: {{query_url: '{url}'}}\n"), tmp_path) as (plane, _):
-        assert plane.querier is plane.remote
+        assert plane.metrics.querier is plane.metrics.remote
         await until(lambda: not plane.not_ready())
         await until(lambda: len(asked) > 5)
         assert {head.split(b"\r\n")[0] for head in asked} == {b"POST /prometheus/api/v1/query HTTP/1.1"}
         server.close()
         await server.wait_closed()
-        assert plane.remote
-        await plane.remote.check()
+        assert plane.metrics.remote
+        await plane.metrics.remote.check()
         why = f"{url} cannot be reached: connection refused; see metrics.query_url"
         assert plane.not_ready() == {"metrics": why}
 
@@ -201,7 +203,7 @@ async def test_what_is_scraped_and_recorded_is_shipped_and_a_restart_goes_on(fle
         assert "connection refused" in away.failing
         assert away.sent == 0
     async with started(loaded, tmp_path) as (plane, _):
-        assert plane.shippers[1].report().pending >= away.pending
+        assert plane.metrics.shipping()[1].pending >= away.pending
     server.close()
 
 
@@ -210,3 +212,42 @@ async def test_a_queue_that_cannot_be_kept_is_refused_at_the_start(fleet: Write,
     with pytest.raises(ConfigError, match=r"metrics\.remote_write: .*remote-write.*: (File exists|Not a directory)"):
         async with started(fleet("metrics: {remote_write: {url: 'http://127.0.0.1:1/write'}}\n"), tmp_path):
             pass
+
+
+async def test_a_reload_of_remote_write_keeps_what_goes_on_and_says_what_cannot(
+    fleet: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def endpoints(*names: str) -> str:
+        each = ", ".join(f"{{url: 'http://127.0.0.1:1/write', name: {name}}}" for name in names)
+        return f"scrape: {{interval: 1s}}\nmetrics: {{remote_write: [{each}]}}\n"
+
+    async with started(fleet(endpoints("one", "two")), tmp_path) as (plane, _):
+        plane.watch_itself(lambda: b"controlplane_answer 42\n")
+        await until(lambda: all(report.pending for report in plane.metrics.shipping()))
+        waiting = plane.metrics.shipping()[0].pending
+        (tmp_path / "remote-write" / "four").write_text("a file where the folder should be")
+        fleet(endpoints("one", "three", "four"))
+        told = await plane.reload()
+        assert told[1] == "metrics: remote_write: 2 added (three, four), 1 removed (two), 1 kept"
+        assert "metrics: nothing is sent to four: " in told[2]
+        assert [report.endpoint for report in plane.metrics.shipping()] == ["one", "three"]
+        assert plane.metrics.shipping()[0].pending >= waiting
+        assert "nothing is sent to four" in plane.not_ready()["remote_write"]
+        await until(lambda: plane.metrics.shipping()[1].pending > 0)
+        fleet(endpoints("one", "three"))
+        await plane.reload()
+        assert "remote_write" not in plane.not_ready()
+
+
+async def test_a_changed_endpoint_goes_on_with_the_queue_of_the_one_before(fleet: Write, tmp_path: Path) -> None:
+    def endpoint(seconds: int) -> str:
+        one = f"{{url: 'http://127.0.0.1:1/write', name: one, remote_timeout: {seconds}s}}"
+        return f"scrape: {{interval: 1s}}\nmetrics: {{remote_write: [{one}]}}\n"
+
+    async with started(fleet(endpoint(3)), tmp_path) as (plane, _):
+        plane.watch_itself(lambda: b"controlplane_answer 42\n")
+        await until(lambda: plane.metrics.shipping()[0].pending > 0)
+        waiting = plane.metrics.shipping()[0].pending
+        fleet(endpoint(4))
+        await plane.reload()
+        assert plane.metrics.shipping()[0].pending >= waiting

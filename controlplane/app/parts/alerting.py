@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from alerts.dispatch import Dispatcher, Route
+from alerts.dispatch import Dispatcher
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
@@ -16,9 +16,12 @@ from alerts.rules import RuleGroup
 from alerts.sender import MessageSender
 from alerts.template import Surroundings
 from collectors.samples import SampleSink
+from controlplane.app.parts.alerting_settings import AlertingSettings, NotifierRecipes, alerting_settings, changes
+from controlplane.app.parts.part import Configuration, Part
 from controlplane.errors import QueryError, Unavailable
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
 from controlplane.metrics.promql.syntax.metric_names import metric_names
+from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.backlog import (
@@ -40,13 +43,18 @@ BEAT_S = 1.0
 """The finest interval of a rule group, and how often groups of alerts are looked at."""
 BUSY_S, IDLE_LOOK_S = 60.0, 5.0
 """For how long after a message the outbox is looked at at every turn, and how often it is afterwards."""
+DELIVER_S = 1.0
+WRITE_BACK_S = 5.0
+"""How often it is tried to write a database that could not be written."""
 OWN_PREFIX = "controlplane_"
 LARGE_STEP_S = 60.0
 """A step of the clock after which rules wait for the next samples: those of before are out of sight, or far away."""
 
 
-class Alerting:
+class Alerting(Part[AlertingSettings]):
     """Evaluates, groups and delivers. `beat` acts under a lease; `deliver` needs none, since messages are claimed."""
+
+    name = "alerting"
 
     def __init__(
         self,
@@ -102,27 +110,42 @@ class Alerting:
         self._since = self._started_at if since is None else since
         self._lookbacks: dict[str, float] = {}
         self.settle_s = 0.0
-        """How long after a start, or a large step of the clock, the first samples of every target may take."""
+        """As of the settings in force."""
         self._dispatcher: Dispatcher | None = None
-        self._sender: MessageSender | None = None
+        self._sender = MessageSender(self._outbox, self._groups, {}, clock, holder)
+        self._settings: AlertingSettings | None = None
 
-    def configure(
-        self,
-        groups: Sequence[RuleGroup],
-        interval_s: float,
-        route: Route,
-        notifiers: dict[str, Notifier],
-        settle_s: float = 0.0,
-        *,
-        console_url: str = "",
-    ) -> list[Notifier]:
-        """Take over a configuration; return the notifiers that are no longer used, for the caller to close.
+    def settings(self, config: Configuration) -> AlertingSettings:
+        """Return what a configuration wants evaluated and told. Raises ConfigErrors."""
+        return alerting_settings(config)
 
-        A group that did not change keeps its evaluator; one that is gone ends the series that it wrote. `settle_s` is
-        how long after a start the first samples of every target may take. `console_url` is where people reach this
-        process: links in messages lead there, and templates read it as `$externalURL`.
+    async def configure(self, settings: AlertingSettings) -> Sequence[str]:
+        """Take over what changed.
+
+        A group that did not change keeps its evaluator, and a notifier its connections; a group that is gone ends the
+        series that it wrote.
         """
-        self._lookbacks, self.settle_s = lookbacks(groups, interval_s), settle_s
+        before, self._settings = self._settings, settings
+        self._evaluate_by(settings)
+        self._dispatcher = Dispatcher(settings.route, self._groups, self._clock, settings.console_url)
+        await self._deliver_by(settings.notifiers, before.notifiers if before else {})
+        return changes(before, settings) if before else ()
+
+    def loops(self, make: LoopFactory) -> Sequence[Loop]:
+        """Return what evaluates, what delivers, and what brings to the database what waits in memory."""
+        return [
+            make.enduring("alerting", BEAT_S, self.beat),
+            make.plain("delivery", DELIVER_S, self.deliver),
+            make.plain("alert backlog", WRITE_BACK_S, self.write_back),
+        ]
+
+    def not_ready(self) -> Mapping[str, str]:
+        """Return why alerting is in memory only, if it is."""
+        return {"alerting": fault} if (fault := self.fault) else {}
+
+    def _evaluate_by(self, settings: AlertingSettings) -> None:
+        groups = settings.groups
+        self._lookbacks, self.settle_s = lookbacks(groups, settings.interval_s), settings.settle_s
         if self._origins:
             self._origins.configure(groups, self._lookbacks)
         self._here = {group.key for group in groups if self._own and reads_own_metrics(group)}
@@ -131,22 +154,23 @@ class Alerting:
         for key, evaluator in before.items():
             if key not in unchanged:
                 evaluator.close(self._clock.now())
-        self._around = Surroundings(url=console_url)
+        self._around = Surroundings(url=settings.console_url)
         for evaluator in before.values():
             evaluator.around = self._around
         self._evaluators = [before[g.key] if g.key in unchanged else self._evaluator(g) for g in groups]
         self._due = {key: at for key, at in self._due.items() if key in unchanged}
-        self._interval_s, self._retired = interval_s, False
-        self._dispatcher = Dispatcher(route, self._groups, self._clock, console_url)
-        old = list(self._sender.notifiers.values()) if self._sender else []
-        self._sender = MessageSender(self._outbox, self._groups, notifiers, self._clock, self._holder)
-        return old
+        self._interval_s, self._retired = settings.interval_s, False
+
+    async def _deliver_by(self, recipes: NotifierRecipes, before: NotifierRecipes) -> None:
+        old = dict(self._sender.notifiers)
+        kept = {name: made for name, made in old.items() if recipes.get(name) == before[name]}
+        self._sender.use({name: kept.get(name) or recipe.made() for name, recipe in recipes.items()})
+        await asyncio.gather(*(made.close() for name, made in old.items() if name not in kept))
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step that the clock has just made. To be called while `steady` is held."""
         self._moved_s += by_s
-        if self._sender:
-            self._sender.clock_was_set(by_s)
+        self._sender.clock_was_set(by_s)
         if abs(by_s) >= LARGE_STEP_S:
             # As after a start: what is not seen yet proves nothing.
             self._started_at = self._since = self._clock.now()
@@ -210,7 +234,7 @@ class Alerting:
         self._moved_s, self._changed = 0.0, True
 
     async def _retire(self, now: float) -> None:
-        rules = {rule.id for e in self._evaluators for rule in e.group.rules}
+        rules = self.rule_ids
         try:
             await asyncio.to_thread(self._steps.settle, now)
             await asyncio.to_thread(self._stored.retire, rules, now)
@@ -241,7 +265,7 @@ class Alerting:
         if now > self._busy_until and now - self._delivered_at < IDLE_LOOK_S:
             return
         self._delivered_at = now
-        while self._sender and await self._sender.tick():
+        while await self._sender.tick():
             self._busy_until = self._monotonic() + BUSY_S
 
     def reports(self) -> list[GroupReport]:
@@ -254,9 +278,14 @@ class Alerting:
         return [evaluator.group for evaluator in self._evaluators]
 
     @property
+    def rule_ids(self) -> set[str]:
+        """The ids of the configured rules."""
+        return {rule.id for group in self.groups for rule in group.rules}
+
+    @property
     def notifiers(self) -> dict[str, Notifier]:
         """The notifiers by name."""
-        return dict(self._sender.notifiers) if self._sender else {}
+        return dict(self._sender.notifiers)
 
     async def close(self) -> None:
         """Write what still waits, if that can be, and release the notifiers' connections."""

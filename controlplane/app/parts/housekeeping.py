@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
+from alerts.interfaces import Clock
 from controlplane.access.refusals import ACTION as REFUSED
+from controlplane.app.parts.part import Part
+from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
+from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.unreadable import prune as prune_unreadable
@@ -27,3 +34,19 @@ def clean_up(db: Database, now: float) -> None:
     RevisionStore(db).prune(KEEP_REVISIONS)
     prune_unreadable(db, now - KEEP_ALERTS_S)
     AuditStore(db).prune(REFUSED, now - KEEP_REFUSALS_S)
+
+
+class Housekeeping(Part[None]):
+    """Deletes what the database may forget, in one process at a time."""
+
+    name = "housekeeping"
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db, self._clock = db, clock
+
+    def loops(self, make: LoopFactory) -> Sequence[Loop]:
+        """Return what cleans up."""
+        return [make.leased("housekeeping", HOUSEKEEPING_S, self._turn)]
+
+    async def _turn(self, lease: Lease) -> None:
+        await asyncio.to_thread(clean_up, self._db, self._clock.now())

@@ -4,51 +4,75 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from alerts.interfaces import Clock
 from collectors.samples import Layout, SampleSink, Series, labels_of
-from controlplane.config.model import Backend, Fleet, ModelSection
+from controlplane.app.parts.part import Configuration, Part
+from controlplane.config.model import Backend, Cost, ModelSection
 from controlplane.cost import CostLedger
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.values import Vector
 from controlplane.metrics.query.queries import Queries
+from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 
 READY = "max by (model, version, backend) (llm_backend_ready)"
 
 
-class Accounts:
+CHARGE_S = 30.0
+PUBLISH_S = 15.0
+
+
+class AccountsSettings(NamedTuple):
+    """What is paid for, and which backends are expected."""
+
+    models: tuple[ModelSection, ...]
+    cost: Cost | None
+
+
+class Accounts(Part[AccountsSettings]):
     """Keeps the cost ledger and writes `llm_budget_*` and `llm_backends_expected`."""
+
+    name = "accounts"
 
     def __init__(self, db: Database, querier: Queries, sink: SampleSink, clock: Clock) -> None:
         self._db, self._querier, self._sink, self._clock = db, querier, sink, clock
         self._layouts: dict[str, Layout] = {}
-        self._fleet: Fleet | None = None
+        self._settings = AccountsSettings((), None)
 
-    def configure(self, fleet: Fleet) -> None:
-        """Take over a configuration."""
-        self._fleet = fleet
+    def settings(self, config: Configuration) -> AccountsSettings:
+        """Return the models and the prices of a configuration."""
+        return AccountsSettings(config.fleet.models, config.fleet.cost)
+
+    async def configure(self, settings: AccountsSettings) -> Sequence[str]:
+        """Account by these prices from the next charge on."""
+        before, self._settings = self._settings, settings
+        return () if before.cost == settings.cost else ["GPU time is charged by the new prices and budgets from now on"]
+
+    def loops(self, make: LoopFactory) -> Sequence[Loop]:
+        """Return what charges, one process at a time, and what writes the series, in every process."""
+        return [make.leased("ledger", CHARGE_S, self.charge), make.plain("publish", PUBLISH_S, self.publish)]
 
     async def charge(self, lease: Lease) -> None:
         """Account for the GPU time since the last call, in whichever process that was. Raises LeaseLost."""
-        if self._fleet is None or self._fleet.cost is None:
+        models, cost = self._settings
+        if cost is None:
             return
-        ledger = CostLedger(self._db, self._fleet.cost)
+        ledger = CostLedger(self._db, cost)
         now = self._clock.now()
-        gpus = await self._gpus_up(self._fleet, now)
+        gpus = await self._gpus_up(models, now)
         await asyncio.to_thread(ledger.tick, now, gpus, lease)
 
     async def publish(self) -> None:
         """Write the series; every replica does, since every one evaluates queries over its own store."""
-        fleet = self._fleet
-        if fleet is None:
-            return
-        self._write("ledger:expected", [_expected(model) for model in fleet.models])
-        if fleet.cost is not None:
-            samples = await asyncio.to_thread(CostLedger(self._db, fleet.cost).samples, self._clock.now())
+        models, cost = self._settings
+        self._write("ledger:expected", [_expected(model) for model in models])
+        if cost is not None:
+            samples = await asyncio.to_thread(CostLedger(self._db, cost).samples, self._clock.now())
             self._write("ledger:budgets", samples)
 
     def _write(self, source: str, samples: Sequence[tuple[Series, float]]) -> None:
@@ -60,12 +84,12 @@ class Accounts:
         at_ms = round(self._clock.now() * 1000)
         self._sink.append(source, layout, at_ms, np.array([v for _, v in samples], dtype=np.float64))
 
-    async def _gpus_up(self, fleet: Fleet, now: float) -> dict[str, float | None]:
+    async def _gpus_up(self, models: Sequence[ModelSection], now: float) -> dict[str, float | None]:
         """Return the GPUs that each model's ready backends occupy; None where no backend has said anything."""
         try:
             value = await self._querier.instant_value(READY, now)
         except QueryError:
-            return {m.name: None for m in fleet.models}
+            return {m.name: None for m in models}
         samples = value.samples if isinstance(value, Vector) else ()
         ready: dict[tuple[str, str], bool] = {}
         for sample in samples:
@@ -73,7 +97,7 @@ class Accounts:
             key = (labels.get("model", ""), labels.get("backend", ""))
             ready[key] = ready.get(key, False) or sample.value > 0
         up: dict[str, float | None] = {}
-        for model in fleet.models:
+        for model in models:
             answers = [(b.gpus, ready.get((model.name, b.url.rstrip("/")))) for b in _backends(model)]
             known = [gpus if is_up else 0.0 for gpus, is_up in answers if is_up is not None]
             up[model.name] = sum(known) if known else None

@@ -1,0 +1,26 @@
+"""The machine's clock, as a part: every other one follows a step of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from controlplane.app.clock_watch import LOOK_S, ClockWatch
+from controlplane.app.parts.part import Part
+from controlplane.schedule import Loop, LoopFactory
+
+
+class ClockPart(Part[None]):
+    """Watches the clock."""
+
+    name = "clock"
+
+    def __init__(self, watch: ClockWatch) -> None:
+        self._watch = watch
+
+    def loops(self, make: LoopFactory) -> Sequence[Loop]:
+        """Return what looks at the clock."""
+        return [make.plain("clock", LOOK_S, self._watch.turn)]
+
+    def not_ready(self) -> Mapping[str, str]:
+        """Return why what is shown may not hold just now."""
+        return {"clock": why} if (why := self._watch.not_ready()) else {}

@@ -1,0 +1,138 @@
+"""Metrics as one part: the store of this process, and the servers that are asked and fed beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from collectors.catalogue import Catalogue
+from controlplane.app.embedded import Embedded
+from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shipper_to
+from controlplane.app.parts.part import Configuration, Part, difference
+from controlplane.clock.system import SystemClock
+from controlplane.config.model import Metrics
+from controlplane.config.remote import RemoteWrite, endpoint_name
+from controlplane.errors import ConfigError
+from controlplane.metrics.query.queries import Queries
+from controlplane.metrics.write.ingest import Ingest
+from controlplane.metrics.write.shipping.shipper import Shipper, ShippingReport
+from controlplane.metrics.write.tee import TeeSink
+from controlplane.schedule import Loop, LoopFactory
+
+log = logging.getLogger(__name__)
+
+REMOTE_CHECK_S = 15.0
+TIDY_S = 5.0
+
+Endpoints = Mapping[str, RemoteWrite]
+
+
+class MetricsPart(Part[Endpoints]):
+    """Where samples go and who answers queries. Of a reload it takes over `remote_write`; the rest is as at the start.
+
+    `sink` takes every sample; `querier` answers the queries, whichever server does.
+    """
+
+    name = "metrics"
+
+    def __init__(
+        self, embedded: Embedded, section: Metrics, data_dir: Path, catalogue: Catalogue, clock: SystemClock
+    ) -> None:
+        """`embedded` is the caller's to close. `section` is the one that the process starts with."""
+        self.embedded, self._data_dir = embedded, data_dir
+        self._catalogue, self._clock = catalogue, clock
+        self.ingest = Ingest(embedded.store, clock, section.retention, max_series=section.receive.max_written_series)
+        self.remote = remote_querier(section)
+        self.querier: Queries = self.remote or embedded.querier
+        self.sink = TeeSink([embedded.store])
+        self._endpoints: Endpoints = {}
+        self._shippers: dict[str, Shipper] = {}
+        self._unkept: dict[str, str] = {}
+        """By endpoint: why its queue could not be opened at a reload."""
+        self._started = False
+
+    def settings(self, config: Configuration) -> Endpoints:
+        """Return the endpoints that samples are sent to."""
+        return {endpoint_name(endpoint): endpoint for endpoint in config.fleet.metrics.remote_write}
+
+    async def configure(self, settings: Endpoints) -> Sequence[str]:
+        """Ship to these endpoints. What goes on to one that did not change is not interrupted."""
+        before, self._endpoints = self._endpoints, settings
+        kept = {name: shipper for name, shipper in self._shippers.items() if settings.get(name) == before[name]}
+        gone = [shipper for name, shipper in self._shippers.items() if name not in kept]
+        new = {
+            name: shipper_to(endpoint, self._data_dir, self._catalogue, self._clock)
+            for name, endpoint in settings.items()
+            if name not in kept
+        }
+        # Rows wait in a new one's memory while the one before closes the queue on disk, with which it goes on.
+        self._use({**kept, **new})
+        await asyncio.gather(*(shipper.close() for shipper in gone))
+        self._unkept = {}
+        if self._started:
+            self._use({**kept, **await self._begun(new)})
+        return [*difference("remote_write", before, settings), *self._unkept.values()]
+
+    async def start(self) -> None:
+        """Open the queues of what waits to be shipped. Raises ConfigError where one cannot be kept."""
+        for sentence in await asyncio.to_thread(left_queues, list(self._endpoints.values()), self._data_dir):
+            log.warning("%s", sentence)
+        for shipper in self._shippers.values():
+            try:
+                await shipper.start()
+            except OSError as error:
+                raise ConfigError(f"{error.filename}: {error.strerror}", field="metrics.remote_write") from error
+        self._started = True
+
+    def loops(self, make: LoopFactory) -> Sequence[Loop]:
+        """Return what tidies the store, and what asks whether the other server answers."""
+        tidy = make.plain("storage", TIDY_S, self.embedded.tidy_up)
+        return [tidy, make.plain("remote metrics", REMOTE_CHECK_S, self.remote.check)] if self.remote else [tidy]
+
+    def not_ready(self) -> Mapping[str, str]:
+        """Return what cannot be stored, asked or sent."""
+        found = {}
+        if paused := self.embedded.report().paused:
+            found["storage"] = f"{self._data_dir}: {paused}; new samples are kept in memory only"
+        if self.remote and self.remote.fault:
+            found["metrics"] = self.remote.fault
+        if self._unkept:
+            found["remote_write"] = "; ".join(self._unkept.values())
+        return found
+
+    def shipping(self) -> list[ShippingReport]:
+        """Return how each endpoint is doing."""
+        return [shipper.report() for shipper in self._shippers.values()]
+
+    def refuse_queries(self) -> None:
+        """Tell whoever waits for an ad-hoc query that this process is about to end."""
+        self.embedded.querier.refuse()
+        if self.remote:
+            self.remote.refuse()
+
+    async def close(self) -> None:
+        """Stop shipping and asking; what is not shipped stays on disk."""
+        await asyncio.gather(*(shipper.close() for shipper in self._shippers.values()))
+        if self.remote:
+            self.remote.close()
+            await self.remote.disconnect()
+
+    def _use(self, shippers: dict[str, Shipper]) -> None:
+        self._shippers = shippers
+        self.sink.use([self.embedded.store, *shippers.values()])
+
+    async def _begun(self, new: dict[str, Shipper]) -> dict[str, Shipper]:
+        """Start shippers; return those whose queue can be kept. A reload is too late to refuse the others."""
+        begun = {}
+        for name, shipper in new.items():
+            try:
+                await shipper.start()
+            except OSError as error:
+                self._unkept[name] = f"nothing is sent to {name}: {error.filename}: {error.strerror}"
+                log.error("metrics: %s", self._unkept[name])
+                await shipper.close()
+            else:
+                begun[name] = shipper
+        return begun

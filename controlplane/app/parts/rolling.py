@@ -1,0 +1,123 @@
+"""Rollouts as one part: what operators ask of them, what moves them, and how a reload changes both."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from alerts.interfaces import Clock
+from controlplane.app.notifiers import build_route
+from controlplane.app.parts.part import Configuration, Part, difference
+from controlplane.config.model import ModelSection
+from controlplane.metrics.query.queries import Queries
+from controlplane.rollout.announce import Announcer
+from controlplane.rollout.engine import RolloutEngine
+from controlplane.rollout.evidence import EvidenceReader
+from controlplane.rollout.service import RolloutService
+from controlplane.rollout.verification import Verification, verifications
+from controlplane.schedule import Loop, LoopFactory
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease
+from controlplane.store.rollout_log import RolloutLog
+from controlplane.traffic.driver import Driver
+from controlplane.traffic.drivers import build_drivers
+
+ROLLOUT_S = 0.5
+OBSERVE_S = 5.0
+LOOK_S = 2.0
+"""How often it is looked whether another process was asked to move a model; what this one is asked is seen at once."""
+
+
+@dataclass(frozen=True)
+class RollingSettings:
+    """Which models can be moved, and who is told."""
+
+    models: Mapping[str, ModelSection]
+    verifications: Mapping[str, Verification]
+    receiver: str
+    """The notifier that is told of rollouts."""
+    console_url: str
+
+
+class Rolling(Part[RollingSettings]):
+    """Takes requests (`service`) and moves rollouts (`tick`), the latter under a lease."""
+
+    name = "rollouts"
+
+    def __init__(
+        self,
+        db: Database,
+        querier: Queries,
+        clock: Clock,
+        *,
+        observe_only: bool,
+        news: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`news` is called when an engine or a candidate has answered and the next tick should come at once."""
+        self._db, self._clock, self._monotonic = db, clock, monotonic
+        self._lease: Lease | None = None
+        self._observed_at = self._looked_at = -OBSERVE_S
+        self._rolling, self._asked = False, 0
+        self._models: Mapping[str, ModelSection] = {}
+        self._drivers: dict[str, Driver] = {}
+        self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
+        self.engine = RolloutEngine(
+            db,
+            {},
+            {},
+            lease=lambda: self._lease,
+            observe_only=observe_only,
+            look=EvidenceReader(querier, SqlAlertLog(db)).read,
+            news=news,
+        )
+
+    def settings(self, config: Configuration) -> RollingSettings:
+        """Return which models a configuration has, and how their candidates are verified."""
+        return RollingSettings(
+            models={model.name: model for model in config.fleet.models},
+            verifications=verifications(config.fleet),
+            receiver=build_route(config.loaded).receiver,
+            console_url=config.console_url,
+        )
+
+    async def configure(self, settings: RollingSettings) -> Sequence[str]:
+        """Take over what changed.
+
+        The driver of a model that did not change stays: an order of it may be out, and must not be cut by another edit.
+        """
+        before, self._models = self._models, settings.models
+        kept = {name: driver for name, driver in self._drivers.items() if settings.models.get(name) == before[name]}
+        gone = [driver for name, driver in self._drivers.items() if name not in kept]
+        new = build_drivers(model for model in settings.models.values() if model.name not in kept)
+        self._drivers = {**new, **kept}
+        announcer = Announcer(settings.receiver, settings.console_url)
+        self.service.update(settings.models, self._drivers, settings.verifications, announcer)
+        self.engine.update(settings.models, self._drivers, announcer)
+        await asyncio.gather(*(driver.close() for driver in gone))
+        return difference("models", before, settings.models)
+
+    def loops(self, make: LoopFactory) -> Sequence[Loop]:
+        """Return what moves rollouts."""
+        return [make.leased("rollouts", ROLLOUT_S, self.tick)]
+
+    async def tick(self, lease: Lease) -> None:
+        """Move rollouts often; where none runs, look at the engines now and then."""
+        self._lease = lease
+        now, asked = self._monotonic(), self.service.asked
+        if not self._rolling and asked == self._asked and now - self._looked_at < LOOK_S:
+            return
+        self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
+        # Not before: a database that could not be asked is asked again at once.
+        self._looked_at, self._asked = now, asked
+        if self._rolling or now - self._observed_at >= OBSERVE_S:
+            self._observed_at = now
+            await self.engine.tick(self._clock.now())
+
+    async def close(self) -> None:
+        """Stop waiting for replies, and release the drivers' connections."""
+        await self.engine.close()
+        await asyncio.gather(*(driver.close() for driver in self._drivers.values()))

@@ -1,0 +1,187 @@
+"""Discovers what the configuration names and scrapes it, this process's own metrics among it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from collectors.catalogue import Catalogue
+from collectors.discovery import Discovery
+from collectors.exposition import Parsed
+from collectors.interner import Interner
+from collectors.mapping import canonical_layout, missing
+from collectors.samples import Layout, SampleSink
+from collectors.scrape import ScrapeManager
+from collectors.target import Source, Target, TargetHealth
+from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
+from controlplane.app.left_over import end_left_over, end_own
+from controlplane.app.parts.part import Configuration, Part, difference
+from controlplane.app.recipe import Recipe
+from controlplane.app.sources import SourceFactory
+from controlplane.app.targets import ScrapePlan, body_limits, discovery_of, plan_scraping
+from controlplane.clock.system import SystemClock
+from controlplane.config.model import ScrapeSection
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.schedule import Loop, LoopFactory
+
+log = logging.getLogger(__name__)
+
+DISCOVERY_S = 5.0
+MOST_CHARS = 60
+"""Of the addresses by which a group of targets is named."""
+
+
+@dataclass(frozen=True)
+class ScrapingSettings:
+    """What is scraped, and how."""
+
+    plan: ScrapePlan
+    scrape: ScrapeSection
+    discovery: Discovery = field(compare=False)
+    """Made from `plan`; it has read nothing yet."""
+
+
+class Scraping(Part[ScrapingSettings]):
+    """The targets of one control plane. `configure` comes before `discover`."""
+
+    name = "scraping"
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        sink: SampleSink,
+        store: SeriesStore,
+        clock: SystemClock,
+        instance: str,
+        *,
+        rules: Callable[[], Collection[str]],
+    ) -> None:
+        """`instance` is the label under which this process's own metrics are stored.
+
+        `rules` returns the ids of the configured rules: once all targets are known, stored series that are neither of a
+        target nor of a rule end.
+        """
+        self._catalogue, self._sink, self._store, self._clock = catalogue, sink, store, clock
+        self._instance, self._interner, self._rules = instance, Interner(), rules
+        self._scrape = ScrapeSection()
+        self._manager = ScrapeManager(
+            sink, self._recipe, self._layout, clock, body_limits(self._scrape), find_missing=self._missing
+        )
+        self._discovery: Discovery | None = None
+        self._sources: SourceFactory | None = None
+        self._groups: Mapping[str, object] = {}
+        self._faults: tuple[str, ...] = ()
+        self._own_metrics: Callable[[], bytes] | None = None
+        self._swept = False
+        """Whether what earlier runs left over has been ended."""
+        self.discovered = False
+        """Whether targets have been read."""
+
+    def settings(self, config: Configuration) -> ScrapingSettings:
+        """Return what a configuration wants scraped. Raises ConfigErrors."""
+        plan = plan_scraping(config.loaded)
+        return ScrapingSettings(plan, config.fleet.scrape, discovery_of(plan, config.loaded))
+
+    async def configure(self, settings: ScrapingSettings) -> Sequence[str]:
+        """Scrape by these settings from the next discovery on."""
+        if self._discovery:
+            settings.discovery.follow(self._discovery)
+        limits = body_limits(settings.scrape)
+        told = [] if limits == self._manager.limits else ["targets are read anew, with the new limits of what they say"]
+        groups, self._groups = self._groups, _by_place(settings.plan)
+        self._scrape, self._discovery = settings.scrape, settings.discovery
+        self._manager.limits = limits
+        self._sources = SourceFactory(settings.plan, settings.scrape.max_body_bytes)
+        return [*told, *difference("groups of targets", groups, self._groups)]
+
+    def loops(self, make: LoopFactory) -> Sequence[Loop]:
+        """Return what looks for targets."""
+        return [make.plain("discovery", DISCOVERY_S, self._turn)]
+
+    def not_ready(self) -> Mapping[str, str]:
+        """Return whether targets are known."""
+        return {} if self.discovered else {"discovery": "targets have not been read yet"}
+
+    def watch_itself(self, render: Callable[[], bytes]) -> None:
+        """Scrape this process's own metrics from the next discovery on."""
+        self._own_metrics = render
+
+    async def discover(self) -> Sequence[Target]:
+        """Read which targets there are, and scrape them from now on. A fault is logged once."""
+        while True:
+            discovery = self._discovery
+            assert discovery is not None
+            targets = await asyncio.to_thread(discovery.refresh)
+            if discovery is self._discovery:  # else fleet.yaml changed meanwhile, and these are targets of before
+                break
+        faults = tuple(str(error) for error in discovery.errors)
+        for fault in faults:
+            if fault not in self._faults:
+                log.warning("discovery: %s", fault)
+        self._faults = faults
+        if self._own_metrics:
+            targets.append(self._own_target())
+        await self._manager.apply(targets)
+        self.discovered = True
+        return targets
+
+    def all_known(self) -> bool:
+        """Return whether no target is missing for a list that could not be read."""
+        return self.discovered and not self._faults
+
+    def health(self) -> list[TargetHealth]:
+        """Return how each target's last scrape went."""
+        return self._manager.health()
+
+    def clock_was_set(self, by_s: float) -> None:
+        """Take note that the clock made a step."""
+        self._manager.clock_was_set(by_s)
+
+    async def close(self) -> None:
+        """Stop scraping; what this process says of itself ends."""
+        await self._manager.close()
+        end_own(self._sink, self._own_target(), self._clock.now())
+
+    async def _turn(self) -> None:
+        targets = await self.discover()
+        if self.all_known() and not self._swept:
+            self._swept = True
+            known = [*targets, self._own_target()]
+            end_left_over(list(self._store.sources.values()), self._sink, known, self._rules(), self._clock.now())
+
+    def _own_target(self) -> Target:
+        return own_target(self._instance, self._scrape.interval, self._scrape.timeout_s)
+
+    def _recipe(self, target: Target) -> Recipe[Source]:
+        if target.url == LOCAL_SELF and self._own_metrics:
+            return Recipe(OwnSource, (self._own_metrics,), {})
+        assert self._sources is not None
+        return self._sources.recipe(target)
+
+    def _layout(self, target: Target, parsed: Parsed) -> Layout:
+        return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue, self._interner)
+
+    def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
+        return missing(layout, self._catalogue, target.engine)
+
+
+def _by_place(plan: ScrapePlan) -> dict[str, object]:
+    """Return each group of targets, with what its sources are told, by where it finds them: lists have no names."""
+    found: dict[str, object] = {}
+    for group in plan.groups:
+        where = ", ".join((*group.addresses, *map(_without_secrets, group.urls), *group.file_sd))
+        place = f"{group.engine} {where}" if len(where) <= MOST_CHARS else f"{group.engine} {where[:MOST_CHARS]}…"
+        told = [plan.readiness.get(url) or plan.probes.get((url, group.labels)) for url in group.urls]
+        while place in found:
+            place += " again"
+        found[place] = (group, told)
+    return found
+
+
+def _without_secrets(url: str) -> str:
+    """Return where a URL leads, without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url
