@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from controlplane.rollout.model import Check, Evidence, Rollout
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.store.database import Database
+from controlplane.store.migrate import migrate
 from controlplane.store.tables.outbox import OutboxRow
 from controlplane.traffic.driver import Question
 from controlplane.traffic.triton import TritonDriver
@@ -55,9 +57,14 @@ class World:
         verification: Verification = UNTRIED,
         *,
         another: bool = False,
+        stored: str = "",
         **options: Any,
     ) -> None:
-        """`another` adds a model of that name on a server of its own."""
+        """`another` adds a model of that name on a server of its own.
+
+        `stored` is the SQL of tests/fixtures/databases: the database that another release left.
+        """
+        self._stored = stored
         self._folder, self.verification = folder, verification
         self.evidence = NOTHING
         self._others = [FakeTriton(on_disk=(1, 2, 3))] if another else []
@@ -76,7 +83,11 @@ class World:
         self._sections = {"model": self.section}
         if self._others:
             self._sections["another"] = _section("another", self._others, model="model")
+        if self._stored:
+            restore(self._folder / "cp.db", self._stored, self.servers[0].url)
         self.db = Database(f"sqlite:///{self._folder}/cp.db")
+        if self._stored:
+            migrate(self.db)
         SQLModel.metadata.create_all(self.db.engine)
         self._open()
         return self
@@ -153,6 +164,13 @@ class World:
 
     async def promote(self, version: str = "v2", model: str = "model") -> Rollout:
         return await self.service.start(model, version, actor="ann")
+
+
+def restore(file: Path, stored: str, url: str) -> None:
+    """Make a database of SQL, with its engine at `url`."""
+    connection = sqlite3.connect(file)
+    connection.executescript(stored.replace("http://127.0.0.1:1", url))
+    connection.close()
 
 
 def _section(name: str, servers: Sequence[FakeTriton], **traffic: str) -> ModelSection:
