@@ -17,7 +17,7 @@ Document = Mapping[str, Any]
 Upgrade = Callable[[Document], Document]
 """Makes the next format of a document; the one at place n of a sequence makes format n + 1 of format n."""
 T = TypeVar("T")
-_Check = Callable[[Any, str], None]
+_Check = Callable[[Any], None]
 
 
 @contextmanager
@@ -63,8 +63,19 @@ def items(value: Any) -> tuple[Any, ...]:
 def checked(value: T) -> T:
     """Return a dataclass value as it is. Raises NotReadable where a field, at any depth, is of another type."""
     kind: Any = type(value)
-    _of_class(kind)(value, "")
+    try:
+        _of_class(kind)(value)
+    except _Wrong as wrong:
+        raise NotReadable(f"{''.join(reversed(wrong.place)).lstrip('.')} is {wrong}") from None
     return value
+
+
+class _Wrong(Exception):
+    """A value of another type. `place` grows from the inside out: nothing is paid for it while all is well."""
+
+    def __init__(self, value: Any, wanted: str) -> None:
+        super().__init__(f"{_said(value)} and not {wanted}")
+        self.place: list[str] = []
 
 
 @cache
@@ -72,11 +83,16 @@ def _of_class(kind: Any) -> _Check:
     hints = get_type_hints(kind)
     parts = [(field.name, _of(hints[field.name])) for field in fields(kind)]
 
-    def check(value: Any, where: str) -> None:
+    def check(value: Any) -> None:
         if not isinstance(value, kind):
-            _refuse(value, where, f"a {kind.__name__}")
-        for name, part in parts:
-            part(getattr(value, name), f"{where}.{name}" if where else name)
+            raise _Wrong(value, f"a {kind.__name__}")
+        name = ""
+        try:
+            for name, part in parts:
+                part(getattr(value, name))
+        except _Wrong as wrong:
+            wrong.place.append(f".{name}")
+            raise
 
     return check
 
@@ -86,11 +102,11 @@ def _of(hint: Any) -> _Check:
     """Return what checks a value of one declared type; types that documents do not hold are refused here, at once."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
-        return lambda value, where: None
+        return lambda value: None
     if origin in (Union, UnionType):
         return _of_union(args)
     if origin is tuple and args[-1] is Ellipsis:
-        return _of_items(tuple, _of(args[0]))
+        return _of_items(_of(args[0]))
     if origin is tuple:
         return _of_places(tuple(map(_of, args)))
     if origin in (dict, Mapping):
@@ -98,7 +114,7 @@ def _of(hint: Any) -> _Check:
     if is_dataclass(hint) and isinstance(hint, type):
         return _of_class(hint)
     if hint is float:
-        return _of_plain((int, float), "a number")
+        return _of_plain((float, int), "a number")
     if hint is int:
         return _of_plain((int,), "a whole number")
     words = {str: "a text", bool: "true or false", NoneType: "null", datetime: "a time"}
@@ -108,59 +124,65 @@ def _of(hint: Any) -> _Check:
 
 
 def _of_plain(kinds: tuple[type, ...], words: str) -> _Check:
-    def check(value: Any, where: str) -> None:
-        # A bool is an int to Python, and no number to anybody else.
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            _refuse(value, where, words)
+    def check(value: Any) -> None:
+        # Exactly these: a bool is an int to Python, and no number to anybody else.
+        if type(value) not in kinds:
+            raise _Wrong(value, words)
 
     return check
 
 
 def _of_union(hints: tuple[Any, ...]) -> _Check:
     inner = [_of(hint) for hint in hints if hint is not NoneType]
-    optional = NoneType in hints
-    assert len(inner) == 1, f"no document holds one of {hints}"
+    assert len(inner) == 1 < len(hints), f"no document holds one of {hints}"
+    (part,) = inner
 
-    def check(value: Any, where: str) -> None:
-        if value is not None or not optional:
-            inner[0](value, where)
+    def check(value: Any) -> None:
+        if value is not None:
+            part(value)
 
     return check
 
 
-def _of_items(kind: type, part: _Check) -> _Check:
-    def check(value: Any, where: str) -> None:
-        if not isinstance(value, kind):
-            _refuse(value, where, "a list")
-        for place, item in enumerate(value):
-            part(item, f"{where}[{place}]")
+def _of_items(part: _Check) -> _Check:
+    def check(value: Any) -> None:
+        if not isinstance(value, tuple):
+            raise _Wrong(value, "a list")
+        place = 0
+        try:
+            for place, item in enumerate(value):  # noqa: B007 - told when one is wrong
+                part(item)
+        except _Wrong as wrong:
+            wrong.place.append(f"[{place}]")
+            raise
 
     return check
 
 
 def _of_places(parts: tuple[_Check, ...]) -> _Check:
-    def check(value: Any, where: str) -> None:
+    def check(value: Any) -> None:
         if not isinstance(value, tuple) or len(value) != len(parts):
-            _refuse(value, where, f"{len(parts)} values")
+            raise _Wrong(value, f"{len(parts)} values")
         for part, item in zip(parts, value, strict=True):
-            part(item, where)
+            part(item)
 
     return check
 
 
 def _of_pairs(key: _Check, part: _Check) -> _Check:
-    def check(value: Any, where: str) -> None:
+    def check(value: Any) -> None:
         if not isinstance(value, Mapping):
-            _refuse(value, where, "an object")
-        for name, item in value.items():
-            key(name, where)
-            part(item, f"{where}.{name}")
+            raise _Wrong(value, "an object")
+        name = ""
+        try:
+            for name, item in value.items():
+                key(name)
+                part(item)
+        except _Wrong as wrong:
+            wrong.place.append(f".{name}")
+            raise
 
     return check
-
-
-def _refuse(value: Any, where: str, wanted: str) -> None:
-    raise NotReadable(f"{where} is {_said(value)} and not {wanted}")
 
 
 def _said(value: Any) -> str:

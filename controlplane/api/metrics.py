@@ -227,7 +227,7 @@ def _outbox(services: Services) -> Iterable[Metric]:
 def _stored(services: Services) -> Iterable[Metric]:
     tally = Tally(row.table for row in services.unread())
     # Every table has its series: an alert on it ends with a 0 that was seen.
-    tables = sorted({"alert_event", "alert_group", "alert_instance", "model_state", "outbox", *tally})
+    tables = sorted({"alert_event", "alert_group", "alert_instance", "model_state", "outbox", "token", *tally})
     yield _labelled(
         "controlplane_unreadable_rows",
         "Rows of the database that cannot be read, and those kept aside for that within a day.",
