@@ -24,6 +24,7 @@ from alerts.sender import MessageSender
 from alerts.template import Surroundings
 from collectors.samples import labels_of
 from controlplane.access import TokenStore
+from controlplane.api.metrics import OwnMetrics
 from controlplane.app.services import build_services
 from controlplane.app.wiring import running
 from controlplane.config.loader import load_fleet
@@ -248,6 +249,30 @@ async def test_rows_of_tomorrow_stand_still_and_are_said_and_nothing_is_lost(
             await world.promote("v9")
         # What was stored is still there: in its row, or aside.
         assert before <= _documents(world.db)
+
+
+async def test_a_control_plane_says_what_it_cannot_read(tmp_path: Path) -> None:
+    restore(tmp_path / "controlplane.db", stored(NEWEST), "http://127.0.0.1:1")
+    migrated = Database(f"sqlite:///{tmp_path / 'controlplane.db'}")
+    migrate(migrated)
+    migrated.close()
+    with sqlite3.connect(tmp_path / "controlplane.db") as connection:
+        connection.executescript(TOMORROW)
+    (tmp_path / "fleet.yaml").write_text("fleet: {name: test}\nnotifiers: [{name: ops, type: log}]\n")
+    loaded = load_fleet(tmp_path / "fleet.yaml")
+    async with running(loaded, tmp_path, TOKEN, "127.0.0.1:8080", observe_only=False) as (plane, db):
+        services = build_services(plane, db, "127.0.0.1", LogRing(0.0))
+        # The rule of these alerts is not configured any more, so that they are kept aside.
+        await until(lambda: {"alert_group", "alert_instance"} <= {row.table for row in services.unread()})
+        metrics = OwnMetrics(services).render().decode()
+        assert 'controlplane_unreadable_rows{table="alert_instance"} 2.0' in metrics
+        assert 'controlplane_unreadable_rows{table="token"} 0.0' in metrics
+        fleet = await services.fleet.fleet()
+        assert f"database: a row of alert_instance cannot be read: {RULE} 8aa923cef588d5da " in "\n".join(
+            fleet.warnings
+        )
+        (need,) = fleet.attention
+        assert (need.model, need.need) == ("model", "person")
 
 
 def _documents(db: Database) -> set[str]:
