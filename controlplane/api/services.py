@@ -126,9 +126,9 @@ class Services:
     log: LogRing
     not_ready: Callable[[], Mapping[str, str]]
     """What is not ready yet and why; empty when everything is. Blocking."""
-    alerting_fault: Callable[[], str] = str
-    unread: Callable[[], Sequence[UnreadRow]] = tuple
+    unread: Callable[[], Sequence[UnreadRow]]
     """Stored rows that cannot be read. Blocking."""
+    alerting_fault: Callable[[], str] = str
     """Why alert states and messages are kept in memory; empty while the database is written."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict
     """The configured notifiers by name."""

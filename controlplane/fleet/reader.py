@@ -91,7 +91,7 @@ class FleetReader:
         targets: Callable[[], Sequence[TargetHealth]],
         clock: Clock,
         observe_only: bool,
-        unread: Callable[[], Sequence[UnreadRow]] = tuple,
+        unread: Callable[[], Sequence[UnreadRow]],
     ) -> None:
         """`unread` returns stored rows that cannot be read; it may block."""
         self._unread = unread

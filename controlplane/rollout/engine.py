@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.rollout import records, trial
 from controlplane.rollout.announce import Announcer, stuck
@@ -130,11 +130,6 @@ class RolloutEngine:
                 log.error("%s; model and engines stay as they are", sentence)
         self._unreadable = frozenset(sentences)
         return {rollout.model: rollout for rollout in rollouts}
-
-    async def settle(self) -> None:
-        """Wait until every verb and every question that is out has been answered; the next tick notes the replies."""
-        if tasks := [*self._running.values(), *self._asking.values()]:
-            await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """Stop waiting for replies. What was ordered goes on in the engines, and is observed after the next start."""

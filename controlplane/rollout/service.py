@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from alerts.interfaces import Clock
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import Conflict, Refused, Unreadable
 from controlplane.rollout import plan as planning
 from controlplane.rollout import records

@@ -63,7 +63,7 @@ class Fleet:
         def at_once(
             instances: Sequence[AlertInstance], groups: Mapping[str, GroupState], deliveries: Deliveries
         ) -> Sequence[GroupStep]:
-            return decide(ROUTE, instances, groups, deliveries, at)
+            return decide(ROUTE, instances, groups, deliveries, at, "")
 
         return self.groups.advance(at_once, at)
 
@@ -162,7 +162,7 @@ def test_a_group_that_cannot_be_read_finds_out_what_was_told(database: Database,
     fleet = Fleet(database, damage)
     assert fleet.tick(200.0) == []
     assert [row.table for row in database.unread.rows()] == ["alert_group"]
-    assert [group.is_open for group in fleet.groups.open_groups()] == [True, True]
+    assert [group.is_open for group in fleet.groups.read()[1].values()] == [True, True]
     # It is over: told once, in the place of its message.
     fleet.log.record(RULE, [alert("a", state=AlertState.INACTIVE, resolved_at=210.0), alert("b")], [])
     (step,) = fleet.tick(210.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Self
 from sqlmodel import SQLModel, col, select
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.decide import NOTHING
 from controlplane.rollout.engine import RolloutEngine
@@ -130,8 +131,13 @@ class World:
         self.clock.time += seconds
         await self.engine.tick(self.clock.now())
         if settle:
-            await self.engine.settle()
+            await self.settle()
         return await self.line()
+
+    async def settle(self) -> None:
+        """Wait until every order and every question that is out has been answered; the next tick notes the replies."""
+        if tasks := [*self.engine._running.values(), *self.engine._asking.values()]:
+            await asyncio.wait(tasks)
 
     async def line(self) -> str:
         latest = await self.latest()

@@ -116,7 +116,7 @@ async def test_a_rollout_that_can_be_read_again_goes_on(tmp_path: Path) -> None:
 async def tick(world: World) -> None:
     world.clock.time += 1
     await world.engine.tick(world.clock.now())
-    await world.engine.settle()
+    await world.settle()
 
 
 async def test_the_rollouts_of_other_models_go_on(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class Alerts:
         self.evaluator = GroupEvaluator(
             group, self.slow, self.log, SeriesStore(retention_s=60.0), world.clock, around=Surroundings()
         )
-        self.dispatcher = Dispatcher(Route("ops"), self.groups, world.clock)
+        self.dispatcher = Dispatcher(Route("ops"), self.groups, world.clock, "http://console")
         self.sender = MessageSender(
             OutboxStore(world.db), self.groups, {"ops": self.receiver}, world.clock, holder="today"
         )

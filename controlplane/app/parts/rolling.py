@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from alerts.interfaces import Clock
 from controlplane.app.notifiers import build_route
 from controlplane.app.parts.part import Configuration, Part, difference
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.metrics.query.queries import Queries
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine

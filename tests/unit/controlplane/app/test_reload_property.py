@@ -120,6 +120,7 @@ BACKEND = (*TRAFFIC, "backends", 0)
 WRITE = ("metrics", "remote_write", 0)
 QUEUE = (*WRITE, "queue_config")
 OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
+SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}
 BASIC = {"username": "u", "password_file": "/pw"}
 EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("fleet.name", ("fleet", "name"), "other"),
@@ -188,7 +189,11 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("models[].traffic.backends[].tls", (*BACKEND, "tls"), {"insecure_skip_verify": True}),
     ("models[].traffic.drain_timeout", (*TRAFFIC, "drain_timeout"), "2m"),
     ("models[].traffic.load_timeout", (*TRAFFIC, "load_timeout"), "3m"),
-    ("models[].versions.<name>.backends", (*CHAT, "versions", "v2"), {"backends": [{"url": "http://127.0.0.1:6"}]}),
+    (
+        "models[].versions.<name>.backends",
+        (*CHAT, "versions", "v2"),
+        {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]},
+    ),
     ("models[].versions.<name>.backends", (*CHAT, "versions", "v1", "backends"), []),
     ("models[].verify.path", (*RANKER, "verify", "path"), "generate_stream"),
     ("models[].verify.body", (*RANKER, "verify"), {"body": {"inputs": []}}),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import BackendKey, Numbers
 from controlplane.fleet.rollouts import plan_view, rollout_view
@@ -20,8 +20,8 @@ SECTION = ModelSection.model_validate(
     {
         "name": "chat",
         "stable": "v1",
-        "traffic": {"driver": "none", "backends": [{"url": "http://a:8000"}]},
-        "versions": {"v1": {}, "v2": {"backends": [{"url": "http://b:8000"}]}},
+        "traffic": {"driver": "none", "backends": [{"url": "http://a:8000", "engine": "triton"}]},
+        "versions": {"v1": {}, "v2": {"backends": [{"url": "http://b:8000", "engine": "vllm"}]}},
     }
 )
 SEEN = TrafficObservation("chat", ())
