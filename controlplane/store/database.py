@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, create_engine
 
 from controlplane.errors import ConfigError, Conflict, NotStorable, Unavailable
+from controlplane.store.stored import Unread
 
 _LOCK_WAIT_S = 10
 """How long a transaction waits for another's lock: SQLite's busy timeout, PostgreSQL's lock_timeout."""
@@ -35,6 +36,8 @@ class Database:
         """
         backend = _backend(url)
         self.is_sqlite = backend == "sqlite"
+        self.unread = Unread()
+        """Rows that could not be read lately."""
         options: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite, "pool_size": 10, "max_overflow": 30}
         if self.is_sqlite:
             options["connect_args"] = {"check_same_thread": False, "timeout": _LOCK_WAIT_S}

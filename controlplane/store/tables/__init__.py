@@ -13,6 +13,6 @@ SQLModel.metadata.naming_convention = {
     "pk": "pk_%(table_name)s",
 }
 
-from controlplane.store.tables import alerts, audit, lease, ledger, outbox, revision, rollouts, token  # noqa: E402
+from controlplane.store.tables import alerts, audit, lease, ledger, outbox, revision, rollouts, token, unreadable  # noqa: E402
 
-__all__ = ["alerts", "audit", "lease", "ledger", "outbox", "revision", "rollouts", "token"]
+__all__ = ["alerts", "audit", "lease", "ledger", "outbox", "revision", "rollouts", "token", "unreadable"]
