@@ -92,6 +92,14 @@ class SqlAlertLog:
         with self._db.reading() as session:
             return [_instance(row) for row in session.exec(query)]
 
+    def active_by_rule(self) -> dict[str, list[AlertInstance]]:
+        """Return every firing and pending alert, by rule."""
+        found: dict[str, list[AlertInstance]] = {}
+        with self._db.reading() as session:
+            for row in session.exec(select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(ACTIVE))):
+                found.setdefault(row.rule, []).append(_instance(row))
+        return found
+
     def counts(self) -> dict[AlertState, int]:
         """Return how many alerts fire and pend; those of severity none (the Watchdog) are not counted."""
         query = (

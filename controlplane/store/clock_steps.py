@@ -38,14 +38,7 @@ class ClockSteps:
         """
         with self._db.transaction() as session:
             check_lease(session, self._lease())
-            times: dict[str, Any] = {name: getattr(AlertInstanceRow, name) + by_s for name in INSTANCE_TIMES}
-            session.execute(update(AlertInstanceRow).values(**times))
-            for group in session.exec(select(AlertGroupRow)):
-                _move(group, by_s)
-            if by_s < 0:
-                waits = {name: getattr(OutboxRow, name) + by_s for name in ("next_attempt_at", "claimed_until")}
-                queued = col(OutboxRow.status) == OutboxStatus.QUEUED.value
-                session.execute(update(OutboxRow).where(queued).values(**waits))
+            move_times(session, by_s)
 
     def settle(self, now: float) -> None:
         """Let nothing lie in the future: a process whose clock was ahead has written it. Raises as `move` does."""
@@ -57,6 +50,18 @@ class ClockSteps:
                 _cap(session, AlertGroupRow, name, now, now)
             for name in ("next_attempt_at", "claimed_until"):
                 _cap(session, OutboxRow, name, now + MOST_WAIT_S, now)
+
+
+def move_times(session: Session, by_s: float) -> None:
+    """Move the times of alerts, groups and waiting messages, in the caller's transaction."""
+    times: dict[str, Any] = {name: getattr(AlertInstanceRow, name) + by_s for name in INSTANCE_TIMES}
+    session.execute(update(AlertInstanceRow).values(**times))
+    for group in session.exec(select(AlertGroupRow)):
+        _move(group, by_s)
+    if by_s < 0:
+        waits = {name: getattr(OutboxRow, name) + by_s for name in ("next_attempt_at", "claimed_until")}
+        queued = col(OutboxRow.status) == OutboxStatus.QUEUED.value
+        session.execute(update(OutboxRow).where(queued).values(**waits))
 
 
 def _move(group: AlertGroupRow, by_s: float) -> None:

@@ -79,6 +79,8 @@ def give_way(backlog: Backlog) -> None:
         backlog.groups.clear()
         for held in unsent:
             del backlog.messages[held.message_id]
+        # What the database held for us is not what it holds now.
+        backlog.seen = None
 
 
 def _take(backlog: Backlog) -> _Batch:
