@@ -37,6 +37,8 @@ class Replicas:
     ) -> None:
         self._db, self._holder, self._clock, self._database_clock = db, holder, clock, database_clock
         self._epoch = 0
+        self._ahead_s = 0.0
+        """As it was last measured."""
         self.alone = False
         """Nobody else was seen lately, when the database was last asked. Before that somebody may be there."""
 
@@ -72,7 +74,7 @@ class Replicas:
             mine = self._write(session, self._database_clock(session), lease.epoch)
             by_s = 0.0 if theirs is None or abs(mine - theirs) < SAME_CLOCK_S else mine - theirs
             if by_s:
-                move_times(session, by_s)
+                move_times(session, by_s, claims_follow=False)
         # Not before it is written: `beat` would say that this tenure has moved what it has not.
         self._epoch = lease.epoch
         return by_s
@@ -83,4 +85,13 @@ class Replicas:
         insert = sqlite.insert if self._db.is_sqlite else postgresql.insert
         row = insert(ReplicaRow).values(holder=self._holder, **values)
         session.execute(row.on_conflict_do_update(index_elements=["holder"], set_=values))
-        return float(values["ahead_s"])
+        self._ahead_s = float(values["ahead_s"])
+        return self._ahead_s
+
+    def database_time(self, at: float) -> float:
+        """Return what the database's clock shows when this process's one shows `at`."""
+        return at - self._ahead_s
+
+    def clock_was_set(self, by_s: float) -> None:
+        """Take note of a step of this process's clock: until the next measurement it is ahead by so much more."""
+        self._ahead_s += by_s

@@ -119,6 +119,11 @@ class Process:
     def now(self) -> float:
         return self.world.at + self.ahead_s
 
+    def set_clock(self, by_s: float) -> None:
+        self.ahead_s += by_s
+        self.store.begin_era(round(self.now() * 1000), 300_000 if by_s <= -60 else 0)
+        self.alerting.clock_was_set(by_s)
+
     async def configure(self) -> None:
         groups = parse_rules(RULES, "f")
         await self.alerting.configure(alerting_settings(groups, 5.0, ROUTE, {"box": self.world.box}))

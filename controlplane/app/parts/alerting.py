@@ -35,7 +35,7 @@ from controlplane.store.backlog import (
 )
 from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
-from controlplane.store.lease import Lease
+from controlplane.store.lease import Lease, since_boot
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.replicas import Replicas
 
@@ -107,9 +107,9 @@ class Alerting(Part[AlertingSettings]):
         self._stored = SqlAlertLog(db, self._held)
         self._log = EnduringAlertLog(self._stored, self._backlog)
         self._groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
-        self._outbox = EnduringOutbox(OutboxStore(db), self._backlog)
-        self._steps = ClockSteps(db, self._held)
         self._sharing = Sharing(db, clock, replicas, monotonic)
+        self._outbox = EnduringOutbox(OutboxStore(db, self._sharing.shared_time), self._backlog)
+        self._steps = ClockSteps(db, self._held, claims_follow=replicas is None)
         self._evaluators: list[GroupEvaluator] = []
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
@@ -123,7 +123,7 @@ class Alerting(Part[AlertingSettings]):
         self.settle_s = 0.0
         """As of the settings in force."""
         self._dispatcher: Dispatcher | None = None
-        self._sender = MessageSender(self._outbox, self._groups, {}, clock, holder)
+        self._sender = MessageSender(self._outbox, self._groups, {}, clock, holder, elapsed=since_boot)
         self._settings: AlertingSettings | None = None
 
     def settings(self, config: Configuration) -> AlertingSettings:
@@ -182,6 +182,7 @@ class Alerting(Part[AlertingSettings]):
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step that the clock has just made. To be called while `steady` is held."""
         self._moved_s += by_s
+        self._sharing.clock_was_set(by_s)
         self._sender.clock_was_set(by_s)
         if abs(by_s) >= LARGE_STEP_S:
             # As after a start: what is not seen yet proves nothing.
@@ -223,6 +224,8 @@ class Alerting(Part[AlertingSettings]):
         now = self._clock.now()
         if not self._retired and not self._backlog.paused:
             await self._retire(lease, now)
+        if not self._may_act():
+            self._backlog.doubt(now)
         for evaluator in self._groups_due(now):
             self._changed = True
             await evaluator.evaluate(now)
@@ -273,6 +276,8 @@ class Alerting(Part[AlertingSettings]):
         if not self._backlog.paused:
             try:
                 await asyncio.to_thread(self._steps.move, moved_s)
+                # At once: whoever takes over next must know by which clock these times were written.
+                await self._sharing.beat()
             except Unavailable as error:
                 self._backlog.pause(error)
         self._backlog.move(moved_s)
@@ -305,10 +310,7 @@ class Alerting(Part[AlertingSettings]):
     @property
     def fault(self) -> str:
         """Why alerting is in memory only, and what waits there, or why states are not known; empty if all is well."""
-        waits = self._backlog.describe()
-        if waits and not self._may_act():
-            return f"{waits}; nothing is sent, as another replica may be alerting by now"
-        return waits or self._sharing.fault
+        return self._backlog.describe(sending=self._may_act()) or self._sharing.fault
 
     async def deliver(self) -> None:
         """Send everything that is due.

@@ -49,6 +49,15 @@ class Sharing:
         """No other process can take the lease over, as far as is known."""
         return self._replicas is None or self._replicas.alone
 
+    def shared_time(self, at: float) -> float:
+        """Return a time of this process's clock on one that all processes share."""
+        return at if self._replicas is None else self._replicas.database_time(at)
+
+    def clock_was_set(self, by_s: float) -> None:
+        """Take note of a step of this process's clock."""
+        if self._replicas is not None:
+            self._replicas.clock_was_set(by_s)
+
     async def beat(self) -> None:
         """Say that this process is there, and look who else is. Raises Unavailable."""
         if self._replicas is not None:

@@ -56,6 +56,8 @@ class Backlog:
     roots: dict[str, tuple[int, MessageRef]] = field(default_factory=dict)
     messages: dict[str, Held] = field(default_factory=dict)
     seen: Seen | None = None
+    unsure_since: float | None = None
+    """Unix seconds from which on another process may have decided instead; None: nobody can have."""
     lost: int = 0
     """Transitions that had to go."""
     _recent: dict[str, Held] = field(default_factory=dict)
@@ -85,21 +87,31 @@ class Backlog:
     def resume(self) -> None:
         """Go on writing: everything is in the database."""
         with self.lock:
-            self.fault, self.since = "", None
+            self.fault, self.since, self.unsure_since = "", None, None
 
-    def describe(self) -> str:
-        """Return what waits, in words; empty while the database can be written."""
+    def doubt(self, at: float) -> None:
+        """Note that from unix second `at` on another process may decide instead of this one."""
+        with self.lock:
+            if self.paused and self.unsure_since is None:
+                self.unsure_since = at
+
+    def describe(self, *, sending: bool = True) -> str:
+        """Return what waits, in words; empty while the database can be written. `sending`: people are told even so."""
         with self.lock:
             if not self.paused:
                 return ""
             waits = f"{len(self.transitions)} changes and {len(self.messages)} messages wait in memory"
-            return f"{self.fault}; rules and notifications go on, {waits}"
+            if sending:
+                return f"{self.fault}; rules and notifications go on, {waits}"
+            return f"{self.fault}; rules go on, {waits}; nothing is sent, since another replica may be alerting by now"
 
     def move(self, by_s: float) -> None:
         """Follow a step of the clock, as store.clock_steps does in the database."""
         with self.lock:
             self.instances = _moved_instances(self.instances, by_s)
             self.groups = _moved_groups(self.groups, by_s)
+            if self.unsure_since is not None:
+                self.unsure_since += by_s
             if self.seen is not None:
                 self.seen.instances = _moved_instances(self.seen.instances, by_s)
                 self.seen.groups = _moved_groups(self.seen.groups, by_s)
