@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func
+from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from alerts.errors import NotStored
 from alerts.interfaces import AlertInstance, AlertState, Transition
+from alerts.rule_ids import RuleIds
 from alerts.state import removed
 from alerts.wire import annotations_of, instance_from_json, instance_to_json
 from collectors.samples import labels_of
@@ -73,12 +74,15 @@ class SqlAlertLog:
     def retire(self, rules: Collection[str], at: float) -> list[Transition]:
         """End the active alerts of rules that are not in `rules` (they left the configuration), and return how.
 
-        They stay as resolved ones, so that receivers are told. Raises LeaseLost.
+        They stay as resolved ones, so that receivers are told. A rule whose file only lies elsewhere keeps its alerts.
+        Raises LeaseLost.
         """
+        ids = RuleIds(rules)
         with self._db.transaction() as session:
             check_lease(session, self._lease())
+            _rename(session, ids)
             rows = session.exec(select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(ACTIVE))).all()
-            gone = [(row, removed(_instance(row), at)) for row in rows if row.rule not in rules]
+            gone = [(row, removed(_instance(row), at)) for row in rows if ids.meant(row.rule) != row.rule]
             for row, transition in gone:
                 _write(session, row, transition.instance)
             append_history(session, [transition for _, transition in gone])
@@ -190,6 +194,17 @@ def append_history(session: Session, transitions: Sequence[Transition]) -> None:
 def read_instances(session: Session) -> list[AlertInstance]:
     """Return every instance, inactive ones included, in the caller's transaction."""
     return [_instance(row) for row in session.exec(select(AlertInstanceRow))]
+
+
+def _rename(session: Session, ids: RuleIds) -> None:
+    """Give alerts the ids that their rules have in this process, unless these have such alerts of their own."""
+    for rule in session.exec(select(AlertInstanceRow.rule).distinct()).all():
+        meant = ids.meant(rule)
+        if meant is None or meant == rule:
+            continue
+        own = select(AlertInstanceRow.fingerprint).where(AlertInstanceRow.rule == meant)
+        stored = update(AlertInstanceRow).where(col(AlertInstanceRow.rule) == rule)
+        session.execute(stored.where(col(AlertInstanceRow.fingerprint).not_in(own)).values(rule=meant))
 
 
 def _history(fingerprint: str) -> SelectOfScalar[AlertEventRow]:

@@ -194,6 +194,14 @@ def pooled(pgbouncer: PgBouncer) -> Iterator[Database]:
     db.close()
 
 
+@pytest.fixture
+def pooled_empty(pgbouncer: PgBouncer, postgres_server: PostgresServer) -> Iterator[Database]:
+    """A database of its own, without any table, behind PgBouncer."""
+    db = Database(pgbouncer.url(postgres_server.fresh()))
+    yield db
+    db.close()
+
+
 @pytest.fixture(params=BOTH)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A database with every table and no rows."""

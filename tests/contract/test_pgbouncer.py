@@ -79,12 +79,9 @@ def test_a_lease_is_renewed_while_every_other_connection_is_busy(pooled: Databas
     narrow.close()
 
 
-def test_migrations_run(pooled: Database, request: pytest.FixtureRequest) -> None:
-    server, pooler = request.getfixturevalue("postgres_server"), request.getfixturevalue("pgbouncer")
-    db = Database(pooler.url(server.fresh()))
-    migrate(db)
-    assert differences(db) == []
-    db.close()
+def test_migrations_run(pooled_empty: Database) -> None:
+    migrate(pooled_empty)
+    assert differences(pooled_empty) == []
 
 
 async def test_two_replicas_agree_and_fail_over(pooled: Database) -> None:

@@ -125,7 +125,7 @@ class Process:
         self.alerting.clock_was_set(by_s)
 
     async def configure(self) -> None:
-        groups = parse_rules(RULES, "f")
+        groups = parse_rules(RULES, f"/etc/{self.name}/rules.yml")  # folders differ, the file is one
         await self.alerting.configure(alerting_settings(groups, 5.0, ROUTE, {"box": self.world.box}))
 
     async def second(self, celsius: float) -> None:

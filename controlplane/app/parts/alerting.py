@@ -12,6 +12,7 @@ from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
 from alerts.origins import Origins
+from alerts.rule_ids import RuleIds
 from alerts.rules import AlertingRule, RuleGroup
 from alerts.sender import MessageSender
 from alerts.template import Surroundings
@@ -210,7 +211,7 @@ class Alerting(Part[AlertingSettings]):
             if not (due := self._groups_due(now)):
                 return
             alerting = any(isinstance(rule, AlertingRule) for e in due for rule in e.group.rules)
-            seen = await self._sharing.states() if alerting else None
+            seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
             for evaluator in due:
                 await evaluator.follow(now, seen, self._sharing.told)
                 self._done(evaluator, now)

@@ -7,15 +7,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from alerts.evaluate import GroupReport, StatesSeen, Told
 from alerts.interfaces import Clock
+from alerts.rule_ids import RuleIds
 from controlplane.errors import NotStorable, Unavailable
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.replicas import Replicas
 from controlplane.store.rule_reports import RuleReports
+
+Stored = TypeVar("Stored")
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +87,13 @@ class Sharing:
         except (Unavailable, NotStorable) as error:
             log.debug("alerting: other replicas are not told how rules do: %s", error)
 
-    async def states(self) -> StatesSeen | None:
-        """Return every active alert as stored; None where the database does not say so in time."""
+    async def states(self, rules: RuleIds) -> StatesSeen | None:
+        """Return every active alert as stored, by the id of its rule here; None where the database is not in time."""
         late = self._reading
         if late is not None and late.done():
             self._reading = None
             late.exception()  # it was read for an earlier turn
-        reading = self._reading = self._reading or asyncio.create_task(asyncio.to_thread(self._read))
+        reading = self._reading = self._reading or asyncio.create_task(asyncio.to_thread(self._read, rules))
         await asyncio.wait({reading}, timeout=PATIENCE_S)
         if not reading.done() or reading is late:
             self._say("the database does not answer")
@@ -109,11 +113,11 @@ class Sharing:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
-    def _read(self) -> StatesSeen:
+    def _read(self, rules: RuleIds) -> StatesSeen:
         at = self._clock.now()
         if (now := self._monotonic()) - self._heard_at >= REPORT_S:
-            self.told, self._heard_at = self._reports.read(), now
-        return StatesSeen(at, self._alerts.active_by_rule())
+            self.told, self._heard_at = _by_id(self._reports.read(), rules), now
+        return StatesSeen(at, _by_id(self._alerts.active_by_rule(), rules))
 
     def _say(self, fault: str) -> None:
         if fault and not self.fault:
@@ -121,3 +125,9 @@ class Sharing:
         elif self.fault and not fault:
             log.info("alerting: alert states can be read again")
         self.fault = fault
+
+
+def _by_id(stored: Mapping[str, Stored], rules: RuleIds) -> dict[str, Stored]:
+    """Return what is stored of the rules that this process knows. Its own ids go before others of the same rule."""
+    known = [(meant, rule) for rule in stored if (meant := rules.meant(rule)) is not None]
+    return {meant: stored[rule] for meant, rule in sorted(known, key=lambda found: found[0] == found[1])}
