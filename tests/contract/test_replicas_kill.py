@@ -81,12 +81,12 @@ def holder(db: Database) -> str:
 async def test_a_killed_leader_is_followed_by_one_that_knows_all(tmp_path: Path, pooled_empty: Database) -> None:
     url = pooled_empty.engine.url.render_as_string(hide_password=False)
     async with AsyncExitStack() as stack:
-        replicas = []
-        for name in ("one", "two"):
-            folder = tmp_path / name
+        folders = [tmp_path / "one", tmp_path / "two"]
+        for folder in folders:
             folder.mkdir()
             (folder / "rules.yml").write_text(RULES)
-            replicas.append(Replica(*await stack.enter_async_context(up(folder, FLEET.format(url=url)))))
+        starting = [stack.enter_async_context(up(folder, FLEET.format(url=url))) for folder in folders]
+        replicas = [Replica(pid, port) for pid, port in await asyncio.gather(*starting)]
         leader, survivor = sorted(replicas, key=lambda replica: f":{replica.pid}:" not in holder(pooled_empty))
         wanted = {"Down": "firing", "DownForLong": "pending"}
 
