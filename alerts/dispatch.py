@@ -109,7 +109,7 @@ class GroupLog(Protocol):
 class Dispatcher:
     """Turns stored alerts into queued messages, one transaction a tick."""
 
-    def __init__(self, route: Route, groups: GroupLog, clock: Clock, console_url: str = "") -> None:
+    def __init__(self, route: Route, groups: GroupLog, clock: Clock, console_url: str) -> None:
         self._route, self._groups, self._clock, self._console_url = route, groups, clock, console_url
         self._looked_at = self._idle_until = 0.0
 
@@ -141,7 +141,7 @@ def decide(
     groups: Mapping[str, GroupState],
     deliveries: Deliveries,
     at: float,
-    console_url: str = "",
+    console_url: str,
 ) -> tuple[GroupStep, ...]:
     """Return the groups that change at unix second `at`, in the order of their keys."""
     firing, ended = _sort_out(route, instances)

@@ -315,18 +315,6 @@ class ScrapeManager:
         """Return what is known of every target's last scrape, ordered by key."""
         return [self._scrapers[key].health for key in sorted(self._scrapers)]
 
-    async def scrape_once(self, target: Target, at: float | None = None) -> TargetHealth:
-        """Scrape now, beside the loop, for the scheduled time `at` (default: now). A failure is in the answer."""
-        setup = self._setup(target)
-        async with self._changing:
-            scraper = self._scrapers.get(target.key)
-            if scraper and scraper.setup != setup:
-                await self._stop(scraper)
-                scraper = _Scraper(setup, self, live=scraper.live)
-            scraper = self._scrapers[target.key] = scraper or _Scraper(setup, self, live=False)
-        await scraper.scrape(self._clock.now() if at is None else at)
-        return scraper.health
-
     async def close(self) -> None:
         """Stop all scraping. Series are left as they are: that the control plane stops says nothing of a target."""
         async with self._changing:

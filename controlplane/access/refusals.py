@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controlplane.store.audit import audit
+from controlplane.store.audit import REFUSED, audit
 from controlplane.store.database import Database
 
 KINDS = 10
 """Told one by one between two writings; what more there is becomes a number."""
-ACTION = "token.refuse"
 UNKNOWN = "-"
 
 
@@ -84,10 +83,10 @@ def write_refusals(db: Database, refusals: Sequence[Refusal], more: int) -> None
     with db.transaction() as session:
         for refusal in refusals:
             subject = f"token/{refusal.account or UNKNOWN}"
-            audit(session, refusal.address, ACTION, subject, refusal.sentence, refusal.last_at)
+            audit(session, refusal.address, REFUSED, subject, refusal.sentence, refusal.last_at)
         if more:
             latest = max(refusal.last_at for refusal in refusals)
-            audit(session, UNKNOWN, ACTION, f"token/{UNKNOWN}", rest(more), latest)
+            audit(session, UNKNOWN, REFUSED, f"token/{UNKNOWN}", rest(more), latest)
 
 
 def rest(more: int) -> str:

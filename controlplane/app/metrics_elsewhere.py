@@ -35,9 +35,9 @@ def remote_querier(metrics: Metrics) -> RemoteQuerier | None:
     return RemoteQuerier(metrics.query_url, auth_of(query), query.headers, query.timeout)
 
 
-def left_queues(metrics: Metrics, data_dir: Path) -> list[str]:
-    """Return a sentence for each queue on disk whose endpoint is configured no more. Blocking."""
-    known = {_folder_of(endpoint) for endpoint in metrics.remote_write}
+def left_queues(endpoints: Iterable[RemoteWrite], data_dir: Path) -> list[str]:
+    """Return a sentence for each queue on disk that is of none of these endpoints. Blocking."""
+    known = {_folder_of(endpoint) for endpoint in endpoints}
     try:
         left = sorted(path for path in (data_dir / QUEUES).iterdir() if path.name not in known)
     except OSError:

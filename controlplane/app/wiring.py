@@ -59,7 +59,7 @@ class ControlPlane:
     ) -> None:
         """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
-        self._db, self._listen = db, listen
+        self.database, self._listen = db, listen
         self._lease_db = db.apart(LEASE_PATIENCE)
         self.holder = process_holder()
         catalogue = load_catalogue()
@@ -103,12 +103,19 @@ class ControlPlane:
 
     async def start(self) -> None:
         """Take over the configuration and begin. Raises ConfigErrors."""
-        await self._configure(self.loaded)
+        await self.configure(self.loaded)
         await self._parts.start()
         make = LoopFactory(LeaseStore(self._lease_db), self.holder, self.clock)
         for loop in (*self._parts.loops(make), make.plain("watch", WATCH_S, self._watch)):
             self.loops.add(loop)
         self.loops.start()
+
+    async def configure(self, loaded: LoadedFleet) -> list[str]:
+        """Let every part take over what changed for it; return what was taken, in words. Raises ConfigErrors."""
+        taken = await self._parts.configure(Configuration(loaded, self._listen))
+        self.loaded = loaded
+        self._stamps = await asyncio.to_thread(stamps, loaded)
+        return taken
 
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
@@ -125,7 +132,7 @@ class ControlPlane:
             self.run = self.run._replace(reload_ok=False)
             loaded, warnings = await asyncio.to_thread(accepted, self.loaded.path)
             before = self.loaded.fleet
-            taken = await self._configure(loaded)
+            taken = await self.configure(loaded)
             self.run = self.run._replace(configured_at=self.clock.now(), reload_ok=True)
             await asyncio.to_thread(self._announce)
         return [*changes(before, loaded.fleet, taken), *warnings]
@@ -152,19 +159,13 @@ class ControlPlane:
         """Return what is not ready and why. Blocking."""
         found: dict[str, str] = {}
         try:
-            RevisionStore(self._db).latest()  # reads a table: the clock alone is told without looking at the file
+            RevisionStore(self.database).latest()  # reads a table: the clock alone is told without looking at the file
         except ControlPlaneError as error:
             found["database"] = str(error)
         return found | self._parts.not_ready()
 
-    async def _configure(self, loaded: LoadedFleet) -> list[str]:
-        taken = await self._parts.configure(Configuration(loaded, self._listen))
-        self.loaded = loaded
-        self._stamps = await asyncio.to_thread(stamps, loaded)
-        return taken
-
     def _announce(self) -> None:
-        with self._db.transaction() as session:
+        with self.database.transaction() as session:
             touch(session, "config")
 
     async def _watch(self) -> None:

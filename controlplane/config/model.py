@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from collectors.engines import BACKENDS, ENGINES, Api
 from controlplane.config.checking import Fault, check
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
 from controlplane.config.verify import Verify
@@ -62,15 +63,17 @@ class ScrapeSection(Model):
 
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
-Engine = Literal["triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp", "dcgm", "nvml", "probe", "custom"]
-METRICS_PATHS = {"trtllm": "/prometheus/metrics"}
-"""Where metrics are not at /metrics. trtllm-serve's /metrics is another thing: reading it empties a queue."""
+if TYPE_CHECKING:
+    EngineName = BackendEngine = ApiName = str
+else:
+    EngineName, BackendEngine = Literal[tuple(ENGINES)], Literal[tuple(BACKENDS)]
+    ApiName = Literal[tuple(map(str, Api))]
 
 
 class TargetGroup(Access):
     """Targets of one engine kind that share labels and credentials."""
 
-    engine: Engine
+    engine: EngineName
     addresses: tuple[Address, ...] = ()
     file_sd: tuple[PathPattern, ...] = ()
     urls: tuple[HttpUrl, ...] = ()
@@ -82,7 +85,7 @@ class TargetGroup(Access):
     timeout: Interval | None = None
     prompt: Annotated[str, AfterValidator(whole_text)] = "ping"
     """probe only: what to ask."""
-    protocol: Literal["openai", "triton"] | None = None
+    protocol: ApiName | None = None
     """probe only: by default taken from the URL's path."""
     model_name: Text | None = None
     """probe only: the model to ask for; by default the `model` label."""
@@ -105,7 +108,7 @@ class TargetGroup(Access):
     @property
     def metrics_path(self) -> str:
         """The path in force."""
-        return self.path or METRICS_PATHS.get(self.engine, "/metrics")
+        return self.path or ENGINES[self.engine].metrics_path
 
 
 class NotifierSection(Model):
@@ -170,7 +173,8 @@ class Backend(Access):
 
     url: HttpUrl
     metrics: HttpUrl | None = None
-    engine: Literal["triton", "vllm"] | None = None
+    engine: BackendEngine | None = None
+    """Which server this is; under `traffic` the driver knows, under `versions` it must be named."""
     repository: FilePath | None = None
     """triton only: the model repository, when it is local: configuration is then persisted to its config.pbtxt."""
     grpc: Address | None = None
@@ -195,11 +199,23 @@ class Traffic(Model):
     drain_timeout: Duration = 300.0
     load_timeout: Duration = 600.0
 
+    @property
+    def moved_engine(self) -> str | None:
+        """The only kind of server whose traffic the driver moves; None: it moves none."""
+        return "triton" if self.driver == "triton" else None
+
 
 class Version(Model):
     """A release of a model. On Triton `v2` is version directory 2 and needs nothing more."""
 
     backends: tuple[Backend, ...] = ()
+
+
+UNNAMED = f"is required: name the server, one of: {', '.join(BACKENDS)}"
+
+
+def _is_unnamed(backend: Backend) -> bool:
+    return backend.reads("engine") and backend.engine is None
 
 
 class ModelSection(Model):
@@ -226,6 +242,20 @@ class ModelSection(Model):
     def _triton_has_backends(self) -> Iterator[Fault]:
         if self.traffic.driver == "triton" and not self.traffic.backends:
             yield Fault(("traffic",), "driver triton needs backends: [{url: ...}]")
+
+    @check
+    def _servers_are_named(self) -> Iterator[Fault]:
+        moved = self.traffic.moved_engine
+        for number, backend in enumerate(self.traffic.backends):
+            place = ("traffic", "backends", number, "engine")
+            if moved and backend.reads("engine") and backend.engine not in (None, moved):
+                yield Fault(place, f"is {moved} here: driver {self.traffic.driver} moves nothing else")
+            elif not moved and _is_unnamed(backend):
+                yield Fault(place, UNNAMED)
+        for name, version in self.versions.items():
+            for number, backend in enumerate(version.backends):
+                if _is_unnamed(backend):
+                    yield Fault(("versions", name, "backends", number, "engine"), UNNAMED)
 
     @check
     def _triton_versions_are_folders(self) -> Iterator[Fault]:

@@ -130,11 +130,6 @@ class RolloutEngine:
         self._unreadable = frozenset(str(fault) for fault in faults)
         return {rollout.model: rollout for rollout in rollouts}
 
-    async def settle(self) -> None:
-        """Wait until every verb and every question that is out has been answered; the next tick notes the replies."""
-        if tasks := [*self._running.values(), *self._asking.values()]:
-            await asyncio.wait(tasks)
-
     async def close(self) -> None:
         """Stop waiting for replies. What was ordered goes on in the engines, and is observed after the next start."""
         tasks = [*self._running.values(), *self._asking.values()]

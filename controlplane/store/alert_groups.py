@@ -65,12 +65,6 @@ class SqlGroupLog:
         with self._db.transaction() as session:
             put_root(session, key, generation, ref)
 
-    def open_groups(self) -> list[GroupState]:
-        """Return the groups that are open, by key."""
-        with self._db.reading() as session:
-            query = select(AlertGroupRow).where(col(AlertGroupRow.is_open)).order_by(col(AlertGroupRow.key))
-            return [_state(row) for row in session.exec(query)]
-
     def _stored(self, session: Session, row: AlertGroupRow | None, step: GroupStep, at: float) -> bool:
         try:
             with part(session):

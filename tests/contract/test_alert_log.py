@@ -18,6 +18,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from tests.fakes.open_groups import open_groups
 
 RULE = "builtin:llm;llm-service;LLMModelDown"
 INACTIVE, PENDING, FIRING = AlertState.INACTIVE, AlertState.PENDING, AlertState.FIRING
@@ -167,7 +168,7 @@ def test_a_group_and_its_message_are_stored_together(database: Database) -> None
     (entry,) = OutboxStore(database).recent(10)
     assert (entry.kind, entry.receiver, entry.lane, entry.message_id) == ("alert", "ops", KEY, f"{KEY}/7/1")
     assert entry.payload["summary"] == "FIRING: alerts chat (1 firing)"
-    assert groups.open_groups() == [group()]
+    assert open_groups(groups) == [group()]
 
 
 def test_a_decision_that_fails_stores_nothing(database: Database) -> None:
@@ -178,7 +179,7 @@ def test_a_decision_that_fails_stores_nothing(database: Database) -> None:
 
     with pytest.raises(ValueError, match="oops"):
         groups.advance(decide, 110.0)
-    assert groups.open_groups() == []
+    assert open_groups(groups) == []
 
 
 def test_deliveries_tell_what_is_underway_and_what_was_given_up_last(database: Database) -> None:

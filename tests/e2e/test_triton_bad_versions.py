@@ -15,6 +15,7 @@ import pytest
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
+from collectors.engines import Api
 from collectors.readiness import ReadinessSource
 from controlplane.config.model import ModelSection
 from controlplane.demo.repository import write_repository
@@ -28,6 +29,7 @@ from controlplane.store.database import Database
 from controlplane.traffic.driver import VersionState
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
+from tests.alive import real_triton
 
 pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(600)]
 
@@ -116,7 +118,7 @@ class Bench:
 @asynccontextmanager
 async def bench(folder: Path, load_timeout: str = "120s") -> AsyncIterator[Bench]:
     write_repository(folder / "models", token_seconds=0.001)
-    async with TritonServer(folder / "models", folder / "triton") as server:
+    async with real_triton(folder / "models", folder / "triton") as server:
         running = Bench(folder, server, load_timeout)
         try:
             yield running
@@ -182,7 +184,7 @@ async def test_versions_that_fail_at_requests_are_turned_back_and_a_good_one_is_
         assert broken.sentence.startswith("v6 could not be loaded: grpc://")
         assert "weights are corrupt" in broken.sentence
         assert broken.sentence.endswith("v1 serves as before")
-        source = ReadinessSource("triton", world.server.http_url)
+        source = ReadinessSource(Api.TRITON, world.server.http_url)
         told = (await source.read(30.0)).decode()
         await source.close()
         assert f'llm_engine_ready{{backend="{world.server.http_url}"}} 0.0' in told

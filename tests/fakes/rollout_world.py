@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, Self
 
@@ -114,8 +115,13 @@ class World:
         self.clock.time += seconds
         await self.engine.tick(self.clock.now())
         if settle:
-            await self.engine.settle()
+            await self.settle()
         return await self.line()
+
+    async def settle(self) -> None:
+        """Wait until every order and every question that is out has been answered; the next tick notes the replies."""
+        if tasks := [*self.engine._running.values(), *self.engine._asking.values()]:
+            await asyncio.wait(tasks)
 
     async def line(self) -> str:
         latest = await self.latest()

@@ -114,7 +114,7 @@ class World:
         groups = wrap("groups", SqlGroupLog(self.db))
         log = wrap("log", SqlAlertLog(self.db))
         evaluator = GroupEvaluator(GROUP, self.gpu, log, SeriesStore(), self.gpu, around=Surroundings())
-        dispatcher = Dispatcher(ROUTE, groups, self.gpu)
+        dispatcher = Dispatcher(ROUTE, groups, self.gpu, "http://c")
         outbox = wrap("outbox", OutboxStore(self.db))
         sender = MessageSender(outbox, groups, {"ops": wrap("notifier", notifier)}, self.gpu, holder=f"p{self.starts}")
         while self.gpu.at < END_S:

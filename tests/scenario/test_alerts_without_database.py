@@ -29,6 +29,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStatus, OutboxStore
+from tests.fakes.open_groups import open_groups
 from tests.fakes.recipes import alerting_settings
 
 RULES = """
@@ -166,7 +167,7 @@ async def test_an_alert_comes_and_goes_is_told_and_is_written_when_there_is_room
     assert world.alerting.fault == ""
     assert world.history() == WHOLE
     assert world.messages() == [("firing", "sent", 1), ("resolved", "sent", 1)]
-    assert SqlGroupLog(db).open_groups() == []
+    assert open_groups(SqlGroupLog(db)) == []
     await world.run(60, 50)
     assert statuses(world) == ["firing", "resolved"]
 
@@ -214,7 +215,7 @@ async def test_a_message_that_was_being_sent_is_not_sent_again(world: World, db:
     await world.run(120, 91)
     assert statuses(world) == ["firing"]
     assert world.messages() == [("firing", "sent", 1)]
-    assert SqlGroupLog(db).root("box{alertname='Hot'}", SqlGroupLog(db).open_groups()[0].generation) is not None
+    assert SqlGroupLog(db).root("box{alertname='Hot'}", open_groups(SqlGroupLog(db))[0].generation) is not None
 
 
 async def test_a_message_is_sent_once_when_the_database_goes_and_comes_while_it_is_on_its_way(

@@ -56,8 +56,8 @@ async def until(happened):
         if happened():
             return
         await asyncio.sleep(0.05)
-    active = [(dict(a.labels)["alertname"], a.state, a.unknown_since) for a in SqlAlertLog(plane._db).active()]
-    messages = [(m.message_id, m.status, m.attempts, m.error) for m in OutboxStore(plane._db).recent(10)]
+    active = [(dict(a.labels)["alertname"], a.state, a.unknown_since) for a in SqlAlertLog(plane.database).active()]
+    messages = [(m.message_id, m.status, m.attempts, m.error) for m in OutboxStore(plane.database).recent(10)]
     loops = [(s.name, s.holding, s.last_error, s.last_started_at, s.last_finished_at) for s in plane.loops.stats()]
     raise TimeoutError(f"told {told}, fault {plane.alerting.fault!r}, active {active}, {messages}, {loops}")
 

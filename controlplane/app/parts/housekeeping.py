@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Sequence
 
 from alerts.interfaces import Clock
-from controlplane.access.refusals import ACTION as REFUSED
 from controlplane.app.parts.part import Part
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.audit import AuditStore
+from controlplane.store.audit import REFUSED, AuditStore
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore

@@ -41,7 +41,7 @@ class MetricsPart(Part[Endpoints]):
         self, embedded: Embedded, section: Metrics, data_dir: Path, catalogue: Catalogue, clock: SystemClock
     ) -> None:
         """`embedded` is the caller's to close. `section` is the one that the process starts with."""
-        self.embedded, self._at_start, self._data_dir = embedded, section, data_dir
+        self.embedded, self._data_dir = embedded, data_dir
         self._catalogue, self._clock = catalogue, clock
         self.ingest = Ingest(embedded.store, clock, section.retention, max_series=section.receive.max_written_series)
         self.remote = remote_querier(section)
@@ -77,7 +77,7 @@ class MetricsPart(Part[Endpoints]):
 
     async def start(self) -> None:
         """Open the queues of what waits to be shipped. Raises ConfigError where one cannot be kept."""
-        for sentence in await asyncio.to_thread(left_queues, self._at_start, self._data_dir):
+        for sentence in await asyncio.to_thread(left_queues, list(self._endpoints.values()), self._data_dir):
             log.warning("%s", sentence)
         for shipper in self._shippers.values():
             try:

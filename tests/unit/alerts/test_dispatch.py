@@ -231,7 +231,10 @@ async def test_looking_only_when_something_can_be_due_tells_the_same_at_the_same
     rng = random.Random(seed)
     route = replace(ROUTE, group_interval_s=40, repeat_interval_s=300)
     every, when_due = Log(), Log()
-    dispatchers = [(every, Dispatcher(route, every, At())), (when_due, Dispatcher(route, when_due, At()))]
+    dispatchers = [
+        (every, Dispatcher(route, every, At(), "http://c")),
+        (when_due, Dispatcher(route, when_due, At(), "http://c")),
+    ]
     alerts: dict[tuple[str, str], AlertInstance] = {}
     for second in range(3000):
         changed = second % 15 == 0 and rng.random() < 0.15

@@ -171,6 +171,15 @@ async def test_a_clock_that_is_set_back_prolongs_no_silence(post: Post) -> None:
     assert await post.send(message(), attempts=2) == [("done", "ops{}/1/1", {"channel": "C1", "ts": "1.5"})]
 
 
+async def test_a_reload_ends_the_silence_of_a_receiver_only_where_its_notifier_changed(post: Post) -> None:
+    post.notifier.failures = [DeliveryFailed("rate limited", retry_after=7)]
+    await post.send(message())
+    post.sender.use({"ops": post.notifier, "log": FakeNotifier("log")})
+    assert await post.send(message(sequence=2)) == [("retry", "ops asked to wait", 1007.0)]
+    post.sender.use({"ops": FakeNotifier()})
+    assert await post.send(message(sequence=3)) == [("done", "ops{}/1/3", {"channel": "C1", "ts": "1.5"})]
+
+
 async def test_what_trying_again_cannot_mend_is_given_up_with_its_reason(post: Post) -> None:
     post.notifier.failures = [DeliveryFailed("invalid_auth (set a current bot token)", permanent=True)]
     assert await post.send(message()) == [("dead", "invalid_auth (set a current bot token)", 1000.0)]

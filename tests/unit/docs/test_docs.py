@@ -24,9 +24,9 @@ from collectors.durations import format_duration
 from controlplane.app.check import inspect_file
 from controlplane.cli.verbs.tree import GROUPS, VERBS
 from controlplane.config.durations import duration_seconds
-from controlplane.config.loader import parse_fleet
 from controlplane.config.model import Fleet
 from controlplane.demo.faults import Fault
+from tests.fakes.fleet_text import parse_fleet
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"

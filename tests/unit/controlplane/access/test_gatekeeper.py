@@ -11,9 +11,8 @@ from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.access import Attempt, Gatekeeper, Principal, Role, SessionStore, Throttled, TokenStore
-from controlplane.access.refusals import ACTION
 from controlplane.errors import Unauthenticated, Unavailable
-from controlplane.store.audit import AuditStore
+from controlplane.store.audit import REFUSED, AuditStore
 from controlplane.store.database import Database
 
 NOW = 1000.0
@@ -36,7 +35,7 @@ class Rig:
                 await self.gatekeeper.by_token(self.wrong, attempt, NOW)
 
     def refusals(self) -> list[str]:
-        return [entry.detail for entry in AuditStore(self.db).recent(100) if entry.action == ACTION]
+        return [entry.detail for entry in AuditStore(self.db).recent(100) if entry.action == REFUSED]
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ async def test_a_restart_with_other_ports_shows_everything_once(fleet: Write, tm
     """The first process sees a hot GPU; the next one is told of another address, where it is cool."""
     async with gpu(90.0) as hot, gpu(50.0) as cool:
         async with started(fleet, tmp_path, hot, "127.0.0.1:8080") as plane:
-            log = SqlAlertLog(plane._db)
+            log = SqlAlertLog(plane.database)
             await until(lambda: [a.state for a in log.active()] == [AlertState.FIRING])
             await until(lambda: len([t for t in plane.scraping.health() if t.health == "up"]) == 2)
             (fired,) = log.active()
@@ -149,14 +149,14 @@ async def test_a_restart_with_other_ports_shows_everything_once(fleet: Write, tm
 
         # The same ports: the alert is the same one, and nobody is told that it is over.
         async with started(fleet, tmp_path, hot, "127.0.0.1:8080") as plane:
-            log = SqlAlertLog(plane._db)
+            log = SqlAlertLog(plane.database)
             await until(lambda: len([t for t in plane.scraping.health() if t.health == "up"]) == 2)
             await until(lambda: all(r.last_evaluation for r in plane.alerting.reports()))
             assert log.active() == [fired]
             assert len(log.recent()) == events
 
         async with started(fleet, tmp_path, cool, "127.0.0.1:8081") as plane:
-            log = SqlAlertLog(plane._db)
+            log = SqlAlertLog(plane.database)
             await until(lambda: len([t for t in plane.scraping.health() if t.health == "up"]) == 2)
             seen = {}
             for expr in ("temperature", "up", "controlplane_answer", "hottest"):

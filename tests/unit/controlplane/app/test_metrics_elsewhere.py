@@ -18,10 +18,10 @@ def test_without_an_address_nobody_else_is_asked_or_fed(fleet: Write, tmp_path: 
 
 def test_a_queue_that_nobody_empties_any_more_is_named(fleet: Write, tmp_path: Path) -> None:
     metrics = fleet("metrics: {remote_write: [{url: 'http://m/a'}, {url: 'http://n', name: n}]}\n").fleet.metrics
-    assert left_queues(metrics, tmp_path) == []
+    assert left_queues(metrics.remote_write, tmp_path) == []
     for name in ("m%2Fa", "n", "old"):
         (tmp_path / "remote-write" / name).mkdir(parents=True)
     folder = tmp_path / "remote-write" / "old"
-    assert left_queues(metrics, tmp_path) == [
+    assert left_queues(metrics.remote_write, tmp_path) == [
         f"{folder}: samples of a remote_write that is configured no more; delete the folder"
     ]

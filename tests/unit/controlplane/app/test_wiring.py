@@ -212,3 +212,42 @@ async def test_a_queue_that_cannot_be_kept_is_refused_at_the_start(fleet: Write,
     with pytest.raises(ConfigError, match=r"metrics\.remote_write: .*remote-write.*: (File exists|Not a directory)"):
         async with started(fleet("metrics: {remote_write: {url: 'http://127.0.0.1:1/write'}}\n"), tmp_path):
             pass
+
+
+async def test_a_reload_of_remote_write_keeps_what_goes_on_and_says_what_cannot(
+    fleet: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def endpoints(*names: str) -> str:
+        each = ", ".join(f"{{url: 'http://127.0.0.1:1/write', name: {name}}}" for name in names)
+        return f"scrape: {{interval: 1s}}\nmetrics: {{remote_write: [{each}]}}\n"
+
+    async with started(fleet(endpoints("one", "two")), tmp_path) as (plane, _):
+        plane.watch_itself(lambda: b"controlplane_answer 42\n")
+        await until(lambda: all(report.pending for report in plane.metrics.shipping()))
+        waiting = plane.metrics.shipping()[0].pending
+        (tmp_path / "remote-write" / "four").write_text("a file where the folder should be")
+        fleet(endpoints("one", "three", "four"))
+        told = await plane.reload()
+        assert told[1] == "metrics: remote_write: 2 added (three, four), 1 removed (two), 1 kept"
+        assert "metrics: nothing is sent to four: " in told[2]
+        assert [report.endpoint for report in plane.metrics.shipping()] == ["one", "three"]
+        assert plane.metrics.shipping()[0].pending >= waiting
+        assert "nothing is sent to four" in plane.not_ready()["remote_write"]
+        await until(lambda: plane.metrics.shipping()[1].pending > 0)
+        fleet(endpoints("one", "three"))
+        await plane.reload()
+        assert "remote_write" not in plane.not_ready()
+
+
+async def test_a_changed_endpoint_goes_on_with_the_queue_of_the_one_before(fleet: Write, tmp_path: Path) -> None:
+    def endpoint(seconds: int) -> str:
+        one = f"{{url: 'http://127.0.0.1:1/write', name: one, remote_timeout: {seconds}s}}"
+        return f"scrape: {{interval: 1s}}\nmetrics: {{remote_write: [{one}]}}\n"
+
+    async with started(fleet(endpoint(3)), tmp_path) as (plane, _):
+        plane.watch_itself(lambda: b"controlplane_answer 42\n")
+        await until(lambda: plane.metrics.shipping()[0].pending > 0)
+        waiting = plane.metrics.shipping()[0].pending
+        fleet(endpoint(4))
+        await plane.reload()
+        assert plane.metrics.shipping()[0].pending >= waiting

@@ -19,11 +19,11 @@ from ruamel.yaml import YAML
 from collectors.discovery import Discovery, DiscoveryGroup
 from controlplane.config.checking import Loc
 from controlplane.config.document import dotted, parse_document
-from controlplane.config.loader import parse_fleet
 from controlplane.config.model import Fleet, TargetGroup
 from controlplane.config.reading import read_section
 from controlplane.config.wording import SENTENCES, nearest, shown, yaml_sentence
 from controlplane.errors import ConfigError, ConfigErrors
+from tests.fakes.fleet_text import parse_fleet
 
 VALID = """\
 fleet:

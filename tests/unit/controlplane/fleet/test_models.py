@@ -20,8 +20,8 @@ SECTION = ModelSection.model_validate(
     {
         "name": "chat",
         "stable": "v1",
-        "traffic": {"driver": "none", "backends": [{"url": "http://a:8000"}]},
-        "versions": {"v1": {}, "v2": {"backends": [{"url": "http://b:8000"}]}},
+        "traffic": {"driver": "none", "backends": [{"url": "http://a:8000", "engine": "triton"}]},
+        "versions": {"v1": {}, "v2": {"backends": [{"url": "http://b:8000", "engine": "vllm"}]}},
     }
 )
 SEEN = TrafficObservation("chat", ())

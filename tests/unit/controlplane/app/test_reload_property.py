@@ -1,0 +1,378 @@
+"""A control plane that took over any edits of fleet.yaml is as one that starts with the result."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from collectors.interner import Interner
+from collectors.scrape import ScrapeManager
+from controlplane.app.embedded import Embedded
+from controlplane.app.services import build_services
+from controlplane.app.wiring import ControlPlane
+from controlplane.clock.system import SystemClock
+from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.config.reference import fields
+from controlplane.errors import ConfigErrors
+from controlplane.fleet.log_ring import LogRing
+from controlplane.metrics.query.workers.querier import WorkerQuerier
+from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.metrics.write.shipping.shipper import Shipper
+from controlplane.store.database import Database
+from controlplane.store.migrate import migrate
+from tests.unit.controlplane.app.object_graph import Graph, graph
+
+RICH: dict[str, Any] = {
+    "fleet": {"name": "test", "external_url": "https://a.example"},
+    "scrape": {"interval": "15s", "timeout": "10s", "max_body_bytes": 1_000_000, "max_samples": 5000},
+    "targets": [
+        {
+            "engine": "vllm",
+            "addresses": ["127.0.0.1:1"],
+            "labels": {"team": "a"},
+            "path": "/metrics",
+            "scheme": "https",
+            "interval": "20s",
+            "timeout": "5s",
+            "authorization": {"type": "Bearer", "credentials_file": "/k1"},
+            "tls": {"ca_file": "/ca1"},
+        },
+        {"engine": "vllm", "file_sd": ["more.json"], "basic_auth": {"username": "u", "password_file": "/p"}},
+        {
+            "engine": "probe",
+            "urls": ["http://127.0.0.1:1/v1/chat/completions"],
+            "labels": {"model": "chat"},
+            "prompt": "hello",
+            "protocol": "openai",
+            "model_name": "org/chat",
+        },
+    ],
+    "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
+    "evaluation_interval": "15s",
+    "thresholds": {"temperature": {"value": 80, "for": "1m"}},
+    "notifiers": [
+        {"name": "ops", "type": "slack", "channel": "#ops", "token_env": "A", "base_url": "http://127.0.0.1:1/"},
+        {"name": "file", "type": "log"},
+    ],
+    "route": {"receiver": "ops", "group_by": ["model"], "group_wait": "1s", "group_interval": "2s"},
+    "models": [
+        {
+            "name": "ranker",
+            "stable": "v1",
+            "traffic": {
+                "driver": "triton",
+                "model": "rank",
+                "drain_timeout": "1m",
+                "load_timeout": "1m",
+                "backends": [
+                    {
+                        "url": "http://127.0.0.1:2",
+                        "metrics": "http://127.0.0.1:2/metrics",
+                        "engine": "triton",
+                        "labels": {"rack": "1"},
+                        "authorization": {"credentials_file": "/k2"},
+                        "gpus": 1,
+                    }
+                ],
+            },
+            "versions": {"v1": {}, "v2": {}},
+            "verify": {"prompt": "hello", "path": "generate", "requests": 3},
+        },
+        {
+            "name": "chat",
+            "stable": "v1",
+            "traffic": {"driver": "none"},
+            "versions": {"v1": {"backends": [{"url": "http://127.0.0.1:3", "engine": "vllm", "gpus": 2}]}},
+        },
+    ],
+    "cost": {"gpu_hour_usd": 2.5, "budgets": [{"model": "chat", "monthly_usd": 900}]},
+    "metrics": {
+        "remote_write": [
+            {
+                "url": "http://127.0.0.1:1/write",
+                "name": "one",
+                "send": ["canonical"],
+                "headers": {"X-Scope": "a"},
+                "remote_timeout": "3s",
+                "authorization": {"credentials_file": "/k3"},
+            },
+            {"url": "http://127.0.0.1:1/other", "name": "two"},
+        ]
+    },
+    "trusted_proxies": ["10.0.0.1"],
+}
+DROP = object()
+TARGET, FILES, PROBE = ("targets", 0), ("targets", 1), ("targets", 2)
+RANKER, CHAT = ("models", 0), ("models", 1)
+TRAFFIC = (*RANKER, "traffic")
+BACKEND = (*TRAFFIC, "backends", 0)
+WRITE = ("metrics", "remote_write", 0)
+QUEUE = (*WRITE, "queue_config")
+OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
+SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}
+BASIC = {"username": "u", "password_file": "/pw"}
+EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
+    ("fleet.name", ("fleet", "name"), "other"),
+    ("fleet.external_url", ("fleet", "external_url"), "https://b.example/cp/"),
+    ("fleet.external_url", ("fleet", "external_url"), DROP),
+    ("scrape.interval", ("scrape", "interval"), "30s"),
+    ("scrape.timeout", ("scrape", "timeout"), "3s"),
+    ("scrape.max_body_bytes", ("scrape", "max_body_bytes"), 12345),
+    ("scrape.max_samples", ("scrape", "max_samples"), 17),
+    ("targets[].engine", (*TARGET, "engine"), "sglang"),
+    ("targets[].addresses", (*TARGET, "addresses"), ["127.0.0.1:9", "127.0.0.1:8"]),
+    ("targets[].file_sd", (*FILES, "file_sd"), ["m*.json"]),
+    ("targets[].urls", (*PROBE, "urls"), ["http://127.0.0.1:7/v1/completions"]),
+    ("targets[].labels", (*PROBE, "labels"), {"model": "ranker"}),
+    ("targets[].labels", (*FILES, "labels"), {"team": "b"}),
+    ("targets[].path", (*TARGET, "path"), "/m"),
+    ("targets[].scheme", (*TARGET, "scheme"), DROP),
+    ("targets[].interval", (*TARGET, "interval"), "40s"),
+    ("targets[].timeout", (*TARGET, "timeout"), "6s"),
+    ("targets[].authorization.type", (*TARGET, "authorization", "type"), "Token"),
+    ("targets[].authorization.credentials_file", (*TARGET, "authorization", "credentials_file"), "/k9"),
+    ("targets[].authorization.credentials_env", (*TARGET, "authorization"), {"credentials_env": "E"}),
+    ("targets[].basic_auth.username", (*FILES, "basic_auth", "username"), "w"),
+    ("targets[].basic_auth.password_file", (*FILES, "basic_auth", "password_file"), "/q"),
+    ("targets[].tls.ca_file", (*TARGET, "tls", "ca_file"), "/ca9"),
+    ("targets[].tls.insecure_skip_verify", (*TARGET, "tls", "insecure_skip_verify"), True),
+    ("targets[].prompt", (*PROBE, "prompt"), "Say hi."),
+    ("targets[].protocol", (*PROBE, "protocol"), DROP),
+    ("targets[].model_name", (*PROBE, "model_name"), "org/other"),
+    ("targets", FILES, DROP),
+    ("targets", ("targets",), DROP),
+    ("rules", ("rules",), ["builtin:gpu"]),
+    ("rules", ("rules",), ["mine.yml", "builtin:llm", "builtin:gpu"]),
+    ("evaluation_interval", ("evaluation_interval",), "5s"),
+    ("thresholds.<name>.value", (*THRESHOLD, "value"), 70),
+    ("thresholds.<name>.for", (*THRESHOLD, "for"), "2m"),
+    ("thresholds.<name>.window", ("thresholds", "control_plane"), {"window": "7m"}),
+    ("notifiers[].name", ("notifiers", 1, "name"), "people"),
+    ("notifiers[].type", OPS, {"name": "ops", "type": "log"}),
+    ("notifiers[].channel", (*OPS, "channel"), "#other"),
+    ("notifiers[].token_env", (*OPS, "token_env"), "B"),
+    ("notifiers[].token_file", OPS, {"name": "ops", "type": "slack", "channel": "#ops", "token_file": "/t"}),
+    ("notifiers[].base_url", (*OPS, "base_url"), DROP),
+    ("notifiers", ("notifiers", 1), DROP),
+    ("route", ("route",), DROP),
+    ("route.receiver", ("route", "receiver"), "file"),
+    ("route.group_by", ("route", "group_by"), ["..."]),
+    ("route.group_wait", ("route", "group_wait"), "9s"),
+    ("route.group_interval", ("route", "group_interval"), "9s"),
+    ("route.repeat_interval", ("route", "repeat_interval"), "9h"),
+    ("models", RANKER, DROP),
+    ("models[].name", (*RANKER, "name"), "sorter"),
+    ("models[].stable", (*RANKER, "stable"), "v2"),
+    ("models[].traffic.driver", RANKER, {**RICH["models"][1], "name": "ranker"}),
+    ("models[].traffic.model", (*TRAFFIC, "model"), DROP),
+    ("models[].traffic.backends[].url", (*BACKEND, "url"), "http://127.0.0.1:4"),
+    ("models[].traffic.backends[].metrics", (*BACKEND, "metrics"), "http://127.0.0.1:4/m"),
+    ("models[].traffic.backends[].engine", (*BACKEND, "engine"), DROP),
+    ("models[].traffic.backends[].engine", (*CHAT, "versions", "v1", "backends", 0, "engine"), "triton"),
+    ("models[].traffic.backends[].repository", (*BACKEND, "repository"), "/srv/models"),
+    ("models[].traffic.backends[].grpc", BACKEND, {"url": "http://127.0.0.1:2", "grpc": "127.0.0.1:5"}),
+    ("models[].traffic.backends[].gpus", (*BACKEND, "gpus"), 4),
+    ("models[].traffic.backends[].labels", (*BACKEND, "labels"), {"rack": "2"}),
+    ("models[].traffic.backends[].authorization", (*BACKEND, "authorization", "credentials_file"), "/k8"),
+    ("models[].traffic.backends[].basic_auth", BACKEND, {"url": "http://127.0.0.1:2", "basic_auth": BASIC}),
+    ("models[].traffic.backends[].tls", (*BACKEND, "tls"), {"insecure_skip_verify": True}),
+    ("models[].traffic.drain_timeout", (*TRAFFIC, "drain_timeout"), "2m"),
+    ("models[].traffic.load_timeout", (*TRAFFIC, "load_timeout"), "3m"),
+    (
+        "models[].versions.<name>.backends",
+        (*CHAT, "versions", "v2"),
+        {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]},
+    ),
+    ("models[].versions.<name>.backends", (*CHAT, "versions", "v1", "backends"), []),
+    ("models[].verify.path", (*RANKER, "verify", "path"), "generate_stream"),
+    ("models[].verify.body", (*RANKER, "verify"), {"body": {"inputs": []}}),
+    ("models[].verify.prompt", (*RANKER, "verify", "prompt"), "again"),
+    ("models[].verify.status", (*RANKER, "verify", "status"), 201),
+    ("models[].verify.requests", (*RANKER, "verify", "requests"), 9),
+    ("models[].verify.failures", (*RANKER, "verify", "failures"), 1),
+    ("models[].verify.timeout", (*RANKER, "verify", "timeout"), "4s"),
+    ("models[].verify.latency", (*RANKER, "verify", "latency"), "1s"),
+    ("models[].verify.error_ratio", (*RANKER, "verify", "error_ratio"), 0.5),
+    ("models[].verify.for", (*RANKER, "verify", "for"), "40s"),
+    ("cost", ("cost",), DROP),
+    ("cost.gpu_hour_usd", ("cost", "gpu_hour_usd"), 3),
+    ("cost.budgets[].model", ("cost", "budgets", 0, "model"), "ranker"),
+    ("cost.budgets[].monthly_usd", ("cost", "budgets", 0, "monthly_usd"), 1),
+    ("metrics.remote_write", ("metrics", "remote_write", 1), DROP),
+    ("metrics.remote_write[].url", (*WRITE, "url"), "http://127.0.0.1:1/w"),
+    ("metrics.remote_write[].name", (*WRITE, "name"), "three"),
+    ("metrics.remote_write[].send", (*WRITE, "send"), ["raw", "recorded"]),
+    ("metrics.remote_write[].authorization", (*WRITE, "authorization", "credentials_file"), "/k7"),
+    ("metrics.remote_write[].basic_auth", ("metrics", "remote_write", 1, "basic_auth"), BASIC),
+    ("metrics.remote_write[].tls", (*WRITE, "tls"), {"insecure_skip_verify": True}),
+    ("metrics.remote_write[].headers", (*WRITE, "headers"), {"X-Scope": "b"}),
+    ("metrics.remote_write[].remote_timeout", (*WRITE, "remote_timeout"), "4s"),
+    ("metrics.remote_write[].queue_config.max_shards", QUEUE, {"max_shards": 2}),
+    ("metrics.remote_write[].queue_config.max_samples_per_send", QUEUE, {"max_samples_per_send": 7}),
+    ("metrics.remote_write[].queue_config.batch_send_deadline", QUEUE, {"batch_send_deadline": "7s"}),
+    ("metrics.remote_write[].queue_config.min_backoff", QUEUE, {"min_backoff": "70ms"}),
+    ("metrics.remote_write[].queue_config.max_backoff", QUEUE, {"max_backoff": "7s"}),
+    ("metrics.remote_write[].queue_config.sample_age_limit", QUEUE, {"sample_age_limit": "7h"}),
+    ("metrics.remote_write[].queue_config.max_bytes", QUEUE, {"max_bytes": 77_000_000}),
+    ("trusted_proxies", ("trusted_proxies",), ["10.0.0.0/8"]),
+)
+"""(field of the reference, where in RICH, new value)."""
+
+AT_THE_START = ("database", "metrics")
+SKIPPED = (Embedded, SeriesStore, WorkerQuerier, Interner, SystemClock, Database)
+"""What holds samples, and what no reload reaches."""
+OF_THE_RUN = {
+    "Alerting._holder",
+    "Alerting._since",
+    "Alerting._started",
+    "Alerting._started_at",
+    "ControlPlane.holder",
+    "MessageSender.holder",
+    "MetricsPart._data_dir",
+    "Run.configured_at",
+    "Run.started_at",
+    "ShipQueue._folder",
+    "WindowReader._folder",
+}
+"""What differs between two starts with one file."""
+OF_THE_PAST = {"ControlPlane._stamps", "Run.reload_ok", "ShipQueue._buffered"}
+"""What a control plane remembers of reloads: when the file was read, whether it was good, and which series ended."""
+
+
+def edited(fleet: dict[str, Any], where: tuple[str | int, ...], value: Any) -> dict[str, Any] | None:
+    """Return the fleet with an edit; None where another edit took away what this one is about."""
+    found = copy.deepcopy(fleet)
+    at: Any = found
+    try:
+        for step in where[:-1]:
+            at = at[step]
+        if value is DROP:
+            del at[where[-1]]
+        elif isinstance(at, list) and not int(where[-1]) < len(at):
+            return None
+        else:
+            at[where[-1]] = copy.deepcopy(value)
+    except (KeyError, IndexError, TypeError):
+        return None
+    return found
+
+
+class Bench:
+    """Folders of control planes that run no loop: their only changes are those of a configuration."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.file = folder, folder / "fleet.yaml"
+        (folder / "more.json").write_text('[{"targets": ["127.0.0.1:4"]}]')
+        (folder / "mine.yml").write_text("groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]\n")
+        self.template = folder / "template.db"
+        database = Database(f"sqlite:///{self.template}")
+        migrate(database)
+        database.close()
+
+    def write(self, fleet: dict[str, Any]) -> None:
+        self.file.write_text(json.dumps(fleet))
+
+    @asynccontextmanager
+    async def started(self, loaded: LoadedFleet) -> AsyncIterator[ControlPlane]:
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        shutil.copy(self.template, folder / "a.db")
+        database, clock = Database(f"sqlite:///{folder / 'a.db'}"), SystemClock()
+        embedded = Embedded.open(loaded.fleet.metrics, folder, clock)
+        plane = ControlPlane(loaded, database, embedded, clock, "127.0.0.1:8080", folder, observe_only=False)
+        try:
+            await plane.configure(loaded)
+            await plane.metrics.start()
+            yield plane
+        finally:
+            await plane.close()
+            await embedded.close()
+            database.close()
+            shutil.rmtree(folder)
+
+
+async def seen(plane: ControlPlane) -> Graph:
+    """Return all that a control plane holds, once it has looked for targets."""
+    await plane.scraping.discover()
+    services = build_services(plane, plane.database, "127.0.0.1", LogRing(0.0))
+    return graph({"plane": plane, "names": services.allowed_hosts()}, SKIPPED)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    async def never(owner: object, what: object) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScrapeManager, "_run", never)
+        patch.setattr(Shipper, "_forever", never)
+        yield Bench(tmp_path_factory.mktemp("reloads"))
+
+
+def test_every_field_of_the_reference_is_edited() -> None:
+    paths = [field.path for field in fields()]
+    leaves = {p for p in paths if not any(q != p and q.startswith((f"{p}.", f"{p}[")) for q in paths)}
+    at_reload = {p for p in leaves if not p.startswith(AT_THE_START) or p.startswith("metrics.remote_write")}
+    assert at_reload <= {field for field, _, _ in EDITS}
+
+
+async def test_two_starts_with_one_file_differ_in_the_state_of_the_run_only(bench: Bench) -> None:
+    bench.write(RICH)
+    loaded = load_fleet(bench.file)
+    async with bench.started(loaded) as one, bench.started(loaded) as two:
+        differences = (await seen(one)).differences(await seen(two))
+    assert set(differences.values()) == OF_THE_RUN
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: f"{edit[0]} at {'.'.join(map(str, edit[1]))}")
+async def test_one_edit(bench: Bench, edit: tuple[str, tuple[str | int, ...], Any]) -> None:
+    fleet = edited(RICH, *edit[1:])
+    assert fleet is not None
+    assert await compare(bench, [fleet]) == 1
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@given(st.lists(st.sampled_from(EDITS), min_size=2, max_size=5))
+def test_edits_one_after_another(bench: Bench, edits: list[tuple[str, tuple[str | int, ...], Any]]) -> None:
+    fleets = [RICH]
+    for _, where, value in edits:
+        fleet = edited(fleets[-1], where, value)
+        fleets += [fleet] if fleet is not None else []
+    asyncio.run(compare(bench, fleets[1:]))
+
+
+async def compare(bench: Bench, fleets: list[dict[str, Any]]) -> int:
+    """Let a control plane take over one file after another, and compare it with a start with the last good one.
+
+    Return how many it took.
+    """
+    bench.write(RICH)
+    good, taken = load_fleet(bench.file), 0
+    async with bench.started(good) as plane:
+        await plane.scraping.discover()
+        for fleet in fleets:
+            bench.write(fleet)
+            before = await seen(plane)
+            try:
+                await plane.reload()
+            except ConfigErrors:
+                assert set(before.differences(await seen(plane)).values()) <= {"Run.reload_ok"}
+            else:
+                good, taken = plane.loaded, taken + 1
+        reloaded = await seen(plane)
+    async with bench.started(good) as fresh:
+        started = await seen(fresh)
+    differences = reloaded.differences(started)
+    told = {path: owner for path, owner in differences.items() if owner not in OF_THE_RUN | OF_THE_PAST}
+    assert told == {}
+    return taken
