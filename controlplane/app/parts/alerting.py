@@ -20,9 +20,9 @@ from collectors.samples import SampleSink
 from controlplane.app.parts.alerting_settings import AlertingSettings, NotifierRecipes, alerting_settings, changes
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.app.parts.sharing import Sharing
-from controlplane.errors import QueryError, Unavailable
+from controlplane.app.rules import reads_own_metrics
+from controlplane.errors import Unavailable
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
-from controlplane.metrics.promql.syntax.metric_names import metric_names
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
@@ -51,7 +51,6 @@ WRITE_BACK_S = 5.0
 """How often it is tried to write a database that could not be written."""
 PRESENCE_S = 5.0
 """How often a process says to the others that it is there."""
-OWN_PREFIX = "controlplane_"
 LARGE_STEP_S = 60.0
 """A step of the clock after which rules wait for the next samples: those of before are out of sight, or far away."""
 
@@ -387,15 +386,6 @@ class Alerting(Part[AlertingSettings]):
 def _goes_on(before: Lease | None, now: Lease) -> bool:
     """Tell whether nobody else held a lease between two tenures: each new one counts its epoch up by one."""
     return before is not None and now.holder == before.holder and now.epoch <= before.epoch + 1
-
-
-def reads_own_metrics(group: RuleGroup) -> bool:
-    """Say whether every rule of a group reads the control plane's own metrics, and nothing else."""
-    try:
-        names = [metric_names(rule.expr) for rule in group.rules]
-    except QueryError:
-        return False
-    return all(found and all(name.startswith(OWN_PREFIX) for name in found) for found in names)
 
 
 def _next(now: float, interval_s: float) -> float:
