@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from alerts.dispatch import Route
+from alerts.errors import DeliveryFailed
 from alerts.evaluate import RuleHealth
 from alerts.interfaces import AlertInstance, Message, MessageRef
 from alerts.rules import parse_rules
@@ -75,8 +76,11 @@ class Box:
     got: list[tuple[float, str, str]] = field(default_factory=list)
     """Virtual seconds since the start, status, and the message's id."""
     now: Callable[[], float] = lambda: 0.0
+    away: bool = False
 
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+        if self.away:
+            raise DeliveryFailed("box is away")
         self.got.append((self.now(), message.status, message.id))
         return root or MessageRef("C", f"ts{len(self.got)}")
 

@@ -103,11 +103,11 @@ class Alerting(Part[AlertingSettings]):
         """Held while times are read and written: no step of the clock may fall in between."""
         self._changed = True
         """Alerts may have changed since groups were last looked at."""
-        self._db, self._backlog = db, Backlog(clock)
+        self._sharing = Sharing(db, clock, replicas, monotonic)
+        self._db, self._backlog = db, Backlog(clock, lambda: self._sharing.alone)
         self._stored = SqlAlertLog(db, self._held)
         self._log = EnduringAlertLog(self._stored, self._backlog)
         self._groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
-        self._sharing = Sharing(db, clock, replicas, monotonic)
         self._outbox = EnduringOutbox(OutboxStore(db, self._sharing.shared_time), self._backlog)
         self._steps = ClockSteps(db, self._held, claims_follow=replicas is None)
         self._evaluators: list[GroupEvaluator] = []
@@ -217,32 +217,23 @@ class Alerting(Part[AlertingSettings]):
 
     async def _beat(self, lease: Lease) -> None:
         if self._lease != lease:
-            self._take_over(lease)
+            await self._take_over(lease)
         self._lease = lease
         if self._moved_s:
             await self._follow_clock()
         now = self._clock.now()
         if not self._retired and not self._backlog.paused:
             await self._retire(lease, now)
-        if not self._may_act():
-            self._backlog.doubt(now)
         for evaluator in self._groups_due(now):
             self._changed = True
             await evaluator.evaluate(now)
             self._done(evaluator, now)
-        if not self._may_act():
+        if not self._backlog.may_send:
             return  # `_changed` stays: what was not told is told when this process may act again
         if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
             self._busy_until = self._monotonic() + BUSY_S
         self._changed = False
         await self._sharing.tell(lease, self.reports())
-
-    def _may_act(self) -> bool:
-        """Tell whether people may be told of what is decided here: no other process can be doing so.
-
-        Transactions find that out by themselves; this counts while they cannot be made.
-        """
-        return not self._backlog.paused or self._sharing.alone or (self._lease is not None and self._lease.left_s() > 0)
 
     def _groups_due(self, now: float) -> list[GroupEvaluator]:
         elapsed_s = self._monotonic() - self._started
@@ -259,7 +250,7 @@ class Alerting(Part[AlertingSettings]):
     def _interval_of(self, evaluator: GroupEvaluator) -> float:
         return evaluator.group.interval_s or self._interval_s
 
-    def _take_over(self, lease: Lease) -> None:
+    async def _take_over(self, lease: Lease) -> None:
         before = self._lease
         if self._backlog.paused and _goes_on(before, lease):
             return  # nobody else had it: it ran out while it could not be renewed
@@ -269,6 +260,8 @@ class Alerting(Part[AlertingSettings]):
         for evaluator in self._evaluators:
             evaluator.reset()
         self._retired, self._changed = False, True
+        # The database has just given the lease: go on from what is stored, and not from memory.
+        await self.write_back()
 
     async def _follow_clock(self) -> None:
         """Move what is stored along, where it is now: in the database, or in memory."""
@@ -310,7 +303,7 @@ class Alerting(Part[AlertingSettings]):
     @property
     def fault(self) -> str:
         """Why alerting is in memory only, and what waits there, or why states are not known; empty if all is well."""
-        return self._backlog.describe(sending=self._may_act()) or self._sharing.fault
+        return self._backlog.describe() or self._sharing.fault
 
     async def deliver(self) -> None:
         """Send everything that is due.
@@ -322,7 +315,7 @@ class Alerting(Part[AlertingSettings]):
         if now > self._busy_until and now - self._delivered_at < IDLE_LOOK_S:
             return
         self._delivered_at = now
-        while self._may_act() and await self._sender.tick():
+        while self._backlog.may_send and await self._sender.tick():
             self._busy_until = self._monotonic() + BUSY_S
 
     def reports(self) -> list[GroupReport]:

@@ -45,6 +45,8 @@ class Backlog:
     """Shared by the alert log, the group log and the outbox of one process. Methods may be called from any thread."""
 
     clock: Clock
+    alone: Callable[[], bool] = lambda: True
+    """Whether no other process can be alerting while this one cannot write."""
     fault: str = ""
     """Why the database cannot be written; empty while it can."""
     since: float | None = None
@@ -56,14 +58,19 @@ class Backlog:
     roots: dict[str, tuple[int, MessageRef]] = field(default_factory=dict)
     messages: dict[str, Held] = field(default_factory=dict)
     seen: Seen | None = None
-    unsure_since: float | None = None
-    """Unix seconds from which on another process may have decided instead; None: nobody can have."""
+    sending: bool = True
+    """Whether people are told: what is told and not written is told again by whoever takes over."""
     lost: int = 0
     """Transitions that had to go."""
     _recent: dict[str, Held] = field(default_factory=dict)
     """Messages that this process queued in the database and knows no end of."""
     _claimed: set[str] = field(default_factory=set)
     """Messages that this process claimed in the database and has not settled."""
+
+    @property
+    def may_send(self) -> bool:
+        """Whether people may be told now."""
+        return self.sending or not self.paused
 
     @property
     def paused(self) -> bool:
@@ -74,8 +81,10 @@ class Backlog:
         """Stop writing. Messages that may still have to be sent are taken into memory."""
         with self.lock:
             if not self.paused:
-                self.since = self.clock.now()
+                self.since, self.sending = self.clock.now(), self.alone()
                 log.error("alerting: %s; states and messages are kept in memory until it can be written", error)
+                if not self.sending:
+                    log.error("alerting: nothing is sent until then, since another replica may be alerting")
                 for held in self._recent.values():
                     if held.message_id not in self._claimed:
                         # Another process may have sent it by now: the notifier looks for it before it posts.
@@ -87,21 +96,15 @@ class Backlog:
     def resume(self) -> None:
         """Go on writing: everything is in the database."""
         with self.lock:
-            self.fault, self.since, self.unsure_since = "", None, None
+            self.fault, self.since = "", None
 
-    def doubt(self, at: float) -> None:
-        """Note that from unix second `at` on another process may decide instead of this one."""
-        with self.lock:
-            if self.paused and self.unsure_since is None:
-                self.unsure_since = at
-
-    def describe(self, *, sending: bool = True) -> str:
-        """Return what waits, in words; empty while the database can be written. `sending`: people are told even so."""
+    def describe(self) -> str:
+        """Return what waits, in words; empty while the database can be written."""
         with self.lock:
             if not self.paused:
                 return ""
             waits = f"{len(self.transitions)} changes and {len(self.messages)} messages wait in memory"
-            if sending:
+            if self.sending:
                 return f"{self.fault}; rules and notifications go on, {waits}"
             return f"{self.fault}; rules go on, {waits}; nothing is sent, since another replica may be alerting by now"
 
@@ -110,8 +113,6 @@ class Backlog:
         with self.lock:
             self.instances = _moved_instances(self.instances, by_s)
             self.groups = _moved_groups(self.groups, by_s)
-            if self.unsure_since is not None:
-                self.unsure_since += by_s
             if self.seen is not None:
                 self.seen.instances = _moved_instances(self.seen.instances, by_s)
                 self.seen.groups = _moved_groups(self.seen.groups, by_s)

@@ -77,9 +77,9 @@ def give_way(backlog: Backlog) -> None:
             )
         backlog.instances.clear()
         backlog.groups.clear()
-        if (doubt := backlog.unsure_since) is not None:
-            # The other process has told these changes by its own eyes: they would be in the history twice.
-            backlog.transitions[:] = [t for t in backlog.transitions if t.at < doubt]
+        if not backlog.sending:
+            # Nobody was told of these changes, and the other process has written what it saw of the same.
+            backlog.transitions.clear()
         for held in unsent:
             del backlog.messages[held.message_id]
         # What the database held for us is not what it holds now.
