@@ -55,6 +55,8 @@ class GroupState:
     notified_at: float | None = None
     notified: tuple[AlertInstance, ...] = ()
     """The alerts that were firing in the last message."""
+    recalled: bool = True
+    """False: what was told cannot be read any more, nor perhaps `labels`; `decide` finds out from the alerts."""
 
     def moved_by(self, by_s: float) -> GroupState:
         """Return it as it is after the clock was set: what waits goes on waiting for as long as it would have."""
@@ -155,9 +157,7 @@ def decide(
             group = _opened(route, key, group, members, at)
             opened = GroupStep(group, None, f"{key} opened with {len(members)} alert(s)")
             steps.append(_advance(route, group, members, ended, at, console_url) or opened)
-        elif group.receiver != route.receiver or not _belongs(route, group):
-            steps.append(GroupStep(_closed(group), None, f"{key} closed: alerts are no longer grouped so"))
-        elif step := _advance(_patience(route, key, deliveries), group, members, ended, at, console_url):
+        elif step := _go_on(route, group, members, ended, deliveries, at, console_url):
             steps.append(step)
     return tuple(steps)
 
@@ -179,6 +179,8 @@ def next_due(
     firing, _ = _sort_out(route, instances)
     due = [math.inf]
     for key, group in groups.items():
+        if group.is_open and not group.recalled:
+            return at
         if group.is_open:
             told = {instance.labels for instance in group.notified}
             due.append(_due(route, group, changed=firing.get(key, {}).keys() != told))
@@ -221,6 +223,50 @@ def _patience(route: Route, key: str, deliveries: Deliveries) -> Route:
     return replace(route, repeat_interval_s=min(route.repeat_interval_s, max(route.group_interval_s, DEAD_RETRY_S)))
 
 
+def _go_on(
+    route: Route,
+    group: GroupState,
+    members: Mapping[Labels, AlertInstance],
+    ended: Mapping[Labels, AlertInstance],
+    deliveries: Deliveries,
+    at: float,
+    console_url: str,
+) -> GroupStep | None:
+    """Return how an open group changes, if it does."""
+    if not group.recalled:
+        group = _recall(route, group, members, ended)
+        if not members and not group.notified:
+            # Whether it is over is not known: an alert that was read anew may still be pending.
+            words = f"{group.key} closed: what was told of it cannot be read, and nothing of it fires"
+            return None if _recent(route, group, at) else GroupStep(_closed(group), None, words)
+    if group.receiver != route.receiver or not _belongs(route, group):
+        return GroupStep(_closed(group), None, f"{group.key} closed: alerts are no longer grouped so")
+    return _advance(_patience(route, group.key, deliveries), group, members, ended, at, console_url)
+
+
+def _recent(route: Route, group: GroupState, at: float) -> bool:
+    told_at = group.opened_at if group.notified_at is None else group.notified_at
+    return at < told_at + route.repeat_interval_s
+
+
+def _recall(
+    route: Route, group: GroupState, members: Mapping[Labels, AlertInstance], ended: Mapping[Labels, AlertInstance]
+) -> GroupState:
+    """Return a group with what must have been told of it: what fired when its last message was made."""
+    told_at = -math.inf if group.notified_at is None else group.notified_at
+    alive = [i for i in members.values() if i.fired_at is not None and i.fired_at <= told_at]
+    over = [
+        i
+        for i in ended.values()
+        if group_key(route.receiver, group_labels(route, i.labels)) == group.key
+        and i.fired_at is not None
+        and i.resolved_at is not None
+        and i.fired_at <= told_at < i.resolved_at
+    ]
+    labels = next((group_labels(route, i.labels) for i in (*members.values(), *over)), group.labels)
+    return replace(group, labels=labels, notified=(*alive, *over), recalled=True)
+
+
 def _belongs(route: Route, group: GroupState) -> bool:
     return all(group_labels(route, i.labels) == group.labels for i in group.notified)
 
@@ -235,7 +281,7 @@ def _opened(
 
 
 def _closed(group: GroupState) -> GroupState:
-    return replace(group, is_open=False, notified=())
+    return replace(group, is_open=False, notified=(), recalled=True)
 
 
 def _advance(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from alerts.dispatch import GroupLog
-from alerts.errors import DeliveryFailed
+from alerts.errors import DeliveryFailed, NotReadable
 from alerts.interfaces import Clock, Message, Notifier
 from alerts.wire import message_from_json
 
@@ -19,6 +19,10 @@ MAX_RETRY_AFTER_S = 600.0
 
 KIND = "alert"
 """Of this module's messages in the outbox."""
+
+UNREAD_ATTEMPTS = 5
+"""Claims after which a message that cannot be read is given up, a minute later: until then another process, of a newer
+release, may take it. It must not hold up what follows on its lane for longer."""
 
 _log = logging.getLogger(__name__)
 
@@ -163,6 +167,11 @@ class MessageSender:
             return
         try:
             message = replace(message_from_json(entry.payload), repeat=entry.attempts > 1)
+        except NotReadable as fault:
+            last = entry.attempts >= UNREAD_ATTEMPTS
+            await self._failed(entry, DeliveryFailed(f"the message cannot be read: {fault}", permanent=last))
+            return
+        try:
             async with asyncio.timeout(self.limits.send_s):
                 result = await self._deliver(notifier, message)
         except TimeoutError:
@@ -189,8 +198,12 @@ class MessageSender:
 
     async def _tell_others(self, entry: Entry, failure: DeliveryFailed) -> None:
         """Say what a receiver refused to everybody else who is configured, once each: nothing may go unheard."""
+        try:
+            message = message_from_json(entry.payload)
+        except NotReadable:
+            return  # there is nothing that anybody could be told
+        message = replace(message, undelivered=f"{entry.receiver} did not take it: {failure}")
         others = [notifier for name, notifier in self.notifiers.items() if name != entry.receiver]
-        message = replace(message_from_json(entry.payload), undelivered=f"{entry.receiver} did not take it: {failure}")
         for notifier in others:
             try:
                 async with asyncio.timeout(self.limits.send_s / max(1, len(others))):

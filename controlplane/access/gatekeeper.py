@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from typing import NamedTuple
 
 from controlplane.access.refusals import Refusals, rest, write_refusals
@@ -12,6 +11,7 @@ from controlplane.access.roles import Principal
 from controlplane.access.sessions import SessionStore
 from controlplane.access.throttle import SignInThrottle, Throttled
 from controlplane.access.tokens import FORMAT, TokenStore, split_token
+from controlplane.clock.every import Every
 from controlplane.errors import Unauthenticated, Unavailable
 from controlplane.store.database import Database
 
@@ -43,7 +43,7 @@ class Gatekeeper:
         self._throttle = SignInThrottle()
         self._refusals = Refusals()
         self._writing = asyncio.Lock()
-        self._away_told_at = -math.inf
+        self._tell_away = Every(AWAY_TOLD_S)
 
     async def by_token(self, text: str, attempt: Attempt, now: float) -> Principal:
         """Return who carries this token. Raises Throttled, Unauthenticated, and Unavailable that names no place."""
@@ -118,8 +118,7 @@ class Gatekeeper:
 
     def _hidden(self, error: Unavailable, now: float) -> Unavailable:
         """Return what a stranger may know: where the database is, and as whom we use it, is for the log alone."""
-        if not 0 <= now - self._away_told_at < AWAY_TOLD_S:
-            self._away_told_at = now
+        if self._tell_away.take(now):
             log.warning("access: credentials cannot be checked: %s", error)
         return Unavailable("the database cannot be asked who this is; try again")
 

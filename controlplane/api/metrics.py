@@ -81,6 +81,7 @@ class _ServiceCollector(Collector):
             "rules": _rules,
             "outbox": _outbox,
             "rollouts": _rollouts,
+            "stored": _stored,
             "remote_write": _remote_write,
             "clock": _clock,
         }
@@ -221,6 +222,18 @@ def _rules(services: Services) -> Iterable[Metric]:
 def _outbox(services: Services) -> Iterable[Metric]:
     samples = [((status,), float(count)) for status, count in sorted(services.outbox.depth().items())]
     yield _labelled("controlplane_outbox_messages", "Notifications in the outbox by status.", ("status",), samples)
+
+
+def _stored(services: Services) -> Iterable[Metric]:
+    tally = Tally(row.table for row in services.unread())
+    # Every table has its series: an alert on it ends with a 0 that was seen.
+    tables = sorted({"alert_event", "alert_group", "alert_instance", "model_state", "outbox", "token", *tally})
+    yield _labelled(
+        "controlplane_unreadable_rows",
+        "Rows of the database that cannot be read, and those kept aside for that within a day.",
+        ("table",),
+        [((table,), float(tally[table])) for table in tables],
+    )
 
 
 def _rollouts(services: Services) -> Iterable[Metric]:

@@ -31,6 +31,7 @@ from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.stored import UnreadRow
 
 
 class Rollouts(Protocol):
@@ -59,6 +60,10 @@ class Rollouts(Protocol):
 
     async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
         """Turn a running rollout back."""
+        ...
+
+    async def close(self, rollout_id: str, *, actor: str) -> Rollout:
+        """Give up a rollout that cannot be read."""
         ...
 
     async def list(self, model: str | None, limit: int) -> Sequence[RecordedRollout]:
@@ -121,6 +126,8 @@ class Services:
     log: LogRing
     not_ready: Callable[[], Mapping[str, str]]
     """What is not ready yet and why; empty when everything is. Blocking."""
+    unread: Callable[[], Sequence[UnreadRow]]
+    """Stored rows that cannot be read. Blocking."""
     alerting_fault: Callable[[], str] = str
     """Why alert states and messages are kept in memory; empty while the database is written."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict

@@ -15,7 +15,8 @@ from collectors.samples import Labels, labels_of
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Backend, ModelSection, ScrapeSection, TargetGroup
+from controlplane.config.model import ScrapeSection, TargetGroup
+from controlplane.config.models import Backend, ModelSection
 from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"
@@ -100,7 +101,7 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
     for model in models:
         served = model.traffic.model or model.name
         names = labels_of({served: model.name})
-        by_default = model.traffic.moved_engine
+        by_default = model.traffic.moves
         for backend in model.traffic.backends:
             engine = _engine(backend, by_default)
             add(engine.name, backend.metrics or _metrics_url(backend.url, engine), backend.labels, backend, names)

@@ -167,3 +167,11 @@ def rollouts_abort(identifier: str, url: str | None, context: str | None, output
         announce(client)
         view = client.post(f"/cp/v1/rollouts/{quoted(identifier)}/abort")
     emit(view, output, lambda: say(f"rollout {view['id']}: {view['phase']}: {view['sentence']}"))
+
+
+def rollouts_close(identifier: str, url: str | None, context: str | None, output: str) -> None:
+    """Give up a rollout that cannot be read; no engine is asked or ordered."""
+    with connect(url, context) as client:
+        announce(client)
+        view = client.post(f"/cp/v1/rollouts/{quoted(identifier)}/close")
+    emit(view, output, lambda: say(f"rollout {view['id']}: {view['phase']}: {view['sentence']}"))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from collectors.engines import BACKENDS, ENGINES, Api
+from collectors.engines import ENGINES
 from controlplane.config.checking import Fault, check
+from controlplane.config.engine_names import ApiName, EngineName
+from controlplane.config.models import ModelSection
+from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
-from controlplane.config.verify import Verify
 from controlplane.config.vocabulary import (
     Access,
     Address,
     Duration,
-    FilePath,
     HttpUrl,
     Interval,
     LabelName,
@@ -63,11 +63,6 @@ class ScrapeSection(Model):
 
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
-if TYPE_CHECKING:
-    EngineName = BackendEngine = ApiName = str
-else:
-    EngineName, BackendEngine = Literal[tuple(ENGINES)], Literal[tuple(BACKENDS)]
-    ApiName = Literal[tuple(map(str, Api))]
 
 
 class TargetGroup(Access):
@@ -111,28 +106,6 @@ class TargetGroup(Access):
         return self.path or ENGINES[self.engine].metrics_path
 
 
-class NotifierSection(Model):
-    """Where notifications go."""
-
-    name: Name
-    type: Literal["slack", "log"]
-    channel: Text | None = None
-    token_env: Text | None = None
-    token_file: FilePath | None = None
-    base_url: HttpUrl | None = None
-    """slack only: another Web API address (a proxy, a test server)."""
-
-    @check
-    def _has_channel(self) -> Iterator[Fault]:
-        if self.type == "slack" and not self.channel:
-            yield Fault((), "type slack needs channel:")
-
-    @check
-    def _has_token(self) -> Iterator[Fault]:
-        if self.type == "slack" and not (self.token_env or self.token_file):
-            yield Fault((), "type slack needs one of token_env:, token_file:")
-
-
 EVERY_LABEL = "..."
 """In `group_by`, alone: alerts are grouped by all their labels, as in Alertmanager."""
 
@@ -166,105 +139,6 @@ class Threshold(Model):
     value: Annotated[float | str | None, BeforeValidator(number_or_duration)] = None
     for_: Duration | None = Field(default=None, alias="for")
     window: Duration | None = None
-
-
-class Backend(Access):
-    """One place that serves a version."""
-
-    url: HttpUrl
-    metrics: HttpUrl | None = None
-    engine: BackendEngine | None = None
-    """Which server this is; under `traffic` the driver knows, under `versions` it must be named."""
-    repository: FilePath | None = None
-    """triton only: the model repository, when it is local: configuration is then persisted to its config.pbtxt."""
-    grpc: Address | None = None
-    """triton only: where load orders go. Over HTTP a load holds up clients' connections until the model is loaded."""
-    gpus: float = Field(default=1.0, ge=0)
-    """GPUs this backend occupies: what the cost ledger counts."""
-    labels: dict[LabelName, Text] = Field(default={})
-
-    @check
-    def _grpc_is_plain(self) -> Iterator[Fault]:
-        if self.grpc and (self.authorization or self.basic_auth or self.tls):
-            yield Fault(("grpc",), "load orders go in plain text and without credentials; leave it out here")
-
-
-class Traffic(Model):
-    """How a model's traffic is moved."""
-
-    driver: Literal["triton", "none"]
-    model: Text | None = None
-    """What the engine calls the model; by default the fleet's name."""
-    backends: tuple[Backend, ...] = ()
-    drain_timeout: Duration = 300.0
-    load_timeout: Duration = 600.0
-
-    @property
-    def moved_engine(self) -> str | None:
-        """The only kind of server whose traffic the driver moves; None: it moves none."""
-        return "triton" if self.driver == "triton" else None
-
-
-class Version(Model):
-    """A release of a model. On Triton `v2` is version directory 2 and needs nothing more."""
-
-    backends: tuple[Backend, ...] = ()
-
-
-UNNAMED = f"is required: name the server, one of: {', '.join(BACKENDS)}"
-
-
-def _is_unnamed(backend: Backend) -> bool:
-    return backend.reads("engine") and backend.engine is None
-
-
-class ModelSection(Model):
-    """What clients ask for by name."""
-
-    name: Name
-    stable: Text
-    traffic: Traffic
-    versions: dict[Name, Version]
-    verify: Verify | None = None
-    """By default the model's probe is asked, where there is one."""
-
-    @check
-    def _only_what_moves_is_verified(self) -> Iterator[Fault]:
-        if self.verify is not None and self.traffic.driver == "none":
-            yield Fault(("verify",), "is for models that can be switched; traffic driver none moves nothing")
-
-    @check
-    def _stable_is_a_version(self) -> Iterator[Fault]:
-        if self.stable not in self.versions:
-            yield Fault(("stable",), not_one_of(self.stable, "versions", self.versions))
-
-    @check
-    def _triton_has_backends(self) -> Iterator[Fault]:
-        if self.traffic.driver == "triton" and not self.traffic.backends:
-            yield Fault(("traffic",), "driver triton needs backends: [{url: ...}]")
-
-    @check
-    def _servers_are_named(self) -> Iterator[Fault]:
-        moved = self.traffic.moved_engine
-        for number, backend in enumerate(self.traffic.backends):
-            place = ("traffic", "backends", number, "engine")
-            if moved and backend.reads("engine") and backend.engine not in (None, moved):
-                yield Fault(place, f"is {moved} here: driver {self.traffic.driver} moves nothing else")
-            elif not moved and _is_unnamed(backend):
-                yield Fault(place, UNNAMED)
-        for name, version in self.versions.items():
-            for number, backend in enumerate(version.backends):
-                if _is_unnamed(backend):
-                    yield Fault(("versions", name, "backends", number, "engine"), UNNAMED)
-
-    @check
-    def _triton_versions_are_folders(self) -> Iterator[Fault]:
-        if self.traffic.driver == "triton":
-            for version in self.versions:
-                if not re.fullmatch(r"v[1-9][0-9]*", version):
-                    yield Fault(
-                        ("versions", version), "on triton a version is v and the number of its folder, such as v2"
-                    )
 
 
 class Budget(Model):

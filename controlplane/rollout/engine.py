@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.rollout import records, trial
 from controlplane.rollout.announce import Announcer, stuck
@@ -123,11 +123,12 @@ class RolloutEngine:
 
     def _readable(self, found: Sequence[RolloutRecord]) -> dict[str, Rollout]:
         """Return the running rollouts by model. One that cannot be read stands still, and holds nobody else up."""
-        rollouts, faults = records.readable(found)
-        for sentence in (str(fault) for fault in faults):
+        rollouts, others = records.readable(found)
+        sentences = [str(other.fault) for other in others]
+        for sentence in sentences:
             if sentence not in self._unreadable:
                 log.error("%s; model and engines stay as they are", sentence)
-        self._unreadable = frozenset(str(fault) for fault in faults)
+        self._unreadable = frozenset(sentences)
         return {rollout.model: rollout for rollout in rollouts}
 
     async def close(self) -> None:

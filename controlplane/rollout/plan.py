@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import NotFound, Refused
 from controlplane.rollout.model import Check, Kind, Limits, Plan, Rollout
 from controlplane.rollout.verification import UNTRIED, Verification

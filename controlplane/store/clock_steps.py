@@ -8,7 +8,10 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from alerts.errors import NotReadable
 from alerts.interfaces import INSTANCE_TIMES
+from alerts.stored import items
+from alerts.wire import instance_from_json, instance_to_json
 from controlplane.store.alert_log import no_lease
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
@@ -72,10 +75,11 @@ def _move(group: AlertGroupRow, by_s: float) -> None:
     group.opened_at += by_s
     if group.notified_at is not None:
         group.notified_at += by_s
-    group.notified = [
-        told | {name: told[name] + by_s for name in INSTANCE_TIMES if told.get(name) is not None}
-        for told in group.notified
-    ]
+    try:
+        told = [instance_from_json(told) for told in items(group.notified)]
+    except NotReadable:
+        return  # as it is: what was told is found out from the alerts, which have moved
+    group.notified = [instance_to_json(instance.moved_by(by_s)) for instance in told]
 
 
 def _cap(session: Session, table: type[Any], name: str, most: float, to: float) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, create_engine
 
 from controlplane.errors import ConfigError, Conflict, NotStorable, Unavailable
+from controlplane.store.stored import Unread
 
 _READING = "controlplane_reading"
 
@@ -49,6 +50,8 @@ class Database:
         backend = _backend(url)
         waits = self._patience = patience or Patience()
         self.is_sqlite = backend == "sqlite"
+        self.unread = Unread()
+        """Rows that could not be read lately."""
         options: dict[str, Any] = {
             "pool_pre_ping": not self.is_sqlite,
             "pool_size": waits.connections,

@@ -6,8 +6,8 @@ never hold the same message; a sender that died leaves a claim that runs out; on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from alerts.stored import checked, reading
 from controlplane.errors import LeaseLost
 from controlplane.plain_text import plain
 from controlplane.store.database import Database
@@ -119,7 +120,7 @@ class OutboxStore:
                 .returning(OutboxRow)
                 .execution_options(synchronize_session=False)
             ).scalars()
-            return sorted((_entry(row) for row in claimed), key=lambda entry: entry.id)
+            return sorted(self._entries(claimed), key=lambda entry: entry.id)
 
     def done(self, entry: OutboxEntry, result: Mapping[str, Any] | None, at: float) -> None:
         """Record that a claimed message was sent. Raises LeaseLost when the claim is no longer ours."""
@@ -137,25 +138,30 @@ class OutboxStore:
         """Return a message by its own id."""
         with self._db.reading() as session:
             row = session.exec(select(OutboxRow).where(OutboxRow.message_id == message_id)).one_or_none()
-            return None if row is None else _entry(row)
+            return None if row is None else next(iter(self._entries([row])), None)
 
     def recent(self, limit: int) -> list[OutboxEntry]:
         """Return the newest messages first."""
         with self._db.reading() as session:
-            return [_entry(r) for r in session.exec(select(OutboxRow).order_by(col(OutboxRow.id).desc()).limit(limit))]
+            newest = select(OutboxRow).order_by(col(OutboxRow.id).desc()).limit(limit)
+            return self._entries(session.exec(newest))
 
     def depth(self) -> dict[OutboxStatus, int]:
         """Count messages by status; a status without messages is 0."""
         counted = select(OutboxRow.status, func.count()).group_by(OutboxRow.status)
         with self._db.reading() as session:
-            found = {OutboxStatus(status): count for status, count in session.exec(counted)}
-        return {status: found.get(status, 0) for status in OutboxStatus}
+            found = dict(session.exec(counted).all())
+        return {status: found.get(status.value, 0) for status in OutboxStatus}
 
     def prune(self, before: float) -> int:
         """Delete messages that were sent or given up before a time; return how many."""
         with self._db.transaction() as session:
             gone = delete(OutboxRow).where(col(OutboxRow.finished_at) < before).returning(col(OutboxRow.id))
             return len(session.execute(gone).all())
+
+    def _entries(self, rows: Iterable[OutboxRow]) -> list[OutboxEntry]:
+        """Return messages as read. One of a status that this release does not know is left out, and said once."""
+        return self._db.unread.readable("outbox", rows, lambda row: row.message_id, _entry)
 
     def _settle(self, entry: OutboxEntry, **values: Any) -> None:
         with self._db.transaction() as session:
@@ -198,6 +204,13 @@ def _come(time: Any, now: float) -> ColumnElement[bool]:
 
 
 def _entry(row: OutboxRow) -> OutboxEntry:
-    assert row.id is not None
-    values = row.model_dump(exclude={"status"})
-    return OutboxEntry(status=OutboxStatus(row.status), **values)
+    with reading():
+        values = {f.name: getattr(row, f.name) for f in fields(OutboxEntry)}
+        payload, result = row.payload, row.result
+        values |= {
+            "status": OutboxStatus(row.status),
+            # The sender says what is wrong with a message that lacks everything, and gives it up.
+            "payload": payload if isinstance(payload, Mapping) else {},
+            "result": result if isinstance(result, Mapping) else None,
+        }
+        return checked(OutboxEntry(**values))

@@ -52,6 +52,7 @@ class RuleReports:
                     float(said.get("evaluation_s", 0.0)),
                 )
                 for row in rows
+                if isinstance(row.rules, dict)  # else it is damaged; the next report replaces it
                 for rule, said in row.rules.items()
             }
 

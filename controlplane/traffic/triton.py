@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from controlplane.config.auth import auth_of
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import Refused, Unavailable
 from controlplane.traffic import pbtxt, triton_answer, version_files
 from controlplane.traffic.driver import (

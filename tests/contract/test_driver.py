@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
 from controlplane.errors import Refused, Unavailable

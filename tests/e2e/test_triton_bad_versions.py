@@ -17,7 +17,7 @@ from sqlmodel import SQLModel
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from collectors.engines import Api
 from collectors.readiness import ReadinessSource
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
 from controlplane.errors import Refused

@@ -16,7 +16,7 @@ import pytest
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.demo.process import ChildDied
 from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer

@@ -15,6 +15,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.unreadable import prune as prune_unreadable
 
 HOUSEKEEPING_S = 300.0
 KEEP_ALERTS_S = 90 * 86400.0
@@ -30,6 +31,7 @@ def clean_up(db: Database, now: float) -> None:
     SqlGroupLog(db).prune(now - KEEP_ALERTS_S)
     OutboxStore(db).prune(now - KEEP_MESSAGES_S)
     RevisionStore(db).prune(KEEP_REVISIONS)
+    prune_unreadable(db, now - KEEP_ALERTS_S)
     AuditStore(db).prune(REFUSED, now - KEEP_REFUSALS_S)
 
 

@@ -180,6 +180,14 @@ SWITCH = (
         LISTING,
         examples=(("rollouts abort r-50ea2a43", ""),),
     ),
+    Verb(
+        "rollouts close",
+        "steer:rollouts_close",
+        "Give up a rollout that cannot be read, so that another one can begin; engines stay as they are.",
+        (ROLLOUT,),
+        LISTING,
+        examples=(("rollouts close r-50ea2a43", ""),),
+    ),
 )
 
 ALERTS = (

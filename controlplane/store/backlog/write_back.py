@@ -139,7 +139,7 @@ def _write(db: Database, batch: _Batch, lease: Lease | None) -> None:
             check_lease(session, lease)
         for rule, instances in batch.instances.items():
             with _each(session, f"alerts of {rule}"):
-                put_rule(session, rule, instances)
+                put_rule(session, db.unread, rule, instances)
         for transition in batch.transitions:
             with _each(session, f"a change of {transition.instance.rule}"):
                 append_history(session, [transition])

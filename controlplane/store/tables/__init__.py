@@ -23,6 +23,7 @@ from controlplane.store.tables import (  # noqa: E402
     revision,
     rollouts,
     token,
+    unreadable,
 )
 
-__all__ = ["alerts", "audit", "lease", "ledger", "outbox", "replica", "revision", "rollouts", "token"]
+__all__ = ["alerts", "audit", "lease", "ledger", "outbox", "replica", "revision", "rollouts", "token", "unreadable"]

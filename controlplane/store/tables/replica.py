@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import Column
 from sqlmodel import Field, SQLModel
+
+from controlplane.store.stored import StoredJson
 
 
 class ReplicaRow(SQLModel, table=True):
@@ -33,5 +35,5 @@ class RuleReportRow(SQLModel, table=True):
     holder: str
     at: float
     """When this was written, on the holder's clock."""
-    rules: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    rules: dict[str, Any] = Field(sa_column=Column(StoredJson, nullable=False))
     """By rule id: health, last_error, last_evaluation, evaluation_s."""

@@ -11,7 +11,8 @@ from collectors.catalogue import load_catalogue
 from collectors.engines import BACKENDS, ENGINES, Api
 from controlplane.app.targets import plan_scraping
 from controlplane.config.loader import load_fleet
-from controlplane.config.model import Backend, TargetGroup
+from controlplane.config.model import TargetGroup
+from controlplane.config.models import Backend
 from controlplane.errors import ConfigErrors
 from dashboards.generate import all_dashboards
 

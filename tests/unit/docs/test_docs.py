@@ -65,28 +65,29 @@ def documented_fields() -> dict[str, Documented]:
 def actual_fields() -> Iterator[tuple[str, FieldInfo]]:
     """Yield (dotted path, field) of the whole file. A model that is used twice is walked once."""
     walked: set[type[BaseModel]] = {Fleet}
+    told: set[str] = set()
     waiting: list[tuple[str, type[BaseModel]]] = [("", Fleet)]
     while waiting:
         prefix, model = waiting.pop(0)
         for name, field in model.model_fields.items():
             path = f"{prefix}{field.alias or name}"
-            yield path, field
-            inner, suffix = inner_model(field.annotation)
-            if inner is not None and inner not in walked:
-                walked.add(inner)
-                waiting.append((f"{path}{suffix}.", inner))
+            if path not in told:  # kinds of one section share fields
+                yield path, field
+            told.add(path)
+            for inner, suffix in inner_models(field.annotation):
+                if inner not in walked:
+                    walked.add(inner)
+                    waiting.append((f"{path}{suffix}.", inner))
 
 
-def inner_model(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """Return the model inside an annotation, and how a path goes through it: `[]` for lists, `.<name>` for maps."""
+def inner_models(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
+    """Yield the models inside an annotation, and how a path goes through it: `[]` for lists, `.<name>` for maps."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, ""
+        yield annotation, ""
+        return
     suffix = {tuple: "[]", dict: ".<name>"}.get(typing.get_origin(annotation), "")
     for argument in typing.get_args(annotation):
-        found, inner = inner_model(argument)
-        if found is not None:
-            return found, suffix + inner
-    return None, ""
+        yield from ((found, suffix + inner) for found, inner in inner_models(argument))
 
 
 def default_of(field: FieldInfo) -> str:

@@ -217,6 +217,7 @@ class Rig:
             alerts=self.alert_log,
             targets=lambda: self.targets,
             clock=self.clock,
+            unread=list,
             observe_only=False,
         )
         return Services(
@@ -244,6 +245,7 @@ class Rig:
             compare=lambda fleet: differences(self.config, fleet),
             history=History(self.db),
             log=self.log,
+            unread=list,
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,

@@ -32,6 +32,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/cp/v1/rollouts"): OPERATOR,
     ("GET", "/cp/v1/rollouts/{rollout_id}"): VIEWER,
     ("POST", "/cp/v1/rollouts/{rollout_id}/abort"): OPERATOR,
+    ("POST", "/cp/v1/rollouts/{rollout_id}/close"): OPERATOR,
     ("GET", "/cp/v1/alerts"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/notifications"): VIEWER,

@@ -62,7 +62,7 @@ def offered(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     ("words", "names"),
     [
         (["prom"], ["promote"]),
-        (["rollouts", ""], ["list", "show", "watch", "abort"]),
+        (["rollouts", ""], ["list", "show", "watch", "abort", "close"]),
         (["rollouts", "s"], ["show"]),
         (["demo", "f"], ["fault"]),
         (["promote", ""], ["chat", "ranker"]),

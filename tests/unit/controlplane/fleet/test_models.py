@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import BackendKey, Numbers
 from controlplane.fleet.rollouts import plan_view, rollout_view

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import NotFound, Refused
 from controlplane.rollout.drift import drift
 from controlplane.rollout.model import Kind, Limits, Phase, Plan, Rollout
