@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -12,6 +11,7 @@ from typing import TypeVar
 from alerts.evaluate import GroupReport, StatesSeen, Told
 from alerts.interfaces import Clock
 from alerts.rule_ids import RuleIds
+from controlplane.clock.every import Every
 from controlplane.errors import NotStorable, Unavailable
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
@@ -42,7 +42,7 @@ class Sharing:
         self._clock, self._monotonic, self._replicas = clock, monotonic, replicas
         self._alerts, self._reports = SqlAlertLog(db), RuleReports(db)
         self._reading: asyncio.Task[StatesSeen] | None = None
-        self._reported_at = self._heard_at = -math.inf
+        self._report, self._hear = Every(REPORT_S), Every(REPORT_S)
         self.told: Mapping[str, Told] = {}
         """What the process that alerts last said of its rules."""
         self.fault = ""
@@ -69,7 +69,7 @@ class Sharing:
 
     async def inherit(self, lease: Lease) -> None:
         """Bring stored times to this process's clock, once a tenure. Raises LeaseLost and Unavailable."""
-        self._reported_at = -math.inf
+        self._report = Every(REPORT_S)
         if self._replicas is None:
             return
         moved_s = await asyncio.to_thread(self._replicas.inherit, lease)
@@ -78,10 +78,8 @@ class Sharing:
 
     async def tell(self, lease: Lease, reports: Sequence[GroupReport]) -> None:
         """Write how the rules do, if it is due and somebody may read it. Raises LeaseLost."""
-        now = self._monotonic()
-        if self.alone or now - self._reported_at < REPORT_S:
+        if self.alone or not self._report.take(self._monotonic()):
             return
-        self._reported_at = now
         try:
             await asyncio.to_thread(self._reports.write, lease, reports, self._clock.now())
         except (Unavailable, NotStorable) as error:
@@ -115,8 +113,9 @@ class Sharing:
 
     def _read(self, rules: RuleIds) -> StatesSeen:
         at = self._clock.now()
-        if (now := self._monotonic()) - self._heard_at >= REPORT_S:
-            self.told, self._heard_at = _by_id(self._reports.read(), rules), now
+        if self._hear.due(now := self._monotonic()):
+            self.told = _by_id(self._reports.read(), rules)
+            self._hear.done(now)
         return StatesSeen(at, _by_id(self._alerts.active_by_rule(), rules))
 
     def _say(self, fault: str) -> None:
