@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import delete, func
+from sqlalchemy import delete, func, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
@@ -19,7 +19,7 @@ from controlplane.store.lease import Lease, check_lease
 from controlplane.store.tables.replica import ReplicaRow
 
 GONE_S = 600.0
-"""A process counts as there for so long after its last word: a restart, or a network that fails again and again."""
+"""A process that did not say that it ends counts as there for so long: its network may fail again and again."""
 
 SAME_CLOCK_S = 1.0
 """Clocks that differ by less are taken for one: NTP keeps them within that, and asking the database takes time, too."""
@@ -48,9 +48,14 @@ class Replicas:
             now = self._database_clock(session)
             self._write(session, now, self._epoch)
             session.execute(delete(ReplicaRow).where(col(ReplicaRow.seen_at) < now - GONE_S))
-            others = select(func.count()).select_from(ReplicaRow).where(ReplicaRow.holder != self._holder)
+            others = select(func.count()).where(ReplicaRow.holder != self._holder, ~col(ReplicaRow.has_left))
             found = session.exec(others).one()
         self.alone = not found
+
+    def leave(self) -> None:
+        """Say that this process ends. Raises Unavailable: the others then take it for one that died."""
+        with self._db.transaction() as session:
+            session.execute(update(ReplicaRow).where(col(ReplicaRow.holder) == self._holder).values(has_left=True))
 
     def inherit(self, lease: Lease) -> float:
         """Move what the last process that alerted has stored to this one's clock; return by how many seconds.
@@ -81,7 +86,7 @@ class Replicas:
 
     def _write(self, session: Session, now: float, epoch: int) -> float:
         """Write this process's row; return how far its clock is ahead of the database's."""
-        values = {"seen_at": now, "ahead_s": self._clock.now() - now, "epoch": epoch}
+        values = {"seen_at": now, "ahead_s": self._clock.now() - now, "epoch": epoch, "has_left": False}
         insert = sqlite.insert if self._db.is_sqlite else postgresql.insert
         row = insert(ReplicaRow).values(holder=self._holder, **values)
         session.execute(row.on_conflict_do_update(index_elements=["holder"], set_=values))

@@ -89,6 +89,19 @@ def test_a_successor_moves_times_from_the_clock_that_they_were_written_by(
     assert one.inherit(tenure(database, "one")) == pytest.approx(-moved)
 
 
+def test_a_process_that_said_that_it_ends_is_gone_at_once_and_its_clock_is_remembered(
+    database: Database, replica: Database
+) -> None:
+    one, two = replicas(database, "one", Clocks(ahead_s=300.0)), replicas(replica, "two", Clocks())
+    one.inherit(tenure(database, "one"))
+    two.beat()
+    assert not two.alone
+    one.leave()
+    two.beat()
+    assert two.alone
+    assert two.inherit(tenure(replica, "two")) == pytest.approx(-300.0)
+
+
 def test_who_lost_the_lease_moves_nothing(database: Database, replica: Database) -> None:
     one = replicas(database, "one", Clocks())
     lost = tenure(database, "one")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from alerts.evaluate import GroupReport, StatesSeen, Told
@@ -106,10 +107,13 @@ class Sharing:
         return seen
 
     async def close(self) -> None:
-        """Wait for nothing that is still being read."""
+        """Say that this process ends, if that can be said; wait for nothing that is still being read."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
+        if self._replicas is not None:
+            with suppress(Unavailable):
+                await asyncio.to_thread(self._replicas.leave)
 
     def _read(self, rules: RuleIds) -> StatesSeen:
         at = self._clock.now()

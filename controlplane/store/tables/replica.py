@@ -23,6 +23,8 @@ class ReplicaRow(SQLModel, table=True):
     """How far its clock was ahead of the database's then."""
     epoch: int
     """Of its newest tenure of the lease for alerting; 0: it had none."""
+    has_left: bool
+    """It ended by itself, and is here for its clock only."""
 
 
 class RuleReportRow(SQLModel, table=True):

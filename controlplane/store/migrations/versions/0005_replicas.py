@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.Float(), nullable=False),
         sa.Column("ahead_s", sa.Float(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("has_left", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("holder", name=op.f("pk_replica")),
     )
     op.create_table(
