@@ -19,9 +19,9 @@ PATIENCE_S = 0.5
 class EnduringLoop(LeasedLoop):
     """Runs its tick under the lease that it held last, for as long as the database does not say who holds it now.
 
-    The tick is called past the lease's deadline, too: it observes then, and finds out by `Lease.left_s` that it may no
-    longer act. Where another process holds the lease, or nobody can be asked and this one never held it, `follow` is
-    called instead of the tick.
+    The tick is called past the lease's deadline, too: it goes on observing, and its transactions tell whether it may
+    still act. What it does outside the database must follow from such a transaction. Where another process holds the
+    lease, or nobody can be asked and this one never held it, `follow` is called instead of the tick.
     """
 
     _asking: asyncio.Task[Lease | None] | None = None
