@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -96,6 +97,8 @@ class MessageSender:
     clock: Clock
     holder: str
     limits: SenderLimits = SenderLimits()
+    elapsed: Callable[[], float] = time.monotonic
+    """Seconds that nobody can set: a claim is held to be ours by them."""
     _held_until: dict[str, float] = field(default_factory=dict)
     """By receiver: the far side asked for silence until then, for everything and not only for one message."""
 
@@ -115,6 +118,8 @@ class MessageSender:
         Receivers do not wait for each other. Raises what the outbox raises (a claim that ran out) after all are done.
         """
         limits = self.limits
+        # What begins later than this may not end before the claim does, and another sender then sends it, too.
+        last_start = self.elapsed() + limits.claim_s - limits.send_s
         entries = await asyncio.to_thread(
             self.outbox.claim, self.holder, self.clock.now(), limits.claim_s, limits.batch
         )
@@ -122,18 +127,24 @@ class MessageSender:
         for entry in entries:
             by_receiver.setdefault(entry.receiver, []).append(entry)
         outcomes = await asyncio.gather(
-            *(self._send_all(receiver, queue) for receiver, queue in by_receiver.items()), return_exceptions=True
+            *(self._send_all(receiver, queue, last_start) for receiver, queue in by_receiver.items()),
+            return_exceptions=True,
         )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         return len(entries)
 
-    async def _send_all(self, receiver: str, entries: Sequence[Entry]) -> None:
+    async def _send_all(self, receiver: str, entries: Sequence[Entry], last_start: float) -> None:
         """Send a receiver's messages in order. What one of them raises is raised when all have had their turn."""
         bugs: list[Exception] = []
         for entry in entries:
             try:
+                if self.elapsed() > last_start:
+                    _log.warning(
+                        "notification %s is left to whoever claims it next: it took too long", entry.message_id
+                    )
+                    continue
                 await self._send_or_hold(receiver, entry)
             except Exception as bug:  # noqa: BLE001 - the job boundary: one message's bug must not hold up the others
                 bugs.append(bug)

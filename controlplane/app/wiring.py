@@ -33,8 +33,9 @@ from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.schedule import LoopFactory, Loops
 from controlplane.store.database import Database
-from controlplane.store.lease import LeaseStore, process_holder
+from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
+from controlplane.store.replicas import Replicas
 from controlplane.store.revision import RevisionStore, touch
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class ControlPlane:
         """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
         self.database, self._listen = db, listen
+        self._lease_db = db.apart(LEASE_PATIENCE)
         self.holder = process_holder()
         catalogue = load_catalogue()
         self.metrics = MetricsPart(embedded, loaded.fleet.metrics, data_dir, catalogue, clock)
@@ -74,6 +76,8 @@ class ControlPlane:
             since=embedded.since,
             origins=TargetOrigins(embedded.store, self.scraping.health, self.scraping.all_known),
             known=lambda: self.scraping.discovered,
+            # A file in a folder that is locked for this process is nobody else's.
+            replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, clock),
         )
         accounts = Accounts(db, querier, sink, clock)
         self.rolling = Rolling(db, querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts"))
@@ -101,7 +105,7 @@ class ControlPlane:
         """Take over the configuration and begin. Raises ConfigErrors."""
         await self.configure(self.loaded)
         await self._parts.start()
-        make = LoopFactory(LeaseStore(self.database), self.holder, self.clock)
+        make = LoopFactory(LeaseStore(self._lease_db), self.holder, self.clock)
         for loop in (*self._parts.loops(make), make.plain("watch", WATCH_S, self._watch)):
             self.loops.add(loop)
         self.loops.start()
@@ -117,6 +121,7 @@ class ControlPlane:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
         await self._parts.close()
+        self._lease_db.close()
 
     async def reload(self) -> Sequence[str]:
         """Read fleet.yaml again; return sentences on what changed, what each part took, and what `check` warns of.

@@ -188,6 +188,10 @@ class RolloutEngine:
             messages = self._announcer.messages(before, after, now)
             await asyncio.to_thread(self._log.save, record, events, stable, lease, messages)
             _say(before, after, events)
+        if lease is not None and lease.left_s() <= 0:
+            # Another process may have taken over since this was written down; whoever goes on orders it again.
+            log.warning("rollout %s of %s: its lease may have run out; nothing is ordered", after.id, after.model)
+            return
         tasks: list[asyncio.Task[Any]] = [self._order(driver, after, order) for order in decision.orders]
         self._forget(after)
         tasks += [self._ask(driver, after, url) for url in decision.asks]

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func
+from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from alerts.errors import NotReadable, NotStored
 from alerts.interfaces import AlertInstance, AlertState, Transition
+from alerts.rule_ids import RuleIds
 from alerts.state import removed
 from alerts.stored import checked, reading
 from alerts.wire import INSTANCE_FORMAT, instance_from_json, instance_to_json
@@ -79,14 +80,17 @@ class SqlAlertLog:
     def retire(self, rules: Collection[str], at: float) -> list[Transition]:
         """End the active alerts of rules that are not in `rules` (they left the configuration), and return how.
 
-        They stay as resolved ones, so that receivers are told. Raises LeaseLost.
+        They stay as resolved ones, so that receivers are told. A rule whose file only lies elsewhere keeps its alerts.
+        Raises LeaseLost.
         """
+        ids = RuleIds(rules)
         with self._db.transaction() as session:
             check_lease(session, self._lease())
+            _rename(session, ids)
             query = select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(ACTIVE))
             gone = []
             for row, found in read_rows(session, self._db.unread, query):
-                if row.rule in rules:
+                if ids.meant(row.rule) == row.rule:
                     continue
                 _keep(session, row, found)
                 if found.instance is None:
@@ -105,6 +109,16 @@ class SqlAlertLog:
         query = select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(states)).order_by(*order).limit(limit)
         with self._db.reading() as session:
             return readable_instances(session, self._db.unread, query)
+
+    def active_by_rule(self) -> dict[str, list[AlertInstance]]:
+        """Return every firing and pending alert that is known, by rule."""
+        found: dict[str, list[AlertInstance]] = {}
+        with self._db.reading() as session:
+            query = select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(ACTIVE))
+            for row, read in read_rows(session, self._db.unread, query):
+                if read.instance is not None:
+                    found.setdefault(row.rule, []).append(read.instance)
+        return found
 
     def counts(self) -> dict[AlertState, int]:
         """Return how many alerts fire and pend; those of severity none (the Watchdog) are not counted."""
@@ -211,6 +225,17 @@ def append_history(session: Session, transitions: Sequence[Transition]) -> None:
 def read_instances(session: Session, unread: Unread) -> list[AlertInstance]:
     """Return every instance that can be read, inactive ones included, in the caller's transaction."""
     return readable_instances(session, unread, select(AlertInstanceRow))
+
+
+def _rename(session: Session, ids: RuleIds) -> None:
+    """Give alerts the ids that their rules have in this process, unless these have such alerts of their own."""
+    for rule in session.exec(select(AlertInstanceRow.rule).distinct()).all():
+        meant = ids.meant(rule)
+        if meant is None or meant == rule:
+            continue
+        own = select(AlertInstanceRow.fingerprint).where(AlertInstanceRow.rule == meant)
+        stored = update(AlertInstanceRow).where(col(AlertInstanceRow.rule) == rule)
+        session.execute(stored.where(col(AlertInstanceRow.fingerprint).not_in(own)).values(rule=meant))
 
 
 def _history(fingerprint: str) -> SelectOfScalar[AlertEventRow]:

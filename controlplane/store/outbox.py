@@ -6,7 +6,7 @@ never hold the same message; a sender that died leaves a claim that runs out; on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -90,24 +90,33 @@ def enqueue(
     return session.execute(new).scalar_one_or_none() is not None
 
 
+def _as_it_is(at: float) -> float:
+    return at
+
+
 class OutboxStore:
     """The sender's side."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, shared: Callable[[float], float] = _as_it_is) -> None:
+        """`shared` turns this process's time into that of a clock which all senders share: claims are told by it.
+
+        By clocks of their own, a sender whose clock is ahead would take what another one is just sending.
+        """
+        self._db, self._shared = db, shared
 
     def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> list[OutboxEntry]:
         """Claim up to `limit` due messages, oldest first, for `ttl_s` seconds; each claim counts as an attempt."""
+        shared_now = self._shared(now)
         with self._db.transaction() as session:
-            due = select(OutboxRow.id).where(*_due(now)).order_by(col(OutboxRow.id)).limit(limit)
+            due = select(OutboxRow.id).where(*_due(now, shared_now)).order_by(col(OutboxRow.id)).limit(limit)
             ids = session.exec(due.with_for_update(skip_locked=True)).all()
             if not ids:  # as nearly always, and asked every second
                 return []
             # Conditional even so: what was read as due must still be due when it is claimed.
             claimed = session.execute(
                 update(OutboxRow)
-                .where(col(OutboxRow.id).in_(ids), *_due(now))
-                .values(claimed_by=holder, claimed_until=now + ttl_s, attempts=col(OutboxRow.attempts) + 1)
+                .where(col(OutboxRow.id).in_(ids), *_due(now, shared_now))
+                .values(claimed_by=holder, claimed_until=shared_now + ttl_s, attempts=col(OutboxRow.attempts) + 1)
                 .returning(OutboxRow)
                 .execution_options(synchronize_session=False)
             ).scalars()
@@ -174,7 +183,7 @@ class OutboxStore:
             )
 
 
-def _due(now: float) -> tuple[ColumnElement[bool], ...]:
+def _due(now: float, shared_now: float) -> tuple[ColumnElement[bool], ...]:
     earlier = aliased(OutboxRow)
     blocked = (
         select(earlier.id)
@@ -185,7 +194,7 @@ def _due(now: float) -> tuple[ColumnElement[bool], ...]:
     return (
         col(OutboxRow.status) == OutboxStatus.QUEUED.value,
         _come(OutboxRow.next_attempt_at, now),
-        or_(col(OutboxRow.claimed_until).is_(None), _come(OutboxRow.claimed_until, now)),
+        or_(col(OutboxRow.claimed_until).is_(None), _come(OutboxRow.claimed_until, shared_now)),
         or_(col(OutboxRow.lane) == "", ~blocked),
     )
 

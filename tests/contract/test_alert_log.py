@@ -226,3 +226,17 @@ def test_closed_groups_are_pruned_once_their_messages_are_gone(database: Databas
     outbox.done(entry, None, 113.0)
     assert groups.prune(before=110.0) == 0
     assert groups.prune(before=1000.0) == 1
+
+
+def test_alerts_of_a_rule_whose_file_lies_elsewhere_are_kept_and_get_its_id_here(database: Database) -> None:
+    log = SqlAlertLog(database)
+    moved = replace(
+        AlertInstance("", labels_of({"alertname": "Hot"}), (), AlertState.FIRING, 1.0, 1.0), rule="/old/f.yml;g;Hot"
+    )
+    log.record(moved.rule, [moved], [])
+    assert log.retire({"/new/f.yml;g;Hot"}, 100.0) == []
+    assert [a.rule for a in log.load("/new/f.yml;g;Hot")] == ["/new/f.yml;g;Hot"]
+    assert log.load(moved.rule) == []
+    log.record(moved.rule, [moved], [])  # as a process of before the move writes it once more
+    assert [t.instance.rule for t in log.retire({"/new/f.yml;g;Hot"}, 101.0)] == [moved.rule]
+    assert [a.state.value for a in log.active()] == ["firing"]

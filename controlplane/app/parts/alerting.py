@@ -12,15 +12,17 @@ from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
 from alerts.origins import Origins
-from alerts.rules import RuleGroup
+from alerts.rule_ids import RuleIds
+from alerts.rules import AlertingRule, RuleGroup
 from alerts.sender import MessageSender
 from alerts.template import Surroundings
 from collectors.samples import SampleSink
 from controlplane.app.parts.alerting_settings import AlertingSettings, NotifierRecipes, alerting_settings, changes
 from controlplane.app.parts.part import Configuration, Part
-from controlplane.errors import QueryError, Unavailable
+from controlplane.app.parts.sharing import Sharing
+from controlplane.app.rules import reads_own_metrics
+from controlplane.errors import Unavailable
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
-from controlplane.metrics.promql.syntax.metric_names import metric_names
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
@@ -34,8 +36,9 @@ from controlplane.store.backlog import (
 )
 from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
-from controlplane.store.lease import Lease
+from controlplane.store.lease import Lease, since_boot
 from controlplane.store.outbox import OutboxStore
+from controlplane.store.replicas import Replicas
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +49,18 @@ BUSY_S, IDLE_LOOK_S = 60.0, 5.0
 DELIVER_S = 1.0
 WRITE_BACK_S = 5.0
 """How often it is tried to write a database that could not be written."""
-OWN_PREFIX = "controlplane_"
+PRESENCE_S = 5.0
+"""How often a process says to the others that it is there."""
 LARGE_STEP_S = 60.0
 """A step of the clock after which rules wait for the next samples: those of before are out of sight, or far away."""
 
 
 class Alerting(Part[AlertingSettings]):
-    """Evaluates, groups and delivers. `beat` acts under a lease; `deliver` needs none, since messages are claimed."""
+    """Evaluates, groups and delivers.
+
+    `beat` acts under a lease, `follow` is the turn of a process that does not hold it. `deliver` needs none, since
+    messages are claimed.
+    """
 
     name = "alerting"
 
@@ -69,6 +77,7 @@ class Alerting(Part[AlertingSettings]):
         monotonic: Callable[[], float] = time.monotonic,
         origins: TargetOrigins | None = None,
         known: Callable[[], bool] = lambda: True,
+        replicas: Replicas | None = None,
     ) -> None:
         """`since` is the unix second from which on there are samples; now, by default.
 
@@ -78,6 +87,7 @@ class Alerting(Part[AlertingSettings]):
         `origins` knows the targets, so that an alert outlives its data; without it what is gone is over.
         `known` tells whether it has been read what the targets are: before that, and for a while at most, no rule is
         evaluated, since the series of targets that are gone still look alive.
+        `replicas` knows other processes on the database; without it there can be none.
         """
         self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
         self._own, self._origins = own, origins
@@ -93,12 +103,13 @@ class Alerting(Part[AlertingSettings]):
         """Held while times are read and written: no step of the clock may fall in between."""
         self._changed = True
         """Alerts may have changed since groups were last looked at."""
-        self._db, self._backlog = db, Backlog(clock)
+        self._sharing = Sharing(db, clock, replicas, monotonic)
+        self._db, self._backlog = db, Backlog(clock, lambda: self._sharing.alone)
         self._stored = SqlAlertLog(db, self._held)
         self._log = EnduringAlertLog(self._stored, self._backlog)
         self._groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
-        self._outbox = EnduringOutbox(OutboxStore(db), self._backlog)
-        self._steps = ClockSteps(db, self._held)
+        self._outbox = EnduringOutbox(OutboxStore(db, self._sharing.shared_time), self._backlog)
+        self._steps = ClockSteps(db, self._held, claims_follow=replicas is None)
         self._evaluators: list[GroupEvaluator] = []
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
@@ -112,7 +123,7 @@ class Alerting(Part[AlertingSettings]):
         self.settle_s = 0.0
         """As of the settings in force."""
         self._dispatcher: Dispatcher | None = None
-        self._sender = MessageSender(self._outbox, self._groups, {}, clock, holder)
+        self._sender = MessageSender(self._outbox, self._groups, {}, clock, holder, elapsed=since_boot)
         self._settings: AlertingSettings | None = None
 
     def settings(self, config: Configuration) -> AlertingSettings:
@@ -134,13 +145,14 @@ class Alerting(Part[AlertingSettings]):
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
         """Return what evaluates, what delivers, and what brings to the database what waits in memory."""
         return [
-            make.enduring("alerting", BEAT_S, self.beat),
+            make.plain("replicas", PRESENCE_S, self.presence),
+            make.enduring("alerting", BEAT_S, self.beat, self.follow),
             make.plain("delivery", DELIVER_S, self.deliver),
             make.plain("alert backlog", WRITE_BACK_S, self.write_back),
         ]
 
     def not_ready(self) -> Mapping[str, str]:
-        """Return why alerting is in memory only, if it is."""
+        """Return why alerting is in memory only, or does not know how alerts stand."""
         return {"alerting": fault} if (fault := self.fault) else {}
 
     def _evaluate_by(self, settings: AlertingSettings) -> None:
@@ -170,6 +182,7 @@ class Alerting(Part[AlertingSettings]):
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step that the clock has just made. To be called while `steady` is held."""
         self._moved_s += by_s
+        self._sharing.clock_was_set(by_s)
         self._sender.clock_was_set(by_s)
         if abs(by_s) >= LARGE_STEP_S:
             # As after a start: what is not seen yet proves nothing.
@@ -185,40 +198,70 @@ class Alerting(Part[AlertingSettings]):
         async with self.steady:
             await self._beat(lease)
 
+    async def follow(self) -> None:
+        """Evaluate the recording rules of the groups that are due, and show alerts as another process has stored them.
+
+        Nothing is decided, and nobody is told. A database that hangs or is away holds no recording rule up.
+        """
+        async with self.steady:
+            # Times that are stored are on the clock of the process that alerts: it moves them.
+            self._moved_s = 0.0
+            now = self._clock.now()
+            if not (due := self._groups_due(now)):
+                return
+            alerting = any(isinstance(rule, AlertingRule) for e in due for rule in e.group.rules)
+            seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
+            for evaluator in due:
+                await evaluator.follow(now, seen, self._sharing.told)
+                self._done(evaluator, now)
+
     async def _beat(self, lease: Lease) -> None:
         if self._lease != lease:
-            self._take_over(lease)
+            await self._take_over(lease)
+        self._lease = lease
         if self._moved_s:
             await self._follow_clock()
         now = self._clock.now()
         if not self._retired and not self._backlog.paused:
-            await self._retire(now)
-        elapsed_s = self._monotonic() - self._started
-        if self._monotonic() >= self._wait_until and (self._known() or elapsed_s >= self.settle_s):
-            await self._evaluate(now)
+            await self._retire(lease, now)
+        for evaluator in self._groups_due(now):
+            self._changed = True
+            await evaluator.evaluate(now)
+            self._done(evaluator, now)
+        if not self._backlog.may_send:
+            return  # `_changed` stays: what was not told is told when this process may act again
         if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
             self._busy_until = self._monotonic() + BUSY_S
         self._changed = False
+        await self._sharing.tell(lease, self.reports())
 
-    async def _evaluate(self, now: float) -> None:
+    def _groups_due(self, now: float) -> list[GroupEvaluator]:
+        elapsed_s = self._monotonic() - self._started
+        if self._monotonic() < self._wait_until or not (self._known() or elapsed_s >= self.settle_s):
+            return []
         # What is evaluated here goes first: it must not wait for another server that hangs.
-        for evaluator in sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True):
-            interval_s = evaluator.group.interval_s or self._interval_s
-            # A clock that was set back puts nothing off: no group is due later than one interval from now.
-            if not now < self._due.get(evaluator.group.key, 0.0) <= now + interval_s:
-                self._changed = True
-                await evaluator.evaluate(now)
-                self._due[evaluator.group.key] = _next(now, interval_s)
+        ordered = sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True)
+        # A clock that was set back puts nothing off: no group is due later than one interval from now.
+        return [e for e in ordered if not now < self._due.get(e.group.key, 0.0) <= now + self._interval_of(e)]
 
-    def _take_over(self, lease: Lease) -> None:
-        before, self._lease = self._lease, lease
+    def _done(self, evaluator: GroupEvaluator, now: float) -> None:
+        self._due[evaluator.group.key] = _next(now, self._interval_of(evaluator))
+
+    def _interval_of(self, evaluator: GroupEvaluator) -> float:
+        return evaluator.group.interval_s or self._interval_s
+
+    async def _take_over(self, lease: Lease) -> None:
+        before = self._lease
         if self._backlog.paused and _goes_on(before, lease):
             return  # nobody else had it: it ran out while it could not be renewed
         # Another process may have evaluated in between: what we remember is not what is true.
+        self._lease = lease
         give_way(self._backlog)
         for evaluator in self._evaluators:
             evaluator.reset()
         self._retired, self._changed = False, True
+        # The database has just given the lease: go on from what is stored, and not from memory.
+        await self.write_back()
 
     async def _follow_clock(self) -> None:
         """Move what is stored along, where it is now: in the database, or in memory."""
@@ -226,6 +269,8 @@ class Alerting(Part[AlertingSettings]):
         if not self._backlog.paused:
             try:
                 await asyncio.to_thread(self._steps.move, moved_s)
+                # At once: whoever takes over next must know by which clock these times were written.
+                await self._sharing.beat()
             except Unavailable as error:
                 self._backlog.pause(error)
         self._backlog.move(moved_s)
@@ -233,9 +278,10 @@ class Alerting(Part[AlertingSettings]):
             evaluator.reset()
         self._moved_s, self._changed = 0.0, True
 
-    async def _retire(self, now: float) -> None:
+    async def _retire(self, lease: Lease, now: float) -> None:
         rules = self.rule_ids
         try:
+            await self._sharing.inherit(lease)
             await asyncio.to_thread(self._steps.settle, now)
             await asyncio.to_thread(self._stored.retire, rules, now)
         except Unavailable as error:
@@ -250,10 +296,14 @@ class Alerting(Part[AlertingSettings]):
         ):
             self._changed = True
 
+    async def presence(self) -> None:
+        """Say to other processes on the database that this one is there. Raises Unavailable."""
+        await self._sharing.beat()
+
     @property
     def fault(self) -> str:
-        """Why alerting is in memory only, and what waits there; empty while the database is written."""
-        return self._backlog.describe()
+        """Why alerting is in memory only, and what waits there, or why states are not known; empty if all is well."""
+        return self._backlog.describe() or self._sharing.fault
 
     async def deliver(self) -> None:
         """Send everything that is due.
@@ -265,7 +315,7 @@ class Alerting(Part[AlertingSettings]):
         if now > self._busy_until and now - self._delivered_at < IDLE_LOOK_S:
             return
         self._delivered_at = now
-        while await self._sender.tick():
+        while self._backlog.may_send and await self._sender.tick():
             self._busy_until = self._monotonic() + BUSY_S
 
     def reports(self) -> list[GroupReport]:
@@ -292,6 +342,7 @@ class Alerting(Part[AlertingSettings]):
         await self.write_back()
         if self._backlog.paused:
             log.error("alerting: lost with this process: %s", self._backlog.describe())
+        await self._sharing.close()
         await asyncio.gather(*(n.close() for n in self.notifiers.values()))
 
     def _evaluated_here(self, group: RuleGroup) -> bool:
@@ -328,15 +379,6 @@ class Alerting(Part[AlertingSettings]):
 def _goes_on(before: Lease | None, now: Lease) -> bool:
     """Tell whether nobody else held a lease between two tenures: each new one counts its epoch up by one."""
     return before is not None and now.holder == before.holder and now.epoch <= before.epoch + 1
-
-
-def reads_own_metrics(group: RuleGroup) -> bool:
-    """Say whether every rule of a group reads the control plane's own metrics, and nothing else."""
-    try:
-        names = [metric_names(rule.expr) for rule in group.rules]
-    except QueryError:
-        return False
-    return all(found and all(name.startswith(OWN_PREFIX) for name in found) for found in names)
 
 
 def _next(now: float, interval_s: float) -> float:

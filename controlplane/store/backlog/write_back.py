@@ -77,8 +77,13 @@ def give_way(backlog: Backlog) -> None:
             )
         backlog.instances.clear()
         backlog.groups.clear()
+        if not backlog.sending:
+            # Nobody was told of these changes, and the other process has written what it saw of the same.
+            backlog.transitions.clear()
         for held in unsent:
             del backlog.messages[held.message_id]
+        # What the database held for us is not what it holds now.
+        backlog.seen = None
 
 
 def _take(backlog: Backlog) -> _Batch:

@@ -248,3 +248,17 @@ async def test_a_message_that_cannot_be_read_is_given_up_in_the_end(post: Post) 
 async def test_the_limits_let_a_whole_slow_batch_fit_in_a_claim() -> None:
     limits = SenderLimits()
     assert limits.batch * limits.send_s < limits.claim_s
+
+
+async def test_a_sender_that_was_stopped_after_its_claim_leaves_the_message_to_the_next_one(post: Post) -> None:
+    seconds = [0.0]
+    post.sender.elapsed = lambda: seconds[0]
+
+    def claim_and_stop(holder: str, now: float, ttl_s: float, limit: int) -> list[FakeEntry]:
+        found = FakeOutbox.claim(post.outbox, holder, now, ttl_s, limit)
+        seconds[0] += 61.0
+        return found
+
+    post.outbox.claim = claim_and_stop  # type: ignore[method-assign]
+    assert await post.send(message()) == []
+    assert post.notifier.sent == []

@@ -12,7 +12,8 @@ from alerts.errors import QueryFailed
 from alerts.interfaces import AlertState, Message, MessageRef, VectorSample
 from alerts.rules import RuleGroup, parse_rules
 from collectors.samples import Layout, Series, labels_of
-from controlplane.app.parts.alerting import Alerting, reads_own_metrics
+from controlplane.app.parts.alerting import Alerting
+from controlplane.app.rules import reads_own_metrics
 from controlplane.errors import LeaseLost
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
