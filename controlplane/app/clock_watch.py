@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -19,8 +19,10 @@ LOOK_S = 1.0
 class Evaluator(Protocol):
     """Who evaluates rules."""
 
-    steady: asyncio.Lock
-    """Held while times are read and written."""
+    @property
+    def steady(self) -> AbstractAsyncContextManager[None]:
+        """Entered to be alone: nobody reads or writes times meanwhile."""
+        ...
 
     settle_s: float
     """How long it takes until every target was scraped twice, and rules have seen that."""

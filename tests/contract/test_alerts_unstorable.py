@@ -81,6 +81,7 @@ async def test_a_nul_that_a_query_makes_costs_one_rule(database: Database, caplo
         clock.time += 5
         store.append("gpu", layout, round(clock.time * 1000), np.array([90.0]))
         await alerting.beat(lease)
+        await alerting.dispatch()
         await alerting.deliver()
     querier.close()
     assert [dict(m.firing[0].labels)["alertname"] for m in box.got if "Nul" not in m.group_key] == ["Hot"]

@@ -137,6 +137,7 @@ class Process:
         if (self.world.at - START) % 5 == 0 and not self.db.away:
             await self.alerting.presence()
         await self.loop.run_once()
+        await self.alerting.dispatch()
         await self.alerting.deliver()
         if not self.db.away:
             await self.alerting.write_back()

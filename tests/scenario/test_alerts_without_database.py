@@ -112,6 +112,7 @@ class World:
             self.at += 1
             self.store.append("gpu", self.layout, round(self.at * 1000), np.array([celsius]))
             await self.loop.run_once()
+            await self.alerting.dispatch()
             assert self.loop.stats.last_error is None
             if deliver:
                 await self.alerting.deliver()

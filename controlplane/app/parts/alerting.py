@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from alerts.dispatch import Dispatcher, Stages
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
 from alerts.origins import Origins
 from alerts.rule_ids import RuleIds
 from alerts.rules import AlertingRule, RuleGroup
-from alerts.sender import MessageSender
 from alerts.template import Surroundings
 from collectors.samples import SampleSink
-from controlplane.app.parts.alerting_settings import AlertingSettings, NotifierRecipes, alerting_settings, changes
+from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_settings, changes
+from controlplane.app.parts.dispatching import Dispatching
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.app.parts.sharing import Sharing
 from controlplane.app.rules import reads_own_metrics
-from controlplane.errors import Unavailable
+from controlplane.app.steady import Steady
+from controlplane.errors import LeaseLost, Unavailable
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
@@ -36,7 +36,7 @@ from controlplane.store.backlog import (
 )
 from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
-from controlplane.store.lease import Lease, since_boot
+from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.replicas import Replicas
 
@@ -44,9 +44,10 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 """The finest interval of a rule group, and how often groups of alerts are looked at."""
-BUSY_S, IDLE_LOOK_S = 60.0, 5.0
-"""For how long after a message the outbox is looked at at every turn, and how often it is afterwards."""
+DISPATCH_S = 1.0
 DELIVER_S = 1.0
+ABREAST = 8
+"""Rule groups evaluated at a time: enough that one whose server hangs holds up none, without flooding that server."""
 WRITE_BACK_S = 5.0
 """How often it is tried to write a database that could not be written."""
 PRESENCE_S = 5.0
@@ -92,15 +93,16 @@ class Alerting(Part[AlertingSettings]):
         self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
         self._own, self._origins = own, origins
         self._lease: Lease | None = None
+        self._leading = False
+        """This process took over what is stored, and has not lost the lease since, as far as is known."""
         self._monotonic = monotonic
-        self._busy_until = self._delivered_at = -BUSY_S
         self._moved_s = 0.0
         """Steps of the clock that stored state has not followed yet."""
         self._wait_until = 0.0
         """Until when, in monotonic seconds, no rule is evaluated."""
         self._known, self._started = known, monotonic()
-        self.steady = asyncio.Lock()
-        """Held while times are read and written: no step of the clock may fall in between."""
+        self.steady = Steady()
+        """Shared while times are read and written: no step of the clock may fall in between."""
         self._changed = True
         """Alerts may have changed since groups were last looked at."""
         self._sharing = Sharing(db, clock, replicas, monotonic)
@@ -122,8 +124,9 @@ class Alerting(Part[AlertingSettings]):
         self._lookbacks: dict[str, float] = {}
         self.settle_s = 0.0
         """As of the settings in force."""
-        self._dispatcher: Dispatcher | None = None
-        self._sender = MessageSender(self._outbox, self._groups, {}, clock, holder, elapsed=since_boot)
+        self._dispatching = Dispatching(
+            self._groups, self._outbox, clock, holder, lambda: self._backlog.may_send, monotonic
+        )
         self._settings: AlertingSettings | None = None
 
     def settings(self, config: Configuration) -> AlertingSettings:
@@ -138,15 +141,15 @@ class Alerting(Part[AlertingSettings]):
         """
         before, self._settings = self._settings, settings
         self._evaluate_by(settings)
-        self._dispatcher = Dispatcher(Stages(settings.route, settings.console_url), self._groups, self._clock)
-        await self._deliver_by(settings.notifiers, before.notifiers if before else {})
+        await self._dispatching.configure(settings, before)
         return changes(before, settings) if before else ()
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what evaluates, what delivers, and what brings to the database what waits in memory."""
+        """Return what evaluates, dispatches and delivers, and what brings to the database what waits in memory."""
         return [
             make.plain("replicas", PRESENCE_S, self.presence),
             make.enduring("alerting", BEAT_S, self.beat, self.follow),
+            make.plain("dispatch", DISPATCH_S, self.dispatch),
             make.plain("delivery", DELIVER_S, self.deliver),
             make.plain("alert backlog", WRITE_BACK_S, self.write_back),
         ]
@@ -173,37 +176,37 @@ class Alerting(Part[AlertingSettings]):
         self._due = {key: at for key, at in self._due.items() if key in unchanged}
         self._interval_s, self._retired = settings.interval_s, False
 
-    async def _deliver_by(self, recipes: NotifierRecipes, before: NotifierRecipes) -> None:
-        old = dict(self._sender.notifiers)
-        kept = {name: made for name, made in old.items() if recipes.get(name) == before[name]}
-        self._sender.use({name: kept.get(name) or recipe.made() for name, recipe in recipes.items()})
-        await asyncio.gather(*(made.close() for name, made in old.items() if name not in kept))
-
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step that the clock has just made. To be called while `steady` is held."""
         self._moved_s += by_s
         self._sharing.clock_was_set(by_s)
-        self._sender.clock_was_set(by_s)
+        self._dispatching.clock_was_set(by_s)
         if abs(by_s) >= LARGE_STEP_S:
             # As after a start: what is not seen yet proves nothing.
             self._started_at = self._since = self._clock.now()
             self._wait_until = self._monotonic() + self.settle_s
 
     async def beat(self, lease: Lease) -> None:
-        """Evaluate the groups that are due, then decide what receivers must hear.
+        """Evaluate the groups that are due, side by side.
 
         A database that cannot be written holds nothing up: see controlplane.store.backlog. Raises LeaseLost, and
         Unavailable as long as the database was never read.
         """
-        async with self.steady:
-            await self._beat(lease)
+        async with self.steady.shared():
+            self._leading = self._leading and self._lease == lease
+            try:
+                await self._beat(lease)
+            except BaseException:
+                self._leading = False
+                raise
 
     async def follow(self) -> None:
         """Evaluate the recording rules of the groups that are due, and show alerts as another process has stored them.
 
         Nothing is decided, and nobody is told. A database that hangs or is away holds no recording rule up.
         """
-        async with self.steady:
+        async with self.steady.shared():
+            self._leading = False
             # Times that are stored are on the clock of the process that alerts: it moves them.
             self._moved_s = 0.0
             now = self._clock.now()
@@ -211,9 +214,7 @@ class Alerting(Part[AlertingSettings]):
                 return
             alerting = any(isinstance(rule, AlertingRule) for e in due for rule in e.group.rules)
             seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
-            for evaluator in due:
-                await evaluator.follow(now, seen, self._sharing.told)
-                self._done(evaluator, now)
+            await self._abreast(due, now, lambda evaluator: evaluator.follow(now, seen, self._sharing.told))
 
     async def _beat(self, lease: Lease) -> None:
         if self._lease != lease:
@@ -224,16 +225,43 @@ class Alerting(Part[AlertingSettings]):
         now = self._clock.now()
         if not self._retired and not self._backlog.paused:
             await self._retire(lease, now)
-        for evaluator in self._groups_due(now):
-            self._changed = True
-            await evaluator.evaluate(now)
-            self._done(evaluator, now)
-        if not self._backlog.may_send:
-            return  # `_changed` stays: what was not told is told when this process may act again
-        if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
-            self._busy_until = self._monotonic() + BUSY_S
-        self._changed = False
+        # From here on what is stored is ours to tell of: a group that is evaluated for long holds up no message.
+        self._leading = True
+        await self._abreast(self._groups_due(now), now, lambda evaluator: evaluator.evaluate(now))
         await self._sharing.tell(lease, self.reports())
+
+    async def _abreast(
+        self, due: Sequence[GroupEvaluator], now: float, turn: Callable[[GroupEvaluator], Awaitable[object]]
+    ) -> None:
+        """Evaluate groups side by side: none waits for another one's server. Raises LeaseLost before other errors."""
+        places = asyncio.Semaphore(ABREAST)
+
+        async def one(evaluator: GroupEvaluator) -> None:
+            async with places:
+                self._changed = True
+                await turn(evaluator)
+                self._done(evaluator, now)
+
+        outcomes = await asyncio.gather(*map(one, due), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        for failure in sorted(failures, key=lambda failure: not isinstance(failure, LeaseLost)):
+            raise failure
+
+    async def dispatch(self) -> None:
+        """Decide what receivers must hear of the alerts as they are stored now, if this process holds the lease.
+
+        It waits for no evaluation. Raises what a beat does.
+        """
+        async with self.steady.shared():
+            if not (self._leading and self._backlog.may_send) or self._moved_s:
+                return  # `_changed` stays: what was not told is told when this process may act again
+            changed, self._changed = self._changed, False
+            try:
+                await self._dispatching.dispatch(changed=changed)
+            except BaseException as error:
+                self._changed = True
+                self._leading = self._leading and not isinstance(error, LeaseLost)
+                raise
 
     def _groups_due(self, now: float) -> list[GroupEvaluator]:
         elapsed_s = self._monotonic() - self._started
@@ -306,17 +334,8 @@ class Alerting(Part[AlertingSettings]):
         return self._backlog.describe() or self._sharing.fault
 
     async def deliver(self) -> None:
-        """Send everything that is due.
-
-        While there was nothing to send for a while it is looked less often: for what another process left, or put
-        off for long.
-        """
-        now = self._monotonic()
-        if now > self._busy_until and now - self._delivered_at < IDLE_LOOK_S:
-            return
-        self._delivered_at = now
-        while self._backlog.may_send and await self._sender.tick():
-            self._busy_until = self._monotonic() + BUSY_S
+        """Send everything that is due."""
+        await self._dispatching.deliver()
 
     def reports(self) -> list[GroupReport]:
         """Return every group as of its last evaluation."""
@@ -333,9 +352,9 @@ class Alerting(Part[AlertingSettings]):
         return {rule.id for group in self.groups for rule in group.rules}
 
     @property
-    def notifiers(self) -> dict[str, Notifier]:
+    def notifiers(self) -> Mapping[str, Notifier]:
         """The notifiers by name."""
-        return dict(self._sender.notifiers)
+        return self._dispatching.notifiers
 
     async def close(self) -> None:
         """Write what still waits, if that can be, and release the notifiers' connections."""
@@ -343,7 +362,7 @@ class Alerting(Part[AlertingSettings]):
         if self._backlog.paused:
             log.error("alerting: lost with this process: %s", self._backlog.describe())
         await self._sharing.close()
-        await asyncio.gather(*(n.close() for n in self.notifiers.values()))
+        await self._dispatching.close()
 
     def _evaluated_here(self, group: RuleGroup) -> bool:
         return self._own is None or group.key in self._here

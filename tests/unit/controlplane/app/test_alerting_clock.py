@@ -85,6 +85,7 @@ class World:
             if self.machine.elapsed % EVERY_S == 0:
                 self.store.append("t", LAYOUT, round(self.machine.now() * 1000), np.array([self.temperature]))
             await self.alerting.beat(self.lease)
+            await self.alerting.dispatch()
             await self.alerting.deliver()
             state = next((a.state for a in SqlAlertLog(self.db).active()), AlertState.INACTIVE)
             if not self.states or self.states[-1][1] is not state:
