@@ -12,8 +12,9 @@ from controlplane.config.models import ModelSection
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.rollout import records, trial
 from controlplane.rollout.announce import Announcer, stuck
-from controlplane.rollout.decide import NOTHING, advance, decide
+from controlplane.rollout.decide import advance, decide
 from controlplane.rollout.drift import drift
+from controlplane.rollout.handlers import NOTHING
 from controlplane.rollout.model import Evidence, Intent, Kind, Order, Outcome, Phase, Rollout, Trial, Verb
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease

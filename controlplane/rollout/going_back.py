@@ -85,6 +85,6 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
             return None, f"{new} is still loading on {url}, where {old} serves", False
         return None, f"{url} is loading {old}", False
     if given_up(intent):
-        words = f"{url} serves {backend.serving or 'no version'}; {intent.detail or no_effect(intent, backend, old)}"
+        words = f"{url} serves {backend.served}; {intent.detail or no_effect(intent, backend, old)}"
         return None, words, True
     return order, f"ordering {old} on {url} again: {why_again(intent, backend, old)}", False

@@ -45,6 +45,46 @@ class Verb(StrEnum):
     COMMIT = "commit"
 
 
+class StepKind(StrEnum):
+    """What a step of a plan does. Each kind has a handler (handlers.py) and a sentence (step_words.py)."""
+
+    BRING_UP = "bring-up"
+    """Bring the candidate up on one backend after another, until it has the step's weight there."""
+    ASK = "ask"
+    """Ask the candidate the plan's questions."""
+    WATCH = "watch"
+    """Let it serve, and look at what others see of it."""
+    COMMIT = "commit"
+    """Make the candidate survive a restart of the engine."""
+    RETIRE = "retire"
+    """Take the old version away once its requests are finished."""
+
+
+class Gate(StrEnum):
+    """What must hold before the next step."""
+
+    QUESTIONS = "questions"
+    """The candidate's answers to the plan's questions."""
+    EVIDENCE = "evidence"
+    """What clients' requests and alerts say of the candidate."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a plan, as data. Durations in seconds."""
+
+    kind: StepKind
+    verb: Verb | None = None
+    """The driver's verb that it orders, if any."""
+    weight: float | None = None
+    """The candidate's share of the traffic, 0 to 1, when the step is done; None: it stays as it is."""
+    hold_s: float = 0.0
+    """How long it lasts at least."""
+    within_s: float | None = None
+    """How long it may take; None: as long as its gate does."""
+    gate: Gate | None = None
+
+
 class Outcome(StrEnum):
     """What is known of an order's reply. None of them says that the order was carried out: observing does."""
 
@@ -160,7 +200,7 @@ class Plan:
     config: str
     """The driver's own, handed back to it with every placement."""
     limits: Limits
-    steps: tuple[str, ...]
+    steps: tuple[Step, ...]
     notes: tuple[str, ...]
     known: tuple[str, ...] = ()
     """What is true of every rollout of this driver: said when planning, and not again with each rollout."""
@@ -182,6 +222,8 @@ class Rollout:
     updated_at: float
     phase_at: float
     """When the phase was entered."""
+    step: int = 0
+    """The place in the plan's steps of the one that is carried out."""
     finished_at: float | None = None
     turn_back: str = ""
     """Set by an operator's abort or rollback: who, and what."""
@@ -269,6 +311,7 @@ class Decision:
     phase: Phase
     sentence: str
     orders: tuple[Order, ...] = ()
+    step: int = 0
     asks: tuple[str, ...] = ()
     """Backends on which the candidate is to be asked, unless that goes on already."""
     reason: str = ""

@@ -11,6 +11,7 @@ from alerts.stored import Document, Upgrade, checked, items, only, reading, upgr
 from controlplane.errors import Unreadable
 from controlplane.rollout.model import (
     Check,
+    Gate,
     Intent,
     Kind,
     Limits,
@@ -19,11 +20,14 @@ from controlplane.rollout.model import (
     Phase,
     Plan,
     Rollout,
+    Step,
+    StepKind,
     Trial,
     Verb,
 )
+from controlplane.rollout.strategies import blue_green, step_of
 from controlplane.store.rollout_log import RolloutRecord
-from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState
+from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState, all_to
 
 
 def _to_1(state: Document) -> Document:
@@ -32,7 +36,14 @@ def _to_1(state: Document) -> Document:
     return {**trial, "needs_person": False, "told_stuck": False, "standing": False, **state}
 
 
-_UPGRADES: tuple[Upgrade, ...] = (_to_1,)
+def _to_2(state: Document) -> Document:
+    """Steps were sentences, and every plan was a switch: its steps follow from the deadlines."""
+    with reading():
+        steps = blue_green(Limits(**state["limits"]), _check(state["check"]))
+    return {**state, "steps": [asdict(step) for step in steps], "step": None}
+
+
+_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2)
 FORMAT = len(_UPGRADES)
 """Of `RolloutRecord.state`. Whoever adds or renames a key upgrades here what was stored before."""
 
@@ -42,6 +53,7 @@ _KEYS = frozenset(
         "resident",
         "config",
         "limits",
+        "step",
         "steps",
         "plan_notes",
         "known",
@@ -92,7 +104,8 @@ def to_record(rollout: Rollout) -> RolloutRecord:
             "resident": plan.resident,
             "config": plan.config,
             "limits": asdict(plan.limits),
-            "steps": list(plan.steps),
+            "step": rollout.step,
+            "steps": [asdict(step) for step in plan.steps],
             "plan_notes": list(plan.notes),
             "known": list(plan.known),
             "check": asdict(plan.check),
@@ -202,7 +215,7 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         resident=state["resident"],
         config=state["config"],
         limits=Limits(**state["limits"]),
-        steps=items(state["steps"]),
+        steps=tuple(_step(item) for item in items(state["steps"])),
         notes=items(state["plan_notes"]),
         known=items(state["known"]),
         check=_check(state["check"]),
@@ -217,6 +230,7 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         created_at=record.created_at,
         updated_at=record.updated_at,
         phase_at=state["phase_at"],
+        step=step_of(Phase(record.phase), plan.steps) if state["step"] is None else state["step"],
         finished_at=record.finished_at,
         turn_back=record.turn_back,
         reason=state["reason"],
@@ -249,17 +263,28 @@ def observation_from_json(data: Any) -> TrafficObservation:
         return checked(
             TrafficObservation(
                 data["model"],
-                tuple(
-                    BackendObservation(**{**b, "versions": {v: VersionState(s) for v, s in b["versions"].items()}})
-                    for b in items(data["backends"])
-                ),
+                tuple(_backend(item) for item in items(data["backends"])),
             )
         )
+
+
+def _backend(item: Document) -> BackendObservation:
+    # Earlier releases knew one serving version, and no shares.
+    shares = {"weights": all_to(item["serving"])} if "serving" in item else {}
+    rest = {key: value for key, value in item.items() if key != "serving"}
+    versions = {version: VersionState(state) for version, state in item["versions"].items()}
+    return BackendObservation(**{**rest, **shares, "versions": versions})
 
 
 def _check(item: Document) -> Check:
     question = item.get("question")
     return Check(**{**item, "question": Question(**question) if question else None})
+
+
+def _step(item: Document) -> Step:
+    verb, gate = item["verb"], item["gate"]
+    typed = {"kind": StepKind(item["kind"]), "verb": verb and Verb(verb), "gate": gate and Gate(gate)}
+    return Step(**{**item, **typed})
 
 
 def _intent(item: Document) -> Intent:

@@ -33,7 +33,7 @@ def says(backend: BackendObservation, version: str) -> str:
         return f"it does not answer ({backend.error})"
     state = backend.versions.get(version)
     if state is VersionState.READY and backend.serving != version:
-        return f"{version} is ready but {backend.serving} gets the traffic"
+        return f"{version} is ready but {backend.served} gets the traffic"
     reason = backend.reasons.get(version)
     return f"{version} is {state.value if state else 'not loaded'}{f' ({reason})' if reason else ''}"
 

@@ -55,6 +55,7 @@ def at(rollout: Rollout, phase: Phase, sentence: str, *orders: Order) -> Decisio
         phase,
         sentence,
         orders,
+        step=rollout.step,
         reason=rollout.reason,
         moved=rollout.moved,
         switched=rollout.switched,

@@ -18,6 +18,7 @@ from controlplane.errors import ControlPlaneError, Refused
 from controlplane.fleet.rollouts import rollout_view
 from controlplane.fleet.views import RolloutView
 from controlplane.rollout.model import Kind, Plan, Rollout
+from controlplane.rollout.step_words import step_sentences
 from controlplane.web.render import Renderer
 
 STRATEGY = "blue-green"
@@ -105,7 +106,9 @@ class Actions:
         services: Services = request.app.state.services
         if services.rollouts.observe_only:
             return self._dialog(request, title=title, verb="", reasons=(OBSERVES,))
-        return self._dialog(request, title=title, verb=verb, steps=plan.steps, notes=(*plan.notes, *plan.known))
+        return self._dialog(
+            request, title=title, verb=verb, steps=step_sentences(plan), notes=(*plan.notes, *plan.known)
+        )
 
     async def _start(self, request: Request, services: Services, started: Awaitable[Rollout]) -> Response:
         try:

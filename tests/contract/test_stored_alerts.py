@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from alerts.dispatch import Deliveries, GroupState, GroupStep, Route, decide, group_key, group_labels
+from alerts.dispatch import Deliveries, GroupState, GroupStep, Route, Stages, decide, group_key, group_labels
 from alerts.interfaces import AlertInstance, AlertState, MessageRef, Transition
 from collectors.samples import labels_of
 from controlplane.store.alert_groups import SqlGroupLog
@@ -63,7 +63,7 @@ class Fleet:
         def at_once(
             instances: Sequence[AlertInstance], groups: Mapping[str, GroupState], deliveries: Deliveries
         ) -> Sequence[GroupStep]:
-            return decide(ROUTE, instances, groups, deliveries, at, "")
+            return decide(Stages(ROUTE, ""), instances, groups, deliveries, at)
 
         return self.groups.advance(at_once, at)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.dispatch import Dispatcher, Route
+from alerts.dispatch import Dispatcher, Route, Stages
 from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertInstance, Message, MessageRef
 from alerts.lookback import lookbacks
@@ -121,7 +121,7 @@ class World:
             for group in self.groups
         ]
         groups = SqlGroupLog(self.db)
-        self.dispatcher = Dispatcher(ROUTE, groups, self, "http://c")
+        self.dispatcher = Dispatcher(Stages(ROUTE, "http://c"), groups, self)
         self.sender = MessageSender(OutboxStore(self.db), groups, {"box": self.box}, self, "me")
 
     def now(self) -> float:

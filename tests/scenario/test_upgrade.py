@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from alerts.dispatch import Dispatcher, Route
+from alerts.dispatch import Dispatcher, Route, Stages
 from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertState, Message, MessageRef, VectorSample
 from alerts.rules import parse_rules
@@ -96,7 +96,7 @@ class Alerts:
         self.evaluator = GroupEvaluator(
             group, self.slow, self.log, SeriesStore(retention_s=60.0), world.clock, around=Surroundings()
         )
-        self.dispatcher = Dispatcher(Route("ops"), self.groups, world.clock, "http://console")
+        self.dispatcher = Dispatcher(Stages(Route("ops"), "http://console"), self.groups, world.clock)
         self.sender = MessageSender(
             OutboxStore(world.db), self.groups, {"ops": self.receiver}, world.clock, holder="today"
         )

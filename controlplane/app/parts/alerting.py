@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from alerts.dispatch import Dispatcher
+from alerts.dispatch import Dispatcher, Stages
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
@@ -138,7 +138,7 @@ class Alerting(Part[AlertingSettings]):
         """
         before, self._settings = self._settings, settings
         self._evaluate_by(settings)
-        self._dispatcher = Dispatcher(settings.route, self._groups, self._clock, settings.console_url)
+        self._dispatcher = Dispatcher(Stages(settings.route, settings.console_url), self._groups, self._clock)
         await self._deliver_by(settings.notifiers, before.notifiers if before else {})
         return changes(before, settings) if before else ()
 

@@ -53,6 +53,7 @@ from controlplane.traffic.driver import (
     Preparation,
     TrafficObservation,
     VersionState,
+    all_to,
 )
 
 NOW = 1_800_000_000.0
@@ -153,7 +154,7 @@ class FakeDriver:
 
     async def observe(self) -> TrafficObservation:
         versions = {"v1": VersionState.READY, "v2": VersionState.UNAVAILABLE}
-        return TrafficObservation("chat", (BackendObservation("http://a:8000", True, versions, {}, "v1"),))
+        return TrafficObservation("chat", (BackendObservation("http://a:8000", True, versions, {}, all_to("v1")),))
 
     async def prepare(self, version: str) -> Preparation:
         if version == "v3":

@@ -11,8 +11,9 @@ from controlplane.config.models import ModelSection
 from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import BackendKey, Numbers
 from controlplane.fleet.rollouts import plan_view, rollout_view
-from controlplane.rollout.model import Event, Kind, Limits, Phase, Plan, Rollout
+from controlplane.rollout.model import Check, Event, Kind, Limits, Phase, Plan, Rollout
 from controlplane.rollout.service import ModelStatus
+from controlplane.rollout.strategies import blue_green
 from controlplane.traffic.driver import TrafficObservation
 
 NOW = 1_800_000_000.0
@@ -25,7 +26,19 @@ SECTION = ModelSection.model_validate(
     }
 )
 SEEN = TrafficObservation("chat", ())
-PLAN = Plan("chat", "v1", "v2", Kind.PROMOTE, "blue-green", (), True, "secret", Limits(1, 1, 1), ("load",), ("note",))
+PLAN = Plan(
+    "chat",
+    "v1",
+    "v2",
+    Kind.PROMOTE,
+    "blue-green",
+    (),
+    True,
+    "secret",
+    Limits(1, 1, 1),
+    blue_green(Limits(1, 1, 1), Check()),
+    ("note",),
+)
 
 
 def status(**changes: Any) -> ModelStatus:

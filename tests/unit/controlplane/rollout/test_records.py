@@ -32,6 +32,7 @@ from controlplane.rollout.records import (
     readable,
     to_record,
 )
+from controlplane.rollout.strategies import blue_green
 from controlplane.store.rollout_log import RolloutRecord
 from controlplane.store.stored import Damaged
 from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState
@@ -46,7 +47,7 @@ PLAN = Plan(
     resident=True,
     config="{}",
     limits=Limits(60.0, 30.0, 12.5),
-    steps=("load v2", "switch"),
+    steps=blue_green(Limits(60.0, 30.0, 12.5), Check()),
     notes=("cold",),
     known=("no weights",),
     check=Check(Question("infer", {"inputs": [1]}, 200, 2.0), 3, 1, 0.5, 0.1, "`verify:`"),
@@ -129,7 +130,8 @@ def test_an_outline_has_what_the_columns_say_and_nothing_to_act_on() -> None:
 
 
 SEEN = TrafficObservation(
-    "chat", (BackendObservation("http://a:8000", True, {"v1": VersionState.READY}, {"v1": "why"}, "v1"),)
+    "chat",
+    (BackendObservation("http://a:8000", True, {"v1": VersionState.READY}, {"v1": "why"}, {"v1": 0.9, "v2": 0.1}),),
 )
 
 
@@ -154,3 +156,30 @@ def test_an_observation_comes_back() -> None:
 def test_a_damaged_observation_is_refused(damaged: Any) -> None:
     with pytest.raises(NotReadable):
         observation_from_json(damaged)
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [
+        (Phase.PLANNED, "bring-up"),
+        (Phase.PREPARING, "bring-up"),
+        (Phase.SWITCHING, "bring-up"),
+        (Phase.VERIFYING, "ask"),
+        (Phase.DRAINING, "commit"),
+        (Phase.ROLLING_BACK, "bring-up"),
+        (Phase.SUCCEEDED, "bring-up"),
+    ],
+)
+def test_a_rollout_whose_steps_were_sentences_goes_on_at_the_first_step_of_its_phase(phase: Phase, kind: str) -> None:
+    record = to_record(replace(ROLLOUT, phase=phase))
+    state = {key: value for key, value in record.state.items() if key != "step"}
+    old = replace(record, state=state | {"format": 1, "steps": ["load v2 beside v1", "unload v1"]})
+    read = from_record(old)
+    assert read.plan.steps == blue_green(read.plan.limits, read.plan.check)
+    assert read.plan.steps[read.step].kind == kind
+
+
+def test_an_observation_of_a_release_that_knew_no_shares_is_read() -> None:
+    old = {"url": "u", "reachable": True, "versions": {"v1": "ready"}, "reasons": {}, "serving": "v1", "error": ""}
+    (backend,) = observation_from_json({"model": "chat", "backends": [old]}).backends
+    assert (backend.serving, dict(backend.weights)) == ("v1", {"v1": 1.0})
