@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
@@ -15,6 +16,7 @@ from alerts.rule_ids import RuleIds
 from alerts.rules import AlertingRule, RuleGroup
 from alerts.template import Surroundings
 from collectors.samples import SampleSink
+from controlplane.app.parts.abreast import abreast
 from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_settings, changes
 from controlplane.app.parts.dispatching import Dispatching
 from controlplane.app.parts.part import Configuration, Part
@@ -46,8 +48,6 @@ BEAT_S = 1.0
 """The finest interval of a rule group, and how often groups of alerts are looked at."""
 DISPATCH_S = 1.0
 DELIVER_S = 1.0
-ABREAST = 8
-"""Rule groups evaluated at a time: enough that one whose server hangs holds up none, without flooding that server."""
 WRITE_BACK_S = 5.0
 """How often it is tried to write a database that could not be written."""
 PRESENCE_S = 5.0
@@ -233,19 +233,12 @@ class Alerting(Part[AlertingSettings]):
     async def _abreast(
         self, due: Sequence[GroupEvaluator], now: float, turn: Callable[[GroupEvaluator], Awaitable[object]]
     ) -> None:
-        """Evaluate groups side by side: none waits for another one's server. Raises LeaseLost before other errors."""
-        places = asyncio.Semaphore(ABREAST)
-
         async def one(evaluator: GroupEvaluator) -> None:
-            async with places:
-                self._changed = True
-                await turn(evaluator)
-                self._done(evaluator, now)
+            self._changed = True
+            await turn(evaluator)
+            self._done(evaluator, now)
 
-        outcomes = await asyncio.gather(*map(one, due), return_exceptions=True)
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        for failure in sorted(failures, key=lambda failure: not isinstance(failure, LeaseLost)):
-            raise failure
+        await abreast([partial(one, evaluator) for evaluator in due])
 
     async def dispatch(self) -> None:
         """Decide what receivers must hear of the alerts as they are stored now, if this process holds the lease.
