@@ -194,7 +194,7 @@ class MessageSender:
             return None
         # Before `done`: a crash in between sends again, and then updates this message instead of posting a second.
         await asyncio.to_thread(self.groups.remember, message.group_key, message.generation, ref)
-        return {"channel": ref.channel, "ts": ref.ts} | ({"note": ref.note} if ref.note else {})
+        return {"place": ref.place} | ({"note": ref.note} if ref.note else {})
 
     async def _tell_others(self, entry: Entry, failure: DeliveryFailed) -> None:
         """Say what a receiver refused to everybody else who is configured, once each: nothing may go unheard."""

@@ -66,9 +66,9 @@ class SqlGroupLog:
         """Return where the first message of this generation of a group is."""
         with self._db.reading() as session:
             row = session.get(AlertGroupRow, key)
-            if row is None or row.generation != generation or row.root_channel is None or row.root_ts is None:
+            if row is None or row.generation != generation or row.root_place is None:
                 return None
-            return MessageRef(row.root_channel, row.root_ts)
+            return MessageRef(row.root_place)
 
     def remember(self, key: str, generation: int, ref: MessageRef) -> None:
         """Store where a group's message is; ignored when the group has reopened since."""
@@ -114,7 +114,7 @@ def put_root(session: Session, key: str, generation: int, ref: MessageRef) -> No
     """Store where a group's message is, unless the group has reopened since; in the caller's transaction."""
     row = session.get(AlertGroupRow, key)
     if row is not None and row.generation == generation:
-        row.root_channel, row.root_ts = ref.channel, ref.ts
+        row.root_place = ref.place
 
 
 def _deliveries(session: Session) -> Deliveries:
@@ -172,7 +172,7 @@ def _write(session: Session, row: AlertGroupRow | None, state: GroupState) -> No
         )
         session.add(row)
     if row.generation != state.generation:
-        row.root_channel = row.root_ts = None
+        row.root_place = None
     row.receiver, row.labels = state.receiver, dict(state.labels)
     row.generation, row.sequence, row.is_open = state.generation, state.sequence, state.is_open
     row.opened_at, row.notified_at, row.format = state.opened_at, state.notified_at, FORMAT

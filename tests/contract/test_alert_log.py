@@ -208,12 +208,12 @@ def test_a_root_belongs_to_one_generation(database: Database) -> None:
     groups = SqlGroupLog(database)
     assert groups.root(KEY, 7) is None
     groups.advance(lambda *_: [told(1)], 110.0)
-    groups.remember(KEY, 7, MessageRef("C1", "1.5"))
-    assert groups.root(KEY, 7) == MessageRef("C1", "1.5")
+    groups.remember(KEY, 7, MessageRef("C1/1.5"))
+    assert groups.root(KEY, 7) == MessageRef("C1/1.5")
     groups.advance(lambda *_: [told(1, generation=8)], 200.0)
     assert groups.root(KEY, 7) is None
     assert groups.root(KEY, 8) is None
-    groups.remember(KEY, 7, MessageRef("C1", "late"))
+    groups.remember(KEY, 7, MessageRef("C1/late"))
     assert groups.root(KEY, 8) is None
 
 

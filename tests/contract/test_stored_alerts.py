@@ -51,7 +51,7 @@ class Fleet:
         assert [step.message is not None for step in self.tick(110.0)] == [True, True]
         for entry in OutboxStore(db).claim("x", 110.0, 60, 10):
             OutboxStore(db).done(entry, None, 110.0)
-            self.groups.remember(entry.lane, 100, MessageRef("C", "1"))
+            self.groups.remember(entry.lane, 100, MessageRef("C/1"))
         for statement in filter(None, damage.split(";")):
             self.run(statement)
 
@@ -137,7 +137,7 @@ def test_what_nothing_is_known_of_is_tracked_anew_and_not_told_as_new(database: 
     # The group's message goes on, where it is: nobody is paged by a new one.
     assert step.message is not None
     assert (step.message.status, step.message.generation, step.message.sequence) == ("firing", 100, 2)
-    assert fleet.groups.root(key(alert("a")), 100) == MessageRef("C", "1")
+    assert fleet.groups.root(key(alert("a")), 100) == MessageRef("C/1")
     assert sorted(source for source, _ in fleet.kept()) == ["alert_group", "alert_instance"]
     assert fleet.tick(301.0) == []
     assert database.unread.rows() == []

@@ -82,7 +82,7 @@ class Box:
         if self.away:
             raise DeliveryFailed("box is away")
         self.got.append((self.now(), message.status, message.id))
-        return root or MessageRef("C", f"ts{len(self.got)}")
+        return root or MessageRef(f"C/ts{len(self.got)}")
 
     async def close(self) -> None: ...
 

@@ -80,10 +80,10 @@ class Box:
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             await meanwhile()
-        self.got.append((message.status, message.id, message.repeat, root.ts if root else ""))
+        self.got.append((message.status, message.id, message.repeat, root.place.rpartition("/")[2] if root else ""))
         if self.db is not None and self.then:
             self.db.state, self.then = self.then, ""
-        return MessageRef("C", f"ts{len(self.got)}") if root is None else root
+        return MessageRef(f"C/ts{len(self.got)}") if root is None else root
 
     async def close(self) -> None: ...
 

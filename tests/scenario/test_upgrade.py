@@ -71,7 +71,7 @@ class Receiver:
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
         told = message.notice.title if message.notice else " ".join(dict(message.group_labels).values())
         self.told.append((message.status, told, root))
-        return root or MessageRef("C1", f"new {told}")
+        return root or MessageRef(f"C1/new {told}")
 
     async def close(self) -> None: ...
 
@@ -145,7 +145,7 @@ async def test_alerts_go_on_and_nobody_is_told_twice(tmp_path: Path, release: st
         await alerts.beat(START + 30)
         # What was queued is sent, what was owed is told in the place of its message, what was told is not repeated.
         told = [entry for entry in alerts.receiver.told if entry[0] != "notice"]
-        assert told == [("firing", "Slow queued", None), ("resolved", "Slow over", MessageRef("C1", "1.5"))]
+        assert told == [("firing", "Slow queued", None), ("resolved", "Slow over", MessageRef("C1/1.5"))]
         # `for` goes on from where it stood.
         await alerts.beat(START + 239)
         assert alerts.states()["pending"] == (AlertState.PENDING, START - 60, None)
@@ -155,7 +155,7 @@ async def test_alerts_go_on_and_nobody_is_told_twice(tmp_path: Path, release: st
         await alerts.beat(START + 260)
         assert alerts.receiver.told[-2:] == [
             ("firing", "Slow pending", None),
-            ("resolved", "Slow told", MessageRef("C1", "2.5")),
+            ("resolved", "Slow told", MessageRef("C1/2.5")),
         ]
         assert report(world.db, world.clock.now()) == []
         events = alerts.log.history(alerts.log.active()[0].fingerprint)
@@ -233,7 +233,7 @@ async def test_rows_of_tomorrow_stand_still_and_are_said_and_nothing_is_lost(
                 await world.engine.tick(world.clock.now())
         # Nobody was paged anew for what fires as before, and nothing was said to be over that is not known to be.
         told = [entry for entry in alerts.receiver.told if entry[0] != "notice"]
-        assert told == [("resolved", "Slow over", MessageRef("C1", "1.5"))]
+        assert told == [("resolved", "Slow over", MessageRef("C1/1.5"))]
         assert alerts.states()["told"] == (AlertState.PENDING, START + 30, None)
         assert {row.table for row in report(world.db, world.clock.now())} == {"alert_group", "alert_instance"}
         lines = [record.getMessage() for record in caplog.records]

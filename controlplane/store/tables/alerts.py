@@ -68,8 +68,7 @@ class AlertGroupRow(SQLModel, table=True):
     notified_at: float | None = None
     notified: list[dict[str, Any]] = Field(sa_column=Column(StoredJson, nullable=False))
     """The alerts that were firing in the last message."""
-    root_channel: str | None = None
-    root_ts: str | None = None
+    root_place: str | None = None
     """Where the group's message is, of this generation."""
     format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     """Of what the row says; its columns alone do not tell which release wrote it."""

@@ -181,7 +181,7 @@ class FakeNotifier:
         if self.error:
             raise self.error
         self.sent.append(message)
-        return MessageRef("C123", "1.5")
+        return MessageRef("C123/1.5")
 
     async def close(self) -> None: ...
 

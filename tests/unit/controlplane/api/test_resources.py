@@ -284,7 +284,7 @@ async def test_notifications_tell_a_retry_from_a_first_try(rig: Any, viewer: htt
 
 async def test_a_notifier_is_tested_at_once(rig: Any, operator: httpx.AsyncClient) -> None:
     answer = await operator.post("/cp/v1/notifiers/ops/test")
-    assert answer.json() == {"result": "ops: delivered to C123 as 1.5"}
+    assert answer.json() == {"result": "ops: delivered (C123/1.5)"}
     (message,) = rig.notifier.sent
     assert dict(message.firing[0].annotations)["summary"] == "Test message, sent by test-operator. Nothing is wrong."
     rig.notifier.error = DeliveryFailed("slack says invalid_auth", permanent=True)
