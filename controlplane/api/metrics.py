@@ -20,6 +20,7 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.metrics.write.ingest import REFUSALS
 from controlplane.metrics.write.shipping.shipper import ShippingReport
+from controlplane.pools import PoolReport
 from controlplane.rollout.attention import Need
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
@@ -84,6 +85,7 @@ class _ServiceCollector(Collector):
             "stored": _stored,
             "remote_write": _remote_write,
             "clock": _clock,
+            "pools": _pools,
         }
         for name, part in parts.items():
             try:
@@ -294,6 +296,27 @@ def _clock(services: Services) -> Iterable[Metric]:
         yield GaugeMetricFamily("controlplane_clock_step_seconds", help_text, value=report.last.by_s)
         help_text = "When the clock was last set."
         yield GaugeMetricFamily("controlplane_clock_step_timestamp_seconds", help_text, value=report.last.at)
+
+
+def _pools(services: Services) -> Iterable[Metric]:
+    reports = services.pools.reports()
+    gauges: dict[str, tuple[str, Callable[[PoolReport], float]]] = {
+        "threads": ("Threads for blocking calls of one kind.", lambda report: report.threads),
+        "busy": ("Threads that run a call.", lambda report: report.busy),
+        "waiting": ("Calls that wait for a thread.", lambda report: report.waiting),
+    }
+    for name, (help_text, value) in gauges.items():
+        samples = [((report.name,), value(report)) for report in reports]
+        yield _labelled(f"controlplane_pool_{name}", help_text, ("pool",), samples)
+    counters: dict[str, tuple[str, Callable[[PoolReport], float]]] = {
+        "calls": ("Calls that got a thread.", lambda report: report.calls),
+        "wait_seconds": ("How long these waited for it, in all.", lambda report: report.waited_s),
+    }
+    for name, (help_text, value) in counters.items():
+        counter = CounterMetricFamily(f"controlplane_pool_{name}", help_text, labels=("pool",))
+        for report in reports:
+            counter.add_metric((report.name,), value(report))
+        yield counter
 
 
 def _labelled(

@@ -26,6 +26,7 @@ from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import ShippingReport
+from controlplane.pools import Pools
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.store.alert_log import SqlAlertLog
@@ -115,6 +116,8 @@ class Services:
     outbox: OutboxStore
     tokens: TokenStore
     sessions: SessionStore
+    pools: Pools
+    """Threads for blocking calls."""
     gatekeeper: Gatekeeper
     """Checks credentials; everything that lets somebody in asks it."""
     revisions: RevisionStore

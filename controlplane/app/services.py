@@ -57,6 +57,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         outbox=OutboxStore(db),
         tokens=plane.gatekeeper.tokens,
         sessions=plane.gatekeeper.sessions,
+        pools=plane.pools,
         gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,

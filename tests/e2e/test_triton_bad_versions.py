@@ -116,9 +116,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path, load_timeout: str = "120s") -> AsyncIterator[Bench]:
+async def bench(folder: Path, load_timeout: str = "120s", *, may_end: bool = False) -> AsyncIterator[Bench]:
     write_repository(folder / "models", token_seconds=0.001)
-    async with real_triton(folder / "models", folder / "triton") as server:
+    async with real_triton(folder / "models", folder / "triton", may_end=may_end) as server:
         running = Bench(folder, server, load_timeout)
         try:
             yield running
@@ -214,7 +214,7 @@ async def test_a_load_that_never_ends_is_told_with_its_cure_and_the_model_works_
     tmp_path: Path,
 ) -> None:
     """The directory is emptied after planning looked into it, as one of a repository elsewhere may be."""
-    async with bench(tmp_path, load_timeout="8s") as world:
+    async with bench(tmp_path, load_timeout="8s", may_end=True) as world:
         world.write(3)
         look, file = world.driver.prepare, tmp_path / "models" / "model" / "3" / "model.py"
 
@@ -246,7 +246,7 @@ async def test_a_load_that_never_ends_is_told_with_its_cure_and_the_model_works_
 async def test_a_version_that_takes_the_server_down_is_told_and_the_old_one_comes_back_with_the_server(
     tmp_path: Path,
 ) -> None:
-    async with bench(tmp_path) as world:
+    async with bench(tmp_path, may_end=True) as world:
         world.write(3, execute="os.kill(os.getppid(), signal.SIGKILL)")
 
         async def supervisor() -> None:

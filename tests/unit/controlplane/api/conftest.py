@@ -41,6 +41,7 @@ from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import ShippingReport
+from controlplane.pools import make_pools
 from controlplane.rollout.service import RolloutService
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
@@ -196,7 +197,8 @@ class Rig:
         self.queries, self.rollouts = FakeQueries(self.series_store), self._rollouts()
         self.revisions = RevisionStore(db)
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
-        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
+        self.pools = make_pools()
+        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions, self.pools.access)
         self.alert_log, self.outbox = SqlAlertLog(db), OutboxStore(db)
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
@@ -240,6 +242,7 @@ class Rig:
             outbox=self.outbox,
             tokens=self.tokens,
             sessions=self.sessions,
+            pools=self.pools,
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,

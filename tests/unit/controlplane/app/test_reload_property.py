@@ -29,6 +29,7 @@ from controlplane.fleet.log_ring import LogRing
 from controlplane.metrics.query.workers.querier import WorkerQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.write.shipping.shipper import Shipper
+from controlplane.pools import Pool, make_pools
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from tests.unit.controlplane.app.object_graph import Graph, graph
@@ -230,7 +231,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
 """(field of the reference, where in RICH, new value)."""
 
 AT_THE_START = ("database", "metrics")
-SKIPPED = (Embedded, SeriesStore, WorkerQuerier, Interner, SystemClock, Database)
+SKIPPED = (Pool, Embedded, SeriesStore, WorkerQuerier, Interner, SystemClock, Database)
 """What holds samples, and what no reload reaches."""
 OF_THE_RUN = {
     "Alerting._holder",
@@ -288,8 +289,9 @@ class Bench:
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         shutil.copy(self.template, folder / "a.db")
         database, clock = Database(f"sqlite:///{folder / 'a.db'}"), SystemClock()
+        pools = make_pools()
         embedded = Embedded.open(loaded.fleet.metrics, folder, clock)
-        plane = ControlPlane(loaded, database, embedded, clock, "127.0.0.1:8080", folder, observe_only=False)
+        plane = ControlPlane(loaded, database, embedded, clock, "127.0.0.1:8080", folder, pools, observe_only=False)
         try:
             await plane.configure(loaded)
             await plane.metrics.start()
@@ -298,6 +300,7 @@ class Bench:
             await plane.close()
             await embedded.close()
             database.close()
+            pools.close()
             shutil.rmtree(folder)
 
 
