@@ -37,7 +37,7 @@ class PoolReport(NamedTuple):
     """How long these waited for it, in all."""
 
 
-class Pool:
+class ThreadPool:
     """Threads for one kind of blocking call. `run` is for the event loop."""
 
     def __init__(self, name: str, threads: int) -> None:
@@ -83,11 +83,11 @@ class Pool:
 class Pools(NamedTuple):
     """The pools of one process."""
 
-    access: Pool
+    access: ThreadPool
     """Who is let in: nothing else may keep a sign-in waiting."""
-    parsing: Pool
+    parsing: ThreadPool
     """What takes the processor: large expositions, written samples, compression, a fleet.yaml with its rules."""
-    files: Pool
+    files: ThreadPool
     """What waits for a disk."""
 
     def reports(self) -> list[PoolReport]:
@@ -104,7 +104,7 @@ def make_pools() -> Pools:
     """Return pools for this machine. The caller closes them."""
     # Parsing holds the interpreter's lock most of the time: more threads than cores would only take turns.
     cores = len(os.sched_getaffinity(0))
-    return Pools(Pool("access", ACCESS), Pool("parsing", max(2, min(cores, 8))), Pool("files", FILES))
+    return Pools(ThreadPool("access", ACCESS), ThreadPool("parsing", max(2, min(cores, 8))), ThreadPool("files", FILES))
 
 
 def general_threads() -> ThreadPoolExecutor:

@@ -13,7 +13,7 @@ from controlplane.access.throttle import SignInThrottle, Throttled
 from controlplane.access.tokens import FORMAT, TokenStore, split_token
 from controlplane.clock.every import Every
 from controlplane.errors import Unauthenticated, Unavailable
-from controlplane.pools import Pool
+from controlplane.pools import ThreadPool
 from controlplane.store.database import Database
 
 MAX_CREDENTIAL_LENGTH = 512
@@ -39,7 +39,7 @@ class Attempt(NamedTuple):
 class Gatekeeper:
     """Checks credentials for the event loop. Nothing here waits for a write of the database."""
 
-    def __init__(self, db: Database, tokens: TokenStore, sessions: SessionStore, pool: Pool) -> None:
+    def __init__(self, db: Database, tokens: TokenStore, sessions: SessionStore, pool: ThreadPool) -> None:
         """`pool` is for what is asked of the database on the way in."""
         self._pool, self._db, self.tokens, self.sessions = pool, db, tokens, sessions
         self._throttle = SignInThrottle()

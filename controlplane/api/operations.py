@@ -42,7 +42,7 @@ Id = Annotated[int, Query(ge=1, le=MAX_ID)]
 LimitParam = Annotated[int, Query(ge=1, le=1000)]
 
 
-class VersionView(View):
+class ReleaseView(View):
     """Who answers."""
 
     version: str
@@ -107,9 +107,9 @@ class CompareRequest(BaseModel):
 
 @router.get("/cp/v1/version")
 @requires(Role.VIEWER)
-async def version(services: ServicesDep) -> VersionView:
+async def version(services: ServicesDep) -> ReleaseView:
     """Return who answers: the program's version and the fleet's name."""
-    return VersionView(
+    return ReleaseView(
         version=services.version,
         fleet=services.config().fleet.name,
         observe_only=services.observe_only,

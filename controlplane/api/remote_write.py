@@ -21,7 +21,7 @@ from controlplane.api.prometheus_document import PLAIN_ERROR
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import MalformedRequest, TooLarge, TooSlow, Unavailable
 from controlplane.metrics.write.remote_write_codec import WriteLimits, WriteRequest, decode
-from controlplane.pools import Pool
+from controlplane.pools import ThreadPool
 
 PATH = "/api/v1/write"
 
@@ -143,7 +143,7 @@ async def _store(request: Request, services: Services, token_id: str) -> Respons
     return _text(report.sentence, 400) if refused else Response(status_code=204)
 
 
-async def _decoded(body: bytes, limits: WriteLimits, pool: Pool) -> WriteRequest:
+async def _decoded(body: bytes, limits: WriteLimits, pool: ThreadPool) -> WriteRequest:
     if len(body) <= INLINE_BYTES:
         return decode(body, limits)
     return await pool.run(decode, body, limits)

@@ -18,7 +18,7 @@ from controlplane.metrics.series.series_store import SeriesStore, StoreLimits
 from controlplane.metrics.series.tidy import Tidy
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.report import StorageReport
-from controlplane.pools import Pool
+from controlplane.pools import ThreadPool
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Embedded:
             log.log(level, "metrics: %d series of earlier runs are here again after %.1f s", stats.series, took_s)
         return cls(store, store.space, metrics, clock)
 
-    async def tidy_up(self, files: Pool) -> None:
+    async def tidy_up(self, files: ThreadPool) -> None:
         """Pack, sync and drop what is due."""
         now = self._clock.now()
         if self._clock.monotonic() - self._forward_at >= KEEP_S:

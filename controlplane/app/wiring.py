@@ -17,7 +17,7 @@ from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
-from controlplane.app.parts.access import Access
+from controlplane.app.parts.access import AccessPart
 from controlplane.app.parts.accounts import Accounts
 from controlplane.app.parts.alerting import Alerting
 from controlplane.app.parts.clock import ClockPart
@@ -95,7 +95,7 @@ class ControlPlane:
                 self.alerting,
                 accounts,
                 self.rolling,
-                Access(self.gatekeeper),
+                AccessPart(self.gatekeeper),
                 Housekeeping(db, clock),
                 ClockPart(watch),
             ]

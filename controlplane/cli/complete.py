@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from controlplane.cli.client import Client, locate
+from controlplane.cli.client import ApiClient, locate
 from controlplane.cli.errors import CliError
 from controlplane.cli.verbs.grammar import HELP, Operand, Option, Verb
 from controlplane.cli.verbs.tree import VERBS, first_words, subverbs
@@ -202,7 +202,7 @@ def _ask(line: Line, environment: Mapping[str, str], path: str) -> list[dict[str
     except (OSError, ValueError):
         pass  # nothing remembered yet, or another process is just writing it
     try:
-        with Client(place, TIMEOUT_S, attempts=1) as client:
+        with ApiClient(place, TIMEOUT_S, attempts=1) as client:
             items: list[dict[str, Any]] = client.get(path)["items"]
     except CliError:
         items = []

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from controlplane.cli.client import Client, connect
-from controlplane.cli.errors import Unreachable, WrongUsage
+from controlplane.cli.client import ApiClient, connect
+from controlplane.cli.errors import ServerUnreachable, WrongUsage
 from controlplane.cli.query import instant_of
 from controlplane.cli.render import JSON, YAML, clock, columns, emit, hanging, is_terminal, say
 from controlplane.plain_text import plain, plain_json, plain_lines
@@ -102,7 +102,7 @@ def logs(follow: bool, level: str, limit: int, url: str | None, context: str | N
         _follow(items, _last(items, "0"), lambda after: _more_logs(client, after, level), _log_line, output)
 
 
-def _more_logs(client: Client, after: str, level: str) -> tuple[list[dict[str, Any]], str]:
+def _more_logs(client: ApiClient, after: str, level: str) -> tuple[list[dict[str, Any]], str]:
     items = client.get("/cp/v1/logs", after=after, level=level)["items"]
     return items, _last(items, after)
 
@@ -134,7 +134,7 @@ def _follow(
             try:
                 items, after = more(after)
                 away = False
-            except Unreachable as error:
+            except ServerUnreachable as error:
                 items = []
                 if not away:
                     say(f"{error}; trying again", sys.stderr)

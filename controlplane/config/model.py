@@ -120,7 +120,7 @@ def _group_label(value: str) -> str:
     return value if value == EVERY_LABEL else label_name(value)
 
 
-class Route(Model):
+class RouteSection(Model):
     """Alertmanager's route, one level (matchers and child routes come with the alerting issue)."""
 
     receiver: Text
@@ -133,7 +133,7 @@ class Route(Model):
     repeat_interval: Duration = 4 * 3600.0
 
 
-class Threshold(Model):
+class ThresholdSection(Model):
     """Overrides a variable of a built-in rule pack."""
 
     value: Annotated[float | str | None, BeforeValidator(number_or_duration)] = None
@@ -141,7 +141,7 @@ class Threshold(Model):
     window: Duration | None = None
 
 
-class Budget(Model):
+class BudgetSection(Model):
     """What a model may cost a month."""
 
     model: Text
@@ -152,7 +152,7 @@ class Cost(Model):
     """Prices and budgets. The ledger counts GPU hours of a model's backends while they are up."""
 
     gpu_hour_usd: float = Field(ge=0)
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[BudgetSection, ...] = ()
 
 
 class Receive(Model):
@@ -215,9 +215,9 @@ class Fleet(Model):
     targets: tuple[TargetGroup, ...] = ()
     rules: tuple[PathPattern, ...] = ("builtin:llm", "builtin:gpu")
     evaluation_interval: Annotated[Duration, Field(ge=1)] = 15.0
-    thresholds: dict[str, Threshold] = Field(default={})
+    thresholds: dict[str, ThresholdSection] = Field(default={})
     notifiers: tuple[NotifierSection, ...] = ()
-    route: Route | None = None
+    route: RouteSection | None = None
     models: tuple[ModelSection, ...] = ()
     cost: Cost | None = None
     metrics: Metrics = Metrics()

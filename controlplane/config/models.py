@@ -73,7 +73,7 @@ class UnmovedTraffic(Traffic):
 AnyTraffic = Annotated[TritonTraffic | UnmovedTraffic, Field(discriminator="driver")]
 
 
-class Version(Model):
+class VersionSection(Model):
     """A release of a model. On Triton `v2` is version directory 2 and needs nothing more."""
 
     backends: tuple[Backend, ...] = ()
@@ -89,7 +89,7 @@ class ModelSection(Model):
     name: Name
     stable: Text
     traffic: AnyTraffic
-    versions: dict[Name, Version]
+    versions: dict[Name, VersionSection]
     verify: Verify | None = None
     """By default the model's probe is asked, where there is one."""
 

@@ -11,13 +11,13 @@ from controlplane.config.checking import Fault, check
 from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Name, Text
 
 
-class Notifier(Model):
+class CommonNotifier(Model):
     """What every kind of notifier has."""
 
     name: Name
 
 
-class SlackSection(Notifier):
+class SlackSection(CommonNotifier):
     """Slack's Web API, with a bot token."""
 
     type: Literal["slack"]
@@ -33,7 +33,7 @@ class SlackSection(Notifier):
             yield Fault((), "type slack needs one of token_env:, token_file:")
 
 
-class LogSection(Notifier):
+class LogSection(CommonNotifier):
     """The control plane's own log."""
 
     type: Literal["log"]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from controlplane.fleet.views import AttentionView, PlanView, RolloutEventView, RolloutView, instant, rfc3339
 from controlplane.rollout.attention import Attention
-from controlplane.rollout.model import Event, Plan, Rollout
+from controlplane.rollout.model import Plan, Rollout, RolloutEvent
 from controlplane.rollout.step_words import step_sentences
 
 
-def rollout_view(rollout: Rollout, events: Sequence[Event] = ()) -> RolloutView:
+def rollout_view(rollout: Rollout, events: Sequence[RolloutEvent] = ()) -> RolloutView:
     """Show one rollout, with its history where that was read."""
     plan = rollout.plan
     return RolloutView(

@@ -19,10 +19,10 @@ from controlplane.rollout.model import (
     Decision,
     Evidence,
     Intent,
-    Kind,
-    Outcome,
+    OrderOutcome,
     Phase,
     Rollout,
+    RolloutKind,
     Trial,
     Verb,
 )
@@ -47,7 +47,7 @@ def decide(rollout: Rollout, seen: TrafficObservation, now: float, evidence: Evi
     if rollout.phase is not Phase.DRAINING:
         against = judge(rollout, rollout.plan.backends, evidence).against
         # Whoever goes back does so for a reason: what the version before answers is said, and never argued with.
-        if against and rollout.plan.kind is Kind.PROMOTE:
+        if against and rollout.plan.kind is RolloutKind.PROMOTE:
             return turn_back(rollout, seen, now, against)
     return _go_on(rollout, seen, now, evidence)
 
@@ -69,10 +69,10 @@ def advance(rollout: Rollout, decision: Decision, now: float) -> Rollout:
     intents = list(rollout.intents)
     for order in decision.orders:
         before = rollout.intent(order)
-        fresh = Intent(order, 1, now, Outcome.ORDERED)
+        fresh = Intent(order, 1, now, OrderOutcome.ORDERED)
         if before is not None:
             # An order that a stopped control plane may never have sent is the same attempt.
-            again = 0 if before.outcome is Outcome.INTERRUPTED and order.verb is Verb.PLACE else 1
+            again = 0 if before.outcome is OrderOutcome.INTERRUPTED and order.verb is Verb.PLACE else 1
             fresh = replace(fresh, attempt=before.attempt + again, since=before.since)
         intents = [i for i in intents if (i.order.verb, i.order.backend) != (order.verb, order.backend)]
         intents.append(fresh)

@@ -15,7 +15,7 @@ from controlplane.rollout.announce import Announcer, stuck
 from controlplane.rollout.decide import advance, decide
 from controlplane.rollout.drift import drift
 from controlplane.rollout.handlers import NOTHING
-from controlplane.rollout.model import Evidence, Intent, Kind, Order, Outcome, Phase, Rollout, Trial, Verb
+from controlplane.rollout.model import Evidence, Intent, Order, OrderOutcome, Phase, Rollout, RolloutKind, Trial, Verb
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import EventRecord, RolloutLog, RolloutRecord, StableChange
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Reply:
-    outcome: Outcome
+    outcome: OrderOutcome
     detail: str = ""
     notes: tuple[str, ...] = ()
 
@@ -254,7 +254,7 @@ class RolloutEngine:
     def _note_replies(self, rollout: Rollout) -> Rollout:
         intents, notes = [], list(rollout.notes)
         for intent in rollout.intents:
-            if intent.outcome is not Outcome.ORDERED:
+            if intent.outcome is not OrderOutcome.ORDERED:
                 intents.append(intent)
                 continue
             reply = self._reply(rollout.id, intent)
@@ -266,9 +266,9 @@ class RolloutEngine:
     def _reply(self, rollout_id: str, intent: Intent) -> _Reply:
         task = self._running.get((rollout_id, intent.order))
         if task is None:
-            return _Reply(Outcome.INTERRUPTED)
+            return _Reply(OrderOutcome.INTERRUPTED)
         if not task.done():
-            return _Reply(Outcome.ORDERED)
+            return _Reply(OrderOutcome.ORDERED)
         del self._running[rollout_id, intent.order]
         return task.result()
 
@@ -285,16 +285,16 @@ async def _run(driver: Driver, rollout: Rollout, order: Order) -> _Reply:
     placement = Placement(rollout.model, order.serve, order.keep, rollout.plan.config)
     try:
         if order.verb is Verb.COMMIT:
-            return _Reply(Outcome.TAKEN, notes=tuple(await driver.commit(placement)))
+            return _Reply(OrderOutcome.TAKEN, notes=tuple(await driver.commit(placement)))
         await driver.place(order.backend, placement)
     except EngineRefused as error:
-        return _Reply(Outcome.REFUSED, str(error))
+        return _Reply(OrderOutcome.REFUSED, str(error))
     except Unavailable as error:
-        return _Reply(Outcome.LOST, str(error))
+        return _Reply(OrderOutcome.LOST, str(error))
     except Exception as error:  # a job's boundary: a fault in a driver must end in the rollout's history, not in a tick
         log.exception("rollout %s: %s failed", rollout.id, order)
-        return _Reply(Outcome.LOST, f"{type(error).__name__}: {error}")
-    return _Reply(Outcome.TAKEN)
+        return _Reply(OrderOutcome.LOST, f"{type(error).__name__}: {error}")
+    return _Reply(OrderOutcome.TAKEN)
 
 
 def stable_change(before: Rollout, after: Rollout) -> StableChange | None:
@@ -304,7 +304,7 @@ def stable_change(before: Rollout, after: Rollout) -> StableChange | None:
     """
     plan = after.plan
     if after.switched and not before.switched:
-        return StableChange(plan.to_version, plan.from_version if plan.kind is Kind.PROMOTE else None)
+        return StableChange(plan.to_version, plan.from_version if plan.kind is RolloutKind.PROMOTE else None)
     if before.switched and not after.switched:
         return StableChange(plan.from_version, after.previous)
     return None

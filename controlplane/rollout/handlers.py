@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from controlplane.rollout.going_back import turn_back
-from controlplane.rollout.model import Decision, Evidence, Order, Outcome, Phase, Rollout, StepKind, Verb
+from controlplane.rollout.model import Decision, Evidence, Order, OrderOutcome, Phase, Rollout, StepKind, Verb
 from controlplane.rollout.sentences import count, judged, no_effect, says, untried, why_again
 from controlplane.rollout.steps import (
     MAX_ATTEMPTS,
@@ -82,7 +82,7 @@ def _bring_up_one(rollout: Rollout, seen: TrafficObservation, backend: BackendOb
     phase = Phase.SWITCHING if rollout.moved else Phase.PREPARING
     silent = silent_since(rollout, backend, now)
     waited = now - (intent.since if intent else silent)
-    if intent and intent.outcome is Outcome.REFUSED:
+    if intent and intent.outcome is OrderOutcome.REFUSED:
         return turn_back(rollout, seen, now, f"{version} could not be loaded: {intent.detail}")
     if waited > plan.limits.load_s:
         last = f"it does not answer ({backend.error})" if not backend.reachable else says(backend, version)
@@ -93,10 +93,10 @@ def _bring_up_one(rollout: Rollout, seen: TrafficObservation, backend: BackendOb
         return replace(at(rollout, phase, words), silent_since=silent)
     if intent is None:
         return at(rollout, phase, f"Loading {version} on {url}", order)
-    if intent.outcome is Outcome.ORDERED or backend.versions.get(version) is VersionState.LOADING:
+    if intent.outcome is OrderOutcome.ORDERED or backend.versions.get(version) is VersionState.LOADING:
         serving = f"{backend.served} serves meanwhile"
         return at(rollout, phase, f"{version} is loading on {url}; {serving}")
-    if intent.outcome is not Outcome.INTERRUPTED and intent.attempt >= MAX_ATTEMPTS:
+    if intent.outcome is not OrderOutcome.INTERRUPTED and intent.attempt >= MAX_ATTEMPTS:
         return turn_back(rollout, seen, now, no_effect(intent, backend, version))
     return at(rollout, phase, f"Loading {version} on {url} again: {why_again(intent, backend, version)}", order)
 
@@ -209,7 +209,7 @@ def _retire_one(rollout: Rollout, backend: BackendObservation) -> tuple[Order | 
         return None, f"{old} is finishing its requests on {url}"
     order = Order(Verb.PLACE, url, version)
     intent = rollout.intent(order)
-    if intent and (intent.outcome is Outcome.ORDERED or given_up(intent)):
+    if intent and (intent.outcome is OrderOutcome.ORDERED or given_up(intent)):
         detail = f": {intent.detail}" if intent.detail else ""
         return None, f"{old} is still loaded on {url}{detail}"
     return order, f"Unloading {old} on {url} as soon as its requests are finished"

@@ -31,7 +31,7 @@ class Phase(StrEnum):
 TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK})
 
 
-class Kind(StrEnum):
+class RolloutKind(StrEnum):
     """Why a rollout exists."""
 
     PROMOTE = "promote"
@@ -85,7 +85,7 @@ class Step:
     gate: Gate | None = None
 
 
-class Outcome(StrEnum):
+class OrderOutcome(StrEnum):
     """What is known of an order's reply. None of them says that the order was carried out: observing does."""
 
     ORDERED = "ordered"
@@ -116,13 +116,13 @@ class Intent:
     attempt: int
     since: float
     """When this order was given for the first time."""
-    outcome: Outcome
+    outcome: OrderOutcome
     detail: str = ""
     """The engine's words: why it refused, or what a commit did."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class RolloutLimits:
     """Deadlines, fixed when a rollout is planned. Seconds."""
 
     load_s: float
@@ -192,14 +192,14 @@ class Plan:
     model: str
     from_version: str
     to_version: str
-    kind: Kind
+    kind: RolloutKind
     strategy: str
     backends: tuple[str, ...]
     resident: bool
     """The old version stays loaded until the candidate is verified: going back to it is instant."""
     config: str
     """The driver's own, handed back to it with every placement."""
-    limits: Limits
+    limits: RolloutLimits
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
     known: tuple[str, ...] = ()
@@ -325,7 +325,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Event:
+class RolloutEvent:
     """One sentence of a rollout's history."""
 
     at: float
@@ -338,4 +338,4 @@ class RecordedRollout:
     """A rollout with its history: what an API, a console or a CLI shows."""
 
     rollout: Rollout
-    events: tuple[Event, ...] = field(default=())
+    events: tuple[RolloutEvent, ...] = field(default=())

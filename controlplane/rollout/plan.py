@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from controlplane.config.models import ModelSection
 from controlplane.errors import NotFound, Refused
-from controlplane.rollout.model import Kind, Limits, Plan, Rollout
+from controlplane.rollout.model import Plan, Rollout, RolloutKind, RolloutLimits
 from controlplane.rollout.strategies import STRATEGIES
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.traffic.driver import Capabilities, Preparation, TrafficObservation, VersionState
@@ -18,7 +18,7 @@ class Request:
 
     model: str
     version: str
-    kind: Kind = Kind.PROMOTE
+    kind: RolloutKind = RolloutKind.PROMOTE
     strategy: str = "blue-green"
 
     def fingerprint(self) -> str:
@@ -92,7 +92,7 @@ def make(
         raise Refused(*reasons)
     odd = [b for b in seen.backends if b.serving != stable]
     notes = [f"{b.url} serves {b.served}, not the stable version {stable}; going back means {stable}" for b in odd]
-    limits = Limits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
+    limits = RolloutLimits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
     return Plan(
         model=request.model,
         from_version=stable,

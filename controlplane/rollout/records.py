@@ -13,13 +13,13 @@ from controlplane.rollout.model import (
     Check,
     Gate,
     Intent,
-    Kind,
-    Limits,
     Order,
-    Outcome,
+    OrderOutcome,
     Phase,
     Plan,
     Rollout,
+    RolloutKind,
+    RolloutLimits,
     Step,
     StepKind,
     Trial,
@@ -39,7 +39,7 @@ def _to_1(state: Document) -> Document:
 def _to_2(state: Document) -> Document:
     """Steps were sentences, and every plan was a switch: its steps follow from the deadlines."""
     with reading():
-        steps = blue_green(Limits(**state["limits"]), _check(state["check"]))
+        steps = blue_green(RolloutLimits(**state["limits"]), _check(state["check"]))
     return {**state, "steps": [asdict(step) for step in steps], "step": None}
 
 
@@ -175,12 +175,12 @@ def outline(record: RolloutRecord, sentence: str) -> Rollout | None:
                 model=record.model,
                 from_version=record.from_version,
                 to_version=record.to_version,
-                kind=Kind(record.kind),
+                kind=RolloutKind(record.kind),
                 strategy=record.strategy,
                 backends=(),
                 resident=False,
                 config="",
-                limits=Limits(0.0, 0.0, 0.0),
+                limits=RolloutLimits(0.0, 0.0, 0.0),
                 steps=(),
                 notes=(),
             )
@@ -209,12 +209,12 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         model=record.model,
         from_version=record.from_version,
         to_version=record.to_version,
-        kind=Kind(record.kind),
+        kind=RolloutKind(record.kind),
         strategy=record.strategy,
         backends=items(state["backends"]),
         resident=state["resident"],
         config=state["config"],
-        limits=Limits(**state["limits"]),
+        limits=RolloutLimits(**state["limits"]),
         steps=tuple(_step(item) for item in items(state["steps"])),
         notes=items(state["plan_notes"]),
         known=items(state["known"]),
@@ -293,6 +293,6 @@ def _intent(item: Document) -> Intent:
         Order(Verb(order["verb"]), order["backend"], order["serve"], items(order["keep"])),
         item["attempt"],
         item["since"],
-        Outcome(item["outcome"]),
+        OrderOutcome(item["outcome"]),
         item["detail"],
     )

@@ -15,7 +15,7 @@ from controlplane.rollout import plan as planning
 from controlplane.rollout import records
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.attention import Attention, Need, attention, mended
-from controlplane.rollout.model import Event, Kind, Phase, Plan, RecordedRollout, Rollout
+from controlplane.rollout.model import Phase, Plan, RecordedRollout, Rollout, RolloutEvent, RolloutKind
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.store.database import Database
 from controlplane.store.rollout_log import ModelRecord, RolloutLog, RolloutRecord
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 DOUBT_S = 5.0
 """Planning waits no longer than this for the stable version's answer."""
-_VERB = {Kind.PROMOTE: "promote", Kind.ROLLBACK: "roll back"}
+_VERB = {RolloutKind.PROMOTE: "promote", RolloutKind.ROLLBACK: "roll back"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class RolloutService:
         """Return what `rollback` would start when no rollout is running. Raises NotFound and Refused."""
         status = await self.model(model)
         target = planning.rollback_target(model, status.stable, status.previous)
-        return await self._plan(planning.Request(model, target, Kind.ROLLBACK), observe_only=False)
+        return await self._plan(planning.Request(model, target, RolloutKind.ROLLBACK), observe_only=False)
 
     async def start(
         self,
@@ -119,12 +119,12 @@ class RolloutService:
         running = await self._active(model)
         if running is not None:
             self._refuse_observe_only()
-            if running.plan.kind is Kind.ROLLBACK:
+            if running.plan.kind is RolloutKind.ROLLBACK:
                 return running  # asked for twice; turning a rollback back would bring the bad version back
             return await self._turn_back(running.id, f"Rollback by {actor}", actor, "rollout.rollback")
         status = await self.model(model)
         target = planning.rollback_target(model, status.stable, status.previous)
-        return await self._start(planning.Request(model, target, Kind.ROLLBACK), actor, idempotency_key)
+        return await self._start(planning.Request(model, target, RolloutKind.ROLLBACK), actor, idempotency_key)
 
     async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
         """Turn a running rollout back. Raises NotFound, and Conflict when it has finished or already switched."""
@@ -175,7 +175,9 @@ class RolloutService:
         """Return one rollout with its history, as far as it can be read. Raises NotFound and Unreadable."""
         record = await asyncio.to_thread(self._log.get, rollout_id)
         events = await asyncio.to_thread(self._log.events, rollout_id)
-        return RecordedRollout(_shown(record) or records.from_record(record), tuple(Event(*event) for event in events))
+        return RecordedRollout(
+            _shown(record) or records.from_record(record), tuple(RolloutEvent(*event) for event in events)
+        )
 
     async def model(self, name: str) -> ModelStatus:
         """Return one model as last seen; no engine is asked. Raises NotFound."""
@@ -295,7 +297,7 @@ class RolloutService:
         record = await asyncio.to_thread(self._log.by_key, idempotency_key)
         if record is None:
             return None
-        if request not in (record.request, record.model if record.kind == Kind.ROLLBACK else None):
+        if request not in (record.request, record.model if record.kind == RolloutKind.ROLLBACK else None):
             raise Conflict(f"idempotency key {idempotency_key!r} was used for another request ({record.request})")
         return records.from_record(record)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from controlplane.rollout.model import Check, Gate, Limits, Phase, Step, StepKind, Verb
+from controlplane.rollout.model import Check, Gate, Phase, RolloutLimits, Step, StepKind, Verb
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,13 @@ class Strategy:
     """One way of moving traffic."""
 
     name: str
-    steps: Callable[[Limits, Check], tuple[Step, ...]] | None
+    steps: Callable[[RolloutLimits, Check], tuple[Step, ...]] | None
     """Returns the steps for these deadlines and this check; None: no driver of this release can carry it out."""
     weights: bool = False
     """It needs a driver that can split traffic by weight."""
 
 
-def blue_green(limits: Limits, check: Check) -> tuple[Step, ...]:
+def blue_green(limits: RolloutLimits, check: Check) -> tuple[Step, ...]:
     """Return the steps of a switch: all traffic moves once the candidate is ready, with the old version beside it."""
     return (
         Step(StepKind.BRING_UP, verb=Verb.PLACE, weight=1.0, within_s=limits.load_s),

@@ -17,7 +17,7 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError, Refused
 from controlplane.fleet.rollouts import rollout_view
 from controlplane.fleet.views import RolloutView
-from controlplane.rollout.model import Kind, Plan, Rollout
+from controlplane.rollout.model import Plan, Rollout, RolloutKind
 from controlplane.rollout.step_words import step_sentences
 from controlplane.web.render import Renderer
 
@@ -66,7 +66,7 @@ class Actions:
         if running is None:
             title = f"Roll {name} back to {model.previous}?" if model.previous else f"Roll {name} back?"
             return await self._confirm(request, services.rollouts.plan_rollback(name), title, "Roll back")
-        if running.kind == Kind.ROLLBACK:
+        if running.kind == RolloutKind.ROLLBACK:
             reason = f"rollout {running.id} is rolling {name} back to {running.to} already"
             return self._dialog(request, title=f"Roll {name} back?", verb="", reasons=(reason,))
         title = f"Roll {name} back to {running.from_}?"

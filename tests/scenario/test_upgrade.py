@@ -28,7 +28,7 @@ from controlplane.api.metrics import OwnMetrics
 from controlplane.app.services import build_services
 from controlplane.app.wiring import running
 from controlplane.config.loader import load_fleet
-from controlplane.config.model import Budget, Cost
+from controlplane.config.model import BudgetSection, Cost
 from controlplane.cost.ledger import CostLedger
 from controlplane.errors import Unreadable
 from controlplane.fleet.history import KINDS, Cursor, History
@@ -199,7 +199,7 @@ async def test_a_control_plane_starts_on_it(tmp_path: Path, release: str, caplog
             assert "ann" in {token.name for token in TokenStore(db).list()}
             assert "token.create" in {act.action for act in AuditStore(db).recent(50)}
             (spent,) = CostLedger(
-                db, Cost(gpu_hour_usd=2.0, budgets=(Budget(model="model", monthly_usd=1.0),))
+                db, Cost(gpu_hour_usd=2.0, budgets=(BudgetSection(model="model", monthly_usd=1.0),))
             ).reports(START)
             assert spent.spent == pytest.approx(2 * 2.0 / 60 * 2)
             (waiting, _) = await services.rollouts.list(None, 10)

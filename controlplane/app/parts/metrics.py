@@ -19,7 +19,7 @@ from controlplane.metrics.query.queries import Queries
 from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import Shipper, ShippingReport
 from controlplane.metrics.write.tee import TeeSink
-from controlplane.pools import Pool
+from controlplane.pools import ThreadPool
 from controlplane.schedule import Loop, LoopFactory
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class MetricsPart(Part[Endpoints]):
         data_dir: Path,
         catalogue: Catalogue,
         clock: SystemClock,
-        files: Pool,
+        files: ThreadPool,
     ) -> None:
         """`embedded` is the caller's to close. `section` is the one that the process starts with."""
         self.embedded, self._data_dir, self._files = embedded, data_dir, files

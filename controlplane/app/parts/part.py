@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
-from controlplane.pools import Pool
+from controlplane.pools import ThreadPool
 from controlplane.schedule import Loop, LoopFactory
 
 Settings = TypeVar("Settings")
@@ -79,7 +79,7 @@ class Parts:
             raise ValueError(f"two parts have one name: {', '.join(part.name for part in self._parts)}")
         self._running: dict[str, object] = {}
 
-    async def configure(self, config: Configuration, pool: Pool) -> list[str]:
+    async def configure(self, config: Configuration, pool: ThreadPool) -> list[str]:
         """Let every part take over what changed for it; return what was taken, in words. Raises ConfigErrors.
 
         `pool` has the threads in which settings are derived.

@@ -8,14 +8,14 @@ import threading
 
 import pytest
 
-from controlplane.pools import Pool, make_pools
+from controlplane.pools import ThreadPool, make_pools
 from tests.patience import until
 
 TOLD = contextvars.ContextVar("TOLD", default="nothing")
 
 
 async def test_a_call_returns_raises_and_sees_its_context_as_in_to_thread() -> None:
-    pool = Pool("p", 1)
+    pool = ThreadPool("p", 1)
     TOLD.set("something")
     assert await pool.run(TOLD.get) == "something"
     assert await pool.run(int, "12", base=8) == 10
@@ -43,7 +43,7 @@ async def test_a_pool_that_is_full_keeps_no_other_pool_waiting() -> None:
 
 
 async def test_who_gives_up_waiting_for_a_thread_is_not_served_later() -> None:
-    pool, let, taken = Pool("p", 1), threading.Event(), list[int]()
+    pool, let, taken = ThreadPool("p", 1), threading.Event(), list[int]()
     first = asyncio.create_task(pool.run(let.wait, 60))
     second = asyncio.create_task(pool.run(taken.append, 1))
     await until(lambda: pool.report().waiting == 1)
@@ -59,7 +59,7 @@ async def test_who_gives_up_waiting_for_a_thread_is_not_served_later() -> None:
 
 
 async def test_a_closed_pool_drops_what_has_no_thread() -> None:
-    pool, let = Pool("p", 1), threading.Event()
+    pool, let = ThreadPool("p", 1), threading.Event()
     first = asyncio.create_task(pool.run(let.wait, 60))
     second = asyncio.create_task(pool.run(int))
     await until(lambda: pool.report().waiting == 1)

@@ -25,7 +25,7 @@ from controlplane.app.check import inspect_file
 from controlplane.cli.verbs.tree import GROUPS, VERBS
 from controlplane.config.durations import duration_seconds
 from controlplane.config.model import Fleet
-from controlplane.demo.faults import Fault
+from controlplane.demo.faults import DemoFault
 from tests.fakes.fleet_text import parse_fleet
 
 ROOT = Path(__file__).parents[3]
@@ -231,7 +231,7 @@ def test_every_environment_variable_is_documented() -> None:
 
 
 def test_every_fault_of_the_demo_is_documented() -> None:
-    assert set(re.findall(r"`([\w-]+)`", verb_sections()["demo fault"])) == {*Fault, "clear"}
+    assert set(re.findall(r"`([\w-]+)`", verb_sections()["demo fault"])) == {*DemoFault, "clear"}
 
 
 # --- generated parts

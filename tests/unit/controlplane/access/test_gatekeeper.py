@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.access import Attempt, Gatekeeper, Principal, Role, SessionStore, Throttled, TokenStore
 from controlplane.errors import Unauthenticated, Unavailable
-from controlplane.pools import Pool
+from controlplane.pools import ThreadPool
 from controlplane.store.audit import REFUSED, AuditStore
 from controlplane.store.database import Database
 
@@ -26,7 +26,7 @@ class Rig:
         self.db = Database(f"sqlite:///{path}")
         SQLModel.metadata.create_all(self.db.engine)
         self.tokens, self.sessions = TokenStore(self.db), SessionStore(self.db)
-        self.gatekeeper = Gatekeeper(self.db, self.tokens, self.sessions, Pool("access", 2))
+        self.gatekeeper = Gatekeeper(self.db, self.tokens, self.sessions, ThreadPool("access", 2))
         self.token, self.text = self.tokens.create("ann", Role.OPERATOR, None, 0.0)
         self.wrong = self.text[:-64] + "0" * 64
 

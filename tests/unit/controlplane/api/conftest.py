@@ -25,7 +25,7 @@ from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.app import create_api
 from controlplane.api.services import Run, Services
-from controlplane.clock.system import ClockReport, Step
+from controlplane.clock.system import ClockReport, ClockStep
 from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
@@ -253,7 +253,7 @@ class Rig:
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,
-            clock_report=lambda: ClockReport(1, 2, Step(-300.0, NOW, 3), 0.25),
+            clock_report=lambda: ClockReport(1, 2, ClockStep(-300.0, NOW, 3), 0.25),
         )
 
     def observe_only(self) -> None:

@@ -14,10 +14,10 @@ from controlplane.app.embedded import FOLDER, GAP_S, KEEP_S, Embedded
 from controlplane.config.model import Metrics
 from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.storage.errors import StorageLocked
-from controlplane.pools import Pool
+from controlplane.pools import ThreadPool
 from tests.fakes.machine_clock import Machine
 
-FILES = Pool("files", 1)
+FILES = ThreadPool("files", 1)
 
 START = 1_800_000_000.0
 LAYOUT = Layout((Series("a", (("job", "x"),)), Series("b", ())))

@@ -11,10 +11,10 @@ import pytest
 from controlplane.app.parts.part import Configuration, Part, Parts, difference
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.errors import ConfigError, ConfigErrors
-from controlplane.pools import Pool
+from controlplane.pools import ThreadPool
 
 Write = Callable[[str], LoadedFleet]
-POOL = Pool("parsing", 1)
+POOL = ThreadPool("parsing", 1)
 
 
 class Scripted(Part[float]):

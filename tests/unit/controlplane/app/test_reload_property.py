@@ -29,7 +29,7 @@ from controlplane.fleet.log_ring import LogRing
 from controlplane.metrics.query.workers.querier import WorkerQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.write.shipping.shipper import Shipper
-from controlplane.pools import Pool, make_pools
+from controlplane.pools import ThreadPool, make_pools
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from tests.unit.controlplane.app.object_graph import Graph, graph
@@ -231,7 +231,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
 """(field of the reference, where in RICH, new value)."""
 
 AT_THE_START = ("database", "metrics")
-SKIPPED = (Pool, Embedded, SeriesStore, WorkerQuerier, Interner, SystemClock, Database)
+SKIPPED = (ThreadPool, Embedded, SeriesStore, WorkerQuerier, Interner, SystemClock, Database)
 """What holds samples, and what no reload reaches."""
 OF_THE_RUN = {
     "Alerting._holder",

@@ -11,7 +11,7 @@ from controlplane.config.models import ModelSection
 from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import BackendKey, Numbers
 from controlplane.fleet.rollouts import plan_view, rollout_view
-from controlplane.rollout.model import Check, Event, Kind, Limits, Phase, Plan, Rollout
+from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutEvent, RolloutKind, RolloutLimits
 from controlplane.rollout.service import ModelStatus
 from controlplane.rollout.strategies import blue_green
 from controlplane.traffic.driver import TrafficObservation
@@ -30,13 +30,13 @@ PLAN = Plan(
     "chat",
     "v1",
     "v2",
-    Kind.PROMOTE,
+    RolloutKind.PROMOTE,
     "blue-green",
     (),
     True,
     "secret",
-    Limits(1, 1, 1),
-    blue_green(Limits(1, 1, 1), Check()),
+    RolloutLimits(1, 1, 1),
+    blue_green(RolloutLimits(1, 1, 1), Check()),
     ("note",),
 )
 
@@ -118,7 +118,7 @@ def test_an_engine_that_calls_itself_not_ready_while_a_model_serves_is_told_of()
 
 
 def test_rollout_view() -> None:
-    shown = rollout_view(rollout(), [Event(NOW, "planned", "asked")]).model_dump(by_alias=True)
+    shown = rollout_view(rollout(), [RolloutEvent(NOW, "planned", "asked")]).model_dump(by_alias=True)
     assert shown == {
         "id": "r1",
         "model": "chat",

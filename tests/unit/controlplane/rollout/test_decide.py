@@ -11,13 +11,13 @@ from controlplane.rollout.handlers import HANDLERS
 from controlplane.rollout.model import (
     Check,
     Intent,
-    Kind,
-    Limits,
     Order,
-    Outcome,
+    OrderOutcome,
     Phase,
     Plan,
     Rollout,
+    RolloutKind,
+    RolloutLimits,
     Step,
     StepKind,
     Verb,
@@ -31,20 +31,30 @@ A, B = "http://a:8000", "http://b:8000"
 R, L, U, N = VersionState.READY, VersionState.LOADING, VersionState.UNLOADING, VersionState.UNAVAILABLE
 UP, ONLY2, BACK = Order(Verb.PLACE, A, "v2", ("v1",)), Order(Verb.PLACE, A, "v2"), Order(Verb.PLACE, A, "v1")
 COMMIT, UNCOMMIT = Order(Verb.COMMIT, "", "v2"), Order(Verb.COMMIT, "", "v1")
-ORDERED, TAKEN, REFUSED, LOST, INTERRUPTED = Outcome
+ORDERED, TAKEN, REFUSED, LOST, INTERRUPTED = OrderOutcome
 P = Phase
 
 
 def rollout(phase: Phase, *intents: Intent, backends: tuple[str, ...] = (A,), **changes: object) -> Rollout:
-    limits = Limits(load_s=60, drain_s=30, verify_s=5)
+    limits = RolloutLimits(load_s=60, drain_s=30, verify_s=5)
     plan = Plan(
-        "chat", "v1", "v2", Kind.PROMOTE, "blue-green", backends, True, "{}", limits, blue_green(limits, Check()), ()
+        "chat",
+        "v1",
+        "v2",
+        RolloutKind.PROMOTE,
+        "blue-green",
+        backends,
+        True,
+        "{}",
+        limits,
+        blue_green(limits, Check()),
+        (),
     )
     base = Rollout("r-1", plan, phase, "so far", "ann", 0, 0, 100, step_of(phase, plan.steps), intents=intents)
     return replace(base, **changes)  # type: ignore[arg-type]  # keyword arguments of any field
 
 
-def intent(order: Order, outcome: Outcome, attempt: int = 1, detail: str = "") -> Intent:
+def intent(order: Order, outcome: OrderOutcome, attempt: int = 1, detail: str = "") -> Intent:
     return Intent(order, attempt, 100, outcome, detail)
 
 

@@ -10,7 +10,7 @@ import pytest
 from controlplane.config.models import ModelSection
 from controlplane.errors import NotFound, Refused
 from controlplane.rollout.drift import drift
-from controlplane.rollout.model import Kind, Limits, Phase, Plan, Rollout
+from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind, RolloutLimits
 from controlplane.rollout.plan import Request, check, known, make, rollback_target
 from controlplane.rollout.step_words import step_sentences
 from controlplane.traffic.driver import (
@@ -32,7 +32,7 @@ SECTION = ModelSection.model_validate(
     }
 )
 CAN = Capabilities(weights=False, prewarm=False, notes=("it cannot split traffic",), endless_load="Restart it")
-PLAN = Plan("chat", "v1", "v2", Kind.PROMOTE, "blue-green", (A,), True, "{}", Limits(1, 1, 1), (), ())
+PLAN = Plan("chat", "v1", "v2", RolloutKind.PROMOTE, "blue-green", (A,), True, "{}", RolloutLimits(1, 1, 1), (), ())
 RUNNING = Rollout("r-7", PLAN, Phase.SWITCHING, "s", "ann", 0, 0, 0)
 
 
@@ -87,7 +87,7 @@ def test_a_plan_says_what_will_happen() -> None:
         "unload v1 when its requests are finished, waiting at most 60 s",
     )
     assert (made.notes, made.known) == (("new",), ("cold", "it cannot split traffic"))
-    assert (made.config, made.limits) == ('{"c": 1}', Limits(300, 60, 5))
+    assert (made.config, made.limits) == ('{"c": 1}', RolloutLimits(300, 60, 5))
 
 
 def test_a_plan_that_cannot_keep_the_old_version_says_so() -> None:
