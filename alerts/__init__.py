@@ -1,5 +1,5 @@
 """What is wrong: rules, the states of alerts, groups of alerts, and messages about them.
 
-Start at `evaluate.py` and `state.py`, then `dispatch.py` and `sender.py`.
+Start at `evaluate.py` and `state.py`, then `dispatch/decide.py` and `sender.py`.
 What others supply is declared in `interfaces.py`.
 """

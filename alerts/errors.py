@@ -8,6 +8,7 @@ AlertError
 ├── TemplateError       an annotation or label template cannot be rendered
 ├── QueryFailed         the querier failed; the rule's state freezes, nothing resolves
 ├── NotStored           the log cannot hold a rule's alerts; those of the others it can
+├── NotReadable         a stored document is damaged, or of a newer release: why
 └── DeliveryFailed      a notifier could not deliver; carries retry_after and permanent
 """
 
@@ -57,6 +58,10 @@ class QueryFailed(AlertError):
 
 class NotStored(AlertError):
     """A rule's alerts cannot be stored, and trying again does not help: nothing of them was written."""
+
+
+class NotReadable(AlertError):
+    """A stored document cannot be read: it is damaged, or of a newer release. The message says why, not which one."""
 
 
 class DeliveryFailed(AlertError):

@@ -20,6 +20,19 @@ from alerts.template import Answers, Surroundings
 from collectors.samples import Labels, Layout, SampleSink, Series, labels_of
 
 
+class Told(NamedTuple):
+    """How another process's last evaluation of a rule went, as it said. Times are unix seconds on its clock."""
+
+    by: str
+    """That process."""
+    at: float
+    """When it said so."""
+    health: str
+    last_error: str
+    last_evaluation: float | None
+    evaluation_s: float
+
+
 @dataclass(frozen=True)
 class RuleHealth:
     """How a rule's last evaluation went, in the words of Prometheus's /api/v1/rules."""
@@ -36,6 +49,12 @@ class RuleHealth:
     """Evaluations that failed since this process started."""
     instances: tuple[AlertInstance, ...] = ()
     """An alerting rule's pending and firing alerts."""
+    told_by: str = ""
+    """The process that evaluates the rule, where that is another one: health, error and times above are its words."""
+    told_at: float | None = None
+    """Unix seconds: when it said so; None while it has not been heard."""
+    seen_at: float | None = None
+    """Unix seconds: as of when `instances` were read, where another process decides on them."""
 
     @property
     def state(self) -> str:
@@ -43,6 +62,15 @@ class RuleHealth:
         states = {instance.state for instance in self.instances}
         worst = (AlertState.FIRING, AlertState.PENDING, AlertState.INACTIVE)
         return next((s.value for s in worst if s in states), AlertState.INACTIVE.value)
+
+
+class StatesSeen(NamedTuple):
+    """The active alerts that another process has stored, as they were read."""
+
+    at: float
+    """When, in unix seconds on this process's clock."""
+    states: Mapping[str, Sequence[AlertInstance]]
+    """Of each rule that has any, by its id."""
 
 
 class GroupReport(NamedTuple):
@@ -116,6 +144,22 @@ class GroupEvaluator:
         self._last_at, self._took = moment, self._timer() - started
         return self.report()
 
+    async def follow(self, at: float, seen: StatesSeen | None, told: Mapping[str, Told]) -> GroupReport:
+        """Take the turn of a process that does not decide on alerts, at unix second `at`.
+
+        Recording rules are evaluated, in order. Alerting rules are shown, and their series written, as they were
+        `seen`; None: they could not be read now, so nothing is written of them, and what was shown before goes on
+        being shown. `told` is what the process that decides said of its rules, by rule.
+        """
+        started = self._timer()
+        for rule in self.group.rules:
+            if isinstance(rule, RecordingRule):
+                await self._evaluate_rule(rule, at)
+            else:
+                self._mirror(rule, at, seen, told.get(rule.id))
+        self._last_at, self._took = at, self._timer() - started
+        return self.report()
+
     def report(self) -> GroupReport:
         """Return the group as of its last evaluation."""
         rules = tuple(self._memory[rule.id].health for rule in self.group.rules)
@@ -155,7 +199,29 @@ class GroupEvaluator:
             evaluation_s=self._timer() - started,
             failures=health.failures + bool(error),
             instances=health.instances if memory.instances is None else _active(memory.instances),
+            told_by="",
+            told_at=None,
+            seen_at=None,
         )
+
+    def _mirror(self, rule: Rule, at: float, seen: StatesSeen | None, told: Told | None) -> None:
+        memory = self._memory[rule.id]
+        # Whoever decides again reads what is stored.
+        memory.instances = memory.stepped_at = None
+        if told is not None:
+            memory.health = replace(
+                memory.health,
+                health=told.health,
+                last_error=told.last_error,
+                last_evaluation=told.last_evaluation,
+                evaluation_s=told.evaluation_s,
+                told_by=told.by,
+                told_at=told.at,
+            )
+        if seen is not None:
+            found = tuple(seen.states.get(rule.id, ()))
+            memory.health = replace(memory.health, instances=found, seen_at=seen.at)
+            self._append(memory, f"rule:{rule.id}", *_alert_series(found), at)
 
     async def _alert(self, rule: AlertingRule, memory: _Memory, samples: Sequence[VectorSample], at: float) -> None:
         active = await self._activated(rule, samples, at)

@@ -162,8 +162,8 @@ class Message:
 class MessageRef:
     """Where a notifier put a message, so that the next one of the group can update or thread it."""
 
-    channel: str
-    ts: str
+    place: str
+    """The notifier's own words, which nobody else reads: stored, handed back, and shown to people as they are."""
     note: str = ""
     """What is to be known of this delivery (it went out in another form), for the record; not part of the place."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from alerts.dispatch import GroupLog
-from alerts.errors import DeliveryFailed
+from alerts.errors import DeliveryFailed, NotReadable
 from alerts.interfaces import Clock, Message, Notifier
 from alerts.wire import message_from_json
 
@@ -18,6 +19,10 @@ MAX_RETRY_AFTER_S = 600.0
 
 KIND = "alert"
 """Of this module's messages in the outbox."""
+
+UNREAD_ATTEMPTS = 5
+"""Claims after which a message that cannot be read is given up, a minute later: until then another process, of a newer
+release, may take it. It must not hold up what follows on its lane for longer."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +97,8 @@ class MessageSender:
     clock: Clock
     holder: str
     limits: SenderLimits = SenderLimits()
+    elapsed: Callable[[], float] = time.monotonic
+    """Seconds that nobody can set: a claim is held to be ours by them."""
     _held_until: dict[str, float] = field(default_factory=dict)
     """By receiver: the far side asked for silence until then, for everything and not only for one message."""
 
@@ -111,6 +118,8 @@ class MessageSender:
         Receivers do not wait for each other. Raises what the outbox raises (a claim that ran out) after all are done.
         """
         limits = self.limits
+        # What begins later than this may not end before the claim does, and another sender then sends it, too.
+        last_start = self.elapsed() + limits.claim_s - limits.send_s
         entries = await asyncio.to_thread(
             self.outbox.claim, self.holder, self.clock.now(), limits.claim_s, limits.batch
         )
@@ -118,18 +127,24 @@ class MessageSender:
         for entry in entries:
             by_receiver.setdefault(entry.receiver, []).append(entry)
         outcomes = await asyncio.gather(
-            *(self._send_all(receiver, queue) for receiver, queue in by_receiver.items()), return_exceptions=True
+            *(self._send_all(receiver, queue, last_start) for receiver, queue in by_receiver.items()),
+            return_exceptions=True,
         )
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         return len(entries)
 
-    async def _send_all(self, receiver: str, entries: Sequence[Entry]) -> None:
+    async def _send_all(self, receiver: str, entries: Sequence[Entry], last_start: float) -> None:
         """Send a receiver's messages in order. What one of them raises is raised when all have had their turn."""
         bugs: list[Exception] = []
         for entry in entries:
             try:
+                if self.elapsed() > last_start:
+                    _log.warning(
+                        "notification %s is left to whoever claims it next: it took too long", entry.message_id
+                    )
+                    continue
                 await self._send_or_hold(receiver, entry)
             except Exception as bug:  # noqa: BLE001 - the job boundary: one message's bug must not hold up the others
                 bugs.append(bug)
@@ -152,6 +167,11 @@ class MessageSender:
             return
         try:
             message = replace(message_from_json(entry.payload), repeat=entry.attempts > 1)
+        except NotReadable as fault:
+            last = entry.attempts >= UNREAD_ATTEMPTS
+            await self._failed(entry, DeliveryFailed(f"the message cannot be read: {fault}", permanent=last))
+            return
+        try:
             async with asyncio.timeout(self.limits.send_s):
                 result = await self._deliver(notifier, message)
         except TimeoutError:
@@ -174,12 +194,16 @@ class MessageSender:
             return None
         # Before `done`: a crash in between sends again, and then updates this message instead of posting a second.
         await asyncio.to_thread(self.groups.remember, message.group_key, message.generation, ref)
-        return {"channel": ref.channel, "ts": ref.ts} | ({"note": ref.note} if ref.note else {})
+        return {"place": ref.place} | ({"note": ref.note} if ref.note else {})
 
     async def _tell_others(self, entry: Entry, failure: DeliveryFailed) -> None:
         """Say what a receiver refused to everybody else who is configured, once each: nothing may go unheard."""
+        try:
+            message = message_from_json(entry.payload)
+        except NotReadable:
+            return  # there is nothing that anybody could be told
+        message = replace(message, undelivered=f"{entry.receiver} did not take it: {failure}")
         others = [notifier for name, notifier in self.notifiers.items() if name != entry.receiver]
-        message = replace(message_from_json(entry.payload), undelivered=f"{entry.receiver} did not take it: {failure}")
         for notifier in others:
             try:
                 async with asyncio.timeout(self.limits.send_s / max(1, len(others))):

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from alerts.interfaces import AlertInstance, AlertState, Message, Notice
+from alerts.stored import Document, Upgrade, checked, items, only, reading, upgraded
 from collectors.samples import Labels, labels_of
+
+
+def _instance_to_1(content: Document) -> Document:
+    """Before formats were counted an alert did not outlive its data."""
+    return {"unknown_since": None, "away": [], **content}
+
+
+def _unchanged(content: Document) -> Document:
+    return content
+
+
+_INSTANCE_UPGRADES: tuple[Upgrade, ...] = (_instance_to_1,)
+_MESSAGE_UPGRADES: tuple[Upgrade, ...] = (_unchanged,)
+INSTANCE_FORMAT, MESSAGE_FORMAT = len(_INSTANCE_UPGRADES), len(_MESSAGE_UPGRADES)
+"""Whoever adds or renames a key upgrades here what was stored before."""
+_INSTANCE_KEYS = frozenset(field.name for field in fields(AlertInstance))
 
 
 def instance_to_json(instance: AlertInstance) -> dict[str, Any]:
     """Return an instance as JSON content."""
     return {
+        "format": INSTANCE_FORMAT,
         "rule": instance.rule,
         "labels": dict(instance.labels),
         "annotations": dict(instance.annotations),
@@ -29,20 +47,26 @@ def instance_to_json(instance: AlertInstance) -> dict[str, Any]:
     }
 
 
-def instance_from_json(content: Mapping[str, Any]) -> AlertInstance:
-    """Return the instance that instance_to_json wrote."""
-    # What an earlier version wrote knows neither `unknown_since` nor `away`.
-    fields = {"unknown_since": None, "away": [], **content}
-    return AlertInstance(
-        **fields
-        | {
-            "labels": labels_of(fields["labels"]),
-            "annotations": annotations_of(fields["annotations"]),
-            "state": AlertState(fields["state"]),
-            "away": tuple(fields["away"]),
-            "value": math.nan if fields["value"] is None else float(fields["value"]),
-        }
-    )
+def instance_from_json(content: Document) -> AlertInstance:
+    """Return the instance that instance_to_json wrote, in this release or an earlier one.
+
+    Raises NotReadable for one of a newer release, and for one that is damaged.
+    """
+    found = upgraded(content, _INSTANCE_UPGRADES)
+    only(found, _INSTANCE_KEYS)
+    with reading():
+        return checked(
+            AlertInstance(
+                **found
+                | {
+                    "labels": labels_of(found["labels"]),
+                    "annotations": annotations_of(found["annotations"]),
+                    "state": AlertState(found["state"]),
+                    "away": items(found["away"]),
+                    "value": math.nan if found["value"] is None else float(found["value"]),
+                }
+            )
+        )
 
 
 def value_to_json(value: float) -> float | str | None:
@@ -60,6 +84,7 @@ def annotations_of(pairs: Mapping[str, str]) -> Labels:
 def message_to_json(message: Message) -> dict[str, Any]:
     """Return a message as JSON content, with a `summary` line for listings."""
     return {
+        "format": MESSAGE_FORMAT,
         "summary": summary(message),
         "group_key": message.group_key,
         "receiver": message.receiver,
@@ -75,21 +100,25 @@ def message_to_json(message: Message) -> dict[str, Any]:
     }
 
 
-def message_from_json(content: Mapping[str, Any]) -> Message:
-    """Return the message that message_to_json wrote."""
-    return Message(
-        group_key=content["group_key"],
-        receiver=content["receiver"],
-        status=content["status"],
-        group_labels=labels_of(content["group_labels"]),
-        firing=tuple(instance_from_json(i) for i in content["firing"]),
-        resolved=tuple(instance_from_json(i) for i in content["resolved"]),
-        sequence=content["sequence"],
-        generation=content["generation"],
-        console_url=content["console_url"],
-        sent_at=None if content["sent_at"] is None else datetime.fromtimestamp(content["sent_at"], UTC),
-        notice=Notice(**content["notice"]) if content.get("notice") else None,
-    )
+def message_from_json(content: Document) -> Message:
+    """Return the message that message_to_json wrote, in this release or an earlier one. Raises NotReadable."""
+    found = upgraded(content, _MESSAGE_UPGRADES)
+    with reading():
+        return checked(
+            Message(
+                group_key=found["group_key"],
+                receiver=found["receiver"],
+                status=found["status"],
+                group_labels=labels_of(found["group_labels"]),
+                firing=tuple(instance_from_json(i) for i in items(found["firing"])),
+                resolved=tuple(instance_from_json(i) for i in items(found["resolved"])),
+                sequence=found["sequence"],
+                generation=found["generation"],
+                console_url=found["console_url"],
+                sent_at=None if found["sent_at"] is None else datetime.fromtimestamp(found["sent_at"], UTC),
+                notice=Notice(**found["notice"]) if found.get("notice") else None,
+            )
+        )
 
 
 def summary(message: Message) -> str:

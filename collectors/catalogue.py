@@ -48,7 +48,7 @@ class Metric(_Entry):
     """The OpenTelemetry name under which it may be exported, where a convention exists."""
 
 
-class Source(_Entry):
+class CatalogueSource(_Entry):
     """Where an engine's number for a canonical metric comes from. Fields are explained at the top of catalogue.yaml."""
 
     from_: tuple[SampleName, ...] = Field(default=(), alias="from")
@@ -61,7 +61,7 @@ class Source(_Entry):
     combine: Literal["first", "sum"] = "first"
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Source:
+    def _one_origin(self) -> CatalogueSource:
         if bool(self.from_) == bool(self.sum):
             raise ValueError("needs exactly one of from: and sum:")
         if len(self.sum) == 1:
@@ -77,7 +77,7 @@ class Engine(_Entry):
     values: ValueMap = {}
     expected: tuple[str, ...] = ()
     native: Mapping[str, str] = {}
-    sources: Mapping[str, tuple[Source, ...]] = {}
+    sources: Mapping[str, tuple[CatalogueSource, ...]] = {}
 
 
 class Catalogue(_Entry):
@@ -119,7 +119,7 @@ class Catalogue(_Entry):
         return self
 
 
-def _check_source(where: str, metric: Metric, engine: Engine, source: Source) -> None:
+def _check_source(where: str, metric: Metric, engine: Engine, source: CatalogueSource) -> None:
     if source.part and metric.type != "histogram":
         raise ValueError(f"{where}: part: is for histograms, and this is a {metric.type}")
     if source.sum and metric.type == "histogram" and not source.part:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from collectors.catalogue import Catalogue, Engine, LabelMap, Metric, Source, ValueMap
+from collectors.catalogue import Catalogue, CatalogueSource, Engine, LabelMap, Metric, ValueMap
 from collectors.exposition import normalised_float
 from collectors.interner import Interner
 from collectors.samples import Labels, Layout, Metadata, Series, View
@@ -145,7 +145,7 @@ def _views(parsed: Sequence[Series], taken: set[Series], context: _Context, cata
 
 
 def _source_views(
-    name: str, metric: Metric, source: Source, samples: Mapping[str, list[_Sample]], context: _Context
+    name: str, metric: Metric, source: CatalogueSource, samples: Mapping[str, list[_Sample]], context: _Context
 ) -> Iterator[View]:
     if source.sum:
         yield from _summed(name, source, samples, context)
@@ -165,7 +165,9 @@ def _source_views(
         return
 
 
-def _summed(name: str, source: Source, samples: Mapping[str, list[_Sample]], context: _Context) -> Iterator[View]:
+def _summed(
+    name: str, source: CatalogueSource, samples: Mapping[str, list[_Sample]], context: _Context
+) -> Iterator[View]:
     """Add samples of several names that agree in their labels. A sum that lacks one of them is absent, not smaller."""
     target_name = f"{name}_{source.part}" if source.part else name
     terms = [_group(target_name, source, samples.get(origin, ()), context) for origin in source.sum]
@@ -178,7 +180,9 @@ def _summed(name: str, source: Source, samples: Mapping[str, list[_Sample]], con
             yield View(series, columns, source.factor)
 
 
-def _group(name: str, source: Source, samples: Sequence[_Sample], context: _Context) -> dict[Series, list[int]]:
+def _group(
+    name: str, source: CatalogueSource, samples: Sequence[_Sample], context: _Context
+) -> dict[Series, list[int]]:
     groups: dict[Series, list[int]] = {}
     name = context.interner.shared(name)
     for sample in samples:
@@ -190,7 +194,7 @@ def _group(name: str, source: Source, samples: Sequence[_Sample], context: _Cont
     return groups
 
 
-def _own_labels(source: Source, scraped: Mapping[str, str], engine: Engine) -> dict[str, str]:
+def _own_labels(source: CatalogueSource, scraped: Mapping[str, str], engine: Engine) -> dict[str, str]:
     labels = dict(source.set)
     for label_map in (engine.labels, source.labels):
         _rename(labels, label_map, scraped)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -17,7 +17,8 @@ from aiohttp.http import HttpProcessingError
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
-from collectors.errors import CollectorError, ExpositionError, ScrapeTimeout, UnexpectedStatus, Unreachable
+from collectors.engines import Api
+from collectors.errors import ExpositionError, ScrapeTimeout, UnexpectedStatus, Unreachable
 from collectors.http.http_client import HttpClient, exposition_of
 from collectors.target import Auth
 
@@ -45,19 +46,16 @@ class Observed(NamedTuple):
 
 
 class ReadinessSource:
-    """Polls one backend (`url` is its HTTP base, such as `http://10.0.0.5:8000`). `engine` is `triton` or `vllm`.
+    """Polls one backend by the API that it speaks. `url` is its HTTP base, such as `http://10.0.0.5:8000`.
 
     `expected` are versions that it should serve, as (what the engine calls the model, fleet version): they are
     reported as not ready from the start when the backend cannot be reached.
     """
 
     def __init__(
-        self, engine: str, url: str, *, expected: Iterable[tuple[str, str]] = (), auth: Auth | None = None
+        self, api: Api, url: str, *, expected: Iterable[tuple[str, str]] = (), auth: Auth | None = None
     ) -> None:
-        asks: dict[str, Callable[[], Awaitable[list[Observed]]]] = {"triton": self._triton, "vllm": self._vllm}
-        if engine not in asks:
-            raise CollectorError(f"readiness of {url}: engine {engine!r} has no known readiness API (triton, vllm)")
-        self._ask = asks[engine]
+        self._ask = {Api.TRITON: self._triton, Api.OPENAI: self._openai}[api]
         self._url = url.rstrip("/")
         self._backend = f"{urlsplit(url).scheme}://{urlsplit(url).netloc.rpartition('@')[2]}"
         self._known = [Version(model, version) for model, version in expected]
@@ -115,7 +113,7 @@ class ReadinessSource:
             ready = await self._status("GET", path) == 200
         return Observed(Version(name, f"v{number}"), ready, state)
 
-    async def _vllm(self) -> list[Observed]:
+    async def _openai(self) -> list[Observed]:
         """Ask /health, and /v1/models for the served name: the first listed, which the engine's metrics bear too."""
         status = await self._status("GET", "/health")
         if status not in (200, 503):

@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from collectors.catalogue import Catalogue, Engine, Metric, Source
+from collectors.catalogue import Catalogue, CatalogueSource, Engine, Metric
 
 STANDING = ("instance", "node", "model", "version", "served_model", "source")
 """Labels of every canonical series beside `engine`, which is the rule's own label."""
@@ -138,7 +138,7 @@ def _engine_rules(
             yield _Rule(record, f"\n{_INDENT}or\n{_INDENT}".join(terms_of))
 
 
-def _inexpressible(engine: Engine, source: Source, metric: Metric) -> str:
+def _inexpressible(engine: Engine, source: CatalogueSource, metric: Metric) -> str:
     if metric.type == "histogram" and not source.part and source.factor != 1 and _decimal_shift(source.factor) is None:
         return f"bucket bounds × {source.factor:.12g}: PromQL cannot compute with labels, only shift a decimal point"
     if set(engine.values) & set(source.values):
@@ -151,13 +151,13 @@ def _decimal_shift(factor: float) -> int | None:
     return next((n for n in range(1, 10) if factor == float(f"1e-{n}")), None)
 
 
-def _parts(metric: Metric, source: Source) -> tuple[str, ...]:
+def _parts(metric: Metric, source: CatalogueSource) -> tuple[str, ...]:
     if metric.type == "histogram" and source.part is None:
         return _SUFFIXES
     return (f"_{source.part}",) if source.part else ("",)
 
 
-def _own_names(engine: Engine, metric: Metric, source: Source) -> list[str]:
+def _own_names(engine: Engine, metric: Metric, source: CatalogueSource) -> list[str]:
     """Return the labels, beside the standing ones, that series of this source have."""
     maps = (*_label_maps(engine, metric).values(), *source.labels.values(), tuple(source.set))
     return [name for names in maps for name in names if name not in STANDING and name != "gpu_instance"]
@@ -175,7 +175,7 @@ class _Terms:
     """Writes the expressions of one source."""
 
     def __init__(
-        self, name: str, engine: Engine, metric: Metric, source: Source, matcher: str, kept: tuple[str, ...]
+        self, name: str, engine: Engine, metric: Metric, source: CatalogueSource, matcher: str, kept: tuple[str, ...]
     ) -> None:
         self._name, self._engine, self._metric, self._source = name, engine, metric, source
         self._matcher, self._kept = matcher, kept

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -167,7 +167,7 @@ class _Scraper:
         if len(body) > _THREAD_BYTES:
             # The parse holds the interpreter, but gives it up every few milliseconds to the thread of the event
             # loop. Done on the loop itself it would stall every other target, and their deadlines, to its end.
-            layout, values = await asyncio.to_thread(self._cache.read, body)
+            layout, values = await self._manager.in_thread(self._cache.read, body)
         else:
             layout, values = self._cache.read(body)
         return _Outcome(layout, values, len(body))
@@ -242,6 +242,10 @@ def _name(target: Target) -> str:
     return f"{target.job}/{target.instance}"
 
 
+InThread = Callable[..., Awaitable[Any]]
+"""Runs a blocking call in another thread: (call, arguments…) -> what it returns."""
+
+
 class ScrapeManager:
     """Keeps one scraping task per target. All methods are called on one event loop."""
 
@@ -257,15 +261,17 @@ class ScrapeManager:
         offset: Callable[[Target], float] = hashed_offset,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
+        in_thread: InThread = asyncio.to_thread,
     ) -> None:
         """Nothing starts before `apply`.
 
         `layout_builder` runs once per layout and, for large bodies, in another thread; so it must not share state.
+        `in_thread` runs it there.
         `find_missing` names the canonical metrics that a layout lacks, for TargetHealth.
         """
         self.sink, self.layout_builder, self._recipe_of = sink, layout_builder, recipe_of
         self.limits = limits or Limits()
-        self.find_missing, self.monotonic = find_missing, monotonic
+        self.find_missing, self.monotonic, self.in_thread = find_missing, monotonic, in_thread
         self.counters = ScrapeCounters()
         self.moved_s = 0.0
         """By how much the clock was set since the start."""
@@ -314,18 +320,6 @@ class ScrapeManager:
     def health(self) -> list[TargetHealth]:
         """Return what is known of every target's last scrape, ordered by key."""
         return [self._scrapers[key].health for key in sorted(self._scrapers)]
-
-    async def scrape_once(self, target: Target, at: float | None = None) -> TargetHealth:
-        """Scrape now, beside the loop, for the scheduled time `at` (default: now). A failure is in the answer."""
-        setup = self._setup(target)
-        async with self._changing:
-            scraper = self._scrapers.get(target.key)
-            if scraper and scraper.setup != setup:
-                await self._stop(scraper)
-                scraper = _Scraper(setup, self, live=scraper.live)
-            scraper = self._scrapers[target.key] = scraper or _Scraper(setup, self, live=False)
-        await scraper.scrape(self._clock.now() if at is None else at)
-        return scraper.health
 
     async def close(self) -> None:
         """Stop all scraping. Series are left as they are: that the control plane stops says nothing of a target."""

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from alerts.packs import BUILTIN, Variable, load_pack, pack_variables
 from alerts.rules import AlertingRule, RecordingRule
-from collectors.catalogue import Catalogue, Engine, Source, load_catalogue
+from collectors.catalogue import Catalogue, CatalogueSource, Engine, load_catalogue
 from collectors.durations import format_duration
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -69,7 +69,7 @@ def _engine(name: str, engine: Engine, catalogue: Catalogue) -> str:
     return "\n".join([*lines, table(["canonical metric", "expected", "made of"], rows)])
 
 
-def _origin(source: Source) -> str:
+def _origin(source: CatalogueSource) -> str:
     text = ", else ".join(f"`{raw}`" for raw in source.from_) or " + ".join(f"`{raw}`" for raw in source.sum)
     details = [f"as `_{source.part}`"] if source.part else []
     details += [f"× {source.factor:.12g}"] if source.factor != 1.0 else []

@@ -41,9 +41,14 @@ def _postgres() -> bool:
     return bool(shutil.which("initdb") or list(Path("/usr/lib/postgresql").glob("*/bin/initdb")))
 
 
+def _pgbouncer() -> bool:
+    return bool(shutil.which("pgbouncer") or Path("/usr/sbin/pgbouncer").exists())
+
+
 COMPONENTS = {
     "triton": lambda: importlib.util.find_spec("pytriton") is not None,
     "prometheus": lambda: shutil.which("prometheus") is not None and shutil.which("promtool") is not None,
+    "pgbouncer": lambda: _pgbouncer() and _postgres(),
     "postgres": _postgres,
     "chromium": lambda: shutil.which("chromium") is not None,
     "faketime": lambda: bool(list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))),

@@ -114,15 +114,15 @@ class SlackNotifier:
     async def _post(self, client: AsyncWebClient, message: Message, card: Card) -> MessageRef:
         answer, note = await self._put(client, "chat.postMessage", message, card, {"channel": self._channel})
         self._channel_id = str(answer.get("channel", self._channel_id))
-        return MessageRef(self._channel_id, str(answer.get("ts", "")), note)
+        return _ref(self._channel_id, str(answer.get("ts", "")), note)
 
     async def _update(self, client: AsyncWebClient, message: Message, card: Card, root: MessageRef) -> MessageRef:
-        _, note = await self._put(client, "chat.update", message, card, {"channel": root.channel, "ts": root.ts})
+        _, note = await self._put(client, "chat.update", message, card, {"channel": _channel(root), "ts": _ts(root)})
         if message.sequence == 1 or (message.repeat and await self._find(client, message, root)):
             return replace(root, note=note)
         reply = {
-            "channel": root.channel,
-            "thread_ts": root.ts,
+            "channel": _channel(root),
+            "thread_ts": _ts(root),
             "text": _escape(_cut(card.text, FALLBACK_LIMIT)),
             "metadata": _metadata(message),
         }
@@ -148,9 +148,9 @@ class SlackNotifier:
         """
         params: dict[str, Any] = {"limit": LOOK_BACK, "include_all_metadata": True}
         try:
-            params["channel"] = root.channel if root else await self._resolve_channel(client)
+            params["channel"] = _channel(root) if root else await self._resolve_channel(client)
             if root:
-                answer = await self._call(client, "conversations.replies", params | {"ts": root.ts}, get=True)
+                answer = await self._call(client, "conversations.replies", params | {"ts": _ts(root)}, get=True)
             else:
                 answer = await self._call(client, "conversations.history", params, get=True)
         except DeliveryFailed as failure:
@@ -163,9 +163,9 @@ class SlackNotifier:
         for found in answer.get("messages", ()):
             payload = (found.get("metadata") or {}).get("event_payload") or {}
             # The thread's own root carries the id as soon as it is updated, which says nothing of the reply.
-            is_root = root is not None and found.get("ts") == root.ts
+            is_root = root is not None and found.get("ts") == _ts(root)
             if payload.get("id") == message.id and not is_root:
-                return MessageRef(params["channel"], str(found["ts"]))
+                return _ref(params["channel"], str(found["ts"]))
         return None
 
     async def _resolve_channel(self, client: AsyncWebClient) -> str:
@@ -300,3 +300,16 @@ def _one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _ref(channel: str, ts: str, note: str = "") -> MessageRef:
+    """Return a message's place: its channel's id, and its time, which is Slack's name for it."""
+    return MessageRef(f"{channel}/{ts}", note)
+
+
+def _channel(ref: MessageRef) -> str:
+    return ref.place.rpartition("/")[0]
+
+
+def _ts(ref: MessageRef) -> str:
+    return ref.place.rpartition("/")[2]

@@ -52,15 +52,6 @@ class Threshold(Protocol):
 
 
 @dataclass(frozen=True)
-class Override:
-    """A Threshold for callers that have no configuration."""
-
-    value: float | str | None = None
-    for_: float | None = None
-    window: float | None = None
-
-
-@dataclass(frozen=True)
 class Variable:
     """One tunable of a pack. Durations are seconds; a None field is one that its rules do not use."""
 

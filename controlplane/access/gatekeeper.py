@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from typing import NamedTuple
 
 from controlplane.access.refusals import Refusals, rest, write_refusals
@@ -12,7 +11,9 @@ from controlplane.access.roles import Principal
 from controlplane.access.sessions import SessionStore
 from controlplane.access.throttle import SignInThrottle, Throttled
 from controlplane.access.tokens import FORMAT, TokenStore, split_token
+from controlplane.clock.every import Every
 from controlplane.errors import Unauthenticated, Unavailable
+from controlplane.pools import ThreadPool
 from controlplane.store.database import Database
 
 MAX_CREDENTIAL_LENGTH = 512
@@ -38,12 +39,13 @@ class Attempt(NamedTuple):
 class Gatekeeper:
     """Checks credentials for the event loop. Nothing here waits for a write of the database."""
 
-    def __init__(self, db: Database, tokens: TokenStore, sessions: SessionStore) -> None:
-        self._db, self.tokens, self.sessions = db, tokens, sessions
+    def __init__(self, db: Database, tokens: TokenStore, sessions: SessionStore, pool: ThreadPool) -> None:
+        """`pool` is for what is asked of the database on the way in."""
+        self._pool, self._db, self.tokens, self.sessions = pool, db, tokens, sessions
         self._throttle = SignInThrottle()
         self._refusals = Refusals()
         self._writing = asyncio.Lock()
-        self._away_told_at = -math.inf
+        self._tell_away = Every(AWAY_TOLD_S)
 
     async def by_token(self, text: str, attempt: Attempt, now: float) -> Principal:
         """Return who carries this token. Raises Throttled, Unauthenticated, and Unavailable that names no place."""
@@ -71,15 +73,15 @@ class Gatekeeper:
         if len(cookie) > MAX_CREDENTIAL_LENGTH:
             raise Unauthenticated("the session is not valid; sign in again")
         try:
-            return await asyncio.to_thread(self.sessions.authenticate, cookie, now)
+            return await self._pool.run(self.sessions.authenticate, cookie, now)
         except Unavailable as error:
             raise self._hidden(error, now) from error
 
     async def over(self, principals: set[Principal], now: float) -> set[Principal]:
         """Return whose token or session is over, whichever process ended it. Raises Unavailable."""
-        dead = await asyncio.to_thread(self.tokens.dead, {p.token_id for p in principals}, now)
+        dead = await self._pool.run(self.tokens.dead, {p.token_id for p in principals}, now)
         sessions = {p.session for p in principals if p.session}
-        ended = await asyncio.to_thread(self.sessions.ended, sessions, now) if sessions else set()
+        ended = await self._pool.run(self.sessions.ended, sessions, now) if sessions else set()
         return {p for p in principals if p.token_id in dead or p.session in ended}
 
     async def write(self) -> None:
@@ -90,13 +92,13 @@ class Gatekeeper:
         async with self._writing:
             refusals, more = self._refusals.take()
             try:
-                await asyncio.to_thread(write_refusals, self._db, refusals, more)
+                await self._pool.run(write_refusals, self._db, refusals, more)
             except BaseException:  # cancelled too: nothing is lost
                 self._refusals.put_back(refusals, more)
                 raise
             if more:
                 log.warning("access: %s", rest(more))
-            await asyncio.to_thread(self.tokens.write_uses)
+            await self._pool.run(self.tokens.write_uses)
 
     async def close(self) -> None:
         """Write what is left, where the database can be written."""
@@ -107,7 +109,7 @@ class Gatekeeper:
 
     async def _look_up(self, text: str, now: float) -> Principal:
         try:
-            return await asyncio.to_thread(self.tokens.authenticate, text, now)
+            return await self._pool.run(self.tokens.authenticate, text, now)
         except Unavailable as error:
             raise self._hidden(error, now) from error
 
@@ -118,8 +120,7 @@ class Gatekeeper:
 
     def _hidden(self, error: Unavailable, now: float) -> Unavailable:
         """Return what a stranger may know: where the database is, and as whom we use it, is for the log alone."""
-        if not 0 <= now - self._away_told_at < AWAY_TOLD_S:
-            self._away_told_at = now
+        if self._tell_away.take(now):
             log.warning("access: credentials cannot be checked: %s", error)
         return Unavailable("the database cannot be asked who this is; try again")
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controlplane.store.audit import audit
+from controlplane.store.audit import REFUSED, audit
 from controlplane.store.database import Database
 
 KINDS = 10
 """Told one by one between two writings; what more there is becomes a number."""
-ACTION = "token.refuse"
 UNKNOWN = "-"
 
 
 @dataclass
-class Refusal:
+class RefusedAttempt:
     """Attempts of one account from one address at one door. Times are unix seconds."""
 
     account: str
@@ -42,24 +41,24 @@ class Refusals:
 
     def __init__(self, kinds: int = KINDS) -> None:
         self._kinds = kinds
-        self._told: dict[tuple[str, str, str], Refusal] = {}
+        self._told: dict[tuple[str, str, str], RefusedAttempt] = {}
         self._more = 0
 
-    def note(self, account: str, address: str, door: str, reason: str, now: float) -> Refusal | None:
+    def note(self, account: str, address: str, door: str, reason: str, now: float) -> RefusedAttempt | None:
         """Count an attempt; return it where it is the first of its kind, which is when the log should have it."""
         known = self._told.get((account, address, door))
         if known is not None:
             known.attempts, known.last_at = known.attempts + 1, now
             return None
-        return self._add(Refusal(account, address, door, reason, now, now))
+        return self._add(RefusedAttempt(account, address, door, reason, now, now))
 
-    def take(self) -> tuple[list[Refusal], int]:
+    def take(self) -> tuple[list[RefusedAttempt], int]:
         """Return what was gathered, and how many attempts of other kinds there were; begin anew."""
         taken = list(self._told.values()), self._more
         self._told, self._more = {}, 0
         return taken
 
-    def put_back(self, refusals: Sequence[Refusal], more: int) -> None:
+    def put_back(self, refusals: Sequence[RefusedAttempt], more: int) -> None:
         """Take up again what could not be written."""
         self._more += more
         for refusal in refusals:
@@ -69,7 +68,7 @@ class Refusals:
             else:
                 self._add(refusal)
 
-    def _add(self, refusal: Refusal) -> Refusal | None:
+    def _add(self, refusal: RefusedAttempt) -> RefusedAttempt | None:
         if len(self._told) >= self._kinds:
             self._more += refusal.attempts
             return None
@@ -77,17 +76,17 @@ class Refusals:
         return refusal
 
 
-def write_refusals(db: Database, refusals: Sequence[Refusal], more: int) -> None:
+def write_refusals(db: Database, refusals: Sequence[RefusedAttempt], more: int) -> None:
     """Put what was gathered into the audit trail. Blocking. Raises Unavailable."""
     if not refusals:
         return
     with db.transaction() as session:
         for refusal in refusals:
             subject = f"token/{refusal.account or UNKNOWN}"
-            audit(session, refusal.address, ACTION, subject, refusal.sentence, refusal.last_at)
+            audit(session, refusal.address, REFUSED, subject, refusal.sentence, refusal.last_at)
         if more:
             latest = max(refusal.last_at for refusal in refusals)
-            audit(session, UNKNOWN, ACTION, f"token/{UNKNOWN}", rest(more), latest)
+            audit(session, UNKNOWN, REFUSED, f"token/{UNKNOWN}", rest(more), latest)
 
 
 def rest(more: int) -> str:

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, or_, update
 from sqlmodel import col, select
 
+from alerts.errors import NotReadable
+from alerts.stored import checked, reading
 from controlplane.access.roles import Principal, Role
-from controlplane.errors import Conflict, NotFound, Unauthenticated
+from controlplane.errors import Conflict, NotFound, Unauthenticated, Unreadable
 from controlplane.store.audit import audit
 from controlplane.store.database import Database
 from controlplane.store.tables.token import TokenRow
@@ -109,12 +111,12 @@ class TokenStore:
         """Return all tokens, revoked and expired ones included, newest first."""
         with self._db.reading() as session:
             newest = select(TokenRow).order_by(col(TokenRow.created_at).desc(), col(TokenRow.id))
-            return [token_of(row) for row in session.exec(newest)]
+            return self._db.unread.readable("token", session.exec(newest), lambda row: row.id, _read)
 
     def revoke(self, token_id: str, now: float, *, by: str = "controlplane") -> Token:
         """Revoke a token and with it its console sessions; revoking twice changes nothing.
 
-        Raises NotFound, and Conflict for the last live admin token: nobody could make another one.
+        Raises NotFound, Unreadable, and Conflict for the last live admin token: nobody could make another one.
         """
         with self._db.transaction() as session:
             # All admin tokens are locked with it, in one order: two admins who revoke each other cannot both succeed.
@@ -124,6 +126,11 @@ class TokenStore:
             row = rows.get(token_id)
             if row is None:
                 raise NotFound(f"there is no token {token_id}")
+            try:
+                _read(row)
+            except NotReadable as fault:
+                words = f"token {token_id} cannot be read ({fault}), so that it opens nothing here"
+                raise Unreadable(f"{words}; revoke it with the release that made it") from fault
             if row.revoked_at is None:
                 if [r.id for r in rows.values() if r.role == Role.ADMIN and token_of(r).live(now)] == [token_id]:
                     raise Conflict(f"{row.name} ({token_id}) is the last admin token: create another admin token first")
@@ -192,5 +199,13 @@ def _live(now: float) -> tuple[ColumnElement[bool], ...]:
 
 
 def token_of(row: TokenRow) -> Token:
-    """Return the row as it may be shown."""
-    return Token(role=Role(row.role), **row.model_dump(exclude={"role", "digest"}))
+    """Return the row as it may be shown. Raises Unauthenticated where it cannot be read: then it opens nothing."""
+    try:
+        return _read(row)
+    except NotReadable as fault:
+        raise Unauthenticated(f"token {row.id} cannot be read ({fault}); run the release that made it") from fault
+
+
+def _read(row: TokenRow) -> Token:
+    with reading():
+        return checked(Token(role=Role(row.role), **row.model_dump(exclude={"role", "digest"})))

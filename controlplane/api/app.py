@@ -50,7 +50,7 @@ def create_api(services: Services) -> FastAPI:
             Middleware(Forwarding, trusted=lambda: services.config().trusted_proxies),
             Middleware(HeadAsGet),
             Middleware(Counting, metrics=own),
-            Middleware(Compression),
+            Middleware(Compression, in_thread=services.pools.parsing.run),
             Middleware(SecurityHeaders),
             Middleware(HostGuard, allowed=lambda: LOCAL_NAMES | services.allowed_hosts()),
             Middleware(OneLength),

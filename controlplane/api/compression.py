@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
+from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,11 +22,15 @@ SECRETS = ("/cp/v1/tokens",)
 KINDS = ("application/json", "application/problem+json", "text/plain", "text/css", "text/javascript")
 
 
+InThread = Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]]
+
+
 class Compression:
     """Compresses an answer that comes in one piece. Event streams come in many, and are left alone."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, in_thread: InThread) -> None:
+        """`in_thread` runs a call that takes the processor."""
+        self._app, self._in_thread = app, in_thread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; compress its answer where that is allowed and worth it."""
@@ -34,13 +38,13 @@ class Compression:
         if scope["type"] != "http" or not path.startswith(PREFIXES) or path.startswith(SECRETS):
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, takes_gzip(Headers(scope=scope).get("accept-encoding", "")))
+        answer = _Answer(self._in_thread, send, takes_gzip(Headers(scope=scope).get("accept-encoding", "")))
         await self._app(scope, receive, answer.send)
 
 
 class _Answer:
-    def __init__(self, send: Send, wanted: bool) -> None:
-        self._send, self._wanted = send, wanted
+    def __init__(self, in_thread: InThread, send: Send, wanted: bool) -> None:
+        self._in_thread, self._send, self._wanted = in_thread, send, wanted
         self._start: Message | None = None
 
     async def send(self, message: Message) -> None:
@@ -55,7 +59,7 @@ class _Answer:
         if not message.get("more_body", False) and _worth_it(headers, len(body)):
             headers.add_vary_header("Accept-Encoding")
             if self._wanted:
-                body = await (asyncio.to_thread(_gzip, body) if len(body) > THREAD_BYTES else _now(body))
+                body = await (self._in_thread(_gzip, body) if len(body) > THREAD_BYTES else _now(body))
                 headers["Content-Encoding"], headers["Content-Length"] = "gzip", str(len(body))
                 message = {**message, "body": body}
         await self._send(start)

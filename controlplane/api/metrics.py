@@ -20,6 +20,7 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.metrics.write.ingest import REFUSALS
 from controlplane.metrics.write.shipping.shipper import ShippingReport
+from controlplane.pools import PoolReport
 from controlplane.rollout.attention import Need
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
@@ -81,8 +82,10 @@ class _ServiceCollector(Collector):
             "rules": _rules,
             "outbox": _outbox,
             "rollouts": _rollouts,
+            "stored": _stored,
             "remote_write": _remote_write,
             "clock": _clock,
+            "pools": _pools,
         }
         for name, part in parts.items():
             try:
@@ -223,6 +226,18 @@ def _outbox(services: Services) -> Iterable[Metric]:
     yield _labelled("controlplane_outbox_messages", "Notifications in the outbox by status.", ("status",), samples)
 
 
+def _stored(services: Services) -> Iterable[Metric]:
+    tally = Tally(row.table for row in services.unread())
+    # Every table has its series: an alert on it ends with a 0 that was seen.
+    tables = sorted({"alert_event", "alert_group", "alert_instance", "model_state", "outbox", "token", *tally})
+    yield _labelled(
+        "controlplane_unreadable_rows",
+        "Rows of the database that cannot be read, and those kept aside for that within a day.",
+        ("table",),
+        [((table,), float(tally[table])) for table in tables],
+    )
+
+
 def _rollouts(services: Services) -> Iterable[Metric]:
     found = {(a.model, a.need.value) for a in services.rollouts.attention()}
     models = {model.name for model in services.config().models} | {model for model, _ in found}
@@ -281,6 +296,27 @@ def _clock(services: Services) -> Iterable[Metric]:
         yield GaugeMetricFamily("controlplane_clock_step_seconds", help_text, value=report.last.by_s)
         help_text = "When the clock was last set."
         yield GaugeMetricFamily("controlplane_clock_step_timestamp_seconds", help_text, value=report.last.at)
+
+
+def _pools(services: Services) -> Iterable[Metric]:
+    reports = services.pools.reports()
+    gauges: dict[str, tuple[str, Callable[[PoolReport], float]]] = {
+        "threads": ("Threads for blocking calls of one kind.", lambda report: report.threads),
+        "busy": ("Threads that run a call.", lambda report: report.busy),
+        "waiting": ("Calls that wait for a thread.", lambda report: report.waiting),
+    }
+    for name, (help_text, value) in gauges.items():
+        samples = [((report.name,), value(report)) for report in reports]
+        yield _labelled(f"controlplane_pool_{name}", help_text, ("pool",), samples)
+    counters: dict[str, tuple[str, Callable[[PoolReport], float]]] = {
+        "calls": ("Calls that got a thread.", lambda report: report.calls),
+        "wait_seconds": ("How long these waited for it, in all.", lambda report: report.waited_s),
+    }
+    for name, (help_text, value) in counters.items():
+        counter = CounterMetricFamily(f"controlplane_pool_{name}", help_text, labels=("pool",))
+        for report in reports:
+            counter.add_metric((report.name,), value(report))
+        yield counter
 
 
 def _labelled(

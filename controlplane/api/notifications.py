@@ -78,7 +78,7 @@ async def test_notifier(
             ref = await notifiers[name].send(message, None)
     except TimeoutError as error:
         raise DeliveryFailed(f"{name}: no answer within {TEST_TIMEOUT_S:g} s") from error
-    return NotifierTested(result=f"{name}: delivered" + (f" to {ref.channel} as {ref.ts}" if ref else ""))
+    return NotifierTested(result=f"{name}: delivered" + (f" ({ref.place})" if ref else ""))
 
 
 def notification_view(entry: OutboxEntry) -> NotificationView:

@@ -1,4 +1,4 @@
-"""What operators ask of the control plane itself: its version, what happened, its log, a file against what runs."""
+"""What operators ask of the control plane itself: its version, what happened, who did it, its log, a file compared."""
 
 from __future__ import annotations
 
@@ -6,23 +6,43 @@ import logging
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
 
 from controlplane.access.roles import Role, require
 from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
 from controlplane.api.services import ServicesDep
 from controlplane.config.difference import Change
+from controlplane.config.durations import instant_seconds
 from controlplane.config.loader import validated
-from controlplane.fleet.history import KINDS, Cursor, HistoryItem, Kind
+from controlplane.fleet.history import KINDS, ActView, Cursor, HistoryItem, Kind
 from controlplane.fleet.views import View, instant
+from controlplane.store.audit import MAX_ID, AuditFilter
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 
 Level = Literal["debug", "info", "warning", "error"]
+MAX_WORD = 200
+"""Characters of an actor, an action or a subject: more than any that is written."""
+Word = Annotated[str, Query(min_length=1, max_length=MAX_WORD, pattern=r"^[^\x00-\x1f]+$")]
+"""PostgreSQL cannot compare a NUL."""
+
+
+def _checked_instant(text: str) -> str:
+    instant_seconds(text, 0.0)
+    return text
+
+
+INSTANT = {
+    "type": "string",
+    "format": "instant-or-ago",
+    "description": "RFC 3339, unix seconds, or a duration ago such as 2h.",
+}
+Instant = Annotated[str, Query(max_length=64), AfterValidator(_checked_instant), WithJsonSchema(INSTANT)]
+Id = Annotated[int, Query(ge=1, le=MAX_ID)]
 LimitParam = Annotated[int, Query(ge=1, le=1000)]
 
 
-class VersionView(View):
+class ReleaseView(View):
     """Who answers."""
 
     version: str
@@ -37,6 +57,13 @@ class HistoryList(BaseModel):
     items: tuple[HistoryItem, ...]
     next: str
     """Of all kinds, shown or not."""
+
+
+class ActList(BaseModel):
+    """Acts, newest first; `next` is the `before` of those that are older, null where there are none."""
+
+    items: tuple[ActView, ...]
+    next: int | None
 
 
 class LogLineView(View):
@@ -80,9 +107,9 @@ class CompareRequest(BaseModel):
 
 @router.get("/cp/v1/version")
 @requires(Role.VIEWER)
-async def version(services: ServicesDep) -> VersionView:
+async def version(services: ServicesDep) -> ReleaseView:
     """Return who answers: the program's version and the fleet's name."""
-    return VersionView(
+    return ReleaseView(
         version=services.version,
         fleet=services.config().fleet.name,
         observe_only=services.observe_only,
@@ -108,6 +135,35 @@ def history(
     else:
         items, cursor = services.history.since(Cursor(*map(int, after.split("."))), limit, kinds)
     return HistoryList(items=tuple(items), next=str(cursor))
+
+
+@router.get("/cp/v1/audit")
+@requires(Role.OPERATOR)
+def audit(
+    services: ServicesDep,
+    limit: LimitParam = 100,
+    before: Id | None = None,
+    actor: Word | None = None,
+    action: Annotated[list[Word] | None, Query(max_length=20)] = None,
+    subject: Word | None = None,
+    since: Instant | None = None,
+    until: Instant | None = None,
+    id: Annotated[list[Id] | None, Query(max_length=100)] = None,
+    refusals: bool = True,
+) -> ActList:
+    """Say who did what, newest first. `refusals=false` leaves out attempts that were refused."""
+    now = services.clock.now()
+    wanted = AuditFilter(
+        actor=actor,
+        actions=action or (),
+        subject=subject,
+        since=None if since is None else instant_seconds(since, now),
+        until=None if until is None else instant_seconds(until, now),
+        ids=id or (),
+        refusals=refusals,
+    )
+    items, older = services.history.acts(wanted, limit, before)
+    return ActList(items=tuple(items), next=items[-1].id if older else None)
 
 
 @router.get("/cp/v1/logs")

@@ -21,6 +21,7 @@ from controlplane.api.prometheus_document import PLAIN_ERROR
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import MalformedRequest, TooLarge, TooSlow, Unavailable
 from controlplane.metrics.write.remote_write_codec import WriteLimits, WriteRequest, decode
+from controlplane.pools import ThreadPool
 
 PATH = "/api/v1/write"
 
@@ -136,16 +137,16 @@ async def _store(request: Request, services: Services, token_id: str) -> Respons
         if body is None:
             return Response(status_code=204)  # nobody is left to read it
         async with writers.storing():
-            report = await services.ingest.write(await _decoded(body, limits))
+            report = await services.ingest.write(await _decoded(body, limits, services.pools.parsing))
     refused = report.refused.total()
     _log.debug("remote write by token %s: %d samples stored, %d refused", token_id, report.stored, refused)
     return _text(report.sentence, 400) if refused else Response(status_code=204)
 
 
-async def _decoded(body: bytes, limits: WriteLimits) -> WriteRequest:
+async def _decoded(body: bytes, limits: WriteLimits, pool: ThreadPool) -> WriteRequest:
     if len(body) <= INLINE_BYTES:
         return decode(body, limits)
-    return await asyncio.to_thread(decode, body, limits)
+    return await pool.run(decode, body, limits)
 
 
 def _limits(services: Services) -> WriteLimits:

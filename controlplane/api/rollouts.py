@@ -105,6 +105,13 @@ async def abort(services: ServicesDep, principal: PrincipalDep, rollout_id: Roll
     return _accepted(services, await services.rollouts.abort(rollout_id, actor=principal.name))
 
 
+@router.post("/cp/v1/rollouts/{rollout_id}/close", status_code=202, response_model=RolloutView)
+@requires(Role.OPERATOR)
+async def close(services: ServicesDep, principal: PrincipalDep, rollout_id: RolloutId) -> Response:
+    """Give up a rollout that cannot be read, so that another one can begin. No engine is asked or ordered."""
+    return _accepted(services, await services.rollouts.close(rollout_id, actor=principal.name))
+
+
 def _planned(plan: Plan) -> Response:
     return Response(plan_view(plan).model_dump_json(by_alias=True), 200, media_type="application/json")
 

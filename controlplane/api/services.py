@@ -26,11 +26,13 @@ from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import ShippingReport
+from controlplane.pools import Pools
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.stored import UnreadRow
 
 
 class Rollouts(Protocol):
@@ -59,6 +61,10 @@ class Rollouts(Protocol):
 
     async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
         """Turn a running rollout back."""
+        ...
+
+    async def close(self, rollout_id: str, *, actor: str) -> Rollout:
+        """Give up a rollout that cannot be read."""
         ...
 
     async def list(self, model: str | None, limit: int) -> Sequence[RecordedRollout]:
@@ -110,6 +116,8 @@ class Services:
     outbox: OutboxStore
     tokens: TokenStore
     sessions: SessionStore
+    pools: Pools
+    """Threads for blocking calls."""
     gatekeeper: Gatekeeper
     """Checks credentials; everything that lets somebody in asks it."""
     revisions: RevisionStore
@@ -121,6 +129,8 @@ class Services:
     log: LogRing
     not_ready: Callable[[], Mapping[str, str]]
     """What is not ready yet and why; empty when everything is. Blocking."""
+    unread: Callable[[], Sequence[UnreadRow]]
+    """Stored rows that cannot be read. Blocking."""
     alerting_fault: Callable[[], str] = str
     """Why alert states and messages are kept in memory; empty while the database is written."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Protocol
 
-from controlplane.clock.system import STEP_S, ClockReport, Step, SystemClock
+from controlplane.clock.system import STEP_S, ClockReport, ClockStep, SystemClock
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 
 
-class Evaluator(Protocol):
+class RuleEvaluator(Protocol):
     """Who evaluates rules."""
 
-    steady: asyncio.Lock
-    """Held while times are read and written."""
+    @property
+    def steady(self) -> AbstractAsyncContextManager[None]:
+        """Entered to be alone: nobody reads or writes times meanwhile."""
+        ...
 
     settle_s: float
     """How long it takes until every target was scraped twice, and rules have seen that."""
@@ -32,7 +34,7 @@ class ClockWatch:
     def __init__(
         self,
         clock: SystemClock,
-        evaluator: Evaluator,
+        evaluator: RuleEvaluator,
         followers: Sequence[Callable[[float], None]],
         ahead_s: float = 0.0,
     ) -> None:
@@ -78,7 +80,7 @@ class ClockWatch:
             f"ready in {math.ceil(left_s)} s, when targets and rules have been looked at since"
         )
 
-    def _say(self, step: Step) -> None:
+    def _say(self, step: ClockStep) -> None:
         log.error(
             "clock: it was set %s by %s and shows %s now; waiting alerts, messages and rollouts were moved along%s",
             _direction(step.by_s),
@@ -87,7 +89,7 @@ class ClockWatch:
             "" if step.by_s > 0 else ", and samples of the time that is lived again replace those of before",
         )
 
-    def _say_start(self, step: Step) -> None:
+    def _say_start(self, step: ClockStep) -> None:
         log.error(
             "clock: there are samples from %s, and it is %s: the clock was set back by %s or more while the control "
             "plane was down, or was ahead before",

@@ -18,6 +18,7 @@ from controlplane.metrics.series.series_store import SeriesStore, StoreLimits
 from controlplane.metrics.series.tidy import Tidy
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.report import StorageReport
+from controlplane.pools import ThreadPool
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +76,12 @@ class Embedded:
             log.log(level, "metrics: %d series of earlier runs are here again after %.1f s", stats.series, took_s)
         return cls(store, store.space, metrics, clock)
 
-    async def tidy_up(self) -> None:
+    async def tidy_up(self, files: ThreadPool) -> None:
         """Pack, sync and drop what is due."""
         now = self._clock.now()
         if self._clock.monotonic() - self._forward_at >= KEEP_S:
             self._forward_s = 0.0
-        await asyncio.to_thread(self._tidy.turn, round(now * 1000), round((now - self._forward_s) * 1000))
+        await files.run(self._tidy.turn, round(now * 1000), round((now - self._forward_s) * 1000))
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step that the clock has just made. To be called on the thread that appends."""

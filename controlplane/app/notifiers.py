@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from alerts.dispatch import Route
 from alerts.interfaces import Notifier
 from alerts.notify.log import LogNotifier
@@ -9,6 +11,7 @@ from alerts.notify.slack import SlackNotifier
 from controlplane.app.recipe import Recipe
 from controlplane.app.slack_token import SlackToken
 from controlplane.config.loader import LoadedFleet
+from controlplane.config.notifiers import LogSection, NotifierSection, SlackSection
 
 SLACK_API = "https://slack.com/api/"
 FALLBACK = "log"
@@ -18,14 +21,19 @@ FALLBACK = "log"
 def notifier_recipes(loaded: LoadedFleet) -> dict[str, Recipe[Notifier]]:
     """Return how each notifier is made, by name; a log notifier is always among them."""
     recipes: dict[str, Recipe[Notifier]] = {FALLBACK: Recipe(LogNotifier, (FALLBACK,), {})}
-    for section in loaded.fleet.notifiers:
-        if section.type == "log":
-            recipes[section.name] = Recipe(LogNotifier, (section.name,), {})
-        else:
+    return recipes | {section.name: _recipe(section) for section in loaded.fleet.notifiers}
+
+
+def _recipe(section: NotifierSection) -> Recipe[Notifier]:
+    match section:
+        case LogSection():
+            return Recipe(LogNotifier, (section.name,), {})
+        case SlackSection():
             token = SlackToken(section.name, section.token_env, section.token_file)
-            told = (section.name, section.channel or "", token)
-            recipes[section.name] = Recipe(SlackNotifier, told, {"base_url": section.base_url or SLACK_API})
-    return recipes
+            told = (section.name, section.channel, token)
+            return Recipe(SlackNotifier, told, {"base_url": section.base_url or SLACK_API})
+        case _:
+            assert_never(section)
 
 
 def build_route(loaded: LoadedFleet) -> Route:

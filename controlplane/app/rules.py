@@ -9,7 +9,10 @@ from alerts.errors import RuleError, ThresholdError
 from alerts.packs import BUILTIN, load_pack, load_sources
 from alerts.rules import RuleGroup, load_rule_files
 from controlplane.config.loader import LoadedFleet
-from controlplane.errors import ConfigError, ConfigErrors
+from controlplane.errors import ConfigError, ConfigErrors, QueryError
+from controlplane.metrics.promql.syntax.metric_names import metric_names
+
+OWN_PREFIX = "controlplane_"
 
 
 def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleGroup, ...]:
@@ -41,3 +44,12 @@ def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = Non
                 raise ConfigErrors([ConfigError(str(error))]) from error
             faults.append(error)
     return tuple(groups)
+
+
+def reads_own_metrics(group: RuleGroup) -> bool:
+    """Say whether every rule of a group reads the control plane's own metrics, and nothing else."""
+    try:
+        names = [metric_names(rule.expr) for rule in group.rules]
+    except QueryError:
+        return False
+    return all(found and all(name.startswith(OWN_PREFIX) for name in found) for found in names)

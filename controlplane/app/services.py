@@ -17,11 +17,17 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.stored import UnreadRow
+from controlplane.store.unreadable import report
 
 
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
     """Return what the HTTP side needs of a control plane."""
     alerts = SqlAlertLog(db)
+
+    def unread() -> list[UnreadRow]:
+        return report(db, plane.clock.now())
+
     return Services(
         version=__version__,
         clock=plane.clock,
@@ -35,6 +41,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
             targets=plane.scraping.health,
             clock=plane.clock,
             observe_only=plane.observe_only,
+            unread=unread,
         ),
         queries=plane.metrics.querier,
         exports=plane.metrics.embedded.querier,
@@ -50,6 +57,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         outbox=OutboxStore(db),
         tokens=plane.gatekeeper.tokens,
         sessions=plane.gatekeeper.sessions,
+        pools=plane.pools,
         gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
@@ -61,6 +69,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         shipping=plane.metrics.shipping,
         notifiers=lambda: plane.alerting.notifiers,
         alerting_fault=lambda: plane.alerting.fault,
+        unread=unread,
     )
 
 

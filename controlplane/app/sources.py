@@ -29,9 +29,7 @@ class SourceFactory:
             return Recipe(ProbeSource, asked, {"auth": target.auth})
         if target.engine == "readiness":
             ready = self._plan.readiness[target.url]
-            return Recipe(
-                ReadinessSource, (ready.engine, target.url), {"expected": ready.expected, "auth": target.auth}
-            )
+            return Recipe(ReadinessSource, (ready.api, target.url), {"expected": ready.expected, "auth": target.auth})
         return Recipe(_dcgm if target.engine == "dcgm" else HttpSource, (target.url, target.auth), bounded)
 
 

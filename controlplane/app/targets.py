@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from collectors.discovery import Discovery, DiscoveryGroup
+from collectors.engines import BACKENDS, ENGINES, Api, EngineKind
 from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition import Limits
 from collectors.probe_protocol import dialect_for
@@ -14,23 +15,20 @@ from collectors.samples import Labels, labels_of
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Backend, ModelSection, ScrapeSection, TargetGroup
+from controlplane.config.model import ScrapeSection, TargetGroup
+from controlplane.config.models import Backend, ModelSection
 from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"
-SERVING = ("triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp")
-"""Engines whose metrics name models, which fleet.yaml may call otherwise."""
-
-
 SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
 """Comments and blanks around samples: real pages have about two lines a sample."""
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a backend's readiness is asked with: the engine kind, and the (served model, version) it should serve."""
+    """What a backend's readiness is asked with: its API, and each (served model, version) that it should serve."""
 
-    engine: str
+    api: Api
     expected: tuple[tuple[str, str], ...]
 
 
@@ -69,7 +67,7 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
         urls=(LOCAL_NVML,) if local else group.urls,
         file_sd=group.file_sd,
         labels=labels_of(group.labels),
-        models=_served_names(loaded.fleet.models) if group.engine in SERVING else (),
+        models=_served_names(loaded.fleet.models) if ENGINES[group.engine].serves else (),
         scheme=group.scheme,
         path=group.metrics_path,
         interval_s=interval,
@@ -95,35 +93,43 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
         auth = auth_of(backend)
         groups[key] = DiscoveryGroup(engine=engine, urls=(url,), labels=key[1], models=merged, auth=auth)
 
-    def expect(engine: str, url: str, served: str, version: str) -> None:
+    def expect(engine: EngineKind, url: str, served: str, version: str) -> None:
         before = readiness[url].expected if url in readiness else ()
-        readiness[url] = Readiness(engine, (*before, (served, version)))
+        assert engine.api is not None  # a backend serves
+        readiness[url] = Readiness(engine.api, (*before, (served, version)))
 
     for model in models:
         served = model.traffic.model or model.name
         names = labels_of({served: model.name})
+        by_default = model.traffic.moves
         for backend in model.traffic.backends:
-            add("triton", backend.metrics or _triton_metrics(backend.url), backend.labels, backend, names)
+            engine = _engine(backend, by_default)
+            add(engine.name, backend.metrics or _metrics_url(backend.url, engine), backend.labels, backend, names)
             add("readiness", backend.url, backend.labels, backend, names)
-            expect("triton", backend.url, served, model.stable)
+            expect(engine, backend.url, served, model.stable)
         for name, version in model.versions.items():
             for backend in version.backends:
                 labels = {**backend.labels, "model": model.name, "version": name}
-                add(_engine(backend), backend.metrics or f"{backend.url.rstrip('/')}/metrics", labels, backend)
+                engine = _engine(backend)
+                add(engine.name, backend.metrics or _metrics_url(backend.url, engine), labels, backend)
                 add("readiness", backend.url, labels, backend)
-                expect(_engine(backend), backend.url, served, "")  # the version is among the target's labels
+                expect(engine, backend.url, served, "")  # the version is among the target's labels
     return list(groups.values()), readiness
 
 
-def _engine(backend: Backend) -> str:
-    return backend.engine or "vllm"
+def _engine(backend: Backend, by_default: str | None = None) -> EngineKind:
+    name = backend.engine or by_default
+    assert name is not None  # the configuration wants it named
+    return BACKENDS[name]
 
 
-def _triton_metrics(url: str) -> str:
-    """Triton serves metrics on port 8002 of the host whose HTTP port is 8000."""
+def _metrics_url(url: str, engine: EngineKind) -> str:
+    """Return where the metrics of an API's server are unless the configuration says so."""
+    if engine.metrics_port is None:
+        return url.rstrip("/") + engine.metrics_path
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:8002/metrics"
+    return f"{parts.scheme}://{host}:{engine.metrics_port}{engine.metrics_path}"
 
 
 def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, loc: Loc) -> None:

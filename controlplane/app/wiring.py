@@ -17,7 +17,7 @@ from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
-from controlplane.app.parts.access import Access
+from controlplane.app.parts.access import AccessPart
 from controlplane.app.parts.accounts import Accounts
 from controlplane.app.parts.alerting import Alerting
 from controlplane.app.parts.clock import ClockPart
@@ -31,10 +31,12 @@ from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.metrics.origins import TargetOrigins
+from controlplane.pools import Pools, general_threads, make_pools
 from controlplane.schedule import LoopFactory, Loops
 from controlplane.store.database import Database
-from controlplane.store.lease import LeaseStore, process_holder
+from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
+from controlplane.store.replicas import Replicas
 from controlplane.store.revision import RevisionStore, touch
 
 log = logging.getLogger(__name__)
@@ -53,17 +55,21 @@ class ControlPlane:
         clock: SystemClock,
         listen: str,
         data_dir: Path,
+        pools: Pools,
         *,
         observe_only: bool,
     ) -> None:
         """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
-        self.database, self._listen = db, listen
+        self.database, self._listen, self.pools = db, listen, pools
+        self._lease_db = db.apart(LEASE_PATIENCE)
         self.holder = process_holder()
         catalogue = load_catalogue()
-        self.metrics = MetricsPart(embedded, loaded.fleet.metrics, data_dir, catalogue, clock)
+        self.metrics = MetricsPart(embedded, loaded.fleet.metrics, data_dir, catalogue, clock, pools.files)
         sink, querier = self.metrics.sink, self.metrics.querier
-        self.scraping = Scraping(catalogue, sink, embedded.store, clock, listen, rules=lambda: self.alerting.rule_ids)
+        self.scraping = Scraping(
+            catalogue, sink, embedded.store, clock, listen, pools, rules=lambda: self.alerting.rule_ids
+        )
         self.alerting = Alerting(
             db,
             querier,
@@ -74,10 +80,12 @@ class ControlPlane:
             since=embedded.since,
             origins=TargetOrigins(embedded.store, self.scraping.health, self.scraping.all_known),
             known=lambda: self.scraping.discovered,
+            # A file in a folder that is locked for this process is nobody else's.
+            replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, clock),
         )
         accounts = Accounts(db, querier, sink, clock)
         self.rolling = Rolling(db, querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts"))
-        self.gatekeeper = Gatekeeper(db, TokenStore(db), SessionStore(db))
+        self.gatekeeper = Gatekeeper(db, TokenStore(db), SessionStore(db), pools.access)
         followers = (part.clock_was_set for part in (embedded, self.scraping, self.alerting, self.rolling.engine))
         watch = ClockWatch(clock, self.alerting, tuple(followers), embedded.ahead_s)
         self._parts = Parts(
@@ -87,7 +95,7 @@ class ControlPlane:
                 self.alerting,
                 accounts,
                 self.rolling,
-                Access(self.gatekeeper),
+                AccessPart(self.gatekeeper),
                 Housekeeping(db, clock),
                 ClockPart(watch),
             ]
@@ -101,22 +109,23 @@ class ControlPlane:
         """Take over the configuration and begin. Raises ConfigErrors."""
         await self.configure(self.loaded)
         await self._parts.start()
-        make = LoopFactory(LeaseStore(self.database), self.holder, self.clock)
+        make = LoopFactory(LeaseStore(self._lease_db), self.holder, self.clock)
         for loop in (*self._parts.loops(make), make.plain("watch", WATCH_S, self._watch)):
             self.loops.add(loop)
         self.loops.start()
 
     async def configure(self, loaded: LoadedFleet) -> list[str]:
         """Let every part take over what changed for it; return what was taken, in words. Raises ConfigErrors."""
-        taken = await self._parts.configure(Configuration(loaded, self._listen))
+        taken = await self._parts.configure(Configuration(loaded, self._listen), self.pools.parsing)
         self.loaded = loaded
-        self._stamps = await asyncio.to_thread(stamps, loaded)
+        self._stamps = await self.pools.files.run(stamps, loaded)
         return taken
 
     async def close(self) -> None:
         """Stop acting, then observing, then talking to the outside. Leases are released."""
         await self.loops.close()
         await self._parts.close()
+        self._lease_db.close()
 
     async def reload(self) -> Sequence[str]:
         """Read fleet.yaml again; return sentences on what changed, what each part took, and what `check` warns of.
@@ -125,7 +134,7 @@ class ControlPlane:
         """
         async with self._reloading:
             self.run = self.run._replace(reload_ok=False)
-            loaded, warnings = await asyncio.to_thread(accepted, self.loaded.path)
+            loaded, warnings = await self.pools.parsing.run(accepted, self.loaded.path)
             before = self.loaded.fleet
             taken = await self.configure(loaded)
             self.run = self.run._replace(configured_at=self.clock.now(), reload_ok=True)
@@ -165,7 +174,7 @@ class ControlPlane:
 
     async def _watch(self) -> None:
         """Pick up a changed fleet.yaml or rule file; a bad one is said once and keeps the running configuration."""
-        found = await asyncio.to_thread(stamps, self.loaded)
+        found = await self.pools.files.run(stamps, self.loaded)
         if found == self._stamps:
             return
         self._stamps = found
@@ -178,6 +187,9 @@ async def running(
 ) -> AsyncIterator[tuple[ControlPlane, Database]]:
     """Open the database, start a control plane, and take it down in reverse. Raises ControlPlaneError."""
     async with AsyncExitStack() as stack:
+        pools = make_pools()
+        stack.callback(pools.close)
+        asyncio.get_running_loop().set_default_executor(general_threads())
         db = Database(loaded.fleet.database or f"sqlite:///{data_dir / 'controlplane.db'}")
         stack.callback(db.close)
         await asyncio.to_thread(migrate, db)
@@ -187,7 +199,7 @@ async def running(
         stack.push_async_callback(embedded.close)
         if db.lies_in(data_dir):  # the lock on it is ours: whoever held a lease is dead
             await asyncio.to_thread(LeaseStore(db).take_over)
-        plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, observe_only=observe_only)
+        plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, pools, observe_only=observe_only)
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-from controlplane.cli.errors import CliError, Unreachable, VerdictNegative, WrongUsage
+from controlplane.cli.errors import CliError, ServerUnreachable, VerdictNegative, WrongUsage
 from controlplane.cli.render import say
 from controlplane.cli.verbs.grammar import hint
 from controlplane.config.context import Context, Contexts, contexts_path, origin, read_contexts
@@ -42,7 +42,7 @@ class Place(NamedTuple):
         return f"Place({self.url!r}, context={self.context!r})"
 
 
-class Answer(NamedTuple):
+class ApiAnswer(NamedTuple):
     """A response as it came."""
 
     status: int
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Client:
+class ApiClient:
     """Speaks JSON with one control plane. Use as a context manager."""
 
     def __init__(self, place: Place, timeout_s: float = TIMEOUT_S, attempts: int = ATTEMPTS) -> None:
@@ -70,7 +70,7 @@ class Client:
         self._timeout_s, self._attempts = timeout_s, attempts
         self._open: http.client.HTTPConnection | None = None
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> ApiClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,12 +99,12 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 self._close()
                 if attempt == self._attempts:
-                    raise Unreachable(
+                    raise ServerUnreachable(
                         f"could not reach the control plane at {self.url}: {_why(error)}", (self._cure(),)
                     ) from error
         raise AssertionError("unreachable")
 
-    def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> ApiAnswer:
         connection = self._open = self._open or connection_to(self.url, self._timeout_s)
         sent = {"Accept": "application/json", **self._headers, **headers}
         if body is not None:
@@ -114,7 +114,7 @@ class Client:
         content = response.read(MAX_ANSWER_BYTES + 1)
         if len(content) > MAX_ANSWER_BYTES:
             raise http.client.HTTPException(f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
-        return Answer(response.status, response.reason, response.getheader("Location", ""), content)
+        return ApiAnswer(response.status, response.reason, response.getheader("Location", ""), content)
 
     def _close(self) -> None:
         if self._open is not None:
@@ -176,7 +176,7 @@ def _why(error: Exception) -> str:
     return str(getattr(error, "strerror", "") or error or type(error).__name__)
 
 
-def _body(answer: Answer, url: str) -> Any:
+def _body(answer: ApiAnswer, url: str) -> Any:
     if 300 <= answer.status < 400:
         # Following it would carry the token to wherever the answer points.
         where = urljoin(url, answer.location)
@@ -207,7 +207,7 @@ def _body(answer: Answer, url: str) -> Any:
         case 400 | 404 | 405 | 413 | 422:
             raise WrongUsage(message, reasons)
         case 502 | 503 | 504:
-            raise Unreachable(message, reasons)
+            raise ServerUnreachable(message, reasons)
         case _:
             raise VerdictNegative(message, reasons)
 
@@ -270,13 +270,13 @@ def _of_origin(known: Contexts, address: str) -> tuple[str, Context | None]:
     return "", None
 
 
-def connect(url: str | None, context: str | None, environment: Mapping[str, str] = os.environ) -> Client:
+def connect(url: str | None, context: str | None, environment: Mapping[str, str] = os.environ) -> ApiClient:
     """Return a client for the control plane that is meant. Raises WrongUsage.
 
     Says it on stderr where no token goes along, and why.
     """
     place = locate(url, context, environment)
-    client = Client(place)
+    client = ApiClient(place)
     if not place.token:
         cause = f"context {place.context!r} has none" if place.context else "no context has this address"
         say(
@@ -292,10 +292,10 @@ def place_name(place: Place) -> str:
     return f"{place.url} (context {place.context})" if place.context else place.url
 
 
-def announce(client: Client) -> None:
+def announce(client: ApiClient) -> None:
     """Say on stderr which fleet is about to be changed, and where. Raises CliError."""
     fleet = client.get("/cp/v1/version").get("fleet") or "?"
     say(f"fleet {fleet} at {place_name(client.place)}", sys.stderr)
 
 
-__all__ = ["CliError", "Client", "Place", "announce", "connect", "locate", "place_name", "quoted"]
+__all__ = ["ApiClient", "CliError", "Place", "announce", "connect", "locate", "place_name", "quoted"]

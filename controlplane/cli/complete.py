@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from controlplane.cli.client import Client, locate
+from controlplane.cli.client import ApiClient, locate
 from controlplane.cli.errors import CliError
 from controlplane.cli.verbs.grammar import HELP, Operand, Option, Verb
 from controlplane.cli.verbs.tree import VERBS, first_words, subverbs
@@ -148,6 +148,20 @@ def _alerts(line: Line, environment: Mapping[str, str]) -> Names:
     return [(a["name"], a["state"]) for a in _ask(line, environment, "/cp/v1/alerts?limit=200")]
 
 
+def _actors(line: Line, environment: Mapping[str, str]) -> Names:
+    # Without refusals: their actors are addresses of strangers.
+    return _distinct(line, environment, "actor")
+
+
+def _actions(line: Line, environment: Mapping[str, str]) -> Names:
+    return [*_distinct(line, environment, "action"), ("token.refuse", "an attempt that was refused")]
+
+
+def _distinct(line: Line, environment: Mapping[str, str], field: str) -> Names:
+    acts = _ask(line, environment, "/cp/v1/audit?refusals=false&limit=500")
+    return [(name, "") for name in sorted({act[field] for act in acts})]
+
+
 def _fields(_: Line, __: Mapping[str, str]) -> Names:
     from controlplane.config.reference import fields
 
@@ -164,6 +178,8 @@ _FINDERS: Mapping[str, Callable[[Line, Mapping[str, str]], Names]] = {
     "versions": _versions,
     "rollouts": _rollouts,
     "alerts": _alerts,
+    "actors": _actors,
+    "actions": _actions,
     "fields": _fields,
     "faults": _faults,
     "strategies": lambda *_: [("blue-green", ""), ("canary", "")],
@@ -186,7 +202,7 @@ def _ask(line: Line, environment: Mapping[str, str], path: str) -> list[dict[str
     except (OSError, ValueError):
         pass  # nothing remembered yet, or another process is just writing it
     try:
-        with Client(place, TIMEOUT_S, attempts=1) as client:
+        with ApiClient(place, TIMEOUT_S, attempts=1) as client:
             items: list[dict[str, Any]] = client.get(path)["items"]
     except CliError:
         items = []

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from controlplane.cli.client import Client, Place, locate
+from controlplane.cli.client import ApiClient, Place, locate
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.render import columns, emit, say
 from controlplane.cli.verbs.grammar import hint
@@ -78,7 +78,7 @@ def use_context(name: str) -> None:
 def set_context(name: str, url: str, token_file: str | None) -> None:
     """Add a context or change its address. Its token is kept where the address stays the same."""
     _check_name(name)
-    Client(Place(url, "")).__exit__()  # refuses what is no address
+    ApiClient(Place(url, "")).__exit__()  # refuses what is no address
     token = _token_of(token_file) if token_file else ""
     told = []
 
@@ -122,7 +122,7 @@ def login(url: str | None, name: str | None) -> None:
     address = url or locate(None, None).url
     _warn_of_plain(address)
     token = _ask_token(address)
-    with Client(Place(address, token)) as client:
+    with ApiClient(Place(address, token)) as client:
         who, fleet = client.get("/cp/v1/whoami"), client.get("/cp/v1/version")["fleet"]
     chosen = name or ""
 
@@ -174,7 +174,7 @@ def _checked(text: str, complaint: str) -> str:
         raise WrongUsage(complaint)
     if len(token) > MAX_TOKEN:
         raise WrongUsage(f"no token is longer than {MAX_TOKEN} characters")
-    Client(Place("http://localhost", token)).__exit__()  # refuses what no header can carry, without quoting it
+    ApiClient(Place("http://localhost", token)).__exit__()  # refuses what no header can carry, without quoting it
     return token
 
 

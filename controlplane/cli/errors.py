@@ -31,7 +31,7 @@ class WrongUsage(CliError):
     exit_code = 2
 
 
-class Unreachable(CliError):
+class ServerUnreachable(CliError):
     """No control plane answered."""
 
     exit_code = 3

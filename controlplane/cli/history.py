@@ -1,4 +1,4 @@
-"""The verbs `events` and `logs`: what happened, and what the control plane said of itself."""
+"""The verbs `events`, `audit` and `logs`: what happened, who did it, and what the control plane said of itself."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from controlplane.cli.client import Client, connect
-from controlplane.cli.errors import Unreachable, WrongUsage
-from controlplane.cli.render import JSON, YAML, clock, emit, hanging, is_terminal, say
+from controlplane.cli.client import ApiClient, connect
+from controlplane.cli.errors import ServerUnreachable, WrongUsage
+from controlplane.cli.query import instant_of
+from controlplane.cli.render import JSON, YAML, clock, columns, emit, hanging, is_terminal, say
 from controlplane.plain_text import plain, plain_json, plain_lines
 from controlplane.telling import happened
 
 POLL_S = 1.0
 _TIME, _WHAT, _LEVEL = 20, 14, 8
 """Columns: a time, the longest phase and act (rolling-back, token.create), the longest level."""
+_NAME = 80
+"""Characters of a name: more than any that the API takes; one longer name must not push every row apart."""
 _COLOURS = {"warning": "33", "error": "1;31", "critical": "1;31", "firing": "1;31", "failed": "1;31"}
 
 
@@ -42,6 +45,52 @@ def events(
         _follow(page["items"], page["next"], more, _event_line, output)
 
 
+def audit(
+    actor: str | None,
+    action: list[str] | None,
+    model: str | None,
+    subject: str | None,
+    since: str | None,
+    until: str | None,
+    before: int | None,
+    no_refusals: bool,
+    limit: int,
+    url: str | None,
+    context: str | None,
+    output: str,
+) -> None:
+    """Say who did what, newest first."""
+    if model is not None and subject is not None:
+        raise WrongUsage(f"--model {model} means --subject model/{model}: give one of the two")
+    wanted = {
+        "limit": limit,
+        "before": before,
+        "actor": actor,
+        "action": action,
+        "subject": subject if model is None else f"model/{model}",
+        "since": None if since is None else instant_of(since, "--since"),
+        "until": None if until is None else instant_of(until, "--until"),
+        "refusals": "false" if no_refusals else None,
+    }
+    with connect(url, context) as client:
+        page = client.get("/cp/v1/audit", **wanted)
+    emit(page["items"], output, lambda: _print_acts(page["items"], page["next"]))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+
+
+def _print_acts(items: list[dict[str, Any]], older: int | None) -> None:
+    rows = [
+        [str(i["id"]), clock(i["at"]), *(_short(i[name]) for name in ("actor", "action", "subject")), i["sentence"]]
+        for i in items
+    ]
+    columns(["ID", "AT", "ACTOR", "ACTION", "SUBJECT", ""], rows, "no act matches")
+    if older is not None:
+        say(f"there are older ones: --before {older}", sys.stderr)
+
+
 def logs(follow: bool, level: str, limit: int, url: str | None, context: str | None, output: str) -> None:
     """Print the control plane's own log."""
     _check_follow(follow, output)
@@ -53,7 +102,7 @@ def logs(follow: bool, level: str, limit: int, url: str | None, context: str | N
         _follow(items, _last(items, "0"), lambda after: _more_logs(client, after, level), _log_line, output)
 
 
-def _more_logs(client: Client, after: str, level: str) -> tuple[list[dict[str, Any]], str]:
+def _more_logs(client: ApiClient, after: str, level: str) -> tuple[list[dict[str, Any]], str]:
     items = client.get("/cp/v1/logs", after=after, level=level)["items"]
     return items, _last(items, after)
 
@@ -85,7 +134,7 @@ def _follow(
             try:
                 items, after = more(after)
                 away = False
-            except Unreachable as error:
+            except ServerUnreachable as error:
                 items = []
                 if not away:
                     say(f"{error}; trying again", sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane import __version__
-from controlplane.cli.client import Client, connect, locate, place_name
+from controlplane.cli.client import ApiClient, connect, locate, place_name
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import (
     TABLE,
@@ -43,7 +43,7 @@ def status(watch: bool, url: str | None, context: str | None, output: str) -> No
             emit(client.get("/cp/v1/fleet"), output, lambda: None)
 
 
-def _show_status(client: Client) -> None:
+def _show_status(client: ApiClient) -> None:
     fleet = client.get("/cp/v1/fleet")
     _print_status(fleet, client.get("/cp/v1/alerts", state="firing")["items"], place_name(client.place))
 

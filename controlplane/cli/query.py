@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ def query(
     output: str,
 ) -> None:
     """Evaluate PromQL."""
-    end = _instant(at)
+    end = time.time() if at is None or at == "now" else instant_of(at, "--at")
     with connect(url, context) as client:
         if range is None:
             answer = client.get("/api/v1/query", query=expression, time=end)
@@ -89,22 +88,14 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _instant(text: str | None) -> float:
-    if text is None or text == "now":
-        return time.time()
-    if re.fullmatch(r"\d{9,}(\.\d+)?", text):
-        return float(text)
-    from controlplane.config.durations import duration_seconds
+def instant_of(text: str, option: str) -> float:
+    """Return the unix seconds of an option's instant. Raises WrongUsage."""
+    from controlplane.config.durations import instant_seconds
 
     try:
-        return time.time() - duration_seconds(text)
-    except ValueError:
-        pass
-    try:
-        then = datetime.fromisoformat(text)
-    except ValueError:
-        raise WrongUsage(f"--at {text!r}: expected RFC 3339, unix seconds, or a duration ago such as 5m") from None
-    return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp()
+        return instant_seconds(text, time.time())
+    except ValueError as error:
+        raise WrongUsage(f"{option} {text!r}: {error}") from None
 
 
 def seconds_of(text: str, option: str) -> float:

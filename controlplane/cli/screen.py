@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from controlplane.cli.errors import Unreachable
+from controlplane.cli.errors import ServerUnreachable
 from controlplane.cli.render import is_terminal
 from controlplane.plain_text import plain
 
@@ -62,7 +62,7 @@ def framed(text: str, height: int) -> str:
 def _draw(draw: Callable[[], None]) -> None:
     try:
         draw()
-    except Unreachable as error:
+    except ServerUnreachable as error:
         print(f"{datetime.now(UTC):%H:%M:%SZ}  {plain(str(error))}; trying again")
 
 

@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any
 
-from controlplane.cli.client import Client, announce, connect, quoted
-from controlplane.cli.errors import Unreachable, VerdictNegative
+from controlplane.cli.client import ApiClient, announce, connect, quoted
+from controlplane.cli.errors import ServerUnreachable, VerdictNegative
 from controlplane.cli.render import TABLE, age, clock, columns, emit, say, tell
 
 POLL_S = 0.5
@@ -38,7 +38,7 @@ def rollback(model: str, dry_run: bool, no_watch: bool, url: str | None, context
         _begin(client, path, {"dry_run": dry_run}, dry_run, no_watch, output)
 
 
-def _begin(client: Client, path: str, body: dict[str, Any], dry_run: bool, no_watch: bool, output: str) -> None:
+def _begin(client: ApiClient, path: str, body: dict[str, Any], dry_run: bool, no_watch: bool, output: str) -> None:
     announce(client)
     view = client.post(path, body)
     if dry_run:
@@ -67,7 +67,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
         tell("  note: ", note)
 
 
-def _follow(client: Client, view: dict[str, Any], *, until_switched: bool, output: str, good: str = "") -> None:
+def _follow(client: ApiClient, view: dict[str, Any], *, until_switched: bool, output: str, good: str = "") -> None:
     """Print a rollout's events as they come; raise VerdictNegative when it does not end well, or in phase `good`."""
     quiet = output != TABLE
     shown = 0
@@ -88,7 +88,7 @@ def _follow(client: Client, view: dict[str, Any], *, until_switched: bool, outpu
         time.sleep(POLL_S)
         try:
             view, lost_at = client.get(f"/cp/v1/rollouts/{view['id']}"), None
-        except Unreachable:
+        except ServerUnreachable:
             lost_at = lost_at or time.monotonic()
             if time.monotonic() - lost_at > PATIENCE_S:
                 raise
@@ -166,4 +166,12 @@ def rollouts_abort(identifier: str, url: str | None, context: str | None, output
     with connect(url, context) as client:
         announce(client)
         view = client.post(f"/cp/v1/rollouts/{quoted(identifier)}/abort")
+    emit(view, output, lambda: say(f"rollout {view['id']}: {view['phase']}: {view['sentence']}"))
+
+
+def rollouts_close(identifier: str, url: str | None, context: str | None, output: str) -> None:
+    """Give up a rollout that cannot be read; no engine is asked or ordered."""
+    with connect(url, context) as client:
+        announce(client)
+        view = client.post(f"/cp/v1/rollouts/{quoted(identifier)}/close")
     emit(view, output, lambda: say(f"rollout {view['id']}: {view['phase']}: {view['sentence']}"))

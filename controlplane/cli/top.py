@@ -6,8 +6,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from controlplane.cli.client import Client, connect, place_name
-from controlplane.cli.errors import CliError, Unreachable, WrongUsage
+from controlplane.cli.client import ApiClient, connect, place_name
+from controlplane.cli.errors import CliError, ServerUnreachable, WrongUsage
 from controlplane.cli.look import print_gpus, rough
 from controlplane.cli.query import seconds_of
 from controlplane.cli.render import TABLE, columns, emit, is_terminal, number, percent, say, tell
@@ -40,14 +40,14 @@ def top(interval: str, once: bool, url: str | None, context: str | None, output:
             repeat(lambda: _draw(client), seconds)
 
 
-def look(client: Client) -> dict[str, Any]:
+def look(client: ApiClient) -> dict[str, Any]:
     """Return the versions and GPUs with their numbers; null is unknown. Raises CliError."""
     fleet = client.get("/cp/v1/fleet")
     extra, unknown = {}, []
     for name, expression in QUERIES.items():
         try:
             extra[name] = _by_version(client.get("/api/v1/query", query=expression)["data"]["result"])
-        except Unreachable:
+        except ServerUnreachable:
             raise
         except CliError as error:
             unknown.append(f"{name}: {error}")
@@ -80,7 +80,7 @@ def _by_version(result: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
     return found
 
 
-def _draw(client: Client) -> None:
+def _draw(client: ApiClient) -> None:
     seen = look(client)
     alerts = "unknown" if seen["alerts"] is None else f"{seen['alerts']['firing']} firing"
     targets = seen["targets"]

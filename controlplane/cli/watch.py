@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from controlplane.cli.client import Client, announce, connect, quoted
+from controlplane.cli.client import ApiClient, announce, connect, quoted
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import age, clock, columns, emit, number, say, tell
 from controlplane.cli.verbs.grammar import hint
@@ -51,7 +51,7 @@ def alerts_show(alert: str, url: str | None, context: str | None, output: str) -
     emit(found, output, lambda: _print_alert(found))
 
 
-def _fingerprint(client: Client, alert: str) -> str:
+def _fingerprint(client: ApiClient, alert: str) -> str:
     """Return the id of the one active alert of that name or of an id that begins so. Raises WrongUsage for several."""
     is_id = all(c in "0123456789abcdef" for c in alert)
     if len(alert) == 16 and is_id:

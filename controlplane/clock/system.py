@@ -26,7 +26,7 @@ CREEP_POINTS = 60
 """Readings kept of that window."""
 
 
-class Step(NamedTuple):
+class ClockStep(NamedTuple):
     """The clock was set."""
 
     by_s: float
@@ -44,7 +44,7 @@ class ClockReport:
     forward: int
     """Steps forward."""
     back: int
-    last: Step | None
+    last: ClockStep | None
     creep_s: float
     """Differences too small for a step, summed over the last hour."""
 
@@ -62,7 +62,7 @@ class SystemClock:
         self._wall, self.monotonic = wall, monotonic
         self._offset = wall() - monotonic()
         self._forward = self._back = 0
-        self._last: Step | None = None
+        self._last: ClockStep | None = None
         self._crept = 0.0
         self._points: deque[tuple[float, float]] = deque([(monotonic(), 0.0)])
         """(monotonic seconds, sum of small differences)."""
@@ -83,7 +83,7 @@ class SystemClock:
         self._note_creep(off)
         return 0.0
 
-    def adopt(self) -> Step | None:
+    def adopt(self) -> ClockStep | None:
         """Follow a step that was measured; None if the wall clock is back where it was."""
         off = self.measure()
         if not off:
@@ -91,13 +91,13 @@ class SystemClock:
         self._offset += off
         return self.note(off)
 
-    def note(self, by_s: float) -> Step:
+    def note(self, by_s: float) -> ClockStep:
         """Count a step that the timeline follows already."""
         if by_s > 0:
             self._forward += 1
         else:
             self._back += 1
-        self._last = Step(by_s, self.now(), self._forward + self._back)
+        self._last = ClockStep(by_s, self.now(), self._forward + self._back)
         return self._last
 
     def report(self) -> ClockReport:

@@ -28,7 +28,7 @@ class Faults(ValueError):
         self.faults = faults
 
 
-class Unread(AttributeError):
+class UnreadField(AttributeError):
     """A check asked for a field that could not be read: nothing can be said of what depends on it."""
 
 
@@ -45,5 +45,5 @@ def faults_of(section: Any) -> Iterator[Fault]:
         if getattr(method, _MARK, False):
             try:
                 yield from method(section)
-            except Unread:
+            except UnreadField:
                 continue

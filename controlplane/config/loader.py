@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from controlplane.config.checking import Loc
-from controlplane.config.document import Document, dotted, parse_document, read_document
+from controlplane.config.document import Document, dotted, read_document
 from controlplane.config.model import Fleet
 from controlplane.config.reading import read_section
 from controlplane.errors import ConfigError, ConfigErrors
@@ -64,15 +64,6 @@ def validated(content: dict[str, Any]) -> Fleet:
     fleet, faults = read_section(Fleet, content)
     if faults:
         raise ConfigErrors([ConfigError(sentence, field=dotted(loc)) for loc, sentence in faults])
-    return fleet
-
-
-def parse_fleet(text: str, path: Path) -> Fleet:
-    """Validate the text of a fleet.yaml; `path` only names it in errors. Raises ConfigErrors."""
-    document = parse_document(text, path)
-    fleet, faults = read_section(Fleet, document.data)
-    if faults:
-        raise ConfigErrors(in_order(document.error(*fault) for fault in faults))
     return fleet
 
 

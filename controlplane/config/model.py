@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from collectors.engines import ENGINES
 from controlplane.config.checking import Fault, check
+from controlplane.config.engine_names import ApiName, EngineName
+from controlplane.config.models import ModelSection
+from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
-from controlplane.config.verify import Verify
 from controlplane.config.vocabulary import (
     Access,
     Address,
     Duration,
-    FilePath,
     HttpUrl,
     Interval,
     LabelName,
@@ -62,15 +63,12 @@ class ScrapeSection(Model):
 
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
-Engine = Literal["triton", "vllm", "sglang", "trtllm", "tgi", "lmdeploy", "llamacpp", "dcgm", "nvml", "probe", "custom"]
-METRICS_PATHS = {"trtllm": "/prometheus/metrics"}
-"""Where metrics are not at /metrics. trtllm-serve's /metrics is another thing: reading it empties a queue."""
 
 
 class TargetGroup(Access):
     """Targets of one engine kind that share labels and credentials."""
 
-    engine: Engine
+    engine: EngineName
     addresses: tuple[Address, ...] = ()
     file_sd: tuple[PathPattern, ...] = ()
     urls: tuple[HttpUrl, ...] = ()
@@ -82,7 +80,7 @@ class TargetGroup(Access):
     timeout: Interval | None = None
     prompt: Annotated[str, AfterValidator(whole_text)] = "ping"
     """probe only: what to ask."""
-    protocol: Literal["openai", "triton"] | None = None
+    protocol: ApiName | None = None
     """probe only: by default taken from the URL's path."""
     model_name: Text | None = None
     """probe only: the model to ask for; by default the `model` label."""
@@ -105,29 +103,7 @@ class TargetGroup(Access):
     @property
     def metrics_path(self) -> str:
         """The path in force."""
-        return self.path or METRICS_PATHS.get(self.engine, "/metrics")
-
-
-class NotifierSection(Model):
-    """Where notifications go."""
-
-    name: Name
-    type: Literal["slack", "log"]
-    channel: Text | None = None
-    token_env: Text | None = None
-    token_file: FilePath | None = None
-    base_url: HttpUrl | None = None
-    """slack only: another Web API address (a proxy, a test server)."""
-
-    @check
-    def _has_channel(self) -> Iterator[Fault]:
-        if self.type == "slack" and not self.channel:
-            yield Fault((), "type slack needs channel:")
-
-    @check
-    def _has_token(self) -> Iterator[Fault]:
-        if self.type == "slack" and not (self.token_env or self.token_file):
-            yield Fault((), "type slack needs one of token_env:, token_file:")
+        return self.path or ENGINES[self.engine].metrics_path
 
 
 EVERY_LABEL = "..."
@@ -144,7 +120,7 @@ def _group_label(value: str) -> str:
     return value if value == EVERY_LABEL else label_name(value)
 
 
-class Route(Model):
+class RouteSection(Model):
     """Alertmanager's route, one level (matchers and child routes come with the alerting issue)."""
 
     receiver: Text
@@ -157,7 +133,7 @@ class Route(Model):
     repeat_interval: Duration = 4 * 3600.0
 
 
-class Threshold(Model):
+class ThresholdSection(Model):
     """Overrides a variable of a built-in rule pack."""
 
     value: Annotated[float | str | None, BeforeValidator(number_or_duration)] = None
@@ -165,79 +141,7 @@ class Threshold(Model):
     window: Duration | None = None
 
 
-class Backend(Access):
-    """One place that serves a version."""
-
-    url: HttpUrl
-    metrics: HttpUrl | None = None
-    engine: Literal["triton", "vllm"] | None = None
-    repository: FilePath | None = None
-    """triton only: the model repository, when it is local: configuration is then persisted to its config.pbtxt."""
-    grpc: Address | None = None
-    """triton only: where load orders go. Over HTTP a load holds up clients' connections until the model is loaded."""
-    gpus: float = Field(default=1.0, ge=0)
-    """GPUs this backend occupies: what the cost ledger counts."""
-    labels: dict[LabelName, Text] = Field(default={})
-
-    @check
-    def _grpc_is_plain(self) -> Iterator[Fault]:
-        if self.grpc and (self.authorization or self.basic_auth or self.tls):
-            yield Fault(("grpc",), "load orders go in plain text and without credentials; leave it out here")
-
-
-class Traffic(Model):
-    """How a model's traffic is moved."""
-
-    driver: Literal["triton", "none"]
-    model: Text | None = None
-    """What the engine calls the model; by default the fleet's name."""
-    backends: tuple[Backend, ...] = ()
-    drain_timeout: Duration = 300.0
-    load_timeout: Duration = 600.0
-
-
-class Version(Model):
-    """A release of a model. On Triton `v2` is version directory 2 and needs nothing more."""
-
-    backends: tuple[Backend, ...] = ()
-
-
-class ModelSection(Model):
-    """What clients ask for by name."""
-
-    name: Name
-    stable: Text
-    traffic: Traffic
-    versions: dict[Name, Version]
-    verify: Verify | None = None
-    """By default the model's probe is asked, where there is one."""
-
-    @check
-    def _only_what_moves_is_verified(self) -> Iterator[Fault]:
-        if self.verify is not None and self.traffic.driver == "none":
-            yield Fault(("verify",), "is for models that can be switched; traffic driver none moves nothing")
-
-    @check
-    def _stable_is_a_version(self) -> Iterator[Fault]:
-        if self.stable not in self.versions:
-            yield Fault(("stable",), not_one_of(self.stable, "versions", self.versions))
-
-    @check
-    def _triton_has_backends(self) -> Iterator[Fault]:
-        if self.traffic.driver == "triton" and not self.traffic.backends:
-            yield Fault(("traffic",), "driver triton needs backends: [{url: ...}]")
-
-    @check
-    def _triton_versions_are_folders(self) -> Iterator[Fault]:
-        if self.traffic.driver == "triton":
-            for version in self.versions:
-                if not re.fullmatch(r"v[1-9][0-9]*", version):
-                    yield Fault(
-                        ("versions", version), "on triton a version is v and the number of its folder, such as v2"
-                    )
-
-
-class Budget(Model):
+class BudgetSection(Model):
     """What a model may cost a month."""
 
     model: Text
@@ -248,7 +152,7 @@ class Cost(Model):
     """Prices and budgets. The ledger counts GPU hours of a model's backends while they are up."""
 
     gpu_hour_usd: float = Field(ge=0)
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[BudgetSection, ...] = ()
 
 
 class Receive(Model):
@@ -311,9 +215,9 @@ class Fleet(Model):
     targets: tuple[TargetGroup, ...] = ()
     rules: tuple[PathPattern, ...] = ("builtin:llm", "builtin:gpu")
     evaluation_interval: Annotated[Duration, Field(ge=1)] = 15.0
-    thresholds: dict[str, Threshold] = Field(default={})
+    thresholds: dict[str, ThresholdSection] = Field(default={})
     notifiers: tuple[NotifierSection, ...] = ()
-    route: Route | None = None
+    route: RouteSection | None = None
     models: tuple[ModelSection, ...] = ()
     cost: Cost | None = None
     metrics: Metrics = Metrics()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import types
 import typing
-from typing import Annotated, Any, TypeVar, Union, cast
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast
 
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -13,11 +15,24 @@ from pydantic_core import ErrorDetails
 
 from controlplane.config.checking import Fault, Faults, Loc, faults_of
 from controlplane.config.vocabulary import Model
-from controlplane.config.wording import nearest, sentence, shown, unknown_field
+from controlplane.config.wording import nearest, one_of, sentence, shown, unknown_field
 
 Read = TypeVar("Read", bound=Model)
 _PLACE = re.compile(r"(\w+)(?:\[\d+\]|\.\w+)*: (.*)", re.DOTALL)
 _UNREAD: Any = object()
+Reader = Callable[[Any, Loc, list[Fault]], Model]
+"""Reads one section of a list or map: (data, place, faults so far)."""
+
+
+class Choice(NamedTuple):
+    """Kinds of a section, between which a field decides."""
+
+    tag: str
+    """The field."""
+    kinds: Mapping[str, type[Model]]
+    """By what the field says."""
+    common: type[Model]
+    """What every kind has."""
 
 
 def read_section(kind: type[Read], data: Any, loc: Loc = ()) -> tuple[Read, list[Fault]]:
@@ -42,6 +57,25 @@ def _section(kind: type[Read], data: Any, loc: Loc, faults: list[Fault]) -> Read
     else:
         faults += [Fault((*loc, *fault.loc), fault.sentence) for fault in faults_of(made)]
     return made
+
+
+def _chosen(choice: Choice, data: Any, loc: Loc, faults: list[Fault]) -> Model:
+    """Return a section of the kind that its tag names; with a wrong tag, what every kind has."""
+    tag = data.get(choice.tag) if isinstance(data, dict) else None
+    if isinstance(tag, str) and tag in choice.kinds:
+        return _section(choice.kinds[tag], data, loc, faults)
+    if not isinstance(data, dict):
+        return _section(next(iter(choice.kinds.values())), data, loc, faults)
+    known = dict.fromkeys(f.alias or name for kind in choice.kinds.values() for name, f in kind.model_fields.items())
+    strange = [str(key) for key in data if key not in known]
+    faults += [Fault((*loc, key), unknown_field(key, known)) for key in strange]
+    if choice.tag in data:
+        faults.append(Fault((*loc, choice.tag), one_of(tag, choice.kinds)))
+    elif not any(nearest(key, [choice.tag]) for key in strange):
+        faults.append(Fault((*loc, choice.tag), "is required"))
+    common = {field.alias or name for name, field in choice.common.model_fields.items()}
+    shared = {key: value for key, value in data.items() if key in common}
+    return _partly(choice.common, _fields(choice.common, shared, loc, faults))
 
 
 def _fields(kind: type[Model], data: dict[Any, Any], loc: Loc, faults: list[Fault]) -> dict[str, Any]:
@@ -77,8 +111,10 @@ def _value(field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
     except ValidationError as error:
         whole = error
     before, read = len(faults), _UNREAD
-    if section := _section_in(field.annotation):
-        read = _sections(section, field, value, loc, faults)
+    if choice := _choice_in(field.annotation, field.discriminator):
+        read = _sections(partial(_chosen, choice), field, value, loc, faults)
+    elif section := _section_in(field.annotation):
+        read = _sections(partial(_section, section), field, value, loc, faults)
     if len(faults) == before:
         faults += _told(whole, loc, value)
         read = _UNREAD
@@ -90,18 +126,18 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
     return TypeAdapter(Annotated[kind, *field.metadata] if field.metadata else kind)
 
 
-def _sections(section: type[Model], field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
+def _sections(one: Reader, field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
     for validator in field.metadata:
         if isinstance(validator, BeforeValidator):
             value = validator.func(value)  # type: ignore[call-arg]  # those of sections take the value alone
     shape = _shape(field.annotation)
     if shape is tuple and isinstance(value, list | tuple):
-        return tuple(_section(section, item, (*loc, number), faults) for number, item in enumerate(value))
+        return tuple(one(item, (*loc, number), faults) for number, item in enumerate(value))
     if shape is dict and isinstance(value, dict):
         _check_keys(field, value, loc, faults)
-        return {str(key): _section(section, item, (*loc, str(key)), faults) for key, item in value.items()}
+        return {str(key): one(item, (*loc, str(key)), faults) for key, item in value.items()}
     if shape is None and isinstance(value, dict):
-        return _section(section, value, loc, faults)
+        return one(value, loc, faults)
     return _UNREAD
 
 
@@ -169,6 +205,21 @@ def _alternatives(annotation: Any) -> list[Any]:
     if origin is Annotated:
         return _alternatives(typing.get_args(annotation)[0])
     return [annotation]
+
+
+def _choice_in(annotation: Any, tag: object = None) -> Choice | None:
+    """Return the kinds of section between which a tag decides. `tag`: the annotation itself has one."""
+    if typing.get_origin(annotation) is Annotated:
+        inner, *marks = typing.get_args(annotation)
+        return _choice_in(inner, next((mark.discriminator for mark in marks if isinstance(mark, FieldInfo)), None))
+    if isinstance(tag, str):
+        kinds: dict[str, type[Model]] = {}
+        for kind in typing.get_args(annotation):
+            kinds |= dict.fromkeys(typing.get_args(kind.model_fields[tag].annotation), kind)
+        # Kinds of one section have a base of their own, which holds what they share.
+        return Choice(tag, kinds, cast("type[Model]", next(iter(kinds.values())).__base__))
+    found = (_choice_in(argument) for argument in typing.get_args(annotation))
+    return next((choice for choice in found if choice), None)
 
 
 def _shape(annotation: Any) -> type | None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from controlplane.config.checking import Fault, Faults, Unread, check, faults_of
+from controlplane.config.checking import Fault, Faults, UnreadField, check, faults_of
 from controlplane.config.durations import duration_seconds
 
 _SIZE = re.compile(r"([0-9]{1,15})(B|[KMGTP]B)")
@@ -185,7 +185,7 @@ class Model(BaseModel):
             """Tell a field that could not be read, of a section that was read in part, from one that does not exist."""
             fields = type(self).model_fields
             if not name.startswith("_") and any(field not in self.__dict__ for field in fields):
-                raise Unread(name)
+                raise UnreadField(name)
             return super().__getattr__(name)
 
 

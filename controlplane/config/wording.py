@@ -67,6 +67,13 @@ def unknown_field(name: str, known: Iterable[str]) -> str:
     return f"unknown field{nearest(name, names) or ';'} known here: {', '.join(names)}"
 
 
+def one_of(value: Any, choices: Iterable[str]) -> str:
+    """Return a sentence on a value that is none of a field's choices."""
+    names = list(choices)
+    near = nearest(value, names) if isinstance(value, str) else ""
+    return f"expected one of: {', '.join(names)}; got {shown(value)}{near}"
+
+
 def sentence(detail: ErrorDetails) -> str:
     """Return pydantic's fault as our sentence."""
     word = SENTENCES.get(detail["type"])
@@ -112,9 +119,7 @@ def _choice(detail: ErrorDetails) -> str:
     # pydantic's own list is English prose: "'a', 'b' or 'c'".
     words = detail.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
     known = [word.strip("'") for word in words]
-    value = detail["input"]
-    near = nearest(value, known) if isinstance(value, str) else ""
-    return f"expected one of: {', '.join(known)}; got {shown(value)}{near}"
+    return one_of(detail["input"], known)
 
 
 def _own(detail: ErrorDetails) -> str:

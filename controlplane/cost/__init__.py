@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from controlplane.cost.ledger import CostLedger
-from controlplane.cost.reckoning import BudgetReport, Entry, Month, accrue, month_of, report
+from controlplane.cost.reckoning import BudgetReport, LedgerEntry, Month, accrue, month_of, report
 
-__all__ = ["BudgetReport", "CostLedger", "Entry", "Month", "accrue", "month_of", "report"]
+__all__ = ["BudgetReport", "CostLedger", "LedgerEntry", "Month", "accrue", "month_of", "report"]

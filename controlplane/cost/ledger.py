@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from collectors.samples import Series, labels_of
 from controlplane.config.model import Cost
-from controlplane.cost.reckoning import MAX_GAP_S, BudgetReport, Entry, accrue, month_of, report
+from controlplane.cost.reckoning import MAX_GAP_S, BudgetReport, LedgerEntry, accrue, month_of, report
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.tables.ledger import LedgerRow
@@ -34,7 +34,7 @@ class CostLedger:
             for model in sorted({*gpus_up, *self._limits}):
                 known = latest.get(model)
                 if known is None:
-                    _save(session, Entry(model, month_of(now).name, since=now, accounted_to=now))
+                    _save(session, LedgerEntry(model, month_of(now).name, since=now, accounted_to=now))
                     continue
                 for entry in accrue(known, gpus_up.get(model), now, self._cost.gpu_hour_usd, self._max_gap_s):
                     _save(session, entry)
@@ -56,7 +56,7 @@ class CostLedger:
         return samples
 
 
-def _latest(session: Session) -> dict[str, Entry]:
+def _latest(session: Session) -> dict[str, LedgerEntry]:
     newest = select(LedgerRow.model, func.max(col(LedgerRow.month)).label("month")).group_by(LedgerRow.model).subquery()
     rows = select(LedgerRow).join(
         newest, (col(LedgerRow.model) == newest.c.model) & (col(LedgerRow.month) == newest.c.month)
@@ -64,9 +64,9 @@ def _latest(session: Session) -> dict[str, Entry]:
     return {row.model: _entry(row) for row in session.exec(rows)}
 
 
-def _entry(row: LedgerRow) -> Entry:
-    return Entry(**row.model_dump())
+def _entry(row: LedgerRow) -> LedgerEntry:
+    return LedgerEntry(**row.model_dump())
 
 
-def _save(session: Session, entry: Entry) -> None:
+def _save(session: Session, entry: LedgerEntry) -> None:
     session.merge(LedgerRow(**vars(entry)))

@@ -19,7 +19,7 @@ class Month(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One model in one month.
 
     Invariant: `accounted_to - since` is the observed time plus `unobserved_seconds`; nothing is charged for the latter.
@@ -62,8 +62,8 @@ def month_of(at: float) -> Month:
 
 
 def accrue(
-    entry: Entry, gpus_up: float | None, now: float, gpu_hour_usd: float, max_gap_s: float = MAX_GAP_S
-) -> list[Entry]:
+    entry: LedgerEntry, gpus_up: float | None, now: float, gpu_hour_usd: float, max_gap_s: float = MAX_GAP_S
+) -> list[LedgerEntry]:
     """Carry an entry on to `now`; return what changed: one entry, two when a month ended, none when no time passed.
 
     `gpus_up` is how many GPUs the model's backends that are up now occupy; it is taken to hold since the observation
@@ -80,11 +80,11 @@ def accrue(
     if current.name == month.name:
         return [_spend(entry, gpus, now, gpu_hour_usd)]
     # The whole new month is in the new entry: what of it passed before this observation is unobserved at worst.
-    fresh = Entry(entry.model, current.name, since=current.start, accounted_to=current.start)
+    fresh = LedgerEntry(entry.model, current.name, since=current.start, accounted_to=current.start)
     return [_spend(entry, gpus, month.end, gpu_hour_usd), _spend(fresh, gpus, now, gpu_hour_usd)]
 
 
-def report(entry: Entry, limit: float | None) -> BudgetReport:
+def report(entry: LedgerEntry, limit: float | None) -> BudgetReport:
     """Hold an entry against its budget of `limit` dollars a month.
 
     prorated: `limit` times the observed share of the month: what may have been spent by now. A ledger that starts on
@@ -105,7 +105,7 @@ def report(entry: Entry, limit: float | None) -> BudgetReport:
     )
 
 
-def _spend(entry: Entry, gpus: float | None, to: float, gpu_hour_usd: float) -> Entry:
+def _spend(entry: LedgerEntry, gpus: float | None, to: float, gpu_hour_usd: float) -> LedgerEntry:
     seconds = to - entry.accounted_to
     if gpus is None:
         return replace(entry, accounted_to=to, unobserved_seconds=entry.unobserved_seconds + seconds)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from controlplane.demo.faults import Fault
+from controlplane.demo.faults import DemoFault
 
 GPUS = 4
 MEMORY_MIB = 81559
@@ -57,7 +57,7 @@ class DcgmSimulator:
     def __init__(
         self,
         loads: Callable[[], Sequence[float]],
-        active: Callable[[], frozenset[Fault]],
+        active: Callable[[], frozenset[DemoFault]],
         *,
         clock: Callable[[], float],
     ) -> None:
@@ -69,8 +69,8 @@ class DcgmSimulator:
         """Bring every GPU up to the clock."""
         now, active = self._clock(), self._active()
         for gpu, busy in zip(self.gpus, self._loads(), strict=True):
-            gpu.step(now - self._at, min(max(busy, 0.0), 1.0), hot=gpu.index == HOT_GPU and Fault.GPU_HOT in active)
-            gpu.vram_full = gpu.index == HOT_GPU and Fault.VRAM_FULL in active
+            gpu.step(now - self._at, min(max(busy, 0.0), 1.0), hot=gpu.index == HOT_GPU and DemoFault.GPU_HOT in active)
+            gpu.vram_full = gpu.index == HOT_GPU and DemoFault.VRAM_FULL in active
         self._at = now
 
     def exposition(self) -> bytes:

@@ -14,7 +14,7 @@ SECRET_HEADER = "X-Demo-Secret"  # noqa: S105 - the name of the header that the 
 SECRET_ENV = "CP_DEMO_SECRET"  # noqa: S105 - the name of the variable that tells the simulators its value
 
 
-class Fault(StrEnum):
+class DemoFault(StrEnum):
     """A fault's name as `demo fault` takes it."""
 
     SLOW_V2 = "slow-v2"
@@ -25,32 +25,32 @@ class Fault(StrEnum):
 
 
 DESCRIPTIONS = {
-    Fault.SLOW_V2: f"version 2 of every model takes {SLOW_S:g}s longer to its first token",
-    Fault.ERRORS_V2: "every second request to chat v2 is answered with HTTP 500",
-    Fault.DOWN_V2: "chat v2 drops every connection, its /metrics too",
-    Fault.GPU_HOT: "simulated GPU 3 heats up to 93 °C",
-    Fault.VRAM_FULL: "simulated GPU 3 fills 97% of its memory",
+    DemoFault.SLOW_V2: f"version 2 of every model takes {SLOW_S:g}s longer to its first token",
+    DemoFault.ERRORS_V2: "every second request to chat v2 is answered with HTTP 500",
+    DemoFault.DOWN_V2: "chat v2 drops every connection, its /metrics too",
+    DemoFault.GPU_HOT: "simulated GPU 3 heats up to 93 °C",
+    DemoFault.VRAM_FULL: "simulated GPU 3 fills 97% of its memory",
 }
 
 
-class Faults:
+class DemoFaults:
     """The active faults. `on_change` is called after every change, with the set that is active then."""
 
-    def __init__(self, on_change: Callable[[frozenset[Fault]], None] = lambda active: None) -> None:
-        self._active: frozenset[Fault] = frozenset()
+    def __init__(self, on_change: Callable[[frozenset[DemoFault]], None] = lambda active: None) -> None:
+        self._active: frozenset[DemoFault] = frozenset()
         self._on_change = on_change
 
     @property
-    def active(self) -> frozenset[Fault]:
+    def active(self) -> frozenset[DemoFault]:
         """What is active now."""
         return self._active
 
-    def apply(self, name: str) -> frozenset[Fault]:
+    def apply(self, name: str) -> frozenset[DemoFault]:
         """Activate one more fault, or end all of them with `clear`; return what is active then. Raises NotFound."""
         if name == CLEAR:
-            active: frozenset[Fault] = frozenset()
+            active: frozenset[DemoFault] = frozenset()
         elif name in DESCRIPTIONS:
-            active = self._active | {Fault(name)}
+            active = self._active | {DemoFault(name)}
         else:
             raise NotFound(f"no fault is called {name!r}; there are {', '.join([*DESCRIPTIONS, CLEAR])}")
         self._on_change(active)

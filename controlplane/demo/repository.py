@@ -42,17 +42,6 @@ parameters [
 ]
 """
 
-_FAILING = '''\
-"""A version that cannot start: what a broken release looks like to Triton."""
-
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def initialize(self, args):
-        raise pb_utils.TritonModelException({reason!r})
-'''
-
 
 def write_repository(
     repository: Path, *, model: str = MODEL, token_seconds: float = 0.03, keep_config: bool = False
@@ -75,13 +64,6 @@ def write_repository(
     config = _CONFIG.format(model=model, token_seconds=token_seconds, fault_file=json.dumps(str(fault_file.resolve())))
     kept.write_text(config if before is None else before)
     return fault_file
-
-
-def write_failing_version(repository: Path, version: int, *, model: str = MODEL, reason: str = "out of memory") -> None:
-    """Add a version whose `initialize` fails with `reason`."""
-    target = repository / model / str(version)
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "model.py").write_text(_FAILING.format(reason=reason))
 
 
 def write_faults(fault_file: Path, slow: Mapping[int, float]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from aiohttp import web
 
 from controlplane.demo.dcgm import DcgmSimulator
-from controlplane.demo.faults import DESCRIPTIONS, SECRET_ENV, SECRET_HEADER, SLOW_S, Fault, Faults
+from controlplane.demo.faults import DESCRIPTIONS, SECRET_ENV, SECRET_HEADER, SLOW_S, DemoFault, DemoFaults
 from controlplane.demo.repository import write_faults
 from controlplane.demo.vllm import VllmSimulator
 from controlplane.errors import NotFound
@@ -28,7 +28,7 @@ _STEP_S = 1.0
 class Admin:
     """The admin port: GET /fault lists, POST /fault {"name"} activates one or clears. Each request needs the secret."""
 
-    def __init__(self, faults: Faults, secret: str) -> None:
+    def __init__(self, faults: DemoFaults, secret: str) -> None:
         self._faults, self._secret = faults, secret.encode()
 
     def app(self) -> web.Application:
@@ -62,7 +62,7 @@ class Admin:
 class SimulatedFleet:
     """The simulators wired together: GPUs 0 and 1 work for chat v1, 2 and 3 for chat v2."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: DemoFaults) -> None:
         self.v1 = VllmSimulator("v1", lambda: faults.active, clock=time.monotonic)
         self.v2 = VllmSimulator("v2", lambda: faults.active, clock=time.monotonic)
         self.dcgm = DcgmSimulator(self._loads, lambda: faults.active, clock=time.monotonic)
@@ -87,11 +87,11 @@ class SimulatedFleet:
 async def serve(ports: argparse.Namespace, secret: str) -> None:
     """Serve every port on 127.0.0.1 until SIGTERM or SIGINT."""
 
-    def on_change(active: frozenset[Fault]) -> None:
+    def on_change(active: frozenset[DemoFault]) -> None:
         if ports.triton_faults is not None:
-            write_faults(ports.triton_faults, {2: SLOW_S} if Fault.SLOW_V2 in active else {})
+            write_faults(ports.triton_faults, {2: SLOW_S} if DemoFault.SLOW_V2 in active else {})
 
-    faults = Faults(on_change)
+    faults = DemoFaults(on_change)
     fleet = SimulatedFleet(faults)
     apps = {
         ports.vllm_v1: fleet.v1.app(),

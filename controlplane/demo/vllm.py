@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from controlplane.demo.faults import SLOW_S, Fault
+from controlplane.demo.faults import SLOW_S, DemoFault
 from controlplane.demo.vllm_metrics import VllmMetrics
 
 VLLM_VERSION = "0.32.0"
@@ -64,7 +64,7 @@ class VllmSimulator:
     def __init__(
         self,
         version: str,
-        active: Callable[[], frozenset[Fault]],
+        active: Callable[[], frozenset[DemoFault]],
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -95,13 +95,13 @@ class VllmSimulator:
         )
         return app
 
-    def _fault(self, fault: Fault) -> bool:
+    def _fault(self, fault: DemoFault) -> bool:
         return self._version == "v2" and fault in self._active()
 
     @web.middleware
     async def _outermost(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
         """Drop connections while down; count /v1 requests as vLLM's HTTP instrumentation does."""
-        if self._fault(Fault.DOWN_V2) and request.transport is not None:
+        if self._fault(DemoFault.DOWN_V2) and request.transport is not None:
             request.transport.abort()
             raise web.HTTPServiceUnavailable  # goes nowhere: the connection is closed
         started = self._clock()
@@ -120,7 +120,7 @@ class VllmSimulator:
         except ValueError as error:
             return _problem(400, "BadRequestError", str(error))
         self._served += 1
-        if self._fault(Fault.ERRORS_V2) and self._served % 2:
+        if self._fault(DemoFault.ERRORS_V2) and self._served % 2:
             self.metrics.finished["error"].inc()
             return _problem(500, "InternalServerError", "simulated engine failure (fault errors)")
         envelope = {"id": f"chatcmpl-{self._version}-{self._served}", "created": 0, "model": MODEL}
@@ -167,7 +167,7 @@ class VllmSimulator:
         try:
             scheduled = self._clock()
             self._count_prefix(question)
-            slow = SLOW_S if self._fault(Fault.SLOW_V2) else 0.0
+            slow = SLOW_S if self._fault(DemoFault.SLOW_V2) else 0.0
             await self._sleep(PREFILL_S + PREFILL_TOKEN_S * question.prompt_tokens + slow)
             first = last = self._clock()
             self.metrics.ttft.observe(first - arrived)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from controlplane.fleet.assemble import state_after
 from controlplane.fleet.views import View, instant
 from controlplane.store.alert_log import AlertEvent, SqlAlertLog
-from controlplane.store.audit import AuditEntry, AuditStore
+from controlplane.store.audit import AuditEntry, AuditFilter, AuditStore
 from controlplane.store.database import Database
 from controlplane.store.rollout_log import ModelEvent, RolloutLog
 
@@ -27,6 +27,20 @@ class HistoryItem(View):
     """The alert's fingerprint, the rollout's id, or who acted."""
     what: str
     """The alert's new state, the rollout's phase, or the act (`token.create`)."""
+    sentence: str
+
+
+class ActView(View):
+    """One act of the audit trail."""
+
+    id: int
+    """Grows with every act; the `before` of the acts that are older."""
+    at: str
+    actor: str
+    """A token's name, the control plane's loop that acted, or the address of somebody who was refused."""
+    action: str
+    subject: str
+    """What was acted upon, as `kind/name`."""
     sentence: str
 
 
@@ -65,6 +79,11 @@ class History:
             self._audit.since(cursor.audit, limit),
         )
         return found.items(kinds), found.cursor(cursor)
+
+    def acts(self, wanted: AuditFilter, limit: int, before: int | None = None) -> tuple[list[ActView], bool]:
+        """Return acts of the audit trail, newest first, and whether there are older ones. `before` is an act's id."""
+        found = self._audit.recent(limit + 1, wanted, before)
+        return [_act(entry) for entry in found[:limit]], len(found) > limit
 
 
 class _Found(NamedTuple):
@@ -121,5 +140,16 @@ def _of_act(entry: AuditEntry) -> HistoryItem:
         subject=entry.subject,
         ref=entry.actor,
         what=entry.action,
+        sentence=entry.detail,
+    )
+
+
+def _act(entry: AuditEntry) -> ActView:
+    return ActView(
+        id=entry.id,
+        at=instant(entry.at),
+        actor=entry.actor,
+        action=entry.action,
+        subject=entry.subject,
         sentence=entry.detail,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from collectors.target import TargetHealth
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.fleet.assemble import ModelFacts, simulated_versions
 from controlplane.fleet.numbers import Numbers
 from controlplane.fleet.rollouts import rollout_view

@@ -21,11 +21,14 @@ from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import RecordedRollout
 from controlplane.rollout.service import ModelStatus
+from controlplane.store.stored import UnreadRow
 
 CACHE_S = 1.0
 """Fifty browsers refreshing at once cost one round of queries."""
 ROLLOUTS = 50
 """Rollouts that are looked through for each model's newest one."""
+UNREAD_SHOWN = 5
+"""Rows that cannot be read of which each has a warning of its own."""
 
 T = TypeVar("T")
 
@@ -88,7 +91,10 @@ class FleetReader:
         targets: Callable[[], Sequence[TargetHealth]],
         clock: Clock,
         observe_only: bool,
+        unread: Callable[[], Sequence[UnreadRow]],
     ) -> None:
+        """`unread` returns stored rows that cannot be read; it may block."""
+        self._unread = unread
         self._config, self._queries, self._models, self._alerts = config, queries, models, alerts
         self._targets, self._clock, self.observe_only = targets, clock, observe_only
         self._lock = asyncio.Lock()
@@ -147,18 +153,19 @@ class FleetReader:
 
     async def _read(self, now: float) -> Snapshot:
         warnings: list[str] = []
-        numbers, models, alerts, needs = await asyncio.gather(
+        numbers, models, alerts, needs, unread = await asyncio.gather(
             self._numbers(now),
             _attempt("models", self._facts(now), warnings),
             _attempt("alerts", asyncio.to_thread(self._alerts.counts), warnings),
             _attempt("rollouts", asyncio.to_thread(self._models.attention), warnings),
+            _attempt("database", asyncio.to_thread(self._unread), warnings),
         )
         return Snapshot(
             at=now,
             numbers=numbers,
             models=tuple(models or ()),
             alerts=alerts,
-            warnings=(*numbers.warnings, *warnings),
+            warnings=(*numbers.warnings, *warnings, *_unread_rows(unread or ())),
             attention=(*map(attention_view, needs or ()), *engines_not_ready(models or (), numbers)),
         )
 
@@ -187,6 +194,13 @@ class FleetReader:
             return str(error)
         assert isinstance(value, Vector)  # every query of ours is an aggregation
         return value.samples
+
+
+def _unread_rows(rows: Sequence[UnreadRow]) -> list[str]:
+    words = [f"database: a row of {row.table} cannot be read: {row.key} ({row.reason})" for row in rows[:UNREAD_SHOWN]]
+    if len(rows) > UNREAD_SHOWN:
+        words.append(f"database: {len(rows) - UNREAD_SHOWN} more rows cannot be read; the log names them")
+    return words
 
 
 async def _attempt(what: str, reading: Awaitable[T], warnings: list[str]) -> T | None:

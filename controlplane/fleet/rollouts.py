@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from controlplane.fleet.views import AttentionView, PlanView, RolloutEventView, RolloutView, instant, rfc3339
 from controlplane.rollout.attention import Attention
-from controlplane.rollout.model import Event, Plan, Rollout
+from controlplane.rollout.model import Plan, Rollout, RolloutEvent
+from controlplane.rollout.step_words import step_sentences
 
 
-def rollout_view(rollout: Rollout, events: Sequence[Event] = ()) -> RolloutView:
+def rollout_view(rollout: Rollout, events: Sequence[RolloutEvent] = ()) -> RolloutView:
     """Show one rollout, with its history where that was read."""
     plan = rollout.plan
     return RolloutView(
@@ -55,6 +56,6 @@ def plan_view(plan: Plan) -> PlanView:
         from_=plan.from_version,
         to=plan.to_version,
         strategy=plan.strategy,
-        steps=plan.steps,
+        steps=step_sentences(plan),
         notes=(*plan.notes, *plan.known),
     )

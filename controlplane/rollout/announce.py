@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerts.interfaces import Message, Notice
-from controlplane.rollout.model import Kind, Phase, Rollout
+from controlplane.rollout.model import Phase, Rollout, RolloutKind
 
 STUCK_S = 60.0
 """A backend that has been silent, or a way back that has not been finished, for so long is told."""
@@ -62,7 +62,7 @@ def stuck(rollout: Rollout, now: float) -> bool:
 
 
 def _begun(rollout: Rollout) -> Notice:
-    verb = "Promotion" if rollout.plan.kind is Kind.PROMOTE else "Rollback"
+    verb = "Promotion" if rollout.plan.kind is RolloutKind.PROMOTE else "Rollback"
     return Notice(f"{verb} of {rollout.model} to {rollout.plan.to_version} began", f"{rollout.sentence}.", "info")
 
 

@@ -10,7 +10,7 @@ def drift(stable: str, seen: TrafficObservation) -> str:
     odd = [b for b in seen.backends if b.reachable and b.serving != stable]
     if not odd:
         return ""
-    what = "; ".join(f"{b.url} serves {b.serving or 'no version'}" for b in odd)
+    what = "; ".join(f"{b.url} serves {b.served}" for b in odd)
     return (
         f"The stable version of {seen.model} is {stable}, but {what}. No rollout of this control plane did that; "
         "it changes nothing by itself: promote the version that is wanted"

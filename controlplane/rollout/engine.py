@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.rollout import records, trial
 from controlplane.rollout.announce import Announcer, stuck
-from controlplane.rollout.decide import NOTHING, advance, decide
+from controlplane.rollout.decide import advance, decide
 from controlplane.rollout.drift import drift
-from controlplane.rollout.model import Evidence, Intent, Kind, Order, Outcome, Phase, Rollout, Trial, Verb
+from controlplane.rollout.handlers import NOTHING
+from controlplane.rollout.model import Evidence, Intent, Order, OrderOutcome, Phase, Rollout, RolloutKind, Trial, Verb
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import EventRecord, RolloutLog, RolloutRecord, StableChange
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Reply:
-    outcome: Outcome
+    outcome: OrderOutcome
     detail: str = ""
     notes: tuple[str, ...] = ()
 
@@ -123,17 +124,13 @@ class RolloutEngine:
 
     def _readable(self, found: Sequence[RolloutRecord]) -> dict[str, Rollout]:
         """Return the running rollouts by model. One that cannot be read stands still, and holds nobody else up."""
-        rollouts, faults = records.readable(found)
-        for sentence in (str(fault) for fault in faults):
+        rollouts, others = records.readable(found)
+        sentences = [str(other.fault) for other in others]
+        for sentence in sentences:
             if sentence not in self._unreadable:
                 log.error("%s; model and engines stay as they are", sentence)
-        self._unreadable = frozenset(str(fault) for fault in faults)
+        self._unreadable = frozenset(sentences)
         return {rollout.model: rollout for rollout in rollouts}
-
-    async def settle(self) -> None:
-        """Wait until every verb and every question that is out has been answered; the next tick notes the replies."""
-        if tasks := [*self._running.values(), *self._asking.values()]:
-            await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """Stop waiting for replies. What was ordered goes on in the engines, and is observed after the next start."""
@@ -191,6 +188,10 @@ class RolloutEngine:
             messages = self._announcer.messages(before, after, now)
             await asyncio.to_thread(self._log.save, record, events, stable, lease, messages)
             _say(before, after, events)
+        if lease is not None and lease.left_s() <= 0:
+            # Another process may have taken over since this was written down; whoever goes on orders it again.
+            log.warning("rollout %s of %s: its lease may have run out; nothing is ordered", after.id, after.model)
+            return
         tasks: list[asyncio.Task[Any]] = [self._order(driver, after, order) for order in decision.orders]
         self._forget(after)
         tasks += [self._ask(driver, after, url) for url in decision.asks]
@@ -253,7 +254,7 @@ class RolloutEngine:
     def _note_replies(self, rollout: Rollout) -> Rollout:
         intents, notes = [], list(rollout.notes)
         for intent in rollout.intents:
-            if intent.outcome is not Outcome.ORDERED:
+            if intent.outcome is not OrderOutcome.ORDERED:
                 intents.append(intent)
                 continue
             reply = self._reply(rollout.id, intent)
@@ -265,9 +266,9 @@ class RolloutEngine:
     def _reply(self, rollout_id: str, intent: Intent) -> _Reply:
         task = self._running.get((rollout_id, intent.order))
         if task is None:
-            return _Reply(Outcome.INTERRUPTED)
+            return _Reply(OrderOutcome.INTERRUPTED)
         if not task.done():
-            return _Reply(Outcome.ORDERED)
+            return _Reply(OrderOutcome.ORDERED)
         del self._running[rollout_id, intent.order]
         return task.result()
 
@@ -284,16 +285,16 @@ async def _run(driver: Driver, rollout: Rollout, order: Order) -> _Reply:
     placement = Placement(rollout.model, order.serve, order.keep, rollout.plan.config)
     try:
         if order.verb is Verb.COMMIT:
-            return _Reply(Outcome.TAKEN, notes=tuple(await driver.commit(placement)))
+            return _Reply(OrderOutcome.TAKEN, notes=tuple(await driver.commit(placement)))
         await driver.place(order.backend, placement)
     except EngineRefused as error:
-        return _Reply(Outcome.REFUSED, str(error))
+        return _Reply(OrderOutcome.REFUSED, str(error))
     except Unavailable as error:
-        return _Reply(Outcome.LOST, str(error))
+        return _Reply(OrderOutcome.LOST, str(error))
     except Exception as error:  # a job's boundary: a fault in a driver must end in the rollout's history, not in a tick
         log.exception("rollout %s: %s failed", rollout.id, order)
-        return _Reply(Outcome.LOST, f"{type(error).__name__}: {error}")
-    return _Reply(Outcome.TAKEN)
+        return _Reply(OrderOutcome.LOST, f"{type(error).__name__}: {error}")
+    return _Reply(OrderOutcome.TAKEN)
 
 
 def stable_change(before: Rollout, after: Rollout) -> StableChange | None:
@@ -303,7 +304,7 @@ def stable_change(before: Rollout, after: Rollout) -> StableChange | None:
     """
     plan = after.plan
     if after.switched and not before.switched:
-        return StableChange(plan.to_version, plan.from_version if plan.kind is Kind.PROMOTE else None)
+        return StableChange(plan.to_version, plan.from_version if plan.kind is RolloutKind.PROMOTE else None)
     if before.switched and not after.switched:
         return StableChange(plan.from_version, after.previous)
     return None

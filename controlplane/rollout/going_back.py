@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controlplane.rollout.model import Decision, Intent, Order, Outcome, Phase, Rollout, Verb
+from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Rollout, Verb
 from controlplane.rollout.sentences import no_effect, why_again
 from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
@@ -70,14 +70,18 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
     order = Order(Verb.PLACE, url, old)
     intent = rollout.intent(order)
     # A load whose reply is out or lost may yet take effect: going back is ordered even when all looks well.
-    open_load = intent is None and touched.outcome in (Outcome.ORDERED, Outcome.LOST, Outcome.INTERRUPTED)
+    open_load = intent is None and touched.outcome in (
+        OrderOutcome.ORDERED,
+        OrderOutcome.LOST,
+        OrderOutcome.INTERRUPTED,
+    )
     if not backend.reachable:
         return None, f"{url} does not answer, what it serves is unknown: {backend.error}", False
     if serves(backend, old) and backend.versions.get(new) not in _LOADED and not open_load:
         return None, "", False
     if intent is None:
         return order, f"ordering {old} on {url}", False
-    if intent.outcome is Outcome.ORDERED or VersionState.LOADING in (
+    if intent.outcome is OrderOutcome.ORDERED or VersionState.LOADING in (
         backend.versions.get(old),
         backend.versions.get(new),
     ):
@@ -85,6 +89,6 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
             return None, f"{new} is still loading on {url}, where {old} serves", False
         return None, f"{url} is loading {old}", False
     if given_up(intent):
-        words = f"{url} serves {backend.serving or 'no version'}; {intent.detail or no_effect(intent, backend, old)}"
+        words = f"{url} serves {backend.served}; {intent.detail or no_effect(intent, backend, old)}"
         return None, words, True
     return order, f"ordering {old} on {url} again: {why_again(intent, backend, old)}", False

@@ -31,7 +31,7 @@ class Phase(StrEnum):
 TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK})
 
 
-class Kind(StrEnum):
+class RolloutKind(StrEnum):
     """Why a rollout exists."""
 
     PROMOTE = "promote"
@@ -45,7 +45,47 @@ class Verb(StrEnum):
     COMMIT = "commit"
 
 
-class Outcome(StrEnum):
+class StepKind(StrEnum):
+    """What a step of a plan does. Each kind has a handler (handlers.py) and a sentence (step_words.py)."""
+
+    BRING_UP = "bring-up"
+    """Bring the candidate up on one backend after another, until it has the step's weight there."""
+    ASK = "ask"
+    """Ask the candidate the plan's questions."""
+    WATCH = "watch"
+    """Let it serve, and look at what others see of it."""
+    COMMIT = "commit"
+    """Make the candidate survive a restart of the engine."""
+    RETIRE = "retire"
+    """Take the old version away once its requests are finished."""
+
+
+class Gate(StrEnum):
+    """What must hold before the next step."""
+
+    QUESTIONS = "questions"
+    """The candidate's answers to the plan's questions."""
+    EVIDENCE = "evidence"
+    """What clients' requests and alerts say of the candidate."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a plan, as data. Durations in seconds."""
+
+    kind: StepKind
+    verb: Verb | None = None
+    """The driver's verb that it orders, if any."""
+    weight: float | None = None
+    """The candidate's share of the traffic, 0 to 1, when the step is done; None: it stays as it is."""
+    hold_s: float = 0.0
+    """How long it lasts at least."""
+    within_s: float | None = None
+    """How long it may take; None: as long as its gate does."""
+    gate: Gate | None = None
+
+
+class OrderOutcome(StrEnum):
     """What is known of an order's reply. None of them says that the order was carried out: observing does."""
 
     ORDERED = "ordered"
@@ -76,13 +116,13 @@ class Intent:
     attempt: int
     since: float
     """When this order was given for the first time."""
-    outcome: Outcome
+    outcome: OrderOutcome
     detail: str = ""
     """The engine's words: why it refused, or what a commit did."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class RolloutLimits:
     """Deadlines, fixed when a rollout is planned. Seconds."""
 
     load_s: float
@@ -152,15 +192,15 @@ class Plan:
     model: str
     from_version: str
     to_version: str
-    kind: Kind
+    kind: RolloutKind
     strategy: str
     backends: tuple[str, ...]
     resident: bool
     """The old version stays loaded until the candidate is verified: going back to it is instant."""
     config: str
     """The driver's own, handed back to it with every placement."""
-    limits: Limits
-    steps: tuple[str, ...]
+    limits: RolloutLimits
+    steps: tuple[Step, ...]
     notes: tuple[str, ...]
     known: tuple[str, ...] = ()
     """What is true of every rollout of this driver: said when planning, and not again with each rollout."""
@@ -182,6 +222,8 @@ class Rollout:
     updated_at: float
     phase_at: float
     """When the phase was entered."""
+    step: int = 0
+    """The place in the plan's steps of the one that is carried out."""
     finished_at: float | None = None
     turn_back: str = ""
     """Set by an operator's abort or rollback: who, and what."""
@@ -269,6 +311,7 @@ class Decision:
     phase: Phase
     sentence: str
     orders: tuple[Order, ...] = ()
+    step: int = 0
     asks: tuple[str, ...] = ()
     """Backends on which the candidate is to be asked, unless that goes on already."""
     reason: str = ""
@@ -282,7 +325,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Event:
+class RolloutEvent:
     """One sentence of a rollout's history."""
 
     at: float
@@ -295,4 +338,4 @@ class RecordedRollout:
     """A rollout with its history: what an API, a console or a CLI shows."""
 
     rollout: Rollout
-    events: tuple[Event, ...] = field(default=())
+    events: tuple[RolloutEvent, ...] = field(default=())

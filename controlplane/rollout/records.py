@@ -2,41 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
+from alerts.errors import NotReadable
+from alerts.stored import Document, Upgrade, checked, items, only, reading, upgraded
 from controlplane.errors import Unreadable
 from controlplane.rollout.model import (
     Check,
+    Gate,
     Intent,
-    Kind,
-    Limits,
     Order,
-    Outcome,
+    OrderOutcome,
     Phase,
     Plan,
     Rollout,
+    RolloutKind,
+    RolloutLimits,
+    Step,
+    StepKind,
     Trial,
     Verb,
 )
+from controlplane.rollout.strategies import blue_green, step_of
 from controlplane.store.rollout_log import RolloutRecord
-from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState
-
-FORMAT = 1
-"""Of `RolloutRecord.state`. Whoever adds or renames a key counts it up and upgrades what was stored before."""
-
-State = dict[str, Any]
+from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState, all_to
 
 
-def _to_1(state: State) -> State:
+def _to_1(state: Document) -> Document:
     """Before formats were counted there were no questions, no evidence, and nobody was told of a rollout."""
-    trial: State = {"known": (), "check": {}, "endless_load": "", "trials": (), "verified": None, "evidence": ""}
-    return trial | {"needs_person": False, "told_stuck": False, "standing": False} | state
+    trial: Document = {"known": (), "check": {}, "endless_load": "", "trials": (), "verified": None, "evidence": ""}
+    return {**trial, "needs_person": False, "told_stuck": False, "standing": False, **state}
 
 
-_UPGRADES: tuple[Callable[[State], State], ...] = (_to_1,)
-"""The function at place n makes format n + 1 of format n."""
+def _to_2(state: Document) -> Document:
+    """Steps were sentences, and every plan was a switch: its steps follow from the deadlines."""
+    with reading():
+        steps = blue_green(RolloutLimits(**state["limits"]), _check(state["check"]))
+    return {**state, "steps": [asdict(step) for step in steps], "step": None}
+
+
+_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2)
+FORMAT = len(_UPGRADES)
+"""Of `RolloutRecord.state`. Whoever adds or renames a key upgrades here what was stored before."""
+
+_KEYS = frozenset(
+    [
+        "backends",
+        "resident",
+        "config",
+        "limits",
+        "step",
+        "steps",
+        "plan_notes",
+        "known",
+        "check",
+        "endless_load",
+        "phase_at",
+        "reason",
+        "moved",
+        "verified_since",
+        "silent_since",
+        "intents",
+        "trials",
+        "verified",
+        "evidence",
+        "needs_person",
+        "told_stuck",
+        "standing",
+        "notes",
+        "previous",
+    ]
+)
 
 
 def to_record(rollout: Rollout) -> RolloutRecord:
@@ -66,7 +104,8 @@ def to_record(rollout: Rollout) -> RolloutRecord:
             "resident": plan.resident,
             "config": plan.config,
             "limits": asdict(plan.limits),
-            "steps": list(plan.steps),
+            "step": rollout.step,
+            "steps": [asdict(step) for step in plan.steps],
             "plan_notes": list(plan.notes),
             "known": list(plan.known),
             "check": asdict(plan.check),
@@ -94,51 +133,91 @@ def from_record(record: RolloutRecord) -> Rollout:
 
     Raises Unreadable for one of a newer release, and for one that is damaged.
     """
-    where = f"rollout {record.id} of model {record.model} cannot be read and is left as it is"
     try:
-        stored = int(record.state.get("format", 0))
-        if stored > FORMAT:
-            raise Unreadable(
-                f"{where}: it is of format {stored}, and this release knows {FORMAT}; run the release that stored it"
-            )
-        return _rollout(record, _upgraded(record.state, stored))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        fault = f"{type(error).__name__}: {error}"
-        raise Unreadable(f"{where} ({fault}); run the release that stored it, or restore the database") from error
+        state = upgraded(record.state, _UPGRADES)
+        only(state, _KEYS)
+        with reading():
+            return checked(_rollout(record, state))
+    except NotReadable as fault:
+        raise Unreadable(
+            f"rollout {record.id} of model {record.model} cannot be read and is left as it is ({fault}); run the "
+            f"release that stored it, restore the database, or give it up: cp rollouts close {record.id}"
+        ) from fault
 
 
-def readable(found: Iterable[RolloutRecord]) -> tuple[list[Rollout], list[Unreadable]]:
-    """Return the rollouts that can be read, and what is wrong with each of the others."""
+class UnreadRollout(NamedTuple):
+    """A stored rollout that cannot be read, and what is wrong with it."""
+
+    record: RolloutRecord
+    fault: Unreadable
+
+
+def readable(found: Iterable[RolloutRecord]) -> tuple[list[Rollout], list[UnreadRollout]]:
+    """Return the rollouts that can be read, and the others."""
     rollouts: list[Rollout] = []
-    faults: list[Unreadable] = []
+    others: list[UnreadRollout] = []
     for record in found:
         try:
             rollouts.append(from_record(record))
         except Unreadable as fault:
-            faults.append(fault)
-    return rollouts, faults
+            others.append(UnreadRollout(record, fault))
+    return rollouts, others
 
 
-def _upgraded(state: State, stored: int) -> State:
-    for upgrade in _UPGRADES[stored:]:
-        state = upgrade(state)
-    return state
+def outline(record: RolloutRecord, sentence: str) -> Rollout | None:
+    """Return what the columns alone say of a rollout whose state cannot be read, with `sentence` instead of its own.
+
+    It is to be shown and never to be acted upon. None where even the columns hold what this release does not know.
+    """
+    try:
+        with reading():
+            plan = Plan(
+                model=record.model,
+                from_version=record.from_version,
+                to_version=record.to_version,
+                kind=RolloutKind(record.kind),
+                strategy=record.strategy,
+                backends=(),
+                resident=False,
+                config="",
+                limits=RolloutLimits(0.0, 0.0, 0.0),
+                steps=(),
+                notes=(),
+            )
+            return checked(
+                Rollout(
+                    id=record.id,
+                    plan=plan,
+                    phase=Phase(record.phase),
+                    sentence=sentence,
+                    created_by=record.created_by,
+                    created_at=record.created_at,
+                    updated_at=record.updated_at,
+                    phase_at=record.updated_at,
+                    finished_at=record.finished_at,
+                    turn_back=record.turn_back,
+                    switched=record.switched,
+                    needs_person=True,
+                )
+            )
+    except NotReadable:
+        return None
 
 
-def _rollout(record: RolloutRecord, state: State) -> Rollout:
+def _rollout(record: RolloutRecord, state: Document) -> Rollout:
     plan = Plan(
         model=record.model,
         from_version=record.from_version,
         to_version=record.to_version,
-        kind=Kind(record.kind),
+        kind=RolloutKind(record.kind),
         strategy=record.strategy,
-        backends=tuple(state["backends"]),
+        backends=items(state["backends"]),
         resident=state["resident"],
         config=state["config"],
-        limits=Limits(**state["limits"]),
-        steps=tuple(state["steps"]),
-        notes=tuple(state["plan_notes"]),
-        known=tuple(state["known"]),
+        limits=RolloutLimits(**state["limits"]),
+        steps=tuple(_step(item) for item in items(state["steps"])),
+        notes=items(state["plan_notes"]),
+        known=items(state["known"]),
         check=_check(state["check"]),
         endless_load=state["endless_load"],
     )
@@ -151,6 +230,7 @@ def _rollout(record: RolloutRecord, state: State) -> Rollout:
         created_at=record.created_at,
         updated_at=record.updated_at,
         phase_at=state["phase_at"],
+        step=step_of(Phase(record.phase), plan.steps) if state["step"] is None else state["step"],
         finished_at=record.finished_at,
         turn_back=record.turn_back,
         reason=state["reason"],
@@ -158,14 +238,14 @@ def _rollout(record: RolloutRecord, state: State) -> Rollout:
         switched=record.switched,
         verified_since=state["verified_since"],
         silent_since=state["silent_since"],
-        intents=tuple(_intent(item) for item in state["intents"]),
-        trials=tuple(Trial(**trial) for trial in state["trials"]),
+        intents=tuple(_intent(item) for item in items(state["intents"])),
+        trials=tuple(Trial(**trial) for trial in items(state["trials"])),
         verified=state["verified"],
         evidence=state["evidence"],
         needs_person=state["needs_person"],
         told_stuck=state["told_stuck"],
         standing=state["standing"],
-        notes=tuple(state["notes"]),
+        notes=items(state["notes"]),
         previous=state["previous"],
         idempotency_key=record.idempotency_key,
         request=record.request,
@@ -177,28 +257,42 @@ def observation_to_json(seen: TrafficObservation) -> dict[str, Any]:
     return asdict(seen)
 
 
-def observation_from_json(data: dict[str, Any]) -> TrafficObservation:
-    """Return the observation that `observation_to_json` gave."""
-    return TrafficObservation(
-        data["model"],
-        tuple(
-            BackendObservation(**{**b, "versions": {v: VersionState(s) for v, s in b["versions"].items()}})
-            for b in data["backends"]
-        ),
-    )
+def observation_from_json(data: Any) -> TrafficObservation:
+    """Return the observation that `observation_to_json` gave. Raises alerts.errors.NotReadable."""
+    with reading():
+        return checked(
+            TrafficObservation(
+                data["model"],
+                tuple(_backend(item) for item in items(data["backends"])),
+            )
+        )
 
 
-def _check(item: dict[str, Any]) -> Check:
+def _backend(item: Document) -> BackendObservation:
+    # Earlier releases knew one serving version, and no shares.
+    shares = {"weights": all_to(item["serving"])} if "serving" in item else {}
+    rest = {key: value for key, value in item.items() if key != "serving"}
+    versions = {version: VersionState(state) for version, state in item["versions"].items()}
+    return BackendObservation(**{**rest, **shares, "versions": versions})
+
+
+def _check(item: Document) -> Check:
     question = item.get("question")
     return Check(**{**item, "question": Question(**question) if question else None})
 
 
-def _intent(item: dict[str, Any]) -> Intent:
+def _step(item: Document) -> Step:
+    verb, gate = item["verb"], item["gate"]
+    typed = {"kind": StepKind(item["kind"]), "verb": verb and Verb(verb), "gate": gate and Gate(gate)}
+    return Step(**{**item, **typed})
+
+
+def _intent(item: Document) -> Intent:
     order = item["order"]
     return Intent(
-        Order(Verb(order["verb"]), order["backend"], order["serve"], tuple(order["keep"])),
+        Order(Verb(order["verb"]), order["backend"], order["serve"], items(order["keep"])),
         item["attempt"],
         item["since"],
-        Outcome(item["outcome"]),
+        OrderOutcome(item["outcome"]),
         item["detail"],
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from controlplane.rollout.model import Intent, Outcome, Rollout
+from controlplane.rollout.model import Intent, OrderOutcome, Rollout
 from controlplane.traffic.driver import BackendObservation, VersionState
 
 
 def no_effect(intent: Intent, backend: BackendObservation, version: str) -> str:
     """Say that an order had no effect, however often it was given."""
-    if intent.outcome is Outcome.LOST:
+    if intent.outcome is OrderOutcome.LOST:
         lost = f"{backend.url} did not reply to {intent.attempt} load orders ({intent.detail})"
         return f"{lost}; now {says(backend, version)}"
     return (
@@ -20,9 +20,9 @@ def no_effect(intent: Intent, backend: BackendObservation, version: str) -> str:
 def why_again(intent: Intent, backend: BackendObservation, version: str) -> str:
     """Say why an order is given again."""
     why = {
-        Outcome.TAKEN: "the order was answered 200",
-        Outcome.LOST: f"the reply was lost ({intent.detail})",
-        Outcome.REFUSED: f"it was refused ({intent.detail})",
+        OrderOutcome.TAKEN: "the order was answered 200",
+        OrderOutcome.LOST: f"the reply was lost ({intent.detail})",
+        OrderOutcome.REFUSED: f"it was refused ({intent.detail})",
     }.get(intent.outcome, "the control plane was stopped")
     return f"{why}, and {says(backend, version)}"
 
@@ -33,7 +33,7 @@ def says(backend: BackendObservation, version: str) -> str:
         return f"it does not answer ({backend.error})"
     state = backend.versions.get(version)
     if state is VersionState.READY and backend.serving != version:
-        return f"{version} is ready but {backend.serving} gets the traffic"
+        return f"{version} is ready but {backend.served} gets the traffic"
     reason = backend.reasons.get(version)
     return f"{version} is {state.value if state else 'not loaded'}{f' ({reason})' if reason else ''}"
 

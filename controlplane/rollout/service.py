@@ -9,23 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from alerts.interfaces import Clock
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import Conflict, Refused, Unreadable
 from controlplane.rollout import plan as planning
 from controlplane.rollout import records
 from controlplane.rollout.announce import Announcer
-from controlplane.rollout.attention import Attention, attention, mended
-from controlplane.rollout.model import Event, Kind, Phase, Plan, RecordedRollout, Rollout
+from controlplane.rollout.attention import Attention, Need, attention, mended
+from controlplane.rollout.model import Phase, Plan, RecordedRollout, Rollout, RolloutEvent, RolloutKind
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.store.database import Database
-from controlplane.store.rollout_log import RolloutLog
+from controlplane.store.rollout_log import ModelRecord, RolloutLog, RolloutRecord
 from controlplane.traffic.driver import Driver, NotSent, TrafficObservation
 
 log = logging.getLogger(__name__)
 
 DOUBT_S = 5.0
 """Planning waits no longer than this for the stable version's answer."""
-_VERB = {Kind.PROMOTE: "promote", Kind.ROLLBACK: "roll back"}
+_VERB = {RolloutKind.PROMOTE: "promote", RolloutKind.ROLLBACK: "roll back"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class RolloutService:
         verifications: Mapping[str, Verification] | None = None,
     ) -> None:
         """`drivers` holds one driver a model that can be switched; `verifications`, by model: how it is verified."""
-        self._log = RolloutLog(db)
+        self._log, self._unread = RolloutLog(db), db.unread
         self._models, self._drivers = dict(models), dict(drivers)
         self._clock, self.observe_only = clock, observe_only
         self._verifications, self._announcer = dict(verifications or {}), Announcer()
@@ -86,7 +86,7 @@ class RolloutService:
         """Return what `rollback` would start when no rollout is running. Raises NotFound and Refused."""
         status = await self.model(model)
         target = planning.rollback_target(model, status.stable, status.previous)
-        return await self._plan(planning.Request(model, target, Kind.ROLLBACK), observe_only=False)
+        return await self._plan(planning.Request(model, target, RolloutKind.ROLLBACK), observe_only=False)
 
     async def start(
         self,
@@ -119,12 +119,12 @@ class RolloutService:
         running = await self._active(model)
         if running is not None:
             self._refuse_observe_only()
-            if running.plan.kind is Kind.ROLLBACK:
+            if running.plan.kind is RolloutKind.ROLLBACK:
                 return running  # asked for twice; turning a rollback back would bring the bad version back
             return await self._turn_back(running.id, f"Rollback by {actor}", actor, "rollout.rollback")
         status = await self.model(model)
         target = planning.rollback_target(model, status.stable, status.previous)
-        return await self._start(planning.Request(model, target, Kind.ROLLBACK), actor, idempotency_key)
+        return await self._start(planning.Request(model, target, RolloutKind.ROLLBACK), actor, idempotency_key)
 
     async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
         """Turn a running rollout back. Raises NotFound, and Conflict when it has finished or already switched."""
@@ -137,21 +137,47 @@ class RolloutService:
             )
         return await self._turn_back(rollout_id, f"Aborted by {actor}", actor, "rollout.abort")
 
-    async def list(self, model: str | None = None, limit: int = 50) -> list[RecordedRollout]:
-        """Return the newest rollouts first, without their events and without those that cannot be read.
+    async def close(self, rollout_id: str, *, actor: str) -> Rollout:
+        """Give up a running rollout that cannot be read: it fails, its state is kept, and engines stay as they are.
 
-        Raises NotFound for an unknown model.
+        Raises NotFound, and Conflict when it has finished, or can be read: then `abort` undoes it.
+        """
+        self._refuse_observe_only()
+        record = await asyncio.to_thread(self._log.get, rollout_id)
+        try:
+            records.from_record(record)
+        except Unreadable as fault:
+            log.warning("rollout %s: closed by %s: %s", rollout_id, actor, fault)
+        else:
+            raise Conflict(f"rollout {rollout_id} of model {record.model} can be read; `cp rollouts abort` undoes it")
+        sentence = (
+            f"Closed by {actor} because it could not be read; nothing was ordered, so check what the engines of "
+            f"{record.model} serve and load"
+        )
+        closed = await asyncio.to_thread(self._log.close, rollout_id, sentence, actor, self._clock.now())
+        self.asked += 1
+        shown = records.outline(closed, sentence)
+        if shown is None:
+            raise Unreadable(f"rollout {rollout_id} is closed; it cannot be shown, as its row is damaged")
+        return shown
+
+    async def list(self, model: str | None = None, limit: int = 50) -> list[RecordedRollout]:
+        """Return the newest rollouts first, without their events. Raises NotFound for an unknown model.
+
+        Of one that cannot be read there is what its columns say, with the reason as its sentence.
         """
         if model is not None:
             planning.known(model, self._models)
         found = await asyncio.to_thread(self._log.recent, model, limit)
-        return [RecordedRollout(rollout) for rollout in records.readable(found)[0]]
+        return [RecordedRollout(rollout) for rollout in map(_shown, found) if rollout is not None]
 
     async def show(self, rollout_id: str) -> RecordedRollout:
-        """Return one rollout with its history. Raises NotFound."""
+        """Return one rollout with its history, as far as it can be read. Raises NotFound and Unreadable."""
         record = await asyncio.to_thread(self._log.get, rollout_id)
         events = await asyncio.to_thread(self._log.events, rollout_id)
-        return RecordedRollout(records.from_record(record), tuple(Event(*event) for event in events))
+        return RecordedRollout(
+            _shown(record) or records.from_record(record), tuple(RolloutEvent(*event) for event in events)
+        )
 
     async def model(self, name: str) -> ModelStatus:
         """Return one model as last seen; no engine is asked. Raises NotFound."""
@@ -164,9 +190,16 @@ class RolloutService:
         can = name in self._drivers and running is None and free and not self.observe_only
         if record is None:
             return ModelStatus(name, section.stable, None, None, None, "", running, can)
-        observation = records.observation_from_json(record.observation) if record.observation else None
+        observed_at, observation = record.observed_at, self._observation(record)
         return ModelStatus(
-            name, record.stable, record.previous, observation, record.observed_at, record.drift, running, can
+            name,
+            record.stable,
+            record.previous,
+            observation,
+            None if observation is None else observed_at,
+            record.drift,
+            running,
+            can,
         )
 
     async def models(self) -> tuple[ModelStatus, ...]:
@@ -175,17 +208,29 @@ class RolloutService:
 
     def attention(self) -> tuple[Attention, ...]:
         """Return the rollouts that a person should know of. Blocking. Raises Unavailable."""
-        newest, _ = records.readable(self._log.newest())
+        newest, others = records.readable(self._log.newest())
         mine = [rollout for rollout in newest if not rollout.finished or rollout.model in self._models]
         done = {rollout.model for rollout in mine if rollout.needs_person and self._mended(rollout)}
-        return attention(mine, done, self._clock.now())
+        standing = [
+            Attention(record.model, record.id, Need.PERSON, str(fault), record.updated_at)
+            for record, fault in others
+            if record.finished_at is None
+        ]
+        return (*standing, *attention(mine, done, self._clock.now()))
 
     def _mended(self, rollout: Rollout) -> bool:
         record = self._log.model(rollout.model)
-        if record is None or record.observation is None:
-            return False
-        seen = records.observation_from_json(record.observation)
-        return mended(rollout, record.stable, seen, record.observed_at)
+        seen = None if record is None else self._observation(record)
+        return record is not None and mended(rollout, record.stable, seen, record.observed_at)
+
+    def _observation(self, record: ModelRecord) -> TrafficObservation | None:
+        """Return what was seen last; None too when that cannot be read: the next tick observes anew."""
+        if record.observation is None:
+            return None
+        found = self._unread.readable(
+            "model_state", [record], lambda r: r.model, lambda r: records.observation_from_json(r.observation)
+        )
+        return found[0] if found else None
 
     async def _plan(self, request: planning.Request, *, observe_only: bool) -> Plan:
         section = planning.known(request.model, self._models)
@@ -252,7 +297,7 @@ class RolloutService:
         record = await asyncio.to_thread(self._log.by_key, idempotency_key)
         if record is None:
             return None
-        if request not in (record.request, record.model if record.kind == Kind.ROLLBACK else None):
+        if request not in (record.request, record.model if record.kind == RolloutKind.ROLLBACK else None):
             raise Conflict(f"idempotency key {idempotency_key!r} was used for another request ({record.request})")
         return records.from_record(record)
 
@@ -270,6 +315,13 @@ class RolloutService:
     def _refuse_observe_only(self) -> None:
         if self.observe_only:
             raise Refused("this control plane only observes (--observe-only); start it without that flag to act")
+
+
+def _shown(record: RolloutRecord) -> Rollout | None:
+    try:
+        return records.from_record(record)
+    except Unreadable as fault:
+        return records.outline(record, record.sentence if record.finished_at is not None else str(fault))
 
 
 async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:

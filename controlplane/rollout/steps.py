@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controlplane.rollout.model import Decision, Intent, Order, Outcome, Phase, Rollout, Verb
+from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Rollout, Verb
 from controlplane.traffic.driver import BackendObservation, VersionState
 
 MAX_ATTEMPTS = 3
@@ -16,19 +16,19 @@ def must_commit(rollout: Rollout, commit: Order) -> bool:
     intent = rollout.intent(commit)
     if intent is None:
         return True
-    return intent.outcome in (Outcome.LOST, Outcome.INTERRUPTED) and intent.attempt < MAX_ATTEMPTS
+    return intent.outcome in (OrderOutcome.LOST, OrderOutcome.INTERRUPTED) and intent.attempt < MAX_ATTEMPTS
 
 
 def commit_is_out(rollout: Rollout) -> bool:
     """Say whether the answer to the latest commit is still out."""
     latest = rollout.latest(Verb.COMMIT)
-    return latest is not None and latest.outcome is Outcome.ORDERED
+    return latest is not None and latest.outcome is OrderOutcome.ORDERED
 
 
 def commit_warning(rollout: Rollout, version: str) -> str:
     """Return what the latest commit leaves open, to be put at the end of a sentence; "" when nothing."""
     latest = rollout.latest(Verb.COMMIT)
-    if latest is None or latest.outcome is Outcome.TAKEN:
+    if latest is None or latest.outcome is OrderOutcome.TAKEN:
         return ""
     unknown = f"whether {version} survives a restart of the engine is unknown"
     return f"; warning: {latest.detail or unknown}"
@@ -46,7 +46,7 @@ def serves(backend: BackendObservation, version: str) -> bool:
 
 def given_up(intent: Intent) -> bool:
     """Say whether an order has been repeated often enough."""
-    return intent.attempt >= MAX_ATTEMPTS and intent.outcome not in (Outcome.ORDERED, Outcome.INTERRUPTED)
+    return intent.attempt >= MAX_ATTEMPTS and intent.outcome not in (OrderOutcome.ORDERED, OrderOutcome.INTERRUPTED)
 
 
 def at(rollout: Rollout, phase: Phase, sentence: str, *orders: Order) -> Decision:
@@ -55,6 +55,7 @@ def at(rollout: Rollout, phase: Phase, sentence: str, *orders: Order) -> Decisio
         phase,
         sentence,
         orders,
+        step=rollout.step,
         reason=rollout.reason,
         moved=rollout.moved,
         switched=rollout.switched,

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from collectors.probe_protocol import TritonGenerate
-from controlplane.config.model import Fleet, ModelSection, TargetGroup
+from controlplane.config.model import Fleet, TargetGroup
+from controlplane.config.models import ModelSection
 from controlplane.config.verify import Verify
 from controlplane.rollout.model import Check
 from controlplane.traffic.driver import Question

@@ -32,7 +32,7 @@ ALIKE = 60.0
 """Per cent of a name's letters that another one must share, in order, to be called the nearest."""
 
 
-class Finding(NamedTuple):
+class LintFinding(NamedTuple):
     """One fault of a rule file. Sorts by place."""
 
     file: str
@@ -46,9 +46,9 @@ class Finding(NamedTuple):
         return f"{place}: {self.level}: {self.sentence}" if place else f"{self.level}: {self.sentence}"
 
 
-def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[Finding]:
+def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[LintFinding]:
     """Return what is wrong with rules, in the order of their places; `faults` are what reading them came upon."""
-    found = [Finding(fault.file, fault.line or 0, "error", fault.reason) for fault in faults]
+    found = [LintFinding(fault.file, fault.line or 0, "error", fault.reason) for fault in faults]
     builtin = [group for name in BUILTIN for group in load_pack(name)]
     expressions = Expressions()
     catalogue = load_catalogue()
@@ -64,7 +64,7 @@ def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[
     for sentence, rules in repeats(groups):
         (first_group, first), *others = rules
         where = f"the first is at {first_group.file}:{first.line}"
-        found += [Finding(group.file, rule.line, "warning", f"{sentence}; {where}") for group, rule in others]
+        found += [LintFinding(group.file, rule.line, "warning", f"{sentence}; {where}") for group, rule in others]
     return sorted(found)
 
 
@@ -125,8 +125,8 @@ def _series_of(name: str, kind: str) -> set[str]:
     return {name + part for part in HISTOGRAM_PARTS} if kind == "histogram" else {name}
 
 
-def _finding(group: RuleGroup, rule: Rule, sentence: str) -> Finding:
-    return Finding(group.file, rule.line, "warning", f"group {group.name}: {rule.name}: {sentence}")
+def _finding(group: RuleGroup, rule: Rule, sentence: str) -> LintFinding:
+    return LintFinding(group.file, rule.line, "warning", f"group {group.name}: {rule.name}: {sentence}")
 
 
 class KnownMetrics:

@@ -1,4 +1,4 @@
-"""A leased loop whose tick can do without the database: it goes on under its last tenure while nobody can be asked."""
+"""A leased loop whose turns never wait for the database: without its word it goes on, and observes at least."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ PATIENCE_S = 0.5
 class EnduringLoop(LeasedLoop):
     """Runs its tick under the lease that it held last, for as long as the database does not say who holds it now.
 
-    Without any word of the database nobody else can take the lease over either, unless this process alone is cut off:
-    then two of them act. That is the price, so the tick must be something that is better done twice than not at all.
+    The tick is called past the lease's deadline, too: it goes on observing, and its transactions tell whether it may
+    still act. What it does outside the database must follow from such a transaction. Where another process holds the
+    lease, or nobody can be asked and this one never held it, `follow` is called instead of the tick.
     """
 
     _asking: asyncio.Task[Lease | None] | None = None
@@ -35,12 +36,13 @@ class EnduringLoop(LeasedLoop):
             self._asking = None
         await super().close()
 
+    def _in_time(self, lease: Lease) -> bool:
+        return True
+
     async def _acquire_or_renew(self) -> Lease | None:
         held = self._lease
-        if held is None and self._asking is None:
-            return await super()._acquire_or_renew()
         asking = self._asking = self._asking or asyncio.create_task(super()._acquire_or_renew())
-        await asyncio.wait({asking}, timeout=PATIENCE_S if held else None)
+        await asyncio.wait({asking}, timeout=PATIENCE_S)
         if not asking.done():
             return held
         self._asking = None
@@ -48,6 +50,7 @@ class EnduringLoop(LeasedLoop):
             lease = asking.result()
         except Unavailable as error:
             if held is None:
+                await self._follow()
                 raise
             if str(error) != self._fault:
                 log.error("loop %s: its lease cannot be renewed, and it goes on without: %s", self.name, error)

@@ -30,8 +30,25 @@ class LoopFactory:
         renew_s = min(ttl_s / 3, ttl_s - interval_s - 1)
         return LeasedLoop(name, interval_s, self._leases, self._holder, ttl_s, tick, self._clock, renew_every_s=renew_s)
 
-    def enduring(self, name: str, interval_s: float, tick: Callable[[Lease], Awaitable[None]]) -> EnduringLoop:
-        """Return a loop that one process at a time runs, and that goes on while the database cannot be asked."""
+    def enduring(
+        self,
+        name: str,
+        interval_s: float,
+        tick: Callable[[Lease], Awaitable[None]],
+        follow: Callable[[], Awaitable[None]],
+    ) -> EnduringLoop:
+        """Return a loop that goes on while the database cannot be asked.
+
+        One process at a time runs `tick`, under a lease; the others run `follow`.
+        """
         return EnduringLoop(
-            name, interval_s, self._leases, self._holder, TTL_S, tick, self._clock, renew_every_s=TTL_S / 3
+            name,
+            interval_s,
+            self._leases,
+            self._holder,
+            TTL_S,
+            tick,
+            self._clock,
+            renew_every_s=TTL_S / 3,
+            follow=follow,
         )

@@ -111,11 +111,16 @@ class PlainLoop(Loop):
         await self._timed(self._tick())
 
 
+async def nothing() -> None:
+    """Take no turn."""
+
+
 class LeasedLoop(Loop):
     """A loop that one process at a time runs: each turn acquires or renews the lease first, or is skipped.
 
     The tick gets the lease and passes it to every transaction that acts (store.lease.check_lease), so that a process
-    which was paused in the middle of a tick changes nothing when it wakes.
+    which was paused in the middle of a tick changes nothing when it wakes. No tick begins after the lease's deadline,
+    and a tick looks at it (Lease.left_s) before it does anything outside the database.
     """
 
     def __init__(
@@ -131,8 +136,11 @@ class LeasedLoop(Loop):
         *,
         renew_every_s: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
+        follow: Callable[[], Awaitable[None]] = nothing,
     ) -> None:
         """A lease that was renewed less than `renew_every_s` ago is taken for held: transactions check it anyway.
+
+        `follow` is the turn of a process while another one holds the lease.
 
         Raises ValueError unless ttl_s exceeds interval_s + renew_every_s: the lease would run out between two turns.
         """
@@ -144,6 +152,7 @@ class LeasedLoop(Loop):
         super().__init__(name, interval_s, clock, leased=True)
         self._leases, self._holder, self._ttl_s = lease_store, holder, ttl_s
         self._tick, self._sleep, self._monotonic = tick, sleep, monotonic
+        self._follow = follow
         self._renew_every_s, self._renewed_at = renew_every_s, 0.0
         self._lease: Lease | None = None
 
@@ -166,6 +175,11 @@ class LeasedLoop(Loop):
         self._note(holding=lease is not None)
         if lease is None:
             self._note(skipped=self._stats.skipped + 1)
+            await self._follow()
+            return
+        if not self._in_time(lease):
+            # The answer took so long that another process may hold the lease by now; the next turn asks again.
+            self._note(holding=False, skipped=self._stats.skipped + 1)
             return
         keeper = asyncio.create_task(self._keep(lease), name=f"lease {self.name}")
         try:
@@ -177,10 +191,13 @@ class LeasedLoop(Loop):
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
 
+    def _in_time(self, lease: Lease) -> bool:
+        return lease.left_s() > 0
+
     async def _acquire_or_renew(self) -> Lease | None:
         now = self._monotonic()
         if self._lease is not None:
-            if now - self._renewed_at < self._renew_every_s:
+            if now - self._renewed_at < self._renew_every_s and self._lease.left_s() > 0:
                 return self._lease
             try:
                 await asyncio.to_thread(self._leases.renew, self._lease, self._ttl_s)
@@ -199,8 +216,10 @@ class LeasedLoop(Loop):
         """Renew while a long tick lasts. When the lease is lost, the tick's own transactions find out and stop it."""
         while True:
             await self._sleep(self._ttl_s / RENEWALS_PER_TTL)
+            now = self._monotonic()
             try:
                 await asyncio.to_thread(self._leases.renew, lease, self._ttl_s)
+                self._renewed_at = now
             except LeaseLost:
                 self._drop()
                 return

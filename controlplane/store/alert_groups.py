@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep
+from alerts.errors import NotReadable
 from alerts.interfaces import AlertInstance, MessageRef
 from alerts.sender import KIND
+from alerts.stored import Upgrade, checked, items, reading, upgraded
 from alerts.wire import instance_from_json, instance_to_json, message_to_json
 from collectors.samples import labels_of
 from controlplane.errors import NotStorable
 from controlplane.store.alert_log import no_lease, read_instances
+from controlplane.store.alert_rows import GROUPS
 from controlplane.store.database import Database, part
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import OutboxStatus, enqueue
 from controlplane.store.revision import touch
+from controlplane.store.stored import Unread
 from controlplane.store.tables.alerts import AlertGroupRow
 from controlplane.store.tables.outbox import OutboxRow
+from controlplane.store.unreadable import preserve
 
 log = logging.getLogger(__name__)
+
+_UPGRADES: tuple[Upgrade, ...] = (lambda before_formats_were_counted: before_formats_were_counted,)
+FORMAT = len(_UPGRADES)
+"""Of a group's row; what is in `notified` has a format of its own."""
+_COLUMNS = ("key", "receiver", "generation", "sequence", "is_open", "opened_at", "notified_at")
 
 
 class SqlGroupLog:
@@ -42,34 +52,28 @@ class SqlGroupLog:
         with self._db.transaction() as session:
             check_lease(session, self._lease())
             rows = {row.key: row for row in session.exec(select(AlertGroupRow))}
-            groups = {key: _state(row) for key, row in rows.items()}
-            steps = decide(read_instances(session), groups, _deliveries(session))
+            groups = _states(self._db.unread, rows.values())
+            steps = decide(read_instances(session, self._db.unread), groups, _deliveries(session))
             return [step for step in steps if self._stored(session, rows.get(step.state.key), step, at)]
 
     def read(self) -> tuple[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries]:
         """Return what is decided on: every alert, every group by key, and their messages. Raises Unavailable."""
         with self._db.reading() as session:
-            groups = {row.key: _state(row) for row in session.exec(select(AlertGroupRow))}
-            return read_instances(session), groups, _deliveries(session)
+            groups = _states(self._db.unread, session.exec(select(AlertGroupRow)))
+            return read_instances(session, self._db.unread), groups, _deliveries(session)
 
     def root(self, key: str, generation: int) -> MessageRef | None:
         """Return where the first message of this generation of a group is."""
         with self._db.reading() as session:
             row = session.get(AlertGroupRow, key)
-            if row is None or row.generation != generation or row.root_channel is None or row.root_ts is None:
+            if row is None or row.generation != generation or row.root_place is None:
                 return None
-            return MessageRef(row.root_channel, row.root_ts)
+            return MessageRef(row.root_place)
 
     def remember(self, key: str, generation: int, ref: MessageRef) -> None:
         """Store where a group's message is; ignored when the group has reopened since."""
         with self._db.transaction() as session:
             put_root(session, key, generation, ref)
-
-    def open_groups(self) -> list[GroupState]:
-        """Return the groups that are open, by key."""
-        with self._db.reading() as session:
-            query = select(AlertGroupRow).where(col(AlertGroupRow.is_open)).order_by(col(AlertGroupRow.key))
-            return [_state(row) for row in session.exec(query)]
 
     def _stored(self, session: Session, row: AlertGroupRow | None, step: GroupStep, at: float) -> bool:
         try:
@@ -110,7 +114,7 @@ def put_root(session: Session, key: str, generation: int, ref: MessageRef) -> No
     """Store where a group's message is, unless the group has reopened since; in the caller's transaction."""
     row = session.get(AlertGroupRow, key)
     if row is not None and row.generation == generation:
-        row.root_channel, row.root_ts = ref.channel, ref.ts
+        row.root_place = ref.place
 
 
 def _deliveries(session: Session) -> Deliveries:
@@ -123,21 +127,38 @@ def _underway() -> SelectOfScalar[str]:
     return select(OutboxRow.lane).where(OutboxRow.kind == KIND, OutboxRow.status == OutboxStatus.QUEUED.value)
 
 
-def _state(row: AlertGroupRow) -> GroupState:
-    return GroupState(
-        key=row.key,
-        receiver=row.receiver,
-        labels=labels_of(row.labels),
-        generation=row.generation,
-        sequence=row.sequence,
-        is_open=row.is_open,
-        opened_at=row.opened_at,
-        notified_at=row.notified_at,
-        notified=tuple(instance_from_json(i) for i in row.notified),
-    )
+def _states(unread: Unread, rows: Iterable[AlertGroupRow]) -> dict[str, GroupState]:
+    """Return groups by key, also those of which the columns alone can be read; others are left out."""
+    states = {}
+    for row in rows:
+        state, fault = _state(row)
+        if fault:
+            unread.note(GROUPS, row.key, fault)
+        else:
+            unread.forget(GROUPS, row.key)
+        if state is not None:
+            states[row.key] = state
+    return states
+
+
+def _state(row: AlertGroupRow) -> tuple[GroupState | None, str]:
+    """Return a group, and why it could not be read whole. What was told can be found out, its number and age cannot."""
+    try:
+        columns = {name: getattr(row, name) for name in _COLUMNS}
+        upgraded({"format": row.format}, _UPGRADES)
+        with reading():
+            told = tuple(instance_from_json(i) for i in items(row.notified))
+            return checked(GroupState(**columns, labels=labels_of(row.labels), notified=told)), ""
+    except NotReadable as fault:
+        try:
+            return checked(GroupState(**columns, labels=(), recalled=False)), str(fault)
+        except NotReadable:
+            return None, str(fault)
 
 
 def _write(session: Session, row: AlertGroupRow | None, state: GroupState) -> None:
+    if row is not None and (fault := _state(row)[1]):
+        preserve(session, row, row.key, fault)
     if row is None:
         row = AlertGroupRow(
             key=state.key,
@@ -151,8 +172,8 @@ def _write(session: Session, row: AlertGroupRow | None, state: GroupState) -> No
         )
         session.add(row)
     if row.generation != state.generation:
-        row.root_channel = row.root_ts = None
+        row.root_place = None
     row.receiver, row.labels = state.receiver, dict(state.labels)
     row.generation, row.sequence, row.is_open = state.generation, state.sequence, state.is_open
-    row.opened_at, row.notified_at = state.opened_at, state.notified_at
+    row.opened_at, row.notified_at, row.format = state.opened_at, state.notified_at, FORMAT
     row.notified = [instance_to_json(i) for i in state.notified]

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func
+from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from alerts.errors import NotStored
+from alerts.errors import NotReadable, NotStored
 from alerts.interfaces import AlertInstance, AlertState, Transition
+from alerts.rule_ids import RuleIds
 from alerts.state import removed
-from alerts.wire import annotations_of, instance_from_json, instance_to_json
+from alerts.stored import checked, reading
+from alerts.wire import INSTANCE_FORMAT, instance_from_json, instance_to_json
 from collectors.samples import labels_of
 from controlplane.errors import NotStorable
+from controlplane.store.alert_rows import EVENTS, Found, read_rows, readable_instances, row_key
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.revision import touch
+from controlplane.store.stored import Unread
 from controlplane.store.tables.alerts import AlertEventRow, AlertInstanceRow
+from controlplane.store.unreadable import preserve
 
+LOOK_BACK = 10
+"""Transitions of one alert that are tried before it is said not to be known."""
 ACTIVE = (AlertState.FIRING.value, AlertState.PENDING.value)
 
 
@@ -53,8 +60,8 @@ class SqlAlertLog:
     def load(self, rule: str) -> Sequence[AlertInstance]:
         """Return a rule's instances as last recorded, ordered by labels."""
         with self._db.reading() as session:
-            rows = session.exec(select(AlertInstanceRow).where(AlertInstanceRow.rule == rule)).all()
-            return sorted((_instance(row) for row in rows), key=lambda i: i.labels)
+            query = select(AlertInstanceRow).where(AlertInstanceRow.rule == rule)
+            return sorted(readable_instances(session, self._db.unread, query), key=lambda i: i.labels)
 
     def record(self, rule: str, instances: Sequence[AlertInstance], transitions: Sequence[Transition]) -> None:
         """Replace a rule's instances and append its transitions, in one transaction.
@@ -65,7 +72,7 @@ class SqlAlertLog:
         try:
             with self._db.transaction() as session:
                 check_lease(session, self._lease())
-                put_rule(session, rule, instances)
+                put_rule(session, self._db.unread, rule, instances)
                 append_history(session, transitions)
         except NotStorable as error:
             raise NotStored(f"its alerts cannot be stored: {error}") from error
@@ -73,12 +80,23 @@ class SqlAlertLog:
     def retire(self, rules: Collection[str], at: float) -> list[Transition]:
         """End the active alerts of rules that are not in `rules` (they left the configuration), and return how.
 
-        They stay as resolved ones, so that receivers are told. Raises LeaseLost.
+        They stay as resolved ones, so that receivers are told. A rule whose file only lies elsewhere keeps its alerts.
+        Raises LeaseLost.
         """
+        ids = RuleIds(rules)
         with self._db.transaction() as session:
             check_lease(session, self._lease())
-            rows = session.exec(select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(ACTIVE))).all()
-            gone = [(row, removed(_instance(row), at)) for row in rows if row.rule not in rules]
+            _rename(session, ids)
+            query = select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(ACTIVE))
+            gone = []
+            for row, found in read_rows(session, self._db.unread, query):
+                if ids.meant(row.rule) == row.rule:
+                    continue
+                _keep(session, row, found)
+                if found.instance is None:
+                    session.delete(row)  # its rule is gone, too, so that nothing would ever track it anew
+                else:
+                    gone.append((row, removed(found.instance, at)))
             for row, transition in gone:
                 _write(session, row, transition.instance)
             append_history(session, [transition for _, transition in gone])
@@ -90,7 +108,17 @@ class SqlAlertLog:
         order = (col(AlertInstanceRow.state), col(AlertInstanceRow.active_at), col(AlertInstanceRow.fingerprint))
         query = select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(states)).order_by(*order).limit(limit)
         with self._db.reading() as session:
-            return [_instance(row) for row in session.exec(query)]
+            return readable_instances(session, self._db.unread, query)
+
+    def active_by_rule(self) -> dict[str, list[AlertInstance]]:
+        """Return every firing and pending alert that is known, by rule."""
+        found: dict[str, list[AlertInstance]] = {}
+        with self._db.reading() as session:
+            query = select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(ACTIVE))
+            for row, read in read_rows(session, self._db.unread, query):
+                if read.instance is not None:
+                    found.setdefault(row.rule, []).append(read.instance)
+        return found
 
     def counts(self) -> dict[AlertState, int]:
         """Return how many alerts fire and pend; those of severity none (the Watchdog) are not counted."""
@@ -112,35 +140,47 @@ class SqlAlertLog:
             .limit(limit)
         )
         with self._db.reading() as session:
-            return [instance_from_json(row.instance) for row in session.exec(query)]
+            return self._db.unread.readable(EVENTS, session.exec(query), _event_key, _instance_after)
 
     def by_fingerprint(self, fingerprint: str) -> AlertInstance | None:
         """Return an alert as it stands, or as its history last saw it; None when it never was."""
         with self._db.reading() as session:
-            rows = session.exec(select(AlertInstanceRow).where(AlertInstanceRow.fingerprint == fingerprint)).all()
+            query = select(AlertInstanceRow).where(AlertInstanceRow.fingerprint == fingerprint)
+            rows = readable_instances(session, self._db.unread, query)
             # Two rules may yield the same labels: firing comes before inactive and pending by name, oldest first.
-            found = sorted((_instance(r) for r in rows), key=lambda i: (i.state is AlertState.INACTIVE, i.state))
+            found = sorted(rows, key=lambda i: (i.state is AlertState.INACTIVE, i.state))
             if found:
                 return found[0]
-            event = session.exec(_history(fingerprint).limit(1)).first()
-            return None if event is None else instance_from_json(event.instance)
+            events = session.exec(_history(fingerprint).limit(LOOK_BACK))
+            return next(iter(self._db.unread.readable(EVENTS, events, _event_key, _instance_after)), None)
 
     def history(self, fingerprint: str, limit: int = 100) -> list[AlertEvent]:
         """Return an alert's transitions, newest first."""
         with self._db.reading() as session:
-            return [_event(row) for row in session.exec(_history(fingerprint).limit(limit))]
+            return self._events(session.exec(_history(fingerprint).limit(limit)))
 
     def recent(self, limit: int = 100) -> list[AlertEvent]:
         """Return the transitions of all alerts, newest first."""
         with self._db.reading() as session:
             query = select(AlertEventRow).order_by(col(AlertEventRow.id).desc()).limit(limit)
-            return [_event(row) for row in session.exec(query)]
+            return self._events(session.exec(query))
 
     def since(self, after: int, limit: int = 100) -> list[AlertEvent]:
         """Return the transitions after the one of id `after`, oldest first."""
         with self._db.reading() as session:
-            query = select(AlertEventRow).where(col(AlertEventRow.id) > after).order_by(col(AlertEventRow.id))
-            return [_event(row) for row in session.exec(query.limit(limit))]
+            while True:
+                query = select(AlertEventRow).where(col(AlertEventRow.id) > after).order_by(col(AlertEventRow.id))
+                rows = session.exec(query.limit(limit)).all()
+                # A page of which nothing can be shown is no end: a follower would wait there for ever.
+                if (found := self._events(rows)) or len(rows) < limit:
+                    return found
+                after = rows[-1].id or after
+
+    def _events(self, rows: Iterable[AlertEventRow]) -> list[AlertEvent]:
+        """Return what can be told; of an alert that cannot be read there is its name, and the sentence."""
+        pairs = self._db.unread.sort_out(EVENTS, rows, _event_key, _instance_after)
+        events = [_event(row, _outline(row) if instance is None else instance) for row, instance in pairs]
+        return [event for event in events if event is not None]
 
     def prune(self, before: float) -> int:
         """Delete history before a time; return how many transitions went."""
@@ -149,10 +189,13 @@ class SqlAlertLog:
             return len(session.execute(gone).all())
 
 
-def put_rule(session: Session, rule: str, instances: Sequence[AlertInstance]) -> None:
-    """Replace a rule's instances, in the caller's transaction."""
+def put_rule(session: Session, unread: Unread, rule: str, instances: Sequence[AlertInstance]) -> None:
+    """Replace a rule's instances, in the caller's transaction. Rows that cannot be read are kept aside."""
     query = select(AlertInstanceRow).where(AlertInstanceRow.rule == rule)
-    old = {row.fingerprint: row for row in session.exec(query)}
+    old = {}
+    for row, found in read_rows(session, unread, query):
+        _keep(session, row, found)
+        old[row.fingerprint] = row
     for instance in instances:
         _write(session, old.pop(instance.fingerprint, None), instance)
     for row in old.values():
@@ -179,9 +222,20 @@ def append_history(session: Session, transitions: Sequence[Transition]) -> None:
         touch(session, "alerts", instance.fingerprint)
 
 
-def read_instances(session: Session) -> list[AlertInstance]:
-    """Return every instance, inactive ones included, in the caller's transaction."""
-    return [_instance(row) for row in session.exec(select(AlertInstanceRow))]
+def read_instances(session: Session, unread: Unread) -> list[AlertInstance]:
+    """Return every instance that can be read, inactive ones included, in the caller's transaction."""
+    return readable_instances(session, unread, select(AlertInstanceRow))
+
+
+def _rename(session: Session, ids: RuleIds) -> None:
+    """Give alerts the ids that their rules have in this process, unless these have such alerts of their own."""
+    for rule in session.exec(select(AlertInstanceRow.rule).distinct()).all():
+        meant = ids.meant(rule)
+        if meant is None or meant == rule:
+            continue
+        own = select(AlertInstanceRow.fingerprint).where(AlertInstanceRow.rule == meant)
+        stored = update(AlertInstanceRow).where(col(AlertInstanceRow.rule) == rule)
+        session.execute(stored.where(col(AlertInstanceRow.fingerprint).not_in(own)).values(rule=meant))
 
 
 def _history(fingerprint: str) -> SelectOfScalar[AlertEventRow]:
@@ -205,6 +259,7 @@ def _write(session: Session, row: AlertInstanceRow | None, instance: AlertInstan
         "resolved_at": instance.resolved_at,
         "unknown_since": instance.unknown_since,
         "away": list(instance.away),
+        "format": INSTANCE_FORMAT,
     }
     if row is None:
         session.add(AlertInstanceRow(**values))
@@ -214,23 +269,34 @@ def _write(session: Session, row: AlertInstanceRow | None, instance: AlertInstan
             setattr(row, name, value)
 
 
-def _instance(row: AlertInstanceRow) -> AlertInstance:
-    return AlertInstance(
-        rule=row.rule,
-        labels=labels_of(row.labels),
-        annotations=annotations_of(row.annotations),
-        state=AlertState(row.state),
-        value=math.nan if row.value is None else row.value,
-        active_at=row.active_at,
-        fired_at=row.fired_at,
-        keep_firing_since=row.keep_firing_since,
-        resolved_at=row.resolved_at,
-        unknown_since=row.unknown_since,
-        away=tuple(row.away),
-    )
+def _keep(session: Session, row: AlertInstanceRow, found: Found) -> None:
+    if found.fault:
+        preserve(session, row, row_key(row), found.fault)
 
 
-def _event(row: AlertEventRow) -> AlertEvent:
-    assert row.id is not None
-    before, after = AlertState(row.before), AlertState(row.after)
-    return AlertEvent(row.id, row.at, row.fingerprint, before, after, row.sentence, instance_from_json(row.instance))
+def _event_key(row: AlertEventRow) -> str:
+    return str(row.id)
+
+
+def _instance_after(row: AlertEventRow) -> AlertInstance:
+    return instance_from_json(row.instance)
+
+
+def _outline(row: AlertEventRow) -> AlertInstance | None:
+    """Return what the columns say of an alert whose document cannot be read: to be shown, never to be acted on."""
+    try:
+        with reading():
+            labels = labels_of({"alertname": row.name})
+            return checked(AlertInstance(row.rule, labels, (), AlertState(row.after), math.nan, row.at))
+    except NotReadable:
+        return None
+
+
+def _event(row: AlertEventRow, instance: AlertInstance | None) -> AlertEvent | None:
+    try:
+        before, after = AlertState(row.before), AlertState(row.after)
+    except ValueError:
+        return None
+    if instance is None or row.id is None:
+        return None
+    return AlertEvent(row.id, row.at, row.fingerprint, before, after, row.sentence, instance)

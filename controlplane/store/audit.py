@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import delete
+from sqlalchemy import ColumnElement, delete, literal_column
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from controlplane.store.database import Database
-from controlplane.store.tables.audit import AuditRow
+from controlplane.store.tables.audit import REFUSED, AuditRow
+
+__all__ = ["EVERY_ACT", "MAX_ID", "REFUSED", "AuditEntry", "AuditFilter", "AuditStore", "audit", "newest"]
+
+MAX_ID = 2**31 - 1
+"""PostgreSQL's `integer`: it refuses to compare an id with a larger number."""
 
 
 class AuditEntry(NamedTuple):
@@ -26,9 +33,55 @@ class AuditEntry(NamedTuple):
     """A sentence that a person can read. Never a secret."""
 
 
+class AuditFilter(NamedTuple):
+    """Which acts are wanted. What is left out admits every act; what is given must hold together."""
+
+    actor: str | None = None
+    actions: Sequence[str] = ()
+    """Any of these."""
+    subject: str | None = None
+    since: float | None = None
+    """Unix seconds: acts of this instant and later."""
+    until: float | None = None
+    """Unix seconds: acts before this instant."""
+    ids: Sequence[int] = ()
+    """Any of these."""
+    refusals: bool = True
+    """False leaves out attempts that were refused (REFUSED)."""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return what a row must satisfy."""
+        found: list[ColumnElement[bool]] = []
+        if self.actor is not None:
+            found.append(col(AuditRow.actor) == self.actor)
+        if self.actions:
+            found.append(col(AuditRow.action).in_(self.actions))
+        if self.subject is not None:
+            found.append(col(AuditRow.subject) == self.subject)
+        if self.since is not None:
+            found.append(col(AuditRow.at) >= self.since)
+        if self.until is not None:
+            found.append(col(AuditRow.at) < self.until)
+        if self.ids:
+            found.append(col(AuditRow.id).in_(self.ids))
+        if not self.refusals:
+            # A constant of the statement and not a parameter: only then does a planner take ix_audit_not_refused.
+            found.append(col(AuditRow.action) != literal_column(f"'{REFUSED}'"))
+        return found
+
+
+EVERY_ACT = AuditFilter()
+
+
 def audit(session: Session, actor: str, action: str, subject: str, detail: str, at: float) -> None:
     """Record an act in the transaction that carries it out: neither happens without the other."""
     session.add(AuditRow(at=at, actor=actor, action=action, subject=subject, detail=detail))
+
+
+def newest(limit: int, wanted: AuditFilter, before: int | None) -> SelectOfScalar[AuditRow]:
+    """Return the query of one page."""
+    query = select(AuditRow).where(*wanted.conditions()).order_by(col(AuditRow.id).desc()).limit(limit)
+    return query if before is None else query.where(col(AuditRow.id) < before)
 
 
 class AuditStore:
@@ -37,13 +90,13 @@ class AuditStore:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def recent(self, limit: int, subject: str | None = None) -> list[AuditEntry]:
-        """Return the newest acts first, of one subject only if named."""
-        query = select(AuditRow).order_by(col(AuditRow.id).desc()).limit(limit)
-        if subject is not None:
-            query = query.where(AuditRow.subject == subject)
+    def recent(self, limit: int, wanted: AuditFilter = EVERY_ACT, before: int | None = None) -> list[AuditEntry]:
+        """Return the newest acts first; with `before`, those whose id is below it.
+
+        Ids grow and acts are never changed: the last id of a page, as the next `before`, leads on without a repetition.
+        """
         with self._db.reading() as session:
-            return [_entry(row) for row in session.exec(query)]
+            return [_entry(row) for row in session.exec(newest(limit, wanted, before))]
 
     def since(self, after: int, limit: int) -> list[AuditEntry]:
         """Return the acts after the one of id `after`, oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import make_url
@@ -14,41 +14,76 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, create_engine
 
 from controlplane.errors import ConfigError, Conflict, NotStorable, Unavailable
-
-_LOCK_WAIT_S = 10
-"""How long a transaction waits for another's lock: SQLite's busy timeout, PostgreSQL's lock_timeout."""
-
-_IDLE_TRANSACTION_S = 30
-"""PostgreSQL ends a transaction whose process stopped in the middle of it: it would otherwise hold its lease's row,
-and no other process could take the lease over."""
+from controlplane.store.stored import Unread
 
 _READING = "controlplane_reading"
+
+
+class Patience(NamedTuple):
+    """How many connections one Database may have, and how long it waits, in seconds."""
+
+    connections: int = 10
+    """Kept open once they were needed."""
+    more: int = 30
+    """Opened beyond these while all are in use."""
+    connection_s: int = 30
+    """Until a connection is free."""
+    connect_s: int = 10
+    """Until a new connection to PostgreSQL stands, and until sent bytes are acknowledged."""
+    lock_s: int = 10
+    """For another transaction's lock: SQLite's busy timeout, PostgreSQL's lock_timeout."""
+    idle_s: int = 30
+    """PostgreSQL ends a transaction whose process stopped in the middle of it: it would otherwise hold its lease's row,
+    and no other process could take the lease over."""
+    statement_s: int = 0
+    """PostgreSQL ends a statement that takes longer; 0: never."""
 
 
 class Database:
     """A pooled engine. Thread-safe; synchronous, so callers on an event loop go through a thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: Patience | None = None) -> None:
         """Open lazily: no connection is made here. `url` is sqlite:///… or postgresql+psycopg://…
 
         Raises ConfigError for a URL of another kind, and for an in-memory SQLite (each thread would see its own).
         """
         backend = _backend(url)
+        waits = self._patience = patience or Patience()
         self.is_sqlite = backend == "sqlite"
-        options: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite, "pool_size": 10, "max_overflow": 30}
+        self.unread = Unread()
+        """Rows that could not be read lately."""
+        options: dict[str, Any] = {
+            "pool_pre_ping": not self.is_sqlite,
+            "pool_size": waits.connections,
+            "max_overflow": waits.more,
+            "pool_timeout": waits.connection_s,
+        }
         if self.is_sqlite:
-            options["connect_args"] = {"check_same_thread": False, "timeout": _LOCK_WAIT_S}
+            options["connect_args"] = {"check_same_thread": False, "timeout": waits.lock_s}
         else:
-            options["connect_args"] = {"connect_timeout": 10}
+            options["connect_args"] = {
+                "connect_timeout": waits.connect_s,
+                # A host that is gone without a word must not hold a thread for TCP's quarter of an hour.
+                "tcp_user_timeout": waits.connect_s * 1000,
+                # PgBouncer gives the next transaction another server process, which does not know the statement.
+                "prepare_threshold": None,
+            }
         self.engine: Engine = create_engine(url, **options)
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _sqlite_pragmas)
+            event.listen(self.engine, "connect", self._sqlite_pragmas)
             event.listen(self.engine, "begin", _sqlite_begin)
             self._readers = self.engine.execution_options(**{_READING: True})
         else:
-            event.listen(self.engine, "connect", _postgres_settings)
+            event.listen(self.engine, "begin", self._postgres_settings)
             # A snapshot, as a SQLite reader has: two queries of one reading() never see two states.
             self._readers = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    def apart(self, patience: Patience) -> Database:
+        """Return the same database through connections of its own, to be closed by the caller.
+
+        Who must be heard in time uses it: transactions of others may hold every connection of this one.
+        """
+        return Database(self.engine.url.render_as_string(hide_password=False), patience)
 
     def lies_in(self, folder: Path) -> bool:
         """Tell whether it is a file in this folder, so that whoever holds the folder's lock is alone with it."""
@@ -86,6 +121,26 @@ class Database:
     def close(self) -> None:
         """Close pooled connections."""
         self.engine.dispose()
+
+    def _sqlite_pragmas(self, connection: Any, _record: Any) -> None:
+        # The driver must not open transactions by itself: _sqlite_begin does, so that they start as writers.
+        connection.isolation_level = None
+        busy = f"busy_timeout={self._patience.lock_s * 1000}"
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", busy):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def _postgres_settings(self, connection: Connection) -> None:
+        # For each transaction anew: PgBouncer gives a session's settings to whoever gets the server process next. Not
+        # the `options` start-up parameter either: PgBouncer refuses it.
+        waits = self._patience
+        local = {
+            "lock_timeout": waits.lock_s,
+            "idle_in_transaction_session_timeout": waits.idle_s,
+            "statement_timeout": waits.statement_s,
+        }
+        # One statement, whatever the number of settings; 0 is PostgreSQL's own default of statement_timeout.
+        wanted = ", ".join(f"set_config('{name}', '{seconds}s', true)" for name, seconds in local.items() if seconds)
+        connection.exec_driver_sql(f"SELECT {wanted}")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -149,22 +204,8 @@ def _backend(url: str) -> str:
     return backend
 
 
-def _sqlite_pragmas(connection: Any, _record: Any) -> None:
-    # The driver must not open transactions by itself: _sqlite_begin does, so that they start as writers.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_LOCK_WAIT_S * 1000}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
 def _sqlite_begin(connection: Connection) -> None:
     # query_only before BEGIN: a pooled connection carries the last user's setting.
     reading = bool(connection.get_execution_options().get(_READING))
     connection.exec_driver_sql(f"PRAGMA query_only={int(reading)}")
     connection.exec_driver_sql("BEGIN DEFERRED" if reading else "BEGIN IMMEDIATE")
-
-
-def _postgres_settings(connection: Any, _record: Any) -> None:
-    # Not the `options` start-up parameter: connection poolers refuse it.
-    connection.execute(f"SET SESSION lock_timeout = '{_LOCK_WAIT_S}s'")
-    connection.execute(f"SET SESSION idle_in_transaction_session_timeout = '{_IDLE_TRANSACTION_S}s'")
-    connection.commit()

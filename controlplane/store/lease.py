@@ -1,6 +1,8 @@
 """Leases: at most one process runs a loop, and one that woke late changes nothing.
 
 A loop acquires its lease, renews it before each tick, and calls `check_lease` inside every transaction that acts.
+Effects outside the database cannot be checked there: a holder begins none after its deadline (`Lease.left_s`), which
+lies before the time at which anybody else can take the lease over.
 Leases are judged on the database's clock, so the clocks of the processes do not matter. That one can be set, too: after
 a step forward all leases have run out, and their holders take them anew; after a step back one that would last for
 longer than anybody can take it for counts as run out (`OVERLONG_TTLS`), so a dead process holds up nobody.
@@ -8,9 +10,13 @@ longer than anybody can take it for counts as run out (`OVERLONG_TTLS`), so a de
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, case, update
@@ -18,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from controlplane.errors import LeaseLost
-from controlplane.store.database import Database, database_now
+from controlplane.store.database import Database, Patience, database_now
 from controlplane.store.tables.lease import LeaseRow
 
 OVERLONG_TTLS = 2.0
@@ -26,12 +32,47 @@ OVERLONG_TTLS = 2.0
 holder, if it lives, loses it to whoever asks next; transactions are safe either way, as they check it."""
 
 
-class Lease(NamedTuple):
+MARGIN = 0.2
+"""The part of a lease's length that is left unused at its end: an effect takes time, and two machines' clocks do not
+run equally fast."""
+
+LEASE_PATIENCE = Patience(connections=1, more=3, connection_s=4, connect_s=4, lock_s=4, idle_s=10, statement_s=4)
+"""Of the connections that leases are renewed by: below a third of the shortest length (schedule.factory.TTL_S), so that
+an attempt that hangs leaves time for another one. One connection, and four at most: there are four leased loops."""
+
+
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has the former
+
+
+def since_boot() -> float:
+    """Return seconds that nobody can set. On Linux time counts in which the machine slept: leases run out meanwhile."""
+    return time.clock_gettime(_SINCE_BOOT)
+
+
+@dataclass
+class Deadline:
+    """Until when a holder may act. Moved by whoever renews the lease, read by whoever acts."""
+
+    clock: Callable[[], float] = since_boot
+    at: float = math.inf
+    """In the clock's seconds; infinite for a lease that a test or a tool made by hand."""
+
+
+@dataclass(frozen=True)
+class Lease:
     """One tenure. The same epoch means that nobody else held the lease in between, and that it never ran out."""
 
     name: str
     holder: str
     epoch: int
+    deadline: Deadline = field(default_factory=Deadline, compare=False, repr=False)
+
+    def left_s(self) -> float:
+        """Return for how many seconds the holder may still begin something outside the database; not above 0: no more.
+
+        Counted from when the last renewal that succeeded was sent, so it ends before the database gives the lease away.
+        """
+        return self.deadline.at - self.deadline.clock()
 
 
 class LeaseStatus(NamedTuple):
@@ -51,14 +92,16 @@ def process_holder() -> str:
 class LeaseStore:
     """Gives out leases."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, clock: Callable[[], float] = since_boot) -> None:
+        """`clock` counts seconds that nobody can set: deadlines are told by it."""
+        self._db, self._clock = db, clock
 
     def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
         """Take the lease for `ttl_s` seconds when it is free, has run out or is ours already; None: another holds it.
 
         `holder` names one process (see process_holder). Raises Unavailable.
         """
+        sent_at = self._clock()
         with self._db.transaction() as session:
             insert = sqlite.insert if self._db.is_sqlite else postgresql.insert
             free = insert(LeaseRow).values(name=name, holder="", epoch=0, expires_at=0.0)
@@ -81,10 +124,16 @@ class LeaseStore:
                 )
                 .returning(col(LeaseRow.epoch))
             ).scalar_one_or_none()
-        return None if epoch is None else Lease(name, holder, epoch)
+        if epoch is None:
+            return None
+        return Lease(name, holder, epoch, Deadline(self._clock, sent_at + ttl_s * (1 - MARGIN)))
 
     def renew(self, lease: Lease, ttl_s: float) -> None:
-        """Prolong the tenure to `ttl_s` seconds from now. Raises LeaseLost when it is over, and Unavailable."""
+        """Prolong the tenure to `ttl_s` seconds from now, and its deadline.
+
+        Raises LeaseLost when it is over, and Unavailable.
+        """
+        sent_at = self._clock()
         with self._db.transaction() as session:
             now = database_now(session)
             renewed = session.execute(
@@ -95,6 +144,7 @@ class LeaseStore:
             ).scalar_one_or_none()
         if renewed is None:
             raise _lost(lease)
+        lease.deadline.at = sent_at + ttl_s * (1 - MARGIN)
 
     def take_over(self) -> int:
         """Free every lease, for a process that knows that it is alone; return how many a dead one had left behind."""

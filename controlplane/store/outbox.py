@@ -6,8 +6,8 @@ never hold the same message; a sender that died leaves a claim that runs out; on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from alerts.stored import checked, reading
 from controlplane.errors import LeaseLost
 from controlplane.plain_text import plain
 from controlplane.store.database import Database
@@ -89,28 +90,37 @@ def enqueue(
     return session.execute(new).scalar_one_or_none() is not None
 
 
+def _as_it_is(at: float) -> float:
+    return at
+
+
 class OutboxStore:
     """The sender's side."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, shared: Callable[[float], float] = _as_it_is) -> None:
+        """`shared` turns this process's time into that of a clock which all senders share: claims are told by it.
+
+        By clocks of their own, a sender whose clock is ahead would take what another one is just sending.
+        """
+        self._db, self._shared = db, shared
 
     def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> list[OutboxEntry]:
         """Claim up to `limit` due messages, oldest first, for `ttl_s` seconds; each claim counts as an attempt."""
+        shared_now = self._shared(now)
         with self._db.transaction() as session:
-            due = select(OutboxRow.id).where(*_due(now)).order_by(col(OutboxRow.id)).limit(limit)
+            due = select(OutboxRow.id).where(*_due(now, shared_now)).order_by(col(OutboxRow.id)).limit(limit)
             ids = session.exec(due.with_for_update(skip_locked=True)).all()
             if not ids:  # as nearly always, and asked every second
                 return []
             # Conditional even so: what was read as due must still be due when it is claimed.
             claimed = session.execute(
                 update(OutboxRow)
-                .where(col(OutboxRow.id).in_(ids), *_due(now))
-                .values(claimed_by=holder, claimed_until=now + ttl_s, attempts=col(OutboxRow.attempts) + 1)
+                .where(col(OutboxRow.id).in_(ids), *_due(now, shared_now))
+                .values(claimed_by=holder, claimed_until=shared_now + ttl_s, attempts=col(OutboxRow.attempts) + 1)
                 .returning(OutboxRow)
                 .execution_options(synchronize_session=False)
             ).scalars()
-            return sorted((_entry(row) for row in claimed), key=lambda entry: entry.id)
+            return sorted(self._entries(claimed), key=lambda entry: entry.id)
 
     def done(self, entry: OutboxEntry, result: Mapping[str, Any] | None, at: float) -> None:
         """Record that a claimed message was sent. Raises LeaseLost when the claim is no longer ours."""
@@ -128,25 +138,30 @@ class OutboxStore:
         """Return a message by its own id."""
         with self._db.reading() as session:
             row = session.exec(select(OutboxRow).where(OutboxRow.message_id == message_id)).one_or_none()
-            return None if row is None else _entry(row)
+            return None if row is None else next(iter(self._entries([row])), None)
 
     def recent(self, limit: int) -> list[OutboxEntry]:
         """Return the newest messages first."""
         with self._db.reading() as session:
-            return [_entry(r) for r in session.exec(select(OutboxRow).order_by(col(OutboxRow.id).desc()).limit(limit))]
+            newest = select(OutboxRow).order_by(col(OutboxRow.id).desc()).limit(limit)
+            return self._entries(session.exec(newest))
 
     def depth(self) -> dict[OutboxStatus, int]:
         """Count messages by status; a status without messages is 0."""
         counted = select(OutboxRow.status, func.count()).group_by(OutboxRow.status)
         with self._db.reading() as session:
-            found = {OutboxStatus(status): count for status, count in session.exec(counted)}
-        return {status: found.get(status, 0) for status in OutboxStatus}
+            found = dict(session.exec(counted).all())
+        return {status: found.get(status.value, 0) for status in OutboxStatus}
 
     def prune(self, before: float) -> int:
         """Delete messages that were sent or given up before a time; return how many."""
         with self._db.transaction() as session:
             gone = delete(OutboxRow).where(col(OutboxRow.finished_at) < before).returning(col(OutboxRow.id))
             return len(session.execute(gone).all())
+
+    def _entries(self, rows: Iterable[OutboxRow]) -> list[OutboxEntry]:
+        """Return messages as read. One of a status that this release does not know is left out, and said once."""
+        return self._db.unread.readable("outbox", rows, lambda row: row.message_id, _entry)
 
     def _settle(self, entry: OutboxEntry, **values: Any) -> None:
         with self._db.transaction() as session:
@@ -168,7 +183,7 @@ class OutboxStore:
             )
 
 
-def _due(now: float) -> tuple[ColumnElement[bool], ...]:
+def _due(now: float, shared_now: float) -> tuple[ColumnElement[bool], ...]:
     earlier = aliased(OutboxRow)
     blocked = (
         select(earlier.id)
@@ -179,7 +194,7 @@ def _due(now: float) -> tuple[ColumnElement[bool], ...]:
     return (
         col(OutboxRow.status) == OutboxStatus.QUEUED.value,
         _come(OutboxRow.next_attempt_at, now),
-        or_(col(OutboxRow.claimed_until).is_(None), _come(OutboxRow.claimed_until, now)),
+        or_(col(OutboxRow.claimed_until).is_(None), _come(OutboxRow.claimed_until, shared_now)),
         or_(col(OutboxRow.lane) == "", ~blocked),
     )
 
@@ -189,6 +204,13 @@ def _come(time: Any, now: float) -> ColumnElement[bool]:
 
 
 def _entry(row: OutboxRow) -> OutboxEntry:
-    assert row.id is not None
-    values = row.model_dump(exclude={"status"})
-    return OutboxEntry(status=OutboxStatus(row.status), **values)
+    with reading():
+        values = {f.name: getattr(row, f.name) for f in fields(OutboxEntry)}
+        payload, result = row.payload, row.result
+        values |= {
+            "status": OutboxStatus(row.status),
+            # The sender says what is wrong with a message that lacks everything, and gives it up.
+            "payload": payload if isinstance(payload, Mapping) else {},
+            "result": result if isinstance(result, Mapping) else None,
+        }
+        return checked(OutboxEntry(**values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, update
@@ -72,7 +72,10 @@ class ModelEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model as last known. `observation` is JSON as its writer shaped it; None: never observed."""
+    """A model as last known. `observation` is JSON as its writer shaped it; None: never observed.
+
+    In place of JSON that is damaged there is a store.stored.Damaged, as in RolloutRecord.state.
+    """
 
     model: str
     stable: str
@@ -214,6 +217,23 @@ class RolloutLog:
                 audit(session, actor, action, f"model/{row.model}", f"rollout {row.id}: {reason}", at)
             return _record(row)
 
+    def close(self, rollout_id: str, sentence: str, actor: str, at: float) -> RolloutRecord:
+        """End a running rollout as failed, whatever its state says, which stays as it is.
+
+        Raises NotFound, and Conflict when the rollout has finished.
+        """
+        with self._db.transaction() as session:
+            row = _row(session, rollout_id)
+            if row.active_model is None:
+                raise Conflict(f"rollout {rollout_id} of model {row.model} has finished ({row.phase}: {row.sentence})")
+            row.active_model, row.phase, row.ok, row.sentence = None, "failed", False, sentence
+            row.finished_at = row.updated_at = at
+            session.add(row)
+            _event(session, row.id, EventRecord(at, row.phase, sentence))
+            audit(session, actor, "rollout.close", f"model/{row.model}", f"rollout {row.id}: {sentence}", at)
+            touch(session, "models", row.model)
+            return _record(row)
+
     def save(
         self,
         record: RolloutRecord,
@@ -225,7 +245,8 @@ class RolloutLog:
         """Write the engine's side of a running rollout, its new events, a change of the stable version and what is to
         be told together.
 
-        `turn_back` stays as it is in the database. Raises LeaseLost; then nothing was written.
+        `turn_back` stays as it is in the database. Raises LeaseLost, and Conflict for a rollout that an operator closed
+        meanwhile; then nothing was written.
         """
         finished = record.finished_at is not None
         with self._db.transaction() as session:
@@ -233,11 +254,16 @@ class RolloutLog:
             values = asdict(record)
             for key in ("id", "turn_back", "created_at", "created_by", "idempotency_key", "request"):
                 del values[key]
-            session.execute(
+            written = session.execute(
                 update(RolloutRow)
-                .where(col(RolloutRow.id) == record.id)
+                .where(col(RolloutRow.id) == record.id, col(RolloutRow.active_model).is_not(None))
                 .values(**values, active_model=None if finished else record.model)
+                .returning(col(RolloutRow.id))
             )
+            if written.scalar_one_or_none() is None:
+                raise Conflict(
+                    f"rollout {record.id} of model {record.model} was closed by an operator; nothing is done"
+                )
             for event in events:
                 _event(session, record.id, event)
             if stable is not None:
@@ -285,11 +311,11 @@ def _event(session: Session, rollout_id: str, event: EventRecord) -> None:
 
 
 def _record(row: RolloutRow) -> RolloutRecord:
-    return RolloutRecord(**row.model_dump(exclude={"active_model"}))
+    return RolloutRecord(**{f.name: getattr(row, f.name) for f in fields(RolloutRecord)})
 
 
 def _model(row: ModelStateRow) -> ModelRecord:
-    return ModelRecord(**row.model_dump())
+    return ModelRecord(**{f.name: getattr(row, f.name) for f in fields(ModelRecord)})
 
 
 def _events_of_models() -> Select[RolloutEventRow, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -50,10 +50,26 @@ class BackendObservation:
     reachable: bool
     versions: dict[str, VersionState]
     reasons: dict[str, str]
-    serving: str | None
-    """The version that unversioned requests reach, as far as the engine lets us know."""
+    weights: Mapping[str, float]
+    """The share of unversioned requests that each version gets, 0 to 1, as far as the engine lets us know."""
     error: str = ""
     """Why the backend could not be observed; empty when it was reachable."""
+
+    @property
+    def serving(self) -> str | None:
+        """The version that gets every request; None where none does, or several share them."""
+        return next((version for version, weight in self.weights.items() if weight == 1.0), None)
+
+    @property
+    def served(self) -> str:
+        """What gets the requests, in words."""
+        shares = [f"{version} {100 * weight:g}%" for version, weight in self.weights.items() if weight > 0]
+        return self.serving or " and ".join(shares) or "no version"
+
+
+def all_to(version: str | None) -> dict[str, float]:
+    """Return the weights where one version gets every request; None: no version gets any."""
+    return {} if version is None else {version: 1.0}
 
 
 @dataclass(frozen=True)
@@ -68,7 +84,7 @@ class TrafficObservation:
         for backend in self.backends:
             if backend.url == url:
                 return backend
-        return BackendObservation(url, False, {}, {}, None, "it was not observed")
+        return BackendObservation(url, False, {}, {}, {}, "it was not observed")
 
 
 @dataclass(frozen=True)

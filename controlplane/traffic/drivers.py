@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection, TritonTraffic, UnmovedTraffic
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
@@ -15,6 +16,15 @@ def build_drivers(models: Iterable[ModelSection]) -> dict[str, Driver]:
 
     Models with driver `none` have none. The caller closes every driver.
     """
-    return {
-        section.name: TritonDriver(section, open_session()) for section in models if section.traffic.driver == "triton"
-    }
+    made = ((section.name, _driver(section)) for section in models)
+    return {name: driver for name, driver in made if driver is not None}
+
+
+def _driver(section: ModelSection) -> Driver | None:
+    match section.traffic:
+        case TritonTraffic():
+            return TritonDriver(section, open_session())
+        case UnmovedTraffic():
+            return None
+        case traffic:
+            assert_never(traffic)

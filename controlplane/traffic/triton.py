@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from controlplane.config.auth import auth_of
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import Refused, Unavailable
 from controlplane.traffic import pbtxt, triton_answer, version_files
 from controlplane.traffic.driver import (
@@ -32,6 +32,7 @@ from controlplane.traffic.driver import (
     Question,
     TrafficObservation,
     VersionState,
+    all_to,
 )
 from controlplane.traffic.triton_api import IndexRow, TritonApi, with_cure
 from controlplane.traffic.triton_grpc import GrpcLoader, missing_package
@@ -142,14 +143,14 @@ class TritonDriver:
                 *(api.version_ready(self._model, row.version) for row in rows if row.state == "READY")
             )
         except (Unavailable, EngineRefused) as error:
-            return BackendObservation(url, False, {}, {}, None, str(error))
+            return BackendObservation(url, False, {}, {}, {}, str(error))
         answering = [row.version for row in rows if row.state == "READY"]
         confirmed = {version for version, ok in zip(answering, ready, strict=True) if ok}
         # A version that was never loaded is not in the index: Triton answered, so that is known, not unknown.
         states = dict.fromkeys(self._section.versions, VersionState.UNAVAILABLE)
         states |= {f"v{row.version}": _state(row, confirmed) for row in rows}
         reasons = {f"v{row.version}": row.reason for row in rows if row.reason}
-        return BackendObservation(url, True, states, reasons, f"v{max(confirmed)}" if confirmed else None)
+        return BackendObservation(url, True, states, reasons, all_to(f"v{max(confirmed)}" if confirmed else None))
 
     async def _prepare(self, url: str) -> dict[str, Any] | str:
         api = self._apis[url]

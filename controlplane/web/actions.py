@@ -17,7 +17,8 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError, Refused
 from controlplane.fleet.rollouts import rollout_view
 from controlplane.fleet.views import RolloutView
-from controlplane.rollout.model import Kind, Plan, Rollout
+from controlplane.rollout.model import Plan, Rollout, RolloutKind
+from controlplane.rollout.step_words import step_sentences
 from controlplane.web.render import Renderer
 
 STRATEGY = "blue-green"
@@ -65,7 +66,7 @@ class Actions:
         if running is None:
             title = f"Roll {name} back to {model.previous}?" if model.previous else f"Roll {name} back?"
             return await self._confirm(request, services.rollouts.plan_rollback(name), title, "Roll back")
-        if running.kind == Kind.ROLLBACK:
+        if running.kind == RolloutKind.ROLLBACK:
             reason = f"rollout {running.id} is rolling {name} back to {running.to} already"
             return self._dialog(request, title=f"Roll {name} back?", verb="", reasons=(reason,))
         title = f"Roll {name} back to {running.from_}?"
@@ -105,7 +106,9 @@ class Actions:
         services: Services = request.app.state.services
         if services.rollouts.observe_only:
             return self._dialog(request, title=title, verb="", reasons=(OBSERVES,))
-        return self._dialog(request, title=title, verb=verb, steps=plan.steps, notes=(*plan.notes, *plan.known))
+        return self._dialog(
+            request, title=title, verb=verb, steps=step_sentences(plan), notes=(*plan.notes, *plan.known)
+        )
 
     async def _start(self, request: Request, services: Services, started: Awaitable[Rollout]) -> Response:
         try:

@@ -13,6 +13,8 @@ from starlette.staticfiles import StaticFiles
 from controlplane.api.app import mount_web
 from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
+from controlplane.web.audit import PATH as AUDIT
+from controlplane.web.audit import AuditPage
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
@@ -50,6 +52,7 @@ def _routes(render: Renderer) -> APIRouter:
     get("/rollouts")(pages.rollouts)
     get("/rollouts/{rollout_id}")(pages.rollout)
     get("/notifications")(pages.notifications)
+    get(AUDIT)(AuditPage(render).page)
     get("/runbooks")(runbooks.index)
     get("/runbooks/{name}")(runbooks.runbook)
     get("/models/{name}/promote/{version}")(actions.confirm_promotion)

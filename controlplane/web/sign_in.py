@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -61,7 +60,7 @@ class SignIn:
             page = self._render.page(request, "sign_in.html", status, next=_local(next), error=str(error))
             page.headers.update(headers_of(error))
             return page
-        cookie = await asyncio.to_thread(services.sessions.open, principal, now)
+        cookie = await services.pools.access.run(services.sessions.open, principal, now)
         answer = RedirectResponse(_local(next), 303)
         answer.set_cookie(
             SESSION_COOKIE,
@@ -77,7 +76,7 @@ class SignIn:
     @requires(Role.VIEWER)
     async def sign_out(self, request: Request, services: ServicesDep) -> Response:
         """Close the session."""
-        await asyncio.to_thread(services.sessions.close, request.cookies.get(SESSION_COOKIE, ""))
+        await services.pools.access.run(services.sessions.close, request.cookies.get(SESSION_COOKIE, ""))
         answer = Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
         answer.delete_cookie(SESSION_COOKIE)
         return answer

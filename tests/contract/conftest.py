@@ -119,6 +119,89 @@ def postgres_server() -> Iterator[PostgresServer]:
     shutil.rmtree(folder)
 
 
+class PgBouncer:
+    """A pooler in transaction mode before a PostgreSQL, with two server connections for everybody."""
+
+    def __init__(self, folder: Path, server: PostgresServer) -> None:
+        self.folder = folder
+        (folder / "users.txt").write_text('"postgres" ""\n')
+        settings = {
+            "listen_port": "6432",  # the name of the socket's file: nobody listens on a port
+            "unix_socket_dir": str(folder),
+            "auth_type": "trust",
+            "auth_file": f"{folder}/users.txt",
+            "pool_mode": "transaction",
+            "default_pool_size": "2",
+            "min_pool_size": "2",
+            "max_client_conn": "200",
+            "server_reset_query": "DISCARD ALL",
+        }
+        lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
+        databases = f"[databases]\n* = host={server.folder} port=5432 user=postgres\n"
+        (folder / "pgbouncer.ini").write_text(f"{databases}[pgbouncer]\n{lines}")
+        owner: dict[str, Any] = {}
+        if os.geteuid() == 0:  # it refuses to run as root, too
+            account = pwd.getpwnam("postgres")
+            owner = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        command = [shutil.which("pgbouncer") or "/usr/sbin/pgbouncer", f"{folder}/pgbouncer.ini"]
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **owner)
+        self._wait()
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg://postgres@/{name}?host={self.folder}&port=6432"
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=PROCESS_S)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + PROCESS_S
+        while True:
+            try:
+                with psycopg.connect(host=str(self.folder), port=6432, user="postgres", dbname="with_schema"):
+                    return
+            except psycopg.OperationalError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError((self.folder / "log").read_text()) from None
+                time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
+    folder = Path(tempfile.mkdtemp(prefix="cp-pgb-"))
+    pooler = PgBouncer(folder, postgres_server)
+    yield pooler
+    pooler.stop()
+    shutil.rmtree(folder)
+
+
+def emptied(db: Database) -> Database:
+    """Return a PostgreSQL database with no rows in its tables."""
+    # Five times as fast as a new database for each test. Identities restart, so a test cannot tell.
+    tables = ", ".join(f'"{name}"' for name in SQLModel.metadata.tables)
+    with db.transaction() as session:
+        session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+    return db
+
+
+@pytest.fixture
+def pooled(pgbouncer: PgBouncer) -> Iterator[Database]:
+    """A database with every table and no rows, behind PgBouncer in transaction mode."""
+    db = emptied(Database(pgbouncer.url("with_schema")))
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def pooled_empty(pgbouncer: PgBouncer, postgres_server: PostgresServer) -> Iterator[Database]:
+    """A database of its own, without any table, behind PgBouncer."""
+    db = Database(pgbouncer.url(postgres_server.fresh()))
+    yield db
+    db.close()
+
+
 @pytest.fixture(params=BOTH)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A database with every table and no rows."""
@@ -126,11 +209,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         db = Database(f"sqlite:///{tmp_path}/controlplane.db")
         SQLModel.metadata.create_all(db.engine)
     else:
-        db = Database(request.getfixturevalue("postgres_server").url("with_schema"))
-        # Five times as fast as a new database for each test. Identities restart, so a test cannot tell.
-        tables = ", ".join(f'"{name}"' for name in SQLModel.metadata.tables)
-        with db.transaction() as session:
-            session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        db = emptied(Database(request.getfixturevalue("postgres_server").url("with_schema")))
     yield db
     db.close()
 

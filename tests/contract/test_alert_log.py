@@ -18,6 +18,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from tests.fakes.open_groups import open_groups
 
 RULE = "builtin:llm;llm-service;LLMModelDown"
 INACTIVE, PENDING, FIRING = AlertState.INACTIVE, AlertState.PENDING, AlertState.FIRING
@@ -167,7 +168,7 @@ def test_a_group_and_its_message_are_stored_together(database: Database) -> None
     (entry,) = OutboxStore(database).recent(10)
     assert (entry.kind, entry.receiver, entry.lane, entry.message_id) == ("alert", "ops", KEY, f"{KEY}/7/1")
     assert entry.payload["summary"] == "FIRING: alerts chat (1 firing)"
-    assert groups.open_groups() == [group()]
+    assert open_groups(groups) == [group()]
 
 
 def test_a_decision_that_fails_stores_nothing(database: Database) -> None:
@@ -178,7 +179,7 @@ def test_a_decision_that_fails_stores_nothing(database: Database) -> None:
 
     with pytest.raises(ValueError, match="oops"):
         groups.advance(decide, 110.0)
-    assert groups.open_groups() == []
+    assert open_groups(groups) == []
 
 
 def test_deliveries_tell_what_is_underway_and_what_was_given_up_last(database: Database) -> None:
@@ -207,12 +208,12 @@ def test_a_root_belongs_to_one_generation(database: Database) -> None:
     groups = SqlGroupLog(database)
     assert groups.root(KEY, 7) is None
     groups.advance(lambda *_: [told(1)], 110.0)
-    groups.remember(KEY, 7, MessageRef("C1", "1.5"))
-    assert groups.root(KEY, 7) == MessageRef("C1", "1.5")
+    groups.remember(KEY, 7, MessageRef("C1/1.5"))
+    assert groups.root(KEY, 7) == MessageRef("C1/1.5")
     groups.advance(lambda *_: [told(1, generation=8)], 200.0)
     assert groups.root(KEY, 7) is None
     assert groups.root(KEY, 8) is None
-    groups.remember(KEY, 7, MessageRef("C1", "late"))
+    groups.remember(KEY, 7, MessageRef("C1/late"))
     assert groups.root(KEY, 8) is None
 
 
@@ -225,3 +226,17 @@ def test_closed_groups_are_pruned_once_their_messages_are_gone(database: Databas
     outbox.done(entry, None, 113.0)
     assert groups.prune(before=110.0) == 0
     assert groups.prune(before=1000.0) == 1
+
+
+def test_alerts_of_a_rule_whose_file_lies_elsewhere_are_kept_and_get_its_id_here(database: Database) -> None:
+    log = SqlAlertLog(database)
+    moved = replace(
+        AlertInstance("", labels_of({"alertname": "Hot"}), (), AlertState.FIRING, 1.0, 1.0), rule="/old/f.yml;g;Hot"
+    )
+    log.record(moved.rule, [moved], [])
+    assert log.retire({"/new/f.yml;g;Hot"}, 100.0) == []
+    assert [a.rule for a in log.load("/new/f.yml;g;Hot")] == ["/new/f.yml;g;Hot"]
+    assert log.load(moved.rule) == []
+    log.record(moved.rule, [moved], [])  # as a process of before the move writes it once more
+    assert [t.instance.rule for t in log.retire({"/new/f.yml;g;Hot"}, 101.0)] == [moved.rule]
+    assert [a.state.value for a in log.active()] == ["firing"]

@@ -23,6 +23,7 @@ from controlplane.store.backlog import Backlog, EnduringAlertLog, write_back
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.outbox import OutboxStore, enqueue
+from tests.fakes.open_groups import open_groups
 from tests.fakes.recipes import alerting_settings
 
 BAD = "half \ud800 a character"
@@ -80,6 +81,7 @@ async def test_a_nul_that_a_query_makes_costs_one_rule(database: Database, caplo
         clock.time += 5
         store.append("gpu", layout, round(clock.time * 1000), np.array([90.0]))
         await alerting.beat(lease)
+        await alerting.dispatch()
         await alerting.deliver()
     querier.close()
     assert [dict(m.firing[0].labels)["alertname"] for m in box.got if "Nul" not in m.group_key] == ["Hot"]
@@ -114,7 +116,7 @@ def test_a_group_that_cannot_be_stored_holds_up_no_other(database: Database, cap
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             assert [s.state.key for s in groups.advance(lambda *_: steps, 7.0)] == ["a", "b"]
-    assert [g.key for g in groups.open_groups()] == ["a", "b"]
+    assert [g.key for g in open_groups(groups)] == ["a", "b"]
     assert sorted(m.message_id for m in OutboxStore(database).recent(10)) == ["a/7/1", "b/7/1"]
     assert [r.getMessage()[:40] for r in caplog.records] == [f"alerting: group {BAD!r} cannot be told of: "[:40]]
 

@@ -71,6 +71,7 @@ async def shown(body: bytes, target: Target) -> dict[str, VersionView]:
         alerts=Alerts(),
         targets=list,
         clock=Clock(),
+        unread=list,
         observe_only=False,
     )
     fleet = await reader.fleet()

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from alerts.interfaces import AlertInstance, AlertState
+from alerts.wire import instance_to_json
 from controlplane.errors import LeaseLost
 from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
@@ -15,7 +17,9 @@ from controlplane.store.outbox import OutboxStore, enqueue
 from controlplane.store.tables.alerts import AlertGroupRow, AlertInstanceRow
 
 TIMES = ("active_at", "fired_at", "keep_firing_since", "resolved_at", "unknown_since")
-TOLD: dict[str, Any] = {"rule": "r", "active_at": 100.0, "fired_at": 110.0, "resolved_at": None}
+TOLD: dict[str, Any] = instance_to_json(
+    AlertInstance("r", (("alertname", "b"),), (), AlertState.FIRING, 1.0, active_at=100.0, fired_at=110.0)
+)
 
 
 def fill(database: Database) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.config.model import ModelSection
-from controlplane.demo.repository import write_failing_version, write_repository
+from controlplane.config.models import ModelSection
+from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
 from controlplane.errors import Refused, Unavailable
 from controlplane.traffic.driver import (
@@ -23,6 +23,7 @@ from controlplane.traffic.driver import (
 )
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
+from tests.fakes.failing_version import write_failing_version
 from tests.fakes.triton import FakeTriton
 from tests.patience import HANG_S
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from controlplane.errors import LeaseLost, Unavailable
+from controlplane.schedule.factory import TTL_S
 from controlplane.store.audit import AuditStore, audit
 from controlplane.store.database import Database
-from controlplane.store.lease import Lease, LeaseStore, check_lease, process_holder
+from controlplane.store.lease import LEASE_PATIENCE, Lease, LeaseStore, check_lease, process_holder, since_boot
 from controlplane.store.tables.lease import LeaseRow
 
 
@@ -174,3 +177,56 @@ def test_of_many_at_once_one_wins(database: Database) -> None:
 
 def test_each_process_names_itself_differently() -> None:
     assert process_holder() != process_holder()
+
+
+def test_a_deadline_counts_from_when_the_renewal_was_sent(database: Database) -> None:
+    seconds = [100.0]
+    leases = LeaseStore(database, lambda: seconds[0])
+    lease = leases.acquire("rules", "a", 15)
+    assert lease is not None
+    assert lease.left_s() == 12.0, "a fifth is left unused"
+    seconds[0] += 5
+    leases.renew(lease, 15)
+    assert lease.left_s() == 12.0
+    seconds[0] += 12
+    assert lease.left_s() == 0.0
+
+
+def test_an_answer_that_came_late_prolongs_by_less(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = [100.0]
+    leases = LeaseStore(database, lambda: seconds[0])
+    lease = leases.acquire("rules", "a", 15)
+    assert lease is not None
+    transaction = database.transaction
+
+    def slow() -> AbstractContextManager[Session]:
+        seconds[0] += 9
+        return transaction()
+
+    monkeypatch.setattr(database, "transaction", slow)
+    leases.renew(lease, 15)
+    assert lease.left_s() == 3.0
+
+
+def test_a_renewal_that_failed_prolongs_nothing(database: Database, run_out: Callable[[str], None]) -> None:
+    seconds = [100.0]
+    leases = LeaseStore(database, lambda: seconds[0])
+    lease = leases.acquire("rules", "a", 15)
+    assert lease is not None
+    run_out("rules")
+    seconds[0] += 5
+    with pytest.raises(LeaseLost):
+        leases.renew(lease, 15)
+    assert lease.left_s() == 7.0
+
+
+def test_seconds_since_boot_pass_and_a_lease_of_a_tool_has_no_deadline() -> None:
+    first = since_boot()
+    assert 0 < first <= since_boot()
+    assert Lease("rules", "a", 1).left_s() == math.inf
+
+
+def test_leases_are_renewed_within_a_third_of_the_shortest() -> None:
+    waits = LEASE_PATIENCE
+    for seconds in (waits.statement_s, waits.lock_s, waits.connect_s, waits.connection_s):
+        assert seconds < TTL_S / 3

@@ -119,11 +119,11 @@ async def test_slack_updates_one_message_and_tells_the_story_in_its_thread(
     slack: FakeSlack, notifier: SlackNotifier
 ) -> None:
     root = await notifier.send(FIRING, None)
-    assert root == MessageRef(CHANNEL, "1700000000.000001")
+    assert root == MessageRef(f"{CHANNEL}/1700000000.000001")
     assert await notifier.send(RESOLVED, root) == root
     (message,) = slack.roots()
     assert message["blocks"][0]["text"]["text"] == ":large_green_circle: RESOLVED: LLMErrorRateHigh · chat"
-    assert [m["metadata"]["event_payload"]["id"] for m in slack.thread(root.ts)] == [RESOLVED.id]
+    assert [m["metadata"]["event_payload"]["id"] for m in slack.thread(root.place.rpartition("/")[2])] == [RESOLVED.id]
 
 
 async def test_slack_blocks_carry_fields_lines_and_buttons(slack: FakeSlack, notifier: SlackNotifier) -> None:
@@ -180,8 +180,8 @@ async def test_a_label_writes_no_line_and_no_mention_of_its_own_into_slack(
 
 
 async def test_slack_posts_anew_when_its_message_was_deleted(slack: FakeSlack, notifier: SlackNotifier) -> None:
-    root = await notifier.send(replace(RESOLVED), MessageRef(CHANNEL, "1600000000.000009"))
-    assert root == MessageRef(CHANNEL, "1700000000.000001")
+    root = await notifier.send(replace(RESOLVED), MessageRef(f"{CHANNEL}/1600000000.000009"))
+    assert root == MessageRef(f"{CHANNEL}/1700000000.000001")
     assert len(slack.roots()) == 1
 
 
@@ -308,7 +308,7 @@ async def test_slack_repeat_does_not_repeat_a_thread_line(slack: FakeSlack, noti
     with pytest.raises(DeliveryFailed):
         await notifier.send(RESOLVED, root)
     await notifier.send(replace(RESOLVED, repeat=True), root)
-    assert len(slack.thread(root.ts)) == 1
+    assert len(slack.thread(root.place.rpartition("/")[2])) == 1
 
 
 async def test_slack_repeat_says_the_thread_line_that_was_lost(slack: FakeSlack, notifier: SlackNotifier) -> None:
@@ -318,7 +318,7 @@ async def test_slack_repeat_says_the_thread_line_that_was_lost(slack: FakeSlack,
     with pytest.raises(DeliveryFailed):
         await notifier.send(RESOLVED, root)
     await notifier.send(replace(RESOLVED, repeat=True), root)
-    assert len(slack.thread(root.ts)) == 1
+    assert len(slack.thread(root.place.rpartition("/")[2])) == 1
 
 
 async def test_slack_without_the_scope_to_look_posts_twice_rather_than_never(

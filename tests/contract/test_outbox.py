@@ -184,3 +184,16 @@ def test_an_error_in_a_receivers_words_is_kept_whatever_it_holds(database: Datab
     assert entry.error == r"half \ud83d of a pair, \x00"
     outbox.dead(entry, "\0", at=111.0)
     assert [e.error for e in outbox.recent(1)] == [r"\x00"]
+
+
+def test_senders_whose_clocks_differ_never_hold_one_message(database: Database, replica: Database) -> None:
+    ahead_s = 3000.0
+    right, ahead = OutboxStore(database), OutboxStore(replica, lambda at: at - ahead_s)
+    put(database, "m1", at=100.0)
+    (entry,) = right.claim("p1", now=100.0, ttl_s=30, limit=1)
+    assert ahead.claim("p2", now=101.0 + ahead_s, ttl_s=30, limit=1) == []
+    right.done(entry, None, at=102.0)
+    put(database, "m2", at=100.0)
+    (entry,) = ahead.claim("p2", now=103.0 + ahead_s, ttl_s=30, limit=1)
+    assert right.claim("p1", now=104.0, ttl_s=30, limit=1) == []
+    assert [e.message_id for e in right.claim("p1", now=134.0, ttl_s=30, limit=1)] == ["m2"]

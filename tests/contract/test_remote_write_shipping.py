@@ -19,13 +19,13 @@ from collectors.exposition import parse
 from collectors.mapping import canonical_layout
 from collectors.samples import FloatArray, Layout, Series, labels_of
 from collectors.target import Target
-from controlplane.app.metrics_elsewhere import shippers
-from controlplane.config.loader import parse_fleet
+from controlplane.app.metrics_elsewhere import shipper_to
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.write.shipping.shipper import Shipper
 from controlplane.metrics.write.tee import TeeSink
+from tests.fakes.fleet_text import parse_fleet
 from tests.fakes.metrics_servers import prometheus, victoria_metrics
 from tests.patience import HANG_S, until
 
@@ -53,8 +53,8 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def shipper(url: str, folder: Path, **more: Any) -> Shipper:
     endpoint = {"url": f"{url}/api/v1/write", "queue_config": {"batch_send_deadline": "100ms"}, **more}
     text = json.dumps({"fleet": {"name": "x"}, "metrics": {"remote_write": endpoint}})
-    (made,) = shippers(parse_fleet(text, folder).metrics, folder, CATALOGUE, WallClock())
-    return made
+    (wanted,) = parse_fleet(text, folder / "fleet.yaml").metrics.remote_write
+    return shipper_to(wanted, folder, CATALOGUE, WallClock())
 
 
 def vllm(fixtures: Path, instance: str) -> tuple[Layout, FloatArray]:

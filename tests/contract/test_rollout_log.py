@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from controlplane.errors import Conflict, LeaseLost, NotFound
+from controlplane.rollout.records import readable
 from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
@@ -165,3 +167,31 @@ def test_who_did_it_is_on_record(database: Database) -> None:
         (101.0, "bob", "rollout.abort", "model/chat", "rollout r-1: Aborted by bob"),
         (102.0, "rollout-engine", "rollout.finish", "model/chat", "rollout r-1 failed: off"),
     ]
+
+
+@pytest.mark.parametrize("damage", ["[]", "null", '{"format": 99, "plan": {}}', '{"limits": "a"}'])
+def test_a_rollout_that_cannot_be_read_is_closed_and_its_state_kept(database: Database, damage: str) -> None:
+    log = RolloutLog(database)
+    log.start(record())
+    log.start(record("r-2", model="other"))
+    with database.transaction() as session:
+        session.execute(text(f"UPDATE rollout SET state = '{damage}' WHERE id = 'r-1'"))
+    (standing,) = (found for found in log.active() if found.id == "r-1")
+    rollouts, others = readable([standing])
+    assert (rollouts, [other.record for other in others]) == ([], [standing])
+
+    closed = log.close("r-1", "nobody can read it", "bob", 200.0)
+
+    assert (closed.phase, closed.ok, closed.finished_at, closed.state) == ("failed", False, 200.0, standing.state)
+    assert [found.id for found in log.active()] == ["r-2"]
+    assert log.events("r-1")[-1] == EventRecord(200.0, "failed", "nobody can read it")
+    (act, *_) = AuditStore(database).recent(1)
+    assert (act.actor, act.action, act.subject) == ("bob", "rollout.close", "model/chat")
+    log.start(record("r-3"))
+    with pytest.raises(Conflict, match=r"rollout r-1 of model chat has finished \(failed: nobody can read it\)"):
+        log.close("r-1", "again", "bob", 201.0)
+    with pytest.raises(NotFound):
+        log.close("r-9", "again", "bob", 201.0)
+    with pytest.raises(Conflict, match="rollout r-1 of model chat was closed by an operator"):
+        log.save(record(), [], None, None)
+    assert log.get("r-1").state == standing.state

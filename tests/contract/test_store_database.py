@@ -25,20 +25,6 @@ def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
     assert AuditStore(database).recent(10) == []
 
 
-def test_audit_entries_come_newest_first_and_by_subject(database: Database) -> None:
-    with database.transaction() as session:
-        audit(session, "ops", "rollout.start", "model/chat", "v1 to v2", 1.0)
-        audit(session, "ops", "rollout.start", "model/code", "v1 to v2", 2.0)
-        audit(session, "engine", "rollout.done", "model/chat", "v2 serves", 3.0)
-
-    trail = AuditStore(database)
-    assert [(e.at, e.actor, e.action) for e in trail.recent(2)] == [
-        (3.0, "engine", "rollout.done"),
-        (2.0, "ops", "rollout.start"),
-    ]
-    assert [e.at for e in trail.recent(10, subject="model/chat")] == [3.0, 1.0]
-
-
 def test_a_reader_neither_waits_for_a_writer_nor_sees_its_half_done_work(database: Database) -> None:
     with database.transaction() as session:
         audit(session, "ops", "a", "model/chat", "", 1.0)

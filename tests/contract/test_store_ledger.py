@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 import pytest
 
 from collectors.samples import Series
-from controlplane.config.model import Budget, Cost
+from controlplane.config.model import BudgetSection, Cost
 from controlplane.cost import CostLedger
 from controlplane.errors import LeaseLost
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 
-COST = Cost(gpu_hour_usd=2.0, budgets=(Budget(model="chat", monthly_usd=720.0),))
+COST = Cost(gpu_hour_usd=2.0, budgets=(BudgetSection(model="chat", monthly_usd=720.0),))
 START = datetime(2026, 11, 10, tzinfo=UTC).timestamp()
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlmodel import Session, select
 
 from controlplane.access import Principal, Role, SessionStore, TokenStore
-from controlplane.errors import Conflict, NotFound, Unauthenticated, Unavailable
+from controlplane.errors import Conflict, NotFound, Unauthenticated, Unavailable, Unreadable
 from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
 from controlplane.store.tables.token import ConsoleSessionRow, TokenRow
@@ -244,3 +244,20 @@ def test_ended_sessions_are_forgotten_when_the_next_one_opens(database: Database
 def test_a_made_up_cookie_opens_nothing(database: Database) -> None:
     with pytest.raises(Unauthenticated, match="sign in again"):
         SessionStore(database).authenticate("made-up", 0.0)
+
+
+def test_a_token_of_a_role_of_tomorrow_opens_nothing_and_hides_no_other(database: Database) -> None:
+    tokens, sessions = TokenStore(database), SessionStore(database)
+    newer, secret = tokens.create("newer", Role.VIEWER, None, now=0.0)
+    known, _ = tokens.create("known", Role.VIEWER, None, now=1.0)
+    cookie = sessions.open(Principal("newer", Role.VIEWER, newer.id), 2.0)
+    with database.transaction() as session:
+        session.execute(text("UPDATE token SET role = 'auditor' WHERE name = 'newer'"))
+    assert tokens.list() == [known]
+    with pytest.raises(Unauthenticated, match="'auditor' is not a valid Role"):
+        tokens.authenticate(secret, 3.0)
+    with pytest.raises(Unauthenticated, match="'auditor' is not a valid Role"):
+        sessions.authenticate(cookie, 3.0)
+    with pytest.raises(Unreadable, match="it opens nothing here"):
+        tokens.revoke(newer.id, 3.0)
+    assert [row.key for row in database.unread.rows()] == [newer.id]

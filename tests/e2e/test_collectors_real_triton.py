@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from collectors.catalogue import load_catalogue
+from collectors.engines import Api
 from collectors.exposition import Parsed, parse
 from collectors.http.fetch import HttpSource
 from collectors.mapping import canonical_layout, missing
@@ -16,7 +17,7 @@ from collectors.readiness import ReadinessSource
 from collectors.samples import View
 from collectors.target import Source, Target
 from controlplane.demo.repository import write_repository
-from controlplane.demo.triton import TritonServer
+from tests.alive import real_triton
 
 SLOW_S = 30.0
 pytestmark = pytest.mark.needs("triton")
@@ -34,11 +35,11 @@ def values(parsed: Parsed, name: str) -> dict[tuple[str, ...], float]:
 
 async def test_a_real_triton_is_probed_polled_and_mapped(tmp_path: Path) -> None:
     write_repository(tmp_path / "models")
-    async with TritonServer(tmp_path / "models", tmp_path / "triton") as server:
+    async with real_triton(tmp_path / "models", tmp_path / "triton") as server:
         probe = ProbeSource(f"{server.http_url}/v2/models/model/generate_stream", model="model")
         whole = ProbeSource(f"{server.http_url}/v2/models/model/generate", model="model", parameters={"stream": False})
         lost = ProbeSource(f"{server.http_url}/v2/models/nothing/generate_stream", model="nothing")
-        readiness = ReadinessSource("triton", server.http_url)
+        readiness = ReadinessSource(Api.TRITON, server.http_url)
         metrics = HttpSource(server.metrics_url)
         sources = (probe, whole, lost, readiness, metrics)
         try:

@@ -292,7 +292,7 @@ async def test_viewers_have_no_buttons(plane: ControlPlane, page: Page) -> None:
 async def test_pages_fit_a_narrow_window(plane: ControlPlane, page: Page) -> None:
     await sign_in(page, ADMIN)
     await page.set_viewport_size({"width": 800, "height": 900})
-    for path in ("/", "/models/model", "/targets", "/alerts", "/rollouts", "/notifications"):
+    for path in ("/", "/models/model", "/targets", "/alerts", "/rollouts", "/notifications", "/audit"):
         await page.goto(path)
         await expect(page.locator("#live-state")).to_have_text("live")
         assert await page.evaluate("document.documentElement.scrollWidth") == 800
@@ -301,6 +301,31 @@ async def test_pages_fit_a_narrow_window(plane: ControlPlane, page: Page) -> Non
             button.getBoundingClientRect().right > button.closest('.table').getBoundingClientRect().right).length"""
         )
         assert hidden == 0
+
+
+async def test_the_audit_trail_is_filtered_by_its_form_and_a_link_shows_the_same(page: Page) -> None:
+    await sign_in(page, ADMIN)
+    await page.get_by_role("link", name="Audit").click()
+    await page.get_by_label("Action").fill("token.create")
+    await page.get_by_label("From").fill("1h")
+    await page.get_by_label("without refused attempts").check()
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/audit?action=token.create&since=1h&refusals=no")
+    rows = page.locator("tbody tr")
+    await expect(rows.last).to_contain_text("bootstrap with role admin")
+    await expect(rows.filter(has_not_text="token.create")).to_have_count(0)
+    await page.get_by_label("Actor").fill("nob")  # what is being typed outlives the page's refreshes
+    await page.evaluate("document.getElementById('live').dispatchEvent(new Event('refresh'))")
+    async with page.expect_response(lambda answer: "/audit?" in answer.url):
+        pass
+    await expect(page.get_by_label("Actor")).to_have_value("nob")
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.get_by_text("No act matches these filters.")).to_be_visible()
+    for width in (1280, 390):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.goto("/audit?refusals=no")
+        await expect(rows.first).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") == width
 
 
 async def test_a_hidden_page_holds_no_stream(page: Page) -> None:

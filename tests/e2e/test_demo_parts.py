@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import pytest
 
 from controlplane.demo.load import Destination, LoadGenerator
 from controlplane.demo.process import Child, log_tail
-from controlplane.demo.repository import write_failing_version, write_faults, write_repository
+from controlplane.demo.repository import write_faults, write_repository
 from controlplane.demo.triton import TritonServer, TritonUnavailable
+from tests.alive import real_triton
+from tests.fakes.failing_version import write_failing_version
 from tests.patience import PROCESS_S
 
 pytestmark = pytest.mark.needs("triton")
@@ -26,6 +29,7 @@ pytestmark = pytest.mark.needs("triton")
 
 PARENT = """
 import asyncio
+from contextlib import asynccontextmanager
 from pathlib import Path
 from controlplane.demo.load import Destination, LoadGenerator
 from controlplane.demo.triton import TritonServer
@@ -62,10 +66,10 @@ def shared_memory(prefix: str) -> list[Path]:
     return list(Path("/dev/shm").glob(f"{prefix}*"))
 
 
-@pytest.fixture
-async def triton(tmp_path: Path) -> AsyncIterator[TritonServer]:
-    write_repository(tmp_path / "models", token_seconds=0.005)
-    async with TritonServer(tmp_path / "models", tmp_path / "triton") as server:
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[TritonServer]:
+    write_repository(folder / "models", token_seconds=0.005)
+    async with real_triton(folder / "models", folder / "triton") as server:
         yield server
 
 
@@ -90,16 +94,19 @@ async def states(server: TritonServer) -> dict[str, str]:
     return {entry["version"]: entry["state"] for entry in json.loads(text)}
 
 
-async def test_it_streams_tokens_and_says_which_version_answered(triton: TritonServer) -> None:
-    status, text = await call(triton, "v2/models/model/generate_stream", {"text_input": "hello"})
-    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
-    assert status == 200
-    assert "".join(e["text_output"] for e in events) == "v1: the quick brown fox jumps over the lazy dog"
-    assert [e.get("finish_reason") for e in events] == [None] * 9 + ["stop"]
-    assert {e["model_version"] for e in events} == {"1"}
-    whole = await call(triton, "v2/models/model/generate", {"text_input": "hello", "stream": False, "max_tokens": 3})
-    assert json.loads(whole[1])["text_output"] == "v1: the quick"
-    assert await states(triton) == {"1": "READY"}
+async def test_it_streams_tokens_and_says_which_version_answered(tmp_path: Path) -> None:
+    async with serving(tmp_path) as triton:
+        status, text = await call(triton, "v2/models/model/generate_stream", {"text_input": "hello"})
+        events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+        assert status == 200
+        assert "".join(e["text_output"] for e in events) == "v1: the quick brown fox jumps over the lazy dog"
+        assert [e.get("finish_reason") for e in events] == [None] * 9 + ["stop"]
+        assert {e["model_version"] for e in events} == {"1"}
+        whole = await call(
+            triton, "v2/models/model/generate", {"text_input": "hello", "stream": False, "max_tokens": 3}
+        )
+        assert json.loads(whole[1])["text_output"] == "v1: the quick"
+        assert await states(triton) == {"1": "READY"}
 
 
 async def test_it_starts_where_no_environment_is_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,49 +126,54 @@ async def test_a_model_that_cannot_load_is_said_at_once(tmp_path: Path) -> None:
     assert not processes_naming(str(tmp_path))
 
 
-async def test_its_metrics_are_on_their_own_port_with_summaries(triton: TritonServer) -> None:
-    await call(triton, "v2/models/model/generate_stream", {"text_input": "hello"})
-    async with aiohttp.ClientSession() as session, session.get(triton.metrics_url) as response:
-        text = await response.text()
-    assert re.search(r'^nv_inference_request_success\{model="model",version="1"\} [1-9]', text, re.M)
-    assert 'nv_inference_request_summary_us{model="model",version="1",quantile="0.99"}' in text
-
-
-async def test_a_switch_under_load_fails_and_cuts_nothing_and_both_versions_are_seen(triton: TritonServer) -> None:
-    url = f"{triton.http_url}/v2/models/model/generate_stream"
-    load = LoadGenerator([Destination("model", url, "triton", clients=4, pause_s=0.0)])
-    running = asyncio.create_task(load.run())
-    tally = load.tallies["model"]
-    for version, name in ((2, "v2"), (1, "v1"), (2, "v2")):
-        before = tally.versions[name]
-        assert (await load_versions(triton, version))[0] == 200
-        while tally.versions[name] < before + 20:
-            assert not running.done()
-            await asyncio.sleep(0.02)
-    load.stop()
-    await running
-    assert (tally.failed, tally.cut, tally.errors) == (0, 0, [])
-    assert tally.requests == tally.versions["v1"] + tally.versions["v2"] >= 60
-
-
-async def test_the_fault_file_slows_the_version_that_it_names(triton: TritonServer, tmp_path: Path) -> None:
-    async def seconds() -> float:
-        started = asyncio.get_running_loop().time()
+async def test_its_metrics_are_on_their_own_port_with_summaries(tmp_path: Path) -> None:
+    async with serving(tmp_path) as triton:
         await call(triton, "v2/models/model/generate_stream", {"text_input": "hello"})
-        return asyncio.get_running_loop().time() - started
+        async with aiohttp.ClientSession() as session, session.get(triton.metrics_url) as response:
+            text = await response.text()
+        assert re.search(r'^nv_inference_request_success\{model="model",version="1"\} [1-9]', text, re.M)
+        assert 'nv_inference_request_summary_us{model="model",version="1",quantile="0.99"}' in text
 
-    write_faults(tmp_path / "triton-faults.json", {1: 0.5, 2: 60.0})
-    await asyncio.sleep(1.1)  # the model looks at the file at most once a second
-    assert 0.5 <= await seconds() < 60
+
+async def test_a_switch_under_load_fails_and_cuts_nothing_and_both_versions_are_seen(tmp_path: Path) -> None:
+    async with serving(tmp_path) as triton:
+        url = f"{triton.http_url}/v2/models/model/generate_stream"
+        load = LoadGenerator([Destination("model", url, "triton", clients=4, pause_s=0.0)])
+        running = asyncio.create_task(load.run())
+        tally = load.tallies["model"]
+        for version, name in ((2, "v2"), (1, "v1"), (2, "v2")):
+            before = tally.versions[name]
+            assert (await load_versions(triton, version))[0] == 200
+            while tally.versions[name] < before + 20:
+                assert not running.done()
+                await asyncio.sleep(0.02)
+        load.stop()
+        await running
+        assert (tally.failed, tally.cut, tally.errors) == (0, 0, [])
+        assert tally.requests == tally.versions["v1"] + tally.versions["v2"] >= 60
 
 
-async def test_a_version_that_fails_to_load_leaves_the_old_one_serving(triton: TritonServer, tmp_path: Path) -> None:
-    write_failing_version(tmp_path / "models", 3, reason="weights do not fit")
-    status, text = await load_versions(triton, 3)
-    assert status == 400
-    assert "weights do not fit" in text
-    assert (await states(triton))["1"] == "READY"
-    assert (await call(triton, "v2/models/model/generate_stream", {"text_input": "x"}))[0] == 200
+async def test_the_fault_file_slows_the_version_that_it_names(tmp_path: Path) -> None:
+    async with serving(tmp_path) as triton:
+
+        async def seconds() -> float:
+            started = asyncio.get_running_loop().time()
+            await call(triton, "v2/models/model/generate_stream", {"text_input": "hello"})
+            return asyncio.get_running_loop().time() - started
+
+        write_faults(tmp_path / "triton-faults.json", {1: 0.5, 2: 60.0})
+        await asyncio.sleep(1.1)  # the model looks at the file at most once a second
+        assert 0.5 <= await seconds() < 60
+
+
+async def test_a_version_that_fails_to_load_leaves_the_old_one_serving(tmp_path: Path) -> None:
+    async with serving(tmp_path) as triton:
+        write_failing_version(tmp_path / "models", 3, reason="weights do not fit")
+        status, text = await load_versions(triton, 3)
+        assert status == 400
+        assert "weights do not fit" in text
+        assert (await states(triton))["1"] == "READY"
+        assert (await call(triton, "v2/models/model/generate_stream", {"text_input": "x"}))[0] == 200
 
 
 async def test_stop_leaves_no_process_and_no_shared_memory(tmp_path: Path) -> None:

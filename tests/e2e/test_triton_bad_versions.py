@@ -15,8 +15,9 @@ import pytest
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
+from collectors.engines import Api
 from collectors.readiness import ReadinessSource
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
 from controlplane.errors import Refused
@@ -28,6 +29,7 @@ from controlplane.store.database import Database
 from controlplane.traffic.driver import VersionState
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
+from tests.alive import real_triton
 
 pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(600)]
 
@@ -114,9 +116,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path, load_timeout: str = "120s") -> AsyncIterator[Bench]:
+async def bench(folder: Path, load_timeout: str = "120s", *, may_end: bool = False) -> AsyncIterator[Bench]:
     write_repository(folder / "models", token_seconds=0.001)
-    async with TritonServer(folder / "models", folder / "triton") as server:
+    async with real_triton(folder / "models", folder / "triton", may_end=may_end) as server:
         running = Bench(folder, server, load_timeout)
         try:
             yield running
@@ -182,7 +184,7 @@ async def test_versions_that_fail_at_requests_are_turned_back_and_a_good_one_is_
         assert broken.sentence.startswith("v6 could not be loaded: grpc://")
         assert "weights are corrupt" in broken.sentence
         assert broken.sentence.endswith("v1 serves as before")
-        source = ReadinessSource("triton", world.server.http_url)
+        source = ReadinessSource(Api.TRITON, world.server.http_url)
         told = (await source.read(30.0)).decode()
         await source.close()
         assert f'llm_engine_ready{{backend="{world.server.http_url}"}} 0.0' in told
@@ -212,7 +214,7 @@ async def test_a_load_that_never_ends_is_told_with_its_cure_and_the_model_works_
     tmp_path: Path,
 ) -> None:
     """The directory is emptied after planning looked into it, as one of a repository elsewhere may be."""
-    async with bench(tmp_path, load_timeout="8s") as world:
+    async with bench(tmp_path, load_timeout="8s", may_end=True) as world:
         world.write(3)
         look, file = world.driver.prepare, tmp_path / "models" / "model" / "3" / "model.py"
 
@@ -244,7 +246,7 @@ async def test_a_load_that_never_ends_is_told_with_its_cure_and_the_model_works_
 async def test_a_version_that_takes_the_server_down_is_told_and_the_old_one_comes_back_with_the_server(
     tmp_path: Path,
 ) -> None:
-    async with bench(tmp_path) as world:
+    async with bench(tmp_path, may_end=True) as world:
         world.write(3, execute="os.kill(os.getppid(), signal.SIGKILL)")
 
         async def supervisor() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,8 +16,9 @@ import pytest
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
-from controlplane.config.model import ModelSection
-from controlplane.demo.repository import write_failing_version, write_repository
+from controlplane.config.models import ModelSection
+from controlplane.demo.process import ChildDied
+from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
 from controlplane.errors import Refused
 from controlplane.rollout.engine import RolloutEngine
@@ -26,6 +29,8 @@ from controlplane.store.database import Database
 from controlplane.traffic.driver import EngineRefused, Placement, VersionState
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
+from tests.alive import alive, real_triton
+from tests.fakes.failing_version import write_failing_version
 
 pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(600)]
 
@@ -40,6 +45,7 @@ class Fleet:
 
     def __init__(self, servers: list[TritonServer], repositories: list[Path], database: Path) -> None:
         backends = [{"url": s.http_url, "repository": str(r)} for s, r in zip(servers, repositories, strict=True)]
+        self.servers = servers
         self.section = ModelSection.model_validate(
             {
                 "name": "chat",
@@ -87,7 +93,8 @@ async def fleet(folder: Path, servers: int = 1) -> AsyncIterator[Fleet]:
     try:
         await asyncio.gather(*(triton.start() for triton in tritons))
         running = Fleet(tritons, repositories, folder / "cp.db")
-        yield running
+        async with alive(*(triton.child for triton in tritons if triton.child)):
+            yield running
     finally:
         if running is not None:
             await running.close()
@@ -219,11 +226,20 @@ async def test_two_real_servers_are_switched_one_after_another_and_go_back_toget
 async def test_a_restart_after_the_switch_keeps_the_new_version(tmp_path: Path) -> None:
     async with fleet(tmp_path) as world:
         assert (await world.finish(await world.service.start("chat", "v2", actor="ann"))).ok is True
-    again = TritonServer(tmp_path / "models0", tmp_path / "triton-again")
-    async with again, aiohttp.ClientSession() as session:
-        async with session.post(f"{again.http_url}/v2/repository/index", json={}) as response:
+    again = real_triton(tmp_path / "models0", tmp_path / "triton-again")
+    async with again as server, aiohttp.ClientSession() as session:
+        async with session.post(f"{server.http_url}/v2/repository/index", json={}) as response:
             index: list[dict[str, Any]] = await response.json()
         assert [(row["version"], row["state"]) for row in index] == [("2", "READY")]
+
+
+async def test_a_server_that_ends_by_itself_fails_its_test_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ChildDied, match=r"triton ended \(signal 11\); log .*triton0/triton\.log, last lines:"):
+        async with fleet(tmp_path, servers=2) as world, Clients(world.section.traffic.backends[0].url) as clients:
+            server = world.servers[0].child
+            assert server is not None
+            os.kill(server.pid, signal.SIGSEGV)
+            await clients.until(10**9)
 
 
 async def test_a_load_over_grpc_does_not_hold_up_http_connections(tmp_path: Path) -> None:
@@ -234,7 +250,7 @@ async def test_a_load_over_grpc_does_not_hold_up_http_connections(tmp_path: Path
     source = slow.read_text()
     slow.write_text(source.replace("        parameters = json", "        time.sleep(3)\n        parameters = json", 1))
     assert slow.read_text() != source
-    async with TritonServer(tmp_path / "models", tmp_path / "triton") as server:
+    async with real_triton(tmp_path / "models", tmp_path / "triton") as server:
         backend = {"url": server.http_url, "grpc": server.grpc_address}
         section = ModelSection.model_validate(
             {

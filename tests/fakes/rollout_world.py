@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from sqlmodel import SQLModel, col, select
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.decide import NOTHING
 from controlplane.rollout.engine import RolloutEngine
@@ -16,6 +19,7 @@ from controlplane.rollout.model import Check, Evidence, Rollout
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.store.database import Database
+from controlplane.store.migrate import migrate
 from controlplane.store.tables.outbox import OutboxRow
 from controlplane.traffic.driver import Question
 from controlplane.traffic.triton import TritonDriver
@@ -47,9 +51,24 @@ class VirtualClock:
 class World:
     """`async with World(tmp_path) as world`: model `model` on `backends` fake servers, v1 stable."""
 
-    def __init__(self, folder: Path, backends: int = 1, verification: Verification = UNTRIED, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backends: int = 1,
+        verification: Verification = UNTRIED,
+        *,
+        another: bool = False,
+        stored: str = "",
+        **options: Any,
+    ) -> None:
+        """`another` adds a model of that name on a server of its own.
+
+        `stored` is the SQL of tests/fixtures/databases: the database that another release left.
+        """
+        self._stored = stored
         self._folder, self.verification = folder, verification
         self.evidence = NOTHING
+        self._others = [FakeTriton(on_disk=(1, 2, 3))] if another else []
         self.servers = [FakeTriton(on_disk=(1, 2, 3), **options) for _ in range(backends)]
         self.clock = VirtualClock()
         self.observe_only = False
@@ -59,39 +78,33 @@ class World:
         return self.servers[0]
 
     async def __aenter__(self) -> Self:
-        for server in self.servers:
+        for server in (*self.servers, *self._others):
             await server.__aenter__()
-        self.section = ModelSection.model_validate(
-            {
-                "name": "model",
-                "stable": "v1",
-                "versions": {"v1": {}, "v2": {}, "v3": {}, "v9": {}},
-                "traffic": {
-                    "driver": "triton",
-                    "backends": [{"url": s.url} for s in self.servers],
-                    "load_timeout": "60s",
-                    "drain_timeout": "30s",
-                },
-            }
-        )
+        self.section = _section("model", self.servers)
+        self._sections = {"model": self.section}
+        if self._others:
+            self._sections["another"] = _section("another", self._others, model="model")
+        if self._stored:
+            restore(self._folder / "cp.db", self._stored, self.servers[0].url)
         self.db = Database(f"sqlite:///{self._folder}/cp.db")
+        if self._stored:
+            migrate(self.db)
         SQLModel.metadata.create_all(self.db.engine)
         self._open()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for server in self.servers:
+        for server in (*self.servers, *self._others):
             server.finish_loads()
-        await self.engine.close()
-        await self.driver.close()
-        for server in self.servers:
+        await self._close()
+        for server in (*self.servers, *self._others):
             await server.__aexit__()
         self.db.close()
 
     def _open(self) -> None:
-        models = {"model": self.section}
-        self.driver = TritonDriver(self.section, open_session(), timeout_s=2.0)
-        drivers = {"model": self.driver}
+        models = self._sections
+        drivers = {name: TritonDriver(section, open_session(), timeout_s=2.0) for name, section in models.items()}
+        self.driver, self._drivers = drivers["model"], drivers
         self.engine = RolloutEngine(self.db, models, drivers, patience_s=0, look=self._look)
         self.service = RolloutService(self.db, models, drivers, self.clock, observe_only=self.observe_only)
         announcer = Announcer("ops", "http://console")
@@ -103,19 +116,28 @@ class World:
 
     async def crash(self) -> None:
         """Lose everything that is not in the database, and start again."""
-        await self.engine.close()
-        await self.driver.close()
+        await self._close()
         self.db.close()
         self.db = Database(f"sqlite:///{self._folder}/cp.db")
         self._open()
+
+    async def _close(self) -> None:
+        await self.engine.close()
+        for driver in self._drivers.values():
+            await driver.close()
 
     async def tick(self, seconds: float = 1.0, *, settle: bool = True) -> str:
         """Let `seconds` pass and tick; `settle` waits for the engines' replies. Return `phase: sentence`."""
         self.clock.time += seconds
         await self.engine.tick(self.clock.now())
         if settle:
-            await self.engine.settle()
+            await self.settle()
         return await self.line()
+
+    async def settle(self) -> None:
+        """Wait until every order and every question that is out has been answered; the next tick notes the replies."""
+        if tasks := [*self.engine._running.values(), *self.engine._asking.values()]:
+            await asyncio.wait(tasks)
 
     async def line(self) -> str:
         latest = await self.latest()
@@ -146,5 +168,29 @@ class World:
                 return latest
         raise AssertionError(f"not finished after {limit} ticks: {await self.line()}")
 
-    async def promote(self, version: str = "v2") -> Rollout:
-        return await self.service.start("model", version, actor="ann")
+    async def promote(self, version: str = "v2", model: str = "model") -> Rollout:
+        return await self.service.start(model, version, actor="ann")
+
+
+def restore(file: Path, stored: str, url: str) -> None:
+    """Make a database of SQL, with its engine at `url`."""
+    connection = sqlite3.connect(file)
+    connection.executescript(stored.replace("http://127.0.0.1:1", url))
+    connection.close()
+
+
+def _section(name: str, servers: Sequence[FakeTriton], **traffic: str) -> ModelSection:
+    return ModelSection.model_validate(
+        {
+            "name": name,
+            "stable": "v1",
+            "versions": {"v1": {}, "v2": {}, "v3": {}, "v9": {}},
+            "traffic": {
+                "driver": "triton",
+                "backends": [{"url": s.url} for s in servers],
+                "load_timeout": "60s",
+                "drain_timeout": "30s",
+                **traffic,
+            },
+        }
+    )

@@ -28,6 +28,7 @@ schemathesis.openapi.format("promql-selector", st.sampled_from(SELECTORS))
 schemathesis.openapi.format("prometheus-time", st.sampled_from(INSTANT))
 schemathesis.openapi.format("prometheus-duration", st.sampled_from(["15s", "1h30m", "30", "0.5"]))
 schemathesis.openapi.format("prometheus-lifetime", st.sampled_from(["30d", "1h30m", "15s"]))
+schemathesis.openapi.format("instant-or-ago", st.sampled_from([*INSTANT, "2h", "1h30m"]))
 schemathesis.openapi.media_type("application/x-protobuf", st.builds(written))
 
 

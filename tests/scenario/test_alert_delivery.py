@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 
 import controlplane.store.tables
 import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
-from alerts.dispatch import Dispatcher, Route
+from alerts.dispatch import Dispatcher, Route, Stages
 from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertState, VectorSample
 from alerts.notify.slack import SlackNotifier
@@ -114,7 +114,7 @@ class World:
         groups = wrap("groups", SqlGroupLog(self.db))
         log = wrap("log", SqlAlertLog(self.db))
         evaluator = GroupEvaluator(GROUP, self.gpu, log, SeriesStore(), self.gpu, around=Surroundings())
-        dispatcher = Dispatcher(ROUTE, groups, self.gpu)
+        dispatcher = Dispatcher(Stages(ROUTE, "http://c"), groups, self.gpu)
         outbox = wrap("outbox", OutboxStore(self.db))
         sender = MessageSender(outbox, groups, {"ops": wrap("notifier", notifier)}, self.gpu, holder=f"p{self.starts}")
         while self.gpu.at < END_S:

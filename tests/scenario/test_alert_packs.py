@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 import controlplane.store.tables
 import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
 from alerts.evaluate import GroupEvaluator
-from alerts.packs import Override, load_pack
+from alerts.packs import load_pack
 from alerts.template import Surroundings
 from collectors.samples import Layout, Series, labels_of
 from controlplane.metrics.promql.engine import PromqlEngine
@@ -21,6 +21,7 @@ from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
+from tests.fakes.override import Override
 
 FAST = Override(for_=30.0, window=60.0)
 OVERRIDES: Mapping[str, Override] = {

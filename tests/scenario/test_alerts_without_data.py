@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from alerts.dispatch import Dispatcher, Route
+from alerts.dispatch import Dispatcher, Route, Stages
 from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertInstance, Message, MessageRef
 from alerts.lookback import lookbacks
 from alerts.notify.card import render
-from alerts.packs import Override, load_pack
+from alerts.packs import load_pack
 from alerts.rules import RuleGroup, parse_rules
 from alerts.sender import MessageSender
 from alerts.template import Surroundings
@@ -39,7 +39,9 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStore
+from tests.fakes.override import Override
 from tests.fakes.recipes import MadeBy
+from tests.fakes.scrape_once import scrape_once
 
 T0 = 1_700_000_000.0
 STEP_S = 5.0
@@ -119,7 +121,7 @@ class World:
             for group in self.groups
         ]
         groups = SqlGroupLog(self.db)
-        self.dispatcher = Dispatcher(ROUTE, groups, self)
+        self.dispatcher = Dispatcher(Stages(ROUTE, "http://c"), groups, self)
         self.sender = MessageSender(OutboxStore(self.db), groups, {"box": self.box}, self, "me")
 
     def now(self) -> float:
@@ -139,7 +141,7 @@ class World:
         end = self.at + seconds
         while self.at < end:
             for target in self.targets:
-                await self.scraping.scrape_once(target, self.at)
+                await scrape_once(self.scraping, target, self.at)
             for evaluator in self.evaluators:
                 turn = (self.at - T0) // (evaluator.group.interval_s or STEP_S)
                 if self.turns.get(evaluator.group.key) == turn:
@@ -245,7 +247,7 @@ async def test_a_target_that_comes_back_while_its_rule_is_evaluated_ends_no_aler
         found = await ask(expr, at)
         world.bodies["n1:9400"] = gpu(93)
         world.at += 0.1
-        await world.scraping.scrape_once(DCGM, world.at)
+        await scrape_once(world.scraping, DCGM, world.at)
         return found
 
     monkeypatch.setattr(world.querier, "instant", slowly)

@@ -29,6 +29,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStatus, OutboxStore
+from tests.fakes.open_groups import open_groups
 from tests.fakes.recipes import alerting_settings
 
 RULES = """
@@ -79,10 +80,10 @@ class Box:
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             await meanwhile()
-        self.got.append((message.status, message.id, message.repeat, root.ts if root else ""))
+        self.got.append((message.status, message.id, message.repeat, root.place.rpartition("/")[2] if root else ""))
         if self.db is not None and self.then:
             self.db.state, self.then = self.then, ""
-        return MessageRef("C", f"ts{len(self.got)}") if root is None else root
+        return MessageRef(f"C/ts{len(self.got)}") if root is None else root
 
     async def close(self) -> None: ...
 
@@ -111,6 +112,7 @@ class World:
             self.at += 1
             self.store.append("gpu", self.layout, round(self.at * 1000), np.array([celsius]))
             await self.loop.run_once()
+            await self.alerting.dispatch()
             assert self.loop.stats.last_error is None
             if deliver:
                 await self.alerting.deliver()
@@ -166,7 +168,7 @@ async def test_an_alert_comes_and_goes_is_told_and_is_written_when_there_is_room
     assert world.alerting.fault == ""
     assert world.history() == WHOLE
     assert world.messages() == [("firing", "sent", 1), ("resolved", "sent", 1)]
-    assert SqlGroupLog(db).open_groups() == []
+    assert open_groups(SqlGroupLog(db)) == []
     await world.run(60, 50)
     assert statuses(world) == ["firing", "resolved"]
 
@@ -214,7 +216,7 @@ async def test_a_message_that_was_being_sent_is_not_sent_again(world: World, db:
     await world.run(120, 91)
     assert statuses(world) == ["firing"]
     assert world.messages() == [("firing", "sent", 1)]
-    assert SqlGroupLog(db).root("box{alertname='Hot'}", SqlGroupLog(db).open_groups()[0].generation) is not None
+    assert SqlGroupLog(db).root("box{alertname='Hot'}", open_groups(SqlGroupLog(db))[0].generation) is not None
 
 
 async def test_a_message_is_sent_once_when_the_database_goes_and_comes_while_it_is_on_its_way(

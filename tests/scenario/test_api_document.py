@@ -15,7 +15,10 @@ EXAMPLES = 3
 """Random ones of each operation, beside those that its document leads to: a thousand requests in all."""
 FLEET = """fleet: {name: test}
 models:
-  - {name: chat, stable: v1, traffic: {driver: none}, versions: {v1: {backends: [{url: "http://127.0.0.1:1"}]}, v2: {}}}
+  - name: chat
+    stable: v1
+    traffic: {driver: none}
+    versions: {v1: {backends: [{url: "http://127.0.0.1:1", engine: vllm}]}, v2: {}}
 """
 
 

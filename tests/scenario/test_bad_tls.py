@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import uvloop
 
+from collectors.engines import Api
 from collectors.errors import ScrapeError
 from collectors.http.fetch import HttpSource
 from collectors.probe import ProbeSource
@@ -91,8 +92,8 @@ async def ask_all(base: str, timeout_s: float) -> list[str]:
     for source in (
         HttpSource(f"{base}/metrics"),
         ProbeSource(f"{base}/v1/chat/completions", model="m"),
-        ReadinessSource("triton", base, expected=[("m", "1")]),
-        ReadinessSource("vllm", base),
+        ReadinessSource(Api.TRITON, base, expected=[("m", "1")]),
+        ReadinessSource(Api.OPENAI, base),
     ):
         for _ in range(2):
             try:

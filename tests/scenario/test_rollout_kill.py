@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.rollout.model import Phase
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import Verification
@@ -24,7 +24,7 @@ from tests.patience import PROCESS_S
 
 ENGINE = """
 import asyncio, sys, time
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.store.database import Database
 from controlplane.traffic.drivers import build_drivers

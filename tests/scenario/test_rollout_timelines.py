@@ -69,7 +69,7 @@ async def test_a_slow_load_is_waited_for_while_the_old_version_serves(tmp_path: 
             assert await world.tick(10, settle=False) == "preparing: v2 is loading on A; v1 serves meanwhile"
         assert world.triton.loads == [[1, 2]]
         world.triton.finish_loads()
-        await world.engine.settle()
+        await world.settle()
         assert (await world.finish()).ok is True
 
 
@@ -434,7 +434,7 @@ async def test_a_reply_that_comes_while_observing_is_not_held_against_what_was_s
         async def reply_comes_meanwhile() -> TrafficObservation:
             seen = await observe()
             world.triton.take_orders()
-            await world.engine.settle()
+            await world.settle()
             return seen
 
         with monkeypatch.context() as patched:

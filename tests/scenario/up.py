@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from tests.patience import PROCESS_S
@@ -37,7 +37,9 @@ async def up(folder: Path, fleet: str = "fleet: {name: test}\n") -> AsyncIterato
                 await asyncio.sleep(0.1)
         yield process.pid, port
     finally:
-        process.terminate()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):  # it may have been killed just now
+                process.terminate()
         await process.communicate()
 
 

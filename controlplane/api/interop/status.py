@@ -189,6 +189,12 @@ def _rule(health: RuleHealth, params: Params) -> dict[str, Any]:
     }
     if health.last_error:
         common["lastError"] = health.last_error
+    if health.told_by:
+        # Not Prometheus's: another replica evaluates this rule, and said so then.
+        common["evaluatedBy"] = health.told_by
+        common["toldAt"] = rfc3339(health.told_at)
+    if health.seen_at is not None:
+        common["alertsReadAt"] = rfc3339(health.seen_at)
     if not isinstance(rule, AlertingRule):
         return {**common, "labels": _labels(rule), "type": "recording"}
     return {

@@ -16,7 +16,8 @@ from controlplane.app.slack_token import SlackToken
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Backend
+from controlplane.config.models import Backend
+from controlplane.config.notifiers import SlackSection
 from controlplane.config.vocabulary import Access, Model, whole
 from controlplane.errors import ConfigError
 
@@ -29,7 +30,7 @@ def check_surroundings(loaded: LoadedFleet, findings: Findings) -> None:
         if isinstance(section, Backend):
             _check_backend(section, loc, findings)
     for number, notifier in enumerate(loaded.fleet.notifiers if loaded.fleet.reads("notifiers") else ()):
-        if whole(notifier) and notifier.type == "slack":
+        if whole(notifier) and isinstance(notifier, SlackSection):
             field = "token_env" if notifier.token_env else "token_file"
             try:
                 SlackToken(notifier.name, notifier.token_env, notifier.token_file)()

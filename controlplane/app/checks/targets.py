@@ -13,7 +13,8 @@ from controlplane.app.targets import plan_scraping
 from controlplane.config.checking import Loc
 from controlplane.config.document import dotted
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Fleet, FleetSection, ModelSection, ScrapeSection, TargetGroup
+from controlplane.config.model import Fleet, FleetSection, ScrapeSection, TargetGroup
+from controlplane.config.models import ModelSection
 from controlplane.config.vocabulary import whole
 from controlplane.errors import ConfigErrors
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controlplane.app.checks.findings import Findings
 from controlplane.config.loader import LoadedFleet
+from controlplane.config.models import TritonTraffic
 from controlplane.config.vocabulary import whole
 from controlplane.rollout.verification import verification
 
@@ -14,7 +15,7 @@ def check_verification(loaded: LoadedFleet, findings: Findings) -> None:
     if not fleet.reads("models", "targets", "scrape") or not all(map(whole, (fleet.scrape, *fleet.targets))):
         return
     for number, model in enumerate(fleet.models):
-        if not whole(model) or model.traffic.driver != "triton" or model.verify or len(model.versions) < 2:
+        if not whole(model) or not isinstance(model.traffic, TritonTraffic) or model.verify or len(model.versions) < 2:
             continue
         if verification(model, fleet.targets, fleet.scrape.interval).check.question is None:
             served = model.traffic.model or model.name

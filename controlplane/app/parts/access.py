@@ -9,7 +9,7 @@ from controlplane.app.parts.part import Part
 from controlplane.schedule import Loop, LoopFactory
 
 
-class Access(Part[None]):
+class AccessPart(Part[None]):
     """Writes what the gatekeeper remembers."""
 
     name = "access"

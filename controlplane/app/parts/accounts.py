@@ -11,7 +11,8 @@ import numpy as np
 from alerts.interfaces import Clock
 from collectors.samples import Layout, SampleSink, Series, labels_of
 from controlplane.app.parts.part import Configuration, Part
-from controlplane.config.model import Backend, Cost, ModelSection
+from controlplane.config.model import Cost
+from controlplane.config.models import Backend, ModelSection
 from controlplane.cost import CostLedger
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.values import Vector

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
-from alerts.dispatch import Dispatcher
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
 from alerts.origins import Origins
-from alerts.rules import RuleGroup
-from alerts.sender import MessageSender
+from alerts.rule_ids import RuleIds
+from alerts.rules import AlertingRule, RuleGroup
 from alerts.template import Surroundings
 from collectors.samples import SampleSink
-from controlplane.app.parts.alerting_settings import AlertingSettings, NotifierRecipes, alerting_settings, changes
+from controlplane.app.parts.abreast import abreast
+from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_settings, changes
+from controlplane.app.parts.dispatching import Dispatching
 from controlplane.app.parts.part import Configuration, Part
-from controlplane.errors import QueryError, Unavailable
+from controlplane.app.parts.sharing import Sharing
+from controlplane.app.rules import reads_own_metrics
+from controlplane.app.steady import Steady
+from controlplane.errors import LeaseLost, Unavailable
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
-from controlplane.metrics.promql.syntax.metric_names import metric_names
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
@@ -36,23 +40,28 @@ from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
+from controlplane.store.replicas import Replicas
 
 log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 """The finest interval of a rule group, and how often groups of alerts are looked at."""
-BUSY_S, IDLE_LOOK_S = 60.0, 5.0
-"""For how long after a message the outbox is looked at at every turn, and how often it is afterwards."""
+DISPATCH_S = 1.0
 DELIVER_S = 1.0
 WRITE_BACK_S = 5.0
 """How often it is tried to write a database that could not be written."""
-OWN_PREFIX = "controlplane_"
+PRESENCE_S = 5.0
+"""How often a process says to the others that it is there."""
 LARGE_STEP_S = 60.0
 """A step of the clock after which rules wait for the next samples: those of before are out of sight, or far away."""
 
 
 class Alerting(Part[AlertingSettings]):
-    """Evaluates, groups and delivers. `beat` acts under a lease; `deliver` needs none, since messages are claimed."""
+    """Evaluates, groups and delivers.
+
+    `beat` acts under a lease, `follow` is the turn of a process that does not hold it. `deliver` needs none, since
+    messages are claimed.
+    """
 
     name = "alerting"
 
@@ -69,6 +78,7 @@ class Alerting(Part[AlertingSettings]):
         monotonic: Callable[[], float] = time.monotonic,
         origins: TargetOrigins | None = None,
         known: Callable[[], bool] = lambda: True,
+        replicas: Replicas | None = None,
     ) -> None:
         """`since` is the unix second from which on there are samples; now, by default.
 
@@ -78,27 +88,30 @@ class Alerting(Part[AlertingSettings]):
         `origins` knows the targets, so that an alert outlives its data; without it what is gone is over.
         `known` tells whether it has been read what the targets are: before that, and for a while at most, no rule is
         evaluated, since the series of targets that are gone still look alive.
+        `replicas` knows other processes on the database; without it there can be none.
         """
         self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
         self._own, self._origins = own, origins
         self._lease: Lease | None = None
+        self._leading = False
+        """This process took over what is stored, and has not lost the lease since, as far as is known."""
         self._monotonic = monotonic
-        self._busy_until = self._delivered_at = -BUSY_S
         self._moved_s = 0.0
         """Steps of the clock that stored state has not followed yet."""
         self._wait_until = 0.0
         """Until when, in monotonic seconds, no rule is evaluated."""
         self._known, self._started = known, monotonic()
-        self.steady = asyncio.Lock()
-        """Held while times are read and written: no step of the clock may fall in between."""
+        self.steady = Steady()
+        """Shared while times are read and written: no step of the clock may fall in between."""
         self._changed = True
         """Alerts may have changed since groups were last looked at."""
-        self._db, self._backlog = db, Backlog(clock)
+        self._sharing = Sharing(db, clock, replicas, monotonic)
+        self._db, self._backlog = db, Backlog(clock, lambda: self._sharing.alone)
         self._stored = SqlAlertLog(db, self._held)
         self._log = EnduringAlertLog(self._stored, self._backlog)
         self._groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
-        self._outbox = EnduringOutbox(OutboxStore(db), self._backlog)
-        self._steps = ClockSteps(db, self._held)
+        self._outbox = EnduringOutbox(OutboxStore(db, self._sharing.shared_time), self._backlog)
+        self._steps = ClockSteps(db, self._held, claims_follow=replicas is None)
         self._evaluators: list[GroupEvaluator] = []
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
@@ -111,8 +124,9 @@ class Alerting(Part[AlertingSettings]):
         self._lookbacks: dict[str, float] = {}
         self.settle_s = 0.0
         """As of the settings in force."""
-        self._dispatcher: Dispatcher | None = None
-        self._sender = MessageSender(self._outbox, self._groups, {}, clock, holder)
+        self._dispatching = Dispatching(
+            self._groups, self._outbox, clock, holder, lambda: self._backlog.may_send, monotonic
+        )
         self._settings: AlertingSettings | None = None
 
     def settings(self, config: Configuration) -> AlertingSettings:
@@ -127,20 +141,21 @@ class Alerting(Part[AlertingSettings]):
         """
         before, self._settings = self._settings, settings
         self._evaluate_by(settings)
-        self._dispatcher = Dispatcher(settings.route, self._groups, self._clock, settings.console_url)
-        await self._deliver_by(settings.notifiers, before.notifiers if before else {})
+        await self._dispatching.configure(settings, before)
         return changes(before, settings) if before else ()
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what evaluates, what delivers, and what brings to the database what waits in memory."""
+        """Return what evaluates, dispatches and delivers, and what brings to the database what waits in memory."""
         return [
-            make.enduring("alerting", BEAT_S, self.beat),
+            make.plain("replicas", PRESENCE_S, self.presence),
+            make.enduring("alerting", BEAT_S, self.beat, self.follow),
+            make.plain("dispatch", DISPATCH_S, self.dispatch),
             make.plain("delivery", DELIVER_S, self.deliver),
             make.plain("alert backlog", WRITE_BACK_S, self.write_back),
         ]
 
     def not_ready(self) -> Mapping[str, str]:
-        """Return why alerting is in memory only, if it is."""
+        """Return why alerting is in memory only, or does not know how alerts stand."""
         return {"alerting": fault} if (fault := self.fault) else {}
 
     def _evaluate_by(self, settings: AlertingSettings) -> None:
@@ -161,64 +176,113 @@ class Alerting(Part[AlertingSettings]):
         self._due = {key: at for key, at in self._due.items() if key in unchanged}
         self._interval_s, self._retired = settings.interval_s, False
 
-    async def _deliver_by(self, recipes: NotifierRecipes, before: NotifierRecipes) -> None:
-        old = dict(self._sender.notifiers)
-        kept = {name: made for name, made in old.items() if recipes.get(name) == before[name]}
-        self._sender.use({name: kept.get(name) or recipe.made() for name, recipe in recipes.items()})
-        await asyncio.gather(*(made.close() for name, made in old.items() if name not in kept))
-
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step that the clock has just made. To be called while `steady` is held."""
         self._moved_s += by_s
-        self._sender.clock_was_set(by_s)
+        self._sharing.clock_was_set(by_s)
+        self._dispatching.clock_was_set(by_s)
         if abs(by_s) >= LARGE_STEP_S:
             # As after a start: what is not seen yet proves nothing.
             self._started_at = self._since = self._clock.now()
             self._wait_until = self._monotonic() + self.settle_s
 
     async def beat(self, lease: Lease) -> None:
-        """Evaluate the groups that are due, then decide what receivers must hear.
+        """Evaluate the groups that are due, side by side.
 
         A database that cannot be written holds nothing up: see controlplane.store.backlog. Raises LeaseLost, and
         Unavailable as long as the database was never read.
         """
-        async with self.steady:
-            await self._beat(lease)
+        async with self.steady.shared():
+            self._leading = self._leading and self._lease == lease
+            try:
+                await self._beat(lease)
+            except BaseException:
+                self._leading = False
+                raise
+
+    async def follow(self) -> None:
+        """Evaluate the recording rules of the groups that are due, and show alerts as another process has stored them.
+
+        Nothing is decided, and nobody is told. A database that hangs or is away holds no recording rule up.
+        """
+        async with self.steady.shared():
+            self._leading = False
+            # Times that are stored are on the clock of the process that alerts: it moves them.
+            self._moved_s = 0.0
+            now = self._clock.now()
+            if not (due := self._groups_due(now)):
+                return
+            alerting = any(isinstance(rule, AlertingRule) for e in due for rule in e.group.rules)
+            seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
+            await self._abreast(due, now, lambda evaluator: evaluator.follow(now, seen, self._sharing.told))
 
     async def _beat(self, lease: Lease) -> None:
         if self._lease != lease:
-            self._take_over(lease)
+            await self._take_over(lease)
+        self._lease = lease
         if self._moved_s:
             await self._follow_clock()
         now = self._clock.now()
         if not self._retired and not self._backlog.paused:
-            await self._retire(now)
-        elapsed_s = self._monotonic() - self._started
-        if self._monotonic() >= self._wait_until and (self._known() or elapsed_s >= self.settle_s):
-            await self._evaluate(now)
-        if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=self._changed):
-            self._busy_until = self._monotonic() + BUSY_S
-        self._changed = False
+            await self._retire(lease, now)
+        # From here on what is stored is ours to tell of: a group that is evaluated for long holds up no message.
+        self._leading = True
+        await self._abreast(self._groups_due(now), now, lambda evaluator: evaluator.evaluate(now))
+        await self._sharing.tell(lease, self.reports())
 
-    async def _evaluate(self, now: float) -> None:
-        # What is evaluated here goes first: it must not wait for another server that hangs.
-        for evaluator in sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True):
-            interval_s = evaluator.group.interval_s or self._interval_s
-            # A clock that was set back puts nothing off: no group is due later than one interval from now.
-            if not now < self._due.get(evaluator.group.key, 0.0) <= now + interval_s:
+    async def _abreast(
+        self, due: Sequence[GroupEvaluator], now: float, turn: Callable[[GroupEvaluator], Awaitable[object]]
+    ) -> None:
+        async def one(evaluator: GroupEvaluator) -> None:
+            self._changed = True
+            await turn(evaluator)
+            self._done(evaluator, now)
+
+        await abreast([partial(one, evaluator) for evaluator in due])
+
+    async def dispatch(self) -> None:
+        """Decide what receivers must hear of the alerts as they are stored now, if this process holds the lease.
+
+        It waits for no evaluation. Raises what a beat does.
+        """
+        async with self.steady.shared():
+            if not (self._leading and self._backlog.may_send) or self._moved_s:
+                return  # `_changed` stays: what was not told is told when this process may act again
+            changed, self._changed = self._changed, False
+            try:
+                await self._dispatching.dispatch(changed=changed)
+            except BaseException as error:
                 self._changed = True
-                await evaluator.evaluate(now)
-                self._due[evaluator.group.key] = _next(now, interval_s)
+                self._leading = self._leading and not isinstance(error, LeaseLost)
+                raise
 
-    def _take_over(self, lease: Lease) -> None:
-        before, self._lease = self._lease, lease
+    def _groups_due(self, now: float) -> list[GroupEvaluator]:
+        elapsed_s = self._monotonic() - self._started
+        if self._monotonic() < self._wait_until or not (self._known() or elapsed_s >= self.settle_s):
+            return []
+        # What is evaluated here goes first: it must not wait for another server that hangs.
+        ordered = sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True)
+        # A clock that was set back puts nothing off: no group is due later than one interval from now.
+        return [e for e in ordered if not now < self._due.get(e.group.key, 0.0) <= now + self._interval_of(e)]
+
+    def _done(self, evaluator: GroupEvaluator, now: float) -> None:
+        self._due[evaluator.group.key] = _next(now, self._interval_of(evaluator))
+
+    def _interval_of(self, evaluator: GroupEvaluator) -> float:
+        return evaluator.group.interval_s or self._interval_s
+
+    async def _take_over(self, lease: Lease) -> None:
+        before = self._lease
         if self._backlog.paused and _goes_on(before, lease):
             return  # nobody else had it: it ran out while it could not be renewed
         # Another process may have evaluated in between: what we remember is not what is true.
+        self._lease = lease
         give_way(self._backlog)
         for evaluator in self._evaluators:
             evaluator.reset()
         self._retired, self._changed = False, True
+        # The database has just given the lease: go on from what is stored, and not from memory.
+        await self.write_back()
 
     async def _follow_clock(self) -> None:
         """Move what is stored along, where it is now: in the database, or in memory."""
@@ -226,6 +290,8 @@ class Alerting(Part[AlertingSettings]):
         if not self._backlog.paused:
             try:
                 await asyncio.to_thread(self._steps.move, moved_s)
+                # At once: whoever takes over next must know by which clock these times were written.
+                await self._sharing.beat()
             except Unavailable as error:
                 self._backlog.pause(error)
         self._backlog.move(moved_s)
@@ -233,9 +299,10 @@ class Alerting(Part[AlertingSettings]):
             evaluator.reset()
         self._moved_s, self._changed = 0.0, True
 
-    async def _retire(self, now: float) -> None:
+    async def _retire(self, lease: Lease, now: float) -> None:
         rules = self.rule_ids
         try:
+            await self._sharing.inherit(lease)
             await asyncio.to_thread(self._steps.settle, now)
             await asyncio.to_thread(self._stored.retire, rules, now)
         except Unavailable as error:
@@ -250,23 +317,18 @@ class Alerting(Part[AlertingSettings]):
         ):
             self._changed = True
 
+    async def presence(self) -> None:
+        """Say to other processes on the database that this one is there. Raises Unavailable."""
+        await self._sharing.beat()
+
     @property
     def fault(self) -> str:
-        """Why alerting is in memory only, and what waits there; empty while the database is written."""
-        return self._backlog.describe()
+        """Why alerting is in memory only, and what waits there, or why states are not known; empty if all is well."""
+        return self._backlog.describe() or self._sharing.fault
 
     async def deliver(self) -> None:
-        """Send everything that is due.
-
-        While there was nothing to send for a while it is looked less often: for what another process left, or put
-        off for long.
-        """
-        now = self._monotonic()
-        if now > self._busy_until and now - self._delivered_at < IDLE_LOOK_S:
-            return
-        self._delivered_at = now
-        while await self._sender.tick():
-            self._busy_until = self._monotonic() + BUSY_S
+        """Send everything that is due."""
+        await self._dispatching.deliver()
 
     def reports(self) -> list[GroupReport]:
         """Return every group as of its last evaluation."""
@@ -283,16 +345,17 @@ class Alerting(Part[AlertingSettings]):
         return {rule.id for group in self.groups for rule in group.rules}
 
     @property
-    def notifiers(self) -> dict[str, Notifier]:
+    def notifiers(self) -> Mapping[str, Notifier]:
         """The notifiers by name."""
-        return dict(self._sender.notifiers)
+        return self._dispatching.notifiers
 
     async def close(self) -> None:
         """Write what still waits, if that can be, and release the notifiers' connections."""
         await self.write_back()
         if self._backlog.paused:
             log.error("alerting: lost with this process: %s", self._backlog.describe())
-        await asyncio.gather(*(n.close() for n in self.notifiers.values()))
+        await self._sharing.close()
+        await self._dispatching.close()
 
     def _evaluated_here(self, group: RuleGroup) -> bool:
         return self._own is None or group.key in self._here
@@ -328,15 +391,6 @@ class Alerting(Part[AlertingSettings]):
 def _goes_on(before: Lease | None, now: Lease) -> bool:
     """Tell whether nobody else held a lease between two tenures: each new one counts its epoch up by one."""
     return before is not None and now.holder == before.holder and now.epoch <= before.epoch + 1
-
-
-def reads_own_metrics(group: RuleGroup) -> bool:
-    """Say whether every rule of a group reads the control plane's own metrics, and nothing else."""
-    try:
-        names = [metric_names(rule.expr) for rule in group.rules]
-    except QueryError:
-        return False
-    return all(found and all(name.startswith(OWN_PREFIX) for name in found) for found in names)
 
 
 def _next(now: float, interval_s: float) -> float:

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Sequence
 
 from alerts.interfaces import Clock
-from controlplane.access.refusals import ACTION as REFUSED
 from controlplane.app.parts.part import Part
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.audit import AuditStore
+from controlplane.store.audit import REFUSED, AuditStore
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.unreadable import prune as prune_unreadable
 
 HOUSEKEEPING_S = 300.0
 KEEP_ALERTS_S = 90 * 86400.0
@@ -31,6 +31,7 @@ def clean_up(db: Database, now: float) -> None:
     SqlGroupLog(db).prune(now - KEEP_ALERTS_S)
     OutboxStore(db).prune(now - KEEP_MESSAGES_S)
     RevisionStore(db).prune(KEEP_REVISIONS)
+    prune_unreadable(db, now - KEEP_ALERTS_S)
     AuditStore(db).prune(REFUSED, now - KEEP_REFUSALS_S)
 
 

@@ -19,6 +19,7 @@ from controlplane.metrics.query.queries import Queries
 from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import Shipper, ShippingReport
 from controlplane.metrics.write.tee import TeeSink
+from controlplane.pools import ThreadPool
 from controlplane.schedule import Loop, LoopFactory
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,16 @@ class MetricsPart(Part[Endpoints]):
     name = "metrics"
 
     def __init__(
-        self, embedded: Embedded, section: Metrics, data_dir: Path, catalogue: Catalogue, clock: SystemClock
+        self,
+        embedded: Embedded,
+        section: Metrics,
+        data_dir: Path,
+        catalogue: Catalogue,
+        clock: SystemClock,
+        files: ThreadPool,
     ) -> None:
         """`embedded` is the caller's to close. `section` is the one that the process starts with."""
-        self.embedded, self._data_dir = embedded, data_dir
+        self.embedded, self._data_dir, self._files = embedded, data_dir, files
         self._catalogue, self._clock = catalogue, clock
         self.ingest = Ingest(embedded.store, clock, section.retention, max_series=section.receive.max_written_series)
         self.remote = remote_querier(section)
@@ -77,7 +84,7 @@ class MetricsPart(Part[Endpoints]):
 
     async def start(self) -> None:
         """Open the queues of what waits to be shipped. Raises ConfigError where one cannot be kept."""
-        for sentence in await asyncio.to_thread(left_queues, list(self._endpoints.values()), self._data_dir):
+        for sentence in await self._files.run(left_queues, list(self._endpoints.values()), self._data_dir):
             log.warning("%s", sentence)
         for shipper in self._shippers.values():
             try:
@@ -88,7 +95,7 @@ class MetricsPart(Part[Endpoints]):
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
         """Return what tidies the store, and what asks whether the other server answers."""
-        tidy = make.plain("storage", TIDY_S, self.embedded.tidy_up)
+        tidy = make.plain("storage", TIDY_S, self._tidy_up)
         return [tidy, make.plain("remote metrics", REMOTE_CHECK_S, self.remote.check)] if self.remote else [tidy]
 
     def not_ready(self) -> Mapping[str, str]:
@@ -118,6 +125,9 @@ class MetricsPart(Part[Endpoints]):
         if self.remote:
             self.remote.close()
             await self.remote.disconnect()
+
+    async def _tidy_up(self) -> None:
+        await self.embedded.tidy_up(self._files)
 
     def _use(self, shippers: dict[str, Shipper]) -> None:
         self._shippers = shippers

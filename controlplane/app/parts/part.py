@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
+from controlplane.pools import ThreadPool
 from controlplane.schedule import Loop, LoopFactory
 
 Settings = TypeVar("Settings")
@@ -79,13 +79,15 @@ class Parts:
             raise ValueError(f"two parts have one name: {', '.join(part.name for part in self._parts)}")
         self._running: dict[str, object] = {}
 
-    async def configure(self, config: Configuration) -> list[str]:
+    async def configure(self, config: Configuration, pool: ThreadPool) -> list[str]:
         """Let every part take over what changed for it; return what was taken, in words. Raises ConfigErrors.
+
+        `pool` has the threads in which settings are derived.
 
         Where a part fails for a reason of its own, it and those after it run with what they had; the next call tries
         them again.
         """
-        derived = await asyncio.to_thread(lambda: [part.settings(config) for part in self._parts])
+        derived = await pool.run(lambda: [part.settings(config) for part in self._parts])
         taken: list[str] = []
         for part, settings in zip(self._parts, derived, strict=True):
             if settings != self._running.get(part.name):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from alerts.interfaces import Clock
 from controlplane.app.notifiers import build_route
 from controlplane.app.parts.part import Configuration, Part, difference
-from controlplane.config.model import ModelSection
+from controlplane.clock.every import Every
+from controlplane.config.models import ModelSection
 from controlplane.metrics.query.queries import Queries
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine
@@ -60,7 +61,7 @@ class Rolling(Part[RollingSettings]):
         """`news` is called when an engine or a candidate has answered and the next tick should come at once."""
         self._db, self._clock, self._monotonic = db, clock, monotonic
         self._lease: Lease | None = None
-        self._observed_at = self._looked_at = -OBSERVE_S
+        self._observe, self._look = Every(OBSERVE_S), Every(LOOK_S)
         self._rolling, self._asked = False, 0
         self._models: Mapping[str, ModelSection] = {}
         self._drivers: dict[str, Driver] = {}
@@ -108,13 +109,14 @@ class Rolling(Part[RollingSettings]):
         """Move rollouts often; where none runs, look at the engines now and then."""
         self._lease = lease
         now, asked = self._monotonic(), self.service.asked
-        if not self._rolling and asked == self._asked and now - self._looked_at < LOOK_S:
+        if not self._rolling and asked == self._asked and not self._look.due(now):
             return
         self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
         # Not before: a database that could not be asked is asked again at once.
-        self._looked_at, self._asked = now, asked
-        if self._rolling or now - self._observed_at >= OBSERVE_S:
-            self._observed_at = now
+        self._look.done(now)
+        self._asked = asked
+        if self._observe.due(now) or self._rolling:
+            self._observe.done(now)
             await self.engine.tick(self._clock.now())
 
     async def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from controlplane.app.targets import ScrapePlan, body_limits, discovery_of, plan
 from controlplane.clock.system import SystemClock
 from controlplane.config.model import ScrapeSection
 from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.pools import Pools
 from controlplane.schedule import Loop, LoopFactory
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Scraping(Part[ScrapingSettings]):
         store: SeriesStore,
         clock: SystemClock,
         instance: str,
+        pools: Pools,
         *,
         rules: Callable[[], Collection[str]],
     ) -> None:
@@ -65,10 +66,16 @@ class Scraping(Part[ScrapingSettings]):
         target nor of a rule end.
         """
         self._catalogue, self._sink, self._store, self._clock = catalogue, sink, store, clock
-        self._instance, self._interner, self._rules = instance, Interner(), rules
+        self._instance, self._interner, self._rules, self._pools = instance, Interner(), rules, pools
         self._scrape = ScrapeSection()
         self._manager = ScrapeManager(
-            sink, self._recipe, self._layout, clock, body_limits(self._scrape), find_missing=self._missing
+            sink,
+            self._recipe,
+            self._layout,
+            clock,
+            body_limits(self._scrape),
+            find_missing=self._missing,
+            in_thread=pools.parsing.run,
         )
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
@@ -114,7 +121,7 @@ class Scraping(Part[ScrapingSettings]):
         while True:
             discovery = self._discovery
             assert discovery is not None
-            targets = await asyncio.to_thread(discovery.refresh)
+            targets = await self._pools.files.run(discovery.refresh)
             if discovery is self._discovery:  # else fleet.yaml changed meanwhile, and these are targets of before
                 break
         faults = tuple(str(error) for error in discovery.errors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlplane.cli.verbs.grammar import Operand, Option, Verb
+from controlplane.cli.verbs.grammar import Operand, Option, Verb, whole
 from controlplane.cli.verbs.options import CLOSE, DRY_RUN, LISTING, MODEL, NO_WATCH, ROLLOUT, WATCH, limit
 
 LOOK = (
@@ -71,6 +71,29 @@ LOOK = (
             ("events", "the last fifty"),
             ("events --follow", "and what comes"),
             ("events --kind audit", "who did what"),
+        ),
+    ),
+    Verb(
+        "audit",
+        "history:audit",
+        "Say who did what, newest first. Needs an operator's token.",
+        options=(
+            Option("actor", "Only what this one did: a token's name, or an address.", "ACTOR", offers="actors"),
+            Option("action", "Only this action, such as token.create.", "ACTION", many=True, offers="actions"),
+            Option("model", "Only what was done to this model.", "MODEL", offers="models"),
+            Option("subject", "Only what was done to this, such as token/3f2a9c10.", "KIND/NAME"),
+            Option("since", "From this time on: RFC 3339, unix seconds, or a duration ago (2h).", "TIME"),
+            Option("until", "Before this time, written alike.", "TIME"),
+            Option("before", "Go on below this id: the last one of the page before.", "ID", read=whole(1, 2**31 - 1)),
+            Option("no_refusals", "Leave out attempts that were refused."),
+            limit(50),
+            *LISTING,
+        ),
+        examples=(
+            ("audit --no-refusals", "what people and the control plane did"),
+            ("audit --model chat --since 24h", "who moved a model today"),
+            ("audit --actor ana --action token.create", "which tokens ana made"),
+            ("audit --before 4711", "the page below act 4711"),
         ),
     ),
     Verb(
@@ -156,6 +179,14 @@ SWITCH = (
         (ROLLOUT,),
         LISTING,
         examples=(("rollouts abort r-50ea2a43", ""),),
+    ),
+    Verb(
+        "rollouts close",
+        "steer:rollouts_close",
+        "Give up a rollout that cannot be read, so that another one can begin; engines stay as they are.",
+        (ROLLOUT,),
+        LISTING,
+        examples=(("rollouts close r-50ea2a43", ""),),
     ),
 )
 

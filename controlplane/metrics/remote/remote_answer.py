@@ -21,7 +21,7 @@ _ABOUT_THE_QUERY = ("PromQL info:", "PromQL warning:")
 
 
 @dataclass
-class Answer:
+class RemoteAnswer:
     """One answer of the API. Spans are characters of the text."""
 
     status: str = ""
@@ -44,12 +44,12 @@ class Answer:
         return told[0] if told else "some of its storage did not answer" if self.partial else ""
 
 
-def read_answer(text: str, shape: Shape, take: Callable[[Any], None] = lambda _: None, limit: int = 0) -> Answer:
+def read_answer(text: str, shape: Shape, take: Callable[[Any], None] = lambda _: None, limit: int = 0) -> RemoteAnswer:
     """Check an answer to its end; `take` gets each element of the result (or of `data`), or the object of a map.
 
     Raises ValueError for what is not JSON, or JSON of another shape.
     """
-    walk, answer = JsonWalk(text), Answer()
+    walk, answer = JsonWalk(text), RemoteAnswer()
     seen = False
     for key in walk.members():
         match key:
@@ -74,7 +74,7 @@ def read_answer(text: str, shape: Shape, take: Callable[[Any], None] = lambda _:
     return answer
 
 
-def _read_data(walk: JsonWalk, answer: Answer, shape: Shape, take: Callable[[Any], None], limit: int) -> None:
+def _read_data(walk: JsonWalk, answer: RemoteAnswer, shape: Shape, take: Callable[[Any], None], limit: int) -> None:
     if shape == "map":
         walk.peek()
         start = walk.at

@@ -18,7 +18,7 @@ from controlplane.metrics.promql.values import QueryValue
 from controlplane.metrics.query.queries import LabelSet, samples_of
 from controlplane.metrics.query.render import TRUNCATED, Rendered
 from controlplane.metrics.query.workers.fair_queue import FairQueue, Shares
-from controlplane.metrics.remote.remote_answer import Answer, Shape, read_answer, typed
+from controlplane.metrics.remote.remote_answer import RemoteAnswer, Shape, read_answer, typed
 from controlplane.metrics.remote_client import RemoteClient, Reply
 
 log = logging.getLogger(__name__)
@@ -213,7 +213,7 @@ class RemoteQuerier:
         elements: list[Any] = []
         params = [("query", expr), ("time", _time(at)), *_WHOLE]
 
-        def read(text: str, ask: _Ask) -> tuple[Answer, QueryValue | None]:
+        def read(text: str, ask: _Ask) -> tuple[RemoteAnswer, QueryValue | None]:
             answer = read_answer(text, ask.shape, elements.append)
             return answer, typed(answer.result_type, elements) if answer.status == "success" else None
 
@@ -228,7 +228,7 @@ class RemoteQuerier:
         if ask.limit:
             ask = ask._replace(params=[*ask.params, ("limit", str(ask.limit))])
 
-        def read(text: str, ask: _Ask) -> tuple[Answer, bytes]:
+        def read(text: str, ask: _Ask) -> tuple[RemoteAnswer, bytes]:
             answer = read_answer(text, ask.shape, limit=ask.limit)
             return answer, answer.data.encode()
 
@@ -244,7 +244,7 @@ class RemoteQuerier:
         """Return what is listed; `asker` is None for a reader of ours."""
         queue = self._own if asker is None else self._adhoc
 
-        def read(text: str, ask: _Ask) -> tuple[Answer, list[Any]]:
+        def read(text: str, ask: _Ask) -> tuple[RemoteAnswer, list[Any]]:
             found: list[Any] = []
             return read_answer(text, ask.shape, found.append), found
 
@@ -275,8 +275,8 @@ class RemoteQuerier:
             turn.end()
 
     async def _ask(
-        self, ask: _Ask, timeout_s: float, read: Callable[[str, _Ask], tuple[Answer, Read]]
-    ) -> tuple[Answer, Read]:
+        self, ask: _Ask, timeout_s: float, read: Callable[[str, _Ask], tuple[RemoteAnswer, Read]]
+    ) -> tuple[RemoteAnswer, Read]:
         if self._closed:
             raise QueryError("execution", STOPPING)
         form = [*ask.params, ("timeout", f"{timeout_s:.3f}")] if ask.shape == "query" else ask.params
@@ -299,7 +299,9 @@ class RemoteQuerier:
             return await asyncio.to_thread(self._judge, ask, reply, read)
         return self._judge(ask, reply, read)
 
-    def _judge(self, ask: _Ask, reply: Reply, read: Callable[[str, _Ask], tuple[Answer, Read]]) -> tuple[Answer, Read]:
+    def _judge(
+        self, ask: _Ask, reply: Reply, read: Callable[[str, _Ask], tuple[RemoteAnswer, Read]]
+    ) -> tuple[RemoteAnswer, Read]:
         name, status = self._client.name, reply.status
         try:
             answer, found = read(reply.body.decode(), ask)

@@ -15,7 +15,7 @@ import numpy as np
 from collectors.samples import FloatArray
 from controlplane.metrics.arrays import BoolArray, IntArray, is_stale, mark_stale
 from controlplane.metrics.series.budget import Budget
-from controlplane.metrics.series.plan import Group, Places, ReadPlan, Singles
+from controlplane.metrics.series.plan import PlanGroup, PlanPlaces, ReadPlan, Singles
 from controlplane.metrics.series.samples import MAX_GATHER, Axis, SampleSet
 from controlplane.metrics.storage.chunk import FLAGS
 
@@ -30,14 +30,14 @@ _AFTER_ALL = np.iinfo(np.int64).max
 class Pieces:
     """Chunks of one arena that belong to blocks of a plan. Arrays are `[pieces]`."""
 
-    where: Places
+    where: PlanPlaces
     counts: IntArray
     """Rows, read once: later ones are not seen."""
     times: IntArray
     """[pieces, rows], rows that are not there at the end of time."""
 
     @classmethod
-    def of(cls, where: Places) -> Pieces:
+    def of(cls, where: PlanPlaces) -> Pieces:
         """Look at what the chunks hold now."""
         counts = where.arena.words[where.at]
         rows = np.arange(int(counts.max(initial=0)))
@@ -280,7 +280,9 @@ def _newest_together(
         result.times[member] = np.where(here[axis], best[axis], result.times[member])
 
 
-def _newest_apart(groups: Sequence[Group], bounds: tuple[IntArray, IntArray], budget: Budget, result: Newest) -> None:
+def _newest_apart(
+    groups: Sequence[PlanGroup], bounds: tuple[IntArray, IntArray], budget: Budget, result: Newest
+) -> None:
     after_ms, until_ms = bounds
     for group in groups:
         axis = group.read(int(after_ms.min()), int(until_ms.max()), budget)

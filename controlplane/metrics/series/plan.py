@@ -37,7 +37,7 @@ class Slots(NamedTuple):
     """By layout number."""
 
 
-class Places(NamedTuple):
+class PlanPlaces(NamedTuple):
     """Where chunks of one arena lie that belong to blocks of a plan. Arrays are `[pieces]`."""
 
     arena: Arena
@@ -49,10 +49,10 @@ class Places(NamedTuple):
     capacity: IntArray
     columns: IntArray
 
-    def pick(self, mask: BoolArray) -> Places:
+    def pick(self, mask: BoolArray) -> PlanPlaces:
         """Return some pieces."""
         arrays = (self.axis, self.rank, self.at, self.capacity, self.columns)
-        return Places(self.arena, *(array[mask] for array in arrays))
+        return PlanPlaces(self.arena, *(array[mask] for array in arrays))
 
 
 class Located(NamedTuple):
@@ -60,7 +60,7 @@ class Located(NamedTuple):
 
     chunks: tuple[tuple[AnyChunk, ...], ...]
     """By block, as they were when this was made: a block's tuple is replaced when its chunks change."""
-    arenas: tuple[Places, ...]
+    arenas: tuple[PlanPlaces, ...]
     packed_axis: IntArray
     """[packed chunks] which of the plan's blocks."""
     packed_first: IntArray
@@ -82,7 +82,7 @@ class Located(NamedTuple):
                 else:
                     packed.append((axis, chunk.first_ms, chunk.last_ms))
         arenas = tuple(
-            Places(found[0][0].arena, *np.array([place for _, place in found], dtype=np.int64).T)
+            PlanPlaces(found[0][0].arena, *np.array([place for _, place in found], dtype=np.int64).T)
             for found in by_arena.values()
         )
         return cls(chunks, arenas, *np.array(packed, dtype=np.int64).reshape(-1, 3).T)
@@ -118,15 +118,15 @@ class Singles:
         """Return the number of each series' block: [n]."""
         return np.repeat(np.arange(len(self.blocks)), np.diff(self.starts))
 
-    def group(self, number: int) -> Group:
+    def group(self, number: int) -> PlanGroup:
         """Return the series of one block, to be read by themselves."""
         mine = slice(int(self.starts[number]), int(self.starts[number + 1]))
         factors = None if self.factors is None else self.factors[mine]
-        return Group(self.members[mine], (Part(self.blocks[number], self.columns[mine], (), factors),))
+        return PlanGroup(self.members[mine], (PlanPart(self.blocks[number], self.columns[mine], (), factors),))
 
 
 @dataclass(frozen=True)
-class Part:
+class PlanPart:
     """What a group reads from one block."""
 
     block: Block
@@ -162,12 +162,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Group:
+class PlanGroup:
     """Series with the same list of blocks, hence one time axis."""
 
     members: IntArray
     """Positions in the plan's labels."""
-    parts: tuple[Part, ...]
+    parts: tuple[PlanPart, ...]
 
     def read(self, after_ms: int, until_ms: int, budget: Budget) -> Axis | None:
         """Return the samples with `after_ms < time <= until_ms`, markers included; None if there is none."""
@@ -204,7 +204,7 @@ class ReadPlan:
     labels: LabelSets
     """With `__name__`."""
     singles: Singles
-    groups: tuple[Group, ...]
+    groups: tuple[PlanGroup, ...]
 
     @classmethod
     def of(
@@ -219,7 +219,9 @@ class ReadPlan:
             mine = more.get(position, (int(first[position]),))
             grouped.setdefault(tuple(int(slots.block[s]) for s in mine), []).append(position)
         groups = [
-            Group(np.array(members, dtype=np.int64), _parts([more.get(m, (int(first[m]),)) for m in members], slots))
+            PlanGroup(
+                np.array(members, dtype=np.int64), _parts([more.get(m, (int(first[m]),)) for m in members], slots)
+            )
             for members in grouped.values()
         ]
         return cls(LabelSets.of(labels), _singles(plain, first[plain], slots), tuple(groups))
@@ -229,7 +231,7 @@ class ReadPlan:
         """Every block that is read."""
         return [*self.singles.blocks, *(part.block for group in self.groups for part in group.parts)]
 
-    def everything(self) -> list[Group]:
+    def everything(self) -> list[PlanGroup]:
         """Return all series as groups."""
         return [*(self.singles.group(n) for n in range(len(self.singles.blocks))), *self.groups]
 
@@ -248,14 +250,14 @@ def _singles(members: IntArray, taken: IntArray, slots: Slots) -> Singles:
     )
 
 
-def _parts(taken: Sequence[tuple[int, ...]], slots: Slots) -> tuple[Part, ...]:
+def _parts(taken: Sequence[tuple[int, ...]], slots: Slots) -> tuple[PlanPart, ...]:
     """Return one part per block of series that all have the same blocks."""
     parts = []
     for number in range(len(taken[0])):
         mine = [one[number] for one in taken]
         factors = slots.factor[mine]
         parts.append(
-            Part(
+            PlanPart(
                 slots.blocks[int(slots.block[mine[0]])],
                 slots.column[mine],
                 tuple((n, slots.sums[s]) for n, s in enumerate(mine) if s in slots.sums),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from controlplane.clock.every import Every
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.series.source import RECORDED
 from controlplane.metrics.storage.arena import Arena
@@ -36,13 +37,13 @@ BATCH_VALUES = 4_000_000
 """Values packed between two syncs of the pack files."""
 MEMORY_BYTES = 512 * 2**20
 """What is packed in memory at most while the disk cannot be written: most of a day of 300 targets."""
-SYNC_EVERY_MS = 15_000
-RETRY_EVERY_MS = 10_000
+SYNC_EVERY_S = 15.0
+RETRY_EVERY_S = 10.0
 REWRITE_BYTES = 16 * 2**20
 """A journal is not rewritten before it is this long, and twice as long as what it must keep."""
 RECORD_BYTES = 80
 """Of a chunk in the journal, at most."""
-REWRITE_AGAIN_MS = 600_000
+REWRITE_AGAIN_S = 600.0
 """How long a rewrite that failed is not tried again."""
 
 
@@ -61,8 +62,8 @@ class Tidy:
         """`max_bytes` is what the files may take on disk in all; 0 is no limit."""
         self._store, self._max_bytes = store, max_bytes
         self._folder = store.space if isinstance(store.space, Folder) else None
-        self._synced_ms = self._tried_ms = -RETRY_EVERY_MS - SYNC_EVERY_MS
-        self._rewrite_failed_ms = -REWRITE_AGAIN_MS
+        self._resume, self._bring = Every(RETRY_EVERY_S), Every(SYNC_EVERY_S)
+        self._try_rewrite = Every(REWRITE_AGAIN_S)
         self._replaced: list[AnyChunk] = []
         """Chunks whose place packed ones took, but that are not free yet."""
 
@@ -74,11 +75,14 @@ class Tidy:
         folder = self._folder
         if folder is not None and folder.journal is None:
             return Turn()
-        if folder is not None and folder.paused and not 0 <= now_ms - self._tried_ms < RETRY_EVERY_MS:
-            self._tried_ms = now_ms
-            if self._spare(folder, always=True):
-                with self._store.writing:
-                    folder.resume()
+        if (
+            folder is not None
+            and folder.paused
+            and self._resume.take(now_ms / 1000)
+            and self._spare(folder, always=True)
+        ):
+            with self._store.writing:
+                folder.resume()
         for block in self._blocks():
             self._seal(block, now_ms)
         self._free_replaced()
@@ -234,9 +238,8 @@ class Tidy:
         return True
 
     def _sync(self, folder: Folder, now_ms: int) -> None:
-        if 0 <= now_ms - self._synced_ms < SYNC_EVERY_MS:
+        if not self._bring.take(now_ms / 1000):
             return
-        self._synced_ms = now_ms
         try:
             folder.sync()
         except OSError as error:
@@ -245,7 +248,7 @@ class Tidy:
 
     def _rewrite(self, folder: Folder, now_ms: int) -> None:
         journal = folder.journal
-        if journal is None or folder.paused or 0 <= now_ms - self._rewrite_failed_ms < REWRITE_AGAIN_MS:
+        if journal is None or folder.paused or not self._try_rewrite.due(now_ms / 1000):
             return
         needed = sum(end - start for start, end in list(folder.layouts.values()))
         if journal.end < max(REWRITE_BYTES, 2 * needed):
@@ -257,7 +260,7 @@ class Tidy:
             try:
                 folder.rewrite(self._records)
             except OSError as error:
-                self._rewrite_failed_ms = now_ms
+                self._try_rewrite.done(now_ms / 1000)
                 log.warning("metrics: %s cannot be rewritten shorter (%s); it goes on as it is", journal.path, error)
 
     def _records(self, folder: Folder) -> Iterator[tuple[Kind, bytes]]:

@@ -45,6 +45,8 @@ class Backlog:
     """Shared by the alert log, the group log and the outbox of one process. Methods may be called from any thread."""
 
     clock: Clock
+    alone: Callable[[], bool] = lambda: True
+    """Whether no other process can be alerting while this one cannot write."""
     fault: str = ""
     """Why the database cannot be written; empty while it can."""
     since: float | None = None
@@ -56,12 +58,19 @@ class Backlog:
     roots: dict[str, tuple[int, MessageRef]] = field(default_factory=dict)
     messages: dict[str, Held] = field(default_factory=dict)
     seen: Seen | None = None
+    sending: bool = True
+    """Whether people are told: what is told and not written is told again by whoever takes over."""
     lost: int = 0
     """Transitions that had to go."""
     _recent: dict[str, Held] = field(default_factory=dict)
     """Messages that this process queued in the database and knows no end of."""
     _claimed: set[str] = field(default_factory=set)
     """Messages that this process claimed in the database and has not settled."""
+
+    @property
+    def may_send(self) -> bool:
+        """Whether people may be told now."""
+        return self.sending or not self.paused
 
     @property
     def paused(self) -> bool:
@@ -72,8 +81,10 @@ class Backlog:
         """Stop writing. Messages that may still have to be sent are taken into memory."""
         with self.lock:
             if not self.paused:
-                self.since = self.clock.now()
+                self.since, self.sending = self.clock.now(), self.alone()
                 log.error("alerting: %s; states and messages are kept in memory until it can be written", error)
+                if not self.sending:
+                    log.error("alerting: nothing is sent until then, since another replica may be alerting")
                 for held in self._recent.values():
                     if held.message_id not in self._claimed:
                         # Another process may have sent it by now: the notifier looks for it before it posts.
@@ -93,7 +104,9 @@ class Backlog:
             if not self.paused:
                 return ""
             waits = f"{len(self.transitions)} changes and {len(self.messages)} messages wait in memory"
-            return f"{self.fault}; rules and notifications go on, {waits}"
+            if self.sending:
+                return f"{self.fault}; rules and notifications go on, {waits}"
+            return f"{self.fault}; rules go on, {waits}; nothing is sent, since another replica may be alerting by now"
 
     def move(self, by_s: float) -> None:
         """Follow a step of the clock, as store.clock_steps does in the database."""

@@ -77,8 +77,13 @@ def give_way(backlog: Backlog) -> None:
             )
         backlog.instances.clear()
         backlog.groups.clear()
+        if not backlog.sending:
+            # Nobody was told of these changes, and the other process has written what it saw of the same.
+            backlog.transitions.clear()
         for held in unsent:
             del backlog.messages[held.message_id]
+        # What the database held for us is not what it holds now.
+        backlog.seen = None
 
 
 def _take(backlog: Backlog) -> _Batch:
@@ -134,7 +139,7 @@ def _write(db: Database, batch: _Batch, lease: Lease | None) -> None:
             check_lease(session, lease)
         for rule, instances in batch.instances.items():
             with _each(session, f"alerts of {rule}"):
-                put_rule(session, rule, instances)
+                put_rule(session, db.unread, rule, instances)
         for transition in batch.transitions:
             with _each(session, f"a change of {transition.instance.rule}"):
                 append_history(session, [transition])

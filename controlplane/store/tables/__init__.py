@@ -13,6 +13,17 @@ SQLModel.metadata.naming_convention = {
     "pk": "pk_%(table_name)s",
 }
 
-from controlplane.store.tables import alerts, audit, lease, ledger, outbox, revision, rollouts, token  # noqa: E402
+from controlplane.store.tables import (  # noqa: E402
+    alerts,
+    audit,
+    lease,
+    ledger,
+    outbox,
+    replica,
+    revision,
+    rollouts,
+    token,
+    unreadable,
+)
 
-__all__ = ["alerts", "audit", "lease", "ledger", "outbox", "revision", "rollouts", "token"]
+__all__ = ["alerts", "audit", "lease", "ledger", "outbox", "replica", "revision", "rollouts", "token", "unreadable"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index
+from sqlalchemy import Column, Index
 from sqlmodel import Field, SQLModel
+
+from controlplane.store.stored import StoredJson
 
 
 class AlertInstanceRow(SQLModel, table=True):
@@ -17,8 +19,8 @@ class AlertInstanceRow(SQLModel, table=True):
     fingerprint: str = Field(primary_key=True, index=True)
     name: str
     severity: str
-    labels: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
-    annotations: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    labels: dict[str, str] = Field(sa_column=Column(StoredJson, nullable=False))
+    annotations: dict[str, str] = Field(sa_column=Column(StoredJson, nullable=False))
     state: str = Field(index=True)
     value: float | None = None
     """NULL: NaN, which SQLite cannot store."""
@@ -27,8 +29,10 @@ class AlertInstanceRow(SQLModel, table=True):
     keep_firing_since: float | None = None
     resolved_at: float | None = None
     unknown_since: float | None = None
-    away: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]"))
+    away: list[str] = Field(default_factory=list, sa_column=Column(StoredJson, nullable=False, server_default="[]"))
     """Targets, as `job/instance`, without which nothing is known of it."""
+    format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Of what the row says; its columns alone do not tell which release wrote it."""
 
 
 class AlertEventRow(SQLModel, table=True):
@@ -45,7 +49,7 @@ class AlertEventRow(SQLModel, table=True):
     before: str
     after: str
     sentence: str
-    instance: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    instance: dict[str, Any] = Field(sa_column=Column(StoredJson, nullable=False))
     """The alert as it was after the transition, so that a resolved one can be shown when its own row is gone."""
 
 
@@ -56,14 +60,15 @@ class AlertGroupRow(SQLModel, table=True):
 
     key: str = Field(primary_key=True)
     receiver: str
-    labels: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    labels: dict[str, str] = Field(sa_column=Column(StoredJson, nullable=False))
     generation: int
     sequence: int
     is_open: bool = Field(index=True)
     opened_at: float
     notified_at: float | None = None
-    notified: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+    notified: list[dict[str, Any]] = Field(sa_column=Column(StoredJson, nullable=False))
     """The alerts that were firing in the last message."""
-    root_channel: str | None = None
-    root_ts: str | None = None
+    root_place: str | None = None
     """Where the group's message is, of this generation."""
+    format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Of what the row says; its columns alone do not tell which release wrote it."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index
+from sqlalchemy import Column, Index
 from sqlmodel import Field, SQLModel
+
+from controlplane.store.stored import StoredJson
 
 
 class OutboxRow(SQLModel, table=True):
@@ -20,7 +22,7 @@ class OutboxRow(SQLModel, table=True):
     receiver: str
     lane: str
     """Messages of one lane are sent one at a time, in order; empty: on its own."""
-    payload: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    payload: dict[str, Any] = Field(sa_column=Column(StoredJson, nullable=False))
     status: str
     """queued, sent or dead."""
     attempts: int
@@ -29,5 +31,5 @@ class OutboxRow(SQLModel, table=True):
     claimed_by: str | None = None
     claimed_until: float | None = None
     finished_at: float | None = None
-    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(StoredJson(none_as_null=True), nullable=True))
     error: str | None = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import Column
 from sqlmodel import Field, SQLModel
+
+from controlplane.store.stored import StoredJson
 
 
 class RolloutRow(SQLModel, table=True):
@@ -34,7 +36,7 @@ class RolloutRow(SQLModel, table=True):
     idempotency_key: str | None = Field(default=None, unique=True)
     request: str = ""
     """What the idempotency key was first used for."""
-    state: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    state: dict[str, Any] = Field(default_factory=dict, sa_column=Column(StoredJson, nullable=False))
     """Intents, deadlines and the driver's configuration: what the engine needs to go on after a crash."""
 
 
@@ -58,7 +60,9 @@ class ModelStateRow(SQLModel, table=True):
     model: str = Field(primary_key=True)
     stable: str
     previous: str | None = None
-    observation: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+    observation: dict[str, Any] | None = Field(
+        default=None, sa_column=Column(StoredJson(none_as_null=True), nullable=True)
+    )
     observed_at: float | None = None
     drift: str = ""
     """A sentence when the engines serve something else than `stable` and no rollout explains it."""

@@ -8,7 +8,20 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from alerts.dispatch import Decide, Deliveries, Dispatcher, GroupState, GroupStep, Route, decide, group_key
+from alerts.dispatch import (
+    Decide,
+    Deliveries,
+    Dispatcher,
+    GroupState,
+    GroupStep,
+    Muting,
+    NobodyMuted,
+    Route,
+    Stages,
+    decide,
+    group_key,
+    next_due,
+)
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef
 from collectors.samples import labels_of
 
@@ -30,12 +43,15 @@ class Timeline:
     """Keeps groups between decisions."""
 
     route: Route = ROUTE
+    muting: Muting = field(default_factory=NobodyMuted)
     groups: dict[str, GroupState] = field(default_factory=dict)
     steps: list[GroupStep] = field(default_factory=list)
 
     def at(self, second: float, *alerts: AlertInstance, underway: str = "", dead: str = "") -> list[Message]:
         deliveries = Deliveries({underway}, {dead})
-        self.steps += (steps := decide(self.route, alerts, self.groups, deliveries, second, "http://c"))
+        self.steps += (
+            steps := decide(Stages(self.route, "http://c", self.muting), alerts, self.groups, deliveries, second)
+        )
         self.groups |= {s.state.key: s.state for s in steps}
         return [s.message for s in steps if s.message]
 
@@ -231,7 +247,10 @@ async def test_looking_only_when_something_can_be_due_tells_the_same_at_the_same
     rng = random.Random(seed)
     route = replace(ROUTE, group_interval_s=40, repeat_interval_s=300)
     every, when_due = Log(), Log()
-    dispatchers = [(every, Dispatcher(route, every, At())), (when_due, Dispatcher(route, when_due, At()))]
+    dispatchers = [
+        (every, Dispatcher(Stages(route, "http://c"), every, At())),
+        (when_due, Dispatcher(Stages(route, "http://c"), when_due, At())),
+    ]
     alerts: dict[tuple[str, str], AlertInstance] = {}
     for second in range(3000):
         changed = second % 15 == 0 and rng.random() < 0.15
@@ -247,3 +266,79 @@ async def test_looking_only_when_something_can_be_due_tells_the_same_at_the_same
     assert when_due.sent == every.sent
     assert len(every.sent) > 15
     assert when_due.looks < every.looks / 2 or any(lost for _, lost in when_due.arrives.values())
+
+
+@dataclass
+class Silences:
+    """Mutes versions."""
+
+    versions: set[str] = field(default_factory=set)
+
+    def reason(self, instance: AlertInstance, at: float) -> str:
+        return "silenced" if dict(instance.labels)["version"] in self.versions else ""
+
+    def changes_at(self, at: float) -> float:
+        return at + 30
+
+
+def test_what_is_muted_from_the_start_is_told_once_it_is_not() -> None:
+    silences = Silences({"v1"})
+    line = Timeline(muting=silences)
+    assert line.told(0, alert("v1")) == []
+    assert line.groups == {}
+    silences.versions.clear()
+    assert line.told(100, alert("v1")) == []
+    assert line.told(110, alert("v1")) == [("firing", "v1", "")]
+
+
+def test_what_is_muted_after_it_was_told_is_not_called_over() -> None:
+    silences = Silences()
+    line = Timeline(muting=silences)
+    line.at(0, alert("v1"))
+    assert line.told(10, alert("v1")) == [("firing", "v1", "")]
+    silences.versions = {"v1"}
+    assert line.told(100, alert("v1")) == []
+    assert line.told(9999, alert("v1")) == []  # nor repeated
+    silences.versions = set()
+    assert line.told(9999, alert("v1")) == [("firing", "v1", "")]  # the repeat that was due meanwhile
+
+
+def test_what_was_told_and_ends_while_it_is_muted_is_called_over() -> None:
+    silences = Silences()
+    line = Timeline(muting=silences)
+    line.at(0, alert("v1"))
+    line.at(10, alert("v1"))
+    silences.versions = {"v1"}
+    line.at(50, alert("v1"))
+    assert line.told(100, ended("v1", 90)) == [("resolved", "", "v1")]
+    assert [group.is_open for group in line.groups.values()] == [False]
+
+
+def test_a_group_goes_on_without_what_is_muted_and_takes_it_in_again() -> None:
+    silences = Silences()
+    line = Timeline(muting=silences)
+    line.at(0, alert("v1"), alert("v2"))
+    assert line.told(10, alert("v1"), alert("v2")) == [("firing", "v1 v2", "")]
+    silences.versions = {"v1"}
+    assert line.told(70, alert("v1"), ended("v2", 60)) == [("resolved", "", "v2")]
+    assert [group.is_open for group in line.groups.values()] == [True]
+    assert line.told(5000, alert("v1")) == []
+    silences.versions = set()
+    assert line.told(5001, alert("v1")) == [("firing", "v1", "")]
+    assert len({m.generation for step in line.steps if (m := step.message)}) == 1
+
+
+def test_a_group_whose_only_alert_is_muted_before_anyone_was_told_stays_silent() -> None:
+    silences = Silences()
+    line = Timeline(muting=silences)
+    line.at(0, alert("v1"))
+    silences.versions = {"v1"}
+    assert line.told(10, alert("v1")) == []
+    assert line.told(20, ended("v1", 15)) == []
+    assert line.steps[-1].sentence == f"{KEY} closed: resolved before anyone was told"
+
+
+def test_it_is_looked_again_when_what_is_muted_may_change() -> None:
+    stages = Stages(ROUTE, "http://c", Silences({"v1"}))
+    group = GroupState(KEY, "ops", (("alertname", "Slow"), ("model", "chat")), 1, 1, True, 0.0, 10.0, (alert("v1"),))
+    assert next_due(stages, [alert("v1")], {KEY: group}, Deliveries(), 100.0, ()) == 130.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from alerts.dispatch import Decide, Deliveries, Dispatcher, GroupState, GroupStep, Route
+from alerts.dispatch import Decide, Deliveries, Dispatcher, GroupState, GroupStep, Route, Stages
 from alerts.interfaces import AlertInstance, AlertState, MessageRef
 from collectors.samples import labels_of
 
@@ -70,7 +70,10 @@ def firing(numbers: set[int], at: float) -> tuple[AlertInstance, ...]:
 async def test_nothing_is_later_and_nothing_is_lost(seed: int) -> None:
     chance, clock = random.Random(seed), Clock()
     always, told = Groups(), Groups()
-    one, other = Dispatcher(ROUTE, always, clock), Dispatcher(ROUTE, told, clock)
+    one, other = (
+        Dispatcher(Stages(ROUTE, "http://c"), always, clock),
+        Dispatcher(Stages(ROUTE, "http://c"), told, clock),
+    )
     numbers: set[int] = set()
     for beat in range(600):
         changed = beat == 0 or chance.random() < 0.02
@@ -88,7 +91,7 @@ async def test_nothing_is_later_and_nothing_is_lost(seed: int) -> None:
 
 async def test_a_clock_that_is_set_back_puts_off_no_repeat() -> None:
     groups, clock = Groups(firing({1}, 0)), Clock()
-    dispatcher = Dispatcher(replace(ROUTE, group_wait_s=0), groups, clock)
+    dispatcher = Dispatcher(Stages(replace(ROUTE, group_wait_s=0), "http://c"), groups, clock)
     await dispatcher.tick()
     groups.underway.clear()
     assert [await dispatcher.tick(changed=False) for _ in range(3)] == [(), (), ()]
@@ -100,7 +103,9 @@ async def test_a_clock_that_is_set_back_puts_off_no_repeat() -> None:
 
 async def test_a_message_that_was_given_up_is_told_anew_after_a_quarter_of_an_hour_though_nothing_changes() -> None:
     groups, clock = Groups(firing({1}, 0)), Clock()
-    dispatcher = Dispatcher(replace(ROUTE, group_wait_s=0, repeat_interval_s=4 * 3600), groups, clock)
+    dispatcher = Dispatcher(
+        Stages(replace(ROUTE, group_wait_s=0, repeat_interval_s=4 * 3600), "http://c"), groups, clock
+    )
     (first,) = await dispatcher.tick()
     groups.underway.clear()
     groups.dead.add(first.state.key)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from alerts.errors import QueryFailed
-from alerts.evaluate import GroupEvaluator
-from alerts.interfaces import AlertState, Querier, VectorSample
+from alerts.evaluate import GroupEvaluator, StatesSeen, Told
+from alerts.interfaces import AlertInstance, AlertState, Querier, VectorSample
 from alerts.rules import RuleGroup, parse_rules
 from alerts.template import Surroundings
 from collectors.samples import FloatArray, Layout, Series, labels_of
@@ -269,3 +269,67 @@ async def test_a_query_of_many_templates_is_asked_once(fleet: Any, memory_log: A
     report = await f.evaluator.evaluate(1000)
     assert [dict(i.annotations) for i in report.rules[0].instances] == [{"a": "0", "b": "0"}] * 3
     assert asked == ["temp", "x"]
+
+
+FOLLOWED = """
+  - {record: "temp:max", expr: "max(temp)"}
+  - {alert: Hot, expr: "temp:max > 85", for: 1m}
+  - {record: "temp:doubled", expr: "temp:max * 2"}
+"""
+FIRING = AlertInstance("f;g;Hot", labels_of({"alertname": "Hot"}), (), AlertState.FIRING, 91.0, 40.0, fired_at=100.0)
+
+
+async def test_a_follower_records_and_shows_alerts_as_they_are_stored(fleet: Any, memory_log: Any) -> None:
+    made = fleet(group(FOLLOWED))
+    made.put(100.0, 95.0)
+    told = {FIRING.rule: Told("other", 99.0, "err", "the store is gone", 98.0, 0.5)}
+    report = await made.evaluator.follow(100.0, StatesSeen(99.5, {FIRING.rule: [FIRING]}), told)
+    assert made.query("temp:doubled", 100.0) == [({"__name__": "temp:doubled"}, 190.0)]
+    firing = {"__name__": "ALERTS", "alertname": "Hot", "alertstate": "firing"}
+    assert made.query("ALERTS", 100.0) == [(firing, 1.0)]
+    assert made.query("ALERTS_FOR_STATE", 100.0) == [({"__name__": "ALERTS_FOR_STATE", "alertname": "Hot"}, 40.0)]
+    hot = report.rules[1]
+    assert (hot.health, hot.last_error, hot.last_evaluation, hot.evaluation_s) == (
+        "err",
+        "the store is gone",
+        98.0,
+        0.5,
+    )
+    assert (hot.told_by, hot.told_at, hot.seen_at, hot.state) == ("other", 99.0, 99.5, "firing")
+    assert [rule.told_by for rule in (report.rules[0], report.rules[2])] == ["", ""]
+    assert memory_log.transitions == [], "nothing is decided here"
+
+
+async def test_a_follower_that_cannot_read_states_shows_the_last_ones_and_writes_none(fleet: Any) -> None:
+    made = fleet(group(FOLLOWED))
+    made.put(100.0, 95.0)
+    await made.evaluator.follow(100.0, StatesSeen(99.5, {FIRING.rule: [FIRING]}), {})
+    made.put(115.0, 95.0)
+    report = await made.evaluator.follow(115.0, None, {})
+    assert (report.rules[1].instances, report.rules[1].seen_at) == ((FIRING,), 99.5)
+    assert made.query("timestamp(ALERTS)", 115.0)[0][1] == 100.0
+    assert made.query("timestamp(temp:max)", 115.0)[0][1] == 115.0
+
+
+async def test_a_follower_that_takes_over_goes_on_from_what_is_stored(fleet: Any, memory_log: Any) -> None:
+    made = fleet(group(FOLLOWED))
+    made.put(100.0, 95.0)
+    await made.evaluator.evaluate(100.0)
+    (pending,) = memory_log.rules[FIRING.rule]
+    await made.evaluator.follow(115.0, StatesSeen(115.0, {FIRING.rule: [pending]}), {})
+    memory_log.rules[FIRING.rule] = (FIRING,)  # the other process says so meanwhile
+    made.put(130.0, 95.0)
+    report = await made.evaluator.evaluate(130.0)
+    (firing,) = report.rules[1].instances
+    assert (firing.active_at, firing.fired_at) == (40.0, 100.0)
+    assert (report.rules[1].told_by, report.rules[1].seen_at) == ("", None)
+    assert [t.after for t in memory_log.transitions] == [AlertState.PENDING]
+
+
+async def test_an_alert_that_is_over_elsewhere_ends_a_followers_series(fleet: Any) -> None:
+    made = fleet(group(FOLLOWED))
+    made.put(100.0, 95.0)
+    await made.evaluator.follow(100.0, StatesSeen(100.0, {FIRING.rule: [FIRING]}), {})
+    made.put(115.0, 50.0)
+    report = await made.evaluator.follow(115.0, StatesSeen(115.0, {}), {})
+    assert (made.query("ALERTS", 115.0), report.rules[1].state) == ([], "inactive")

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
-from alerts.packs import BUILTIN, Override, load_pack, load_sources, pack_variables
+from alerts.packs import BUILTIN, load_pack, load_sources, pack_variables
 from alerts.rules import AlertingRule, RecordingRule, duplicates
 from alerts.template import Surroundings
 from collectors.catalogue import load_catalogue
 from collectors.durations import parse_duration
 from controlplane.ruletest.document import load_test_file
+from tests.fakes.override import Override
 
 ROOT = Path(__file__).parents[3]
 PACK_TESTS = ROOT / "alerts" / "packs" / "tests"

@@ -94,5 +94,5 @@ def test_what_an_earlier_release_queued_has_no_notice() -> None:
 
 def test_what_an_earlier_version_wrote_is_read() -> None:
     content = instance_to_json(ALERT)
-    del content["unknown_since"], content["away"]
+    del content["unknown_since"], content["away"], content["format"]
     assert instance_from_json(content) == ALERT

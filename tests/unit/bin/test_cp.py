@@ -175,6 +175,7 @@ TYPOS = [
     ("tokn", "token"),
     ("rulse", "rules"),
     ("lgos", "logs"),
+    ("audti", "audit"),
     ("nvml-exproter", "nvml-exporter"),
 ]
 

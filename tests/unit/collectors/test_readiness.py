@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from collectors.catalogue import load_catalogue
-from collectors.errors import CollectorError, ExpositionError, ScrapeTimeout, UnexpectedStatus, Unreachable
+from collectors.engines import Api
+from collectors.errors import ExpositionError, ScrapeTimeout, UnexpectedStatus, Unreachable
 from collectors.exposition import parse
 from collectors.mapping import canonical_layout
 from collectors.readiness import ReadinessSource
@@ -64,8 +65,8 @@ async def backend() -> AsyncIterator[Backend]:
 
 
 @asynccontextmanager
-async def polling(engine: str, backend: Backend, **options: Any) -> AsyncIterator[ReadinessSource]:
-    source = ReadinessSource(engine, backend.url + "/", **options)
+async def polling(api: Api, backend: Backend, **options: Any) -> AsyncIterator[ReadinessSource]:
+    source = ReadinessSource(api, backend.url + "/", **options)
     try:
         yield source
     finally:
@@ -91,7 +92,7 @@ def version(number: str, state: str, reason: str = "") -> dict[str, str]:
 
 async def test_triton_versions_by_state_and_their_own_readiness(backend: Backend) -> None:
     backend.answers = {INDEX: [version("1", "READY"), version("2", "LOADING"), {"name": "never-loaded"}], V1: 200}
-    async with polling("triton", backend) as source:
+    async with polling(Api.TRITON, backend) as source:
         seen = await observe(source)
 
     assert seen[("llm_backend_ready", "llm", "v1")] == 1
@@ -105,14 +106,14 @@ async def test_triton_versions_by_state_and_their_own_readiness(backend: Backend
 @pytest.mark.parametrize(("answer", "ready"), [(200, 1), (400, 0)])
 async def test_tritons_own_readiness_is_told_beside_its_versions(backend: Backend, answer: int, ready: int) -> None:
     backend.answers = {INDEX: [version("1", "READY")], V1: 200, "GET /v2/health/ready": answer}
-    async with polling("triton", backend) as source:
+    async with polling(Api.TRITON, backend) as source:
         seen = await observe(source)
     assert (seen[("llm_engine_ready",)], seen[("llm_backend_ready", "llm", "v1")]) == (ready, 1)
 
 
 async def test_a_version_that_the_index_calls_ready_and_that_says_it_is_not_is_not(backend: Backend) -> None:
     backend.answers = {INDEX: [version("1", "READY")], V1: 400}
-    async with polling("triton", backend) as source:
+    async with polling(Api.TRITON, backend) as source:
         seen = await observe(source)
 
     assert seen[("llm_backend_ready", "llm", "v1")] == 0
@@ -121,7 +122,7 @@ async def test_a_version_that_the_index_calls_ready_and_that_says_it_is_not_is_n
 
 async def test_a_switch_of_versions_reads_as_a_timeline(backend: Backend) -> None:
     ready = [("llm_backend_ready", "llm", v) for v in ("v1", "v2")]
-    async with polling("triton", backend) as source:
+    async with polling(Api.TRITON, backend) as source:
         timeline = []
         for one, two, answers in (
             ("READY", "UNAVAILABLE", {V1: 200}),
@@ -139,7 +140,7 @@ async def test_a_switch_of_versions_reads_as_a_timeline(backend: Backend) -> Non
 
 async def test_a_backend_that_dies_is_not_ready_and_its_states_are_unknown(backend: Backend) -> None:
     backend.answers = {INDEX: [version("1", "READY")], V1: 200}
-    async with polling("triton", backend) as source:
+    async with polling(Api.TRITON, backend) as source:
         assert (await observe(source))[("llm_backend_ready", "llm", "v1")] == 1
         await backend.stop()
         assert await observe(source) == {("llm_backend_ready", "llm", "v1"): 0}
@@ -149,13 +150,13 @@ async def test_a_backend_that_dies_is_not_ready_and_its_states_are_unknown(backe
 
 async def test_a_backend_that_hangs_is_not_ready(backend: Backend) -> None:
     backend.answers = {INDEX: "hang"}
-    async with polling("triton", backend, expected=[("llm", "v1")]) as source:
+    async with polling(Api.TRITON, backend, expected=[("llm", "v1")]) as source:
         assert await observe(source, timeout_s=0.2) == {("llm_backend_ready", "llm", "v1"): 0}
 
 
 async def test_with_nothing_known_a_dead_backend_is_a_failed_scrape(backend: Backend) -> None:
     backend.answers = {INDEX: "hang"}
-    async with polling("triton", backend) as source:
+    async with polling(Api.TRITON, backend) as source:
         with pytest.raises(ScrapeTimeout, match="did not answer"):
             await source.read(0.2)
         await backend.stop()
@@ -179,7 +180,7 @@ async def test_what_is_not_a_repository_index_is_an_error_and_never_a_zero(
     backend: Backend, answer: Any, error: type[Exception]
 ) -> None:
     backend.answers = {INDEX: answer}
-    async with polling("triton", backend, expected=[("llm", "v1")]) as source:
+    async with polling(Api.TRITON, backend, expected=[("llm", "v1")]) as source:
         with pytest.raises(error, match="/v2/repository/index"):
             await source.read(SLOW_S)
 
@@ -193,7 +194,7 @@ async def test_what_is_not_http_is_an_error() -> None:
 
     server = await asyncio.start_server(script, "127.0.0.1", 0)
     async with server:
-        source = ReadinessSource("vllm", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        source = ReadinessSource(Api.OPENAI, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         try:
             with pytest.raises(ExpositionError, match="not an HTTP answer"):
                 await source.read(SLOW_S)
@@ -206,7 +207,7 @@ MODELS = {"data": [{"id": "chat"}, {"id": "chat-alias"}]}
 
 async def test_vllm_is_ready_under_the_name_that_its_metrics_bear(backend: Backend) -> None:
     backend.answers = {"GET /health": 200, "GET /v1/models": MODELS}
-    async with polling("vllm", backend) as source:
+    async with polling(Api.OPENAI, backend) as source:
         assert await observe(source) == {("llm_backend_ready", "chat"): 1, ("llm_engine_ready",): 1}
         backend.answers = {"GET /health": 503}
         assert await observe(source) == {("llm_backend_ready", "chat"): 0, ("llm_engine_ready",): 0}
@@ -214,26 +215,26 @@ async def test_vllm_is_ready_under_the_name_that_its_metrics_bear(backend: Backe
 
 async def test_vllm_keeps_the_version_that_it_is_expected_to_serve(backend: Backend) -> None:
     backend.answers = {"GET /health": 200, "GET /v1/models": MODELS}
-    async with polling("vllm", backend, expected=[("chat", "v1")]) as source:
+    async with polling(Api.OPENAI, backend, expected=[("chat", "v1")]) as source:
         assert await observe(source) == {("llm_backend_ready", "chat", "v1"): 1, ("llm_engine_ready",): 1}
 
 
 @pytest.mark.parametrize("models", [401, {"data": []}, {"data": [{}]}, []])
 async def test_vllm_without_a_model_list_is_ready_without_a_name(backend: Backend, models: Any) -> None:
     backend.answers = {"GET /health": 200, "GET /v1/models": models}
-    async with polling("vllm", backend) as source:
+    async with polling(Api.OPENAI, backend) as source:
         assert await observe(source) == {("llm_backend_ready",): 1, ("llm_engine_ready",): 1}
 
 
 async def test_something_else_on_vllms_port_is_an_error(backend: Backend) -> None:
-    async with polling("vllm", backend) as source:
+    async with polling(Api.OPENAI, backend) as source:
         with pytest.raises(UnexpectedStatus, match="/health: status 404"):
             await source.read(SLOW_S)
 
 
 async def test_readiness_arrives_under_fleet_names_with_its_backend(backend: Backend) -> None:
     backend.answers = {INDEX: [version("1", "READY")], V1: 200}
-    async with polling("triton", backend) as source:
+    async with polling(Api.TRITON, backend) as source:
         parsed = parse(await source.read(SLOW_S))
     target = Target("readiness", backend.url, job="readiness", instance="t:8000", models=(("llm", "model"),))
     layout = canonical_layout(parsed.series, parsed.metadata, target, load_catalogue())
@@ -250,8 +251,3 @@ async def test_readiness_arrives_under_fleet_names_with_its_backend(backend: Bac
         "source": "engine",
         "version": "v1",
     }
-
-
-def test_an_engine_without_a_known_readiness_api_is_refused() -> None:
-    with pytest.raises(CollectorError, match="no known readiness API"):
-        ReadinessSource("ollama", "http://h:1")

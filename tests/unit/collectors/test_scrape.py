@@ -18,6 +18,7 @@ from collectors.samples import FloatArray, Layout, Series
 from collectors.scrape import SLOTS, ScrapeManager, hashed_offset, next_tick, report_key
 from collectors.target import Source, Target, TargetHealth
 from tests.fakes.recipes import MadeBy
+from tests.fakes.scrape_once import scrape_once
 
 T0 = 1_700_000_000.0
 A = Target("vllm", "http://a:1/metrics", "vllm", "a:1", labels=(("model", "chat"),), interval_s=10, timeout_s=5)
@@ -144,7 +145,7 @@ def bench() -> Bench:
 
 async def test_a_scrape_lands_with_its_report(bench: Bench) -> None:
     bench.script(A, b"a 1\nb 2\n")
-    health = await bench.manager.scrape_once(A)
+    health = await scrape_once(bench.manager, A)
     assert bench.sink.of(A.key) == [(0.0, {"a": 1.0, "b": 2.0})]
     assert bench.sink.rows[1] == (
         "vllm/a:1/http://a:1/metrics#report",
@@ -176,7 +177,7 @@ async def test_targets_are_scraped_at_their_ticks_with_the_scheduled_time(bench:
 async def test_equal_bodies_share_one_layout(bench: Bench) -> None:
     bench.script(A, b"a 1\n", b"a 2\n", b"a 2\nb 1\nc 1\n", b"a 2\n")
     for at in range(4):
-        await bench.manager.scrape_once(A, T0 + at)
+        await scrape_once(bench.manager, A, T0 + at)
     raw, report = bench.sink.layouts[::2], bench.sink.layouts[1::2]
     assert raw[0] is raw[1]
     assert len({id(layout) for layout in report}) == 1
@@ -187,7 +188,7 @@ async def test_equal_bodies_share_one_layout(bench: Bench) -> None:
 async def test_a_failure_is_up_0_and_ends_the_series_once(bench: Bench) -> None:
     bench.script(A, b"a 1\n", UnexpectedStatus("answered 500"), ScrapeTimeout("timed out"), b"a 2\n", b"a{ 1\n")
     for at in range(5):
-        await bench.manager.scrape_once(A, T0 + at)
+        await scrape_once(bench.manager, A, T0 + at)
         if at == 2:
             assert bench.health(A) == TargetHealth(
                 A, "down", "timed out", "timeout", last_scrape_at=T0 + 2, duration_s=0.0, samples=None, since=T0 + 1
@@ -203,7 +204,7 @@ async def test_a_failure_is_up_0_and_ends_the_series_once(bench: Bench) -> None:
 
 async def test_how_long_a_target_has_been_as_it_is_outlasts_a_clock_that_is_set(bench: Bench) -> None:
     bench.script(A, b"a 1\n")
-    await bench.manager.scrape_once(A, T0)
+    await scrape_once(bench.manager, A, T0)
     bench.manager.clock_was_set(-3600.0)
     health = bench.health(A)
     assert (health.since, health.last_scrape_at) == (T0 - 3600, T0 - 3600)
@@ -218,7 +219,7 @@ async def test_how_long_a_target_has_been_as_it_is(bench: Bench) -> None:
     )
     seen = []
     for at in range(9):
-        health = await bench.manager.scrape_once(A, T0 + at)
+        health = await scrape_once(bench.manager, A, T0 + at)
         assert health.since is not None
         seen.append((health.health, health.since - T0, health.recovered))
     assert seen == [
@@ -238,7 +239,7 @@ async def test_samples_that_no_database_stores_are_left_out_counted_and_said_onc
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.script(A, b'a 1\nb{x="\0"} 1\nc 1\nd{x="\0"} 1\n', b'a 1\nb{x="\0"} 1\nc 2\nd{x="\0"} 1\n', b"a 1\n")
-    left_out = [(await bench.manager.scrape_once(A, T0 + at)).unstorable for at in range(3)]
+    left_out = [(await scrape_once(bench.manager, A, T0 + at)).unstorable for at in range(3)]
     assert left_out == [2, 2, 0]
     assert bench.sink.of(A.key)[:2] == [(0.0, {"a": 1.0, "c": 1.0}), (1.0, {"a": 1.0, "c": 2.0})]
     assert bench.manager.counters.unstorable_samples == 4
@@ -248,7 +249,7 @@ async def test_samples_that_no_database_stores_are_left_out_counted_and_said_onc
 
 async def test_a_target_that_never_answered_has_nothing_to_end(bench: Bench) -> None:
     bench.script(A, UnexpectedStatus("answered 500"))
-    await bench.manager.scrape_once(A)
+    await scrape_once(bench.manager, A)
     assert bench.sink.ends == []
     assert bench.sink.up(A) == [(0.0, 0.0)]
 
@@ -347,7 +348,7 @@ async def test_what_is_read_while_the_clock_is_set_belongs_to_the_new_time(bench
 async def test_a_hanging_source_is_cut_off_and_a_scrape_under_way_can_be_stopped(bench: Bench) -> None:
     hangs = replace(A, timeout_s=-0.9)  # cut off a second after its deadline: 0.1 s from now
     bench.script(hangs, asyncio.get_running_loop().create_future())
-    health = await bench.manager.scrape_once(hangs)
+    health = await scrape_once(bench.manager, hangs)
     assert (health.health, health.last_error_reason) == ("down", "timeout")
     bench.script(B, asyncio.get_running_loop().create_future())
     await bench.manager.apply([B])
@@ -384,20 +385,20 @@ async def test_a_bug_keeps_the_loop_alive_and_does_not_look_like_life(caplog: py
 
 
 async def test_a_broken_sink_or_factory_is_survived_too(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    health = await bench.manager.scrape_once(B)  # no source is scripted: the factory raises KeyError
+    health = await scrape_once(bench.manager, B)  # no source is scripted: the factory raises KeyError
     assert (health.health, health.last_error_reason) == ("down", "internal")
     bench.script(A, b"a 1\n")
     bench.sink.broken = True
-    await bench.manager.scrape_once(A)
+    await scrape_once(bench.manager, A)
     bench.sink.broken = False
-    assert (await bench.manager.scrape_once(A, T0 + 1)).health == "up"
+    assert (await scrape_once(bench.manager, A, T0 + 1)).health == "up"
     assert bench.manager.counters.failures == {"internal": 2}
 
 
 async def test_repeated_series_are_counted_and_logged_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.script(A, b"a 1\na 2\na 3\n")
     for at in range(3):
-        await bench.manager.scrape_once(A, T0 + at)
+        await scrape_once(bench.manager, A, T0 + at)
     assert bench.manager.counters.duplicate_samples == 6
     assert bench.sink.of(A.key)[0] == (0.0, {"a": 1.0})
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
@@ -410,18 +411,10 @@ async def test_a_large_body_is_parsed_off_the_loop_with_the_same_result(bench: B
     assert len(body) > 256 * 1024
     bench.script(A, body)
     for at in range(2):
-        assert (await bench.manager.scrape_once(A, T0 + at)).samples == 6000
+        assert (await scrape_once(bench.manager, A, T0 + at)).samples == 6000
     assert bench.sink.layouts[0] is bench.sink.layouts[2]
     bench.script(B, body * 2)
-    assert (await bench.manager.scrape_once(B)).last_error_reason == "too-large"
-
-
-async def test_scraping_a_changed_target_by_hand_replaces_it(bench: Bench) -> None:
-    bench.script(A, b"a 1\n")
-    await bench.manager.scrape_once(A)
-    changed = replace(A, labels=())
-    await bench.manager.scrape_once(changed, T0 + 1)
-    assert [h.target for h in bench.manager.health()] == [changed]
+    assert (await scrape_once(bench.manager, B)).last_error_reason == "too-large"
 
 
 async def test_a_source_that_does_not_close_is_logged_without_its_url(
@@ -433,7 +426,7 @@ async def test_a_source_that_does_not_close_is_logged_without_its_url(
         raise RuntimeError("token=secret")
 
     monkeypatch.setattr(source, "close", fail)
-    await bench.manager.scrape_once(A)
+    await scrape_once(bench.manager, A)
     await bench.manager.apply([])
     assert caplog.records[-1].getMessage() == "target vllm/a:1: its source did not close: RuntimeError"
     assert bench.manager.health() == []

@@ -24,9 +24,9 @@ from collectors.durations import format_duration
 from controlplane.app.check import inspect_file
 from controlplane.cli.verbs.tree import GROUPS, VERBS
 from controlplane.config.durations import duration_seconds
-from controlplane.config.loader import parse_fleet
 from controlplane.config.model import Fleet
-from controlplane.demo.faults import Fault
+from controlplane.demo.faults import DemoFault
+from tests.fakes.fleet_text import parse_fleet
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "docs" / "reference"
@@ -65,28 +65,29 @@ def documented_fields() -> dict[str, Documented]:
 def actual_fields() -> Iterator[tuple[str, FieldInfo]]:
     """Yield (dotted path, field) of the whole file. A model that is used twice is walked once."""
     walked: set[type[BaseModel]] = {Fleet}
+    told: set[str] = set()
     waiting: list[tuple[str, type[BaseModel]]] = [("", Fleet)]
     while waiting:
         prefix, model = waiting.pop(0)
         for name, field in model.model_fields.items():
             path = f"{prefix}{field.alias or name}"
-            yield path, field
-            inner, suffix = inner_model(field.annotation)
-            if inner is not None and inner not in walked:
-                walked.add(inner)
-                waiting.append((f"{path}{suffix}.", inner))
+            if path not in told:  # kinds of one section share fields
+                yield path, field
+            told.add(path)
+            for inner, suffix in inner_models(field.annotation):
+                if inner not in walked:
+                    walked.add(inner)
+                    waiting.append((f"{path}{suffix}.", inner))
 
 
-def inner_model(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """Return the model inside an annotation, and how a path goes through it: `[]` for lists, `.<name>` for maps."""
+def inner_models(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
+    """Yield the models inside an annotation, and how a path goes through it: `[]` for lists, `.<name>` for maps."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, ""
+        yield annotation, ""
+        return
     suffix = {tuple: "[]", dict: ".<name>"}.get(typing.get_origin(annotation), "")
     for argument in typing.get_args(annotation):
-        found, inner = inner_model(argument)
-        if found is not None:
-            return found, suffix + inner
-    return None, ""
+        yield from ((found, suffix + inner) for found, inner in inner_models(argument))
 
 
 def default_of(field: FieldInfo) -> str:
@@ -230,7 +231,7 @@ def test_every_environment_variable_is_documented() -> None:
 
 
 def test_every_fault_of_the_demo_is_documented() -> None:
-    assert set(re.findall(r"`([\w-]+)`", verb_sections()["demo fault"])) == {*Fault, "clear"}
+    assert set(re.findall(r"`([\w-]+)`", verb_sections()["demo fault"])) == {*DemoFault, "clear"}
 
 
 # --- generated parts

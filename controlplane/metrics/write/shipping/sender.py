@@ -16,7 +16,7 @@ from collectors.http.retry_after import retry_after_s
 from controlplane.errors import Unavailable
 from controlplane.metrics.remote_client import Reply
 from controlplane.metrics.write.shipping.backoff import delay_s
-from controlplane.metrics.write.shipping.window import Request, Window
+from controlplane.metrics.write.shipping.window import Window, WindowRequest
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ HEADERS = {
 _MAX_TOLD = 300
 
 
-class Client(Protocol):
+class WriteClient(Protocol):
     """Sends one request; remote_client.RemoteClient does."""
 
     name: str
@@ -79,7 +79,7 @@ class RowSender:
     def __init__(
         self,
         name: str,
-        client: Client,
+        client: WriteClient,
         policy: Policy,
         clock: Clock,
         *,
@@ -98,11 +98,11 @@ class RowSender:
             for requests in window.shards:
                 group.create_task(self._in_order(requests, again=window.again))
 
-    async def _in_order(self, requests: Sequence[Request], *, again: bool) -> None:
+    async def _in_order(self, requests: Sequence[WindowRequest], *, again: bool) -> None:
         for request in requests:
             await self._deliver(request, again=again)
 
-    async def _deliver(self, request: Request, *, again: bool) -> None:
+    async def _deliver(self, request: WindowRequest, *, again: bool) -> None:
         attempt = 0
         while (outcome := await self._attempt(request)) is not None:
             if isinstance(outcome, _Refused) and again and outcome.status == HTTPStatus.BAD_REQUEST:
@@ -129,7 +129,7 @@ class RowSender:
             self.stats.bytes += len(request.body)
         self._note(request, "")
 
-    def _note(self, request: Request, why: str) -> None:
+    def _note(self, request: WindowRequest, why: str) -> None:
         """Keep `stats.failing` up to date: one shard's success does not end another's trouble."""
         before = self.stats.failing
         self._waiting.pop(id(request), None)
@@ -141,7 +141,7 @@ class RowSender:
         elif before and not self.stats.failing:
             log.info("remote write %s: no sample waits for another try any more", self._name)
 
-    async def _attempt(self, request: Request) -> _Again | _Refused | None:
+    async def _attempt(self, request: WindowRequest) -> _Again | _Refused | None:
         """Send once. None: the server took it."""
         try:
             reply = await self._client.request("POST", "", self._policy.timeout_s, body=request.body, headers=HEADERS)

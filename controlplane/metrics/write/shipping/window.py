@@ -21,7 +21,7 @@ MAX_REQUEST_BYTES = 8 * 2**20
 log = logging.getLogger(__name__)
 
 
-class Request(NamedTuple):
+class WindowRequest(NamedTuple):
     """One request's body, and what is in it."""
 
     body: bytes
@@ -32,7 +32,7 @@ class Request(NamedTuple):
 class Window(NamedTuple):
     """Rows that are sent together. Shards are independent of each other; in a shard order counts."""
 
-    shards: tuple[tuple[Request, ...], ...]
+    shards: tuple[tuple[WindowRequest, ...], ...]
     samples: int
     expired: int
     """Samples that were too old to be sent."""
@@ -45,7 +45,7 @@ class Window(NamedTuple):
 
 @dataclass
 class _Shard:
-    requests: list[Request] = field(default_factory=list)
+    requests: list[WindowRequest] = field(default_factory=list)
     parts: list[memoryview] = field(default_factory=list)
     samples: int = 0
     """In `parts`."""
@@ -65,7 +65,7 @@ class _Shard:
     def finish(self) -> None:
         """Make a request of what is there."""
         if self.parts:
-            self.requests.append(Request(compressed(self.parts), self.samples, self.newest_ms))
+            self.requests.append(WindowRequest(compressed(self.parts), self.samples, self.newest_ms))
         self.parts, self.samples, self.bytes = [], 0, 0
 
 

@@ -11,9 +11,9 @@ from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.access import Attempt, Gatekeeper, Principal, Role, SessionStore, Throttled, TokenStore
-from controlplane.access.refusals import ACTION
 from controlplane.errors import Unauthenticated, Unavailable
-from controlplane.store.audit import AuditStore
+from controlplane.pools import ThreadPool
+from controlplane.store.audit import REFUSED, AuditStore
 from controlplane.store.database import Database
 
 NOW = 1000.0
@@ -26,7 +26,7 @@ class Rig:
         self.db = Database(f"sqlite:///{path}")
         SQLModel.metadata.create_all(self.db.engine)
         self.tokens, self.sessions = TokenStore(self.db), SessionStore(self.db)
-        self.gatekeeper = Gatekeeper(self.db, self.tokens, self.sessions)
+        self.gatekeeper = Gatekeeper(self.db, self.tokens, self.sessions, ThreadPool("access", 2))
         self.token, self.text = self.tokens.create("ann", Role.OPERATOR, None, 0.0)
         self.wrong = self.text[:-64] + "0" * 64
 
@@ -36,7 +36,7 @@ class Rig:
                 await self.gatekeeper.by_token(self.wrong, attempt, NOW)
 
     def refusals(self) -> list[str]:
-        return [entry.detail for entry in AuditStore(self.db).recent(100) if entry.action == ACTION]
+        return [entry.detail for entry in AuditStore(self.db).recent(100) if entry.action == REFUSED]
 
 
 @pytest.fixture

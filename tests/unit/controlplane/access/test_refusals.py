@@ -9,8 +9,8 @@ import pytest
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
-from controlplane.access.refusals import ACTION, Refusals, write_refusals
-from controlplane.store.audit import AuditStore, audit
+from controlplane.access.refusals import Refusals, write_refusals
+from controlplane.store.audit import REFUSED, AuditStore, audit
 from controlplane.store.database import Database
 
 DOOR = "the API"
@@ -25,7 +25,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 def told(db: Database) -> list[tuple[float, str, str, str]]:
-    return [(e.at, e.actor, e.subject, e.detail) for e in AuditStore(db).recent(100) if e.action == ACTION]
+    return [(e.at, e.actor, e.subject, e.detail) for e in AuditStore(db).recent(100) if e.action == REFUSED]
 
 
 def test_only_the_first_of_a_kind_is_for_the_log() -> None:
@@ -88,5 +88,5 @@ def test_old_refusals_go_and_what_people_did_stays(db: Database) -> None:
         write_refusals(db, *refusals.take())
     with db.transaction() as session:
         audit(session, "ann", "token.revoke", "token/a", "ann with role viewer", 1.0)
-    assert AuditStore(db).prune(ACTION, 50.0) == 1
-    assert [(e.at, e.action) for e in AuditStore(db).recent(10)] == [(1.0, "token.revoke"), (100.0, ACTION)]
+    assert AuditStore(db).prune(REFUSED, 50.0) == 1
+    assert [(e.at, e.action) for e in AuditStore(db).recent(10)] == [(1.0, "token.revoke"), (100.0, REFUSED)]

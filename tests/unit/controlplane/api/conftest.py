@@ -25,7 +25,7 @@ from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.app import create_api
 from controlplane.api.services import Run, Services
-from controlplane.clock.system import ClockReport, Step
+from controlplane.clock.system import ClockReport, ClockStep
 from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
@@ -41,6 +41,7 @@ from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import ShippingReport
+from controlplane.pools import make_pools
 from controlplane.rollout.service import RolloutService
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
@@ -53,6 +54,7 @@ from controlplane.traffic.driver import (
     Preparation,
     TrafficObservation,
     VersionState,
+    all_to,
 )
 
 NOW = 1_800_000_000.0
@@ -153,7 +155,7 @@ class FakeDriver:
 
     async def observe(self) -> TrafficObservation:
         versions = {"v1": VersionState.READY, "v2": VersionState.UNAVAILABLE}
-        return TrafficObservation("chat", (BackendObservation("http://a:8000", True, versions, {}, "v1"),))
+        return TrafficObservation("chat", (BackendObservation("http://a:8000", True, versions, {}, all_to("v1")),))
 
     async def prepare(self, version: str) -> Preparation:
         if version == "v3":
@@ -180,7 +182,7 @@ class FakeNotifier:
         if self.error:
             raise self.error
         self.sent.append(message)
-        return MessageRef("C123", "1.5")
+        return MessageRef("C123/1.5")
 
     async def close(self) -> None: ...
 
@@ -195,7 +197,8 @@ class Rig:
         self.queries, self.rollouts = FakeQueries(self.series_store), self._rollouts()
         self.revisions = RevisionStore(db)
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
-        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions)
+        self.pools = make_pools()
+        self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions, self.pools.access)
         self.alert_log, self.outbox = SqlAlertLog(db), OutboxStore(db)
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
@@ -217,6 +220,7 @@ class Rig:
             alerts=self.alert_log,
             targets=lambda: self.targets,
             clock=self.clock,
+            unread=list,
             observe_only=False,
         )
         return Services(
@@ -238,16 +242,18 @@ class Rig:
             outbox=self.outbox,
             tokens=self.tokens,
             sessions=self.sessions,
+            pools=self.pools,
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,
             compare=lambda fleet: differences(self.config, fleet),
             history=History(self.db),
             log=self.log,
+            unread=list,
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,
-            clock_report=lambda: ClockReport(1, 2, Step(-300.0, NOW, 3), 0.25),
+            clock_report=lambda: ClockReport(1, 2, ClockStep(-300.0, NOW, 3), 0.25),
         )
 
     def observe_only(self) -> None:

@@ -9,9 +9,8 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from controlplane.access.refusals import ACTION
 from controlplane.api.forwarding import MAX_HOPS, Forwarding, client_behind
-from controlplane.store.audit import AuditStore
+from controlplane.store.audit import REFUSED, AuditStore
 from tests.unit.controlplane.api.conftest import CONFIG
 
 TRUSTED = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8:1::/48")]
@@ -123,7 +122,7 @@ async def test_behind_a_trusted_proxy_a_guesser_holds_up_itself_alone(rig: Any) 
         assert await guess(client, good, "203.0.113.7") == 429
         assert await guess(client, good, "203.0.113.8") == 200
     await rig.gatekeeper.write()
-    (entry,) = (e for e in AuditStore(rig.db).recent(100) if e.action == ACTION)
+    (entry,) = (e for e in AuditStore(rig.db).recent(100) if e.action == REFUSED)
     assert entry.detail.startswith("7 attempts at the API from 203.0.113.7 as token")
 
 

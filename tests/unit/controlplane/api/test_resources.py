@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Transition
@@ -125,6 +126,24 @@ async def test_rollback_and_abort_turn_a_running_rollout_back(rig: Any, operator
     assert aborted.json()["id"] == back.json()["id"] == started["id"]
     events = (await operator.get(f"/cp/v1/rollouts/{started['id']}")).json()["events"]
     assert [e["sentence"] for e in events][1:] == ["Aborted by test-operator."]
+
+
+async def test_a_rollout_that_cannot_be_read_is_shown_and_closed(rig: Any, operator: httpx.AsyncClient) -> None:
+    started = (await operator.post("/cp/v1/rollouts", json={"model": "chat", "version": "v2"})).json()
+    close = f"/cp/v1/rollouts/{started['id']}/close"
+    assert (await operator.post(close)).status_code == 409
+    with rig.db.transaction() as session:
+        session.execute(text("UPDATE rollout SET state = 'no json'"))
+    (listed,) = (await operator.get("/cp/v1/rollouts")).json()["items"]
+    assert "cannot be read and is left as it is (it is no JSON ('no json') and not an object)" in listed["sentence"]
+    assert [need["need"] for need in (await operator.get("/cp/v1/fleet")).json()["attention"]] == ["person"]
+    refused = await operator.post(close.replace("close", "abort"))
+    assert (refused.status_code, f"cp rollouts close {started['id']}" in refused.text) == (500, True)
+    closed = await operator.post(close)
+    assert closed.status_code == 202
+    assert (closed.json()["phase"], closed.json()["finished"], closed.json()["ok"]) == ("failed", True, False)
+    again = await operator.post("/cp/v1/rollouts", json={"model": "chat", "version": "v2"})
+    assert again.status_code == 202
 
 
 async def test_an_unknown_rollout_is_not_found(operator: httpx.AsyncClient) -> None:
@@ -265,7 +284,7 @@ async def test_notifications_tell_a_retry_from_a_first_try(rig: Any, viewer: htt
 
 async def test_a_notifier_is_tested_at_once(rig: Any, operator: httpx.AsyncClient) -> None:
     answer = await operator.post("/cp/v1/notifiers/ops/test")
-    assert answer.json() == {"result": "ops: delivered to C123 as 1.5"}
+    assert answer.json() == {"result": "ops: delivered (C123/1.5)"}
     (message,) = rig.notifier.sent
     assert dict(message.firing[0].annotations)["summary"] == "Test message, sent by test-operator. Nothing is wrong."
     rig.notifier.error = DeliveryFailed("slack says invalid_auth", permanent=True)

@@ -28,8 +28,8 @@ models:
     stable: v1
     traffic: {driver: none}
     versions:
-      v1: {backends: [{url: "http://a:8000", gpus: 2, labels: {simulated: "true"}}]}
-      v2: {backends: [{url: "http://b:8000/", gpus: 4, labels: {simulated: "true"}}]}
+      v1: {backends: [{url: "http://a:8000", engine: vllm, gpus: 2, labels: {simulated: "true"}}]}
+      v2: {backends: [{url: "http://b:8000/", engine: vllm, gpus: 4, labels: {simulated: "true"}}]}
   - name: real
     stable: v1
     traffic: {driver: triton, backends: [{url: "http://t:8000"}]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 
 from alerts.dispatch import Route
 from alerts.errors import QueryFailed
-from alerts.interfaces import AlertState, Message, MessageRef, VectorSample
+from alerts.interfaces import AlertState, Message, MessageRef, Querier, VectorSample
 from alerts.rules import RuleGroup, parse_rules
 from collectors.samples import Layout, Series, labels_of
-from controlplane.app.parts.alerting import Alerting, reads_own_metrics
+from controlplane.app.parts.alerting import Alerting
+from controlplane.app.rules import reads_own_metrics
 from controlplane.errors import LeaseLost
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
@@ -21,6 +23,7 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
 from tests.fakes.recipes import alerting_settings
+from tests.patience import until
 
 HOT = "groups: [{name: g, interval: %s, rules: [{alert: Hot, expr: 'temp > 85', for: 10s}]}]"
 ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=3600)
@@ -76,6 +79,7 @@ class Bench:
         self.clock.time += 5
         self.heat(temperature)
         await self.alerting.beat(lease)
+        await self.alerting.dispatch()
         await self.alerting.deliver()
 
 
@@ -263,6 +267,7 @@ async def test_a_restart_with_an_empty_store_resolves_nothing_until_the_rules_pa
     for _ in range(7):
         clock.time += 5  # the target does not answer: there is not one sample
         await after.alerting.beat(lease)
+        await after.alerting.dispatch()
         await after.alerting.deliver()
         states.append([a.state for a in SqlAlertLog(db).active()])
     # 20 s of the recorded series' range and 5 s for the first scrapes; then no data is no alert.
@@ -358,3 +363,61 @@ async def test_after_a_start_a_rule_over_another_servers_data_waits_for_scrapes_
         await after.beat(lease, 0)
         firing.append(len(SqlAlertLog(db).active()))
     assert firing == [1, 1, 0, 0]
+
+
+TWO_GROUPS = """groups:
+- {name: slow, interval: 5s, rules: [{alert: Slow, expr: hangs}]}
+- {name: hot, interval: 5s, rules: [{alert: Hot, expr: temp > 85}]}
+"""
+
+
+class Hanging:
+    """A querier whose answer to one query comes when it is let."""
+
+    def __init__(self, inner: Querier) -> None:
+        self.inner, self.let, self.asked = inner, asyncio.Event(), asyncio.Event()
+
+    async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
+        if expr == "hangs":
+            self.asked.set()
+            await self.let.wait()
+        return await self.inner.instant(expr, at)
+
+
+async def test_a_group_whose_query_hangs_holds_up_no_other_group_and_no_message(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    hanging = Hanging(bench.querier)
+    bench.alerting = Alerting(db, hanging, bench.store, bench.clock, "one")
+    hanging.let.set()
+    await bench.configure(parse_rules(TWO_GROUPS, "f"))
+    await bench.beat(lease, 80)
+    hanging.let.clear()
+    bench.clock.time += 5
+    bench.heat(90)
+    beat = asyncio.create_task(bench.alerting.beat(lease))
+    await hanging.asked.wait()
+    await until(lambda: bool(SqlAlertLog(db).active()))
+    assert not beat.done()
+    await bench.alerting.dispatch()
+    await bench.alerting.deliver()
+    assert [m.status for m in bench.box.got] == ["firing"]
+    assert not beat.done()
+    hanging.let.set()
+    await beat
+
+
+async def test_only_who_evaluated_under_the_lease_dispatches(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    await bench.configure(parse_rules(HOT % "5s", "f"))
+    for _ in range(4):
+        bench.clock.time += 5
+        bench.heat(90)
+        await bench.alerting.beat(lease)
+    await bench.alerting.follow()
+    await bench.alerting.dispatch()
+    await bench.alerting.deliver()
+    assert bench.box.got == []
+    await bench.alerting.beat(lease)
+    await bench.alerting.dispatch()
+    await bench.alerting.deliver()
+    assert [m.status for m in bench.box.got] == ["firing"]

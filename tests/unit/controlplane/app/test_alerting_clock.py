@@ -25,6 +25,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
 from controlplane.store.outbox import OutboxStore, enqueue
 from tests.fakes.machine_clock import Machine
+from tests.fakes.open_groups import open_groups
 from tests.fakes.recipes import alerting_settings
 
 STEPS = [1.0, -1.0, 30.0, -30.0, 300.0, -300.0, 3600.0, -3600.0]
@@ -84,6 +85,7 @@ class World:
             if self.machine.elapsed % EVERY_S == 0:
                 self.store.append("t", LAYOUT, round(self.machine.now() * 1000), np.array([self.temperature]))
             await self.alerting.beat(self.lease)
+            await self.alerting.dispatch()
             await self.alerting.deliver()
             state = next((a.state for a in SqlAlertLog(self.db).active()), AlertState.INACTIVE)
             if not self.states or self.states[-1][1] is not state:
@@ -234,7 +236,7 @@ async def test_a_process_whose_clock_was_ahead_leaves_nothing_in_the_future(db: 
     (alert,) = SqlAlertLog(db).active()
     assert alert.state is AlertState.FIRING
     assert max(alert.active_at, alert.fired_at or 0) <= now
-    (group,) = SqlGroupLog(db).open_groups()
+    (group,) = open_groups(SqlGroupLog(db))
     assert max(group.opened_at, group.notified_at or 0) <= now
 
 

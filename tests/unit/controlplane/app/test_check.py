@@ -141,7 +141,7 @@ def test_models_that_nothing_serves_are_warnings(check: Check) -> None:
             traffic: {driver: none}
             versions:
               v1: {}
-              v2: {backends: [{url: "http://h:1"}]}
+              v2: {backends: [{url: "http://h:1", engine: vllm}]}
         """)
     assert told == [
         "fleet.yaml:5: warning: models[0]: a has no backends under traffic: or versions:, so nothing is known of it",
@@ -183,7 +183,7 @@ def test_secrets_that_are_unset_unreadable_empty_or_broken_are_warnings(
           - name: m
             stable: v1
             traffic: {driver: none}
-            versions: {v1: {backends: [{url: "http://h:1", tls: {ca_file: none}}]}}
+            versions: {v1: {backends: [{url: "http://h:1", engine: vllm, tls: {ca_file: none}}]}}
         metrics:
           query_url: http://m
           query: {authorization: {credentials_file: .}}

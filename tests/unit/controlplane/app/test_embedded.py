@@ -14,7 +14,10 @@ from controlplane.app.embedded import FOLDER, GAP_S, KEEP_S, Embedded
 from controlplane.config.model import Metrics
 from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.storage.errors import StorageLocked
+from controlplane.pools import ThreadPool
 from tests.fakes.machine_clock import Machine
+
+FILES = ThreadPool("files", 1)
 
 START = 1_800_000_000.0
 LAYOUT = Layout((Series("a", (("job", "x"),)), Series("b", ())))
@@ -44,7 +47,7 @@ async def test_samples_are_there_again_and_queries_in_both_processes_see_them(tm
     first = Embedded.open(Metrics(), tmp_path, clock.clock)
     assert first.since == START
     write(first, clock, 30)
-    await first.tidy_up()
+    await first.tidy_up(FILES)
     assert first.report().disk_bytes > 0
     await first.close()
 
@@ -115,7 +118,7 @@ async def test_limits_of_the_configuration_hold(tmp_path: Path) -> None:
     write(embedded, clock, 1)
     assert embedded.store.refused() == {"t": 1}
     clock.at += 3600
-    await embedded.tidy_up()
+    await embedded.tidy_up(FILES)
     assert embedded.store.stats().series == 0
     await embedded.close()
 
@@ -125,7 +128,7 @@ async def test_where_another_server_answers_little_is_kept_here(tmp_path: Path) 
     embedded = Embedded.open(Metrics(query_url="http://prometheus:9090"), tmp_path, clock.clock)
     write(embedded, clock, 1)
     clock.at += 2 * 3600
-    await embedded.tidy_up()
+    await embedded.tidy_up(FILES)
     assert embedded.store.stats().series == 0
     await embedded.close()
 
@@ -144,16 +147,16 @@ async def test_a_date_that_was_set_wrongly_costs_no_history(tmp_path: Path) -> N
     step(embedded, clock, years)
     write(embedded, clock, 3)
     clock.at += 1200
-    await embedded.tidy_up()
+    await embedded.tidy_up(FILES)
     step(embedded, clock, -years)
     write(embedded, clock, 1)
-    await embedded.tidy_up()
+    await embedded.tidy_up(FILES)
     assert (await embedded.querier.instant("count_over_time(a[50m])", clock.at))[0].value == 101
     # Believed for an hour, the new date counts.
     step(embedded, clock, years)
     clock.at += KEEP_S + 1
     write(embedded, clock, 1)
-    await embedded.tidy_up()
+    await embedded.tidy_up(FILES)
     assert embedded.store.stats().oldest_ms == round((clock.at - 15) * 1000)
     await embedded.close()
 

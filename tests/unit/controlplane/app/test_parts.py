@@ -11,8 +11,10 @@ import pytest
 from controlplane.app.parts.part import Configuration, Part, Parts, difference
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.errors import ConfigError, ConfigErrors
+from controlplane.pools import ThreadPool
 
 Write = Callable[[str], LoadedFleet]
+POOL = ThreadPool("parsing", 1)
 
 
 class Scripted(Part[float]):
@@ -58,7 +60,7 @@ def told(fleet: Write) -> Callable[[int], Configuration]:
 async def test_parts_derive_first_then_take_in_order_and_close_in_reverse(told: Callable[[int], Configuration]) -> None:
     log: list[str] = []
     parts = Parts([Scripted("one", log), Silent(), Scripted("two", log)])
-    assert await parts.configure(told(5)) == ["one: every 5 s", "two: every 5 s"]
+    assert await parts.configure(told(5), POOL) == ["one: every 5 s", "two: every 5 s"]
     await parts.start()
     assert parts.not_ready() == {"one": "not yet", "two": "not yet"}
     await parts.close()
@@ -77,9 +79,9 @@ async def test_parts_derive_first_then_take_in_order_and_close_in_reverse(told: 
 async def test_equal_settings_are_not_taken_again(told: Callable[[int], Configuration]) -> None:
     log: list[str] = []
     parts = Parts([Scripted("one", log)])
-    await parts.configure(told(5))
-    assert await parts.configure(told(5)) == []
-    assert await parts.configure(told(6)) == ["one: every 6 s"]
+    await parts.configure(told(5), POOL)
+    assert await parts.configure(told(5), POOL) == []
+    assert await parts.configure(told(6), POOL) == ["one: every 6 s"]
     assert [line for line in log if "takes" in line] == ["one takes 5", "one takes 6"]
 
 
@@ -87,10 +89,10 @@ async def test_a_refusal_of_one_part_leaves_all_as_they_were(told: Callable[[int
     log: list[str] = []
     first, last = Scripted("first", log), Scripted("last", log)
     parts = Parts([first, last])
-    await parts.configure(told(5))
+    await parts.configure(told(5), POOL)
     last.refuses = True
     with pytest.raises(ConfigErrors, match="does not like it"):
-        await parts.configure(told(6))
+        await parts.configure(told(6), POOL)
     assert [line for line in log if "takes" in line] == ["first takes 5", "last takes 5"]
 
 
@@ -98,12 +100,12 @@ async def test_what_a_fault_interrupted_is_taken_at_the_next_call(told: Callable
     log: list[str] = []
     first, second, third = (Scripted(name, log) for name in ("first", "second", "third"))
     parts = Parts([first, second, third])
-    await parts.configure(told(5))
+    await parts.configure(told(5), POOL)
     second.breaks = True
     with pytest.raises(OSError, match="no space"):
-        await parts.configure(told(6))
+        await parts.configure(told(6), POOL)
     second.breaks = False
-    assert await parts.configure(told(6)) == ["second: every 6 s", "third: every 6 s"]
+    assert await parts.configure(told(6), POOL) == ["second: every 6 s", "third: every 6 s"]
 
 
 def test_two_parts_of_one_name_are_a_bug() -> None:

@@ -29,6 +29,7 @@ from controlplane.fleet.log_ring import LogRing
 from controlplane.metrics.query.workers.querier import WorkerQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.write.shipping.shipper import Shipper
+from controlplane.pools import ThreadPool, make_pools
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from tests.unit.controlplane.app.object_graph import Graph, graph
@@ -120,6 +121,7 @@ BACKEND = (*TRAFFIC, "backends", 0)
 WRITE = ("metrics", "remote_write", 0)
 QUEUE = (*WRITE, "queue_config")
 OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
+SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}
 BASIC = {"username": "u", "password_file": "/pw"}
 EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("fleet.name", ("fleet", "name"), "other"),
@@ -188,7 +190,11 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("models[].traffic.backends[].tls", (*BACKEND, "tls"), {"insecure_skip_verify": True}),
     ("models[].traffic.drain_timeout", (*TRAFFIC, "drain_timeout"), "2m"),
     ("models[].traffic.load_timeout", (*TRAFFIC, "load_timeout"), "3m"),
-    ("models[].versions.<name>.backends", (*CHAT, "versions", "v2"), {"backends": [{"url": "http://127.0.0.1:6"}]}),
+    (
+        "models[].versions.<name>.backends",
+        (*CHAT, "versions", "v2"),
+        {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]},
+    ),
     ("models[].versions.<name>.backends", (*CHAT, "versions", "v1", "backends"), []),
     ("models[].verify.path", (*RANKER, "verify", "path"), "generate_stream"),
     ("models[].verify.body", (*RANKER, "verify"), {"body": {"inputs": []}}),
@@ -225,7 +231,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
 """(field of the reference, where in RICH, new value)."""
 
 AT_THE_START = ("database", "metrics")
-SKIPPED = (Embedded, SeriesStore, WorkerQuerier, Interner, SystemClock, Database)
+SKIPPED = (ThreadPool, Embedded, SeriesStore, WorkerQuerier, Interner, SystemClock, Database)
 """What holds samples, and what no reload reaches."""
 OF_THE_RUN = {
     "Alerting._holder",
@@ -283,8 +289,9 @@ class Bench:
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         shutil.copy(self.template, folder / "a.db")
         database, clock = Database(f"sqlite:///{folder / 'a.db'}"), SystemClock()
+        pools = make_pools()
         embedded = Embedded.open(loaded.fleet.metrics, folder, clock)
-        plane = ControlPlane(loaded, database, embedded, clock, "127.0.0.1:8080", folder, observe_only=False)
+        plane = ControlPlane(loaded, database, embedded, clock, "127.0.0.1:8080", folder, pools, observe_only=False)
         try:
             await plane.configure(loaded)
             await plane.metrics.start()
@@ -293,6 +300,7 @@ class Bench:
             await plane.close()
             await embedded.close()
             database.close()
+            pools.close()
             shutil.rmtree(folder)
 
 

@@ -18,6 +18,7 @@ from controlplane.app.parts.scraping import Scraping
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.metrics.series.series_store import SeriesStore
+from controlplane.pools import make_pools
 
 Write = Callable[[str], LoadedFleet]
 
@@ -57,7 +58,7 @@ EDITS = {
 @asynccontextmanager
 async def scraping(loaded: LoadedFleet) -> AsyncIterator[Scraping]:
     store = SeriesStore()
-    found = Scraping(load_catalogue(), store, store, SystemClock(), "127.0.0.1:8080", rules=tuple)
+    found = Scraping(load_catalogue(), store, store, SystemClock(), "127.0.0.1:8080", make_pools(), rules=tuple)
     await configure(found, loaded)
     try:
         await found.discover()

@@ -67,8 +67,8 @@ def test_a_versions_backend_carries_model_and_version(fleet: Write) -> None:
             stable: v1
             traffic: {driver: none}
             versions:
-              v1: {backends: [{url: "http://a:8000/", labels: {simulated: "true"}}]}
-              v2: {backends: [{url: "http://b:8000", metrics: "http://b:9000/m"}]}
+              v1: {backends: [{url: "http://a:8000/", engine: vllm, labels: {simulated: "true"}}]}
+              v2: {backends: [{url: "http://b:8000", engine: vllm, metrics: "http://b:9000/m"}]}
         """)
     found = targets(loaded)
     assert [(t.engine, t.url) for t in found] == [
@@ -87,7 +87,9 @@ def test_a_backends_credentials_go_to_its_metrics_and_its_readiness(fleet: Write
             stable: v1
             traffic: {driver: none}
             versions:
-              v1: {backends: [{url: "https://a:8000", authorization: {credentials_file: key}, tls: {ca_file: ca.pem}}]}
+              v1:
+                backends:
+                - {url: "https://a:8000", engine: vllm, authorization: {credentials_file: key}, tls: {ca_file: ca.pem}}
         """)
     for target in targets(loaded):
         assert target.auth is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.access import Role, TokenStore
+from controlplane.access.gatekeeper import Attempt
 from controlplane.app.check import inspect_file
 from controlplane.app.services import build_services
 from controlplane.app.wiring import ControlPlane, running
@@ -251,3 +253,16 @@ async def test_a_changed_endpoint_goes_on_with_the_queue_of_the_one_before(fleet
         fleet(endpoint(4))
         await plane.reload()
         assert plane.metrics.shipping()[0].pending >= waiting
+
+
+async def test_a_parse_that_takes_long_keeps_nobody_from_signing_in(fleet: Write, tmp_path: Path) -> None:
+    let = threading.Event()
+    async with started(fleet(""), tmp_path) as (plane, _):
+        general = [asyncio.create_task(asyncio.to_thread(let.wait, 60)) for _ in range(40)]
+        parsing = [asyncio.create_task(plane.pools.parsing.run(let.wait, 60)) for _ in range(20)]
+        files = [asyncio.create_task(plane.pools.files.run(let.wait, 60)) for _ in range(20)]
+        await until(lambda: plane.pools.parsing.report().waiting > 0 and plane.pools.files.report().waiting > 0)
+        principal = await plane.gatekeeper.by_token(TOKEN, Attempt("127.0.0.1", "a test"), plane.clock.now())
+        assert principal.role is Role.ADMIN
+        let.set()
+        await asyncio.gather(*general, *parsing, *files)

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from controlplane.cli.client import ATTEMPTS, Client, Place, announce, connect, locate
-from controlplane.cli.errors import CliError, Unreachable, VerdictNegative, WrongUsage
+from controlplane.cli.client import ATTEMPTS, ApiClient, Place, announce, connect, locate
+from controlplane.cli.errors import CliError, ServerUnreachable, VerdictNegative, WrongUsage
 from controlplane.config.context import Context, Contexts, write_contexts
 
 
 def ask(url: str, path: str, body: Any = None, *, token: str = "cp_1_secret", **query: Any) -> Any:
-    with Client(Place(url, token)) as made:
+    with ApiClient(Place(url, token)) as made:
         return made.get(path, **query) if body is None else made.post(path, body)
 
 
@@ -39,7 +39,7 @@ def test_an_address_may_have_a_path_before_ours(plane: Any) -> None:
 def test_a_token_that_no_header_can_carry_is_refused_without_being_shown() -> None:
     for token in ("cp_1_sec\nret", "cp_1_sec ret", "cp_1_sec\x00ret", "cp_1_sécret"):
         with pytest.raises(WrongUsage) as refused:
-            Client(Place("http://cp.test", token))
+            ApiClient(Place("http://cp.test", token))
         assert "ret" not in str(refused.value)
 
 
@@ -62,7 +62,7 @@ def test_a_post_is_repeated_with_its_own_key_when_the_connection_breaks(plane: A
 
 def test_two_posts_have_two_keys(plane: Any) -> None:
     plane.replies["POST /x"] = (202, {})
-    with Client(Place(plane.url, "t")) as made:
+    with ApiClient(Place(plane.url, "t")) as made:
         made.post("/x")
         made.post("/x")
     assert len({r.headers["idempotency-key"] for r in plane.requests}) == 2
@@ -83,9 +83,9 @@ def test_two_posts_have_two_keys(plane: Any) -> None:
             ("a", "b"),
         ),
         (403, {"detail": "needs operator"}, VerdictNegative, "needs operator", ()),
-        (503, {"detail": "database is away"}, Unreachable, "database is away", ()),
+        (503, {"detail": "database is away"}, ServerUnreachable, "database is away", ()),
         (500, b"<html>", VerdictNegative, "500 Internal Server Error", ()),
-        (502, ["not", "a", "problem"], Unreachable, "502 Bad Gateway", ()),
+        (502, ["not", "a", "problem"], ServerUnreachable, "502 Bad Gateway", ()),
     ],
 )
 def test_a_refusal_becomes_its_own_error(
@@ -112,19 +112,19 @@ def test_what_is_no_control_plane_is_said(plane: Any) -> None:
 
 
 def test_exit_codes_are_the_documented_ones() -> None:
-    assert (VerdictNegative.exit_code, WrongUsage.exit_code, Unreachable.exit_code) == (1, 2, 3)
+    assert (VerdictNegative.exit_code, WrongUsage.exit_code, ServerUnreachable.exit_code) == (1, 2, 3)
 
 
 def test_nobody_there_says_where_and_what_to_do() -> None:
-    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:1: Connection refused") as caught:
+    with pytest.raises(ServerUnreachable, match=r"http://127\.0\.0\.1:1: Connection refused") as caught:
         ask("http://127.0.0.1:1", "/x", token="")
     assert "controlplane up" in caught.value.reasons[0]
 
 
 def test_a_context_of_a_demo_that_has_ended_is_named(tmp_path: Path) -> None:
     place = Place("http://127.0.0.1:1", "t", "demo", str(tmp_path / "gone.json"))
-    with pytest.raises(Unreachable) as caught:
-        Client(place).get("/x")
+    with pytest.raises(ServerUnreachable) as caught:
+        ApiClient(place).get("/x")
     assert caught.value.reasons == ("context 'demo' is of a demo that has ended: `controlplane config get-contexts`",)
 
 
@@ -133,12 +133,12 @@ def test_a_context_of_a_demo_that_has_ended_is_named(tmp_path: Path) -> None:
 )
 def test_an_address_that_is_none_is_wrong_usage(url: str) -> None:
     with pytest.raises(WrongUsage, match="is not an address"):
-        Client(Place(url, ""))
+        ApiClient(Place(url, ""))
 
 
 def test_credentials_in_an_address_are_refused_without_being_shown() -> None:
     with pytest.raises(WrongUsage) as refused:
-        Client(Place("http://user:hunter2@a", ""))
+        ApiClient(Place("http://user:hunter2@a", ""))
     assert "hunter2" not in str(refused.value)
 
 
@@ -285,7 +285,7 @@ def test_a_certificate_is_checked_and_an_own_authority_can_be_named(
     https: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, certificate = https
-    with pytest.raises(Unreachable, match=r"its certificate is not trusted here .*SSL_CERT_FILE"):
+    with pytest.raises(ServerUnreachable, match=r"its certificate is not trusted here .*SSL_CERT_FILE"):
         ask(url, "/x")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert ask(url, "/x") == 1
@@ -299,5 +299,5 @@ def test_a_proxy_of_the_environment_is_used_and_no_proxy_goes_round_it(
     assert ask("http://cp.invalid:8080", "/x") == "by the proxy"
     assert plane.requests[0].headers["host"] == "cp.invalid:8080"
     monkeypatch.setenv("no_proxy", "cp.invalid")
-    with pytest.raises(Unreachable):
+    with pytest.raises(ServerUnreachable):
         ask("http://cp.invalid:8080", "/x")

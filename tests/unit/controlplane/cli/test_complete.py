@@ -37,6 +37,15 @@ def fleet(current: Any) -> Any:
     current.replies |= {
         "GET /cp/v1/models": (200, MODELS),
         "GET /cp/v1/rollouts": (200, {"items": [{"id": "r-1", "model": "chat", "to": "v2", "phase": "verifying"}]}),
+        "GET /cp/v1/audit": (
+            200,
+            {
+                "items": [
+                    {"actor": a, "action": f"rollout.{b}"}
+                    for a, b in (("bob", "abort"), ("ana", "abort"), ("bob", "promote"))
+                ]
+            },
+        ),
         "GET /cp/v1/alerts": (200, {"items": [{"name": "GPUTemperatureHigh", "state": "firing"}]}),
     }
     return current
@@ -53,7 +62,7 @@ def offered(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     ("words", "names"),
     [
         (["prom"], ["promote"]),
-        (["rollouts", ""], ["list", "show", "watch", "abort"]),
+        (["rollouts", ""], ["list", "show", "watch", "abort", "close"]),
         (["rollouts", "s"], ["show"]),
         (["demo", "f"], ["fault"]),
         (["promote", ""], ["chat", "ranker"]),
@@ -77,6 +86,10 @@ def offered(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
         (["up", "-c", ""], [":files"]),
         (["check", "a.yaml", ""], [":files"]),
         (["dashboards", "generate", "--out", ""], [":folders"]),
+        (["audit", "--actor", ""], ["ana", "bob"]),
+        (["audit", "--action", ""], ["rollout.abort", "rollout.promote", "token.refuse"]),
+        (["audit", "--action=token"], ["--action=token.refuse"]),
+        (["audit", "--model", "ch"], ["chat"]),
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["nonsense", ""], []),
         (["rollouts", "nonsense", ""], []),

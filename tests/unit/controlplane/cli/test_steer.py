@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.cli.client import Client
+from controlplane.cli.client import ApiClient
 from controlplane.cli.main import run
 
 URL = ["--url", "http://127.0.0.1:1"]
@@ -42,8 +42,8 @@ def shown(
 ) -> tuple[int, str, str]:
     view = VIEW | changes
     answer = {"items": [view]} if arguments[:2] == ["rollouts", "list"] else view
-    monkeypatch.setattr(Client, "get", lambda *_, **__: answer)
-    monkeypatch.setattr(Client, "post", lambda *_, **__: view)
+    monkeypatch.setattr(ApiClient, "get", lambda *_, **__: answer)
+    monkeypatch.setattr(ApiClient, "post", lambda *_, **__: view)
     code = run([*arguments, *URL])
     told = capsys.readouterr()
     return code, told.out, told.err
@@ -109,7 +109,7 @@ def test_status_lists_what_needs_attention(monkeypatch: pytest.MonkeyPatch, caps
             {"model": "chat", "rollout": "r-2", "need": "went_back", "sentence": "x" * 500, "since": None},
         ],
     }
-    monkeypatch.setattr(Client, "get", lambda _, path, **__: fleet if path == "/cp/v1/fleet" else {"items": []})
+    monkeypatch.setattr(ApiClient, "get", lambda _, path, **__: fleet if path == "/cp/v1/fleet" else {"items": []})
     assert run(["status", *URL]) == 0
     out = capsys.readouterr().out
     assert "  NEEDS A PERSON: rollout r-1 of chat: v1 serves, but\n" in out

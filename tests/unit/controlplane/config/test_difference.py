@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controlplane.config.difference import HIDDEN, MAX_SHOWN, differences
-from controlplane.config.loader import parse_fleet
+from tests.fakes.fleet_text import parse_fleet
 
 HEAD = "fleet: {name: x}\n"
 

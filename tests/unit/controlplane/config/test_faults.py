@@ -19,11 +19,11 @@ from ruamel.yaml import YAML
 from collectors.discovery import Discovery, DiscoveryGroup
 from controlplane.config.checking import Loc
 from controlplane.config.document import dotted, parse_document
-from controlplane.config.loader import parse_fleet
 from controlplane.config.model import Fleet, TargetGroup
 from controlplane.config.reading import read_section
 from controlplane.config.wording import SENTENCES, nearest, shown, yaml_sentence
 from controlplane.errors import ConfigError, ConfigErrors
+from tests.fakes.fleet_text import parse_fleet
 
 VALID = """\
 fleet:
@@ -530,3 +530,41 @@ def test_every_section_is_frozen_and_knows_its_fields() -> None:
     assert len(set(sections(Fleet))) > 15
     for kind in sections(Fleet):
         assert (kind.model_config["extra"], kind.model_config["frozen"]) == ("forbid", True), kind
+
+
+@pytest.mark.parametrize(
+    ("entry", "faults"),
+    [
+        ("{name: ops}", ["notifiers[0].type: is required"]),
+        (
+            "{type: 5, name: ops}",
+            ["notifiers[0].type: expected one of: slack, log; got the number 5"],
+        ),
+        ("ops", ["notifiers[0]: expected a map of fields, got 'ops'"]),
+        ("{name: ops, type: log, channel: c}", ["notifiers[0].channel: unknown field; known here: name, type"]),
+        ("{name: ops, type: slack, channel: c}", ["notifiers[0]: type slack needs one of token_env:, token_file:"]),
+        ("{name: ops, type: slack, token_env: T}", ["notifiers[0].channel: is required"]),
+    ],
+)
+def test_each_kind_of_notifier_has_its_own_fields(entry: str, faults: list[str]) -> None:
+    found = errors(f"fleet: {{name: a}}\nnotifiers: [{entry}]\n")
+    assert [f"{error.field}: {error.reason}" for error in found] == faults
+
+
+@pytest.mark.parametrize(
+    ("traffic", "faults"),
+    [
+        ("{driver: tritn}", ["models[0].traffic.driver: expected one of: triton, none; got 'tritn'; did you mean"]),
+        ("{driver: triton}", ["models[0].traffic: driver triton needs backends: [{url: ...}]"]),
+        (
+            "{backends: 5}",
+            ["models[0].traffic.backends: expected a list, got the number 5", "models[0].traffic.driver: is required"],
+        ),
+        ("{drivr: none}", ["models[0].traffic.drivr: unknown field; did you mean 'driver'?"]),
+    ],
+)
+def test_each_driver_has_its_own_fields(traffic: str, faults: list[str]) -> None:
+    model = f"{{name: m, stable: v1, versions: {{v1: {{}}}}, traffic: {traffic}}}"
+    found = errors(f"fleet: {{name: a}}\nmodels: [{model}]\n")
+    told = [f"{error.field}: {error.reason}" for error in found]
+    assert [sentence[: len(fault)] for sentence, fault in zip(told, faults, strict=True)] == faults

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config.durations import duration_seconds
-from controlplane.config.loader import load_fleet, parse_fleet
+from controlplane.config.loader import load_fleet
 from controlplane.errors import ConfigErrors
+from tests.fakes.fleet_text import parse_fleet
 
 WHOLE = """\
 fleet: {name: prod-eu}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.config.loader import parse_fleet
 from controlplane.errors import ConfigErrors
+from tests.fakes.fleet_text import parse_fleet
 
 FLEET = "fleet: {name: x}\ntrusted_proxies: "
 

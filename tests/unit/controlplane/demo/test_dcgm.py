@@ -6,13 +6,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane.demo.dcgm import GPUS, MEMORY_MIB, DcgmSimulator
-from controlplane.demo.faults import Fault
+from controlplane.demo.faults import DemoFault
 
 
 class Exporter:
     def __init__(self, time_: Any) -> None:
         self.loads = [0.0] * GPUS
-        self.active: set[Fault] = set()
+        self.active: set[DemoFault] = set()
         self.time = time_
         self.simulator = DcgmSimulator(lambda: self.loads, lambda: frozenset(self.active), clock=time_.clock)
 
@@ -62,7 +62,7 @@ def test_temperature_lags_behind_the_load(exporter: Exporter) -> None:
 
 def test_gpu_hot_passes_85_within_four_seconds_and_clears_within_fifteen(exporter: Exporter) -> None:
     exporter.after(60)
-    exporter.active.add(Fault.GPU_HOT)
+    exporter.active.add(DemoFault.GPU_HOT)
     for _ in range(4):
         exporter.after(1)
     temperatures = exporter.read("DEV_GPU_TEMP")
@@ -78,7 +78,7 @@ def test_gpu_hot_passes_85_within_four_seconds_and_clears_within_fifteen(exporte
 
 
 def test_used_free_and_reserved_are_always_the_whole_memory(exporter: Exporter) -> None:
-    exporter.active.add(Fault.VRAM_FULL)
+    exporter.active.add(DemoFault.VRAM_FULL)
     exporter.after(1)
     used, free, reserved = (exporter.read(f"DEV_FB_{part}") for part in ("USED", "FREE", "RESERVED"))
     assert [sum(parts) for parts in zip(used, free, reserved, strict=True)] == [MEMORY_MIB] * GPUS

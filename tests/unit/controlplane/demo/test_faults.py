@@ -5,31 +5,31 @@ from typing import Any
 import aiohttp
 import pytest
 
-from controlplane.demo.faults import DESCRIPTIONS, SECRET_HEADER, Fault, Faults
+from controlplane.demo.faults import DESCRIPTIONS, SECRET_HEADER, DemoFault, DemoFaults
 from controlplane.demo.simulate import Admin, SimulatedFleet, main
 from controlplane.errors import NotFound
 
 
 def test_faults_add_up_until_they_are_cleared() -> None:
-    seen: list[frozenset[Fault]] = []
-    faults = Faults(seen.append)
+    seen: list[frozenset[DemoFault]] = []
+    faults = DemoFaults(seen.append)
     faults.apply("slow-v2")
-    assert faults.apply("gpu-hot") == {Fault.SLOW_V2, Fault.GPU_HOT}
+    assert faults.apply("gpu-hot") == {DemoFault.SLOW_V2, DemoFault.GPU_HOT}
     assert faults.apply("clear") == frozenset()
     assert [len(active) for active in seen] == [1, 2, 0]
 
 
 def test_an_unknown_fault_names_those_there_are() -> None:
     with pytest.raises(NotFound, match=r"'hot'.*slow-v2, errors, down-v2, gpu-hot, vram-full, clear"):
-        Faults().apply("hot")
+        DemoFaults().apply("hot")
 
 
 def test_every_fault_is_described() -> None:
-    assert set(DESCRIPTIONS) == set(Fault)
+    assert set(DESCRIPTIONS) == set(DemoFault)
 
 
 async def test_the_admin_port_needs_its_secret(serve: Any) -> None:
-    faults = Faults()
+    faults = DemoFaults()
     url = await serve(Admin(faults, "s3cret").app()) + "/fault"
     async with aiohttp.ClientSession() as session:
         for headers in ({}, {SECRET_HEADER: "guess"}):
@@ -41,7 +41,7 @@ async def test_the_admin_port_needs_its_secret(serve: Any) -> None:
 
 
 async def test_the_admin_port_applies_lists_and_refuses(serve: Any) -> None:
-    faults = Faults()
+    faults = DemoFaults()
     url = await serve(Admin(faults, "s3cret").app()) + "/fault"
     async with aiohttp.ClientSession(headers={SECRET_HEADER: "s3cret"}) as session:
         async with session.post(url, json={"name": "gpu-hot"}) as response:
@@ -59,7 +59,7 @@ async def test_the_admin_port_applies_lists_and_refuses(serve: Any) -> None:
 
 
 async def test_gpus_work_for_the_engine_that_they_are_given_to(serve: Any) -> None:
-    fleet = SimulatedFleet(Faults())
+    fleet = SimulatedFleet(DemoFaults())
     url = await serve(fleet.dcgm_app())
     async with aiohttp.ClientSession() as session, session.get(url + "/metrics") as response:
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from alerts.packs import load_sources
-from controlplane.config.loader import parse_fleet
 from controlplane.config.model import Fleet
 from controlplane.demo.faults import SLOW_S
 from controlplane.demo.fleet import Ports, TritonPart, fleet_yaml
+from tests.fakes.fleet_text import parse_fleet
 
 PORTS = Ports(vllm_v1=1001, vllm_v2=1002, dcgm=1003, admin=1004, load_stats=1005)
 TRITON = TritonPart("http://127.0.0.1:1006", "127.0.0.1:1008", "http://127.0.0.1:1007/metrics", Path("/tmp/d/models"))

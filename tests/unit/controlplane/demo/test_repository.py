@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from controlplane.demo.repository import write_failing_version, write_faults, write_repository
+from controlplane.demo.repository import write_faults, write_repository
+from tests.fakes.failing_version import write_failing_version
 
 
 def test_two_versions_lie_there_and_the_policy_serves_the_first(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from controlplane.demo.faults import Fault
+from controlplane.demo.faults import DemoFault
 from controlplane.demo.vllm import DECODE_TOKEN_S, PREFILL_S, PREFILL_TOKEN_S, SLOTS, VllmSimulator
 from tests.patience import until
 
@@ -20,7 +20,7 @@ class Engine:
     """A simulator on a virtual clock, behind a real socket."""
 
     def __init__(self, version: str, time_: Any, serve: Any) -> None:
-        self.active: set[Fault] = set()
+        self.active: set[DemoFault] = set()
         self.simulator = VllmSimulator(version, lambda: frozenset(self.active), clock=time_.clock, sleep=time_.sleep)
         self._serve, self.url = serve, ""
 
@@ -105,8 +105,8 @@ async def test_a_bad_request_is_4xx_and_never_reaches_the_engine(v1: Engine, bod
 
 
 async def test_slow_v2_adds_four_seconds_to_version_2_only(v1: Engine, v2: Engine) -> None:
-    v1.active.add(Fault.SLOW_V2)
-    v2.active.add(Fault.SLOW_V2)
+    v1.active.add(DemoFault.SLOW_V2)
+    v2.active.add(DemoFault.SLOW_V2)
     await v1.post(HELLO)
     await v2.post(HELLO)
     prefill = PREFILL_S + PREFILL_TOKEN_S * PROMPT_TOKENS
@@ -117,14 +117,14 @@ async def test_slow_v2_adds_four_seconds_to_version_2_only(v1: Engine, v2: Engin
 
 
 async def test_errors_fail_every_second_request_and_are_counted_as_the_engine_s(v2: Engine) -> None:
-    v2.active.add(Fault.ERRORS_V2)
+    v2.active.add(DemoFault.ERRORS_V2)
     assert [(await v2.post(HELLO))[0] for _ in range(4)] == [500, 200, 500, 200]
     assert v2.value("request_success_total", finished_reason="error") == 2
     assert v2.value("http_requests_total", handler="/v1/chat/completions", method="POST", status="5xx") == 2
 
 
 async def test_down_v2_drops_connections_until_it_is_cleared(v2: Engine) -> None:
-    v2.active.add(Fault.DOWN_V2)
+    v2.active.add(DemoFault.DOWN_V2)
     with pytest.raises(aiohttp.ClientError):
         await v2.post(HELLO)
     v2.active.clear()

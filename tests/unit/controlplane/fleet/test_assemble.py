@@ -15,14 +15,14 @@ from controlplane.fleet import numbers as n
 from controlplane.fleet.assemble import ModelFacts
 from controlplane.fleet.views import RolloutView
 from controlplane.store.alert_log import AlertEvent
-from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
+from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState, all_to
 
 READY, UNAVAILABLE, UNKNOWN = VersionState.READY, VersionState.UNAVAILABLE, VersionState.UNKNOWN
 NOW = 1_800_000_000.0
 
 
 def backend(url: str, serving: str | None, *, reachable: bool = True, **versions: VersionState) -> BackendObservation:
-    return BackendObservation(url, reachable, versions, {}, serving)
+    return BackendObservation(url, reachable, versions, {}, all_to(serving))
 
 
 def facts(*backends: BackendObservation, **changes: Any) -> ModelFacts:

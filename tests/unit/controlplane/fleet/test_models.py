@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import BackendKey, Numbers
 from controlplane.fleet.rollouts import plan_view, rollout_view
-from controlplane.rollout.model import Event, Kind, Limits, Phase, Plan, Rollout
+from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutEvent, RolloutKind, RolloutLimits
 from controlplane.rollout.service import ModelStatus
+from controlplane.rollout.strategies import blue_green
 from controlplane.traffic.driver import TrafficObservation
 
 NOW = 1_800_000_000.0
@@ -20,12 +21,24 @@ SECTION = ModelSection.model_validate(
     {
         "name": "chat",
         "stable": "v1",
-        "traffic": {"driver": "none", "backends": [{"url": "http://a:8000"}]},
-        "versions": {"v1": {}, "v2": {"backends": [{"url": "http://b:8000"}]}},
+        "traffic": {"driver": "none", "backends": [{"url": "http://a:8000", "engine": "triton"}]},
+        "versions": {"v1": {}, "v2": {"backends": [{"url": "http://b:8000", "engine": "vllm"}]}},
     }
 )
 SEEN = TrafficObservation("chat", ())
-PLAN = Plan("chat", "v1", "v2", Kind.PROMOTE, "blue-green", (), True, "secret", Limits(1, 1, 1), ("load",), ("note",))
+PLAN = Plan(
+    "chat",
+    "v1",
+    "v2",
+    RolloutKind.PROMOTE,
+    "blue-green",
+    (),
+    True,
+    "secret",
+    RolloutLimits(1, 1, 1),
+    blue_green(RolloutLimits(1, 1, 1), Check()),
+    ("note",),
+)
 
 
 def status(**changes: Any) -> ModelStatus:
@@ -105,7 +118,7 @@ def test_an_engine_that_calls_itself_not_ready_while_a_model_serves_is_told_of()
 
 
 def test_rollout_view() -> None:
-    shown = rollout_view(rollout(), [Event(NOW, "planned", "asked")]).model_dump(by_alias=True)
+    shown = rollout_view(rollout(), [RolloutEvent(NOW, "planned", "asked")]).model_dump(by_alias=True)
     assert shown == {
         "id": "r1",
         "model": "chat",

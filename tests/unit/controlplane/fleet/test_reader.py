@@ -16,6 +16,7 @@ from controlplane.metrics.promql.values import Vector
 from controlplane.rollout.attention import Attention, Need
 from controlplane.rollout.model import RecordedRollout
 from controlplane.rollout.service import ModelStatus
+from controlplane.store.stored import UnreadRow
 
 CONFIG = Fleet.model_validate(
     {
@@ -77,6 +78,7 @@ class Alerts:
 class Rig:
     def __init__(self) -> None:
         self.clock, self.queries, self.models, self.alerts = Clock(), FakeQueries(), Models(), Alerts()
+        self.unread: list[UnreadRow] = []
         self.reader = FleetReader(
             config=lambda: CONFIG,
             queries=self.queries,
@@ -84,6 +86,7 @@ class Rig:
             alerts=self.alerts,
             targets=list,
             clock=self.clock,
+            unread=lambda: self.unread,
             observe_only=False,
         )
 
@@ -148,6 +151,16 @@ async def test_an_unreadable_alert_store_is_unknown_not_zero(rig: Rig) -> None:
     fleet = await rig.reader.fleet()
     assert fleet.alerts is None
     assert fleet.warnings == ("alerts: the database is away",)
+
+
+async def test_rows_that_cannot_be_read_are_warnings(rig: Rig) -> None:
+    rig.unread += [UnreadRow("outbox", f"m{number}", "it is of format 2") for number in range(7)]
+    warnings = (await rig.reader.fleet()).warnings
+    assert warnings[0] == "database: a row of outbox cannot be read: m0 (it is of format 2)"
+    assert warnings[4:] == (
+        "database: a row of outbox cannot be read: m4 (it is of format 2)",
+        "database: 2 more rows cannot be read; the log names them",
+    )
 
 
 async def test_unreadable_models_are_an_error_not_an_empty_list(rig: Rig) -> None:

@@ -7,35 +7,63 @@ from dataclasses import replace
 import pytest
 
 from controlplane.rollout.decide import advance, decide
-from controlplane.rollout.model import Intent, Kind, Limits, Order, Outcome, Phase, Plan, Rollout, Verb
+from controlplane.rollout.handlers import HANDLERS
+from controlplane.rollout.model import (
+    Check,
+    Intent,
+    Order,
+    OrderOutcome,
+    Phase,
+    Plan,
+    Rollout,
+    RolloutKind,
+    RolloutLimits,
+    Step,
+    StepKind,
+    Verb,
+)
+from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.steps import MAX_ATTEMPTS
-from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
+from controlplane.rollout.strategies import blue_green, step_of
+from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState, all_to
 
 A, B = "http://a:8000", "http://b:8000"
 R, L, U, N = VersionState.READY, VersionState.LOADING, VersionState.UNLOADING, VersionState.UNAVAILABLE
 UP, ONLY2, BACK = Order(Verb.PLACE, A, "v2", ("v1",)), Order(Verb.PLACE, A, "v2"), Order(Verb.PLACE, A, "v1")
 COMMIT, UNCOMMIT = Order(Verb.COMMIT, "", "v2"), Order(Verb.COMMIT, "", "v1")
-ORDERED, TAKEN, REFUSED, LOST, INTERRUPTED = Outcome
+ORDERED, TAKEN, REFUSED, LOST, INTERRUPTED = OrderOutcome
 P = Phase
 
 
 def rollout(phase: Phase, *intents: Intent, backends: tuple[str, ...] = (A,), **changes: object) -> Rollout:
-    limits = Limits(load_s=60, drain_s=30, verify_s=5)
-    plan = Plan("chat", "v1", "v2", Kind.PROMOTE, "blue-green", backends, True, "{}", limits, (), ())
-    base = Rollout("r-1", plan, phase, "so far", "ann", 0, 0, 100, intents=intents)
+    limits = RolloutLimits(load_s=60, drain_s=30, verify_s=5)
+    plan = Plan(
+        "chat",
+        "v1",
+        "v2",
+        RolloutKind.PROMOTE,
+        "blue-green",
+        backends,
+        True,
+        "{}",
+        limits,
+        blue_green(limits, Check()),
+        (),
+    )
+    base = Rollout("r-1", plan, phase, "so far", "ann", 0, 0, 100, step_of(phase, plan.steps), intents=intents)
     return replace(base, **changes)  # type: ignore[arg-type]  # keyword arguments of any field
 
 
-def intent(order: Order, outcome: Outcome, attempt: int = 1, detail: str = "") -> Intent:
+def intent(order: Order, outcome: OrderOutcome, attempt: int = 1, detail: str = "") -> Intent:
     return Intent(order, attempt, 100, outcome, detail)
 
 
 def one(url: str, serving: str | None, v1: VersionState, v2: VersionState, reason: str = "") -> BackendObservation:
-    return BackendObservation(url, True, {"v1": v1, "v2": v2}, {"v2": reason} if reason else {}, serving)
+    return BackendObservation(url, True, {"v1": v1, "v2": v2}, {"v2": reason} if reason else {}, all_to(serving))
 
 
 def silent(url: str = A) -> BackendObservation:
-    return BackendObservation(url, False, {}, {}, None, "no route")
+    return BackendObservation(url, False, {}, {}, {}, "no route")
 
 
 def seen(*backends: BackendObservation) -> TrafficObservation:
@@ -175,7 +203,7 @@ def test_going_back_leaves_untouched_backends_alone() -> None:
 
 
 def test_another_version_above_the_candidate_is_named() -> None:
-    higher = BackendObservation(A, True, {"v1": R, "v2": R, "v3": R}, {}, "v3")
+    higher = BackendObservation(A, True, {"v1": R, "v2": R, "v3": R}, {}, all_to("v3"))
     decision = decide(rollout(P.VERIFYING, DONE, verified_since=100), seen(higher), 101)
     assert "v2 is ready but v3 gets the traffic" in decision.sentence
 
@@ -226,3 +254,32 @@ def test_going_back_has_failed_only_where_something_else_is_seen_to_serve(
     ended = decide(state, seen(backend), 161)
     assert (ended.phase, ended.needs_person) == (P.FAILED, True)
     assert ended.sentence.startswith(f"v2 was not ready. {words}")
+
+
+def test_a_strategy_is_its_steps_and_the_machine_knows_no_more_of_it() -> None:
+    """Without questions, watching and a commit: a switch for whoever wants no proof."""
+    hasty = (
+        Step(StepKind.BRING_UP, verb=Verb.PLACE, weight=1.0, within_s=60),
+        Step(StepKind.RETIRE, verb=Verb.PLACE, within_s=30),
+    )
+    before = rollout(P.PREPARING, DONE)
+    before = replace(before, plan=replace(before.plan, steps=hasty))
+    moved = decide(before, seen(NEW), 101)
+    assert (moved.phase, moved.step) == (P.SUCCEEDED, 1)
+
+
+def test_each_step_is_remembered_and_gone_on_from() -> None:
+    watching = decide(rollout(P.PREPARING, DONE), seen(BOTH), 101)
+    assert (watching.phase, watching.step) == (P.VERIFYING, 2)
+    after = advance(rollout(P.PREPARING, DONE), watching, 101)
+    assert (after.step, after.plan.steps[after.step].kind) == (2, StepKind.WATCH)
+    committing = decide(after, seen(BOTH), 107)
+    assert (committing.phase, committing.step, committing.orders) == (P.DRAINING, 3, (COMMIT,))
+
+
+@pytest.mark.parametrize("kind", StepKind)
+def test_each_kind_of_step_has_a_handler_and_a_sentence(kind: StepKind) -> None:
+    assert kind in HANDLERS
+    base = rollout(P.PLANNED).plan
+    (sentence,) = step_sentences(replace(base, steps=(Step(kind, within_s=60.0),)))
+    assert sentence

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import NotFound, Refused
 from controlplane.rollout.drift import drift
-from controlplane.rollout.model import Kind, Limits, Phase, Plan, Rollout
+from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind, RolloutLimits
 from controlplane.rollout.plan import Request, check, known, make, rollback_target
+from controlplane.rollout.step_words import step_sentences
 from controlplane.traffic.driver import (
     BackendObservation,
     Capabilities,
     Preparation,
     TrafficObservation,
     VersionState,
+    all_to,
 )
 
 A = "http://a:8000"
@@ -30,7 +32,7 @@ SECTION = ModelSection.model_validate(
     }
 )
 CAN = Capabilities(weights=False, prewarm=False, notes=("it cannot split traffic",), endless_load="Restart it")
-PLAN = Plan("chat", "v1", "v2", Kind.PROMOTE, "blue-green", (A,), True, "{}", Limits(1, 1, 1), (), ())
+PLAN = Plan("chat", "v1", "v2", RolloutKind.PROMOTE, "blue-green", (A,), True, "{}", RolloutLimits(1, 1, 1), (), ())
 RUNNING = Rollout("r-7", PLAN, Phase.SWITCHING, "s", "ann", 0, 0, 0)
 
 
@@ -66,7 +68,7 @@ def test_refusals_name_every_reason(changes: dict[str, Any], reasons: list[str])
 
 def observed(**changes: Any) -> TrafficObservation:
     ready = {"v1": VersionState.READY, "v2": VersionState.UNAVAILABLE}
-    return TrafficObservation("chat", (replace(BackendObservation(A, True, ready, {}, "v1"), **changes),))
+    return TrafficObservation("chat", (replace(BackendObservation(A, True, ready, {}, all_to("v1")), **changes),))
 
 
 def plan(seen: TrafficObservation, resident: bool = True) -> Plan:
@@ -76,7 +78,7 @@ def plan(seen: TrafficObservation, resident: bool = True) -> Plan:
 
 def test_a_plan_says_what_will_happen() -> None:
     made = plan(observed())
-    assert made.steps == (
+    assert step_sentences(made) == (
         "load v2 beside v1 on http://a:8000, within 300 s; v1 serves until v2 is ready",
         "ask v2 nothing: fleet.yaml has neither a `verify:` nor a Triton probe for it; v1 stays loaded meanwhile",
         "watch v2 for 5 s: it must serve without a break, and no alert may fire on it; it goes back when more than 5% "
@@ -85,11 +87,11 @@ def test_a_plan_says_what_will_happen() -> None:
         "unload v1 when its requests are finished, waiting at most 60 s",
     )
     assert (made.notes, made.known) == (("new",), ("cold", "it cannot split traffic"))
-    assert (made.config, made.limits) == ('{"c": 1}', Limits(300, 60, 5))
+    assert (made.config, made.limits) == ('{"c": 1}', RolloutLimits(300, 60, 5))
 
 
 def test_a_plan_that_cannot_keep_the_old_version_says_so() -> None:
-    steps = plan(observed(), resident=False).steps
+    steps = step_sentences(plan(observed(), resident=False))
     assert steps[0] == "load v2 on http://a:8000, within 300 s; v1 serves until v2 is ready, then goes"
     assert steps[1].endswith("going back would load v1 again")
 
@@ -104,7 +106,7 @@ def test_a_plan_on_an_unknown_or_busy_backend_is_refused() -> None:
 
 
 def test_a_plan_says_when_the_engine_serves_something_else() -> None:
-    assert plan(observed(serving="v9")).notes[0] == (
+    assert plan(observed(weights=all_to("v9"))).notes[0] == (
         "http://a:8000 serves v9, not the stable version v1; going back means v1"
     )
 
@@ -127,4 +129,4 @@ def test_drift_is_said_only_of_backends_that_answer() -> None:
     assert drift("v1", observed()) == ""
     assert drift("v2", observed(reachable=False)) == ""
     assert drift("v2", observed()).startswith("The stable version of chat is v2, but http://a:8000 serves v1.")
-    assert "http://a:8000 serves no version" in drift("v2", observed(serving=None))
+    assert "http://a:8000 serves no version" in drift("v2", observed(weights=all_to(None)))

@@ -169,6 +169,28 @@ async def test_an_engine_without_its_lease_writes_and_orders_nothing(tmp_path: P
         await engine.close()
 
 
+async def test_past_its_deadline_an_engine_orders_nothing_and_what_it_wrote_down_is_ordered_later(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path) as world:
+        seconds = [0.0]
+        leases = LeaseStore(world.db, lambda: seconds[0])
+        lease = leases.acquire("rollouts", "one", 60)
+        assert lease is not None
+        engine = RolloutEngine(world.db, {"model": world.section}, {"model": world.driver}, lease=lambda: lease)
+        await engine.tick(START)
+        await world.promote()
+        seconds[0] += 48  # four fifths of the lease: another process may soon hold it
+        for second in range(1, 6):
+            await engine.tick(START + second)
+        assert world.triton.loads == []
+        leases.renew(lease, 60)
+        for second in range(6, 12):
+            await engine.tick(START + second)
+        assert len(world.triton.loads) == 1
+        await engine.close()
+
+
 async def test_rollouts_and_observations_survive_the_database_unchanged(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await world.promote()

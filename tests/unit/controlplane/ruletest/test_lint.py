@@ -9,7 +9,7 @@ import pytest
 from alerts.errors import RuleError
 from alerts.packs import BUILTIN, load_pack
 from alerts.rules import parse_rules
-from controlplane.ruletest.lint import Finding, known_metrics, lint
+from controlplane.ruletest.lint import LintFinding, known_metrics, lint
 
 GOOD = "for: 1m, annotations: {runbook_url: 'https://r/'}"
 
@@ -198,8 +198,8 @@ def test_errors_of_every_rule_come_with_their_lines_beside_the_warnings() -> Non
 
 
 def test_a_finding_without_a_place_is_still_a_sentence() -> None:
-    assert str(Finding("", 0, "error", "no")) == "error: no"
-    assert str(Finding("builtin:x", 0, "error", "no such pack")) == "builtin:x: error: no such pack"
+    assert str(LintFinding("", 0, "error", "no")) == "error: no"
+    assert str(LintFinding("builtin:x", 0, "error", "no such pack")) == "builtin:x: error: no such pack"
 
 
 def test_a_histogram_of_the_catalogue_has_its_three_series_and_no_other() -> None:

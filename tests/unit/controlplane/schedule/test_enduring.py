@@ -47,7 +47,11 @@ class Ticks:
         self.leases = Leases(database)
         self.epochs: list[int] = []
         self.lost = False
-        self.loop = EnduringLoop("rules", 1, self.leases, holder, 15, self._tick, clock)
+        self.followed = 0
+        self.loop = EnduringLoop("rules", 1, self.leases, holder, 15, self._tick, clock, follow=self._follow)
+
+    async def _follow(self) -> None:
+        self.followed += 1
 
     async def _tick(self, lease: Lease) -> None:
         self.epochs.append(lease.epoch)
@@ -76,8 +80,20 @@ async def test_it_does_not_begin_without_the_database(database: Database, clock:
     ticks = Ticks(database, clock)
     ticks.leases.away = True
     await ticks.loop.run_once()
-    assert ticks.epochs == []
+    assert (ticks.epochs, ticks.followed) == ([], 1), "it observes"
     assert ticks.loop.stats.last_error == "Unavailable: the database is away"
+
+
+async def test_a_database_that_never_answered_keeps_nobody_from_following(database: Database, clock: Any) -> None:
+    ticks = Ticks(database, clock)
+    ticks.leases.answers.clear()
+    for _ in range(2):
+        await ticks.loop.run_once()
+    assert (ticks.epochs, ticks.followed, ticks.leases.asked) == ([], 2, 1)
+    ticks.leases.answers.set()
+    while not ticks.epochs:
+        await ticks.loop.run_once()
+    assert ticks.epochs == [1]
 
 
 async def test_a_database_that_does_not_answer_holds_no_turn_up(database: Database, clock: Any) -> None:
@@ -118,7 +134,7 @@ async def test_it_stops_when_the_database_says_that_another_took_over(
     ticks.leases.away = False
     await ticks.loop.run_once()
     assert (ticks.epochs, other.epochs) == ([1, 1], [2])
-    assert (ticks.loop.stats.holding, ticks.loop.stats.skipped) == (False, 1)
+    assert (ticks.loop.stats.holding, ticks.loop.stats.skipped, ticks.followed) == (False, 1, 1)
 
 
 async def test_a_tick_that_finds_its_lease_lost_gives_it_up(database: Database, clock: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -303,3 +303,61 @@ def test_a_lease_must_outlive_the_time_between_two_renewals(database: Database, 
 
     with pytest.raises(ValueError, match=r"ttl_s \(15\) must exceed interval_s \(5\) \+ renew_every_s \(10\)"):
         LeasedLoop("rules", 5, LeaseStore(database), "a", 15, tick, clock, renew_every_s=10)
+
+
+async def test_a_lease_whose_answer_came_too_late_is_not_acted_upon(database: Database, clock: Clock) -> None:
+    seconds, ticks = [100.0], list[int]()
+
+    class Slow(LeaseStore):
+        def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
+            lease = super().acquire(name, holder, ttl_s)
+            seconds[0] += 13
+            return lease
+
+    async def tick(lease: Lease) -> None:
+        ticks.append(lease.epoch)
+
+    store = Slow(database, lambda: seconds[0])
+    loop = LeasedLoop("rules", 1, store, "a", 15, tick, clock, never)
+    await loop.run_once()
+    assert (ticks, loop.stats.holding, loop.stats.skipped) == ([], False, 1)
+    await loop.run_once()
+    assert (ticks, loop.stats.holding) == ([1], True), "renewed, and in time"
+
+
+async def test_a_machine_that_slept_asks_again_before_it_acts(
+    database: Database, clock: Clock, run_out: Callable[[], None]
+) -> None:
+    awake, boot, ticks = [100.0], [100.0], list[int]()
+
+    async def tick(lease: Lease) -> None:
+        ticks.append(lease.epoch)
+
+    store = LeaseStore(database, lambda: boot[0])
+    options: dict[str, Any] = {"renew_every_s": 5, "monotonic": lambda: awake[0]}
+    loop = LeasedLoop("rules", 1, store, "a", 15, tick, clock, never, **options)
+    await loop.run_once()
+    boot[0] += 3600  # time.monotonic() stands still while the machine sleeps
+    run_out()
+    assert LeaseStore(database).acquire("rules", "b", 15) is not None
+    await loop.run_once()
+    assert (ticks, loop.stats.holding) == ([1], False)
+
+
+async def test_who_does_not_hold_the_lease_follows(database: Database, clock: Clock) -> None:
+    turns: list[str] = []
+
+    async def tick(lease: Lease) -> None:
+        turns.append(lease.holder)
+
+    async def follow() -> None:
+        turns.append("follows")
+
+    a = LeasedLoop("rules", 1, LeaseStore(database), "a", 15, tick, clock, never, follow=follow)
+    b = LeasedLoop("rules", 1, LeaseStore(database), "b", 15, tick, clock, never, follow=follow)
+    await a.run_once()
+    await b.run_once()
+    await a.close()
+    await b.run_once()
+    assert turns == ["a", "follows", "b"]
+    assert b.stats.skipped == 1

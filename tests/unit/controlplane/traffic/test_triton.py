@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.config.model import ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import Refused, Unavailable
 from controlplane.traffic import triton_grpc
 from controlplane.traffic.driver import EngineRefused, Placement, VersionState

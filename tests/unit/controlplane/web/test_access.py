@@ -14,6 +14,7 @@ ACCESS = {
     "GET /rollouts": Role.VIEWER,
     "GET /rollouts/{rollout_id}": Role.VIEWER,
     "GET /notifications": Role.VIEWER,
+    "GET /audit": Role.OPERATOR,
     "GET /runbooks": Role.VIEWER,
     "GET /runbooks/{name}": Role.VIEWER,
     "GET /models/{name}/promote/{version}": Role.OPERATOR,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -234,3 +235,24 @@ async def test_wrong_pages_are_refused_in_the_words_of_prometheus(rig: Any, para
 
 async def test_scrape_pools_are_the_jobs(viewer: httpx.AsyncClient) -> None:
     assert (await viewer.get("/api/v1/scrape_pools")).json()["data"] == {"scrapePools": ["vllm"]}
+
+
+async def test_a_follower_says_whose_word_a_rule_is(rig: Any) -> None:
+    reports(rig)
+    llm, gpu = rig.reports
+    told = replace(llm.rules[1], told_by="node-a:1:ab", told_at=NOW - 7, seen_at=NOW - 1)
+    unheard = replace(gpu.rules[0], seen_at=NOW - 1)
+    rig.reports = [llm._replace(rules=(llm.rules[0], told)), gpu._replace(rules=(unheard,))]
+    async with rig.client() as client:
+        groups = (await client.get("/api/v1/rules")).json()["data"]["groups"]
+    own, heard = groups[0]["rules"]
+    assert not {"evaluatedBy", "toldAt", "alertsReadAt"} & own.keys()
+    assert {name: heard[name] for name in ("evaluatedBy", "toldAt", "alertsReadAt", "health")} == {
+        "evaluatedBy": "node-a:1:ab",
+        "toldAt": "2027-01-15T07:59:53.000Z",
+        "alertsReadAt": "2027-01-15T07:59:59.000Z",
+        "health": "ok",
+    }
+    (rule,) = groups[1]["rules"]
+    assert (rule["health"], rule["lastEvaluation"]) == ("unknown", "0001-01-01T00:00:00Z")
+    assert "evaluatedBy" not in rule

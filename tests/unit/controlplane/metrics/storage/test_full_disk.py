@@ -18,7 +18,7 @@ import pytest
 
 from collectors.samples import Layout, Series
 from controlplane.metrics.series import tidy as tidying
-from controlplane.metrics.series.tidy import RETRY_EVERY_MS
+from controlplane.metrics.series.tidy import RETRY_EVERY_S
 from controlplane.metrics.storage import packfile
 from tests.fakes import series_model
 
@@ -73,7 +73,7 @@ def everything(rows: int, start: int = 0) -> dict[str, list[int]]:
 def recover(rig: Any) -> None:
     """Let tidy turns find that the disk is well, and bring what is in memory to it."""
     for turn in range(3):
-        rig.tidy.turn(rig.now + 7 * 60_000 + turn * RETRY_EVERY_MS)
+        rig.tidy.turn(rig.now + 7 * 60_000 + turn * round(RETRY_EVERY_S * 1000))
 
 
 @pytest.mark.parametrize("torn", [False, True])
@@ -192,7 +192,7 @@ def test_it_is_tried_again_every_so_often_also_when_the_clock_was_set_back(rig: 
     rig.write(10)
     rig.tidy.turn(rig.now)
     disk.left = None
-    rig.tidy.turn(rig.now + RETRY_EVERY_MS - 1)
+    rig.tidy.turn(rig.now + round(RETRY_EVERY_S * 1000) - 1)
     assert rig.folder.paused
     rig.tidy.turn(rig.now - 3_600_000)
     assert not rig.folder.paused

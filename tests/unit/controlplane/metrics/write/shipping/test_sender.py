@@ -12,7 +12,7 @@ from controlplane.errors import Unavailable
 from controlplane.metrics.remote_client import Reply
 from controlplane.metrics.write.shipping.segments import Position
 from controlplane.metrics.write.shipping.sender import HEADERS, Policy, RowSender
-from controlplane.metrics.write.shipping.window import Request, Window
+from controlplane.metrics.write.shipping.window import Window, WindowRequest
 
 START = 1_700_000_000.0
 Answer = Callable[[], Reply]
@@ -60,7 +60,7 @@ def away() -> Reply:
 
 
 def window(*shards: tuple[bytes, ...], samples: int = 10, at: float = START) -> Window:
-    made = tuple(tuple(Request(body, samples, round(at * 1000)) for body in shard) for shard in shards)
+    made = tuple(tuple(WindowRequest(body, samples, round(at * 1000)) for body in shard) for shard in shards)
     return Window(made, samples * sum(map(len, made)), 0, round(at * 1000), Position(1, 99))
 
 

@@ -1,0 +1,39 @@
+"""Turns stored alerts into queued messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from alerts.dispatch.decide import Stages, decide, next_due
+from alerts.dispatch.groups import Deliveries, GroupLog, GroupState, GroupStep
+from alerts.interfaces import AlertInstance, Clock
+
+
+class Dispatcher:
+    """Turns stored alerts into queued messages, one transaction a tick."""
+
+    def __init__(self, stages: Stages, groups: GroupLog, clock: Clock) -> None:
+        self._stages, self._groups, self._clock = stages, groups, clock
+        self._looked_at = self._idle_until = 0.0
+
+    async def tick(self, at: float | None = None, *, changed: bool = True) -> Sequence[GroupStep]:
+        """Decide for every group at unix second `at` (now when None); return what changed.
+
+        `changed` False says that no alert can have changed since the last tick: then nothing is read before the
+        first group is due, unless the clock was set back. Raises what the log raises: a lost lease means that another
+        process dispatches by now.
+        """
+        moment = self._clock.now() if at is None else at
+        if not changed and self._looked_at <= moment < self._idle_until:
+            return ()
+
+        def decide_now(
+            instances: Sequence[AlertInstance], groups: Mapping[str, GroupState], deliveries: Deliveries
+        ) -> Sequence[GroupStep]:
+            steps = decide(self._stages, instances, groups, deliveries, moment)
+            self._idle_until = next_due(self._stages, instances, groups, deliveries, moment, steps)
+            return steps
+
+        self._looked_at, self._idle_until = moment, 0.0
+        return await asyncio.to_thread(self._groups.advance, decide_now, moment)

@@ -1,0 +1,76 @@
+"""Where alerts go and how they are grouped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from alerts.dispatch.muting import Muting
+from alerts.interfaces import AlertInstance, AlertState
+from collectors.samples import Labels
+
+UNROUTED_SEVERITY = "none"
+"""Alerts of this severity (the Watchdog) are for machines: nobody is told."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where alerts go and how they are grouped; Alertmanager's words, durations in seconds."""
+
+    receiver: str
+    group_by: tuple[str, ...] = ("model", "alertname")
+    """`("...",)` makes every alert a group of its own."""
+    group_wait_s: float = 10.0
+    group_interval_s: float = 60.0
+    repeat_interval_s: float = 4 * 3600.0
+
+
+@dataclass
+class Members:
+    """The alerts of one group that fire."""
+
+    firing: dict[Labels, AlertInstance] = field(default_factory=dict)
+    muted: dict[Labels, AlertInstance] = field(default_factory=dict)
+    """Those that nobody is to be told of now."""
+
+
+@dataclass
+class Sorted:
+    """Alerts by group."""
+
+    groups: dict[str, Members] = field(default_factory=dict)
+    """By the group's key: only groups in which something fires."""
+    ended: dict[Labels, AlertInstance] = field(default_factory=dict)
+    """Those that have resolved, by labels."""
+
+    def members(self, key: str) -> Members:
+        """Return what fires in a group."""
+        return self.groups.get(key) or Members()
+
+
+def group_labels(route: Route, labels: Labels) -> Labels:
+    """Return the labels that an alert is grouped by."""
+    if route.group_by == ("...",):
+        return labels
+    return tuple((k, v) for k, v in labels if k in route.group_by)
+
+
+def group_key(receiver: str, labels: Labels) -> str:
+    """Return a group's readable name: `ops{alertname="LLMModelDown",model="chat"}`."""
+    return f"{receiver}{{{','.join(f'{k}={v!r}' for k, v in labels)}}}"
+
+
+def sort(route: Route, muting: Muting, instances: Iterable[AlertInstance], at: float) -> Sorted:
+    """Route, mute and group the alerts at unix second `at`."""
+    found = Sorted()
+    for instance in sorted(instances, key=lambda i: (i.active_at, i.labels)):
+        if dict(instance.labels).get("severity") == UNROUTED_SEVERITY:
+            continue
+        if instance.state is AlertState.FIRING:
+            key = group_key(route.receiver, group_labels(route, instance.labels))
+            members = found.groups.setdefault(key, Members())
+            kept = members.muted if muting.reason(instance, at) else members.firing
+            kept.setdefault(instance.labels, instance)
+        elif instance.resolved_at is not None:
+            found.ended[instance.labels] = instance
+    return found

@@ -1,0 +1,29 @@
+"""Which rule of this process a stored rule id means. Ids hold the path of a rule file, and paths differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from pathlib import PurePath
+
+
+class RuleIds:
+    """The ids of the configured rules.
+
+    Two replicas may have one fleet.yaml in different folders, and a folder may be moved. A stored id that is not
+    configured means the only configured rule with the same file name, group, name and number.
+    """
+
+    def __init__(self, ids: Collection[str]) -> None:
+        self._ids = frozenset(ids)
+        times = Counter(map(_tail, self._ids))
+        self._by_tail = {tail: found for found in self._ids if times[tail := _tail(found)] == 1}
+
+    def meant(self, stored: str) -> str | None:
+        """Return the configured rule that a stored id means; None: it is configured no more, or several could be it."""
+        return stored if stored in self._ids else self._by_tail.get(_tail(stored))
+
+
+def _tail(rule: str) -> str:
+    path, separator, rest = rule.partition(";")
+    return PurePath(path).name + separator + rest

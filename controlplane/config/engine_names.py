@@ -1,0 +1,15 @@
+"""The types of fields that name an engine or an API: every choice of the table of engines, and no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from collectors.engines import BACKENDS, ENGINES, Api
+
+if TYPE_CHECKING:
+    EngineName: TypeAlias = str
+    BackendEngine: TypeAlias = str
+    ApiName: TypeAlias = str
+else:
+    EngineName, BackendEngine = Literal[tuple(ENGINES)], Literal[tuple(BACKENDS)]
+    ApiName = Literal[tuple(map(str, Api))]

@@ -1,0 +1,227 @@
+"""What each kind of step does: from what is seen now to a decision, or to the rollout with the step behind it. Pure.
+
+A strategy is made of these kinds; a new kind is a handler here, and the state machine (decide.py) stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+from controlplane.rollout.going_back import turn_back
+from controlplane.rollout.model import Decision, Evidence, Order, OrderOutcome, Phase, Rollout, StepKind, Verb
+from controlplane.rollout.sentences import count, judged, no_effect, says, untried, why_again
+from controlplane.rollout.steps import (
+    MAX_ATTEMPTS,
+    at,
+    commit_is_out,
+    commit_warning,
+    given_up,
+    must_commit,
+    serves,
+    silent_since,
+)
+from controlplane.rollout.verdict import judge, nothing_tried
+from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
+
+NOTHING = Evidence(unknown="nobody looked")
+"""What is known of a candidate where nobody looks."""
+
+
+class Situation(NamedTuple):
+    """A rollout that stands at a step, and what is known at a time (unix seconds)."""
+
+    rollout: Rollout
+    seen: TrafficObservation
+    now: float
+    evidence: Evidence
+
+
+Handler = Callable[[Situation], Decision | Rollout]
+"""Returns what to do now, or the rollout as it is once the step is done."""
+
+
+def _bring_up(now_is: Situation) -> Decision | Rollout:
+    """One backend after another: the first that fails stops the rollout while the others still serve."""
+    rollout, seen, now, evidence = now_is
+    plan = rollout.plan
+    for url in plan.backends:
+        backend = seen.backend(url)
+        if not serves(backend, plan.to_version):
+            return _bring_up_one(rollout, seen, backend, now)
+        if url != plan.backends[-1] and judge(rollout, (url,), evidence).asking:
+            return _ask(rollout, seen, Phase.SWITCHING, (url,), now)
+    return replace(rollout, phase=Phase.VERIFYING, phase_at=now, verified_since=None)
+
+
+def _ask(rollout: Rollout, seen: TrafficObservation, phase: Phase, urls: tuple[str, ...], now: float) -> Decision:
+    """Ask the candidate on these backends; an answer that never becomes known ends the rollout as silence does."""
+    plan, check = rollout.plan, rollout.plan.check
+    assert check.question is not None  # judge() asks nothing otherwise
+    patience = plan.limits.load_s + check.requests * check.question.timeout_s
+    for url in urls:
+        trial = rollout.trial(url)
+        if trial is not None and now - trial.since > patience:
+            words = f"{plan.to_version} could not be asked on {url} within {patience:g} s"
+            return turn_back(rollout, seen, now, words)
+    many = f"{check.requests} question{'' if check.requests == 1 else 's'} from {check.origin}"
+    words = f"{plan.to_version} serves on {', '.join(urls)} and is asked {many}"
+    since = now if rollout.verified_since is None else rollout.verified_since
+    watching = since if phase is Phase.VERIFYING else None
+    return replace(at(rollout, phase, words), asks=urls, verified_since=watching)
+
+
+def _bring_up_one(rollout: Rollout, seen: TrafficObservation, backend: BackendObservation, now: float) -> Decision:
+    plan, url = rollout.plan, backend.url
+    version = plan.to_version
+    keep = (plan.from_version,) if plan.resident else ()
+    order = Order(Verb.PLACE, url, version, keep)
+    intent = rollout.intent(order)
+    phase = Phase.SWITCHING if rollout.moved else Phase.PREPARING
+    silent = silent_since(rollout, backend, now)
+    waited = now - (intent.since if intent else silent)
+    if intent and intent.outcome is OrderOutcome.REFUSED:
+        return turn_back(rollout, seen, now, f"{version} could not be loaded: {intent.detail}")
+    if waited > plan.limits.load_s:
+        last = f"it does not answer ({backend.error})" if not backend.reachable else says(backend, version)
+        reason = f"{version} was not ready on {url} within {plan.limits.load_s:g} s; now {last}"
+        return turn_back(rollout, seen, now, reason)
+    if not backend.reachable:
+        words = f"Waiting for {url}, whose state is unknown: {backend.error}"
+        return replace(at(rollout, phase, words), silent_since=silent)
+    if intent is None:
+        return at(rollout, phase, f"Loading {version} on {url}", order)
+    if intent.outcome is OrderOutcome.ORDERED or backend.versions.get(version) is VersionState.LOADING:
+        serving = f"{backend.served} serves meanwhile"
+        return at(rollout, phase, f"{version} is loading on {url}; {serving}")
+    if intent.outcome is not OrderOutcome.INTERRUPTED and intent.attempt >= MAX_ATTEMPTS:
+        return turn_back(rollout, seen, now, no_effect(intent, backend, version))
+    return at(rollout, phase, f"Loading {version} on {url} again: {why_again(intent, backend, version)}", order)
+
+
+def _ask_all(now_is: Situation) -> Decision | Rollout:
+    """Wait until the candidate has answered on every backend."""
+    rollout, seen, now, evidence = now_is
+    if (broken := _must_serve(now_is)) is not None:
+        return broken
+    asking = judge(rollout, rollout.plan.backends, evidence).asking
+    return _ask(rollout, seen, Phase.VERIFYING, asking, now) if asking else rollout
+
+
+def _watch(now_is: Situation) -> Decision | Rollout:
+    """Wait until the candidate has served for long enough without a break; then it is the stable version."""
+    rollout, seen, now, evidence = now_is
+    plan, version, hold_s = rollout.plan, rollout.plan.to_version, rollout.plan.steps[rollout.step].hold_s
+    if (broken := _must_serve(now_is)) is not None:
+        return broken
+    since = now if rollout.verified_since is None else rollout.verified_since
+    if now - since < hold_s:
+        backends = [seen.backend(url) for url in plan.backends]
+        answered = f"{judge(rollout, plan.backends, NOTHING).evidence}; " if rollout.trials else ""
+        words = f"{version} serves on {count(backends)}; {answered}it must stay so for {hold_s:g} s"
+        return replace(at(rollout, Phase.VERIFYING, words), verified_since=since)
+    verdict = judge(rollout, plan.backends, evidence)
+    verified = verdict.tried and not verdict.against
+    why = verdict.evidence if verdict.tried else nothing_tried(rollout, evidence)
+    warning = f"warning: {verdict.against}" if verdict.against else ""
+    judged_now = replace(rollout, verified=verified, evidence="; ".join(filter(None, (warning, why))))
+    return replace(judged_now, phase=Phase.DRAINING, phase_at=now, switched=True)
+
+
+def _must_serve(now_is: Situation) -> Decision | None:
+    """Return what follows where the candidate does not serve on every backend; None where it does."""
+    rollout, seen, now, _ = now_is
+    plan, version = rollout.plan, rollout.plan.to_version
+    backends = [seen.backend(url) for url in plan.backends]
+    lost = [b for b in backends if b.reachable and not serves(b, version)]
+    if lost:
+        words = f"{version} stopped serving on {lost[0].url} while it was being verified: {says(lost[0], version)}"
+        return turn_back(rollout, seen, now, words)
+    silent = [b for b in backends if not b.reachable]
+    if not silent:
+        return None
+    quiet = silent_since(rollout, silent[0], now)
+    if now - quiet > plan.limits.load_s:
+        words = f"{version} could not be verified within {plan.limits.load_s:g} s: {silent[0].error}"
+        return turn_back(rollout, seen, now, words)
+    words = f"{version} serves, but cannot be verified while {silent[0].url} does not answer: {silent[0].error}"
+    return replace(at(rollout, Phase.VERIFYING, words), silent_since=quiet)
+
+
+def _commit(now_is: Situation) -> Decision | Rollout:
+    """Make the candidate durable before the old version goes: a server that restarts must come back with it."""
+    rollout, _, now, _ = now_is
+    commit = Order(Verb.COMMIT, "", rollout.plan.to_version)
+    if must_commit(rollout, commit):
+        return at(rollout, Phase.DRAINING, f"{judged(rollout)}; making it survive a restart", commit)
+    if commit_is_out(rollout) and not _overdue(rollout, now):
+        return at(rollout, Phase.DRAINING, rollout.sentence)
+    return rollout
+
+
+def _overdue(rollout: Rollout, now: float) -> bool:
+    return now - rollout.phase_at > rollout.plan.limits.drain_s
+
+
+def _retire(now_is: Situation) -> Decision | Rollout:
+    """Unload the old version, and wait for its requests as long as the plan says."""
+    rollout, seen, now, _ = now_is
+    plan, old, version = rollout.plan, rollout.plan.from_version, rollout.plan.to_version
+    overdue = _overdue(rollout, now)
+    orders, waiting = [], []
+    for url in plan.backends:
+        order, words = _retire_one(rollout, seen.backend(url))
+        orders += [order] if order else []
+        waiting += [words] if words else []
+    warning = commit_warning(rollout, version)
+    if not waiting:
+        words = f"{version} serves, {old} has finished its requests and is unloaded{untried(rollout)}{warning}"
+        return at(rollout, Phase.SUCCEEDED, words)
+    # Overdue or not, an unload that is still to be ordered is: the control plane may have been away all that time.
+    if orders or not overdue:
+        return at(rollout, Phase.DRAINING, "; ".join(waiting), *orders)
+    without = [b for b in map(seen.backend, plan.backends) if b.reachable and not serves(b, version)]
+    if without:
+        words = (
+            f"{says(without[0], version)} on {without[0].url} after the switch; `cp rollback {plan.model}` goes back"
+        )
+        lost = at(rollout, Phase.FAILED, f"{version} does not serve everywhere: {words}")
+        return replace(lost, needs_person=True)
+    words = (
+        f"{version} serves{untried(rollout)}; warning: after {plan.limits.drain_s:g} s {'; '.join(waiting)}{warning}"
+    )
+    return at(rollout, Phase.SUCCEEDED, words)
+
+
+def _retire_one(rollout: Rollout, backend: BackendObservation) -> tuple[Order | None, str]:
+    """Return what to order on this backend and what is being waited for; empty words: it is done."""
+    old, version, url = rollout.plan.from_version, rollout.plan.to_version, backend.url
+    if not backend.reachable:
+        return None, f"{url} does not answer, whether {old} is gone is unknown: {backend.error}"
+    if not serves(backend, version):
+        return None, f"{version} does not serve on {url}: {says(backend, version)}"
+    state = backend.versions.get(old, VersionState.UNAVAILABLE)
+    if state is VersionState.UNAVAILABLE:
+        return None, ""
+    if state is VersionState.UNLOADING:
+        return None, f"{old} is finishing its requests on {url}"
+    order = Order(Verb.PLACE, url, version)
+    intent = rollout.intent(order)
+    if intent and (intent.outcome is OrderOutcome.ORDERED or given_up(intent)):
+        detail = f": {intent.detail}" if intent.detail else ""
+        return None, f"{old} is still loaded on {url}{detail}"
+    return order, f"Unloading {old} on {url} as soon as its requests are finished"
+
+
+HANDLERS: Mapping[StepKind, Handler] = MappingProxyType(
+    {
+        StepKind.BRING_UP: _bring_up,
+        StepKind.ASK: _ask_all,
+        StepKind.WATCH: _watch,
+        StepKind.COMMIT: _commit,
+        StepKind.RETIRE: _retire,
+    }
+)
+"""By the kind of step."""

@@ -1,0 +1,48 @@
+"""Strategies as data: each is a list of steps, which the state machine carries out without knowing of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from controlplane.rollout.model import Check, Gate, Phase, RolloutLimits, Step, StepKind, Verb
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way of moving traffic."""
+
+    name: str
+    steps: Callable[[RolloutLimits, Check], tuple[Step, ...]] | None
+    """Returns the steps for these deadlines and this check; None: no driver of this release can carry it out."""
+    weights: bool = False
+    """It needs a driver that can split traffic by weight."""
+
+
+def blue_green(limits: RolloutLimits, check: Check) -> tuple[Step, ...]:
+    """Return the steps of a switch: all traffic moves once the candidate is ready, with the old version beside it."""
+    return (
+        Step(StepKind.BRING_UP, verb=Verb.PLACE, weight=1.0, within_s=limits.load_s),
+        Step(StepKind.ASK, gate=Gate.QUESTIONS),
+        Step(StepKind.WATCH, hold_s=limits.verify_s, gate=Gate.EVIDENCE),
+        Step(StepKind.COMMIT, verb=Verb.COMMIT),
+        Step(StepKind.RETIRE, verb=Verb.PLACE, within_s=limits.drain_s),
+    )
+
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
+    {
+        "blue-green": Strategy("blue-green", blue_green),
+        "canary": Strategy("canary", None, weights=True),
+    }
+)
+"""By the name that people use."""
+
+_FIRST = {Phase.VERIFYING: StepKind.ASK, Phase.DRAINING: StepKind.COMMIT}
+
+
+def step_of(phase: Phase, steps: Sequence[Step]) -> int:
+    """Return at which step a rollout is that was stored with a phase only: the first of that phase."""
+    wanted = _FIRST.get(phase, StepKind.BRING_UP)
+    return next((number for number, step in enumerate(steps) if step.kind is wanted), 0)

@@ -1,0 +1,94 @@
+"""Alerts as rows: read, recovered from what else is stored of them, or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from alerts.errors import NotReadable
+from alerts.interfaces import INSTANCE_TIMES, AlertInstance
+from alerts.stored import checked
+from alerts.wire import instance_from_json
+from controlplane.store.stored import Damaged, Unread
+from controlplane.store.tables.alerts import AlertEventRow, AlertGroupRow, AlertInstanceRow
+
+INSTANCES, EVENTS, GROUPS = "alert_instance", "alert_event", "alert_group"
+_COLUMNS = ("rule", "labels", "annotations", "state", "value", *INSTANCE_TIMES, "away", "format")
+
+
+class Found(NamedTuple):
+    """What a row holds: an alert, and why the row itself could not be read; None where nothing else knew the alert."""
+
+    instance: AlertInstance | None
+    fault: str = ""
+
+
+def read_rows(
+    session: Session, unread: Unread, query: SelectOfScalar[AlertInstanceRow]
+) -> Iterator[tuple[AlertInstanceRow, Found]]:
+    """Read alerts. One whose row cannot be read is taken from its history, or from what was told of it.
+
+    So it is neither forgotten nor told twice. Where nothing is known of it there, it is left out, and its rule
+    tracks it anew.
+    """
+    for row in session.exec(query).all():
+        try:
+            found = Found(instance_from_json({name: getattr(row, name) for name in _COLUMNS}))
+            unread.forget(INSTANCES, row_key(row))
+        except NotReadable as fault:
+            found = Found(_recovered(session, row), str(fault))
+            unread.note(INSTANCES, row_key(row), str(fault))
+        yield row, found
+
+
+def readable_instances(
+    session: Session, unread: Unread, query: SelectOfScalar[AlertInstanceRow]
+) -> list[AlertInstance]:
+    """Return the alerts of a query that are known."""
+    found = [found.instance for _, found in read_rows(session, unread, query)]
+    return [instance for instance in found if instance is not None]
+
+
+def row_key(row: AlertInstanceRow) -> str:
+    """Return a row's name in the log."""
+    return f"{row.rule} {row.fingerprint}"
+
+
+def _recovered(session: Session, row: AlertInstanceRow) -> AlertInstance | None:
+    for document in _documents(session, row):
+        try:
+            instance = instance_from_json(document)
+        except NotReadable:
+            continue
+        if instance.rule == row.rule and instance.fingerprint == row.fingerprint:
+            return _with_times(instance, row)
+    return None
+
+
+def _documents(session: Session, row: AlertInstanceRow) -> Iterator[Any]:
+    """Yield what may tell of an alert, the best first: its last transition, its last message, then the row itself."""
+    history = select(AlertEventRow).where(AlertEventRow.rule == row.rule, AlertEventRow.fingerprint == row.fingerprint)
+    event = session.exec(history.order_by(col(AlertEventRow.id).desc()).limit(1)).first()
+    if event is not None:
+        yield event.instance
+    for group in session.exec(select(AlertGroupRow).where(col(AlertGroupRow.is_open))):
+        if isinstance(group.notified, list):
+            yield from group.notified
+    bare = {name: getattr(row, name) for name in _COLUMNS}
+    for name, empty in (("annotations", {}), ("away", [])):
+        if isinstance(bare[name], Damaged):
+            bare[name] = empty
+    yield bare
+
+
+def _with_times(instance: AlertInstance, row: AlertInstanceRow) -> AlertInstance:
+    """Take what the row's plain columns say, which are newer, where they hold what they should."""
+    columns: Mapping[str, Any] = {name: getattr(row, name) for name in INSTANCE_TIMES}
+    try:
+        return checked(replace(instance, **columns)) if row.state == instance.state.value else instance
+    except NotReadable:
+        return instance

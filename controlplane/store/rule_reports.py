@@ -1,0 +1,71 @@
+"""What the process that alerts says of its rules, for those that only follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import col, select
+
+from alerts.evaluate import GroupReport, Told
+from alerts.rules import AlertingRule
+from controlplane.plain_text import plain
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease, check_lease
+from controlplane.store.tables.replica import RuleReportRow
+
+
+class RuleReports:
+    """Writes and reads them. One row a group, so that a large fleet's rules are some ten rows."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def write(self, lease: Lease, reports: Sequence[GroupReport], at: float) -> None:
+        """Replace what is said, in one transaction. `at` is unix seconds.
+
+        Raises LeaseLost, Unavailable and NotStorable: nothing was written.
+        """
+        rows = [row for report in reports if (row := _row(report, lease.holder, at))]
+        insert = sqlite.insert if self._db.is_sqlite else postgresql.insert
+        with self._db.transaction() as session:
+            check_lease(session, lease)
+            groups = [row["rule_group"] for row in rows]
+            session.execute(delete(RuleReportRow).where(col(RuleReportRow.rule_group).not_in(groups)))
+            if rows:
+                new = insert(RuleReportRow).values(rows)
+                changed = {name: new.excluded[name] for name in ("holder", "at", "rules")}
+                session.execute(new.on_conflict_do_update(index_elements=["rule_group"], set_=changed))
+
+    def read(self) -> dict[str, Told]:
+        """Return what was said of each rule, by rule. Raises Unavailable."""
+        with self._db.reading() as session:
+            rows = session.exec(select(RuleReportRow)).all()
+            return {
+                rule: Told(
+                    row.holder,
+                    row.at,
+                    str(said.get("health", "unknown")),
+                    str(said.get("last_error", "")),
+                    said.get("last_evaluation"),
+                    float(said.get("evaluation_s", 0.0)),
+                )
+                for row in rows
+                if isinstance(row.rules, dict)  # else it is damaged; the next report replaces it
+                for rule, said in row.rules.items()
+            }
+
+
+def _row(report: GroupReport, holder: str, at: float) -> dict[str, object] | None:
+    said = {
+        health.rule.id: {
+            "health": health.health,
+            "last_error": plain(health.last_error),
+            "last_evaluation": health.last_evaluation,
+            "evaluation_s": health.evaluation_s,
+        }
+        for health in report.rules
+        if isinstance(health.rule, AlertingRule)
+    }
+    return {"rule_group": report.group.key, "holder": holder, "at": at, "rules": said} if said else None

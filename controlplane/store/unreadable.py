@@ -1,0 +1,52 @@
+"""Keeps rows that could not be read before something else takes their place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import delete
+from sqlmodel import Session, SQLModel, col, select
+
+from controlplane.store.database import Database, database_now
+from controlplane.store.stored import Damaged, UnreadRow
+from controlplane.store.tables.unreadable import UnreadableRow
+
+TOLD_S = 24 * 3600.0
+"""For how long it is told that a row was kept aside, in seconds."""
+MOST = 1000
+"""Rows that are told of."""
+
+
+def preserve(session: Session, row: SQLModel, key: str, reason: str) -> None:
+    """Keep a row as it is, in the transaction that overwrites or deletes it."""
+    columns = {column.name: getattr(row, column.name) for column in row.__table__.columns}  # type: ignore[attr-defined]
+    kept = UnreadableRow(
+        at=database_now(session),
+        source=str(row.__tablename__),
+        key=key,
+        reason=reason,
+        document=json.dumps(columns, default=_as_text),
+    )
+    session.add(kept)
+
+
+def report(db: Database, now: float) -> list[UnreadRow]:
+    """Return rows that cannot be read, and those of the last day that were kept aside for that. Raises Unavailable."""
+    found = {(row.table, row.key): row for row in db.unread.rows()}
+    with db.reading() as session:
+        recent = select(UnreadableRow).where(col(UnreadableRow.at) > now - TOLD_S).order_by(col(UnreadableRow.id))
+        for kept in session.exec(recent.limit(MOST)):
+            found.setdefault((kept.source, kept.key), UnreadRow(kept.source, kept.key, kept.reason))
+    return [row for _, row in sorted(found.items())]
+
+
+def prune(db: Database, before: float) -> int:
+    """Delete what was kept before a time; return how many rows went."""
+    with db.transaction() as session:
+        gone = delete(UnreadableRow).where(col(UnreadableRow.at) < before).returning(col(UnreadableRow.id))
+        return len(session.execute(gone).all())
+
+
+def _as_text(value: Any) -> str:
+    return value.text if isinstance(value, Damaged) else repr(value)

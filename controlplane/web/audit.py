@@ -1,0 +1,112 @@
+"""The audit page: who did what, with filters that are in the address, so that a link can be shared."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from controlplane.access.roles import Role
+from controlplane.api.auth import requires
+from controlplane.api.operations import MAX_WORD, Id
+from controlplane.api.services import ServicesDep
+from controlplane.config.durations import instant_seconds
+from controlplane.fleet.history import ActView
+from controlplane.store.audit import AuditFilter
+from controlplane.web.render import Renderer
+
+PATH = "/audit"
+ACTS = 100
+"""Rows of a page."""
+Typed = Annotated[str, Query(max_length=MAX_WORD)]
+
+
+class Form(NamedTuple):
+    """The filters as they were typed; "" admits every act."""
+
+    actor: str
+    action: str
+    subject: str
+    since: str
+    until: str
+    refusals: str
+    """"no" leaves out attempts that were refused."""
+
+    def wanted(self, now: float) -> AuditFilter:
+        """Return the filter. Raises ValueError with a sentence."""
+        for name in ("actor", "action", "subject"):
+            if "\0" in getattr(self, name):
+                raise ValueError(f"{name.capitalize()}: no name holds the character NUL")
+        return AuditFilter(
+            actor=self.actor or None,
+            actions=(self.action,) if self.action else (),
+            subject=self.subject or None,
+            since=_instant("From", self.since, now),
+            until=_instant("Until", self.until, now),
+            refusals=self.refusals != "no",
+        )
+
+    def address(self, before: int | None = None, **changed: str) -> str:
+        """Return the page's address with these filters, some of them changed."""
+        given = {name: text for name, text in self._replace(**changed)._asdict().items() if text}
+        query = urlencode(given | ({"before": before} if before else {}))
+        return f"{PATH}?{query}" if query else PATH
+
+
+def _form(
+    actor: Typed = "",
+    action: Typed = "",
+    subject: Typed = "",
+    since: Typed = "",
+    until: Typed = "",
+    refusals: Typed = "",
+) -> Form:
+    return Form(*(text.strip() for text in (actor, action, subject, since, until, refusals)))
+
+
+class AuditPage:
+    """The endpoint, for operators as the API's route is."""
+
+    def __init__(self, render: Renderer) -> None:
+        self._render = render
+
+    @requires(Role.OPERATOR)
+    def page(
+        self,
+        request: Request,
+        services: ServicesDep,
+        form: Annotated[Form, Depends(_form)],
+        before: Id | None = None,
+    ) -> Response:
+        """Show acts, newest first; a filter that cannot be read is named, and nothing is shown."""
+        if "" in request.query_params.values():  # a browser sends the fields that were left empty, too
+            return RedirectResponse(form.address(before), 303)
+        fault, acts, older = "", list[ActView](), False
+        now = services.clock.now()
+        try:
+            wanted = form.wanted(now)
+        except ValueError as error:
+            fault = str(error)
+        else:
+            acts, older = services.history.acts(wanted, ACTS, before)
+        return self._render.page(
+            request,
+            "audit.html",
+            form=form,
+            fault=fault,
+            acts=acts,
+            before=before,
+            older=form.address(acts[-1].id) if older else "",
+            filtered=form.address() != PATH,
+        )
+
+
+def _instant(label: str, text: str, now: float) -> float | None:
+    if not text:
+        return None
+    try:
+        return instant_seconds(text, now)
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from None

@@ -1,0 +1,12 @@
+"""Which groups of alerts are open, as dispatch reads them."""
+
+from __future__ import annotations
+
+from alerts.dispatch import GroupState
+from controlplane.store.alert_groups import SqlGroupLog
+
+
+def open_groups(log: SqlGroupLog) -> list[GroupState]:
+    """Return the groups that are open, by key."""
+    _, groups, _ = log.read()
+    return [groups[key] for key in sorted(groups) if groups[key].is_open]

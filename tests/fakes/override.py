@@ -1,0 +1,14 @@
+"""What overrides a variable of a rule pack, without a fleet.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Override:
+    """Implements alerts.packs.Threshold."""
+
+    value: float | str | None = None
+    for_: float | None = None
+    window: float | None = None

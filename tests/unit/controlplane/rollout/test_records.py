@@ -1,0 +1,185 @@
+"""Rollouts as documents: every field comes back, and every field is checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from alerts.errors import NotReadable
+from controlplane.errors import Unreadable
+from controlplane.rollout.model import (
+    Check,
+    Intent,
+    Order,
+    OrderOutcome,
+    Phase,
+    Plan,
+    Rollout,
+    RolloutKind,
+    RolloutLimits,
+    Trial,
+    Verb,
+)
+from controlplane.rollout.records import (
+    FORMAT,
+    from_record,
+    observation_from_json,
+    observation_to_json,
+    outline,
+    readable,
+    to_record,
+)
+from controlplane.rollout.strategies import blue_green
+from controlplane.store.rollout_log import RolloutRecord
+from controlplane.store.stored import Damaged
+from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState
+
+PLAN = Plan(
+    model="chat",
+    from_version="v1",
+    to_version="v2",
+    kind=RolloutKind.PROMOTE,
+    strategy="blue-green",
+    backends=("http://a:8000", "http://b:8000"),
+    resident=True,
+    config="{}",
+    limits=RolloutLimits(60.0, 30.0, 12.5),
+    steps=blue_green(RolloutLimits(60.0, 30.0, 12.5), Check()),
+    notes=("cold",),
+    known=("no weights",),
+    check=Check(Question("infer", {"inputs": [1]}, 200, 2.0), 3, 1, 0.5, 0.1, "`verify:`"),
+    endless_load="restart it",
+)
+ROLLOUT = Rollout(
+    id="r-1",
+    plan=PLAN,
+    phase=Phase.VERIFYING,
+    sentence="v2 is asked",
+    created_by="ann",
+    created_at=100.0,
+    updated_at=110.0,
+    phase_at=105.5,
+    reason="why",
+    moved=True,
+    verified_since=106.0,
+    silent_since=107.0,
+    intents=(Intent(Order(Verb.PLACE, "http://a:8000", "v2", ("v1",)), 2, 101.0, OrderOutcome.TAKEN, "ok"),),
+    trials=(Trial("http://a:8000", 102.0, 3, 1, "late", 0.1, 0.4, True),),
+    verified=True,
+    evidence="3 of 3",
+    needs_person=True,
+    told_stuck=True,
+    standing=True,
+    notes=("cold",),
+    previous="v0",
+    idempotency_key="k",
+    request="promote chat v2",
+)
+
+
+def stored(rollout: Rollout = ROLLOUT, **state: Any) -> RolloutRecord:
+    """The record as a database gives it back."""
+    record = to_record(rollout)
+    return replace(record, state=json.loads(json.dumps(record.state)) | state)
+
+
+def test_every_field_comes_back() -> None:
+    assert from_record(stored()) == ROLLOUT
+    bare = replace(ROLLOUT, plan=replace(PLAN, check=Check()), intents=(), trials=(), verified=None, previous=None)
+    assert from_record(stored(bare)) == bare
+
+
+@pytest.mark.parametrize("key", sorted(set(to_record(ROLLOUT).state) - {"format"}))
+def test_every_key_is_needed_and_checked(key: str) -> None:
+    lacking = {name: value for name, value in stored().state.items() if name != key}
+    with pytest.raises(Unreadable, match=f"KeyError: '{key}'"):
+        from_record(replace(stored(), state=lacking))
+    with pytest.raises(Unreadable, match="rollout r-1 of model chat cannot be read"):
+        from_record(stored(**{key: object()}))
+
+
+@pytest.mark.parametrize("column", ["kind", "phase", "sentence", "created_at", "updated_at", "turn_back", "switched"])
+def test_columns_are_checked_too(column: str) -> None:
+    changes: dict[str, Any] = {column: Damaged("?")}
+    damaged = replace(stored(), **changes)
+    with pytest.raises(Unreadable, match="cannot be read"):
+        from_record(damaged)
+    assert outline(damaged, "said") is None or column == "sentence"
+
+
+def test_the_readable_ones_are_told_from_the_others() -> None:
+    newer = replace(stored(format=FORMAT + 1), id="r-2")
+    (rollout,), (other,) = readable([newer, stored()])
+    assert rollout == ROLLOUT
+    assert other.record is newer
+    assert str(other.fault) == (
+        f"rollout r-2 of model chat cannot be read and is left as it is (it is of format {FORMAT + 1}, and this "
+        f"release knows {FORMAT}); run the release that stored it, restore the database, or give it up: "
+        "cp rollouts close r-2"
+    )
+
+
+def test_an_outline_has_what_the_columns_say_and_nothing_to_act_on() -> None:
+    shown = outline(replace(stored(), state={}), "said")
+    assert shown is not None
+    assert (shown.id, shown.model, shown.phase, shown.sentence) == ("r-1", "chat", Phase.VERIFYING, "said")
+    assert (shown.plan.backends, shown.intents, shown.trials, shown.needs_person) == ((), (), (), True)
+
+
+SEEN = TrafficObservation(
+    "chat",
+    (BackendObservation("http://a:8000", True, {"v1": VersionState.READY}, {"v1": "why"}, {"v1": 0.9, "v2": 0.1}),),
+)
+
+
+def test_an_observation_comes_back() -> None:
+    assert observation_from_json(json.loads(json.dumps(observation_to_json(SEEN)))) == SEEN
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {},
+        [],
+        None,
+        Damaged("x"),
+        {"model": 1, "backends": []},
+        {"model": "chat", "backends": "abc"},
+        {"model": "chat", "backends": [{"url": "a"}]},
+        {"model": "chat", "backends": [observation_to_json(SEEN)["backends"][0] | {"versions": {"v1": "melted"}}]},
+        {"model": "chat", "backends": [observation_to_json(SEEN)["backends"][0] | {"weight": 1}]},
+    ],
+)
+def test_a_damaged_observation_is_refused(damaged: Any) -> None:
+    with pytest.raises(NotReadable):
+        observation_from_json(damaged)
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [
+        (Phase.PLANNED, "bring-up"),
+        (Phase.PREPARING, "bring-up"),
+        (Phase.SWITCHING, "bring-up"),
+        (Phase.VERIFYING, "ask"),
+        (Phase.DRAINING, "commit"),
+        (Phase.ROLLING_BACK, "bring-up"),
+        (Phase.SUCCEEDED, "bring-up"),
+    ],
+)
+def test_a_rollout_whose_steps_were_sentences_goes_on_at_the_first_step_of_its_phase(phase: Phase, kind: str) -> None:
+    record = to_record(replace(ROLLOUT, phase=phase))
+    state = {key: value for key, value in record.state.items() if key != "step"}
+    old = replace(record, state=state | {"format": 1, "steps": ["load v2 beside v1", "unload v1"]})
+    read = from_record(old)
+    assert read.plan.steps == blue_green(read.plan.limits, read.plan.check)
+    assert read.plan.steps[read.step].kind == kind
+
+
+def test_an_observation_of_a_release_that_knew_no_shares_is_read() -> None:
+    old = {"url": "u", "reachable": True, "versions": {"v1": "ready"}, "reasons": {}, "serving": "v1", "error": ""}
+    (backend,) = observation_from_json({"model": "chat", "backends": [old]}).backends
+    assert (backend.serving, dict(backend.weights)) == ("v1", {"v1": 1.0})
