@@ -27,11 +27,7 @@ EXPERIMENTAL_FUNCTIONS = frozenset(
         "ts_of_min_over_time",
     }
 )
-"""Functions behind `--enable-feature=promql-experimental-functions` (Prometheus's docs/querying/functions.md), and
-those that the parser takes for such."""
-
-STABLE_SINCE = {"first_over_time": "3.14"}
-"""Functions that the parser takes for experimental, and the release of Prometheus that made them stable."""
+"""Functions behind `--enable-feature=promql-experimental-functions` (Prometheus's docs/querying/functions.md)."""
 
 EXPERIMENTAL_AGGREGATIONS = frozenset({"limitk", "limit_ratio"})
 """Aggregation operators behind the same flag."""
