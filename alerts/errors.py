@@ -1,8 +1,6 @@
 """Errors of alerting.
 
 AlertError
-├── ExpressionError     an expression is no PromQL, or none that is supported: why, and where if that is known
-├── PatternError        a regular expression is none, in Prometheus's words
 ├── RuleError           a rule file or rule is wrong: file, group, rule, what was expected
 │   └── ThresholdError  an override of a pack's variable does not fit: which variable, which of its fields
 ├── TemplateError       an annotation or label template cannot be rendered
@@ -17,18 +15,6 @@ from __future__ import annotations
 
 class AlertError(Exception):
     """Root of everything that alerting raises on purpose."""
-
-
-class ExpressionError(AlertError, ValueError):
-    """An expression is no PromQL, or none that is supported."""
-
-
-class PatternError(AlertError, ValueError):
-    """A regular expression is none of RE2, or too large. The message is what follows "error parsing regexp: "."""
-
-    def __init__(self, reason: str, *, too_large: bool = False) -> None:
-        super().__init__(f"error parsing regexp: {reason}")
-        self.too_large = too_large
 
 
 class RuleError(AlertError):

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from alerts.expression import without_strings
-from alerts.promql.durations import INSTANT, Impossible, Unfit, calculate
-from alerts.promql.tokens import tokenize
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup
+from promql.durations import INSTANT, Impossible, Unfit, calculate
+from promql.limits import without_strings
+from promql.tokens import tokenize
 
 MAX_S = 15 * 60.0
 """No rule is waited for longer: one that looks back for days would keep an alert of yesterday for days."""

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from alerts.errors import RuleError, TemplateError
-from alerts.promql.parser import parse_tree
 from alerts.template import Template
 from alerts.yaml_nodes import Place, read_yaml
 from collectors.durations import format_duration, parse_duration
 from collectors.samples import Labels, labels_of
+from promql.parser import parse_tree
 
 _METRIC_NAME = re.compile(r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
 _LABEL_NAME = re.compile(r"^[a-zA-Z_][a-zA-Z0-9_]*$")

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from urllib.parse import quote_plus, urlsplit
 
 from alerts import goformat
-from alerts.errors import PatternError, TemplateError
+from alerts.errors import TemplateError
 from alerts.gotemplate.functions import GO_FUNCTIONS, Function
 from alerts.gotemplate.values import Duration, GoValue, Sample, Time, described
-from alerts.regex import replace_all, search
 from collectors.durations import parse_duration
+from promql.errors import PatternError
+from promql.regex import replace_all, search
 
 MAX_NANOSECONDS = 2**63
 """Go's times and durations are so many nanoseconds at most."""

@@ -17,8 +17,8 @@ from controlplane.api.interop.label_names import unescape
 from controlplane.api.prometheus_params import Params, bad, params_of
 from controlplane.api.services import ServicesDep
 from controlplane.errors import QueryError
-from controlplane.metrics.promql.syntax.prettify import prettify
 from controlplane.metrics.promql.syntax.tree import parse
+from controlplane.metrics.query.exports.prettify import prettify
 from controlplane.metrics.query.exports.syntax_tree import syntax_tree
 from controlplane.metrics.query.render import TRUNCATED, Rendered
 

@@ -31,10 +31,10 @@ def rules_check(files: list[Path], strict: bool) -> None:
 
 def rules_test(files: list[Path], run: list[str] | None, output: str) -> None:
     """Run promtool's unit tests of rules on the embedded engine."""
-    from alerts.errors import PatternError
-    from alerts.regex import search
     from controlplane.ruletest.report import content, file_lines, summary
     from controlplane.ruletest.run import run_file
+    from promql.errors import PatternError
+    from promql.regex import search
 
     try:
         for pattern in run or []:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from alerts.promql.tokens import tokenize
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.syntax.tree import parse
+from promql.tokens import tokenize
 from tests.contract.promql_grammar import nested, systematic
 from tests.contract.promql_reference import AT, NEWER, Refusal, ask, fleet, our_engine, prometheus
 

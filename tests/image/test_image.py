@@ -52,7 +52,7 @@ def test_the_wheel_holds_all_that_a_running_control_plane_reads(replay: Replay) 
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     made = {"node_modules", "__pycache__", "vendor"}
-    packages = [ROOT / name for name in ("controlplane", "collectors", "alerts", "dashboards")]
+    packages = [ROOT / name for name in ("controlplane", "collectors", "promql", "alerts", "dashboards")]
     files = [path for package in packages for path in package.rglob("*") if path.is_file() and not made & {*path.parts}]
     here = {str(path.relative_to(ROOT)) for path in files}
     assert here <= names, sorted(here - names)

@@ -12,8 +12,6 @@ from typing import TypeVar
 import numpy as np
 
 from alerts.interfaces import VectorSample
-from alerts.promql.durations import INSTANT, QueryTimes
-from alerts.promql.strings import readable
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.promql.annotations.collected import Annotations
@@ -25,6 +23,8 @@ from controlplane.metrics.series.budget import Budget, EngineLimits
 from controlplane.metrics.series.index import METRIC_NAME
 from controlplane.metrics.series.label_sets import label_value
 from controlplane.metrics.series.store_reader import StoreReader
+from promql.durations import INSTANT, QueryTimes
+from promql.strings import readable
 
 Answer = TypeVar("Answer")
 

@@ -1,4 +1,4 @@
-"""Label matchers: `=`, `!=`, `=~`, `!~`, fully anchored. Patterns are RE2's (`alerts.regex`)."""
+"""Label matchers: `=`, `!=`, `=~`, `!~`, fully anchored. Patterns are RE2's (`promql.regex`)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from alerts import regex
-from alerts.errors import PatternError
 from controlplane.errors import QueryError
+from promql import regex
+from promql.errors import PatternError
 
 _LITERALS = re.compile(r"[A-Za-z0-9_:/ -]*(\|[A-Za-z0-9_:/ -]*)*", re.ASCII)
 

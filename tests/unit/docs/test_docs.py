@@ -224,7 +224,7 @@ def test_every_environment_variable_is_documented() -> None:
     rows = set(re.findall(r"^\| `([A-Z_]+)` \|", read("cli.md"), re.MULTILINE))
     inner = {"NVML_NODE", "PATH"}  # between a process and its own child
     named = set()
-    for package in ("collectors", "alerts", "dashboards", "controlplane"):
+    for package in ("collectors", "promql", "alerts", "dashboards", "controlplane"):
         for path in (ROOT / package).rglob("*.py"):
             named |= set(re.findall(r'environ(?:ment)?(?:\.get\(|\[)"([A-Z_]+)"', path.read_text(encoding="utf-8")))
     assert rows == named - inner

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-TOP = ("controlplane", "alerts", "collectors", "dashboards")
+TOP = ("controlplane", "alerts", "collectors", "dashboards", "promql")
 PACKAGES = sorted(
     path.parent.relative_to(ROOT).as_posix()
     for top in TOP

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from alerts.expression import MAX_EXPRESSION, MAX_OPERATORS
-from alerts.promql.syntax import EXPERIMENTAL_MODIFIERS
-from alerts.regex import LARGE_BYTES
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.evaluation.aggregate import AGGREGATIONS
@@ -24,6 +21,9 @@ from controlplane.metrics.promql.syntax.vocabulary import (
 )
 from controlplane.metrics.series.budget import EngineLimits
 from controlplane.metrics.series.series_store import SeriesStore
+from promql.limits import MAX_EXPRESSION, MAX_OPERATORS
+from promql.regex import LARGE_BYTES
+from promql.syntax import EXPERIMENTAL_MODIFIERS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "promql.md").read_text(encoding="utf-8")
 

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from alerts.goformat import go_float
-from alerts.promql.strings import quote
-from alerts.promql.tokens import place
 from collectors.samples import FloatArray
 from controlplane.metrics.promql.annotations.places import places
 from controlplane.metrics.promql.syntax.tree import Node
+from promql.strings import quote
+from promql.tokens import place
 
 Level = Literal["warning", "info"]
 

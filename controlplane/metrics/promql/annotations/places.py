@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from alerts.errors import ExpressionError
-from alerts.promql import nodes
-from alerts.promql.checks import without_brackets
-from alerts.promql.durations import QueryTimes
-from alerts.promql.parser import parse_tree
 from controlplane.metrics.promql.syntax.tree import Aggregate, Call, Node, calls
+from promql import nodes
+from promql.checks import without_brackets
+from promql.durations import QueryTimes
+from promql.errors import ExpressionError
+from promql.parser import parse_tree
 
 _SOME_TIMES = QueryTimes(1.0, 3600.0)
 """What `step()` and `range()` are does not move a place, but must make durations that are positive."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from alerts.promql.strings import readable
 from collectors.samples import FloatArray
 from controlplane.errors import QueryError
 from controlplane.metrics.arrays import BoolArray, IntArray
@@ -18,6 +17,7 @@ from controlplane.metrics.promql.functions.summation import sum_groups
 from controlplane.metrics.promql.syntax.tree import Aggregate
 from controlplane.metrics.promql.values import format_value
 from controlplane.metrics.series.index import METRIC_NAME
+from promql.strings import readable
 
 Reduction = Callable[[Frame, Groups], FloatArray]
 

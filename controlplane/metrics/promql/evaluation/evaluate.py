@@ -17,7 +17,6 @@ from controlplane.metrics.promql.frame import Frame, Scalars, Text, Value
 from controlplane.metrics.promql.functions.registry import function_named
 from controlplane.metrics.promql.syntax.tree import (
     Aggregate,
-    At,
     Binary,
     Call,
     Negate,
@@ -31,6 +30,7 @@ from controlplane.metrics.promql.syntax.tree import (
 from controlplane.metrics.series.budget import Budget, EngineLimits
 from controlplane.metrics.series.samples import Axis, SampleSet, by_pattern
 from controlplane.metrics.series.store_reader import StoreReader
+from promql.nodes import At
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alerts.promql.strings import readable
-from alerts.regex import expand, groups_of
 from collectors.samples import Labels, labels_of
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.context import Evaluation, Function
@@ -16,6 +14,8 @@ from controlplane.metrics.promql.syntax.tree import Node, Range, Selector
 from controlplane.metrics.series.index import METRIC_NAME
 from controlplane.metrics.series.label_sets import label_value, with_label
 from controlplane.metrics.series.matchers import Matcher, MatchOp, compile_regex
+from promql.regex import expand, groups_of
+from promql.strings import readable
 
 
 def _label_name(name: str, function: str, role: str = "destination") -> str:

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from alerts.errors import ExpressionError
-from alerts.promql import nodes
-from alerts.promql.durations import INSTANT, QueryTimes
-from alerts.promql.nodes import At, ValueKind
-from alerts.promql.parser import parse_tree
-from alerts.promql.strings import readable
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.syntax.vocabulary import refuse_unsupported
 from controlplane.metrics.series.index import METRIC_NAME
 from controlplane.metrics.series.matchers import Matcher, MatchOp
+from promql import nodes
+from promql.durations import INSTANT, QueryTimes
+from promql.errors import ExpressionError
+from promql.nodes import At, ValueKind
+from promql.parser import parse_tree
+from promql.strings import readable
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from alerts.promql.durations import of_durations
-from alerts.promql.tokens import place, tokenize
 from controlplane.errors import QueryError
+from promql.durations import of_durations
+from promql.tokens import place, tokenize
 
 EXPERIMENTAL_FUNCTIONS = frozenset(
     {

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from alerts.promql import nodes
-from alerts.promql.nodes import At
-from alerts.promql.parser import parse_tree
-from alerts.promql.signatures import FUNCTIONS
-from alerts.promql.strings import readable
 from controlplane.metrics.promql.syntax.tree import parse
 from controlplane.metrics.promql.values import format_value
 from controlplane.metrics.series.index import METRIC_NAME
+from promql import nodes
+from promql.nodes import At
+from promql.parser import parse_tree
+from promql.signatures import FUNCTIONS
+from promql.strings import readable
 
 _CARDS = {"": "one-to-one", "group_left": "many-to-one", "group_right": "one-to-many"}
 

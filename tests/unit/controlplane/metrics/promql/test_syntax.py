@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-from alerts.expression import MAX_EXPRESSION, MAX_OPERATORS
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.syntax.tree import (
     Aggregate,
@@ -22,6 +21,7 @@ from controlplane.metrics.promql.syntax.tree import (
     parse_selector,
 )
 from controlplane.metrics.series.matchers import Matcher, MatchOp
+from promql.limits import MAX_EXPRESSION, MAX_OPERATORS
 
 
 def named(name: str) -> Selector:

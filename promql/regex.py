@@ -15,8 +15,8 @@ from typing import Any
 
 import re2
 
-from alerts.errors import PatternError
-from alerts.promql.strings import readable
+from promql.errors import PatternError
+from promql.strings import readable
 
 SMALL_BYTES = 512 << 10
 """Memory of a pattern and of what RE2 remembers while it matches: enough for some 20,000 instructions."""

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from alerts import regex
-from alerts.errors import PatternError
-from alerts.regex import Regex, compile_regex, expand, groups_of
+from promql import regex
+from promql.errors import PatternError
+from promql.regex import Regex, compile_regex, expand, groups_of
 
 
 @pytest.mark.parametrize(

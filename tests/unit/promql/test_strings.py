@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.promql.strings import quote, readable, unquoted
+from promql.strings import quote, readable, unquoted
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from alerts.promql.tokens import Token, seconds
+from promql.tokens import Token, seconds
 
 MAX_DEPTH = 100
 """Deepest nesting of brackets, signs and powers in one duration."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from controlplane.errors import QueryError
-from controlplane.metrics.promql.syntax.prettify import prettify
+from controlplane.metrics.query.exports.prettify import prettify
 
 
 @pytest.mark.parametrize(

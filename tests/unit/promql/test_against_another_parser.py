@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.errors import ExpressionError
 from alerts.packs import BUILTIN, load_pack
-from alerts.promql.parser import parse_tree
-from alerts.promql.tokens import tokenize
 from controlplane.errors import QueryError
-from controlplane.metrics.promql.syntax.prettify import prettify
+from controlplane.metrics.query.exports.prettify import prettify
+from promql.errors import ExpressionError
+from promql.parser import parse_tree
+from promql.tokens import tokenize
 from tests.contract.promql_grammar import nested, systematic
 
 SCRAPS = (

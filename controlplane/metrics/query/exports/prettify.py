@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from alerts.promql import nodes
-from alerts.promql.durations import is_calculated
-from alerts.promql.nodes import At
-from alerts.promql.parser import parse_tree
-from alerts.promql.strings import quote
-from alerts.promql.tokens import tokenize
 from controlplane.metrics.promql.syntax.tree import parse
 from controlplane.metrics.promql.values import format_value
+from promql import nodes
+from promql.durations import is_calculated
+from promql.nodes import At
+from promql.parser import parse_tree
+from promql.strings import quote
+from promql.tokens import tokenize
 
 MAX_LINE = 100
 """Longest expression on one line, in bytes without its indentation (Prometheus's promql/parser/prettier.go)."""

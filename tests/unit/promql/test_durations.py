@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.promql.durations import MAX_DEPTH, Impossible, QueryTimes, Unfit, calculate, calculate_offset, of_durations
-from alerts.promql.tokens import tokenize
+from promql.durations import MAX_DEPTH, Impossible, QueryTimes, Unfit, calculate, calculate_offset, of_durations
+from promql.tokens import tokenize
 
 TIMES = QueryTimes(step_s=15.0, range_s=3600.0)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
-from alerts.errors import PatternError
-from alerts.promql import checks
-from alerts.promql.durations import Duration, Impossible, QueryTimes, Unfit, calculate, calculate_offset
-from alerts.promql.nodes import (
+from promql import checks
+from promql.durations import Duration, Impossible, QueryTimes, Unfit, calculate, calculate_offset
+from promql.errors import PatternError
+from promql.nodes import (
     AggregateExpr,
     At,
     BinaryExpr,
@@ -28,11 +28,11 @@ from alerts.promql.nodes import (
     UnaryExpr,
     VectorSelector,
 )
-from alerts.promql.signatures import AGGREGATIONS, FUNCTIONS
-from alerts.promql.strings import unquoted
-from alerts.promql.tokens import Token, seconds, tokenize
-from alerts.promql.unexpected import reason
-from alerts.regex import compile_regex
+from promql.regex import compile_regex
+from promql.signatures import AGGREGATIONS, FUNCTIONS
+from promql.strings import unquoted
+from promql.tokens import Token, seconds, tokenize
+from promql.unexpected import reason
 
 EXPERIMENTAL_MODIFIERS = frozenset(("anchored", "smoothed"))
 """Modifiers of selectors that Prometheus 3 has behind a flag, and this parser refuses by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alerts.promql.tokens import Token
+from promql.tokens import Token
 
 _AFTER = {
     "offset": "unexpected end of input in offset, expected duration",

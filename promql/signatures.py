@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from alerts.promql.nodes import ValueKind
+from promql.nodes import ValueKind
 
 
 class Signature(NamedTuple):

@@ -5,10 +5,10 @@ Each function returns the place and the reason, None where nothing is wrong.
 
 from __future__ import annotations
 
-from alerts.promql.nodes import AggregateExpr, BinaryExpr, Node, ParenExpr, ValueKind, VectorSelector
-from alerts.promql.signatures import AGGREGATIONS, Signature
-from alerts.promql.strings import readable
-from alerts.regex import compile_regex
+from promql.nodes import AggregateExpr, BinaryExpr, Node, ParenExpr, ValueKind, VectorSelector
+from promql.regex import compile_regex
+from promql.signatures import AGGREGATIONS, Signature
+from promql.strings import readable
 
 Fault = tuple[int, str]
 """The index of a character, and what is wrong there."""

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from alerts.promql.tokens import Token, place, seconds, tokenize
+from promql.tokens import Token, place, seconds, tokenize
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.errors import AlertError, ExpressionError
-from alerts.promql.nodes import AggregateExpr, BinaryExpr, Call, Node, ParenExpr, SubqueryExpr, UnaryExpr
-from alerts.promql.parser import parse_tree
 from alerts.rules import check_expr
+from promql.errors import ExpressionError, PromqlError
+from promql.nodes import AggregateExpr, BinaryExpr, Call, Node, ParenExpr, SubqueryExpr, UnaryExpr
+from promql.parser import parse_tree
 
 
 def test_each_node_says_where_it_is_written():
@@ -69,7 +69,7 @@ def test_of_two_wrong_arguments_the_first_is_blamed():
 def test_errors_say_where_and_why(expr: str, message: str):
     with pytest.raises(ExpressionError, match=message) as caught:
         parse_tree(expr)
-    assert isinstance(caught.value, AlertError) and isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, PromqlError) and isinstance(caught.value, ValueError)
 
 
 @pytest.mark.parametrize(

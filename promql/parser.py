@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from alerts.errors import ExpressionError
-from alerts.expression import check_size
-from alerts.promql.durations import INSTANT, QueryTimes
-from alerts.promql.nodes import Node
-from alerts.promql.syntax import Fault, Parser
-from alerts.promql.tokens import place
+from promql.durations import INSTANT, QueryTimes
+from promql.errors import ExpressionError
+from promql.limits import check_size
+from promql.nodes import Node
+from promql.syntax import Fault, Parser
+from promql.tokens import place
 
 
 def parse_tree(expr: str, times: QueryTimes = INSTANT) -> Node:
