@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from typing import Any
 
@@ -22,7 +23,7 @@ async def ask(path: str, answer: Response, accepted: str = "gzip") -> tuple[http
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(scope, receive, send)
 
-    transport = httpx.ASGITransport(Compression(app))
+    transport = httpx.ASGITransport(Compression(app, asyncio.to_thread))
     async with (
         httpx.AsyncClient(transport=transport, base_url="http://a") as client,
         client.stream("GET", path, headers={"Accept-Encoding": accepted}) as got,

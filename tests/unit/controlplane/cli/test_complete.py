@@ -136,7 +136,7 @@ def test_a_control_plane_that_is_away_is_asked_once_in_a_while(
     monkeypatch.setenv("CP_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("CP_TOKEN", "cp_1_x")
     assert offered(capsys, "promote", "") == []
-    monkeypatch.setattr(completion, "Client", None)  # asking again would fail loudly
+    monkeypatch.setattr(completion, "ApiClient", None)  # asking again would fail loudly
     assert offered(capsys, "promote", "") == []
 
 
