@@ -218,7 +218,7 @@ AN_EARLIER_REASON = re.compile(
 
 OF_2 = re.compile(
     r"unexpected duration|missing unit|.*expected duration|.*inside brackets|unexpected colon|bad duration"
-    r"|unexpected string .*expected label|timestamp out of bounds|unexpected <op:.*in subquery or range"
+    r"|unexpected string .*expected label|timestamp out of bounds|unexpected <op:.*in subquery (or range|selector)"
 )
 """2.42 takes no duration for a number, no number for a duration, no string for a label, reads brackets in a way of its
 own, and blames a selector for its `@`."""
