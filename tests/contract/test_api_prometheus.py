@@ -32,6 +32,7 @@ from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode
+from controlplane.pools import make_pools
 from tests.contract.api_paths import ALIKE, ANNOTATED, AT, SAME
 from tests.contract.promql_reference import NEWER
 from tests.contract.real_servers import prometheus as real_prometheus
@@ -86,7 +87,7 @@ class Bare:
         self.series_store = SeriesStore(3600.0)
         self.queries = MetricsQuerier(PromqlEngine(self.series_store))
         self.ingest = Ingest(self.series_store, self, 3600.0, 100)  # type: ignore[arg-type]
-        self.gatekeeper, self.clock, self.alerts = Everyone(), self, self
+        self.gatekeeper, self.clock, self.alerts, self.pools = Everyone(), self, self, make_pools()
 
     def now(self) -> float:
         return float(AT)
