@@ -6,8 +6,9 @@ from promql.durations import INSTANT, QueryTimes
 from promql.errors import ExpressionError
 from promql.limits import check_size
 from promql.nodes import Node
-from promql.syntax import Fault, Parser
+from promql.syntax import Parser
 from promql.tokens import place
+from promql.words import Fault
 
 
 def parse_tree(expr: str, times: QueryTimes = INSTANT) -> Node:

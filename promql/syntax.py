@@ -30,9 +30,8 @@ from promql.nodes import (
 )
 from promql.regex import compile_regex
 from promql.signatures import AGGREGATIONS, FUNCTIONS
-from promql.strings import unquoted
-from promql.tokens import Token, seconds, tokenize
-from promql.unexpected import reason
+from promql.tokens import Token, seconds
+from promql.words import Fault, Words
 
 EXPERIMENTAL_MODIFIERS = frozenset(("anchored", "smoothed"))
 """Modifiers of selectors that Prometheus 3 has behind a flag, and this parser refuses by name."""
@@ -66,29 +65,13 @@ _FILLS = ("fill", "fill_left", "fill_right")
 _OPERATORS = ("=", "!=", "=~", "!~")
 
 
-class Fault(Exception):
-    """What is wrong with an expression, and the index of the character where it is."""
-
-    def __init__(self, index: int, message: str) -> None:
-        super().__init__(message)
-        self.index = index
-
-
-class Parser:
+class Parser(Words):
     """Reads one expression; `times` are what `step()` and `range()` are."""
 
     def __init__(self, expr: str, times: QueryTimes) -> None:
-        self._expr = expr
+        super().__init__(expr)
         self._times = times
-        self._tokens = tokenize(expr)
-        # The word that comes next as the grammar compares it: keywords in lower case, and no string is one.
-        self._texts = [
-            t.text.lower() if t.kind == "word" else "" if t.kind == "string" else t.text for t in self._tokens
-        ]
-        self._texts.append("")
-        self._next = 0
         self._depth = 0
-        self._fault: checks.Fault | None = None
 
     def whole(self) -> Node:
         """Return the tree. Raises Fault."""
@@ -100,38 +83,6 @@ class Parser:
         if self._fault is not None:
             raise Fault(*self._fault)
         return node
-
-    # Words
-
-    def _unexpected(self, after: str = "") -> Fault:
-        return Fault(self._here(), reason(self._expr, self._tokens, self._next, after))
-
-    def _here(self) -> int:
-        return self._tokens[self._next].start if self._next < len(self._tokens) else len(self._expr)
-
-    def _end(self) -> int:
-        return self._tokens[self._next - 1].end
-
-    def _take(self, *texts: str) -> str:
-        text = self._texts[self._next]
-        if text in texts and text:
-            self._next += 1
-            return text
-        return ""
-
-    def _need(self, text: str) -> None:
-        if self._texts[self._next] != text:
-            raise self._unexpected()
-        self._next += 1
-
-    def _need_kind(self, *kinds: str) -> Token:
-        if self._next >= len(self._tokens) or self._tokens[self._next].kind not in kinds:
-            raise self._unexpected()
-        self._next += 1
-        return self._tokens[self._next - 1]
-
-    def _note(self, fault: checks.Fault | None) -> None:
-        self._fault = self._fault or fault
 
     # Operations
 
@@ -225,12 +176,6 @@ class Parser:
         if token.text == "{":
             return self._selector(token, "")
         raise self._unexpected()
-
-    def _value(self, token: Token) -> str:
-        try:
-            return unquoted(token.text)
-        except ValueError as error:
-            raise Fault(token.start, str(error)) from error
 
     # Names
 
@@ -425,10 +370,6 @@ class Parser:
         if not when <= MAX_AT_S:  # nor is NaN a time
             raise Fault(token.start, f"timestamp out of bounds for @ modifier: {token.text}")
         return sign * round(when * 1000)
-
-
-def _compared(token: Token) -> str:
-    return token.text.lower() if token.kind == "word" else "" if token.kind == "string" else token.text
 
 
 def _movable(node: Node) -> VectorSelector | SubqueryExpr | None:
