@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.cost import Entry, accrue, month_of, report
+from controlplane.cost import LedgerEntry, accrue, month_of, report
 
 HOUR, DAY = 3600.0, 86400.0
 PRICE = 2.0
@@ -18,8 +18,8 @@ def at(day: int, hour: int = 0, minute: int = 0, month: int = 11) -> float:
     return datetime(2026, month, day, hour, minute, tzinfo=UTC).timestamp()
 
 
-def started(moment: float) -> Entry:
-    return Entry("chat", month_of(moment).name, since=moment, accounted_to=moment)
+def started(moment: float) -> LedgerEntry:
+    return LedgerEntry("chat", month_of(moment).name, since=moment, accounted_to=moment)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_clock_that_stands_or_steps_back_changes_nothing(passed: float) -> Non
 
 def test_a_tick_across_midnight_of_the_first_is_split_between_the_months() -> None:
     old = started(at(30, 12))
-    old = Entry("chat", "2026-11", since=old.since, accounted_to=at(30, 23, 59))
+    old = LedgerEntry("chat", "2026-11", since=old.since, accounted_to=at(30, 23, 59))
 
     november, december = accrue(old, 1.0, at(1, 0, 2, month=12), PRICE)
 
@@ -98,7 +98,7 @@ def test_months_that_nobody_watched_are_unobserved() -> None:
     assert (january.month, january.gpu_seconds, january.unobserved_seconds) == ("2027-01", 0.0, 2 * DAY)
 
 
-def watched(entry: Entry, hours: float, gpus: float | None) -> Entry:
+def watched(entry: LedgerEntry, hours: float, gpus: float | None) -> LedgerEntry:
     step = 60.0
     for _ in range(int(hours * 60)):
         (entry,) = accrue(entry, gpus, entry.accounted_to + step, PRICE)
