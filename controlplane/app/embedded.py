@@ -90,7 +90,7 @@ class Embedded:
         self._forward_at = self._clock.monotonic()
 
     def report(self) -> StorageReport:
-        """Return how the storage does."""
+        """Return the storage status."""
         folder = self._folder
         return StorageReport(folder.paused, folder.pauses, folder.disk_bytes)
 

@@ -31,9 +31,9 @@ from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.metrics.origins import TargetOrigins
-from controlplane.pools import Pools, general_threads, make_pools
+from controlplane.pools import ACCESS, Pools, general_threads, make_pools
 from controlplane.schedule import LoopFactory, Loops
-from controlplane.store.database import Database
+from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
 from controlplane.store.replicas import Replicas
@@ -42,6 +42,8 @@ from controlplane.store.revision import RevisionStore, touch
 log = logging.getLogger(__name__)
 
 WATCH_S = 2.0
+ACCESS_PATIENCE = Patience(connections=ACCESS, more=0, connection_s=5)
+"""Of who is let in: a connection for each of its threads, which no other call can hold."""
 
 
 class ControlPlane:
@@ -62,7 +64,7 @@ class ControlPlane:
         """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
         self.database, self._listen, self.pools = db, listen, pools
-        self._lease_db = db.apart(LEASE_PATIENCE)
+        self._lease_db, self._access_db = db.apart(LEASE_PATIENCE), db.apart(ACCESS_PATIENCE)
         self.holder = process_holder()
         catalogue = load_catalogue()
         self.metrics = MetricsPart(embedded, loaded.fleet.metrics, data_dir, catalogue, clock, pools.files)
@@ -85,7 +87,9 @@ class ControlPlane:
         )
         accounts = Accounts(db, querier, sink, clock)
         self.rolling = Rolling(db, querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts"))
-        self.gatekeeper = Gatekeeper(db, TokenStore(db), SessionStore(db), pools.access)
+        self.gatekeeper = Gatekeeper(
+            self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
+        )
         followers = (part.clock_was_set for part in (embedded, self.scraping, self.alerting, self.rolling.engine))
         watch = ClockWatch(clock, self.alerting, tuple(followers), embedded.ahead_s)
         self._parts = Parts(
@@ -126,6 +130,7 @@ class ControlPlane:
         await self.loops.close()
         await self._parts.close()
         self._lease_db.close()
+        self._access_db.close()
 
     async def reload(self) -> Sequence[str]:
         """Read fleet.yaml again; return sentences on what changed, what each part took, and what `check` warns of.

@@ -83,7 +83,9 @@ class Database:
 
         Who must be heard in time uses it: transactions of others may hold every connection of this one.
         """
-        return Database(self.engine.url.render_as_string(hide_password=False), patience)
+        other = Database(self.engine.url.render_as_string(hide_password=False), patience)
+        other.unread = self.unread  # rows are those of the database, whoever read them
+        return other
 
     def lies_in(self, folder: Path) -> bool:
         """Tell whether it is a file in this folder, so that whoever holds the folder's lock is alone with it."""

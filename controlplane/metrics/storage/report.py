@@ -1,4 +1,4 @@
-"""How the storage does, in numbers."""
+"""Storage status, in numbers."""
 
 from __future__ import annotations
 

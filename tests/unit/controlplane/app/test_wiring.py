@@ -20,7 +20,7 @@ from controlplane.errors import ConfigError, ConfigErrors
 from controlplane.fleet.log_ring import LogRing
 from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.database import Database
+from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore
 from tests.patience import until
@@ -262,7 +262,10 @@ async def test_a_parse_that_takes_long_keeps_nobody_from_signing_in(fleet: Write
         parsing = [asyncio.create_task(plane.pools.parsing.run(let.wait, 60)) for _ in range(20)]
         files = [asyncio.create_task(plane.pools.files.run(let.wait, 60)) for _ in range(20)]
         await until(lambda: plane.pools.parsing.report().waiting > 0 and plane.pools.files.report().waiting > 0)
+        held = [plane.database.engine.connect() for _ in range(Patience().connections + Patience().more)]
         principal = await plane.gatekeeper.by_token(TOKEN, Attempt("127.0.0.1", "a test"), plane.clock.now())
         assert principal.role is Role.ADMIN
+        for connection in held:
+            connection.close()
         let.set()
         await asyncio.gather(*general, *parsing, *files)
