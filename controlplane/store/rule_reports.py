@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
+from alerts.errors import NotReadable
 from alerts.evaluate import GroupReport, Told
 from alerts.rules import AlertingRule
+from alerts.stored import reading
 from controlplane.plain_text import plain
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
@@ -41,20 +45,29 @@ class RuleReports:
     def read(self) -> dict[str, Told]:
         """Return what was said of each rule, by rule. Raises Unavailable."""
         with self._db.reading() as session:
-            rows = session.exec(select(RuleReportRow)).all()
-            return {
-                rule: Told(
-                    row.holder,
-                    row.at,
-                    str(said.get("health", "unknown")),
-                    str(said.get("last_error", "")),
-                    said.get("last_evaluation"),
-                    float(said.get("evaluation_s", 0.0)),
-                )
-                for row in rows
-                if isinstance(row.rules, dict)  # else it is damaged; the next report replaces it
-                for rule, said in row.rules.items()
-            }
+            heard: dict[str, Told] = {}
+            for row in session.exec(select(RuleReportRow)):
+                with suppress(NotReadable):  # the next report replaces it
+                    heard |= _told(row)
+            return heard
+
+
+def _told(row: RuleReportRow) -> dict[str, Told]:
+    """Return what a group's row says of each rule. Raises NotReadable."""
+    with reading():
+        return {rule: _of(row, said) for rule, said in row.rules.items()}
+
+
+def _of(row: RuleReportRow, said: Mapping[str, Any]) -> Told:
+    evaluated_at = said.get("last_evaluation")
+    return Told(
+        row.holder,
+        row.at,
+        str(said.get("health", "unknown")),
+        str(said.get("last_error", "")),
+        None if evaluated_at is None else float(evaluated_at),
+        float(said.get("evaluation_s", 0.0)),
+    )
 
 
 def _row(report: GroupReport, holder: str, at: float) -> dict[str, object] | None:

@@ -17,7 +17,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
 from controlplane.store.replicas import GONE_S, Replicas
 from controlplane.store.rule_reports import RuleReports
-from controlplane.store.tables.replica import ReplicaRow
+from controlplane.store.tables.replica import ReplicaRow, RuleReportRow
 from tests.fakes.replicas import START
 
 RULES = """
@@ -136,6 +136,18 @@ def test_reports_of_alerting_rules_are_read_as_they_were_written(database: Datab
     assert heard == {both.rules[1].id: Told("one", START + 1, "err", r"gone \x1b[31m", START, 0.25)}
     RuleReports(database).write(lease, [], START + 2)
     assert RuleReports(replica).read() == {}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [[], 5, {"r": 5}, {"r": {"evaluation_s": "a"}}, {"r": {"evaluation_s": []}}, {"r": {"last_evaluation": "a"}}],
+)
+def test_a_report_that_cannot_be_read_hides_no_other(database: Database, damage: object) -> None:
+    good = {"r": {"health": "ok", "last_error": "", "last_evaluation": START, "evaluation_s": 0.5}}
+    with database.transaction() as session:
+        session.add(RuleReportRow(rule_group="a", holder="one", at=START, rules=damage))
+        session.add(RuleReportRow(rule_group="b", holder="one", at=START, rules=good))
+    assert RuleReports(database).read() == {"r": Told("one", START, "ok", "", START, 0.5)}
 
 
 def test_a_report_of_a_lost_tenure_replaces_nothing(database: Database, replica: Database) -> None:
