@@ -30,8 +30,6 @@ class EngineKind:
     """Where metrics are by default, if not on the port of its API."""
     api: Api | None = None
     """How a backend of this kind is asked whether it is ready; None: it serves no models."""
-    tried: bool = True
-    """Whether its metrics were seen on a real server; otherwise they are mapped from its documentation."""
 
     @property
     def serves(self) -> bool:
@@ -42,12 +40,12 @@ class EngineKind:
 _KINDS = (
     EngineKind("triton", metrics_port=8002, api=Api.TRITON),
     EngineKind("vllm", api=Api.OPENAI),
-    EngineKind("sglang", api=Api.OPENAI, tried=False),
+    EngineKind("sglang", api=Api.OPENAI),
     # trtllm-serve's /metrics is another thing: reading it empties a queue.
-    EngineKind("trtllm", metrics_path="/prometheus/metrics", api=Api.OPENAI, tried=False),
-    EngineKind("tgi", api=Api.OPENAI, tried=False),
-    EngineKind("lmdeploy", api=Api.OPENAI, tried=False),
-    EngineKind("llamacpp", api=Api.OPENAI, tried=False),
+    EngineKind("trtllm", metrics_path="/prometheus/metrics", api=Api.OPENAI),
+    EngineKind("tgi", api=Api.OPENAI),
+    EngineKind("lmdeploy", api=Api.OPENAI),
+    EngineKind("llamacpp", api=Api.OPENAI),
     EngineKind("dcgm"),
     EngineKind("nvml"),
     EngineKind("probe"),

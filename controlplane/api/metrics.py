@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -24,6 +25,10 @@ from controlplane.pools import PoolReport
 from controlplane.rollout.attention import Need
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
+
+Report = TypeVar("Report")
+Readings = Mapping[str, tuple[str, Callable[[Report], float]]]
+"""The end of a metric's name, to its help and what it is of a report."""
 
 _log = logging.getLogger(__name__)
 DROP_REASONS = ("age", "buffer", "size", *(f"status_{status}" for status in (400, 401, 403, 404, 413, 422)))
@@ -249,16 +254,13 @@ def _rollouts(services: Services) -> Iterable[Metric]:
 
 def _remote_write(services: Services) -> Iterable[Metric]:
     reports = services.shipping()
-    counters: dict[str, tuple[str, Callable[[ShippingReport], float]]] = {
+    counters: Readings[ShippingReport] = {
         "samples_sent": ("Samples that the endpoint took.", lambda r: r.sent),
         "samples_retried": ("Samples sent again after a failure.", lambda r: r.retried),
         "bytes_sent": ("Bytes of requests that the endpoint took, compressed.", lambda r: r.sent_bytes),
     }
-    for name, (help_text, value) in counters.items():
-        family = CounterMetricFamily(f"controlplane_remote_write_{name}", help_text, labels=("endpoint",))
-        for report in reports:
-            family.add_metric((report.endpoint,), value(report))
-        yield family
+    by_endpoint = [(report.endpoint, report) for report in reports]
+    yield from _each(CounterMetricFamily, "controlplane_remote_write", "endpoint", by_endpoint, counters)
     dropped = CounterMetricFamily(
         "controlplane_remote_write_samples_dropped",
         "Samples that the endpoint never got, by reason.",
@@ -269,14 +271,12 @@ def _remote_write(services: Services) -> Iterable[Metric]:
         for reason in sorted({*DROP_REASONS, *report.dropped}):
             dropped.add_metric((report.endpoint, reason), report.dropped[reason])
     yield dropped
-    gauges: dict[str, tuple[str, Callable[[ShippingReport], float]]] = {
+    gauges: Readings[ShippingReport] = {
         "samples_pending": ("Samples that wait on disk.", lambda r: r.pending),
         "queue_bytes": ("Size of the queue on disk.", lambda r: r.queue_bytes),
         "lag_seconds": ("Age of the oldest sample that the endpoint has not taken.", lambda r: r.lag_s),
     }
-    for name, (help_text, of) in gauges.items():
-        samples = [((report.endpoint,), of(report)) for report in reports]
-        yield _labelled(f"controlplane_remote_write_{name}", help_text, ("endpoint",), samples)
+    yield from _each(GaugeMetricFamily, "controlplane_remote_write", "endpoint", by_endpoint, gauges)
 
 
 def _clock(services: Services) -> Iterable[Metric]:
@@ -299,24 +299,33 @@ def _clock(services: Services) -> Iterable[Metric]:
 
 
 def _pools(services: Services) -> Iterable[Metric]:
-    reports = services.pools.reports()
-    gauges: dict[str, tuple[str, Callable[[PoolReport], float]]] = {
+    reports = [(report.name, report) for report in services.pools.reports()]
+    gauges: Readings[PoolReport] = {
         "threads": ("Threads for blocking calls of one kind.", lambda report: report.threads),
         "busy": ("Threads that run a call.", lambda report: report.busy),
         "waiting": ("Calls that wait for a thread.", lambda report: report.waiting),
     }
-    for name, (help_text, value) in gauges.items():
-        samples = [((report.name,), value(report)) for report in reports]
-        yield _labelled(f"controlplane_pool_{name}", help_text, ("pool",), samples)
-    counters: dict[str, tuple[str, Callable[[PoolReport], float]]] = {
+    counters: Readings[PoolReport] = {
         "calls": ("Calls that got a thread.", lambda report: report.calls),
         "wait_seconds": ("How long these waited for it, in all.", lambda report: report.waited_s),
     }
-    for name, (help_text, value) in counters.items():
-        counter = CounterMetricFamily(f"controlplane_pool_{name}", help_text, labels=("pool",))
-        for report in reports:
-            counter.add_metric((report.name,), value(report))
-        yield counter
+    yield from _each(GaugeMetricFamily, "controlplane_pool", "pool", reports, gauges)
+    yield from _each(CounterMetricFamily, "controlplane_pool", "pool", reports, counters)
+
+
+def _each(
+    kind: type[GaugeMetricFamily | CounterMetricFamily],
+    prefix: str,
+    label: str,
+    reports: Sequence[tuple[str, Report]],
+    readings: Readings[Report],
+) -> Iterator[Metric]:
+    """Yield a family for each reading, with a sample for each report by the label's value."""
+    for name, (help_text, value) in readings.items():
+        family = kind(f"{prefix}_{name}", help_text, labels=(label,))
+        for of, report in reports:
+            family.add_metric((of,), value(report))
+        yield family
 
 
 def _labelled(

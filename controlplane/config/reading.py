@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast
 
@@ -66,29 +66,38 @@ def _chosen(choice: Choice, data: Any, loc: Loc, faults: list[Fault]) -> Model:
         return _section(choice.kinds[tag], data, loc, faults)
     if not isinstance(data, dict):
         return _section(next(iter(choice.kinds.values())), data, loc, faults)
-    known = dict.fromkeys(f.alias or name for kind in choice.kinds.values() for name, f in kind.model_fields.items())
-    strange = [str(key) for key in data if key not in known]
-    faults += [Fault((*loc, key), unknown_field(key, known)) for key in strange]
+    meant = _strange([key for kind in choice.kinds.values() for key in _keys(kind)], data, loc, faults)
     if choice.tag in data:
         faults.append(Fault((*loc, choice.tag), one_of(tag, choice.kinds)))
-    elif not any(nearest(key, [choice.tag]) for key in strange):
+    elif choice.tag not in meant:
         faults.append(Fault((*loc, choice.tag), "is required"))
-    common = {field.alias or name for name, field in choice.common.model_fields.items()}
-    shared = {key: value for key, value in data.items() if key in common}
+    shared = {key: value for key, value in data.items() if key in _keys(choice.common)}
     return _partly(choice.common, _fields(choice.common, shared, loc, faults))
 
 
-def _fields(kind: type[Model], data: dict[Any, Any], loc: Loc, faults: list[Fault]) -> dict[str, Any]:
-    """Return the fields that can be read."""
-    keys = {field.alias or name: name for name, field in kind.model_fields.items()}
+def _keys(kind: type[Model]) -> dict[str, str]:
+    """Return the fields' names as the file has them, to their names here."""
+    return {field.alias or name: name for name, field in kind.model_fields.items()}
+
+
+def _strange(known: Iterable[str], data: dict[Any, Any], loc: Loc, faults: list[Fault]) -> set[str]:
+    """Note fields that nobody knows; return the known ones, absent here, that were probably meant by them."""
+    keys = dict.fromkeys(known)
     meant: set[str] = set()
     for key in data:
         if not isinstance(key, str):
             faults.append(Fault((*loc, str(key)), f"expected a text as the field's name, got {shown(key)}"))
         elif key not in keys:
             faults.append(Fault((*loc, key), unknown_field(key, keys)))
-            # What a misspelt field says is not known, so nothing is said of what it leaves out.
-            meant |= {known for known in keys if known not in data and nearest(key, [known])}
+            meant |= {name for name in keys if name not in data and nearest(key, [name])}
+    return meant
+
+
+def _fields(kind: type[Model], data: dict[Any, Any], loc: Loc, faults: list[Fault]) -> dict[str, Any]:
+    """Return the fields that can be read."""
+    keys = _keys(kind)
+    # What a misspelt field says is not known, so nothing is said of what it leaves out.
+    meant = _strange(keys, data, loc, faults)
     values = {}
     for key, name in keys.items():
         field = kind.model_fields[name]

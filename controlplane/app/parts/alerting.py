@@ -45,8 +45,9 @@ from controlplane.store.replicas import Replicas
 log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
-"""The finest interval of a rule group, and how often groups of alerts are looked at."""
+"""The finest interval of a rule group."""
 DISPATCH_S = 1.0
+"""How often groups of alerts are looked at."""
 DELIVER_S = 1.0
 WRITE_BACK_S = 5.0
 """How often it is tried to write a database that could not be written."""
@@ -109,24 +110,21 @@ class Alerting(Part[AlertingSettings]):
         self._db, self._backlog = db, Backlog(clock, lambda: self._sharing.alone)
         self._stored = SqlAlertLog(db, self._held)
         self._log = EnduringAlertLog(self._stored, self._backlog)
-        self._groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
-        self._outbox = EnduringOutbox(OutboxStore(db, self._sharing.shared_time), self._backlog)
+        groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
         self._steps = ClockSteps(db, self._held, claims_follow=replicas is None)
         self._evaluators: list[GroupEvaluator] = []
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
         self._due: dict[str, float] = {}
         self._around = Surroundings()
-        self._interval_s = BEAT_S
         self._retired = False
         self._started_at = clock.now()
         self._since = self._started_at if since is None else since
         self._lookbacks: dict[str, float] = {}
         self.settle_s = 0.0
         """As of the settings in force."""
-        self._dispatching = Dispatching(
-            self._groups, self._outbox, clock, holder, lambda: self._backlog.may_send, monotonic
-        )
+        outbox = EnduringOutbox(OutboxStore(db, self._sharing.shared_time), self._backlog)
+        self._dispatching = Dispatching(groups, outbox, clock, holder, lambda: self._backlog.may_send, monotonic)
         self._settings: AlertingSettings | None = None
 
     def settings(self, config: Configuration) -> AlertingSettings:
@@ -174,7 +172,7 @@ class Alerting(Part[AlertingSettings]):
             evaluator.around = self._around
         self._evaluators = [before[g.key] if g.key in unchanged else self._evaluator(g) for g in groups]
         self._due = {key: at for key, at in self._due.items() if key in unchanged}
-        self._interval_s, self._retired = settings.interval_s, False
+        self._retired = False
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step that the clock has just made. To be called while `steady` is held."""
@@ -269,7 +267,8 @@ class Alerting(Part[AlertingSettings]):
         self._due[evaluator.group.key] = _next(now, self._interval_of(evaluator))
 
     def _interval_of(self, evaluator: GroupEvaluator) -> float:
-        return evaluator.group.interval_s or self._interval_s
+        assert self._settings is not None  # it named the group
+        return evaluator.group.interval_s or self._settings.interval_s
 
     async def _take_over(self, lease: Lease) -> None:
         before = self._lease

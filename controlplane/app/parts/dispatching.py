@@ -11,6 +11,7 @@ from alerts.dispatch import Dispatcher, GroupLog, Stages
 from alerts.interfaces import Clock, Notifier
 from alerts.sender import MessageSender, Outbox
 from controlplane.app.parts.alerting_settings import AlertingSettings
+from controlplane.app.parts.part import kept
 from controlplane.clock.every import Every
 from controlplane.store.lease import since_boot
 
@@ -44,11 +45,10 @@ class Dispatching:
     async def configure(self, settings: AlertingSettings, before: AlertingSettings | None) -> None:
         """Take over a route and notifiers. A notifier that did not change keeps its connections."""
         self._dispatcher = Dispatcher(Stages(settings.route, settings.console_url), self._groups, self._clock)
-        recipes, was = settings.notifiers, before.notifiers if before else {}
-        old = self.notifiers
-        kept = {name: made for name, made in old.items() if recipes.get(name) == was[name]}
-        self._sender.use({name: kept.get(name) or recipe.made() for name, recipe in recipes.items()})
-        await asyncio.gather(*(made.close() for name, made in old.items() if name not in kept))
+        recipes, old = settings.notifiers, self.notifiers
+        stay = kept(old, before.notifiers if before else {}, recipes)
+        self._sender.use({name: stay.get(name) or recipe.made() for name, recipe in recipes.items()})
+        await asyncio.gather(*(made.close() for name, made in old.items() if name not in stay))
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step of the clock."""

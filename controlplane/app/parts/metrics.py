@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from collectors.catalogue import Catalogue
 from controlplane.app.embedded import Embedded
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shipper_to
-from controlplane.app.parts.part import Configuration, Part, difference
+from controlplane.app.parts.part import Configuration, Part, difference, kept
 from controlplane.clock.system import SystemClock
 from controlplane.config.model import Metrics
 from controlplane.config.remote import RemoteWrite, endpoint_name
@@ -67,19 +68,19 @@ class MetricsPart(Part[Endpoints]):
     async def configure(self, settings: Endpoints) -> Sequence[str]:
         """Ship to these endpoints. What goes on to one that did not change is not interrupted."""
         before, self._endpoints = self._endpoints, settings
-        kept = {name: shipper for name, shipper in self._shippers.items() if settings.get(name) == before[name]}
-        gone = [shipper for name, shipper in self._shippers.items() if name not in kept]
+        stay = kept(self._shippers, before, settings)
+        gone = [shipper for name, shipper in self._shippers.items() if name not in stay]
         new = {
             name: shipper_to(endpoint, self._data_dir, self._catalogue, self._clock)
             for name, endpoint in settings.items()
-            if name not in kept
+            if name not in stay
         }
         # Rows wait in a new one's memory while the one before closes the queue on disk, with which it goes on.
-        self._use({**kept, **new})
+        self._use({**stay, **new})
         await asyncio.gather(*(shipper.close() for shipper in gone))
         self._unkept = {}
         if self._started:
-            self._use({**kept, **await self._begun(new)})
+            self._use({**stay, **await self._begun(new)})
         return [*difference("remote_write", before, settings), *self._unkept.values()]
 
     async def start(self) -> None:
@@ -95,7 +96,7 @@ class MetricsPart(Part[Endpoints]):
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
         """Return what tidies the store, and what asks whether the other server answers."""
-        tidy = make.plain("storage", TIDY_S, self._tidy_up)
+        tidy = make.plain("storage", TIDY_S, partial(self.embedded.tidy_up, self._files))
         return [tidy, make.plain("remote metrics", REMOTE_CHECK_S, self.remote.check)] if self.remote else [tidy]
 
     def not_ready(self) -> Mapping[str, str]:
@@ -125,9 +126,6 @@ class MetricsPart(Part[Endpoints]):
         if self.remote:
             self.remote.close()
             await self.remote.disconnect()
-
-    async def _tidy_up(self) -> None:
-        await self.embedded.tidy_up(self._files)
 
     def _use(self, shippers: dict[str, Shipper]) -> None:
         self._shippers = shippers

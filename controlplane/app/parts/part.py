@@ -12,6 +12,7 @@ from controlplane.pools import ThreadPool
 from controlplane.schedule import Loop, LoopFactory
 
 Settings = TypeVar("Settings")
+Made = TypeVar("Made")
 
 MOST_NAMED = 4
 
@@ -112,6 +113,11 @@ class Parts:
         """Close every part, the last one first: who acts stops before what it observes with."""
         for part in reversed(self._parts):
             await part.close()
+
+
+def kept(made: Mapping[str, Made], before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, Made]:
+    """Return those of the things that were made, by name, whose settings are the same `after` as `before`."""
+    return {name: thing for name, thing in made.items() if name in after and after[name] == before[name]}
 
 
 def difference(what: str, before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from alerts.interfaces import Clock
 from controlplane.app.notifiers import build_route
-from controlplane.app.parts.part import Configuration, Part, difference
+from controlplane.app.parts.part import Configuration, Part, difference, kept
 from controlplane.clock.every import Every
 from controlplane.config.models import ModelSection
 from controlplane.metrics.query.queries import Queries
@@ -91,10 +91,10 @@ class Rolling(Part[RollingSettings]):
         The driver of a model that did not change stays: an order of it may be out, and must not be cut by another edit.
         """
         before, self._models = self._models, settings.models
-        kept = {name: driver for name, driver in self._drivers.items() if settings.models.get(name) == before[name]}
-        gone = [driver for name, driver in self._drivers.items() if name not in kept]
-        new = build_drivers(model for model in settings.models.values() if model.name not in kept)
-        self._drivers = {**new, **kept}
+        stay = kept(self._drivers, before, settings.models)
+        gone = [driver for name, driver in self._drivers.items() if name not in stay]
+        new = build_drivers(model for model in settings.models.values() if model.name not in stay)
+        self._drivers = {**new, **stay}
         announcer = Announcer(settings.receiver, settings.console_url)
         self.service.update(settings.models, self._drivers, settings.verifications, announcer)
         self.engine.update(settings.models, self._drivers, announcer)

@@ -532,6 +532,9 @@ def test_every_section_is_frozen_and_knows_its_fields() -> None:
         assert (kind.model_config["extra"], kind.model_config["frozen"]) == ("forbid", True), kind
 
 
+TYPE = "notifiers[0].type: is required"
+
+
 @pytest.mark.parametrize(
     ("entry", "faults"),
     [
@@ -541,6 +544,7 @@ def test_every_section_is_frozen_and_knows_its_fields() -> None:
             ["notifiers[0].type: expected one of: slack, log; got the number 5"],
         ),
         ("ops", ["notifiers[0]: expected a map of fields, got 'ops'"]),
+        ("{7: ops, name: ops}", ["notifiers[0].7: expected a text as the field's name, got the number 7", TYPE]),
         ("{name: ops, type: log, channel: c}", ["notifiers[0].channel: unknown field; known here: name, type"]),
         ("{name: ops, type: slack, channel: c}", ["notifiers[0]: type slack needs one of token_env:, token_file:"]),
         ("{name: ops, type: slack, token_env: T}", ["notifiers[0].channel: is required"]),
