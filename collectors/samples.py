@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -13,6 +13,9 @@ Labels = tuple[tuple[str, str], ...]
 """Label pairs sorted by name, without `__name__` and without empty values. Hashable: the identity of a series."""
 
 FloatArray = NDArray[np.float64]
+
+METRIC_NAME = "__name__"
+"""The label that a metric's name is where a series' name and labels are one set."""
 
 
 def labels_of(pairs: Mapping[str, str]) -> Labels:
@@ -51,9 +54,9 @@ class Layout:
     store then appends one row of values without looking at a single label.
     """
 
-    raw: tuple[Series, ...]
-    """Series of column i; a series occurs once."""
-    views: tuple[View, ...] = ()
+    raw: Sequence[Series]
+    """Series of column i; a series occurs once. Immutable, as the views are: a tuple, or packed (packed_series.py)."""
+    views: Sequence[View] = ()
     metadata: Mapping[str, Metadata] = field(default_factory=dict)
 
 

@@ -18,7 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from collectors.samples import FloatArray, Layout, Metadata, Series
+from controlplane.metrics.series.layout_series import names_of, series_of
+from controlplane.metrics.series.series_table import NONE, Found
 from controlplane.metrics.series.source import WRITTEN, SeriesSource
 from controlplane.metrics.series.store_limits import StoreLimits
 from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
@@ -238,31 +242,36 @@ class SeriesStore(StoreReader):
         writer.current, writer.layout = block, layout
 
     def _register(self, writer: SeriesSource, layout: Layout, body: bytes) -> Block:
-        refused = self._refused(writer, layout)
+        found = self.table.find(layout)
+        refused = self._refused(writer, layout, found)
         self._dropped += len(refused)
         number, self._next_layout = self._next_layout, self._next_layout + 1
         description = Description(number, writer.name, layout, tuple(refused), self.table.eras.current)
-        block = self.table.add(description)
+        block = self.table.add(description, found)
         current = (w.layout.metadata for w in self.sources.values() if w.layout)
         self.table.limit_metadata(chain(current, (layout.metadata,)))
-        self._plans.drop({s.name for s in layout.raw} | {v.series.name for v in layout.views})
+        self._plans.drop(names_of(layout))
         with self.writing:
             self.space.describe(description, body)
         return block
 
-    def _refused(self, writer: SeriesSource, layout: Layout) -> list[int]:
+    def _refused(self, writer: SeriesSource, layout: Layout, found: Found) -> list[int]:
         """Return the positions that are no series here: named twice, or new beyond a limit."""
         refused: list[int] = []
         seen: set[Series] = set()
         room = self._limits.max_series - len(self.table)
         room_here = self._limits.max_series_per_source - self._living(writer)
+        new = int(np.count_nonzero(found.numbers == NONE))
+        if new <= min(room, room_here) and len(np.unique(found.hashes)) == len(found.hashes):
+            writer.refused = 0
+            return refused
         over = 0
-        for position, series in enumerate((*layout.raw, *(view.series for view in layout.views))):
+        for position, (series, known) in enumerate(zip(series_of(layout), found.numbers.tolist(), strict=True)):
             if series in seen:
                 refused.append(position)
                 continue
             seen.add(series)
-            if self.table.id_of(series) is None:
+            if known == NONE:
                 if room <= 0 or room_here <= 0:
                     refused.append(position)
                     over += 1
