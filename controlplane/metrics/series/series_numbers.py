@@ -23,13 +23,15 @@ class SeriesNumbers:
         """Sorted."""
         self._numbers = np.empty(0, dtype=np.int64)
         """[hashes]"""
-        self._recent: dict[int, int | tuple[int, ...]] = {}
+        self._recent: dict[int, int] = {}
         """Not sorted in yet."""
+        self._met: list[tuple[int, int]] = []
+        """(hash, number) of those whose hash was there already."""
         self._gone = 0
         """Numbers that are no more, but may still be here."""
 
     def __len__(self) -> int:
-        return len(self._hashes) + len(self._recent)
+        return len(self._hashes) + len(self._recent) + len(self._met)
 
     def find(self, hashes: IntArray) -> Iterator[tuple[int, int]]:
         """Yield (position, number) for each number that one of the hashes had; positions may come several times."""
@@ -42,18 +44,19 @@ class SeriesNumbers:
                     yield position, int(self._numbers[at])
                     at += 1
         if self._recent:
-            for position, known in enumerate(map(self._recent.get, hashes.tolist())):
-                if known is not None:
-                    for number in known if isinstance(known, tuple) else (known,):
-                        yield position, number
+            wanted = hashes.tolist()
+            for position, number in enumerate(map(self._recent.get, wanted)):
+                if number is not None:
+                    yield position, number
+            for key, number in self._met:
+                yield from ((position, number) for position, other in enumerate(wanted) if other == key)
 
     def add(self, hashes: Iterable[int], numbers: Iterable[int], living: Callable[[IntArray], BoolArray]) -> None:
         """Take in numbers. `living` tells which of an array of numbers still are."""
-        recent = self._recent
         for key, number in zip(hashes, numbers, strict=True):
-            known = recent.get(key)
-            recent[key] = number if known is None else (*(known if isinstance(known, tuple) else (known,)), number)
-        if len(recent) > max(RECENT, len(self._hashes) // 8):
+            if self._recent.setdefault(key, number) != number:
+                self._met.append((key, number))
+        if len(self._recent) > max(RECENT, len(self._hashes) // 8):
             self._sort_in(living)
 
     def gone(self, count: int, living: Callable[[IntArray], BoolArray]) -> None:
@@ -63,16 +66,14 @@ class SeriesNumbers:
             self._sort_in(living)
 
     def _sort_in(self, living: Callable[[IntArray], BoolArray]) -> None:
-        pairs = [
-            (key, number)
-            for key, known in self._recent.items()
-            for number in (known if isinstance(known, tuple) else (known,))
-        ]
-        recent = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-        hashes, numbers = np.concatenate((self._hashes, recent[:, 0])), np.concatenate((self._numbers, recent[:, 1]))
+        count, met = len(self._recent), np.array(self._met, dtype=np.int64).reshape(-1, 2)
+        hashes = np.concatenate((np.fromiter(self._recent, np.int64, count), met[:, 0]))
+        numbers = np.concatenate((np.fromiter(self._recent.values(), np.int64, count), met[:, 1]))
+        order = np.argsort(hashes)
+        hashes, numbers = hashes[order], numbers[order]
+        at = np.searchsorted(self._hashes, hashes)
+        self._hashes, self._numbers = np.insert(self._hashes, at, hashes), np.insert(self._numbers, at, numbers)
         if self._gone:
-            kept = living(numbers)
-            hashes, numbers = hashes[kept], numbers[kept]
-        order = np.argsort(hashes, kind="stable")
-        self._hashes, self._numbers = hashes[order], numbers[order]
-        self._recent, self._gone = {}, 0
+            kept = living(self._numbers)
+            self._hashes, self._numbers = self._hashes[kept], self._numbers[kept]
+        self._recent, self._met, self._gone = {}, [], 0

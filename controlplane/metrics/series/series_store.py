@@ -14,17 +14,15 @@ moved is done again (see store_reader.py).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from collectors.samples import FloatArray, Layout, Metadata, Series
-from controlplane.metrics.series.layout_series import names_of, series_of
-from controlplane.metrics.series.series_table import NONE, Found
+from controlplane.metrics.series.layout_series import names_of
 from controlplane.metrics.series.source import WRITTEN, SeriesSource
-from controlplane.metrics.series.store_limits import StoreLimits
+from controlplane.metrics.series.store_limits import StoreLimits, refused_of
 from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
 from controlplane.metrics.series.store_stats import StoreStats
 from controlplane.metrics.storage.block import Block
@@ -38,6 +36,13 @@ __all__ = ["DAY_S", "SeriesStore", "StoreLimits", "StoreStats"]
 
 EXPIRY_EVERY_MS = 60_000
 """How often appending looks for expired chunks, where nobody else does."""
+
+SLICE_COST = 5_000
+"""Columns that are forgotten before others get the lock; some 10 ms."""
+BLOCK_COST = 100
+"""Columns in whose time a block is forgotten that has none."""
+BREATH_S = 0.001
+"""How long the lock is left to others: whoever gives it back and asks again at once would get it before them."""
 
 DAY_S = 86_400.0
 
@@ -243,7 +248,7 @@ class SeriesStore(StoreReader):
 
     def _register(self, writer: SeriesSource, layout: Layout, body: bytes) -> Block:
         found = self.table.find(layout)
-        refused = self._refused(writer, layout, found)
+        refused, writer.refused = refused_of(layout, found, self._limits, self.table, self._living(writer))
         self._dropped += len(refused)
         number, self._next_layout = self._next_layout, self._next_layout + 1
         description = Description(number, writer.name, layout, tuple(refused), self.table.eras.current)
@@ -255,40 +260,14 @@ class SeriesStore(StoreReader):
             self.space.describe(description, body)
         return block
 
-    def _refused(self, writer: SeriesSource, layout: Layout, found: Found) -> list[int]:
-        """Return the positions that are no series here: named twice, or new beyond a limit."""
-        refused: list[int] = []
-        seen: set[Series] = set()
-        room = self._limits.max_series - len(self.table)
-        room_here = self._limits.max_series_per_source - self._living(writer)
-        new = int(np.count_nonzero(found.numbers == NONE))
-        if new <= min(room, room_here) and len(np.unique(found.hashes)) == len(found.hashes):
-            writer.refused = 0
-            return refused
-        over = 0
-        for position, (series, known) in enumerate(zip(series_of(layout), found.numbers.tolist(), strict=True)):
-            if series in seen:
-                refused.append(position)
-                continue
-            seen.add(series)
-            if known == NONE:
-                if room <= 0 or room_here <= 0:
-                    refused.append(position)
-                    over += 1
-                    continue
-                room -= 1
-                room_here -= 1
-        writer.refused = over
-        return refused
-
     def _living(self, writer: SeriesSource) -> int:
         """Return how many series a source has, over all its layouts."""
         return self.table.count_series([block.number for block in writer.blocks.values()])
 
     def _make_room(self, writer: SeriesSource, columns: int) -> None:
-        """Drop the source's oldest layouts when a further one would be too many; half of them, as each time costs.
+        """Drop the source's oldest layouts when a further one would be too many. Called under the lock.
 
-        Called under the lock.
+        No more than the new one needs: whoever appends waits for it.
         """
         limit = self._limits.max_columns_per_source
         held = sum(block.columns for block in writer.blocks.values())
@@ -297,7 +276,7 @@ class SeriesStore(StoreReader):
         evicted = []
         others = [block for block in writer.blocks.values() if block is not writer.current]
         for block in sorted(others, key=lambda block: block.newest_ms):
-            if held + columns <= limit // 2:
+            if held + columns <= limit:
                 break
             held -= block.columns
             evicted.append(block)
@@ -319,8 +298,10 @@ class SeriesStore(StoreReader):
                     dropped += self.drop_chunks(block, oldest_ms)
                 if not block.chunks:
                     emptied.append(block)
-            if emptied:
-                self._forget(emptied, empty=True)
+            for number, some in enumerate(_slices(emptied)):
+                if number:
+                    time.sleep(BREATH_S)
+                self._forget(some, empty=True)
         return dropped
 
     def drop_chunks(self, block: Block, oldest_ms: int) -> int:
@@ -396,3 +377,17 @@ class SeriesStore(StoreReader):
             oldest_ms=min(oldest) if oldest else None,
             newest_ms=self._newest_ms,
         )
+
+
+def _slices(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Part blocks so that no part takes long to forget."""
+    some: list[Block] = []
+    cost = 0
+    for block in blocks:
+        some.append(block)
+        cost += BLOCK_COST + block.columns
+        if cost >= SLICE_COST:
+            yield some
+            some, cost = [], 0
+    if some:
+        yield some

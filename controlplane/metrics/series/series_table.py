@@ -178,11 +178,11 @@ class SeriesTable:
                 gone[position] = not self._live_on(int(numbers[position]), placed, placed.base + position)
         names: set[str] = set()
         counts: Counter[tuple[str, str]] = Counter()
+        total = int(gone.sum())
         for pair, positions in by_pair(placed.layout):
             if pair[0] == METRIC_NAME and (numbers[positions] != NONE).any():
                 names.add(pair[1])
-            counts[pair] += int(gone[positions].sum())
-        total = int(gone.sum())
+            counts[pair] += len(positions) if total == len(gone) else int(np.count_nonzero(gone[positions]))
         if total:
             self._count -= total
             for pair, count in counts.items():
