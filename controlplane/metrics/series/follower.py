@@ -139,8 +139,11 @@ class Follower(StoreReader):
         chunk = PackedChunk(place.chunk, packed, place.file, place.offset)
         file.live += 1
         self._block_of[place.chunk] = block
-        others = [c for c in block.chunks if c.number != place.chunk]
-        block.chunks = tuple(sorted([*others, chunk], key=_order))
+        before = block.chunks
+        block.chunks = tuple(sorted([*(c for c in before if c.number != place.chunk), chunk], key=_order))
+        for replaced in before:
+            if replaced.number == place.chunk and isinstance(replaced, Chunk):
+                replaced.leave()
 
     def _open_file(self, number: int) -> PackFile:
         file = PackFile.find(self._folder, number)
@@ -152,7 +155,10 @@ class Follower(StoreReader):
         numbers = set(chunks)
         for block in {block.number: block for n in numbers if (block := self._block_of.pop(n, None))}.values():
             for gone in block.drop(lambda chunk: chunk.number in numbers):
-                self._one_less(gone.file if isinstance(gone, PackedChunk) else 0)
+                if isinstance(gone, PackedChunk):
+                    self._one_less(gone.file)
+                else:
+                    gone.leave()
         if layouts:
             with self._lock:
                 self._plans.drop(self.table.remove(layouts))
