@@ -1,4 +1,4 @@
-"""Rollouts that another release stored, or that are damaged: read where they can be, and nobody else's trouble."""
+"""Stored rollouts of another release, or damaged ones: they are read if possible, and never disturb other models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def edit(world: World, change: Callable[[State], State]) -> None:
 
 
 def write_no_json(world: World) -> None:
-    """SQLite keeps any text, and a disk any bytes."""
+    """Store a text that is not JSON: SQLite does not check it, and a damaged disk may return it."""
     with world.db.transaction() as session:
         session.execute(text("UPDATE rollout SET state = '{\"format\": 1, \"steps\"' WHERE model = 'model'"))
 

@@ -1,6 +1,6 @@
-"""A database that an earlier release left in the middle of everything, and one of a later release.
+"""Databases of an earlier release, with rollouts and messages under way, and of a later release.
 
-tests/fixtures/databases has them as SQL; their makers are the releases themselves.
+tests/fixtures/databases has them as SQL, written by those releases.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def stored(release: str) -> str:
 
 @dataclass
 class Receiver:
-    """Notes what it is told, and where that went on."""
+    """Records its messages, and the place of the message that each continues."""
 
     name: str = "ops"
     told: list[tuple[str, str, MessageRef | None]] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Receiver:
 
 
 class Slow:
-    """The models that are slow, as a query finds them."""
+    """A querier whose result are the slow models."""
 
     def __init__(self, *models: str) -> None:
         self.models = models
@@ -87,7 +87,7 @@ class Slow:
 
 
 class Alerts:
-    """Alerting of today over a world's database, with the releases' one rule."""
+    """The alerting of this release on a world's database, with the rule that the other releases had."""
 
     def __init__(self, world: World) -> None:
         self.world, self.receiver, self.slow = world, Receiver(), Slow("told", "queued", "pending")
@@ -276,7 +276,7 @@ async def test_a_control_plane_says_what_it_cannot_read(tmp_path: Path) -> None:
 
 
 def _documents(db: Database) -> set[str]:
-    """Every document that only tomorrow knows, wherever it is, with its keys in order."""
+    """Return every stored document of the later release, from all tables, with its keys sorted."""
     found: set[str] = set()
     with db.reading() as session:
         rows = session.connection().execute(

@@ -347,7 +347,8 @@ def test_recorded_series_that_the_other_server_never_gets_are_a_warning(
     (tmp_path / "a.yml").write_text(f"groups: [{{name: g, rules: {rules}}}]\n")
     assert check(ONE + f"rules: [a.yml]\n{ELSEWHERE % more}")[:-1] == warned * [
         "fleet.yaml:4: warning: metrics.query_url: rules read a:b from that server, but the series are recorded here "
-        "and not sent to it; add metrics.remote_write with send: [recorded], or load the recording rules into that server"
+        "and not sent to it; add metrics.remote_write with send: [recorded], or load the recording rules into that "
+        "server"
     ]
 
 

@@ -53,7 +53,7 @@ async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tm
     async with started(fleet("evaluation_interval: 5s\n"), tmp_path) as (plane, db):
         before = RevisionStore(db).latest()
         warning = str(*inspect_file(tmp_path / "fleet.yaml").findings)
-        assert "nothing is watched" in warning
+        assert "nothing is scraped" in warning
         assert await plane.reload() == ["nothing changed", warning]
         fleet("evaluation_interval: 6s\nthresholds: {temperature: {value: 80}}\ndatabase: sqlite:////tmp/other.db\n")
         assert await plane.reload() == [
