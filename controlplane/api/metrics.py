@@ -306,11 +306,15 @@ def _pools(services: Services) -> Iterable[Metric]:
         "waiting": ("Calls that wait for a thread.", lambda report: report.waiting),
     }
     counters: Readings[PoolReport] = {
-        "calls": ("Calls that got a thread.", lambda report: report.calls),
-        "wait_seconds": ("How long these waited for it, in all.", lambda report: report.waited_s),
+        "calls": ("Calls that got a thread.", lambda report: report.calls or 0),
+        "wait_seconds": (
+            "Seconds that these calls waited for a thread, in all.",
+            lambda report: report.waited_s or 0.0,
+        ),
     }
     yield from _each(GaugeMetricFamily, "controlplane_pool", "pool", reports, gauges)
-    yield from _each(CounterMetricFamily, "controlplane_pool", "pool", reports, counters)
+    counted = [(name, report) for name, report in reports if report.calls is not None]
+    yield from _each(CounterMetricFamily, "controlplane_pool", "pool", counted, counters)
 
 
 def _each(

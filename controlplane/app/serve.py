@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from controlplane.api.app import create_api
 from controlplane.app.connections import Sweeper, allow_many_files
+from controlplane.app.ending import HURRY_WITHIN_S, JOIN_WITHIN_S, STOP_WITHIN_S, Ending
 from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
 from controlplane.app.services import build_services
 from controlplane.app.wiring import ControlPlane, running
@@ -75,10 +76,14 @@ def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: P
                 install_console(app)
                 plane.watch_itself(app.state.metrics.render)
                 places = Places(most, trusted=lambda: plane.config().trusted_proxies)
-                await _serve(app, plane, listener, places)
+                await _serve(app, plane, listener, places, ending)
 
+        ending = Ending()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main())
+            try:
+                runner.run(main())
+            finally:
+                ending.within(JOIN_WITHIN_S)
 
 
 def bind(listen: str) -> socket.socket:
@@ -128,12 +133,13 @@ def server_config(app: ASGIApp, places: Places) -> uvicorn.Config:
     )
 
 
-async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, places: Places) -> None:
+async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, places: Places, ending: Ending) -> None:
     server = _Server(server_config(app, places))
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 
     def stop() -> None:
+        ending.within(HURRY_WITHIN_S if server.should_exit else STOP_WITHIN_S)
         server.force_exit = server.should_exit
         server.should_exit = True
         app.state.events.close()

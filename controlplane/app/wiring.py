@@ -31,7 +31,7 @@ from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.metrics.origins import TargetOrigins
-from controlplane.pools import ACCESS, Pools, general_threads, make_pools
+from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
 from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
@@ -194,7 +194,7 @@ async def running(
     async with AsyncExitStack() as stack:
         pools = make_pools()
         stack.callback(pools.close)
-        asyncio.get_running_loop().set_default_executor(general_threads())
+        pools.serve()
         db = Database(loaded.fleet.database or f"sqlite:///{data_dir / 'controlplane.db'}")
         stack.callback(db.close)
         await asyncio.to_thread(migrate, db)
