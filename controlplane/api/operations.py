@@ -36,7 +36,7 @@ def _checked_instant(text: str) -> str:
 INSTANT = {
     "type": "string",
     "format": "instant-or-ago",
-    "description": "RFC 3339, unix seconds, or a duration ago such as 2h.",
+    "description": "RFC 3339, unix seconds, or a duration before now such as 2h.",
 }
 Instant = Annotated[str, Query(max_length=64), AfterValidator(_checked_instant), WithJsonSchema(INSTANT)]
 Id = Annotated[int, Query(ge=1, le=MAX_ID)]
@@ -68,7 +68,7 @@ class ActList(BaseModel):
 
 
 class ScheduleList(BaseModel):
-    """What runs by the calendar, by name."""
+    """The scheduled jobs, by name."""
 
     items: tuple[ScheduleView, ...]
 
@@ -176,7 +176,7 @@ def audit(
 @router.get("/cp/v1/schedules")
 @requires(Role.VIEWER)
 def schedules(services: ServicesDep) -> ScheduleList:
-    """Say what runs by the calendar: when next, and how the last run ended."""
+    """List the scheduled jobs: next run, last run and its result."""
     return ScheduleList(items=tuple(services.schedules()))
 
 

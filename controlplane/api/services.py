@@ -133,7 +133,7 @@ class Services:
     unread: Callable[[], Sequence[UnreadRow]]
     """Stored rows that cannot be read. Blocking."""
     schedules: Callable[[], Sequence[ScheduleView]] = tuple
-    """The calendar's jobs. Blocking. Raises Unavailable."""
+    """Returns the scheduled jobs. Blocking. Raises Unavailable."""
     alerting_fault: Callable[[], str] = str
     """Returns why alert states and messages are kept in memory; empty while they are written to the database."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict

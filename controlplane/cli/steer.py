@@ -32,7 +32,7 @@ def promote(
 
 
 def rollback(model: str, dry_run: bool, no_watch: bool, url: str | None, context: str | None, output: str) -> None:
-    """Switch MODEL back to its previous version. A running rollout is turned back."""
+    """Switch MODEL back to its previous version. A running rollout is reversed."""
     with connect(url, context) as client:
         path = f"/cp/v1/models/{quoted(model)}/rollback"
         _begin(client, path, {"dry_run": dry_run}, dry_run, no_watch, output)
@@ -47,7 +47,7 @@ def _begin(client: ApiClient, path: str, body: dict[str, Any], dry_run: bool, no
     if no_watch:
         emit(view, output, lambda: say(f"rollout {view['id']}: {view['sentence']}"))
         return
-    # A rollback during a rollout turns that rollout back, so this waits for its end and not for a switch.
+    # A rollback during a rollout reverses that rollout, so this waits for its end and not for a switch.
     turned_back = path.endswith("/rollback") and view["kind"] == "promote"
     try:
         _follow(client, view, until_switched=not turned_back, good="rolled-back" if turned_back else "", output=output)
@@ -162,7 +162,7 @@ def rollouts_watch(identifier: str, url: str | None, context: str | None, output
 
 
 def rollouts_abort(identifier: str, url: str | None, context: str | None, output: str) -> None:
-    """Turn a running rollout back to the version that was stable."""
+    """Roll a running rollout back to the stable version."""
     with connect(url, context) as client:
         announce(client)
         view = client.post(f"/cp/v1/rollouts/{quoted(identifier)}/abort")

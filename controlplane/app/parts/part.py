@@ -94,7 +94,7 @@ class Parts:
             if settings != self._running.get(part.name):
                 taken += [f"{part.name}: {sentence}" for sentence in await part.configure(settings)]
                 self._running[part.name] = settings
-                if settings is None:  # as at a start without them
+                if settings is None:  # no settings: the next ones count as new
                     del self._running[part.name]
         return taken
 

@@ -48,7 +48,7 @@ LOOK = (
         "Evaluate a PromQL expression.",
         (Operand("expression", "EXPR", "PromQL expression."),),
         (
-            Option("at", "Time: RFC 3339, unix seconds, or a duration ago (5m); by default now.", "TIME"),
+            Option("at", "Time: RFC 3339, unix seconds, or a duration before now (5m); by default now.", "TIME"),
             Option("range", "Evaluate over a range of this length, such as 1h, that ends at --at.", "DURATION"),
             Option("step", "Step of --range; by default 60 steps.", "DURATION"),
             *LISTING,
@@ -90,7 +90,7 @@ LOOK = (
             Option("action", "Only this action, such as token.create.", "ACTION", many=True, offers="actions"),
             Option("model", "Only actions on this model.", "MODEL", offers="models"),
             Option("subject", "Only actions on this subject, such as token/3f2a9c10.", "KIND/NAME"),
-            Option("since", "From this time on: RFC 3339, unix seconds, or a duration ago (2h).", "TIME"),
+            Option("since", "From this time on: RFC 3339, unix seconds, or a duration before now (2h).", "TIME"),
             Option("until", "Before this time, in the same forms as --since.", "TIME"),
             Option("before", "Only entries older than this id; for the next page.", "ID", read=whole(1, 2**31 - 1)),
             Option("no_refusals", "Leave out refused attempts."),
@@ -107,7 +107,7 @@ LOOK = (
     Verb(
         "schedules",
         "schedules:schedules",
-        "Say what runs by the calendar: when next, and how the last run ended.",
+        "List the scheduled jobs: next run, last run and its result.",
         options=LISTING,
         examples=(("schedules", "housekeeping and the usage report"),),
     ),
@@ -159,7 +159,7 @@ SWITCH = (
     Verb(
         "rollback",
         "steer:rollback",
-        "Switch MODEL back to its previous version; turns a running rollout back.",
+        "Switch MODEL back to its previous version; a running rollout is reversed.",
         (MODEL,),
         (DRY_RUN, NO_WATCH, *LISTING),
         examples=(("rollback model", ""),),
@@ -190,7 +190,7 @@ SWITCH = (
     Verb(
         "rollouts abort",
         "steer:rollouts_abort",
-        "Turn a running rollout back to the version that was stable.",
+        "Roll a running rollout back to the stable version.",
         (ROLLOUT,),
         LISTING,
         examples=(("rollouts abort r-50ea2a43", ""),),
