@@ -133,7 +133,7 @@ def history(
     after: Annotated[str | None, Query(pattern=r"^\d{1,18}\.\d{1,18}\.\d{1,18}$")] = None,
     kind: Annotated[list[Kind] | None, Query(max_length=10)] = None,
 ) -> HistoryList:
-    """Return what happened: transitions of alerts and events of rollouts; for operators also who did what."""
+    """Return events: transitions of alerts and steps of rollouts; for operators also entries of the audit trail."""
     if kind and "audit" in kind:
         require(principal, Role.OPERATOR)
     kinds = kind or [k for k in KINDS if k != "audit" or principal.role.includes(Role.OPERATOR)]
@@ -158,7 +158,7 @@ def audit(
     id: Annotated[list[Id] | None, Query(max_length=100)] = None,
     refusals: bool = True,
 ) -> ActList:
-    """Return who did what, newest first. `refusals=false` leaves out refused attempts."""
+    """Return the audit trail, newest first. `refusals=false` leaves out refused attempts."""
     now = services.clock.now()
     wanted = AuditFilter(
         actor=actor,

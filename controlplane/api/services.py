@@ -61,7 +61,7 @@ class Rollouts(Protocol):
         ...
 
     async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
-        """Turn a running rollout back."""
+        """Roll a running rollout back."""
         ...
 
     async def close(self, rollout_id: str, *, actor: str) -> Rollout:

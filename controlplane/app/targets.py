@@ -42,7 +42,7 @@ class ScrapePlan:
 
 
 def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
-    """Return the scrape plan of a configuration. Raises ConfigErrors for a probe whose protocol is unknown."""
+    """Return the scrape plan of a configuration. Raises ConfigErrors for a probe without a known protocol or model."""
     fleet = loaded.fleet
     groups: list[DiscoveryGroup] = []
     probes: dict[tuple[str, Labels], TargetGroup] = {}

@@ -196,7 +196,7 @@ def _body(answer: ApiAnswer, url: str) -> Any:
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
-    # Prometheus's API says `error`, ours says `detail`.
+    # Prometheus's API has the message in `error`, the other routes in `detail`.
     message = str(problem.get("detail") or problem.get("error") or f"{answer.status} {answer.reason}")
     reasons = tuple(str(r) for r in problem.get("reasons", []))
     if message == "; ".join(reasons):  # the reasons are printed one a line: do not repeat them in the message

@@ -149,7 +149,7 @@ def _alerts(line: Line, environment: Mapping[str, str]) -> Names:
 
 
 def _actors(line: Line, environment: Mapping[str, str]) -> Names:
-    # Without refusals: their actors are addresses of strangers.
+    # Without refusals, because their actors are addresses of unknown clients.
     return _distinct(line, environment, "actor")
 
 
@@ -223,4 +223,4 @@ def _remember(file: Path, items: list[dict[str, Any]]) -> None:
         fresh.write_text(json.dumps(items), "utf-8")
         fresh.replace(file)
     except OSError:
-        return  # a home that cannot be written: ask again next time
+        return  # the cache cannot be written: the next completion sends a request again

@@ -1,4 +1,4 @@
-"""The verbs `events`, `audit` and `logs`: what happened, who did it, and the control plane's own log."""
+"""The verbs `events`, `audit` and `logs`: events, the audit trail, and the control plane's own log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def events(
     context: str | None,
     output: str,
 ) -> None:
-    """Print what happened: alerts, rollouts, and who did what. Raises WrongUsage for --follow with YAML."""
+    """Print events: alerts, rollouts, and entries of the audit trail. Raises WrongUsage for --follow with YAML."""
     _check_follow(follow, output)
     with connect(url, context) as client:
         page = client.get("/cp/v1/history", limit=limit, kind=kind)
@@ -59,7 +59,7 @@ def audit(
     context: str | None,
     output: str,
 ) -> None:
-    """Print who did what, newest first. Raises WrongUsage for --model with --subject, and for a wrong time."""
+    """Print the audit trail, newest first. Raises WrongUsage for --model with --subject, and for a wrong time."""
     if model is not None and subject is not None:
         raise WrongUsage(f"--model {model} means --subject model/{model}: give one of the two")
     wanted = {

@@ -154,7 +154,7 @@ def _of(source: str | None) -> str:
 
 
 def targets(url: str | None, context: str | None, output: str) -> None:
-    """List scraped targets and how their last scrape went."""
+    """List the scrape targets and the result of their last scrape."""
     with connect(url, context) as client:
         items = client.get("/cp/v1/targets")["items"]
     rows = [

@@ -45,7 +45,7 @@ def plain_yaml(data: Any) -> str:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print one line with its control characters escaped: names and reasons come from engines that nobody trusts."""
+    """Print one line with its control characters escaped: names and reasons come from engines and are not trusted."""
     print(plain(text), file=stream or sys.stdout)
 
 

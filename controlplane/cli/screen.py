@@ -1,4 +1,4 @@
-"""A view that is drawn again and again: in place on a terminal, one after another when piped."""
+"""A view that is refreshed: in place on a terminal, one after another when piped."""
 
 from __future__ import annotations
 

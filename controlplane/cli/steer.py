@@ -155,7 +155,7 @@ def _print_rollout(view: dict[str, Any]) -> None:
 
 
 def rollouts_watch(identifier: str, url: str | None, context: str | None, output: str) -> None:
-    """Follow a rollout to its end; exit 1 when it failed or went back."""
+    """Follow a rollout to its end; exit 1 when it failed or was rolled back."""
     with connect(url, context) as client:
         view = client.get(f"/cp/v1/rollouts/{quoted(identifier)}")
         _follow(client, view, until_switched=False, output=output)

@@ -60,7 +60,7 @@ class Actions:
 
     @requires(Role.OPERATOR)
     async def confirm_rollback(self, request: Request, services: ServicesDep, name: ModelName) -> Response:
-        """Show what a rollback would do, and ask for confirmation. A running promotion is turned back."""
+        """Show what a rollback would do, and ask for confirmation. A running promotion is reversed."""
         model = await services.fleet.model(name)
         running = model.rollout
         if running is None:
@@ -95,7 +95,7 @@ class Actions:
     async def abort(
         self, request: Request, services: ServicesDep, principal: PrincipalDep, rollout_id: RolloutId
     ) -> Response:
-        """Turn the rollout back."""
+        """Roll the rollout back."""
         return await self._start(request, services, services.rollouts.abort(rollout_id, actor=principal.name))
 
     async def _confirm(self, request: Request, planned: Awaitable[Plan], title: str, verb: str) -> Response:

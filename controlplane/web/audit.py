@@ -1,4 +1,4 @@
-"""The audit page: who did what. The page's address holds the filters, so that a link can be shared."""
+"""The page of the audit trail. Its address holds the filters, so that a link can be shared."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class SignIn:
         token: Annotated[str, Form(max_length=MAX_CREDENTIAL_LENGTH)],
         next: Annotated[str, Form(max_length=MAX_TARGET_LENGTH)] = "/",
     ) -> Response:
-        """Open a session for a token. After too many wrong tokens an address must wait.
+        """Open a session for a token. After too many wrong tokens of one account and address, the next must wait.
 
         Raises Forbidden when another site's page sent the form: such a form could sign the user in with the attacker's
         token.

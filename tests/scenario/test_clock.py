@@ -192,7 +192,7 @@ async def test_a_clock_that_is_set_stops_nothing(tmp_path: Path, by: int) -> Non
         await machine.until(counted)
         assert machine.said().count(f"clock: it was set {'forward' if by > 0 else 'back'} by ") == 1
 
-        # Every group is evaluated, every target is scraped, and what is scraped now is what is seen.
+        # Every group is evaluated, every target is scraped, and queries return the newest samples.
         async def evaluated() -> bool:
             after = await machine.evaluations()
             return all(after[name] != at for name, at in before.items()) and gpu.scrapes > scrapes + 1

@@ -87,7 +87,7 @@ async def test_a_rollout_that_cannot_be_read_stands_still_and_is_named_once(
         assert (
             line.startswith(f"rollout {started.id} of model model cannot be read and is left as it is") and told in line
         )
-        # The model is watched on, and what can be listed is listed.
+        # The model is still watched, and the readable rollouts are listed.
         assert (await world.service.model("model")).observed_at == world.clock.now()
         assert not (await world.service.model("model")).can_promote
         (shown,) = await world.service.list()

@@ -45,7 +45,7 @@ class Asker:
 
 
 def _look_at(done: asyncio.Future[Answer]) -> None:
-    """Retrieve the exception of finished work: asyncio logs one that nobody retrieves, as after a disconnect."""
+    """Retrieve the exception of finished work: asyncio logs an exception that is never retrieved."""
     if not done.cancelled():
         done.exception()
 

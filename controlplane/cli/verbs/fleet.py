@@ -31,7 +31,7 @@ LOOK = (
     Verb(
         "targets",
         "look:targets",
-        "List scraped targets and how their last scrape went.",
+        "List the scrape targets and the result of their last scrape.",
         options=LISTING,
         examples=(("targets", ""), ("targets -o yaml", "with labels and every error")),
     ),
@@ -49,8 +49,8 @@ LOOK = (
         (Operand("expression", "EXPR", "PromQL expression."),),
         (
             Option("at", "Time: RFC 3339, unix seconds, or a duration before now (5m); by default now.", "TIME"),
-            Option("range", "Evaluate over a range of this length, such as 1h, that ends at --at.", "DURATION"),
-            Option("step", "Step of --range; by default 60 steps.", "DURATION"),
+            Option("range", "Length of the range that ends at --at, such as 1h; by default one instant.", "DURATION"),
+            Option("step", "Resolution of the range; by default 60 steps.", "DURATION"),
             *LISTING,
         ),
         examples=(
@@ -62,7 +62,7 @@ LOOK = (
     Verb(
         "events",
         "history:events",
-        "Print what happened: alerts, rollouts, and who did what.",
+        "Print events, oldest first: alerts, rollouts, and entries of the audit trail.",
         options=(
             Option("follow", "Go on with new events, until Ctrl-C.", short="-f"),
             Option(
@@ -78,13 +78,13 @@ LOOK = (
         examples=(
             ("events", "the last fifty"),
             ("events --follow", "and new ones"),
-            ("events --kind audit", "who did what"),
+            ("events --kind audit", "only the audit trail"),
         ),
     ),
     Verb(
         "audit",
         "history:audit",
-        "Print who did what, newest first. Needs an operator's token.",
+        "Print the audit trail, newest first: every action and its actor. Needs an operator's token.",
         options=(
             Option("actor", "Only actions of this actor: a token's name, or an address.", "ACTOR", offers="actors"),
             Option("action", "Only this action, such as token.create.", "ACTION", many=True, offers="actions"),
@@ -182,7 +182,7 @@ SWITCH = (
     Verb(
         "rollouts watch",
         "steer:rollouts_watch",
-        "Follow a rollout to its end; exit 1 when it failed or went back.",
+        "Follow a rollout to its end; exit 1 when it failed or was rolled back.",
         (ROLLOUT,),
         LISTING,
         examples=(("rollouts watch r-50ea2a43", ""),),

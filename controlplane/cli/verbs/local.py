@@ -174,7 +174,7 @@ FILES = (
             Operand(
                 "field",
                 "FIELD",
-                "Such as models.traffic.driver; by default all sections.",
+                "A field such as models.traffic.driver; by default all sections.",
                 required=False,
                 offers="fields",
             ),

@@ -21,7 +21,7 @@ LOG = (
     Option("log_format", "text, or json with one object a line.", "FORMAT", default="text", choices=("text", "json")),
     Option(
         "log_level",
-        "debug, info, warning or error.",
+        "Lowest level to log: debug, info, warning or error.",
         "LEVEL",
         default="info",
         choices=("debug", "info", "warning", "error"),
