@@ -1,4 +1,4 @@
-"""Renders a message to a neutral card; each notifier draws it its own way. Pure: same message, same card."""
+"""Renders a message to a card without markup, which each notifier draws. Pure: same message, same card."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from alerts.interfaces import AlertInstance, Message, Notice
 from alerts.wire import summary
 
 SHOWN = 10
-"""Alerts of a group that a card lists; more are counted."""
+"""Alerts that a card lists. The others are only counted."""
 _WHERE = {"model": "Model", "version": "Version", "node": "Node", "gpu": "GPU", "instance": "Instance"}
-"""Labels that say where to look, and their names on a card."""
+"""Labels that locate an alert, and their names on a card."""
 _SEVERITIES = ("critical", "warning", "info")
 
 
 class Link(NamedTuple):
-    """Somewhere to go on reading."""
+    """A link on a card."""
 
     text: str
     url: str
@@ -26,26 +26,26 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """A message ready to be drawn: plain texts, no medium's markup."""
+    """A message ready to be drawn: plain texts without markup."""
 
     status: str
     """firing, resolved or notice."""
     severity: str
-    """The worst of its alerts."""
+    """The highest severity of its alerts."""
     title: str
     fields: tuple[tuple[str, str], ...]
     lines: tuple[str, ...]
-    """One each alert."""
+    """One line per alert."""
     more: int
-    """Alerts that `lines` leaves out."""
+    """Number of alerts that `lines` leaves out."""
     footer: str
     links: tuple[Link, ...]
     text: str
-    """The whole message in one line, for places that cannot draw."""
+    """The whole message in one line, for receivers that show plain text."""
 
 
 def render(message: Message) -> Card:
-    """Return a message's card."""
+    """Return the card of a message."""
     card = _alerts(message) if message.notice is None else _notice(message, message.notice)
     if not message.undelivered:
         return card
