@@ -145,9 +145,7 @@ class MessageSender:
         for entry in entries:
             try:
                 if self.elapsed() > last_start:
-                    _log.warning(
-                        "notification %s is left to whoever claims it next: it took too long", entry.message_id
-                    )
+                    _log.warning("notification %s waits for the next claim: this one ends soon", entry.message_id)
                     continue
                 await self._send_or_hold(receiver, entry)
             except Exception as bug:  # noqa: BLE001 - the job boundary: one message's bug must not hold up the others
@@ -206,14 +204,14 @@ class MessageSender:
             message = message_from_json(entry.payload)
         except NotReadable:
             return  # an unreadable message has no content to pass on
-        message = replace(message, undelivered=f"{entry.receiver} did not take it: {failure}")
+        message = replace(message, undelivered=f"{entry.receiver} could not deliver it: {failure}")
         others = [notifier for name, notifier in self.notifiers.items() if name != entry.receiver]
         for notifier in others:
             try:
                 async with asyncio.timeout(self.limits.send_s / max(1, len(others))):
                     await notifier.send(message, None)
             except (TimeoutError, DeliveryFailed) as error:
-                _log.error("notification %s could not be told to %s either: %s", entry.message_id, notifier.name, error)
+                _log.error("notification %s could not be sent to %s either: %s", entry.message_id, notifier.name, error)
 
     async def _failed(self, entry: Entry, failure: DeliveryFailed) -> None:
         now, limits = self.clock.now(), self.limits

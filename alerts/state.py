@@ -172,9 +172,9 @@ def _ended(old: AlertInstance, at: float) -> AlertInstance:
 
 def _lost(rule: AlertingRule, instance: AlertInstance, absence: Absence) -> str:
     target, *others = absence.away
-    more = f" ({len(others)} more of its targets are away)" if others else ""
+    more = f" ({len(others)} more targets are away)" if others else ""
     return (
-        f"{rule.alert} stays {instance.state}, and unknown: its target {target} {absence.why}{more} "
+        f"{rule.alert} stays {instance.state} but is unknown: its target {target} {absence.why}{more} "
         f"(was: {_what(instance)})"
     )
 
@@ -182,7 +182,7 @@ def _lost(rule: AlertingRule, instance: AlertInstance, absence: Absence) -> str:
 def _known_again(rule: AlertingRule, old: AlertInstance, instance: AlertInstance, at: float) -> str:
     assert old.unknown_since is not None
     blind = _lasted(old.unknown_since, at)
-    return f"{rule.alert} is still {instance.state}, and known again after {blind}: {_what(instance)}"
+    return f"{rule.alert} is still {instance.state}; its data is back after {blind}: {_what(instance)}"
 
 
 def _farewell(absence: Absence) -> str:
@@ -198,11 +198,11 @@ def _sentence(rule: AlertingRule, instance: AlertInstance, was: AlertState, at: 
     what = _what(instance)
     lasted = _lasted(instance.active_at, at)
     if instance.state is AlertState.PENDING:
-        return f"{head}: {what}; it fires after {humanize_duration(rule.for_s)} of this"
+        return f"{head}: {what}; it fires when this has lasted {humanize_duration(rule.for_s)}"
     if instance.state is AlertState.FIRING:
         return f"{head}: {what}" + (f", for {lasted}" if rule.for_s else "")
     if was is AlertState.PENDING:
-        return f"{head}: over after {lasted}, before it had lasted {humanize_duration(rule.for_s)} (was: {what})"
+        return f"{head}: over after {lasted}; it fires only after {humanize_duration(rule.for_s)} (was: {what})"
     fired = _lasted(instance.fired_at if instance.fired_at is not None else at, at)
     return f"{head}: over after firing for {fired} (was: {what})"
 

@@ -45,9 +45,9 @@ class Answers:
         answer = self.known.get(expr)
         if answer is None:
             if len(self.known) + len(self.wanted) >= MAX_QUERIES:
-                raise TemplateError(f"templates of a rule may ask {MAX_QUERIES} queries, {expr!r} is one more")
+                raise TemplateError(f"templates of a rule may run {MAX_QUERIES} queries, {expr!r} is one more")
             self.wanted[expr] = None
-            raise TemplateError(f"{expr!r} has no answer here")
+            raise TemplateError(f"the query {expr!r} has no result here")
         if isinstance(answer, str):
             raise TemplateError(answer)
         return answer

@@ -47,7 +47,7 @@ def _numeric(write: Callable[[float], str]) -> Function:
 def _nanoseconds(value: GoValue) -> int:
     seconds = number(value)
     if not abs(seconds) * 1e9 < MAX_NANOSECONDS:
-        raise TemplateError(f"{goformat.go_float(seconds)} seconds are more than a time can be")
+        raise TemplateError(f"{goformat.go_float(seconds)} seconds are too many for a time")
     return int(seconds * 1e9)
 
 

@@ -122,7 +122,7 @@ class Place:
             raise self.error("expected a text")
         text = "" if self.is_null else str(self._node.value)
         if "\0" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
-            raise self.error("holds a NUL or half of a character, which no database stores; take it out")
+            raise self.error("holds a NUL or half of a character, which no database stores; remove it")
         return text
 
     def replace_text(self, text: str) -> None:
@@ -192,7 +192,7 @@ class _Composer:
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, AliasEvent):
             if event.anchor not in self._anchors:
-                raise self._error(f"not YAML: nothing before is called &{event.anchor}", event)
+                raise self._error(f"not YAML: no anchor before it is named &{event.anchor}", event)
             return self._anchors[event.anchor]
         if depth > MAX_DEPTH:
             raise self._error(f"not read: it is nested more than {MAX_DEPTH} levels deep", event)

@@ -109,10 +109,10 @@ def _go_on(
         group = _recall(route, group, members, found)
         if not members.firing and not group.notified:
             # Not "resolved": an alert that was read anew may still be pending.
-            words = f"{group.key} closed: what was told of it cannot be read, and nothing of it fires"
+            words = f"{group.key} closed: its last message cannot be read, and none of its alerts fires"
             return None if _recent(route, group, at) else GroupStep(_closed(group), None, words)
     if group.receiver != route.receiver or not _belongs(route, group):
-        return GroupStep(_closed(group), None, f"{group.key} closed: alerts are no longer grouped so")
+        return GroupStep(_closed(group), None, f"{group.key} closed: the receiver or the grouping has changed")
     return _advance(_patience(route, group.key, deliveries), group, members, found, at, stages.console_url)
 
 
@@ -165,7 +165,7 @@ def _advance(
     told = {instance.labels: instance for instance in group.notified}
     new, gone = _changes(group, members)
     if not members.firing and not members.muted and not told:
-        return GroupStep(_closed(group), None, f"{group.key} closed: resolved before anyone was told")
+        return GroupStep(_closed(group), None, f"{group.key} closed: its alerts resolved before the first message")
     if not members.firing and not gone:
         return None  # all that is left is muted
     if at < _due(route, group, changed=bool(new or gone)):
@@ -206,4 +206,4 @@ def _sentence(route: Route, group: GroupState, new: int, gone: int, firing: int)
         return f"{group.key} resolved"
     if not new and not gone:
         return f"{group.key} repeats {firing} firing alert(s) after {format_duration(route.repeat_interval_s)}"
-    return f"{group.key} tells of {new} new and {gone} resolved alert(s), {firing} firing"
+    return f"{group.key} sends {new} new and {gone} resolved alert(s), {firing} firing"

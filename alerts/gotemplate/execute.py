@@ -40,7 +40,7 @@ def execute(parsed: Parsed, data: GoValue, variables: Mapping[str, GoValue], fun
     try:
         return _Execution(parsed, functions).run(parsed.body, data, variables)
     except RecursionError as error:
-        raise TemplateError("templates are in each other too deeply") from error
+        raise TemplateError("templates include each other too deeply") from error
 
 
 class _Execution:
@@ -66,7 +66,7 @@ class _Execution:
         if name not in self._defined:
             raise TemplateError(f"there is no template {name}")
         if self._calls == MAX_CALLS:
-            raise TemplateError(f"templates are in each other more than {MAX_CALLS} deep")
+            raise TemplateError(f"templates include each other more than {MAX_CALLS} levels deep")
         self._calls += 1
         before = self._length
         text = self.run(self._defined[name], data, {})
@@ -78,7 +78,7 @@ class _Execution:
     def _step(self) -> None:
         self._steps += 1
         if self._steps > MAX_STEPS:
-            raise TemplateError(f"it takes more than {MAX_STEPS:,} steps")
+            raise TemplateError(f"the template takes more than {MAX_STEPS:,} steps")
 
     def _written(self, body: Sequence[Node], dot: GoValue, scope: _Scope) -> Iterable[str]:
         for node in body:
@@ -142,7 +142,7 @@ class _Execution:
     def _command(self, command: Command, piped: tuple[GoValue, ...], dot: GoValue, scope: _Scope) -> GoValue:
         first, *rest = command.operands
         if first == Literal(None):
-            raise TemplateError("nil alone is nothing to print")
+            raise TemplateError("nil alone cannot be printed")
         if isinstance(first, Name):
             return self._call(first.name, rest, piped, dot, scope)
         if isinstance(first, FieldOf):
@@ -152,7 +152,7 @@ class _Execution:
                 return call_method(holder, first.names[-1], arguments)
         value = self._operand(first, dot, scope)
         if rest or piped:
-            raise TemplateError(f"{described(value)} is no function and takes no arguments")
+            raise TemplateError(f"{described(value)} is not a function and takes no arguments")
         return value
 
     def _call(

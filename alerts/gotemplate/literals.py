@@ -22,7 +22,7 @@ def char_value(word: str, source: str) -> int:
     """Return the code point of a character in single quotes. Raises TemplateError unless it is one character."""
     text = _unescaped(word, source, "'")
     if len(text) != 1:
-        raise TemplateError(f"{source}: {word} is not one character; texts stand in double quotes")
+        raise TemplateError(f"{source}: {word} is not one character; put texts in double quotes")
     return ord(text)
 
 

@@ -97,7 +97,7 @@ class _Parser:
                 return [self._range(rest)]
             case "break" | "continue":
                 if not self._loops:
-                    raise rest.error(f"{word} stands outside of range")
+                    raise rest.error(f"{word} is outside of range")
                 rest.done()
                 return [Leave(loop=word == "break")]
             case "template":
@@ -110,7 +110,7 @@ class _Parser:
                 self._define(name, action)
                 return [Include(name, argument)]
         if not top:
-            raise rest.error("define stands inside of another block")
+            raise rest.error("define is inside another block")
         name = self._template_name(rest)
         rest.done()
         self._define(name, action)
@@ -145,7 +145,7 @@ class _Parser:
         if stop is None:
             raise TemplateError(f"{action.source} has no {{{{ end }}}}")
         if stop.word == "end" and stop.rest:
-            raise TemplateError(f"{stop.action.source}: nothing may stand behind end")
+            raise TemplateError(f"{stop.action.source}: nothing may follow end")
         return body, stop
 
     def _if(self, words: _Words, *, sets_dot: bool) -> If:
@@ -156,7 +156,7 @@ class _Parser:
         if stop.word == "else" and stop.rest:
             chained = stop.rest[0].text
             if chained not in ("if", "with") or (chained == "with") != sets_dot:
-                raise TemplateError(f"{stop.action.source}: {chained!r} may not stand behind else here")
+                raise TemplateError(f"{stop.action.source}: {chained!r} may not follow else here")
             self._depth += 1
             otherwise = [self._if(_Words(stop.action, stop.rest[1:]), sets_dot=sets_dot)]
             self._depth -= 1
@@ -172,7 +172,7 @@ class _Parser:
         body, stop = self._nested(words.action)
         self._loops -= 1
         if stop.rest:
-            raise TemplateError(f"{stop.action.source}: nothing may stand behind else here")
+            raise TemplateError(f"{stop.action.source}: nothing may follow else here")
         otherwise = self._last(words.action) if stop.word == "else" else []
         del self._variables[known:]
         return Range(over, body, otherwise)
@@ -195,7 +195,7 @@ class _Parser:
                 break  # Go accepts a `|` with nothing after it
             command = self._command(words, depth)
             if isinstance(command.operands[0], Literal | Dot):
-                raise words.error(f"stage {len(commands) + 1} is no function, nothing can be piped into it")
+                raise words.error(f"stage {len(commands) + 1} is not a function, so nothing can be piped into it")
             commands.append(command)
         if not depth:
             words.done()
@@ -210,7 +210,7 @@ class _Parser:
                 raise words.error(f"unexpected {words.peek()!r}")
             operands.append(self._operand(words, depth))
         if not operands:
-            raise words.error("something is missing here")
+            raise words.error("a value is missing here")
         return Command(tuple(operands))
 
     def _operand(self, words: _Words, depth: int) -> Operand:
@@ -223,7 +223,7 @@ class _Parser:
         if not names:
             return base
         if isinstance(base, Literal | Dot):
-            raise words.error(f"unexpected .{names[0]} behind a constant")
+            raise words.error(f"unexpected .{names[0]} after a constant")
         if isinstance(base, FieldOf):
             return FieldOf(base.base, (*base.names, *names))
         return FieldOf(base, tuple(names))

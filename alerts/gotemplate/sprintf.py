@@ -132,7 +132,7 @@ class _Printf:
             self._next += 1
             size = value if type(value) is int else 0
         if abs(size) > MAX_WIDTH:
-            raise TemplateError(f"a width or precision may be {MAX_WIDTH:,}, got {size:,}")
+            raise TemplateError(f"a width or precision may be at most {MAX_WIDTH:,}, got {size:,}")
         return size
 
     def _jump(self, index: str | None) -> None:

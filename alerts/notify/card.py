@@ -49,7 +49,7 @@ def render(message: Message) -> Card:
     card = _alerts(message) if message.notice is None else _notice(message, message.notice)
     if not message.undelivered:
         return card
-    fields = (*card.fields, ("Told you because", message.undelivered))
+    fields = (*card.fields, ("Sent here because", message.undelivered))
     return replace(card, fields=fields, text=f"{card.text} ({message.undelivered})")
 
 
@@ -106,7 +106,7 @@ def _line(alert: AlertInstance, *, resolved: bool) -> str:
     if alert.fired_at is not None and alert.resolved_at is not None:
         lasted = f", after firing for {humanize_duration(max(0.0, float(round(alert.resolved_at - alert.fired_at))))}"
     why = f"; {', '.join(alert.away)} is no longer configured" if alert.away else ""
-    return f"over since {_time(alert.resolved_at)}{lasted}{why} (was: {text})"
+    return f"ended at {_time(alert.resolved_at)}{lasted}{why} (was: {text})"
 
 
 def _fields(message: Message, common: dict[str, str], severity: str) -> list[tuple[str, str]]:

@@ -208,7 +208,7 @@ class SlackNotifier:
         if status == 429 or code in ("ratelimited", "rate_limited"):
             told = str((getattr(response, "headers", None) or {}).get("Retry-After", ""))
             wait = retry_after_s(told, self._now())
-            asked = f"asked to wait {wait:g}s" if wait is not None else f"and no time to wait is told ({told[:40]!r})"
+            asked = f"asked to wait {wait:g}s" if wait is not None else f"without a valid Retry-After ({told[:40]!r})"
             return DeliveryFailed(f"Slack {method}: rate limited, {asked}", retry_after=wait)
         if not code or code in _TRANSIENT or code in _TRANSIENT_MORE or (status or 200) >= 500:
             return DeliveryFailed(f"Slack {method}: HTTP {status}{f', {code}' if code else ', not a JSON answer'}")

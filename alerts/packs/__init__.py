@@ -194,7 +194,7 @@ def _misfits(variables: Mapping[str, Variable], overrides: Mapping[str, Threshol
         usable = ", ".join(field for field in has if has[field] is not None)
         for field in given:
             if given[field] is not None and has[field] is None:
-                yield ThresholdError(f"is not what this variable has; it has {usable}", name, field)
+                yield ThresholdError(f"is not a field of this variable; it has {usable}", name, field)
         if threshold.window is not None and threshold.window <= 0:
             yield ThresholdError("must be longer than 0", name, "window")
         if threshold.value is not None and mine.value is not None:

@@ -71,7 +71,7 @@ def test_a_group_waits_for_company_and_tells_of_all_at_once() -> None:
     assert line.told(10, alert("v1"), alert("v2")) == [("firing", "v1 v2", "")]
     assert [s.sentence for s in line.steps] == [
         f"{KEY} opened with 1 alert(s)",
-        f"{KEY} tells of 2 new and 0 resolved alert(s), 2 firing",
+        f"{KEY} sends 2 new and 0 resolved alert(s), 2 firing",
     ]
 
 
@@ -114,7 +114,7 @@ def test_what_resolved_before_anyone_was_told_is_not_told() -> None:
     line.at(0, alert("v1"))
     assert line.told(5, ended("v1", 4)) == []
     assert not line.groups[KEY].is_open
-    assert line.steps[-1].sentence == f"{KEY} closed: resolved before anyone was told"
+    assert line.steps[-1].sentence == f"{KEY} closed: its alerts resolved before the first message"
 
 
 def test_a_resolved_notice_survives_a_pause_longer_than_the_alerts_own_memory() -> None:
@@ -193,7 +193,7 @@ def test_a_changed_route_closes_old_groups_in_silence(route: Route) -> None:
     messages = line.at(100, alert("v1"))
     assert [m.group_key for m in messages] == [group_key(route.receiver, messages[0].group_labels)]
     assert not line.groups[KEY].is_open
-    assert f"{KEY} closed: alerts are no longer grouped so" in [s.sentence for s in line.steps]
+    assert f"{KEY} closed: the receiver or the grouping has changed" in [s.sentence for s in line.steps]
 
 
 def test_the_message_carries_what_a_notifier_needs() -> None:
@@ -335,7 +335,7 @@ def test_a_group_whose_only_alert_is_muted_before_anyone_was_told_stays_silent()
     silences.versions = {"v1"}
     assert line.told(10, alert("v1")) == []
     assert line.told(20, ended("v1", 15)) == []
-    assert line.steps[-1].sentence == f"{KEY} closed: resolved before anyone was told"
+    assert line.steps[-1].sentence == f"{KEY} closed: its alerts resolved before the first message"
 
 
 def test_it_is_looked_again_when_what_is_muted_may_change() -> None:

@@ -190,10 +190,10 @@ async def test_what_a_receiver_refuses_for_good_is_told_to_everybody_else(post: 
     post.sender.notifiers = {"ops": post.notifier, "pager": pager, "log": log}
     post.notifier.failures = [DeliveryFailed("is_archived", permanent=True)]
     assert await post.send(message()) == [("dead", "is_archived", 1000.0)]
-    told = replace(message(), undelivered="ops did not take it: is_archived")
+    told = replace(message(), undelivered="ops could not deliver it: is_archived")
     assert (pager.sent, log.sent) == ([(told, None)], [(told, None)])
-    assert render(told).text == "FIRING: alerts (1 firing): A: value 1 (ops did not take it: is_archived)"
-    assert ("Told you because", "ops did not take it: is_archived") in render(told).fields
+    assert render(told).text == "FIRING: alerts (1 firing): A: value 1 (ops could not deliver it: is_archived)"
+    assert ("Sent here because", "ops could not deliver it: is_archived") in render(told).fields
 
 
 async def test_what_had_to_be_done_to_get_through_is_kept(post: Post) -> None:

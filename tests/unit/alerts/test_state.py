@@ -65,7 +65,7 @@ def test_it_fires_when_the_condition_has_held_for_exactly_for() -> None:
     ]  # fmt: skip
     assert (line.instances[0].active_at, line.instances[0].fired_at) == (0, 30)
     assert line.sentences == [
-        "Hot went from inactive to pending: 90 °C on 0; it fires after 30s of this",
+        "Hot went from inactive to pending: 90 °C on 0; it fires when this has lasted 30s",
         "Hot went from pending to firing: 91 °C on 0, for 30s",
     ]
 
@@ -76,11 +76,11 @@ def test_durations_are_told_to_the_second() -> None:
         "pending", "firing", "inactive", "pending", "-",
     ]  # fmt: skip
     assert [s.partition(": ")[2] for s in line.sentences] == [
-        "90 °C on 0; it fires after 6s of this",
+        "90 °C on 0; it fires when this has lasted 6s",
         "91 °C on 0, for 8s",
         "over after firing for 10s (was: 91 °C on 0)",
-        "90 °C on 0; it fires after 6s of this",
-        "over after 400ms, before it had lasted 6s (was: 90 °C on 0)",
+        "90 °C on 0; it fires when this has lasted 6s",
+        "over after 400ms; it fires only after 6s (was: 90 °C on 0)",
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_gap_while_pending_starts_all_over() -> None:
     assert states == ["pending", "-", "pending", "pending", "firing"]
     assert (
         line.sentences[1]
-        == "Hot went from pending to inactive: over after 15s, before it had lasted 30s (was: 90 °C on 0)"
+        == "Hot went from pending to inactive: over after 15s; it fires only after 30s (was: 90 °C on 0)"
     )
 
 

@@ -250,7 +250,7 @@ def test_rules_are_read_to_the_end_and_told_in_their_own_files(check: Check, tmp
     assert told[4].startswith("bad.yml:5: group g: rule 2: unknown field fro; known fields are")
     assert told[5] == "none.yml: cannot be read: No such file or directory"
     assert told[6] == (
-        "nul.yml:4: group g: A: labels: a: holds a NUL or half of a character, which no database stores; take it out"
+        "nul.yml:4: group g: A: labels: a: holds a NUL or half of a character, which no database stores; remove it"
     )
     assert [line.partition(": ")[2] for line in told[7:]] == [
         "warning: group g: A: metric llm_request_totl is not known; the nearest known name is llm_requests_total",
@@ -289,7 +289,7 @@ def test_thresholds_are_all_told_on_their_lines(check: Check) -> None:
     )
     assert told[1:] == [
         "fleet.yaml:6: thresholds.temperature.value: expected a number (celsius), got the duration '5m'",
-        "fleet.yaml:6: thresholds.temperature.window: is not what this variable has; it has value, for",
+        "fleet.yaml:6: thresholds.temperature.window: is not a field of this variable; it has value, for",
         "fleet.yaml:8: thresholds.vram_ratio.value: expected a fraction between 0 and 1, got 2",
     ]
 
