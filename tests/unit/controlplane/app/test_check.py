@@ -73,7 +73,7 @@ def test_globs_and_files_that_are_not_there_are_warnings_each_on_its_line(check:
         "fleet.yaml:7: warning: targets[0].file_sd[2]: lists no targets",
         "fleet.yaml:8: warning: targets[0].file_sd[3]: broken.json:1: not JSON: Expecting property name enclosed in "
         "double quotes",
-        "fleet.yaml:9: warning: targets[0].file_sd[4]: entry.json: entry 1: 'x' holds a control character; take it out",
+        "fleet.yaml:9: warning: targets[0].file_sd[4]: entry.json: entry 1: 'x' holds a control character; remove it",
         "fleet.yaml:11: warning: rules[0]: matches no file now; rule files are read once there is one",
         "fleet.yaml: good: 0 targets, 0 models, 0 rules, 6 warnings",
     ]
@@ -451,5 +451,5 @@ def test_a_verify_that_cannot_be_meant_is_an_error_on_its_line(check: Check) -> 
     told = check(TRITON + "    verify: {path: infer, failures: 5}\n")
     assert told == [
         "fleet.yaml:7: models[0].verify.failures: must be less than requests, which is 5",
-        "fleet.yaml:7: models[0].verify.path: says where body: or prompt: goes; give one of them",
+        "fleet.yaml:7: models[0].verify.path: needs body: or prompt:; add one of them",
     ]
