@@ -1,4 +1,4 @@
-"""Grouping as timelines: who is told what, when."""
+"""Grouping as timelines: which message each receiver gets, and when."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ended(version: str, at: float, **fields: str) -> AlertInstance:
 
 @dataclass
 class Timeline:
-    """Keeps groups between decisions."""
+    """A timeline that keeps the groups between decisions."""
 
     route: Route = ROUTE
     muting: Muting = field(default_factory=NobodyMuted)
@@ -206,7 +206,7 @@ def test_the_message_carries_what_a_notifier_needs() -> None:
 
 
 class Log:
-    """Implements GroupLog in memory: messages are under way for some seconds, and some are given up."""
+    """A GroupLog in memory. Its messages are underway for some seconds, and some are given up."""
 
     def __init__(self) -> None:
         self.alerts: list[AlertInstance] = []
@@ -224,7 +224,7 @@ class Log:
         for step in steps:
             if step.message:
                 key = step.state.key
-                # As many seconds and as much luck as the message is old: alike in both runs.
+                # Depends only on the message's age, so that it is equal in both runs.
                 self.arrives[key] = at + step.message.sequence % 4, step.message.sequence % 5 == 4
                 told = step.message
                 self.sent.append((at, key, versions(told.firing), versions(told.resolved)))
@@ -270,7 +270,7 @@ async def test_looking_only_when_something_can_be_due_tells_the_same_at_the_same
 
 @dataclass
 class Silences:
-    """Mutes versions."""
+    """A Muting that mutes some versions."""
 
     versions: set[str] = field(default_factory=set)
 

@@ -1,4 +1,4 @@
-"""The packs: every rule documented and tunable, and each proven by the promtool tests run through our own engine."""
+"""The packs: every rule is documented and tunable, and has promtool unit tests, which our own engine runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sender makes of each outcome, against an outbox in memory."""
+"""The sender's reaction to each outcome of a delivery, with an outbox in memory."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class FakeNotifier:
 
 @dataclass
 class Post:
-    """A sender and everything around it."""
+    """A sender with its outbox, notifiers and clock."""
 
     clock: Any
     outbox: FakeOutbox = field(default_factory=FakeOutbox)
@@ -237,7 +237,7 @@ async def test_a_message_that_cannot_be_read_holds_up_no_other(post: Post) -> No
 
 
 async def test_a_message_that_cannot_be_read_is_given_up_in_the_end(post: Post) -> None:
-    """Another process, of a newer release, may read it: it is left to that one for a while."""
+    """A message of a newer format is retried for a while, because a process of a newer release may read it."""
     newer = message_to_json(message()) | {"format": 99}
     post.outbox.due = [FakeEntry("odd", "ops", newer, attempts=5)]
     await post.sender.tick()

@@ -1,4 +1,4 @@
-"""The state machine as timelines: what the compliance specification says, one evaluation after another."""
+"""The state machine as timelines, checked against the compliance specification, one evaluation after another."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def rule(for_s: float = 0.0, keep_s: float = 0.0, **labels: str) -> AlertingRule
 
 @dataclass
 class Timeline:
-    """Feeds values of one GPU (None: not in the result) to a rule, and remembers."""
+    """Passes values of one GPU (None: not in the result) to a rule, and keeps its instances and transitions."""
 
     rule: AlertingRule
     instances: Sequence[AlertInstance] = ()
     sentences: list[str] = field(default_factory=list)
 
     def at(self, second: float, value: float | None) -> str:
-        """Evaluate; return the state, `-` for nothing remembered."""
+        """Evaluate once; return the alert's state, or `-` when no instance is kept."""
         samples = [] if value is None else [VectorSample(labels_of({"__name__": "temp", "gpu": "0"}), value)]
         outcome = step(self.rule, self.instances, activate(self.rule, samples, Surroundings()), second)
         self.instances = outcome.instances

@@ -1,6 +1,6 @@
-"""Templates of rules: variables, Prometheus's functions, what is refused, and what is doubted before an alert fires.
+"""Templates of rules: variables, Prometheus's functions, errors, and doubts before an alert fires.
 
-Beside a real promtool they are compared in tests/contract/test_templates_promtool.py.
+tests/contract/test_templates_promtool.py compares them with a real promtool.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""YAML with places: merges, and trees that would never end."""
+"""YAML with places: merges, and trees that contain themselves."""
 
 from __future__ import annotations
 

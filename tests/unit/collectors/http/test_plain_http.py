@@ -62,7 +62,7 @@ class Server:
 
 
 def sending(*pieces: bytes, then: str = "ask again") -> Callable[[Server, Reader, Writer], Awaitable[None]]:
-    """Answer each request with these pieces, one packet each. `then` says whether the first answer ends the connection."""
+    """Answer each request with these pieces, one packet each. `then`: whether the first answer ends the connection."""
 
     async def script(server: Server, reader: Reader, writer: Writer) -> None:
         while True:
