@@ -19,6 +19,7 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
+from controlplane.fleet.schedules import ScheduleView
 from controlplane.metrics.write.ingest import REFUSALS
 from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.pools import PoolReport
@@ -91,6 +92,7 @@ class _ServiceCollector(Collector):
             "remote_write": _remote_write,
             "clock": _clock,
             "pools": _pools,
+            "schedules": _schedules,
         }
         for name, part in parts.items():
             try:
@@ -315,6 +317,21 @@ def _pools(services: Services) -> Iterable[Metric]:
     yield from _each(GaugeMetricFamily, "controlplane_pool", "pool", reports, gauges)
     counted = [(name, report) for name, report in reports if report.calls is not None]
     yield from _each(CounterMetricFamily, "controlplane_pool", "pool", counted, counters)
+
+
+def _schedules(services: Services) -> Iterable[Metric]:
+    views = [(view.name, view) for view in services.schedules()]
+    failed = [(name, view) for name, view in views if view.last is not None]
+    gauges: Readings[ScheduleView] = {
+        "failed": ("1 while the last run of a job failed.", lambda view: float(view.last is None or not view.last.ok)),
+    }
+    counters: Readings[ScheduleView] = {
+        "runs": ("Runs that ended.", lambda view: view.runs),
+        "failures": ("Runs that failed.", lambda view: view.failures),
+        "missed": ("Calendar times that passed without a run.", lambda view: view.missed),
+    }
+    yield from _each(GaugeMetricFamily, "controlplane_schedule", "schedule", failed, gauges)
+    yield from _each(CounterMetricFamily, "controlplane_schedule", "schedule", views, counters)
 
 
 def _each(

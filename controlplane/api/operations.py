@@ -15,6 +15,7 @@ from controlplane.config.difference import Change
 from controlplane.config.durations import instant_seconds
 from controlplane.config.loader import validated
 from controlplane.fleet.history import KINDS, ActView, Cursor, HistoryItem, Kind
+from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.views import View, instant
 from controlplane.store.audit import MAX_ID, AuditFilter
 
@@ -64,6 +65,12 @@ class ActList(BaseModel):
 
     items: tuple[ActView, ...]
     next: int | None
+
+
+class ScheduleList(BaseModel):
+    """What runs by the calendar, by name."""
+
+    items: tuple[ScheduleView, ...]
 
 
 class LogLineView(View):
@@ -164,6 +171,13 @@ def audit(
     )
     items, older = services.history.acts(wanted, limit, before)
     return ActList(items=tuple(items), next=items[-1].id if older else None)
+
+
+@router.get("/cp/v1/schedules")
+@requires(Role.VIEWER)
+def schedules(services: ServicesDep) -> ScheduleList:
+    """Say what runs by the calendar: when next, and how the last run ended."""
+    return ScheduleList(items=tuple(services.schedules()))
 
 
 @router.get("/cp/v1/logs")

@@ -20,6 +20,7 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
+from controlplane.fleet.schedules import ScheduleView
 from controlplane.metrics.query.queries import Exports, Queries
 from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.series.series_store import SeriesStore
@@ -131,6 +132,8 @@ class Services:
     """What is not ready yet and why; empty when everything is. Blocking."""
     unread: Callable[[], Sequence[UnreadRow]]
     """Stored rows that cannot be read. Blocking."""
+    schedules: Callable[[], Sequence[ScheduleView]] = tuple
+    """The calendar's jobs. Blocking. Raises Unavailable."""
     alerting_fault: Callable[[], str] = str
     """Why alert states and messages are kept in memory; empty while the database is written."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict

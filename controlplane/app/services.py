@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from controlplane import __version__
 from controlplane.api.services import Services
+from controlplane.app.schedules import timetables
 from controlplane.app.wiring import ControlPlane
 from controlplane.config.difference import differences
 from controlplane.config.loader import located
@@ -13,10 +15,12 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
+from controlplane.fleet.schedules import ScheduleView, schedule_views
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.schedules import ScheduleStore
 from controlplane.store.stored import UnreadRow
 from controlplane.store.unreadable import report
 
@@ -27,6 +31,9 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
 
     def unread() -> list[UnreadRow]:
         return report(db, plane.clock.now())
+
+    def schedules() -> Sequence[ScheduleView]:
+        return schedule_views(timetables(plane.config()), ScheduleStore(db).all(), plane.clock.now())
 
     return Services(
         version=__version__,
@@ -70,6 +77,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         notifiers=lambda: plane.alerting.notifiers,
         alerting_fault=lambda: plane.alerting.fault,
         unread=unread,
+        schedules=schedules,
     )
 
 

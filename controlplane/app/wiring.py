@@ -24,6 +24,7 @@ from controlplane.app.parts.clock import ClockPart
 from controlplane.app.parts.housekeeping import Housekeeping
 from controlplane.app.parts.metrics import MetricsPart
 from controlplane.app.parts.part import Configuration, Parts
+from controlplane.app.parts.reporting import Reporting
 from controlplane.app.parts.rolling import Rolling
 from controlplane.app.parts.scraping import Scraping
 from controlplane.clock.system import SystemClock
@@ -38,6 +39,7 @@ from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
 from controlplane.store.replicas import Replicas
 from controlplane.store.revision import RevisionStore, touch
+from controlplane.store.schedules import ScheduleStore
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class ControlPlane:
                 accounts,
                 self.rolling,
                 AccessPart(self.gatekeeper),
+                Reporting(db, querier, clock),
                 Housekeeping(db, clock),
                 ClockPart(watch),
             ]
@@ -113,7 +116,7 @@ class ControlPlane:
         """Take over the configuration and begin. Raises ConfigErrors."""
         await self.configure(self.loaded)
         await self._parts.start()
-        make = LoopFactory(LeaseStore(self._lease_db), self.holder, self.clock)
+        make = LoopFactory(LeaseStore(self._lease_db), ScheduleStore(self.database), self.holder, self.clock)
         for loop in (*self._parts.loops(make), make.plain("watch", WATCH_S, self._watch)):
             self.loops.add(loop)
         self.loops.start()

@@ -13,6 +13,7 @@ from controlplane.config.engine_names import ApiName, EngineName
 from controlplane.config.models import ModelSection
 from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
+from controlplane.config.schedules import Housekeeping, UsageReport
 from controlplane.config.vocabulary import (
     Access,
     Address,
@@ -221,6 +222,8 @@ class Fleet(Model):
     models: tuple[ModelSection, ...] = ()
     cost: Cost | None = None
     metrics: Metrics = Metrics()
+    usage_report: UsageReport | None = None
+    housekeeping: Housekeeping = Housekeeping()
     database: Text | None = None
     trusted_proxies: tuple[Network, ...] = ()
     """Proxies whose X-Forwarded-For or Forwarded header is trusted as the client's address."""
@@ -236,9 +239,17 @@ class Fleet(Model):
     @check
     def _receiver_exists(self) -> Iterator[Fault]:
         if self.route:
-            known = sorted({*(notifier.name for notifier in self.notifiers), LOG})
-            if self.route.receiver not in known:
-                yield Fault(("route", "receiver"), not_one_of(self.route.receiver, "notifiers", known))
+            yield from self._unknown_receiver("route", self.route.receiver)
+
+    @check
+    def _reports_receiver_exists(self) -> Iterator[Fault]:
+        if self.usage_report and self.usage_report.receiver is not None:
+            yield from self._unknown_receiver("usage_report", self.usage_report.receiver)
+
+    def _unknown_receiver(self, section: str, receiver: str) -> Iterator[Fault]:
+        known = sorted({*(notifier.name for notifier in self.notifiers), LOG})
+        if receiver not in known:
+            yield Fault((section, "receiver"), not_one_of(receiver, "notifiers", known))
 
     @check
     def _timeouts_fit(self) -> Iterator[Fault]:

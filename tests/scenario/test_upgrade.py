@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +45,7 @@ from controlplane.store.migrate import differences, migrate
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.unreadable import report
 from tests.fakes.rollout_world import START, World, restore
-from tests.patience import until
+from tests.patience import PROCESS_S, until
 
 DATABASES = Path(__file__).parent.parent / "fixtures" / "databases"
 RELEASES = sorted(path.stem for path in DATABASES.glob("schema-*.sql"))
@@ -119,6 +122,23 @@ def counted(db: Database) -> dict[str, int]:
         names = [row[0] for row in session.connection().execute(text(query))]
         count = "SELECT count(*) FROM {}".format
         return {name: session.connection().execute(text(count(name))).scalar_one() for name in names}
+
+
+def test_todays_release_can_be_written_down_before_its_schema_changes(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, DATABASES / "make.py"],
+        cwd=DATABASES.parents[2],
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PROCESS_S,
+    )
+    restore(tmp_path / "a.db", made.stdout, "http://a")
+    db = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    assert differences(db) == []
+    assert min(counted(db)[name] for name in ("alert_instance", "alert_group", "outbox", "rollout", "ledger")) > 0
+    db.close()
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -94,6 +94,8 @@ class Parts:
             if settings != self._running.get(part.name):
                 taken += [f"{part.name}: {sentence}" for sentence in await part.configure(settings)]
                 self._running[part.name] = settings
+                if settings is None:  # as at a start without them
+                    del self._running[part.name]
         return taken
 
     async def start(self) -> None:

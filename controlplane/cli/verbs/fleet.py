@@ -97,6 +97,13 @@ LOOK = (
         ),
     ),
     Verb(
+        "schedules",
+        "schedules:schedules",
+        "Say what runs by the calendar: when next, and how the last run ended.",
+        options=LISTING,
+        examples=(("schedules", "housekeeping and the usage report"),),
+    ),
+    Verb(
         "logs",
         "history:logs",
         "Print the control plane's own log. Needs an operator's token.",

@@ -39,11 +39,11 @@ async def test_it_starts_ready_with_leases_and_a_token_and_gives_the_leases_back
     async with started(fleet(""), tmp_path) as (plane, db):
         assert plane.not_ready() == {"discovery": "targets have not been read yet"}
         await until(lambda: not plane.not_ready())
-        await until(lambda: sum(loop.holding and loop.leased for loop in plane.loops.stats()) == 4)
+        await until(lambda: sum(loop.holding and loop.leased for loop in plane.loops.stats()) == 3)
         (token,) = TokenStore(db).list()
         assert (token.id, token.role) == ("0123456789ab", Role.ADMIN)
         held = {lease.name for lease in LeaseStore(db).list() if lease.holder == plane.holder}
-        assert held == {"alerting", "rollouts", "ledger", "housekeeping"}
+        assert held == {"alerting", "rollouts", "ledger"}
     after = Database(f"sqlite:///{tmp_path / 'controlplane.db'}")
     assert all(lease.holder == "" for lease in LeaseStore(after).list())
     after.close()
