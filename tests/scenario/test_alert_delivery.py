@@ -145,7 +145,7 @@ def assert_told_once(world: World) -> None:
     assert root["blocks"][0]["text"]["text"] == ":large_green_circle: RESOLVED: Hot"
     (line,) = world.slack.thread(root["ts"])
     assert line["text"] == (
-        "RESOLVED: Hot (1 resolved): over since 1970-01-01 00:02:30 UTC, after firing for 2m 0s (was: 91 °C on 0)"
+        "RESOLVED: Hot (1 resolved): ended at 1970-01-01 00:02:30 UTC, after firing for 2m 0s (was: 91 °C on 0)"
     )
     entries = OutboxStore(world.db).recent(10)
     assert [(e.status, e.message_id.split("/")[-1]) for e in entries] == [

@@ -132,7 +132,7 @@ async def test_a_hot_gpu_survives_a_restart_of_the_control_plane(fleet: Fleet) -
     fleet.start()
     await fleet.run(60)
     assert fleet.story("GPUTemperatureHigh") == [
-        "GPUTemperatureHigh went from inactive to pending: GPU on a is at 91 °C; it fires after 30s of this",
+        "GPUTemperatureHigh went from inactive to pending: GPU on a is at 91 °C; it fires when this has lasted 30s",
         "GPUTemperatureHigh went from pending to firing: GPU on a is at 91 °C, for 30s",
     ]
 

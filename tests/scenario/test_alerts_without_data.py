@@ -294,9 +294,9 @@ async def test_an_exporter_that_fails_once_ends_no_alert(make: type[World]) -> N
     assert world.active() == {"GPUTemperatureHigh": FIRING}
     assert world.told() == ["firing"]
     assert world.story()[2:] == [
-        "GPUTemperatureHigh stays firing, and unknown: its target dcgm/n1:9400 cannot be read: answered 503 "
+        "GPUTemperatureHigh stays firing but is unknown: its target dcgm/n1:9400 cannot be read: answered 503 "
         "(was: GPU on n1 is at 93 °C)",
-        "GPUTemperatureHigh is still firing, and known again after 5s: GPU on n1 is at 94 °C",
+        "GPUTemperatureHigh is still firing; its data is back after 5s: GPU on n1 is at 94 °C",
     ]
 
 
@@ -311,7 +311,7 @@ async def test_an_exporter_that_returns_with_good_news_ends_it(make: type[World]
     await world.run(STEP_S)
     assert world.told() == ["firing", "resolved"]
     assert render(world.box.got[1]).lines[0] == (
-        "over since 2023-11-14 23:13:50 UTC, after firing for 1h 0m 20s (was: GPU on n1 is at 93 °C)"
+        "ended at 2023-11-14 23:13:50 UTC, after firing for 1h 0m 20s (was: GPU on n1 is at 93 °C)"
     )
 
 

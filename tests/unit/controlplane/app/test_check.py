@@ -73,7 +73,7 @@ def test_globs_and_files_that_are_not_there_are_warnings_each_on_its_line(check:
         "fleet.yaml:7: warning: targets[0].file_sd[2]: lists no targets",
         "fleet.yaml:8: warning: targets[0].file_sd[3]: broken.json:1: not JSON: Expecting property name enclosed in "
         "double quotes",
-        "fleet.yaml:9: warning: targets[0].file_sd[4]: entry.json: entry 1: 'x' holds a control character; take it out",
+        "fleet.yaml:9: warning: targets[0].file_sd[4]: entry.json: entry 1: 'x' holds a control character; remove it",
         "fleet.yaml:11: warning: rules[0]: matches no file now; a file is read as soon as it exists",
         "fleet.yaml: good: 0 targets, 0 models, 0 rules, 6 warnings",
     ]
@@ -249,7 +249,7 @@ def test_rules_are_read_to_the_end_and_told_in_their_own_files(check: Check, tmp
     assert told[4].startswith("bad.yml:5: group g: rule 2: unknown field fro; known fields are")
     assert told[5] == "none.yml: cannot be read: No such file or directory"
     assert told[6] == (
-        "nul.yml:4: group g: A: labels: a: holds a NUL or half of a character, which no database stores; take it out"
+        "nul.yml:4: group g: A: labels: a: holds a NUL or half of a character, which no database stores; remove it"
     )
     assert [line.partition(": ")[2] for line in told[7:]] == [
         "warning: group g: A: metric llm_request_totl is not known; the nearest known name is llm_requests_total",
@@ -288,7 +288,7 @@ def test_thresholds_are_all_told_on_their_lines(check: Check) -> None:
     )
     assert told[1:] == [
         "fleet.yaml:6: thresholds.temperature.value: expected a number (celsius), got the duration '5m'",
-        "fleet.yaml:6: thresholds.temperature.window: is not what this variable has; it has value, for",
+        "fleet.yaml:6: thresholds.temperature.window: is not a field of this variable; it has value, for",
         "fleet.yaml:8: thresholds.vram_ratio.value: expected a fraction between 0 and 1, got 2",
     ]
 
@@ -451,5 +451,5 @@ def test_a_verify_that_cannot_be_meant_is_an_error_on_its_line(check: Check) -> 
     told = check(TRITON + "    verify: {path: infer, failures: 5}\n")
     assert told == [
         "fleet.yaml:7: models[0].verify.failures: must be less than requests, which is 5",
-        "fleet.yaml:7: models[0].verify.path: says where body: or prompt: goes; give one of them",
+        "fleet.yaml:7: models[0].verify.path: needs body: or prompt:; add one of them",
     ]
