@@ -1,4 +1,4 @@
-"""Numbers as Go prints them, and Prometheus's humanize functions: rule files were written against these."""
+"""Formats numbers as Go does, and as Prometheus's humanize functions do. The templates of rule files expect both."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def go_float(value: float) -> str:
 
 
 def as_number(value: object) -> float:
-    """Return a template value as a float, texts parsed. Raises ValueError."""
+    """Return a template value as a float: `"1.5"` -> 1.5. Raises ValueError when it is not a number."""
     if isinstance(value, float | int):
         return float(value)
     try:

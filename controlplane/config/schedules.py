@@ -1,0 +1,67 @@
+"""Sections of what runs by the calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from controlplane.clock.calendar import Calendar, shift_of
+from controlplane.config.checking import Fault, check
+from controlplane.config.vocabulary import Duration, Model, Text
+
+
+class ScheduleSection(Model):
+    """When something runs."""
+
+    cron: Text
+    timezone: Text = "UTC"
+    jitter: Annotated[Duration, Field(le=86400)] = 0.0
+    """Every run is later by the same part of it, which depends on the fleet's name."""
+    catch_up: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 86400.0
+    """A time at which no process ran is made up for until so long after it."""
+
+    @check
+    def _cron_is_an_expression(self) -> Iterator[Fault]:
+        try:
+            Calendar(self.cron)
+        except ValueError as error:
+            yield Fault(("cron",), str(error))
+
+    @check
+    def _timezone_exists(self) -> Iterator[Fault]:
+        try:
+            Calendar("@daily", self.timezone)
+        except ValueError as error:
+            yield Fault(("timezone",), str(error))
+
+    def calendar(self, seed: str) -> Calendar:
+        """Return the times. `seed` tells which part of the jitter is used."""
+        return Calendar(self.cron, self.timezone, shift_s=shift_of(seed, self.jitter))
+
+
+def _from_text(value: Any) -> Any:
+    return {"cron": value} if isinstance(value, str) else value
+
+
+Schedule = Annotated[ScheduleSection, BeforeValidator(_from_text)]
+"""A section, or its cron expression alone."""
+
+
+NIGHTLY = ScheduleSection.model_construct(cron="30 3 * * *", timezone="UTC", jitter=3600.0, catch_up=86400.0)
+"""Not checked here: a check loads APScheduler, and most verbs need none."""
+
+
+class Housekeeping(Model):
+    """When the database forgets what nobody needs any more."""
+
+    schedule: Schedule = NIGHTLY
+
+
+class UsageReport(Model):
+    """A report of requests, GPU hours and costs of each model."""
+
+    schedule: Schedule
+    receiver: Text | None = None
+    """By default the receiver of `route`."""
