@@ -55,7 +55,7 @@ class Layout:
     """
 
     raw: Sequence[Series]
-    """`raw[i]` is the series of column i. Each series occurs once. Immutable: a tuple, or packed (`packed_series.py`)."""
+    """`raw[i]` is the series of column i. Each series occurs once. Immutable: a tuple or packed (packed_series.py)."""
     views: Sequence[View] = ()
     """Immutable, as `raw`."""
     metadata: Mapping[str, Metadata] = field(default_factory=dict)
