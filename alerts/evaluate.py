@@ -150,7 +150,7 @@ class GroupEvaluator:
         """Run one evaluation at unix second `at` in a process that does not evaluate alerting rules.
 
         Recording rules are evaluated, in order. Alerting rules are shown, and their series are written, from `seen`.
-        When `seen` is None, the alerts could not be read: nothing is written, and the previous alerts stay on show.
+        When `seen` is None, the alerts could not be read: nothing is written, and the previous alerts are still shown.
         `told` holds the reports of the process that evaluates the alerting rules, by rule id.
         """
         started = self._timer()
@@ -174,7 +174,7 @@ class GroupEvaluator:
             memory.instances = memory.stepped_at = None
 
     def close(self, at: float) -> None:
-        """End every series that this group wrote at unix second `at`: its rules are no longer configured."""
+        """Mark every series of this group stale at unix second `at`: its rules are no longer configured."""
         for memory in self._memory.values():
             for source in memory.layouts:
                 self._sink.end(source, round(at * 1000))

@@ -181,7 +181,7 @@ class SlackNotifier:
             if self._channel_id or not cursor:
                 break
         if not self._channel_id:
-            raise DeliveryFailed(f"Slack channel {self._channel} was not found by name: give its id", permanent=True)
+            raise DeliveryFailed(f"Slack channel {self._channel} was not found by name: set its id", permanent=True)
         return self._channel_id
 
     async def _call(

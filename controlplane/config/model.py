@@ -113,7 +113,7 @@ EVERY_LABEL = "..."
 
 def _group_labels(value: tuple[str, ...]) -> tuple[str, ...]:
     if EVERY_LABEL in value and len(value) > 1:
-        raise ValueError("'...' groups by every label and stands alone")
+        raise ValueError("'...' groups by all labels, and must be the only entry")
     return value
 
 
@@ -191,7 +191,7 @@ class Metrics(Model):
     @check
     def _query_has_an_address(self) -> Iterator[Fault]:
         if self.query_url is None and self.query != Query():
-            yield Fault(("query",), "is for query_url:, which is not given")
+            yield Fault(("query",), "needs query_url:, which is not set")
 
     @check
     def _endpoints_differ(self) -> Iterator[Fault]:
@@ -200,7 +200,7 @@ class Metrics(Model):
             if not endpoint.reads("name", "url"):
                 continue
             if (name := endpoint_name(endpoint)) in seen:
-                yield Fault(("remote_write", number), f"another endpoint is called {name} too; give each a name:")
+                yield Fault(("remote_write", number), f"another endpoint has the name {name} too; set another name:")
             seen.add(name)
 
 
