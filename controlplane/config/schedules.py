@@ -20,7 +20,7 @@ class ScheduleSection(Model):
     jitter: Annotated[Duration, Field(le=86400)] = 0.0
     """Maximum delay of the runs. All runs have the same delay, derived from the fleet's name."""
     catch_up: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 86400.0
-    """Time for which a run is made up for, if no process ran when it was due."""
+    """Seconds after its time in which a missed run is made up. A run is missed when no process runs at its time."""
 
     @check
     def _cron_is_an_expression(self) -> Iterator[Fault]:
