@@ -1,4 +1,4 @@
-"""What runs by the calendar, taken from fleet.yaml."""
+"""The timetables of the scheduled jobs, from fleet.yaml."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ USAGE_REPORT = "usage-report"
 
 
 def timetables(fleet: Fleet) -> dict[str, Timetable]:
-    """Return when each configured job runs, by name."""
+    """Return the timetable of each configured job, by name."""
     found: dict[str, ScheduleSection] = {HOUSEKEEPING: fleet.housekeeping.schedule}
     if fleet.usage_report is not None:
         found[USAGE_REPORT] = fleet.usage_report.schedule

@@ -1,4 +1,4 @@
-"""What the HTTP side needs, taken from a control plane that runs."""
+"""The services of the HTTP API, from a running control plane."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from controlplane.store.unreadable import report
 
 
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
-    """Return what the HTTP side needs of a control plane."""
+    """Return the services of the HTTP API for a control plane."""
     alerts = SqlAlertLog(db)
 
     def unread() -> list[UnreadRow]:

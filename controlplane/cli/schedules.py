@@ -1,4 +1,4 @@
-"""The verb `schedules`: what runs by the calendar."""
+"""The verb `schedules`: the scheduled jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from controlplane.cli.render import clock, columns, emit
 
 
 def schedules(url: str | None, context: str | None, output: str) -> None:
-    """Say what runs by the calendar: when next, and how the last run ended."""
+    """List the scheduled jobs: next run, last run and its result."""
     with connect(url, context) as client:
         items = client.get("/cp/v1/schedules")["items"]
     emit(items, output, lambda: _print(items))
@@ -19,7 +19,7 @@ def _print(items: list[dict[str, Any]]) -> None:
     rows = [
         [i["name"], i["cron"], i["timezone"], _time(i["next_at"]), *_last(i["last"]), str(i["missed"])] for i in items
     ]
-    columns(["NAME", "SCHEDULE", "TIMEZONE", "NEXT", "LAST", "RESULT", "MISSED"], rows, "nothing runs by the calendar")
+    columns(["NAME", "SCHEDULE", "TIMEZONE", "NEXT", "LAST", "RESULT", "MISSED"], rows, "no scheduled jobs")
 
 
 def _last(run: dict[str, Any] | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The packs over a real series store, fed as a fleet would: faults come and go, and each alert tells its story."""
+"""The built-in packs over a real series store with a fleet's samples: faults come and go, alerts fire and resolve."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Fleet:
         self.start()
 
     def start(self) -> None:
-        """Start a control plane, or start it again: nothing but the database and the series remain."""
+        """Start or restart a control plane. Only the database and the series remain from before."""
         groups = [*load_pack("llm", OVERRIDES), *load_pack("gpu", {"temperature": Override(for_=30.0)})]
         self.log = SqlAlertLog(self.db)
         self.evaluators = [

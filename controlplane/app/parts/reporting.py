@@ -1,4 +1,4 @@
-"""Sends the usage report."""
+"""The part that sends the usage report."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from controlplane.store.outbox import enqueue
 log = logging.getLogger(__name__)
 
 MESSAGE_KIND = "report"
-"""Of reports in the outbox."""
+"""Kind of a report in the outbox."""
 REQUESTS = "sum by (model) (sum_over_time(model:llm_requests:rate5m[{seconds}s])) * {interval_s:g}"
-"""Requests in a period, from the rate that the pack builtin:llm records every `interval_s` seconds. The counters
-themselves are kept for a day only. Time in which nothing was recorded counts as time without requests."""
+"""PromQL for the requests in a period, from the rate that the pack builtin:llm records every `interval_s` seconds. The
+counters themselves are kept for one day only. Time without recorded samples counts as time without requests."""
 
 
 @dataclass(frozen=True)
 class ReportingSettings:
-    """When the report is sent, and to whom."""
+    """The timetable of the report, its receiver and its content."""
 
     times: Timetable
     receiver: str
@@ -58,7 +58,7 @@ class Reporting(Part[ReportingSettings | None]):
         self._settings: ReportingSettings | None = None
 
     def settings(self, config: Configuration) -> ReportingSettings | None:
-        """Return when a configuration wants the report, and who receives it; None: never."""
+        """Return the report's settings in a configuration; None: no report."""
         fleet = config.fleet
         if fleet.usage_report is None:
             return None
@@ -72,7 +72,7 @@ class Reporting(Part[ReportingSettings | None]):
         )
 
     async def configure(self, settings: ReportingSettings | None) -> Sequence[str]:
-        """Report at these times from now on."""
+        """Use this timetable and receiver from now on."""
         before, self._settings = self._settings, settings
         if settings is None:
             return ["is not sent any more"]
@@ -89,7 +89,7 @@ class Reporting(Part[ReportingSettings | None]):
 
     async def _report(self, lease: Lease, due: Due) -> Mapping[str, Any]:
         settings = self._settings
-        if settings is None:  # taken away by a reload just now
+        if settings is None:  # a reload has just removed the report
             return due.previous.notes
         now, notes = self._clock.now(), due.previous.notes
         start = notes.get("to")
@@ -106,7 +106,7 @@ class Reporting(Part[ReportingSettings | None]):
                 REQUESTS.format(seconds=seconds, interval_s=interval_s), period.end
             )
         except QueryError as error:
-            # The ledger's part of the report is worth sending.
+            # The report is sent without requests: the costs from the ledger are still useful.
             log.warning("usage report: requests cannot be counted: %s", error)
             return {}
         samples = found.samples if isinstance(found, Vector) else ()
@@ -132,7 +132,7 @@ class Reporting(Part[ReportingSettings | None]):
             firing=(),
             resolved=(),
             sequence=1,
-            # A run that is taken again after a crash makes the same id, which the outbox knows already.
+            # A run that is repeated after a crash has the same id, so the outbox accepts its message only once.
             generation=int(due.at),
             console_url=settings.console_url,
             sent_at=datetime.fromtimestamp(period.end, UTC),

@@ -39,7 +39,7 @@ REPORT = {
 @pytest.mark.parametrize(
     ("items", "expected"),
     [
-        ([], ["nothing runs by the calendar"]),
+        ([], ["no scheduled jobs"]),
         (
             [CLEANING, REPORT],
             [
