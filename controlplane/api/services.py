@@ -139,6 +139,8 @@ class Services:
     """What was measured of the machine's clock; None where nobody measures it."""
     querying: Callable[[], QueryReport] = QueryReport
     """How the queries of the HTTP API do."""
+    leases: Callable[[], Mapping[str, bool]] = dict
+    """Whether this process holds each lease, by name."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """How each endpoint of remote_write is doing."""
 

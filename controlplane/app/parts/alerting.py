@@ -21,9 +21,10 @@ from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_
 from controlplane.app.parts.dispatching import Dispatching
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.app.parts.sharing import Sharing
+from controlplane.app.parts.tenure import Tenure
 from controlplane.app.rules import reads_own_metrics
 from controlplane.app.steady import Steady
-from controlplane.errors import LeaseLost, Unavailable
+from controlplane.errors import LeaseLost
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
@@ -97,8 +98,6 @@ class Alerting(Part[AlertingSettings]):
         self._leading = False
         """This process took over what is stored, and has not lost the lease since, as far as is known."""
         self._monotonic = monotonic
-        self._moved_s = 0.0
-        """Steps of the clock that stored state has not followed yet."""
         self._wait_until = 0.0
         """Until when, in monotonic seconds, no rule is evaluated."""
         self._known, self._started = known, monotonic()
@@ -108,16 +107,16 @@ class Alerting(Part[AlertingSettings]):
         """Alerts may have changed since groups were last looked at."""
         self._sharing = Sharing(db, clock, replicas, monotonic)
         self._db, self._backlog = db, Backlog(clock, lambda: self._sharing.alone)
-        self._stored = SqlAlertLog(db, self._held)
-        self._log = EnduringAlertLog(self._stored, self._backlog)
+        stored = SqlAlertLog(db, self._held)
+        self._log = EnduringAlertLog(stored, self._backlog)
         groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
-        self._steps = ClockSteps(db, self._held, claims_follow=replicas is None)
+        steps = ClockSteps(db, self._held, claims_follow=replicas is None)
+        self._tenure = Tenure(stored, steps, self._sharing, self._backlog, clock, self._stored_anew)
         self._evaluators: list[GroupEvaluator] = []
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
         self._due: dict[str, float] = {}
         self._around = Surroundings()
-        self._retired = False
         self._started_at = clock.now()
         self._since = self._started_at if since is None else since
         self._lookbacks: dict[str, float] = {}
@@ -172,11 +171,11 @@ class Alerting(Part[AlertingSettings]):
             evaluator.around = self._around
         self._evaluators = [before[g.key] if g.key in unchanged else self._evaluator(g) for g in groups]
         self._due = {key: at for key, at in self._due.items() if key in unchanged}
-        self._retired = False
+        self._tenure.rules_changed()
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step that the clock has just made. To be called while `steady` is held."""
-        self._moved_s += by_s
+        self._tenure.moved_s += by_s
         self._sharing.clock_was_set(by_s)
         self._dispatching.clock_was_set(by_s)
         if abs(by_s) >= LARGE_STEP_S:
@@ -206,23 +205,29 @@ class Alerting(Part[AlertingSettings]):
         async with self.steady.shared():
             self._leading = False
             # Times that are stored are on the clock of the process that alerts: it moves them.
-            self._moved_s = 0.0
-            now = self._clock.now()
-            if not (due := self._groups_due(now)):
-                return
-            alerting = any(isinstance(rule, AlertingRule) for e in due for rule in e.group.rules)
-            seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
-            await self._abreast(due, now, lambda evaluator: evaluator.follow(now, seen, self._sharing.told))
+            self._tenure.moved_s = 0.0
+            await self._follow()
+
+    async def _follow(self) -> None:
+        now = self._clock.now()
+        if not (due := self._groups_due(now)):
+            return
+        alerting = any(isinstance(rule, AlertingRule) for e in due for rule in e.group.rules)
+        seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
+        await self._abreast(due, now, lambda evaluator: evaluator.follow(now, seen, self._sharing.told))
 
     async def _beat(self, lease: Lease) -> None:
         if self._lease != lease:
             await self._take_over(lease)
         self._lease = lease
-        if self._moved_s:
-            await self._follow_clock()
+        if await self._tenure.take_over(lease, self.rule_ids):
+            self._changed = True
+        if not self._tenure.may_decide:
+            self._leading = False
+            await self._follow()
+            return
+        await self._tenure.follow_clock()
         now = self._clock.now()
-        if not self._retired and not self._backlog.paused:
-            await self._retire(lease, now)
         # From here on what is stored is ours to tell of: a group that is evaluated for long holds up no message.
         self._leading = True
         await self._abreast(self._groups_due(now), now, lambda evaluator: evaluator.evaluate(now))
@@ -244,7 +249,7 @@ class Alerting(Part[AlertingSettings]):
         It waits for no evaluation. Raises what a beat does.
         """
         async with self.steady.shared():
-            if not (self._leading and self._backlog.may_send) or self._moved_s:
+            if not (self._leading and self._backlog.may_send) or self._tenure.moved_s:
                 return  # `_changed` stays: what was not told is told when this process may act again
             changed, self._changed = self._changed, False
             try:
@@ -277,37 +282,10 @@ class Alerting(Part[AlertingSettings]):
         # Another process may have evaluated in between: what we remember is not what is true.
         self._lease = lease
         give_way(self._backlog)
-        for evaluator in self._evaluators:
-            evaluator.reset()
-        self._retired, self._changed = False, True
+        self._stored_anew()
+        self._tenure.begin()
         # The database has just given the lease: go on from what is stored, and not from memory.
         await self.write_back()
-
-    async def _follow_clock(self) -> None:
-        """Move what is stored along, where it is now: in the database, or in memory."""
-        moved_s = self._moved_s
-        if not self._backlog.paused:
-            try:
-                await asyncio.to_thread(self._steps.move, moved_s)
-                # At once: whoever takes over next must know by which clock these times were written.
-                await self._sharing.beat()
-            except Unavailable as error:
-                self._backlog.pause(error)
-        self._backlog.move(moved_s)
-        for evaluator in self._evaluators:
-            evaluator.reset()
-        self._moved_s, self._changed = 0.0, True
-
-    async def _retire(self, lease: Lease, now: float) -> None:
-        rules = self.rule_ids
-        try:
-            await self._sharing.inherit(lease)
-            await asyncio.to_thread(self._steps.settle, now)
-            await asyncio.to_thread(self._stored.retire, rules, now)
-        except Unavailable as error:
-            self._backlog.pause(error)
-        else:
-            self._retired = self._changed = True
 
     async def write_back(self) -> None:
         """Bring what waits in memory to the database, if it can be written again."""
@@ -382,6 +360,11 @@ class Alerting(Part[AlertingSettings]):
         """
         seen = self._started_at if self._own else self._since + self._lookbacks.get(rule, 0.0)
         return max(self._started_at, seen) + self.settle_s
+
+    def _stored_anew(self) -> None:
+        self._changed = True
+        for evaluator in self._evaluators:
+            evaluator.reset()
 
     def _held(self) -> Lease | None:
         return self._lease
