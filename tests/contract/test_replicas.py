@@ -81,6 +81,19 @@ async def test_a_dead_leader_is_followed_without_a_gap(world: World) -> None:
     assert two.hot().told_by == ""
 
 
+async def test_a_takeover_makes_up_for_the_alerts_that_nobody_decided_on(world: World) -> None:
+    one, two = await pair(world)
+    await world.run(16, 91)
+    one.runs = False
+    while world.holder() == "one":
+        await world.run(1, 91)
+    assert world.seconds() % 5, "no group is due at this second"
+    assert (world.told(), world.history()) == (["firing"], WHOLE[:2])
+    assert two.hot().last_evaluation == world.at
+    await world.run(5, 91)
+    assert await two.value("count_over_time(temp:max[30s])") == [({}, 6.0)], "recorded series keep their phase"
+
+
 async def test_a_leader_that_dies_after_it_paged_is_not_repeated(world: World) -> None:
     one, _ = await pair(world)
     await world.run(30, 91)

@@ -116,6 +116,8 @@ class Alerting(Part[AlertingSettings]):
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
         self._due: dict[str, float] = {}
+        self._undecided: set[str] = set()
+        """Groups of whose last turn another process was to decide on the alerts."""
         self._around = Surroundings()
         self._started_at = clock.now()
         self._since = self._started_at if since is None else since
@@ -212,8 +214,9 @@ class Alerting(Part[AlertingSettings]):
         now = self._clock.now()
         if not (due := self._groups_due(now)):
             return
-        alerting = any(isinstance(rule, AlertingRule) for e in due for rule in e.group.rules)
+        alerting = {e.group.key for e in due if any(isinstance(rule, AlertingRule) for rule in e.group.rules)}
         seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
+        self._undecided |= alerting
         await self._abreast(due, now, lambda evaluator: evaluator.follow(now, seen, self._sharing.told))
 
     async def _beat(self, lease: Lease) -> None:
@@ -230,7 +233,13 @@ class Alerting(Part[AlertingSettings]):
         now = self._clock.now()
         # From here on what is stored is ours to tell of: a group that is evaluated for long holds up no message.
         self._leading = True
-        await self._abreast(self._groups_due(now), now, lambda evaluator: evaluator.evaluate(now))
+        due = self._groups_due(now)
+        # Whoever decided before may have died before the last turn of a group: its next one may be far off.
+        behind = (
+            [e for e in self._evaluators if e.group.key in self._undecided and e not in due] if self._ready() else []
+        )
+        self._undecided.difference_update(e.group.key for e in (*due, *behind))
+        await self._abreast([*due, *behind], now, lambda e: e.catch_up(now) if e in behind else e.evaluate(now))
         await self._sharing.tell(lease, self.reports())
 
     async def _abreast(
@@ -260,13 +269,17 @@ class Alerting(Part[AlertingSettings]):
                 raise
 
     def _groups_due(self, now: float) -> list[GroupEvaluator]:
-        elapsed_s = self._monotonic() - self._started
-        if self._monotonic() < self._wait_until or not (self._known() or elapsed_s >= self.settle_s):
+        if not self._ready():
             return []
         # What is evaluated here goes first: it must not wait for another server that hangs.
         ordered = sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True)
         # A clock that was set back puts nothing off: no group is due later than one interval from now.
         return [e for e in ordered if not now < self._due.get(e.group.key, 0.0) <= now + self._interval_of(e)]
+
+    def _ready(self) -> bool:
+        """Samples and targets are known well enough to evaluate any rule."""
+        now = self._monotonic()
+        return now >= self._wait_until and (self._known() or now - self._started >= self.settle_s)
 
     def _done(self, evaluator: GroupEvaluator, now: float) -> None:
         self._due[evaluator.group.key] = _next(now, self._interval_of(evaluator))
