@@ -42,7 +42,7 @@ from controlplane.store.revision import RevisionStore, touch
 log = logging.getLogger(__name__)
 
 WATCH_S = 2.0
-ACCESS_PATIENCE = Patience(connections=ACCESS, more=0, connection_s=5)
+ACCESS_PATIENCE = Patience(connections=ACCESS, more=0, connection_s=5, answer_s=10)
 """Of who is let in: a connection for each of its threads, which no other call can hold."""
 
 
