@@ -101,6 +101,30 @@ async def test_a_database_that_never_answered_keeps_nobody_from_following(databa
     assert ticks.epochs == [1]
 
 
+async def test_who_follows_says_once_that_the_database_is_away_however_slowly_it_says_so(
+    database: Database, clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticks = Ticks(database, clock)
+    caplog.set_level("INFO", "controlplane.schedule")
+    ticks.leases.away = True
+    await ticks.loop.run_once()
+    for asked in range(2, 4):
+        ticks.leases.answers.clear()
+        await ticks.loop.run_once()
+        assert ticks.leases.asked == asked, "the answer is late"
+        ticks.leases.answers.set()
+        await ticks.loop.run_once()
+    assert caplog.messages == ["loop rules: Unavailable: the database is away"]
+    assert ticks.followed == ticks.loop.stats.failures
+    ticks.leases.away = False
+    await ticks.loop.run_once()
+    assert caplog.messages[1:] == [
+        "loop rules: a holds its lease (epoch 1)",
+        "loop rules: its lease can be asked for again",
+        "loop rules works again",
+    ]
+
+
 async def test_a_database_that_does_not_answer_holds_no_turn_up(database: Database, clock: Any) -> None:
     ticks = Ticks(database, clock)
     await ticks.loop.run_once()
