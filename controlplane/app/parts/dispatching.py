@@ -36,6 +36,8 @@ class Dispatching:
         self._dispatcher: Dispatcher | None = None
         self._busy_until = -BUSY_S
         self._look = Every(IDLE_LOOK_S)
+        self._leaving: list[Notifier] = []
+        """Replaced by a reload: a message may be on its way by one of them until `deliver` is called again."""
 
     @property
     def notifiers(self) -> Mapping[str, Notifier]:
@@ -48,7 +50,7 @@ class Dispatching:
         recipes, old = settings.notifiers, self.notifiers
         stay = kept(old, before.notifiers if before else {}, recipes)
         self._sender.use({name: stay.get(name) or recipe.made() for name, recipe in recipes.items()})
-        await asyncio.gather(*(made.close() for name, made in old.items() if name not in stay))
+        self._leaving += [made for name, made in old.items() if name not in stay]
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step of the clock."""
@@ -60,11 +62,12 @@ class Dispatching:
             self._busy_until = self._monotonic() + BUSY_S
 
     async def deliver(self) -> None:
-        """Send everything that is due.
+        """Send everything that is due. One call at a time.
 
         While there was nothing to send for a while it is looked less often: for what another process left, or put
         off for long.
         """
+        await self._let_go()
         now = self._monotonic()
         if now > self._busy_until and not self._look.due(now):
             return
@@ -74,4 +77,9 @@ class Dispatching:
 
     async def close(self) -> None:
         """Release the notifiers' connections."""
+        await self._let_go()
         await asyncio.gather(*(notifier.close() for notifier in self.notifiers.values()))
+
+    async def _let_go(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        await asyncio.gather(*(notifier.close() for notifier in leaving))
