@@ -21,7 +21,7 @@ from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_
 from controlplane.app.parts.dispatching import Dispatching
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.app.parts.sharing import Sharing
-from controlplane.app.parts.tenure import Tenure
+from controlplane.app.parts.tenure import Tenure, goes_on
 from controlplane.app.rules import reads_own_metrics
 from controlplane.app.steady import Steady
 from controlplane.errors import LeaseLost
@@ -105,6 +105,8 @@ class Alerting(Part[AlertingSettings]):
         """Shared while times are read and written: no step of the clock may fall in between."""
         self._changed = True
         """Alerts may have changed since groups were last looked at."""
+        self._evaluating = 0
+        """Groups that are being evaluated: their alerts change at any moment."""
         self._sharing = Sharing(db, clock, replicas, monotonic)
         self._db, self._backlog = db, Backlog(clock, lambda: self._sharing.alone)
         stored = SqlAlertLog(db, self._held)
@@ -246,8 +248,13 @@ class Alerting(Part[AlertingSettings]):
         self, due: Sequence[GroupEvaluator], now: float, turn: Callable[[GroupEvaluator], Awaitable[object]]
     ) -> None:
         async def one(evaluator: GroupEvaluator) -> None:
-            self._changed = True
-            await turn(evaluator)
+            # A dispatch beside it reads what was written until then: what comes later is for the next one.
+            self._evaluating += 1
+            try:
+                await turn(evaluator)
+            finally:
+                self._evaluating -= 1
+                self._changed = True
             self._done(evaluator, now)
 
         await abreast([partial(one, evaluator) for evaluator in due])
@@ -260,7 +267,7 @@ class Alerting(Part[AlertingSettings]):
         async with self.steady.shared():
             if not (self._leading and self._backlog.may_send) or self._tenure.moved_s:
                 return  # `_changed` stays: what was not told is told when this process may act again
-            changed, self._changed = self._changed, False
+            changed, self._changed = self._changed or self._evaluating > 0, False
             try:
                 await self._dispatching.dispatch(changed=changed)
             except BaseException as error:
@@ -290,7 +297,7 @@ class Alerting(Part[AlertingSettings]):
 
     async def _take_over(self, lease: Lease) -> None:
         before = self._lease
-        if self._backlog.paused and _goes_on(before, lease):
+        if self._backlog.paused and goes_on(before, lease):
             return  # nobody else had it: it ran out while it could not be renewed
         # Another process may have evaluated in between: what we remember is not what is true.
         self._lease = lease
@@ -381,11 +388,6 @@ class Alerting(Part[AlertingSettings]):
 
     def _held(self) -> Lease | None:
         return self._lease
-
-
-def _goes_on(before: Lease | None, now: Lease) -> bool:
-    """Tell whether nobody else held a lease between two tenures: each new one counts its epoch up by one."""
-    return before is not None and now.holder == before.holder and now.epoch <= before.epoch + 1
 
 
 def _next(now: float, interval_s: float) -> float:

@@ -90,3 +90,8 @@ class Tenure:
             self._backlog.move(self.moved_s)
             self.moved_s = 0.0
             self._changed()
+
+
+def goes_on(before: Lease | None, now: Lease) -> bool:
+    """Tell whether nobody else held a lease between two tenures: each new one counts its epoch up by one."""
+    return before is not None and now.holder == before.holder and now.epoch <= before.epoch + 1

@@ -416,6 +416,7 @@ class Hanging:
         if expr == "hangs":
             self.asked.set()
             await self.let.wait()
+            return await self.inner.instant("temp > 85", at)
         return await self.inner.instant(expr, at)
 
 
@@ -439,6 +440,27 @@ async def test_a_group_whose_query_hangs_holds_up_no_other_group_and_no_message(
     assert not beat.done()
     hanging.let.set()
     await beat
+
+
+async def test_what_was_found_after_a_look_at_the_groups_is_told_at_the_next_one(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    hanging = Hanging(bench.querier)
+    bench.alerting = Alerting(db, hanging, bench.store, bench.clock, "one")
+    await bench.configure(parse_rules("groups: [{name: g, interval: 1h, rules: [{alert: Slow, expr: hangs}]}]", "f"))
+    hanging.let.set()
+    await bench.beat(lease, 80)
+    hanging.let.clear()
+    hanging.asked.clear()
+    bench.clock.time += 3600
+    bench.heat(90)
+    beat = asyncio.create_task(bench.alerting.beat(lease))
+    await hanging.asked.wait()
+    await bench.alerting.dispatch()
+    hanging.let.set()
+    await beat
+    await bench.alerting.dispatch()
+    await bench.alerting.deliver()
+    assert [m.status for m in bench.box.got] == ["firing"]
 
 
 async def test_only_who_evaluated_under_the_lease_dispatches(db: Database, lease: Lease) -> None:
