@@ -37,7 +37,8 @@ class Dispatching:
         self._busy_until = -BUSY_S
         self._look = Every(IDLE_LOOK_S)
         self._leaving: list[Notifier] = []
-        """Replaced by a reload: a message may be on its way by one of them until `deliver` is called again."""
+        """Replaced by a reload while messages were sent: one may be on its way by them until `deliver` ends."""
+        self._delivering = False
 
     @property
     def notifiers(self) -> Mapping[str, Notifier]:
@@ -51,6 +52,8 @@ class Dispatching:
         stay = kept(old, before.notifiers if before else {}, recipes)
         self._sender.use({name: stay.get(name) or recipe.made() for name, recipe in recipes.items()})
         self._leaving += [made for name, made in old.items() if name not in stay]
+        if not self._delivering:
+            await self._let_go()
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step of the clock."""
@@ -67,13 +70,17 @@ class Dispatching:
         While there was nothing to send for a while it is looked less often: for what another process left, or put
         off for long.
         """
-        await self._let_go()
         now = self._monotonic()
         if now > self._busy_until and not self._look.due(now):
             return
         self._look.done(now)
-        while self._may_send() and await self._sender.tick():
-            self._busy_until = self._monotonic() + BUSY_S
+        self._delivering = True
+        try:
+            while self._may_send() and await self._sender.tick():
+                self._busy_until = self._monotonic() + BUSY_S
+        finally:
+            self._delivering = False
+            await self._let_go()
 
     async def close(self) -> None:
         """Release the notifiers' connections."""
