@@ -1,12 +1,12 @@
-"""What a scraped sample costs: the control plane and a real Prometheus scrape the same fleet for the same time.
+"""CPU time and memory of scraping: the control plane and a real Prometheus scrape the same fleet at the same time.
 
     python benchmarks/bench_scrape.py [--minutes 1.5] [--targets 300] [--interval 5] [--growth] [--no-rules]
 
-Prints CPU time per sample, and resident memory per raw series, as ratios. The control plane runs as users run it:
-canonical series, the shipped rules and its data folder on disk; Prometheus runs no rules. Both count what they stored
-by the same query. Memory is that of a young process; `--minutes 65` shows it with an hour kept.
+Prints CPU time per sample and resident memory per raw series, as ratios. The control plane runs as users run it: with
+canonical series, the shipped rules and its data folder on disk. Prometheus runs no rules. The same query counts the
+stored samples of both. Memory is that of a young process; `--minutes 65` shows it with an hour of samples.
 
-`--growth` instead scrapes 30, 300 and 3,000 targets, for the cost of a sample as a fleet grows.
+`--growth` scrapes 30, 300 and 3,000 targets instead, and prints the cost of a sample by the size of the fleet.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fleet_of_files import fleet_of_files
 
 PORT = 9931
 SETTLE_INTERVALS = 3
-"""Scrapes before measuring: each has met every target, and the layouts are known."""
+"""Intervals before the measurement: by then every target was scraped, and all layouts are known."""
 UP = 'count(up{job="vllm"} == 1)'
 RAW = 'sum(scrape_samples_scraped{job="vllm"})'
 GROWTH = (30, 300, 3000)
@@ -31,7 +31,7 @@ GROWTH = (30, 300, 3000)
 
 @dataclass(frozen=True)
 class Cost:
-    """What one program spent in a window."""
+    """The cost of one program in a window."""
 
     cpu_s: float
     scrapes: float
@@ -47,7 +47,7 @@ class Cost:
 
 
 def settle(contender: Contender, targets: int, interval_s: float) -> None:
-    """Wait until every target is up, and some scrapes longer. Raises SystemExit if they never are."""
+    """Wait until every target is up. Raises SystemExit when they are not up in time."""
     deadline = time.monotonic() + 6 * interval_s + 30 + targets / 20
     while (up := _up(contender)) < targets:
         if time.monotonic() > deadline:
@@ -58,12 +58,12 @@ def settle(contender: Contender, targets: int, interval_s: float) -> None:
 def _up(contender: Contender) -> float:
     try:
         return contender.number(UP)
-    except OSError:  # while thousands of layouts are new, a query may run out of time
+    except OSError:  # a query may time out while thousands of layouts are new
         return 0.0
 
 
 def measured(contenders: list[Contender], seconds: float, interval_s: float) -> list[Cost]:
-    """Let all run for a while, measuring each over the same window."""
+    """Return the cost of each program over the same window of `seconds`."""
     time.sleep(SETTLE_INTERVALS * interval_s)
     cpu, started = [c.cpu_s() for c in contenders], time.time()
     time.sleep(seconds)
@@ -84,7 +84,7 @@ def measured(contenders: list[Contender], seconds: float, interval_s: float) -> 
 
 
 def compare(targets: int, seconds: float, interval_s: float, rules: tuple[str, ...], folder: Path) -> list[Cost]:
-    """Return what the control plane and Prometheus spent on the same fleet."""
+    """Return the costs of the control plane and of Prometheus for the same fleet."""
     with ExitStack() as stack:
         addresses = stack.enter_context(fleet_of_files(targets, interval_s, PORT))
         ours = stack.enter_context(control_plane(folder / "ours", addresses, interval_s, rules=rules))
@@ -95,7 +95,7 @@ def compare(targets: int, seconds: float, interval_s: float, rules: tuple[str, .
 
 
 def show(costs: list[Cost], seconds: float) -> None:
-    """Print both and their ratios."""
+    """Print both costs and their ratios."""
     heads = (("µs/sample", 10), ("samples/s", 11), ("scrapes/s", 11), ("series", 9), ("RSS B/series", 14), ("PSS", 14))
     print(" " * 14 + "".join(f"{head:>{width}}" for head, width in heads))
     for name, cost in zip(("control plane", "prometheus"), costs, strict=True):
@@ -110,10 +110,10 @@ def show(costs: list[Cost], seconds: float) -> None:
 
 
 def grow(seconds: float, interval_s: float, rules: tuple[str, ...]) -> None:
-    """Print the cost of a sample at each size of fleet, against the middle one.
+    """Print the cost of a sample for each size of the fleet, as a ratio to the middle size.
 
-    What the program costs whether it scrapes or not (its loops, its database) is measured with one target, and the
-    cost of a sample is printed with and without it.
+    The standing cost (loops, database) does not depend on scrapes. It is measured with one target, and the cost of a
+    sample is printed with it and without it.
     """
     whole: dict[int, float] = {}
     growing: dict[int, float] = {}
@@ -137,7 +137,7 @@ def grow(seconds: float, interval_s: float, rules: tuple[str, ...]) -> None:
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Run the measurement that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, default=1.5)
     parser.add_argument("--targets", type=int, default=300)

@@ -1,7 +1,7 @@
-"""The two programs that benchmarks set side by side, each with its own data folder: Prometheus, and the control plane.
+"""The two programs that benchmarks compare: Prometheus and the control plane, each with its own data folder.
 
-Both are children of the benchmark on loopback. What they cost is read from /proc: CPU time does not count what a busy
-machine makes them wait.
+Both are children of the benchmark on loopback. Their cost is CPU time from /proc, which does not include
+waiting on a busy machine.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Contender:
         return found
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds of all its processes, those that ended included."""
+        """Return the CPU seconds of all its processes, with those that have ended."""
         total = 0
         for pid in self.pids():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -73,7 +73,7 @@ class Contender:
         return total / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> dict[str, int]:
-        """Return bytes of all its processes by kind: Rss, Pss, and of the Pss Anon and File."""
+        """Return the bytes of all its processes by kind: Rss, Pss, and the parts of Pss: Anon, File and Shmem."""
         totals = {"Rss": 0, "Pss": 0, "Pss_Anon": 0, "Pss_File": 0, "Pss_Shmem": 0}
         for pid in self.pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
@@ -84,7 +84,7 @@ class Contender:
 
 
 def free_address() -> str:
-    """Return a loopback address on which nobody listens now."""
+    """Return a free loopback address, as host:port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{listener.getsockname()[1]}"
@@ -94,7 +94,7 @@ def free_address() -> str:
 def prometheus(
     folder: Path, addresses: Iterable[str], interval_s: float, *, rules: str = "", canonical: bool = False
 ) -> Iterator[Contender]:
-    """Run Prometheus on targets of one job. `rules` is a rule file's text; `canonical` reads /canonical as well."""
+    """Run Prometheus on targets of one job. `rules` is the text of a rule file. `canonical` also scrapes /canonical."""
     folder.mkdir(parents=True, exist_ok=True)
     where = {"static_configs": [{"targets": list(addresses)}]}
     jobs: list[dict[str, object]] = [{"job_name": "vllm", **where}]

@@ -1,7 +1,7 @@
-"""Two processes' worth of alerting on one database, a virtual second at a time.
+"""The alerting of two processes on one database, in virtual seconds.
 
-Each process has a store, a clock and connections of its own. The database's clock passes with the virtual seconds, too:
-leases grow older by as many.
+Each process has its own store, clock and connections. The database's clock follows the virtual seconds too, so that
+leases expire by them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_
 
 
 class Cut(Database):
-    """One process's connections, which can be cut."""
+    """The connections of one process. A test can cut them."""
 
     away = False
     locked = False
@@ -84,11 +84,11 @@ class CutToo(Cut):
 
 @dataclass
 class Box:
-    """The receiver that all processes tell."""
+    """The receiver of all processes' messages."""
 
     name: str = "box"
     got: list[tuple[float, str, str]] = field(default_factory=list)
-    """Virtual seconds since the start, status, and the message's id."""
+    """Messages: virtual seconds since the start, status and id."""
     now: Callable[[], float] = lambda: 0.0
     away: bool = False
 
@@ -102,7 +102,7 @@ class Box:
 
 
 class Process:
-    """One replica's alerting. `ahead_s`: how far its wall clock is ahead of the true time."""
+    """The alerting of one replica. Its wall clock is `ahead_s` seconds ahead of the true time."""
 
     def __init__(self, name: str, url: str, world: World, ahead_s: float = 0.0) -> None:
         self.name, self.world, self.ahead_s = name, world, ahead_s
@@ -144,7 +144,7 @@ class Process:
         self.alerting.clock_was_set(by_s)
 
     async def configure(self) -> None:
-        groups = parse_rules(RULES, f"/etc/{self.name}/rules.yml")  # folders differ, the file is one
+        groups = parse_rules(RULES, f"/etc/{self.name}/rules.yml")  # the folders differ, the rule file is the same
         await self.alerting.configure(alerting_settings(groups, 5.0, ROUTE, {"box": self.world.box}))
 
     async def second(self, celsius: float) -> None:
@@ -172,7 +172,7 @@ class Process:
 
 
 class World:
-    """The database, the true time, and what the receiver got."""
+    """The database, the true time, and the receiver."""
 
     def __init__(self, db: Database) -> None:
         self.db, self.at = db, START
@@ -181,7 +181,7 @@ class World:
         self.processes: list[Process] = []
 
     def seconds(self) -> float:
-        """Seconds that nobody can set."""
+        """Monotonic seconds, which no step changes."""
         return self.at - START
 
     async def start(self, name: str, ahead_s: float = 0.0) -> Process:

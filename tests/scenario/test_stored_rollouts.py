@@ -1,4 +1,4 @@
-"""Rollouts that another release stored, or that are damaged: read where they can be, and nobody else's trouble."""
+"""Stored rollouts of another release, or damaged ones: they are read if possible, and never disturb other models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def edit(world: World, change: Callable[[State], State]) -> None:
 
 
 def write_no_json(world: World) -> None:
-    """SQLite keeps any text, and a disk any bytes."""
+    """Store a text that is not JSON: SQLite does not check it, and a damaged disk may return it."""
     with world.db.transaction() as session:
         session.execute(text("UPDATE rollout SET state = '{\"format\": 1, \"steps\"' WHERE model = 'model'"))
 
@@ -87,7 +87,7 @@ async def test_a_rollout_that_cannot_be_read_stands_still_and_is_named_once(
         assert (
             line.startswith(f"rollout {started.id} of model model cannot be read and is left as it is") and told in line
         )
-        # The model is watched on, and what can be listed is listed.
+        # The model is still watched, and the readable rollouts are listed.
         assert (await world.service.model("model")).observed_at == world.clock.now()
         assert not (await world.service.model("model")).can_promote
         (shown,) = await world.service.list()

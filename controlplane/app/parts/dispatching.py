@@ -1,4 +1,4 @@
-"""From stored alerts to receivers: messages are decided on and queued, and sent."""
+"""Dispatch and delivery: decides on messages from stored alerts, queues them, and sends them to receivers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from controlplane.clock.every import Every
 from controlplane.store.lease import since_boot
 
 BUSY_S, IDLE_LOOK_S = 60.0, 5.0
-"""For how long after a message the outbox is looked at at every turn, and how often it is afterwards."""
+"""Seconds after a message in which every turn reads the outbox, and seconds between two reads after that."""
 
 
 class Dispatching:
-    """Dispatches and delivers for one process. `dispatch` needs the lease; `deliver` does not: messages are claimed."""
+    """Dispatches and delivers for one process. `dispatch` needs the lease. `deliver` claims messages and needs none."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Dispatching:
         return dict(self._sender.notifiers)
 
     async def configure(self, settings: AlertingSettings, before: AlertingSettings | None) -> None:
-        """Take over a route and notifiers. A notifier that did not change keeps its connections."""
+        """Apply a route and notifiers. An unchanged notifier keeps its connections."""
         self._dispatcher = Dispatcher(Stages(settings.route, settings.console_url), self._groups, self._clock)
         recipes, old = settings.notifiers, self.notifiers
         stay = kept(old, before.notifiers if before else {}, recipes)
@@ -60,15 +60,15 @@ class Dispatching:
         self._sender.clock_was_set(by_s)
 
     async def dispatch(self, *, changed: bool) -> None:
-        """Decide what receivers must hear. `changed` False: no alert can have changed since the last call."""
+        """Decide on messages and queue them. `changed` False: no alert has changed since the last call."""
         if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=changed):
             self._busy_until = self._monotonic() + BUSY_S
 
     async def deliver(self) -> None:
-        """Send everything that is due. One call at a time.
+        """Send all messages that are due. Must not be called while a call is under way.
 
-        While there was nothing to send for a while it is looked less often: for what another process left, or put
-        off for long.
+        BUSY_S after the last message the outbox is read less often. It may still hold messages that another process
+        left, or that are to be retried.
         """
         now = self._monotonic()
         if now > self._busy_until and not self._look.due(now):
@@ -83,7 +83,7 @@ class Dispatching:
             await self._let_go()
 
     async def close(self) -> None:
-        """Release the notifiers' connections."""
+        """Close the notifiers' connections."""
         await self._let_go()
         await asyncio.gather(*(notifier.close() for notifier in self.notifiers.values()))
 

@@ -1,4 +1,4 @@
-"""Documents of another release, and damaged ones: which are read, and what is said of the others."""
+"""Documents of other releases, and damaged ones: which are read, and the error for the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout cache: always equal to a full parse, and the same Layout object while nothing but values changed."""
+"""The layout cache: always equal to a full parse, and the same Layout object while only values change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collectors.samples import Layout
 
 
 class Builder:
-    """Builds plain layouts and counts how often it had to."""
+    """Builds plain layouts, and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0

@@ -81,5 +81,7 @@ RICH: dict[str, Any] = {
             {"url": "http://127.0.0.1:1/other", "name": "two"},
         ]
     },
+    "usage_report": {"schedule": {"cron": "0 8 * * mon", "timezone": "Europe/Berlin"}, "receiver": "ops"},
+    "housekeeping": {"schedule": {"cron": "30 3 * * *", "jitter": "1h"}},
     "trusted_proxies": ["10.0.0.1"],
 }

@@ -43,6 +43,7 @@ BACKEND = (*TRAFFIC, "backends", 0)
 WRITE = ("metrics", "remote_write", 0)
 QUEUE = (*WRITE, "queue_config")
 OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
+REPORT = ("usage_report", "schedule")
 SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}
 BASIC = {"username": "u", "password_file": "/pw"}
 EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
@@ -148,6 +149,15 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("metrics.remote_write[].queue_config.max_backoff", QUEUE, {"max_backoff": "7s"}),
     ("metrics.remote_write[].queue_config.sample_age_limit", QUEUE, {"sample_age_limit": "7h"}),
     ("metrics.remote_write[].queue_config.max_bytes", QUEUE, {"max_bytes": 77_000_000}),
+    ("usage_report", ("usage_report",), DROP),
+    ("usage_report.schedule", (*REPORT,), "@daily"),
+    ("usage_report.schedule.cron", (*REPORT, "cron"), "0 9 * * mon"),
+    ("usage_report.schedule.timezone", (*REPORT, "timezone"), "Asia/Shanghai"),
+    ("usage_report.schedule.jitter", (*REPORT, "jitter"), "12h"),
+    ("usage_report.schedule.catch_up", (*REPORT, "catch_up"), "2h"),
+    ("usage_report.receiver", ("usage_report", "receiver"), "file"),
+    ("housekeeping", ("housekeeping",), DROP),
+    ("housekeeping.schedule", ("housekeeping", "schedule"), "@weekly"),
     ("trusted_proxies", ("trusted_proxies",), ["10.0.0.0/8"]),
 )
 """(field of the reference, where in RICH, new value)."""
