@@ -139,11 +139,20 @@ class GroupEvaluator:
         rules after it are evaluated. Raises other errors of the log, such as a lost lease: this process must then stop
         acting.
         """
-        moment = self._clock.now() if at is None else at
+        return await self._evaluate(self.group.rules, self._clock.now() if at is None else at)
+
+    async def catch_up(self, at: float) -> GroupReport:
+        """Evaluate the alerting rules alone at unix second `at`: at their last turn this process did not decide.
+
+        Raises what `evaluate` raises.
+        """
+        return await self._evaluate([rule for rule in self.group.rules if isinstance(rule, AlertingRule)], at)
+
+    async def _evaluate(self, rules: Iterable[Rule], at: float) -> GroupReport:
         started = self._timer()
-        for rule in self.group.rules:
-            await self._evaluate_rule(rule, moment)
-        self._last_at, self._took = moment, self._timer() - started
+        for rule in rules:
+            await self._evaluate_rule(rule, at)
+        self._last_at, self._took = at, self._timer() - started
         return self.report()
 
     async def follow(self, at: float, seen: StatesSeen | None, told: Mapping[str, Told]) -> GroupReport:

@@ -55,6 +55,14 @@ class Loop(ABC):
         """A snapshot of the counters."""
         return replace(self._stats)
 
+    @property
+    def holds_lease(self) -> bool | None:
+        """Whether its lease is this process's now; None for a loop that needs none.
+
+        False past the lease's deadline, although an enduring loop goes on: another process may hold it by then.
+        """
+        return None
+
     async def run_once(self) -> None:
         """Take one turn. Raises nothing but cancellation: a failure is logged and counted, and the next turn comes."""
         error: str | None = None
@@ -157,6 +165,11 @@ class LeasedLoop(Loop):
         self._follow = follow
         self._renew_every_s, self._renewed_at = renew_every_s, 0.0
         self._lease: Lease | None = None
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether the lease is this process's now."""
+        return self._lease is not None and self._lease.left_s() > 0
 
     async def close(self) -> None:
         """Release the lease, so that another process need not wait for it to run out."""
