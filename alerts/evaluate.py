@@ -139,18 +139,27 @@ class GroupEvaluator:
         rules after it are evaluated. Raises other errors of the log, such as a lost lease: this process must then stop
         acting.
         """
-        moment = self._clock.now() if at is None else at
+        return await self._evaluate(self.group.rules, self._clock.now() if at is None else at)
+
+    async def catch_up(self, at: float) -> GroupReport:
+        """Evaluate the alerting rules alone at unix second `at`: at their last turn this process did not decide.
+
+        Raises what `evaluate` raises.
+        """
+        return await self._evaluate([rule for rule in self.group.rules if isinstance(rule, AlertingRule)], at)
+
+    async def _evaluate(self, rules: Iterable[Rule], at: float) -> GroupReport:
         started = self._timer()
-        for rule in self.group.rules:
-            await self._evaluate_rule(rule, moment)
-        self._last_at, self._took = moment, self._timer() - started
+        for rule in rules:
+            await self._evaluate_rule(rule, at)
+        self._last_at, self._took = at, self._timer() - started
         return self.report()
 
     async def follow(self, at: float, seen: StatesSeen | None, told: Mapping[str, Told]) -> GroupReport:
         """Run one evaluation at unix second `at` in a process that does not evaluate alerting rules.
 
         Recording rules are evaluated, in order. Alerting rules are shown, and their series are written, from `seen`.
-        When `seen` is None, the alerts could not be read: nothing is written, and the previous alerts stay on show.
+        When `seen` is None, the alerts could not be read: nothing is written, and the previous alerts are still shown.
         `told` holds the reports of the process that evaluates the alerting rules, by rule id.
         """
         started = self._timer()
@@ -174,7 +183,7 @@ class GroupEvaluator:
             memory.instances = memory.stepped_at = None
 
     def close(self, at: float) -> None:
-        """End every series that this group wrote at unix second `at`: its rules are no longer configured."""
+        """Mark every series of this group stale at unix second `at`: its rules are no longer configured."""
         for memory in self._memory.values():
             for source in memory.layouts:
                 self._sink.end(source, round(at * 1000))

@@ -17,7 +17,7 @@ def go_float(value: float) -> str:
         return "-0" if math.copysign(1, value) < 0 else "0"
     if 1e-4 <= abs(value) < 1e6:
         return repr(value).removesuffix(".0")
-    # Seventeen digits always suffice; the shortest that reads back the same is what repr and Go print.
+    # Seventeen digits always suffice. Like repr and Go, use the fewest digits that read back as the same value.
     digits = next(text for n in range(17) if float(text := f"{value:.{n}e}") == value)
     mantissa, _, exponent = digits.partition("e")
     return f"{mantissa}e{exponent[0]}{exponent[1:].zfill(2)}"

@@ -91,7 +91,7 @@ def fingerprint(labels: Labels) -> str:
 class Transition(NamedTuple):
     """One change of state, with its sentence for the history.
 
-    `before` and `after` are equal when an alert becomes unknown, or known again.
+    `before` and `after` are equal when an alert becomes unknown, and when its data is back.
     """
 
     instance: AlertInstance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -18,6 +19,8 @@ Upgrade = Callable[[Document], Document]
 """Converts a document to the next format. The upgrade at index n of a sequence makes format n + 1 from format n."""
 T = TypeVar("T")
 _Check = Callable[[Any], None]
+TIMES = ("_at", "_since", "_until")
+"""How the names of fields that hold unix seconds end."""
 
 
 @contextmanager
@@ -81,7 +84,8 @@ class _Wrong(Exception):
 @cache
 def _of_class(kind: Any) -> _Check:
     hints = get_type_hints(kind)
-    parts = [(field.name, _of(hints[field.name])) for field in fields(kind)]
+    of = {field.name: _of_time if field.name.endswith(TIMES) else _of for field in fields(kind)}
+    parts = [(name, of_kind(hints[name])) for name, of_kind in of.items()]
 
     def check(value: Any) -> None:
         if not isinstance(value, kind):
@@ -93,6 +97,18 @@ def _of_class(kind: Any) -> _Check:
         except _Wrong as wrong:
             wrong.place.append(f".{name}")
             raise
+
+    return check
+
+
+def _of_time(hint: Any) -> _Check:
+    """Return what checks a time: unlike a value that was measured, it is never infinite."""
+    part = _of(hint)
+
+    def check(value: Any) -> None:
+        part(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _Wrong(value, "a time")
 
     return check
 

@@ -3,7 +3,7 @@
 CollectorError
 ├── CatalogueError          the name catalogue is malformed
 ├── DiscoveryError          a file_sd file cannot be read or parsed
-└── ScrapeError             one read of one source failed; `reason` is its value in metrics
+└── ScrapeError             one read of one source failed; `reason` is a short stable word for metrics
     ├── ScrapeTimeout       reason "timeout"
     ├── Unreachable         reason "unreachable": DNS, refused, reset, TLS
     ├── UnexpectedStatus    reason "status": not 200
@@ -42,7 +42,7 @@ class ScrapeTimeout(ScrapeError):
 
 
 class Unreachable(ScrapeError):
-    """There is no connection: name resolution, refusal, reset or TLS failed it."""
+    """There is no connection: name resolution or TLS failed, or it was refused or reset."""
 
     reason = "unreachable"
 
@@ -54,7 +54,7 @@ class UnexpectedStatus(ScrapeError):
 
 
 class BodyTooLarge(ScrapeError):
-    """The body breaks a limit on bytes, lines, samples or label sizes."""
+    """The body exceeds a limit on bytes, lines, samples or label sizes."""
 
     reason = "too-large"
 

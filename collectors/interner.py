@@ -27,7 +27,7 @@ class Interner:
         """Values by type, because a named tuple equals a plain tuple."""
 
     def shared(self, value: _T, chars: int = 0) -> _T:
-        """Return the first value equal to this one. `chars` is its length; 0 will do for short values."""
+        """Return the first value equal to this one. `chars` is its length; 0 is enough for short values."""
         known: _T | None = self._known.setdefault(type(value), {}).get(value)
         return self._remembered(value, value, _ENTRY_BYTES + chars) if known is None else known
 

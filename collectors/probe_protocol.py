@@ -24,7 +24,7 @@ class Event(NamedTuple):
 
 
 class BadAnswer(Exception):
-    """The answer breaks the protocol. `reason` is its value in metrics."""
+    """The answer breaks the protocol. `reason` is a short stable word for metrics."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

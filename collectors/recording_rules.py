@@ -92,7 +92,7 @@ _HEAD = """\
 # Not expressed, or expressed differently:"""
 _FIRST_LISTED = Unexpressed(
     "series that differ only in labels without a canonical name",
-    "the largest is kept, where the control plane keeps the first that the engine lists",
+    "the rules keep the largest; the control plane keeps the first that the engine lists",
 )
 _NAMES = Unexpressed(
     "names that fleet.yaml gives to models (traffic.model)",

@@ -26,7 +26,7 @@ from collectors.durations import format_duration
 from collectors.samples import Labels
 
 DEAD_RETRY_S = 15 * 60.0
-"""Seconds until a group whose message was given up sends again (chosen: long enough to mend a token or a channel)."""
+"""Seconds until a group whose message was given up sends again (chosen: time to replace a token or fix a channel)."""
 
 
 @dataclass(frozen=True)

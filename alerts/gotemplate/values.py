@@ -97,7 +97,7 @@ def call_method(value: GoValue, name: str, arguments: list[GoValue]) -> GoValue:
             raise TemplateError("Format takes a layout such as `2006-01-02 15:04:05`")
         return format_time(value.moment, value.nanoseconds, arguments[0])
     if arguments:
-        raise TemplateError(f"{name} takes nothing, got {len(arguments)} value(s)")
+        raise TemplateError(f"{name} takes no arguments, got {len(arguments)}")
     if isinstance(value, Time):
         return _TIME_METHODS[name](value)
     return _DURATION_METHODS[name](value)

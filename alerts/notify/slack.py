@@ -181,7 +181,7 @@ class SlackNotifier:
             if self._channel_id or not cursor:
                 break
         if not self._channel_id:
-            raise DeliveryFailed(f"Slack channel {self._channel} was not found by name: give its id", permanent=True)
+            raise DeliveryFailed(f"Slack channel {self._channel} was not found by name: set its id", permanent=True)
         return self._channel_id
 
     async def _call(
@@ -194,9 +194,13 @@ class SlackNotifier:
                 answer = await client.api_call(method, json=content)
         except SlackApiError as error:
             raise self._refused(method, error) from error
-        except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError) as error:
-            # The SDK raises ValueError and AttributeError for a body that is not JSON, or is sent as text/plain.
-            raise DeliveryFailed(f"Slack {method}: {error or type(error).__name__}") from error
+        except TimeoutError as error:
+            raise DeliveryFailed(f"Slack {method}: no answer within {self._timeout_s:g} s") from error
+        except (ValueError, AttributeError) as error:
+            # The SDK trips over a body that is not JSON, or is sent as text/plain.
+            raise DeliveryFailed(f"Slack {method}: the answer is not JSON") from error
+        except (SlackClientError, aiohttp.ClientError, OSError) as error:
+            raise DeliveryFailed(f"Slack {method}: {str(error) or type(error).__name__}") from error
         return answer.data if isinstance(answer.data, dict) else {}
 
     def _refused(self, method: str, error: SlackApiError) -> DeliveryFailed:

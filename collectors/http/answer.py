@@ -12,7 +12,7 @@ from collectors.errors import BodyTooLarge, ExpositionError, UnexpectedStatus
 
 
 class BoundedBody:
-    """Collects a body, and inflates it if it is compressed. Both its sizes are bounded.
+    """Collects a body, and inflates it if it is compressed. Its compressed and inflated sizes are bounded.
 
     A compressed body is inflated here step by step, because only this bounds its inflated size.
     """

@@ -62,7 +62,7 @@ class PlainConnection(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> bytes:
         """Send a whole request and return the inflated body of its answer. Raises ScrapeError and OSError."""
-        assert self._transport is not None and self.usable, "the owner looks before it asks"
+        assert self._transport is not None and self.usable, "the caller must check `usable` first"
         loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._head_bytes, self.received = {}, 0, 0

@@ -57,7 +57,7 @@ class NvmlSource:
                 return await self._ask()
         except TimeoutError:
             raise ScrapeTimeout(
-                f"NVML did not answer within {timeout_s:g} s; its reader was killed and starts anew at the next scrape"
+                f"NVML did not answer within {timeout_s:g} s; its reader was killed and restarts at the next scrape"
             ) from None
 
     async def close(self) -> None:
@@ -100,7 +100,7 @@ class NvmlSource:
                 )
             return status, await child.stdout.readexactly(int(length))
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
-            raise Unreachable("the process that reads NVML died; it starts anew at the next scrape") from error
+            raise Unreachable("the process that reads NVML died; it restarts at the next scrape") from error
 
     def _abandon(self) -> None:
         child, self._child = self._child, None

@@ -73,6 +73,8 @@ class _ServiceCollector(Collector):
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._faults: dict[str, str] = {}
+        """Why a part could not be read last, by part: scraped every second, the same line would bury the log."""
 
     def collect(self) -> Iterator[Metric]:
         yield _labelled(
@@ -92,15 +94,20 @@ class _ServiceCollector(Collector):
             "remote_write": _remote_write,
             "clock": _clock,
             "pools": _pools,
+            "leases": _leases,
             "schedules": _schedules,
         }
         for name, part in parts.items():
             try:
                 metrics = list(part(self._services))
             except ControlPlaneError as error:
-                _log.warning("own metrics: %s cannot be read: %s", name, error)
+                if str(error) != self._faults.get(name):
+                    _log.warning("own metrics: %s cannot be read: %s", name, error)
+                self._faults[name] = str(error)
                 collected.append(((name,), 0.0))
                 continue
+            if self._faults.pop(name, ""):
+                _log.info("own metrics: %s can be read again", name)
             collected.append(((name,), 1.0))
             yield from metrics
         help_text = "1 when this part of the metrics could be read."
@@ -347,6 +354,12 @@ def _each(
         for of, report in reports:
             family.add_metric((of,), value(report))
         yield family
+
+
+def _leases(services: Services) -> Iterable[Metric]:
+    held = [((lease,), float(holds)) for lease, holds in services.leases().items()]
+    help_text = "1 while this process holds a lease: of all replicas one runs the loop of that name."
+    yield _labelled("controlplane_lease_held", help_text, ("lease",), held)
 
 
 def _labelled(

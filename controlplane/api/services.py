@@ -142,6 +142,8 @@ class Services:
     """Returns the steps and the creep of the machine's clock; None: they are not measured."""
     querying: Callable[[], QueryReport] = QueryReport
     """Returns the status of the HTTP API's queries."""
+    leases: Callable[[], Mapping[str, bool]] = dict
+    """Whether this process holds each lease, by name."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """Returns the status of each endpoint of remote_write."""
 

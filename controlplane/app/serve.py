@@ -114,6 +114,22 @@ def bind(listen: str) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers: event streams must end before the server waits for connections."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop serving. A second call does not wait for connections any more."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Renew the Date header once a second until `stop`. uvicorn's own loop wakes up ten times a second."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), 1)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -144,8 +160,7 @@ async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, pla
 
     def stop() -> None:
         ending.within(HURRY_WITHIN_S if server.should_exit else STOP_WITHIN_S)
-        server.force_exit = server.should_exit
-        server.should_exit = True
+        server.stop()
         app.state.events.close()
         # A query may take longer than the server waits for its connections.
         plane.metrics.refuse_queries()

@@ -65,6 +65,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         tokens=plane.gatekeeper.tokens,
         sessions=plane.gatekeeper.sessions,
         pools=plane.pools,
+        leases=plane.loops.leases,
         gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,

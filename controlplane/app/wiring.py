@@ -44,7 +44,7 @@ from controlplane.store.schedules import ScheduleStore
 log = logging.getLogger(__name__)
 
 WATCH_S = 2.0
-ACCESS_PATIENCE = Patience(connections=ACCESS, more=0, connection_s=5)
+ACCESS_PATIENCE = Patience(connections=ACCESS, more=0, connection_s=5, answer_s=10)
 """Connections of the access checks: one for each of their threads. No other call can hold them."""
 
 

@@ -21,7 +21,7 @@ class Fault(NamedTuple):
 
 
 class Faults(ValueError):
-    """The faults of a section whose single fields are valid."""
+    """Faults of a section whose fields are each valid."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__("; ".join(fault.sentence for fault in faults))

@@ -13,7 +13,7 @@ from controlplane.config.engine_names import ApiName, EngineName
 from controlplane.config.models import ModelSection
 from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
-from controlplane.config.schedules import Housekeeping, UsageReport
+from controlplane.config.schedules import HousekeepingSection, UsageReportSection
 from controlplane.config.vocabulary import (
     Access,
     Address,
@@ -113,7 +113,7 @@ EVERY_LABEL = "..."
 
 def _group_labels(value: tuple[str, ...]) -> tuple[str, ...]:
     if EVERY_LABEL in value and len(value) > 1:
-        raise ValueError("'...' groups by every label and stands alone")
+        raise ValueError("'...' groups by all labels, and must be the only entry")
     return value
 
 
@@ -191,7 +191,7 @@ class Metrics(Model):
     @check
     def _query_has_an_address(self) -> Iterator[Fault]:
         if self.query_url is None and self.query != Query():
-            yield Fault(("query",), "is for query_url:, which is not given")
+            yield Fault(("query",), "needs query_url:, which is not set")
 
     @check
     def _endpoints_differ(self) -> Iterator[Fault]:
@@ -200,7 +200,7 @@ class Metrics(Model):
             if not endpoint.reads("name", "url"):
                 continue
             if (name := endpoint_name(endpoint)) in seen:
-                yield Fault(("remote_write", number), f"another endpoint is called {name} too; give each a name:")
+                yield Fault(("remote_write", number), f"another endpoint has the name {name} too; set another name:")
             seen.add(name)
 
 
@@ -222,8 +222,8 @@ class Fleet(Model):
     models: tuple[ModelSection, ...] = ()
     cost: Cost | None = None
     metrics: Metrics = Metrics()
-    usage_report: UsageReport | None = None
-    housekeeping: Housekeeping = Housekeeping()
+    usage_report: UsageReportSection | None = None
+    housekeeping: HousekeepingSection = HousekeepingSection()
     database: Text | None = None
     trusted_proxies: tuple[Network, ...] = ()
     """Proxies whose X-Forwarded-For or Forwarded header is trusted as the client's address."""

@@ -1,4 +1,4 @@
-"""Sections of what runs by the calendar."""
+"""Sections of the jobs that run by the calendar."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from controlplane.config.vocabulary import Duration, Model, Text
 
 
 class ScheduleSection(Model):
-    """When something runs."""
+    """Times at which a job runs."""
 
     cron: Text
     timezone: Text = "UTC"
     jitter: Annotated[Duration, Field(le=86400)] = 0.0
-    """Every run is later by the same part of it, which depends on the fleet's name."""
+    """Maximum delay of the runs. All runs have the same delay, derived from the fleet's name."""
     catch_up: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 86400.0
-    """A time at which no process ran is made up for until so long after it."""
+    """Seconds after its time in which a missed run is made up. A run is missed when no process runs at its time."""
 
     @check
     def _cron_is_an_expression(self) -> Iterator[Fault]:
@@ -37,7 +37,7 @@ class ScheduleSection(Model):
             yield Fault(("timezone",), str(error))
 
     def calendar(self, seed: str) -> Calendar:
-        """Return the times. `seed` tells which part of the jitter is used."""
+        """Return the calendar of the runs. `seed` determines the delay within the jitter."""
         return Calendar(self.cron, self.timezone, shift_s=shift_of(seed, self.jitter))
 
 
@@ -46,22 +46,22 @@ def _from_text(value: Any) -> Any:
 
 
 Schedule = Annotated[ScheduleSection, BeforeValidator(_from_text)]
-"""A section, or its cron expression alone."""
+"""A schedule: the section, or its cron expression alone."""
 
 
 NIGHTLY = ScheduleSection.model_construct(cron="30 3 * * *", timezone="UTC", jitter=3600.0, catch_up=86400.0)
-"""Not checked here: a check loads APScheduler, and most verbs need none."""
+"""Default schedule, made without validation: a check loads APScheduler, which most verbs do not need."""
 
 
-class Housekeeping(Model):
-    """When the database forgets what nobody needs any more."""
+class HousekeepingSection(Model):
+    """Deletion of old rows from the database."""
 
     schedule: Schedule = NIGHTLY
 
 
-class UsageReport(Model):
+class UsageReportSection(Model):
     """A report of requests, GPU hours and costs of each model."""
 
     schedule: Schedule
     receiver: Text | None = None
-    """By default the receiver of `route`."""
+    """Default: the receiver of `route`."""

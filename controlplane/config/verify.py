@@ -33,7 +33,7 @@ class Verify(Model):
     timeout: Interval = 10.0
     """Maximum duration of a request. A longer one has failed."""
     latency: Interval | None = None
-    """Maximum of the median duration of these requests, and of the mean duration of clients' requests."""
+    """Limit for the median duration of these requests, and for the mean duration of clients' requests."""
     error_ratio: float = Field(default=0.05, ge=0, le=1)
     """Share of clients' requests to the candidate that may fail, as counted by gateway, probe or engine."""
     for_: Duration | None = Field(default=None, alias="for")

@@ -195,10 +195,13 @@ class Model(BaseModel):
 
 
 def whole(value: Any) -> bool:
-    """Return whether all fields of a section, and of the sections in it, could be read."""
+    """Return whether all fields of a section could be read, and no check finds a fault in it or the sections in it."""
     match value:
         case Model():
-            return value.reads(*type(value).model_fields) and all(whole(inner) for inner in vars(value).values())
+            if type(value).__subclasses__():
+                return False  # a base of several kinds stands for one of which the kind could not be read
+            read = value.reads(*type(value).model_fields) and all(whole(inner) for inner in vars(value).values())
+            return read and next(faults_of(value), None) is None
         case tuple():
             return all(whole(inner) for inner in value)
         case dict():

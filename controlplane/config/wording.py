@@ -144,7 +144,7 @@ SENTENCES: Mapping[str, Callable[[ErrorDetails], str]] = {
     "frozen_set_type": _expected("a list"),
     "iterable_type": _expected("a list"),
     "invalid_key": _expected("a text as the field's name"),
-    "recursion_loop": lambda _: "contains itself; an alias (*name) leads back to what it is in",
+    "recursion_loop": lambda _: "contains itself: an alias (*name) refers to a value around it",
     "string_type": _text,
     "string_unicode": lambda _: "holds half of a character; remove it",
     "string_too_short": _bound("a text of at least {} characters", "min_length"),

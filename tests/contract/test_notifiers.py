@@ -196,6 +196,24 @@ async def test_slack_trouble_is_worth_another_try(slack: FakeSlack, notifier: Sl
     assert len(slack.messages) == 1, "the repeat found what had been posted, or posted it once"
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("hang", "no answer within 1 s"),
+        ("lost", "Server disconnected"),
+        ("text", "the answer is not JSON"),
+        ("garbage", "HTTP 200, not a JSON answer"),
+    ],
+)
+async def test_slack_trouble_is_told_in_words(
+    slack: FakeSlack, notifier: SlackNotifier, fault: str, words: str
+) -> None:
+    slack.misbehave(fault)
+    with pytest.raises(DeliveryFailed) as failed:
+        await notifier.send(FIRING, None)
+    assert str(failed.value) == f"Slack chat.postMessage: {words}"
+
+
 async def test_slack_says_how_long_to_wait(slack: FakeSlack, notifier: SlackNotifier) -> None:
     slack.misbehave("429:7")
     with pytest.raises(DeliveryFailed, match="asked to wait 7s") as failed:

@@ -21,9 +21,10 @@ from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_
 from controlplane.app.parts.dispatching import Dispatching
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.app.parts.sharing import Sharing
+from controlplane.app.parts.tenure import Tenure, goes_on
 from controlplane.app.rules import reads_own_metrics
 from controlplane.app.steady import Steady
-from controlplane.errors import LeaseLost, Unavailable
+from controlplane.errors import LeaseLost
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
@@ -97,8 +98,6 @@ class Alerting(Part[AlertingSettings]):
         self._leading = False
         """Whether this process has read the stored state and, as far as is known, still holds the lease."""
         self._monotonic = monotonic
-        self._moved_s = 0.0
-        """Sum of the clock's steps, in seconds, that the stored times have not followed yet."""
         self._wait_until = 0.0
         """Monotonic seconds before which no rule is evaluated."""
         self._known, self._started = known, monotonic()
@@ -106,18 +105,22 @@ class Alerting(Part[AlertingSettings]):
         """Lock that is shared while times are read and written: no step of the clock may be applied in between."""
         self._changed = True
         """Whether alerts may have changed since the last dispatch."""
+        self._evaluating = 0
+        """Number of groups that are being evaluated: their alerts change at any moment."""
         self._sharing = Sharing(db, clock, replicas, monotonic)
         self._db, self._backlog = db, Backlog(clock, lambda: self._sharing.alone)
-        self._stored = SqlAlertLog(db, self._held)
-        self._log = EnduringAlertLog(self._stored, self._backlog)
+        stored = SqlAlertLog(db, self._held)
+        self._log = EnduringAlertLog(stored, self._backlog)
         groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
-        self._steps = ClockSteps(db, self._held, claims_follow=replicas is None)
+        steps = ClockSteps(db, self._held, claims_follow=replicas is None)
+        self._tenure = Tenure(stored, steps, self._sharing, self._backlog, clock, self._stored_anew)
         self._evaluators: list[GroupEvaluator] = []
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
         self._due: dict[str, float] = {}
+        self._undecided: set[str] = set()
+        """Groups of whose last turn another process was to decide on the alerts."""
         self._around = Surroundings()
-        self._retired = False
         self._started_at = clock.now()
         self._since = self._started_at if since is None else since
         self._lookbacks: dict[str, float] = {}
@@ -172,11 +175,11 @@ class Alerting(Part[AlertingSettings]):
             evaluator.around = self._around
         self._evaluators = [before[g.key] if g.key in unchanged else self._evaluator(g) for g in groups]
         self._due = {key: at for key, at in self._due.items() if key in unchanged}
-        self._retired = False
+        self._tenure.rules_changed()
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step of the clock. Must be called while `steady` is held."""
-        self._moved_s += by_s
+        self._tenure.moved_s += by_s
         self._sharing.clock_was_set(by_s)
         self._dispatching.clock_was_set(by_s)
         if abs(by_s) >= LARGE_STEP_S:
@@ -206,34 +209,52 @@ class Alerting(Part[AlertingSettings]):
         async with self.steady.shared():
             self._leading = False
             # Stored times are on the leader's clock, and the leader moves them.
-            self._moved_s = 0.0
-            now = self._clock.now()
-            if not (due := self._groups_due(now)):
-                return
-            alerting = any(isinstance(rule, AlertingRule) for e in due for rule in e.group.rules)
-            seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
-            await self._abreast(due, now, lambda evaluator: evaluator.follow(now, seen, self._sharing.told))
+            self._tenure.moved_s = 0.0
+            await self._follow()
+
+    async def _follow(self) -> None:
+        now = self._clock.now()
+        if not (due := self._groups_due(now)):
+            return
+        alerting = {e.group.key for e in due if any(isinstance(rule, AlertingRule) for rule in e.group.rules)}
+        seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
+        self._undecided |= alerting
+        await self._abreast(due, now, lambda evaluator: evaluator.follow(now, seen, self._sharing.told))
 
     async def _beat(self, lease: Lease) -> None:
         if self._lease != lease:
             await self._take_over(lease)
         self._lease = lease
-        if self._moved_s:
-            await self._follow_clock()
+        if await self._tenure.take_over(lease, self.rule_ids):
+            self._changed = True
+        if not self._tenure.may_decide:
+            self._leading = False
+            await self._follow()
+            return
+        await self._tenure.follow_clock()
         now = self._clock.now()
-        if not self._retired and not self._backlog.paused:
-            await self._retire(lease, now)
         # Set before the evaluation: this process may dispatch the stored alerts while a slow group is evaluated.
         self._leading = True
-        await self._abreast(self._groups_due(now), now, lambda evaluator: evaluator.evaluate(now))
+        due = self._groups_due(now)
+        # Whoever decided before may have died before the last turn of a group: its next one may be far off.
+        behind = (
+            [e for e in self._evaluators if e.group.key in self._undecided and e not in due] if self._ready() else []
+        )
+        self._undecided.difference_update(e.group.key for e in (*due, *behind))
+        await self._abreast([*due, *behind], now, lambda e: e.catch_up(now) if e in behind else e.evaluate(now))
         await self._sharing.tell(lease, self.reports())
 
     async def _abreast(
         self, due: Sequence[GroupEvaluator], now: float, turn: Callable[[GroupEvaluator], Awaitable[object]]
     ) -> None:
         async def one(evaluator: GroupEvaluator) -> None:
-            self._changed = True
-            await turn(evaluator)
+            # A dispatch beside it reads what was written until then: what comes later is for the next one.
+            self._evaluating += 1
+            try:
+                await turn(evaluator)
+            finally:
+                self._evaluating -= 1
+                self._changed = True
             self._done(evaluator, now)
 
         await abreast([partial(one, evaluator) for evaluator in due])
@@ -244,9 +265,9 @@ class Alerting(Part[AlertingSettings]):
         It waits for no evaluation. Raises LeaseLost and Unavailable, as `beat` does.
         """
         async with self.steady.shared():
-            if not (self._leading and self._backlog.may_send) or self._moved_s:
+            if not (self._leading and self._backlog.may_send) or self._tenure.moved_s:
                 return  # `_changed` stays set: the messages follow when this process may act again
-            changed, self._changed = self._changed, False
+            changed, self._changed = self._changed or self._evaluating > 0, False
             try:
                 await self._dispatching.dispatch(changed=changed)
             except BaseException as error:
@@ -255,13 +276,17 @@ class Alerting(Part[AlertingSettings]):
                 raise
 
     def _groups_due(self, now: float) -> list[GroupEvaluator]:
-        elapsed_s = self._monotonic() - self._started
-        if self._monotonic() < self._wait_until or not (self._known() or elapsed_s >= self.settle_s):
+        if not self._ready():
             return []
         # Groups that are evaluated here come first: they must not wait for another server that hangs.
         ordered = sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True)
         # After a step back of the clock no group is due later than one interval from now.
         return [e for e in ordered if not now < self._due.get(e.group.key, 0.0) <= now + self._interval_of(e)]
+
+    def _ready(self) -> bool:
+        """Samples and targets are known well enough to evaluate any rule."""
+        now = self._monotonic()
+        return now >= self._wait_until and (self._known() or now - self._started >= self.settle_s)
 
     def _done(self, evaluator: GroupEvaluator, now: float) -> None:
         self._due[evaluator.group.key] = _next(now, self._interval_of(evaluator))
@@ -272,42 +297,15 @@ class Alerting(Part[AlertingSettings]):
 
     async def _take_over(self, lease: Lease) -> None:
         before = self._lease
-        if self._backlog.paused and _goes_on(before, lease):
+        if self._backlog.paused and goes_on(before, lease):
             return  # no other process held the lease: it expired while it could not be renewed
         # Another process may have evaluated in between, so the state in memory may be out of date.
         self._lease = lease
         give_way(self._backlog)
-        for evaluator in self._evaluators:
-            evaluator.reset()
-        self._retired, self._changed = False, True
+        self._stored_anew()
+        self._tenure.begin()
         # The lease is new, so the database can be reached: go on from the stored state and not from memory.
         await self.write_back()
-
-    async def _follow_clock(self) -> None:
-        """Move the stored times by the clock's steps, in the database or, when it cannot be written, in memory."""
-        moved_s = self._moved_s
-        if not self._backlog.paused:
-            try:
-                await asyncio.to_thread(self._steps.move, moved_s)
-                # Written at once: the next leader must know by which clock these times were written.
-                await self._sharing.beat()
-            except Unavailable as error:
-                self._backlog.pause(error)
-        self._backlog.move(moved_s)
-        for evaluator in self._evaluators:
-            evaluator.reset()
-        self._moved_s, self._changed = 0.0, True
-
-    async def _retire(self, lease: Lease, now: float) -> None:
-        rules = self.rule_ids
-        try:
-            await self._sharing.inherit(lease)
-            await asyncio.to_thread(self._steps.settle, now)
-            await asyncio.to_thread(self._stored.retire, rules, now)
-        except Unavailable as error:
-            self._backlog.pause(error)
-        else:
-            self._retired = self._changed = True
 
     async def write_back(self) -> None:
         """Write the backlog in memory to the database, if the database can be written again."""
@@ -383,13 +381,13 @@ class Alerting(Part[AlertingSettings]):
         seen = self._started_at if self._own else self._since + self._lookbacks.get(rule, 0.0)
         return max(self._started_at, seen) + self.settle_s
 
+    def _stored_anew(self) -> None:
+        self._changed = True
+        for evaluator in self._evaluators:
+            evaluator.reset()
+
     def _held(self) -> Lease | None:
         return self._lease
-
-
-def _goes_on(before: Lease | None, now: Lease) -> bool:
-    """Return whether no other process held the lease between two tenures. Each tenure increases the epoch by one."""
-    return before is not None and now.holder == before.holder and now.epoch <= before.epoch + 1
 
 
 def _next(now: float, interval_s: float) -> float:

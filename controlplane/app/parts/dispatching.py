@@ -36,6 +36,9 @@ class Dispatching:
         self._dispatcher: Dispatcher | None = None
         self._busy_until = -BUSY_S
         self._look = Every(IDLE_LOOK_S)
+        self._leaving: list[Notifier] = []
+        """Replaced by a reload while messages were sent: one may be on its way by them until `deliver` ends."""
+        self._delivering = False
 
     @property
     def notifiers(self) -> Mapping[str, Notifier]:
@@ -48,7 +51,9 @@ class Dispatching:
         recipes, old = settings.notifiers, self.notifiers
         stay = kept(old, before.notifiers if before else {}, recipes)
         self._sender.use({name: stay.get(name) or recipe.made() for name, recipe in recipes.items()})
-        await asyncio.gather(*(made.close() for name, made in old.items() if name not in stay))
+        self._leaving += [made for name, made in old.items() if name not in stay]
+        if not self._delivering:
+            await self._let_go()
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step of the clock."""
@@ -60,7 +65,7 @@ class Dispatching:
             self._busy_until = self._monotonic() + BUSY_S
 
     async def deliver(self) -> None:
-        """Send all messages that are due.
+        """Send all messages that are due. Must not be called while a call is under way.
 
         BUSY_S after the last message the outbox is read less often. It may still hold messages that another process
         left, or that are to be retried.
@@ -69,9 +74,19 @@ class Dispatching:
         if now > self._busy_until and not self._look.due(now):
             return
         self._look.done(now)
-        while self._may_send() and await self._sender.tick():
-            self._busy_until = self._monotonic() + BUSY_S
+        self._delivering = True
+        try:
+            while self._may_send() and await self._sender.tick():
+                self._busy_until = self._monotonic() + BUSY_S
+        finally:
+            self._delivering = False
+            await self._let_go()
 
     async def close(self) -> None:
         """Close the notifiers' connections."""
+        await self._let_go()
         await asyncio.gather(*(notifier.close() for notifier in self.notifiers.values()))
+
+    async def _let_go(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        await asyncio.gather(*(notifier.close() for notifier in leaving))

@@ -69,14 +69,18 @@ class Sharing:
         if self._replicas is not None:
             await asyncio.to_thread(self._replicas.beat)
 
-    async def inherit(self, lease: Lease) -> None:
-        """Convert stored times to this process's clock, once for each tenure. Raises LeaseLost and Unavailable."""
+    async def inherit(self, lease: Lease) -> bool:
+        """Convert stored times to this process's clock, once for each tenure. False: they are of this clock already.
+
+        True: the steps that this clock has made until now are in them. Raises LeaseLost and Unavailable.
+        """
         self._report = Every(REPORT_S)
         if self._replicas is None:
-            return
+            return False
         moved_s = await asyncio.to_thread(self._replicas.inherit, lease)
         if moved_s:
             log.warning("alerting: stored times moved by %+.1f s: another process wrote them by its clock", moved_s)
+        return moved_s is not None
 
     async def tell(self, lease: Lease, reports: Sequence[GroupReport]) -> None:
         """Write the rule reports if they are due and another process may read them. Raises LeaseLost."""

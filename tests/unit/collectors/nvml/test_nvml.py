@@ -297,7 +297,7 @@ async def test_the_exporter_serves_the_same_text(build: Build, tmp_path: Path) -
                 async with session.get(await url) as answer:
                     assert (answer.status, await answer.text()) == (
                         503,
-                        "the process that reads NVML died; it starts anew at the next scrape\n",
+                        "the process that reads NVML died; it restarts at the next scrape\n",
                     )
         stop.set()
         await serving

@@ -245,6 +245,7 @@ class Rig:
             tokens=self.tokens,
             sessions=self.sessions,
             pools=self.pools,
+            leases=lambda: {"alerting": True, "rollouts": False},
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,

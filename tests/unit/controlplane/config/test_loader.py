@@ -220,7 +220,7 @@ def test_no_value_in_any_section_makes_anything_but_a_configuration_error(value:
         ("{query_url: 'http://[::1'}", "metrics.query_url: expected an address with a host, and a port"),
         ("{query_url: 'http://:80/x'}", "metrics.query_url: expected an address with a host, and a port"),
         ("{remote_write: {url: 'http://x:0/w'}}", "metrics.remote_write[0].url: expected an address with a host"),
-        ("{query: {timeout: 3s}}", "metrics.query: is for query_url:, which is not given"),
+        ("{query: {timeout: 3s}}", "metrics.query: needs query_url:, which is not set"),
         (
             "{query_url: 'http://x', query: {headers: {Authorization: x}}}",
             "metrics.query.headers.Authorization: is set by the control plane",
@@ -237,7 +237,7 @@ def test_no_value_in_any_section_makes_anything_but_a_configuration_error(value:
         ("{remote_write: {url: 'http://u:p@x'}}", "metrics.remote_write[0].url: credentials do not belong"),
         (
             "{remote_write: [{url: 'http://x'}, {url: 'http://x/'}]}",
-            "metrics.remote_write[1]: another endpoint is called x too; give each a name",
+            "metrics.remote_write[1]: another endpoint has the name x too; set another name",
         ),
         (
             "{remote_write: {url: 'http://x', queue_config: {min_backoff: 9s}}}",
