@@ -1,4 +1,4 @@
-"""Threads for blocking calls, in pools of their own: a slow call of one kind keeps none of another kind waiting."""
+"""Thread pools for blocking calls, one for each kind of call: a slow call of one kind does not delay another kind."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ Found = TypeVar("Found")
 
 GENERAL = 32
 """Threads for every other call (`asyncio.to_thread`): short reads and writes of the database, which mostly wait for it.
-Python's own number, cores + 4, is 6 on two cores: six calls to a database that hangs were all that there was."""
+Chosen. Python's default is cores + 4, which is 6 on two cores: six calls to a hanging database would take all."""
 ACCESS = 4
-"""Each sign-in is one short query of the database."""
+"""Threads for sign-ins. Chosen: each sign-in is one short query of the database."""
 FILES = 4
-"""Discovery, what is tidied on disk, and files that are watched: a network disk that hangs takes one thread of each."""
+"""Threads for files. Chosen: discovery, clean-up of the disk and watched files each lose one thread to a network disk
+that hangs."""
 
 
 class PoolReport(NamedTuple):
-    """How a pool is doing."""
+    """The state of one pool."""
 
     name: str
     threads: int
     busy: int
     waiting: int
-    """Calls without a thread."""
+    """Calls that wait for a thread."""
     calls: int
-    """Calls that got a thread so far."""
+    """Calls that got a thread since the start."""
     waited_s: float
-    """How long these waited for it, in all."""
+    """Sum of the seconds that these calls waited for a thread."""
 
 
 class ThreadPool:
-    """Threads for one kind of blocking call. `run` is for the event loop."""
+    """Threads for one kind of blocking call. Call `run` from the event loop."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.name, self._threads = name, threads
@@ -47,9 +48,9 @@ class ThreadPool:
         self._waited_s = 0.0
 
     async def run(self, call: Callable[Given, Found], /, *given: Given.args, **named: Given.kwargs) -> Found:
-        """Return what a blocking call returns; raises what it raises. As `asyncio.to_thread`, in this pool.
+        """Run a blocking call in this pool, as `asyncio.to_thread` does. Return its result, or raise its exception.
 
-        Whoever is cancelled stops waiting; a call that has begun goes on to its end, and one that has not is dropped.
+        A task that is cancelled stops waiting. Its call goes on to its end if it has begun, and is dropped if not.
         """
         context = contextvars.copy_context()
         whole = functools.partial(context.run, call, *given, **named)
@@ -61,7 +62,7 @@ class ThreadPool:
             self._inside -= 1
 
     def _timed(self, asked: float, whole: Callable[[], Found]) -> Found:
-        # Not exact where two threads add at once: a count for a graph is not worth a lock in every call.
+        # Two threads that add at once may lose a count. These counts are for a graph: a lock in every call costs more.
         self._waited_s += time.monotonic() - asked
         self._calls += 1
         self._busy += 1
@@ -71,12 +72,12 @@ class ThreadPool:
             self._busy -= 1
 
     def report(self) -> PoolReport:
-        """Return how the pool is doing."""
+        """Return the state of the pool."""
         busy = min(max(self._busy, 0), self._threads)
         return PoolReport(self.name, self._threads, busy, max(0, self._inside - busy), self._calls, self._waited_s)
 
     def close(self) -> None:
-        """Drop what has no thread yet. Calls that run go on to their end; the process ends after them."""
+        """Drop the calls that wait for a thread. Running calls go on to their end, and the process ends after them."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -84,29 +85,29 @@ class Pools(NamedTuple):
     """The pools of one process."""
 
     access: ThreadPool
-    """Who is let in: nothing else may keep a sign-in waiting."""
+    """Sign-ins only: no other call may delay a sign-in."""
     parsing: ThreadPool
-    """What takes the processor: large expositions, written samples, compression, a fleet.yaml with its rules."""
+    """Calls that use the processor: large expositions, written samples, compression, a fleet.yaml with its rules."""
     files: ThreadPool
-    """What waits for a disk."""
+    """Calls that wait for a disk."""
 
     def reports(self) -> list[PoolReport]:
-        """Return how each is doing."""
+        """Return the state of each pool."""
         return [pool.report() for pool in self]
 
     def close(self) -> None:
-        """Close each."""
+        """Close each pool."""
         for pool in self:
             pool.close()
 
 
 def make_pools() -> Pools:
-    """Return pools for this machine. The caller closes them."""
-    # Parsing holds the interpreter's lock most of the time: more threads than cores would only take turns.
+    """Return the pools for this machine. The caller closes them."""
+    # Parsing holds the interpreter's lock most of the time: more threads than cores would not be faster.
     cores = len(os.sched_getaffinity(0))
     return Pools(ThreadPool("access", ACCESS), ThreadPool("parsing", max(2, min(cores, 8))), ThreadPool("files", FILES))
 
 
 def general_threads() -> ThreadPoolExecutor:
-    """Return the threads of every call that has no pool: the event loop's default ones."""
+    """Return the event loop's default executor, for every call that has no pool of its own."""
     return ThreadPoolExecutor(GENERAL, thread_name_prefix="general")

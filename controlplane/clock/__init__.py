@@ -1,4 +1,4 @@
-"""A timeline that runs evenly and steps only when it is told to.
+"""A timeline that runs evenly. It steps only when the control plane adopts a step of the wall clock.
 
 Start at `system.py`; `docs/adr/0006-*.md` has the reasons.
 """
