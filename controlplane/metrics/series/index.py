@@ -1,7 +1,7 @@
-"""The label index: which series carry which label value.
+"""The label index: the ids of the series that have a label value.
 
-Written by the store's one writer under the store's lock. Postings are lists of series ids in increasing order, because
-ids only grow.
+The store's one writer changes it under the store's lock. Postings are lists of series ids in increasing order, because
+new ids are always greater.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Postings = dict[str, dict[str, "array[int]"]]
 
 
 class LabelIndex:
-    """Postings by label name and value. `labels` in and out include `__name__`."""
+    """Postings by label name and value. All labels here include `__name__`."""
 
     def __init__(self) -> None:
         self._postings: Postings = {}
         self._all: array[int] = array("q")
 
     def add(self, series_id: int, labels: Labels) -> None:
-        """Index one series. `series_id` is larger than every one before."""
+        """Add one series. `series_id` must be greater than every id before."""
         self._all.append(series_id)
         for name, value in labels:
             self._postings.setdefault(name, {}).setdefault(value, array("q")).append(series_id)
 
     def remove(self, gone: Sequence[tuple[int, Labels]]) -> None:
-        """Forget series, given with their labels. Walks the postings of those labels only."""
+        """Remove series, given as (id, labels). Only the postings of these labels are searched."""
         ids = np.sort(np.array([number for number, _ in gone], dtype=np.int64))
         for name, value in {pair for _, labels in gone for pair in labels}:
             left = _without(self._postings[name][value], ids)
@@ -55,17 +55,17 @@ class LabelIndex:
         return list(self._postings.get(name, ()))
 
     def select(self, accepted: Sequence[tuple[Matcher, frozenset[str]]]) -> IntArray:
-        """Return the sorted ids of the series that satisfy every matcher.
+        """Return the sorted ids of the series that satisfy every matcher: int64 of shape [series].
 
-        `accepted` pairs each matcher with those existing values that it matches (see `accepted_values`), found
-        beforehand so that no regex runs while the store is locked.
+        `accepted` pairs each matcher with the existing values that it matches (see `accepted_values`). The caller
+        finds these values before, so that no regex runs while the store is locked.
         """
         chosen: IntArray | None = None
         excluding = []
         for matcher, values in accepted:
             postings = self._postings.get(matcher.name, {})
             if matcher.matches(""):
-                # Series without the label match too, so the answer is all but the carriers of other values.
+                # Series without the label match too. The answer is all series except those with another value.
                 excluding.append([ids for value, ids in postings.items() if value not in values])
             else:
                 mine = _union([postings[value] for value in values if value in postings])
@@ -79,13 +79,13 @@ class LabelIndex:
 
 
 def _union(postings: Sequence[array[int]]) -> IntArray:
-    """Return the sorted ids of postings that share none: a series has one value of a label."""
+    """Return the sorted ids of several postings. They share no id: a series has one value of a label."""
     arrays = [np.array(ids, dtype=np.int64) for ids in postings]
     return np.sort(np.concatenate(arrays), kind="stable") if arrays else np.empty(0, dtype=np.int64)
 
 
 def _contained(ids: IntArray, among: IntArray) -> BoolArray:
-    """Return a mask of the ids that are in `among`; both are sorted."""
+    """Return a bool mask, in the shape of `ids`, of the ids that are in `among`. Both are sorted."""
     if not len(among):
         return np.zeros(len(ids), dtype=np.bool_)
     found: BoolArray = among[np.minimum(np.searchsorted(among, ids), len(among) - 1)] == ids
@@ -98,7 +98,7 @@ def _without(ids: array[int], gone: IntArray) -> array[int]:
 
 
 def accepted_values(matcher: Matcher, existing: Iterable[str]) -> frozenset[str]:
-    """Return the values among `existing` that satisfy the matcher. Regexes run per distinct value, not per series."""
+    """Return the values among `existing` that satisfy the matcher. A regex runs once a value, not once a series."""
     named = matcher.alternatives()
     if named is not None:
         return named

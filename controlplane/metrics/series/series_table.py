@@ -1,8 +1,8 @@
-"""Which series there are, what they are called, and where their samples lie. Written by one thread, read by many.
+"""The table of series: their names, their labels and the places of their samples. One thread writes, many read.
 
-A series is one or more stretches (slots): a slot is `factor * sum(columns)` of one block. Nearly all series have one
-slot of one column, so slots are flat arrays, and what is more than that lies in dictionaries beside them. This costs
-some 170 bytes a series besides its name and labels, which the source's layout has anyway.
+A series has one or more slots. A slot is `factor * sum(columns)` of one block. Nearly all series have one slot of one
+column. Therefore slots are flat arrays, and dictionaries hold the exceptions. This costs some 170 bytes a series. The
+series' name and labels cost nothing more, because the source's layout has them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from controlplane.metrics.storage.eras import Eras
 from controlplane.metrics.storage.records import Description
 
 MAX_FAMILIES = 50_000
-"""Metric families whose type and help are remembered: a fleet has some thousands."""
+"""Maximum number of metric families whose type and help are kept. Chosen: a fleet has some thousands."""
 
 
 class SeriesTable:
@@ -30,16 +30,16 @@ class SeriesTable:
     def __init__(self) -> None:
         self.eras = Eras()
         self.blocks: dict[int, Block] = {}
-        """By layout number."""
+        """Blocks by layout number."""
         self._members: dict[int, array[int]] = {}
-        """Series of each block, by layout number."""
+        """Numbers of the series of each block, by layout number."""
         self._ids: dict[Series, int] = {}
         self._series: dict[int, Series] = {}
         self._slots: dict[int, int | tuple[int, ...]] = {}
         self._slot_block, self._slot_column = array("q"), array("q")
         self._slot_factor = array("d")
         self._sums: dict[int, tuple[int, ...]] = {}
-        """All columns of the slots that add several up."""
+        """All columns of each slot that is a sum of several, by slot."""
         self._dead_slots = 0
         self._index = LabelIndex()
         self._next = 0
@@ -49,11 +49,11 @@ class SeriesTable:
         return len(self._ids)
 
     def id_of(self, series: Series) -> int | None:
-        """Return the number of a series, None if it is not known."""
+        """Return the number of a series, or None if it is not in the table."""
         return self._ids.get(series)
 
     def add(self, description: Description) -> Block:
-        """Take in a layout; return its block, which has no rows yet."""
+        """Add a layout. Return its block, which has no rows yet."""
         layout = description.layout
         block = self.blocks[description.number] = Block(
             description.number, description.source, len(layout.raw), description.era, self.eras
@@ -89,7 +89,7 @@ class SeriesTable:
         return number
 
     def remove(self, numbers: Iterable[int]) -> set[str]:
-        """Forget blocks, and the series that no other block has. Return the names of the series that were touched."""
+        """Remove blocks by layout number, and series that no other block has. Return the names of all their series."""
         removed = {layout for layout in numbers if self.blocks.pop(layout, None) is not None}
         touched: dict[int, None] = {}
         for layout in removed:
@@ -116,7 +116,7 @@ class SeriesTable:
         return names
 
     def _compact(self) -> None:
-        """Give living slots new numbers without gaps; plans hold copies, and are not affected."""
+        """Renumber the used slots without gaps. Plans have copies of the arrays and are not affected."""
         old = (self._slot_block, self._slot_column, self._slot_factor, self._sums)
         self._slot_block, self._slot_column, self._slot_factor, self._sums = array("q"), array("q"), array("d"), {}
         self._dead_slots = 0
@@ -132,11 +132,11 @@ class SeriesTable:
             self._slots[number] = tuple(moved) if len(moved) > 1 else moved[0]
 
     def count_series(self, numbers: Iterable[int]) -> int:
-        """Return how many series some blocks have together."""
+        """Return the number of distinct series of some blocks, given by layout number."""
         members = [np.array(self._members[n], dtype=np.int64) for n in numbers]
         if len(members) < 2:
             return sum(len(one) for one in members)
-        # Members lie in runs that ascend, which the stable sort merges.
+        # Members are ascending runs, which the stable sort merges.
         found = np.sort(np.concatenate(members), kind="stable")
         return int(np.count_nonzero(found[1:] != found[:-1])) + bool(len(found))
 
@@ -145,7 +145,7 @@ class SeriesTable:
         return self._index.values(name)
 
     def plan(self, accepted: Sequence[tuple[Matcher, frozenset[str]]]) -> ReadPlan:
-        """Return how to read the series that satisfy all matchers; see LabelIndex.select."""
+        """Return the plan of the series that satisfy all matchers; see LabelIndex.select."""
         ids = self._index.select(accepted).tolist()
         labels = tuple(with_name(self._series[i]) for i in ids)
         first = np.empty(len(ids), dtype=np.int64)
@@ -162,17 +162,20 @@ class SeriesTable:
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:
-        """What the expositions said of each metric family, the latest word winning."""
+        """Type and help of each metric family, from the latest exposition that had it."""
         return self._metadata
 
     def describe(self, families: Mapping[str, Metadata]) -> None:
-        """Remember families that no layout tells; beyond MAX_FAMILIES none is added."""
+        """Add type and help of families that are in no layout. Beyond MAX_FAMILIES no family is added."""
         room = max(MAX_FAMILIES - len(self._metadata), 0)
         new = {*[name for name in families if name not in self._metadata][:room]}
         self._metadata.update((n, m) for n, m in families.items() if n in self._metadata or n in new)
 
     def limit_metadata(self, current: Iterable[Mapping[str, Metadata]]) -> None:
-        """Where a target makes up names, forget what no layout of now has."""
+        """Keep only the families of `current` layouts once there are more than MAX_FAMILIES.
+
+        That happens when a target makes up names.
+        """
         if len(self._metadata) > MAX_FAMILIES:
             self._metadata = {name: data for known in current for name, data in known.items()}
 
