@@ -20,9 +20,11 @@ NAME = "bootstrap"
 def bootstrap(tokens: TokenStore, data_dir: Path, given: str | None, now: float) -> Path | None:
     """Make sure that there is an admin token on the first start; return the file that holds it, if we wrote one.
 
-    `given` is the value of CP_BOOTSTRAP_TOKEN. Once any token exists this changes nothing: a revoked bootstrap token
-    does not come back with a restart. Raises ConfigError when `given` is malformed or the file cannot be used.
+    `given` is the value of CP_BOOTSTRAP_TOKEN; blank is unset. Once any token exists this changes nothing: a revoked
+    bootstrap token does not come back with a restart. Raises ConfigError when `given` is malformed or the file cannot
+    be used.
     """
+    given = (given or "").strip() or None
     if given is not None:
         _check(given, "CP_BOOTSTRAP_TOKEN")
     existing = tokens.list()

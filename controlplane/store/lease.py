@@ -36,9 +36,12 @@ MARGIN = 0.2
 """The part of a lease's length that is left unused at its end: an effect takes time, and two machines' clocks do not
 run equally fast."""
 
-LEASE_PATIENCE = Patience(connections=1, more=3, connection_s=4, connect_s=4, lock_s=4, idle_s=10, statement_s=4)
-"""Of the connections that leases are renewed by: below a third of the shortest length (schedule.factory.TTL_S), so that
-an attempt that hangs leaves time for another one. One connection, and four at most: there are four leased loops."""
+LEASE_PATIENCE = Patience(
+    connections=1, more=3, connection_s=4, connect_s=4, lock_s=4, idle_s=10, statement_s=4, answer_s=5
+)
+"""Of the connections that leases are renewed by: no longer than a third of the shortest length
+(schedule.factory.TTL_S), so that an attempt that hangs leaves time for another one. One connection, and four at most:
+there are four leased loops."""
 
 
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has the former

@@ -57,17 +57,17 @@ class Replicas:
         with self._db.transaction() as session:
             session.execute(update(ReplicaRow).where(col(ReplicaRow.holder) == self._holder).values(has_left=True))
 
-    def inherit(self, lease: Lease) -> float:
+    def inherit(self, lease: Lease) -> float | None:
         """Move what the last process that alerted has stored to this one's clock; return by how many seconds.
 
-        It happens once a tenure. Nothing moves where this process was the last one, where nobody knows who was, and
-        where the clocks agree. Raises LeaseLost and Unavailable: nothing was written.
+        It happens once a tenure. None: this process wrote it, by its own clock. Nothing moves either where nobody knows
+        who wrote it, and where the clocks agree. Raises LeaseLost and Unavailable: nothing was written.
         """
         with self._db.transaction() as session:
             check_lease(session, lease)
             own = session.get(ReplicaRow, self._holder)
             if own is not None and own.epoch == lease.epoch:
-                return 0.0
+                return None
             earlier = (
                 select(ReplicaRow)
                 .where(col(ReplicaRow.epoch) > 0, col(ReplicaRow.epoch) < lease.epoch)
@@ -75,14 +75,15 @@ class Replicas:
                 .limit(1)
             )
             before = session.exec(earlier).one_or_none()
-            theirs = None if before is None or before.holder == self._holder else before.ahead_s
+            theirs = None if before is None else before.ahead_s
+            is_own = before is not None and before.holder == self._holder
             mine = self._write(session, self._database_clock(session), lease.epoch)
-            by_s = 0.0 if theirs is None or abs(mine - theirs) < SAME_CLOCK_S else mine - theirs
+            by_s = 0.0 if is_own or theirs is None or abs(mine - theirs) < SAME_CLOCK_S else mine - theirs
             if by_s:
                 move_times(session, by_s, claims_follow=False)
         # Not before it is written: `beat` would say that this tenure has moved what it has not.
         self._epoch = lease.epoch
-        return by_s
+        return None if is_own else by_s
 
     def _write(self, session: Session, now: float, epoch: int) -> float:
         """Write this process's row; return how far its clock is ahead of the database's."""

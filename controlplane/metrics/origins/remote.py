@@ -13,6 +13,7 @@ from collectors.durations import format_duration
 from collectors.samples import Labels
 from controlplane.metrics.origins.reads import quoted
 from controlplane.metrics.origins.targets import TargetOrigins, own_labels
+from controlplane.metrics.series.budget import LOOKBACK_S
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 
 FORGET_S = 3600.0
@@ -20,8 +21,6 @@ FORGET_S = 3600.0
 FRESH_S = 75.0
 """Maximum age of a target's last `up`, in seconds, to conclude that a series without samples is gone. Chosen: a scrape
 interval of one minute, and a reserve."""
-LOOKBACK_S = 300.0
-"""Maximum age of a sample that an instant query finds, in seconds. Source: Prometheus's default."""
 
 _LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from controlplane.errors import QueryError
 
+LOOKBACK_S = 300.0
+"""Maximum age of a sample that an instant selector returns, in seconds: Prometheus's default lookback delta."""
+
 
 @dataclass(frozen=True)
 class EngineLimits:
     """Limits and defaults of the PromQL engine. The first three are Prometheus's own defaults."""
 
-    lookback_s: float = 300.0
-    """Maximum age of a sample that an instant selector returns, in seconds."""
+    lookback_s: float = LOOKBACK_S
     max_samples: int = 50_000_000
     """Maximum number of samples that one query may load and compute."""
     max_points: int = 11_000

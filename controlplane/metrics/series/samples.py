@@ -134,7 +134,7 @@ class Windows:
         return self.samples.values[np.clip(index, 0, len(self.samples.values) - 1)]
 
     def time_at(self, index: IntArray) -> IntArray:
-        """Return the timestamps at flat indexes `[series, steps]`. Times of an index outside a window are undefined."""
+        """Return the timestamps at flat indexes `[series, steps]`. The time outside of windows is undefined."""
         samples = self.samples
         if not len(samples.times):
             return np.zeros_like(index)

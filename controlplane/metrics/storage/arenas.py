@@ -102,6 +102,8 @@ class Arenas:
         self.nbytes -= chunk.nbytes
         if not arena.live and arena is not self._current:
             self._drop(arena)
+        else:
+            chunk.leave()
 
     def _drop(self, arena: Arena) -> None:
         self.used.pop(arena.number, None)
@@ -117,7 +119,7 @@ class Arenas:
         return (spare + sum(len(a.words) for a in list(self.used.values()))) * WORD
 
     def sync(self) -> None:
-        """Sync all arenas to the disk. Blocking. Chunks may be cut and released meanwhile. Raises OSError on failure."""
+        """Sync all arenas to the disk. Blocking. Chunks may be cut and freed meanwhile. Raises OSError on failure."""
         for arena in list(self.used.values()):
             try:
                 arena.sync()

@@ -73,7 +73,7 @@ class Chunk:
         return 8 * words_of(self.capacity, self.columns)
 
     def append(self, timestamp_ms: int, values: FloatArray | None) -> None:
-        """Append one row of `values` [columns], or an end row if None: every column is stale. The chunk must have room."""
+        """Append one row of `values` [columns]. None means an end row: every column is stale. There must be room."""
         row = self.count
         self._times[row] = timestamp_ms
         target = self._values[row]
@@ -105,6 +105,10 @@ class Chunk:
         """Return views on all rows: times `[rows]`, values `[rows, columns]`, flags `[rows]`."""
         count = self.count
         return self._times[:count], self._values[:count], self._meta[:count]
+
+    def leave(self) -> None:
+        """Take the chunk, which is no longer needed, out of this process's memory."""
+        self.arena.leave(self.at, words_of(self.capacity, self.columns))
 
     def mend(self) -> int:
         """Keep the rows whose checksum is right. Return the number of counted rows that were removed.

@@ -27,6 +27,10 @@ MAX_PAYLOAD = 64 * 2**20
 """Maximum bytes of a payload. Chosen: the layout of the largest scrape takes some MB. A longer record is damage."""
 
 
+READ_BYTES = 64 * 2**20
+"""Read at once of a journal whose length is not known."""
+
+
 class Kind(IntEnum):
     """Kind of a record. records.py describes the payloads."""
 
@@ -119,9 +123,13 @@ class Journal:
             raise
         self.end += written
 
-    def read(self) -> bytes:
-        """Return the bytes of the whole file. Raises OSError when it cannot be read."""
-        return self.path.read_bytes()
+    def read(self, start: int = 0, end: int | None = None) -> bytes:
+        """Return the file's bytes from `start` to `end`, by default the whole file. Raises OSError when that fails."""
+        parts = []
+        while data := os.pread(self._file, READ_BYTES if end is None else end - start, start):
+            parts.append(data)
+            start += len(data)
+        return b"".join(parts)
 
     def truncate(self, end: int) -> None:
         """Cut off the bytes from `end` on. Raises OSError when that fails."""

@@ -7,8 +7,10 @@ import contextvars
 import threading
 
 import pytest
+from starlette.concurrency import run_in_threadpool
 
-from controlplane.pools import ThreadPool, make_pools
+from controlplane.pools import GENERAL, REQUESTS, PoolReport, ThreadPool, make_pools
+from controlplane.store.database import Patience
 from tests.patience import until
 
 TOLD = contextvars.ContextVar("TOLD", default="nothing")
@@ -26,7 +28,8 @@ async def test_a_call_returns_raises_and_sees_its_context_as_in_to_thread() -> N
 
 
 async def test_a_pool_that_is_full_keeps_no_other_pool_waiting() -> None:
-    pools, let = make_pools(), threading.Event()
+    made, let = make_pools(), threading.Event()
+    pools = (made.access, made.parsing, made.files, made.general)
     threads = {pool.name: pool.report().threads for pool in pools}
     for full in pools:
         stuck = [asyncio.create_task(full.run(let.wait, 60)) for _ in range(threads[full.name] + 2)]
@@ -39,6 +42,22 @@ async def test_a_pool_that_is_full_keeps_no_other_pool_waiting() -> None:
         await asyncio.gather(*stuck)
         let.clear()
         assert (full.report().busy, full.report().waiting) == (0, 0)
+    made.close()
+
+
+async def test_calls_without_a_pool_and_requests_have_bounded_threads_that_are_counted() -> None:
+    pools, let = make_pools(), threading.Event()
+    pools.serve()
+    calls = [asyncio.create_task(asyncio.to_thread(let.wait, 60)) for _ in range(GENERAL + 1)]
+    requests = [asyncio.create_task(run_in_threadpool(let.wait, 60)) for _ in range(REQUESTS + 2)]
+    await until(lambda: (pools.general.report().busy, pools.requests.report().busy) == (GENERAL, REQUESTS))
+    reports = {report.name: report for report in pools.reports()}
+    assert reports["general"][:5] == ("general", GENERAL, GENERAL, 1, GENERAL)
+    assert reports["requests"] == PoolReport("requests", REQUESTS, REQUESTS, 2, None, None)
+    assert Patience().connections + Patience().more == GENERAL + REQUESTS
+    let.set()
+    assert all(await asyncio.gather(*calls, *requests))
+    await until(lambda: [report.busy for report in pools.reports()] == [0] * 5)
     pools.close()
 
 

@@ -297,7 +297,7 @@ FLOOD = b'{"status":"success","data":{"resultType":"vector","result":[' + b" " *
             "closed in the middle of the body; see metrics.query_url",
         ),
         (answering(gzip.compress(b" " * 2**21), "200 OK", "Content-Encoding: gzip"), "execution", "more than the"),
-        (answering("x", "200 OK", "Content-Encoding: br"), "execution", "was not asked for"),
+        (answering("x", "200 OK", "Content-Encoding: br"), "execution", "was not requested"),
     ],
 )
 async def test_each_failure_says_what_it_is(
