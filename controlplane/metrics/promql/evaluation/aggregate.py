@@ -124,7 +124,7 @@ def _quantile(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Gro
 
 
 def _worst(wanted: FloatArray) -> FloatArray:
-    """Return the quantiles that get an annotation: NaN if there is one, else the greatest above 1, and the least below 0.
+    """Return the quantiles to annotate: NaN if there is one, else the greatest above 1, and the least below 0.
 
     `wanted` is [steps], the result has at most two elements.
     """

@@ -227,7 +227,7 @@ def _split_by_partner(groups: Groups, partner: IntArray) -> tuple[IntArray, IntA
 
 
 def _refuse_ambiguity(matching: VectorMatching, partner: IntArray, labels: LabelSets, present: BoolArray) -> None:
-    """Raise QueryError(execution) if several pairs of a match group have values at one step, even if a filter drops them.
+    """Raise QueryError(execution) if several pairs of a match group have values at one step, before any filter.
 
     In one-to-one matching a group may have one pair. Otherwise it may have one pair for each label set of the result.
     """

@@ -35,7 +35,7 @@ from promql.nodes import At
 
 @dataclass(frozen=True)
 class Query:
-    """The state that all nodes of one query share. `start_ms` and `end_ms` are the times of `@ start()` and `@ end()`."""
+    """The state that all nodes of one query share. `start_ms` and `end_ms` are those of `@ start()` and `@ end()`."""
 
     store: StoreReader
     limits: EngineLimits
