@@ -1,7 +1,7 @@
 """Reads a series store's files while another process writes them.
 
-The journal is followed as it grows; rows are seen in the shared pages as soon as they are counted. Nothing is locked
-and nothing is written: a process that dies or hangs here costs the writer nothing.
+A follower reads the journal as it grows. It sees a row in the shared pages as soon as the chunk's count includes it. It
+locks nothing and writes nothing: a follower that dies or hangs does not affect the writer.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from controlplane.metrics.storage.records import PackedPlace, Place, decode, dec
 from controlplane.metrics.storage.recovery import newest_journal
 
 READ_BYTES = 16 * 2**20
-"""Read of the journal at once."""
+"""Bytes of the journal in one read. Chosen."""
 
 
 class Follower(StoreReader):
     """A store that another process writes. May be used from several threads at once."""
 
     def __init__(self, folder: Path) -> None:
-        """Read what is there. Raises StorageError when there is no store in `folder`. Blocking."""
+        """Read the files in `folder`. Blocking. Raises StorageError when there is no store."""
         super().__init__()
         self._folder, self._interner = folder, Interner()
         self._arenas: WeakValueDictionary[int, Arena] = WeakValueDictionary()
         self._files: dict[int, PackFile] = {}
         self._block_of: dict[int, Block] = {}
-        """By chunk number."""
+        """Block of each chunk, by chunk number."""
         self._following = threading.Lock()
         path = newest_journal(folder)
         if path is None:
@@ -57,13 +57,13 @@ class Follower(StoreReader):
             answer = look()
             if not self.follow():
                 return answer
-        # Layouts that change faster than one reads: what was read may lack a series that changed blocks just then.
+        # Layouts change faster than a read. The answer may lack a series that changed its block during the read.
         return answer
 
     def follow(self) -> bool:
-        """Take in what the journal says since the last call; return whether a layout or the era changed.
+        """Read the new records of the journal. Return whether a layout or the era changed.
 
-        Raises Overtaken when the journal was rewritten again since it was left for another.
+        Raises Overtaken when the journal was rewritten more than once since the last call.
         """
         switched = False
         with self._following:
@@ -84,7 +84,7 @@ class Follower(StoreReader):
         return switched
 
     def _move(self, generation: int, snapshot: int) -> None:
-        """Go on in the journal's next file, behind the part that repeats what is known."""
+        """Go on in the journal's next file, after its first `snapshot` bytes. They repeat known records."""
         try:
             fresh = os.open(self._folder / f"journal.{generation}", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
@@ -106,7 +106,7 @@ class Follower(StoreReader):
                 chunks, layouts = decode(record.payload)
                 self._drop(chunks, layouts)
         except (CorruptData, OSError):
-            # A file that is gone already belongs to a record that is about to be followed by one that says so.
+            # The file was deleted. A later record of the journal says that its chunk was dropped.
             return
 
     def _describe(self, payload: bytes) -> None:
@@ -172,5 +172,5 @@ class Follower(StoreReader):
 
 
 def _order(chunk: Chunk | PackedChunk) -> int:
-    """Chunks of a block are numbered in the order of time."""
+    """Return the key that sorts a block's chunks by time: their numbers ascend."""
     return chunk.number

@@ -1,6 +1,7 @@
-"""The label index: which series carry which label value.
+"""The label index: the ids of the series that have a label value.
 
-Changed and read under the store's lock. Postings are lists of series ids in increasing order, because ids only grow.
+It is changed and read under the store's lock. Postings are lists of series ids in increasing order, because new ids are
+always greater.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ Postings = dict[str, dict[str, "array[int]"]]
 class LabelIndex:
     """Postings by label name and value. `__name__` is a label here.
 
-    Ids that are gone stay in long postings until they are half of one: `select` returns them too, and whoever asks
-    leaves them out. A label value that no living series carries is not known.
+    Ids of removed series stay in a long posting until they are half of it. `select` returns them too, and its caller
+    leaves them out. A label value without any existing series is not in the index.
     """
 
     def __init__(self) -> None:
@@ -40,18 +41,18 @@ class LabelIndex:
         """How many ids of a posting are gone, by label pair; None: of all."""
 
     def add(self, pair: tuple[str, str], ids: IntArray) -> None:
-        """Index some series that carry a label pair; ascending, and larger than every one before with that pair."""
+        """Add series with a label pair. `ids` [n] ascend, and are greater than all earlier ids of that pair."""
         values = self._postings.setdefault(pair[0], {})
         values[pair[1]] = _extended(values.get(pair[1]), ids)
 
     def add_all(self, ids: IntArray) -> None:
-        """Take in series; ascending, and larger than every one before."""
+        """Add series to the list of all. `ids` [n] ascend, and are greater than all earlier ids."""
         self._all = _extended(self._all, ids)
 
     def remove(self, pair: tuple[str, str] | None, count: int, living: Callable[[IntArray], BoolArray]) -> None:
-        """Take note that `count` more of the series with a label pair are gone; None: of all series.
+        """Note that `count` more series with a label pair were removed. If `pair` is None, of all series.
 
-        `living` tells which of an array of ids are not gone.
+        `living` returns a mask [n] of the ids [n] whose series still exist.
         """
         ids = self._all if pair is None else self._postings[pair[0]][pair[1]]
         gone = self._gone[pair] + count
@@ -79,17 +80,17 @@ class LabelIndex:
         return list(self._postings.get(name, ()))
 
     def select(self, accepted: Sequence[tuple[Matcher, frozenset[str]]]) -> IntArray:
-        """Return the sorted ids of the series that satisfy every matcher.
+        """Return the sorted ids of the series that satisfy every matcher: int64 of shape [series].
 
-        Series that are gone may be among them. `accepted` pairs each matcher with those existing values that it matches
-        (see `accepted_values`), found beforehand so that no regex runs while the store is locked.
+        Removed series may be among them. `accepted` pairs each matcher with the existing values that it matches (see
+        `accepted_values`). The caller finds these values before, so that no regex runs while the store is locked.
         """
         chosen: IntArray | None = None
         excluding = []
         for matcher, values in accepted:
             postings = self._postings.get(matcher.name, {})
             if matcher.matches(""):
-                # Series without the label match too, so the answer is all but the carriers of other values.
+                # Series without the label match too. The answer is all series except those with another value.
                 excluding.append([ids for value, ids in postings.items() if value not in values])
             else:
                 mine = _union([postings[value] for value in values if value in postings])
@@ -103,13 +104,13 @@ class LabelIndex:
 
 
 def _union(postings: Sequence[array[int]]) -> IntArray:
-    """Return the sorted ids of postings that share none: a series has one value of a label."""
+    """Return the sorted ids of several postings. They share no id: a series has one value of a label."""
     arrays = [np.array(ids, dtype=np.int64) for ids in postings]
     return np.sort(np.concatenate(arrays), kind="stable") if arrays else np.empty(0, dtype=np.int64)
 
 
 def _contained(ids: IntArray, among: IntArray) -> BoolArray:
-    """Return a mask of the ids that are in `among`; both are sorted."""
+    """Return a bool mask, in the shape of `ids`, of the ids that are in `among`. Both are sorted."""
     if not len(among):
         return np.zeros(len(ids), dtype=np.bool_)
     found: BoolArray = among[np.minimum(np.searchsorted(among, ids), len(among) - 1)] == ids
@@ -131,7 +132,7 @@ def _extended(ids: array[int] | None, more: IntArray) -> array[int]:
 
 
 def accepted_values(matcher: Matcher, existing: Iterable[str]) -> frozenset[str]:
-    """Return the values among `existing` that satisfy the matcher. Regexes run per distinct value, not per series."""
+    """Return the values among `existing` that satisfy the matcher. A regex runs once a value, not once a series."""
     named = matcher.alternatives()
     if named is not None:
         return named

@@ -1,9 +1,8 @@
-"""Which series there are, what they are called, and where their samples lie. Written by one thread, read by many.
+"""The table of series: their names, their labels and the places of their samples. One thread writes, many read.
 
-A series is one or more stretches (slots): a slot is `factor * sum(columns)` of one block, and its number is the block's
-first one plus its position in the layout. The number of a series is that of its first slot, so that of nearly all
-series nothing is kept here but a hash and places in the label index, some 50 bytes: names, labels and columns are the
-layout's.
+A series has one or more slots. A slot is `factor * sum(columns)` of one block. Its number is the block's first number
+plus its position in the layout. The number of a series is that of its first slot. So for nearly all series the table
+only keeps a hash and places in the label index, some 50 bytes. Names, labels and columns are in the layout.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from controlplane.metrics.storage.eras import Eras
 from controlplane.metrics.storage.records import Description
 
 MAX_FAMILIES = 50_000
-"""Metric families whose type and help are remembered: a fleet has some thousands."""
+"""Maximum number of metric families whose type and help are kept. Chosen: a fleet has some thousands."""
 
 NONE = -1
 """The number of what is no series."""
@@ -72,15 +71,15 @@ class SeriesTable:
     def __init__(self) -> None:
         self.eras = Eras()
         self.blocks: dict[int, Block] = {}
-        """By layout number."""
+        """Blocks by layout number."""
         self._placed: dict[int, _Placed] = {}
-        """By layout number."""
+        """Layouts by number."""
         self._order: list[_Placed] = []
-        """In the order of their slots."""
+        """Layouts in the order of their slots."""
         self._starts, self._ends = array("q"), array("q")
-        """[layouts, in that order] their slots."""
+        """[layouts, in that order] first slot of each layout, and the slot after its last."""
         self._elsewhere: dict[int, tuple[int, ...]] = {}
-        """All slots of the series that have others than the one they are numbered by."""
+        """All slots of each series that has a slot other than its number."""
         self._numbers = SeriesNumbers()
         self._index = LabelIndex()
         self._next = 0
@@ -91,12 +90,12 @@ class SeriesTable:
         return self._count
 
     def id_of(self, series: Series) -> int | None:
-        """Return the number of a series, None if it is not known."""
+        """Return the number of a series, or None if it is not in the table."""
         number = int(self._known([series]).numbers[0])
         return None if number == NONE else number
 
     def find(self, layout: Layout) -> Found:
-        """Look up the series of a layout."""
+        """Return the hashes and the numbers of a layout's series."""
         return self._known(series_of(layout))
 
     def _known(self, series: Sequence[Series]) -> Found:
@@ -113,12 +112,12 @@ class SeriesTable:
         return None if placed is None else series_at(placed.layout, slot - placed.base)
 
     def _at(self, slot: int) -> _Placed | None:
-        """Return the layout that a slot belongs to, None if it is no more."""
+        """Return the layout that a slot belongs to, or None if it was removed."""
         index = bisect_right(self._starts, slot) - 1
         return self._order[index] if index >= 0 and slot < self._ends[index] else None
 
     def add(self, description: Description, found: Found | None = None) -> Block:
-        """Take in a layout; return its block, which has no rows yet. `found` is what `find` says of the layout."""
+        """Add a layout. Return its block, which has no rows yet. `found` is the result of `find` for the layout."""
         layout = description.layout
         block = Block(description.number, description.source, len(layout.raw), description.era, self.eras)
         found = found or self.find(layout)
@@ -156,7 +155,7 @@ class SeriesTable:
                 self._index.add(pair, ids)
 
     def remove(self, numbers: Iterable[int]) -> set[str]:
-        """Forget blocks, and the series that no other block has. Return the names of the series that were touched."""
+        """Remove blocks by layout number, and series that no other block has. Return the names of all their series."""
         names: set[str] = set()
         for layout in numbers:
             placed = self._placed.pop(layout, None)
@@ -192,7 +191,7 @@ class SeriesTable:
         return names
 
     def _live_on(self, number: int, placed: _Placed, slot: int) -> bool:
-        """Take a slot from a series; return whether it has others."""
+        """Remove a slot from a series. Return whether the series has other slots."""
         slots = self._elsewhere.get(number)
         if slots is None:
             return False
@@ -204,14 +203,14 @@ class SeriesTable:
         return bool(left)
 
     def _living(self, numbers: IntArray) -> BoolArray:
-        """Return a mask of the numbers whose series still is."""
+        """Return a mask, in the shape of `numbers`, of the series that still exist."""
         living = self._locate(numbers) >= 0
         if self._elsewhere:
             living |= self._moved(numbers)
         return living
 
     def _locate(self, slots: IntArray) -> IntArray:
-        """Return the index in `_order` of each slot's layout, -1 where it is no more."""
+        """Return the index in `_order` of each slot's layout, in the shape of `slots`. -1 if the layout was removed."""
         if not self._order:
             return np.full(len(slots), -1)
         index = np.searchsorted(np.array(self._starts), slots, side="right") - 1
@@ -267,9 +266,10 @@ class SeriesTable:
         return ReadPlan.of(labels, np.arange(len(ids)), more, Slots(block, column, factor, sums, self.blocks))
 
     def _slots(self, ids: IntArray) -> tuple[IntArray, dict[int, tuple[int, ...]]]:
-        """Return slots of series, the first of each in their order; and, where one has several, where in that they are.
+        """Return the slots of series `ids` [n], and the places of the slots of each series that has several.
 
-        The latter by the series' place in `ids`.
+        The first n slots are the first slots of the series. The places are indexes of the returned slots, by the
+        series' position in `ids`.
         """
         more: dict[int, tuple[int, ...]] = {}
         if not self._elsewhere or not len(ids):
@@ -284,16 +284,19 @@ class SeriesTable:
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:
-        """What the expositions said of each metric family, the latest word winning."""
+        """Type and help of each metric family, from the latest exposition that had it."""
         return self._metadata
 
     def describe(self, families: Mapping[str, Metadata]) -> None:
-        """Remember families that no layout tells; beyond MAX_FAMILIES none is added."""
+        """Add type and help of families that are in no layout. Beyond MAX_FAMILIES no family is added."""
         room = max(MAX_FAMILIES - len(self._metadata), 0)
         new = {*[name for name in families if name not in self._metadata][:room]}
         self._metadata.update((n, m) for n, m in families.items() if n in self._metadata or n in new)
 
     def limit_metadata(self, current: Iterable[Mapping[str, Metadata]]) -> None:
-        """Where a target makes up names, forget what no layout of now has."""
+        """Keep only the families of `current` layouts once there are more than MAX_FAMILIES.
+
+        That happens when a target makes up names.
+        """
         if len(self._metadata) > MAX_FAMILIES:
             self._metadata = {name: data for known in current for name, data in known.items()}

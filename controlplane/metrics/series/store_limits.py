@@ -1,4 +1,4 @@
-"""How much a series store takes, and what is refused beyond it."""
+"""Limits of a series store, and the series that are refused beyond them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from controlplane.metrics.series.series_table import NONE, Found, SeriesTable
 
 @dataclass(frozen=True)
 class StoreLimits:
-    """How many series are taken. Series that exist keep getting samples; new ones beyond a limit are dropped."""
+    """Maximum numbers of series. Existing series keep getting samples. New series beyond a limit are dropped."""
 
     max_series: int = 1_000_000
     max_series_per_source: int = 50_000
     max_columns_per_source: int = 200_000
-    """Over all layouts of one source; beyond it its oldest layouts are dropped before their retention ends. A target
-    whose labels change at every scrape costs about 1 kB a column, forever, without it."""
+    """Maximum number of columns of one source, over all its layouts. Beyond it the oldest layouts are dropped before
+    their retention ends. Without this limit, a target whose labels change at every scrape costs about 1 kB a column."""
 
 
 def refused_of(
     layout: Layout, found: Found, limits: StoreLimits, table: SeriesTable, held: int
 ) -> tuple[list[int], int]:
-    """Return the positions of a layout that are no series here, and how many of them a limit keeps out.
+    """Return the positions of a layout that are refused, and the number of them that exceed a limit.
 
-    The others are named twice. `found` is what the table says of the layout, `held` how many series its source has.
+    The other refused positions are duplicates. `found` is the result of `table.find` for the layout, and `held` is the
+    number of series that the source has.
     """
     refused: list[int] = []
     seen: set[Series] = set()
