@@ -289,18 +289,18 @@ class SeriesStore(StoreReader):
         """
         self._expired_at_ms = now_ms
         dropped = 0
+        emptied: list[Block] = []
         for writer in list(self.sources.values()):
             oldest_ms = now_ms - (self._recorded_ms if writer.recorded else self._retention_ms)
-            emptied = []
             for block in list(writer.blocks.values()):
                 if any(chunk.first_ms < oldest_ms for chunk in block.chunks[:1]):
                     dropped += self.drop_chunks(block, oldest_ms)
                 if not block.chunks:
                     emptied.append(block)
-            for number, some in enumerate(_slices(emptied)):
-                if number:
-                    time.sleep(BREATH_S)
-                self._forget(some, empty=True)
+        for number, some in enumerate(_slices(emptied)):
+            if number:
+                time.sleep(BREATH_S)
+            self._forget(some, empty=True)
         return dropped
 
     def drop_chunks(self, block: Block, oldest_ms: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series
-from controlplane.metrics.series.series_store import SeriesStore, StoreLimits
+from controlplane.metrics.series.series_store import BLOCK_COST, SeriesStore, StoreLimits
 from controlplane.metrics.series.tidy import Tidy
 from controlplane.metrics.storage.folder import Folder
 from tests.fakes import series_model
@@ -169,3 +169,24 @@ def test_a_source_whose_rows_all_expire_while_it_writes(tmp_path: Path):
     assert isinstance(store.space, Folder)
     assert store.space.paused == ""
     store.space.close()
+
+
+def test_an_expiry_of_many_layouts_leaves_the_lock_to_others_in_between(monkeypatch: pytest.MonkeyPatch):
+    store = SeriesStore(retention_s=1.0)
+    for n in range(25):
+        store.append(f"t{n % 3}", Layout((Series("m", (("n", str(n)),)),)), 1000 + n, np.ones(1))
+    held: list[int] = []
+
+    def others(_seconds: float) -> None:
+        def add() -> None:
+            with store._lock:
+                held.append(len(store.table))
+
+        thread = threading.Thread(target=add)
+        thread.start()
+        thread.join(timeout=30)
+
+    monkeypatch.setattr("controlplane.metrics.series.series_store.SLICE_COST", 10 * (BLOCK_COST + 1))
+    monkeypatch.setattr("controlplane.metrics.series.series_store.time.sleep", others)
+    store.expire(1_000_000)
+    assert (held, len(store.table), store.sources) == ([15, 5], 0, {})
