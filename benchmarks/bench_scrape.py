@@ -12,13 +12,21 @@ stored samples of both. Memory is that of a young process; `--minutes 65` shows 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from contenders import Contender, control_plane, prometheus
+from contenders import (
+    VICTORIA_METRICS,
+    Contender,
+    control_plane,
+    prometheus,
+    prometheus_version,
+    victoria_metrics,
+)
 from fleet_of_files import fleet_of_files
 
 PORT = 9931
@@ -88,25 +96,33 @@ def compare(targets: int, seconds: float, interval_s: float, rules: tuple[str, .
     with ExitStack() as stack:
         addresses = stack.enter_context(fleet_of_files(targets, interval_s, PORT))
         ours = stack.enter_context(control_plane(folder / "ours", addresses, interval_s, rules=rules))
-        theirs = stack.enter_context(prometheus(folder / "theirs", addresses, interval_s))
-        for contender in (ours, theirs):
+        contenders = [ours, stack.enter_context(prometheus(folder / "theirs", addresses, interval_s))]
+        if shutil.which(VICTORIA_METRICS):
+            contenders.append(stack.enter_context(victoria_metrics(folder / "third", addresses, interval_s)))
+        for contender in contenders:
             settle(contender, targets, interval_s)
-        return measured([ours, theirs], seconds, interval_s)
+        return measured(contenders, seconds, interval_s)
 
 
 def show(costs: list[Cost], seconds: float) -> None:
-    """Print both costs and their ratios."""
-    heads = (("µs/sample", 10), ("samples/s", 11), ("scrapes/s", 11), ("series", 9), ("RSS B/series", 14), ("PSS", 14))
-    print(" " * 14 + "".join(f"{head:>{width}}" for head, width in heads))
-    for name, cost in zip(("control plane", "prometheus"), costs, strict=True):
-        rss, pss = (cost.memory[kind] / cost.series for kind in ("Rss", "Pss"))
-        rates = f"{cost.samples / seconds:11,.0f}{cost.scrapes / seconds:11.1f}"
-        print(f"{name:14}{cost.us_per_sample:10.2f}{rates}{cost.series:9,.0f}{rss:14,.0f}{pss:14,.0f}")
-    ours, theirs = costs
-    cpu = ours.us_per_sample / theirs.us_per_sample
-    memory = (ours.memory["Pss"] / ours.series) / (theirs.memory["Pss"] / theirs.series)
-    print(f"CPU per sample: {cpu:.2f} x Prometheus (target <= 0.5)")
-    print(f"memory per raw series: {memory:.2f} x Prometheus (target <= 1.0 with 1 h kept)")
+    """Print all, and the ratios."""
+    heads = [("µs/sample", 10), ("samples/s", 11), ("scrapes/s", 11), ("series", 9)]
+    heads += [("RSS MB", 9), ("PSS MB", 9), ("RSS B/series", 14), ("PSS", 9)]
+    names = ("control plane", f"Prometheus {prometheus_version()}", "VictoriaMetrics")[: len(costs)]
+    print(" " * 18 + "".join(f"{head:>{width}}" for head, width in heads))
+    for name, cost in zip(names, costs, strict=True):
+        rss, pss = cost.memory["Rss"], cost.memory["Pss"]
+        rates = f"{cost.samples / seconds:11,.0f}{cost.scrapes / seconds:11.1f}{cost.series:9,.0f}"
+        memory = f"{rss / 1e6:9,.0f}{pss / 1e6:9,.0f}{rss / cost.series:14,.0f}{pss / cost.series:9,.0f}"
+        print(f"{name:18}{cost.us_per_sample:10.2f}{rates}{memory}")
+    ours, *others = costs
+    for name, theirs in zip(names[1:], others, strict=True):
+        cpu, series = ours.us_per_sample / theirs.us_per_sample, theirs.series / ours.series
+        resident, shared = (ours.memory[kind] / theirs.memory[kind] for kind in ("Rss", "Pss"))
+        print(f"against {name}: CPU per sample {cpu:.2f} x (target <= 0.5 x Prometheus)")
+        print(f"  memory: RSS {resident:.2f} x, PSS {shared:.2f} x", end="")
+        print(f"; by raw series {resident * series:.2f} x, {shared * series:.2f} x")
+    print("target: memory <= 1.0 x Prometheus with an hour kept")
 
 
 def grow(seconds: float, interval_s: float, rules: tuple[str, ...]) -> None:
@@ -120,7 +136,7 @@ def grow(seconds: float, interval_s: float, rules: tuple[str, ...]) -> None:
     standing = 0.0
     for targets in (1, *GROWTH):
         with tempfile.TemporaryDirectory() as folder:
-            ours, theirs = compare(targets, seconds, interval_s, rules, Path(folder))
+            ours, theirs, *_ = compare(targets, seconds, interval_s, rules, Path(folder))
         if targets == 1:
             standing = ours.cpu_s
             cpu = f"{ours.cpu_s / seconds * 1e3:.1f} ms a second, Prometheus {theirs.cpu_s / seconds * 1e3:.1f}"

@@ -24,6 +24,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 TOKEN = "cp_0123abcd_" + "b" * 43
 START_S = 60.0
+NEWER_PROMETHEUS = ROOT / ".cache" / "prometheus" / "usr" / "bin" / "prometheus"
+VICTORIA_METRICS = "victoria-metrics"
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,40 @@ def prometheus(
     config = {"global": interval, "rule_files": ["rules.json"], "scrape_configs": jobs}
     (folder / "prometheus.json").write_text(json.dumps(config))
     address = free_address()
-    command = ["prometheus", f"--config.file={folder / 'prometheus.json'}", f"--storage.tsdb.path={folder / 'data'}"]
+    command = [
+        prometheus_binary(),
+        f"--config.file={folder / 'prometheus.json'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+    ]
     command += ["--storage.tsdb.retention.time=1h", f"--web.listen-address={address}", "--log.level=error"]
     with _running("prometheus", command, folder, address, "/-/ready") as contender:
+        yield contender
+
+
+def prometheus_binary() -> str:
+    """Return the program to run as Prometheus."""
+    return str(NEWER_PROMETHEUS) if NEWER_PROMETHEUS.exists() else "prometheus"
+
+
+def prometheus_version() -> str:
+    """Return the version of the program that is run as Prometheus."""
+    said = subprocess.run([prometheus_binary(), "--version"], capture_output=True, text=True, check=True)
+    return (said.stdout or said.stderr).split()[2].partition("+")[0]
+
+
+@contextmanager
+def victoria_metrics(folder: Path, addresses: Iterable[str], interval_s: float) -> Iterator[Contender]:
+    """Run VictoriaMetrics, as one process, on targets of one job."""
+    folder.mkdir(parents=True, exist_ok=True)
+    interval = f"{interval_s:g}s"
+    jobs = [{"job_name": "vllm", "static_configs": [{"targets": list(addresses)}]}]
+    config = {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": jobs}
+    (folder / "scrape.json").write_text(json.dumps(config))
+    address = free_address()
+    command = [VICTORIA_METRICS, f"-promscrape.config={folder / 'scrape.json'}", f"-httpListenAddr={address}"]
+    # Its shortest retention is a day. By default it answers nothing about the last 30 seconds.
+    command += [f"-storageDataPath={folder / 'data'}", "-retentionPeriod=1d", "-search.latencyOffset=0s"]
+    with _running("VictoriaMetrics", command, folder, address, "/health") as contender:
         yield contender
 
 

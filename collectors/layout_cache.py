@@ -13,6 +13,7 @@ from itertools import compress
 from weakref import WeakValueDictionary
 
 import numpy as np
+import orjson
 
 from collectors.exposition import VALUE_BYTES, Limits, Parsed, Reading, lines_of
 from collectors.samples import FloatArray, Layout
@@ -99,11 +100,8 @@ class Shape:
         # holds that head's blank, which is no byte of a number.
         if len(text) + self._heads_bytes != len(b"".join(samples)) or text.translate(None, VALUE_BYTES):
             return None
-        try:
-            row = np.fromiter(map(float, numbers), np.float64, len(numbers))
-        except ValueError:
-            return None
-        return row if self._kept is None else row[self._kept]
+        row = _floats(numbers)
+        return row if row is None or self._kept is None else row[self._kept]
 
 
 class Shapes:
@@ -130,6 +128,26 @@ class Shapes:
         if shape is None:
             shape = self._known[digest] = Shape(lines, heads, reading)
         return shape
+
+
+def _floats(numbers: Sequence[bytes]) -> FloatArray | None:
+    """Return texts as float64 of shape (numbers,), or None if one is no number. Each text consists of VALUE_BYTES.
+
+    orjson reads a number in 45 ns and `float` in 190 ns, measured with the vLLM capture: CPython's algorithm is slow
+    beyond 15 digits, and every `_created` sample has 17. Both round correctly. `float` reads what JSON cannot say: an
+    infinity, the sign of the integer -0, `1.`, `+1` and `007`.
+    """
+    text = b"[" + b",".join(numbers) + b"]"
+    if b"-0," not in text and b"-0]" not in text:
+        try:
+            # numpy turns null into NaN.
+            return np.array(orjson.loads(text.replace(b"NaN", b"null")), dtype=np.float64)
+        except orjson.JSONDecodeError:
+            pass
+    try:
+        return np.fromiter(map(float, numbers), np.float64, len(numbers))
+    except ValueError:
+        return None
 
 
 def _digest(content: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from collectors.catalogue import Catalogue, CatalogueSource, Engine, LabelMap, Metric, ValueMap
 from collectors.exposition import normalised_float
 from collectors.interner import Interner
+from collectors.packed_series import packed
 from collectors.samples import Labels, Layout, Metadata, Series, View
 from collectors.target import Target
 
@@ -67,7 +68,7 @@ def canonical_layout(
     views = tuple(_views(parsed_series, taken, context, catalogue)) if context else ()
     names = {catalogue.family(view.series.name) or view.series.name for view in views}
     described = {n: Metadata(catalogue.metrics[n].type, catalogue.metrics[n].help) for n in sorted(names)}
-    return Layout(raw=tuple(raw), views=views, metadata=interner.metadata({**metadata, **described}))
+    return packed(Layout(tuple(raw), views, interner.metadata({**metadata, **described})), interner)
 
 
 def present(layout: Layout, catalogue: Catalogue) -> frozenset[str]:

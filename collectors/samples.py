@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -13,6 +13,9 @@ Labels = tuple[tuple[str, str], ...]
 """Label pairs sorted by name, without `__name__` and empty values. Hashable: part of a series' identity."""
 
 FloatArray = NDArray[np.float64]
+
+METRIC_NAME = "__name__"
+"""The label that a metric's name is where a series' name and labels are one set."""
 
 
 def labels_of(pairs: Mapping[str, str]) -> Labels:
@@ -51,9 +54,10 @@ class Layout:
     appends one row of values without comparing labels.
     """
 
-    raw: tuple[Series, ...]
-    """`raw[i]` is the series of column i. Each series occurs once."""
-    views: tuple[View, ...] = ()
+    raw: Sequence[Series]
+    """`raw[i]` is the series of column i. Each series occurs once. Immutable: a tuple or packed (packed_series.py)."""
+    views: Sequence[View] = ()
+    """Immutable, as `raw`."""
     metadata: Mapping[str, Metadata] = field(default_factory=dict)
 
 

@@ -13,7 +13,7 @@ from controlplane.config.engine_names import ApiName, EngineName
 from controlplane.config.models import ModelSection
 from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
-from controlplane.config.schedules import Housekeeping, UsageReport
+from controlplane.config.schedules import HousekeepingSection, UsageReportSection
 from controlplane.config.vocabulary import (
     Access,
     Address,
@@ -222,8 +222,8 @@ class Fleet(Model):
     models: tuple[ModelSection, ...] = ()
     cost: Cost | None = None
     metrics: Metrics = Metrics()
-    usage_report: UsageReport | None = None
-    housekeeping: Housekeeping = Housekeeping()
+    usage_report: UsageReportSection | None = None
+    housekeeping: HousekeepingSection = HousekeepingSection()
     database: Text | None = None
     trusted_proxies: tuple[Network, ...] = ()
     """Proxies whose X-Forwarded-For or Forwarded header is trusted as the client's address."""

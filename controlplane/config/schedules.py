@@ -53,13 +53,13 @@ NIGHTLY = ScheduleSection.model_construct(cron="30 3 * * *", timezone="UTC", jit
 """Default schedule, made without validation: a check loads APScheduler, which most verbs do not need."""
 
 
-class Housekeeping(Model):
+class HousekeepingSection(Model):
     """Deletion of old rows from the database."""
 
     schedule: Schedule = NIGHTLY
 
 
-class UsageReport(Model):
+class UsageReportSection(Model):
     """A report of requests, GPU hours and costs of each model."""
 
     schedule: Schedule

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from controlplane.clock.calendar import Timetable
 from controlplane.fleet.views import View, instant, rfc3339
-from controlplane.store.schedules import Outcome, ScheduleState
+from controlplane.store.schedules import RunOutcome, ScheduleState
 
 
 class RunView(View):
@@ -23,7 +23,7 @@ class RunView(View):
     @property
     def ok(self) -> bool:
         """Whether it did what it was for."""
-        return self.outcome == Outcome.DONE
+        return self.outcome == RunOutcome.DONE
 
 
 class ScheduleView(View):

@@ -14,7 +14,7 @@ from controlplane.clock.calendar import Timetable
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.schedule.loop import LeasedLoop
 from controlplane.store.lease import Lease, LeaseStore
-from controlplane.store.schedules import Outcome, ScheduleState, ScheduleStore
+from controlplane.store.schedules import RunOutcome, ScheduleState, ScheduleStore
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class CalendarLoop(LeasedLoop):
             due_at=due.at,
             started_at=started,
             finished_at=self._clock.now(),
-            outcome=(Outcome.FAILED if failure else Outcome.DONE).value,
+            outcome=(RunOutcome.FAILED if failure else RunOutcome.DONE).value,
             error=error,
             runs=due.previous.runs + 1,
             failures=due.previous.failures + (failure is not None),

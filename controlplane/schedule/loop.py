@@ -20,7 +20,7 @@ RENEWALS_PER_TTL = 3
 """A lease is renewed this often while a tick lasts, so that two renewals may fail before it runs out."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoopStats:
     """What a loop has done since this process started. Times are unix seconds; None: it has not happened yet."""
 
@@ -53,7 +53,7 @@ class Loop(ABC):
     @property
     def stats(self) -> LoopStats:
         """A snapshot of the counters."""
-        return self._stats
+        return replace(self._stats)
 
     @property
     def holds_lease(self) -> bool | None:
@@ -97,7 +97,9 @@ class Loop(ABC):
             self._note(last_finished_at=self._clock.now())
 
     def _note(self, **changes: object) -> None:
-        self._stats = replace(self._stats, **changes)  # type: ignore[arg-type]  # checked by the callers above
+        # In place: a copy of eleven fields, four times a turn, was a tenth of an idle control plane's processor time.
+        for name, value in changes.items():
+            setattr(self._stats, name, value)
 
     def _say(self, error: str, failure: Exception | None) -> None:
         # The same failure every few seconds would bury the log: it is said once, until it changes or ends.

@@ -19,7 +19,7 @@ AHEAD_S = 86400.0
 """A run that is recorded further in the future was recorded by a clock that was wrong."""
 
 
-class Outcome(StrEnum):
+class RunOutcome(StrEnum):
     """How a run ended."""
 
     DONE = "done"
@@ -40,7 +40,7 @@ class ScheduleState:
     started_at: float | None = None
     finished_at: float | None = None
     outcome: str | None = None
-    """One of Outcome. A later release may write another word."""
+    """One of RunOutcome. A later release may write another word."""
     error: str | None = None
     """Reason of a failed run."""
     runs: int = 0

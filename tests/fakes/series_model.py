@@ -10,9 +10,9 @@ import numpy as np
 from collectors.samples import Labels, Layout, Series
 from controlplane.metrics.arrays import STALE_BITS
 from controlplane.metrics.series.budget import Budget, EngineLimits
+from controlplane.metrics.series.layout_series import with_name
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 from controlplane.metrics.series.samples import SampleSet
-from controlplane.metrics.series.series_table import with_name
 from controlplane.metrics.series.store_reader import StoreReader
 
 STALE = np.array([STALE_BITS], dtype=np.int64).view(np.float64)[0]

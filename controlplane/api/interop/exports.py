@@ -19,11 +19,10 @@ from controlplane.errors import MalformedRequest, NotFound, QueryError, TooLarge
 from controlplane.metrics.promql.syntax.tree import parse_selector
 from controlplane.metrics.query.exports.calls import args_of
 from controlplane.metrics.query.exports.remote_read import decode
+from controlplane.metrics.series.budget import LOOKBACK_S
 
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 
-LOOKBACK_S = 300.0
-"""Maximum age of a federated sample, in seconds: Prometheus's lookback delta."""
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 

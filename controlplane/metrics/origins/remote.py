@@ -13,14 +13,13 @@ from collectors.durations import format_duration
 from collectors.samples import Labels
 from controlplane.metrics.origins.reads import quoted
 from controlplane.metrics.origins.targets import TargetOrigins, own_labels
+from controlplane.metrics.series.budget import LOOKBACK_S
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 
 FORGET_S = 3600.0
 """A target without any `up` for this long is taken for removed: whether it is configured there cannot be asked."""
 FRESH_S = 75.0
 """How old a target's last `up` may be for what is missing beside it to be news: a scrape of a minute, and some."""
-LOOKBACK_S = 300.0
-"""How old a sample may be that an instant query still finds."""
 
 _LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from controlplane.errors import QueryError
 
+LOOKBACK_S = 300.0
+"""Maximum age of a sample that an instant selector returns, in seconds: Prometheus's default lookback delta."""
+
 
 @dataclass(frozen=True)
 class EngineLimits:
     """Limits and defaults of the PromQL engine. The first three are Prometheus's own defaults."""
 
-    lookback_s: float = 300.0
-    """How old the newest sample may be for an instant selector to return it."""
+    lookback_s: float = LOOKBACK_S
     max_samples: int = 50_000_000
     """Samples that one query may hold, loaded and computed."""
     max_points: int = 11_000

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from collectors.interner import Interner
+from controlplane.metrics.series.layout_series import names_of
 from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
 from controlplane.metrics.storage.arena import Arena, arena_path
 from controlplane.metrics.storage.block import Block
@@ -20,7 +22,7 @@ from controlplane.metrics.storage.eras import Era
 from controlplane.metrics.storage.errors import CorruptData, Overtaken, StorageError
 from controlplane.metrics.storage.journal import Kind, Record, records
 from controlplane.metrics.storage.packfile import PackFile
-from controlplane.metrics.storage.records import PackedPlace, Pairs, Place, decode, decode_layout
+from controlplane.metrics.storage.records import PackedPlace, Place, decode, decode_layout
 from controlplane.metrics.storage.recovery import newest_journal
 
 READ_BYTES = 16 * 2**20
@@ -33,7 +35,7 @@ class Follower(StoreReader):
     def __init__(self, folder: Path) -> None:
         """Read what is there. Raises StorageError when there is no store in `folder`. Blocking."""
         super().__init__()
-        self._folder, self._pairs = folder, Pairs()
+        self._folder, self._interner = folder, Interner()
         self._arenas: WeakValueDictionary[int, Arena] = WeakValueDictionary()
         self._files: dict[int, PackFile] = {}
         self._block_of: dict[int, Block] = {}
@@ -108,11 +110,10 @@ class Follower(StoreReader):
             return
 
     def _describe(self, payload: bytes) -> None:
-        description, _ = decode_layout(payload, self._pairs)
+        description, _ = decode_layout(payload, self._interner)
         with self._lock:
             self.table.add(description)
-            layout = description.layout
-            self._plans.drop({s.name for s in layout.raw} | {v.series.name for v in layout.views})
+            self._plans.drop(names_of(description.layout))
 
     def _place(self, place: Place) -> None:
         block = self.table.blocks.get(place.layout)
@@ -138,8 +139,11 @@ class Follower(StoreReader):
         chunk = PackedChunk(place.chunk, packed, place.file, place.offset)
         file.live += 1
         self._block_of[place.chunk] = block
-        others = [c for c in block.chunks if c.number != place.chunk]
-        block.chunks = tuple(sorted([*others, chunk], key=_order))
+        before = block.chunks
+        block.chunks = tuple(sorted([*(c for c in before if c.number != place.chunk), chunk], key=_order))
+        for replaced in before:
+            if replaced.number == place.chunk and isinstance(replaced, Chunk):
+                replaced.leave()
 
     def _open_file(self, number: int) -> PackFile:
         file = PackFile.find(self._folder, number)
@@ -151,7 +155,10 @@ class Follower(StoreReader):
         numbers = set(chunks)
         for block in {block.number: block for n in numbers if (block := self._block_of.pop(n, None))}.values():
             for gone in block.drop(lambda chunk: chunk.number in numbers):
-                self._one_less(gone.file if isinstance(gone, PackedChunk) else 0)
+                if isinstance(gone, PackedChunk):
+                    self._one_less(gone.file)
+                else:
+                    gone.leave()
         if layouts:
             with self._lock:
                 self._plans.drop(self.table.remove(layouts))

@@ -14,13 +14,15 @@ moved is done again (see store_reader.py).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from collectors.samples import FloatArray, Layout, Metadata, Series
+from controlplane.metrics.series.layout_series import names_of
 from controlplane.metrics.series.source import WRITTEN, SeriesSource
-from controlplane.metrics.series.store_limits import StoreLimits
+from controlplane.metrics.series.store_limits import StoreLimits, refused_of
 from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
 from controlplane.metrics.series.store_stats import StoreStats
 from controlplane.metrics.storage.block import Block
@@ -34,6 +36,13 @@ __all__ = ["DAY_S", "SeriesStore", "StoreLimits", "StoreStats"]
 
 EXPIRY_EVERY_MS = 60_000
 """How often appending looks for expired chunks, where nobody else does."""
+
+SLICE_COST = 5_000
+"""Columns that are forgotten before others get the lock; some 10 ms."""
+BLOCK_COST = 100
+"""Columns in whose time a block is forgotten that has none."""
+BREATH_S = 0.001
+"""How long the lock is left to others: whoever gives it back and asks again at once would get it before them."""
 
 DAY_S = 86_400.0
 
@@ -238,48 +247,27 @@ class SeriesStore(StoreReader):
         writer.current, writer.layout = block, layout
 
     def _register(self, writer: SeriesSource, layout: Layout, body: bytes) -> Block:
-        refused = self._refused(writer, layout)
+        found = self.table.find(layout)
+        refused, writer.refused = refused_of(layout, found, self._limits, self.table, self._living(writer))
         self._dropped += len(refused)
         number, self._next_layout = self._next_layout, self._next_layout + 1
         description = Description(number, writer.name, layout, tuple(refused), self.table.eras.current)
-        block = self.table.add(description)
+        block = self.table.add(description, found)
         current = (w.layout.metadata for w in self.sources.values() if w.layout)
         self.table.limit_metadata(chain(current, (layout.metadata,)))
-        self._plans.drop({s.name for s in layout.raw} | {v.series.name for v in layout.views})
+        self._plans.drop(names_of(layout))
         with self.writing:
             self.space.describe(description, body)
         return block
-
-    def _refused(self, writer: SeriesSource, layout: Layout) -> list[int]:
-        """Return the positions that are no series here: named twice, or new beyond a limit."""
-        refused: list[int] = []
-        seen: set[Series] = set()
-        room = self._limits.max_series - len(self.table)
-        room_here = self._limits.max_series_per_source - self._living(writer)
-        over = 0
-        for position, series in enumerate((*layout.raw, *(view.series for view in layout.views))):
-            if series in seen:
-                refused.append(position)
-                continue
-            seen.add(series)
-            if self.table.id_of(series) is None:
-                if room <= 0 or room_here <= 0:
-                    refused.append(position)
-                    over += 1
-                    continue
-                room -= 1
-                room_here -= 1
-        writer.refused = over
-        return refused
 
     def _living(self, writer: SeriesSource) -> int:
         """Return how many series a source has, over all its layouts."""
         return self.table.count_series([block.number for block in writer.blocks.values()])
 
     def _make_room(self, writer: SeriesSource, columns: int) -> None:
-        """Drop the source's oldest layouts when a further one would be too many; half of them, as each time costs.
+        """Drop the source's oldest layouts when a further one would be too many. Called under the lock.
 
-        Called under the lock.
+        No more than the new one needs: whoever appends waits for it.
         """
         limit = self._limits.max_columns_per_source
         held = sum(block.columns for block in writer.blocks.values())
@@ -288,7 +276,7 @@ class SeriesStore(StoreReader):
         evicted = []
         others = [block for block in writer.blocks.values() if block is not writer.current]
         for block in sorted(others, key=lambda block: block.newest_ms):
-            if held + columns <= limit // 2:
+            if held + columns <= limit:
                 break
             held -= block.columns
             evicted.append(block)
@@ -310,8 +298,10 @@ class SeriesStore(StoreReader):
                     dropped += self.drop_chunks(block, oldest_ms)
                 if not block.chunks:
                     emptied.append(block)
-            if emptied:
-                self._forget(emptied, empty=True)
+            for number, some in enumerate(_slices(emptied)):
+                if number:
+                    time.sleep(BREATH_S)
+                self._forget(some, empty=True)
         return dropped
 
     def drop_chunks(self, block: Block, oldest_ms: int) -> int:
@@ -387,3 +377,17 @@ class SeriesStore(StoreReader):
             oldest_ms=min(oldest) if oldest else None,
             newest_ms=self._newest_ms,
         )
+
+
+def _slices(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Part blocks so that no part takes long to forget."""
+    some: list[Block] = []
+    cost = 0
+    for block in blocks:
+        some.append(block)
+        cost += BLOCK_COST + block.columns
+        if cost >= SLICE_COST:
+            yield some
+            some, cost = [], 0
+    if some:
+        yield some

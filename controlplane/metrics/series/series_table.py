@@ -1,27 +1,70 @@
 """Which series there are, what they are called, and where their samples lie. Written by one thread, read by many.
 
-A series is one or more stretches (slots): a slot is `factor * sum(columns)` of one block. Nearly all series have one
-slot of one column, so slots are flat arrays, and what is more than that lies in dictionaries beside them. This costs
-some 170 bytes a series besides its name and labels, which the source's layout has anyway.
+A series is one or more stretches (slots): a slot is `factor * sum(columns)` of one block, and its number is the block's
+first one plus its position in the layout. The number of a series is that of its first slot, so that of nearly all
+series nothing is kept here but a hash and places in the label index, some 50 bytes: names, labels and columns are the
+layout's.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from collectors.samples import Labels, Metadata, Series
-from controlplane.metrics.series.index import METRIC_NAME, LabelIndex
+from collectors.samples import METRIC_NAME, Labels, Layout, Metadata, Series
+from controlplane.metrics.arrays import BoolArray, IntArray
+from controlplane.metrics.series.index import LabelIndex
+from controlplane.metrics.series.layout_series import (
+    by_pair,
+    labels_at,
+    positions_of,
+    reads_at,
+    series_at,
+    series_of,
+)
 from controlplane.metrics.series.matchers import Matcher
 from controlplane.metrics.series.plan import ReadPlan, Slots
+from controlplane.metrics.series.series_numbers import SeriesNumbers
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.eras import Eras
 from controlplane.metrics.storage.records import Description
 
 MAX_FAMILIES = 50_000
 """Metric families whose type and help are remembered: a fleet has some thousands."""
+
+NONE = -1
+"""The number of what is no series."""
+
+
+class Found(NamedTuple):
+    """The series of a layout's positions. Arrays are `[positions]`."""
+
+    hashes: IntArray
+    numbers: IntArray
+    """Of the series; NONE where it is not known."""
+
+
+class _Placed:
+    """A layout in the table."""
+
+    __slots__ = ("base", "block", "layout", "members")
+
+    def __init__(self, base: int, block: Block, layout: Layout, members: IntArray | None) -> None:
+        self.base, self.block, self.layout = base, block, layout
+        self.members = members
+        """[positions] numbers of the series; None where each got its own slot's."""
+
+    def numbers(self) -> IntArray:
+        """Return the number of each position's series, NONE for what is refused."""
+        if self.members is not None:
+            return self.members
+        return np.arange(self.base, self.base + positions_of(self.layout))
 
 
 class SeriesTable:
@@ -31,113 +74,164 @@ class SeriesTable:
         self.eras = Eras()
         self.blocks: dict[int, Block] = {}
         """By layout number."""
-        self._members: dict[int, array[int]] = {}
-        """Series of each block, by layout number."""
-        self._ids: dict[Series, int] = {}
-        self._series: dict[int, Series] = {}
-        self._slots: dict[int, int | tuple[int, ...]] = {}
-        self._slot_block, self._slot_column = array("q"), array("q")
-        self._slot_factor = array("d")
-        self._sums: dict[int, tuple[int, ...]] = {}
-        """All columns of the slots that add several up."""
-        self._dead_slots = 0
+        self._placed: dict[int, _Placed] = {}
+        """By layout number."""
+        self._order: list[_Placed] = []
+        """In the order of their slots."""
+        self._starts, self._ends = array("q"), array("q")
+        """[layouts, in that order] their slots."""
+        self._elsewhere: dict[int, tuple[int, ...]] = {}
+        """All slots of the series that have others than the one they are numbered by."""
+        self._numbers = SeriesNumbers()
         self._index = LabelIndex()
         self._next = 0
+        self._count = 0
         self._metadata: dict[str, Metadata] = {}
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return self._count
 
     def id_of(self, series: Series) -> int | None:
         """Return the number of a series, None if it is not known."""
-        return self._ids.get(series)
+        number = int(self._known([series]).numbers[0])
+        return None if number == NONE else number
 
-    def add(self, description: Description) -> Block:
-        """Take in a layout; return its block, which has no rows yet."""
+    def find(self, layout: Layout) -> Found:
+        """Look up the series of a layout."""
+        return self._known(series_of(layout))
+
+    def _known(self, series: Sequence[Series]) -> Found:
+        hashes = np.fromiter(map(hash, series), np.int64, len(series))
+        numbers = np.full(len(series), NONE)
+        for position, number in self._numbers.find(hashes):
+            if self._series(number) == series[position]:
+                numbers[position] = number
+        return Found(hashes, numbers)
+
+    def _series(self, number: int) -> Series | None:
+        slot = self._elsewhere.get(number, (number,))[0]
+        placed = self._at(slot)
+        return None if placed is None else series_at(placed.layout, slot - placed.base)
+
+    def _at(self, slot: int) -> _Placed | None:
+        """Return the layout that a slot belongs to, None if it is no more."""
+        index = bisect_right(self._starts, slot) - 1
+        return self._order[index] if index >= 0 and slot < self._ends[index] else None
+
+    def add(self, description: Description, found: Found | None = None) -> Block:
+        """Take in a layout; return its block, which has no rows yet. `found` is what `find` says of the layout."""
         layout = description.layout
-        block = self.blocks[description.number] = Block(
-            description.number, description.source, len(layout.raw), description.era, self.eras
-        )
-        refused = frozenset(description.refused)
-        members = self._members[description.number] = array("q")
-        for position, series in enumerate(layout.raw):
-            if position not in refused:
-                members.append(self._place(series, block, (position,), 1.0))
-        for position, view in enumerate(layout.views, len(layout.raw)):
-            if position not in refused:
-                members.append(self._place(view.series, block, view.columns, view.factor))
+        block = Block(description.number, description.source, len(layout.raw), description.era, self.eras)
+        found = found or self.find(layout)
+        own = np.arange(self._next, self._next + len(found.numbers))
+        new = found.numbers == NONE
+        new[list(description.refused)] = False
+        members = None if new.all() else np.where(new, own, found.numbers)
+        if members is not None:
+            members[list(description.refused)] = NONE
+        self.blocks[description.number] = block
+        placed = _Placed(self._next, block, layout, members)
+        self._placed[description.number] = placed
+        self._order.append(placed)
+        self._starts.append(self._next)
+        self._next += len(own)
+        self._ends.append(self._next)
+        self._index_new(layout, own, new)
+        self._numbers.add(found.hashes[new].tolist(), own[new].tolist(), self._living)
+        self._count += int(new.sum())
+        if members is not None:
+            for slot in np.flatnonzero((members != NONE) & (members != own)).tolist():
+                number = int(members[slot])
+                self._elsewhere[number] = (*self._elsewhere.get(number, (number,)), placed.base + slot)
         self._metadata.update(layout.metadata)
         return block
 
-    def _place(self, series: Series, block: Block, columns: tuple[int, ...], factor: float) -> int:
-        slot = len(self._slot_block)
-        self._slot_block.append(block.number)
-        self._slot_column.append(columns[0])
-        self._slot_factor.append(factor)
-        if len(columns) > 1:
-            self._sums[slot] = columns
-        number = self._ids.get(series)
-        if number is None:
-            number, self._next = self._next, self._next + 1
-            self._ids[series] = number
-            self._series[number] = series
-            self._slots[number] = slot
-            self._index.add(number, with_name(series))
-        else:
-            before = self._slots[number]
-            self._slots[number] = (*(before if isinstance(before, tuple) else (before,)), slot)
-        return number
+    def _index_new(self, layout: Layout, own: IntArray, new: BoolArray) -> None:
+        every = bool(new.all())
+        self._index.add_all(own if every else own[new])
+        if not new.any():
+            return
+        for pair, positions in by_pair(layout):
+            ids = own[positions if every else positions[new[positions]]]
+            if len(ids):
+                self._index.add(pair, ids)
 
     def remove(self, numbers: Iterable[int]) -> set[str]:
         """Forget blocks, and the series that no other block has. Return the names of the series that were touched."""
-        removed = {layout for layout in numbers if self.blocks.pop(layout, None) is not None}
-        touched: dict[int, None] = {}
-        for layout in removed:
-            members = self._members.pop(layout)
-            self._dead_slots += len(members)
-            touched.update(dict.fromkeys(members))
-        gone: list[tuple[int, Labels]] = []
         names: set[str] = set()
-        for number in touched:
-            slots = self._slots[number]
-            every = slots if isinstance(slots, tuple) else (slots,)
-            kept = tuple(slot for slot in every if self._slot_block[slot] not in removed)
-            series = self._series[number]
-            names.add(series.name)
-            if kept:
-                self._slots[number] = kept if len(kept) > 1 else kept[0]
-            else:
-                gone.append((number, with_name(series)))
-                del self._ids[series], self._series[number], self._slots[number]
-        if gone:
-            self._index.remove(gone)
-        if self._dead_slots > 1000 and self._dead_slots > len(self._slot_block) // 2:
-            self._compact()
+        for layout in numbers:
+            placed = self._placed.pop(layout, None)
+            if placed is not None:
+                del self.blocks[layout]
+                names |= self._remove(placed)
         return names
 
-    def _compact(self) -> None:
-        """Give living slots new numbers without gaps; plans hold copies, and are not affected."""
-        old = (self._slot_block, self._slot_column, self._slot_factor, self._sums)
-        self._slot_block, self._slot_column, self._slot_factor, self._sums = array("q"), array("q"), array("d"), {}
-        self._dead_slots = 0
-        for number, slots in self._slots.items():
-            moved = []
-            for slot in slots if isinstance(slots, tuple) else (slots,):
-                moved.append(len(self._slot_block))
-                self._slot_block.append(old[0][slot])
-                self._slot_column.append(old[1][slot])
-                self._slot_factor.append(old[2][slot])
-                if slot in old[3]:
-                    self._sums[moved[-1]] = old[3][slot]
-            self._slots[number] = tuple(moved) if len(moved) > 1 else moved[0]
+    def _remove(self, placed: _Placed) -> set[str]:
+        index = bisect_right(self._starts, placed.base) - 1
+        while self._order[index] is not placed:  # layouts of no positions begin where the next one does
+            index -= 1
+        del self._order[index], self._starts[index], self._ends[index]
+        numbers = placed.numbers()
+        gone = numbers != NONE
+        if self._elsewhere:
+            for position in np.flatnonzero(gone).tolist():
+                gone[position] = not self._live_on(int(numbers[position]), placed, placed.base + position)
+        names: set[str] = set()
+        counts: Counter[tuple[str, str]] = Counter()
+        total = int(gone.sum())
+        for pair, positions in by_pair(placed.layout):
+            if pair[0] == METRIC_NAME and (numbers[positions] != NONE).any():
+                names.add(pair[1])
+            counts[pair] += len(positions) if total == len(gone) else int(np.count_nonzero(gone[positions]))
+        if total:
+            self._count -= total
+            for pair, count in counts.items():
+                if count:
+                    self._index.remove(pair, count, self._living)
+            self._index.remove(None, total, self._living)
+            self._numbers.gone(total, self._living)
+        return names
+
+    def _live_on(self, number: int, placed: _Placed, slot: int) -> bool:
+        """Take a slot from a series; return whether it has others."""
+        slots = self._elsewhere.get(number)
+        if slots is None:
+            return False
+        left = tuple(other for other in slots if other != slot)
+        if left and left != (number,):
+            self._elsewhere[number] = left
+        else:
+            del self._elsewhere[number]
+        return bool(left)
+
+    def _living(self, numbers: IntArray) -> BoolArray:
+        """Return a mask of the numbers whose series still is."""
+        living = self._locate(numbers) >= 0
+        if self._elsewhere:
+            living |= self._moved(numbers)
+        return living
+
+    def _locate(self, slots: IntArray) -> IntArray:
+        """Return the index in `_order` of each slot's layout, -1 where it is no more."""
+        if not self._order:
+            return np.full(len(slots), -1)
+        index = np.searchsorted(np.array(self._starts), slots, side="right") - 1
+        return np.where(slots < np.array(self._ends)[index], index, -1)
+
+    def _moved(self, numbers: IntArray) -> BoolArray:
+        """Return a mask of the numbers whose series has other slots than that one."""
+        moved = np.sort(np.fromiter(self._elsewhere, np.int64, len(self._elsewhere)))
+        found: BoolArray = moved[np.minimum(np.searchsorted(moved, numbers), len(moved) - 1)] == numbers
+        return found
 
     def count_series(self, numbers: Iterable[int]) -> int:
         """Return how many series some blocks have together."""
-        members = [np.array(self._members[n], dtype=np.int64) for n in numbers]
-        if len(members) < 2:
-            return sum(len(one) for one in members)
+        members = [self._placed[n].numbers() for n in numbers]
+        if not members:
+            return 0
         # Members lie in runs that ascend, which the stable sort merges.
         found = np.sort(np.concatenate(members), kind="stable")
+        found = found[found != NONE]
         return int(np.count_nonzero(found[1:] != found[:-1])) + bool(len(found))
 
     def label_values(self, name: str) -> list[str]:
@@ -146,19 +240,42 @@ class SeriesTable:
 
     def plan(self, accepted: Sequence[tuple[Matcher, frozenset[str]]]) -> ReadPlan:
         """Return how to read the series that satisfy all matchers; see LabelIndex.select."""
-        ids = self._index.select(accepted).tolist()
-        labels = tuple(with_name(self._series[i]) for i in ids)
-        first = np.empty(len(ids), dtype=np.int64)
+        ids = self._index.select(accepted)
+        ids = ids[self._living(ids)]
+        slots, more = self._slots(ids)
+        labels: list[Labels] = [()] * len(ids)
+        block, column, factor = np.empty_like(slots), np.empty_like(slots), np.empty(len(slots))
+        sums: dict[int, tuple[int, ...]] = {}
+        order = np.argsort(slots, kind="stable")
+        where = self._locate(slots[order])
+        cuts = [0, *(np.flatnonzero(where[1:] != where[:-1]) + 1).tolist(), len(order)]
+        for start, end in pairwise(cuts) if len(order) else ():
+            mine, placed = order[start:end], self._order[where[start]]
+            positions = slots[mine] - placed.base
+            reads = reads_at(placed.layout, positions)
+            block[mine], column[mine], factor[mine] = placed.block.number, reads.first, reads.factors
+            indices = mine.tolist()
+            sums.update((indices[n], columns) for n, columns in reads.sums.items())
+            for index, one in zip(indices, labels_at(placed.layout, positions), strict=True):
+                if index < len(labels):
+                    labels[index] = one
+        return ReadPlan.of(labels, np.arange(len(ids)), more, Slots(block, column, factor, sums, self.blocks))
+
+    def _slots(self, ids: IntArray) -> tuple[IntArray, dict[int, tuple[int, ...]]]:
+        """Return slots of series, the first of each in their order; and, where one has several, where in that they are.
+
+        The latter by the series' place in `ids`.
+        """
         more: dict[int, tuple[int, ...]] = {}
-        for position, number in enumerate(ids):
-            slots = self._slots[number]
-            if isinstance(slots, tuple):
-                more[position] = slots
-                first[position] = slots[0]
-            else:
-                first[position] = slots
-        tables = (np.array(self._slot_block), np.array(self._slot_column), np.array(self._slot_factor))
-        return ReadPlan.of(labels, first, more, Slots(*tables, self._sums, self.blocks))
+        if not self._elsewhere or not len(ids):
+            return ids, more
+        slots = ids.tolist()
+        for place in np.flatnonzero(self._moved(ids)).tolist():
+            slots[place], *others = self._elsewhere[slots[place]]
+            if others:
+                more[place] = (place, *range(len(slots), len(slots) + len(others)))
+                slots += others
+        return np.array(slots, dtype=np.int64), more
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:
@@ -175,12 +292,3 @@ class SeriesTable:
         """Where a target makes up names, forget what no layout of now has."""
         if len(self._metadata) > MAX_FAMILIES:
             self._metadata = {name: data for known in current for name, data in known.items()}
-
-
-def with_name(series: Series) -> Labels:
-    """Return a series' labels with `__name__`, sorted."""
-    name = (METRIC_NAME, series.name)
-    labels = series.labels
-    if not labels or labels[0][0] > METRIC_NAME:
-        return (name, *labels)
-    return tuple(sorted((*labels, name)))

@@ -21,9 +21,8 @@ from controlplane.metrics.storage.arena import Arena
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import END_ROW, Chunk, PackedChunk
 from controlplane.metrics.storage.folder import Folder
-from controlplane.metrics.storage.journal import Kind
 from controlplane.metrics.storage.packing import pack
-from controlplane.metrics.storage.records import PackedPlace, Place, encode
+from controlplane.metrics.storage.rewriting import rewrite
 from controlplane.metrics.storage.space import MEMORY
 
 log = logging.getLogger(__name__)
@@ -256,26 +255,11 @@ class Tidy:
         needed += RECORD_BYTES * sum(len(block.chunks) for block in self._blocks())
         if journal.end < 2 * needed:
             return
-        with self._store.writing:
-            try:
-                folder.rewrite(self._records)
-            except OSError as error:
-                self._try_rewrite.done(now_ms / 1000)
-                log.warning("metrics: %s cannot be rewritten shorter (%s); it goes on as it is", journal.path, error)
-
-    def _records(self, folder: Folder) -> Iterator[tuple[Kind, bytes]]:
-        """Yield a record for every era, and for every chunk in a file."""
-        for era in self._store.table.eras:
-            yield Kind.ERA, encode(era)
-        for block in self._blocks():
-            for chunk in block.chunks:
-                if isinstance(chunk, PackedChunk):
-                    if chunk.file in folder.files:
-                        place = PackedPlace(chunk.number, block.number, chunk.file, chunk.offset, chunk.nbytes)
-                        yield Kind.PACKED, encode(place)
-                elif chunk.arena.path is not None:
-                    where = Place(chunk.number, block.number, chunk.arena.number, chunk.at, chunk.capacity)
-                    yield Kind.CHUNK, encode(where)
+        try:
+            rewrite(folder, self._store.writing, self._blocks, self._store.table.eras)
+        except OSError as error:
+            self._try_rewrite.done(now_ms / 1000)
+            log.warning("metrics: %s cannot be rewritten shorter (%s); it goes on as it is", journal.path, error)
 
 
 def _packed_bytes(chunk: AnyChunk) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,11 @@ def arena_path(folder: Path, number: int) -> Path:
 class Arena:
     """Words, handed out from the front. Not for use by two writers."""
 
-    __slots__ = ("__weakref__", "floats", "live", "number", "path", "used", "words")
+    __slots__ = ("__weakref__", "_map", "floats", "live", "number", "path", "used", "words")
 
-    def __init__(self, number: int, words: IntArray, path: Path | None) -> None:
-        self.number, self.words, self.path = number, words, path
+    def __init__(self, number: int, words: IntArray, path: Path | None, mapped: mmap.mmap | None = None) -> None:
+        """`mapped` is the file's mapping, whose bytes `words` are."""
+        self.number, self.words, self.path, self._map = number, words, path, mapped
         self.floats: FloatArray = words.view(np.float64)
         self.used = 0
         self.live = 0
@@ -51,13 +53,13 @@ class Arena:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, size * WORD)
-            words = np.frombuffer(mmap.mmap(descriptor, size * WORD), dtype=np.int64)
+            mapped = mmap.mmap(descriptor, size * WORD)
         except (OSError, ValueError):
             path.unlink()
             raise
         finally:
             os.close(descriptor)
-        return cls(number, words, path)
+        return cls(number, np.frombuffer(mapped, dtype=np.int64), path, mapped)
 
     @classmethod
     def open(cls, number: int, path: Path, *, writable: bool) -> Arena:
@@ -67,11 +69,11 @@ class Arena:
             size = os.fstat(descriptor).st_size // WORD * WORD
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
             # An empty file cannot be mapped.
-            buffer = mmap.mmap(descriptor, size, access=access) if size else b""
-            words = np.frombuffer(buffer, dtype=np.int64)
+            mapped = mmap.mmap(descriptor, size, access=access) if size else None
+            words = np.frombuffer(mapped or b"", dtype=np.int64)
         finally:
             os.close(descriptor)
-        arena = cls(number, words, path)
+        arena = cls(number, words, path, mapped)
         arena.used = len(words)
         return arena
 
@@ -83,6 +85,13 @@ class Arena:
         self.used += size
         self.live += 1
         return at
+
+    def leave(self, at: int, size: int) -> None:
+        """Take `size` words from `at` on out of this process's memory; who still reads them gets them from the file."""
+        start = -(-at * WORD // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = (at + size) * WORD // mmap.PAGESIZE * mmap.PAGESIZE - start
+        if self._map is not None and length > 0 and sys.platform == "linux":
+            self._map.madvise(mmap.MADV_DONTNEED, start, length)
 
     def sync(self) -> None:
         """Write what is in memory to the disk. Blocking; other threads go on. Raises OSError."""

@@ -98,6 +98,8 @@ class Arenas:
         self.nbytes -= chunk.nbytes
         if not arena.live and arena is not self._current:
             self._drop(arena)
+        else:
+            chunk.leave()
 
     def _drop(self, arena: Arena) -> None:
         self.used.pop(arena.number, None)

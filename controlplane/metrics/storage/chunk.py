@@ -106,6 +106,10 @@ class Chunk:
         count = self.count
         return self._times[:count], self._values[:count], self._meta[:count]
 
+    def leave(self) -> None:
+        """Take the chunk, which is no longer needed, out of this process's memory."""
+        self.arena.leave(self.at, words_of(self.capacity, self.columns))
+
     def mend(self) -> int:
         """Keep the rows that are as they were written; return how many of those that were counted are not.
 

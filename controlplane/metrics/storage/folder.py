@@ -14,8 +14,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from controlplane.metrics.storage.arenas import Arenas
@@ -28,7 +27,6 @@ from controlplane.metrics.storage.packfile import FILE_BYTES, PackFile, pack_pat
 from controlplane.metrics.storage.records import (
     Description,
     Gone,
-    Moved,
     PackedPlace,
     Place,
     Switch,
@@ -197,7 +195,7 @@ class Folder(Space):
             except FileNotFoundError:
                 if file.number in self.files:
                     raise
-        _sync_folder(self.path)
+        sync_folder(self.path)
         self._unsynced.clear()
 
     def sync_notes(self) -> None:
@@ -274,45 +272,6 @@ class Folder(Space):
         self.layouts[number] = (start, self.journal.end)
         return True
 
-    def rewrite(self, records: Callable[[Folder], Iterable[tuple[Kind, bytes]]]) -> None:
-        """Begin a new journal file with the layouts that still hold and what `records` yields.
-
-        Raises OSError, and then the old file goes on.
-        """
-        assert self.journal is not None, "the folder is open"
-        old, generation = self.journal, int(self.journal.path.suffix[1:]) + 1
-        draft = self.path / f"journal.{generation}.new"
-        draft.unlink(missing_ok=True)
-        data, fresh = old.read(), Journal(draft)
-        try:
-            places = {}
-            for number, (start, end) in self.layouts.items():
-                at = fresh.end
-                fresh.copy(data[start:end])
-                places[number] = (at, fresh.end)
-            for kind, payload in records(self):
-                fresh.append(kind, payload)
-            fresh.sync()
-            snapshot = fresh.end
-            fresh.rename(self.path / f"journal.{generation}")
-        except OSError:
-            fresh.close()
-            draft.unlink(missing_ok=True)
-            raise
-        self.journal, self.layouts = fresh, places
-        self._say_moved(old, generation, snapshot)
-
-    def _say_moved(self, old: Journal, generation: int, snapshot: int) -> None:
-        try:
-            old.append(Kind.MOVED, encode(Moved(generation, snapshot)))
-        except OSError:
-            log.debug("the old journal could not be closed; who follows it reads the new one from its start")
-        with suppress(OSError):
-            _sync_folder(self.path)
-        old.close()
-        with suppress(OSError):  # the next start deletes it
-            old.path.unlink()
-
     # -- trouble ---------------------------------------------------------------------------------------------------
 
     def pause(self, error: OSError) -> None:
@@ -349,7 +308,7 @@ class Folder(Space):
     def sync(self) -> None:
         """Bring everything to the disk. Blocking; needs no lock. Raises OSError."""
         self.arenas.sync()
-        _sync_folder(self.path)
+        sync_folder(self.path)
         self.sync_notes()
 
     def close(self) -> None:
@@ -383,7 +342,8 @@ class Folder(Space):
         return sum(f.end for f in list(self.files.values())) + self.arenas.reserved + journal
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Bring to the disk which files a folder has. Blocking. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -27,6 +27,10 @@ MAX_PAYLOAD = 64 * 2**20
 """A layout of the largest body allowed takes some MB; a longer record is not ours."""
 
 
+READ_BYTES = 64 * 2**20
+"""Read at once of a journal whose length is not known."""
+
+
 class Kind(IntEnum):
     """What a record says. Its payload is described in records.py."""
 
@@ -116,9 +120,13 @@ class Journal:
             raise
         self.end += written
 
-    def read(self) -> bytes:
-        """Return the whole file. Raises OSError."""
-        return self.path.read_bytes()
+    def read(self, start: int = 0, end: int | None = None) -> bytes:
+        """Return the file's bytes from `start` to `end`, the whole file by default. Raises OSError."""
+        parts = []
+        while data := os.pread(self._file, READ_BYTES if end is None else end - start, start):
+            parts.append(data)
+            start += len(data)
+        return b"".join(parts)
 
     def truncate(self, end: int) -> None:
         """Cut off what lies behind `end`. Raises OSError."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from pathlib import Path
 
 from controlplane.metrics.storage.errors import CorruptData
@@ -15,6 +16,9 @@ from controlplane.metrics.storage.packing import Packed
 
 FILE_BYTES = 64 * 2**20
 """A file that grew this long is followed by another."""
+
+AROUND = 64 * 2**10
+"""Linux brings the whole stretch of such a length into memory of which one byte is read."""
 
 
 def pack_path(folder: Path, number: int, *, recorded: bool) -> Path:
@@ -25,7 +29,7 @@ def pack_path(folder: Path, number: int, *, recorded: bool) -> Path:
 class PackFile:
     """One file."""
 
-    __slots__ = ("_descriptor", "_view", "end", "live", "newest_ms", "number", "oldest_ms", "path", "recorded")
+    __slots__ = ("_descriptor", "_map", "_view", "end", "live", "newest_ms", "number", "oldest_ms", "path", "recorded")
 
     def __init__(self, number: int, path: Path, *, recorded: bool) -> None:
         self.number, self.path, self.recorded = number, path, recorded
@@ -37,7 +41,9 @@ class PackFile:
         self.newest_ms = 0
         """The first and the last of the times at which its chunks end."""
         self._descriptor: int | None = None
+        self._map: mmap.mmap | None = None
         self._view: memoryview | None = None
+        """Of the mapping."""
 
     @classmethod
     def find(cls, folder: Path, number: int) -> PackFile | None:
@@ -82,7 +88,15 @@ class PackFile:
         assert self._view is not None
         if offset + size > len(self._view):
             raise CorruptData(f"{self.path}: it ends before {place}")
-        return Packed(self._view[offset : offset + size], f"{self.path}, {place}")
+        packed = Packed(self._view[offset : offset + size], f"{self.path}, {place}")
+        self._leave(offset)
+        return packed
+
+    def _leave(self, offset: int) -> None:
+        """Take what reading a head brought into this process's memory out again: queries read few of the chunks."""
+        start = offset // AROUND * AROUND
+        if self._map is not None and sys.platform == "linux":
+            self._map.madvise(mmap.MADV_DONTNEED, start, min(2 * AROUND, len(self._map) - start))
 
     def map(self) -> None:
         """Map the file as it is now. Raises OSError."""
@@ -90,7 +104,8 @@ class PackFile:
         try:
             size = os.fstat(descriptor).st_size
             # An empty file cannot be mapped.
-            self._view = memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) if size else b"")
+            self._map = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) if size else None
+            self._view = memoryview(self._map or b"")
         finally:
             os.close(descriptor)
 

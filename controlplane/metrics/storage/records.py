@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cramjam
 
+from collectors.interner import Interner
+from collectors.packed_series import packed
 from collectors.samples import Labels, Layout, Metadata, Series, View
 from controlplane.metrics.storage.errors import CorruptData
 
@@ -75,25 +76,6 @@ class Description:
         return len(self.layout.raw)
 
 
-class Pairs:
-    """Label pairs that are met again and again, each kept once. A label set of ten pairs is then ten pointers."""
-
-    def __init__(self) -> None:
-        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def __call__(self, labels: Labels) -> Labels:
-        """Return the same label set, made of the pairs kept here."""
-        keep = self._pairs.setdefault
-        return tuple([keep(pair, pair) for pair in labels])
-
-    def clear(self) -> None:
-        """Forget; label sets that were returned stay as they are."""
-        self._pairs.clear()
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-
 def layout_body(layout: Layout) -> bytes:
     """Return a layout's series as bytes: equal for equal layouts."""
     raw = [[s.name, *(text for pair in s.labels for text in pair)] for s in layout.raw]
@@ -115,8 +97,8 @@ def encode_layout(described: Description, body: bytes) -> bytes:
     return bytes(cramjam.zstd.compress(len(head).to_bytes(4, "little") + head + body, LEVEL))
 
 
-def decode_layout(payload: bytes, pairs: Pairs) -> tuple[Description, bytes]:
-    """Return a layout and its digest. Raises CorruptData."""
+def decode_layout(payload: bytes, interner: Interner) -> tuple[Description, bytes]:
+    """Return a layout, packed, and its digest. `interner` shares what layouts have in common. Raises CorruptData."""
     try:
         data = bytes(cramjam.zstd.decompress(payload))
         size = 4 + int.from_bytes(data[:4], "little")
@@ -124,16 +106,18 @@ def decode_layout(payload: bytes, pairs: Pairs) -> tuple[Description, bytes]:
         era = int(more[0]) if more else 0  # records of before there were eras have none
         raw, views = json.loads(data[size:])
         layout = Layout(
-            tuple(Series(sys.intern(name), pairs(_labels(labels))) for name, *labels in raw),
+            tuple([Series(name, _labels(labels)) for name, *labels in raw]),
             tuple(
-                View(Series(sys.intern(name), pairs(_labels(labels))), tuple(columns), factor)
-                for name, columns, factor, *labels in views
+                [
+                    View(Series(name, _labels(labels)), interner.shared(tuple(columns)), factor)
+                    for name, columns, factor, *labels in views
+                ]
             ),
-            {name: Metadata(*words) for name, words in metadata.items()},
+            interner.metadata({name: Metadata(*words) for name, words in metadata.items()}),
         )
     except (ValueError, TypeError, cramjam.DecompressionError) as error:
         raise CorruptData(f"a layout record is damaged: {error}") from error
-    return Description(number, source, layout, tuple(refused), era), digest(data[size:], era)
+    return Description(number, source, packed(layout, interner), tuple(refused), era), digest(data[size:], era)
 
 
 def _labels(words: Sequence[str]) -> Labels:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from collectors.interner import Interner
 from controlplane.metrics.storage.arena import Arena, arena_path
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
@@ -24,7 +25,7 @@ from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.journal import Journal, Kind, Record, damage, records
 from controlplane.metrics.storage.lock import lock_folder
 from controlplane.metrics.storage.packfile import PackFile
-from controlplane.metrics.storage.records import Description, PackedPlace, Pairs, Place, decode, decode_layout
+from controlplane.metrics.storage.records import Description, PackedPlace, Place, decode, decode_layout
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,10 @@ class Contents:
     last_layout: int = 0
     """The highest numbers of each that were ever given, also of what is gone."""
 
-    def take(self, record: Record, pairs: Pairs) -> None:
+    def take(self, record: Record, interner: Interner) -> None:
         """Take in one record. Raises CorruptData."""
         if record.kind == Kind.LAYOUT:
-            description, key = decode_layout(record.payload, pairs)
+            description, key = decode_layout(record.payload, interner)
             self.layouts[description.number] = description, key, record
             self.last_layout = max(self.last_layout, description.number)
         elif record.kind == Kind.CHUNK:
@@ -83,12 +84,12 @@ class Contents:
         return older
 
 
-def read_journal(data: bytes, pairs: Pairs, place: str) -> Contents:
+def read_journal(data: bytes, interner: Interner, place: str) -> Contents:
     """Return what a journal's bytes say; a record that cannot be read is left out, and said."""
     contents = Contents()
     for record in records(data):
         try:
-            contents.take(record, pairs)
+            contents.take(record, interner)
         except (CorruptData, TypeError, ValueError) as error:
             log.warning("metrics: %s: a record at byte %d is left out: %s", place, record.start, error)
     return contents
@@ -155,7 +156,7 @@ class _Opening:
     def open(self, register: Register, eras: Eras) -> None:
         folder = self._folder
         journal = folder.journal = Journal(_only_journal(folder.path))
-        contents = self._contents = read_journal(_mended(journal), Pairs(), str(journal.path))
+        contents = self._contents = read_journal(_mended(journal), Interner(), str(journal.path))
         folder.skip_chunk(contents.last_chunk)
         folder.last_layout = contents.last_layout
         superseded = contents.superseded()
