@@ -1,4 +1,4 @@
-"""What a table of series asks of a layout, by position: raw columns first, then views."""
+"""Reads the series of a layout by position: raw columns first, then views."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from controlplane.metrics.arrays import IntArray
 
 
 class Reads(NamedTuple):
-    """What some positions are: `factor * sum(columns)`. Arrays are `[positions]`."""
+    """Values of some positions as `factor * sum(columns)`. Arrays are `[positions]`."""
 
     first: IntArray
-    """The first column."""
+    """The first column of each position."""
     factors: FloatArray
     sums: dict[int, tuple[int, ...]]
-    """All columns of those that add several up, by index into the arrays."""
+    """All columns of each position that is a sum of several, by index into the arrays."""
 
 
 def positions_of(layout: Layout) -> int:
-    """Return how many positions a layout has."""
+    """Return the number of positions of a layout."""
     return len(layout.raw) + len(layout.views)
 
 
@@ -40,13 +40,13 @@ def series_at(layout: Layout, position: int) -> Series:
 
 
 def names_of(layout: Layout) -> set[str]:
-    """Return the metrics that a layout has series of."""
+    """Return the metric names of a layout's series."""
     raw, viewed = _parts(layout)
     return _names(raw) | _names(viewed)
 
 
 def labels_at(layout: Layout, positions: IntArray) -> Iterator[Labels]:
-    """Yield the labels, `__name__` among them, of some positions; ascending ones."""
+    """Yield the labels (with `__name__`) at `positions`, ascending int64 of shape [n]."""
     split = int(np.searchsorted(positions, len(layout.raw)))
     for part, mine in zip(_parts(layout), (positions[:split], positions[split:] - len(layout.raw)), strict=True):
         if isinstance(part, SeriesList):
@@ -56,9 +56,9 @@ def labels_at(layout: Layout, positions: IntArray) -> Iterator[Labels]:
 
 
 def by_pair(layout: Layout) -> Iterator[tuple[Pair, IntArray]]:
-    """Yield label pairs, `__name__` among them, with the positions of the series that carry them, ascending.
+    """Yield each label pair, `__name__` included, with the positions of its series: ascending int64 of shape [n].
 
-    A pair that raw series and views carry comes twice, the raw series first.
+    A pair that both raw series and views have comes twice, first for the raw series.
     """
     raw, viewed = _parts(layout)
     yield from _by_pair(raw)
@@ -67,7 +67,7 @@ def by_pair(layout: Layout) -> Iterator[tuple[Pair, IntArray]]:
 
 
 def reads_at(layout: Layout, positions: IntArray) -> Reads:
-    """Return what some positions are; ascending ones."""
+    """Return the columns and factors at `positions`, ascending int64 of shape [n]."""
     columns = len(layout.raw)
     split = int(np.searchsorted(positions, columns))
     factors = np.ones(len(positions))

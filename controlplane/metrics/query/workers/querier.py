@@ -39,7 +39,7 @@ class WorkerQuerier:
     def __init__(
         self, local: MetricsQuerier, folder: str, readable: Callable[[], bool], workers: int | None = None
     ) -> None:
-        """`local` evaluates rules. It also answers all queries while `readable` returns that files lack some rows.
+        """`local` evaluates rules. It also answers all queries while `readable` is false: some rows are not in files.
 
         `workers` is the maximum number of worker processes. None means a number that fits this machine.
         """
