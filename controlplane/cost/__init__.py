@@ -1,4 +1,4 @@
-"""What the fleet costs: a ledger of GPU hours by model, and the budgets that it is held against."""
+"""The cost of the fleet: a ledger of GPU hours by model, and its comparison with budgets."""
 
 from __future__ import annotations
 

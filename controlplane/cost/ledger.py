@@ -1,4 +1,4 @@
-"""The ledger as kept in the database: one tick carries every model on to now, in one transaction."""
+"""The ledger in the database. One tick accounts for every model up to now, in one transaction."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class CostLedger:
         self._limits = {budget.model: budget.monthly_usd for budget in cost.budgets}
 
     def tick(self, now: float, gpus_up: Mapping[str, float | None], lease: Lease | None = None) -> None:
-        """Account for the time since the last tick, whichever process made it.
+        """Account for the time since the last tick of any process.
 
-        `gpus_up` maps each model to the GPUs that its backends which are up occupy; None, or a model with a budget
-        that is missing: unknown. Raises LeaseLost and Unavailable; nothing was written then.
+        `gpus_up` maps each model to the number of GPUs of its backends that are up. None is unknown, and so is a
+        missing model that has a budget. Raises LeaseLost and Unavailable: nothing was written then.
         """
         with self._db.transaction() as session:
             check_lease(session, lease)
@@ -41,7 +41,7 @@ class CostLedger:
                     _save(session, entry)
 
     def reports(self, now: float) -> list[BudgetReport]:
-        """Return this month's reports by model; a model that has not been seen this month has none."""
+        """Return this month's reports in the order of models. A model without an entry this month has no report."""
         month = month_of(now).name
         with self._db.reading() as session:
             rows = session.exec(select(LedgerRow).where(LedgerRow.month == month).order_by(col(LedgerRow.model))).all()
@@ -55,7 +55,7 @@ class CostLedger:
         return {model: LedgerTotal(float(gpu_seconds), float(spent)) for model, gpu_seconds, spent in rows}
 
     def samples(self, now: float) -> list[tuple[Series, float]]:
-        """Return `llm_budget_{spent,limit,prorated,forecast}_usd{model}`; what is unknown has no sample."""
+        """Return `llm_budget_{spent,limit,prorated,forecast}_usd{model}`. An unknown value has no sample."""
         samples = []
         for r in self.reports(now):
             values = {"spent": r.spent, "limit": r.limit, "prorated": r.prorated, "forecast": r.forecast}

@@ -1,4 +1,4 @@
-"""The arithmetic of the ledger: pure, times are unix seconds, months are UTC calendar months, money is US dollars."""
+"""The arithmetic of the ledger. Pure. Times are unix seconds, months are UTC calendar months, money is US dollars."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 MAX_GAP_S = 300.0
-"""Two observations further apart than this say nothing of the time between them (a restart takes less)."""
+"""Maximum seconds between two observations. A longer gap counts as unobserved. Chosen: a restart takes less."""
 
 
 class Month(NamedTuple):
@@ -22,7 +22,7 @@ class Month(NamedTuple):
 class LedgerEntry:
     """One model in one month.
 
-    Invariant: `accounted_to - since` is the observed time plus `unobserved_seconds`; nothing is charged for the latter.
+    Invariant: `accounted_to - since` is the observed time plus `unobserved_seconds`. Unobserved time is not charged.
     """
 
     model: str
@@ -35,7 +35,7 @@ class LedgerEntry:
 
     @property
     def observed_seconds(self) -> float:
-        """For how long it is known what was running."""
+        """Seconds for which the number of running GPUs is known."""
         return self.accounted_to - self.since - self.unobserved_seconds
 
 
@@ -64,11 +64,12 @@ def month_of(at: float) -> Month:
 def accrue(
     entry: LedgerEntry, gpus_up: float | None, now: float, gpu_hour_usd: float, max_gap_s: float = MAX_GAP_S
 ) -> list[LedgerEntry]:
-    """Carry an entry on to `now`; return what changed: one entry, two when a month ended, none when no time passed.
+    """Account for the time up to `now`. Return the changed entries: one, two when a month ended, none without time.
 
-    `gpus_up` is how many GPUs the model's backends that are up now occupy; it is taken to hold since the observation
-    before. None (nobody knows) and a gap longer than `max_gap_s` are counted as unobserved: neither free nor charged.
-    Where the clock was set back by more than that, reckoning goes on from `now`: no hour that is lived again is free.
+    `gpus_up` is the number of GPUs of the model's backends that are up now. It counts for the whole time since the
+    previous observation. With None (unknown), and after a gap longer than `max_gap_s`, the time counts as unobserved:
+    it is not charged. When the clock was set back by more than `max_gap_s`, accounting goes on from `now`, so that
+    the repeated hours are charged again.
     """
     gap = now - entry.accounted_to
     if gap < -max_gap_s:
@@ -79,20 +80,19 @@ def accrue(
     month, current = month_of(entry.accounted_to), month_of(now)
     if current.name == month.name:
         return [_spend(entry, gpus, now, gpu_hour_usd)]
-    # The whole new month is in the new entry: what of it passed before this observation is unobserved at worst.
+    # The new entry covers the whole new month: `_spend` counts its time before `now` as observed or unobserved.
     fresh = LedgerEntry(entry.model, current.name, since=current.start, accounted_to=current.start)
     return [_spend(entry, gpus, month.end, gpu_hour_usd), _spend(fresh, gpus, now, gpu_hour_usd)]
 
 
 def report(entry: LedgerEntry, limit: float | None) -> BudgetReport:
-    """Hold an entry against its budget of `limit` dollars a month.
+    """Compare an entry with its budget of `limit` dollars a month.
 
-    prorated: `limit` times the observed share of the month: what may have been spent by now. A ledger that starts on
-    the 20th, or that was blind for a week, has seen only so much of the month's spending; held against the calendar's
-    share of the limit it would look thrifty whatever it saw.
+    prorated: `limit` times the observed share of the month, the budget up to now. The calendar's share would be wrong:
+    a ledger that starts on the 20th, or that observed nothing for a week, holds only a part of the month's spending.
 
-    forecast: what the ledger will show at the month's end, if the time that is left, and the time that was not
-    observed since the ledger began, cost as much as the observed time did on average.
+    forecast: the spending at the month's end, if the remaining time and the unobserved time since the ledger began
+    cost as much as the observed time did on average.
     """
     month = month_of(entry.since)
     observed = entry.observed_seconds

@@ -1,4 +1,4 @@
-"""The read model behind API, console and command line: what runs, how well, and since when.
+"""The read model behind API, console and command line: models, targets, alerts, GPUs and their numbers.
 
-Start at `reader.py`; `numbers.py` chooses the source of each number.
+Start at `reader.py`. `numbers.py` chooses the source of each number.
 """

@@ -1,4 +1,4 @@
-"""From snapshots to views. Pure: every input is a value, so what a page shows can be tested as one."""
+"""From snapshots to views. Pure: every input is a value, so that the content of a page can be tested as a value."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _WORST_LAST = (
     VersionState.UNAVAILABLE,
     VersionState.UNKNOWN,
 )
-"""A version's state is its best backend's: one ready backend serves."""
+"""States from best to worst. A version has the state of its best backend: one ready backend serves."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is known of one model apart from its numbers."""
+    """One model's configuration, observation and rollout, without its numbers."""
 
     name: str
     driver: str
@@ -47,24 +47,24 @@ class ModelFacts:
     versions: tuple[str, ...]
     previous: str | None = None
     observation: TrafficObservation | None = None
-    """None when nothing is known of now: not observed yet, too long ago, or nothing to observe."""
+    """None without a current observation: not observed yet, observed too long ago, or no driver."""
     unobserved: str = "not observed yet"
-    """Why there is no observation."""
+    """The reason why there is no observation."""
     drift: str = ""
-    """A sentence when the engines serve something else than `stable` and no rollout explains it."""
+    """A sentence when an engine serves another version than `stable` without a rollout; "" otherwise."""
     rollout: RolloutView | None = None
-    """The one that runs; else None."""
+    """The running rollout, or None."""
     switched_at: float | None = None
-    """When traffic last moved, in unix seconds."""
+    """Time at which traffic last moved, in unix seconds."""
     backends: Mapping[str, tuple[str, ...]] | None = None
-    """Version to its backends' URLs by configuration: shown as unknown when nothing observes them."""
+    """The configured backend URLs of each version. Their state is unknown when nothing observes them."""
     can_promote: bool = False
     simulated: frozenset[str] = frozenset()
     """Versions whose backends are simulated."""
 
 
 def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: float) -> ModelView:
-    """Join a model's facts and numbers. `window_s` is what rates look back over."""
+    """Join a model's facts and numbers. `window_s` is the window of rates, in seconds."""
     shares = traffic_shares(facts, numbers)
     probed = _probed_version(facts, shares, now=now, window_s=window_s)
     rates = {v: n.requests_per_second(numbers, facts.name, v) for v in facts.versions}
@@ -88,8 +88,8 @@ def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: f
 def traffic_shares(facts: ModelFacts, numbers: n.Numbers) -> dict[str, float]:
     """Return the known shares (0..1) of a model's versions.
 
-    The driver's word comes first, where every backend answered and says what it serves: it is current, while rates
-    look back. Then measured request rates; a version that is loaded nowhere takes none.
+    The driver's observation comes first, if every backend answered and serves a version: it is current, while rates
+    look back. Otherwise shares come from measured request rates, and a version that is loaded nowhere has share 0.
     """
     backends = facts.observation.backends if facts.observation else ()
     serving = [b.serving for b in backends if b.reachable and b.serving]
@@ -108,7 +108,7 @@ def traffic_shares(facts: ModelFacts, numbers: n.Numbers) -> dict[str, float]:
 
 
 def target_view(health: TargetHealth) -> TargetView:
-    """Show one target."""
+    """Return the view of one target."""
     target = health.target
     labels = dict(target.labels)
     return TargetView(
@@ -135,12 +135,12 @@ def target_counts(targets: Sequence[TargetHealth]) -> TargetCounts:
 
 
 def alert_view(alert: AlertInstance) -> AlertView:
-    """Show one alert. Its state is `resolved` once it left firing."""
+    """Return the view of one alert. Its state is `resolved` after it stopped firing."""
     return AlertView(**_alert_fields(alert))
 
 
 def alert_detail(alert: AlertInstance, history: Sequence[AlertEvent]) -> AlertDetailView:
-    """Show one alert with its transitions, oldest first."""
+    """Return the view of one alert with its transitions, oldest first."""
     events = tuple(
         AlertEventView(at=instant(e.at), before=e.before.value, after=state_after(e), sentence=e.sentence)
         for e in sorted(history, key=lambda e: e.id)
@@ -149,25 +149,25 @@ def alert_detail(alert: AlertInstance, history: Sequence[AlertEvent]) -> AlertDe
 
 
 def alert_counts(counts: Mapping[AlertState, int]) -> AlertCounts:
-    """Show how many alerts are firing and pending."""
+    """Return the numbers of firing and pending alerts."""
     return AlertCounts(firing=counts.get(AlertState.FIRING, 0), pending=counts.get(AlertState.PENDING, 0))
 
 
 def alert_state(alert: AlertInstance) -> str:
-    """Return pending, firing, resolved, or inactive for one that never fired."""
+    """Return pending, firing, resolved, or inactive (the alert never fired)."""
     if alert.state is not AlertState.INACTIVE:
         return alert.state.value
     return "inactive" if alert.resolved_at is None else "resolved"
 
 
 def state_after(event: AlertEvent) -> str:
-    """Return the state that a transition led to: one that fired and does no more is resolved."""
+    """Return the state after a transition. From firing to inactive is `resolved`."""
     over = event.before is AlertState.FIRING and event.after is AlertState.INACTIVE
     return "resolved" if over else event.after.value
 
 
 def gpu_views(numbers: n.Numbers) -> tuple[GpuView, ...]:
-    """Show every GPU that any exporter reports."""
+    """Return the views of all GPUs that an exporter reports."""
     return tuple(
         GpuView(
             node=key.node,
@@ -215,10 +215,10 @@ def _version_view(
 
 
 def _rates_now(rates: Mapping[str, float | None], shares: Mapping[str, float]) -> dict[str, float | None]:
-    """Return what each version gets now: its share of all of the model's requests.
+    """Return each version's current rate right after a switch: its share times the rate of all requests of the model.
 
-    Right after a switch a version's own rate still looks back on what it got before. Of one that gets nothing any more
-    it is unknown how much of that is still running, and of one that nobody counts how many it gets.
+    The version's own rate still covers the time before the switch. The rate is unknown for a version without a share
+    (old requests may still be running) and for a version that no source counts.
     """
     total = sum(rate for rate in rates.values() if rate is not None)
     return {v: shares[v] * total if rate is not None and shares.get(v) else None for v, rate in rates.items()}
@@ -233,7 +233,7 @@ def _role(facts: ModelFacts, version: str, share: float | None) -> str:
 
 
 def _shown_state(facts: ModelFacts, version: str, numbers: n.Numbers) -> VersionState:
-    """Return the driver's word; where no driver observes, what the backends' own readiness endpoints say."""
+    """Return the state from the driver's observation or, without one, from the backends' readiness endpoints."""
     if facts.observation is not None:
         return _state(facts, version)
     states = [_asked_state(facts, version, url, numbers) for url in (facts.backends or {}).get(version, ())]
@@ -274,7 +274,7 @@ def _reason(backend: BackendObservation, version: str) -> str:
 
 
 def _probed_version(facts: ModelFacts, shares: dict[str, float], *, now: float, window_s: float) -> str | None:
-    """Return the version that all of the window's unversioned probes reached, if one certainly did."""
+    """Return the version that certainly got all unversioned probes of the window, or None."""
     if _just_switched(facts, now, window_s):
         return None
     return next((v for v, share in shares.items() if share == 1.0), None)

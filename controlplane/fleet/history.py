@@ -1,4 +1,4 @@
-"""What happened, in one list: alerts' transitions, rollouts' sentences, and who did what."""
+"""The history in one list: transitions of alerts, sentences of rollouts, and acts of the audit trail."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ KINDS: tuple[Kind, ...] = ("alert", "rollout", "audit")
 
 
 class HistoryItem(View):
-    """One thing that happened."""
+    """One event of the history."""
 
     at: str
     kind: Kind
     subject: str
-    """The alert's name, the model, or what was acted upon."""
+    """The alert's name, the model, or the subject of the act."""
     ref: str
-    """The alert's fingerprint, the rollout's id, or who acted."""
+    """The alert's fingerprint, the rollout's id, or the actor."""
     what: str
     """The alert's new state, the rollout's phase, or the act (`token.create`)."""
     sentence: str
@@ -34,18 +34,18 @@ class ActView(View):
     """One act of the audit trail."""
 
     id: int
-    """Grows with every act; the `before` of the acts that are older."""
+    """Grows with every act. As `before` it selects the older acts."""
     at: str
     actor: str
-    """A token's name, the control plane's loop that acted, or the address of somebody who was refused."""
+    """A token's name, the control plane's loop that acted, or the address of a client that was refused."""
     action: str
     subject: str
-    """What was acted upon, as `kind/name`."""
+    """The subject of the act, as `kind/name`."""
     sentence: str
 
 
 class Cursor(NamedTuple):
-    """How far a reader has come: the last id of each kind."""
+    """The position of a reader: the last id of each kind that it has read."""
 
     alert: int = 0
     rollout: int = 0
@@ -56,14 +56,14 @@ class Cursor(NamedTuple):
 
 
 class History:
-    """Reads what the three logs say. Blocking; raises Unavailable."""
+    """Reads the alert log, the rollout log and the audit trail. Blocking; raises Unavailable."""
 
     def __init__(self, db: Database) -> None:
         self._alerts, self._rollouts, self._audit = SqlAlertLog(db), RolloutLog(db), AuditStore(db)
 
     def newest(self, limit: int, kinds: Collection[Kind]) -> tuple[list[HistoryItem], Cursor]:
-        """Return the newest `limit` things of these kinds, oldest first, and where a follower goes on."""
-        # One of each at least: the cursor is where the log ends now, whatever is shown of it.
+        """Return the newest `limit` events of these kinds, oldest first, and the cursor for `since`."""
+        # Read at least one event of each kind: the cursor needs the last id of every kind.
         found = _Found(
             self._alerts.recent(limit if "alert" in kinds else 1),
             self._rollouts.recent_events(limit if "rollout" in kinds else 1),
@@ -72,7 +72,7 @@ class History:
         return found.items(kinds)[-limit:], found.cursor(Cursor())
 
     def since(self, cursor: Cursor, limit: int, kinds: Collection[Kind]) -> tuple[list[HistoryItem], Cursor]:
-        """Return what happened since, oldest first: up to `limit` of each kind; the rest comes with the next call."""
+        """Return the events after the cursor, oldest first, up to `limit` of each kind, and the next cursor."""
         found = _Found(
             self._alerts.since(cursor.alert, limit),
             self._rollouts.events_since(cursor.rollout, limit),
@@ -98,7 +98,7 @@ class _Found(NamedTuple):
         if "rollout" in kinds:
             found += [(event.at, event.id, _of_rollout(event)) for event in self.rollouts]
         if "audit" in kinds:
-            # A rollout's own history begins with who asked for it: told once.
+            # A rollout's history holds its request already: leave out the act of the same request.
             told = "rollout" in kinds
             found += [(e.at, e.id, _of_act(e)) for e in self.audit if not (told and e.action.startswith("rollout."))]
         return [item for _, _, item in sorted(found, key=lambda entry: entry[:2])]

@@ -1,4 +1,4 @@
-"""The control plane's own last log lines, kept in memory for those who cannot reach its standard error."""
+"""The control plane's newest log lines, in memory, for people without access to its standard error."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import deque
 from typing import NamedTuple
 
 KEPT = 1000
-"""Lines: a screenful of context around anything that just went wrong, in four megabytes at the very most."""
+"""Number of lines. Chosen: enough context around a fault, in at most 4 MB (1000 x MAX_LINE)."""
 MAX_LINE = 4096
-"""Characters kept of one line, a traceback included."""
+"""Maximum number of characters of one line, a traceback included. Chosen."""
 
 
 class LogLine(NamedTuple):
-    """One record. Ids grow, across restarts too; `at` is unix seconds."""
+    """One log record. Ids grow, also across restarts; `at` is unix seconds."""
 
     id: int
     at: float
@@ -29,7 +29,7 @@ class LogRing(logging.Handler):
         super().__init__()
         self.setFormatter(logging.Formatter("%(message)s"))
         self._lines: deque[LogLine] = deque(maxlen=kept)
-        # A reader that follows across a restart goes on with the new process's first line.
+        # Ids start at the time of the start, so that a reader's last id of an earlier process is smaller.
         self._id = int(started_at) * 1_000_000
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -41,13 +41,13 @@ class LogRing(logging.Handler):
         self._lines.append(LogLine(self._id, record.created, record.levelname.lower(), record.name, text))
 
     def lines(self, after: int | None, limit: int, level: int) -> list[LogLine]:
-        """Return up to `limit` lines at least as grave as `level`: the newest, or the first ones after id `after`."""
+        """Return up to `limit` lines of `level` and above: the newest ones, or the first ones after id `after`."""
         assert self.lock is not None
         with self.lock:
             kept = list(self._lines)
         grave = [line for line in kept if logging.getLevelNamesMapping()[line.level.upper()] >= level]
         if after is None:
             return grave[-limit:]
-        # An id beyond the newest is of a process that ran under a later clock: nothing here was seen yet.
+        # An id above the newest comes from a process with a later clock: the reader has seen none of these lines.
         known = after if kept and after <= kept[-1].id else -1
         return [line for line in grave if line.id > known][:limit]

@@ -1,4 +1,4 @@
-"""What is known of each model apart from its numbers: configuration, last observation, rollouts. Pure."""
+"""The facts of each model without its numbers: configuration, last observation, rollouts. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from controlplane.rollout.model import Rollout
 from controlplane.rollout.service import ModelStatus
 
 STALE_S = 60.0
-"""An observation older than this says nothing of now: many ticks of the rollout engine went by without one."""
+"""Age in seconds at which an observation is no longer current. Chosen: many ticks of the rollout engine."""
 
 
 def model_facts(
@@ -24,7 +24,7 @@ def model_facts(
     targets: Sequence[TargetHealth],
     now: float,
 ) -> ModelFacts:
-    """Join a model's configuration and status; `latest` is its newest rollout, running or not."""
+    """Join a model's configuration and status. `latest` is its newest rollout, running or not."""
     versions = tuple(section.versions)
     fresh = status.observed_at is not None and now - status.observed_at < STALE_S
     return ModelFacts(
@@ -45,7 +45,7 @@ def model_facts(
 
 
 def newest(rollouts: Sequence[Rollout]) -> Mapping[str, Rollout]:
-    """Return each model's first rollout of a list that is newest first."""
+    """Return each model's newest rollout, by model. `rollouts` is in the order newest first."""
     found: dict[str, Rollout] = {}
     for rollout in rollouts:
         found.setdefault(rollout.model, rollout)
@@ -53,9 +53,10 @@ def newest(rollouts: Sequence[Rollout]) -> Mapping[str, Rollout]:
 
 
 def engines_not_ready(models: Sequence[ModelFacts], numbers: Numbers) -> tuple[AttentionView, ...]:
-    """Tell of servers that call themselves not ready while a model serves there; not during its own rollout.
+    """Return a view for each server that reports itself not ready although a model serves there.
 
-    Triton does so for good after one version failed to load, and for as long as something loads.
+    A model with a running rollout is left out: Triton reports not ready while it loads. After a failed load Triton
+    reports not ready until the version loads or the server restarts.
     """
     still = {facts.name for facts in models if facts.rollout is None}
     odd = {
@@ -69,8 +70,8 @@ def engines_not_ready(models: Sequence[ModelFacts], numbers: Numbers) -> tuple[A
             rollout=None,
             need="engine_not_ready",
             sentence=(
-                f"{url} calls itself not ready although {model} serves there: a load balancer that asks its own "
-                "readiness takes it out. A version that failed to load leaves Triton so until it restarts"
+                f"{url} calls itself not ready although {model} serves there: a load balancer that checks the "
+                "server's readiness sends it no requests. After a failed load Triton stays so until it restarts"
             ),
             since=None,
         )

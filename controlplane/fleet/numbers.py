@@ -1,4 +1,4 @@
-"""The numbers beside each version and GPU: a fixed set of PromQL, and which source is believed for which number."""
+"""The numbers of each version and GPU: a fixed set of PromQL queries, and the choice of a source for each number."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from alerts.interfaces import VectorSample
 from controlplane.rollout.evidence import FAILED, SOURCES
 
 MIN_WINDOW_S = 60.0
-"""Rates look back at least this far, and over four scrapes, so that one lost scrape leaves no gap."""
+"""Minimum window of rates, in seconds. The window also covers four scrapes, so that one lost scrape leaves no gap."""
 
 TRAFFIC_SOURCES = ("gateway", "engine")
-"""Who counts requests, best first. Never the probe: it counts only its own."""
+"""Sources of request counts, best first. The probe is not among them: it counts only its own requests."""
 QUALITY_SOURCES = SOURCES
-"""Who knows how requests went, nearest to the client first."""
+"""Sources of latency and failures, the nearest to the client first."""
 
 
 class Key(NamedTuple):
-    """Whose number it is. `version` is empty where the source cannot tell versions apart (a probe)."""
+    """The model, version and source of a number. `version` is "" if the source cannot tell versions apart (a probe)."""
 
     model: str
     version: str
@@ -36,14 +36,14 @@ class BackendKey(NamedTuple):
 
 
 class GpuKey(NamedTuple):
-    """One GPU: the same one whoever reports it."""
+    """Identity of one GPU, the same for all exporters that report it."""
 
     node: str
     gpu: str
 
 
 class GpuNumbers(NamedTuple):
-    """A GPU's gauges by canonical name, and whether any of its reporters is simulated."""
+    """A GPU's gauges by the field name of GpuView, and whether any of its exporters is simulated."""
 
     values: Mapping[str, float]
     simulated: bool
@@ -51,23 +51,23 @@ class GpuNumbers(NamedTuple):
 
 @dataclass(frozen=True)
 class Numbers:
-    """Everything the queries said at one instant. A key that is not there is unknown, never zero."""
+    """The results of all queries at one instant. A missing key is unknown, never zero."""
 
     outcomes: Mapping[Key, Mapping[str, float]] = field(default_factory=dict)
-    """Requests a second by outcome."""
+    """Requests per second, by outcome."""
     p99: Mapping[Key, float] = field(default_factory=dict)
-    """Seconds, from histograms."""
+    """The P99 of the duration in seconds, from histograms."""
     samples: Mapping[Key, float] = field(default_factory=dict)
-    """Requests that stand behind `p99`: of a handful a quantile is little more than the slowest one."""
+    """Number of requests behind `p99`. Of a few requests the P99 is little more than the slowest one."""
     ready: Mapping[BackendKey, bool] = field(default_factory=dict)
-    """What each backend's own readiness endpoint says of a version."""
+    """Readiness of a version on a backend, from the backend's endpoint."""
     engine_ready: Mapping[str, bool] = field(default_factory=dict)
-    """By backend: what its server says of itself as a whole."""
+    """Readiness of a backend's whole server, by backend URL."""
     running: Mapping[Key, float] = field(default_factory=dict)
     waiting: Mapping[Key, float] = field(default_factory=dict)
     gpus: Mapping[GpuKey, GpuNumbers] = field(default_factory=dict)
     gpu_index: Mapping[str, str] = field(default_factory=dict)
-    """A GPU's UUID to its index on its node, as `nvidia-smi -i` takes it."""
+    """Index of a GPU on its node by the GPU's UUID, as `nvidia-smi -i` accepts it."""
     warnings: tuple[str, ...] = ()
 
 
@@ -77,11 +77,11 @@ GPU_GAUGES = {
     "memory_total_bytes": "gpu_memory_total_bytes",
     "temperature_celsius": "gpu_temperature_celsius",
 }
-"""Field of a GPU's view to canonical metric."""
+"""Canonical metric of each gauge field of GpuView."""
 
 
 def queries(scrape_interval_s: float) -> dict[str, str]:
-    """Return the PromQL to run, by name. `engine` stays in the grouping of buckets: layouts must not be mixed."""
+    """Return the PromQL queries by name. Buckets are also grouped by `engine`: engines differ in their boundaries."""
     window = f"{math.ceil(max(MIN_WINDOW_S, 4 * scrape_interval_s))}s"
     by = "model, version, source"
     found = {
@@ -103,7 +103,7 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
 
 
 def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] = ()) -> Numbers:
-    """Turn query results into Numbers. NaN is dropped: a quantile of nothing is unknown."""
+    """Convert query results to Numbers. NaN is dropped: a quantile without requests is unknown."""
     outcomes: dict[Key, dict[str, float]] = {}
     for labels, value in _finite(results.get("outcomes", ())):
         outcomes.setdefault(_key(labels), {})[labels.get("outcome", "unknown")] = value
@@ -124,7 +124,7 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
 
 
 def requests_per_second(numbers: Numbers, model: str, version: str) -> float | None:
-    """Return the rate of all requests of a version as its best traffic source counts it."""
+    """Return the requests per second of a version from its best traffic source, or None."""
     for source in TRAFFIC_SOURCES:
         found = numbers.outcomes.get(Key(model, version, source))
         if found:
@@ -133,7 +133,7 @@ def requests_per_second(numbers: Numbers, model: str, version: str) -> float | N
 
 
 class Latency(NamedTuple):
-    """A P99 in seconds, who measured it, and of how many requests (None: unknown)."""
+    """A P99 in seconds, its source, and the number of its requests (None: unknown)."""
 
     seconds: float
     source: str
@@ -143,7 +143,7 @@ class Latency(NamedTuple):
 def latency(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> Latency | None:
     """Return the P99 of the best source. `probe_version` is the version that the model's unversioned probes reach.
 
-    Triton's summaries are left out: of a decoupled model they end where the stream begins, so they are no bound at all.
+    Triton's summaries are not used: for a decoupled model they end where the stream begins, so they are no bound.
     """
     for source in QUALITY_SOURCES:
         for key in _candidates(model, version, source, probe_version):
@@ -153,9 +153,9 @@ def latency(numbers: Numbers, model: str, version: str, *, probe_version: str | 
 
 
 def error_ratio(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> tuple[float, str] | None:
-    """Return (failed ÷ all requests, source), or None without traffic or where no source counts failures.
+    """Return (failed ÷ all requests, source), or None without traffic or when no source counts failures.
 
-    From source `engine` it is too low: most failures never reach an engine's counters.
+    The ratio of source `engine` is too low: most failures never reach an engine's counters.
     """
     for source in QUALITY_SOURCES:
         for key in _candidates(model, version, source, probe_version):

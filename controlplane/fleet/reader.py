@@ -1,4 +1,4 @@
-"""Reads the fleet: asks every source at once, remembers the answer for a second, and assembles views from it."""
+"""Reads the fleet: queries all sources in parallel, caches the snapshot for a second, and assembles views from it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from controlplane.rollout.service import ModelStatus
 from controlplane.store.stored import UnreadRow
 
 CACHE_S = 1.0
-"""Fifty browsers refreshing at once cost one round of queries."""
+"""Seconds for which a snapshot is used. Chosen: 50 browsers that refresh at once cost one round of queries."""
 ROLLOUTS = 50
-"""Rollouts that are looked through for each model's newest one."""
+"""Number of newest rollouts that are searched for each model's newest one. Chosen."""
 UNREAD_SHOWN = 5
-"""Rows that cannot be read of which each has a warning of its own."""
+"""Maximum number of unreadable rows with a warning each. One more warning counts the rest. Chosen."""
 
 T = TypeVar("T")
 
 
 class Queries(Protocol):
-    """Ad-hoc PromQL, which never delays the evaluation of rules. Raises QueryError."""
+    """Ad-hoc PromQL. It never delays the evaluation of rules. Raises QueryError."""
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
         """Evaluate at unix second `at`."""
@@ -42,10 +42,10 @@ class Queries(Protocol):
 
 
 class ModelSource(Protocol):
-    """Knows the models' versions, their observed backends and their rollouts. Raises ControlPlaneError."""
+    """The models' versions, observed backends and rollouts. Raises ControlPlaneError."""
 
     async def models(self) -> Sequence[ModelStatus]:
-        """Return every model as last seen."""
+        """Return every model as last observed."""
         ...
 
     async def list(self, model: str | None = None, limit: int = 50) -> Sequence[RecordedRollout]:
@@ -53,12 +53,12 @@ class ModelSource(Protocol):
         ...
 
     def attention(self) -> Sequence[Attention]:
-        """Return the rollouts that a person should know of. Blocking."""
+        """Return the rollouts that need attention. Blocking."""
         ...
 
 
 class AlertSource(Protocol):
-    """Knows the alerts."""
+    """The alerts."""
 
     def counts(self) -> Mapping[AlertState, int]:
         """Count firing and pending alerts. Blocking; called in a thread. Raises ControlPlaneError."""
@@ -67,7 +67,7 @@ class AlertSource(Protocol):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that was read at one instant."""
+    """The results of all sources at one instant (`at`, unix seconds)."""
 
     at: float
     numbers: Numbers
@@ -79,7 +79,7 @@ class Snapshot:
 
 
 class FleetReader:
-    """The read model behind the API and the console. A source that fails leaves nulls and a warning, not an error."""
+    """The read model behind the API and the console. A source that fails causes nulls and a warning, not an error."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class FleetReader:
         )
 
     async def models(self) -> tuple[ModelView, ...]:
-        """Return every model. Raises Unavailable when the models cannot be read: empty would mean none."""
+        """Return every model. Raises Unavailable when the models cannot be read: an empty list would mean no models."""
         snapshot = await self._snapshot()
         if not snapshot.models and self._config().models:
             raise Unavailable("; ".join(snapshot.warnings) or "the models cannot be read now; try again")
@@ -135,7 +135,7 @@ class FleetReader:
         return tuple(assemble.target_view(t) for t in self._targets())
 
     def forget(self) -> None:
-        """Drop what is remembered, after something was changed: the next read sees it."""
+        """Drop the cached snapshot after a change, so that the next read shows the change."""
         self._cached = None
 
     def _model_views(self, snapshot: Snapshot) -> tuple[ModelView, ...]:
@@ -192,7 +192,7 @@ class FleetReader:
             value = await self._queries.instant_value(expr, now)
         except ControlPlaneError as error:
             return str(error)
-        assert isinstance(value, Vector)  # every query of ours is an aggregation
+        assert isinstance(value, Vector)  # every query in numbers.queries is an aggregation
         return value.samples
 
 

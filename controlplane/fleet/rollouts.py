@@ -1,4 +1,4 @@
-"""Rollouts and plans as the API shows them."""
+"""Views of rollouts and plans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from controlplane.rollout.step_words import step_sentences
 
 
 def rollout_view(rollout: Rollout, events: Sequence[RolloutEvent] = ()) -> RolloutView:
-    """Show one rollout, with its history where that was read."""
+    """Return the view of one rollout, with its history in `events` if it was read."""
     plan = rollout.plan
     return RolloutView(
         id=rollout.id,
@@ -39,7 +39,7 @@ def rollout_view(rollout: Rollout, events: Sequence[RolloutEvent] = ()) -> Rollo
 
 
 def attention_view(found: Attention) -> AttentionView:
-    """Show one rollout that needs attention."""
+    """Return the view of one rollout that needs attention."""
     return AttentionView(
         model=found.model,
         rollout=found.rollout,
@@ -50,7 +50,7 @@ def attention_view(found: Attention) -> AttentionView:
 
 
 def plan_view(plan: Plan) -> PlanView:
-    """Show what a rollout would do."""
+    """Return the view of a plan."""
     return PlanView(
         model=plan.model,
         from_=plan.from_version,

@@ -1,4 +1,4 @@
-"""The JSON shapes of the fleet: what API, console and CLI show. Times are RFC 3339 in UTC, null is unknown."""
+"""The JSON shapes of the fleet for API, console and CLI. Times are RFC 3339 in UTC, null is unknown."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def rfc3339(seconds: float | None) -> str | None:
 
 
 def instant(seconds: float) -> str:
-    """Return unix seconds, which must be known, as RFC 3339 in UTC."""
+    """Return known unix seconds as RFC 3339 in UTC with milliseconds."""
     return rfc3339(seconds) or ""
 
 
 def finite(value: float | None) -> float | None:
-    """Return the value, or null where JSON has no word for it (NaN, infinity)."""
+    """Return the value, or None for NaN and infinity: JSON cannot express them."""
     return value if value is not None and math.isfinite(value) else None
 
 
 class View(BaseModel):
-    """Base of every shape: frozen, and nothing beyond the declared fields."""
+    """Base of every shape: frozen, without undeclared fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class BackendView(View):
-    """One place that serves a version, as last observed."""
+    """One backend of a version, as last observed."""
 
     url: str
     state: str
@@ -41,25 +41,25 @@ class BackendView(View):
 
 
 class VersionView(View):
-    """One version of a model with its numbers; null where nothing is known."""
+    """One version of a model with its numbers. Null is unknown."""
 
     version: str
     role: Literal["stable", "candidate", "serving", "idle"]
-    """serving: neither stable nor moved to, and takes traffic all the same."""
+    """serving: the version gets traffic, but is neither the stable version nor a rollout's candidate."""
     state: str
     """ready, loading, unloading, unavailable or unknown."""
     traffic_share: float | None = None
-    """0..1 of the model's requests."""
+    """Share of the model's requests, 0 to 1."""
     requests_per_second: float | None = None
-    """Over the last minute; right after a switch the version's share of the model's."""
+    """Rate over the last minute. Right after a switch: the version's share of the model's rate."""
     latency_p99_seconds: float | None = None
     latency_source: str | None = None
     """gateway, probe or engine."""
     latency_samples: float | None = None
-    """Requests behind the P99, by a counter's increase: not a whole number."""
+    """Number of requests behind the P99. It is the increase of a counter, so it need not be a whole number."""
     error_ratio: float | None = None
     error_source: str | None = None
-    """gateway, probe or engine; from engine the ratio is too low, since most failures never reach its counters."""
+    """gateway, probe or engine. The ratio of engine is too low: most failures never reach its counters."""
     running: float | None = None
     waiting: float | None = None
     backends: tuple[BackendView, ...] = ()
@@ -87,17 +87,17 @@ class RolloutView(View):
     phase: str
     finished: bool
     ok: bool | None
-    """Null while it runs."""
+    """Null while the rollout runs."""
     switched: bool
     """The candidate is the stable version."""
     verified: bool | None = None
-    """True: it answered questions or clients well. False: it is loaded, not tried. Null: not judged, or turned back."""
+    """True: the candidate answered well. False: it is loaded, nothing tried it. Null: not judged, or rolled back."""
     evidence: str = ""
-    """What that rests on, in words."""
+    """The facts behind `verified`, in words."""
     wished: bool = False
-    """It was turned back because an operator asked for that."""
+    """The rollout was rolled back because an operator asked for it."""
     needs_person: bool = False
-    """It ended and left something that only a person can mend."""
+    """The rollout ended and left a fault that only a person can repair."""
     sentence: str
     created_at: str
     updated_at: str
@@ -108,7 +108,7 @@ class RolloutView(View):
 
 
 class PlanView(View):
-    """What a rollout would do."""
+    """The plan of a rollout."""
 
     model: str
     from_: str | None = Field(alias="from")
@@ -125,10 +125,10 @@ class ModelView(View):
     driver: str
     stable: str
     previous: str | None = None
-    """Where a rollback would go."""
+    """The version that a rollback goes to."""
     can_promote: bool
     drift: str = ""
-    """A sentence when the engines serve something else than `stable` and no rollout explains it."""
+    """A sentence when an engine serves another version than `stable` without a rollout; "" otherwise."""
     versions: tuple[VersionView, ...]
     rollout: RolloutView | None = None
 
@@ -148,7 +148,7 @@ class TargetView(View):
     duration_seconds: float | None
     samples: int | None
     missing: tuple[str, ...]
-    """Canonical metrics that this engine should have and did not."""
+    """Canonical metrics that this engine should report and did not."""
     labels: dict[str, str]
     simulated: bool
 
@@ -177,28 +177,28 @@ class AlertView(View):
     fired_at: str | None
     resolved_at: str | None
     unknown_since: str | None
-    """Since when nothing confirms or denies it, because targets are away; it keeps its state."""
+    """Time since which the alert keeps its state without data, because targets are down."""
     away: tuple[str, ...]
-    """Those targets, as `job/instance`; of a resolved alert, the ones whose removal ended it."""
+    """These targets, as `job/instance`. For a resolved alert: the targets whose removal ended it."""
     rule: str
     runbook: str | None
     simulated: bool
 
 
 class AlertDetailView(AlertView):
-    """One alert instance with what happened to it."""
+    """One alert instance with its transitions."""
 
     history: tuple[AlertEventView, ...] = ()
 
 
 class GpuView(View):
-    """One GPU, however many exporters report it."""
+    """One GPU, merged from all exporters that report it."""
 
     node: str
     gpu: str
-    """Its UUID."""
+    """The GPU's UUID."""
     index: str | None = None
-    """On its node, as `nvidia-smi -i` takes it."""
+    """The GPU's index on its node, as `nvidia-smi -i` accepts it."""
     utilization_ratio: float | None = None
     memory_used_bytes: float | None = None
     memory_total_bytes: float | None = None
@@ -215,16 +215,16 @@ class TargetCounts(View):
 
 
 class AttentionView(View):
-    """Something beside alerts that a person should know of."""
+    """A rollout or an engine that needs attention. Alerts are not among them."""
 
     model: str
     rollout: str | None
-    """The rollout that it is about; null: it is an engine."""
+    """The rollout's id; null for an engine."""
     need: str
     """person, waiting, went_back (a rollout), or engine_not_ready."""
     sentence: str
     since: str | None
-    """Null where that is not known."""
+    """Null when the time is unknown."""
 
 
 class AlertCounts(View):
@@ -245,7 +245,7 @@ class FleetView(View):
     """Null when the alert store cannot be read."""
     gpus: tuple[GpuView, ...]
     attention: tuple[AttentionView, ...] = ()
-    """The most urgent first; alerts are not among them."""
+    """Rollouts and engines that need attention, the most urgent first."""
     observe_only: bool
     warnings: tuple[str, ...] = ()
-    """What could not be read, and is therefore null above."""
+    """Sources that could not be read. Their values above are null."""

@@ -1,6 +1,6 @@
-"""Who is told what of a rollout: that it began, that it waits for a person, and how it ended. Pure.
+"""Notifications of a rollout: it began, it waits for a person, it ended. Pure.
 
-Each piece of news has an id of its own, so that a step which is taken again after a crash tells nobody twice.
+Each notification has its own id. A step that is repeated after a crash therefore notifies nobody twice.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from alerts.interfaces import Message, Notice
 from controlplane.rollout.model import Phase, Rollout, RolloutKind
 
 STUCK_S = 60.0
-"""A backend that has been silent, or a way back that has not been finished, for so long is told."""
+"""Seconds until a notification is sent about a silent backend or an unfinished rollback. Chosen."""
 _BEGUN, _STUCK, _ENDED = 1, 2, 3
 
 
 @dataclass(frozen=True)
 class Announcer:
-    """Makes the messages of a rollout's steps. Without a receiver nobody is told."""
+    """The notifications of a rollout's steps. Without a receiver there are none."""
 
     receiver: str = ""
     console_url: str = ""
 
     def messages(self, before: Rollout | None, after: Rollout, now: float) -> tuple[Message, ...]:
-        """Return what must be told of a step; `before` None: the rollout was just asked for."""
+        """Return the notifications of a step from `before` to `after`. `before` is None for a new rollout."""
         if not self.receiver:
             return ()
         if before is None:
@@ -54,7 +54,7 @@ class Announcer:
 
 
 def stuck(rollout: Rollout, now: float) -> bool:
-    """Say whether a running rollout waits for something that a person should look at."""
+    """Return whether a running rollout waits so long that a person should look at it."""
     if rollout.finished:
         return False
     silent = rollout.silent_since is not None and now - rollout.silent_since >= STUCK_S

@@ -1,4 +1,4 @@
-"""Rollouts that a person should know of although nobody looks at them. Pure."""
+"""Rollouts that need the attention of a person. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from controlplane.rollout.steps import serves
 from controlplane.traffic.driver import TrafficObservation, VersionState
 
 TOLD_S = 24 * 3600.0
-"""What went back by itself is over; it is shown for a day, unless the model has a newer rollout before."""
+"""Seconds for which a rollout that rolled back by itself is shown, unless the model has a newer rollout. Chosen."""
 
 
 class Need(StrEnum):
     """Why a rollout needs attention."""
 
     WENT_BACK = "went_back"
-    """The candidate failed, and the old version serves. Nobody need do anything but know."""
+    """The candidate failed, and the old version serves. No action is needed."""
     PERSON = "person"
-    """It ended and left something that only a person can mend; the sentence says what."""
+    """The rollout ended and left a fault that only a person can repair. The sentence names the fault."""
     WAITING = "waiting"
-    """It runs and does not get on."""
+    """The rollout runs but makes no progress."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Attention:
 
 
 def attention(newest: Iterable[Rollout], mended: Collection[str], now: float) -> tuple[Attention, ...]:
-    """Return what needs attention of each model's newest rollout, the most urgent first.
+    """Return those of the rollouts that need attention, the most urgent first. `newest` holds one rollout a model.
 
-    `mended` are models whose engines have been seen to serve the stable version everywhere since.
+    `mended` names the models whose engines have since been seen to serve the stable version on every backend.
     """
     found = []
     for rollout in newest:
@@ -53,7 +53,7 @@ def attention(newest: Iterable[Rollout], mended: Collection[str], now: float) ->
 
 
 def mended(rollout: Rollout, stable: str, seen: TrafficObservation | None, observed_at: float | None) -> bool:
-    """Say whether what a rollout left to a person is done: every backend serves `stable` and loads nothing."""
+    """Return whether a fault that a rollout left is repaired: every backend serves `stable` and loads nothing."""
     if seen is None or observed_at is None or rollout.finished_at is None or observed_at <= rollout.finished_at:
         return False
     return bool(seen.backends) and all(

@@ -1,11 +1,11 @@
-"""The step function of rollouts: a rollout, what the engines are seen to serve, and the time, to what happens next.
+"""The step function of rollouts: from a rollout, an observation of the engines and the time to a decision.
 
 Pure: no I/O, no clock. Four invariants hold in every phase:
 
-- unknown is neither ready nor failed: a backend that does not answer is waited for, up to a deadline that says so;
-- a reply proves nothing: only an observation moves a rollout forward;
-- a candidate that nobody tried is loaded, never verified;
-- whatever has been touched is brought back before a rollout that failed ends.
+- Unknown is neither ready nor failed. A rollout waits for a backend that does not answer, up to a deadline.
+- A reply proves nothing. Only an observation moves a rollout forward.
+- A candidate that no question and no client tried is loaded, never verified.
+- A failed rollout ends only after every backend that it changed was brought back to the old version.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from controlplane.traffic.driver import TrafficObservation
 
 
 def decide(rollout: Rollout, seen: TrafficObservation, now: float, evidence: Evidence = NOTHING) -> Decision:
-    """Return what to do now. `seen` must be younger than every reply that is noted in the rollout's intents.
+    """Return the next decision. `seen` must be younger than every reply that is noted in the rollout's intents.
 
-    `evidence` is what others saw of the candidate; what it answered to questions is in the rollout's trials.
+    `evidence` holds clients' requests to the candidate and its alerts. Its answers to questions are in the trials.
     """
     if rollout.phase in TERMINAL:
         return at(rollout, rollout.phase, rollout.sentence)
@@ -46,14 +46,14 @@ def decide(rollout: Rollout, seen: TrafficObservation, now: float, evidence: Evi
         return turn_back(rollout, seen, now, rollout.turn_back)
     if rollout.phase is not Phase.DRAINING:
         against = judge(rollout, rollout.plan.backends, evidence).against
-        # Whoever goes back does so for a reason: what the version before answers is said, and never argued with.
+        # An operator rolls back for a reason: bad answers of the previous version are reported and stop nothing.
         if against and rollout.plan.kind is RolloutKind.PROMOTE:
             return turn_back(rollout, seen, now, against)
     return _go_on(rollout, seen, now, evidence)
 
 
 def _go_on(rollout: Rollout, seen: TrafficObservation, now: float, evidence: Evidence) -> Decision:
-    """Carry out the step that the rollout is at, and those after it as far as they are done at once."""
+    """Carry out the current step, and each following step while the one before it is already done."""
     steps = rollout.plan.steps
     for number in range(rollout.step, len(steps)):
         rollout = replace(rollout, step=number)
@@ -65,18 +65,18 @@ def _go_on(rollout: Rollout, seen: TrafficObservation, now: float, evidence: Evi
 
 
 def advance(rollout: Rollout, decision: Decision, now: float) -> Rollout:
-    """Return the rollout with the decision taken: its orders as intents, ready to be written down."""
+    """Return the rollout after the decision. The orders are in its intents, so that they are stored before they run."""
     intents = list(rollout.intents)
     for order in decision.orders:
         before = rollout.intent(order)
         fresh = Intent(order, 1, now, OrderOutcome.ORDERED)
         if before is not None:
-            # An order that a stopped control plane may never have sent is the same attempt.
+            # The control plane may have stopped before it sent the order: sending it again is the same attempt.
             again = 0 if before.outcome is OrderOutcome.INTERRUPTED and order.verb is Verb.PLACE else 1
             fresh = replace(fresh, attempt=before.attempt + again, since=before.since)
         intents = [i for i in intents if (i.order.verb, i.order.backend) != (order.verb, order.backend)]
         intents.append(fresh)
-    # What is loaded again may be another process by now: it is asked again.
+    # A backend that loads again may run in a new process: the questions begin anew there.
     bringing_up = decision.phase in (Phase.PREPARING, Phase.SWITCHING)
     loading = {order.backend for order in decision.orders if order.verb is Verb.PLACE and bringing_up}
     trials = [trial for trial in rollout.trials if trial.backend not in loading]
@@ -103,6 +103,6 @@ def advance(rollout: Rollout, decision: Decision, now: float) -> Rollout:
 
 
 def _any_moved(rollout: Rollout, seen: TrafficObservation) -> bool:
-    """Only what this rollout ordered counts as its doing."""
+    """Return whether a backend serves the candidate after an order of this rollout."""
     to = rollout.plan.to_version
     return any(rollout.latest(Verb.PLACE, b.url) is not None and b.serving == to for b in seen.backends)

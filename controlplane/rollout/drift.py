@@ -1,4 +1,4 @@
-"""Says when the engines serve something else than the model's stable version. It never changes them."""
+"""Detection of drift: the engines serve another version than the model's stable one. Pure: it changes no engine."""
 
 from __future__ import annotations
 

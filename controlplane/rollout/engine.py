@@ -1,4 +1,4 @@
-"""Drives rollouts: observe, decide, write the intent down, run one idempotent verb, confirm at the next tick."""
+"""The loop of rollouts: observe, decide, store the intent, run one idempotent verb, confirm at the next tick."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class _Reply:
 
 
 JUDGED = (Phase.PREPARING, Phase.SWITCHING, Phase.VERIFYING)
-"""Phases in which something may still speak against the candidate."""
+"""Phases in which the candidate may still be rejected."""
 MAX_ASKING = 8
-"""Questions that are out at a time, of all models together."""
+"""Maximum number of trials that run at a time, of all models together; each has one question out. Chosen."""
 Look = Callable[[str, str, float, float], Awaitable[Evidence]]
-"""(model, version, since, now), times in unix seconds, to what others saw of it; never raises."""
+"""Reads the evidence of (model, version, since, now), times in unix seconds. Never raises."""
 
 
 async def _nobody(model: str, version: str, since: float, now: float) -> Evidence:
@@ -44,9 +44,9 @@ async def _nobody(model: str, version: str, since: float, now: float) -> Evidenc
 
 
 class RolloutEngine:
-    """Moves every running rollout one step a tick, and remembers what the engines of every model serve.
+    """Moves every running rollout one step a tick, and stores which version each backend serves.
 
-    A model without a running rollout is only observed: the engine never changes anything on its own.
+    A model without a running rollout is only observed: the loop never changes a backend on its own.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class RolloutEngine:
         look: Look = _nobody,
         news: Callable[[], None] = lambda: None,
     ) -> None:
-        """`drivers` holds one driver a model that can be switched; `lease` returns the current tenure.
+        """`drivers` holds one driver for each model that can be switched. `lease` returns the current lease.
 
-        `look` reads what others saw of a candidate. `news` is called when an engine or a candidate has answered: the
+        `look` reads the evidence of a candidate. `news` is called when an engine or a candidate has answered: the
         sooner the next tick comes, the shorter a bad version serves.
 
-        A tick waits `patience_s` seconds for verbs to answer; longer ones go on in the background. With
+        A tick waits at most `patience_s` seconds for a verb to answer; slower verbs go on in the background. With
         `observe_only` a rollout that another process left running stays as it is.
         """
         self._log = RolloutLog(db)
@@ -76,36 +76,37 @@ class RolloutEngine:
         self._announcer = Announcer()
         self._running: dict[tuple[str, Order], asyncio.Task[_Reply]] = {}
         self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
-        """By rollout and backend: its questions."""
+        """Running trials, by rollout and backend."""
         self._answered: dict[tuple[str, str], Trial] = {}
         self._turns = asyncio.Semaphore(MAX_ASKING)
         self._unreadable: frozenset[str] = frozenset()
-        """What is wrong with stored rollouts, as it was last told."""
+        """Faults of stored rollouts that the last tick logged: each is logged once."""
         self._moved_s = 0.0
-        """Steps of the clock that running rollouts have not followed yet."""
+        """Seconds by which the clock was set and by which running rollouts were not shifted yet."""
 
     def clock_was_set(self, by_s: float) -> None:
-        """Take note of a step of the clock: deadlines measure the time that really passes."""
+        """Shift the deadlines of running rollouts by a step of the clock. They measure the time that really passes."""
         self._moved_s += by_s
 
     def update(
         self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver], announcer: Announcer | None = None
     ) -> None:
-        """Take over a reloaded configuration. Drivers that are gone are the caller's to close."""
+        """Replace the configuration after a reload. The caller closes the drivers that are gone."""
         self._models, self._drivers = dict(models), dict(drivers)
         self._announcer = announcer or self._announcer
 
     @property
     def drivers(self) -> Mapping[str, Driver]:
-        """One driver a model that can be switched."""
+        """One driver for each model that can be switched."""
         return self._drivers
 
     async def tick(self, now: float) -> None:
-        """Move every model one step. One model's trouble never keeps another one waiting for more than its timeouts.
+        """Move every model one step. A fault of one model delays another model by no more than its timeouts.
 
-        Raises LeaseLost: nothing was written, and the caller stops acting. Raises Unavailable without a database.
+        Raises LeaseLost when the lease is gone: nothing was written, and the caller must stop. Raises Unavailable
+        without a database.
         """
-        # Taken once: a process that pauses inside a tick must not go on under a tenure that it got afterwards.
+        # Read once: a process that paused inside a tick must not go on under a lease that it got afterwards.
         lease = self._lease()
         active = self._readable(await asyncio.to_thread(self._log.active))
         if self._observe_only:
@@ -123,7 +124,7 @@ class RolloutEngine:
             raise failure
 
     def _readable(self, found: Sequence[RolloutRecord]) -> dict[str, Rollout]:
-        """Return the running rollouts by model. One that cannot be read stands still, and holds nobody else up."""
+        """Return the running rollouts by model. An unreadable rollout stands still and delays no other model."""
         rollouts, others = records.readable(found)
         sentences = [str(other.fault) for other in others]
         for sentence in sentences:
@@ -133,7 +134,7 @@ class RolloutEngine:
         return {rollout.model: rollout for rollout in rollouts}
 
     async def close(self) -> None:
-        """Stop waiting for replies. What was ordered goes on in the engines, and is observed after the next start."""
+        """Stop waiting for replies. The engines carry out their orders, and the next start observes the result."""
         tasks = [*self._running.values(), *self._asking.values()]
         self._running.clear()
         self._asking.clear()
@@ -155,7 +156,7 @@ class RolloutEngine:
         await asyncio.to_thread(self._log.observed, name, observation, words, now, lease)
 
     async def _wait(self, rollout: Rollout, now: float, lease: Lease | None) -> None:
-        """Say once that a rollout stands still because its model left fleet.yaml; when it is back, it goes on."""
+        """Record once that a rollout stands still because its model left fleet.yaml, until the model is back."""
         words = f"Waiting: {rollout.model} is no longer a model of fleet.yaml that can be switched; nothing moves"
         if rollout.sentence != words:
             after = replace(rollout, sentence=words, updated_at=now, told_stuck=True, standing=True)
@@ -181,7 +182,7 @@ class RolloutEngine:
             after = replace(after, updated_at=now)
             events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
             if (after.phase, after.sentence) != (before.phase, before.sentence):
-                # The history has said why it goes back: only the rest is news.
+                # The history already holds the reason of the rollback: the event repeats only the rest.
                 known = f"{before.reason}. " if before.phase is Phase.ROLLING_BACK else ""
                 events.append(EventRecord(now, after.phase.value, after.sentence.removeprefix(known)))
             record, stable = records.to_record(after), stable_change(before, after)
@@ -189,7 +190,7 @@ class RolloutEngine:
             await asyncio.to_thread(self._log.save, record, events, stable, lease, messages)
             _say(before, after, events)
         if lease is not None and lease.left_s() <= 0:
-            # Another process may have taken over since this was written down; whoever goes on orders it again.
+            # Another process may hold the lease by now. The holder orders it again from the stored intent.
             log.warning("rollout %s of %s: its lease may have run out; nothing is ordered", after.id, after.model)
             return
         tasks: list[asyncio.Task[Any]] = [self._order(driver, after, order) for order in decision.orders]
@@ -209,10 +210,10 @@ class RolloutEngine:
             self._news()
 
     def _ask(self, driver: Driver, rollout: Rollout, url: str) -> asyncio.Task[None]:
-        """Ask the candidate on one backend, unless that goes on already. Lost with this process, it begins anew."""
+        """Start the trial on one backend unless it is running. After a restart of the process it begins anew."""
         key = rollout.id, url
         asked = rollout.trial(url)
-        assert asked is not None  # written down by advance() before the first question
+        assert asked is not None  # advance() stores the trial before the first question
         if key not in self._asking or self._asking[key].done():
             fresh = self._answered.get(key, Trial(url, asked.since))
             task = asyncio.create_task(self._questions(driver, rollout, fresh), name=f"rollout {rollout.id} asks {url}")
@@ -236,7 +237,7 @@ class RolloutEngine:
             note(replace(fresh, asked=failures, failed=failures, words=words, finished=True))
 
     def _forget(self, rollout: Rollout) -> None:
-        """Stop asking where nobody waits for an answer any more, or what was asked is being loaded again."""
+        """Cancel the trials that nothing waits for, and those on backends that load the candidate again."""
         for key in {*self._asking, *self._answered}:
             over = rollout.phase not in JUDGED or rollout.trial(key[1]) is None
             if key[0] == rollout.id and over:
@@ -245,7 +246,7 @@ class RolloutEngine:
                     task.cancel()
 
     async def _seen_by_others(self, rollout: Rollout, now: float) -> Evidence:
-        """Ask what others saw of the candidate, once it was ordered and while it is being judged."""
+        """Read the evidence of the candidate once it has served and while it is being judged."""
         ordered = [i.since for i in rollout.intents if i.order.verb is Verb.PLACE]
         if not ordered or not rollout.moved or rollout.phase not in JUDGED:
             return NOTHING
@@ -274,7 +275,7 @@ class RolloutEngine:
 
 
 def _say(before: Rollout, after: Rollout, events: Sequence[EventRecord]) -> None:
-    """Log what was written into the history: one line each."""
+    """Log one line for each event that was added to the history."""
     bad = after.phase in (Phase.FAILED, Phase.ROLLED_BACK, Phase.ROLLING_BACK) and not after.wished
     for event in events:
         level = logging.WARNING if bad and after.phase is not before.phase else logging.INFO
@@ -298,9 +299,9 @@ async def _run(driver: Driver, rollout: Rollout, order: Order) -> _Reply:
 
 
 def stable_change(before: Rollout, after: Rollout) -> StableChange | None:
-    """Return how the model's stable version changes with this step.
+    """Return the change of the model's stable version in this step, or None.
 
-    After a rollback there is nothing to go back to: a second `cp rollback` must not bring the bad version back.
+    After a rollback the model has no previous version: a second `cp rollback` must not bring the bad version back.
     """
     plan = after.plan
     if after.switched and not before.switched:

@@ -1,4 +1,4 @@
-"""Looks at what others saw of a candidate: requests counted by version, and alerts that fire on it."""
+"""Evidence of a candidate: requests counted by version, and alerts that fire on it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.model import Evidence
 
 SOURCES = ("gateway", "probe", "engine")
-"""Who is believed, the nearest to the client first."""
+"""Sources of request counts, the nearest to the client first. The first that counted any is used."""
 FAILED = frozenset({"error", "timeout", "rejected"})
-"""Outcomes that a client sees as a failure. An aborted request was the client's own wish."""
+"""Outcomes that a client sees as a failure. A request that the client itself aborted is not among them."""
 LOOK_S = 2.0
-"""What a look may take: a slow metrics server must not hold up a rollout."""
+"""Deadline of one reading, in seconds. A slow metrics server must not delay a rollout. Chosen."""
 _SILENT = "none"
-"""The severity of alerts that tell nobody anything (the Watchdog)."""
+"""Severity of alerts that report no fault (Watchdog)."""
 
 
 class Queries(Protocol):
@@ -31,7 +31,7 @@ class Queries(Protocol):
 
 
 class Alerts(Protocol):
-    """Knows the alerts. Blocking; raises ControlPlaneError."""
+    """The alerts. Blocking; raises ControlPlaneError."""
 
     def active(self, state: AlertState | None = None, limit: int = ...) -> list[AlertInstance]:
         """Return the alerts in a state."""
@@ -39,13 +39,13 @@ class Alerts(Protocol):
 
 
 class EvidenceReader:
-    """Reads the evidence on a model's version. Never raises: what cannot be read is unknown, with the reason."""
+    """Reads the evidence on a version of a model. Never raises: `Evidence.unknown` says why nothing could be read."""
 
     def __init__(self, queries: Queries, alerts: Alerts) -> None:
         self._queries, self._alerts = queries, alerts
 
     async def read(self, model: str, version: str, since: float, now: float) -> Evidence:
-        """Return what was counted between unix seconds `since` and `now`, and which alerts began to fire."""
+        """Return the requests counted, and the alerts that began to fire, between unix seconds `since` and `now`."""
         try:
             async with asyncio.timeout(LOOK_S):
                 alerts = await asyncio.to_thread(self._alerts.active, AlertState.FIRING)
@@ -62,14 +62,15 @@ class EvidenceReader:
 
     async def _vector(self, expr: str, at: float) -> Sequence[tuple[Mapping[str, str], float]]:
         value = await self._queries.instant_value(expr, at)
-        assert isinstance(value, Vector)  # every query of ours is an aggregation
+        assert isinstance(value, Vector)  # every query of this class is an aggregation
         return [(dict(sample.labels), sample.value) for sample in value.samples]
 
 
 def grown(metric: str, by: str, model: str, version: str, since: float) -> str:
-    """Return PromQL for how much a counter grew since unix second `since`.
+    """Return PromQL for the growth of a counter since unix second `since`.
 
-    Not increase(): a candidate's counters begin with it, and the jump from nothing to their first value is the answer.
+    increase() would miss the first value: a candidate's counters begin with the candidate. A counter without a sample
+    at `since` counts from 0.
     """
     chosen = f'{metric}{{model="{model}",version="{version}"}}'
     now = f"sum by ({by}) ({chosen})"
@@ -82,10 +83,10 @@ def evidence(
     of: Sequence[tuple[Mapping[str, str], float]],
     alerts: tuple[str, ...],
 ) -> Evidence:
-    """Join query results; of several sources that count requests the best one is believed."""
+    """Join query results. Where several sources counted requests, the first of SOURCES is used."""
     by_source: dict[str, dict[str, float]] = {}
     for labels, value in counts:
-        # Below zero: the counter began anew in between.
+        # A negative growth means that the counter was reset in between.
         if math.isfinite(value) and value > 0:
             by_source.setdefault(labels.get("source", ""), {})[labels.get("outcome", "")] = value
     source = next((s for s in SOURCES if s in by_source), "")

@@ -1,4 +1,4 @@
-"""Going back: whatever a rollout touched gets the old version again, or a sentence says what a person must do. Pure."""
+"""Rolling back: every backend that a rollout changed gets the old version, or a sentence says what to do. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _LOADED = (VersionState.READY, VersionState.LOADING)
 
 
 def turn_back(rollout: Rollout, seen: TrafficObservation, now: float, reason: str) -> Decision:
-    """Begin to go back, because of `reason`."""
+    """Begin the rollback, because of `reason`."""
     back = replace(rollout, phase=Phase.ROLLING_BACK, phase_at=now, reason=reason, switched=False)
     return bring_back(back, seen, now)
 
 
 def bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decision:
-    """Every backend that was touched gets the old version back. Untouched ones are left alone."""
+    """Bring the old version back to every backend that got an order. The others stay as they are."""
     plan, old = rollout.plan, rollout.plan.from_version
     orders, waiting, stuck = [], [], []
     for url in plan.backends:
@@ -34,7 +34,7 @@ def bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decisi
         words = f"{rollout.reason}. {_not_back(rollout, seen)}: {'; '.join(waiting)}{_endless(rollout, seen)}"
         return replace(end(rollout, Phase.FAILED, words), needs_person=True)
     if waiting:
-        words = f"{rollout.reason}. Going back to {old}: {'; '.join(waiting)}"
+        words = f"{rollout.reason}. Rolling back to {old}: {'; '.join(waiting)}"
         return end(rollout, Phase.ROLLING_BACK, words, *orders)
     uncommit = Order(Verb.COMMIT, "", old)
     if rollout.latest(Verb.COMMIT) and must_commit(rollout, uncommit):
@@ -49,14 +49,14 @@ def bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decisi
 
 
 def _not_back(rollout: Rollout, seen: TrafficObservation) -> str:
-    """Say what came of going back where it could not be finished: that it failed only where that was seen."""
+    """Describe a rollback that could not be finished. It "failed" only where a backend was seen without `old`."""
     old = rollout.plan.from_version
     backends = [seen.backend(url) for url in rollout.plan.backends]
     if all(serves(b, old) for b in backends):
         return f"{old} serves, but this needs a person"
     if all(serves(b, old) or not b.reachable for b in backends):
         return f"Whether {old} serves again is unknown, and this needs a person"
-    return f"Going back to {old} failed"
+    return f"The rollback to {old} failed"
 
 
 def _endless(rollout: Rollout, seen: TrafficObservation) -> str:
@@ -65,11 +65,11 @@ def _endless(rollout: Rollout, seen: TrafficObservation) -> str:
 
 
 def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservation) -> tuple[Order | None, str, bool]:
-    """Return what to order, what is being waited for (empty: restored), and whether waiting has no hope."""
+    """Return the next order, the state in words ("": the old version is back), and whether waiting is hopeless."""
     old, new, url = rollout.plan.from_version, rollout.plan.to_version, backend.url
     order = Order(Verb.PLACE, url, old)
     intent = rollout.intent(order)
-    # A load whose reply is out or lost may yet take effect: going back is ordered even when all looks well.
+    # A load without a reply may still take effect: the old version is ordered even when it still serves.
     open_load = intent is None and touched.outcome in (
         OrderOutcome.ORDERED,
         OrderOutcome.LOST,

@@ -1,6 +1,6 @@
-"""What each kind of step does: from what is seen now to a decision, or to the rollout with the step behind it. Pure.
+"""Handlers of steps, one for each kind: from the situation to a decision, or to the rollout after the step. Pure.
 
-A strategy is made of these kinds; a new kind is a handler here, and the state machine (decide.py) stays as it is.
+Strategies are lists of these kinds. A new kind needs a handler here; the state machine (decide.py) stays as it is.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from controlplane.rollout.steps import (
 from controlplane.rollout.verdict import judge, nothing_tried
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
-NOTHING = Evidence(unknown="nobody looked")
-"""What is known of a candidate where nobody looks."""
+NOTHING = Evidence(unknown="no metrics were queried")
+"""The evidence where no metrics and no alerts were read."""
 
 
 class Situation(NamedTuple):
-    """A rollout that stands at a step, and what is known at a time (unix seconds)."""
+    """A rollout at a step, with the observation and the evidence at `now` (unix seconds)."""
 
     rollout: Rollout
     seen: TrafficObservation
@@ -40,11 +40,11 @@ class Situation(NamedTuple):
 
 
 Handler = Callable[[Situation], Decision | Rollout]
-"""Returns what to do now, or the rollout as it is once the step is done."""
+"""Returns the decision of a step that is not done, or the rollout after a step that is."""
 
 
 def _bring_up(now_is: Situation) -> Decision | Rollout:
-    """One backend after another: the first that fails stops the rollout while the others still serve."""
+    """Load the candidate on one backend after another. The first failure stops it while the other backends serve."""
     rollout, seen, now, evidence = now_is
     plan = rollout.plan
     for url in plan.backends:
@@ -57,14 +57,14 @@ def _bring_up(now_is: Situation) -> Decision | Rollout:
 
 
 def _ask(rollout: Rollout, seen: TrafficObservation, phase: Phase, urls: tuple[str, ...], now: float) -> Decision:
-    """Ask the candidate on these backends; an answer that never becomes known ends the rollout as silence does."""
+    """Ask the candidate on these backends. Roll back when a trial there is not finished by its deadline."""
     plan, check = rollout.plan, rollout.plan.check
-    assert check.question is not None  # judge() asks nothing otherwise
+    assert check.question is not None  # without a question judge() names no backend to ask
     patience = plan.limits.load_s + check.requests * check.question.timeout_s
     for url in urls:
         trial = rollout.trial(url)
         if trial is not None and now - trial.since > patience:
-            words = f"{plan.to_version} could not be asked on {url} within {patience:g} s"
+            words = f"{plan.to_version} did not answer its questions on {url} within {patience:g} s"
             return turn_back(rollout, seen, now, words)
     many = f"{check.requests} question{'' if check.requests == 1 else 's'} from {check.origin}"
     words = f"{plan.to_version} serves on {', '.join(urls)} and is asked {many}"
@@ -111,7 +111,7 @@ def _ask_all(now_is: Situation) -> Decision | Rollout:
 
 
 def _watch(now_is: Situation) -> Decision | Rollout:
-    """Wait until the candidate has served for long enough without a break; then it is the stable version."""
+    """Wait until the candidate has served for `hold_s` seconds without a break. Then it is the stable version."""
     rollout, seen, now, evidence = now_is
     plan, version, hold_s = rollout.plan, rollout.plan.to_version, rollout.plan.steps[rollout.step].hold_s
     if (broken := _must_serve(now_is)) is not None:
@@ -120,7 +120,7 @@ def _watch(now_is: Situation) -> Decision | Rollout:
     if now - since < hold_s:
         backends = [seen.backend(url) for url in plan.backends]
         answered = f"{judge(rollout, plan.backends, NOTHING).evidence}; " if rollout.trials else ""
-        words = f"{version} serves on {count(backends)}; {answered}it must stay so for {hold_s:g} s"
+        words = f"{version} serves on {count(backends)}; {answered}it must serve without a break for {hold_s:g} s"
         return replace(at(rollout, Phase.VERIFYING, words), verified_since=since)
     verdict = judge(rollout, plan.backends, evidence)
     verified = verdict.tried and not verdict.against
@@ -131,7 +131,7 @@ def _watch(now_is: Situation) -> Decision | Rollout:
 
 
 def _must_serve(now_is: Situation) -> Decision | None:
-    """Return what follows where the candidate does not serve on every backend; None where it does."""
+    """Return the decision where a backend is not seen to serve the candidate, or None when all serve it."""
     rollout, seen, now, _ = now_is
     plan, version = rollout.plan, rollout.plan.to_version
     backends = [seen.backend(url) for url in plan.backends]
@@ -151,7 +151,7 @@ def _must_serve(now_is: Situation) -> Decision | None:
 
 
 def _commit(now_is: Situation) -> Decision | Rollout:
-    """Make the candidate durable before the old version goes: a server that restarts must come back with it."""
+    """Make the candidate survive a restart of the engine, before the old version is unloaded."""
     rollout, _, now, _ = now_is
     commit = Order(Verb.COMMIT, "", rollout.plan.to_version)
     if must_commit(rollout, commit):
@@ -166,7 +166,7 @@ def _overdue(rollout: Rollout, now: float) -> bool:
 
 
 def _retire(now_is: Situation) -> Decision | Rollout:
-    """Unload the old version, and wait for its requests as long as the plan says."""
+    """Unload the old version, and wait for its running requests up to the plan's deadline."""
     rollout, seen, now, _ = now_is
     plan, old, version = rollout.plan, rollout.plan.from_version, rollout.plan.to_version
     overdue = _overdue(rollout, now)
@@ -179,7 +179,7 @@ def _retire(now_is: Situation) -> Decision | Rollout:
     if not waiting:
         words = f"{version} serves, {old} has finished its requests and is unloaded{untried(rollout)}{warning}"
         return at(rollout, Phase.SUCCEEDED, words)
-    # Overdue or not, an unload that is still to be ordered is: the control plane may have been away all that time.
+    # A missing unload is ordered even when overdue: the control plane may have been down until now.
     if orders or not overdue:
         return at(rollout, Phase.DRAINING, "; ".join(waiting), *orders)
     without = [b for b in map(seen.backend, plan.backends) if b.reachable and not serves(b, version)]
@@ -196,7 +196,7 @@ def _retire(now_is: Situation) -> Decision | Rollout:
 
 
 def _retire_one(rollout: Rollout, backend: BackendObservation) -> tuple[Order | None, str]:
-    """Return what to order on this backend and what is being waited for; empty words: it is done."""
+    """Return the order for this backend, and the state in words ("": the old version is gone)."""
     old, version, url = rollout.plan.from_version, rollout.plan.to_version, backend.url
     if not backend.reachable:
         return None, f"{url} does not answer, whether {old} is gone is unknown: {backend.error}"
@@ -224,4 +224,4 @@ HANDLERS: Mapping[StepKind, Handler] = MappingProxyType(
         StepKind.RETIRE: _retire,
     }
 )
-"""By the kind of step."""
+"""Handlers by kind of step."""

@@ -1,4 +1,4 @@
-"""What a rollout is: frozen values, so that deciding is a function from one to the next."""
+"""The values of rollouts. They are frozen: a decision is a function from one rollout value to the next."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from controlplane.traffic.driver import Question
 
 
 class Phase(StrEnum):
-    """Where a rollout stands."""
+    """The phase of a rollout."""
 
     PLANNED = "planned"
     PREPARING = "preparing"
-    """The candidate is being brought up; no backend serves it yet."""
+    """The candidate loads; no backend serves it yet."""
     SWITCHING = "switching"
     """Some backends serve the candidate, others still the old version."""
     VERIFYING = "verifying"
-    """All backends serve the candidate, which must now stay so for a while."""
+    """All backends serve the candidate. It must serve without a break for a while."""
     DRAINING = "draining"
-    """The candidate is the stable version; the old one finishes its requests and goes."""
+    """The candidate is the stable version. The old version finishes its requests and is unloaded."""
     ROLLING_BACK = "rolling-back"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    """It ended before any traffic moved, or in a state that needs a person; the sentence says which."""
+    """The rollout ended before any traffic moved, or in a state that needs a person. The sentence says which."""
     ROLLED_BACK = "rolled-back"
-    """Traffic had moved, and is back on the old version."""
+    """Traffic had moved to the candidate, and is back on the old version."""
 
 
 TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK})
 
 
 class RolloutKind(StrEnum):
-    """Why a rollout exists."""
+    """The kind of request that started a rollout."""
 
     PROMOTE = "promote"
     ROLLBACK = "rollback"
@@ -46,27 +46,27 @@ class Verb(StrEnum):
 
 
 class StepKind(StrEnum):
-    """What a step of a plan does. Each kind has a handler (handlers.py) and a sentence (step_words.py)."""
+    """The kind of a plan's step. Each kind has a handler (handlers.py) and a sentence (step_words.py)."""
 
     BRING_UP = "bring-up"
-    """Bring the candidate up on one backend after another, until it has the step's weight there."""
+    """Load the candidate on one backend after another, until it has the step's weight there."""
     ASK = "ask"
     """Ask the candidate the plan's questions."""
     WATCH = "watch"
-    """Let it serve, and look at what others see of it."""
+    """Let the candidate serve, and judge it by clients' requests and alerts."""
     COMMIT = "commit"
     """Make the candidate survive a restart of the engine."""
     RETIRE = "retire"
-    """Take the old version away once its requests are finished."""
+    """Unload the old version when its requests are finished."""
 
 
 class Gate(StrEnum):
-    """What must hold before the next step."""
+    """The condition for the next step."""
 
     QUESTIONS = "questions"
     """The candidate's answers to the plan's questions."""
     EVIDENCE = "evidence"
-    """What clients' requests and alerts say of the candidate."""
+    """Clients' requests to the candidate, and its alerts."""
 
 
 @dataclass(frozen=True)
@@ -75,27 +75,28 @@ class Step:
 
     kind: StepKind
     verb: Verb | None = None
-    """The driver's verb that it orders, if any."""
+    """The driver's verb that the step orders, if any."""
     weight: float | None = None
-    """The candidate's share of the traffic, 0 to 1, when the step is done; None: it stays as it is."""
+    """The candidate's share of the traffic, 0 to 1, when the step is done. None: the share stays as it is."""
     hold_s: float = 0.0
-    """How long it lasts at least."""
+    """Minimum duration of the step."""
     within_s: float | None = None
-    """How long it may take; None: as long as its gate does."""
+    """Maximum duration of the step. None: only its gate limits it."""
     gate: Gate | None = None
 
 
 class OrderOutcome(StrEnum):
-    """What is known of an order's reply. None of them says that the order was carried out: observing does."""
+    """The reply to an order. No reply proves that the order was carried out: only an observation does."""
 
     ORDERED = "ordered"
-    """Written down; the reply is still out."""
+    """The order is stored, and the reply is still out."""
     TAKEN = "taken"
+    """The engine accepted the order."""
     REFUSED = "refused"
     LOST = "lost"
-    """It was sent, and no reply came."""
+    """The order was sent, and no reply came."""
     INTERRUPTED = "interrupted"
-    """The control plane stopped while the reply was out: it may never have been sent."""
+    """The control plane stopped before the reply came. The order may never have been sent."""
 
 
 @dataclass(frozen=True)
@@ -110,84 +111,84 @@ class Order:
 
 @dataclass(frozen=True)
 class Intent:
-    """The latest order of one verb on one backend, written down before it is acted on."""
+    """The latest order of one verb on one backend. It is stored before it is sent."""
 
     order: Order
     attempt: int
     since: float
-    """When this order was given for the first time."""
+    """Time of the first attempt of this order, in unix seconds."""
     outcome: OrderOutcome
     detail: str = ""
-    """The engine's words: why it refused, or what a commit did."""
+    """The engine's words: why it refused the order, or what a commit left open."""
 
 
 @dataclass(frozen=True)
 class RolloutLimits:
-    """Deadlines, fixed when a rollout is planned. Seconds."""
+    """Deadlines in seconds, fixed when a rollout is planned."""
 
     load_s: float
     drain_s: float
     verify_s: float
-    """How long the candidate must serve without a break before the old version goes."""
+    """Seconds for which the candidate must serve without a break before the old version is unloaded."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What the candidate is asked, and what its numbers may be; fixed when a rollout is planned."""
+    """The question for the candidate, and the limits for its numbers. Fixed when a rollout is planned."""
 
     question: Question | None = None
-    """None: there is nothing to ask."""
+    """None: the candidate is not asked."""
     requests: int = 0
-    """How many times it is asked on each backend."""
+    """Number of questions on each backend."""
     failures: int = 0
-    """So many questions may fail."""
+    """Number of questions that may fail on each backend."""
     latency_s: float | None = None
-    """The median answer and the mean of clients' requests may take this long; None: any time."""
+    """Limit in seconds for the median answer and for the mean of clients' requests. None: no limit."""
     error_ratio: float = 0.05
-    """The share of clients' requests that may fail."""
+    """Share of clients' requests that may fail, 0 to 1."""
     origin: str = ""
-    """Where the question comes from, in words."""
+    """Source of the question, in words."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of the questions on one backend so far. Seconds."""
+    """The questions on one backend and their results so far. Durations in seconds."""
 
     backend: str
     since: float
-    """When asking began: written down before the first question."""
+    """Start of the trial in unix seconds, stored before the first question."""
     asked: int = 0
-    """Questions that were answered, or that a good version would have answered."""
+    """Number of questions that were answered, or that a good version would have answered."""
     failed: int = 0
     words: str = ""
-    """What was wrong with the first one that failed."""
+    """Fault of the first question that failed."""
     median_s: float | None = None
-    """Of the good answers."""
+    """Median duration of the good answers."""
     slowest_s: float | None = None
     finished: bool = False
-    """Nothing more will be asked."""
+    """No further question follows."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What others saw of the candidate since it was ordered: requests by their best counter, and alerts."""
+    """Requests to the candidate since it was ordered, by the best source that counted them, and its alerts."""
 
     requests: float | None = None
-    """None: nobody counted any, which is not the same as zero."""
+    """Number of requests. None: no source counted any, which is not the same as zero."""
     failed: float = 0.0
     source: str = ""
     """gateway, probe or engine."""
     mean_s: float | None = None
-    """Of a request."""
+    """Mean duration of a request, in seconds."""
     alerts: tuple[str, ...] = ()
-    """Those that fire on the model and this version, in words."""
+    """The alerts that fire on the model and this version, in words."""
     unknown: str = ""
-    """Why it could not be looked; "" when it could."""
+    """Why nothing could be read; "" when it could."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rollout will do, before anything moved."""
+    """The plan of a rollout, made before anything moved."""
 
     model: str
     from_version: str
@@ -196,17 +197,17 @@ class Plan:
     strategy: str
     backends: tuple[str, ...]
     resident: bool
-    """The old version stays loaded until the candidate is verified: going back to it is instant."""
+    """The old version stays loaded until the candidate is verified: a rollback to it is instant."""
     config: str
-    """The driver's own, handed back to it with every placement."""
+    """The driver's own configuration, passed to it with every placement."""
     limits: RolloutLimits
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
     known: tuple[str, ...] = ()
-    """What is true of every rollout of this driver: said when planning, and not again with each rollout."""
+    """Remarks that are true of every rollout of this driver. A plan shows them; a rollout's history does not."""
     check: Check = Check()
     endless_load: str = ""
-    """What to do about a load that never ends; "" where the engine can cancel it."""
+    """The cure for a load that never ends; "" where the engine can cancel a load."""
 
 
 @dataclass(frozen=True)
@@ -221,37 +222,37 @@ class Rollout:
     created_at: float
     updated_at: float
     phase_at: float
-    """When the phase was entered."""
+    """Time at which the phase was entered."""
     step: int = 0
-    """The place in the plan's steps of the one that is carried out."""
+    """Index of the current step in the plan's steps."""
     finished_at: float | None = None
     turn_back: str = ""
-    """Set by an operator's abort or rollback: who, and what."""
+    """The operator's request to roll back: "Aborted by ann" or "Rollback by ann". "": there is none."""
     reason: str = ""
-    """Why it was turned back."""
+    """The reason of the rollback."""
     moved: bool = False
-    """Some backend has served the candidate."""
+    """A backend has served the candidate."""
     switched: bool = False
-    """The candidate serves everywhere, nothing spoke against it, and it is the stable version."""
+    """The candidate is the stable version: it serves on every backend, and nothing counted against it."""
     verified_since: float | None = None
-    """Since when the candidate has served everywhere without a break."""
+    """Time since which the candidate has served on every backend without a break."""
     silent_since: float | None = None
-    """Since when a backend that is waited for has not answered."""
+    """Time since which the backend that the rollout waits for has not answered."""
     intents: tuple[Intent, ...] = ()
     trials: tuple[Trial, ...] = ()
     verified: bool | None = None
-    """True: it answered questions or clients. False: it is loaded, and nothing tried it. None: not judged yet."""
+    """True: the candidate answered questions or clients. False: it is loaded, nothing tried it. None: not judged."""
     evidence: str = ""
-    """What that rests on, in words."""
+    """The facts behind `verified`, in words."""
     needs_person: bool = False
-    """It ended, and the old version is not known to serve as if nothing had happened."""
+    """The rollout ended in a state that a person must repair, or that is unknown."""
     told_stuck: bool = False
-    """Somebody was told that it waits."""
+    """A notification said that the rollout waits."""
     standing: bool = False
-    """Nothing moves it: its model is not in fleet.yaml."""
+    """The rollout stands still because its model is not in fleet.yaml."""
     notes: tuple[str, ...] = ()
     previous: str | None = None
-    """What the model could be rolled back to before this rollout."""
+    """The version that the model could be rolled back to before this rollout."""
     idempotency_key: str | None = None
     request: str = ""
 
@@ -262,16 +263,16 @@ class Rollout:
 
     @property
     def finished(self) -> bool:
-        """Nothing more will happen."""
+        """Whether the rollout has ended."""
         return self.phase in TERMINAL
 
     @property
     def ok(self) -> bool | None:
-        """True: succeeded. None: not known yet."""
+        """True: succeeded. False: failed or rolled back. None: still running."""
         return self.phase is Phase.SUCCEEDED if self.finished else None
 
     def moved_by(self, by_s: float) -> Rollout:
-        """Return it as it is after the clock was set: what waits goes on waiting for as long as it would have."""
+        """Return the rollout with its waiting times shifted by a step of the clock, so that no deadline changes."""
 
         def moved(at: float | None) -> float | None:
             return None if at is None else at + by_s
@@ -287,33 +288,33 @@ class Rollout:
 
     @property
     def wished(self) -> bool:
-        """It was turned back because an operator asked for that, and is back."""
+        """Whether an operator asked for the rollback, and it left nothing to a person."""
         return bool(self.turn_back) and self.reason == self.turn_back and not self.needs_person
 
     def trial(self, backend: str) -> Trial | None:
-        """Return what became of the questions on one backend; None: it was not asked."""
+        """Return the trial on one backend, or None when the candidate was not asked there."""
         return next((t for t in self.trials if t.backend == backend), None)
 
     def latest(self, verb: Verb, backend: str = "") -> Intent | None:
-        """Return the latest order of `verb` on `backend`."""
+        """Return the intent of the latest order of `verb` on `backend`, or None."""
         return next((i for i in self.intents if i.order.verb is verb and i.order.backend == backend), None)
 
     def intent(self, order: Order) -> Intent | None:
-        """Return the latest intent where it is exactly this order."""
+        """Return the latest intent of the order's verb and backend if it is exactly this order, else None."""
         latest = self.latest(order.verb, order.backend)
         return latest if latest and latest.order == order else None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do now, and the sentence that says why."""
+    """The next state of a rollout, its orders, and the sentence that says why."""
 
     phase: Phase
     sentence: str
     orders: tuple[Order, ...] = ()
     step: int = 0
     asks: tuple[str, ...] = ()
-    """Backends on which the candidate is to be asked, unless that goes on already."""
+    """Backends on which the candidate is to be asked. A trial that is running there already goes on."""
     reason: str = ""
     moved: bool = False
     switched: bool = False

@@ -1,4 +1,4 @@
-"""Planning: what a rollout would do, or every reason why it cannot. Pure; nothing has moved yet."""
+"""Planning: the plan of a rollout, or every reason why the rollout is refused. Pure; nothing has moved yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from controlplane.traffic.driver import Capabilities, Preparation, TrafficObserv
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for."""
+    """A request for a rollout."""
 
     model: str
     version: str
@@ -22,7 +22,7 @@ class Request:
     strategy: str = "blue-green"
 
     def fingerprint(self) -> str:
-        """What an idempotency key stands for: the same key with another request is a conflict."""
+        """Return the text that an idempotency key is bound to. The same key with another request is a conflict."""
         return f"{self.kind.value} {self.model} {self.version} {self.strategy}"
 
 
@@ -34,7 +34,7 @@ def check(
     running: Rollout | None,
     observe_only: bool,
 ) -> None:
-    """Raise Refused with every reason that can be told without asking the engines, and what to do next.
+    """Raise Refused with every reason that is known without asking the engines, and the next action of the operator.
 
     `capabilities` is None for a model without a driver.
     """
@@ -75,12 +75,12 @@ def make(
     seen: TrafficObservation,
     verification: Verification = UNTRIED,
 ) -> Plan:
-    """Return the plan. Raises Refused when a backend cannot be seen, or does not serve what it is to move from."""
+    """Return the plan. Raises Refused when a backend does not answer, or is still loading a version."""
     urls = tuple(b.url for b in seen.backends)
     steps = STRATEGIES[request.strategy].steps
-    assert steps is not None  # check() has refused it
+    assert steps is not None  # check() refuses a strategy without steps
     reasons = [f"{b.url} cannot be observed: {b.error}" for b in seen.backends if not b.reachable]
-    # Of any version: an engine that carries out one load at a time would not get to this one.
+    # A load of any version counts: an engine may carry out one load at a time, so the candidate would wait behind it.
     reasons += [
         f"{b.url} is still loading {version} ({b.served} serves); wait until it is done"
         f"{f'. {capabilities.endless_load}' if capabilities.endless_load else ''}"
@@ -91,7 +91,7 @@ def make(
     if reasons:
         raise Refused(*reasons)
     odd = [b for b in seen.backends if b.serving != stable]
-    notes = [f"{b.url} serves {b.served}, not the stable version {stable}; going back means {stable}" for b in odd]
+    notes = [f"{b.url} serves {b.served}, not the stable version {stable}; a rollback goes to {stable}" for b in odd]
     limits = RolloutLimits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
     return Plan(
         model=request.model,
@@ -112,17 +112,17 @@ def make(
 
 
 def rollback_target(model: str, stable: str, previous: str | None) -> str:
-    """Return the version that a rollback goes to. Raises Refused with the reason when there is none."""
+    """Return the target version of a rollback. Raises Refused with the reason when there is none."""
     if previous is None:
         raise Refused(
-            f"{model} has nothing to roll back to: {stable} is where it started or was itself rolled back to; "
+            f"{model} has nothing to roll back to: {stable} is the first version or the target of the last rollback; "
             f"name a version with `cp promote {model} VERSION`"
         )
     return previous
 
 
 def known(model: str, sections: dict[str, ModelSection]) -> ModelSection:
-    """Return the model's section. Raises NotFound naming the ones there are."""
+    """Return the model's section. Raises NotFound, which lists the models of fleet.yaml."""
     if model not in sections:
         raise NotFound(f"there is no model {model}; fleet.yaml declares {', '.join(sections) or 'none'}")
     return sections[model]

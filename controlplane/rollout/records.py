@@ -1,4 +1,4 @@
-"""Rollouts and observations to and from what the store keeps."""
+"""Conversion of rollouts and observations to and from stored records."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from controlplane.traffic.driver import BackendObservation, Question, TrafficObs
 
 
 def _to_1(state: Document) -> Document:
-    """Before formats were counted there were no questions, no evidence, and nobody was told of a rollout."""
+    """Upgrade a state without a format number: it has no questions, no evidence and no notifications."""
     trial: Document = {"known": (), "check": {}, "endless_load": "", "trials": (), "verified": None, "evidence": ""}
     return {**trial, "needs_person": False, "told_stuck": False, "standing": False, **state}
 
 
 def _to_2(state: Document) -> Document:
-    """Steps were sentences, and every plan was a switch: its steps follow from the deadlines."""
+    """Upgrade format 1: its steps were sentences, and every plan was blue-green, so the deadlines define the steps."""
     with reading():
         steps = blue_green(RolloutLimits(**state["limits"]), _check(state["check"]))
     return {**state, "steps": [asdict(step) for step in steps], "step": None}
@@ -45,7 +45,7 @@ def _to_2(state: Document) -> Document:
 
 _UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2)
 FORMAT = len(_UPGRADES)
-"""Of `RolloutRecord.state`. Whoever adds or renames a key upgrades here what was stored before."""
+"""Format number of `RolloutRecord.state`. A change that adds or renames a key must append an upgrade to _UPGRADES."""
 
 _KEYS = frozenset(
     [
@@ -78,7 +78,7 @@ _KEYS = frozenset(
 
 
 def to_record(rollout: Rollout) -> RolloutRecord:
-    """Return what is stored of a rollout."""
+    """Return the record that stores a rollout."""
     plan = rollout.plan
     return RolloutRecord(
         id=rollout.id,
@@ -131,7 +131,7 @@ def to_record(rollout: Rollout) -> RolloutRecord:
 def from_record(record: RolloutRecord) -> Rollout:
     """Return the rollout as it was stored, by this release or an earlier one.
 
-    Raises Unreadable for one of a newer release, and for one that is damaged.
+    Raises Unreadable when a newer release stored it, and when it is damaged.
     """
     try:
         state = upgraded(record.state, _UPGRADES)
@@ -146,14 +146,14 @@ def from_record(record: RolloutRecord) -> Rollout:
 
 
 class UnreadRollout(NamedTuple):
-    """A stored rollout that cannot be read, and what is wrong with it."""
+    """A stored rollout that cannot be read, and its fault."""
 
     record: RolloutRecord
     fault: Unreadable
 
 
 def readable(found: Iterable[RolloutRecord]) -> tuple[list[Rollout], list[UnreadRollout]]:
-    """Return the rollouts that can be read, and the others."""
+    """Return the readable rollouts, and the unreadable ones with their faults."""
     rollouts: list[Rollout] = []
     others: list[UnreadRollout] = []
     for record in found:
@@ -165,9 +165,9 @@ def readable(found: Iterable[RolloutRecord]) -> tuple[list[Rollout], list[Unread
 
 
 def outline(record: RolloutRecord, sentence: str) -> Rollout | None:
-    """Return what the columns alone say of a rollout whose state cannot be read, with `sentence` instead of its own.
+    """Return a rollout with an unreadable state from its columns alone, with `sentence` instead of its own.
 
-    It is to be shown and never to be acted upon. None where even the columns hold what this release does not know.
+    The result is only for display: no order may follow from it. None when the columns cannot be read either.
     """
     try:
         with reading():
@@ -258,7 +258,7 @@ def observation_to_json(seen: TrafficObservation) -> dict[str, Any]:
 
 
 def observation_from_json(data: Any) -> TrafficObservation:
-    """Return the observation that `observation_to_json` gave. Raises alerts.errors.NotReadable."""
+    """Return the observation from the JSON of `observation_to_json`. Raises alerts.errors.NotReadable."""
     with reading():
         return checked(
             TrafficObservation(
@@ -269,7 +269,7 @@ def observation_from_json(data: Any) -> TrafficObservation:
 
 
 def _backend(item: Document) -> BackendObservation:
-    # Earlier releases knew one serving version, and no shares.
+    # Earlier releases stored one serving version and no weights.
     shares = {"weights": all_to(item["serving"])} if "serving" in item else {}
     rest = {key: value for key, value in item.items() if key != "serving"}
     versions = {version: VersionState(state) for version, state in item["versions"].items()}

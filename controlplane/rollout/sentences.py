@@ -1,4 +1,4 @@
-"""What the history of a rollout says of engines, in words. Pure."""
+"""Sentences about engines for the history of a rollout. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from controlplane.traffic.driver import BackendObservation, VersionState
 
 
 def no_effect(intent: Intent, backend: BackendObservation, version: str) -> str:
-    """Say that an order had no effect, however often it was given."""
+    """Return the sentence for a load order that had no effect after all its attempts."""
     if intent.outcome is OrderOutcome.LOST:
         lost = f"{backend.url} did not reply to {intent.attempt} load orders ({intent.detail})"
         return f"{lost}; now {says(backend, version)}"
@@ -18,7 +18,7 @@ def no_effect(intent: Intent, backend: BackendObservation, version: str) -> str:
 
 
 def why_again(intent: Intent, backend: BackendObservation, version: str) -> str:
-    """Say why an order is given again."""
+    """Return the reason for repeating an order."""
     why = {
         OrderOutcome.TAKEN: "the order was answered 200",
         OrderOutcome.LOST: f"the reply was lost ({intent.detail})",
@@ -28,7 +28,7 @@ def why_again(intent: Intent, backend: BackendObservation, version: str) -> str:
 
 
 def says(backend: BackendObservation, version: str) -> str:
-    """What the engine says of a version, in words."""
+    """Return the state of `version` on the backend, in words."""
     if not backend.reachable:
         return f"it does not answer ({backend.error})"
     state = backend.versions.get(version)
@@ -39,16 +39,16 @@ def says(backend: BackendObservation, version: str) -> str:
 
 
 def count(backends: list[BackendObservation]) -> str:
-    """Name one backend, or count several."""
+    """Return the URL of a single backend, or "all N backends"."""
     return backends[0].url if len(backends) == 1 else f"all {len(backends)} backends"
 
 
 def judged(rollout: Rollout) -> str:
-    """Say what is known of a candidate that stayed."""
+    """Return whether the candidate that stays is verified, in words."""
     version, why = rollout.plan.to_version, f" ({rollout.evidence})" if rollout.evidence else ""
     return f"{version} serves and is verified{why}" if rollout.verified else f"{version} is loaded, not tried{why}"
 
 
 def untried(rollout: Rollout) -> str:
-    """Return what the last sentence of a rollout adds when nothing tried the candidate."""
+    """Return the end of a rollout's last sentence: "" for a verified candidate, else that nothing tried it."""
     return "" if rollout.verified else f"; {rollout.plan.to_version} is loaded, not tried"

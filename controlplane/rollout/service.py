@@ -1,4 +1,4 @@
-"""What operators ask of rollouts. It records requests; the engine carries them out."""
+"""Operators' requests for rollouts. The service records requests; the engine carries them out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from controlplane.traffic.driver import Driver, NotSent, TrafficObservation
 log = logging.getLogger(__name__)
 
 DOUBT_S = 5.0
-"""Planning waits no longer than this for the stable version's answer."""
+"""Seconds that planning waits at most for the stable version's answer to the question. Chosen."""
 _VERB = {RolloutKind.PROMOTE: "promote", RolloutKind.ROLLBACK: "roll back"}
 
 
@@ -35,19 +35,19 @@ class ModelStatus:
     name: str
     stable: str
     previous: str | None
-    """What `rollback` would go to; None: nothing."""
+    """The target version of a rollback. None: there is none."""
     observation: TrafficObservation | None
-    """None: never observed (a model without a driver, or no tick yet)."""
+    """None: the model was never observed (it has no driver, or there was no tick yet)."""
     observed_at: float | None
     drift: str
-    """A sentence when the engines serve something else than `stable`; "" otherwise."""
+    """A sentence when an engine serves another version than `stable`; "" otherwise."""
     rollout: Rollout | None
     """The running rollout."""
     can_promote: bool
 
 
 class RolloutService:
-    """Plans, starts, turns back and shows rollouts. Every method is safe to repeat."""
+    """Plans, starts, rolls back and shows rollouts. Every method is safe to repeat."""
 
     def __init__(
         self,
@@ -59,13 +59,13 @@ class RolloutService:
         observe_only: bool = False,
         verifications: Mapping[str, Verification] | None = None,
     ) -> None:
-        """`drivers` holds one driver a model that can be switched; `verifications`, by model: how it is verified."""
+        """`drivers` holds one driver for each model that can be switched. Keys of all mappings are model names."""
         self._log, self._unread = RolloutLog(db), db.unread
         self._models, self._drivers = dict(models), dict(drivers)
         self._clock, self.observe_only = clock, observe_only
         self._verifications, self._announcer = dict(verifications or {}), Announcer()
         self.asked = 0
-        """Rollouts asked for or turned back here: whoever moves them sees at once that there is something to do."""
+        """Number of requests that this service recorded. The engine's loop compares it to tick without delay."""
 
     def update(
         self,
@@ -74,16 +74,16 @@ class RolloutService:
         verifications: Mapping[str, Verification] | None = None,
         announcer: Announcer | None = None,
     ) -> None:
-        """Take over a reloaded configuration."""
+        """Replace the configuration after a reload."""
         self._models, self._drivers = dict(models), dict(drivers)
         self._verifications, self._announcer = dict(verifications or {}), announcer or self._announcer
 
     async def plan(self, model: str, version: str, strategy: str = "blue-green") -> Plan:
-        """Return what `start` would do. Changes nothing. Raises NotFound, and Refused with every reason."""
+        """Return the plan of `start`, and change nothing. Raises NotFound, and Refused with every reason."""
         return await self._plan(planning.Request(model, version, strategy=strategy), observe_only=False)
 
     async def plan_rollback(self, model: str) -> Plan:
-        """Return what `rollback` would start when no rollout is running. Raises NotFound and Refused."""
+        """Return the plan of `rollback` when no rollout is running. Raises NotFound and Refused."""
         status = await self.model(model)
         target = planning.rollback_target(model, status.stable, status.previous)
         return await self._plan(planning.Request(model, target, RolloutKind.ROLLBACK), observe_only=False)
@@ -97,20 +97,20 @@ class RolloutService:
         actor: str,
         idempotency_key: str | None = None,
     ) -> Rollout:
-        """Record a rollout for the engine; the same idempotency key gives the same rollout again.
+        """Record a rollout for the engine. The same idempotency key returns the same rollout again.
 
-        Raises NotFound, Refused before anything moved, and Conflict when another one was started meanwhile or the key
-        stands for another request.
+        Raises NotFound for an unknown model, Refused when the plan is refused (nothing has moved), and Conflict when
+        another rollout was started meanwhile or the key was used for another request.
         """
         request = planning.Request(model, version, strategy=strategy)
         return await self._start(request, actor, idempotency_key)
 
     async def rollback(self, model: str, *, actor: str, idempotency_key: str | None = None) -> Rollout:
-        """Turn the running promotion back, or start a rollout to the previous stable version.
+        """Roll the running promotion back, or start a rollout to the previous stable version.
 
         A rollback that is running already is returned as it is.
 
-        Raises NotFound, and Refused when there is nothing to roll back to.
+        Raises NotFound, and Refused when there is no previous version.
         """
         planning.known(model, self._models)
         repeated = await self._repeated(idempotency_key, model)
@@ -120,14 +120,14 @@ class RolloutService:
         if running is not None:
             self._refuse_observe_only()
             if running.plan.kind is RolloutKind.ROLLBACK:
-                return running  # asked for twice; turning a rollback back would bring the bad version back
+                return running  # a repeated request: rolling a rollback back would bring the bad version back
             return await self._turn_back(running.id, f"Rollback by {actor}", actor, "rollout.rollback")
         status = await self.model(model)
         target = planning.rollback_target(model, status.stable, status.previous)
         return await self._start(planning.Request(model, target, RolloutKind.ROLLBACK), actor, idempotency_key)
 
     async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
-        """Turn a running rollout back. Raises NotFound, and Conflict when it has finished or already switched."""
+        """Roll a running rollout back. Raises NotFound, and Conflict when it has finished or already switched."""
         self._refuse_observe_only()
         rollout = records.from_record(await asyncio.to_thread(self._log.get, rollout_id))
         if rollout.switched and not rollout.finished:
@@ -138,9 +138,10 @@ class RolloutService:
         return await self._turn_back(rollout_id, f"Aborted by {actor}", actor, "rollout.abort")
 
     async def close(self, rollout_id: str, *, actor: str) -> Rollout:
-        """Give up a running rollout that cannot be read: it fails, its state is kept, and engines stay as they are.
+        """End a running rollout that cannot be read as failed. Its stored state and the engines stay as they are.
 
-        Raises NotFound, and Conflict when it has finished, or can be read: then `abort` undoes it.
+        Raises NotFound, and Conflict when the rollout has finished, or can be read: then `abort` is the cure. Raises
+        Unreadable when the rollout is closed, but not even its columns can be shown.
         """
         self._refuse_observe_only()
         record = await asyncio.to_thread(self._log.get, rollout_id)
@@ -164,7 +165,7 @@ class RolloutService:
     async def list(self, model: str | None = None, limit: int = 50) -> list[RecordedRollout]:
         """Return the newest rollouts first, without their events. Raises NotFound for an unknown model.
 
-        Of one that cannot be read there is what its columns say, with the reason as its sentence.
+        An unreadable rollout is shown from its columns, and its sentence is the fault.
         """
         if model is not None:
             planning.known(model, self._models)
@@ -180,13 +181,13 @@ class RolloutService:
         )
 
     async def model(self, name: str) -> ModelStatus:
-        """Return one model as last seen; no engine is asked. Raises NotFound."""
+        """Return one model as last observed, without a request to an engine. Raises NotFound."""
         section = planning.known(name, self._models)
         record = await asyncio.to_thread(self._log.model, name)
         try:
             running, free = await self._active(name), True
         except Unreadable:
-            running, free = None, False  # it is there, and nothing may begin beside it
+            running, free = None, False  # an unreadable rollout is running: no other may begin
         can = name in self._drivers and running is None and free and not self.observe_only
         if record is None:
             return ModelStatus(name, section.stable, None, None, None, "", running, can)
@@ -203,11 +204,11 @@ class RolloutService:
         )
 
     async def models(self) -> tuple[ModelStatus, ...]:
-        """Return every model of fleet.yaml as last seen, in its order."""
+        """Return every model of fleet.yaml as last observed, in the order of fleet.yaml."""
         return tuple([await self.model(name) for name in self._models])
 
     def attention(self) -> tuple[Attention, ...]:
-        """Return the rollouts that a person should know of. Blocking. Raises Unavailable."""
+        """Return the rollouts that need attention. Blocking. Raises Unavailable without a database."""
         newest, others = records.readable(self._log.newest())
         mine = [rollout for rollout in newest if not rollout.finished or rollout.model in self._models]
         done = {rollout.model for rollout in mine if rollout.needs_person and self._mended(rollout)}
@@ -224,7 +225,7 @@ class RolloutService:
         return record is not None and mended(rollout, record.stable, seen, record.observed_at)
 
     def _observation(self, record: ModelRecord) -> TrafficObservation | None:
-        """Return what was seen last; None too when that cannot be read: the next tick observes anew."""
+        """Return the last observation. None when there is none or it cannot be read: the next tick observes anew."""
         if record.observation is None:
             return None
         found = self._unread.readable(
@@ -255,7 +256,7 @@ class RolloutService:
         try:
             plan = await self._plan(request, observe_only=self.observe_only)
         except Refused:
-            # The rollout that is in the way may be this very request's, recorded while this one was being planned.
+            # The running rollout may be that of the same key: a repeated request was recorded during this planning.
             repeated = await self._repeated(idempotency_key, request.fingerprint())
             if repeated is None:
                 raise
@@ -291,7 +292,10 @@ class RolloutService:
         return rollout
 
     async def _repeated(self, idempotency_key: str | None, request: str) -> Rollout | None:
-        """`request` is a fingerprint, or the model's name where the target version is not known yet."""
+        """Return the rollout that the key was used for, or None.
+
+        `request` is a fingerprint, or the model's name where the target version is not known yet.
+        """
         if idempotency_key is None:
             return None
         record = await asyncio.to_thread(self._log.by_key, idempotency_key)
@@ -325,7 +329,7 @@ def _shown(record: RolloutRecord) -> Rollout | None:
 
 
 async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:
-    """Ask the stable version the candidate's question once: what even that fails may be a wrong question."""
+    """Ask the stable version the candidate's question once. Return a warning when even its answer is bad, else ""."""
     question = plan.check.question
     serving = next((b.url for b in seen.backends if b.serving == plan.from_version), None)
     if question is None or serving is None:
@@ -338,6 +342,6 @@ async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:
     if not answer.fault:
         return ""
     return (
-        f"{plan.from_version} itself does not answer the question of {plan.check.origin} well ({answer.fault}): where "
-        f"the question is wrong, {plan.to_version} will be turned back for it"
+        f"{plan.from_version} itself does not answer the question of {plan.check.origin} well ({answer.fault}). If "
+        f"the question is wrong, {plan.to_version} will be rolled back too"
     )

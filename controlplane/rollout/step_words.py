@@ -1,4 +1,4 @@
-"""What the steps of a plan are, in sentences for a person. Pure."""
+"""Sentences for the steps of a plan. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from controlplane.rollout.model import Plan, Step, StepKind
 
 
 def step_sentences(plan: Plan) -> tuple[str, ...]:
-    """Return a sentence for each step."""
+    """Return one sentence for each step of the plan."""
     return tuple(_WORDS[step.kind](plan, step) for step in plan.steps)
 
 
@@ -22,18 +22,18 @@ def _bring_up(plan: Plan, step: Step) -> str:
 
 def _ask(plan: Plan, step: Step) -> str:
     stable = plan.from_version
-    back = f"{stable} stays loaded meanwhile" if plan.resident else f"going back would load {stable} again"
+    back = f"{stable} stays loaded meanwhile" if plan.resident else f"a rollback would have to load {stable} again"
     return f"{_questions(plan)}; {back}"
 
 
 def _questions(plan: Plan) -> str:
     to, check = plan.to_version, plan.check
     if check.question is None:
-        return f"ask {to} nothing: fleet.yaml has neither a `verify:` nor a Triton probe for it"
+        return f"ask {to} no question: fleet.yaml has neither a `verify:` nor a Triton probe for this model"
     each = "" if len(plan.backends) == 1 else " on each"
     return (
         f"ask {to} {check.requests} times{each} with the question of {check.origin}, within "
-        f"{check.question.timeout_s:g} s each; more than {check.failures} bad answers turn back"
+        f"{check.question.timeout_s:g} s each; at most {check.failures} bad answers are allowed"
     )
 
 
@@ -42,7 +42,7 @@ def _watch(plan: Plan, step: Step) -> str:
     slow = "" if check.latency_s is None else f" or takes longer than {check.latency_s:g} s on average"
     return (
         f"watch {plan.to_version} for {step.hold_s:g} s: it must serve without a break, and no alert may fire on it; "
-        f"it goes back when more than {100 * check.error_ratio:g}% of requests fail{slow}"
+        f"it is rolled back when more than {100 * check.error_ratio:g}% of requests fail{slow}"
     )
 
 

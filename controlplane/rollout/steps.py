@@ -1,4 +1,4 @@
-"""What the steps of a rollout share: shapes of decisions, and what may be concluded from orders. Pure."""
+"""Functions that the handlers of steps share: they build decisions, and conclude from orders. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Ph
 from controlplane.traffic.driver import BackendObservation, VersionState
 
 MAX_ATTEMPTS = 3
-"""An order that was answered, or whose reply was lost, this often without any effect is given up."""
+"""Attempts of an order. After this many replies, or lost replies, without effect the order is given up. Chosen."""
 
 
 def must_commit(rollout: Rollout, commit: Order) -> bool:
-    """No observation confirms a commit, so only an answer ends it; it is given up after MAX_ATTEMPTS without one."""
+    """Return whether to order the commit (again). Only a reply confirms it; it is given up after MAX_ATTEMPTS."""
     intent = rollout.intent(commit)
     if intent is None:
         return True
@@ -20,13 +20,13 @@ def must_commit(rollout: Rollout, commit: Order) -> bool:
 
 
 def commit_is_out(rollout: Rollout) -> bool:
-    """Say whether the answer to the latest commit is still out."""
+    """Return whether the reply to the latest commit is still out."""
     latest = rollout.latest(Verb.COMMIT)
     return latest is not None and latest.outcome is OrderOutcome.ORDERED
 
 
 def commit_warning(rollout: Rollout, version: str) -> str:
-    """Return what the latest commit leaves open, to be put at the end of a sentence; "" when nothing."""
+    """Return a warning for the end of a sentence where the latest commit did not succeed, else ""."""
     latest = rollout.latest(Verb.COMMIT)
     if latest is None or latest.outcome is OrderOutcome.TAKEN:
         return ""
@@ -35,22 +35,22 @@ def commit_warning(rollout: Rollout, version: str) -> str:
 
 
 def silent_since(rollout: Rollout, backend: BackendObservation, now: float) -> float:
-    """When the backend that is waited for was first seen not to answer; now, when it does or has just stopped."""
+    """Return since when the backend has not answered, in unix seconds. `now` when it answers or has just stopped."""
     return now if backend.reachable or rollout.silent_since is None else rollout.silent_since
 
 
 def serves(backend: BackendObservation, version: str) -> bool:
-    """Say whether unversioned requests reach `version` on this backend, as far as it answers."""
+    """Return whether the backend answers and unversioned requests to it reach `version`."""
     return backend.reachable and backend.serving == version and backend.versions.get(version) is VersionState.READY
 
 
 def given_up(intent: Intent) -> bool:
-    """Say whether an order has been repeated often enough."""
+    """Return whether the order has used all its attempts."""
     return intent.attempt >= MAX_ATTEMPTS and intent.outcome not in (OrderOutcome.ORDERED, OrderOutcome.INTERRUPTED)
 
 
 def at(rollout: Rollout, phase: Phase, sentence: str, *orders: Order) -> Decision:
-    """Return a decision that leaves everything but phase and sentence as it is."""
+    """Return a decision that changes only phase, sentence and orders."""
     return Decision(
         phase,
         sentence,
@@ -66,5 +66,5 @@ def at(rollout: Rollout, phase: Phase, sentence: str, *orders: Order) -> Decisio
 
 
 def end(rollout: Rollout, phase: Phase, sentence: str, *orders: Order) -> Decision:
-    """Return a decision of going back: the candidate is not the stable version."""
+    """Return a decision of a rollback: the candidate is not the stable version."""
     return replace(at(rollout, phase, sentence, *orders), switched=False)

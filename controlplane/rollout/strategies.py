@@ -1,4 +1,4 @@
-"""Strategies as data: each is a list of steps, which the state machine carries out without knowing of it. Pure."""
+"""Strategies as data: each is a list of steps. The state machine does not depend on the strategy. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Strategy:
 
     name: str
     steps: Callable[[RolloutLimits, Check], tuple[Step, ...]] | None
-    """Returns the steps for these deadlines and this check; None: no driver of this release can carry it out."""
+    """Returns the steps for deadlines and a check. None: no driver of this release can carry the strategy out."""
     weights: bool = False
-    """It needs a driver that can split traffic by weight."""
+    """Whether the strategy needs a driver that can split traffic by weight."""
 
 
 def blue_green(limits: RolloutLimits, check: Check) -> tuple[Step, ...]:
@@ -37,12 +37,12 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "canary": Strategy("canary", None, weights=True),
     }
 )
-"""By the name that people use."""
+"""Strategies by name."""
 
 _FIRST = {Phase.VERIFYING: StepKind.ASK, Phase.DRAINING: StepKind.COMMIT}
 
 
 def step_of(phase: Phase, steps: Sequence[Step]) -> int:
-    """Return at which step a rollout is that was stored with a phase only: the first of that phase."""
+    """Return the index of the first step of `phase`. Needed for rollouts that were stored without a step."""
     wanted = _FIRST.get(phase, StepKind.BRING_UP)
     return next((number for number, step in enumerate(steps) if step.kind is wanted), 0)

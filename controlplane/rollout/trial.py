@@ -1,4 +1,4 @@
-"""Asks a candidate the plan's questions on one backend: one at a time, each with a deadline, and stops at a verdict."""
+"""Asking a candidate the plan's questions on one backend: one at a time, each with a deadline, until a verdict."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from controlplane.rollout.model import Check, Trial
 from controlplane.traffic.driver import Driver, NotSent
 
 PAUSE_S, TRIES = 0.5, 10
-"""Seconds between two tries to reach a backend that could not even be asked, and how many there are in a row."""
+"""Seconds between two tries to reach a backend, and the maximum number of failed tries in a row. Chosen."""
 
 
 async def run(driver: Driver, version: str, check: Check, trial: Trial, note: Callable[[Trial], None]) -> None:
-    """Ask `version` on the trial's backend; `note` takes over the trial as it stands after each answer.
+    """Ask `version` on the trial's backend. `note` gets the trial after each answer.
 
-    A backend that cannot be reached says nothing of the version: after some tries the trial is left unfinished.
+    An unreachable backend says nothing about the version: after TRIES tries the trial is left unfinished.
     """
-    assert check.question is not None  # a check without one asks nothing
+    assert check.question is not None  # no trial starts without a question
     good: list[float] = []
     tries = 0
     while not trial.finished and tries < TRIES:

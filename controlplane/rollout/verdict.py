@@ -1,7 +1,7 @@
-"""What speaks for and against a candidate: its answers, the numbers of others, and alerts that fire on it. Pure.
+"""The verdict on a candidate from its answers, clients' requests to it, and alerts that fire on it. Pure.
 
-Three outcomes: it failed, it was tried and nothing speaks against it, or there is not enough to say (it is loaded, and
-nobody tried it). The third never counts as the second.
+There are three outcomes: the candidate failed, it was tried and nothing counts against it, or nothing tried it. A
+candidate that nothing tried never counts as good.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from typing import NamedTuple
 from controlplane.rollout.model import Evidence, Rollout, Trial
 
 MIN_FAILURES = 3
-"""Fewer failed requests of clients than this are no share, whatever they are a share of."""
+"""Minimum number of failed client requests for a verdict by their share. Chosen: fewer may be chance."""
 MIN_REQUESTS = 10
-"""A mean of fewer requests says nothing of a version that was loaded a moment ago."""
+"""Minimum number of client requests for a verdict by their mean. Chosen: fewer say nothing just after a load."""
 
 
 class Verdict(NamedTuple):
-    """What is known of the candidate now."""
+    """The verdict on a candidate at one moment."""
 
     against: str
-    """Why it must go back; "" while nothing speaks against it."""
+    """The reason to roll back; "" while there is none."""
     evidence: str
-    """What was asked and seen, in words; "" when nothing was."""
+    """Counts of questions and requests, in words; "" when there were none."""
     asking: tuple[str, ...]
     """Backends whose questions are not all answered yet."""
     tried: bool
-    """It gave at least one good answer, to a question or to a client."""
+    """Whether the candidate gave at least one good answer, to a question or to a client."""
 
 
 def judge(rollout: Rollout, backends: tuple[str, ...], evidence: Evidence) -> Verdict:
-    """Judge the candidate by its answers on `backends` and by what others saw of it."""
+    """Judge the candidate by its answers on `backends` and by `evidence`."""
     check, version = rollout.plan.check, rollout.plan.to_version
     trials = [trial for url in backends if (trial := rollout.trial(url))]
     against = [words for trial in trials if (words := _against(rollout, trial))]
@@ -42,11 +42,11 @@ def judge(rollout: Rollout, backends: tuple[str, ...], evidence: Evidence) -> Ve
 
 
 def nothing_tried(rollout: Rollout, evidence: Evidence) -> str:
-    """Return why it cannot be said that the candidate answers, in words."""
+    """Return why the candidate is not verified, in words."""
     seen = f"its numbers could not be read: {evidence.unknown}" if evidence.unknown else "no request to it was counted"
     if rollout.plan.check.question is not None:
         return f"no question got a good answer, and {seen}"
-    return f"fleet.yaml has neither a `verify:` nor a probe that asks it, and {seen}"
+    return f"fleet.yaml has neither a `verify:` nor a Triton probe for this model, and {seen}"
 
 
 def _against(rollout: Rollout, trial: Trial) -> str:

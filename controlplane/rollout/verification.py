@@ -1,4 +1,4 @@
-"""From fleet.yaml to what a candidate is asked: the model's own `verify:`, or else what its probe asks. Pure."""
+"""The check of a model's candidates from fleet.yaml: its `verify:`, or else the question of its probe. Pure."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from controlplane.rollout.model import Check
 from controlplane.traffic.driver import Question
 
 WATCH_S = 5.0
-"""Uninterrupted service that tells a healthy version from one that dies at start: several engine ticks."""
+"""Default seconds of uninterrupted service. Chosen: several ticks, so that a version that dies at start is noticed."""
 
 
 class Verification(NamedTuple):
-    """What a model's candidates are asked, and for how many seconds they are watched."""
+    """The check of a model's candidates, and the seconds for which they are watched."""
 
     check: Check = Check()
     watch_s: float = WATCH_S
 
 
 UNTRIED = Verification()
-"""Of a model that nobody said anything of."""
+"""The verification of a model without `verify:` and without a probe."""
 
 
 def verification(section: ModelSection, targets: Sequence[TargetGroup], scrape_interval_s: float) -> Verification:
-    """Return how this model's candidates are verified. Only its `verify:` and Triton probes name a question."""
+    """Return the verification of this model's candidates. Only its `verify:` and Triton probes name a question."""
     wanted = section.verify or Verify()
     question, origin = _question(section, wanted, targets)
-    # Two scrapes see a counter grow; engines' own are read at the fleet's interval.
+    # The growth of a counter needs two scrapes, and engines are scraped at the fleet's interval.
     watch_s = max(WATCH_S, 2 * scrape_interval_s + 1) if wanted.for_ is None else wanted.for_
     check = Check(
         question=question if wanted.requests else None,
@@ -46,7 +46,7 @@ def verification(section: ModelSection, targets: Sequence[TargetGroup], scrape_i
 
 
 def verifications(fleet: Fleet) -> dict[str, Verification]:
-    """Return how each model's candidates are verified."""
+    """Return the verification of each model's candidates, by model name."""
     return {section.name: verification(section, fleet.targets, fleet.scrape.interval) for section in fleet.models}
 
 

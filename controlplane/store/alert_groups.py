@@ -1,4 +1,4 @@
-"""The durable memory of alert groups: what was told to whom, stored in one transaction with what is to be sent."""
+"""Stored alert groups. A group's state and the message that it causes are stored in one transaction."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ log = logging.getLogger(__name__)
 
 _UPGRADES: tuple[Upgrade, ...] = (lambda before_formats_were_counted: before_formats_were_counted,)
 FORMAT = len(_UPGRADES)
-"""Of a group's row; what is in `notified` has a format of its own."""
+"""Format number of a group's row. The alerts in `notified` have their own format number."""
 _COLUMNS = ("key", "receiver", "generation", "sequence", "is_open", "opened_at", "notified_at")
 
 
 class SqlGroupLog:
-    """Implements alerts.dispatch.GroupLog. `lease` returns the lease under which this process dispatches."""
+    """Implements alerts.dispatch.GroupLog. `lease` returns the lease under which this process dispatches alerts."""
 
     def __init__(self, db: Database, lease: Callable[[], Lease | None] = no_lease) -> None:
         self._db, self._lease = db, lease
         self._said: set[str] = set()
-        """Groups of which it was said that they cannot be stored."""
+        """Keys of the groups for which the log already says that they cannot be stored."""
 
     def advance(self, decide: Decide, at: float) -> Sequence[GroupStep]:
-        """Read, decide, store and enqueue, in one transaction. Raises LeaseLost and Unavailable: nothing happened.
+        """Read, decide, store and enqueue, in one transaction. Raises LeaseLost and Unavailable: nothing was written.
 
-        A group that the database cannot hold is left as it was, and said once; the others go on.
+        A group that the database cannot hold stays as it was and is logged once. The other groups are stored.
         """
         with self._db.transaction() as session:
             check_lease(session, self._lease())
@@ -57,13 +57,13 @@ class SqlGroupLog:
             return [step for step in steps if self._stored(session, rows.get(step.state.key), step, at)]
 
     def read(self) -> tuple[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries]:
-        """Return what is decided on: every alert, every group by key, and their messages. Raises Unavailable."""
+        """Return the input of a decision: all alerts, all groups by key, and the deliveries. Raises Unavailable."""
         with self._db.reading() as session:
             groups = _states(self._db.unread, session.exec(select(AlertGroupRow)))
             return read_instances(session, self._db.unread), groups, _deliveries(session)
 
     def root(self, key: str, generation: int) -> MessageRef | None:
-        """Return where the first message of this generation of a group is."""
+        """Return the place of the first message of this generation of a group, or None when it is not stored."""
         with self._db.reading() as session:
             row = session.get(AlertGroupRow, key)
             if row is None or row.generation != generation or row.root_place is None:
@@ -71,7 +71,7 @@ class SqlGroupLog:
             return MessageRef(row.root_place)
 
     def remember(self, key: str, generation: int, ref: MessageRef) -> None:
-        """Store where a group's message is; ignored when the group has reopened since."""
+        """Store the place of a group's message. Ignored when the group has reopened since."""
         with self._db.transaction() as session:
             put_root(session, key, generation, ref)
 
@@ -87,13 +87,16 @@ class SqlGroupLog:
         except NotStorable as error:
             if step.state.key not in self._said:
                 self._said.add(step.state.key)
-                log.error("alerting: group %r cannot be told of: %s", step.state.key, error)
+                log.error("alerting: no notification of group %r can be sent: %s", step.state.key, error)
             return False
         self._said.discard(step.state.key)
         return True
 
     def prune(self, before: float) -> int:
-        """Delete groups that closed and were last told of before a time; return how many."""
+        """Delete closed groups without a queued message that opened and were last notified before a time.
+
+        Return how many.
+        """
         with self._db.transaction() as session:
             gone = (
                 delete(AlertGroupRow)
@@ -111,7 +114,7 @@ def put_group(session: Session, state: GroupState) -> None:
 
 
 def put_root(session: Session, key: str, generation: int, ref: MessageRef) -> None:
-    """Store where a group's message is, unless the group has reopened since; in the caller's transaction."""
+    """Store the place of a group's message in the caller's transaction, unless the group has reopened since."""
     row = session.get(AlertGroupRow, key)
     if row is not None and row.generation == generation:
         row.root_place = ref.place
@@ -128,7 +131,7 @@ def _underway() -> SelectOfScalar[str]:
 
 
 def _states(unread: Unread, rows: Iterable[AlertGroupRow]) -> dict[str, GroupState]:
-    """Return groups by key, also those of which the columns alone can be read; others are left out."""
+    """Return the groups by key. A group with a damaged document is read from its columns, or left out."""
     states = {}
     for row in rows:
         state, fault = _state(row)
@@ -142,7 +145,11 @@ def _states(unread: Unread, rows: Iterable[AlertGroupRow]) -> dict[str, GroupSta
 
 
 def _state(row: AlertGroupRow) -> tuple[GroupState | None, str]:
-    """Return a group, and why it could not be read whole. What was told can be found out, its number and age cannot."""
+    """Return a group, and why its row is damaged ("": it is not).
+
+    Without its documents a group is `recalled=False`: dispatch recovers its notified alerts. Sequence and generation
+    cannot be recovered, so a group whose columns are damaged is None.
+    """
     try:
         columns = {name: getattr(row, name) for name in _COLUMNS}
         upgraded({"format": row.format}, _UPGRADES)

@@ -1,4 +1,4 @@
-"""The durable memory of alerting: instances, and the history of their transitions."""
+"""Stored alerts: instances, and the history of their transitions."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from controlplane.store.tables.alerts import AlertEventRow, AlertInstanceRow
 from controlplane.store.unreadable import preserve
 
 LOOK_BACK = 10
-"""Transitions of one alert that are tried before it is said not to be known."""
+"""Maximum number of transitions of one alert that are tried to read it. Chosen."""
 ACTIVE = (AlertState.FIRING.value, AlertState.PENDING.value)
 
 
 class AlertEvent(NamedTuple):
-    """One transition as read. `instance` is the alert as it was after it; `at` is unix seconds."""
+    """One stored transition. `instance` is the alert after the transition; `at` is unix seconds."""
 
     id: int
     at: float
@@ -44,7 +44,7 @@ class AlertEvent(NamedTuple):
 
 
 def no_lease() -> Lease | None:
-    """Stand in for a lease in tests and tools that are alone."""
+    """Return None: tests and tools that are the only process need no lease."""
     return None
 
 
@@ -66,8 +66,8 @@ class SqlAlertLog:
     def record(self, rule: str, instances: Sequence[AlertInstance], transitions: Sequence[Transition]) -> None:
         """Replace a rule's instances and append its transitions, in one transaction.
 
-        Raises LeaseLost when another process evaluates by now, Unavailable, and alerts.errors.NotStored for an alert
-        that the database cannot hold; nothing was written then.
+        Raises LeaseLost when another process now evaluates the rules, Unavailable, and alerts.errors.NotStored for an
+        alert that the database cannot hold. Nothing was written then.
         """
         try:
             with self._db.transaction() as session:
@@ -78,10 +78,10 @@ class SqlAlertLog:
             raise NotStored(f"its alerts cannot be stored: {error}") from error
 
     def retire(self, rules: Collection[str], at: float) -> list[Transition]:
-        """End the active alerts of rules that are not in `rules` (they left the configuration), and return how.
+        """Resolve the active alerts of rules that are not in `rules` (they left the configuration).
 
-        They stay as resolved ones, so that receivers are told. A rule whose file only lies elsewhere keeps its alerts.
-        Raises LeaseLost.
+        Return the transitions. The alerts stay as resolved ones, so that receivers are notified. A rule whose file
+        only moved to another path keeps its alerts. Raises LeaseLost.
         """
         ids = RuleIds(rules)
         with self._db.transaction() as session:
@@ -94,7 +94,7 @@ class SqlAlertLog:
                     continue
                 _keep(session, row, found)
                 if found.instance is None:
-                    session.delete(row)  # its rule is gone, too, so that nothing would ever track it anew
+                    session.delete(row)  # the rule is gone too: no evaluation would ever replace this row
                 else:
                     gone.append((row, removed(found.instance, at)))
             for row, transition in gone:
@@ -111,7 +111,7 @@ class SqlAlertLog:
             return readable_instances(session, self._db.unread, query)
 
     def active_by_rule(self) -> dict[str, list[AlertInstance]]:
-        """Return every firing and pending alert that is known, by rule."""
+        """Return every readable firing and pending alert, by rule."""
         found: dict[str, list[AlertInstance]] = {}
         with self._db.reading() as session:
             query = select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(ACTIVE))
@@ -121,7 +121,7 @@ class SqlAlertLog:
         return found
 
     def counts(self) -> dict[AlertState, int]:
-        """Return how many alerts fire and pend; those of severity none (the Watchdog) are not counted."""
+        """Return the numbers of firing and pending alerts, without those of severity none (Watchdog)."""
         query = (
             select(AlertInstanceRow.state, func.count())
             .where(col(AlertInstanceRow.state).in_(ACTIVE), col(AlertInstanceRow.severity) != "none")
@@ -132,7 +132,7 @@ class SqlAlertLog:
         return {AlertState(state): found.get(AlertState(state), 0) for state in ACTIVE}
 
     def resolved(self, limit: int = 100) -> list[AlertInstance]:
-        """Return the alerts that last left firing, newest first, from the history: no row need be left of them."""
+        """Return the alerts that stopped firing last, newest first. They come from the history: no row is needed."""
         query = (
             select(AlertEventRow)
             .where(AlertEventRow.before == AlertState.FIRING.value, AlertEventRow.after == AlertState.INACTIVE.value)
@@ -143,11 +143,11 @@ class SqlAlertLog:
             return self._db.unread.readable(EVENTS, session.exec(query), _event_key, _instance_after)
 
     def by_fingerprint(self, fingerprint: str) -> AlertInstance | None:
-        """Return an alert as it stands, or as its history last saw it; None when it never was."""
+        """Return the alert with this fingerprint, or its last state in the history. None when there is neither."""
         with self._db.reading() as session:
             query = select(AlertInstanceRow).where(AlertInstanceRow.fingerprint == fingerprint)
             rows = readable_instances(session, self._db.unread, query)
-            # Two rules may yield the same labels: firing comes before inactive and pending by name, oldest first.
+            # Two rules may yield the same labels: firing comes before pending, and pending before inactive.
             found = sorted(rows, key=lambda i: (i.state is AlertState.INACTIVE, i.state))
             if found:
                 return found[0]
@@ -171,26 +171,26 @@ class SqlAlertLog:
             while True:
                 query = select(AlertEventRow).where(col(AlertEventRow.id) > after).order_by(col(AlertEventRow.id))
                 rows = session.exec(query.limit(limit)).all()
-                # A page of which nothing can be shown is no end: a follower would wait there for ever.
+                # A page without one readable row is not the end: a reader would stay at that page for ever.
                 if (found := self._events(rows)) or len(rows) < limit:
                     return found
                 after = rows[-1].id or after
 
     def _events(self, rows: Iterable[AlertEventRow]) -> list[AlertEvent]:
-        """Return what can be told; of an alert that cannot be read there is its name, and the sentence."""
+        """Return the readable events. An event with a damaged alert has only the alert's name and the sentence."""
         pairs = self._db.unread.sort_out(EVENTS, rows, _event_key, _instance_after)
         events = [_event(row, _outline(row) if instance is None else instance) for row, instance in pairs]
         return [event for event in events if event is not None]
 
     def prune(self, before: float) -> int:
-        """Delete history before a time; return how many transitions went."""
+        """Delete transitions before a time. Return how many."""
         with self._db.transaction() as session:
             gone = delete(AlertEventRow).where(col(AlertEventRow.at) < before).returning(col(AlertEventRow.id))
             return len(session.execute(gone).all())
 
 
 def put_rule(session: Session, unread: Unread, rule: str, instances: Sequence[AlertInstance]) -> None:
-    """Replace a rule's instances, in the caller's transaction. Rows that cannot be read are kept aside."""
+    """Replace a rule's instances, in the caller's transaction. Unreadable rows are preserved (store.unreadable)."""
     query = select(AlertInstanceRow).where(AlertInstanceRow.rule == rule)
     old = {}
     for row, found in read_rows(session, unread, query):
@@ -203,7 +203,7 @@ def put_rule(session: Session, unread: Unread, rule: str, instances: Sequence[Al
 
 
 def append_history(session: Session, transitions: Sequence[Transition]) -> None:
-    """Append transitions to the history, and tell the console, in the caller's transaction."""
+    """Append transitions to the history and notify the console, in the caller's transaction."""
     for transition in transitions:
         instance = transition.instance
         session.add(
@@ -218,17 +218,17 @@ def append_history(session: Session, transitions: Sequence[Transition]) -> None:
                 instance=instance_to_json(instance),
             )
         )
-        # Values refresh at every evaluation; the console is told of transitions only.
+        # Values change at every evaluation: the console is notified of transitions only.
         touch(session, "alerts", instance.fingerprint)
 
 
 def read_instances(session: Session, unread: Unread) -> list[AlertInstance]:
-    """Return every instance that can be read, inactive ones included, in the caller's transaction."""
+    """Return every readable instance, inactive ones included, in the caller's transaction."""
     return readable_instances(session, unread, select(AlertInstanceRow))
 
 
 def _rename(session: Session, ids: RuleIds) -> None:
-    """Give alerts the ids that their rules have in this process, unless these have such alerts of their own."""
+    """Move stored alerts to the ids that their rules have in this process, unless the same alert is stored there."""
     for rule in session.exec(select(AlertInstanceRow.rule).distinct()).all():
         meant = ids.meant(rule)
         if meant is None or meant == rule:
@@ -283,7 +283,7 @@ def _instance_after(row: AlertEventRow) -> AlertInstance:
 
 
 def _outline(row: AlertEventRow) -> AlertInstance | None:
-    """Return what the columns say of an alert whose document cannot be read: to be shown, never to be acted on."""
+    """Return an alert with a damaged document from its columns alone. Only for display, never for a decision."""
     try:
         with reading():
             labels = labels_of({"alertname": row.name})

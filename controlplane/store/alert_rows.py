@@ -1,4 +1,4 @@
-"""Alerts as rows: read, recovered from what else is stored of them, or left out."""
+"""Reading alerts from rows. A damaged alert is recovered from other rows, or left out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS = ("rule", "labels", "annotations", "state", "value", *INSTANCE_TIMES, 
 
 
 class Found(NamedTuple):
-    """What a row holds: an alert, and why the row itself could not be read; None where nothing else knew the alert."""
+    """The alert of a row (None: it could not be recovered), and why the row is damaged ("": it is not)."""
 
     instance: AlertInstance | None
     fault: str = ""
@@ -30,10 +30,10 @@ class Found(NamedTuple):
 def read_rows(
     session: Session, unread: Unread, query: SelectOfScalar[AlertInstanceRow]
 ) -> Iterator[tuple[AlertInstanceRow, Found]]:
-    """Read alerts. One whose row cannot be read is taken from its history, or from what was told of it.
+    """Yield the rows of a query with their alerts.
 
-    So it is neither forgotten nor told twice. Where nothing is known of it there, it is left out, and its rule
-    tracks it anew.
+    The alert of a damaged row is recovered from its history or from its group's last message, so that it is neither
+    forgotten nor notified twice. Where both fail, its rule creates it anew at the next evaluation.
     """
     for row in session.exec(query).all():
         try:
@@ -48,13 +48,13 @@ def read_rows(
 def readable_instances(
     session: Session, unread: Unread, query: SelectOfScalar[AlertInstanceRow]
 ) -> list[AlertInstance]:
-    """Return the alerts of a query that are known."""
+    """Return the alerts of a query that can be read or recovered."""
     found = [found.instance for _, found in read_rows(session, unread, query)]
     return [instance for instance in found if instance is not None]
 
 
 def row_key(row: AlertInstanceRow) -> str:
-    """Return a row's name in the log."""
+    """Return the row's key for log messages: rule and fingerprint."""
     return f"{row.rule} {row.fingerprint}"
 
 
@@ -70,7 +70,7 @@ def _recovered(session: Session, row: AlertInstanceRow) -> AlertInstance | None:
 
 
 def _documents(session: Session, row: AlertInstanceRow) -> Iterator[Any]:
-    """Yield what may tell of an alert, the best first: its last transition, its last message, then the row itself."""
+    """Yield documents that may hold the alert, the best first: its last transition, messages, the row's columns."""
     history = select(AlertEventRow).where(AlertEventRow.rule == row.rule, AlertEventRow.fingerprint == row.fingerprint)
     event = session.exec(history.order_by(col(AlertEventRow.id).desc()).limit(1)).first()
     if event is not None:
@@ -86,7 +86,7 @@ def _documents(session: Session, row: AlertInstanceRow) -> Iterator[Any]:
 
 
 def _with_times(instance: AlertInstance, row: AlertInstanceRow) -> AlertInstance:
-    """Take what the row's plain columns say, which are newer, where they hold what they should."""
+    """Return the alert with the times of the row's columns, which are newer, where these are readable."""
     columns: Mapping[str, Any] = {name: getattr(row, name) for name in INSTANCE_TIMES}
     try:
         return checked(replace(instance, **columns)) if row.state == instance.state.value else instance

@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which thing."""
+"""The audit trail: actor, action and subject of each act."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from controlplane.store.tables.audit import REFUSED, AuditRow
 __all__ = ["EVERY_ACT", "MAX_ID", "REFUSED", "AuditEntry", "AuditFilter", "AuditStore", "audit", "newest"]
 
 MAX_ID = 2**31 - 1
-"""PostgreSQL's `integer`: it refuses to compare an id with a larger number."""
+"""Maximum of PostgreSQL's `integer`. PostgreSQL refuses to compare an id with a larger number."""
 
 
 class AuditEntry(NamedTuple):
@@ -26,15 +26,15 @@ class AuditEntry(NamedTuple):
     actor: str
     """The token's name, or the control plane's loop that acted."""
     action: str
-    """What was done, as `noun.verb`: rollout.start, token.revoke."""
+    """The action as `noun.verb`: rollout.start, token.revoke."""
     subject: str
-    """To what, as `kind/name`: model/chat, token/3f2a9c10."""
+    """The subject as `kind/name`: model/chat, token/3f2a9c10."""
     detail: str
-    """A sentence that a person can read. Never a secret."""
+    """A sentence for a person. It never holds a secret."""
 
 
 class AuditFilter(NamedTuple):
-    """Which acts are wanted. What is left out admits every act; what is given must hold together."""
+    """Filter of acts. A field that is not set matches every act; an act must match all fields."""
 
     actor: str | None = None
     actions: Sequence[str] = ()
@@ -50,7 +50,7 @@ class AuditFilter(NamedTuple):
     """False leaves out attempts that were refused (REFUSED)."""
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return what a row must satisfy."""
+        """Return the conditions on a row."""
         found: list[ColumnElement[bool]] = []
         if self.actor is not None:
             found.append(col(AuditRow.actor) == self.actor)
@@ -65,7 +65,7 @@ class AuditFilter(NamedTuple):
         if self.ids:
             found.append(col(AuditRow.id).in_(self.ids))
         if not self.refusals:
-            # A constant of the statement and not a parameter: only then does a planner take ix_audit_not_refused.
+            # A constant and not a parameter: otherwise the planner does not use the index ix_audit_not_refused.
             found.append(col(AuditRow.action) != literal_column(f"'{REFUSED}'"))
         return found
 
@@ -74,26 +74,26 @@ EVERY_ACT = AuditFilter()
 
 
 def audit(session: Session, actor: str, action: str, subject: str, detail: str, at: float) -> None:
-    """Record an act in the transaction that carries it out: neither happens without the other."""
+    """Record an act in the transaction that carries it out, so that neither happens without the other."""
     session.add(AuditRow(at=at, actor=actor, action=action, subject=subject, detail=detail))
 
 
 def newest(limit: int, wanted: AuditFilter, before: int | None) -> SelectOfScalar[AuditRow]:
-    """Return the query of one page."""
+    """Return the query of one page, the newest acts first."""
     query = select(AuditRow).where(*wanted.conditions()).order_by(col(AuditRow.id).desc()).limit(limit)
     return query if before is None else query.where(col(AuditRow.id) < before)
 
 
 class AuditStore:
-    """Reads the trail, and drops what strangers made it grow by."""
+    """Reads the audit trail, and prunes refused attempts."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     def recent(self, limit: int, wanted: AuditFilter = EVERY_ACT, before: int | None = None) -> list[AuditEntry]:
-        """Return the newest acts first; with `before`, those whose id is below it.
+        """Return the newest acts first. With `before`, return only acts whose id is below it.
 
-        Ids grow and acts are never changed: the last id of a page, as the next `before`, leads on without a repetition.
+        Ids grow and acts never change: the last id of a page is the `before` of the next page.
         """
         with self._db.reading() as session:
             return [_entry(row) for row in session.exec(newest(limit, wanted, before))]
@@ -105,7 +105,7 @@ class AuditStore:
             return [_entry(row) for row in session.exec(query)]
 
     def prune(self, action: str, before: float) -> int:
-        """Delete the acts of one kind that are older than `before` (unix seconds); return how many went."""
+        """Delete the acts with this action that are older than `before` (unix seconds). Return how many."""
         old = delete(AuditRow).where(col(AuditRow.action) == action, col(AuditRow.at) < before)
         with self._db.transaction() as session:
             return len(session.execute(old.returning(col(AuditRow.id))).all())

@@ -1,4 +1,4 @@
-"""Moves what alerting has stored along when the clock was set, so that it measures the time that really passed."""
+"""Shifting the stored times of alerting by a step of the clock, so that durations stay the time that really passed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from controlplane.store.tables.outbox import OutboxRow
 GROUP_TIMES = ("opened_at", "notified_at")
 
 MOST_WAIT_S = 3600.0
-"""No message is put off for longer by a sender, so what is due later was written under a clock that was ahead."""
+"""Maximum delay of a message, in seconds. No sender delays a message by more, so a message that is due later was
+written by a clock that was ahead."""
 
 
 class ClockSteps:
-    """Changes alerts, groups and messages that wait. What happened already, the history, stays as it was written.
+    """Shifts the times of alerts, groups and queued messages. The history stays as it was written.
 
     `lease` returns the lease under which this process evaluates; every write checks it and raises LeaseLost.
     """
@@ -34,20 +35,20 @@ class ClockSteps:
     def __init__(
         self, db: Database, lease: Callable[[], Lease | None] = no_lease, *, claims_follow: bool = True
     ) -> None:
-        """`claims_follow`: claims of messages are on this process's clock, and not on one that all senders share."""
+        """`claims_follow`: claims of messages use this process's clock, and not a clock that all senders share."""
         self._db, self._lease, self._claims_follow = db, lease, claims_follow
 
     def move(self, by_s: float) -> None:
-        """Follow a step of the clock. Raises LeaseLost and Unavailable; nothing was written then.
+        """Shift the stored times by a step of the clock. Raises LeaseLost and Unavailable: nothing was written then.
 
-        Messages follow a step back only: after a step forward one is tried a little early, which does no harm.
+        Messages are shifted only by a step back. After a step forward a message is sent early, which does no harm.
         """
         with self._db.transaction() as session:
             check_lease(session, self._lease())
             move_times(session, by_s, claims_follow=self._claims_follow)
 
     def settle(self, now: float) -> None:
-        """Let nothing lie in the future: a process whose clock was ahead has written it. Raises as `move` does."""
+        """Cap stored times at `now`: later ones come from a process whose clock was ahead. Raises as `move` does."""
         with self._db.transaction() as session:
             check_lease(session, self._lease())
             for name in INSTANCE_TIMES:
@@ -59,7 +60,7 @@ class ClockSteps:
 
 
 def move_times(session: Session, by_s: float, *, claims_follow: bool) -> None:
-    """Move the times of alerts, groups and waiting messages, in the caller's transaction."""
+    """Shift the times of alerts, groups and queued messages, in the caller's transaction."""
     times: dict[str, Any] = {name: getattr(AlertInstanceRow, name) + by_s for name in INSTANCE_TIMES}
     session.execute(update(AlertInstanceRow).values(**times))
     for group in session.exec(select(AlertGroupRow)):
@@ -78,7 +79,7 @@ def _move(group: AlertGroupRow, by_s: float) -> None:
     try:
         told = [instance_from_json(told) for told in items(group.notified)]
     except NotReadable:
-        return  # as it is: what was told is found out from the alerts, which have moved
+        return  # dispatch recovers the notified alerts from the alerts themselves, which were shifted
     group.notified = [instance_to_json(instance.moved_by(by_s)) for instance in told]
 
 

@@ -20,32 +20,33 @@ _READING = "controlplane_reading"
 
 
 class Patience(NamedTuple):
-    """How many connections one Database may have, and how long it waits, in seconds."""
+    """Limits of one Database: numbers of connections, and timeouts in seconds. Chosen."""
 
     connections: int = 10
-    """Kept open once they were needed."""
+    """Connections that stay open after they were needed."""
     more: int = 30
-    """Opened beyond these while all are in use."""
+    """Additional connections while all others are in use."""
     connection_s: int = 30
-    """Until a connection is free."""
+    """Timeout for a free connection."""
     connect_s: int = 10
-    """Until a new connection to PostgreSQL stands, and until sent bytes are acknowledged."""
+    """Timeout for a new connection to PostgreSQL, and for the acknowledgement of sent bytes."""
     lock_s: int = 10
-    """For another transaction's lock: SQLite's busy timeout, PostgreSQL's lock_timeout."""
+    """Timeout for a lock of another transaction: SQLite's busy timeout, PostgreSQL's lock_timeout."""
     idle_s: int = 30
-    """PostgreSQL ends a transaction whose process stopped in the middle of it: it would otherwise hold its lease's row,
-    and no other process could take the lease over."""
+    """PostgreSQL ends a transaction that is idle for longer. A stopped process would otherwise hold the row of its
+    lease, and no other process could take the lease over."""
     statement_s: int = 0
-    """PostgreSQL ends a statement that takes longer; 0: never."""
+    """PostgreSQL ends a statement that takes longer. 0: no limit."""
     answer_s: int = 15
-    """Until PostgreSQL answers a statement (it may wait for a lock); then the connection is given up. 0: for ever."""
+    """Timeout for PostgreSQL's answer to a statement, which may wait for a lock. Then the connection is given up.
+    0: no limit."""
 
 
 class Database:
     """A pooled engine. Thread-safe; synchronous, so callers on an event loop go through a thread."""
 
     def __init__(self, url: str, patience: Patience | None = None) -> None:
-        """Open lazily: no connection is made here. `url` is sqlite:///… or postgresql+psycopg://…
+        """Create the engine without a connection. `url` is sqlite:///… or postgresql+psycopg://…
 
         Raises ConfigError for a URL of another kind, and for an in-memory SQLite (each thread would see its own).
         """
@@ -53,7 +54,7 @@ class Database:
         waits = self._patience = patience or Patience()
         self.is_sqlite = backend == "sqlite"
         self.unread = Unread()
-        """Rows that could not be read lately."""
+        """Rows that could not be read recently."""
         options: dict[str, Any] = {
             "pool_pre_ping": not self.is_sqlite,
             "pool_size": waits.connections,
@@ -65,9 +66,9 @@ class Database:
         else:
             options["connect_args"] = {
                 "connect_timeout": waits.connect_s,
-                # A host that is gone without a word must not hold a thread for TCP's quarter of an hour.
+                # A host that is gone without closing must not hold a thread for TCP's default of about 15 minutes.
                 "tcp_user_timeout": waits.connect_s * 1000,
-                # PgBouncer gives the next transaction another server process, which does not know the statement.
+                # Behind PgBouncer the next transaction may run on another server, which has no such statement.
                 "prepare_threshold": None,
             }
         self.engine: Engine = create_engine(url, **options)
@@ -81,20 +82,20 @@ class Database:
                 from controlplane.store.answering import connector  # psycopg is there where PostgreSQL is used
 
                 event.listen(self.engine, "do_connect", connector(waits.answer_s))
-            # A snapshot, as a SQLite reader has: two queries of one reading() never see two states.
+            # A snapshot, as on SQLite: two queries of one reading() never see two states.
             self._readers = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def apart(self, patience: Patience) -> Database:
-        """Return the same database through connections of its own, to be closed by the caller.
+        """Return the same database with its own connections. The caller closes it.
 
-        Who must be heard in time uses it: transactions of others may hold every connection of this one.
+        It is for work with a deadline: other transactions may hold every connection of this Database.
         """
         other = Database(self.engine.url.render_as_string(hide_password=False), patience)
-        other.unread = self.unread  # rows are those of the database, whoever read them
+        other.unread = self.unread  # both read the same rows
         return other
 
     def lies_in(self, folder: Path) -> bool:
-        """Tell whether it is a file in this folder, so that whoever holds the folder's lock is alone with it."""
+        """Return whether the database is a file in this folder: the holder of the folder's lock is its only user."""
         return self.is_sqlite and Path(str(self.engine.url.database)).resolve().parent == folder.resolve()
 
     @property
@@ -104,26 +105,26 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Yield a session whose work commits on leaving, or rolls back on an exception.
+        """Yield a session. Its work commits at the end, or rolls back on an exception.
 
-        On SQLite the write lock is taken at the start (BEGIN IMMEDIATE): two writers queue, instead of one of them
-        failing half way. Raises Unavailable when the database cannot be reached or stays locked, Conflict when a
-        constraint refuses the work, and NotStorable for a text that it cannot hold; nothing was written then.
+        SQLite locks for writing at the start (BEGIN IMMEDIATE): of two writers one waits, and none fails half way.
+        Raises Unavailable when the database cannot be reached or stays locked, Conflict when a constraint refuses the
+        work, and NotStorable for a text that the database cannot hold. Nothing was written then.
         """
         with self._translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Yield a session that sees one snapshot, and never waits for a writer nor makes one wait.
+        """Yield a read-only session on one snapshot. It never waits for a writer, and no writer waits for it.
 
-        A write in it fails on either database. Raises Unavailable as `transaction` does.
+        A write fails on either database. Raises Unavailable as `transaction` does.
         """
         with self._translated(), Session(self._readers, expire_on_commit=False) as session, session.begin():
             yield session
 
     def now(self, session: Session) -> float:
-        """Return the database's own clock in unix seconds: the one that leases are judged by."""
+        """Return the database's clock in unix seconds. Leases expire by it."""
         return database_now(session)
 
     def close(self) -> None:
@@ -131,22 +132,22 @@ class Database:
         self.engine.dispose()
 
     def _sqlite_pragmas(self, connection: Any, _record: Any) -> None:
-        # The driver must not open transactions by itself: _sqlite_begin does, so that they start as writers.
+        # The driver must not open transactions: _sqlite_begin opens them, so that writers lock at the start.
         connection.isolation_level = None
         busy = f"busy_timeout={self._patience.lock_s * 1000}"
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", busy):
             connection.execute(f"PRAGMA {pragma}")
 
     def _postgres_settings(self, connection: Connection) -> None:
-        # For each transaction anew: PgBouncer gives a session's settings to whoever gets the server process next. Not
-        # the `options` start-up parameter either: PgBouncer refuses it.
+        # Set in each transaction: behind PgBouncer a session's settings would reach the next client of the server
+        # process. The start-up parameter `options` is no alternative: PgBouncer refuses it.
         waits = self._patience
         local = {
             "lock_timeout": waits.lock_s,
             "idle_in_transaction_session_timeout": waits.idle_s,
             "statement_timeout": waits.statement_s,
         }
-        # One statement, whatever the number of settings; 0 is PostgreSQL's own default of statement_timeout.
+        # One statement for all settings. A setting of 0 is left out: 0 is PostgreSQL's default of statement_timeout.
         wanted = ", ".join(f"set_config('{name}', '{seconds}s', true)" for name, seconds in local.items() if seconds)
         connection.exec_driver_sql(f"SELECT {wanted}")
 
@@ -161,7 +162,7 @@ class Database:
         except (OperationalError, InterfaceError) as error:
             raise Unavailable(f"database {self.place}: {error.orig}") from error
         except DatabaseError as error:
-            # SQLite says so of a file that is damaged or no database; subclasses left here are faults of ours.
+            # SQLite raises exactly this class for a damaged file. A subclass here is a fault of this program.
             if type(error) is not DatabaseError:
                 raise
             raise Unavailable(
@@ -174,7 +175,10 @@ class Database:
 
 @contextmanager
 def part(session: Session) -> Iterator[None]:
-    """Run a part of a transaction that may fail alone. Raises NotStorable: this was not written, the rest can go on."""
+    """Run a part of a transaction that may fail alone.
+
+    Raises NotStorable when this part was not written. The transaction can go on.
+    """
     try:
         with session.begin_nested():
             yield
@@ -183,7 +187,7 @@ def part(session: Session) -> Iterator[None]:
 
 
 def _not_storable(error: DataError | UnicodeError) -> NotStorable:
-    # The driver's words, without the statement and its values.
+    # The driver's message alone: the statement and its values may hold private data.
     return NotStorable(f"the database cannot hold it: {error.orig if isinstance(error, DataError) else error}")
 
 
@@ -213,7 +217,7 @@ def _backend(url: str) -> str:
 
 
 def _sqlite_begin(connection: Connection) -> None:
-    # query_only before BEGIN: a pooled connection carries the last user's setting.
+    # Set query_only before each BEGIN: a pooled connection keeps the setting of its last user.
     reading = bool(connection.get_execution_options().get(_READING))
     connection.exec_driver_sql(f"PRAGMA query_only={int(reading)}")
     connection.exec_driver_sql("BEGIN DEFERRED" if reading else "BEGIN IMMEDIATE")

@@ -1,11 +1,12 @@
-"""Leases: at most one process runs a loop, and one that woke late changes nothing.
+"""Leases: at most one process runs a loop, and a process that slept past its lease changes nothing.
 
 A loop acquires its lease, renews it before each tick, and calls `check_lease` inside every transaction that acts.
-Effects outside the database cannot be checked there: a holder begins none after its deadline (`Lease.left_s`), which
-lies before the time at which anybody else can take the lease over.
-Leases are judged on the database's clock, so the clocks of the processes do not matter. That one can be set, too: after
-a step forward all leases have run out, and their holders take them anew; after a step back one that would last for
-longer than anybody can take it for counts as run out (`OVERLONG_TTLS`), so a dead process holds up nobody.
+Effects outside the database cannot be checked there. A holder begins none after its deadline (`Lease.left_s`), and no
+other process can take the lease over before that deadline.
+
+Leases expire by the database's clock, so the clocks of the processes do not matter. The database's clock can be set,
+too. After a step forward all leases have run out, and their holders acquire them anew. After a step back a lease that
+ends too late counts as run out (`OVERLONG_TTLS`), so a lease of a dead process blocks no other process.
 """
 
 from __future__ import annotations
@@ -28,42 +29,42 @@ from controlplane.store.database import Database, Patience, database_now
 from controlplane.store.tables.lease import LeaseRow
 
 OVERLONG_TTLS = 2.0
-"""A lease that ends later than so many of its lengths from now was given before the database's clock was set back. Its
-holder, if it lives, loses it to whoever asks next; transactions are safe either way, as they check it."""
+"""A lease that ends more than this many TTLs from now was granted before the database's clock was set back. The next
+process that acquires it gets it, even from a live holder. That is safe: every transaction checks the lease. Chosen."""
 
 
 MARGIN = 0.2
-"""The part of a lease's length that is left unused at its end: an effect takes time, and two machines' clocks do not
-run equally fast."""
+"""Share of the TTL that a holder leaves unused at the end. Chosen: an effect takes time, and the clocks of two machines
+do not run equally fast."""
 
 LEASE_PATIENCE = Patience(
     connections=1, more=3, connection_s=4, connect_s=4, lock_s=4, idle_s=10, statement_s=4, answer_s=5
 )
-"""Of the connections that leases are renewed by: no longer than a third of the shortest length
-(schedule.factory.TTL_S), so that an attempt that hangs leaves time for another one. One connection, and four at most:
-there are four leased loops."""
+"""Limits of the connections that renew leases. The timeouts are at most a third of the shortest TTL
+(schedule.factory.TTL_S): after an attempt that hangs there is time for another one. There are four leased loops, so
+four connections are the maximum."""
 
 
-_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has the former
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # CLOCK_BOOTTIME exists on Linux only
 
 
 def since_boot() -> float:
-    """Return seconds that nobody can set. On Linux time counts in which the machine slept: leases run out meanwhile."""
+    """Return seconds of a clock that nobody can set. On Linux it counts while the machine sleeps, as leases do."""
     return time.clock_gettime(_SINCE_BOOT)
 
 
 @dataclass
 class Deadline:
-    """Until when a holder may act. Moved by whoever renews the lease, read by whoever acts."""
+    """The deadline of a holder's effects. Each renewal of the lease moves it."""
 
     clock: Callable[[], float] = since_boot
     at: float = math.inf
-    """In the clock's seconds; infinite for a lease that a test or a tool made by hand."""
+    """Seconds of `clock`. Infinite for a lease that a test or a tool made by hand."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """One tenure. The same epoch means that nobody else held the lease in between, and that it never ran out."""
+    """One tenure of a lease. While the epoch stays the same, no other process held the lease and it never ran out."""
 
     name: str
     holder: str
@@ -71,15 +72,15 @@ class Lease:
     deadline: Deadline = field(default_factory=Deadline, compare=False, repr=False)
 
     def left_s(self) -> float:
-        """Return for how many seconds the holder may still begin something outside the database; not above 0: no more.
+        """Return for how many seconds the holder may still begin an effect outside the database. 0 or less: none.
 
-        Counted from when the last renewal that succeeded was sent, so it ends before the database gives the lease away.
+        The time counts from the sending of the last successful renewal, so it ends before the lease does.
         """
         return self.deadline.at - self.deadline.clock()
 
 
 class LeaseStatus(NamedTuple):
-    """Who holds a lease, and until when on the database's clock (unix seconds). `holder` is "" when it is free."""
+    """A stored lease. `holder` is "" when it is free; `expires_at` is unix seconds on the database's clock."""
 
     name: str
     holder: str
@@ -88,28 +89,28 @@ class LeaseStatus(NamedTuple):
 
 
 def process_holder() -> str:
-    """Return a name for this process that no other one has, not even a later one with the same pid."""
+    """Return a unique name of this process. A later process with the same pid gets another name."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 class LeaseStore:
-    """Gives out leases."""
+    """Grants, renews and releases leases."""
 
     def __init__(self, db: Database, clock: Callable[[], float] = since_boot) -> None:
-        """`clock` counts seconds that nobody can set: deadlines are told by it."""
+        """`clock` counts the seconds of deadlines. It must be a clock that nobody can set."""
         self._db, self._clock = db, clock
 
     def acquire(self, name: str, holder: str, ttl_s: float) -> Lease | None:
-        """Take the lease for `ttl_s` seconds when it is free, has run out or is ours already; None: another holds it.
+        """Acquire the lease for `ttl_s` seconds if it is free, has run out, or is already held by `holder`.
 
-        `holder` names one process (see process_holder). Raises Unavailable.
+        None when another process holds it. `holder` names one process (see process_holder). Raises Unavailable.
         """
         sent_at = self._clock()
         with self._db.transaction() as session:
             insert = sqlite.insert if self._db.is_sqlite else postgresql.insert
             free = insert(LeaseRow).values(name=name, holder="", epoch=0, expires_at=0.0)
             session.execute(free.on_conflict_do_nothing(index_elements=["name"]))
-            # Read before the update may wait for a row lock: a clock that is behind can only refuse a takeover.
+            # Read before the update, which may wait for a row lock: an old `now` can only refuse a takeover.
             now = database_now(session)
             unbroken = (col(LeaseRow.holder) == holder) & (col(LeaseRow.expires_at) > now)
             epoch = session.execute(
@@ -132,9 +133,9 @@ class LeaseStore:
         return Lease(name, holder, epoch, Deadline(self._clock, sent_at + ttl_s * (1 - MARGIN)))
 
     def renew(self, lease: Lease, ttl_s: float) -> None:
-        """Prolong the tenure to `ttl_s` seconds from now, and its deadline.
+        """Extend the tenure to `ttl_s` seconds from now, and its deadline.
 
-        Raises LeaseLost when it is over, and Unavailable.
+        Raises LeaseLost when the tenure is over, and Unavailable.
         """
         sent_at = self._clock()
         with self._db.transaction() as session:
@@ -150,28 +151,28 @@ class LeaseStore:
         lease.deadline.at = sent_at + ttl_s * (1 - MARGIN)
 
     def take_over(self) -> int:
-        """Free every lease, for a process that knows that it is alone; return how many a dead one had left behind."""
+        """Release every lease, for a process that is certainly the only one. Return how many were held."""
         with self._db.transaction() as session:
             held = update(LeaseRow).where(col(LeaseRow.holder) != "").values(holder="", expires_at=0.0)
             return len(session.execute(held.returning(col(LeaseRow.name))).all())
 
     def release(self, lease: Lease) -> None:
-        """Free the lease, so that another process need not wait for it to run out. No-op when it is lost already."""
+        """Release the lease, so that another process need not wait until it runs out. No-op when it is lost already."""
         with self._db.transaction() as session:
             session.execute(update(LeaseRow).where(*_is(lease)).values(holder="", expires_at=0.0))
 
     def list(self) -> list[LeaseStatus]:
-        """Return all leases by name, those that ran out included."""
+        """Return all leases in the order of their names, expired ones included."""
         with self._db.reading() as session:
             rows = session.exec(select(LeaseRow).order_by(col(LeaseRow.name))).all()
             return [LeaseStatus(r.name, r.holder, r.epoch, r.expires_at) for r in rows]
 
 
 def check_lease(session: Session, lease: Lease | None) -> None:
-    """Raise LeaseLost unless `lease` is held now. To be called inside every transaction that acts, before it writes.
+    """Raise LeaseLost unless `lease` is held now. Every transaction that acts must call it before it writes.
 
-    None (a tool or test that works without a lease) passes. On PostgreSQL the lease's row stays locked until the
-    transaction ends, so that a takeover waits for it; on SQLite the transaction is the only writer anyway.
+    None passes: a tool or a test works without a lease. On PostgreSQL the lease's row stays locked until the end of
+    the transaction, so that a takeover waits. On SQLite the transaction is the only writer.
     """
     if lease is None:
         return
@@ -181,7 +182,7 @@ def check_lease(session: Session, lease: Lease | None) -> None:
 
 
 def holder_now(db: Database, lease: Lease | None) -> str:
-    """Return who holds a lease; "" when it is free, has run out, or there is none. Raises Unavailable."""
+    """Return the holder of a lease, or "" when it is free, has run out, or is None. Raises Unavailable."""
     if lease is None:
         return ""
     with db.reading() as session:

@@ -1,7 +1,7 @@
-"""Brings a database to the schema of this version, at start-up, whatever version wrote it before.
+"""Migration of a database to the schema of this version, at start-up.
 
-`python -m controlplane.store.migrate "Add a column"` writes the next migration: what the tables have and the
-migrations so far do not make.
+`python -m controlplane.store.migrate "Add a column"` writes the next migration: the differences between the tables in
+the code and the schema that the existing migrations create.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PATIENCE = Patience(connections=1, more=0, answer_s=0)
 
 
 def migrate(db: Database) -> None:
-    """Upgrade to the newest schema, all or nothing; no-op when it is there. Any number of processes may start at once.
+    """Upgrade to the newest schema, all or nothing. No-op when it is current. Several processes may call it at once.
 
     Raises ConfigError when a newer version of the program wrote the database, and Unavailable.
     """
@@ -59,14 +59,14 @@ def _migrate(db: Database) -> None:
 
 
 def differences(db: Database) -> list[Any]:
-    """Return how the database's schema differs from the tables, as alembic's operations; empty: not at all."""
+    """Return the differences between the database's schema and the tables as alembic operations. Empty: none."""
     with db.transaction() as session:
         context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
         return list(compare_metadata(context, SQLModel.metadata))
 
 
 def write_migration(message: str) -> Path:
-    """Write the next migration, by comparing the tables with what the migrations so far make; return its file."""
+    """Write the next migration: the differences between the tables and the existing migrations. Return its file."""
     with tempfile.TemporaryDirectory() as folder:
         db = Database(f"sqlite:///{folder}/schema.db")
         migrate(db)

@@ -1,7 +1,7 @@
-"""The outbox: messages are written with what they tell, and sent afterwards, at least once.
+"""The outbox: a message is stored in the transaction of the change that it reports, and sent afterwards at least once.
 
-A sender claims due messages for a while, sends, and says how it went. A claim is a conditional update, so two senders
-never hold the same message; a sender that died leaves a claim that runs out; one that woke late is refused.
+A sender claims due messages for some seconds, sends them, and records the result. A claim is a conditional update, so
+two senders never hold the same message. A dead sender's claim runs out. A sender whose claim ran out gets LeaseLost.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from controlplane.store.database import Database
 from controlplane.store.tables.outbox import OutboxRow
 
 MOST_OFF_S = 3600.0
-"""Nobody puts a message off, or claims one, for longer: a later time is of a clock that was ahead, and has come."""
+"""Maximum delay and maximum claim of a message, in seconds. A later time was written by a clock that was ahead: the
+message counts as due."""
 
 
 class OutboxStatus(StrEnum):
-    """Where a message stands. A queued one with attempts behind it is being retried."""
+    """The status of a message. A queued message with attempts is being retried."""
 
     QUEUED = "queued"
     SENT = "sent"
@@ -36,7 +37,7 @@ class OutboxStatus(StrEnum):
 
 @dataclass(frozen=True)
 class OutboxEntry:
-    """One message as read. Times are unix seconds."""
+    """One stored message. Times are unix seconds."""
 
     id: int
     message_id: str
@@ -46,17 +47,17 @@ class OutboxEntry:
     payload: Mapping[str, Any]
     status: OutboxStatus
     attempts: int
-    """Claims so far; with `claimed_by` it identifies a claim."""
+    """Number of claims so far. Together with `claimed_by` it identifies a claim."""
     created_at: float
     next_attempt_at: float
     claimed_by: str | None
     claimed_until: float | None
     finished_at: float | None
-    """When it was sent or given up."""
+    """Time at which the message was sent or given up."""
     result: Mapping[str, Any] | None
-    """What the sender wants to remember (where the message went)."""
+    """The sender's record of the delivery (the place of the message)."""
     error: str | None
-    """Of the last attempt that failed."""
+    """Error of the last failed attempt."""
 
 
 def enqueue(
@@ -69,10 +70,10 @@ def enqueue(
     *,
     lane: str = "",
 ) -> bool:
-    """Queue a message in the caller's transaction, due at once; return False when its id is known already.
+    """Queue a message in the caller's transaction, due at once. Return False when its id is already stored.
 
-    `message_id` is the message's own: saying the same thing again after a crash queues nothing twice. Messages of a
-    `lane` are claimed one at a time, in order, a retry included: an update never overtakes what it updates.
+    `message_id` identifies the content: a repetition after a crash queues nothing twice. Messages of one `lane` are
+    claimed one at a time and in order, retries included: an update of a message never overtakes the message.
     """
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     row = insert(OutboxRow).values(
@@ -95,24 +96,24 @@ def _as_it_is(at: float) -> float:
 
 
 class OutboxStore:
-    """The sender's side."""
+    """The outbox for senders."""
 
     def __init__(self, db: Database, shared: Callable[[float], float] = _as_it_is) -> None:
-        """`shared` turns this process's time into that of a clock which all senders share: claims are told by it.
+        """`shared` converts this process's time to a clock that all senders share. Claims expire by that clock.
 
-        By clocks of their own, a sender whose clock is ahead would take what another one is just sending.
+        With separate clocks, a sender whose clock is ahead would claim messages that another sender is sending.
         """
         self._db, self._shared = db, shared
 
     def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> list[OutboxEntry]:
-        """Claim up to `limit` due messages, oldest first, for `ttl_s` seconds; each claim counts as an attempt."""
+        """Claim up to `limit` due messages, oldest first, for `ttl_s` seconds. Each claim counts as an attempt."""
         shared_now = self._shared(now)
         with self._db.transaction() as session:
             due = select(OutboxRow.id).where(*_due(now, shared_now)).order_by(col(OutboxRow.id)).limit(limit)
             ids = session.exec(due.with_for_update(skip_locked=True)).all()
-            if not ids:  # as nearly always, and asked every second
+            if not ids:  # the usual case, every second
                 return []
-            # Conditional even so: what was read as due must still be due when it is claimed.
+            # The update repeats the condition: another sender may have claimed a message since it was read.
             claimed = session.execute(
                 update(OutboxRow)
                 .where(col(OutboxRow.id).in_(ids), *_due(now, shared_now))
@@ -123,19 +124,19 @@ class OutboxStore:
             return sorted(self._entries(claimed), key=lambda entry: entry.id)
 
     def done(self, entry: OutboxEntry, result: Mapping[str, Any] | None, at: float) -> None:
-        """Record that a claimed message was sent. Raises LeaseLost when the claim is no longer ours."""
+        """Record that a claimed message was sent. Raises LeaseLost when the claim is no longer held."""
         self._settle(entry, status=OutboxStatus.SENT.value, finished_at=at, result=result and dict(result), error=None)
 
     def retry(self, entry: OutboxEntry, error: str, next_at: float) -> None:
-        """Give a claimed message back, due again at `next_at`. Raises LeaseLost when the claim is no longer ours."""
+        """Release a claimed message, due again at `next_at`. Raises LeaseLost when the claim is no longer held."""
         self._settle(entry, next_attempt_at=next_at, error=plain(error))
 
     def dead(self, entry: OutboxEntry, error: str, at: float) -> None:
-        """Give a claimed message up. Raises LeaseLost when the claim is no longer ours."""
+        """Give a claimed message up. Raises LeaseLost when the claim is no longer held."""
         self._settle(entry, status=OutboxStatus.DEAD.value, finished_at=at, error=plain(error))
 
     def get(self, message_id: str) -> OutboxEntry | None:
-        """Return a message by its own id."""
+        """Return the message with this `message_id`, or None."""
         with self._db.reading() as session:
             row = session.exec(select(OutboxRow).where(OutboxRow.message_id == message_id)).one_or_none()
             return None if row is None else next(iter(self._entries([row])), None)
@@ -154,13 +155,13 @@ class OutboxStore:
         return {status: found.get(status.value, 0) for status in OutboxStatus}
 
     def prune(self, before: float) -> int:
-        """Delete messages that were sent or given up before a time; return how many."""
+        """Delete messages that were sent or given up before a time. Return how many."""
         with self._db.transaction() as session:
             gone = delete(OutboxRow).where(col(OutboxRow.finished_at) < before).returning(col(OutboxRow.id))
             return len(session.execute(gone).all())
 
     def _entries(self, rows: Iterable[OutboxRow]) -> list[OutboxEntry]:
-        """Return messages as read. One of a status that this release does not know is left out, and said once."""
+        """Return the messages of rows. An unreadable row (an unknown status) is left out and logged once."""
         return self._db.unread.readable("outbox", rows, lambda row: row.message_id, _entry)
 
     def _settle(self, entry: OutboxEntry, **values: Any) -> None:
@@ -209,7 +210,7 @@ def _entry(row: OutboxRow) -> OutboxEntry:
         payload, result = row.payload, row.result
         values |= {
             "status": OutboxStatus(row.status),
-            # The sender says what is wrong with a message that lacks everything, and gives it up.
+            # A damaged payload becomes {}: the sender reports it and gives the message up.
             "payload": payload if isinstance(payload, Mapping) else {},
             "result": result if isinstance(result, Mapping) else None,
         }

@@ -1,7 +1,7 @@
-"""Which processes share the database, and how far their clocks are apart.
+"""Replicas: the processes that share the database, and the differences of their clocks.
 
-Two decisions rest on it. Who has seen another process does not act while the database cannot say who holds a lease.
-And whoever takes alerting over moves stored times from the clock that they were written by to its own.
+They serve two decisions. A process that has seen another one does not act while the database cannot name the holder of
+a lease. A process that takes alerting over shifts the stored times from the previous leader's clock to its own.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from controlplane.store.lease import Lease, check_lease
 from controlplane.store.tables.replica import ReplicaRow
 
 GONE_S = 600.0
-"""A process that did not say that it ends counts as there for so long: its network may fail again and again."""
+"""Seconds for which a silent process counts as running unless it left (`leave`). Chosen: its network may fail often."""
 
 SAME_CLOCK_S = 1.0
-"""Clocks that differ by less are taken for one: NTP keeps them within that, and asking the database takes time, too."""
+"""Clocks that differ by fewer seconds count as equal. Chosen: NTP keeps clocks within it, and a measurement by the
+database takes time."""
 
 
 class Replicas:
-    """This process among the others. Methods may be called from any thread."""
+    """This process and the other replicas. Methods may be called from any thread."""
 
     def __init__(
         self,
@@ -38,12 +39,12 @@ class Replicas:
         self._db, self._holder, self._clock, self._database_clock = db, holder, clock, database_clock
         self._epoch = 0
         self._ahead_s = 0.0
-        """As it was last measured."""
+        """Seconds by which this process's clock was ahead of the database's at the last measurement."""
         self.alone = False
-        """Nobody else was seen lately, when the database was last asked. Before that somebody may be there."""
+        """Whether the last beat found no other replica. False before the first beat: there may be others."""
 
     def beat(self) -> None:
-        """Say that this process is there, and look who else is. Raises Unavailable: what was known stays."""
+        """Record that this process runs, and look for others. Raises Unavailable: `alone` then stays as it was."""
         with self._db.transaction() as session:
             now = self._database_clock(session)
             self._write(session, now, self._epoch)
@@ -53,15 +54,16 @@ class Replicas:
         self.alone = not found
 
     def leave(self) -> None:
-        """Say that this process ends. Raises Unavailable: the others then take it for one that died."""
+        """Record that this process ends. Raises Unavailable: the others then treat it as a process that died."""
         with self._db.transaction() as session:
             session.execute(update(ReplicaRow).where(col(ReplicaRow.holder) == self._holder).values(has_left=True))
 
     def inherit(self, lease: Lease) -> float | None:
-        """Move what the last process that alerted has stored to this one's clock; return by how many seconds.
+        """Shift the times that the previous leader of alerting stored to this process's clock. Return the seconds.
 
-        It happens once a tenure. None: this process wrote it, by its own clock. Nothing moves either where nobody knows
-        who wrote it, and where the clocks agree. Raises LeaseLost and Unavailable: nothing was written.
+        This happens once in each tenure. Returns None when this process was the previous leader. Nothing is shifted
+        either when the previous leader is unknown, or when the clocks agree. Raises LeaseLost and Unavailable: nothing
+        was written.
         """
         with self._db.transaction() as session:
             check_lease(session, lease)
@@ -81,12 +83,12 @@ class Replicas:
             by_s = 0.0 if is_own or theirs is None or abs(mine - theirs) < SAME_CLOCK_S else mine - theirs
             if by_s:
                 move_times(session, by_s, claims_follow=False)
-        # Not before it is written: `beat` would say that this tenure has moved what it has not.
+        # Set only after the commit: otherwise `beat` would record that this tenure has shifted the times.
         self._epoch = lease.epoch
         return None if is_own else by_s
 
     def _write(self, session: Session, now: float, epoch: int) -> float:
-        """Write this process's row; return how far its clock is ahead of the database's."""
+        """Write this process's row. Return the seconds by which its clock is ahead of the database's."""
         values = {"seen_at": now, "ahead_s": self._clock.now() - now, "epoch": epoch, "has_left": False}
         insert = sqlite.insert if self._db.is_sqlite else postgresql.insert
         row = insert(ReplicaRow).values(holder=self._holder, **values)
@@ -95,9 +97,9 @@ class Replicas:
         return self._ahead_s
 
     def database_time(self, at: float) -> float:
-        """Return what the database's clock shows when this process's one shows `at`."""
+        """Convert unix second `at` of this process's clock to the database's clock."""
         return at - self._ahead_s
 
     def clock_was_set(self, by_s: float) -> None:
-        """Take note of a step of this process's clock: until the next measurement it is ahead by so much more."""
+        """Add a step of this process's clock to the difference, until the next measurement."""
         self._ahead_s += by_s

@@ -1,4 +1,4 @@
-"""Revisions: the numbered changes that the console's event stream is made of, whichever process made them."""
+"""Revisions: numbered changes by any process. The console's event stream consists of them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _ORDER_LOCK = 0x63705F726576
 
 
 class Revision(NamedTuple):
-    """One change of what the console shows. `at` is unix seconds on the database's clock."""
+    """One change of data that the console shows. `at` is unix seconds on the database's clock."""
 
     id: int
     kind: str
     """alerts, rollouts, models, targets or config."""
     ref: str
-    """The thing that changed, or "" for any of its kind."""
+    """The id of the thing that changed, or "" for any thing of the kind."""
     at: float
 
 
 def touch(session: Session, kind: str, ref: str = "") -> None:
-    """Note that this transaction changes something that the console shows; repeats within it count once.
+    """Note that this transaction changes data that the console shows. Repetitions in a transaction count once.
 
-    The row is written when the transaction commits, and never when it rolls back.
+    The revision is written when the transaction commits, and never when it rolls back.
     """
     if _PENDING not in session.info:
         session.info[_PENDING] = {}
@@ -44,7 +44,7 @@ def _write(session: Session) -> None:
         return
     if session.get_bind().dialect.name == "postgresql":
         # Invariant: ids become visible in their order. Without the lock a later id could commit first, and a reader
-        # that has seen it would skip the earlier one for ever. Taken last, held for the commit only: no deadlocks.
+        # of it would never see the earlier one. The lock is taken last, just before the commit: no deadlocks.
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ORDER_LOCK})
     at = database_now(session)
     for kind, ref in pending:
@@ -69,11 +69,11 @@ class RevisionStore:
         return self._edge(func.max(col(RevisionRow.id)))
 
     def oldest(self) -> int:
-        """Return the oldest id that is kept, or 0. Who has seen less than `oldest() - 1` must read everything anew."""
+        """Return the oldest stored id, or 0. A reader that has not seen id `oldest() - 1` must read everything anew."""
         return self._edge(func.min(col(RevisionRow.id)))
 
     def prune(self, keep: int) -> int:
-        """Delete all but the newest `keep` (at least one: it holds the count); return how many went."""
+        """Delete all but the newest `keep` revisions (at least one stays, for its id). Return how many."""
         with self._db.transaction() as session:
             newest = session.execute(select(func.max(col(RevisionRow.id)))).scalar_one() or 0
             gone = (

@@ -1,4 +1,4 @@
-"""The durable memory of rollouts: one row each, its history, and every model's stable version."""
+"""Stored rollouts: one row each, their histories, and every model's stable version."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from controlplane.store.tables.rollouts import ModelStateRow, RolloutEventRow, R
 
 ENGINE_ACTOR = "rollout-engine"
 MESSAGE_KIND = "rollout"
-"""Of rollouts' messages in the outbox."""
+"""Kind of rollouts' messages in the outbox."""
 
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """A rollout as stored. Times are unix seconds; `state` is the engine's own (JSON)."""
+    """A stored rollout. Times are unix seconds; `state` is the rollout engine's JSON."""
 
     id: str
     model: str
@@ -60,7 +60,7 @@ class EventRecord(NamedTuple):
 
 
 class ModelEvent(NamedTuple):
-    """One sentence of any rollout's history, and whose it is."""
+    """One sentence of a rollout's history, with the rollout and its model."""
 
     id: int
     at: float
@@ -72,9 +72,9 @@ class ModelEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model as last known. `observation` is JSON as its writer shaped it; None: never observed.
+    """A stored model. `observation` is the JSON of its writer; None: never observed.
 
-    In place of JSON that is damaged there is a store.stored.Damaged, as in RolloutRecord.state.
+    Damaged JSON is a store.stored.Damaged, as in RolloutRecord.state.
     """
 
     model: str
@@ -86,7 +86,7 @@ class ModelRecord:
 
 
 class StableChange(NamedTuple):
-    """The model's stable version from now on, and the one to go back to (None: there is none)."""
+    """The model's new stable version, and the version that a rollback goes to (None: there is none)."""
 
     stable: str
     previous: str | None
@@ -99,7 +99,7 @@ class RolloutLog:
         self._db = db
 
     def seed(self, model: str, stable: str) -> ModelRecord:
-        """Return what is known of the model; a fresh one starts at `stable`. Raises Unavailable."""
+        """Return the stored model. A model that is not stored yet starts at `stable`. Raises Unavailable."""
         known = self.model(model)
         if known is not None:
             return known
@@ -111,7 +111,7 @@ class RolloutLog:
             return _model(session.exec(select(ModelStateRow).where(ModelStateRow.model == model)).one())
 
     def model(self, model: str) -> ModelRecord | None:
-        """Return what is known of one model; None: no engine tick has seen it yet."""
+        """Return the stored model. None: the rollout engine has not observed it yet."""
         with self._db.reading() as session:
             row = session.get(ModelStateRow, model)
             return None if row is None else _model(row)
@@ -123,7 +123,7 @@ class RolloutLog:
             return [_record(row) for row in rows]
 
     def recent(self, model: str | None = None, limit: int = 50) -> list[RolloutRecord]:
-        """Return the newest rollouts first, of one model only if named."""
+        """Return the newest rollouts first, of all models or of `model`."""
         query = select(RolloutRow).order_by(col(RolloutRow.created_at).desc(), col(RolloutRow.id).desc()).limit(limit)
         if model is not None:
             query = query.where(RolloutRow.model == model)
@@ -155,25 +155,25 @@ class RolloutLog:
             ]
 
     def recent_events(self, limit: int) -> list[ModelEvent]:
-        """Return what happened to all rollouts, newest first."""
+        """Return the events of all rollouts, newest first."""
         query = _events_of_models().order_by(col(RolloutEventRow.id).desc()).limit(limit)
         with self._db.reading() as session:
             return [_model_event(event, model) for event, model in session.exec(query)]
 
     def events_since(self, after: int, limit: int) -> list[ModelEvent]:
-        """Return what happened to all rollouts after the event of id `after`, oldest first."""
+        """Return the events of all rollouts after the event of id `after`, oldest first."""
         query = _events_of_models().where(col(RolloutEventRow.id) > after).order_by(col(RolloutEventRow.id))
         with self._db.reading() as session:
             return [_model_event(event, model) for event, model in session.exec(query.limit(limit))]
 
     def by_key(self, idempotency_key: str) -> RolloutRecord | None:
-        """Return the rollout that was started with this idempotency key."""
+        """Return the rollout that was started with this idempotency key, or None."""
         with self._db.reading() as session:
             row = session.exec(select(RolloutRow).where(RolloutRow.idempotency_key == idempotency_key)).one_or_none()
             return None if row is None else _record(row)
 
     def start(self, record: RolloutRecord, messages: Sequence[Message] = ()) -> None:
-        """Record a new rollout, its first event, the audit row and what is to be told together.
+        """Store a new rollout, its first event, its audit row and its notifications in one transaction.
 
         Raises Conflict when the model has a running rollout or the idempotency key was used meanwhile.
         """
@@ -202,7 +202,7 @@ class RolloutLog:
             ) from error
 
     def request_turn_back(self, rollout_id: str, reason: str, actor: str, action: str, at: float) -> RolloutRecord:
-        """Ask the engine to turn a running rollout back; asking twice is asking once.
+        """Store the request to roll a running rollout back. A repeated request changes nothing.
 
         Raises NotFound, and Conflict when the rollout has finished.
         """
@@ -218,7 +218,7 @@ class RolloutLog:
             return _record(row)
 
     def close(self, rollout_id: str, sentence: str, actor: str, at: float) -> RolloutRecord:
-        """End a running rollout as failed, whatever its state says, which stays as it is.
+        """End a running rollout as failed. Its stored state is not read and stays as it is.
 
         Raises NotFound, and Conflict when the rollout has finished.
         """
@@ -242,11 +242,10 @@ class RolloutLog:
         lease: Lease | None,
         messages: Sequence[Message] = (),
     ) -> None:
-        """Write the engine's side of a running rollout, its new events, a change of the stable version and what is to
-        be told together.
+        """Store a running rollout, its new events, a change of the stable version and notifications in one transaction.
 
-        `turn_back` stays as it is in the database. Raises LeaseLost, and Conflict for a rollout that an operator closed
-        meanwhile; then nothing was written.
+        `turn_back` stays as it is in the database: the service writes it. Raises LeaseLost, and Conflict for a rollout
+        that an operator closed meanwhile. Nothing was written then.
         """
         finished = record.finished_at is not None
         with self._db.transaction() as session:
@@ -280,7 +279,7 @@ class RolloutLog:
             touch(session, "rollouts", record.id)
 
     def observed(self, model: str, observation: dict[str, Any], drift: str, at: float, lease: Lease | None) -> None:
-        """Remember what the engines served at `at`. Raises LeaseLost."""
+        """Store the observation of the engines at unix second `at`. Raises LeaseLost."""
         with self._db.transaction() as session:
             check_lease(session, lease)
             row = session.get(ModelStateRow, model)

@@ -1,4 +1,4 @@
-"""What the process that alerts says of its rules, for those that only follow."""
+"""Reports on alerting rules: the leader of alerting writes them, and the other replicas read them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from controlplane.store.tables.replica import RuleReportRow
 
 
 class RuleReports:
-    """Writes and reads them. One row a group, so that a large fleet's rules are some ten rows."""
+    """Writes and reads the reports. There is one row for each rule group, so a large fleet has about ten rows."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     def write(self, lease: Lease, reports: Sequence[GroupReport], at: float) -> None:
-        """Replace what is said, in one transaction. `at` is unix seconds.
+        """Replace all reports, in one transaction. `at` is unix seconds.
 
         Raises LeaseLost, Unavailable and NotStorable: nothing was written.
         """
@@ -43,7 +43,7 @@ class RuleReports:
                 session.execute(new.on_conflict_do_update(index_elements=["rule_group"], set_=changed))
 
     def read(self) -> dict[str, Told]:
-        """Return what was said of each rule, by rule. Raises Unavailable."""
+        """Return the report of each rule, by rule id. Raises Unavailable."""
         with self._db.reading() as session:
             heard: dict[str, Told] = {}
             for row in session.exec(select(RuleReportRow)):
@@ -53,7 +53,7 @@ class RuleReports:
 
 
 def _told(row: RuleReportRow) -> dict[str, Told]:
-    """Return what a group's row says of each rule. Raises NotReadable."""
+    """Return the reports in a group's row, by rule id. Raises NotReadable."""
     with reading():
         return {rule: _of(row, said) for rule, said in row.rules.items()}
 

@@ -1,7 +1,7 @@
-"""JSON columns that survive damage, and what is known of rows that cannot be read.
+"""JSON columns that survive damage, and the list of unreadable rows.
 
-A row that cannot be read is left as it is and said once; everything else goes on. Before a write takes its place, it is
-copied into the table `unreadable` as it was.
+An unreadable row stays as it is and is logged once; everything else goes on. Before a write replaces the row, it is
+copied into the table `unreadable`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from alerts.errors import NotReadable
 log = logging.getLogger(__name__)
 
 CURRENT_S = 3600.0
-"""A row that was not met for so long, in seconds, is no longer counted: it is mended, or gone. What is active is read
-at least as often as rules are evaluated."""
+"""Seconds after which an unreadable row that was not read again is no longer counted: it was deleted or repaired.
+Chosen: rows in use are read at least as often as rules are evaluated."""
 
 Row = TypeVar("Row")
 T = TypeVar("T")
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Damaged:
-    """In place of a JSON value that is none: its text, as it is in the database."""
+    """A stored text that is not JSON."""
 
     text: str
 
@@ -38,13 +38,13 @@ class Damaged:
 
 
 class StoredJson(TypeDecorator[Any]):
-    """JSON whose reading never fails: a text that is no JSON is read as Damaged. SQLite stores any text."""
+    """A JSON column that never fails to read: a text that is not JSON is read as Damaged. SQLite stores any text."""
 
     impl = JSON
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """Return SQLAlchemy's own reader, made to survive."""
+        """Return SQLAlchemy's reader, which returns Damaged instead of raising."""
         read = self.impl_instance.dialect_impl(dialect).result_processor(dialect, coltype)
         if read is None:
             return None
@@ -59,7 +59,7 @@ class StoredJson(TypeDecorator[Any]):
 
 
 class UnreadRow(NamedTuple):
-    """A row that could not be read: where it is, and why."""
+    """An unreadable row: its table, its key, and the reason."""
 
     table: str
     key: str
@@ -67,7 +67,7 @@ class UnreadRow(NamedTuple):
 
 
 class Unread:
-    """The rows that this process could not read lately. Thread-safe; one a database."""
+    """The rows that this process could not read recently. Thread-safe. Each Database has one."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -75,7 +75,7 @@ class Unread:
         self._met: dict[tuple[str, str], tuple[str, float]] = {}
 
     def rows(self) -> list[UnreadRow]:
-        """Return what could not be read in the last hour, by table and key."""
+        """Return the rows that could not be read in the last hour, in the order of table and key."""
         since = self._monotonic() - CURRENT_S
         with self._lock:
             return [UnreadRow(*place, reason) for place, (reason, at) in sorted(self._met.items()) if at >= since]
@@ -83,9 +83,9 @@ class Unread:
     def sort_out(
         self, table: str, found: Iterable[Row], key: Callable[[Row], str], read: Callable[[Row], T]
     ) -> list[tuple[Row, T | None]]:
-        """Read each row; one that cannot be read comes with None, and the log names it once, with the reason.
+        """Return each row with its value. An unreadable row has None, and is logged once with the reason.
 
-        `read` raises alerts.errors.NotReadable; anything else that it raises goes through.
+        `read` raises alerts.errors.NotReadable for an unreadable row. Its other errors are not caught.
         """
         pairs: list[tuple[Row, T | None]] = []
         for row in found:
@@ -101,11 +101,11 @@ class Unread:
     def readable(
         self, table: str, found: Iterable[Row], key: Callable[[Row], str], read: Callable[[Row], T]
     ) -> list[T]:
-        """Return the rows that can be read, as `sort_out` reads them."""
+        """Return the values of the readable rows. Other rows are handled as in `sort_out`."""
         return [value for _, value in self.sort_out(table, found, key, read) if value is not None]
 
     def note(self, table: str, key: str, reason: str) -> None:
-        """Remember a row that could not be read; the log says it when this is news."""
+        """Note an unreadable row. Log it unless it was noted with the same reason before."""
         with self._lock:
             known = self._met.get((table, key))
             self._met[table, key] = reason, self._monotonic()
@@ -119,7 +119,7 @@ class Unread:
             )
 
     def forget(self, table: str, key: str) -> None:
-        """Take note that a row can be read."""
-        if self._met:  # as never: this is asked for every row that is read
+        """Note that a row can be read."""
+        if self._met:  # checked without the lock: this runs for every row, and nearly always there are no faults
             with self._lock:
                 self._met.pop((table, key), None)

@@ -1,4 +1,4 @@
-"""Keeps rows that could not be read before something else takes their place."""
+"""Copies of unreadable rows, made before a write replaces them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from controlplane.store.stored import Damaged, UnreadRow
 from controlplane.store.tables.unreadable import UnreadableRow
 
 TOLD_S = 24 * 3600.0
-"""For how long it is told that a row was kept aside, in seconds."""
+"""Seconds for which a copied row is reported. Chosen."""
 MOST = 1000
-"""Rows that are told of."""
+"""Maximum number of copied rows in a report. Chosen."""
 
 
 def preserve(session: Session, row: SQLModel, key: str, reason: str) -> None:
-    """Keep a row as it is, in the transaction that overwrites or deletes it."""
+    """Copy a row to the table `unreadable`, in the transaction that overwrites or deletes it."""
     columns = {column.name: getattr(row, column.name) for column in row.__table__.columns}  # type: ignore[attr-defined]
     kept = UnreadableRow(
         at=database_now(session),
@@ -32,7 +32,7 @@ def preserve(session: Session, row: SQLModel, key: str, reason: str) -> None:
 
 
 def report(db: Database, now: float) -> list[UnreadRow]:
-    """Return rows that cannot be read, and those of the last day that were kept aside for that. Raises Unavailable."""
+    """Return the unreadable rows, and those that were copied and replaced in the last day. Raises Unavailable."""
     found = {(row.table, row.key): row for row in db.unread.rows()}
     with db.reading() as session:
         recent = select(UnreadableRow).where(col(UnreadableRow.at) > now - TOLD_S).order_by(col(UnreadableRow.id))
@@ -42,7 +42,7 @@ def report(db: Database, now: float) -> list[UnreadRow]:
 
 
 def prune(db: Database, before: float) -> int:
-    """Delete what was kept before a time; return how many rows went."""
+    """Delete rows that were copied before a time. Return how many."""
     with db.transaction() as session:
         gone = delete(UnreadableRow).where(col(UnreadableRow.at) < before).returning(col(UnreadableRow.id))
         return len(session.execute(gone).all())

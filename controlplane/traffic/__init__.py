@@ -1,4 +1,4 @@
-"""Drivers: what moves traffic between versions of a model.
+"""Drivers: they move traffic between versions of a model.
 
 Start at `driver.py` (the contract) and `triton.py`.
 """

@@ -1,4 +1,4 @@
-"""The four verbs that move traffic between versions, and what a driver says that it can do."""
+"""The contract of drivers: the verbs that move traffic between versions, and a driver's capabilities."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from controlplane.errors import ControlPlaneError, Unavailable
 
 
 class EngineRefused(ControlPlaneError):
-    """The engine answered no. The message holds its own words, and the cure where one is known."""
+    """The engine refused the request. The message holds the engine's words, and the cure if it is known."""
 
 
 class NotSent(Unavailable):
-    """No connection was made: the engine never saw the request, so it says nothing of the engine."""
+    """No connection was made. The engine never got the request, so this says nothing about the engine."""
 
 
 class VersionState(StrEnum):
-    """What an engine says of one version on one backend. Unknown is not unavailable: the backend did not answer."""
+    """The state of one version on one backend. UNKNOWN: the backend did not answer. UNAVAILABLE: it is not loaded."""
 
     READY = "ready"
     LOADING = "loading"
@@ -30,57 +30,57 @@ class VersionState(StrEnum):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """Checked when planning: a plan that a driver cannot carry out is refused, never rewritten."""
+    """The capabilities of a driver. Planning refuses a plan that the driver cannot carry out, and never changes it."""
 
     weights: bool
-    """Can split traffic by weight (canary)."""
+    """Whether the driver can split traffic by weight (canary)."""
     prewarm: bool
-    """Can serve a candidate beside the stable version without giving it traffic."""
+    """Whether the driver can load a candidate beside the stable version without traffic to it."""
     notes: tuple[str, ...] = ()
-    """What a dry run says to the operator in words about the missing ones: true of every rollout of this driver."""
+    """Sentences about missing capabilities. They are true of every rollout of this driver; a dry run shows them."""
     endless_load: str = ""
-    """What to do about a load that never ends, where the engine cannot cancel one; "" where it can."""
+    """The cure for a load that never ends; "" where the engine can cancel a load."""
 
 
 @dataclass(frozen=True)
 class BackendObservation:
-    """One backend as it is now. `versions` maps `v1` to its state; `reason` is the engine's own words, if any."""
+    """One backend as observed. `versions` maps a version ("v1") to its state; `reasons` holds the engine's words."""
 
     url: str
     reachable: bool
     versions: dict[str, VersionState]
     reasons: dict[str, str]
     weights: Mapping[str, float]
-    """The share of unversioned requests that each version gets, 0 to 1, as far as the engine lets us know."""
+    """Share of unversioned requests that each version gets, 0 to 1, as far as the engine reports it."""
     error: str = ""
-    """Why the backend could not be observed; empty when it was reachable."""
+    """Why the backend could not be observed; "" when it was reachable."""
 
     @property
     def serving(self) -> str | None:
-        """The version that gets every request; None where none does, or several share them."""
+        """The version that gets every request. None when no version does, or several share the requests."""
         return next((version for version, weight in self.weights.items() if weight == 1.0), None)
 
     @property
     def served(self) -> str:
-        """What gets the requests, in words."""
+        """The versions that get requests, in words: "v1", "v1 90% and v2 10%" or "no version"."""
         shares = [f"{version} {100 * weight:g}%" for version, weight in self.weights.items() if weight > 0]
         return self.serving or " and ".join(shares) or "no version"
 
 
 def all_to(version: str | None) -> dict[str, float]:
-    """Return the weights where one version gets every request; None: no version gets any."""
+    """Return the weights of a backend where `version` gets every request. None: no version gets any."""
     return {} if version is None else {version: 1.0}
 
 
 @dataclass(frozen=True)
 class TrafficObservation:
-    """A model's backends as they are now."""
+    """A model's backends as observed."""
 
     model: str
     backends: tuple[BackendObservation, ...]
 
     def backend(self, url: str) -> BackendObservation:
-        """Return one backend; one that was not observed is unreachable, never absent."""
+        """Return the backend with this URL. A backend that was not observed is returned as unreachable."""
         for backend in self.backends:
             if backend.url == url:
                 return backend
@@ -89,10 +89,10 @@ class TrafficObservation:
 
 @dataclass(frozen=True)
 class Placement:
-    """Desired state of one model: which versions are loaded, in the order of preference for traffic.
+    """Desired state of one model on a backend: the versions that are loaded.
 
-    `serve` is the version that must get the traffic; `keep` are versions that stay resident beside it.
-    `config` is driver-private data captured when the rollout was planned (on Triton: the model configuration).
+    `serve` is the version that must get the traffic. The versions in `keep` stay loaded beside it. `config` is the
+    driver's own data from the time of planning (on Triton: the model configuration).
     """
 
     model: str
@@ -103,10 +103,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class Question:
-    """One request that a version is asked, by its own name and past whatever the traffic is. `body` is JSON."""
+    """One request to a version by its own address, independent of the traffic's routing. `body` is JSON."""
 
     path: str
-    """The engine's word for the kind of request: on Triton `infer`, `generate` or `generate_stream`."""
+    """The kind of request in the engine's API: on Triton `infer`, `generate` or `generate_stream`."""
     body: dict[str, Any] = field(default_factory=dict)
     status: int = 200
     timeout_s: float = 10.0
@@ -114,7 +114,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a question. `fault` is "" for a good answer, else what was wrong, in the engine's words."""
+    """The result of a question. `fault` is "" for a good answer, else the fault in the engine's words."""
 
     fault: str
     seconds: float
@@ -122,54 +122,54 @@ class Answer:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What checking a candidate yielded: `config` for placements, and what the operator should know, in words."""
+    """The result of checking a candidate: `config` for placements, and sentences for the operator."""
 
     config: str
     notes: tuple[str, ...] = ()
-    """Of this candidate: said with its rollout."""
+    """Sentences about this candidate. The rollout's history holds them."""
     known: tuple[str, ...] = ()
-    """Of the backends' set-up, and so of every rollout: said when planning."""
+    """Sentences about the backends' set-up, true of every rollout. Only a plan shows them."""
 
 
 class Driver(Protocol):
-    """Moves one model's traffic. Every verb is idempotent; what happened is learnt by `observe`, never by a reply."""
+    """Moves one model's traffic. Every verb is idempotent. A reply proves nothing: `observe` shows a verb's result."""
 
     capabilities: Capabilities
 
     def can_keep(self, serve: str, keep: str) -> bool:
-        """Say whether `keep` can stay loaded while `serve` gets the traffic: then going back to it is instant."""
+        """Return whether `keep` can stay loaded while `serve` gets the traffic. A rollback to it is then instant."""
         ...
 
     async def observe(self) -> TrafficObservation:
-        """Return the backends as they are. An unreachable backend is reported, not raised."""
+        """Return the state of all backends. An unreachable backend is part of the result, not an error."""
         ...
 
     async def prepare(self, version: str) -> Preparation:
-        """Check that `version` can be brought up.
+        """Check that `version` can be loaded, and change nothing.
 
-        Changes nothing. Raises controlplane.errors.Refused with reasons.
+        Raises controlplane.errors.Refused with all reasons.
         """
         ...
 
     async def place(self, backend: str, placement: Placement) -> None:
-        """Bring one backend to the placement. A return means that the engine took the order, not that it is done.
+        """Bring one backend to the placement. A return means that the engine accepted the order, not that it is done.
 
-        May take as long as the model loads. Raises EngineRefused with the engine's own reason, or Unavailable when
-        no reply came: the order may have been carried out all the same.
+        The call may take as long as the model loads. Raises EngineRefused with the engine's reason, and Unavailable
+        when no reply came: the order may still have been carried out.
         """
         ...
 
     async def ask(self, backend: str, version: str, question: Question) -> Answer:
         """Ask one version on one backend. A wrong, late, cut or missing answer is an Answer with its fault.
 
-        Raises NotSent when the backend could not even be asked: that says nothing of the version.
+        Raises NotSent when the question could not be sent: that says nothing about the version.
         """
         ...
 
     async def commit(self, placement: Placement) -> Sequence[str]:
-        """Make the placement survive an engine restart, where the driver can; return sentences on what was done.
+        """Make the placement survive a restart of the engine, if the driver can. Return sentences on what was done.
 
-        Raises EngineRefused when it cannot, with the reason and the cure.
+        Raises EngineRefused with the reason and the cure when it cannot.
         """
         ...
 

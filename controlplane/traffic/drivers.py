@@ -12,9 +12,9 @@ from controlplane.traffic.triton_api import open_session
 
 
 def build_drivers(models: Iterable[ModelSection]) -> dict[str, Driver]:
-    """Return one driver for each model that can be switched; to be called on the running event loop.
+    """Return one driver for each model that can be switched, by model name. Call it on the running event loop.
 
-    Models with driver `none` have none. The caller closes every driver.
+    Models with driver `none` are left out. The caller closes every driver.
     """
     made = ((section.name, _driver(section)) for section in models)
     return {name: driver for name, driver in made if driver is not None}

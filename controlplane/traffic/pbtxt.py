@@ -1,4 +1,4 @@
-"""Edits the version policy in a Triton config.pbtxt as text: comments and everything else stay as they are."""
+"""Editing the version policy in a Triton config.pbtxt as text. Comments and all other text stay as they are."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class _Token(NamedTuple):
 
 
 def with_versions(text: str, versions: Iterable[int]) -> str:
-    """Return `text` with `version_policy` naming exactly `versions`, the replaced block kept in a comment line above.
+    """Return `text` with a `version_policy` that names exactly `versions`.
 
-    A file without a policy gets one at its end. The same text comes back when it already says so. Raises ValueError
-    when the text is not a well-formed protobuf text file.
+    A comment line above it keeps the replaced block. A file without a policy gets one at its end. A text that already
+    names these versions is returned unchanged. Raises ValueError when the text is not well-formed protobuf text.
     """
     policy = f"version_policy: {{ specific: {{ versions: [ {', '.join(map(str, sorted(versions)))} ] }} }}"
     block = _find_policy(text)
@@ -38,7 +38,7 @@ def with_versions(text: str, versions: Iterable[int]) -> str:
 
 
 def minimal(name: str, running: dict[str, Any]) -> str:
-    """Return a config.pbtxt for a model that has none: its name and what runs it; Triton completes the rest."""
+    """Return a config.pbtxt for a model without one: its name and its backend or platform. Triton adds the rest."""
     key = "backend" if running.get("backend") else "platform"
     return (
         "# Written by the control plane: this model had no config.pbtxt. Triton completes the rest by itself.\n"
@@ -47,7 +47,10 @@ def minimal(name: str, running: dict[str, Any]) -> str:
 
 
 def _find_policy(text: str) -> tuple[int, int] | None:
-    """Return where the top-level version_policy stands, from its name to its closing brace."""
+    """Return start and end of the top-level version_policy, from its name to its closing brace, or None.
+
+    Raises ValueError when braces do not match.
+    """
     depth, start = 0, None
     for token in _tokens(text):
         if token.text in "{<[":
@@ -95,5 +98,5 @@ def _end_of_string(text: str, start: int) -> int:
 
 
 def _normal(block: str) -> list[str]:
-    """A block without what protobuf text leaves to taste: colons before braces, commas, brackets round one value."""
+    """Return a block's tokens without the optional ones: colons before braces, commas, brackets around one value."""
     return [token.text for token in _tokens(block) if token.text not in ":,[]"]

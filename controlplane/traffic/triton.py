@@ -1,6 +1,6 @@
-"""Switches versions inside Triton, which serves unversioned requests from the highest version that is ready.
+"""The driver for Triton. Triton serves unversioned requests from the highest version that is ready.
 
-What Triton really does, and how it was measured: docs/adr/0003-triton-switch.md.
+docs/adr/0003-triton-switch.md describes Triton's behaviour and its measurement.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CAPABILITIES = Capabilities(
         "a version gets traffic the moment it is ready, not before: Triton loads it in the background and then swaps",
     ),
     endless_load=(
-        "Triton cannot cancel a load, and carries out no other one of this model until it ends; if it does not end, "
+        "Triton cannot cancel a load, and starts no other load of this model before it ends; if it does not end, "
         "restart that Triton"
     ),
 )
@@ -58,23 +58,26 @@ class TritonDriver:
     capabilities = CAPABILITIES
 
     def __init__(self, section: ModelSection, session: aiohttp.ClientSession, *, timeout_s: float = 5.0) -> None:
-        """`session` comes from triton_api.open_session(); `timeout_s` bounds every call but a load."""
+        """`session` comes from triton_api.open_session(). `timeout_s` is the deadline of every call except a load."""
         self._section, self._session = section, session
         self._model = section.traffic.model or section.name
         self._apis = {b.url: TritonApi(b.url, session, timeout_s, auth_of(b)) for b in section.traffic.backends}
         self._loaders = {b.url: GrpcLoader(b.grpc, with_cure) for b in section.traffic.backends if b.grpc}
 
     def can_keep(self, serve: str, keep: str) -> bool:
-        """Only a lower version can stay loaded: the highest one gets the traffic."""
+        """Return whether `keep` is lower than `serve`: the highest loaded version gets the traffic."""
         return _number(keep) < _number(serve)
 
     async def observe(self) -> TrafficObservation:
-        """Read every server's repository index, and confirm each READY version by its own readiness endpoint."""
+        """Read every server's repository index, and confirm each READY version by the version's readiness endpoint."""
         backends = await asyncio.gather(*(self._observe(url) for url in self._apis))
         return TrafficObservation(self._section.name, tuple(backends))
 
     async def prepare(self, version: str) -> Preparation:
-        """Check that every server is reachable, takes load orders, runs the model and can see the version."""
+        """Check that every server is reachable, accepts load orders, runs the model and can see the version.
+
+        Raises Refused with all reasons.
+        """
         answers = await asyncio.gather(*(self._prepare(url) for url in self._apis))
         reasons = [answer for answer in answers if isinstance(answer, str)]
         configs = {url: answer for url, answer in zip(self._apis, answers, strict=True) if isinstance(answer, dict)}
@@ -88,15 +91,15 @@ class TritonDriver:
         return Preparation(json.dumps(configs), doubts, self._known(version, configs))
 
     async def place(self, backend: str, placement: Placement) -> None:
-        """Load the model with the placement's versions and nothing else; Triton swaps when all of them are ready."""
+        """Load the model with exactly the placement's versions. Triton swaps when all of them are ready."""
         config = json.loads(placement.config)[backend]
-        # The whole configuration goes with every load: a bare one would follow config.pbtxt as soon as it is newer.
+        # Every load sends the whole configuration: without it Triton would use a config.pbtxt that is newer.
         config = {**config, "version_policy": {"specific": {"versions": _numbers(placement)}}}
         loader = self._loaders.get(backend, self._apis[backend])
         await loader.load(self._model, config, self._section.traffic.load_timeout)
 
     async def ask(self, backend: str, version: str, question: Question) -> Answer:
-        """Post the question to the version's own address: unversioned requests may reach another one."""
+        """Post the question to the version's own address: unversioned requests may reach another version."""
         started = time.monotonic()
         try:
             status, body = await self._apis[backend].ask(
@@ -109,7 +112,10 @@ class TritonDriver:
         return Answer(triton_answer.fault(question, status, body), time.monotonic() - started)
 
     async def commit(self, placement: Placement) -> Sequence[str]:
-        """Write the placement's versions into config.pbtxt wherever the repository is local."""
+        """Write the placement's versions into config.pbtxt in every local repository.
+
+        Raises EngineRefused when a file could not be written.
+        """
         sentences, refusals = [], []
         for folder in dict.fromkeys(b.repository for b in self._section.traffic.backends if b.repository):
             try:
@@ -122,8 +128,8 @@ class TritonDriver:
         if refusals:
             raise EngineRefused("; ".join([*refusals, *sentences]))
         sentences += [
-            f"{b.url} has no local `repository:`, so config.pbtxt was not written: a restart of Triton follows the "
-            f"version_policy that is on its disk; set it to {_numbers(placement)} there"
+            f"{b.url} has no local `repository:`, so config.pbtxt was not written: after a restart Triton follows the "
+            f"version_policy on its own disk; set it to {_numbers(placement)} there"
             for b in self._section.traffic.backends
             if b.repository is None
         ]
@@ -146,7 +152,7 @@ class TritonDriver:
             return BackendObservation(url, False, {}, {}, {}, str(error))
         answering = [row.version for row in rows if row.state == "READY"]
         confirmed = {version for version, ok in zip(answering, ready, strict=True) if ok}
-        # A version that was never loaded is not in the index: Triton answered, so that is known, not unknown.
+        # A version that was never loaded is missing in the index. Triton answered, so it is unavailable, not unknown.
         states = dict.fromkeys(self._section.versions, VersionState.UNAVAILABLE)
         states |= {f"v{row.version}": _state(row, confirmed) for row in rows}
         reasons = {f"v{row.version}": row.reason for row in rows if row.reason}
@@ -164,7 +170,7 @@ class TritonDriver:
         return config
 
     def _look(self, version: str, configs: dict[str, dict[str, Any]]) -> list[version_files.Look]:
-        """Look into the version's directory in every local repository, each once."""
+        """Inspect the version's directory in every local repository, each directory once."""
         found = {}
         for backend in self._section.traffic.backends:
             if backend.repository:
@@ -178,8 +184,8 @@ class TritonDriver:
         notes = [f"no model_warmup in the model's configuration on {url}: first requests will be cold" for url in cold]
         remote = [b.url for b in self._section.traffic.backends if b.repository is None]
         notes += [
-            f"{url} has no local `repository:`: whether it has version directory {_number(version)} shows only when it "
-            "loads, and config.pbtxt will not be written"
+            f"{url} has no local `repository:`: version directory {_number(version)} cannot be checked before the "
+            "load, and config.pbtxt will not be written"
             for url in remote
         ]
         notes += [
@@ -206,7 +212,7 @@ class TritonDriver:
 
 def _state(row: IndexRow, confirmed: set[int]) -> VersionState:
     if row.state == "READY" and row.version not in confirmed:
-        return VersionState.LOADING  # the index runs ahead of the endpoint for a moment; only both together are ready
+        return VersionState.LOADING  # the index says READY shortly before the endpoint does: both must agree
     return _STATES.get(row.state, VersionState.UNKNOWN)
 
 
@@ -222,10 +228,10 @@ def _numbers(placement: Placement) -> list[int]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace the file so that a crash leaves the old or the new one, with the old one's permissions.
+    """Replace the file so that a crash leaves the old or the new file. The permissions stay.
 
-    The temporary file must be gone before the next load: any other new file in a model's folder makes Triton reload
-    the versions that are resident.
+    The temporary file must be gone before the next load: another new file in a model's folder makes Triton reload
+    all loaded versions.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".config.pbtxt.")
     temporary = Path(name)

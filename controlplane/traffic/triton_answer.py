@@ -1,6 +1,6 @@
-"""Whether Triton's answer to a question is a good one. Pure.
+"""Judging Triton's answer to a question. Pure.
 
-A 200 is not enough: a stream says so before its first response, and carries what went wrong as an event.
+Status 200 is not enough: a stream answers 200 before its first response, and reports an error as an event.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from controlplane.traffic.triton_api import error_in
 
 
 def fault(question: Question, status: int, body: bytes) -> str:
-    """Return what is wrong with an answer, in the engine's words where it has any; "" when it is good."""
+    """Return the fault of an answer, in the engine's words if there are any; "" for a good answer."""
     answers = _answers(body)
     words = next((found for answer in answers if (found := error_in(answer))), "")
     if status != question.status:
@@ -24,12 +24,12 @@ def fault(question: Question, status: int, body: bytes) -> str:
     if words:
         return f"answered with an error: {_short(words)}"
     if not any(isinstance(answer, dict) and answer for answer in answers):
-        return "answered 200 and nothing that holds an output"
+        return "answered 200 without any output"
     return ""
 
 
 def _answers(body: bytes) -> list[Any]:
-    """Return every JSON value of an answer: one, or a stream's events. What is not JSON is left out."""
+    """Return the JSON values of an answer: one, or one for each event of a stream. Other texts are left out."""
     texts = [body.decode("utf-8", "replace")]
     if body.lstrip().startswith(b"data:"):
         try:

@@ -1,4 +1,4 @@
-"""Triton's model repository API over HTTP: bounded, with a deadline on every call, foreign errors translated here."""
+"""Client of Triton's model repository API over HTTP. Answers are bounded, and every call has a deadline."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from controlplane.traffic.driver import EngineRefused, NotSent
 from controlplane.traffic.words import told
 
 MAX_BODY_BYTES = 4 * 2**20
-"""A repository index or a model configuration is some kilobytes."""
+"""Maximum size of an answer. Chosen: a repository index or a model configuration has some kilobytes."""
 _VERSION = re.compile(r"[0-9]{1,18}")
-"""A version's directory; Triton's own is an int64."""
+"""Name of a version's directory. Triton stores it as int64."""
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
 _HEALTH_TRAP = (
     "Triton's /v2/health/ready now answers 400 until this version loads successfully or the server restarts, so a load "
-    "balancer that asks it takes a healthy server out; fix the version and load it, restart when convenient, or start "
+    "balancer that checks it removes a healthy server; fix the version and load it, restart when convenient, or start "
     "tritonserver with --strict-readiness=false"
 )
 _MODE_PROBE = "controlplane.mode-check"
-"""A model that no repository has: unloading it does nothing in explicit mode, and is refused in the other modes."""
+"""Name of a model that no repository has. Unloading it does nothing in explicit mode and is refused in other modes."""
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Return a session for Triton's API; to be called on the running event loop.
+    """Return a session for Triton's API. Call it on the running event loop.
 
-    Every call gets a connection of its own. Triton binds a connection to one of its HTTP threads, and a load occupies
-    that thread until the model is loaded: a kept-alive connection that shares it would look dead for as long.
+    Every call opens a new connection. Triton binds a connection to one of its HTTP threads, and a load occupies its
+    thread until the model is loaded: a kept-alive connection on that thread would get no answer until then.
     """
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), trust_env=False)
 
 
 @dataclass(frozen=True)
 class IndexRow:
-    """One version in the repository index, as Triton says it (`READY`, `LOADING`, `UNLOADING`, `UNAVAILABLE`)."""
+    """One version in the repository index. `state` is Triton's: `READY`, `LOADING`, `UNLOADING` or `UNAVAILABLE`."""
 
     version: int
     state: str
@@ -51,7 +51,7 @@ class IndexRow:
 
 
 class TritonApi:
-    """One Triton server. Raises Unavailable when no usable reply comes, EngineRefused when Triton says no."""
+    """One Triton server. Raises Unavailable when no usable reply comes, and EngineRefused when Triton refuses."""
 
     def __init__(
         self, url: str, session: aiohttp.ClientSession, timeout_s: float = 5.0, auth: Auth | None = None
@@ -60,42 +60,48 @@ class TritonApi:
         self._tls = TlsContexts()
 
     async def index(self, model: str) -> list[IndexRow]:
-        """Return the versions of `model` that this server has ever loaded; others are not listed."""
+        """Return the versions of `model` that this server has ever loaded; others are not listed.
+
+        Raises Unavailable for an answer that is not a repository index.
+        """
         status, body = await self._call("POST", "/v2/repository/index", {})
         rows = self._json(status, body, "the repository index")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise Unavailable(f"{self._url} answered its repository index with something else: {_start(body)}")
+            raise Unavailable(f"{self._url} answered with something that is not a repository index: {_start(body)}")
         mine = [row for row in rows if row.get("name") == model and _VERSION.fullmatch(str(row.get("version", "")))]
         return [IndexRow(int(r["version"]), str(r.get("state", "")), told(str(r.get("reason", "")))) for r in mine]
 
     async def version_ready(self, model: str, version: int) -> bool:
-        """Say whether this version takes requests. Never /v2/health/ready: one failed version spoils that for good."""
+        """Return whether this version accepts requests. One failed version makes /v2/health/ready answer 400."""
         status, _ = await self._call("GET", f"/v2/models/{model}/versions/{version}/ready")
         return status == 200
 
     async def config(self, model: str) -> dict[str, Any]:
-        """Return the configuration that the loaded model runs with. Raises EngineRefused when none is loaded."""
+        """Return the configuration of the loaded model.
+
+        Raises EngineRefused when the model is not loaded, and Unavailable for an answer that is not an object.
+        """
         status, body = await self._call("GET", f"/v2/models/{model}/config")
         config = self._json(status, body, f"the configuration of model {model}")
         if not isinstance(config, dict):
-            raise Unavailable(f"{self._url} answered model {model}'s configuration with something else: {_start(body)}")
+            raise Unavailable(f"{self._url} answered model {model}'s configuration with no object: {_start(body)}")
         return config
 
     async def check_explicit(self) -> None:
-        """Raise EngineRefused unless the server takes load orders. Changes nothing."""
+        """Raise EngineRefused unless the server accepts load orders. Changes nothing."""
         status, body = await self._call("POST", f"/v2/repository/models/{_MODE_PROBE}/unload", {})
         if status != 200 and _NOT_EXPLICIT in _error(body):
             raise self._refusal(status, body)
 
     async def load(self, model: str, config: dict[str, Any], timeout_s: float) -> None:
-        """Load `model` with `config`; returns when Triton answered 200, which does not prove that it is loaded."""
+        """Load `model` with `config`. A return means that Triton answered 200; it does not prove that it is loaded."""
         order = {"parameters": {"config": json.dumps(config)}}
         status, body = await self._call("POST", f"/v2/repository/models/{model}/load", order, timeout_s)
         if status != 200:
             raise self._refusal(status, body)
 
     async def ask(self, model: str, version: int, path: str, body: Any, timeout_s: float) -> tuple[int, bytes]:
-        """Post `body` to one version; return status and answer. Raises NotSent, or Unavailable when no answer came."""
+        """Post `body` to one version and return status and answer. Raises NotSent, or Unavailable without an answer."""
         return await self._call("POST", f"/v2/models/{model}/versions/{version}/{path}", body, timeout_s)
 
     async def _call(
@@ -128,7 +134,10 @@ class TritonApi:
             raise Unavailable(f"{self._url} answered {what} with something that is not JSON: {_start(body)}") from error
 
     def _refusal(self, status: int, body: bytes) -> EngineRefused | Unavailable:
-        """Triton's own no is a JSON object with `error`; anything else comes from something in between."""
+        """Return the error for a status that is not 200.
+
+        A refusal of Triton is a JSON object with `error`. Any other answer comes from a proxy in between.
+        """
         message = _error(body)
         if not message:
             return Unavailable(f"{self._url} answered HTTP {status} without Triton's error message: {_start(body)}")
@@ -136,7 +145,7 @@ class TritonApi:
 
 
 def with_cure(message: str) -> str:
-    """Complete Triton's message with what to do about it, where that is known."""
+    """Return Triton's message with its cure, if the cure is known."""
     if _NOT_EXPLICIT in message:
         return f"{message}; start tritonserver with --model-control-mode=explicit"
     if "UNAVAILABLE state" in message:
@@ -156,7 +165,7 @@ async def _bounded(response: aiohttp.ClientResponse, place: str) -> bytes:
 
 
 def _error(body: bytes) -> str:
-    """Triton's message on one line; a Python traceback's line breaks say nothing to an operator."""
+    """Return the error message of Triton's answer on one line, or "" when it has none."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

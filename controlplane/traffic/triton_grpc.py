@@ -1,8 +1,8 @@
-"""Load orders over gRPC: the one call that must not go over Triton's HTTP port while clients use that.
+"""Load orders over gRPC. They must not go over Triton's HTTP port while clients use that port.
 
-Triton carries a load out on the HTTP thread that received it, and every connection bound to that thread, clients'
-streams included, waits until the model is loaded. Its gRPC port has threads of its own. One unary call whose request
-has three fields does not need generated code.
+Triton carries a load out on the HTTP thread that received it. Every connection of that thread, clients' streams
+included, waits until the model is loaded. Triton's gRPC port has its own threads. The only call is unary, and its
+request has few fields, so there is no generated code.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _LOST = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN"})
 
 
 def missing_package() -> str:
-    """Return why gRPC cannot be used here, with the cure; "" when it can."""
+    """Return why gRPC cannot be used, with the cure; "" when it can."""
     try:
         _aio()
     except ImportError:
-        return "the grpcio package is not installed; `pip install grpcio`, or drop the backend's `grpc:`"
+        return "the grpcio package is not installed; `pip install grpcio`, or remove the backend's `grpc:`"
     return ""
 
 
 def _aio() -> Any:
-    """Return grpc.aio, an optional dependency that only a backend's `grpc:` asks for. Raises ImportError."""
-    # Its handlers at fork() may take a child down (SIGABRT) before that executes its program. Nothing here needs them:
-    # no child goes on in this one's memory.
+    """Return grpc.aio, an optional dependency that only a backend's `grpc:` needs. Raises ImportError."""
+    # gRPC's fork handlers may end a child (SIGABRT) before it executes its program. They are not needed: every child
+    # executes another program.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import grpc.aio
 
@@ -44,7 +44,7 @@ class GrpcLoader:
     """Sends load orders to one Triton server's gRPC address (host:port, plaintext)."""
 
     def __init__(self, address: str, cure: Callable[[str], str]) -> None:
-        """`cure` completes Triton's message with what to do about it."""
+        """`cure` returns Triton's message with its cure, if the cure is known."""
         self._address, self._cure = address, cure
         self._channel: Any = None
 
@@ -72,7 +72,7 @@ class GrpcLoader:
 def load_request(model: str, config: str) -> bytes:
     """Return an encoded inference.RepositoryModelLoadRequest with the parameter `config` (Triton's grpc_service.proto).
 
-    model_name is field 2, parameters a map in field 3 whose values hold a string in field 3.
+    Field 2 is model_name. Field 3 is the map of parameters, whose values hold a string in their field 3.
     """
     parameter = _field(3, config.encode())
     entry = _field(1, b"config") + _field(2, parameter)
@@ -80,5 +80,5 @@ def load_request(model: str, config: str) -> bytes:
 
 
 def _field(number: int, body: bytes) -> bytes:
-    """A length-delimited protobuf field."""
+    """Return a length-delimited protobuf field."""
     return bytes([number << 3 | 2]) + varint(len(body)) + body

@@ -1,7 +1,7 @@
-"""What can be told of a version directory of a local model repository before Triton is asked to load it.
+"""Checks of a version directory in a local model repository before Triton gets the order to load it.
 
-A version whose file is missing costs more than a failed load: Triton's python backend then loads for ever, and every
-later load of the model waits for it (docs/adr/0003-triton-switch.md).
+A missing file costs more than a failed load: Triton's python backend then loads for ever, and every later load of the
+model waits for it (docs/adr/0003-triton-switch.md).
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ _FILES = {
     "dali": "model.dali",
     "vllm": "model.json",
 }
-"""What each backend loads from a version directory unless default_model_filename says otherwise (Triton's
-docs/user_guide/model_repository.md). Others read elsewhere too: for them an empty directory proves nothing."""
+"""The file that each backend loads from a version directory, unless default_model_filename names another one (Triton's
+docs/user_guide/model_repository.md). Other backends also read elsewhere: for them an empty directory proves nothing."""
 _PLATFORMS = {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt", "pytorch_libtorch": "pytorch"}
 _IGNORED = ("__pycache__",)
-"""Written by what was loaded before; no model."""
+"""Directories that are not part of a model: a loaded version wrote them."""
 
 
 class Look(NamedTuple):
-    """What a look at a version directory yielded, each a sentence or ""."""
+    """The result of checking a version directory. Each field is a sentence or ""."""
 
     fault: str = ""
-    """Why it cannot be loaded, and the cure."""
+    """Why the version cannot be loaded, and the cure."""
     doubt: str = ""
-    """What could not be told."""
+    """The part that could not be checked."""
 
 
 def look(folder: Path, config: dict[str, Any]) -> Look:
-    """Look into a version directory that is to be loaded with the model configuration `config`. Blocking."""
+    """Check a version directory that is to be loaded with the model configuration `config`. Blocking."""
     wanted = _wanted(config)
     try:
         if not folder.is_dir():
@@ -47,22 +47,22 @@ def look(folder: Path, config: dict[str, Any]) -> Look:
             what = f"holds no {wanted} (it has {_some(names)})" if names else f"is empty: it lacks {wanted}"
             return Look(f"version directory {folder} {what}; put the version's files there and promote again")
         if wanted and not (folder / wanted).stat().st_mode & (stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH):
-            return Look(f"{folder / wanted} can be read by nobody; `chmod a+r` it and promote again")
+            return Look(f"{folder / wanted} is not readable by any user; `chmod a+r` it and promote again")
         if not wanted and not names:
             return Look(
-                doubt=f"version directory {folder} is empty; some backends want it so, others cannot load it then"
+                doubt=f"version directory {folder} is empty; some backends need no files there, others cannot load it"
             )
     except OSError as error:
-        # Triton may be another user, who can: that this one cannot look proves nothing.
-        words = f"version directory {folder} cannot be looked into ({error.strerror}): what it holds is unknown"
+        # Triton may run as another user that can read the directory: this failure proves nothing.
+        words = f"version directory {folder} cannot be listed ({error.strerror}): its files are unknown"
         return Look(doubt=words)
     return Look()
 
 
 def _wanted(config: dict[str, Any]) -> str:
-    """Return the file that the model's backend loads from a version directory; "" where that is not known."""
+    """Return the file that the model's backend loads from a version directory; "" when it is unknown."""
     backend = config.get("backend") or _PLATFORMS.get(config.get("platform", ""), "")
-    if config.get("runtime"):  # a backend written in Python, which may keep its model.py elsewhere
+    if config.get("runtime"):  # a backend written in Python: its model.py may be elsewhere
         return ""
     files = config.get("cc_model_filenames")
     return "" if files or backend not in _FILES else config.get("default_model_filename") or _FILES[backend]

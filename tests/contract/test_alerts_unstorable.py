@@ -118,7 +118,7 @@ def test_a_group_that_cannot_be_stored_holds_up_no_other(database: Database, cap
             assert [s.state.key for s in groups.advance(lambda *_: steps, 7.0)] == ["a", "b"]
     assert [g.key for g in open_groups(groups)] == ["a", "b"]
     assert sorted(m.message_id for m in OutboxStore(database).recent(10)) == ["a/7/1", "b/7/1"]
-    assert [r.getMessage()[:40] for r in caplog.records] == [f"alerting: group {BAD!r} cannot be told of: "[:40]]
+    assert [r.getMessage()[:40] for r in caplog.records] == [f"alerting: no notification of group {BAD!r}"[:40]]
 
 
 def test_a_transaction_says_what_it_cannot_hold_without_the_statement(database: Database) -> None:

@@ -11,8 +11,8 @@ from controlplane.traffic.driver import TrafficObservation
 from tests.fakes.rollout_world import World
 
 LOADED = (
-    "draining: v2 is loaded, not tried (fleet.yaml has neither a `verify:` nor a probe that asks it, and its numbers "
-    "could not be read: nobody looked); making it survive a restart"
+    "draining: v2 is loaded, not tried (fleet.yaml has neither a `verify:` nor a Triton probe for this model, and its "
+    "numbers could not be read: no metrics were queried); making it survive a restart"
 )
 
 
@@ -27,9 +27,9 @@ async def test_a_promotion_second_by_second(tmp_path: Path) -> None:
         assert await world.line() == "planned: ann asked to promote model from v1 to v2"
         assert await world.tick() == "preparing: Loading v2 on A"
         assert world.triton.loads == [[1, 2]]
-        assert await world.tick() == "verifying: v2 serves on A; it must stay so for 5 s"
+        assert await world.tick() == "verifying: v2 serves on A; it must serve without a break for 5 s"
         assert await stable(world) == ("v1", None)
-        assert await world.tick(4.9) == "verifying: v2 serves on A; it must stay so for 5 s"
+        assert await world.tick(4.9) == "verifying: v2 serves on A; it must serve without a break for 5 s"
         assert await world.tick(0.1) == LOADED
         assert (await world.latest()).switched
         assert await stable(world) == ("v2", "v1")
@@ -56,7 +56,7 @@ async def test_a_rollback_goes_to_the_previous_version_and_cannot_be_repeated_by
         assert (await world.finish()).ok is True
         assert await stable(world) == ("v1", None)
         assert world.triton.serving == 1
-        with pytest.raises(Exception, match="model has nothing to roll back to: v1 is where it started or was itself"):
+        with pytest.raises(Exception, match="model has nothing to roll back to: v1 is the first version or"):
             await world.service.rollback("model", actor="bob")
 
 
@@ -80,7 +80,7 @@ async def test_a_load_that_takes_too_long_is_given_up_and_undone(tmp_path: Path)
         await world.tick(settle=False)
         await world.tick(60, settle=False)
         assert await world.tick(1, settle=False) == (
-            "rolling-back: v2 was not ready on A within 60 s; now v2 is loading. Going back to v1: ordering v1 on A"
+            "rolling-back: v2 was not ready on A within 60 s; now v2 is loading. Rolling back to v1: ordering v1 on A"
         )
         await world.tick(1, settle=False)
         assert world.triton.loads == [[1, 2], [1]]
@@ -192,7 +192,7 @@ async def test_unreachable_while_loading_is_neither_ready_nor_failed(tmp_path: P
                 "preparing: Waiting for A, whose state is unknown: A did not answer"
             )
         world.triton.reachable = True
-        assert await world.tick() == "verifying: v2 serves on A; it must stay so for 5 s"
+        assert await world.tick() == "verifying: v2 serves on A; it must serve without a break for 5 s"
 
 
 async def test_something_else_answering_is_unknown_too(tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ async def test_unreachable_while_verifying_restarts_the_wait(tmp_path: Path) -> 
         world.triton.reachable = False
         assert (await world.tick(10)).startswith("verifying: v2 serves, but cannot be verified while A does not answer")
         world.triton.reachable = True
-        assert await world.tick(1) == "verifying: v2 serves on A; it must stay so for 5 s"
-        assert await world.tick(4) == "verifying: v2 serves on A; it must stay so for 5 s"
+        assert await world.tick(1) == "verifying: v2 serves on A; it must serve without a break for 5 s"
+        assert await world.tick(4) == "verifying: v2 serves on A; it must serve without a break for 5 s"
         world.triton.reachable = False
         await world.tick(40)
         world.triton.reachable = True
@@ -229,7 +229,7 @@ async def test_a_server_that_never_comes_back_ends_in_words_not_in_a_guess(tmp_p
         world.triton.reachable = False
         await world.tick()
         await world.tick(60)
-        assert "Going back to v1: A does not answer, what it serves is unknown" in await world.tick(1)
+        assert "Rolling back to v1: A does not answer, what it serves is unknown" in await world.tick(1)
         line = await world.tick(61)
         assert line.startswith("failed: v2 could not be verified within 60 s: A did not answer")
         assert (
@@ -312,7 +312,7 @@ async def test_abort_while_loading_moves_no_traffic(tmp_path: Path) -> None:
         await world.tick(settle=False)
         await world.service.abort(rollout.id, actor="bob")
         await world.service.abort(rollout.id, actor="bob")
-        assert (await world.tick(settle=False)) == "rolling-back: Aborted by bob. Going back to v1: ordering v1 on A"
+        assert (await world.tick(settle=False)) == "rolling-back: Aborted by bob. Rolling back to v1: ordering v1 on A"
         world.triton.finish_loads()
         latest = await world.finish()
         assert (latest.phase, latest.sentence) == (Phase.FAILED, "Aborted by bob. v1 serves as before")
@@ -334,7 +334,7 @@ async def test_rollback_while_verifying_and_while_draining(tmp_path: Path) -> No
         await world.tick()
         await world.tick()
         await world.service.rollback("model", actor="bob")
-        assert await world.tick() == "rolling-back: Rollback by bob. Going back to v1: ordering v1 on A"
+        assert await world.tick() == "rolling-back: Rollback by bob. Rolling back to v1: ordering v1 on A"
         assert await world.tick() == "rolled-back: Rollback by bob. v1 serves again"
         await world.promote()
         for _ in range(8):
@@ -355,7 +355,7 @@ async def test_two_servers_are_switched_one_after_another(tmp_path: Path) -> Non
         assert await world.tick() == "preparing: Loading v2 on A"
         assert await world.tick() == "switching: Loading v2 on B"
         assert [s.serving for s in world.servers] == [2, 2]
-        assert await world.tick() == "verifying: v2 serves on all 2 backends; it must stay so for 5 s"
+        assert await world.tick() == "verifying: v2 serves on all 2 backends; it must serve without a break for 5 s"
         assert (await world.finish()).ok is True
         assert [s.loads for s in world.servers] == [[[1, 2], [2]]] * 2
 
@@ -395,7 +395,7 @@ async def test_a_rollout_whose_model_leaves_the_configuration_says_so_and_goes_o
         assert await world.tick() == waiting
         assert await world.tick() == waiting
         world.engine.update({"model": world.section}, {"model": world.driver})
-        assert await world.tick() == "verifying: v2 serves on A; it must stay so for 5 s"
+        assert await world.tick() == "verifying: v2 serves on A; it must serve without a break for 5 s"
         view = await world.service.show((await world.latest()).id)
         assert [event.sentence for event in view.events].count(waiting.removeprefix("preparing: ")) == 1
         assert (await world.finish()).ok is True

@@ -21,7 +21,7 @@ async def test_a_candidate_that_answers_is_verified_and_says_by_what(tmp_path: P
         assert world.triton.asked[1:] == [(2, "infer", BODY)] * 3
         line = await world.tick()
         assert line.startswith("verifying: v2 serves on A; 3 of 3 questions answered well, the slowest in 0.")
-        assert line.endswith("it must stay so for 5 s")
+        assert line.endswith("it must serve without a break for 5 s")
         latest = await world.finish()
         assert (latest.ok, latest.verified) == (True, True)
         assert latest.evidence.startswith("3 of 3 questions answered well")
@@ -40,7 +40,7 @@ async def test_a_candidate_that_fails_every_request_is_turned_back_at_the_first_
         assert line == (
             "rolling-back: v2 failed 1 of 1 question on A: answered 400 instead of 200: Failed to process the "
             "request(s) for model 'model_0_0', message: RuntimeError: CUDA error: out of memory. "
-            "Going back to v1: ordering v1 on A"
+            "Rolling back to v1: ordering v1 on A"
         )
         latest = await world.finish()
         assert (latest.phase, latest.wished, latest.verified) == (Phase.ROLLED_BACK, False, None)
@@ -76,7 +76,7 @@ async def test_a_candidate_whose_first_request_kills_the_server(tmp_path: Path) 
         await world.tick()
         line = await world.tick()
         assert line.startswith("rolling-back: v2 failed 1 of 1 question on A: A did not answer /v2/models/model")
-        assert "Going back to v1: A does not answer, what it serves is unknown" in line
+        assert "Rolling back to v1: A does not answer, what it serves is unknown" in line
         world.triton.restart()
         world.triton.reachable = True
         latest = await world.finish()
@@ -182,7 +182,7 @@ async def test_with_nothing_to_ask_or_to_look_at_it_is_loaded_and_not_tried(tmp_
         latest = await world.finish()
         assert (latest.ok, latest.verified) == (True, False)
         assert latest.evidence == (
-            "fleet.yaml has neither a `verify:` nor a probe that asks it, and no request to it was counted"
+            "fleet.yaml has neither a `verify:` nor a Triton probe for this model, and no request to it was counted"
         )
         assert latest.sentence.endswith("; v2 is loaded, not tried")
         assert world.told() == [
@@ -207,7 +207,7 @@ async def test_a_question_that_even_the_stable_version_fails_is_doubted_when_pla
         world.triton.raises[1] = "no such input"
         (note,) = (await world.service.plan("model", "v2")).notes
         assert note.startswith("v1 itself does not answer the question of `verify:` in fleet.yaml well (answered 400")
-        assert note.endswith("where the question is wrong, v2 will be turned back for it")
+        assert note.endswith("If the question is wrong, v2 will be rolled back too")
 
 
 async def test_killed_while_asking_it_asks_anew_and_ends_the_same(tmp_path: Path) -> None:

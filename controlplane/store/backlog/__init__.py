@@ -1,4 +1,4 @@
-"""Alerting without its database: what cannot be written is kept in memory, acted upon, and written when it can be."""
+"""Alerting while the database cannot be written: changes are kept in memory, acted upon, and written later."""
 
 from __future__ import annotations
 

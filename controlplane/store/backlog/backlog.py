@@ -1,8 +1,8 @@
-"""What alerting remembers while its database cannot be written. In memory: it lasts as long as the process.
+"""The backlog of alerting while its database cannot be written. It is in memory and ends with the process.
 
-Invariant: while `paused`, nobody here writes to the database but write_back, and everything that would have been
-written is in here, newest state last. `seen` is what the database held when it was last read or written, so that
-decisions go on from it even when the database cannot be read either.
+Invariant: while `paused`, only write_back writes to the database, and the backlog holds every change that is not
+written, the newest state last. `seen` is the content of the database when it was last read or written: decisions start
+from it even when the database cannot be read.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from controlplane.store.outbox import OutboxEntry, OutboxStatus
 log = logging.getLogger(__name__)
 
 MAX_TRANSITIONS = 50_000
-"""Transitions kept for the history, some 1 kB each; the oldest go first. States are not bounded by it."""
+"""Maximum number of transitions in the backlog, about 1 kB each. The oldest are dropped. States are not limited."""
 MAX_FINISHED = 10_000
-"""Messages kept for the record that were sent or given up meanwhile."""
+"""Maximum number of sent or given-up messages in the backlog; they are kept for the outbox's record. Chosen."""
 
 
 @dataclass
 class Seen:
-    """What the database held when it was last read or written."""
+    """Content of the database when it was last read or written."""
 
     instances: dict[str, tuple[AlertInstance, ...]]
     """By rule."""
@@ -42,7 +42,7 @@ class Seen:
 
 @dataclass
 class Backlog:
-    """Shared by the alert log, the group log and the outbox of one process. Methods may be called from any thread."""
+    """The backlog that the alert log, the group log and the outbox of one process share. Thread-safe."""
 
     clock: Clock
     alone: Callable[[], bool] = lambda: True
@@ -59,26 +59,26 @@ class Backlog:
     messages: dict[str, Held] = field(default_factory=dict)
     seen: Seen | None = None
     sending: bool = True
-    """Whether people are told: what is told and not written is told again by whoever takes over."""
+    """Whether notifications are sent during a pause. Another process would send an unrecorded notification again."""
     lost: int = 0
-    """Transitions that had to go."""
+    """Number of transitions that were dropped."""
     _recent: dict[str, Held] = field(default_factory=dict)
-    """Messages that this process queued in the database and knows no end of."""
+    """Messages that this process queued in the database, and whose end it has not seen."""
     _claimed: set[str] = field(default_factory=set)
     """Messages that this process claimed in the database and has not settled."""
 
     @property
     def may_send(self) -> bool:
-        """Whether people may be told now."""
+        """Whether notifications may be sent now."""
         return self.sending or not self.paused
 
     @property
     def paused(self) -> bool:
-        """Whether nothing is written now."""
+        """Whether writing is paused."""
         return bool(self.fault)
 
     def pause(self, error: Unavailable) -> None:
-        """Stop writing. Messages that may still have to be sent are taken into memory."""
+        """Pause writing. Messages that may still have to be sent are copied into memory."""
         with self.lock:
             if not self.paused:
                 self.since, self.sending = self.clock.now(), self.alone()
@@ -87,19 +87,19 @@ class Backlog:
                     log.error("alerting: nothing is sent until then, since another replica may be alerting")
                 for held in self._recent.values():
                     if held.message_id not in self._claimed:
-                        # Another process may have sent it by now: the notifier looks for it before it posts.
+                        # Another process may have sent it: with attempts > 0 the notifier searches before it posts.
                         held.attempts = max(held.attempts, 1)
                         self.messages.setdefault(held.message_id, held)
                 self._recent.clear()
             self.fault = str(error)
 
     def resume(self) -> None:
-        """Go on writing: everything is in the database."""
+        """End the pause: everything is in the database."""
         with self.lock:
             self.fault, self.since = "", None
 
     def describe(self) -> str:
-        """Return what waits, in words; empty while the database can be written."""
+        """Return the fault and the size of the backlog in words, or "" while the database can be written."""
         with self.lock:
             if not self.paused:
                 return ""
@@ -109,7 +109,7 @@ class Backlog:
             return f"{self.fault}; rules go on, {waits}; nothing is sent, since another replica may be alerting by now"
 
     def move(self, by_s: float) -> None:
-        """Follow a step of the clock, as store.clock_steps does in the database."""
+        """Shift the times in memory by a step of the clock, as store.clock_steps does in the database."""
         with self.lock:
             self.instances = _moved_instances(self.instances, by_s)
             self.groups = _moved_groups(self.groups, by_s)
@@ -117,7 +117,7 @@ class Backlog:
                 self.seen.instances = _moved_instances(self.seen.instances, by_s)
                 self.seen.groups = _moved_groups(self.seen.groups, by_s)
                 if self.paused:
-                    # What the database holds is of before the step now.
+                    # The rows in the database keep the times of before the step: all are to be written anew.
                     self.instances = {**self.seen.instances, **self.instances}
                     self.groups = {**self.seen.groups, **self.groups}
             if by_s < 0:
@@ -128,7 +128,7 @@ class Backlog:
     # -- alerts --------------------------------------------------------------------------------------------------
 
     def latest(self, rule: str) -> tuple[AlertInstance, ...] | None:
-        """Return a rule's instances where the database cannot be asked; None where it must be."""
+        """Return a rule's instances from memory, or None when the caller must read the database."""
         with self.lock:
             if rule in self.instances:
                 return self.instances[rule]
@@ -137,13 +137,13 @@ class Backlog:
             return None
 
     def wrote(self, rule: str, instances: Sequence[AlertInstance]) -> None:
-        """Note what the database now holds of a rule."""
+        """Note the instances of a rule that are now in the database."""
         with self.lock:
             if self.seen is not None:
                 self.seen.instances[rule] = tuple(instances)
 
     def keep(self, rule: str, instances: Sequence[AlertInstance], transitions: Iterable[Transition]) -> bool:
-        """Keep what cannot be written; False when it can be again."""
+        """Keep a rule's instances and transitions in memory. False when the database can be written again."""
         with self.lock:
             if not self.paused:
                 return False
@@ -166,7 +166,7 @@ class Backlog:
         steps: Iterable[GroupStep],
         at: float,
     ) -> None:
-        """Note what the database held when groups were decided on at unix second `at`, and what was written then."""
+        """Note the content of the database at a decision at unix second `at`, and the steps that were written."""
         by_rule: dict[str, list[AlertInstance]] = {}
         for instance in instances:
             by_rule.setdefault(instance.rule, []).append(instance)
@@ -188,7 +188,7 @@ class Backlog:
                     self.seen.dead.discard(held.lane)
 
     def advance(self, decide: Decide, at: float) -> Sequence[GroupStep] | None:
-        """Decide on what is in memory; None when the database can be written again.
+        """Decide from memory, and keep the steps there. None when the database can be written again.
 
         Raises Unavailable when the database was never read.
         """
@@ -216,7 +216,7 @@ class Backlog:
     # -- messages ------------------------------------------------------------------------------------------------
 
     def claim(self, now: float, ttl_s: float, limit: int) -> list[Held]:
-        """Claim messages in memory that are due."""
+        """Claim up to `limit` due messages in memory for `ttl_s` seconds."""
         with self.lock:
             due = [
                 held
@@ -232,12 +232,12 @@ class Backlog:
             return due[:limit]
 
     def claimed(self, entries: Iterable[OutboxEntry]) -> None:
-        """Note what this process claimed in the database."""
+        """Note the messages that this process claimed in the database."""
         with self.lock:
             self._claimed.update(entry.message_id for entry in entries)
 
     def settled(self, entry: OutboxEntry, status: OutboxStatus) -> None:
-        """Note how a message stands in the database."""
+        """Note the status of a message in the database."""
         with self.lock:
             self._claimed.discard(entry.message_id)
             if status is not OutboxStatus.QUEUED:
@@ -247,7 +247,7 @@ class Backlog:
                 (self.seen.dead.add if status is OutboxStatus.DEAD else self.seen.dead.discard)(entry.lane)
 
     def settle(self, entry: Held | OutboxEntry, change: Callable[[Held], None]) -> bool:
-        """Settle a message in memory; False when that of a row can be written again."""
+        """Settle a message in memory. False when it is a row and the database can be written again."""
         with self.lock:
             if isinstance(entry, Held):
                 held = entry

@@ -26,13 +26,13 @@ class Held:
     result: Mapping[str, Any] | None = None
     error: str | None = None
     stored: bool = False
-    """It has a row, which says less than this."""
+    """Whether the message has a row in the database. The row is older than this."""
     leaving: bool = False
-    """It is being written: nobody may claim it now."""
+    """Whether the message is being written to the database. It cannot be claimed meanwhile."""
 
     @classmethod
     def of(cls, entry: OutboxEntry) -> Held:
-        """Return a message whose row could not be settled."""
+        """Return the message of a row that could not be settled."""
         return cls(
             entry.message_id,
             entry.receiver,

@@ -1,4 +1,4 @@
-"""The alert log and the group log that go on when the database does not."""
+"""The alert log and the group log that continue in memory while the database cannot be written."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.backlog.backlog import Backlog
 
 ROOTS = 10_000
-"""Places of groups' messages that are remembered."""
+"""Maximum number of places of groups' messages in memory. Chosen."""
 
 
 class EnduringAlertLog:
-    """Implements alerts.interfaces.AlertLog: what the database does not take is kept in the backlog."""
+    """Implements alerts.interfaces.AlertLog. Changes that cannot be written go to the backlog."""
 
     def __init__(self, log: SqlAlertLog, backlog: Backlog) -> None:
         self._log, self._backlog = log, backlog
 
     def load(self, rule: str) -> Sequence[AlertInstance]:
-        """Return a rule's instances. Raises Unavailable when neither memory nor database knows them."""
+        """Return a rule's instances. Raises Unavailable when neither memory nor the database can be read."""
         known = self._backlog.latest(rule)
         if known is not None:
             return known
@@ -48,7 +48,7 @@ class EnduringAlertLog:
 
 
 class EnduringGroupLog:
-    """Implements alerts.dispatch.GroupLog: while the database cannot be written, groups are decided on in memory."""
+    """Implements alerts.dispatch.GroupLog. While the database cannot be written, groups advance in memory."""
 
     def __init__(self, groups: SqlGroupLog, backlog: Backlog) -> None:
         self._groups, self._backlog = groups, backlog
@@ -80,24 +80,24 @@ class EnduringGroupLog:
         return steps
 
     def _read_once(self, at: float) -> None:
-        """Read what there is to go on from, if that was never done: a database on a full disk can be read."""
+        """Read the state to start from, if it was never read. A database on a full disk can still be read."""
         if self._backlog.paused and self._backlog.seen is None:
             self._backlog.read(*self._groups.read(), (), at)
 
     def root(self, key: str, generation: int) -> MessageRef | None:
-        """Return where the first message of this generation of a group is; None too when that cannot be found out."""
+        """Return the place of the first message of this generation of a group. None also when it cannot be read."""
         known = self._roots.get(key)
         if known is not None and known[0] == generation:
             return known[1]
         try:
             return self._groups.root(key, generation)
         except Unavailable as error:
-            # Told twice is better than not told.
+            # A second message is better than none.
             self._backlog.pause(error)
             return None
 
     def remember(self, key: str, generation: int, ref: MessageRef) -> None:
-        """Store where a group's message is."""
+        """Store the place of a group's message, in the database or in the backlog."""
         self._roots.pop(key, None)
         self._roots[key] = (generation, ref)
         if len(self._roots) > ROOTS:

@@ -1,4 +1,4 @@
-"""The outbox that goes on when the database does not: messages are claimed and settled in memory meanwhile."""
+"""The outbox that continues in memory while the database cannot be written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EnduringOutbox:
         self._outbox, self._backlog = outbox, backlog
 
     def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> Sequence[Entry]:
-        """Claim due messages, where they are now."""
+        """Claim due messages, from the database or from the backlog."""
         if not self._backlog.paused:
             try:
                 entries = self._outbox.claim(holder, now, ttl_s, limit)
@@ -32,7 +32,7 @@ class EnduringOutbox:
         return self._backlog.claim(now, ttl_s, limit)
 
     def done(self, entry: Entry, result: Mapping[str, Any] | None, at: float) -> None:
-        """Record that a message was sent. Raises LeaseLost when the claim on its row is no longer ours."""
+        """Record that a message was sent. Raises LeaseLost when this process no longer holds the claim on its row."""
 
         def change(held: Held) -> None:
             held.status, held.finished_at, held.result, held.error = OutboxStatus.SENT, at, result, None
@@ -40,7 +40,7 @@ class EnduringOutbox:
         self._settle(entry, OutboxStatus.SENT, lambda row: self._outbox.done(row, result, at), change)
 
     def retry(self, entry: Entry, error: str, next_at: float) -> None:
-        """Give a message back, due again at `next_at`. Raises LeaseLost."""
+        """Release a message, due again at `next_at`. Raises LeaseLost as `done` does."""
 
         def change(held: Held) -> None:
             held.next_attempt_at, held.error = next_at, error
@@ -48,7 +48,7 @@ class EnduringOutbox:
         self._settle(entry, OutboxStatus.QUEUED, lambda row: self._outbox.retry(row, error, next_at), change)
 
     def dead(self, entry: Entry, error: str, at: float) -> None:
-        """Give a message up. Raises LeaseLost."""
+        """Give a message up. Raises LeaseLost as `done` does."""
 
         def change(held: Held) -> None:
             held.status, held.finished_at, held.error = OutboxStatus.DEAD, at, error

@@ -1,4 +1,4 @@
-"""Brings what alerting kept in memory to the database, in order and in one transaction, once it can be written."""
+"""Writing the backlog of alerting to the database, in order and in one transaction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from controlplane.store.tables.outbox import OutboxRow
 log = logging.getLogger(__name__)
 
 ROUNDS = 3
-"""How often it is tried to catch up with what comes meanwhile; a message that is just being sent is left for later."""
+"""Maximum number of batches in one call: changes that arrive during a batch go into the next one. Chosen."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class _Batch:
 
 
 def write_back(db: Database, backlog: Backlog, lease: Callable[[], Lease | None], holder: str) -> bool:
-    """Write everything that waits; True when the database can be used again. Blocking; one call at a time.
+    """Write the whole backlog. True when the database can be used again. Blocking; one call at a time.
 
-    What comes while this writes waits for the next round. Where another process alerts by now, its word counts: what is
-    written then is history, and messages that were sent.
+    When another process has become the leader of alerting, its states count: only transitions, sent messages and
+    their places are written then.
     """
     for _ in range(ROUNDS):
         if not backlog.paused:
@@ -57,7 +57,7 @@ def write_back(db: Database, backlog: Backlog, lease: Callable[[], Lease | None]
         except LeaseLost as error:
             _put_back(batch, backlog, Unavailable(str(error)))
             if holder_now(db, lease()) in ("", holder):
-                return False  # ours to take again, at the next beat
+                return False  # no other process holds the lease: this one takes it again at its next beat
             give_way(backlog)
             continue
         if _written(batch, backlog):
@@ -66,7 +66,7 @@ def write_back(db: Database, backlog: Backlog, lease: Callable[[], Lease | None]
 
 
 def give_way(backlog: Backlog) -> None:
-    """Forget states and unsent messages: another process has decided on alerts meanwhile."""
+    """Drop states and unsent messages, because another process has decided on alerts meanwhile."""
     with backlog.lock:
         unsent = [m for m in backlog.messages.values() if m.status is OutboxStatus.QUEUED and not m.claimed_until]
         if backlog.instances or backlog.groups or unsent:
@@ -78,11 +78,11 @@ def give_way(backlog: Backlog) -> None:
         backlog.instances.clear()
         backlog.groups.clear()
         if not backlog.sending:
-            # Nobody was told of these changes, and the other process has written what it saw of the same.
+            # No notification was sent of these transitions, and the other process has recorded its own.
             backlog.transitions.clear()
         for held in unsent:
             del backlog.messages[held.message_id]
-        # What the database held for us is not what it holds now.
+        # The other process has changed the database since `seen` was read.
         backlog.seen = None
 
 
@@ -109,7 +109,7 @@ def _put_back(batch: _Batch, backlog: Backlog, error: Unavailable) -> None:
 
 
 def _written(batch: _Batch, backlog: Backlog) -> bool:
-    """Forget what is written, and go on writing when nothing is left; False when more has come meanwhile."""
+    """Drop the written batch from the backlog, and end the pause when it is empty. False when more has arrived."""
     with backlog.lock:
         for rule, instances in batch.instances.items():
             if backlog.instances.get(rule) is instances:
@@ -151,13 +151,13 @@ def _write(db: Database, batch: _Batch, lease: Lease | None) -> None:
                 _put_message(session, held)
         for key, (generation, ref) in batch.roots.items():
             put_root(session, key, generation, ref)
-        # A transaction without a change succeeds on a full disk: this one writes in any case.
+        # Always write a row: a transaction without a change succeeds on a full disk and proves nothing.
         touch(session, "alerts")
 
 
 @contextmanager
 def _each(session: Session, what: str) -> Iterator[None]:
-    """Write one thing; what no database can hold is dropped with a reason, and the others go on."""
+    """Write one item. An item that the database cannot hold is dropped with a log line, and the others are written."""
     try:
         with part(session):
             yield
@@ -168,7 +168,7 @@ def _each(session: Session, what: str) -> Iterator[None]:
 def _put_message(session: Session, held: Held) -> None:
     if not held.stored:
         enqueue(session, KIND, held.receiver, held.message_id, held.payload, held.created_at, lane=held.lane)
-    # Only while nobody else finished it: another process may have sent it.
+    # Only a queued message: another process may have finished it meanwhile.
     session.execute(
         update(OutboxRow)
         .where(col(OutboxRow.message_id) == held.message_id, col(OutboxRow.status) == OutboxStatus.QUEUED.value)

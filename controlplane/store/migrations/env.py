@@ -13,7 +13,7 @@ import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 
 
 def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
-    """Write SQLModel's string type as SQLAlchemy's: migrations must not depend on what SQLModel becomes."""
+    """Render SQLModel's string type as SQLAlchemy's: migrations must not depend on SQLModel's version."""
     return "sa.String()" if kind == "type" and isinstance(item, AutoString) else False
 
 

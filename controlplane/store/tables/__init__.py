@@ -1,10 +1,10 @@
-"""Tables, one module a noun. Times are unix seconds. Rows stay inside the store, which hands out records."""
+"""Tables, one module for each noun. Times are unix seconds. Rows stay inside the store; its callers get records."""
 
 from __future__ import annotations
 
 from sqlmodel import SQLModel
 
-# Before any table is defined: a constraint without a name cannot be changed by a later migration.
+# Set before any table is defined: a later migration cannot change a constraint without a name.
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",

@@ -1,4 +1,4 @@
-"""Alerts as they stand, what happened to them, and the groups that people are told about."""
+"""Alert instances, their transitions, and the groups of notifications."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from controlplane.store.stored import StoredJson
 
 
 class AlertInstanceRow(SQLModel, table=True):
-    """One label set of one alerting rule. Inactive ones stay until their resolved notice is over."""
+    """One label set of one alerting rule. An inactive instance stays until its resolved notification is sent."""
 
     __tablename__ = "alert_instance"
 
@@ -30,9 +30,9 @@ class AlertInstanceRow(SQLModel, table=True):
     resolved_at: float | None = None
     unknown_since: float | None = None
     away: list[str] = Field(default_factory=list, sa_column=Column(StoredJson, nullable=False, server_default="[]"))
-    """Targets, as `job/instance`, without which nothing is known of it."""
+    """Targets, as `job/instance`, that are down and without which the alert's state is unknown."""
     format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
-    """Of what the row says; its columns alone do not tell which release wrote it."""
+    """Format number of the row. The columns alone do not show which release wrote them."""
 
 
 class AlertEventRow(SQLModel, table=True):
@@ -50,11 +50,11 @@ class AlertEventRow(SQLModel, table=True):
     after: str
     sentence: str
     instance: dict[str, Any] = Field(sa_column=Column(StoredJson, nullable=False))
-    """The alert as it was after the transition, so that a resolved one can be shown when its own row is gone."""
+    """The alert after the transition. It can be shown when the alert's own row is gone."""
 
 
 class AlertGroupRow(SQLModel, table=True):
-    """What one receiver was last told about one group. Invariant: `generation` grows each time the group reopens."""
+    """The last notification of one group to one receiver. Invariant: `generation` grows each time the group reopens."""
 
     __tablename__ = "alert_group"
 
@@ -69,6 +69,6 @@ class AlertGroupRow(SQLModel, table=True):
     notified: list[dict[str, Any]] = Field(sa_column=Column(StoredJson, nullable=False))
     """The alerts that were firing in the last message."""
     root_place: str | None = None
-    """Where the group's message is, of this generation."""
+    """Place of the first message of this generation."""
     format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
-    """Of what the row says; its columns alone do not tell which release wrote it."""
+    """Format number of the row. The columns alone do not show which release wrote them."""

@@ -1,4 +1,4 @@
-"""Who did what, when."""
+"""The audit trail: one row for each act."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
 REFUSED = "token.refuse"
-"""The action of an attempt that was refused: the only kind whose number strangers decide."""
+"""Action of a refused attempt. Only these rows can be caused in any number by clients without a token."""
 _NOT_REFUSED = text(f"action <> '{REFUSED}'")
 
 
 class AuditRow(SQLModel, table=True):
-    """One act of a person, a token or the control plane itself. Rows stay, but for refusals."""
+    """One act of a person, a token or the control plane itself. Only refusals are pruned."""
 
     __tablename__ = "audit"
     __table_args__ = (
-        # Each ends with the id, in whose order pages are read. The last one finds what people did among refusals.
+        # Each index ends with the id: pages are read in its order. The last one skips refusals.
         Index("ix_audit_actor", "actor", "id"),
         Index("ix_audit_action", "action", "id"),
         Index("ix_audit_subject", "subject", "id"),

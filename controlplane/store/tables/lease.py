@@ -1,4 +1,4 @@
-"""Which process runs which loop."""
+"""Leases: which process runs which loop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from sqlmodel import Field, SQLModel
 
 
 class LeaseRow(SQLModel, table=True):
-    """One lease. Invariant: `epoch` never falls, and two tenures never share one."""
+    """One lease. Invariant: `epoch` never falls, and two tenures never share an epoch."""
 
     __tablename__ = "lease"
 
     name: str = Field(primary_key=True)
     holder: str
-    """Empty when released."""
+    """Name of the holding process; empty when released."""
     epoch: int
     expires_at: float
-    """On the database's clock."""
+    """Unix seconds on the database's clock."""

@@ -1,4 +1,4 @@
-"""What each model's GPUs have cost, by month."""
+"""The ledger: the GPU cost of each model by month."""
 
 from __future__ import annotations
 

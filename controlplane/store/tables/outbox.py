@@ -1,4 +1,4 @@
-"""Messages to be sent, written in the transaction of what they tell."""
+"""Messages to be sent, each stored in the transaction of the change that it reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from controlplane.store.stored import StoredJson
 
 
 class OutboxRow(SQLModel, table=True):
-    """One message. Claimed by a conditional update; `attempts` is the fencing number of the claim."""
+    """One message. It is claimed by a conditional update; `attempts` is the fencing number of the claim."""
 
     __tablename__ = "outbox"
     __table_args__ = (Index("ix_outbox_due", "status", "next_attempt_at"), Index("ix_outbox_lane", "lane", "status"))
@@ -21,7 +21,7 @@ class OutboxRow(SQLModel, table=True):
     kind: str
     receiver: str
     lane: str
-    """Messages of one lane are sent one at a time, in order; empty: on its own."""
+    """Messages of one lane are sent one at a time and in order. Empty: the message is independent."""
     payload: dict[str, Any] = Field(sa_column=Column(StoredJson, nullable=False))
     status: str
     """queued, sent or dead."""

@@ -1,4 +1,4 @@
-"""The processes that share this database, and what the one that alerts says of its rules."""
+"""The processes that share this database, and the leader's reports on alerting rules."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class ReplicaRow(SQLModel, table=True):
     __tablename__ = "replica"
 
     holder: str = Field(primary_key=True)
-    """Its name in the leases."""
+    """The process's name in the leases."""
     seen_at: float
-    """On the database's clock."""
+    """Unix seconds on the database's clock."""
     ahead_s: float
-    """How far its clock was ahead of the database's then."""
+    """Seconds by which the process's clock was ahead of the database's at `seen_at`."""
     epoch: int
-    """Of its newest tenure of the lease for alerting; 0: it had none."""
+    """Epoch of the process's newest tenure of the lease for alerting; 0: it had none."""
     has_left: bool
-    """It ended by itself, and is here for its clock only."""
+    """Whether the process ended in order. Its row is then kept only for `ahead_s`."""
 
 
 class RuleReportRow(SQLModel, table=True):
-    """How a group's alerting rules were last evaluated, by the process that evaluates them."""
+    """The leader's report on the last evaluation of a group's alerting rules."""
 
     __tablename__ = "rule_report"
 
@@ -36,6 +36,6 @@ class RuleReportRow(SQLModel, table=True):
     """The group's key."""
     holder: str
     at: float
-    """When this was written, on the holder's clock."""
+    """Time of the report in unix seconds, on the holder's clock."""
     rules: dict[str, Any] = Field(sa_column=Column(StoredJson, nullable=False))
     """By rule id: health, last_error, last_evaluation, evaluation_s."""

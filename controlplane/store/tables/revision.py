@@ -1,4 +1,4 @@
-"""What changed, in the order of commits: the source of the console's events."""
+"""Revisions: changes in the order of their commits, the source of the console's events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlmodel import Field, SQLModel
 
 
 class RevisionRow(SQLModel, table=True):
-    """One change. Ids are never reused, not even after pruning: a console resumes by them."""
+    """One change. Ids are never reused, not even after pruning: a console resumes after an id."""
 
     __tablename__ = "revision"
     __table_args__ = {"sqlite_autoincrement": True}

@@ -1,4 +1,4 @@
-"""Rollouts, what happened in them, and which version of each model is stable."""
+"""Rollouts, their events, and the stable version of each model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RolloutRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     model: str = Field(index=True)
     active_model: str | None = Field(default=None, unique=True)
-    """The model while the rollout runs, NULL afterwards: the database itself allows one running rollout a model."""
+    """The model while the rollout runs, NULL afterwards. Being unique, it allows one running rollout for each model."""
     from_version: str
     to_version: str
     kind: str
@@ -28,16 +28,16 @@ class RolloutRow(SQLModel, table=True):
     switched: bool = False
     sentence: str
     turn_back: str = ""
-    """Who asked for it to be turned back, and why. Written by the service only, everything else by the engine."""
+    """The operator's request to roll back. Only the service writes it; the engine writes all other columns."""
     created_by: str
     created_at: float = Field(index=True)
     updated_at: float
     finished_at: float | None = None
     idempotency_key: str | None = Field(default=None, unique=True)
     request: str = ""
-    """What the idempotency key was first used for."""
+    """The request that the idempotency key was first used for."""
     state: dict[str, Any] = Field(default_factory=dict, sa_column=Column(StoredJson, nullable=False))
-    """Intents, deadlines and the driver's configuration: what the engine needs to go on after a crash."""
+    """Intents, deadlines and the driver's configuration: the engine needs them to go on after a crash."""
 
 
 class RolloutEventRow(SQLModel, table=True):
@@ -53,7 +53,7 @@ class RolloutEventRow(SQLModel, table=True):
 
 
 class ModelStateRow(SQLModel, table=True):
-    """What the control plane knows of one model: fleet.yaml's `stable` only seeds a fresh row."""
+    """The stored state of one model. `stable` of fleet.yaml is only the initial value of a new row."""
 
     __tablename__ = "model_state"
 
@@ -65,4 +65,4 @@ class ModelStateRow(SQLModel, table=True):
     )
     observed_at: float | None = None
     drift: str = ""
-    """A sentence when the engines serve something else than `stable` and no rollout explains it."""
+    """A sentence when an engine serves another version than `stable` without a rollout; "" otherwise."""

@@ -1,4 +1,4 @@
-"""Rows that no release could read at their time, as they were when another one took their place."""
+"""Copies of unreadable rows, made when a write replaced them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from sqlmodel import Field, SQLModel
 
 
 class UnreadableRow(SQLModel, table=True):
-    """One row of another table, kept for whoever can read it. Rows are only ever added, and pruned by age."""
+    """A copy of one row of another table. Rows are only added, and pruned by age."""
 
     __tablename__ = "unreadable"
 
     id: int | None = Field(default=None, primary_key=True)
     at: float = Field(index=True)
     source: str
-    """The table that it was in."""
+    """The table of the row."""
     key: str
     reason: str
     document: str
-    """Its columns as a JSON object; a column whose JSON was damaged is a text."""
+    """The row's columns as a JSON object. A column whose JSON was damaged is a text."""

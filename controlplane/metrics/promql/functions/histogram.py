@@ -47,7 +47,7 @@ def histogram_quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
 
 
 def histogram_fraction(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Return the share of observations between two values, by group of `…_bucket` series; see `bucket_fraction`."""
+    """Return the share of observations between two values for each group of `…_bucket` series."""
     lower, upper = evaluation.scalars(args[0]), evaluation.scalars(args[1])
     values, _ = _per_histogram(
         *_buckets(evaluation, args[2]),

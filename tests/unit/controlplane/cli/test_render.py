@@ -98,7 +98,7 @@ def test_what_was_asked_for_is_not_red(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 132])
 def test_a_sentence_is_wrapped_below_itself_and_no_line_is_longer_than_the_terminal(width: int) -> None:
-    sentence = "v2 serves on http://127.0.0.1:38089 and it must stay so for five seconds before v1 drains " * 3
+    sentence = "v2 serves on http://127.0.0.1:38089 and it must serve without a break for 5 s before v1 drains " * 3
     lines = table(["ID", "PHASE", ""], [["r-1", "verifying", sentence.strip()], ["r-2", "planned", ""]], width)
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
     assert max(map(len, plain)) <= width

@@ -243,7 +243,7 @@ def test_switched_is_true_from_draining_on_and_false_again_after_turning_back() 
     [
         (LOADING, "v1 serves, but this needs a person: v2 is still loading on http://a:8000, where v1 serves. Cure"),
         (silent(), "Whether v1 serves again is unknown, and this needs a person: http://a:8000 does not answer"),
-        (BOTH, "Going back to v1 failed: http://a:8000 is loading v1"),
+        (BOTH, "The rollback to v1 failed: http://a:8000 is loading v1"),
     ],
 )
 def test_going_back_has_failed_only_where_something_else_is_seen_to_serve(

@@ -80,9 +80,10 @@ def test_a_plan_says_what_will_happen() -> None:
     made = plan(observed())
     assert step_sentences(made) == (
         "load v2 beside v1 on http://a:8000, within 300 s; v1 serves until v2 is ready",
-        "ask v2 nothing: fleet.yaml has neither a `verify:` nor a Triton probe for it; v1 stays loaded meanwhile",
-        "watch v2 for 5 s: it must serve without a break, and no alert may fire on it; it goes back when more than 5% "
-        "of requests fail",
+        "ask v2 no question: fleet.yaml has neither a `verify:` nor a Triton probe for this model; v1 stays loaded "
+        "meanwhile",
+        "watch v2 for 5 s: it must serve without a break, and no alert may fire on it; it is rolled back when more "
+        "than 5% of requests fail",
         "make v2 the stable version, also across a restart of the engine",
         "unload v1 when its requests are finished, waiting at most 60 s",
     )
@@ -93,7 +94,7 @@ def test_a_plan_says_what_will_happen() -> None:
 def test_a_plan_that_cannot_keep_the_old_version_says_so() -> None:
     steps = step_sentences(plan(observed(), resident=False))
     assert steps[0] == "load v2 on http://a:8000, within 300 s; v1 serves until v2 is ready, then goes"
-    assert steps[1].endswith("going back would load v1 again")
+    assert steps[1].endswith("a rollback would have to load v1 again")
 
 
 def test_a_plan_on_an_unknown_or_busy_backend_is_refused() -> None:
@@ -107,7 +108,7 @@ def test_a_plan_on_an_unknown_or_busy_backend_is_refused() -> None:
 
 def test_a_plan_says_when_the_engine_serves_something_else() -> None:
     assert plan(observed(weights=all_to("v9"))).notes[0] == (
-        "http://a:8000 serves v9, not the stable version v1; going back means v1"
+        "http://a:8000 serves v9, not the stable version v1; a rollback goes to v1"
     )
 
 

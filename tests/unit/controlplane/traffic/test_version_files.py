@@ -49,7 +49,7 @@ def test_what_looks_loadable(tmp_path: Path, files: list[str], config: dict[str,
 def test_an_empty_directory_of_a_backend_that_may_want_it_so_is_a_doubt(tmp_path: Path) -> None:
     found = look(tmp_path, {"backend": "tensorrtllm"})
     assert found == Look(
-        doubt=f"version directory {tmp_path} is empty; some backends want it so, others cannot load it then"
+        doubt=f"version directory {tmp_path} is empty; some backends need no files there, others cannot load it"
     )
 
 
@@ -63,7 +63,7 @@ def test_a_file_that_nobody_may_read(tmp_path: Path) -> None:
     (tmp_path / "model.py").touch(mode=0o000)
     (tmp_path / "model.py").chmod(0o000)
     assert look(tmp_path, PYTHON).fault == (
-        f"{tmp_path}/model.py can be read by nobody; `chmod a+r` it and promote again"
+        f"{tmp_path}/model.py is not readable by any user; `chmod a+r` it and promote again"
     )
 
 
@@ -77,7 +77,7 @@ def test_a_directory_that_this_user_may_not_look_into_is_a_doubt(
 
     monkeypatch.setattr(Path, "iterdir", refused)
     assert look(tmp_path, PYTHON) == Look(
-        doubt=f"version directory {tmp_path} cannot be looked into (Permission denied): what it holds is unknown"
+        doubt=f"version directory {tmp_path} cannot be listed (Permission denied): its files are unknown"
     )
 
 
