@@ -8,7 +8,7 @@ same lines share; and the pairs for the holes. A series is put together when som
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
@@ -75,11 +75,11 @@ class SeriesList(Sequence[Series]):
     def __getitem__(self, index: int | slice) -> Series | Sequence[Series]:
         if isinstance(index, slice):
             return tuple(self)[index]
-        name, *labels = next(self._pairs([range(len(self))[index]]))
+        name, *labels = map(self._meaning, self.codes_at([range(len(self))[index]])[0])
         return Series(name[1], tuple(labels))
 
     def __iter__(self) -> Iterator[Series]:
-        every = list(map((*self.own, *self.shape.pairs).__getitem__, self.shape.flat.tolist()))
+        every = list(map(self._meaning, self.shape.flat.tolist()))
         for start, end in pairwise(self.shape.ends.tolist()):
             yield Series(every[start][1], tuple(every[start + 1 : end]))
 
@@ -88,25 +88,27 @@ class SeriesList(Sequence[Series]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _pairs(self, positions: Iterable[int]) -> Iterator[list[Pair]]:
-        """Yield the pairs of some series, the name's first."""
-        meaning = (*self.own, *self.shape.pairs).__getitem__
+    @property
+    def _meaning(self) -> Callable[[int], Pair]:
+        return (*self.own, *self.shape.pairs).__getitem__
+
+    def codes_at(self, positions: Iterable[int]) -> list[list[int]]:
+        """Return the codes of some series. They hold for every list of the same shape."""
         flat, ends = self.shape.flat, self.shape.ends
-        for position in positions:
-            yield list(map(meaning, flat[ends[position] : ends[position + 1]].tolist()))
+        return [flat[ends[position] : ends[position + 1]].tolist() for position in positions]
 
     @property
     def names(self) -> set[str]:
         """The metrics that the series are of."""
-        meaning = (*self.own, *self.shape.pairs)
-        return {meaning[code][1] for code in set(self.shape.flat[self.shape.ends[:-1]].tolist())}
+        meaning = self._meaning
+        return {meaning(code)[1] for code in set(self.shape.flat[self.shape.ends[:-1]].tolist())}
 
-    def labelled(self, positions: Iterable[int]) -> Iterator[Labels]:
-        """Yield the labels of some series, sorted, `__name__` among them."""
-        for pairs in self._pairs(positions):
-            if len(pairs) > 1 and pairs[1][0] <= METRIC_NAME:
-                pairs.sort()
-            yield tuple(pairs)
+    def labelled(self, codes: Iterable[list[int]]) -> Iterator[Labels]:
+        """Yield the labels of the series with these codes: sorted, with `__name__`."""
+        meaning = self._meaning
+        for of_series in codes:
+            labels = tuple(map(meaning, of_series))
+            yield tuple(sorted(labels)) if len(labels) > 1 and labels[1][0] <= METRIC_NAME else labels
 
     def by_pair(self) -> Iterator[tuple[Pair, Positions]]:
         """Yield each label pair, `__name__` among them, with the positions of the series that carry it, ascending."""
@@ -114,9 +116,9 @@ class SeriesList(Sequence[Series]):
         positions = np.repeat(np.arange(len(self)), np.diff(self.shape.ends))
         order = np.argsort(codes, kind="stable")
         found, first = np.unique(codes[order], return_index=True)
-        meaning = (*self.own, *self.shape.pairs)
+        meaning = self._meaning
         for code, of_pair in zip(found.tolist(), np.split(positions[order], first[1:]), strict=True):
-            yield meaning[code], of_pair
+            yield meaning(code), of_pair
 
 
 @dataclass(frozen=True)

@@ -45,16 +45,6 @@ def names_of(layout: Layout) -> set[str]:
     return _names(raw) | _names(viewed)
 
 
-def labels_at(layout: Layout, positions: IntArray) -> Iterator[Labels]:
-    """Yield the labels (with `__name__`) at `positions`, ascending int64 of shape [n]."""
-    split = int(np.searchsorted(positions, len(layout.raw)))
-    for part, mine in zip(_parts(layout), (positions[:split], positions[split:] - len(layout.raw)), strict=True):
-        if isinstance(part, SeriesList):
-            yield from part.labelled(mine.tolist())
-        else:
-            yield from (with_name(part[at]) for at in mine.tolist())
-
-
 def by_pair(layout: Layout) -> Iterator[tuple[Pair, IntArray]]:
     """Yield each label pair, `__name__` included, with the positions of its series: ascending int64 of shape [n].
 
@@ -66,8 +56,46 @@ def by_pair(layout: Layout) -> Iterator[tuple[Pair, IntArray]]:
         yield pair, positions + len(raw)
 
 
-def reads_at(layout: Layout, positions: IntArray) -> Reads:
-    """Return the columns and factors at `positions`, ascending int64 of shape [n]."""
+class LayoutReader:
+    """Reads positions of many layouts. Results that layouts with the same shape share are cached."""
+
+    def __init__(self) -> None:
+        self._reads: dict[tuple[int, int, bytes], Reads] = {}
+        self._codes: dict[tuple[int, bytes], list[list[int]]] = {}
+        """Both caches are keyed by the identity of shapes and by positions. The layouts must live as long as this."""
+
+    def reads(self, layout: Layout, positions: IntArray) -> Reads:
+        """Return the columns and factors at `positions`, ascending int64 of shape [n]."""
+        if not isinstance(layout.views, ViewList):
+            return _reads(layout, positions)
+        key = id(layout.views.shape), len(layout.raw), positions.tobytes()
+        known = self._reads.get(key)
+        if known is None:
+            known = self._reads[key] = _reads(layout, positions)
+        return known
+
+    def labels(self, layout: Layout, positions: IntArray) -> Iterator[Labels]:
+        """Return the labels, sorted and with `__name__`, at `positions`: at least one, ascending int64 of shape [n]."""
+        columns = len(layout.raw)
+        if positions[-1] < columns:
+            return self._labels(layout.raw, positions)
+        viewed = _viewed(layout.views)
+        if positions[0] >= columns:
+            return self._labels(viewed, positions - columns)
+        split = int(np.searchsorted(positions, columns))
+        return chain(self._labels(layout.raw, positions[:split]), self._labels(viewed, positions[split:] - columns))
+
+    def _labels(self, series: Sequence[Series], positions: IntArray) -> Iterator[Labels]:
+        if not isinstance(series, SeriesList):
+            return (with_name(series[position]) for position in positions.tolist())
+        key = id(series.shape), positions.tobytes()
+        codes = self._codes.get(key)
+        if codes is None:
+            codes = self._codes[key] = series.codes_at(positions.tolist())
+        return series.labelled(codes)
+
+
+def _reads(layout: Layout, positions: IntArray) -> Reads:
     columns = len(layout.raw)
     split = int(np.searchsorted(positions, columns))
     factors = np.ones(len(positions))

@@ -11,7 +11,6 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +19,10 @@ from collectors.samples import METRIC_NAME, Labels, Layout, Metadata, Series
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.series.index import LabelIndex
 from controlplane.metrics.series.layout_series import (
+    LayoutReader,
+    Reads,
     by_pair,
-    labels_at,
     positions_of,
-    reads_at,
     series_at,
     series_of,
 )
@@ -242,22 +241,28 @@ class SeriesTable:
         ids = self._index.select(accepted)
         ids = ids[self._living(ids)]
         slots, more = self._slots(ids)
-        labels: list[Labels] = [()] * len(ids)
-        block, column, factor = np.empty_like(slots), np.empty_like(slots), np.empty(len(slots))
-        sums: dict[int, tuple[int, ...]] = {}
         order = np.argsort(slots, kind="stable")
-        where = self._locate(slots[order])
-        cuts = [0, *(np.flatnonzero(where[1:] != where[:-1]) + 1).tolist(), len(order)]
-        for start, end in pairwise(cuts) if len(order) else ():
-            mine, placed = order[start:end], self._order[where[start]]
-            positions = slots[mine] - placed.base
-            reads = reads_at(placed.layout, positions)
-            block[mine], column[mine], factor[mine] = placed.block.number, reads.first, reads.factors
-            indices = mine.tolist()
-            sums.update((indices[n], columns) for n, columns in reads.sums.items())
-            for index, one in zip(indices, labels_at(placed.layout, positions), strict=True):
-                if index < len(labels):
-                    labels[index] = one
+        ordered = slots[order]
+        where, reader = self._locate(ordered), LayoutReader()
+        starts = [0, *(np.flatnonzero(where[1:] != where[:-1]) + 1).tolist()] if len(order) else []
+        ends = [*starts[1:], len(order)] if starts else []
+        placed = [self._order[index] for index in where[starts].tolist()]
+        reads, labels, sums = list[Reads](), list[Labels](), dict[int, tuple[int, ...]]()
+        for one, start, end in zip(placed, starts, ends, strict=True):
+            positions = ordered[start:end] - one.base
+            found = reader.reads(one.layout, positions)
+            reads.append(found)
+            for n, columns in found.sums.items():
+                sums[int(order[start + n])] = columns
+            labels += reader.labels(one.layout, positions)
+        block, column, factor = np.empty_like(slots), np.empty_like(slots), np.empty(len(slots))
+        if reads:
+            block[order] = np.repeat([one.block.number for one in placed], np.subtract(ends, starts))
+            column[order] = np.concatenate([found.first for found in reads])
+            factor[order] = np.concatenate([found.factors for found in reads])
+        if slots is not ids:  # then they are in another order, and some series have several
+            place = np.argsort(order, kind="stable")[: len(ids)]
+            labels = [labels[n] for n in place.tolist()]
         return ReadPlan.of(labels, np.arange(len(ids)), more, Slots(block, column, factor, sums, self.blocks))
 
     def _slots(self, ids: IntArray) -> tuple[IntArray, dict[int, tuple[int, ...]]]:

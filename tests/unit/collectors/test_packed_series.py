@@ -46,7 +46,7 @@ def test_any_list_of_series_reads_back(series: tuple[Series, ...]):
     with pytest.raises(IndexError):
         raw[len(series)]
     assert raw.names == {one.name for one in series}
-    assert list(raw.labelled([2, 5])) == [with_names(series[2]), with_names(series[5])]
+    assert list(raw.labelled(raw.codes_at([2, 5]))) == [with_names(series[2]), with_names(series[5])]
     carriers: dict[tuple[str, str], list[int]] = {}
     for position, one in enumerate(series):
         for pair in with_names(one):
