@@ -20,7 +20,7 @@ Upgrade = Callable[[Document], Document]
 T = TypeVar("T")
 _Check = Callable[[Any], None]
 TIMES = ("_at", "_since")
-"""How the names of fields end that hold the unix seconds of something that has happened."""
+"""Suffixes of fields that hold the unix seconds of a past event."""
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 
-PACKAGES = ("controlplane/clock", "controlplane/metrics", "promql")
+PACKAGES = ("alerts", "collectors", "controlplane", "dashboards", "promql")
 """Packages and modules whose docstrings are checked, relative to the root of the project."""
 
 OPENERS = re.compile(r"(What|Who|Whose|Whom|Which|How|That|Until|Where from|Told|Of what|As)\b(?! many| long| often)")
