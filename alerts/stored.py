@@ -19,8 +19,8 @@ Upgrade = Callable[[Document], Document]
 """Converts a document to the next format. The upgrade at index n of a sequence makes format n + 1 from format n."""
 T = TypeVar("T")
 _Check = Callable[[Any], None]
-TIMES = ("_at", "_since", "_until")
-"""How the names of fields that hold unix seconds end."""
+TIMES = ("_at", "_since")
+"""Suffixes of fields that hold the unix seconds of a past event."""
 
 
 @contextmanager
@@ -84,7 +84,7 @@ class _Wrong(Exception):
 @cache
 def _of_class(kind: Any) -> _Check:
     hints = get_type_hints(kind)
-    of = {field.name: _of_time if field.name.endswith(TIMES) else _of for field in fields(kind)}
+    of = {field.name: _of_time if _has_happened(field.name) else _of for field in fields(kind)}
     parts = [(name, of_kind(hints[name])) for name, of_kind in of.items()]
 
     def check(value: Any) -> None:
@@ -99,6 +99,10 @@ def _of_class(kind: Any) -> _Check:
             raise
 
     return check
+
+
+def _has_happened(field: str) -> bool:
+    return field.endswith(TIMES) and not field.startswith("next_")  # what is yet to come may be put off for ever
 
 
 def _of_time(hint: Any) -> _Check:

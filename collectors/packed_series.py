@@ -29,12 +29,12 @@ LEAST = 8
 
 @dataclass(frozen=True)
 class SeriesShape:
-    """What targets that expose the same lines have in common. Codes below `own` are holes, numbered."""
+    """The part that series of targets with the same lines share. Codes below `own` are numbered holes."""
 
     own: int
-    """Holes."""
+    """Number of holes."""
     pairs: tuple[Pair, ...]
-    """What the codes from `own` on mean. A metric's name is the value of `METRIC_NAME`."""
+    """Pairs that the codes from `own` on stand for. A metric's name is the value of `METRIC_NAME`."""
     codes: bytes
     """int32: the code of a series' name, then those of its labels in their order; series after series."""
     starts: bytes
@@ -50,7 +50,7 @@ class SeriesShape:
 
     @property
     def ends(self) -> NDArray[np.int32]:
-        """[series + 1] where each series begins among the codes."""
+        """Index of the first code of each series: int32 of shape (series + 1,)."""
         return np.frombuffer(self.starts, np.int32)
 
 
@@ -123,7 +123,7 @@ class SeriesList(Sequence[Series]):
 
 @dataclass(frozen=True)
 class ViewShape:
-    """What the views of targets that expose the same lines read."""
+    """The columns that the views of targets with the same lines read."""
 
     columns: tuple[tuple[int, ...], ...]
     factors: tuple[float, ...]

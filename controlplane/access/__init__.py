@@ -1,4 +1,4 @@
-"""Who may do what: tokens, roles, console sessions."""
+"""Access control: tokens, roles, console sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first admin token: given by the environment, or made and left in a file that only its owner can read."""
+"""The first admin token: from the environment, or made and written to a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NAME = "bootstrap"
 
 
 def bootstrap(tokens: TokenStore, data_dir: Path, given: str | None, now: float) -> Path | None:
-    """Make sure that there is an admin token on the first start; return the file that holds it, if we wrote one.
+    """Store an admin token on the first start. Return the file that holds it, or None without a file.
 
-    `given` is the value of CP_BOOTSTRAP_TOKEN; blank is unset. Once any token exists this changes nothing: a revoked
-    bootstrap token does not come back with a restart. Raises ConfigError when `given` is malformed or the file cannot
-    be used.
+    `given` is the value of CP_BOOTSTRAP_TOKEN; a blank value counts as unset. When any token exists, nothing changes: a
+    revoked bootstrap token does not come back with a restart. Raises ConfigError when `given` is malformed or the file
+    cannot be used.
     """
     given = (given or "").strip() or None
     if given is not None:
@@ -35,12 +35,13 @@ def bootstrap(tokens: TokenStore, data_dir: Path, given: str | None, now: float)
             )
         return None
     if given is not None:
-        # Conflict: another replica that starts at this moment was quicker with the same token.
+        # Conflict: another replica that starts at the same moment has stored the same token.
         with suppress(Conflict):
             tokens.add(given, NAME, Role.ADMIN, None, now)
         return None
     path = data_dir / FILE
-    # The file first: a crash in between leaves a file that the next start takes up, not a token that nobody knows.
+    # Write the file first: after a crash in between, the next start uses the file. The reverse order could store a
+    # token whose text is lost.
     tokens.add(_read_or_make(path), NAME, Role.ADMIN, None, now)
     log.info("the admin token is in %s", path)
     return path

@@ -1,4 +1,4 @@
-"""Who is let in: tokens and sessions are checked, guessing is slowed down, and refusals are logged and audited."""
+"""The check of tokens and sessions. Guessing is slowed down, and refusals are logged and audited."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from controlplane.pools import ThreadPool
 from controlplane.store.database import Database
 
 MAX_CREDENTIAL_LENGTH = 512
-"""No token or session id of ours is longer; longer ones are refused before they reach the database."""
+"""Maximum length of a credential. No token or session id is longer; a longer one is refused without a query."""
 
 WRITE_S = 5.0
-"""How often `write` is to be called: until then a token's use, or a refusal, is in memory only."""
+"""Seconds between two calls of `write`. Uses of tokens and refusals are only in memory until the next call. Chosen."""
 AWAY_TOLD_S = 60.0
-"""How often the log has it that the database is away: strangers decide how often it is asked."""
+"""Minimum seconds between two log lines about an unavailable database: any client can cause them. Chosen."""
 
 log = logging.getLogger(__name__)
 
 
 class Attempt(NamedTuple):
-    """Where a credential came from."""
+    """The origin of a credential."""
 
     address: str
-    """The client's, behind trusted proxies the one that they name."""
+    """The client's address. Behind trusted proxies: the address that they report."""
     door: str
-    """Where it was tried, as it reads in a sentence: "the sign-in page"."""
+    """The entry point, as it reads in a sentence: "the sign-in page" or "the API"."""
 
 
 class Gatekeeper:
-    """Checks credentials for the event loop. Nothing here waits for a write of the database."""
+    """Checks credentials for the event loop. No check waits for a write of the database."""
 
     def __init__(self, db: Database, tokens: TokenStore, sessions: SessionStore, pool: ThreadPool) -> None:
-        """`pool` is for what is asked of the database on the way in."""
+        """`pool` runs the database queries of the checks."""
         self._pool, self._db, self.tokens, self.sessions = pool, db, tokens, sessions
         self._throttle = SignInThrottle()
         self._refusals = Refusals()
@@ -48,10 +48,13 @@ class Gatekeeper:
         self._tell_away = Every(AWAY_TOLD_S)
 
     async def by_token(self, text: str, attempt: Attempt, now: float) -> Principal:
-        """Return who carries this token. Raises Throttled, Unauthenticated, and Unavailable that names no place."""
+        """Return the principal of this token.
+
+        Raises Throttled, Unauthenticated, and Unavailable, which does not name the database.
+        """
         account = _account(text)
         if not account:
-            # Nothing was guessed at, and nothing is looked up: there is nothing to hold up.
+            # A malformed token needs no query and cannot guess a secret: it is not throttled.
             reason = f"the token is malformed: expected {FORMAT}"
             self._refused(account, attempt, reason, now)
             raise Unauthenticated(reason)
@@ -69,7 +72,7 @@ class Gatekeeper:
         return principal
 
     async def by_session(self, cookie: str, now: float) -> Principal:
-        """Return who is signed in. Raises Unauthenticated, and Unavailable that names no place."""
+        """Return the principal of this session. Raises Unauthenticated, and Unavailable without the database's name."""
         if len(cookie) > MAX_CREDENTIAL_LENGTH:
             raise Unauthenticated("the session is not valid; sign in again")
         try:
@@ -78,16 +81,16 @@ class Gatekeeper:
             raise self._hidden(error, now) from error
 
     async def over(self, principals: set[Principal], now: float) -> set[Principal]:
-        """Return whose token or session is over, whichever process ended it. Raises Unavailable."""
+        """Return the principals whose token or session any process has ended. Raises Unavailable."""
         dead = await self._pool.run(self.tokens.dead, {p.token_id for p in principals}, now)
         sessions = {p.session for p in principals if p.session}
         ended = await self._pool.run(self.sessions.ended, sessions, now) if sessions else set()
         return {p for p in principals if p.token_id in dead or p.session in ended}
 
     async def write(self) -> None:
-        """Write what was noted since the last call: uses of tokens, and refusals.
+        """Write the uses of tokens and the refusals since the last call.
 
-        Raises Unavailable: nothing is lost then, and the next call writes it.
+        Raises Unavailable: nothing is lost then, and the next call writes them.
         """
         async with self._writing:
             refusals, more = self._refusals.take()
@@ -101,7 +104,7 @@ class Gatekeeper:
             await self._pool.run(self.tokens.write_uses)
 
     async def close(self) -> None:
-        """Write what is left, where the database can be written."""
+        """Write the remaining uses and refusals, if the database can be written."""
         try:
             await self.write()
         except Unavailable as error:
@@ -119,14 +122,14 @@ class Gatekeeper:
             log.warning("access refused: %s", first.sentence)
 
     def _hidden(self, error: Unavailable, now: float) -> Unavailable:
-        """Return what a stranger may know: where the database is, and as whom we use it, is for the log alone."""
+        """Return an error for the client. The database's address and user are only in the log."""
         if self._tell_away.take(now):
             log.warning("access: credentials cannot be checked: %s", error)
-        return Unavailable("the database cannot be asked who this is; try again")
+        return Unavailable("the credential cannot be checked, because the database does not answer; try again")
 
 
 def _account(text: str) -> str:
-    """Return the id that a token claims, or "": what came is nobody's to repeat, but for an id of ours."""
+    """Return the id in a token's text, or "" for a malformed text, which must not be repeated in log or audit trail."""
     try:
         return split_token(text)[0]
     except ValueError:

@@ -1,4 +1,4 @@
-"""Who was refused: gathered in memory, so that neither log nor audit trail grows with the number of guesses."""
+"""Refused attempts, collected in memory, so that log and audit trail do not grow with the number of guesses."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from controlplane.store.audit import REFUSED, audit
 from controlplane.store.database import Database
 
 KINDS = 10
-"""Told one by one between two writings; what more there is becomes a number."""
+"""Maximum number of kinds of attempts with an audit row each, between two writes. The rest is counted. Chosen."""
 UNKNOWN = "-"
 
 
 @dataclass
 class RefusedAttempt:
-    """Attempts of one account from one address at one door. Times are unix seconds."""
+    """Refused attempts of one kind: same account, address and entry point. Times are unix seconds."""
 
     account: str
-    """The token's id as it was claimed; "" where what came was no token at all."""
+    """The id in the token's text; "" for a malformed token."""
     address: str
     door: str
-    """Where it was tried: "the sign-in page" or "the API"."""
+    """The entry point: "the sign-in page" or "the API"."""
     reason: str
-    """Of the first attempt."""
+    """The reason of the first attempt."""
     first_at: float
     last_at: float
     attempts: int = 1
 
     @property
     def sentence(self) -> str:
-        """What happened, for a person."""
+        """The attempts in a sentence."""
         times = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
-        who = f"as token {self.account}" if self.account else "with what is no token"
+        who = f"as token {self.account}" if self.account else "with a malformed token"
         return f"{times} at {self.door} from {self.address} {who}: {self.reason}"
 
 
 class Refusals:
-    """What was refused since it was taken last. For one thread: the event loop's."""
+    """Refused attempts since the last `take`. Not thread-safe: only the event loop uses it."""
 
     def __init__(self, kinds: int = KINDS) -> None:
         self._kinds = kinds
@@ -45,7 +45,7 @@ class Refusals:
         self._more = 0
 
     def note(self, account: str, address: str, door: str, reason: str, now: float) -> RefusedAttempt | None:
-        """Count an attempt; return it where it is the first of its kind, which is when the log should have it."""
+        """Count an attempt. Return it if it is the first of its kind, so that the caller logs it; else None."""
         known = self._told.get((account, address, door))
         if known is not None:
             known.attempts, known.last_at = known.attempts + 1, now
@@ -53,13 +53,13 @@ class Refusals:
         return self._add(RefusedAttempt(account, address, door, reason, now, now))
 
     def take(self) -> tuple[list[RefusedAttempt], int]:
-        """Return what was gathered, and how many attempts of other kinds there were; begin anew."""
+        """Return the collected attempts and the number of attempts of other kinds, and begin anew."""
         taken = list(self._told.values()), self._more
         self._told, self._more = {}, 0
         return taken
 
     def put_back(self, refusals: Sequence[RefusedAttempt], more: int) -> None:
-        """Take up again what could not be written."""
+        """Add attempts again that could not be written."""
         self._more += more
         for refusal in refusals:
             known = self._told.get((refusal.account, refusal.address, refusal.door))
@@ -77,7 +77,7 @@ class Refusals:
 
 
 def write_refusals(db: Database, refusals: Sequence[RefusedAttempt], more: int) -> None:
-    """Put what was gathered into the audit trail. Blocking. Raises Unavailable."""
+    """Write refused attempts to the audit trail. Blocking. Raises Unavailable."""
     if not refusals:
         return
     with db.transaction() as session:
@@ -90,5 +90,5 @@ def write_refusals(db: Database, refusals: Sequence[RefusedAttempt], more: int) 
 
 
 def rest(more: int) -> str:
-    """Say how many were not told one by one."""
+    """Return the sentence for the attempts without an audit row of their own."""
     return f"{more} more failed attempts, of other tokens or from other addresses"

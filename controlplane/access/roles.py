@@ -1,4 +1,4 @@
-"""Roles, and the check that every route makes."""
+"""Roles, and the check of a role that every route makes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from controlplane.errors import Forbidden
 
 
 class Role(StrEnum):
-    """What a token may do; each role includes those before it. Compare with `includes`: as text they sort wrongly."""
+    """The rights of a token. Each role includes the roles before it. Compare roles with `includes`, not as texts."""
 
     VIEWER = "viewer"
     """Read everything."""
@@ -19,19 +19,19 @@ class Role(StrEnum):
     """Tokens and configuration."""
 
     def includes(self, needed: Role) -> bool:
-        """Tell whether this role may do what `needed` may."""
+        """Return whether this role has all rights of `needed`."""
         order = list(Role)
         return order.index(self) >= order.index(needed)
 
 
 class Principal(NamedTuple):
-    """Who makes a request."""
+    """The token, and possibly the console session, that makes a request."""
 
     name: str
     role: Role
     token_id: str
     session: str = ""
-    """The digest of the console session that it came with; "" for a token of its own."""
+    """Digest of the console session; "" when the request carries the token itself."""
 
 
 def require(principal: Principal, role: Role) -> None:

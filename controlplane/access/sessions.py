@@ -1,4 +1,4 @@
-"""Console sessions: a browser's cookie stands for the token that it signed in with, and dies with it."""
+"""Console sessions. A browser's cookie stands for the token that it signed in with, and ends with that token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from controlplane.store.database import Database
 from controlplane.store.tables.token import ConsoleSessionRow, TokenRow
 
 SESSION_S = 12 * 3600.0
-"""A working day: a browser signs in once a morning."""
+"""Lifetime of a session in seconds. Chosen: a working day, so that a browser signs in once a day."""
 
 
 class SessionStore:
@@ -27,7 +27,7 @@ class SessionStore:
         self._lifetime_s = lifetime_s
 
     def open(self, principal: Principal, now: float) -> str:
-        """Return the cookie's secret for a browser that showed the principal's token."""
+        """Open a session for the principal's token and return the secret of its cookie."""
         cookie = secrets.token_urlsafe(32)
         with self._db.transaction() as session:
             session.execute(delete(ConsoleSessionRow).where(col(ConsoleSessionRow.expires_at) <= now))
@@ -42,7 +42,7 @@ class SessionStore:
         return cookie
 
     def authenticate(self, cookie: str, now: float) -> Principal:
-        """Return who is signed in, with the token's role of now. Raises Unauthenticated."""
+        """Return the principal of a session, with the token's current role. Raises Unauthenticated."""
         query = (
             select(ConsoleSessionRow, TokenRow)
             .join(TokenRow, col(TokenRow.id) == col(ConsoleSessionRow.token_id))
@@ -57,7 +57,7 @@ class SessionStore:
         return Principal(token.name, token.role, token.id, found[0].digest)
 
     def ended(self, digests: Collection[str], now: float) -> set[str]:
-        """Return which of these sessions, named by `Principal.session`, are over."""
+        """Return those of the sessions, given by `Principal.session`, that have ended."""
         with self._db.reading() as session:
             open_ones = select(ConsoleSessionRow.digest).where(
                 col(ConsoleSessionRow.digest).in_(digests), col(ConsoleSessionRow.expires_at) > now
@@ -66,17 +66,17 @@ class SessionStore:
             return set(digests) - going_on
 
     def close(self, cookie: str) -> None:
-        """Sign out. No-op for a session that has ended."""
+        """End a session. No-op when it has ended already."""
         with self._db.transaction() as session:
             session.execute(delete(ConsoleSessionRow).where(col(ConsoleSessionRow.digest) == digest(cookie)))
 
 
 def csrf_token(cookie: str) -> str:
-    """Return what a form of this session must send along: another site can send the cookie, but not read it."""
+    """Return the CSRF token that forms of this session must send. Another site can send the cookie but not read it."""
     return hmac.new(cookie.encode(), b"csrf", "sha256").hexdigest()
 
 
 def check_csrf(cookie: str, token: str) -> None:
-    """Raise Forbidden unless `token` is the session's."""
+    """Raise Forbidden unless `token` is the session's CSRF token."""
     if not hmac.compare_digest(csrf_token(cookie).encode(), token.encode()):
-        raise Forbidden("the form is not of this session: reload the page and try again")
+        raise Forbidden("the form belongs to another session: reload the page and try again")

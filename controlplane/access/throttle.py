@@ -1,4 +1,4 @@
-"""Slows down who guesses at credentials. Per process and in memory: it guards log and CPU, not 256 bits."""
+"""Throttling of sign-ins, per process and in memory. It protects log and CPU: 256 random bits need no protection."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Generic, TypeVar
 from controlplane.errors import Unauthenticated
 
 LIMIT = 5
-"""Failures of one account from one address within the window."""
+"""Maximum failures of one account from one address within the window. Chosen."""
 ADDRESS_LIMIT = 60
-"""Failures of one address within the window, whatever the accounts: ids are made up as easily as secrets."""
+"""Maximum failures of one address with any account within the window. Chosen: ids are invented as easily as secrets."""
 WINDOW_S = 60.0
 MOST = 10_000
-"""Of pairs, addresses and good credentials each, that are remembered."""
+"""Maximum number of pairs, of addresses and of good credentials in memory. Chosen."""
 V6_SITE = 64
-"""One host has a whole IPv6 network of this prefix to choose addresses from."""
+"""Prefix length of IPv6 networks that count as one address: a single host can use a whole /64."""
 
 Key = TypeVar("Key")
 
 
 class Throttled(Unauthenticated):
-    """Too many failed attempts. `retry_after_s` says when the next one is heard."""
+    """Too many failed attempts. The next attempt is checked after `retry_after_s` seconds."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"too many failed sign-ins: try again in {ceil(retry_after_s)} s")
@@ -32,10 +32,10 @@ class Throttled(Unauthenticated):
 
 
 class SignInThrottle:
-    """Hears so many failures of an account from an address, and of an address in all, within a window.
+    """Limits the failures of an account from an address, and of an address with any account, within a window.
 
-    Nobody else is held up: an account's own user comes from another address, and a credential that was good before is
-    always heard. An account is what the credential claims to be, "" where it claims nothing that could be one.
+    Other users are not delayed: the owner of the account has another address, and a credential that was good before is
+    always checked. An account is the id in the credential; "" for a malformed credential.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class SignInThrottle:
         self._most = most
 
     def check(self, account: str, address: str, credential: str, now: float) -> None:
-        """Raise Throttled when this client must wait. To be called before the credential is looked at."""
+        """Raise Throttled when this client must wait. Call it before the credential is checked."""
         if _digest(credential) in self._good:
             return
         site = site_of(address)
@@ -56,13 +56,13 @@ class SignInThrottle:
             raise Throttled(wait_s)
 
     def failed(self, account: str, address: str, now: float) -> None:
-        """Count a failure. Those that failed longest ago are forgotten first, so memory is bounded."""
+        """Count a failure. The oldest failures are dropped first, so that memory is bounded."""
         site = site_of(address)
         self._pairs.add((account, site), now)
         self._addresses.add(site, now)
 
     def succeeded(self, account: str, address: str, credential: str) -> None:
-        """Forget the account's failures at this address, and remember the credential: only its hash."""
+        """Drop the account's failures from this address, and keep the hash of the credential as good."""
         self._pairs.forget((account, site_of(address)))
         digest = _digest(credential)
         self._good[digest] = None
@@ -72,16 +72,16 @@ class SignInThrottle:
 
 
 class _Failures(Generic[Key]):
-    """When each key failed last, at most `limit` times each."""
+    """The times of the last `limit` failures of each key."""
 
     def __init__(self, limit: int, window_s: float, most: int) -> None:
         self._limit, self._window_s, self._most = limit, window_s, most
         self._times: OrderedDict[Key, deque[float]] = OrderedDict()
 
     def wait_s(self, key: Key, now: float) -> float:
-        """Return the seconds until the key is heard again; 0.0 for at once."""
+        """Return the seconds until the key's next attempt is checked; 0.0 means now."""
         times = self._times.get(key, ())
-        # A failure of the future is of a clock that was set back since: it must not hold anybody up for longer.
+        # A failure in the future means that the clock was set back since. It must not delay an attempt.
         recent = [at for at in times if now - self._window_s < at <= now]
         return recent[0] + self._window_s - now if len(recent) >= self._limit else 0.0
 
@@ -96,7 +96,7 @@ class _Failures(Generic[Key]):
 
 
 def site_of(address: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the /64 that an IPv6 address is in."""
+    """Return the unit that counts as one address: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

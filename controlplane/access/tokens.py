@@ -1,6 +1,6 @@
-"""API tokens: `cp_<id>_<secret>`. The id is public and looks the row up; of the secret only its SHA-256 is stored.
+"""API tokens: `cp_<id>_<secret>`. The id is public and selects the row. Only the SHA-256 of the secret is stored.
 
-A plain hash is enough because the secret is 256 random bits: there is no dictionary to try.
+A plain hash is enough: the secret is 256 random bits, so no dictionary helps to guess it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from controlplane.store.database import Database
 from controlplane.store.tables.token import TokenRow
 
 _TOKEN = re.compile(r"cp_([0-9a-f]{8,32})_([A-Za-z0-9_-]{43,200})")
-"""43 characters of URL-safe base64 hold 32 bytes. The id has no underscore, so the secret may."""
+"""43 characters of URL-safe base64 hold 32 bytes. The secret may contain underscores; the id cannot."""
 
 FORMAT = "cp_<id>_<secret>, an id of 8 to 32 hex digits and a secret of at least 43 letters, digits, - or _"
 
 _LAST_USED_S = 60.0
-"""A token's use is noted at most this often: a busy token must not turn every read into a write."""
+"""Minimum seconds between two recorded uses of a token. Chosen: a busy token must not cause a write for each read."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token as it may be shown: without its secret. Times are unix seconds; None of `expires_at` is never."""
+    """A token without its secret. Times are unix seconds. `expires_at` None: the token never expires."""
 
     id: str
     name: str
@@ -46,17 +46,17 @@ class Token:
     last_used_at: float | None
 
     def live(self, now: float) -> bool:
-        """Tell whether it authenticates at `now`."""
+        """Return whether the token authenticates at `now`."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 def new_token_text() -> str:
-    """Return a fresh token's text."""
+    """Return the text of a new random token."""
     return f"cp_{secrets.token_hex(6)}_{secrets.token_hex(32)}"
 
 
 def split_token(text: str) -> tuple[str, str]:
-    """Return (id, secret). Raises ValueError that says the format and never the text."""
+    """Return (id, secret). Raises ValueError, which names the format and never repeats the text."""
     match = _TOKEN.fullmatch(text)
     if not match:
         raise ValueError(f"expected {FORMAT}")
@@ -79,9 +79,9 @@ class TokenStore:
     def create(
         self, name: str, role: Role, expires_at: float | None, now: float, *, by: str = "controlplane"
     ) -> tuple[Token, str]:
-        """Make a token; return it and its text, which is not kept anywhere.
+        """Make a token. Return it and its text, which is not stored.
 
-        Raises Conflict when a live token has this name: the audit trail tells who did what by it.
+        Raises Conflict when a live token has this name: the audit trail identifies actors by it.
         """
         text = new_token_text()
         return self.add(text, name, role, expires_at, now, by=by), text
@@ -89,7 +89,7 @@ class TokenStore:
     def add(
         self, text: str, name: str, role: Role, expires_at: float | None, now: float, *, by: str = "controlplane"
     ) -> Token:
-        """Take up a token whose text exists already. Raises ValueError on its format, Conflict as `create` does."""
+        """Store a token with an existing text. Raises ValueError for its format, and Conflict as `create` does."""
         token_id, secret = split_token(text)
         row = TokenRow(
             id=token_id,
@@ -114,12 +114,12 @@ class TokenStore:
             return self._db.unread.readable("token", session.exec(newest), lambda row: row.id, _read)
 
     def revoke(self, token_id: str, now: float, *, by: str = "controlplane") -> Token:
-        """Revoke a token and with it its console sessions; revoking twice changes nothing.
+        """Revoke a token and thereby its console sessions. Revoking it again changes nothing.
 
         Raises NotFound, Unreadable, and Conflict for the last live admin token: nobody could make another one.
         """
         with self._db.transaction() as session:
-            # All admin tokens are locked with it, in one order: two admins who revoke each other cannot both succeed.
+            # Lock all admin tokens too, always in the same order: two admins cannot revoke each other at once.
             concerned = or_(col(TokenRow.id) == token_id, col(TokenRow.role) == Role.ADMIN.value)
             query = select(TokenRow).where(concerned).order_by(col(TokenRow.id)).with_for_update()
             rows = {row.id: row for row in session.exec(query)}
@@ -129,7 +129,7 @@ class TokenStore:
             try:
                 _read(row)
             except NotReadable as fault:
-                words = f"token {token_id} cannot be read ({fault}), so that it opens nothing here"
+                words = f"token {token_id} cannot be read ({fault}), so it grants no access"
                 raise Unreadable(f"{words}; revoke it with the release that made it") from fault
             if row.revoked_at is None:
                 if [r.id for r in rows.values() if r.role == Role.ADMIN and token_of(r).live(now)] == [token_id]:
@@ -139,7 +139,10 @@ class TokenStore:
             return token_of(row)
 
     def authenticate(self, text: str, now: float) -> Principal:
-        """Return who carries this token. Raises Unauthenticated; what is wrong is told only to who has the secret."""
+        """Return the principal of this token.
+
+        Raises Unauthenticated. Only a client with the right secret learns that a token is revoked or expired.
+        """
         try:
             token_id, secret = split_token(text)
         except ValueError as error:
@@ -154,22 +157,22 @@ class TokenStore:
         return Principal(token.name, token.role, token.id)
 
     def write_uses(self) -> None:
-        """Write when tokens were last used. Apart from `authenticate`, which reads and must never wait for a write.
+        """Write the times of the last uses. `authenticate` does not do it: it must never wait for a write.
 
-        Raises Unavailable: nothing is forgotten then, and the next call writes it.
+        Raises Unavailable: nothing is lost then, and the next call writes them.
         """
         uses = {token_id: self._used[token_id] for token_id in list(self._unwritten)}
         if not uses:
             return
         with self._db.transaction() as session:
             for token_id, at in uses.items():
-                # Another process may have noted a later use.
+                # Another process may have written a later use.
                 stale = or_(col(TokenRow.last_used_at).is_(None), col(TokenRow.last_used_at) <= at - _LAST_USED_S)
                 session.execute(update(TokenRow).where(col(TokenRow.id) == token_id, stale).values(last_used_at=at))
         self._unwritten.difference_update(uses)
 
     def dead(self, token_ids: Collection[str], now: float) -> set[str]:
-        """Return which of these tokens are revoked, expired or unknown."""
+        """Return those of the tokens that are revoked, expired or unknown."""
         with self._db.reading() as session:
             query = select(TokenRow.id).where(col(TokenRow.id).in_(token_ids), *_live(now))
             good: set[str] = set(session.exec(query))
@@ -199,7 +202,7 @@ def _live(now: float) -> tuple[ColumnElement[bool], ...]:
 
 
 def token_of(row: TokenRow) -> Token:
-    """Return the row as it may be shown. Raises Unauthenticated where it cannot be read: then it opens nothing."""
+    """Return the token of a row. Raises Unauthenticated when the row cannot be read: it then grants no access."""
     try:
         return _read(row)
     except NotReadable as fault:

@@ -33,7 +33,7 @@ ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-"""As in crontab(5)."""
+"""Names for expressions. Source: crontab(5)."""
 FIELDS = ("minute", "hour", "day of the month", "month", "weekday")
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """By crontab's number: 0 and 7 are Sunday. APScheduler counts from Monday, so numbers are never handed to it."""

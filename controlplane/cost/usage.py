@@ -16,7 +16,7 @@ MOST_MODELS = 25
 
 
 class LedgerTotal(NamedTuple):
-    """What a model's ledger has counted since it began, over all months."""
+    """Totals of a model's ledger over all months."""
 
     gpu_seconds: float
     spent_usd: float

@@ -1,1 +1,1 @@
-"""promtool's unit tests of rules, run as alerting itself runs them; and a linter of rule files."""
+"""promtool's unit tests of rules, run with the evaluator of alerting, and a linter of rule files."""

@@ -1,4 +1,4 @@
-"""Rates of what is no counter: they jump with every fall of a gauge, which they take for a restart."""
+"""Rates of metrics that are not counters. They are wrong: a rate treats each decrease of a gauge as a counter reset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OF_COUNTERS = ("rate", "increase", "irate")
 
 
 def metric_types(catalogue: Catalogue) -> dict[str, str]:
-    """Return the types of the metrics of the catalogue, under canonical names and those of the engines."""
+    """Return the types of the catalogue's metrics, by canonical name and by the engines' names."""
     types: dict[str, str] = {name: metric.type for name, metric in catalogue.metrics.items()}
     for engine in catalogue.engines.values():
         for canonical, sources in engine.sources.items():
@@ -24,7 +24,7 @@ def metric_types(catalogue: Catalogue) -> dict[str, str]:
 
 
 def doubtful_rates(node: Node, types: dict[str, str]) -> Iterator[str]:
-    """Yield a sentence for each metric whose rate is taken and that is no counter by its type, or else by its name."""
+    """Yield a sentence for each rate of a metric that is not a counter by its type or, without a type, by its name."""
     taken = [
         (call.name, metric_name(call.args[0].selector))
         for call in calls(node)
@@ -34,8 +34,8 @@ def doubtful_rates(node: Node, types: dict[str, str]) -> Iterator[str]:
         kind = types.get(name or "")
         if name is None or kind in ("counter", "histogram") or (kind is None and name.endswith(COUNTER_ENDINGS)):
             continue
-        doubt = "is a gauge" if kind else f"might not be a counter: its name ends in no {_ENDINGS}"
-        yield f"metric {name} {doubt}; {function}() takes each fall of it for a restart; of a gauge take delta()"
+        doubt = "is a gauge" if kind else f"might not be a counter: its name does not end in {_ENDINGS}"
+        yield f"metric {name} {doubt}; {function}() treats each decrease as a counter reset; use delta() for a gauge"
 
 
 _ENDINGS = ", ".join(COUNTER_ENDINGS[:-1]) + f" or {COUNTER_ENDINGS[-1]}"

@@ -1,6 +1,6 @@
-"""A test file: the model, and a strict reader that names file, line and field in every refusal.
+"""Test files: the model, and a strict reader. Every error names file, line and field.
 
-The format is promtool's (docs/configuration/unit_testing_rules.md of Prometheus): its files work unchanged. As there,
+The format is promtool's (docs/configuration/unit_testing_rules.md of Prometheus): promtool's files work unchanged, and
 unknown fields are errors. Times are seconds since the test's start.
 """
 
@@ -23,21 +23,21 @@ from controlplane.metrics.promql.engine import MAX_TIME_S
 from controlplane.ruletest.series_notation import NAME, Samples, parse_labels, parse_series, parse_values
 
 MAX_BYTES = 8 * 1024 * 1024
-"""Largest test file taken."""
+"""Maximum size of a test file. Chosen."""
 
 MAX_EVALUATIONS = 500_000
-"""Most evaluations of the rules in one test: a year of one a minute."""
+"""Maximum number of evaluations in one test. Chosen: a year at one evaluation a minute is 525,600."""
 
 MAX_SERIES = 20_000
-"""Most input series of one test."""
+"""Maximum number of input series of one test. Chosen."""
 
 MAX_SAMPLES = 20_000_000
-"""Most input samples of a file: its tests are all read before the first one runs."""
+"""Maximum number of input samples of a file. Chosen: all tests of a file are in memory at the same time."""
 
 DEFAULT_INTERVAL_S = 60.0
-"""promtool's own."""
+"""promtool's default."""
 
-# What YAML calls a number. Quoted ones are texts, which promtool refuses.
+# YAML's numbers. A quoted number is a text, and promtool refuses it.
 _NUMBER = re.compile(r"[-+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _SPECIAL = re.compile(r"([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -47,7 +47,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class InputSeries:
-    """A series that the test makes up."""
+    """An input series of a test."""
 
     series: Series
     samples: Samples
@@ -57,13 +57,13 @@ class ExpectedAlert(NamedTuple):
     """An alert that must fire. `labels` include `alertname`."""
 
     labels: Labels
-    """Empty values are kept: no alert has one, so they never match (promtool's rule)."""
+    """Empty values are kept: no alert has an empty label, so they never match (promtool's rule)."""
     annotations: Labels
 
 
 @dataclass(frozen=True)
 class AlertCase:
-    """Which alerts of a name fire at a time: exactly these."""
+    """A check that exactly the expected alerts of one name fire at a time."""
 
     line: int
     at: float
@@ -80,7 +80,7 @@ class ExpectedSample(NamedTuple):
 
 @dataclass(frozen=True)
 class ExprCase:
-    """What a query yields at a time: exactly these samples, in any order."""
+    """A check that a query returns exactly the expected samples at a time, in any order."""
 
     line: int
     at: float
@@ -93,9 +93,9 @@ Case = AlertCase | ExprCase
 
 @dataclass(frozen=True)
 class Test:
-    """Series, and what rules and queries must make of them."""
+    """Input series, and the expected results of rules and queries."""
 
-    # pytest would collect the class by its name.
+    # Without this, pytest would collect the class because of its name.
     __test__ = False
 
     line: int
@@ -111,18 +111,18 @@ class Test:
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """Everything that is checked."""
+        """All checks of the test."""
         return (*self.alerts, *self.exprs)
 
     @property
     def ends_at(self) -> float:
-        """The latest time that a case asks for."""
+        """The latest time of a case; 0.0 without cases."""
         return max((case.at for case in self.cases), default=0.0)
 
 
 @dataclass(frozen=True)
 class TestFile:
-    """One test file, its rule files found but not read."""
+    """One test file. Its rule files are found but not read."""
 
     __test__ = False
 
@@ -136,7 +136,7 @@ class TestFile:
 
 
 def load_test_file(path: Path) -> TestFile:
-    """Read a test file. Raises RuleError for the first fault found, with its place."""
+    """Read a test file. Raises RuleError for the first fault, with its place."""
     try:
         with path.open("rb") as file:
             body = file.read(MAX_BYTES + 1)
@@ -150,7 +150,7 @@ def load_test_file(path: Path) -> TestFile:
 
 
 def parse_test_file(text: str, path: Path) -> TestFile:
-    """Parse the text of a test file; rule files are looked for beside `path`. Raises RuleError."""
+    """Parse the text of a test file. Paths of rule files are relative to the folder of `path`. Raises RuleError."""
     fields = read_yaml(text, str(path)).fields(
         "rule_files", "evaluation_interval", "group_eval_order", "fuzzy_compare", "tests"
     )
@@ -253,7 +253,7 @@ def _alert_case(place: Place) -> AlertCase:
         alert = item.within(f"{place.path}: exp_alerts").fields("exp_labels", "exp_annotations")
         labels = _texts(alert["exp_labels"]) if "exp_labels" in alert else {}
         annotations = _texts(alert["exp_annotations"]) if "exp_annotations" in alert else {}
-        # Not labels_of, which drops empty values: here they are something that no alert has.
+        # labels_of would drop empty values. Here they must stay: no alert matches them.
         pairs = tuple(sorted((labels | {"alertname": alertname}).items()))
         expected.append(ExpectedAlert(pairs, tuple(sorted(annotations.items()))))
     return AlertCase(place.line, _duration(fields, "eval_time", 0.0), alertname, tuple(expected))
@@ -294,7 +294,7 @@ def _checked(place: Place, read: Callable[[str], Read]) -> Read:
 
 
 def _duration(fields: Mapping[str, Place], name: str, default: float) -> float:
-    """Return seconds; zero is the default, as for promtool."""
+    """Return the seconds of a duration field. Zero counts as not set, as in promtool."""
     if name not in fields:
         return default
     try:

@@ -1,4 +1,4 @@
-"""Finds what is wrong, or will be, with rules: before they are loaded, and before a night without the alert."""
+"""The linter of rules. It finds errors, and constructs that will fail or never fire, before the rules are loaded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from controlplane.ruletest.counters import doubtful_rates, metric_types
 from controlplane.ruletest.result_labels import LabelNames, result_labels, selectors
 
 RUNBOOK = "runbook_url"
-"""The annotation that leads whoever is woken to what to do."""
+"""Annotation with the URL of the runbook."""
 
 ALWAYS_KNOWN = ("up", "ALERTS", "ALERTS_FOR_STATE")
 PREFIXES_KNOWN = ("scrape_", "controlplane_")
-"""What every scrape reports, and the control plane's own metrics."""
+"""Prefixes of metrics that every scrape adds, and of the control plane's own metrics."""
 
 HISTOGRAM_PARTS = ("_bucket", "_sum", "_count")
 
 
 ALIKE = 60.0
-"""Per cent of a name's letters that another one must share, in order, to be called the nearest."""
+"""Minimum similarity (rapidfuzz ratio, 0 to 100) of a known name that is suggested for an unknown one. Chosen."""
 
 
 class LintFinding(NamedTuple):
@@ -47,7 +47,7 @@ class LintFinding(NamedTuple):
 
 
 def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[LintFinding]:
-    """Return what is wrong with rules, in the order of their places; `faults` are what reading them came upon."""
+    """Return the findings on rules, in the order of their places. `faults` are the errors of reading the rules."""
     found = [LintFinding(fault.file, fault.line or 0, "error", fault.reason) for fault in faults]
     builtin = [group for name in BUILTIN for group in load_pack(name)]
     expressions = Expressions()
@@ -69,7 +69,7 @@ def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[
 
 
 class Expressions:
-    """Expressions as the embedded engine takes them. Each is read once and tried once."""
+    """Expressions, parsed and evaluated by the embedded engine. Each expression is parsed once and evaluated once."""
 
     def __init__(self) -> None:
         self._engine = PromqlEngine(SeriesStore())
@@ -77,12 +77,12 @@ class Expressions:
         self._faults: dict[str, str] = {}
 
     def tree(self, expr: str) -> Node | None:
-        """Return an expression's syntax tree; None where it is none, which `fault` says."""
+        """Return an expression's syntax tree, or None when it cannot be parsed (see `fault`)."""
         read = self._reading(expr)
         return None if isinstance(read, QueryError) else read
 
     def fault(self, expr: str) -> str:
-        """Return why the engine cannot evaluate an expression whatever the data, or an empty text."""
+        """Return why the engine cannot evaluate an expression with any data, or ""."""
         if expr not in self._faults:
             self._faults[expr] = self._tried(expr)
         return self._faults[expr]
@@ -107,7 +107,7 @@ class Expressions:
 
 
 def known_metrics(catalogue: Catalogue, groups: Iterable[RuleGroup]) -> frozenset[str]:
-    """Return the names of every series that is known to exist: canonical, raw by the catalogue, and recorded."""
+    """Return the names of all known series: canonical ones, the engines' ones in the catalogue, and recorded ones."""
     names = set(ALWAYS_KNOWN)
     for name, metric in catalogue.metrics.items():
         names |= _series_of(name, metric.type)
@@ -130,14 +130,14 @@ def _finding(group: RuleGroup, rule: Rule, sentence: str) -> LintFinding:
 
 
 class KnownMetrics:
-    """The names of series that are known, and which is nearest to one that is not."""
+    """The names of known series, and the search for the nearest one."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names, self._ordered = names, sorted(names)
         self._nearest: dict[str, str] = {}
 
     def unknown(self, node: Node | None) -> list[tuple[str, str]]:
-        """Return each metric of an expression that is not known, and the nearest name that is, or an empty text."""
+        """Return each unknown metric of an expression with the nearest known name, or "" when none is near."""
         used = dict.fromkeys(metric_name(selector) for selector in (selectors(node) if node is not None else ()))
         unknown = [n for n in used if n is not None and n not in self._names and not n.startswith(PREFIXES_KNOWN)]
         return [(name, self._near(name)) for name in unknown]
@@ -170,7 +170,7 @@ def _of_alert(rule: AlertingRule) -> list[str]:
     if not rule.says_for:
         sentences.append("it has no for: and fires on a single evaluation; if that is meant, write for: 0s")
     if RUNBOOK not in dict(rule.annotations):
-        sentences.append(f"it has no annotation {RUNBOOK}: whoever is woken is not told what to do")
+        sentences.append(f"it has no annotation {RUNBOOK}: the person on call gets no instructions")
     return sentences
 
 
@@ -188,14 +188,14 @@ def _of_templates(rule: AlertingRule, node: Node | None, recorded: dict[str, Lab
 
 
 def _recorded_labels(groups: Iterable[RuleGroup], expressions: Expressions) -> dict[str, LabelNames]:
-    """Return the labels that recorded series can have. What a name that is recorded from itself has is not known."""
+    """Return the labels that recorded series can have, by name. They are unknown for a name recorded from itself."""
     rules: dict[str, list[RecordingRule]] = {}
     for group in groups:
         for rule in group.rules:
             if isinstance(rule, RecordingRule):
                 rules.setdefault(rule.record, []).append(rule)
     found: dict[str, LabelNames] = {}
-    # Each round knows one more link of a chain of recorded series; a few are all that anybody writes.
+    # Each round resolves one more link of a chain of recorded series. Chosen: longer chains are rare.
     for _ in range(4):
         found = {
             name: _union([_labels_recorded(rule, expressions.tree(rule.expr), found) for rule in same])

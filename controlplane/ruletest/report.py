@@ -1,4 +1,4 @@
-"""What tests came to: lines for a person, and content for a program."""
+"""Reports of tests: lines for a person, and JSON content for a program."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from controlplane.ruletest.run import NOT_RUN, FileOutcome, Outcome, TestOutcome
 from controlplane.ruletest.series_notation import format_labels
 
 NEARLY = 1e-9
-"""Values that differ by less, relatively, probably differ by rounding only: worth a hint."""
+"""Relative difference of two values below which a hint about rounding is shown. Chosen."""
 
 
 def file_lines(outcome: FileOutcome) -> Iterator[str]:
-    """Yield warnings, then each failed case with what was expected (-) and what came (+), then counts."""
+    """Yield warnings, then each failed case with expected (-) and actual (+) results, then counts."""
     yield from outcome.warnings
     if outcome.error:
         yield outcome.error
@@ -29,7 +29,7 @@ def file_lines(outcome: FileOutcome) -> Iterator[str]:
 
 
 def summary(outcomes: Sequence[FileOutcome]) -> str:
-    """Return the last line: how many cases passed and failed, and how many files could not be read."""
+    """Return the last line: the numbers of passed and failed cases, and of unreadable files."""
     files = len(outcomes)
     text = _counts(sum(o.passed for o in outcomes), sum(o.failed for o in outcomes))
     unread = sum(bool(o.error) for o in outcomes)
@@ -37,7 +37,7 @@ def summary(outcomes: Sequence[FileOutcome]) -> str:
 
 
 def content(outcomes: Sequence[FileOutcome]) -> dict[str, Any]:
-    """Return everything as JSON content; values are texts, as in Prometheus's API, since JSON lacks NaN and Inf."""
+    """Return all results as JSON content. Values are texts as in Prometheus's API: JSON has no NaN and Inf."""
     return {
         "passed": sum(o.passed for o in outcomes),
         "failed": sum(o.failed for o in outcomes),

@@ -1,4 +1,4 @@
-"""Which labels a query's result can have at all, read from its syntax alone."""
+"""The labels that a query's result can have, derived from its syntax alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from controlplane.metrics.series.index import METRIC_NAME
 from controlplane.metrics.series.matchers import MatchOp
 
 LabelNames = frozenset[str] | None
-"""Label names; None: any label may be there."""
+"""Label names. None: any label is possible."""
 
 NO_LABELS: frozenset[str] = frozenset()
 _SELECTING = ("topk", "bottomk", "limitk", "limit_ratio")
@@ -30,7 +30,7 @@ _OF_BUCKETS = ("histogram_quantile", "histogram_fraction")
 
 
 def result_labels(node: Node, recorded: Mapping[str, LabelNames]) -> LabelNames:
-    """Return the labels that a result can have; `recorded` knows those of recorded series by name."""
+    """Return the labels that a result can have. `recorded` holds the labels of recorded series, by name."""
     match node:
         case Number() | String():
             return NO_LABELS

@@ -1,8 +1,8 @@
-"""Runs tests: input series into a series store, rules through alerting's own evaluator, queries through our engine.
+"""Running tests: input series in a series store, rules in the evaluator of alerting, queries in the embedded engine.
 
-As promtool does it (cmd/promtool/unittest.go of Prometheus): from the test's start to its latest `eval_time`, every
-`evaluation_interval`, the samples up to now are loaded and every group is evaluated once. Alerts are looked at after
-the last evaluation that is not later than their `eval_time`; queries run at the end, each at its own time.
+The order is promtool's (cmd/promtool/unittest.go of Prometheus). From the test's start to its latest `eval_time`, every
+`evaluation_interval`, the samples up to that time are loaded and every group is evaluated once. Alerts are checked
+after the last evaluation that is not later than their `eval_time`. Queries run at the end, each at its own time.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from controlplane.ruletest.document import (
 from controlplane.ruletest.series_notation import Kind
 
 SPARE_S = 86_400.0
-"""Samples are kept for the whole test and this much longer, for what looks back behind its start."""
+"""Seconds of retention beyond the length of the test, for queries that look back before its start. Chosen."""
 
 MAX_RULE_SAMPLES = 20_000_000
-"""Most samples that the rules of one test may make: they are kept until it ends."""
+"""Maximum number of samples that the rules of one test may make. Chosen: they are in memory until the test ends."""
 
 NOT_RUN = "not run"
-"""The error of a case whose test broke off before it."""
+"""Error of a case that was not run because its test stopped before it."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended."""
+    """The result of a case."""
 
     case: Case
     got: tuple[ExpectedAlert, ...] | tuple[ExpectedSample, ...] = ()
@@ -66,7 +66,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TestOutcome:
-    """How a test's cases ended, in the file's order. `error`: a rule failed, and the rest was not run."""
+    """The results of a test's cases, in the file's order. With `error` a rule failed, and later cases were not run."""
 
     __test__ = False
 
@@ -76,13 +76,13 @@ class TestOutcome:
 
     @property
     def failed(self) -> int:
-        """How many cases failed or were not run; a test that broke off has failed even without cases."""
+        """Number of cases that failed or were not run. It is at least 1 for a test with an error."""
         return max(sum(not case.passed for case in self.cases), 1 if self.error else 0)
 
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """How a file's tests ended. `error`: it, or a rule file of its, cannot be read, and no test was run."""
+    """The results of a file's tests. With `error` the file or one of its rule files cannot be read, and no test ran."""
 
     path: Path
     fuzzy: bool = False
@@ -92,30 +92,30 @@ class FileOutcome:
 
     @property
     def failed(self) -> int:
-        """How many cases failed."""
+        """Number of cases that failed."""
         return sum(test.failed for test in self.tests)
 
     @property
     def passed(self) -> int:
-        """How many cases passed."""
+        """Number of cases that passed."""
         return sum(case.passed for test in self.tests for case in test.cases)
 
 
 def run_file(path: Path, wanted: Callable[[str], bool] = lambda _name: True) -> FileOutcome:
-    """Run the tests of a file whose names are `wanted`."""
+    """Run the tests of a file for whose names `wanted` returns True."""
     try:
         file = load_test_file(path)
         groups = load_rule_files(file.rule_files)
     except RuleError as error:
         return FileOutcome(path, error=str(error))
-    # A group that the order does not name ranks with the first, as in promtool; the files' order decides within a rank.
+    # A group that is not in the order has rank 0, like the first one, as in promtool. Equal ranks keep their order.
     ordered = sorted(groups, key=lambda group: file.group_order.get(group.name, 0))
     tests = tuple(_Run(test, file, ordered).outcome() for test in file.tests if wanted(test.name))
     return FileOutcome(path, file.fuzzy, tests, file.warnings)
 
 
 class _Querier:
-    """Alerting's querier without its threads: nothing else runs meanwhile."""
+    """The querier of alerting without threads: nothing else runs at the same time."""
 
     def __init__(self, engine: PromqlEngine) -> None:
         self._engine = engine
@@ -136,7 +136,7 @@ class _Querier:
 
 
 class _Log:
-    """An AlertLog for as long as a test runs."""
+    """An AlertLog in memory, for one test."""
 
     def __init__(self) -> None:
         self._instances: dict[str, tuple[AlertInstance, ...]] = {}
@@ -149,7 +149,7 @@ class _Log:
 
 
 class _BoundedSink:
-    """Takes what rules make into the store, up to a limit."""
+    """Appends the samples of rules to the store, up to a limit."""
 
     def __init__(self, store: SeriesStore) -> None:
         self._store, self._left = store, MAX_RULE_SAMPLES
@@ -170,7 +170,7 @@ class _Clock:
 
 
 class _Run:
-    """One test on its way through time."""
+    """One run of a test."""
 
     def __init__(self, test: Test, file: TestFile, groups: Sequence[RuleGroup]) -> None:
         self._test, self._file = test, file
@@ -190,9 +190,9 @@ class _Run:
         return TestOutcome(self._test, cases, error)
 
     async def _through_time(self, done: dict[Case, Outcome]) -> str:
-        """Evaluate step by step and check alerts on the way. Return why it had to stop, if it had.
+        """Evaluate step by step and check the alerts of each step. Return why the test stopped early, or "".
 
-        A text and no more: asyncio writes down a task's whole result when it ends.
+        The result is only a text: asyncio formats a task's whole result when the task ends.
         """
         waiting = sorted(self._test.alerts, key=lambda case: case.at, reverse=True)
         interval_ms = _milliseconds(self._file.evaluation_s)
@@ -203,7 +203,7 @@ class _Run:
             while waiting and _milliseconds(waiting[-1].at) < elapsed_ms + interval_ms:
                 case = waiting.pop()
                 done[case] = self._check_alerts(case)
-            await asyncio.sleep(0)  # nothing else here lets go of the loop, and Ctrl-C arrives only then
+            await asyncio.sleep(0)  # yield to the event loop, so that Ctrl-C is handled
         return ""
 
     async def _evaluate(self, elapsed_ms: int) -> str:
@@ -241,9 +241,9 @@ class _Run:
 
 
 def same_samples(expected: Sequence[ExpectedSample], got: Sequence[ExpectedSample], *, fuzzy: bool) -> bool:
-    """Whether both are the same series with the same values; `fuzzy` forgives the last bit. NaN never equals NaN.
+    """Return whether both are the same series with the same values. `fuzzy` ignores the last bit. NaN never equals NaN.
 
-    That is promtool's comparison: what passes here passes there.
+    The comparison is promtool's: a case that passes here passes there.
     """
     ours, theirs = sorted(got), sorted(expected)
     return [sample.labels for sample in ours] == [sample.labels for sample in theirs] and all(
@@ -252,12 +252,12 @@ def same_samples(expected: Sequence[ExpectedSample], got: Sequence[ExpectedSampl
 
 
 def same_value(a: float, b: float, *, fuzzy: bool) -> bool:
-    """Whether two values are the same; see same_samples."""
+    """Return whether two values are the same, as in same_samples."""
     return a == b or (fuzzy and b in (math.nextafter(a, -math.inf), math.nextafter(a, math.inf)))
 
 
 class _Input:
-    """A test's series on their way into the store. Those that have samples at the same times are one source."""
+    """The input series of a test. Series with samples at the same times are appended as one source."""
 
     def __init__(self, test: Test, store: SeriesStore) -> None:
         self._store, self._next = store, 0
@@ -272,7 +272,7 @@ class _Input:
         ]
 
     def load_until(self, elapsed_ms: int) -> None:
-        """Append every sample up to then, that time included."""
+        """Append all samples up to and including `elapsed_ms` after the start."""
         while self._next * self._interval_ms <= elapsed_ms:
             moment = self._start_ms + self._next * self._interval_ms
             for source, layout, rows in self._sources:
@@ -285,7 +285,7 @@ class _Input:
 
 
 class _Rows(NamedTuple):
-    """The samples of series that have them at the same times: `kinds` `[samples]`, `values` `[samples, series]`."""
+    """The samples of series with the same times: `kinds` is uint8 `[samples]`, `values` float64 `[samples, series]`."""
 
     kinds: NDArray[np.uint8]
     values: FloatArray

@@ -1,7 +1,7 @@
-"""Series as promtool's test files write them: `name{label="value"}`, and values in the expanding notation.
+"""The notation of series in promtool's test files: `name{label="value"}`, and values in the expanding notation.
 
-`1+2x3` is 1 3 5 7 (a start and three steps), `1x3` is 1 1 1 1, `_x3` three missing samples, `stale` an end. Steps are
-added one after the other, as Prometheus does: `0+0.1x3` ends at 0.30000000000000004.
+`1+2x3` → 1 3 5 7 (a start and three steps). `1x3` → 1 1 1 1. `_x3` → three missing samples. `stale` → a staleness
+marker. Steps are added one after the other, as in Prometheus: `0+0.1x3` ends at 0.30000000000000004.
 Grammar: Prometheus's series descriptions, promql/parser/generated_parser.y.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from collectors.samples import FloatArray, Labels, labels_of
 
 MAX_SAMPLES = 1_000_000
-"""Most samples that one series may have: two years of one a minute."""
+"""Maximum number of samples of one series. Chosen: nearly two years at one sample a minute."""
 
 NAME = "__name__"
 
@@ -35,7 +35,7 @@ _MISSING = re.compile(r"_(?:x(?P<times>\d+))?", re.ASCII)
 
 
 class Kind(IntEnum):
-    """What a place in a series holds."""
+    """The kind of one place in a series."""
 
     MISSING = 0
     VALUE = 1
@@ -43,15 +43,15 @@ class Kind(IntEnum):
 
 
 class Samples(NamedTuple):
-    """The samples of one series, one an interval: `values` and `kinds`, both `[samples]`."""
+    """The places of one series, one for each interval: `values` (float64) and `kinds` (uint8), both `[samples]`."""
 
     values: FloatArray
     kinds: NDArray[np.uint8]
-    """What each place holds, as Kind; the value means something where it is VALUE."""
+    """The Kind of each place. `values` is meaningful only where it is VALUE."""
 
 
 def parse_values(text: str) -> Samples:
-    """Expand a series' values. Raises ValueError that quotes the item which is wrong."""
+    """Expand the values of a series. Raises ValueError, which quotes the wrong item."""
     if "{{" in text:
         raise ValueError("native histograms are not supported; use the series name_bucket, name_sum and name_count")
     values: list[FloatArray] = []
@@ -64,7 +64,7 @@ def parse_values(text: str) -> Samples:
             raise ValueError(f"a series may have {MAX_SAMPLES:,} samples, this one has more at {item!r}")
         run = np.full(count, step)
         run[:1] = start
-        # NaN and Inf are values here: adding to them is no accident.
+        # NaN and Inf are allowed start values: numpy's warnings about adding to them are noise.
         with np.errstate(all="ignore"):
             values.append(np.cumsum(run))
         kinds.append(np.full(count, kind, dtype=np.uint8))
@@ -74,7 +74,7 @@ def parse_values(text: str) -> Samples:
 
 
 def _item(item: str) -> tuple[Kind, int, float, float]:
-    """Return what one item stands for: its kind, how many samples, the first value and the step."""
+    """Return an item's kind, number of samples, first value and step."""
     if item == "stale":
         return Kind.STALE, 1, 0.0, 0.0
     if missing := _MISSING.fullmatch(item):
@@ -82,7 +82,7 @@ def _item(item: str) -> tuple[Kind, int, float, float]:
     if found := _ITEM.fullmatch(item):
         count = 1 if found["times"] is None else _times(found["times"], item) + 1
         return Kind.VALUE, count, float(found["start"]), float(found["step"] or 0)
-    raise ValueError(f"{item!r} is no value; expected a number, 1+2x3, 1-2x3, 1x3, _, _x3 or stale, between spaces")
+    raise ValueError(f"{item!r} is not a value; expected a number, 1+2x3, 1-2x3, 1x3, _, _x3 or stale, between spaces")
 
 
 def _times(digits: str, item: str) -> int:
@@ -92,9 +92,9 @@ def _times(digits: str, item: str) -> int:
 
 
 def parse_series(text: str) -> Labels:
-    """Read an input series as parse_labels does, which must have a metric name. Raises ValueError."""
+    """Read an input series like parse_labels. Raises ValueError, also for a series without a metric name."""
     if re.match(r"\s*[^\s{]+\s+\{", text):
-        raise ValueError(f"{text!r}: no space may stand before {{: values would begin there")
+        raise ValueError(f"{text!r}: remove the space before {{: a space ends the series")
     labels = parse_labels(text)
     if NAME not in dict(labels):
         raise ValueError(f"{text!r} has no metric name")
@@ -102,9 +102,9 @@ def parse_series(text: str) -> Labels:
 
 
 def parse_labels(text: str) -> Labels:
-    """Read `name{label="value",…}` (every part may be missing) into label pairs, the name as `__name__`.
+    """Read `name{label="value",…}` into label pairs, with the name as `__name__`. Every part may be missing.
 
-    Raises ValueError that quotes the part which is wrong.
+    Raises ValueError, which quotes the wrong part.
     """
     whole = _METRIC.fullmatch(text)
     if not whole:
@@ -130,7 +130,7 @@ def parse_labels(text: str) -> Labels:
 
 
 def format_labels(labels: Labels) -> str:
-    """Write label pairs as a series: the inverse of parse_labels, with labels in their order."""
+    """Format label pairs as a series. It is the inverse of parse_labels; labels keep their order."""
     pairs = dict(labels)
     name = pairs.pop(NAME, "")
     inner = ", ".join(f'{k}="{_quote(v)}"' for k, v in pairs.items())

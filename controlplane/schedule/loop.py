@@ -22,7 +22,7 @@ RENEWALS_PER_TTL = 3
 
 @dataclass
 class LoopStats:
-    """What a loop has done since this process started. Times are unix seconds; None: it has not happened yet."""
+    """Counters of a loop since this process started. Times are unix seconds; None: it has not happened yet."""
 
     name: str
     leased: bool

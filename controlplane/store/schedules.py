@@ -20,7 +20,7 @@ AHEAD_S = 86400.0
 
 
 class RunOutcome(StrEnum):
-    """How a run ended."""
+    """Result of a run."""
 
     DONE = "done"
     FAILED = "failed"
@@ -49,7 +49,7 @@ class ScheduleState:
     missed: int = 0
     """Calendar times at which no process ran, and which were not made up for."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """What the last run that succeeded left for the next one."""
+    """Values that the last successful run left for the next one."""
 
 
 class ScheduleStore:

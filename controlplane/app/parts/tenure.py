@@ -1,4 +1,4 @@
-"""What is stored of alerts, brought to the clock and the rules of the process that alerts, before it decides."""
+"""Adapts stored alerts to the clock and the rule ids of a new leader, before the leader decides."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Tenure:
 
     @property
     def may_decide(self) -> bool:
-        """What is stored is this process's. Deciding before that would begin every `for:` anew.
+        """Whether stored alerts have this process's clock and rule ids. Deciding earlier would restart every `for:`.
 
-        A process that is alone may: nobody else has stored anything under other names or by another clock.
+        A process that is alone may decide: no other process has stored alerts by another clock.
         """
         return self._caught_up or self._sharing.alone
 

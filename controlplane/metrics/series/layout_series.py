@@ -1,4 +1,4 @@
-"""What a table of series asks of a layout, by position: raw columns first, then views."""
+"""Reads the series of a layout by position: raw columns first, then views."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from controlplane.metrics.arrays import IntArray
 
 
 class Reads(NamedTuple):
-    """What some positions are: `factor * sum(columns)`. Arrays are `[positions]`."""
+    """Values of some positions as `factor * sum(columns)`. Arrays are `[positions]`."""
 
     first: IntArray
-    """The first column."""
+    """The first column of each position."""
     factors: FloatArray
     sums: dict[int, tuple[int, ...]]
-    """All columns of those that add several up, by index into the arrays."""
+    """All columns of each position that is a sum of several, by index into the arrays."""
 
 
 def positions_of(layout: Layout) -> int:
-    """Return how many positions a layout has."""
+    """Return the number of positions of a layout."""
     return len(layout.raw) + len(layout.views)
 
 
@@ -40,15 +40,15 @@ def series_at(layout: Layout, position: int) -> Series:
 
 
 def names_of(layout: Layout) -> set[str]:
-    """Return the metrics that a layout has series of."""
+    """Return the metric names of a layout's series."""
     raw, viewed = _parts(layout)
     return _names(raw) | _names(viewed)
 
 
 def by_pair(layout: Layout) -> Iterator[tuple[Pair, IntArray]]:
-    """Yield label pairs, `__name__` among them, with the positions of the series that carry them, ascending.
+    """Yield each label pair, `__name__` included, with the positions of its series: ascending int64 of shape [n].
 
-    A pair that raw series and views carry comes twice, the raw series first.
+    A pair that both raw series and views have comes twice, first for the raw series.
     """
     raw, viewed = _parts(layout)
     yield from _by_pair(raw)
@@ -57,15 +57,15 @@ def by_pair(layout: Layout) -> Iterator[tuple[Pair, IntArray]]:
 
 
 class LayoutReader:
-    """Looks at positions of many layouts; what layouts of the same lines have in common is found once."""
+    """Reads positions of many layouts. Results that layouts with the same shape share are cached."""
 
     def __init__(self) -> None:
         self._reads: dict[tuple[int, int, bytes], Reads] = {}
         self._codes: dict[tuple[int, bytes], list[list[int]]] = {}
-        """Both by the identity of shapes, whose layouts must live as long as this, and by positions."""
+        """Both caches are keyed by the identity of shapes and by positions. The layouts must live as long as this."""
 
     def reads(self, layout: Layout, positions: IntArray) -> Reads:
-        """Return what some positions are; ascending ones."""
+        """Return the columns and factors at `positions`, ascending int64 of shape [n]."""
         if not isinstance(layout.views, ViewList):
             return _reads(layout, positions)
         key = id(layout.views.shape), len(layout.raw), positions.tobytes()
@@ -75,7 +75,7 @@ class LayoutReader:
         return known
 
     def labels(self, layout: Layout, positions: IntArray) -> Iterator[Labels]:
-        """Return the labels of some positions: sorted, with `__name__`. The positions ascend; there is one at least."""
+        """Return the labels, sorted and with `__name__`, at `positions`: at least one, ascending int64 of shape [n]."""
         columns = len(layout.raw)
         if positions[-1] < columns:
             return self._labels(layout.raw, positions)

@@ -1,6 +1,6 @@
-"""Finds the number of a series by its hash, in 16 bytes a series: a dictionary of series takes some 250.
+"""A map from the hash of a series to its number. It takes 16 bytes a series; a dictionary takes some 250.
 
-Hashes may meet by chance: whoever asks compares the series itself.
+Two series may have the same hash. Therefore the caller must compare the series itself.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ import numpy as np
 from controlplane.metrics.arrays import BoolArray, IntArray
 
 RECENT = 4096
-"""Numbers that are kept in a dictionary before they are sorted in; or an eighth of all, where that is more."""
+"""Numbers that are kept in a dictionary before they are sorted into the arrays, or an eighth of all numbers if that is
+more. Chosen."""
 
 
 class SeriesNumbers:
-    """Numbers by hash; a hash may have several. Callers hold the store's lock."""
+    """Numbers by hash. A hash may have several numbers. Callers hold the store's lock."""
 
     def __init__(self) -> None:
         self._hashes = np.empty(0, dtype=np.int64)
-        """Sorted."""
+        """[hashes] sorted hashes."""
         self._numbers = np.empty(0, dtype=np.int64)
-        """[hashes]"""
+        """[hashes] number of each hash."""
         self._recent: dict[int, int] = {}
-        """Not sorted in yet."""
+        """Numbers by hash that are not in the arrays yet."""
         self._met: list[tuple[int, int]] = []
-        """(hash, number) of those whose hash was there already."""
+        """Pairs (hash, number) whose hash was already in `_recent`."""
         self._gone = 0
-        """Numbers that are no more, but may still be here."""
+        """Count of removed series whose numbers may still be here."""
 
     def __len__(self) -> int:
         return len(self._hashes) + len(self._recent) + len(self._met)
 
     def find(self, hashes: IntArray) -> Iterator[tuple[int, int]]:
-        """Yield (position, number) for each number that one of the hashes had; positions may come several times."""
+        """Yield (position, number) for each number of `hashes` [n]. A position may come several times."""
         if len(self._hashes):
             first = np.searchsorted(self._hashes, hashes)
             found = self._hashes[np.minimum(first, len(self._hashes) - 1)] == hashes
@@ -52,7 +53,7 @@ class SeriesNumbers:
                 yield from ((position, number) for position, other in enumerate(wanted) if other == key)
 
     def add(self, hashes: Iterable[int], numbers: Iterable[int], living: Callable[[IntArray], BoolArray]) -> None:
-        """Take in numbers. `living` tells which of an array of numbers still are."""
+        """Add numbers with their hashes. `living` returns a mask [n] of the numbers [n] whose series still exist."""
         for key, number in zip(hashes, numbers, strict=True):
             if self._recent.setdefault(key, number) != number:
                 self._met.append((key, number))
@@ -60,7 +61,10 @@ class SeriesNumbers:
             self._sort_in(living)
 
     def gone(self, count: int, living: Callable[[IntArray], BoolArray]) -> None:
-        """Take note that so many numbers are no more; those that are not `living` go once they are half of all."""
+        """Note that `count` series were removed. Their numbers are dropped once they are half of all.
+
+        `living` returns a mask [n] of the numbers [n] whose series still exist.
+        """
         self._gone += count
         if self._gone > max(RECENT, len(self) // 2):
             self._sort_in(living)

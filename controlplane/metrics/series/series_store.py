@@ -126,7 +126,7 @@ class SeriesStore(StoreReader):
     # -- writing -------------------------------------------------------------------------------------------------
 
     def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
-        """Store one row; see SampleSink. `values` is [len(layout.raw)].
+        """Store one row; see SampleSink. `values` is [columns], one for each of `layout.raw`.
 
         A row beyond the year 9999 is dropped and counted as out of order.
         """

@@ -37,7 +37,7 @@ MAX_FAMILIES = 50_000
 """Maximum number of metric families whose type and help are kept. Chosen: a fleet has some thousands."""
 
 NONE = -1
-"""The number of what is no series."""
+"""Number that stands for no series."""
 
 
 class Found(NamedTuple):
@@ -45,7 +45,7 @@ class Found(NamedTuple):
 
     hashes: IntArray
     numbers: IntArray
-    """Of the series; NONE where it is not known."""
+    """Numbers of the series. NONE if a series is not in the table."""
 
 
 class _Placed:
@@ -56,10 +56,10 @@ class _Placed:
     def __init__(self, base: int, block: Block, layout: Layout, members: IntArray | None) -> None:
         self.base, self.block, self.layout = base, block, layout
         self.members = members
-        """[positions] numbers of the series; None where each got its own slot's."""
+        """[positions] numbers of the series. None if each series has the number of its own slot."""
 
     def numbers(self) -> IntArray:
-        """Return the number of each position's series, NONE for what is refused."""
+        """Return the number of each position's series: int64 of shape [positions]. NONE for a refused series."""
         if self.members is not None:
             return self.members
         return np.arange(self.base, self.base + positions_of(self.layout))

@@ -35,7 +35,7 @@ class Arena:
     __slots__ = ("__weakref__", "_map", "floats", "live", "number", "path", "used", "words")
 
     def __init__(self, number: int, words: IntArray, path: Path | None, mapped: mmap.mmap | None = None) -> None:
-        """`mapped` is the file's mapping, whose bytes `words` are."""
+        """`words` is int64 of shape [size]. `mapped` is the mapping of the file that `words` is a view of."""
         self.number, self.words, self.path, self._map = number, words, path, mapped
         self.floats: FloatArray = words.view(np.float64)
         self.used = 0

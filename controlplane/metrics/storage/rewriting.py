@@ -1,8 +1,9 @@
-"""Rewrites a journal that has become long: with what still holds, and while others go on appending to it.
+"""Rewrites a journal that has become long: the new file has the valid records only. Appending goes on meanwhile.
 
-What holds is noted at one moment, under the store's write lock; no chunk is looked at there. It is written to a draft
-without the lock, and so is what was appended meanwhile, until little of that is left. Under the lock the rest is copied
-and the draft takes the journal's place. Whoever appends waits for two short moments, however long the journal is.
+The valid layouts and chunks are noted at one moment under the store's write lock, without a look into a chunk. Without
+the lock they are written to a draft, and then the records that were appended meanwhile, until few of them are left.
+Under the lock the last records are copied, and the draft replaces the journal. So appending waits for two short
+moments, however long the journal is.
 """
 
 from __future__ import annotations
@@ -19,30 +20,31 @@ from controlplane.metrics.storage.journal import Journal, Kind
 from controlplane.metrics.storage.records import Moved, PackedPlace, Place, encode
 
 FEW_BYTES = 64 * 2**10
-"""What is copied under the lock at most, as long as nobody appends faster than the disk takes it."""
+"""Maximum bytes copied under the lock, if the disk is faster than the appending. Chosen."""
 ROUNDS = 10
+"""Maximum number of rounds of copying without the lock. Chosen."""
 
 
 class _Rewrite:
-    """One rewrite. Made under the write lock, at the moment that counts."""
+    """One rewrite. Make it under the write lock: it notes the valid layouts and chunks of that moment."""
 
     def __init__(self, folder: Folder, old: Journal, blocks: Iterable[Block], eras: Eras) -> None:
         self._folder, self._old = folder, old
         self._chunks = [(block.number, block.chunks) for block in blocks]
         self._layouts, self._files, self._eras = dict(folder.layouts), frozenset(folder.files), tuple(eras)
         self._upto = self._start = old.end
-        """How far the old journal was taken in, and from where on it is copied as it is."""
+        """Bytes of the old journal: copied up to `_upto`, and copied unchanged from `_start` on."""
         self._start_at = 0
-        """Where that copy begins in the draft."""
+        """Byte in the draft at which the unchanged copy begins."""
         self._places: dict[int, tuple[int, int]] = {}
-        """Where the layouts of that moment lie in the draft."""
+        """Bytes (start, end) in the draft of the noted layouts, by layout number."""
         self._generation = int(old.path.suffix[1:]) + 1
         path = old.path.with_name(f"journal.{self._generation}.new")
         path.unlink(missing_ok=True)
         self._draft = Journal(path)
 
     def write(self) -> None:
-        """Write what holds, and most of what came since. Raises OSError."""
+        """Write the valid records, and most of the records appended since. Raises OSError when that fails."""
         draft = self._draft
         data = self._old.read()
         for number, (start, end) in self._layouts.items():
@@ -64,7 +66,10 @@ class _Rewrite:
         self._upto = end
 
     def swap(self) -> bool:
-        """Let the draft be the journal; called under the write lock. Return whether it is. Raises OSError."""
+        """Replace the journal by the draft. Return whether that was done. Call it under the write lock.
+
+        Raises OSError when that fails.
+        """
         folder, old, draft = self._folder, self._old, self._draft
         if folder.journal is not old:
             return False
@@ -76,7 +81,7 @@ class _Rewrite:
         }
         draft.rename(old.path.with_name(f"journal.{self._generation}"))
         folder.journal, folder.layouts = draft, places
-        with suppress(OSError):  # who follows the old one reads the new one from its start
+        with suppress(OSError):  # without this record a follower reads the new journal from its start
             old.append(Kind.MOVED, encode(Moved(self._generation, draft.end)))
         return True
 
@@ -95,9 +100,9 @@ class _Rewrite:
 
 
 def rewrite(folder: Folder, writing: threading.Lock, blocks: Callable[[], Iterable[Block]], eras: Eras) -> None:
-    """Begin a new journal file with all that still holds. Blocking; `writing` is the store's write lock.
+    """Begin a new journal file with the valid records only. Blocking. `writing` is the store's write lock.
 
-    Raises OSError, and then the old file goes on.
+    Raises OSError when that fails. The old file then stays valid.
     """
     with writing:
         if folder.journal is None:

@@ -65,12 +65,12 @@ async def test_failures_are_logged_once_and_audited_with_their_number(
         await rig.gatekeeper.by_token("hunter2\nfor ever", THERE, NOW)
     assert caplog.messages == [
         f"access refused: 1 attempt at the API from 10.0.0.1 as token {rig.token.id}: the token is not known here",
-        "access refused: 1 attempt at the API from 10.0.0.2 with what is no token: the token is malformed: "
+        "access refused: 1 attempt at the API from 10.0.0.2 with a malformed token: the token is malformed: "
         "expected cp_<id>_<secret>, an id of 8 to 32 hex digits and a secret of at least 43 letters, digits, - or _",
     ]
     await rig.gatekeeper.write()
     assert [detail.partition(":")[0] for detail in rig.refusals()] == [
-        "1 attempt at the API from 10.0.0.2 with what is no token",
+        "1 attempt at the API from 10.0.0.2 with a malformed token",
         f"7 attempts at the API from 10.0.0.1 as token {rig.token.id}",
     ]
     assert "hunter2" not in str(rig.refusals())
@@ -85,7 +85,7 @@ async def test_what_is_no_token_is_told_and_holds_nobody_up(rig: Rig) -> None:
         assert not isinstance(raised.value, Throttled)
     assert (await rig.gatekeeper.by_token(rig.text, HERE, NOW)).name == "ann"
     await rig.gatekeeper.write()
-    assert rig.refusals()[0].startswith("100 attempts at the API from 10.0.0.1 with what is no token")
+    assert rig.refusals()[0].startswith("100 attempts at the API from 10.0.0.1 with a malformed token")
 
 
 async def test_a_flood_of_made_up_tokens_costs_eleven_lines_and_rows(

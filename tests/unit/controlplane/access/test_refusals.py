@@ -55,7 +55,7 @@ def test_the_trail_has_who_tried_what_how_often(db: Database) -> None:
             4.0,
             "10.0.0.8",
             "token/-",
-            "1 attempt at the sign-in page from 10.0.0.8 with what is no token: the token is malformed",
+            "1 attempt at the sign-in page from 10.0.0.8 with a malformed token: the token is malformed",
         ),
         (
             3.0,

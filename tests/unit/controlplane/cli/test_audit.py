@@ -26,7 +26,7 @@ ACTS = [
         "actor": "203.0.113.7\x1b[2J\n\u202e",
         "action": "token.refuse",
         "subject": "token/-",
-        "sentence": "1 attempt at the API from 203.0.113.7 with what is no token: nothing\x1b]0;owned\x07",
+        "sentence": "1 attempt at the API from 203.0.113.7 with a malformed token: nothing\x1b]0;owned\x07",
     },
 ]
 

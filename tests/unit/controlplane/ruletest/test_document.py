@@ -129,7 +129,7 @@ REFUSALS = [
     ("fuzzy_compare: 2", "1: fuzzy_compare: expected true or false"),
     ("tests:\n- name: n\n  input_series: [{values: 1}]", "3: test n: input_series: series: is missing"),
     ("tests:\n- input_series:\n  - {series: 'x{', values: 1}", "3: input_series: series: 'x{' is not a series"),
-    ("tests:\n- input_series:\n  - series: x\n    values: 1 q", "4: input_series: values: 'q' is no value"),
+    ("tests:\n- input_series:\n  - series: x\n    values: 1 q", "4: input_series: values: 'q' is not a value"),
     ("tests:\n- start_timestamp: tomorrow", "2: start_timestamp: expected unix seconds or a time"),
     ("tests:\n- start_timestamp: 2026-01-01T00:00:00", "2: start_timestamp: .* lacks its time zone"),
     ("tests:\n- start_timestamp: 1e300", "2: start_timestamp: expected unix seconds"),

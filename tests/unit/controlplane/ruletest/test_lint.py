@@ -83,7 +83,7 @@ def test_what_the_files_record_is_known() -> None:
 
 def test_for_and_runbook_are_missed_unless_no_wait_is_meant() -> None:
     assert alert("up == 0", "labels: {}") == [
-        "a.yml:4: warning: group g: A: it has no annotation runbook_url: whoever is woken is not told what to do",
+        "a.yml:4: warning: group g: A: it has no annotation runbook_url: the person on call gets no instructions",
         "a.yml:4: warning: group g: A: it has no for: and fires on a single evaluation; "
         "if that is meant, write for: 0s",
     ]
@@ -119,7 +119,7 @@ def test_rates_of_what_is_no_counter(expr: str, doubts: list[str]) -> None:
     assert len(found) == len(doubts)
     for finding, doubt in zip(found, doubts, strict=True):
         assert finding.startswith(f"a.yml:4: warning: group g: A: {doubt}")
-        assert finding.endswith("() takes each fall of it for a restart; of a gauge take delta()")
+        assert finding.endswith("() treats each decrease as a counter reset; use delta() for a gauge")
 
 
 def test_a_rule_twice_is_said_of_the_second() -> None:

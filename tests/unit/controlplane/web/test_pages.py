@@ -204,7 +204,7 @@ async def test_a_database_that_is_away_is_a_page_that_tries_again(
         answer = await browser.client.get("/alerts")
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
-    assert "the database cannot be asked who this is" in answer.text
+    assert "the credential cannot be checked, because the database does not answer" in answer.text
     assert "db:5432" not in answer.text  # nobody knows who asks
     assert '<meta http-equiv="refresh" content="5">' in answer.text
     assert "test-viewer" not in answer.text

@@ -1,4 +1,4 @@
-"""A metrics server elsewhere, over real sockets: what it answers well, and what each way of failing is called."""
+"""Another metrics server over real sockets: good answers, and the error for each way of failing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which series there are, as layouts come and go: held against a table that is made anew."""
+"""The table of series while layouts come and go, compared with a table that is made anew."""
 
 from __future__ import annotations
 

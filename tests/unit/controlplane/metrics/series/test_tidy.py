@@ -1,4 +1,4 @@
-"""What tidying leaves on disk, as hours and days go by."""
+"""Files on disk after hours and days of maintenance."""
 
 from __future__ import annotations
 
