@@ -1,21 +1,21 @@
-# Every target does its own set-up: a virtual environment in .venv, from the hashed locks in requirements/.
+# Every target first creates what it needs: a virtual environment in .venv, from the hashed locks in requirements/.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# Tests that wait for real servers leave a core idle: one worker more than the two cores of a small machine.
+# One worker more than the two cores of a small machine, because tests that wait for real servers leave a core idle.
 WORKERS ?= 3
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .PHONY: demo test check bench lock clean help
 
 help:
-	@echo "make demo    the whole loop on this machine: a real Triton, simulated vLLM and GPUs, load, control plane"
-	@echo "make test    the tests; those whose real component is missing are named at the end"
-	@echo "make check   ruff, mypy --strict, import-linter"
-	@echo "make bench   benchmarks, each as a ratio against a named peer"
+	@echo "make demo    start the demo: a real Triton, simulated vLLM and GPUs, a load generator, the control plane"
+	@echo "make test    run the tests; the summary names those whose real component is missing"
+	@echo "make check   run ruff, mypy --strict, import-linter"
+	@echo "make bench   run the benchmarks; each prints a ratio against a named peer"
 	@echo "make lock    renew requirements/*.lock from pyproject.toml"
-	@echo "make clean   remove everything that make made"
-	@echo "demo and test pass ARGS on: make demo ARGS='--listen 127.0.0.1:8081', make test ARGS='tests/unit -q'"
+	@echo "make clean   remove all files that make created"
+	@echo "ARGS adds options: make demo ARGS='--listen 127.0.0.1:8081', make test ARGS='tests/unit -q'"
 
 demo: $(VENV)/.demo
 	@$(BIN)/controlplane demo $(ARGS)
@@ -48,7 +48,7 @@ $(VENV)/bin/python:
 	  || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work here; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
-# Stamps: one a lock, renewed when the lock or the project's metadata changes.
+# Stamps: one for each lock. They are renewed when the lock or the project's metadata changes.
 $(VENV)/.demo: requirements/demo.lock pyproject.toml hatch_build.py bin/cp controlplane/web/package-lock.json | $(VENV)/bin/python
 	@echo "installing dependencies into $(VENV) (once)..."
 	@$(PIP) --require-hashes -r requirements/demo.lock

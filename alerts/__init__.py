@@ -1,5 +1,5 @@
-"""What is wrong: rules, the states of alerts, groups of alerts, and messages about them.
+"""Alerting: rules, the states of alerts, groups of alerts, and messages about them.
 
 Start at `evaluate.py` and `state.py`, then `dispatch/decide.py` and `sender.py`.
-What others supply is declared in `interfaces.py`.
+`interfaces.py` declares what the control plane must supply.
 """

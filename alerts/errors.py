@@ -1,12 +1,12 @@
 """Errors of alerting.
 
 AlertError
-├── RuleError           a rule file or rule is wrong: file, group, rule, what was expected
-│   └── ThresholdError  an override of a pack's variable does not fit: which variable, which of its fields
+├── RuleError           a rule file or a rule is wrong; the message names file, group, rule and what was expected
+│   └── ThresholdError  an override of a pack's variable does not fit; the message names the variable and its field
 ├── TemplateError       an annotation or label template cannot be rendered
-├── QueryFailed         the querier failed; the rule's state freezes, nothing resolves
-├── NotStored           the log cannot hold a rule's alerts; those of the others it can
-├── NotReadable         a stored document is damaged, or of a newer release: why
+├── QueryFailed         a query failed; the rule's alerts keep their states, nothing resolves
+├── NotStored           the alerts of one rule cannot be stored; other rules are not affected
+├── NotReadable         a stored document is damaged, or of a newer release; the message says why
 └── DeliveryFailed      a notifier could not deliver; carries retry_after and permanent
 """
 
@@ -14,11 +14,11 @@ from __future__ import annotations
 
 
 class AlertError(Exception):
-    """Root of everything that alerting raises on purpose."""
+    """Root of the errors of alerting."""
 
 
 class RuleError(AlertError):
-    """A rule file or a rule in it is wrong. The message names the place; the attributes have it apart."""
+    """A rule file or a rule in it is wrong. The message is `file:line: reason`; the attributes hold the parts."""
 
     def __init__(self, message: str, *, file: str = "", line: int | None = None) -> None:
         place = f"{file}:{line}" if file and line else file
@@ -39,15 +39,15 @@ class TemplateError(AlertError):
 
 
 class QueryFailed(AlertError):
-    """The querier failed: the result is unknown, which is not the same as empty."""
+    """A query failed. Its result is unknown, which is not the same as empty."""
 
 
 class NotStored(AlertError):
-    """A rule's alerts cannot be stored, and trying again does not help: nothing of them was written."""
+    """The alerts of a rule cannot be stored, and a retry does not help. None of them was written."""
 
 
 class NotReadable(AlertError):
-    """A stored document cannot be read: it is damaged, or of a newer release. The message says why, not which one."""
+    """A stored document is damaged, or of a newer release. The message says why; the caller names the document."""
 
 
 class DeliveryFailed(AlertError):

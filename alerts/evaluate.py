@@ -1,4 +1,4 @@
-"""Evaluates rule groups: query, step, remember, and hand the results on to the rules behind."""
+"""Evaluates rule groups: queries each rule, steps its alerts, stores them, and writes series for the rules after it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from collectors.samples import Labels, Layout, SampleSink, Series, labels_of
 
 
 class Told(NamedTuple):
-    """How another process's last evaluation of a rule went, as it said. Times are unix seconds on its clock."""
+    """Last evaluation of a rule as the process that evaluated it reported. Times are unix seconds on its clock."""
 
     by: str
-    """That process."""
+    """Name of the process."""
     at: float
-    """When it said so."""
+    """Time of the report."""
     health: str
     last_error: str
     last_evaluation: float | None
@@ -35,7 +35,7 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True)
 class RuleHealth:
-    """How a rule's last evaluation went, in the words of Prometheus's /api/v1/rules."""
+    """Result of a rule's last evaluation, in the terms of Prometheus's /api/v1/rules."""
 
     rule: Rule
     health: str = "unknown"
@@ -44,17 +44,17 @@ class RuleHealth:
     last_evaluation: float | None = None
     """Unix seconds."""
     evaluation_s: float = 0.0
-    """How long it took."""
+    """Duration of the evaluation, in seconds."""
     failures: int = 0
     """Evaluations that failed since this process started."""
     instances: tuple[AlertInstance, ...] = ()
     """An alerting rule's pending and firing alerts."""
     told_by: str = ""
-    """The process that evaluates the rule, where that is another one: health, error and times above are its words."""
+    """Name of another process that evaluates the rule; "" for this one. Health, error and times are from its report."""
     told_at: float | None = None
-    """Unix seconds: when it said so; None while it has not been heard."""
+    """Unix second of that report; None before the first one."""
     seen_at: float | None = None
-    """Unix seconds: as of when `instances` were read, where another process decides on them."""
+    """Unix second at which `instances` were read from the database, when another process evaluates the rule."""
 
     @property
     def state(self) -> str:
@@ -65,12 +65,12 @@ class RuleHealth:
 
 
 class StatesSeen(NamedTuple):
-    """The active alerts that another process has stored, as they were read."""
+    """The active alerts that another process has stored, as read from the database."""
 
     at: float
-    """When, in unix seconds on this process's clock."""
+    """Unix second of the read, on this process's clock."""
     states: Mapping[str, Sequence[AlertInstance]]
-    """Of each rule that has any, by its id."""
+    """Active alerts by rule id. Rules without active alerts are absent."""
 
 
 class GroupReport(NamedTuple):
@@ -84,7 +84,7 @@ class GroupReport(NamedTuple):
 
 @dataclass
 class _Memory:
-    """What this process remembers of one rule between evaluations."""
+    """State of one rule in this process, kept between evaluations."""
 
     health: RuleHealth
     instances: tuple[AlertInstance, ...] | None = None
@@ -92,15 +92,16 @@ class _Memory:
     unseen: frozenset[Labels] = frozenset()
     """Active alerts of the log that no query has shown since they were loaded."""
     stepped_at: float | None = None
-    """When a query of this process last answered; every active alert but the unseen and unknown was in its result."""
+    """Unix second of this process's last successful query. All active alerts were in its result, except `unseen` and
+    unknown ones."""
     layouts: dict[str, Layout] = field(default_factory=dict)
 
 
 class GroupEvaluator:
-    """Evaluates one group's rules in order at one timestamp; later rules see what earlier ones wrote.
+    """Evaluates one group's rules in order at one timestamp. Later rules see what earlier ones wrote.
 
-    Alert state lives in the log: it is read at the first evaluation after a start, so a restart keeps what is pending
-    or firing, and it is written before anything else learns of it.
+    The log holds the alert states. They are read at the first evaluation after a start, so pending and firing alerts
+    survive a restart. A new state is written to the log before anything else shows it.
     """
 
     def __init__(
@@ -116,12 +117,12 @@ class GroupEvaluator:
         timer: Callable[[], float] = time.perf_counter,
         origins: Origins | None = None,
     ) -> None:
-        """`blind_until` says of a rule's id until when (unix seconds) the past that it looks at is not all there.
+        """`blind_until` maps a rule's id to the unix second before which the samples in its range are incomplete.
 
-        Until then an alert that the log remembers, and that no query has shown since, stays as it was: that a process
-        started is no reason to tell anybody that something is over. `around` is what templates know beside the alert;
-        whoever sets it anew changes the texts from the next evaluation on.
-        `origins` tells data which says that something is over from data that is lost; without it what is gone is over.
+        Until then, an alert of the log that no query has returned since the start keeps its state: the start of a
+        process must not resolve an alert. `around` holds the values for templates beside the alert. It may be replaced;
+        the next evaluation uses the new one. `origins` decides whether a missing result means "over" or "data lost";
+        without it, a missing result means "over".
         """
         self.group = group
         self._querier, self._log, self._sink, self._clock, self._timer = querier, log, sink, clock, timer
@@ -132,24 +133,34 @@ class GroupEvaluator:
         self._took = 0.0
 
     async def evaluate(self, at: float | None = None) -> GroupReport:
-        """Evaluate every rule at unix second `at` (now when None) and return how it went.
+        """Evaluate every rule at unix second `at` (None: now) and return the report.
 
-        A rule whose query, labels, limit or storage fail is reported and changes nothing; the rules behind it go on.
-        Other errors of the log (a lost lease) are raised: then this process must not go on acting.
+        A rule whose query, labels, limit or storage fails is reported as failed. Its alerts do not change, and the
+        rules after it are evaluated. Raises other errors of the log, such as a lost lease: this process must then stop
+        acting.
         """
-        moment = self._clock.now() if at is None else at
+        return await self._evaluate(self.group.rules, self._clock.now() if at is None else at)
+
+    async def catch_up(self, at: float) -> GroupReport:
+        """Evaluate the alerting rules alone at unix second `at`: at their last turn this process did not decide.
+
+        Raises what `evaluate` raises.
+        """
+        return await self._evaluate([rule for rule in self.group.rules if isinstance(rule, AlertingRule)], at)
+
+    async def _evaluate(self, rules: Iterable[Rule], at: float) -> GroupReport:
         started = self._timer()
-        for rule in self.group.rules:
-            await self._evaluate_rule(rule, moment)
-        self._last_at, self._took = moment, self._timer() - started
+        for rule in rules:
+            await self._evaluate_rule(rule, at)
+        self._last_at, self._took = at, self._timer() - started
         return self.report()
 
     async def follow(self, at: float, seen: StatesSeen | None, told: Mapping[str, Told]) -> GroupReport:
-        """Take the turn of a process that does not decide on alerts, at unix second `at`.
+        """Run one evaluation at unix second `at` in a process that does not evaluate alerting rules.
 
-        Recording rules are evaluated, in order. Alerting rules are shown, and their series written, as they were
-        `seen`; None: they could not be read now, so nothing is written of them, and what was shown before goes on
-        being shown. `told` is what the process that decides said of its rules, by rule.
+        Recording rules are evaluated, in order. Alerting rules are shown, and their series are written, from `seen`.
+        When `seen` is None, the alerts could not be read: nothing is written, and the previous alerts are still shown.
+        `told` holds the reports of the process that evaluates the alerting rules, by rule id.
         """
         started = self._timer()
         for rule in self.group.rules:
@@ -166,12 +177,13 @@ class GroupEvaluator:
         return GroupReport(self.group, rules, self._last_at, self._took)
 
     def reset(self) -> None:
-        """Read alert state anew at the next evaluation: to be called when the lease was away, for another's writes."""
+        """Read alert states anew at the next evaluation. Call it after the lease was lost: another process may have
+        written."""
         for memory in self._memory.values():
             memory.instances = memory.stepped_at = None
 
     def close(self, at: float) -> None:
-        """End every series that this group wrote: its rules are no longer configured."""
+        """Mark every series of this group stale at unix second `at`: its rules are no longer configured."""
         for memory in self._memory.values():
             for source in memory.layouts:
                 self._sink.end(source, round(at * 1000))
@@ -206,7 +218,7 @@ class GroupEvaluator:
 
     def _mirror(self, rule: Rule, at: float, seen: StatesSeen | None, told: Told | None) -> None:
         memory = self._memory[rule.id]
-        # Whoever decides again reads what is stored.
+        # A process that evaluates alerting rules again must first read the stored states.
         memory.instances = memory.stepped_at = None
         if told is not None:
             memory.health = replace(
@@ -234,14 +246,14 @@ class GroupEvaluator:
         outcome: Step = step(rule, memory.instances, active, at, kept, absences)
         memory.stepped_at = at
         if outcome.transitions or outcome.instances != memory.instances:
-            # None while writing: when that fails, or is cancelled, what was written is unknown and is read again.
+            # None during the write: after a failure or a cancellation the stored state is unknown and is read again.
             memory.instances = None
             await asyncio.to_thread(self._log.record, rule.id, outcome.instances, outcome.transitions)
             memory.instances = outcome.instances
         self._append(memory, f"rule:{rule.id}", *_alert_series(outcome.instances), at)
 
     async def _activated(self, rule: AlertingRule, samples: Sequence[VectorSample], at: float) -> tuple[Active, ...]:
-        """Return the alerts of a result, once every query that their templates ask has its answer."""
+        """Return the alerts of a result. Renders again until every query in their templates has an answer."""
         around = replace(self.around, at=at, answers=Answers())
         while True:
             active = activate(rule, samples, around)
@@ -273,7 +285,7 @@ class GroupEvaluator:
         if layout is None and not series:
             return
         if layout is None or layout.raw != series:
-            # The store recognises an unchanged layout by identity, so the same one is handed over as long as it fits.
+            # The store recognises an unchanged layout by identity, so the same object is passed while it fits.
             layout = memory.layouts[source] = Layout(raw=series)
         moment = round((at - self.group.query_offset_s) * 1000)
         self._sink.append(source, layout, moment, np.asarray(values, dtype=np.float64))

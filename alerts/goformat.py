@@ -1,4 +1,4 @@
-"""Numbers as Go prints them, and Prometheus's humanize functions: rule files were written against these."""
+"""Formats numbers as Go does, and as Prometheus's humanize functions do. The templates of rule files expect both."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def go_float(value: float) -> str:
         return "-0" if math.copysign(1, value) < 0 else "0"
     if 1e-4 <= abs(value) < 1e6:
         return repr(value).removesuffix(".0")
-    # Seventeen digits always suffice; the shortest that reads back the same is what repr and Go print.
+    # Seventeen digits always suffice. Like repr and Go, use the fewest digits that read back as the same value.
     digits = next(text for n in range(17) if float(text := f"{value:.{n}e}") == value)
     mantissa, _, exponent = digits.partition("e")
     return f"{mantissa}e{exponent[0]}{exponent[1:].zfill(2)}"
 
 
 def as_number(value: object) -> float:
-    """Return a template value as a float, texts parsed. Raises ValueError."""
+    """Return a template value as a float: `"1.5"` -> 1.5. Raises ValueError when it is not a number."""
     if isinstance(value, float | int):
         return float(value)
     try:

@@ -1,4 +1,4 @@
-"""What alerting needs from its host. The control plane supplies these; nothing here does I/O."""
+"""Interfaces that the host of alerting (the control plane) implements, and the data they exchange. No I/O here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collectors.samples import Labels
 
 
 class Clock(Protocol):
-    """Wall-clock time, injected so that tests are timelines."""
+    """Wall-clock time. It is injected, so that tests can set it."""
 
     def now(self) -> float:
         """Return unix seconds."""
@@ -28,18 +28,18 @@ class VectorSample(NamedTuple):
 
 
 class Querier(Protocol):
-    """Evaluates PromQL. Asynchronous, so that metrics may live in another process."""
+    """Evaluates PromQL. Asynchronous: the metrics may be in another process."""
 
     async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
-        """Evaluate `expr` at unix second `at`; a scalar result is one sample without labels.
+        """Evaluate `expr` at unix second `at`. A scalar result is one sample without labels.
 
-        Raises alerts.errors.QueryFailed: a failed query is never an empty result.
+        Raises alerts.errors.QueryFailed; a failed query never returns an empty result.
         """
         ...
 
 
 class AlertState(StrEnum):
-    """Where an alert instance stands."""
+    """State of an alert instance."""
 
     INACTIVE = "inactive"
     PENDING = "pending"
@@ -47,7 +47,7 @@ class AlertState(StrEnum):
 
 
 INSTANCE_TIMES = ("active_at", "fired_at", "keep_firing_since", "resolved_at", "unknown_since")
-"""The fields of an AlertInstance that are times."""
+"""Fields of an AlertInstance that are times."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class AlertInstance:
     """One label set of one alerting rule, with everything that a restart must not lose. Times are unix seconds."""
 
     rule: str
-    """`<group file>;<group>;<alert>`: the identity of its rule."""
+    """Id of its rule: `<group file>;<group>;<alert>`."""
     labels: Labels
-    """Query labels, rule labels, then `alertname`: the identity of the instance."""
+    """Labels of the query, of the rule, and `alertname`. They identify the instance."""
     annotations: Labels
     state: AlertState
     value: float
@@ -65,19 +65,19 @@ class AlertInstance:
     fired_at: float | None = None
     keep_firing_since: float | None = None
     resolved_at: float | None = None
-    """Set when it left firing; kept for the resolved notice, until `resolved_at` + 15 min."""
+    """Set when it stops firing. The instance is then kept for 15 minutes, for the resolved notice."""
     unknown_since: float | None = None
-    """Set while targets that its series came from are away: it keeps its state, which nothing confirms or denies."""
+    """Set while the targets of its series are away. It keeps its state meanwhile: no data confirms or refutes it."""
     away: tuple[str, ...] = ()
-    """Those targets, as `job/instance`; of one that resolved, the targets whose removal ended it."""
+    """Those targets, as `job/instance`. For a resolved alert: the removed targets whose removal resolved it."""
 
     @property
     def fingerprint(self) -> str:
-        """A stable 16-digit hex name for API paths and Slack buttons."""
+        """Stable id of 16 hex digits, for API paths and Slack buttons."""
         return fingerprint(self.labels)
 
     def moved_by(self, by_s: float) -> AlertInstance:
-        """Return it as it is after the clock was set: it has lasted for as long as before."""
+        """Return the instance with its times moved by `by_s`, as the clock was. Its durations stay the same."""
         times = {name: getattr(self, name) for name in INSTANCE_TIMES}
         return replace(self, **{name: at + by_s for name, at in times.items() if at is not None})
 
@@ -89,9 +89,9 @@ def fingerprint(labels: Labels) -> str:
 
 
 class Transition(NamedTuple):
-    """One change of state, with the sentence that a person reads in the history.
+    """One change of state, with its sentence for the history.
 
-    `before` and `after` are the same where an alert becomes unknown, or known again.
+    `before` and `after` are equal when an alert becomes unknown, and when its data is back.
     """
 
     instance: AlertInstance
@@ -102,82 +102,82 @@ class Transition(NamedTuple):
 
 
 class AlertLog(Protocol):
-    """The durable memory of alerting. Synchronous; callers on an event loop use a thread."""
+    """Durable storage of alerts. Synchronous: callers on an event loop use a thread."""
 
     def load(self, rule: str) -> Sequence[AlertInstance]:
-        """Return the rule's instances as last recorded (inactive ones only until their resolved notice is over)."""
+        """Return the rule's instances as last recorded. Inactive ones are kept for their resolved notice only."""
         ...
 
     def record(self, rule: str, instances: Sequence[AlertInstance], transitions: Sequence[Transition]) -> None:
         """Replace the rule's instances and append its transitions, in one transaction with their outbox rows.
 
-        Raises alerts.errors.NotStored for alerts that cannot be stored, and whatever the host raises when the caller's
-        lease is lost; then nothing was written.
+        Raises alerts.errors.NotStored when the alerts cannot be stored, and the host's error when the caller's lease is
+        lost. Nothing is written then.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Notice:
-    """News that is no alert: nothing fires and nothing will resolve."""
+    """A notification that is not about an alert. Nothing fires, and nothing will resolve."""
 
     title: str
     text: str
     severity: str = "info"
     """info, warning or critical."""
     subject: str = ""
-    """What it is about, beside the group's labels."""
+    """Subject of the notice beside the group's labels, such as a switch."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A neutral notification of one alert group, or one notice; each notifier renders it its own way."""
+    """A notification of one alert group, or one notice. It has no markup: each notifier renders it."""
 
     group_key: str
     receiver: str
     status: str
-    """firing or resolved (resolved when every alert in it is), or notice."""
+    """`firing`, `resolved` (every alert in it is resolved) or `notice`."""
     group_labels: Labels
     firing: tuple[AlertInstance, ...]
     resolved: tuple[AlertInstance, ...]
     sequence: int
-    """Counts messages of one group generation: (group_key, generation, sequence) is the message's own id."""
+    """Number of the message within its group's generation. (group_key, generation, sequence) is the message's id."""
     generation: int
     console_url: str = ""
     sent_at: datetime | None = None
     repeat: bool = False
-    """An earlier attempt may have been delivered: the notifier looks for it by id before it posts anew."""
+    """True when an earlier attempt may have been delivered. The notifier then looks for its id before it posts."""
     notice: Notice | None = None
-    """Instead of alerts."""
+    """Set for a notice; the message then has no alerts."""
     undelivered: str = ""
-    """Set where this goes to another notifier because its receiver refused it for good: which one, and why."""
+    """Set when the message's receiver refused it for good and another notifier gets it: the receiver, and why."""
 
     @property
     def id(self) -> str:
-        """The message's own id: a repeat after a crash carries the same one."""
+        """Id of the message. A repeat after a crash has the same id."""
         return f"{self.group_key}/{self.generation}/{self.sequence}"
 
 
 @dataclass(frozen=True)
 class MessageRef:
-    """Where a notifier put a message, so that the next one of the group can update or thread it."""
+    """Place of a delivered message. The group's next message updates it, or is a reply in its thread."""
 
     place: str
-    """The notifier's own words, which nobody else reads: stored, handed back, and shown to people as they are."""
+    """The notifier's own reference, such as Slack's `channel/ts`. Others store and show it, but never parse it."""
     note: str = ""
-    """What is to be known of this delivery (it went out in another form), for the record; not part of the place."""
+    """Remark on this delivery for the record, such as "sent as plain text". Not part of the place."""
 
 
 class Notifier(Protocol):
-    """Delivers messages to one place. Delivery is at least once; `Message.id` tells repeats apart."""
+    """Delivers messages to one receiver, at least once. `Message.id` identifies repeats."""
 
     name: str
 
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
-        """Deliver, updating or threading on `root` where the medium can; return the ref to remember, if any.
+        """Deliver a message; update `root` or reply to it where the receiver supports that. Return the ref to store.
 
-        Raises alerts.errors.DeliveryFailed, with `retry_after` seconds when the far side said so (whatever it said: the
-        sender bounds it), and `permanent=True` when trying again cannot help.
+        Raises alerts.errors.DeliveryFailed. Its `retry_after` is the receiver's own value in seconds; the sender bounds
+        it. Its `permanent` is True when a retry cannot help.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""How far back rules look: after a start, a rule whose past is not there yet proves nothing by finding nothing."""
+"""Finds how far back rules look. After a start, an empty result proves nothing until that much time is covered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from promql.limits import without_strings
 from promql.tokens import tokenize
 
 MAX_S = 15 * 60.0
-"""No rule is waited for longer: one that looks back for days would keep an alert of yesterday for days."""
+"""Upper bound of a lookback, in seconds (chosen). A rule over days would otherwise keep yesterday's alert for days."""
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
@@ -25,10 +25,10 @@ class _Recorded(NamedTuple):
 
 
 def lookbacks(groups: Sequence[RuleGroup], interval_s: float = 0.0) -> dict[str, float]:
-    """Return seconds by alerting rule's id: its longest range, and those of the recorded series that it reads.
+    """Return each alerting rule's lookback in seconds, by rule id: its longest range, at most MAX_S.
 
-    A series that another group records is as old as that group's interval: `interval_s`, where it has none of its own.
-    Ranges with an offset are left out: they look at another time, not at the time since the start. At most MAX_S.
+    The lookbacks of the recorded series that it reads count too. A series recorded by another group adds that group's
+    interval (`interval_s` when the group has none). Ranges with an offset do not count: they cover an earlier time.
     """
     recorded: dict[str, list[_Recorded]] = {}
     for group in groups:
@@ -54,7 +54,7 @@ def _lookback(expr: str, group: str, recorded: Mapping[str, list[_Recorded]], se
 
 
 def _ranges(expr: str) -> Iterator[float]:
-    """Yield the ranges in brackets, in seconds, but those that an offset moves."""
+    """Yield the ranges in brackets, in seconds, except those with an offset."""
     tokens = tokenize(expr)
     for number, token in enumerate(tokens):
         if token.text == "[":

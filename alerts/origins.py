@@ -1,4 +1,4 @@
-"""Where an alert's series come from: whether data says that it is over, or nothing says anything."""
+"""Explains why an alert has no result: the data shows that it is over, or the targets of its series are away."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from collectors.samples import Labels
 
 
 class Lost(NamedTuple):
-    """An active alert that is not among its query's results."""
+    """An active alert that its query did not return."""
 
     instance: AlertInstance
     seen_at: float | None
-    """Unix second of the evaluation that last found it; None when another process made that one."""
+    """Unix second of the last evaluation that returned it; None when another process made that evaluation."""
 
 
 @dataclass(frozen=True)
 class Absence:
-    """Why data says nothing about an alert. Targets are named `job/instance`."""
+    """The reason why no data says whether an alert is over. Targets are named `job/instance`."""
 
     away: tuple[str, ...] = ()
-    """Its series came from these, and they are down, blind, or back for too short a time."""
+    """Targets of its series that are down, or not scraped, or back for too short a time."""
     why: str = ""
-    """What is the matter with the first of them, as the end of a sentence about it."""
+    """State of the first of them, as a predicate: "is down"."""
     removed: tuple[str, ...] = ()
-    """Its series came from these, which are no longer configured; no other one can say more."""
+    """Targets of its series that are no longer configured, when no other target has data about the alert."""
 
 
 class Origins(Protocol):
-    """Knows which targets the series of a rule come from, and how these targets are."""
+    """Finds the targets of a rule's series, and their states."""
 
     async def explain(self, rule: AlertingRule, lost: Sequence[Lost], at: float) -> Mapping[Labels, Absence]:
-        """Return, by labels, those alerts whose absence at unix second `at` is no word of the data.
+        """Return an Absence, by labels, for each alert whose missing result at unix second `at` does not mean "over".
 
-        An alert that is left out is over: its targets were read, and the condition does not hold. Raises QueryFailed
-        when that cannot be found out: then nothing may change.
+        An alert that is not in the result is over: its targets were scraped, and the condition does not hold. Raises
+        QueryFailed when this cannot be determined; no alert may change then.
         """
         ...
 
 
 class NoOrigins:
-    """Knows no target, as in a rule's unit test: what is not among the results is over."""
+    """Implements Origins without targets, for unit tests of rules: an alert without a result is over."""
 
     async def explain(self, rule: AlertingRule, lost: Sequence[Lost], at: float) -> Mapping[Labels, Absence]:
-        """Return nothing."""
+        """Return an empty mapping: every lost alert is over."""
         return {}

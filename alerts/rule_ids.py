@@ -1,4 +1,4 @@
-"""Which rule of this process a stored rule id means. Ids hold the path of a rule file, and paths differ."""
+"""Maps stored rule ids to the rules of this process. Ids hold the path of a rule file, and paths differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class RuleIds:
     """The ids of the configured rules.
 
     Two replicas may have one fleet.yaml in different folders, and a folder may be moved. A stored id that is not
-    configured means the only configured rule with the same file name, group, name and number.
+    configured maps to the only configured rule with the same file name, group, name and number.
     """
 
     def __init__(self, ids: Collection[str]) -> None:
@@ -20,7 +20,7 @@ class RuleIds:
         self._by_tail = {tail: found for found in self._ids if times[tail := _tail(found)] == 1}
 
     def meant(self, stored: str) -> str | None:
-        """Return the configured rule that a stored id means; None: it is configured no more, or several could be it."""
+        """Return the configured id for a stored id; None when no configured rule matches, or several do."""
         return stored if stored in self._ids else self._by_tail.get(_tail(stored))
 
 

@@ -1,7 +1,7 @@
-"""Prometheus rule files: the model, and a strict reader that names file, line, group and rule in every refusal.
+"""Prometheus rule files: the model, and a strict reader whose errors name file, line, group and rule.
 
-A user's existing files work unchanged. Whatever a file says is checked when it is read: fields, names, durations,
-PromQL syntax and types, templates.
+Existing files of Prometheus work unchanged. The reader checks everything in a file: fields, names, durations, PromQL
+syntax and types, templates.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _VECTOR_TYPES = ("AggregateExpr", "VectorSelector", "BinaryExpr", "Call", "Paren
 
 @dataclass(frozen=True)
 class RecordingRule:
-    """Stores a query's result under a new name."""
+    """A rule that stores a query's result under a new name."""
 
     id: str
-    """`<file>;<group>;<record>`, with `#…` behind it when the group records that name more than once."""
+    """`<file>;<group>;<record>`; `#…` follows when the group records that name more than once."""
     record: str
     expr: str
     labels: Labels = ()
@@ -40,22 +40,22 @@ class RecordingRule:
     removed: tuple[str, ...] = ()
     """Labels that the rule sets to an empty text, which removes them."""
     line: int = field(default=0, compare=False)
-    """Where it stands in its file, from 1 on; 0: unknown. A rule that only moved is the same rule."""
+    """Line in its file, from 1; 0: unknown. Not compared: a rule on another line is the same rule."""
 
     kind: ClassVar[str] = "recording"
 
     @property
     def name(self) -> str:
-        """The metric that it records."""
+        """Name of the metric that it records."""
         return self.record
 
 
 @dataclass(frozen=True)
 class AlertingRule:
-    """Says that something is wrong while a query has results. Durations are seconds."""
+    """A rule that raises an alert for each result of a query. Durations are seconds."""
 
     id: str
-    """`<file>;<group>;<alert>`, with `#…` behind it when the group has that alert more than once."""
+    """`<file>;<group>;<alert>`; `#…` follows when the group has that alert more than once."""
     alert: str
     expr: str
     for_s: float = 0.0
@@ -63,15 +63,15 @@ class AlertingRule:
     labels: tuple[tuple[str, Template], ...] = ()
     annotations: tuple[tuple[str, Template], ...] = ()
     says_for: bool = False
-    """Whether its file has a `for`: `0s` is a choice, none at all may be an omission."""
+    """Whether its file has a `for`. `0s` is a choice; a missing `for` may be a mistake."""
     line: int = field(default=0, compare=False)
-    """Where it stands in its file, from 1 on; 0: unknown. A rule that only moved is the same rule."""
+    """Line in its file, from 1; 0: unknown. Not compared: a rule on another line is the same rule."""
 
     kind: ClassVar[str] = "alerting"
 
     @property
     def name(self) -> str:
-        """The alert's name."""
+        """Name of the alert."""
         return self.alert
 
 
@@ -80,7 +80,7 @@ Rule = RecordingRule | AlertingRule
 
 @dataclass(frozen=True)
 class RuleGroup:
-    """Rules that are evaluated in order at one timestamp."""
+    """A group of rules that are evaluated in order at one timestamp."""
 
     file: str
     name: str
@@ -88,27 +88,27 @@ class RuleGroup:
     interval_s: float | None = None
     """None: the host's evaluation interval."""
     limit: int = 0
-    """More results of one rule than this are an error; 0: no limit."""
+    """Maximum number of results of one rule; more are an error. 0: no limit."""
     query_offset_s: float = 0.0
-    """Queries look this far back, for sources that deliver late."""
+    """Seconds by which queries look into the past, for sources that deliver late."""
 
     @property
     def key(self) -> str:
-        """`<file>;<group>`: unique in a fleet."""
+        """Key of the group, unique in a fleet: `<file>;<group>`."""
         return f"{self.file};{self.name}"
 
 
 MAX_FILE_BYTES = 16 * 2**20
-"""A hundred times the largest of 214 public rule files."""
+"""Maximum size of a rule file: a hundred times the largest of 214 public rule files."""
 
 Faults = list[RuleError] | None
-"""Where faults are collected, so that one reading finds all of them; None: the first one is raised."""
+"""List to which faults are appended, so that one reading finds all of them. None: the first fault is raised."""
 
 
 def load_rule_files(paths: Iterable[Path], faults: Faults = None) -> tuple[RuleGroup, ...]:
-    """Read Prometheus rule files. Raises RuleError for the first fault found, with its place.
+    """Read Prometheus rule files. Raises RuleError for the first fault, with its place.
 
-    With `faults`, they are put there instead, and what is good is returned.
+    With `faults`, the faults are appended to it instead, and the correct rules are returned.
     """
     groups: list[RuleGroup] = []
     for path in paths:
@@ -118,12 +118,12 @@ def load_rule_files(paths: Iterable[Path], faults: Faults = None) -> tuple[RuleG
 
 
 def parse_rules(text: str, file: str, faults: Faults = None) -> tuple[RuleGroup, ...]:
-    """Parse the text of one rule file; `file` names it in messages and in rule ids. Raises RuleError."""
+    """Parse the text of one rule file. `file` is its name in messages and rule ids. Raises RuleError for a fault."""
     return read_groups(read_yaml(text, file).fields("groups").get("groups"), file, faults)
 
 
 def read_groups(place: Place | None, file: str, faults: Faults = None) -> tuple[RuleGroup, ...]:
-    """Read a `groups:` list. Raises RuleError, also when a name repeats within the file (Prometheus's rule)."""
+    """Read a `groups:` list. Raises RuleError for a fault. As in Prometheus, a repeated group name is a fault."""
     if place is None:
         return ()
     groups: list[RuleGroup] = []
@@ -137,7 +137,7 @@ def read_groups(place: Place | None, file: str, faults: Faults = None) -> tuple[
 
 
 def repeats(groups: Iterable[RuleGroup]) -> list[tuple[str, list[tuple[RuleGroup, Rule]]]]:
-    """Return rules with equal names and labels, which would fight over one series: a sentence, and all of them."""
+    """Return rules with equal names and labels, which would write the same series: a sentence, and the rules."""
     found: dict[tuple[str, Labels], list[tuple[RuleGroup, Rule]]] = {}
     for group in groups:
         for rule in group.rules:
@@ -208,7 +208,7 @@ def _rule_content(rule: Rule) -> dict[str, object]:
 
 
 def check_expr(expr: str) -> None:
-    """Raise ValueError unless `expr` is PromQL whose result a rule can use: an instant vector or a scalar."""
+    """Raise ValueError unless `expr` is PromQL and returns an instant vector or a scalar, as a rule needs."""
     if not expr.strip():
         raise ValueError("expr is empty")
     kind = type(parse_tree(expr)).__name__
@@ -319,7 +319,7 @@ def _label_texts(rule: Rule) -> Labels:
 
 
 def _unique_ids(rules: list[Rule]) -> Iterable[Rule]:
-    """Yield the rules with distinct ids: of equal names each takes a digest of its labels, then a number."""
+    """Yield the rules with distinct ids. Rules of equal names get a digest of their labels, then a number."""
     names = Counter(rule.id for rule in rules)
     seen: Counter[str] = Counter()
     for rule in rules:

@@ -1,4 +1,7 @@
-"""Sends queued messages: at least once, in order within a group, waiting when told to, giving up only for a reason."""
+"""Sends queued messages: at least once, and in order within a group. Gives a message up only for a permanent failure.
+
+A receiver may ask for a wait (Retry-After); its messages are then held until that time.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from alerts.interfaces import Clock, Message, Notifier
 from alerts.wire import message_from_json
 
 MAX_RETRY_AFTER_S = 600.0
-"""A receiver that asks for more silence is asked again after this long: an alert must not wait for a typing error."""
+"""Maximum wait that a receiver can ask for, in seconds. An absurd Retry-After must not hold back an alert."""
 
 KIND = "alert"
-"""Of this module's messages in the outbox."""
+"""Kind of this module's messages in the outbox."""
 
 UNREAD_ATTEMPTS = 5
-"""Claims after which a message that cannot be read is given up, a minute later: until then another process, of a newer
-release, may take it. It must not hold up what follows on its lane for longer."""
+"""Claims after which an unreadable message is given up, about a minute after the first. Until then a process of a newer
+release may claim it. Later messages of its lane must not wait for longer."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,22 +35,22 @@ class Entry(Protocol):
 
     @property
     def message_id(self) -> str:
-        """The message's own id."""
+        """Id of the message."""
         ...
 
     @property
     def receiver(self) -> str:
-        """The notifier's name."""
+        """Name of the notifier."""
         ...
 
     @property
     def payload(self) -> Mapping[str, Any]:
-        """What alerts.wire.message_to_json wrote."""
+        """The message, as alerts.wire.message_to_json wrote it."""
         ...
 
     @property
     def attempts(self) -> int:
-        """Claims so far, this one included."""
+        """Number of claims so far, this one included."""
         ...
 
 
@@ -55,10 +58,10 @@ E = TypeVar("E", bound=Entry)
 
 
 class Outbox(Protocol[E]):
-    """The queue. Synchronous; settling raises when the claim is no longer ours."""
+    """The queue. Synchronous. `done`, `retry` and `dead` raise when the claim is no longer ours."""
 
     def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> Sequence[E]:
-        """Claim due messages; each claim counts as an attempt."""
+        """Claim due messages. Each claim counts as an attempt."""
         ...
 
     def done(self, entry: E, result: Mapping[str, Any] | None, at: float) -> None:
@@ -76,10 +79,10 @@ class Outbox(Protocol[E]):
 
 @dataclass(frozen=True)
 class SenderLimits:
-    """How patient the sender is, durations in seconds. Invariant: a whole batch of slow sends fits in a claim."""
+    """Limits of the sender; durations are seconds. Invariant: a whole batch of slow sends fits in a claim."""
 
     claim_s: float = 60.0
-    """A sender that dies holds its messages this long."""
+    """Duration of a claim. The messages of a sender that died are free after it."""
     send_s: float = 15.0
     batch: int = 3
     least_wait_s: float = 1.0
@@ -89,7 +92,7 @@ class SenderLimits:
 
 @dataclass
 class MessageSender:
-    """Claims, sends, and says how it went. A crash repeats a message with its own id and never loses one."""
+    """Claims messages, sends them, and records the outcome. A crash may repeat a message but loses none."""
 
     outbox: Outbox[Any]
     groups: GroupLog
@@ -98,27 +101,28 @@ class MessageSender:
     holder: str
     limits: SenderLimits = SenderLimits()
     elapsed: Callable[[], float] = time.monotonic
-    """Seconds that nobody can set: a claim is held to be ours by them."""
+    """Monotonic clock, in seconds. It measures how long a claim is ours, whatever happens to the wall clock."""
     _held_until: dict[str, float] = field(default_factory=dict)
-    """By receiver: the far side asked for silence until then, for everything and not only for one message."""
+    """Unix second until which each receiver asked to wait. The wait holds for all its messages."""
 
     def use(self, notifiers: Mapping[str, Notifier]) -> None:
-        """Send by these from the next message on. A receiver whose notifier stays goes on being left in peace."""
+        """Use these notifiers from the next message on. A receiver whose notifier stays keeps its wait."""
         stays = {name for name, notifier in notifiers.items() if self.notifiers.get(name) is notifier}
         self.notifiers = notifiers
         self._held_until = {name: until for name, until in self._held_until.items() if name in stays}
 
     def clock_was_set(self, by_s: float) -> None:
-        """Take note that `clock` made a step: what a receiver asked for was a time to wait, not a time of day."""
+        """Move the receivers' waits by the step of `clock`: a receiver asked for a duration, not for a time of day."""
         self._held_until = {receiver: until + by_s for receiver, until in self._held_until.items()}
 
     async def tick(self) -> int:
-        """Send what is due; return how many messages were handled, so that the caller goes on until none is.
+        """Send due messages; return how many were handled. The caller repeats it until the result is 0.
 
-        Receivers do not wait for each other. Raises what the outbox raises (a claim that ran out) after all are done.
+        Receivers do not wait for each other. Raises the errors of the outbox, such as a claim that ran out, after all
+        messages were handled.
         """
         limits = self.limits
-        # What begins later than this may not end before the claim does, and another sender then sends it, too.
+        # A send that starts later may outlast the claim, and another sender would then send the message too.
         last_start = self.elapsed() + limits.claim_s - limits.send_s
         entries = await asyncio.to_thread(
             self.outbox.claim, self.holder, self.clock.now(), limits.claim_s, limits.batch
@@ -136,14 +140,12 @@ class MessageSender:
         return len(entries)
 
     async def _send_all(self, receiver: str, entries: Sequence[Entry], last_start: float) -> None:
-        """Send a receiver's messages in order. What one of them raises is raised when all have had their turn."""
+        """Send a receiver's messages in order. Raise the first unexpected error after all of them were tried."""
         bugs: list[Exception] = []
         for entry in entries:
             try:
                 if self.elapsed() > last_start:
-                    _log.warning(
-                        "notification %s is left to whoever claims it next: it took too long", entry.message_id
-                    )
+                    _log.warning("notification %s waits for the next claim: this one ends soon", entry.message_id)
                     continue
                 await self._send_or_hold(receiver, entry)
             except Exception as bug:  # noqa: BLE001 - the job boundary: one message's bug must not hold up the others
@@ -153,7 +155,7 @@ class MessageSender:
 
     async def _send_or_hold(self, receiver: str, entry: Entry) -> None:
         held = self._held_until.get(receiver, 0.0)
-        # A clock that was set back holds nothing: no silence lies further ahead than the longest.
+        # A `held` beyond the longest wait is left from before the clock was set back, and is ignored.
         if self.clock.now() < held <= self.clock.now() + MAX_RETRY_AFTER_S:
             await asyncio.to_thread(self.outbox.retry, entry, f"{receiver} asked to wait", held)
         else:
@@ -180,7 +182,7 @@ class MessageSender:
         except DeliveryFailed as failure:
             await self._failed(entry, failure)
         except Exception as bug:
-            # Put off like any failure, so that it does not come again with every claim; and raised, for the log.
+            # Delayed like any failure, so that it does not recur with every claim. Raised too, for the log.
             kind = type(bug).__name__
             await self._failed(entry, DeliveryFailed(f"internal error ({kind}): see the log of the control plane"))
             raise
@@ -192,24 +194,24 @@ class MessageSender:
         ref = await notifier.send(message, root)
         if ref is None:
             return None
-        # Before `done`: a crash in between sends again, and then updates this message instead of posting a second.
+        # Before `done`: after a crash in between, the repeat updates this message instead of posting a second one.
         await asyncio.to_thread(self.groups.remember, message.group_key, message.generation, ref)
         return {"place": ref.place} | ({"note": ref.note} if ref.note else {})
 
     async def _tell_others(self, entry: Entry, failure: DeliveryFailed) -> None:
-        """Say what a receiver refused to everybody else who is configured, once each: nothing may go unheard."""
+        """Send a message that its receiver refused to every other receiver, once each, so that people still see it."""
         try:
             message = message_from_json(entry.payload)
         except NotReadable:
-            return  # there is nothing that anybody could be told
-        message = replace(message, undelivered=f"{entry.receiver} did not take it: {failure}")
+            return  # an unreadable message has no content to pass on
+        message = replace(message, undelivered=f"{entry.receiver} could not deliver it: {failure}")
         others = [notifier for name, notifier in self.notifiers.items() if name != entry.receiver]
         for notifier in others:
             try:
                 async with asyncio.timeout(self.limits.send_s / max(1, len(others))):
                     await notifier.send(message, None)
             except (TimeoutError, DeliveryFailed) as error:
-                _log.error("notification %s could not be told to %s either: %s", entry.message_id, notifier.name, error)
+                _log.error("notification %s could not be sent to %s either: %s", entry.message_id, notifier.name, error)
 
     async def _failed(self, entry: Entry, failure: DeliveryFailed) -> None:
         now, limits = self.clock.now(), self.limits
@@ -218,10 +220,10 @@ class MessageSender:
             await asyncio.to_thread(self.outbox.dead, entry, str(failure), now)
             await self._tell_others(entry, failure)
             return
-        # The exponent is bounded before the power is taken: attempts have no limit.
+        # The exponent is bounded because attempts are not: 2**attempts would overflow.
         wait = min(limits.first_backoff_s * 2 ** min(entry.attempts - 1, 30), limits.most_backoff_s)
         asked = failure.retry_after
-        if asked is not None and asked >= 0:  # neither NaN nor negative: those are no wish
+        if asked is not None and asked >= 0:  # a NaN or negative Retry-After is ignored
             wait = max(min(asked, MAX_RETRY_AFTER_S), limits.least_wait_s)
             self._held_until[entry.receiver] = now + wait
         _log.warning(

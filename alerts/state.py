@@ -1,10 +1,10 @@
-"""The alert state machine: one pure step per rule and evaluation, as Prometheus's compliance specification has it.
+"""The alert state machine: one pure step per rule and evaluation, after Prometheus's compliance specification.
 
-- A new result is pending, or fires at once without `for`. It fires when evaluation time - active_at >= `for`.
-- A result that is gone resolves at once, unless `keep_firing_for` holds it; a recurrence is a new alert.
-- Two results with the same labels make the whole rule fail; nothing changes then.
-- A result that is gone because its targets are away ends nothing: the alert keeps its state, and is unknown.
-- A query that failed takes no step at all: unknown is neither firing nor resolved.
+- A new result is pending. It fires when evaluation time - active_at >= `for`; without `for` it fires at once.
+- An alert whose result is gone resolves at once, unless `keep_firing_for` holds it. If it recurs, it is a new alert.
+- Two results with the same labels make the whole rule fail. No alert changes then.
+- An alert whose result is gone because its targets are away keeps its state, and is marked unknown.
+- A failed query makes no step: no alert changes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from alerts.template import Surroundings, Template
 from collectors.samples import Labels, labels_of
 
 RESOLVED_RETENTION_S = 15 * 60.0
-"""How long a resolved alert is remembered for its notices (specification: resolvedRetention)."""
+"""Seconds for which a resolved alert is kept for its notices (specification: resolvedRetention)."""
 
 
 class Active(NamedTuple):
-    """One result of an alerting rule's query, with labels and annotations as the alert will have them."""
+    """One result of an alerting rule's query, with the labels and annotations of its alert."""
 
     labels: Labels
     annotations: Labels
@@ -34,17 +34,17 @@ class Active(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one evaluation made of a rule: every instance to remember, and what changed."""
+    """Result of one evaluation of a rule: all instances to keep, and the transitions."""
 
     instances: tuple[AlertInstance, ...]
     transitions: tuple[Transition, ...]
 
 
 def activate(rule: AlertingRule, samples: Iterable[VectorSample], around: Surroundings) -> tuple[Active, ...]:
-    """Return the alerts that a query's result calls for.
+    """Return the alerts of a query's result.
 
-    Templates see the query's labels, the metric's name among them, and what is `around`. One that fails keeps the alert
-    and says so in its place. Raises RuleError when two share all their labels.
+    Templates see the query's labels, including the metric's name, and `around`. A template that fails renders to its
+    error, and the alert stays. Raises RuleError when two alerts have the same labels.
     """
     found: dict[Labels, Active] = {}
     for sample in samples:
@@ -72,10 +72,10 @@ def step(
     keep: Container[Labels] = (),
     absences: Mapping[Labels, Absence] | None = None,
 ) -> Step:
-    """Return the rule's instances after one evaluation at unix second `at`, and the transitions between.
+    """Return the rule's instances after one evaluation at unix second `at`, and the transitions.
 
-    Instances whose labels are in `keep` stay as they are when they are not among `active`: their absence says nothing.
-    So it is with those whose targets are away, by `absences`; but that is said.
+    An instance that is not in `active` resolves, with two exceptions. An instance whose labels are in `keep` does not
+    change. An instance whose targets are away, according to `absences`, keeps its state and is marked unknown.
     """
     before = {instance.labels: instance for instance in previous}
     instances: list[AlertInstance] = []
@@ -109,7 +109,7 @@ def step(
 
 
 def removed(instance: AlertInstance, at: float) -> Transition:
-    """Return how an active alert ends whose rule is no longer configured."""
+    """Return the transition that ends an active alert whose rule is no longer configured."""
     ended = _ended(instance, at)
     name = dict(instance.labels).get("alertname", instance.rule)
     sentence = f"{name} went from {instance.state} to inactive: its rule is no longer configured"
@@ -127,7 +127,7 @@ def _present(rule: AlertingRule, old: AlertInstance | None, result: Active, at: 
             active_at=at,
         )
     if old.state is AlertState.PENDING and old.unknown_since is not None:
-        # Nobody saw the condition hold meanwhile: that time does not count towards `for`.
+        # While unknown, the condition was not observed: that time does not count towards `for`.
         old = replace(old, active_at=old.active_at + max(0.0, at - old.unknown_since))
     now = replace(
         old,
@@ -143,10 +143,10 @@ def _present(rule: AlertingRule, old: AlertInstance | None, result: Active, at: 
 
 
 def _unknown(old: AlertInstance, absence: Absence, at: float) -> AlertInstance | None:
-    """Return an active alert that keeps its state because nothing is known of it; None for one that ends or ended.
+    """Return an active alert marked unknown because its targets are away; None for every other alert.
 
-    This is the one place that decides what missing data means. An alert that `keep_firing_for` holds was seen to be
-    over: it ends as it would have.
+    Only this function decides what missing data means. An alert that `keep_firing_for` holds was observed to be
+    over, so it is not marked and ends as planned.
     """
     if not absence.away or old.state is AlertState.INACTIVE or old.keep_firing_since is not None:
         return None
@@ -154,7 +154,7 @@ def _unknown(old: AlertInstance, absence: Absence, at: float) -> AlertInstance |
 
 
 def _absent(rule: AlertingRule, old: AlertInstance, at: float, absence: Absence) -> AlertInstance | None:
-    """Return what remains of an instance whose result is gone; None when there is nothing to remember."""
+    """Return the next state of an instance whose result is gone; None when it is not kept."""
     if old.state is AlertState.PENDING:
         return None
     if old.state is AlertState.FIRING:
@@ -172,9 +172,9 @@ def _ended(old: AlertInstance, at: float) -> AlertInstance:
 
 def _lost(rule: AlertingRule, instance: AlertInstance, absence: Absence) -> str:
     target, *others = absence.away
-    more = f" ({len(others)} more of its targets are away)" if others else ""
+    more = f" ({len(others)} more targets are away)" if others else ""
     return (
-        f"{rule.alert} stays {instance.state}, and unknown: its target {target} {absence.why}{more} "
+        f"{rule.alert} stays {instance.state} but is unknown: its target {target} {absence.why}{more} "
         f"(was: {_what(instance)})"
     )
 
@@ -182,7 +182,7 @@ def _lost(rule: AlertingRule, instance: AlertInstance, absence: Absence) -> str:
 def _known_again(rule: AlertingRule, old: AlertInstance, instance: AlertInstance, at: float) -> str:
     assert old.unknown_since is not None
     blind = _lasted(old.unknown_since, at)
-    return f"{rule.alert} is still {instance.state}, and known again after {blind}: {_what(instance)}"
+    return f"{rule.alert} is still {instance.state}; its data is back after {blind}: {_what(instance)}"
 
 
 def _farewell(absence: Absence) -> str:
@@ -198,11 +198,11 @@ def _sentence(rule: AlertingRule, instance: AlertInstance, was: AlertState, at: 
     what = _what(instance)
     lasted = _lasted(instance.active_at, at)
     if instance.state is AlertState.PENDING:
-        return f"{head}: {what}; it fires after {humanize_duration(rule.for_s)} of this"
+        return f"{head}: {what}; it fires when this has lasted {humanize_duration(rule.for_s)}"
     if instance.state is AlertState.FIRING:
         return f"{head}: {what}" + (f", for {lasted}" if rule.for_s else "")
     if was is AlertState.PENDING:
-        return f"{head}: over after {lasted}, before it had lasted {humanize_duration(rule.for_s)} (was: {what})"
+        return f"{head}: over after {lasted}; it fires only after {humanize_duration(rule.for_s)} (was: {what})"
     fired = _lasted(instance.fired_at if instance.fired_at is not None else at, at)
     return f"{head}: over after firing for {fired} (was: {what})"
 
@@ -224,6 +224,6 @@ def _render(template: Template, labels: dict[str, str], value: float, around: Su
 
 
 def _lasted(since: float, at: float) -> str:
-    """Return a duration as people say it: to the second, but for what took less than one."""
+    """Return a duration in words, rounded to seconds, or to 10 ms below one second."""
     seconds = at - since
     return humanize_duration(float(round(seconds)) if seconds >= 1 else round(seconds, 2))

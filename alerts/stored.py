@@ -1,7 +1,8 @@
-"""Reads documents that another release stored, or that were damaged since: upgraded, checked, or refused and why."""
+"""Reads stored documents. Upgrades those of an older release; refuses those of a newer one and damaged ones."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -15,14 +16,16 @@ from alerts.errors import NotReadable
 
 Document = Mapping[str, Any]
 Upgrade = Callable[[Document], Document]
-"""Makes the next format of a document; the one at place n of a sequence makes format n + 1 of format n."""
+"""Converts a document to the next format. The upgrade at index n of a sequence makes format n + 1 from format n."""
 T = TypeVar("T")
 _Check = Callable[[Any], None]
+TIMES = ("_at", "_since")
+"""Suffixes of fields that hold the unix seconds of a past event."""
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turn whatever a document that is not as expected raises into NotReadable, with the reason as its message."""
+    """Translate the errors that a malformed document raises into NotReadable, with the reason as its message."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -30,9 +33,9 @@ def reading() -> Iterator[None]:
 
 
 def upgraded(content: Document, upgrades: Sequence[Upgrade]) -> dict[str, Any]:
-    """Return a document in the newest format, without its `format` key. One that has no such key is of format 0.
+    """Return a document in the newest format, without its `format` key. A document without the key is of format 0.
 
-    Raises NotReadable for a document of a newer release, and for what is no document.
+    Raises NotReadable for a document of a newer release, and for a value that is not a mapping.
     """
     if not isinstance(content, Mapping):
         raise NotReadable(f"it is {_said(content)} and not an object")
@@ -48,20 +51,20 @@ def upgraded(content: Document, upgrades: Sequence[Upgrade]) -> dict[str, Any]:
 
 
 def only(content: Document, known: Collection[str]) -> None:
-    """Raise NotReadable where a document says more than is understood: writing it again would lose that."""
+    """Raise NotReadable when a document has a key outside `known`: writing the document back would lose that key."""
     if unknown := sorted(str(key) for key in content.keys() - set(known)):
         raise NotReadable(f"this release does not know {', '.join(unknown)}")
 
 
 def items(value: Any) -> tuple[Any, ...]:
-    """Return a list of a document. Raises NotReadable for anything else: a text has items, too."""
+    """Return a document's list as a tuple. Raises NotReadable for any other value (`tuple("ab")` would also work)."""
     if not isinstance(value, list | tuple):
         raise NotReadable(f"{_said(value)} is not a list")
     return tuple(value)
 
 
 def checked(value: T) -> T:
-    """Return a dataclass value as it is. Raises NotReadable where a field, at any depth, is of another type."""
+    """Return a dataclass value unchanged. Raises NotReadable when a field, at any depth, is of the wrong type."""
     kind: Any = type(value)
     try:
         _of_class(kind)(value)
@@ -71,7 +74,7 @@ def checked(value: T) -> T:
 
 
 class _Wrong(Exception):
-    """A value of another type. `place` grows from the inside out: nothing is paid for it while all is well."""
+    """A value of the wrong type. `place` is built from the inside out, so that correct values cost nothing."""
 
     def __init__(self, value: Any, wanted: str) -> None:
         super().__init__(f"{_said(value)} and not {wanted}")
@@ -81,7 +84,8 @@ class _Wrong(Exception):
 @cache
 def _of_class(kind: Any) -> _Check:
     hints = get_type_hints(kind)
-    parts = [(field.name, _of(hints[field.name])) for field in fields(kind)]
+    of = {field.name: _of_time if _has_happened(field.name) else _of for field in fields(kind)}
+    parts = [(name, of_kind(hints[name])) for name, of_kind in of.items()]
 
     def check(value: Any) -> None:
         if not isinstance(value, kind):
@@ -97,9 +101,25 @@ def _of_class(kind: Any) -> _Check:
     return check
 
 
+def _has_happened(field: str) -> bool:
+    return field.endswith(TIMES) and not field.startswith("next_")  # what is yet to come may be put off for ever
+
+
+def _of_time(hint: Any) -> _Check:
+    """Return what checks a time: unlike a value that was measured, it is never infinite."""
+    part = _of(hint)
+
+    def check(value: Any) -> None:
+        part(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _Wrong(value, "a time")
+
+    return check
+
+
 @cache
 def _of(hint: Any) -> _Check:
-    """Return what checks a value of one declared type; types that documents do not hold are refused here, at once."""
+    """Return the check for values of a declared type. Raises AssertionError for a type that documents cannot hold."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return lambda value: None
@@ -125,7 +145,7 @@ def _of(hint: Any) -> _Check:
 
 def _of_plain(kinds: tuple[type, ...], words: str) -> _Check:
     def check(value: Any) -> None:
-        # Exactly these: a bool is an int to Python, and no number to anybody else.
+        # Not isinstance: in Python a bool is an int, but here it is not a number.
         if type(value) not in kinds:
             raise _Wrong(value, words)
 
@@ -150,7 +170,7 @@ def _of_items(part: _Check) -> _Check:
             raise _Wrong(value, "a list")
         place = 0
         try:
-            for place, item in enumerate(value):  # noqa: B007 - told when one is wrong
+            for place, item in enumerate(value):  # noqa: B007 - used in the handler below
                 part(item)
         except _Wrong as wrong:
             wrong.place.append(f"[{place}]")

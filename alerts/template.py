@@ -1,7 +1,7 @@
 """Templates of labels and annotations: Go's text/template with Prometheus's functions and variables.
 
-They are parsed when a rule is loaded, and refused then for what Prometheus refuses at that moment. What only an alert
-can show to be wrong is said in the rendered text's place, as in Prometheus; `Template.doubts` finds most of it before.
+A template is parsed when its rule is loaded. Parsing refuses what Prometheus refuses at that moment. An error that
+depends on the alert replaces the rendered text, as in Prometheus. `Template.doubts` finds most of these errors earlier.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from alerts.template_functions import FUNCTIONS, SITUATED, situated
 from collectors.samples import Labels
 
 VARIABLES = ("$labels", "$externalLabels", "$externalURL", "$value")
-"""Variables that every template knows, beside `.Labels`, `.ExternalLabels`, `.ExternalURL` and `.Value`."""
+"""Variables of every template, beside `.Labels`, `.ExternalLabels`, `.ExternalURL` and `.Value`."""
 
 MAX_QUERIES = 100
-"""Queries that the templates of a rule may ask in one evaluation."""
+"""Maximum number of queries in the templates of a rule in one evaluation (chosen)."""
 
 _NAMES = frozenset((*FUNCTIONS, *SITUATED))
 
 
 @dataclass
 class Answers:
-    """Results of the queries that templates ask, and those that are still to be asked.
+    """Results of the queries in templates, and the queries without a result.
 
-    Rendering is a pure step that waits for nothing: a query without an answer is noted, whoever renders asks it, and
+    Rendering is pure and never waits. It notes a query without a result in `wanted`; the caller runs that query and
     renders again.
     """
 
     known: dict[str, tuple[Sample, ...] | str] = field(default_factory=dict)
-    """By expression: the samples, or why there are none."""
+    """By expression: the samples, or the error of a query that failed."""
     wanted: dict[str, None] = field(default_factory=dict)
 
     def get(self, expr: str) -> tuple[Sample, ...]:
-        """Return a query's result. Raises TemplateError where it failed, or is not there yet."""
+        """Return a query's result. Raises TemplateError when the query failed, or has no result yet."""
         answer = self.known.get(expr)
         if answer is None:
             if len(self.known) + len(self.wanted) >= MAX_QUERIES:
-                raise TemplateError(f"templates of a rule may ask {MAX_QUERIES} queries, {expr!r} is one more")
+                raise TemplateError(f"templates of a rule may run {MAX_QUERIES} queries, {expr!r} is one more")
             self.wanted[expr] = None
-            raise TemplateError(f"{expr!r} has no answer here")
+            raise TemplateError(f"the query {expr!r} has no result here")
         if isinstance(answer, str):
             raise TemplateError(answer)
         return answer
@@ -55,22 +55,22 @@ class Answers:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What templates know beside the alert: how the installation calls itself, and what is true at that moment."""
+    """Values for templates beside the alert: the installation's labels and address, and the time and query results."""
 
     labels: Labels = ()
-    """`$externalLabels`: what it adds to everything that it sends out."""
+    """`$externalLabels`: labels that the installation adds to everything it sends."""
     url: str = ""
-    """`$externalURL`: where it is reached."""
+    """`$externalURL`: address of the installation."""
     at: float = 0.0
-    """The evaluation's unix second."""
+    """Unix second of the evaluation."""
     answers: Answers = field(default_factory=Answers, compare=False)
 
 
 class Template:
-    """One parsed text."""
+    """One parsed template."""
 
     def __init__(self, text: str) -> None:
-        """Parse. Raises TemplateError that quotes the part which is not understood."""
+        """Parse a text. Raises TemplateError, which quotes the wrong part."""
         self.text = text
         self._parsed: Parsed | None = parse(text, _NAMES, VARIABLES) if "{{" in text else None
 
@@ -84,18 +84,18 @@ class Template:
         return f"Template({self.text!r})"
 
     def label_names(self) -> frozenset[str]:
-        """Return the alert's labels that the text names."""
+        """Return the names of the alert's labels that the text uses: `{{ $labels.gpu }}` -> {"gpu"}."""
         return frozenset() if self._parsed is None else label_names(self._parsed)
 
     def doubts(self) -> tuple[str, ...]:
-        """Return a sentence for each action that will fail, or print no sense, whatever the alert."""
+        """Return a sentence for each action that fails, or prints a Go format error, for every alert."""
         if self._parsed is None:
             return ()
         stand_ins: dict[str, Any] = {"$value": 1.5, "$externalURL": "http://localhost"}
         return doubts(self._parsed, FUNCTIONS, stand_ins)
 
     def render(self, labels: Mapping[str, str], value: float, around: Surroundings) -> str:
-        """Return the text for one alert. Raises TemplateError when a function refuses its argument."""
+        """Return the text for one alert. Raises TemplateError when an action fails."""
         if self._parsed is None:
             return self.text
         data = AlertData(labels, dict(around.labels), around.url, float(value))

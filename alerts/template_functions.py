@@ -1,4 +1,4 @@
-"""The functions that Prometheus adds to Go's: queries and their results, numbers, texts, links.
+"""The template functions that Prometheus adds to Go's: queries and their results, numbers, texts, links.
 
 Source: template/template.go and docs/configuration/template_reference.md of Prometheus.
 """
@@ -20,15 +20,19 @@ from promql.errors import PatternError
 from promql.regex import replace_all, search
 
 MAX_NANOSECONDS = 2**63
-"""Go's times and durations are so many nanoseconds at most."""
+"""Limit of Go's times and durations, in nanoseconds."""
 
-# Words are Unicode's (UAX 29), as golang.org/x/text/cases has them: a point, colon or apostrophe in between is inside.
+# Word boundaries of Unicode (UAX 29), as in golang.org/x/text/cases: a point, colon or apostrophe inside a word is part
+# of it.
 _MIDDLE = r".:'\u00b7\u0387\u05f4\u2018\u2019\u2024\u2027\ufe13\ufe52\ufe55\uff07\uff0e\uff1a"
 _WORD = re.compile(rf"\w(?:[\w\u00ad\u0300-\u036f\u200c\u200d]|[{_MIDDLE}](?=\w))*")
 
 
 def number(value: GoValue) -> float:
-    """Return a number, a text that is one, or a duration's seconds as a float. Raises TemplateError."""
+    """Return a number, a numeric text, or the seconds of a duration as a float.
+
+    Raises TemplateError for another type, and ValueError for a text that is not numeric.
+    """
     if isinstance(value, Duration):
         return value.nanoseconds / 1e9
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -43,7 +47,7 @@ def _numeric(write: Callable[[float], str]) -> Function:
 def _nanoseconds(value: GoValue) -> int:
     seconds = number(value)
     if not abs(seconds) * 1e9 < MAX_NANOSECONDS:
-        raise TemplateError(f"{goformat.go_float(seconds)} seconds are more than a time can be")
+        raise TemplateError(f"{goformat.go_float(seconds)} seconds are too many for a time")
     return int(seconds * 1e9)
 
 
@@ -101,7 +105,7 @@ def _link(tab: int) -> Function:
 
 
 def _titled(word: str) -> str:
-    """Return a word with a capital, as Prometheus 3 does; up to 2.x it was strings.Title, which knows ASCII's words."""
+    """Return a word with its first letter in title case, as Prometheus 3 does (2.x split words at ASCII only)."""
     for at, letter in enumerate(word):
         if letter.islower() or letter.isupper() or letter.istitle():
             return word[:at] + letter.title() + word[at + 1 :]
@@ -138,14 +142,14 @@ FUNCTIONS: dict[str, Function] = {
     "safeHtml": Function(lambda text: text, ("text",)),
     "urlQueryEscape": Function(quote_plus, ("text",)),
 }
-"""Every function that needs nothing but its arguments."""
+"""Functions whose result depends only on their arguments."""
 
 SITUATED = ("query", "externalURL", "pathPrefix", "now", "tmpl")
-"""Functions that depend on where and when a template is executed."""
+"""Functions whose result depends on the installation, the time or the template."""
 
 
 def situated(url: str, at: float, query: Callable[[str], tuple[Sample, ...]]) -> dict[str, Function]:
-    """Return those functions, but for `tmpl`: `url` is the installation's, `at` the evaluation's unix second."""
+    """Return the functions of SITUATED except `tmpl`, for the installation's `url` and the evaluation's unix second."""
     return {
         "query": Function(query, ("text",)),
         "externalURL": Function(lambda: url, ()),

@@ -1,4 +1,4 @@
-"""Alerts and messages as JSON: how the log, the outbox and the groups keep them. JSON lacks NaN: it becomes null."""
+"""Converts alerts and messages to JSON and back, for the log, the outbox and the groups. NaN becomes null."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collectors.samples import Labels, labels_of
 
 
 def _instance_to_1(content: Document) -> Document:
-    """Before formats were counted an alert did not outlive its data."""
+    """Add the fields of unknown alerts, which format 0 did not have."""
     return {"unknown_since": None, "away": [], **content}
 
 
@@ -25,7 +25,7 @@ def _unchanged(content: Document) -> Document:
 _INSTANCE_UPGRADES: tuple[Upgrade, ...] = (_instance_to_1,)
 _MESSAGE_UPGRADES: tuple[Upgrade, ...] = (_unchanged,)
 INSTANCE_FORMAT, MESSAGE_FORMAT = len(_INSTANCE_UPGRADES), len(_MESSAGE_UPGRADES)
-"""Whoever adds or renames a key upgrades here what was stored before."""
+"""Current formats. When you add or rename a key, add an upgrade to the list above."""
 _INSTANCE_KEYS = frozenset(field.name for field in fields(AlertInstance))
 
 
@@ -50,7 +50,7 @@ def instance_to_json(instance: AlertInstance) -> dict[str, Any]:
 def instance_from_json(content: Document) -> AlertInstance:
     """Return the instance that instance_to_json wrote, in this release or an earlier one.
 
-    Raises NotReadable for one of a newer release, and for one that is damaged.
+    Raises NotReadable for a document of a newer release, and for a damaged one.
     """
     found = upgraded(content, _INSTANCE_UPGRADES)
     only(found, _INSTANCE_KEYS)
@@ -70,19 +70,19 @@ def instance_from_json(content: Document) -> AlertInstance:
 
 
 def value_to_json(value: float) -> float | str | None:
-    """Return a finite number itself, NaN as null, an infinity as the text that float() reads."""
+    """Return a value for JSON: a finite number unchanged, NaN as None, infinities as `"inf"` and `"-inf"`."""
     if math.isnan(value):
         return None
     return value if math.isfinite(value) else str(value)
 
 
 def annotations_of(pairs: Mapping[str, str]) -> Labels:
-    """Return annotations in their canonical order; unlike labels, empty ones stay."""
+    """Return annotations in their canonical order. Unlike labels, empty annotations stay."""
     return tuple(sorted(pairs.items()))
 
 
 def message_to_json(message: Message) -> dict[str, Any]:
-    """Return a message as JSON content, with a `summary` line for listings."""
+    """Return a message as JSON content, with a `summary` line for lists."""
     return {
         "format": MESSAGE_FORMAT,
         "summary": summary(message),
@@ -101,7 +101,10 @@ def message_to_json(message: Message) -> dict[str, Any]:
 
 
 def message_from_json(content: Document) -> Message:
-    """Return the message that message_to_json wrote, in this release or an earlier one. Raises NotReadable."""
+    """Return the message that message_to_json wrote, in this release or an earlier one.
+
+    Raises NotReadable for a document of a newer release, and for a damaged one.
+    """
     found = upgraded(content, _MESSAGE_UPGRADES)
     with reading():
         return checked(
@@ -135,6 +138,6 @@ def summary(message: Message) -> str:
 
 
 def is_simulated(message: Message) -> bool:
-    """Tell whether every alert in a message comes from a simulated target: nobody must get up at night for it."""
+    """Return whether every alert in a message is from a simulated target. Such a message must not page anybody."""
     alerts = (*message.firing, *message.resolved)
     return bool(alerts) and all(("simulated", "true") in alert.labels for alert in alerts)

@@ -1,6 +1,6 @@
-"""Strict YAML reading that knows its line numbers, so that every refusal can name file and line.
+"""Reads YAML strictly and keeps line numbers, so that every error can name file and line.
 
-libyaml reads, as Prometheus's own reader is a port of it; readers in Python take thirty times as long.
+The parser is libyaml, because Prometheus's own is a port of it. Parsers in Python take thirty times as long.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from alerts.errors import RuleError
 
 MAX_DEPTH = 100
-"""Levels of nesting that are read."""
+"""Maximum depth of nesting (chosen)."""
 
 _NULL, _MERGE, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("null", "merge", "str"))
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
 class Place:
-    """A YAML node and where it stands. Reading methods raise RuleError with file, line and path."""
+    """A YAML node and its place. Methods that read raise RuleError with file, line and path."""
 
     def __init__(self, file: str, node: Node, path: str = "") -> None:
         self._file, self._node, self.path = file, node, path
 
     @property
     def line(self) -> int:
-        """1-based line of the node."""
+        """Line of the node, from 1."""
         return int(self._node.start_mark.line) + 1
 
     def error(self, message: str) -> RuleError:
@@ -52,26 +52,26 @@ class Place:
 
     @property
     def is_null(self) -> bool:
-        """Whether the value is absent (`key:` with nothing behind it)."""
+        """Whether the value is absent, as in `key:`."""
         return isinstance(self._node, ScalarNode) and self._node.tag == _NULL
 
     @property
     def is_quoted(self) -> bool:
-        """Whether the value is written in quotes or as a block: a text, whatever it looks like."""
+        """Whether the value is in quotes or a block, so that even `"1"` is a text."""
         return isinstance(self._node, ScalarNode) and bool(self._node.style)
 
     def fields(self, *known: str) -> dict[str, Place]:
-        """Return a mapping's entries, those that it merges with `<<:` included.
+        """Return a mapping's entries, including those that it merges with `<<:`.
 
-        Names outside `known` are refused when any are given, repeats always.
+        Raises RuleError for another type, for a repeated name, and, when `known` is not empty, for a name outside it.
         """
         if self.is_null:
             return {}
         if not isinstance(self._node, MappingNode):
             raise self.error("expected a mapping")
         entries: dict[str, Place] = {}
-        # An own field wins, then the first mapping that has it. Each mapping is read once: they may merge each other in
-        # a circle, or so often that their number doubles with each.
+        # An own field wins, then the field of the first merged mapping that has it. Each mapping is read once, because
+        # mappings may merge each other in a circle, or double in number with each level.
         waiting, seen = [self._node], {id(self._node)}
         while waiting:
             own: set[str] = set()
@@ -105,7 +105,7 @@ class Place:
         return list(nodes)
 
     def items(self) -> Iterator[Place]:
-        """Yield a sequence's elements."""
+        """Yield a list's elements. Raises RuleError for another type."""
         if self.is_null:
             return
         if not isinstance(self._node, SequenceNode):
@@ -114,21 +114,24 @@ class Place:
             yield Place(self._file, node, self.path)
 
     def text(self) -> str:
-        """Return a scalar as it is written (`1` and `"1"` alike, as Prometheus reads label values)."""
+        """Return a scalar as text; `1` and `"1"` are equal, as in Prometheus's label values.
+
+        Raises RuleError for another type, and for characters that a database cannot store.
+        """
         if not isinstance(self._node, ScalarNode):
             raise self.error("expected a text")
         text = "" if self.is_null else str(self._node.value)
         if "\0" in text or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
-            raise self.error("holds a NUL or half of a character, which no database stores; take it out")
+            raise self.error("holds a NUL or half of a character, which no database stores; remove it")
         return text
 
     def replace_text(self, text: str) -> None:
-        """Change a scalar in place (pack variables are filled in before rules are read)."""
+        """Replace a scalar's text in place. Packs use it to fill in variables before the rules are read."""
         assert isinstance(self._node, ScalarNode)
         self._node.value = text
 
     def scalars(self) -> Iterator[Place]:
-        """Yield every scalar value below this node, keys excluded."""
+        """Yield every scalar value below this node, without keys."""
         if isinstance(self._node, ScalarNode):
             yield self
         elif isinstance(self._node, SequenceNode):
@@ -145,7 +148,7 @@ def read_yaml(text: str, file: str) -> Place:
         node = _Composer(text, file).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        # What is missing at the end is missing behind the last line that says something.
+        # An error at the end of the text belongs to the last line that is not blank.
         line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else None
         raise RuleError(f"not YAML: {error.problem or error.context}", file=file, line=line) from error
     except yaml.reader.ReaderError as error:
@@ -160,9 +163,10 @@ def read_yaml(text: str, file: str) -> Place:
 
 
 class _Composer:
-    """Makes nodes of libyaml's events. PyYAML's own goes as deep as the file says, in C, where that ends the process.
+    """Makes nodes from libyaml's events. PyYAML's own composer cannot be used, for two reasons.
 
-    Nor does it take an anchor that is defined twice, which Prometheus reads as YAML has it: the last one before counts.
+    It recurses in C as deep as the file is nested, which can crash the process. It also refuses an anchor that is
+    defined twice; YAML and Prometheus allow that, and an alias refers to the last definition before it.
     """
 
     def __init__(self, text: str, file: str) -> None:
@@ -171,7 +175,7 @@ class _Composer:
         self._anchors: dict[str, Node] = {}
 
     def document(self) -> Node | None:
-        """Return the root of the only document; None where there is none."""
+        """Return the root of the only document; None when there is none. Raises RuleError for a second document."""
         node: Node | None = None
         for event in self._events:
             if isinstance(event, StreamStartEvent):
@@ -188,7 +192,7 @@ class _Composer:
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, AliasEvent):
             if event.anchor not in self._anchors:
-                raise self._error(f"not YAML: nothing before is called &{event.anchor}", event)
+                raise self._error(f"not YAML: no anchor before it is named &{event.anchor}", event)
             return self._anchors[event.anchor]
         if depth > MAX_DEPTH:
             raise self._error(f"not read: it is nested more than {MAX_DEPTH} levels deep", event)
@@ -205,7 +209,7 @@ class _Composer:
         return node
 
     def _empty(self, event: Any) -> Node:
-        """Return the node of an event, without what is below it. Tags say what Place asks: is it null, is it `<<`."""
+        """Return the node of an event, without children. Its tag says whether it is null or `<<`, as Place needs."""
         start, end = event.start_mark, event.end_mark
         if isinstance(event, ScalarEvent):
             style = event.style or ""

@@ -1,6 +1,6 @@
-"""What `cp` costs with the environment active, against coreutils' own cp, in the same run.
+"""Wall time of `cp` with the environment active, against coreutils' own cp, in the same run.
 
-Prints milliseconds a call over alternating rounds, so that a busy machine slows both alike. Target: under 2 ms more.
+Prints milliseconds a call. Rounds alternate, so that a busy machine slows both alike. Target: less than 2 ms more.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ ROUNDS, CALLS = 20, 25
 
 
 def call(program: str, environment: dict[str, str]) -> None:
-    """Run `program a b` and wait for it, by the cheapest way that Python has."""
+    """Run `program a b` to its end, in the cheapest way that Python offers."""
     pid = os.posix_spawn(program, ["cp", "a", "b"], environment)
     _, status = os.waitpid(pid, 0)
     assert status == 0
 
 
 def milliseconds(program: str, environment: dict[str, str]) -> float:
-    """Return the mean cost of one call in a round."""
+    """Return the mean milliseconds of one call in a round."""
     started = time.perf_counter()
     for _ in range(CALLS):
         call(program, environment)

@@ -1,13 +1,13 @@
-"""What heavy queries do to others: to the event loop that scrapes, and to another asker's light query.
+"""Effect of heavy queries on others: on the event loop that scrapes, and on another client's light query.
 
-Run: `python benchmarks/bench_isolation.py [targets]`. A task wakes every 5 ms and notes how late it is: alone, and
-beside four clients that ask heavy queries one after the other, in a thread and in the workers, in turns. Prints the
-lateness, and thread / workers as a ratio. This decided that scraping and control share a process, and ad-hoc queries
-do not (docs/adr/0005-one-process-and-a-query-worker.md).
+Run: `python benchmarks/bench_isolation.py [targets]`. A task wakes every 5 ms and records its delay: alone, and beside
+four clients that send heavy queries, which run in a thread or in the workers, in turns. Prints the delays, and their
+ratio thread / workers. For this result scraping and control share a process, and ad-hoc queries do not
+(docs/adr/0005-one-process-and-a-query-worker.md).
 
-Then one asker keeps eight heavy queries going while another asks a light one again and again: alone, beside them in a
-share of its own, and, for comparison, in the share of the one who asks the heavy ones. Last, how soon a heavy query
-ends that nobody waits for: told so, and by ending its worker. And what each worker holds in memory.
+Then one client runs eight heavy queries at a time while another repeats a light query: alone, beside them in its own
+share, and, for comparison, in the share of the heavy queries. Last, the benchmark prints the time until a cancelled
+heavy query has ended, by a notice to its worker and by killing the worker, and the memory of each worker.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def fill(store: SeriesStore, targets: int) -> None:
 
 
 async def lateness(seconds: float) -> list[float]:
-    """Return how late each wake-up was, in milliseconds."""
+    """Return the delay of each wake-up, in milliseconds."""
     late, end = [], time.perf_counter() + seconds
     while (before := time.perf_counter()) < end:
         await asyncio.sleep(WAKE_S)
@@ -64,7 +64,7 @@ async def lateness(seconds: float) -> list[float]:
 
 
 async def beside(queries: Queries | None) -> tuple[list[float], int]:
-    """Return the lateness beside clients of `queries` (None: alone), and how many queries were answered."""
+    """Return the delays beside clients of `queries` (None: alone), and the number of answers."""
     answered, done = 0, asyncio.Event()
 
     async def client(number: int) -> None:
@@ -85,7 +85,7 @@ async def beside(queries: Queries | None) -> tuple[list[float], int]:
 
 
 async def asked(queries: WorkerQuerier, asker: str, heavy: str | None) -> list[float]:
-    """Return how long light queries of `asker` took, in milliseconds, beside eight heavy ones of `heavy`."""
+    """Return the milliseconds of light queries of `asker` beside eight heavy queries of `heavy` (None: alone)."""
     done = asyncio.Event()
 
     async def client(number: int) -> None:
@@ -109,7 +109,7 @@ async def asked(queries: WorkerQuerier, asker: str, heavy: str | None) -> list[f
 
 
 async def ending(queries: WorkerQuerier, kill: bool) -> float:
-    """Return how many seconds after its cancellation a heavy query leaves room for a light one's answer."""
+    """Return the seconds from the cancellation of a heavy query to the answer of the next light one."""
     heavy = asyncio.create_task(queries.range_json(HEAVY[0], AT - 600, AT, 15, asker="a"))
     await asyncio.sleep(1.0)
     before = time.perf_counter()
@@ -131,7 +131,7 @@ def memory(pid: int) -> tuple[float, float]:
 
 
 async def shares(worker: WorkerQuerier) -> None:
-    """Print what one asker's heavy queries cost another, and what workers cost."""
+    """Print the effect of one client's heavy queries on another client, and the cost of workers."""
     print(f"a light query in ms\n{'':22}{'p50':>8}{'p99':>8}{'max':>8}{'asked':>8}")
     for name, asker, heavy in (("alone", "b", None), ("beside, another's", "b", "a"), ("beside, its own", "a", "a")):
         took = await asked(worker, asker, heavy)
@@ -145,7 +145,7 @@ async def shares(worker: WorkerQuerier) -> None:
 
 
 async def main() -> None:
-    """Print one line a place of evaluation."""
+    """Print one line for each place of evaluation, and then `shares`."""
     targets = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     with tempfile.TemporaryDirectory() as name:
         store = SeriesStore.in_folder(Path(name), 86_400.0, None, 86_400.0)

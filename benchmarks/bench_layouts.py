@@ -1,9 +1,9 @@
-"""What reading a body costs, and what a target's series take in memory, beside prometheus-client's own parser.
+"""CPU time to read a scraped body, against prometheus-client's parser, and memory of a target's series.
 
     python benchmarks/bench_layouts.py [--targets 300]
 
-The bodies are those of benchmarks/fleet_of_files.py: the vLLM capture with values moving. Memory is what Python
-allocated and still holds (tracemalloc), by raw series, for targets of 20 models.
+The bodies are those of benchmarks/fleet_of_files.py: the vLLM capture with changing values. Memory is the memory that
+Python holds (tracemalloc) for each raw series, with targets of 20 models.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ GENERATIONS = 4
 
 
 def us_per_sample(samples: int, read: Callable[[], object]) -> float:
-    """Return CPU microseconds a sample of `read`, which reads `samples` of them."""
+    """Return the CPU microseconds of `read` for each of its `samples` samples."""
     started = time.process_time()
     read()
     return (time.process_time() - started) * 1e6 / samples
 
 
 def caches_of(targets: int) -> list[LayoutCache]:
-    """Return a cache for each target, sharing as the control plane's do."""
+    """Return a cache for each target. The caches share shapes and labels, as in the control plane."""
     catalogue, interner, shapes = load_catalogue(), Interner(), Shapes()
 
     def builder(target: Target) -> Callable[[Parsed], Layout]:

@@ -1,7 +1,7 @@
-"""What our PromQL parser takes for an expression, against `promql-parser`, a Rust wheel, in the same run.
+"""Time of the PromQL parser for an expression, against `promql-parser`, a Rust wheel, in the same run.
 
-Over the rules of the shipped packs. Prints microseconds an expression, the least of some rounds. The wheel looks for no
-places, and its tree converts on every access.
+The expressions are those of the shipped packs. Prints microseconds an expression, the least of several rounds. The
+wheel does not record positions, and converts its tree at every access.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROUNDS = 20
 
 
 def microseconds(parse: Callable[[str], object], exprs: Sequence[str]) -> float:
-    """Parse all expressions once; return what one took."""
+    """Parse all expressions once, and return the mean microseconds of one."""
     before = time.perf_counter()
     for expr in exprs:
         parse(expr)

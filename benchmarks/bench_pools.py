@@ -1,9 +1,9 @@
-"""What a pool of threads costs a call, and what it saves one that others would keep waiting.
+"""Overhead of a call in a thread pool, and latency of a call in its own pool beside long calls of others.
 
     python benchmarks/bench_pools.py
 
-The peer is asyncio's own `to_thread`, in the same run. A sign-in here is a call that returns at once; the parses that
-it competes with take the processor for 20 ms each, as one of a few megabytes of exposition does.
+The peer is asyncio's own `to_thread`, in the same run. A sign-in here is a call that returns at once. It competes with
+parses that use the CPU for 20 ms each, as a parse of some megabytes of exposition does.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Run = Callable[[Callable[[], object]], Awaitable[object]]
 
 
 def parse() -> None:
-    """Take the processor."""
+    """Use the CPU for PARSE_S."""
     until = time.perf_counter() + PARSE_S
     while time.perf_counter() < until:
         sum(range(1000))
 
 
 async def overhead_us(run: Run) -> float:
-    """Return microseconds a call that does nothing."""
+    """Return the microseconds of a call that does nothing."""
     started = time.perf_counter()
     for _ in range(CALLS):
         await run(int)
@@ -37,7 +37,7 @@ async def overhead_us(run: Run) -> float:
 
 
 async def sign_ins_ms(run: Run, parsing: Run) -> list[float]:
-    """Return how long each of 20 calls took while parses kept coming."""
+    """Return the milliseconds of each of 20 calls beside PARSES parses."""
     parses = [asyncio.ensure_future(parsing(parse)) for _ in range(PARSES)]
     took = []
     for _ in range(20):
@@ -50,7 +50,7 @@ async def sign_ins_ms(run: Run, parsing: Run) -> list[float]:
 
 
 async def main() -> None:
-    """Print both tables."""
+    """Measure and print."""
     pools = make_pools()
     ours, theirs = [], []
     for _ in range(ROUNDS):

@@ -1,7 +1,8 @@
-"""CPU seconds per query: our engine against a real Prometheus on the same samples, in the same run.
+"""CPU seconds per query: the embedded engine and a real Prometheus on the same samples, in the same run.
 
-Run: `python benchmarks/bench_promql.py [targets]`. Needs prometheus and promtool on the PATH. Prometheus's seconds are
-its process's own CPU time over HTTP, JSON included; ours include writing the same JSON. Debian stable's is 2.42.
+Run: `python benchmarks/bench_promql.py [targets]`. Needs prometheus and promtool on the PATH. Prometheus's time is the
+CPU time of its process for the HTTP request, JSON included. The engine's time includes writing the same JSON. Debian
+stable has Prometheus 2.42.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ QUERIES = [
 
 
 def layouts(targets: int) -> list[Layout]:
-    """Return one layout a target: requests by code, a latency histogram, temperatures of eight GPUs."""
+    """Return one layout for each target: requests by code, a latency histogram, temperatures of eight GPUs."""
     result = []
     for target in range(targets):
         common = {"instance": f"10.0.0.{target}:8000", "model": f"m{target % 10}", "job": "vllm"}
@@ -56,7 +57,7 @@ def layouts(targets: int) -> list[Layout]:
 
 
 def rows(seed: int) -> np.ndarray:
-    """Return [ROWS, 19] samples of one target."""
+    """Return the samples of one target: float64 of shape (ROWS, 19)."""
     rng = np.random.default_rng(seed)
     counters = rng.integers(0, 40, (ROWS, 3)).cumsum(axis=0) + 1000
     buckets = rng.integers(0, 9, (ROWS, len(BOUNDS))).cumsum(axis=0).cumsum(axis=1)
@@ -64,7 +65,7 @@ def rows(seed: int) -> np.ndarray:
 
 
 def write_openmetrics(path: Path, data: list[tuple[Layout, np.ndarray]]) -> None:
-    """Write every sample in the form that promtool turns into blocks."""
+    """Write every sample as OpenMetrics text for promtool. Values are float64 of shape (rows, series)."""
     families: dict[str, list[str]] = {}
     for layout, values in data:
         for column, series in enumerate(layout.raw):
@@ -83,7 +84,7 @@ def cpu_of(pid: int) -> float:
 
 
 def start_prometheus(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start Prometheus over the blocks in `folder`; return it and its address."""
+    """Start Prometheus on the blocks in `folder`. Return its process and address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -101,7 +102,7 @@ def start_prometheus(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 
 def per_query(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Return CPU seconds of one call, after one to warm up."""
+    """Return the mean CPU seconds of one call, after a call to warm up."""
     work()
     before = clock()
     for _ in range(REPEATS):
@@ -110,7 +111,7 @@ def per_query(work: Callable[[], object], clock: Callable[[], float]) -> float:
 
 
 def main() -> None:
-    """Print a line per query: ours, theirs, and the ratio."""
+    """Print the time of each query in both programs, and the ratio."""
     targets = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     store = SeriesStore(retention_s=1e9)
     data = [(layout, rows(n)) for n, layout in enumerate(layouts(targets))]
@@ -132,7 +133,7 @@ def main() -> None:
 
 
 def compare(engine: PromqlEngine, address: str, pid: int) -> None:
-    """Time every query both ways, instant and over 40 minutes at 10 s."""
+    """Measure every query in both programs: at one instant, and over 40 minutes with a step of 10 s."""
     print(f"{'ours ms':>9} {'prom ms':>9} {'ours/prom':>9}")
     for query in QUERIES:
         instant = {"query": query, "time": END - 60}

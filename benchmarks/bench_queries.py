@@ -1,10 +1,10 @@
-"""How fast questions are answered: the control plane and a real Prometheus, holding the same live data.
+"""Latency of queries: the control plane and a real Prometheus with the same live data.
 
     python benchmarks/bench_queries.py [--minutes 3] [--targets 300]
 
-Both scrape one fleet (its canonical series are served to Prometheus as files, under the labels that ours have) and run
-the shipped rule packs over it. Queries go over HTTP, one to each in turn. A rate over five minutes reads what
-`--minutes` gathered.
+Both scrape one fleet and run the shipped rule packs. Prometheus gets the canonical series as files, under the same
+labels as in the control plane. Queries are sent by HTTP to one program after the other. A rate over five minutes
+reads the samples of `--minutes`.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def _rule(rule: RecordingRule | AlertingRule) -> dict[str, object]:
 
 
 class Asker:
-    """Asks one contender over a connection that stays open."""
+    """Sends queries to one contender over a connection that stays open."""
 
     def __init__(self, contender: Contender) -> None:
         self._connection = http.client.HTTPConnection(contender.address)
         self._headers = {"Authorization": f"Bearer {contender.token}"} if contender.token else {}
 
     def ask(self, query: str, at: float) -> tuple[float, object]:
-        """Return the seconds that an instant query took, and its result."""
+        """Return the seconds of an instant query, and its result. Raises SystemExit when it fails."""
         path = f"/api/v1/query?{urllib.parse.urlencode({'query': query, 'time': at})}"
         started = time.perf_counter()
         self._connection.request("GET", path, headers=self._headers)
@@ -81,7 +81,10 @@ class Asker:
 
 
 def compare_queries(ours: Contender, theirs: Contender, queries: Iterable[str]) -> None:
-    """Print the median milliseconds of each query, ours and theirs, and the ratio."""
+    """Print the median milliseconds of each query in both programs, and the ratio.
+
+    Raises SystemExit when the answers differ.
+    """
     print(f"{'ours ms':>9}{'prom ms':>9}{'ratio':>7}   (target <= 0.7; median of {REPEATS}, in turn)")
     askers = Asker(ours), Asker(theirs)
     at = time.time() - INTERVAL_S
@@ -95,7 +98,7 @@ def compare_queries(ours: Contender, theirs: Contender, queries: Iterable[str]) 
 
 
 def compare_rules(ours: Contender, theirs: Contender) -> None:
-    """Print the milliseconds of one evaluation of all groups, the median of some."""
+    """Print the median milliseconds of one evaluation of all groups."""
     mine, other = [], []
     for _ in range(EVALUATIONS):
         time.sleep(RULES_S)
@@ -113,9 +116,9 @@ def _sum_of(contender: Contender, metric: str) -> float:
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Run the measurement that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=3.0, help="how much is gathered before the first query")
+    parser.add_argument("--minutes", type=float, default=3.0, help="minutes of samples before the first query")
     parser.add_argument("--targets", type=int, default=300)
     given = parser.parse_args()
     with ExitStack() as stack:

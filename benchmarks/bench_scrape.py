@@ -1,29 +1,37 @@
-"""What a scraped sample costs: the control plane and a real Prometheus scrape the same fleet for the same time.
+"""CPU time and memory of scraping: the control plane and a real Prometheus scrape the same fleet at the same time.
 
     python benchmarks/bench_scrape.py [--minutes 1.5] [--targets 300] [--interval 5] [--growth] [--no-rules]
 
-Prints CPU time per sample, and resident memory per raw series, as ratios. The control plane runs as users run it:
-canonical series, the shipped rules and its data folder on disk; Prometheus runs no rules. Both count what they stored
-by the same query. Memory is that of a young process; `--minutes 65` shows it with an hour kept.
+Prints CPU time per sample and resident memory per raw series, as ratios. The control plane runs as users run it: with
+canonical series, the shipped rules and its data folder on disk. Prometheus runs no rules. The same query counts the
+stored samples of both. Memory is that of a young process; `--minutes 65` shows it with an hour of samples.
 
-`--growth` instead scrapes 30, 300 and 3,000 targets, for the cost of a sample as a fleet grows.
+`--growth` scrapes 30, 300 and 3,000 targets instead, and prints the cost of a sample by the size of the fleet.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from contenders import Contender, control_plane, prometheus
+from contenders import (
+    VICTORIA_METRICS,
+    Contender,
+    control_plane,
+    prometheus,
+    prometheus_version,
+    victoria_metrics,
+)
 from fleet_of_files import fleet_of_files
 
 PORT = 9931
 SETTLE_INTERVALS = 3
-"""Scrapes before measuring: each has met every target, and the layouts are known."""
+"""Intervals before the measurement: by then every target was scraped, and all layouts are known."""
 UP = 'count(up{job="vllm"} == 1)'
 RAW = 'sum(scrape_samples_scraped{job="vllm"})'
 GROWTH = (30, 300, 3000)
@@ -31,7 +39,7 @@ GROWTH = (30, 300, 3000)
 
 @dataclass(frozen=True)
 class Cost:
-    """What one program spent in a window."""
+    """The cost of one program in a window."""
 
     cpu_s: float
     scrapes: float
@@ -47,7 +55,7 @@ class Cost:
 
 
 def settle(contender: Contender, targets: int, interval_s: float) -> None:
-    """Wait until every target is up, and some scrapes longer. Raises SystemExit if they never are."""
+    """Wait until every target is up. Raises SystemExit when they are not up in time."""
     deadline = time.monotonic() + 6 * interval_s + 30 + targets / 20
     while (up := _up(contender)) < targets:
         if time.monotonic() > deadline:
@@ -58,12 +66,12 @@ def settle(contender: Contender, targets: int, interval_s: float) -> None:
 def _up(contender: Contender) -> float:
     try:
         return contender.number(UP)
-    except OSError:  # while thousands of layouts are new, a query may run out of time
+    except OSError:  # a query may time out while thousands of layouts are new
         return 0.0
 
 
 def measured(contenders: list[Contender], seconds: float, interval_s: float) -> list[Cost]:
-    """Let all run for a while, measuring each over the same window."""
+    """Return the cost of each program over the same window of `seconds`."""
     time.sleep(SETTLE_INTERVALS * interval_s)
     cpu, started = [c.cpu_s() for c in contenders], time.time()
     time.sleep(seconds)
@@ -84,43 +92,51 @@ def measured(contenders: list[Contender], seconds: float, interval_s: float) -> 
 
 
 def compare(targets: int, seconds: float, interval_s: float, rules: tuple[str, ...], folder: Path) -> list[Cost]:
-    """Return what the control plane and Prometheus spent on the same fleet."""
+    """Return the costs of the control plane and of Prometheus for the same fleet."""
     with ExitStack() as stack:
         addresses = stack.enter_context(fleet_of_files(targets, interval_s, PORT))
         ours = stack.enter_context(control_plane(folder / "ours", addresses, interval_s, rules=rules))
-        theirs = stack.enter_context(prometheus(folder / "theirs", addresses, interval_s))
-        for contender in (ours, theirs):
+        contenders = [ours, stack.enter_context(prometheus(folder / "theirs", addresses, interval_s))]
+        if shutil.which(VICTORIA_METRICS):
+            contenders.append(stack.enter_context(victoria_metrics(folder / "third", addresses, interval_s)))
+        for contender in contenders:
             settle(contender, targets, interval_s)
-        return measured([ours, theirs], seconds, interval_s)
+        return measured(contenders, seconds, interval_s)
 
 
 def show(costs: list[Cost], seconds: float) -> None:
-    """Print both and their ratios."""
-    heads = (("µs/sample", 10), ("samples/s", 11), ("scrapes/s", 11), ("series", 9), ("RSS B/series", 14), ("PSS", 14))
-    print(" " * 14 + "".join(f"{head:>{width}}" for head, width in heads))
-    for name, cost in zip(("control plane", "prometheus"), costs, strict=True):
-        rss, pss = (cost.memory[kind] / cost.series for kind in ("Rss", "Pss"))
-        rates = f"{cost.samples / seconds:11,.0f}{cost.scrapes / seconds:11.1f}"
-        print(f"{name:14}{cost.us_per_sample:10.2f}{rates}{cost.series:9,.0f}{rss:14,.0f}{pss:14,.0f}")
-    ours, theirs = costs
-    cpu = ours.us_per_sample / theirs.us_per_sample
-    memory = (ours.memory["Pss"] / ours.series) / (theirs.memory["Pss"] / theirs.series)
-    print(f"CPU per sample: {cpu:.2f} x Prometheus (target <= 0.5)")
-    print(f"memory per raw series: {memory:.2f} x Prometheus (target <= 1.0 with 1 h kept)")
+    """Print all, and the ratios."""
+    heads = [("µs/sample", 10), ("samples/s", 11), ("scrapes/s", 11), ("series", 9)]
+    heads += [("RSS MB", 9), ("PSS MB", 9), ("RSS B/series", 14), ("PSS", 9)]
+    names = ("control plane", f"Prometheus {prometheus_version()}", "VictoriaMetrics")[: len(costs)]
+    print(" " * 18 + "".join(f"{head:>{width}}" for head, width in heads))
+    for name, cost in zip(names, costs, strict=True):
+        rss, pss = cost.memory["Rss"], cost.memory["Pss"]
+        rates = f"{cost.samples / seconds:11,.0f}{cost.scrapes / seconds:11.1f}{cost.series:9,.0f}"
+        memory = f"{rss / 1e6:9,.0f}{pss / 1e6:9,.0f}{rss / cost.series:14,.0f}{pss / cost.series:9,.0f}"
+        print(f"{name:18}{cost.us_per_sample:10.2f}{rates}{memory}")
+    ours, *others = costs
+    for name, theirs in zip(names[1:], others, strict=True):
+        cpu, series = ours.us_per_sample / theirs.us_per_sample, theirs.series / ours.series
+        resident, shared = (ours.memory[kind] / theirs.memory[kind] for kind in ("Rss", "Pss"))
+        print(f"against {name}: CPU per sample {cpu:.2f} x (target <= 0.5 x Prometheus)")
+        print(f"  memory: RSS {resident:.2f} x, PSS {shared:.2f} x", end="")
+        print(f"; by raw series {resident * series:.2f} x, {shared * series:.2f} x")
+    print("target: memory <= 1.0 x Prometheus with an hour kept")
 
 
 def grow(seconds: float, interval_s: float, rules: tuple[str, ...]) -> None:
-    """Print the cost of a sample at each size of fleet, against the middle one.
+    """Print the cost of a sample for each size of the fleet, as a ratio to the middle size.
 
-    What the program costs whether it scrapes or not (its loops, its database) is measured with one target, and the
-    cost of a sample is printed with and without it.
+    The standing cost (loops, database) does not depend on scrapes. It is measured with one target, and the cost of a
+    sample is printed with it and without it.
     """
     whole: dict[int, float] = {}
     growing: dict[int, float] = {}
     standing = 0.0
     for targets in (1, *GROWTH):
         with tempfile.TemporaryDirectory() as folder:
-            ours, theirs = compare(targets, seconds, interval_s, rules, Path(folder))
+            ours, theirs, *_ = compare(targets, seconds, interval_s, rules, Path(folder))
         if targets == 1:
             standing = ours.cpu_s
             cpu = f"{ours.cpu_s / seconds * 1e3:.1f} ms a second, Prometheus {theirs.cpu_s / seconds * 1e3:.1f}"
@@ -137,7 +153,7 @@ def grow(seconds: float, interval_s: float, rules: tuple[str, ...]) -> None:
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Run the measurement that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, default=1.5)
     parser.add_argument("--targets", type=int, default=300)

@@ -1,7 +1,7 @@
-"""CPU time of remote write for each scraped sample, against our own general encoder on the same rows, in the same run.
+"""CPU time of remote write for each scraped sample, against the general encoder on the same rows, in the same run.
 
-Run: `python benchmarks/bench_shipping.py [targets]`. The peer is `remote_write_codec.encode`, which writes any request
-and so looks at every label of every sample; it does not queue on disk. What is sent: raw and canonical series.
+Run: `python benchmarks/bench_shipping.py [targets]`. The peer is `remote_write_codec.encode`. It writes any request, so
+it reads every label of every sample, and it does not queue on disk. Both send raw and canonical series.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOW_MS = 1_700_000_000_000
 
 
 def fleet(targets: int) -> tuple[list[Layout], FloatArray]:
-    """Return a layout for each target, and the capture's values."""
+    """Return a layout for each target, and the capture's values: float64 of shape (samples,)."""
     catalogue, parsed = load_catalogue(), parse(CAPTURE.read_bytes())
     made = []
     for number in range(targets):
@@ -38,12 +38,15 @@ def fleet(targets: int) -> tuple[list[Layout], FloatArray]:
 
 
 def moved(values: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Return the values with a third of them changed."""
+    """Return the values, float64 of shape (samples,), with about a third of them changed."""
     return values + rng.random(len(values)) * (rng.random(len(values)) < 0.3)
 
 
 def shipping(layouts: list[Layout], values: FloatArray, folder: Path) -> dict[str, float]:
-    """Return CPU seconds by step, without the first round, in which layouts are learnt."""
+    """Return CPU seconds by step and counts of samples and bytes, without the first round, which has new layouts.
+
+    `values`: float64 of shape (samples,).
+    """
     queue = ShipQueue(folder, Selection(("canonical", "raw"), load_catalogue().family), 2**30)
     queue.open()
     rng, spent = np.random.default_rng(1), {"append": 0.0, "flush": 0.0, "read": 0.0}
@@ -71,7 +74,7 @@ def shipping(layouts: list[Layout], values: FloatArray, folder: Path) -> dict[st
 
 
 def encoding(layouts: list[Layout], values: FloatArray) -> float:
-    """Return the CPU seconds that the peer takes for one round of the same rows."""
+    """Return the peer's CPU seconds for one round of the same rows. `values`: float64 of shape (samples,)."""
     rng, spent = np.random.default_rng(1), 0.0
     for layout in layouts:
         row = moved(values, rng).tolist()

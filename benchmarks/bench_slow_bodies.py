@@ -1,9 +1,9 @@
-"""What strangers' slow bodies cost: memory of `controlplane up` beside clients that send most of a body and then wait.
+"""Cost of slow bodies without a token: memory of `controlplane up` beside clients that never finish their request.
 
-Run: `python benchmarks/bench_slow_bodies.py [connections]`. Each client, from 30 loopback addresses in turns, sends the
-head of a POST of 1 MiB without a token, then all of the body but its last byte, and holds the connection for ten
-seconds. Prints resident memory before, and the most meanwhile; how many clients were answered 401, refused or held; and
-how long `/healthz` took meanwhile.
+Run: `python benchmarks/bench_slow_bodies.py [connections]`. Clients on 30 loopback addresses send the head of a POST of
+1 MiB without a token, then the body without its last byte, and hold the connection for ten seconds. Prints the resident
+memory before and its maximum meanwhile, the numbers of clients that got 401, were refused or were held, and the slowest
+answer of `/healthz` meanwhile.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def resident(pid: int) -> int:
 
 
 async def attack(port: int, number: int) -> str:
-    """Send a slow body; return what became of it: 401, another status, refused, or held."""
+    """Send a slow body, and return the outcome: 401, another status, refused, or held."""
     source = (f"127.0.1.{number % 30 + 1}", 0)
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=source)
@@ -65,7 +65,7 @@ def _ask(port: int) -> float:
 
 
 async def watch(pid: int, port: int, most: list[int], slowest: list[float]) -> None:
-    """Keep the most memory and the slowest answer until cancelled."""
+    """Record the maximum of memory and the slowest answer until cancelled."""
     while True:
         most[0] = max(most[0], resident(pid))
         with contextlib.suppress(OSError):
@@ -97,7 +97,7 @@ def up() -> Iterator[tuple[int, int]]:
 
 
 async def main(pid: int, port: int, count: int) -> None:
-    """Run the attack once and print the figures."""
+    """Run the attack once, and print the results."""
     before = resident(pid)
     most, slowest = [before], [0.0]
     watching = asyncio.create_task(watch(pid, port, most, slowest))

@@ -1,7 +1,7 @@
-"""What starting a verb costs: CPU and wall time of a call, and its ratio to `promtool --version` in the same run.
+"""CPU and wall time to start a verb, as a ratio to `promtool --version` in the same run.
 
-promtool is a Go program that prints a line and ends; `python -c pass` is the floor under anything written in Python.
-Targets: 0.12 s of CPU for a verb that speaks HTTP, 1 s until `up` has refused a bad file.
+promtool is a Go program that prints a line and ends. `python -c pass` is the minimum for a program in Python. Targets:
+0.12 s of CPU for a verb that uses HTTP, 1 s until `up` has refused a bad file.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ ANSWERS = {
 
 
 class Cost(NamedTuple):
-    """Seconds."""
+    """CPU and wall time in seconds."""
 
     cpu: float
     wall: float
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A control plane that has nothing to tell, at once."""
+    """A control plane with empty answers, without any delay."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Send the fixed answer of a path."""
         body = ANSWERS[self.path.partition("?")[0]]
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -52,11 +52,11 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def cost(command: list[str], environment: dict[str, str]) -> Cost:
-    """Run a command and wait for it."""
+    """Run a command to its end, and return its cost."""
     started = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, _, used = os.wait4(process.pid, 0)
@@ -65,7 +65,7 @@ def cost(command: list[str], environment: dict[str, str]) -> Cost:
 
 
 def main() -> None:
-    """Measure and print medians over alternating rounds, so that a busy machine slows all alike."""
+    """Print medians over alternating rounds. They alternate so that a busy machine slows all commands alike."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
-"""What samples take on disk, and how soon they are there again after a restart.
+"""Bytes of samples on disk, and seconds to open them after a restart.
 
     python benchmarks/bench_storage.py [--targets 30] [--hours 24] [--interval 15]
 
-Stores the vLLM capture with its values moving, as scraped, canonical series included, at the times at which it would
-come; one core, as fast as it can. Prints the bytes of the files, and the seconds that opening them takes.
-`--targets 300 --hours 1` is the restart of a fleet with 110,000 series. Memory is not measured here: bench_scrape.py.
+Stores the vLLM capture with changing values and its canonical series, with the timestamps of real scrapes, as fast as
+one core can. Prints the bytes of the files, and the seconds to open them. `--targets 300 --hours 1` is the restart of a
+fleet with 110,000 series. bench_scrape.py measures memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RESTARTS = 3
 
 
 def layouts(bodies: Bodies, instances: list[str]) -> list[Layout]:
-    """Return what each target exposes, with its canonical series."""
+    """Return the layout of each target, with its canonical series."""
     catalogue, made = load_catalogue(), []
     for number, instance in enumerate(instances):
         parsed = parse(bodies.text(number).encode())
@@ -42,7 +42,7 @@ def layouts(bodies: Bodies, instances: list[str]) -> list[Layout]:
 
 
 def fill(store: SeriesStore, targets: int, hours: float, interval_s: float) -> int:
-    """Store what the targets expose for so long; return the samples stored."""
+    """Store the targets' samples of `hours`, and return their number."""
     bodies = Bodies(targets, interval_s, created=False)
     instances = addresses(targets, 8000)
     sources = list(zip(instances, layouts(bodies, instances), strict=True))
@@ -59,7 +59,7 @@ def fill(store: SeriesStore, targets: int, hours: float, interval_s: float) -> i
 
 
 def opened(folder: Path) -> SeriesStore:
-    """Open what an earlier run left, or nothing yet."""
+    """Open the store of a folder. A new folder has an empty store."""
     return SeriesStore.in_folder(folder, 2 * DAY_S, None, 2 * DAY_S)
 
 
@@ -72,7 +72,7 @@ def closed(store: SeriesStore) -> int:
 
 
 def main() -> None:
-    """Print the cost on disk and of a restart."""
+    """Print the bytes on disk and the time of a restart."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--targets", type=int, default=30)
     options.add_argument("--hours", type=float, default=24.0)

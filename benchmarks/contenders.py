@@ -1,7 +1,7 @@
-"""The two programs that benchmarks set side by side, each with its own data folder: Prometheus, and the control plane.
+"""The two programs that benchmarks compare: Prometheus and the control plane, each with its own data folder.
 
-Both are children of the benchmark on loopback. What they cost is read from /proc: CPU time does not count what a busy
-machine makes them wait.
+Both are children of the benchmark on loopback. Their cost is CPU time from /proc, which does not include
+waiting on a busy machine.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 TOKEN = "cp_0123abcd_" + "b" * 43
 START_S = 60.0
+NEWER_PROMETHEUS = ROOT / ".cache" / "prometheus" / "usr" / "bin" / "prometheus"
+VICTORIA_METRICS = "victoria-metrics"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Contender:
         return found
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds of all its processes, those that ended included."""
+        """Return the CPU seconds of all its processes, with those that have ended."""
         total = 0
         for pid in self.pids():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -73,7 +75,7 @@ class Contender:
         return total / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> dict[str, int]:
-        """Return bytes of all its processes by kind: Rss, Pss, and of the Pss Anon and File."""
+        """Return the bytes of all its processes by kind: Rss, Pss, and the parts of Pss: Anon, File and Shmem."""
         totals = {"Rss": 0, "Pss": 0, "Pss_Anon": 0, "Pss_File": 0, "Pss_Shmem": 0}
         for pid in self.pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
@@ -84,7 +86,7 @@ class Contender:
 
 
 def free_address() -> str:
-    """Return a loopback address on which nobody listens now."""
+    """Return a free loopback address, as host:port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{listener.getsockname()[1]}"
@@ -94,7 +96,7 @@ def free_address() -> str:
 def prometheus(
     folder: Path, addresses: Iterable[str], interval_s: float, *, rules: str = "", canonical: bool = False
 ) -> Iterator[Contender]:
-    """Run Prometheus on targets of one job. `rules` is a rule file's text; `canonical` reads /canonical as well."""
+    """Run Prometheus on targets of one job. `rules` is the text of a rule file. `canonical` also scrapes /canonical."""
     folder.mkdir(parents=True, exist_ok=True)
     where = {"static_configs": [{"targets": list(addresses)}]}
     jobs: list[dict[str, object]] = [{"job_name": "vllm", **where}]
@@ -111,9 +113,40 @@ def prometheus(
     config = {"global": interval, "rule_files": ["rules.json"], "scrape_configs": jobs}
     (folder / "prometheus.json").write_text(json.dumps(config))
     address = free_address()
-    command = ["prometheus", f"--config.file={folder / 'prometheus.json'}", f"--storage.tsdb.path={folder / 'data'}"]
+    command = [
+        prometheus_binary(),
+        f"--config.file={folder / 'prometheus.json'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+    ]
     command += ["--storage.tsdb.retention.time=1h", f"--web.listen-address={address}", "--log.level=error"]
     with _running("prometheus", command, folder, address, "/-/ready") as contender:
+        yield contender
+
+
+def prometheus_binary() -> str:
+    """Return the program to run as Prometheus."""
+    return str(NEWER_PROMETHEUS) if NEWER_PROMETHEUS.exists() else "prometheus"
+
+
+def prometheus_version() -> str:
+    """Return the version of the program that is run as Prometheus."""
+    said = subprocess.run([prometheus_binary(), "--version"], capture_output=True, text=True, check=True)
+    return (said.stdout or said.stderr).split()[2].partition("+")[0]
+
+
+@contextmanager
+def victoria_metrics(folder: Path, addresses: Iterable[str], interval_s: float) -> Iterator[Contender]:
+    """Run VictoriaMetrics, as one process, on targets of one job."""
+    folder.mkdir(parents=True, exist_ok=True)
+    interval = f"{interval_s:g}s"
+    jobs = [{"job_name": "vllm", "static_configs": [{"targets": list(addresses)}]}]
+    config = {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": jobs}
+    (folder / "scrape.json").write_text(json.dumps(config))
+    address = free_address()
+    command = [VICTORIA_METRICS, f"-promscrape.config={folder / 'scrape.json'}", f"-httpListenAddr={address}"]
+    # Its shortest retention is a day. By default it answers nothing about the last 30 seconds.
+    command += [f"-storageDataPath={folder / 'data'}", "-retentionPeriod=1d", "-search.latencyOffset=0s"]
+    with _running("VictoriaMetrics", command, folder, address, "/health") as contender:
         yield contender
 
 

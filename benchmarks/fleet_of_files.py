@@ -1,10 +1,10 @@
-"""A fleet whose `/metrics` cost next to nothing to serve: the vLLM capture with values moving, as files behind nginx.
+"""A fleet whose `/metrics` cost almost no CPU: the vLLM capture with changing values, as files behind nginx.
 
     python benchmarks/fleet_of_files.py [--targets 300] [--interval 5] [--port 9900] [--drop-created]
 
-Every target has a loopback address of its own (127.77.x.y), its own model and moving values: counters count up, gauges
-wander, buckets stay consistent. Before each interval a whole generation of files is written to memory beside the one
-that is served, and a symbolic link is swung over: no file changes while it is read. Two generations exist at a time.
+Every target has its own loopback address (127.77.x.y), its own model and changing values: counters increase, gauges
+vary, buckets stay consistent. Before each interval a new generation of files is written to memory, and a symbolic link
+is moved from the old generation to the new one. So no file changes while it is read. Two generations exist at a time.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ CAPTURE = Path(__file__).parents[1] / "tests" / "fixtures" / "vllm-0.32-llm.prom
 MODELS = 20
 """Models of the fleet; target n serves model n % MODELS."""
 MAX_BYTES = 1 << 30
-"""Of both generations together."""
+"""Most bytes of both generations together."""
 MEMORY = Path("/dev/shm")
 _STANDING = re.compile(r"_created|_info$|_start_time_seconds$|_max_fds$|engine_sleep_state|_per_gpu_total$|rejections")
-"""Samples that stand still on a healthy engine."""
+"""Names of samples that do not change on a healthy engine."""
 _LINE = re.compile(r"(?P<name>[^{ ]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 
 _NGINX = """
@@ -66,10 +66,10 @@ def addresses(targets: int, port: int) -> list[str]:
 
 
 class Bodies:
-    """What every target exposes, interval after interval."""
+    """The bodies of all targets, interval after interval."""
 
     def __init__(self, targets: int, interval_s: float, *, created: bool = True) -> None:
-        """`created` keeps the capture's `_created` samples, which Prometheus stores and the control plane drops."""
+        """Keep the capture's `_created` samples if `created`. Prometheus stores them; the control plane drops them."""
         self._rng = np.random.default_rng(77)
         self._interval_s = interval_s
         lines = [line for line in CAPTURE.read_text().splitlines() if created or "_created" not in line]
@@ -90,13 +90,13 @@ class Bodies:
         ]
 
     def _shares(self, targets: int, buckets: int) -> np.ndarray:
-        """Return [targets, buckets] the part of all observations in each bucket: a bell; its ends stay empty."""
+        """Return the share of observations in each bucket: float64 of shape (targets, buckets), a bell curve."""
         middle = self._rng.uniform(0.3, 0.7, (targets, 1)) * buckets
         weight = np.exp(-0.5 * ((np.arange(buckets) - middle) / (buckets / 8)) ** 2)
         return weight / weight.sum(axis=1, keepdims=True)
 
     def advance(self) -> None:
-        """Let one interval pass."""
+        """Change all values as one interval does."""
         rng, values, requests = self._rng, self.values, self._requests
         values[:, self._counters] += rng.poisson(requests, (len(values), len(self._counters)))
         steps = rng.integers(-2, 3, (len(values), len(self._gauges)))
@@ -113,15 +113,15 @@ class Bodies:
         return sum((folder / name).write_bytes(self.text(n).encode()) for n, name in enumerate(names))
 
     def text(self, target: int) -> str:
-        """Return what a target exposes now."""
+        """Return the body of a target now."""
         return self._templates[target % MODELS] % tuple(map(floatToGoString, self.values[target].tolist()))
 
 
 class Canonical:
-    """The canonical series of every target as an exposition of their own, for a Prometheus that shall have them too."""
+    """The canonical series of every target as a separate exposition, for a Prometheus that must store them too."""
 
     def __init__(self, bodies: Bodies, instances: list[str]) -> None:
-        """`bodies` must have no `_created` samples, so that its columns are the layouts'."""
+        """Take bodies without `_created` samples, because their columns must equal those of the layouts."""
         catalogue = load_catalogue()
         self._bodies = bodies
         self._texts, self._columns, self._factors = [], [], np.empty(0)
@@ -130,7 +130,7 @@ class Canonical:
             target = Target("vllm", f"http://{instance}/metrics", "vllm", instance)
             views = canonical_layout(parsed.series, parsed.metadata, target, catalogue).views
             self._texts.append("".join(f"{_written(view.series)} %s\n" for view in views))
-            self._columns = [view.columns for view in views]  # the same for every target: their lines are
+            self._columns = [view.columns for view in views]  # the same for every target, as their lines are
             self._factors = np.array([view.factor for view in views])
         self.samples = len(self._columns)
 
@@ -170,7 +170,7 @@ def _histograms(samples: list[re.Match[str]], types: dict[str, str]) -> Iterator
 
 
 def serve(targets: int, interval_s: float, port: int, *, created: bool, canonical: bool) -> None:
-    """Serve until terminated. Prints `ready` once every target answers."""
+    """Serve until terminated. Prints `ready` when the files are written. Raises SystemExit when it cannot serve."""
     bodies = Bodies(targets, interval_s, created=created)
     written = [bodies, Canonical(bodies, addresses(targets, port))] if canonical else [bodies]
     hosts = [address.rpartition(":")[0] for address in addresses(targets, port)]
@@ -209,7 +209,7 @@ def serve(targets: int, interval_s: float, port: int, *, created: bool, canonica
 
 
 def _refuse_taken(host: str, port: int) -> None:
-    """Exit where another fleet is served already: its values would be taken for ours."""
+    """Exit when another fleet is already served there: the benchmark would measure its values."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -222,9 +222,9 @@ def _refuse_taken(host: str, port: int) -> None:
 def fleet_of_files(
     targets: int, interval_s: float, port: int, *, created: bool = True, canonical: bool = False
 ) -> Iterator[list[str]]:
-    """Run a fleet in a process of its own; yields the targets' addresses.
+    """Run a fleet in its own process, and yield the targets' addresses. Raises SystemExit when it does not start.
 
-    `canonical` serves each target's canonical series at /canonical, which needs `created` to be false.
+    `canonical` also serves each target's canonical series at /canonical. It needs `created` to be false.
     """
     options = ["--targets", str(targets), "--interval", str(interval_s), "--port", str(port)]
     options += [*([] if created else ["--drop-created"]), *(["--canonical"] if canonical else [])]
@@ -245,7 +245,7 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def main() -> None:
-    """Serve a fleet as the command line says."""
+    """Serve the fleet that the command line describes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--targets", type=int, default=300)
     parser.add_argument("--interval", type=float, default=5.0, help="seconds between two values")

@@ -1,4 +1,4 @@
-"""What is true of the fleet now: targets, scrapes, and the canonical names of what was scraped.
+"""Collection of the fleet's metrics: targets, scrapes, and the canonical names of scraped samples.
 
 Start at `scrape.py` and `catalogue.yaml`. This package imports nothing else of ours.
 """

@@ -1,4 +1,4 @@
-"""The name catalogue: canonical metrics, and the raw samples that each is made of. The data is catalogue.yaml."""
+"""The name catalogue: canonical metrics, and the raw samples that each one comes from. Its data is catalogue.yaml."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _as_tuple(value: object) -> object:
 
 
 LabelMap = Mapping[LabelName, Annotated[tuple[LabelName, ...], BeforeValidator(_as_tuple)]]
-"""Raw label to the canonical labels that take its value."""
+"""Raw label to the canonical labels that get its value."""
 ValueMap = Mapping[LabelName, Mapping[str, str]]
-"""Canonical label to {raw value: canonical value}; `*` is the default, `{}` stands for the raw value."""
+"""Canonical label to {raw value: canonical value}. The key `*` is the default; `{}` stands for the raw value."""
 
 
 class _Entry(BaseModel):
@@ -43,13 +43,13 @@ class Metric(_Entry):
     unit: str
     help: str
     labels: tuple[LabelName, ...] = ()
-    """Labels of its own, beside the ones that every canonical series carries."""
+    """Labels of this metric, beside those of every canonical series."""
     semconv: str | None = None
-    """The OpenTelemetry name under which it may be exported, where a convention exists."""
+    """OpenTelemetry name for export; None when there is no convention."""
 
 
 class CatalogueSource(_Entry):
-    """Where an engine's number for a canonical metric comes from. Fields are explained at the top of catalogue.yaml."""
+    """One source of a canonical metric in an engine's samples. The top of catalogue.yaml explains the fields."""
 
     from_: tuple[SampleName, ...] = Field(default=(), alias="from")
     sum: tuple[SampleName, ...] = ()
@@ -70,7 +70,7 @@ class CatalogueSource(_Entry):
 
 
 class Engine(_Entry):
-    """What is known of one engine kind."""
+    """Catalogue entry of one engine kind."""
 
     note: str = ""
     labels: LabelMap = {}
@@ -81,7 +81,7 @@ class Engine(_Entry):
 
 
 class Catalogue(_Entry):
-    """Every canonical metric and every engine's sources. Immutable; made by `load_catalogue`."""
+    """All canonical metrics, and the sources of every engine. Immutable; `load_catalogue` makes it."""
 
     metrics: Mapping[str, Metric]
     engines: Mapping[str, Engine]
@@ -91,12 +91,12 @@ class Catalogue(_Entry):
         return tuple(sorted(self.metrics))
 
     def expected(self, engine: str) -> tuple[str, ...]:
-        """Return what a default installation of `engine` exposes; empty for an engine that is not catalogued."""
+        """Return the canonical metrics of a default installation of `engine`; empty for an unknown engine."""
         known = self.engines.get(engine)
         return known.expected if known else ()
 
     def family(self, sample: str) -> str | None:
-        """Return the canonical metric that a sample belongs to (`llm_x_bucket`: the histogram `llm_x`), or None."""
+        """Return the canonical metric of a sample (`llm_x_bucket` -> the histogram `llm_x`), or None."""
         if sample in self.metrics:
             return sample
         base, _, part = sample.rpartition("_")
@@ -133,7 +133,7 @@ def _check_source(where: str, metric: Metric, engine: Engine, source: CatalogueS
 
 
 def load_catalogue(path: Path | None = None) -> Catalogue:
-    """Load and check the catalogue at `path`, or the one that is shipped.
+    """Load and check the catalogue at `path` (None: the packaged one).
 
     Raises CatalogueError, which names the file and the entry.
     """

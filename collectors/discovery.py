@@ -1,6 +1,6 @@
-"""Which targets there are: static addresses, and files in Prometheus's file_sd format that are read again on change.
+"""Finds targets: static addresses, and files in Prometheus's file_sd format, which are read again when they change.
 
-A bad file costs nothing but itself: its last good list stays in force and the fault is kept for the operator to see.
+A bad file affects only its own targets: its last good list stays in use, and `errors` shows the fault.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\]):(\d{1,5})")
 _CONTROL = frozenset(chr(code) for code in (*range(32), *range(127, 160)))
 _MAGIC = re.compile(r"[*?\[]")
 MAX_FILE_BYTES = 4 * 2**20
-"""Of a file_sd file: some 20,000 targets; a file beyond it is a mistake (a log, a database)."""
+"""Maximum size of a file_sd file: some 20,000 targets. A larger file is a mistake (a log, a database)."""
 
 
 @dataclass(frozen=True)
 class DiscoveryGroup:
     """Targets of one engine kind that share labels and credentials.
 
-    `addresses` are `host:port`, completed by `scheme` and `path`; `urls` are whole and taken as they are
-    (`local:nvml` too); `file_sd` are paths or globs of files that list addresses.
+    `addresses` are `host:port`; `scheme` and `path` complete them. `urls` are complete (`local:nvml` too). `file_sd`
+    are paths or globs of files that list addresses.
     """
 
     engine: str
@@ -53,7 +53,7 @@ class DiscoveryGroup:
 
 
 class _Stamp(NamedTuple):
-    """What tells a changed file: editors and ConfigMaps replace files, so the inode counts too."""
+    """Identifies a version of a file. Editors and ConfigMaps replace files, so the inode is part of it."""
 
     inode: int
     mtime_ns: int
@@ -62,20 +62,20 @@ class _Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class _File:
-    """A file_sd file as last seen: its last good list, and the fault of its present content, if any."""
+    """State of a file_sd file: its last good list, and the fault of its current content, if any."""
 
     stamp: _Stamp | None
     targets: tuple[Target, ...] = ()
     error: DiscoveryError | None = None
     entries: Sequence[Any] = ()
-    """What the last good list was made of, for a group whose settings change while the file is bad."""
+    """Entries of the last good list, for a group whose settings change while the file is bad."""
 
 
 class Discovery:
-    """The targets of a configuration. `refresh` does blocking file I/O: call it from a thread, one at a time."""
+    """The targets of a configuration. `refresh` does blocking file I/O: call it in a thread, one call at a time."""
 
     def __init__(self, groups: Iterable[DiscoveryGroup], base_dir: Path | None = None) -> None:
-        """Relative file_sd paths start at `base_dir`. Raises DiscoveryError if a group itself is wrong."""
+        """Relative file_sd paths start at `base_dir`. Raises DiscoveryError when a group's own entries are wrong."""
         self._groups = tuple(groups)
         self._base_dir = base_dir or Path()
         self._static = [tuple(_static_targets(group)) for group in self._groups]
@@ -84,20 +84,20 @@ class Discovery:
         self._errors: tuple[DiscoveryError, ...] = ()
 
     def follow(self, before: Discovery) -> None:
-        """Take over the last good list of every file_sd file that a discovery of before had read, or taken over.
+        """Take over the last good list of every file_sd file from the previous discovery.
 
-        A file that is bad just while the configuration changes then costs no target, and files that did not change are
-        not read again. Where the group has other settings than before, its targets get these.
+        A file that is bad while the configuration changes then loses no target, and unchanged files are not read again.
+        When the settings of a group have changed, its targets get the new settings.
         """
-        # One that was replaced before it read anything hands on what it had taken over itself. That first: a refresh in
-        # another thread sets its files before it lets go of it.
+        # `before` may have read nothing yet and hold only inherited lists, so those are passed on too. `_before` is
+        # read first: a refresh in another thread sets `_files` before it clears `_before`, so no list is missed.
         inherited = before._before
         read = tuple((before._groups[index], path, file) for (index, path), file in before._files.items())
         self._before = (*read, *inherited)
 
     @property
     def errors(self) -> tuple[DiscoveryError, ...]:
-        """What was wrong at the last refresh. Each message names the file."""
+        """Faults of the last refresh. Each message names the file."""
         return self._errors
 
     @property
@@ -106,7 +106,7 @@ class Discovery:
         return tuple(path for _, path in self._files)
 
     def refresh(self) -> list[Target]:
-        """Read new and changed files and return all targets, in the order of the groups; repeated ones once."""
+        """Read new and changed files and return all targets in the order of the groups, without repeats."""
         files: dict[tuple[int, Path], _File] = {}
         errors: list[DiscoveryError] = []
         found: list[Target] = []
@@ -118,7 +118,7 @@ class Discovery:
                 found += file.targets
                 if file.error:
                     errors.append(file.error)
-        # Files that no glob matches any more are forgotten, and their targets with them, as in Prometheus.
+        # As in Prometheus, a file that no glob matches any more is dropped with its targets.
         self._files, self._before = files, ()
         targets = _without_repeats(found, errors)
         self._errors = tuple(errors)
@@ -168,7 +168,7 @@ def _static_targets(group: DiscoveryGroup) -> Iterator[Target]:
 
 
 def _read_again(path: Path, group: DiscoveryGroup, last: _File | None) -> _File:
-    """Return the file as it is now, or with its last good list and an error. Raises nothing for a bad file."""
+    """Return the file as it is now, or its last good list with an error. Does not raise for a bad file."""
     good, entries = (last.targets, last.entries) if last else ((), ())
     stamp: _Stamp | None = None
     try:
@@ -195,7 +195,7 @@ def _read_again(path: Path, group: DiscoveryGroup, last: _File | None) -> _File:
 
 
 def _for_group(path: Path, last: _File, group: DiscoveryGroup) -> _File | None:
-    """Return a file's last good list with the settings of a group, to be read again; None if these do not fit it."""
+    """Return a file's last good list with the group's settings, without a stamp; None if they do not fit."""
     try:
         return _File(None, tuple(_file_targets(path, last.entries, group)), entries=last.entries)
     except DiscoveryError:
@@ -215,7 +215,7 @@ def _file_targets(path: Path, entries: Sequence[Any], group: DiscoveryGroup) -> 
 def _entries(path: Path, text: str) -> Sequence[Any]:
     parsers: Mapping[str, Callable[[str], Any]] = {
         ".json": json.loads,
-        # The base loader is safe, and keeps every scalar the text that was written: `version: 1.10` stays "1.10".
+        # The base loader is safe, and keeps every scalar as the written text: `version: 1.10` stays "1.10".
         ".yml": YAML(typ="base").load,
         ".yaml": YAML(typ="base").load,
     }
@@ -248,14 +248,14 @@ def _checked_entry(entry: Any, where: str) -> tuple[list[str], dict[str, str]]:
         raise DiscoveryError(f"{where}: labels: expected names with texts")
     for name, value in [*labels.items(), *(("targets", address) for address in addresses)]:
         if not _CONTROL.isdisjoint(value) or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
-            # No database stores a NUL, and whoever reads a name with a control character reads something else.
-            raise DiscoveryError(f"{where}: {name[:40]!r} holds a control character; take it out")
+            # No database stores a NUL, and a terminal or page does not show control characters as they are.
+            raise DiscoveryError(f"{where}: {name[:40]!r} holds a control character; remove it")
     return addresses, labels
 
 
 def _check_label_names(labels: Mapping[str, str], where: str) -> None:
     for name in labels:
-        parameter = name.startswith("__param_")  # the rest of it is a URL parameter, whose names are free
+        parameter = name.startswith("__param_")  # the rest is the name of a URL parameter, which may have any character
         if not parameter and not _LABEL_NAME.fullmatch(name):
             raise DiscoveryError(f"{where}: {name[:40]!r} is not a label name (letters, digits and _)")
 
@@ -274,7 +274,7 @@ def _target(group: DiscoveryGroup, address: str, labels: Mapping[str, str], wher
         url = f"{url}?{urlencode(params)}"
     seconds = partial(_seconds, labels, where=where)
     interval_s = seconds("__scrape_interval__", group.interval_s)
-    # An interval of its own that is shorter than the group's timeout shortens that too, rather than being refused.
+    # A target's own interval below the group's timeout shortens the timeout too, and is not refused.
     timeout_s = seconds("__scrape_timeout__", min(group.timeout_s, interval_s))
     if timeout_s > interval_s:
         raise DiscoveryError(f"{where}: scrape timeout {timeout_s:g}s is longer than the interval {interval_s:g}s")

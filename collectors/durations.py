@@ -1,4 +1,4 @@
-"""Prometheus durations: `1h30m`, `15s`, `500ms`. Units run from large to small, each at most once."""
+"""Prometheus durations: `1h30m`, `15s`, `500ms`. Units go from large to small, each at most once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ _PATTERN = re.compile(
 _UNITS = (("y", 31_536_000_000), ("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000))
 _UNIT_MS = (*(ms for _, ms in _UNITS), 1)
 _MAX_MS = 2**63 // 1_000_000
-"""Prometheus's own limit: what a duration in nanoseconds holds in 64 bits, 292 years."""
+"""Prometheus's own limit: nanoseconds in 64 bits, which is 292 years."""
 _MAX_TEXT = 100
 _MAX_SHOWN = 60
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a Prometheus duration; `0` needs no unit. Raises ValueError."""
+    """Return the seconds of a Prometheus duration: `1h30m` -> 5400.0. `0` needs no unit.
+
+    Raises ValueError for any other text, and for more than 292 years.
+    """
     if text == "0":
         return 0.0
     match = _PATTERN.fullmatch(text) if text and len(text) <= _MAX_TEXT else None
@@ -29,9 +32,9 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return the shortest exact Prometheus duration (whole milliseconds; `0s` for zero).
+    """Return the shortest exact Prometheus duration: 5400.0 -> `1h30m`, 0.0 -> `0s`. Precision is a millisecond.
 
-    Years and weeks are written only when nothing remains, as Prometheus writes them: 9 days are `9d`, 14 are `2w`.
+    As in Prometheus, years and weeks are used only when nothing remains: 9 days are `9d`, 14 are `2w`.
     """
     left = round(seconds * 1000)
     if left <= 0:

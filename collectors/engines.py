@@ -1,6 +1,6 @@
-"""Every kind of server that is watched, in one record each: where its metrics are, which API it speaks, what it serves.
+"""The kinds of servers that can be targets, one record each: place of its metrics, API, and whether it serves models.
 
-A further engine is a record here, and its names in `catalogue.yaml`; everything else asks this table.
+To add an engine, add a record here and its names to `catalogue.yaml`. All other code uses this table.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 
 class Api(StrEnum):
-    """An HTTP API by which a server is asked what it serves, and by which a probe asks it a question."""
+    """An HTTP API of a server, for readiness checks and for probes."""
 
     TRITON = "triton"
     """KServe v2 with Triton's repository and generate extensions."""
@@ -22,18 +22,18 @@ class Api(StrEnum):
 
 @dataclass(frozen=True)
 class EngineKind:
-    """What is known of one kind of server. Paths and ports are the defaults of its own documentation."""
+    """One kind of server. Paths and ports are the defaults in its own documentation."""
 
     name: str
     metrics_path: str = "/metrics"
     metrics_port: int | None = None
-    """Where metrics are by default, if not on the port of its API."""
+    """Default port of the metrics; None: the port of the API."""
     api: Api | None = None
-    """How a backend of this kind is asked whether it is ready; None: it serves no models."""
+    """API for readiness checks; None: servers of this kind serve no models."""
 
     @property
     def serves(self) -> bool:
-        """It serves models, and its metrics name them as it calls them: fleet.yaml may call them otherwise."""
+        """Whether it serves models. Its metrics then have its own model names, which may differ from fleet.yaml's."""
         return self.api is not None
 
 
@@ -41,7 +41,7 @@ _KINDS = (
     EngineKind("triton", metrics_port=8002, api=Api.TRITON),
     EngineKind("vllm", api=Api.OPENAI),
     EngineKind("sglang", api=Api.OPENAI),
-    # trtllm-serve's /metrics is another thing: reading it empties a queue.
+    # trtllm-serve's /metrics must not be read: a read empties a queue.
     EngineKind("trtllm", metrics_path="/prometheus/metrics", api=Api.OPENAI),
     EngineKind("tgi", api=Api.OPENAI),
     EngineKind("lmdeploy", api=Api.OPENAI),
@@ -52,6 +52,6 @@ _KINDS = (
     EngineKind("custom"),
 )
 ENGINES: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
-"""The kinds that `targets[].engine` may name, by name."""
+"""Kinds by name, as in `targets[].engine`."""
 BACKENDS: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS if kind.serves})
-"""Those of them that serve models."""
+"""Kinds that serve models, by name."""

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 
 class CollectorError(Exception):
-    """Root of everything that the collectors raise on purpose."""
+    """Root of the errors of the collectors."""
 
 
 class CatalogueError(CollectorError):
@@ -26,7 +26,7 @@ class CatalogueError(CollectorError):
 
 
 class DiscoveryError(CollectorError):
-    """A discovery source cannot be read. The last good list stays in force."""
+    """A discovery source cannot be read. Its last good list stays in use."""
 
 
 class ScrapeError(CollectorError):
@@ -42,19 +42,19 @@ class ScrapeTimeout(ScrapeError):
 
 
 class Unreachable(ScrapeError):
-    """No connection: name resolution, refusal, reset or TLS."""
+    """There is no connection: name resolution or TLS failed, or it was refused or reset."""
 
     reason = "unreachable"
 
 
 class UnexpectedStatus(ScrapeError):
-    """The source answered with another status than 200 (redirects included)."""
+    """The source answered with another status than 200; redirects count too."""
 
     reason = "status"
 
 
 class BodyTooLarge(ScrapeError):
-    """The body breaks a limit on bytes, lines, samples or label sizes."""
+    """The body exceeds a limit on bytes, lines, samples or label sizes."""
 
     reason = "too-large"
 
@@ -67,10 +67,10 @@ class ExpositionError(ScrapeError):
     def __init__(self, message: str, line: int) -> None:
         super().__init__(f"line {line}: {message}" if line else message)
         self.line = line
-        """1-based line of the body; 0 when it is the body as a whole."""
+        """Line of the body, from 1; 0: the body as a whole."""
 
 
 class NvmlUnavailable(ScrapeError):
-    """NVML cannot be used on this host. The message is fit for an operator."""
+    """NVML cannot be used on this host. The message is for operators."""
 
     reason = "unavailable"

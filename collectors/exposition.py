@@ -1,8 +1,8 @@
 """The Prometheus text exposition format (0.0.4).
 
-Names are kept exactly as exposed: a counter without `_total` stays without it. What else servers answer under the
-same content type is tolerated: UTF-8 names in quotes (`version=1.0.0`), OpenMetrics' `# EOF`, timestamps and exemplars
-(both ignored: one scrape has one timestamp), CRLF, a missing last line feed.
+Names stay exactly as exposed: a counter without `_total` stays without it. The parser also accepts extensions that
+servers send under the same content type: UTF-8 names in quotes (`version=1.0.0`), OpenMetrics' `# EOF`, timestamps and
+exemplars (both ignored: one scrape has one timestamp), CRLF, and a missing last line feed.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from collectors.samples import FloatArray, Metadata, Series, labels_of
 
 @dataclass(frozen=True)
 class Limits:
-    """What one body may cost. A body beyond any of these is refused whole: BodyTooLarge."""
+    """Limits of one body. A body beyond one of them is refused as a whole, with BodyTooLarge."""
 
     max_body_bytes: int = 16 * 2**20
     """After decompression."""
     max_lines: int = 400_000
-    """Bounds memory before a line is looked at: HELP, TYPE and a blank line for every allowed sample."""
+    """Bounds memory before any line is parsed. Leaves room for HELP, TYPE and a blank line per allowed sample."""
     max_samples: int = 100_000
     max_labels: int = 64
-    """Per series."""
+    """Labels per series."""
     max_name_chars: int = 256
-    """Of a metric's or a label's name."""
+    """Length of a metric's or a label's name."""
     max_value_chars: int = 4096
-    """Of a label's value: vLLM lists LoRA adapters in one. HELP texts are cut to it."""
+    """Length of a label's value: vLLM lists LoRA adapters in one value. HELP texts are cut to it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Parsed:
-    """What one body says. `values[i]` belongs to `series[i]`, in the body's order."""
+    """Content of one body. `values[i]` belongs to `series[i]`, in the body's order."""
 
     series: tuple[Series, ...]
     values: FloatArray
     metadata: Mapping[str, Metadata] = field(default_factory=dict)
-    """By family name, exactly as exposed; families without samples included."""
+    """Metadata by family name, exactly as exposed, including families without samples."""
     duplicates: int = 0
-    """Sample lines whose series the body already had. The first one counts."""
+    """Number of sample lines that repeat a series of the body. The first line of a series counts."""
     unstorable: tuple[int, ...] = ()
-    """Numbers of the sample lines that hold a NUL: no database takes one in a name or label, so they are left out."""
+    """Numbers of the sample lines that were left out because they hold a NUL, which no database stores in a label."""
 
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -68,7 +68,7 @@ _REST = re.compile(
     re.VERBOSE,
 )
 VALUE_BYTES = b"0123456789+-.eEnNaAiIfFtTyY"
-"""The bytes of _REST's value: without `_`, `x` and blanks, which Python's float() takes and Prometheus refuses."""
+"""Bytes of _REST's value. `_`, `x` and blanks are not among them: float() accepts them, Prometheus does not."""
 _COMMENT = re.compile(r'#[ \t]+(HELP|TYPE)[ \t]+(?:([^\s"]+)|"((?:[^"\\]|\\.)*+)")(?:[ \t]+(.*))?')
 _ESCAPE = re.compile(r'\\([\\n"])')
 _TYPES = {
@@ -88,15 +88,15 @@ class Sample(NamedTuple):
     """One sample line."""
 
     line: int
-    """0-based."""
+    """Index of the line, from 0."""
     series: Series
     value: float
     plain: bool
-    """The line is `<series> <value>` and nothing more, so that all before its last space names the series."""
+    """Whether the line is just `<series> <value>`, so that the text before its last space is the series."""
 
 
 def parse(body: bytes, limits: Limits | None = None) -> Parsed:
-    """Parse a whole body. Raises BodyTooLarge beyond a limit and ExpositionError (with its line) if malformed."""
+    """Parse a whole body. Raises BodyTooLarge beyond a limit, and ExpositionError (with its line) if malformed."""
     limits = limits or Limits()
     return Reading(lines_of(body, limits), limits).parsed()
 
@@ -107,14 +107,14 @@ def lines_of(body: bytes, limits: Limits) -> list[bytes]:
         raise BodyTooLarge(f"the body has {len(body)} bytes, more than the {limits.max_body_bytes} allowed")
     if b"\r" in body:
         body = body.replace(b"\r\n", b"\n")
-    lines = body.split(b"\n", limits.max_lines)  # no further: a body of line feeds alone would become millions of them
+    lines = body.split(b"\n", limits.max_lines)  # bounded: a body of line feeds alone would become millions of lines
     if len(lines) > limits.max_lines:
         raise BodyTooLarge(f"the body has more than the {limits.max_lines} lines allowed")
     return lines
 
 
 class Reading:
-    """One pass over the lines of one body. Raises BodyTooLarge and ExpositionError."""
+    """One pass over the lines of one body. Raises BodyTooLarge beyond a limit, and ExpositionError if malformed."""
 
     def __init__(self, lines: Sequence[bytes], limits: Limits) -> None:
         self.limits = limits
@@ -126,10 +126,10 @@ class Reading:
         for index, raw in enumerate(lines):
             self._read_line(index, raw)
         self.kept, self.duplicates = self._keep()
-        """Indices of the samples that count, and how many repeat a series."""
+        """Indices of the samples that count, and the number of samples that repeat a series."""
 
     def parsed(self) -> Parsed:
-        """Return what the body says, without creation times and repeated series."""
+        """Return the content of the body, without creation times and repeated series."""
         families = [name for name in {**self._types, **self._helps} if not self._is_creation_time(name)]
         return Parsed(
             series=tuple(self.samples[i].series for i in self.kept),
@@ -150,7 +150,7 @@ class Reading:
         return list(first.values()), len(self.samples) - creation_times - len(first)
 
     def _is_creation_time(self, name: str) -> bool:
-        # prometheus_client types them as gauges of their own; a counter `jobs_created` is somebody's real metric.
+        # prometheus_client exposes creation times as gauges of their own. A counter `jobs_created` is a real metric.
         if not name.endswith("_created") or self._types.get(name, "unknown") not in ("gauge", "unknown"):
             return False
         base = name.removesuffix("_created")
@@ -257,7 +257,7 @@ class Reading:
                 raise BodyTooLarge(f"line {number}: {size} {what}, more than the {limit} allowed")
 
     def _normalised(self, name: str, labels: dict[str, str]) -> dict[str, str]:
-        # As Prometheus 3: only where it is a bucket or a quantile. Untyped families get the benefit of the doubt.
+        # As in Prometheus 3: only for buckets and quantiles. An untyped family counts as a histogram or summary.
         for label, suffix, kind in (("le", "_bucket", "histogram"), ("quantile", "", "summary")):
             text = labels.get(label)
             if text and name.endswith(suffix):
@@ -270,9 +270,9 @@ class Reading:
 
 
 def normalised_float(text: str) -> str:
-    """Return a bucket bound or quantile as Prometheus 3 and client libraries write it; what is no number unchanged.
+    """Return a bucket bound or quantile as Prometheus 3 and client libraries write it; other texts unchanged.
 
-    Go's shortest `%g` with at least `.0`: `2` -> `2.0`, `1000000` -> `1e+06`, `inf` -> `+Inf`.
+    That is Go's shortest `%g` with at least `.0`: `2` -> `2.0`, `1000000` -> `1e+06`, `inf` -> `+Inf`.
     """
     try:
         number = float(text)

@@ -1,8 +1,8 @@
-"""The layout cache: what makes reading a target again cost its values and nothing else.
+"""The layout cache. When only the values of a target have changed, a read parses only the values.
 
-A body is split into lines once. Lines that are no samples must be the last body's; of a sample line everything up to
-its last blank (its head) must be. Then what follows the heads are the values. All of it is done by a few calls over
-whole lists of lines, never by Python code a line.
+A body is split into lines. It is compared with the last body: all lines that are no samples must be equal, and so must
+each sample line up to its last blank (its head). The text after each head is then the value. A few calls over whole
+lists of lines do this; no Python code runs per line.
 """
 
 from __future__ import annotations
@@ -13,38 +13,42 @@ from itertools import compress
 from weakref import WeakValueDictionary
 
 import numpy as np
+import orjson
 
 from collectors.exposition import VALUE_BYTES, Limits, Parsed, Reading, lines_of
 from collectors.samples import FloatArray, Layout
 
 
 class LayoutCache:
-    """Reads one target's bodies, scrape after scrape, paying for labels only when they change.
+    """Reads one target's bodies, scrape after scrape. Parses labels only when they change.
 
-    A body whose comments and series are byte for byte those of the last one, in the same order, costs one pass that
-    looks at values alone (0.2 µs a sample on the vLLM capture, a full parse 6) and yields the same Layout object.
-    Anything else is parsed in full; the Layout is still the same object if series and metadata turn out equal.
-    Not for use by two threads at once.
+    When comments and series are byte for byte those of the last body, in the same order, only the values are parsed
+    (0.2 µs per sample on the vLLM capture; a full parse takes 6 µs) and the result has the same Layout object. Any
+    other body is parsed in full. If its series and metadata are still equal, the Layout is the same object too.
+    Not safe for two threads at once.
     """
 
     def __init__(
         self, build: Callable[[Parsed], Layout], limits: Limits | None = None, shapes: Shapes | None = None
     ) -> None:
-        """`shapes` is shared by the caches of targets that may expose the same lines."""
+        """The caches of targets that may expose the same lines share `shapes`."""
         self._build = build
         self._limits = limits or Limits()
         self._shapes = Shapes() if shapes is None else shapes
         self._shape: Shape | None = None
         self._layout: Layout | None = None
         self._said = b""
-        """Digest of the series and the metadata that the layout was built from."""
+        """Digest of the series and metadata of the layout."""
         self.duplicates = 0
-        """Repeated series in the last body that was read."""
+        """Number of repeated series in the last body."""
         self.unstorable: tuple[int, ...] = ()
-        """Numbers of its lines that were left out, as they hold a NUL."""
+        """Numbers of the lines of the last body that were left out because they hold a NUL."""
 
     def read(self, body: bytes) -> tuple[Layout, FloatArray]:
-        """Return the body's layout and its row of values. Raises BodyTooLarge and ExpositionError, as `parse`."""
+        """Return the body's layout and its row of values, float64 of shape (series,).
+
+        Raises BodyTooLarge and ExpositionError, as `parse` does.
+        """
         lines = lines_of(body, self._limits)
         if self._shape and self._layout and (values := self._shape.values(lines)) is not None:
             return self._layout, values
@@ -56,7 +60,7 @@ class LayoutCache:
         return self._layout, parsed.values
 
     def _layout_of(self, parsed: Parsed) -> Layout:
-        # A digest and not the series themselves, which would be held beside the layout's own.
+        # A digest takes less memory than a second copy of the series.
         said = _digest(repr((parsed.series, parsed.metadata)).encode(errors="surrogatepass"))
         if self._layout and self._said == said:
             return self._layout
@@ -68,13 +72,13 @@ class LayoutCache:
 
 
 class Shape:
-    """A body without its values: what must be equal for the next one to be read by its values alone. Immutable.
+    """A body without its values. If the next body has the same shape, only its values are parsed. Immutable.
 
-    Invariant: every sample line was plain, so `head + number` parses to the series that `head` named before.
+    Invariant: every sample line was plain, so `head + number` parses to the same series as before.
     """
 
     def __init__(self, lines: Sequence[bytes], heads: Sequence[bytes], reading: Reading) -> None:
-        """`heads[i]` is the line of sample i up to the blank before its value, that blank included."""
+        """`heads[i]` is the line of sample i up to and including the blank before its value."""
         sample = bytearray(len(lines))
         for read in reading.samples:
             sample[read.line] = 1
@@ -86,27 +90,24 @@ class Shape:
         self._kept = None if len(reading.kept) == len(heads) else np.array(reading.kept, dtype=np.intp)
 
     def values(self, lines: Sequence[bytes]) -> FloatArray | None:
-        """Return the row of values, or None if the lines are not of this shape."""
+        """Return the row of values, float64 of shape (series,), or None if the lines have another shape."""
         if len(lines) != len(self._is_sample) or list(compress(lines, self._is_other)) != self._others:
             return None
         samples = list(compress(lines, self._is_sample))
         numbers = list(map(bytes.removeprefix, samples, self._heads))
         text = b"".join(numbers)
-        # A line with another head is left whole, so that the bytes do not add up; and a head holds a blank, which no
-        # number does.
+        # A line with another head is not shortened, so the byte counts differ. If they agree by chance, the text still
+        # holds that head's blank, which is no byte of a number.
         if len(text) + self._heads_bytes != len(b"".join(samples)) or text.translate(None, VALUE_BYTES):
             return None
-        try:
-            row = np.fromiter(map(float, numbers), np.float64, len(numbers))
-        except ValueError:
-            return None
-        return row if self._kept is None else row[self._kept]
+        row = _floats(numbers)
+        return row if row is None or self._kept is None else row[self._kept]
 
 
 class Shapes:
-    """The shapes of all targets, each held once however many expose the same lines, and no longer than one does.
+    """The shapes of all targets. Targets with the same lines share one shape, which is dropped with the last of them.
 
-    The replicas of a model differ in their values alone, so a fleet has about as many shapes as models.
+    Replicas of a model differ only in their values, so a fleet has about as many shapes as models.
     """
 
     def __init__(self) -> None:
@@ -127,6 +128,26 @@ class Shapes:
         if shape is None:
             shape = self._known[digest] = Shape(lines, heads, reading)
         return shape
+
+
+def _floats(numbers: Sequence[bytes]) -> FloatArray | None:
+    """Return texts as float64 of shape (numbers,), or None if one is no number. Each text consists of VALUE_BYTES.
+
+    orjson reads a number in 45 ns and `float` in 190 ns, measured with the vLLM capture: CPython's algorithm is slow
+    beyond 15 digits, and every `_created` sample has 17. Both round correctly. `float` reads what JSON cannot say: an
+    infinity, the sign of the integer -0, `1.`, `+1` and `007`.
+    """
+    text = b"[" + b",".join(numbers) + b"]"
+    if b"-0," not in text and b"-0]" not in text:
+        try:
+            # numpy turns null into NaN.
+            return np.array(orjson.loads(text.replace(b"NaN", b"null")), dtype=np.float64)
+        except orjson.JSONDecodeError:
+            pass
+    try:
+        return np.fromiter(map(float, numbers), np.float64, len(numbers))
+    except ValueError:
+        return None
 
 
 def _digest(content: bytes) -> bytes:

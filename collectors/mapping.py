@@ -1,7 +1,7 @@
-"""From what an engine exposes to the fleet's vocabulary: raw series as Prometheus stores them, canonical ones as views.
+"""Maps an engine's samples to canonical names: raw series as Prometheus stores them, canonical series as views.
 
-Pure, and run once per layout: values are never seen here. A value that stands for "no value" can therefore not be left
-out by a view; such lines are dropped from the body before it is parsed (see collectors.dcgm).
+Pure, and run once per layout, without values. A view can therefore not leave out a value that stands for "no value".
+Such lines are removed from the body before it is parsed (see collectors.dcgm).
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import NamedTuple
 from collectors.catalogue import Catalogue, CatalogueSource, Engine, LabelMap, Metric, ValueMap
 from collectors.exposition import normalised_float
 from collectors.interner import Interner
+from collectors.packed_series import packed
 from collectors.samples import Labels, Layout, Metadata, Series, View
 from collectors.target import Target
 
 _SUFFIXES = ("_bucket", "_sum", "_count")
 _FROM_TARGET = ("model", "version", "node", "source")
-"""Labels for which the configuration outranks what the engine says."""
+"""Labels for which the configuration takes precedence over the engine."""
 
 
 class _Context(NamedTuple):
@@ -41,12 +42,12 @@ def canonical_layout(
     catalogue: Catalogue,
     interner: Interner | None = None,
 ) -> Layout:
-    """Return the layout of a parsed body: `raw[i]` is `parsed_series[i]` under its stored labels, views are canonical.
+    """Return the layout of a parsed body: `raw[i]` is `parsed_series[i]` with its stored labels; views are canonical.
 
-    Raw series get job, instance and the target's labels; a scraped label that collides with one of them becomes
-    `exported_<name>`. A sample that bears a canonical name already is stored once, with the canonical labels added.
-    An engine that the catalogue does not know (`custom`) gets no views. `interner` lets the layouts of several targets
-    share what they have in common; by default the series of this one share.
+    Raw series get job, instance and the target's labels. A scraped label of the same name becomes `exported_<name>`. A
+    sample that already has a canonical name is stored once, with the canonical labels added. An engine that is not in
+    the catalogue (`custom`) gets no views. Layouts made with one `interner` share equal names and labels; None makes a
+    new one for this layout.
     """
     interner = interner or Interner()
     engine = catalogue.engines.get(target.engine)
@@ -67,17 +68,17 @@ def canonical_layout(
     views = tuple(_views(parsed_series, taken, context, catalogue)) if context else ()
     names = {catalogue.family(view.series.name) or view.series.name for view in views}
     described = {n: Metadata(catalogue.metrics[n].type, catalogue.metrics[n].help) for n in sorted(names)}
-    return Layout(raw=tuple(raw), views=views, metadata=interner.metadata({**metadata, **described}))
+    return packed(Layout(tuple(raw), views, interner.metadata({**metadata, **described})), interner)
 
 
 def present(layout: Layout, catalogue: Catalogue) -> frozenset[str]:
-    """Return the canonical metrics of which the layout holds at least one series."""
+    """Return the canonical metrics with at least one series in the layout."""
     names = {series.name for series in layout.raw} | {view.series.name for view in layout.views}
     return frozenset(family for name in names if (family := catalogue.family(name)))
 
 
 def missing(layout: Layout, catalogue: Catalogue, engine: str) -> tuple[str, ...]:
-    """Return the canonical metrics that a default installation of `engine` exposes and that the layout lacks."""
+    """Return the canonical metrics of a default installation of `engine` that the layout lacks."""
     found = present(layout, catalogue)
     return tuple(name for name in catalogue.expected(engine) if name not in found)
 
@@ -95,8 +96,8 @@ def _with_target_labels(scraped: Labels, stored: Mapping[str, str]) -> dict[str,
 
 
 def _unique(series: Series, taken: set[Series], interner: Interner) -> Series:
-    # Two scraped series can meet after renaming ({job="x"} and {exported_job="x"}). Every column needs an identity of
-    # its own, or the values of all later columns would slip by one.
+    # Two scraped series can become equal by renaming ({job="x"} and {exported_job="x"}). Every column needs its own
+    # series, or the values of all later columns would shift by one.
     identity, number = series, 1
     while identity in taken:
         number += 1
@@ -110,7 +111,7 @@ def _native_labels(stored: dict[str, str], scraped: Mapping[str, str], context: 
 
 
 def _standing_labels(labels: dict[str, str], context: _Context) -> dict[str, str]:
-    """Add to a series' own labels what every canonical one carries: engine, instance, node, model, version, source."""
+    """Add the labels of every canonical series: engine, instance, node, model, version, source."""
     target, configured = context.target, context.target_labels
     result = {**configured, **labels, "engine": target.engine, "instance": target.instance}
     result.setdefault("source", "probe" if target.engine == "probe" else "engine")
@@ -168,7 +169,7 @@ def _source_views(
 def _summed(
     name: str, source: CatalogueSource, samples: Mapping[str, list[_Sample]], context: _Context
 ) -> Iterator[View]:
-    """Add samples of several names that agree in their labels. A sum that lacks one of them is absent, not smaller."""
+    """Yield sums of samples of several names with equal labels. If one sample is missing, the sum is absent."""
     target_name = f"{name}_{source.part}" if source.part else name
     terms = [_group(target_name, source, samples.get(origin, ()), context) for origin in source.sum]
     for series, first in terms[0].items():
@@ -217,8 +218,8 @@ def _translate(labels: dict[str, str], value_map: ValueMap) -> None:
 
 
 def _rescaled(le: str, factor: float) -> str:
-    """Rescale a bucket bound, rounded to 12 digits so that 300 ms is 0.3 s and not 0.30000000000000004."""
+    """Return a rescaled bucket bound, rounded to 12 digits: 300 ms -> 0.3 s and not 0.30000000000000004."""
     try:
         return normalised_float(f"{float(le) * factor:.12g}") if factor != 1.0 else le
-    except ValueError:  # no number: then it is no bound, and stays what it was
+    except ValueError:  # not a number, so not a bucket bound: unchanged
         return le

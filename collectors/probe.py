@@ -1,8 +1,8 @@
-"""A probe: asks one small question as a client would, and counts what users would have seen.
+"""A probe: sends one small request as a client would, and counts the outcomes that users would have seen.
 
-A failed question is an outcome of the model, not of the scrape: read() records it and succeeds. An unanswered question
-has no latency but "longer than that": it counts in the histograms' +Inf bucket and in none below, so that a P99 cannot
-leave out the requests that users gave up on.
+A failed request is an outcome of the model, not of the scrape: read() records it and succeeds. The latency of an
+unanswered request is unknown, but longer than the time waited. It counts only in the +Inf bucket of the histograms, so
+that a P99 includes requests that users gave up on.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from collectors.probe_protocol import BadAnswer, Dialect, EventStream, dialect_f
 from collectors.target import Auth
 
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0)
-"""Seconds. The same for every probe, whatever its deadline: layouts must not mix in one sum by (le). 2.0 s is the
-default latency threshold."""
+"""Bucket bounds in seconds. They are the same for every probe, because one sum by (le) needs equal buckets. 2.0 s is
+the default latency threshold."""
 FIRST_TOKEN_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
-"""Seconds."""
+"""Bucket bounds in seconds."""
 _DECLARED = (
     ("success", ""),
     ("timeout", "timeout"),
@@ -37,15 +37,16 @@ _DECLARED = (
     *(("error", f"http_{status}") for status in (400, 401, 404, 500, 502, 504)),
     *(("error", reason) for reason in ("connect", "credentials", "cut", "empty", "malformed", "stream_error")),
 )
-"""Exposed at 0 from the start: ratios exist at once, and the first failure is an increase."""
+"""(outcome, reason) pairs that are exposed at 0 from the start: ratios exist at once, and the first failure is an
+increase."""
 _REJECTED = (429, 503)
 _MAX_ANSWER_BYTES = 2**20
 _DEADLINE_SHARE = 0.9
-"""Of the scrape's deadline: the rest is for saying that the question timed out."""
+"""Share of the scrape's deadline for the request. The rest is for reporting a timeout."""
 
 
 class Asked(NamedTuple):
-    """What became of one question. Seconds since it was sent; `first_token_s` is None when none came."""
+    """Outcome of one request. Times are seconds since it was sent; `first_token_s` is None when no token came."""
 
     outcome: str
     reason: str
@@ -54,10 +55,10 @@ class Asked(NamedTuple):
 
 
 class ProbeSource:
-    """Asks `url` once per read, and yields the canonical metrics of all questions so far.
+    """Sends one request to `url` per read, and yields the canonical metrics of all requests so far.
 
-    `protocol` is `openai` or `triton`, by default taken from the URL's path. `timeout_s` is how long a user would wait;
-    at most nine tenths of the scrape's own deadline are used. `parameters` are added to the request's body.
+    `protocol` is `openai` or `triton`; None derives it from the URL's path. `timeout_s` is the time that a user would
+    wait; it is cut to nine tenths of the scrape's own deadline. `parameters` are added to the request's body.
     Raises CollectorError when the URL fits no protocol.
     """
 
@@ -82,7 +83,7 @@ class ProbeSource:
         self._tally = _Tally(model)
 
     async def read(self, timeout_s: float) -> bytes:
-        """Ask once, and return the exposition. A question that fails is a recorded outcome; nothing is raised."""
+        """Send one request, and return the exposition. A failed request is recorded, not raised."""
         limit = timeout_s * _DEADLINE_SHARE
         asked = await self._ask(limit if self._timeout_s is None else min(limit, self._timeout_s))
         self._tally.add(asked)
@@ -104,7 +105,7 @@ class ProbeSource:
         except ScrapeError:
             outcome, reason = "error", "credentials"
         except aiohttp.ClientConnectionError as error:
-            # The server may hang up after it took the question: that is not the same as not being there.
+            # A server that closes after it got the request ("cut") differs from one that is not there ("connect").
             cut = isinstance(error, aiohttp.ServerDisconnectedError) or progress.answering
             outcome, reason = "error", "cut" if cut else "connect"
         except aiohttp.ClientPayloadError:
@@ -117,7 +118,7 @@ class ProbeSource:
 
     async def _exchange(self, progress: _Progress) -> tuple[str, str]:
         options = await self._client.options()
-        progress.restart()  # reading credentials is no part of what a user waits for
+        progress.restart()  # reading credentials does not count as waiting time
         session = self._client.session()
         async with session.post(self._url, json=self._dialect.question(), **options) as response:
             progress.answering = True
@@ -131,7 +132,7 @@ class ProbeSource:
                 if not progress.finished:
                     raise BadAnswer("cut") from None
             finally:
-                response.close()  # what is left of the answer must not be drained: it may never end
+                response.close()  # the rest of the answer must not be drained: it may never end
             if not (progress.finished or self._dialect.ends_with_connection):
                 raise BadAnswer("cut")
             return ("success", "") if progress.first_token_s is not None else ("error", "empty")
@@ -150,7 +151,7 @@ class ProbeSource:
                 progress.note(self._dialect.event(data))
                 if data.strip() == "[DONE]":
                     return
-        if stream is None:  # a server that answers in one piece, asked to or not
+        if stream is None:  # the server answered in one piece
             progress.note(self._dialect.event(whole.decode("utf-8", "replace")))
             progress.finished = True
 
@@ -179,7 +180,7 @@ class _Buckets:
         self.sum = 0.0
 
     def observe(self, seconds: float, *, unfinished: bool = False) -> None:
-        """Count one duration. An unfinished one is longer than any bound; what was waited for it is in the sum."""
+        """Count one duration. An unfinished one counts as longer than any bound; the sum gets the time waited."""
         self._counts[-1 if unfinished else bisect_left(self._bounds, seconds)] += 1
         self.sum += seconds
 
@@ -189,7 +190,7 @@ class _Buckets:
 
 
 class _Tally:
-    """Counts questions, and yields them as canonical metrics."""
+    """Counts requests, and yields the counts as canonical metrics."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -198,7 +199,7 @@ class _Tally:
         self._first_token = _Buckets(FIRST_TOKEN_BUCKETS)
 
     def add(self, asked: Asked) -> None:
-        """Count one question. Refusals and errors come fast and are no answers: they are in no latency."""
+        """Count one request. Refusals and errors are left out of the latencies: they are fast, and no answers."""
         key = (asked.outcome, asked.reason)
         self._outcomes[key] = self._outcomes.get(key, 0) + 1
         timed_out = asked.outcome == "timeout"
@@ -210,18 +211,18 @@ class _Tally:
             self._first_token.observe(asked.duration_s, unfinished=True)
 
     def families(self) -> Iterator[Metric]:
-        """Yield the metric families; none of them has a `_created` sample."""
+        """Yield the metric families. None of them has a `_created` sample."""
         names = ["source", "served_model"]
         own = ["probe", self._model]
         requests = CounterMetricFamily(
-            "llm_requests", "Questions asked, by outcome and reason.", labels=[*names, "outcome", "reason"]
+            "llm_requests", "Requests of the probe, by outcome and reason.", labels=[*names, "outcome", "reason"]
         )
         for key, count in self._outcomes.items():
             requests.add_metric([*own, *key], count)
         yield requests
         for name, text, buckets in (
-            ("llm_request_duration_seconds", "Time from the question to the end of its answer.", self._duration),
-            ("llm_time_to_first_token_seconds", "Time from the question to its first text.", self._first_token),
+            ("llm_request_duration_seconds", "Time from the request to the end of its answer.", self._duration),
+            ("llm_time_to_first_token_seconds", "Time from the request to its first token.", self._first_token),
         ):
             family = HistogramMetricFamily(name, text, labels=names)
             family.add_metric(own, buckets.cumulative(), buckets.sum)

@@ -1,4 +1,4 @@
-"""What a probe sends and what it makes of an answer: OpenAI's completions and Triton's generate extension. Pure."""
+"""The protocols of a probe: makes requests and reads answers of OpenAI's completions and Triton's generate. Pure."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from urllib.parse import urlsplit
 from collectors.errors import CollectorError
 
 _MAX_TOKENS = 16
-"""Enough to see a stream begin and end; a probe should cost next to nothing."""
+"""Enough tokens to see a stream begin and end; a probe must be cheap (chosen)."""
 
 
 class Event(NamedTuple):
-    """What one message of an answer means."""
+    """Meaning of one message of an answer."""
 
     content: bool
-    """It carries text."""
+    """Whether the message contains text."""
     finished: bool
-    """The server says that the answer is complete."""
+    """Whether the server says that the answer is complete."""
 
 
 class BadAnswer(Exception):
-    """The answer is not what the protocol promises. `reason` is a short stable word for metrics."""
+    """The answer breaks the protocol. `reason` is a short stable word for metrics."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -32,11 +32,11 @@ class BadAnswer(Exception):
 
 
 class Dialect(Protocol):
-    """One way of asking."""
+    """One protocol."""
 
     @property
     def ends_with_connection(self) -> bool:
-        """The end of the body is the end of the answer; otherwise a body that ends before `finished` was cut."""
+        """Whether the end of the body ends the answer. If not, a body that ends before `finished` was cut off."""
         ...
 
     def question(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Dialect(Protocol):
         ...
 
     def event(self, data: str) -> Event:
-        """Read one server-sent event's data, or a whole JSON answer. Raises BadAnswer."""
+        """Read one server-sent event's data, or a whole JSON answer. Raises BadAnswer for any other text."""
         ...
 
 
@@ -59,19 +59,19 @@ class OpenAI:
     ends_with_connection: bool = False
 
     def question(self) -> dict[str, Any]:
-        """Return the request body; `extra` outranks the defaults."""
+        """Return the request body. `extra` overrides the defaults."""
         asked = {"messages": [{"role": "user", "content": self.prompt}]} if self.chat else {"prompt": self.prompt}
         return {"model": self.model, **asked, "stream": True, "max_tokens": _MAX_TOKENS, "temperature": 0, **self.extra}
 
     def event(self, data: str) -> Event:
-        """Read a chunk, a whole completion, or `[DONE]`."""
+        """Read a chunk, a whole completion, or `[DONE]`. Raises BadAnswer for any other text."""
         if data.strip() == "[DONE]":
             return Event(content=False, finished=True)
         message = _message(data)
         choices = message.get("choices")
         if not isinstance(choices, list):
             raise BadAnswer("malformed")
-        if not choices:  # the usage chunk that stream_options asks for
+        if not choices:  # the usage chunk, which stream_options requests
             return Event(content=False, finished=False)
         choice = choices[0] if isinstance(choices[0], dict) else {}
         part = choice.get("delta") or choice.get("message") or {}
@@ -88,15 +88,15 @@ class TritonGenerate:
     input_name: str = "text_input"
     output_name: str = "text_output"
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Further inputs and request parameters; Triton tells them apart by the model's configuration."""
+    """Further inputs and request parameters. Triton distinguishes them by the model's configuration."""
     ends_with_connection: bool = True
 
     def question(self) -> dict[str, Any]:
-        """Return the request body. `stream` is an input of the vLLM backend, and an unused parameter elsewhere."""
+        """Return the request body. `stream` is an input of the vLLM backend; other backends ignore it."""
         return {self.input_name: self.prompt, **({"stream": True} if self.streams else {}), **self.extra}
 
     def event(self, data: str) -> Event:
-        """Read one response. A decoupled model's last one may be empty."""
+        """Read one response. A decoupled model's last response may be empty. Raises BadAnswer for any other text."""
         message = _message(data)
         if self.output_name not in message:
             raise BadAnswer("malformed")
@@ -111,14 +111,17 @@ def dialect_for(
     extra: Mapping[str, Any],
     names: tuple[str, str] = ("text_input", "text_output"),
 ) -> Dialect:
-    """Choose by `protocol` (`openai`, `triton`), or by the URL's path when it is None. Raises CollectorError."""
+    """Return the dialect for `protocol` (`openai`, `triton`; None: by the URL's path).
+
+    Raises CollectorError when neither fits, and for `openai` without a model.
+    """
     path = urlsplit(url).path.rstrip("/")
     generates = path.endswith(("/generate", "/generate_stream"))
     if protocol in ("triton", "triton-generate") or (protocol is None and generates):
         return TritonGenerate(prompt, path.endswith("_stream"), *names, extra)
     if protocol == "openai" or (protocol is None and path.endswith("/completions")):
         if not model:
-            raise CollectorError(f"probe {url}: say which model to ask for (model_name:, or a model label)")
+            raise CollectorError(f"probe {url}: set the model to ask (model_name:, or a model label)")
         return OpenAI(model, prompt, chat=path.endswith("/chat/completions"), extra=extra)
     raise CollectorError(
         f"probe {url}: the path is neither …/chat/completions, …/completions nor …/generate_stream; "
@@ -133,7 +136,7 @@ def _message(data: str) -> dict[str, Any]:
         raise BadAnswer("malformed") from None
     if not isinstance(message, dict):
         raise BadAnswer("malformed")
-    if message.get("error"):  # the status was sent long before things went wrong
+    if message.get("error"):  # an error after the status 200 had been sent
         raise BadAnswer("stream_error")
     return message
 
@@ -141,19 +144,19 @@ def _message(data: str) -> dict[str, Any]:
 def _text_of(part: Any) -> Any:
     if not isinstance(part, dict):
         raise BadAnswer("malformed")
-    # A reasoning model's first token is one that the user waits for, too; a tool call is an answer without text.
+    # Reasoning tokens count as text: the user waits for them too. A tool call is an answer without text.
     return part.get("content") or part.get("reasoning_content") or part.get("reasoning") or part.get("tool_calls")
 
 
 class EventStream:
-    """Cuts a server-sent event stream into the data of its events (WHATWG HTML §9.2), chunk by chunk."""
+    """Splits a server-sent event stream into the data of its events (WHATWG HTML §9.2), chunk by chunk."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Return the data of every event that `chunk` completes."""
+        """Return the data of every event that `chunk` completes. Raises BadAnswer for a line of another format."""
         events = []
         lines = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
         self._rest = lines.pop()

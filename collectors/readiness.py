@@ -1,7 +1,7 @@
 """Readiness: asks an engine's own API which model versions it can serve now.
 
-A backend that does not answer cannot serve: its known versions are `llm_backend_ready 0`, while their model states are
-unknown and therefore absent. With nothing known yet, the read fails, as any scrape of a dead target does.
+A backend that does not answer cannot serve: its known versions get `llm_backend_ready 0`. Their model states are
+unknown and therefore absent. While no version is known, the read fails, as any scrape of a dead target does.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from collectors.http.http_client import HttpClient, exposition_of
 from collectors.target import Auth
 
 STATES = ("ready", "loading", "unloading", "unavailable")
-"""Triton's model states, in the fleet's spelling."""
+"""Triton's model states, in lower case."""
 _MAX_ANSWER_BYTES = 4 * 2**20
 _DEADLINE_SHARE = 0.9
-"""Of the scrape's deadline: the rest is for saying that the backend did not answer."""
+"""Share of the scrape's deadline for the requests. The rest is for reporting that the backend did not answer."""
 _NO_MODEL = ""
 
 
 class Version(NamedTuple):
-    """One model version that a backend knows. `version` is as the fleet spells it (`v2`), empty where unknown."""
+    """One model version of a backend. `version` is spelled as in the fleet (`v2`); empty if unknown."""
 
     served_model: str
     version: str
 
 
 class Observed(NamedTuple):
-    """What a backend said of one version. `state` is None where the engine has no such notion."""
+    """A backend's answer about one version. `state` is None for an engine without model states."""
 
     which: Version
     ready: bool
@@ -46,10 +46,10 @@ class Observed(NamedTuple):
 
 
 class ReadinessSource:
-    """Polls one backend by the API that it speaks. `url` is its HTTP base, such as `http://10.0.0.5:8000`.
+    """Polls one backend by its API. `url` is its HTTP base, such as `http://10.0.0.5:8000`.
 
-    `expected` are versions that it should serve, as (what the engine calls the model, fleet version): they are
-    reported as not ready from the start when the backend cannot be reached.
+    `expected` are versions that it should serve, as (the engine's name of the model, fleet version). They are reported
+    as not ready from the start when the backend cannot be reached.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class ReadinessSource:
         self._backend = f"{urlsplit(url).scheme}://{urlsplit(url).netloc.rpartition('@')[2]}"
         self._known = [Version(model, version) for model, version in expected]
         self._engine_ready: bool | None = None
-        """What the server says of itself as a whole; None where it did not say."""
+        """The server's own readiness as a whole; None when it did not report it."""
         self._client = HttpClient(auth)
 
     async def read(self, timeout_s: float) -> bytes:
         """Return `llm_backend_ready`, `llm_engine_ready` and, of Triton, `llm_model_state`.
 
-        Raises ScrapeTimeout and Unreachable while no version is known, UnexpectedStatus and ExpositionError when
-        what answers is not the engine.
+        Raises ScrapeTimeout and Unreachable while no version is known. Raises UnexpectedStatus and ExpositionError when
+        the answer is not from such an engine.
         """
         limit = timeout_s * _DEADLINE_SHARE
         self._engine_ready = None
@@ -93,15 +93,15 @@ class ReadinessSource:
         await self._client.close()
 
     async def _triton(self) -> list[Observed]:
-        """Ask the repository index, then each READY version itself: the server-wide flag sticks after a failure."""
+        """Read the repository index, then ask each READY version: the server-wide flag stays false after a failure."""
         status, index = await self._json("POST", "/v2/repository/index")
         if status != 200:
             raise UnexpectedStatus(f"{self._backend}/v2/repository/index: status {status}")
         if not isinstance(index, list) or not all(isinstance(entry, dict) for entry in index):
             raise ExpositionError(f"{self._backend}/v2/repository/index: not a repository index", 0)
-        # An entry without a version was never loaded: the index knows its name and nothing else.
+        # An entry without a version was never loaded: it has only a name.
         entries = [entry for entry in index if entry.get("name") and entry.get("version")]
-        # Load balancers ask this; versions are believed by their own endpoint only.
+        # For llm_engine_ready only, which load balancers use. Readiness of versions is from their own endpoints.
         self._engine_ready = await self._status("GET", "/v2/health/ready") == 200
         return [await self._triton_version(entry) for entry in entries]
 
@@ -114,7 +114,7 @@ class ReadinessSource:
         return Observed(Version(name, f"v{number}"), ready, state)
 
     async def _openai(self) -> list[Observed]:
-        """Ask /health, and /v1/models for the served name: the first listed, which the engine's metrics bear too."""
+        """Ask /health, and /v1/models for the served name: the first listed, which is also in the engine's metrics."""
         status = await self._status("GET", "/health")
         if status not in (200, 503):
             raise UnexpectedStatus(f"{self._backend}/health: status {status}")
@@ -135,7 +135,7 @@ class ReadinessSource:
     async def _status(self, method: str, path: str) -> int:
         options = await self._client.options()
         async with self._client.session().request(method, self._url + path, **options) as response:
-            response.close()  # the body says nothing, and may never end
+            response.close()  # the body is not needed, and may never end
             return response.status
 
     async def _json(self, method: str, path: str) -> tuple[int, Any]:
@@ -172,7 +172,7 @@ def _families(observed: Iterable[Observed], backend: str, engine_ready: bool | N
             for name in STATES:
                 states.add_metric([served_model, version, name], float(name == state))
     engine = GaugeMetricFamily(
-        "llm_engine_ready", "1 when the engine's own readiness, which load balancers ask, is good.", labels=["backend"]
+        "llm_engine_ready", "1 when the engine reports itself ready, as load balancers see it.", labels=["backend"]
     )
     if engine_ready is not None:
         engine.add_metric([backend], float(engine_ready))

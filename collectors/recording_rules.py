@@ -1,12 +1,12 @@
-"""The catalogue as Prometheus recording rules, for servers that scrape the engines themselves.
+"""Exports the catalogue as Prometheus recording rules, for servers that scrape the engines themselves.
 
-Each rule does to stored series what collectors.mapping does to scraped ones:
+Each rule maps stored series as collectors.mapping maps scraped ones:
 
     selector [without blanks] -> or on (job, instance): the first of several names that the target has
-      -> label_replace / label_join: the canonical labels -> max by / sum by (canonical labels): other labels go
+      -> label_replace / label_join: the canonical labels -> max by / sum by (canonical labels): drops other labels
       -> * factor -> or: all sources apply, the earlier one wins
 
-What PromQL cannot say is not approximated in silence: it is returned beside the rules, with its reason.
+      A mapping that PromQL cannot express is not approximated: it is returned beside the rules, with the reason.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from typing import NamedTuple
 from collectors.catalogue import Catalogue, CatalogueSource, Engine, Metric
 
 STANDING = ("instance", "node", "model", "version", "served_model", "source")
-"""Labels of every canonical series beside `engine`, which is the rule's own label."""
+"""Labels of every canonical series, beside `engine`, which the rule sets."""
 KEPT = ("simulated",)
-"""Labels of targets that are kept without being asked for: the packs' rules group by them."""
+"""Labels of targets that are always kept: the packs' rules group by them."""
 _CONFIGURED = ("model", "version", "node", "source")
-"""Labels for which the target's configuration outranks what the engine says."""
+"""Labels for which the target's configuration takes precedence over the engine."""
 _COLLIDING = ("model", "version", "engine")
-"""Labels of engines that targets often have too: the engine's is then stored as `exported_…`."""
+"""Labels of engines that targets often have too. The engine's label is then stored as `exported_…`."""
 _SUFFIXES = ("_bucket", "_sum", "_count")
 _HOST = r"\[?(.*?)\]?(?::[0-9]+)?"
 _FIRST = "[;]*([^;]+).*"
-"""The first of several joined values that is not empty."""
+"""Pattern of the first non-empty value among several joined by `;`."""
 _DCGM_BLANKS = (140737488355328, 140737488355329, 140737488355330, 140737488355331)
-"""DCGM's blank values of a double; those of an integer lie beyond the bound (see collectors.dcgm)."""
+"""DCGM's blank values of a double. Those of an integer are beyond _DCGM_BOUND (see collectors.dcgm)."""
 _DCGM_BOUND = "9.22337203685477e+18"
 _INDENT = " " * 10
 
 
 class Unexpressed(NamedTuple):
-    """Something of the catalogue that recording rules do not give, or give differently."""
+    """A part of the catalogue that recording rules cannot express, or express differently."""
 
     what: str
     reason: str
 
 
 class RecordingRules(NamedTuple):
-    """A Prometheus rule file, and what is not in it."""
+    """A Prometheus rule file, and the parts of the catalogue that it lacks."""
 
     text: str
     rules: int
@@ -59,10 +59,10 @@ class _Rule(NamedTuple):
 def recording_rules(
     catalogue: Catalogue, jobs: Mapping[str, str] | None = None, labels: Sequence[str] = ()
 ) -> RecordingRules:
-    """Return the rules that give the canonical series of scraped engines.
+    """Return the rules that record the canonical series of scraped engines.
 
-    `jobs` maps an engine to the regular expression of its scrape jobs; by default a job is named as its engine.
-    `labels` are labels of the targets that canonical series keep.
+    `jobs` maps an engine to the regular expression of its scrape jobs; by default the job has the engine's name.
+    `labels` are the labels of targets that canonical series keep.
     """
     groups: list[str] = []
     count = 0
@@ -86,31 +86,31 @@ _HEAD = """\
 # Canonical metrics of LLM fleets as Prometheus recording rules: made by `controlplane catalogue export`.
 #
 # For servers that scrape the engines themselves. Scrape jobs are named after their engine (job "vllm", "triton",
-# "dcgm", …; --job ENGINE=REGEX says otherwise); give targets the labels model, version and node where the engine does
-# not tell them. Of the targets' other labels those are kept that --label named.
+# "dcgm", …; change this with --job ENGINE=REGEX). Set the labels model, version and node on targets whose engine does
+# not export them. Other labels of targets are kept only if --label names them.
 #
 # Not expressed, or expressed differently:"""
 _FIRST_LISTED = Unexpressed(
     "series that differ only in labels without a canonical name",
-    "the largest is kept, where the control plane keeps the first that the engine lists",
+    "the rules keep the largest; the control plane keeps the first that the engine lists",
 )
 _NAMES = Unexpressed(
     "names that fleet.yaml gives to models (traffic.model)",
-    "model is the target's label, else what the engine says; fleet.yaml is not read",
+    "model is the target's label, or else the engine's name; fleet.yaml is not read",
 )
 _BOUNDS = Unexpressed(
     "bucket bounds written with an exponent, or as a whole number of seven digits and more",
     "they stay as the engine wrote them",
 )
 _TARGET_LABELS = Unexpressed(
-    "a target's label that bears an engine's own label's name, on samples that lack the engine's",
-    "it is taken for the engine's: label targets model, version and node, and call nothing else like that",
+    "a target's label with the name of an engine's label, on samples without the engine's label",
+    "it is used as the engine's: of these names, give targets only model, version and node",
 )
 _NATIVE = {
-    "nvml": "nvml-exporter's samples bear these names already; add the labels engine and source by scrape_configs",
-    "probe": "only the control plane asks the models; it ships the answers: metrics.remote_write with send: [own]",
-    "readiness": "only the control plane asks the engines; it ships the answers: metrics.remote_write with send: [own]",
-    "controlplane": "known to the control plane alone, which ships them: metrics.remote_write with send: [own]",
+    "nvml": "nvml-exporter's samples have these names already; add the labels engine and source by scrape_configs",
+    "probe": "only the control plane probes models; it can send the results: metrics.remote_write with send: [own]",
+    "readiness": "only the control plane asks engines; it can send the results: metrics.remote_write with send: [own]",
+    "controlplane": "only the control plane has them; it can send them: metrics.remote_write with send: [own]",
 }
 
 
@@ -147,7 +147,7 @@ def _inexpressible(engine: Engine, source: CatalogueSource, metric: Metric) -> s
 
 
 def _decimal_shift(factor: float) -> int | None:
-    """Return n for the factors 0.1 to 1e-9, which move the decimal point n digits; else None."""
+    """Return n for a factor of 1e-n (n from 1 to 9), which moves the decimal point n digits; else None."""
     return next((n for n in range(1, 10) if factor == float(f"1e-{n}")), None)
 
 
@@ -158,13 +158,13 @@ def _parts(metric: Metric, source: CatalogueSource) -> tuple[str, ...]:
 
 
 def _own_names(engine: Engine, metric: Metric, source: CatalogueSource) -> list[str]:
-    """Return the labels, beside the standing ones, that series of this source have."""
+    """Return the labels of this source's series, beside STANDING."""
     maps = (*_label_maps(engine, metric).values(), *source.labels.values(), tuple(source.set))
     return [name for names in maps for name in names if name not in STANDING and name != "gpu_instance"]
 
 
 def _label_maps(engine: Engine, metric: Metric) -> Mapping[str, tuple[str, ...]]:
-    """Return the engine's label map as far as it concerns the metric: what a GPU does has no model and no rank."""
+    """Return the part of the engine's label map that fits the metric: a GPU's metrics have no model and no rank."""
     of_gpu = ("gpu", "gpu_instance", "node")
     if "gpu" not in metric.labels:
         return engine.labels
@@ -172,7 +172,7 @@ def _label_maps(engine: Engine, metric: Metric) -> Mapping[str, tuple[str, ...]]
 
 
 class _Terms:
-    """Writes the expressions of one source."""
+    """Writes the PromQL expressions of one source."""
 
     def __init__(
         self, name: str, engine: Engine, metric: Metric, source: CatalogueSource, matcher: str, kept: tuple[str, ...]
@@ -181,7 +181,7 @@ class _Terms:
         self._matcher, self._kept = matcher, kept
 
     def expression(self, suffix: str) -> str:
-        """Return the whole term for one part of the metric: `_bucket`, `_sum`, `_count`, or all of it."""
+        """Return the expression of one part of the metric: `_bucket`, `_sum`, `_count`, or "" for the whole."""
         source = self._source
         whole = self._metric.type == "histogram" and source.part is None
         raw_suffix = suffix if whole else ""
@@ -210,7 +210,7 @@ class _Terms:
         return f"{operator} by ({', '.join(by)}) ({calls}\n{_INDENT}  {selected}{arguments})"
 
     def _labels(self, *, bucket: bool) -> list[str]:
-        """Return the steps from stored labels to canonical ones: calls whose first argument is left out."""
+        """Return the steps from stored labels to canonical ones: calls without their first argument."""
         source, metric = self._source, self._metric
         steps: list[str] = []
         values = {**self._engine.values, **source.values}
@@ -218,7 +218,7 @@ class _Terms:
         for label_map in (_label_maps(self._engine, metric), source.labels):
             for raw, targets in label_map.items():
                 for to in targets:
-                    produced.setdefault(to, []).insert(0, raw)  # where an engine has both, the later one wins
+                    produced.setdefault(to, []).insert(0, raw)  # if an engine has both, the later one wins
         for to in sorted(produced, key=lambda to: to in _CONFIGURED):
             steps += _mapped(to, produced[to], values.get(to, {}))
         steps += [_constant(to, value) for to, value in source.set.items()]
@@ -235,9 +235,9 @@ class _Terms:
 
 
 def _mapped(to: str, raws: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """Return the steps that give `to` the first value among an engine's labels, translated."""
+    """Return the steps that set `to` to the first non-empty value of an engine's labels, translated."""
     if to in _CONFIGURED and to in raws:
-        # The stored label is the engine's unless the target has one too: then the engine's is the exported one.
+        # The engine's label is stored as `to`, or as `exported_<to>` when the target has the label too.
         return _translated(to, _join("__raw", ";", f"exported_{to}", to), ";", values)
     stored = [name for raw in raws for name in ((f"exported_{raw}", raw) if raw in _COLLIDING else (raw,))]
     if to in _CONFIGURED:
@@ -250,7 +250,7 @@ def _mapped(to: str, raws: Sequence[str], values: Mapping[str, str]) -> list[str
 
 
 def _translated(to: str, join: str, before: str, values: Mapping[str, str]) -> list[str]:
-    """Return the steps that translate the joined value: the default, then each word that has its own."""
+    """Return the steps that translate the joined value: first the default, then each value with its own entry."""
     default = values.get("*", "{}")
     steps = [join, _replace(to, _filled(default), "__raw", f"{before}([^;]+).*")]
     for raw, value in values.items():
@@ -264,13 +264,13 @@ def _filled(value: str) -> str:
 
 
 def _first_of(to: str, *names: str, clear: bool = False) -> list[str]:
-    """Return the steps that give `to` the first of several labels that is not empty; none is left without `clear`."""
+    """Return the steps that set `to` to the first non-empty label of `names`; `clear` removes `to` if there is none."""
     steps = [_join("__any", ";", *names), _replace(to, "$1", "__any", _FIRST)]
     return [steps[0], _constant(to, ""), steps[1]] if clear else steps
 
 
 def _bounds(factor: float) -> list[str]:
-    """Return the steps that rescale `le` by moving its decimal point, and write whole bounds as Prometheus 3 does."""
+    """Return the steps that move the decimal point of `le`, and write whole bounds as Prometheus 3 does."""
     steps = []
     if shift := _decimal_shift(factor):
         steps = [

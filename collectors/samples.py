@@ -1,8 +1,8 @@
-"""Vocabulary of samples: what every layer above passes around. Imports nothing of ours, so nothing can cycle."""
+"""Types of samples and series, for all layers above. Imports nothing of ours, so that no import cycle is possible."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -10,25 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 Labels = tuple[tuple[str, str], ...]
-"""Label pairs sorted by name, without `__name__` and without empty values. Hashable: the identity of a series."""
+"""Label pairs sorted by name, without `__name__` and empty values. Hashable: part of a series' identity."""
 
 FloatArray = NDArray[np.float64]
 
+METRIC_NAME = "__name__"
+"""The label that a metric's name is where a series' name and labels are one set."""
+
 
 def labels_of(pairs: Mapping[str, str]) -> Labels:
-    """Return the canonical tuple form of a label mapping: sorted, empty values dropped (Prometheus: empty = absent)."""
+    """Return the Labels of a mapping: sorted, without empty values (in Prometheus, an empty label is absent)."""
     return tuple(sorted((k, v) for k, v in pairs.items() if v))
 
 
 class Series(NamedTuple):
-    """The identity of one series."""
+    """Identity of one series."""
 
     name: str
     labels: Labels
 
 
 class View(NamedTuple):
-    """A canonical series as a view on raw columns: `factor * sum(columns)`. Never a copy of the values."""
+    """A canonical series computed from raw columns: `factor * sum(columns)`. Holds no values."""
 
     series: Series
     columns: tuple[int, ...]
@@ -36,7 +39,7 @@ class View(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """What an exposition's comments say of one metric family."""
+    """Type and help of one metric family, from the exposition's comments."""
 
     type: str
     """counter, gauge, histogram, summary or unknown."""
@@ -45,30 +48,31 @@ class Metadata(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The shape of one source's samples: which series, in which order. Values travel apart from it.
+    """The series of one source, in the order of its values. The values are not part of it.
 
-    Compared by identity: a source whose lines have not changed yields the same Layout object again, and the series
-    store then appends one row of values without looking at a single label.
+    Compared by identity: a source with unchanged lines yields the same Layout object again, and the series store then
+    appends one row of values without comparing labels.
     """
 
-    raw: tuple[Series, ...]
-    """Series of column i; a series occurs once."""
-    views: tuple[View, ...] = ()
+    raw: Sequence[Series]
+    """`raw[i]` is the series of column i. Each series occurs once. Immutable: a tuple or packed (packed_series.py)."""
+    views: Sequence[View] = ()
+    """Immutable, as `raw`."""
     metadata: Mapping[str, Metadata] = field(default_factory=dict)
 
 
 class SampleSink(Protocol):
-    """Where scraped and recorded samples land. Implemented by the series store; never blocks on I/O."""
+    """Stores scraped and recorded samples. The series store implements it. Never blocks on I/O."""
 
     def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
-        """Store one row: `values[i]` is the value of `layout.raw[i]` at `timestamp_ms`.
+        """Store one row: `values[i]` is the value of `layout.raw[i]` at `timestamp_ms`. One float64 per series.
 
         `source` names the writer (a target, a rule). Series of the source's previous layout that are not in this
-        one get a staleness marker at `timestamp_ms`. Rows of one source arrive in time order; an older or equal
-        timestamp is dropped and counted.
+        one get a staleness marker at `timestamp_ms`. A row that is not newer than the source's last row is dropped and
+        counted.
         """
         ...
 
     def end(self, source: str, timestamp_ms: int) -> None:
-        """Mark every series of the source's last layout stale: its scrape failed, or the source is gone."""
+        """Write staleness markers for all series of the source's last layout: its scrape failed, or it is gone."""
         ...

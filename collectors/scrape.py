@@ -1,8 +1,8 @@
-"""Scraping: one independent task per target, so that no target ever waits for another.
+"""Scrapes targets, with one independent task per target, so that no target waits for another.
 
     tick -> Source.read (one deadline) -> LayoutCache -> SampleSink, and the report series `up`, `scrape_…`
 
-A scrape's samples bear the time it was scheduled for. A tick that could not start in time is skipped, never queued.
+The samples of a scrape have its scheduled time. A tick that could not start in time is skipped, never queued.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from collectors.target import Source, SourceRecipe, Target, TargetHealth
 _log = logging.getLogger(__name__)
 
 _THREAD_BYTES = 256 * 1024
-"""Bodies above this are parsed off the event loop: some 3,000 samples, 15 ms for a full parse."""
+"""Bodies above this size (some 3,000 samples, 15 ms for a full parse) are parsed in another thread."""
 _OVERRUN_S = 1.0
-"""What a source may overrun its deadline by before it is cut off: the sources' own messages say more."""
+"""Seconds after its deadline at which a source is cancelled. A source that ends earlier gives a better message."""
 _CLOSE_S = 5.0
-"""What closing a source may take."""
+"""Maximum duration of closing a source, in seconds."""
 SLOTS = 16
-"""Moments of an interval at which targets are scraped. Those of one moment find the code of a scrape in the processor's
-caches; each alone they cost half as much again (docs/metrics-engine.md). Of 3,000 targets a moment takes some 30 ms."""
+"""Number of moments per interval at which targets are scraped. Targets of one moment share the processor's caches: one
+by one, a scrape costs half as much again (docs/metrics-engine.md). With 3,000 targets, a moment takes some 30 ms."""
 
 REPORT: dict[str, Metadata] = {
     "up": Metadata("gauge", "1 if the last scrape of the target succeeded, 0 if it failed."),
-    "scrape_duration_seconds": Metadata("gauge", "How long the scrape took."),
+    "scrape_duration_seconds": Metadata("gauge", "Duration of the scrape."),
     "scrape_samples_scraped": Metadata("gauge", "Samples that the target exposed."),
-    "scrape_series_added": Metadata("gauge", "Series that the last good scrape had not."),
+    "scrape_series_added": Metadata("gauge", "Series that the previous good scrape lacked."),
     "scrape_body_size_bytes": Metadata("gauge", "Size of the body, inflated; 0 if none came."),
 }
-"""The series that every scrape yields, whether it succeeds or not."""
+"""Series that every scrape yields, successful or not."""
 
 
 class Clock(Protocol):
-    """Wall-clock time, injected so that tests are timelines."""
+    """Wall-clock time. It is injected, so that tests can set it."""
 
     def now(self) -> float:
         """Return unix seconds."""
@@ -58,26 +58,26 @@ class Clock(Protocol):
 
 @dataclass
 class ScrapeCounters:
-    """What the scraping did since its start, for the control plane's own metrics."""
+    """Counters of scraping since its start, for the control plane's own metrics."""
 
     scrapes: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    """By reason; `internal` is a bug of ours."""
+    """Failed scrapes by reason. `internal` is a bug of ours."""
     skipped_ticks: int = 0
     duplicate_samples: int = 0
     unstorable_samples: int = 0
-    """Left out, as their names or labels hold a NUL, which no database stores."""
+    """Samples left out because their names or labels hold a NUL, which no database stores."""
 
 
 def hashed_offset(target: Target) -> float:
-    """Return where in its interval a target is scraped: seconds, one of SLOTS, stable across restarts."""
+    """Return a target's offset within its interval, in seconds: one of SLOTS values, the same after a restart."""
     digest = hashlib.blake2b(target.key.encode(), digest_size=8).digest()
     return round(digest[0] % SLOTS / SLOTS * target.interval_s, 3)
 
 
 def next_tick(now: float, last: float | None, interval_s: float, offset_s: float) -> float:
-    """Return the first scheduled time after both `now` and `last`, the tick that was served before (None: none yet)."""
-    # A timer may wake a little early: `last` can then lie ahead of `now`. Further ahead, the clock was set back.
+    """Return the first scheduled time after both `now` and `last`, the previous tick (None: no tick yet)."""
+    # A timer may wake a little early, so that `last` is after `now`. If it is much later, the clock was set back.
     after = now if last is None or last - now > interval_s else max(now, last)
     tick = offset_s + (math.floor((after - offset_s) / interval_s) + 1) * interval_s
     return tick if tick > after else tick + interval_s
@@ -85,7 +85,7 @@ def next_tick(now: float, last: float | None, interval_s: float, offset_s: float
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of one scrape. Without a layout it failed."""
+    """Result of one scrape. It failed if there is no layout. `values` is float64 of shape (series,)."""
 
     layout: Layout | None = None
     values: FloatArray | None = None
@@ -95,7 +95,7 @@ class _Outcome:
 
 
 class _Setup(NamedTuple):
-    """All that decides how a target is scraped: where any of it changes, the target starts anew."""
+    """Everything that determines how a target is scraped. A change of any part restarts the target's task."""
 
     target: Target
     recipe: SourceRecipe
@@ -103,14 +103,14 @@ class _Setup(NamedTuple):
 
 
 class _Scraper:
-    """Scrapes one target. Keeps what the next scrape compares with."""
+    """Scrapes one target. Keeps the state that the next scrape is compared with."""
 
     def __init__(self, setup: _Setup, manager: ScrapeManager, *, live: bool) -> None:
         self.setup, self.target = setup, (target := setup.target)
         self.health = TargetHealth(target)
         self._key, self._report_key = target.key, report_key(target)
         self.live = live
-        """The sink holds series of this target that are not marked stale."""
+        """Whether the sink holds series of this target without staleness markers."""
         self._manager = manager
         self._source: Source | None = None
         self._cache = LayoutCache(partial(manager.layout_builder, target), setup.limits, manager.shapes)
@@ -123,7 +123,7 @@ class _Scraper:
         self._busy = asyncio.Lock()
 
     async def scrape(self, at: float) -> None:
-        """Scrape once, for the scheduled time `at`. Raises nothing but cancellation."""
+        """Scrape once, for the scheduled time `at`. Raises only CancelledError."""
         async with self._busy:
             try:
                 await self._scrape(at)
@@ -139,7 +139,7 @@ class _Scraper:
 
     async def _scrape(self, at: float) -> None:
         started, moved_s = self._manager.monotonic(), self._manager.moved_s
-        # Stands if something unforeseen is raised: the target must not look alive then.
+        # Recorded when an unexpected error is raised: the target must not look alive then.
         outcome: _Outcome | None = _Outcome(error="internal error, see the log of the control plane", reason="internal")
         self._body_bytes = 0
         try:
@@ -152,7 +152,7 @@ class _Scraper:
             raise
         finally:
             if outcome:
-                # The clock may have been set while the target was read: the row belongs to the time that it is now.
+                # If the clock was set during the read, the row gets the time on the new clock.
                 at += self._manager.moved_s - moved_s
                 self._record(at, self._manager.monotonic() - started, outcome)
 
@@ -165,8 +165,8 @@ class _Scraper:
             raise ScrapeTimeout(f"timed out after {self.target.timeout_s:g}s") from None
         self._body_bytes = len(body)
         if len(body) > _THREAD_BYTES:
-            # The parse holds the interpreter, but gives it up every few milliseconds to the thread of the event
-            # loop. Done on the loop itself it would stall every other target, and their deadlines, to its end.
+            # A parse in a thread yields the interpreter to the event loop every few milliseconds. On the loop itself
+            # it would stall all other targets and their deadlines until its end.
             layout, values = await self._manager.in_thread(self._cache.read, body)
         else:
             layout, values = self._cache.read(body)
@@ -209,7 +209,7 @@ class _Scraper:
         )
 
     def _adopt(self, layout: Layout) -> int:
-        """Make this the layout to compare with; return the number of series that the last one had not."""
+        """Store this layout for the next comparison; return the number of series that the last one lacked."""
         if layout is self._layout:
             return 0
         known = set(self._layout.raw) if self._layout else set()
@@ -233,21 +233,21 @@ class _Scraper:
 
 
 def report_key(target: Target) -> str:
-    """Return the source name of a target's report series."""
+    """Return the source name of a target's report series (`up`, `scrape_…`)."""
     return f"{target.key}#report"
 
 
 def _name(target: Target) -> str:
-    # For the log, so without the URL: its parameters may hold a credential.
+    # For the log. The URL is left out because its parameters may hold a credential.
     return f"{target.job}/{target.instance}"
 
 
 InThread = Callable[..., Awaitable[Any]]
-"""Runs a blocking call in another thread: (call, arguments…) -> what it returns."""
+"""Runs a blocking call in another thread: (call, arguments…) -> its result."""
 
 
 class ScrapeManager:
-    """Keeps one scraping task per target. All methods are called on one event loop."""
+    """Runs one scraping task per target. All methods must be called on one event loop."""
 
     def __init__(
         self,
@@ -265,16 +265,15 @@ class ScrapeManager:
     ) -> None:
         """Nothing starts before `apply`.
 
-        `layout_builder` runs once per layout and, for large bodies, in another thread; so it must not share state.
-        `in_thread` runs it there.
-        `find_missing` names the canonical metrics that a layout lacks, for TargetHealth.
+        `layout_builder` runs once per layout. For large bodies `in_thread` runs it in another thread, so it must not
+        share state. `find_missing` returns the canonical metrics that a layout lacks, for TargetHealth.
         """
         self.sink, self.layout_builder, self._recipe_of = sink, layout_builder, recipe_of
         self.limits = limits or Limits()
         self.find_missing, self.monotonic, self.in_thread = find_missing, monotonic, in_thread
         self.counters = ScrapeCounters()
         self.moved_s = 0.0
-        """By how much the clock was set since the start."""
+        """Seconds by which the clock was set since the start."""
         self.shapes = Shapes()
         self._clock, self._offset, self._sleep = clock, offset, sleep
         self._scrapers: dict[str, _Scraper] = {}
@@ -282,12 +281,12 @@ class ScrapeManager:
         self._changing = asyncio.Lock()
 
     async def apply(self, targets: Iterable[Target]) -> None:
-        """Scrape exactly these targets from now on: start new ones, stop the others, leave the rest as they are.
+        """Scrape exactly these targets from now on: start new targets, stop removed ones, keep unchanged ones.
 
-        A target that changed under the same key, or whose recipe or limits did, starts anew, and its series go on.
-        Those of a target that is gone are marked stale. Of several targets with one key the first counts.
+        A target whose settings, recipe or limits changed under the same key is restarted, and its series go on. The
+        series of a removed target get staleness markers. Of several targets with one key, the first counts.
         """
-        # Before anything is waited for: recipes and limits are those of the configuration that the targets are of.
+        # Before the first await, so that recipes and limits are of the same configuration as the targets.
         wanted: dict[str, _Setup] = {}
         for target in targets:
             if target.key not in wanted:
@@ -308,7 +307,7 @@ class ScrapeManager:
                     self._tasks[key] = asyncio.create_task(self._run(scraper), name=f"scrape {setup.target.job}")
 
     def clock_was_set(self, by_s: float) -> None:
-        """Take note that `clock` went forward (or back, negative) by a step."""
+        """Move stored times after `clock` was set forward by `by_s` seconds (negative: back)."""
         self.moved_s += by_s
         for scraper in self._scrapers.values():
             scraper.health = scraper.health.moved_by(by_s)
@@ -318,11 +317,11 @@ class ScrapeManager:
         return self._clock.now()
 
     def health(self) -> list[TargetHealth]:
-        """Return what is known of every target's last scrape, ordered by key."""
+        """Return the health of every target, ordered by key."""
         return [self._scrapers[key].health for key in sorted(self._scrapers)]
 
     async def close(self) -> None:
-        """Stop all scraping. Series are left as they are: that the control plane stops says nothing of a target."""
+        """Stop all scraping. No series is marked stale: the end of the control plane says nothing about a target."""
         async with self._changing:
             await asyncio.gather(*(self._stop(scraper) for scraper in list(self._scrapers.values())))
 
@@ -335,7 +334,7 @@ class ScrapeManager:
         if task := self._tasks.pop(key, None):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        # Whatever closing raises, the other targets go on.
+        # An error or a hang in close() must not affect other targets.
         (fault,) = await asyncio.gather(asyncio.wait_for(scraper.close(), _CLOSE_S), return_exceptions=True)
         if fault:
             _log.warning("target %s: its source did not close: %s", _name(scraper.target), type(fault).__name__)
@@ -350,10 +349,10 @@ class ScrapeManager:
                 self.counters.skipped_ticks += max(0, round((at - last) / target.interval_s) - 1)
             moved_s = self.moved_s
             await self._sleep(at - now)
-            # A clock that was set meanwhile hurries nothing and puts nothing off.
+            # If the clock was set meanwhile, the tick moves with it and is neither early nor late.
             at += self.moved_s - moved_s
             last = at
             if self._clock.now() - at < target.interval_s:
                 await scraper.scrape(at)
-            else:  # woken far too late, from a suspended machine: these values are not of then
+            else:  # woken far too late, such as after a suspend: the values would not be of the scheduled time
                 self.counters.skipped_ticks += 1

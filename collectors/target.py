@@ -1,4 +1,4 @@
-"""A target: one scraped endpoint, and what it is known as."""
+"""A target: one scraped endpoint, its identity and its health."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collectors.samples import Labels
 
 @dataclass(frozen=True)
 class Auth:
-    """How a target is asked. Secrets are paths, read at each scrape so that rotation needs no restart."""
+    """Credentials and TLS settings of a target. Secrets are read at each scrape, so that rotation needs no restart."""
 
     scheme: str = "Bearer"
     credentials_file: str | None = None
@@ -24,11 +24,11 @@ class Auth:
 
 @dataclass(frozen=True)
 class Target:
-    """One scraped endpoint. Hashable and comparable: discovery diffs sets of these.
+    """One scraped endpoint. Hashable and comparable: discovery compares sets of targets.
 
     `url` is absolute (`http://10.0.0.5:8002/metrics`), or `local:nvml` for this host's GPUs. `labels` are the labels
     of the configuration, stored on every raw and canonical series (`job` and `instance` included once resolved).
-    `models` maps what the engine calls a model to what fleet.yaml calls it.
+    `models` maps the engine's name of a model to fleet.yaml's.
     """
 
     engine: str
@@ -43,13 +43,13 @@ class Target:
 
     @property
     def key(self) -> str:
-        """The source name under which its samples are stored: unique within a fleet."""
+        """Source name of its samples, unique within a fleet."""
         return f"{self.job}/{self.instance}/{self.url}"
 
 
 @dataclass(frozen=True)
 class TargetHealth:
-    """What is known of a target's last scrape. `health` is `unknown` before the first one."""
+    """Result of a target's last scrape. `health` is `unknown` before the first one."""
 
     target: Target
     health: str = "unknown"
@@ -61,18 +61,18 @@ class TargetHealth:
     duration_s: float | None = None
     samples: int | None = None
     missing: tuple[str, ...] = field(default=())
-    """Canonical metrics that the catalogue expects of this engine and that the last scrape did not have."""
+    """Canonical metrics that the catalogue expects of this engine and the last scrape lacked."""
     unstorable: int = 0
-    """Samples of the last scrape that were left out: their names or labels hold a NUL, which no database stores."""
+    """Samples of the last scrape left out because their names or labels hold a NUL, which no database stores."""
     since: float | None = None
-    """Unix seconds of the first scrape since which `health` and `missing` have been as they are."""
+    """Unix seconds of the first scrape with the current `health` and `missing`."""
     known_since: float | None = field(default=None, compare=False)
-    """Unix seconds when that scrape's row was stored: a query of before could not see it."""
+    """Unix seconds at which that scrape's row was stored. An earlier query could not see it."""
     recovered: bool = False
-    """Before `since` it was down, or had no samples, or fewer of the expected metrics."""
+    """Whether the target, before `since`, was down, had no samples, or had fewer of the expected metrics."""
 
     def moved_by(self, by_s: float) -> TargetHealth:
-        """Return it as it is after the clock was set: what has lasted goes on having lasted for as long."""
+        """Return the health with its times moved by `by_s`, as the clock was. Its durations stay the same."""
         moved = {
             name: at + by_s
             for name in ("last_scrape_at", "since", "known_since")
@@ -82,12 +82,12 @@ class TargetHealth:
 
 
 class Source(Protocol):
-    """Yields one target's exposition text. One deadline bounds the whole read."""
+    """Reads one target's exposition text. One deadline bounds the whole read."""
 
     async def read(self, timeout_s: float) -> bytes:
         """Return a body in the text exposition format (at most the configured size).
 
-        Raises ScrapeError. Never runs past `timeout_s` by more than scheduling noise.
+        Raises ScrapeError when the read fails. Ends at `timeout_s`, apart from scheduling delays.
         """
         ...
 
@@ -97,12 +97,12 @@ class Source(Protocol):
 
 
 class SourceRecipe(Protocol):
-    """How a target's source is made, before it is made. Equal recipes make equal sources."""
+    """The settings from which a target's source is made. Equal recipes make equal sources."""
 
     def made(self) -> Source:
-        """Return a fresh source; whoever asked closes it."""
+        """Return a new source. The caller closes it."""
         ...
 
 
 ServedModels = Mapping[str, str]
-"""What an engine calls a model, to what fleet.yaml calls it."""
+"""The engine's name of a model to fleet.yaml's."""

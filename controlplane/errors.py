@@ -4,15 +4,15 @@ ControlPlaneError           the message is fit for an operator: names the thing,
 ├── ConfigError             fleet.yaml or another file is wrong: file, line, field, what was expected
 ├── NotFound                the named thing does not exist
 ├── Conflict                the thing is in a state that does not allow it (a rollout is already running)
-├── Refused                 planning said no: reasons, and what to do next
+├── Refused                 planning refused the action: reasons, and what to do next
 ├── Forbidden / Unauthenticated
 ├── Unavailable             a dependency (engine, database, target) cannot be reached now
-├── NotStorable             a text that the database cannot hold; everything else can be stored
-├── Unreadable              a stored row that this release cannot read; every other row can be
+├── NotStorable             a text that the database cannot hold; other texts can be stored
+├── Unreadable              a stored row that this release cannot read; other rows can be read
 ├── LeaseLost               another process holds the lease; nothing was written
-├── MalformedRequest        a body that cannot be read: what is wrong with it, and where
-│   ├── TooLarge            a body beyond a limit: which one
-│   └── TooSlow             a body that does not come to its end
+├── MalformedRequest        a request's body that cannot be read: the fault, and its place
+│   ├── TooLarge            a request's body beyond a limit, and which limit
+│   └── TooSlow             a request's body that does not arrive in time
 └── QueryError              PromQL: kind is one of Prometheus's error types
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 
 
 class ControlPlaneError(Exception):
-    """Root of everything that the control plane raises on purpose."""
+    """Root of all errors that the control plane raises on purpose."""
 
 
 class ConfigError(ControlPlaneError):
@@ -47,11 +47,11 @@ class NotFound(ControlPlaneError):
 
 
 class Conflict(ControlPlaneError):
-    """The thing is in a state that does not allow this."""
+    """The thing is in a state that does not allow the action."""
 
 
 class Refused(ControlPlaneError):
-    """Planning said no before anything moved."""
+    """Planning refused the action before anything was changed."""
 
     def __init__(self, *reasons: str) -> None:
         super().__init__("; ".join(reasons))
@@ -63,7 +63,7 @@ class Unauthenticated(ControlPlaneError):
 
 
 class Forbidden(ControlPlaneError):
-    """The token's role does not allow this."""
+    """The token's role does not allow the action."""
 
 
 class Unavailable(ControlPlaneError):
@@ -79,7 +79,7 @@ class Unreadable(ControlPlaneError):
 
 
 class LeaseLost(ControlPlaneError):
-    """Another process took the lease over; this one wrote nothing."""
+    """Another process took the lease over. This process wrote nothing."""
 
 
 class MalformedRequest(ControlPlaneError):
@@ -91,14 +91,14 @@ class TooLarge(MalformedRequest):
 
 
 class TooSlow(MalformedRequest):
-    """A request's body did not come to its end in time."""
+    """A request's body did not arrive in time."""
 
 
 class QueryError(ControlPlaneError):
     """A PromQL query failed.
 
-    `kind` is Prometheus's error type: bad_data, execution, timeout, canceled (nobody waits any more) or unavailable
-    (too many wait); or Mimir's too_many_requests (too many of one asker wait).
+    `kind` is one of Prometheus's error types: bad_data, execution, timeout, canceled (the client is gone) or
+    unavailable (too many queries wait). Or it is Mimir's too_many_requests (too many queries of one client wait).
     """
 
     def __init__(self, kind: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Threads for blocking calls, in pools of their own: a slow call of one kind keeps none of another kind waiting."""
+"""Thread pools for blocking calls, one for each kind of call: a slow call of one kind does not delay another kind."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ Found = TypeVar("Found")
 
 GENERAL = 24
 """Threads for every other call (`asyncio.to_thread`): short reads and writes of the database, which mostly wait for it.
-Python's own number, cores + 4, is 6 on two cores: six calls to a database that hangs were all that there was."""
+Chosen. Python's default is cores + 4, which is 6 on two cores: six calls to a hanging database would take all."""
 REQUESTS = 16
 """Threads for request handlers that block. With the general ones they are as many as the database has connections
 (store.database.Patience), so that no thread waits for a connection."""
 ACCESS = 4
-"""Each sign-in is one short query of the database."""
+"""Threads for sign-ins. Chosen: each sign-in is one short query of the database."""
 FILES = 4
-"""Discovery, what is tidied on disk, and files that are watched: a network disk that hangs takes one thread of each."""
+"""Threads for files. Chosen: discovery, clean-up of the disk and watched files each lose one thread to a network disk
+that hangs."""
 
 
 class PoolReport(NamedTuple):
@@ -37,11 +38,11 @@ class PoolReport(NamedTuple):
     busy: int
     """Threads that run a call."""
     waiting: int
-    """Calls without a thread."""
+    """Calls that wait for a thread."""
     calls: int | None
-    """Calls that got a thread so far. None: nobody counts them."""
+    """Calls that got a thread since the start. None: they are not counted."""
     waited_s: float | None
-    """Seconds that these calls waited for a thread, in all. None: nobody counts them."""
+    """Sum of the seconds that these calls waited for a thread. None: they are not counted."""
 
 
 class _CountedThreads(ThreadPoolExecutor):
@@ -79,16 +80,16 @@ class _CountedThreads(ThreadPoolExecutor):
 
 
 class ThreadPool:
-    """Threads for one kind of blocking call. `run` is for the event loop."""
+    """Threads for one kind of blocking call. Call `run` from the event loop."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.name, self._threads = name, threads
         self._executor = _CountedThreads(name, threads)
 
     async def run(self, call: Callable[Given, Found], /, *given: Given.args, **named: Given.kwargs) -> Found:
-        """Return the result of a blocking call; raises what the call raises. As `asyncio.to_thread`, in this pool.
+        """Run a blocking call in this pool, as `asyncio.to_thread` does. Return its result, or raise its exception.
 
-        A caller that is cancelled stops waiting. Its call is dropped unless it has begun.
+        A task that is cancelled stops waiting. Its call is dropped unless it has begun.
         """
         context = contextvars.copy_context()
         whole = functools.partial(context.run, call, *given, **named)
@@ -106,7 +107,7 @@ class ThreadPool:
             return PoolReport(self.name, self._threads, threads.busy, waiting, threads.calls, threads.waited_s)
 
     def close(self) -> None:
-        """Drop calls that have no thread yet. Calls that run go on to their end; the process ends after them."""
+        """Drop the calls that wait for a thread. Running calls go on to their end, and the process ends after them."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -160,8 +161,8 @@ class Pools(NamedTuple):
 
 
 def make_pools() -> Pools:
-    """Return pools for this machine. The caller closes them."""
-    # Parsing holds the interpreter's lock most of the time: more threads than cores would only take turns.
+    """Return the pools for this machine. The caller closes them."""
+    # Parsing holds the interpreter's lock most of the time: more threads than cores would not be faster.
     cores = len(os.sched_getaffinity(0))
     parsing = ThreadPool("parsing", max(2, min(cores, 8)))
     return Pools(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 
 def varint(number: int) -> bytes:
-    """Return an int64 as a protobuf varint, one to ten bytes; negative numbers take ten.
+    """Return an int64 as a protobuf varint of one to ten bytes. Negative numbers take ten.
 
-    Source: the Protocol Buffers encoding guide, "Base 128 Varints". Raises OverflowError beyond 64 bits.
+    Source: the Protocol Buffers encoding guide, "Base 128 Varints". Raises OverflowError when the number
+    does not fit in 64 bits.
     """
     if not -(2**63) <= number < 2**63:
         raise OverflowError(f"{number} does not fit in 64 bits")

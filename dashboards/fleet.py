@@ -1,4 +1,4 @@
-"""The fleet dashboard: every model of every engine by its canonical numbers."""
+"""The fleet dashboard: every model of every engine, by canonical metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Number, Query, Ro
 _MODEL = 'model=~"$model"'
 _ENGINE = f'source="engine", {_MODEL}'
 _OUTSIDE = f'source!="engine", {_MODEL}'
-"""As the gateway and the probe see it."""
+"""Selector of samples from the gateway and the probe."""
 
 
 def fleet() -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _now() -> Section:
         Number(
             title="Backends not ready",
             queries=[Query(f"count(llm_backend_ready{{{_MODEL}}} == 0) or vector(0)")],
-            description="Of versions that are meant to be loaded; an idle version counts too.",
+            description="Counts versions that should be loaded. An idle version counts too.",
             limits=[Limit(1, YELLOW)],
             width=4,
             height=5,
@@ -88,7 +88,7 @@ def _traffic() -> Section:
         ),
         Lines(
             title="Errors and timeouts, as the probe and the gateway see them",
-            description="Engine counters understate both: most failures never reach them.",
+            description="Engines are left out, because most failures never reach their counters.",
             queries=[
                 Query(
                     "sum by (model, version, source) "

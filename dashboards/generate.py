@@ -1,4 +1,4 @@
-"""Writes the dashboards as JSON files, byte for byte the same for the same code."""
+"""Writes the dashboards as JSON files. The same code writes the same bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def all_dashboards() -> dict[str, dict[str, Any]]:
 
 
 def write_dashboards(out: Path) -> list[Path]:
-    """Write one JSON file a dashboard into `out`, made where absent; return the paths. Raises OSError."""
+    """Write one JSON file per dashboard into `out`; return the paths. Makes `out` if it is absent.
+
+    Raises OSError when a file cannot be written.
+    """
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, dashboard in all_dashboards().items():

@@ -1,4 +1,4 @@
-"""The GPU dashboard: one GPU is one GPU, however many exporters report it."""
+"""The GPU dashboard. A GPU that several exporters report counts once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gpu() -> dict[str, Any]:
     return dashboard(
         uid="llm-gpu",
         title="GPUs",
-        description="From DCGM exporter, NVML and Triton; a GPU that several of them report is counted once.",
+        description="From dcgm-exporter, NVML and Triton. A GPU that several of them report counts once.",
         variables={"node": "label_values(gpu_utilization_ratio, node)"},
         sections=[_now(), _load(), _health()],
     )
@@ -69,7 +69,7 @@ def _load() -> Section:
         ),
         Lines(
             title="Memory",
-            description="Used over used, reserved and free. vLLM takes its share up front.",
+            description="Used memory as a share of used, reserved and free. vLLM reserves its share at start.",
             queries=[Query(_MEMORY, _LEGEND)],
             unit="percentunit",
             minimum=0,

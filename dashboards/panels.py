@@ -1,7 +1,7 @@
-"""Our panel classes over grafanalib: what the dashboards are written in, in the shape of Grafana's schema 39.
+"""Panel classes for the dashboards, based on grafanalib. They emit Grafana's schema 39.
 
 grafanalib emits schema 12, with keys that Grafana dropped and shapes (gauge, bar gauge, table) from before Grafana 8.
-Everything that leaves this module is in today's shape, so that no migration runs when a dashboard is opened.
+This module emits the current shape, so that Grafana needs no migration when it opens a dashboard.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import attr
 from grafanalib import core
 
 SCHEMA_VERSION = 39
-"""Grafana 10.4's; newer releases read it as it is."""
+"""Schema of Grafana 10.4. Newer releases read it unchanged."""
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-"""As an object: Grafana migrates string references only below schema 36."""
+"""Reference as an object, because Grafana migrates references as texts only below schema 36."""
 
 _KEPT = frozenset({"type", "title", "links", "transparent"})
-"""What grafanalib's panels still say as Grafana does; everything else is written here."""
+"""Keys that are kept from grafanalib's panels. This module writes all others."""
 GREEN, YELLOW, RED = "green", "yellow", "red"
 
 
 @attr.s(auto_attribs=True, frozen=True)
 class Query:
-    """One PromQL query of a panel. `instant` asks for the last value only."""
+    """One PromQL query of a panel. With `instant`, only the last value is queried."""
 
     expr: str
     legend: str = "__auto"
@@ -43,7 +43,7 @@ class Limit:
 
 @attr.s(auto_attribs=True, kw_only=True)
 class _Panel(ABC):
-    """What every panel of ours has. `width` is in twenty-fourths of the page, `height` in Grafana's rows."""
+    """Base of the panels. `width` is in twenty-fourths of the page, `height` in Grafana's rows."""
 
     title: str
     queries: Sequence[Query]
@@ -57,7 +57,7 @@ class _Panel(ABC):
 
     @abstractmethod
     def base(self) -> core.Panel:
-        """Return the grafanalib panel that this one is authored with."""
+        """Return the grafanalib panel on which this panel is based."""
 
     def options(self) -> dict[str, Any]:
         """Return the panel type's options."""
@@ -76,7 +76,7 @@ class _Panel(ABC):
         return []
 
     def to_json(self, panel_id: int, x: int, y: int) -> dict[str, Any]:
-        """Return the panel at a place in the grid."""
+        """Return the panel's JSON content at a place in the grid."""
         authored = self.base().to_json_data()
         panel = {k: v for k, v in authored.items() if v is not None and k in _KEPT}
         steps: list[dict[str, Any]] = [{"color": GREEN, "value": None}]
@@ -108,7 +108,7 @@ class _Panel(ABC):
 
 
 class Lines(_Panel):
-    """Values over time."""
+    """A panel of values over time."""
 
     def base(self) -> core.Panel:
         """Return the grafanalib panel."""
@@ -127,7 +127,7 @@ class Lines(_Panel):
         }
 
     def custom(self) -> dict[str, Any]:
-        """Draw lines; gaps stay gaps, since absent is not zero."""
+        """Return the settings of lines. Gaps stay gaps, because absent is not zero."""
         return {
             "drawStyle": "line",
             "fillOpacity": 8,
@@ -139,14 +139,14 @@ class Lines(_Panel):
 
 
 class Number(_Panel):
-    """The last value, large."""
+    """A panel of the last value, in large type."""
 
     def base(self) -> core.Panel:
         """Return the grafanalib panel."""
         return core.Stat(title=self.title)
 
     def options(self) -> dict[str, Any]:
-        """Colour the background by the limits."""
+        """Return the options: the limits colour the background."""
         return {
             "colorMode": "background",
             "graphMode": "area",
@@ -158,14 +158,14 @@ class Number(_Panel):
 
 
 class Bars(_Panel):
-    """The last value of many series, as bars."""
+    """A panel of the last values of many series, as bars."""
 
     def base(self) -> core.Panel:
         """Return the grafanalib panel."""
         return core.BarGauge(title=self.title)
 
     def options(self) -> dict[str, Any]:
-        """Return a horizontal gradient."""
+        """Return the options of horizontal bars with a gradient."""
         return {
             "displayMode": "gradient",
             "minVizHeight": 10,
@@ -179,11 +179,11 @@ class Bars(_Panel):
 
 @attr.s(auto_attribs=True, kw_only=True)
 class Rows(_Panel):
-    """A table: one row a series, one column a label, and one a query. `columns` names the labels in their order."""
+    """A table: one row per series, one column per label and per query. `columns` are the labels in their order."""
 
     columns: Sequence[str] = ()
     values: Sequence[str] = ("Value",)
-    """A heading a query."""
+    """One heading per query."""
 
     def base(self) -> core.Panel:
         """Return the grafanalib panel."""
@@ -194,7 +194,7 @@ class Rows(_Panel):
         return {"cellHeight": "sm", "showHeader": True}
 
     def transformations(self) -> list[dict[str, Any]]:
-        """Join the queries by their labels and keep the named columns."""
+        """Return transformations that join the queries by their labels and keep the named columns."""
         numbers = ["Value"] if len(self.queries) == 1 else [f"Value #{chr(65 + i)}" for i in range(len(self.queries))]
         order = [*self.columns, *numbers]
         return [
@@ -222,7 +222,7 @@ def _target(number: int, query: Query) -> dict[str, Any]:
 
 
 def variable(name: str, query: str) -> dict[str, Any]:
-    """Return a multi-valued variable filled by a query, with "All"."""
+    """Return a variable with several values and "All". A query provides its values."""
     return {
         "name": name,
         "label": name,
@@ -244,7 +244,7 @@ def variable(name: str, query: str) -> dict[str, Any]:
 
 
 def datasource_variable() -> dict[str, Any]:
-    """Return the variable that chooses the Prometheus-compatible data source."""
+    """Return the variable for the choice of a Prometheus-compatible data source."""
     return {
         "name": "datasource",
         "label": "data source",
@@ -262,13 +262,13 @@ def datasource_variable() -> dict[str, Any]:
 
 
 Section = tuple[str, Sequence[_Panel]]
-"""A row's title and its panels, laid out from left to right and wrapped at 24 columns."""
+"""Title of a row and its panels. Panels are placed from left to right, and wrap after 24 columns."""
 
 
 def dashboard(
     *, uid: str, title: str, description: str, variables: Mapping[str, str], sections: Sequence[Section]
 ) -> dict[str, Any]:
-    """Return a dashboard. `variables` maps a name to the query that fills it."""
+    """Return a dashboard. `variables` maps a name to the query that provides its values."""
     panels: list[dict[str, Any]] = []
     y = 0
     for heading, members in sections:

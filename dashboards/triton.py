@@ -1,4 +1,4 @@
-"""The Triton dashboard: Triton's own metrics, in its own words."""
+"""The Triton dashboard: Triton's own metrics, under their own names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LEGEND = "{{model}} {{version}}"
 
 
 def _mean_ms(metric: str) -> str:
-    """Mean milliseconds a request: Triton gives cumulative microseconds, and no buckets."""
+    """Return a query for mean milliseconds per request. Triton exports cumulative microseconds, without buckets."""
     return (
         f"{_BY} (rate({metric}{{{_SELECT}}}[$__rate_interval]))"
         f" / {_BY} (rate(nv_inference_request_success{{{_SELECT}}}[$__rate_interval])) / 1000"
@@ -24,7 +24,7 @@ def triton() -> dict[str, Any]:
     return dashboard(
         uid="llm-triton",
         title="Triton",
-        description="Triton has no latency buckets: means, and quantiles of the last minute where summaries are on.",
+        description="Triton has no latency buckets. It has means, and with summaries on, quantiles of the last minute.",
         variables={
             "model": "label_values(nv_inference_request_success, model)",
             "instance": "label_values(nv_inference_request_success, instance)",
@@ -43,8 +43,8 @@ def _requests() -> Section:
         ),
         Lines(
             title="Failures per second by reason",
-            description="Understated: errors that a Python model returns count as success, and requests "
-            "turned away by a full queue count nowhere.",
+            description="The true rate may be higher: errors that a Python model returns count as success, and "
+            "requests that a full queue refuses are not counted.",
             queries=[
                 Query(
                     "sum by (model, version, reason) "

@@ -1,4 +1,4 @@
-"""The vLLM dashboard: vLLM's own metrics, in its own words (0.11 and newer)."""
+"""The vLLM dashboard: vLLM's own metrics (0.11 and newer), under their own names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def vllm() -> dict[str, Any]:
     return dashboard(
         uid="llm-vllm",
         title="vLLM",
-        description="Requests that clients abandon are missing from the end-to-end histogram: its P99 flatters.",
+        description="The end-to-end histogram lacks requests that clients abandoned, so its P99 is too low.",
         variables={
             "model_name": "label_values(vllm:num_requests_running, model_name)",
             "instance": "label_values(vllm:num_requests_running, instance)",
@@ -72,7 +72,7 @@ def _requests() -> Section:
             width=12,
         ),
         Lines(
-            title="Requests turned away per second",
+            title="Rejected requests per second",
             queries=[
                 Query(
                     'sum by (reason) (rate(vllm:admission_rejections_total{model_name=~"$model_name"}'

@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/reference: `python docs/generate.py`. A test holds the pages against it."""
+"""Write the generated parts of docs/reference: `python docs/generate.py`. A test compares the pages with its output."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from collectors.durations import format_duration
 
 REFERENCE = Path(__file__).parent / "reference"
 RUNBOOKS = "../runbooks"
-"""Seen from the reference pages."""
+"""Path of the runbooks from the reference pages."""
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end of generated -->)", re.DOTALL)
 
 
 def rendered(page: str) -> str:
-    """Return a page's text with every generated part made anew. Raises KeyError for a part that nobody generates."""
+    """Return a page's text with every generated part written again. Raises KeyError for a part without a generator."""
     return _PART.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n{found[3]}", page)
 
 
@@ -34,13 +34,13 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def prose(text: str) -> str:
-    """Return plain text as Markdown shows it: `<` would begin a tag."""
+    """Return plain text escaped for Markdown: `<` would begin a tag."""
     return text.strip().replace("<", "&lt;")
 
 
 def canonical_metrics() -> str:
-    """Every canonical metric with type, unit, own labels, meaning and OpenTelemetry name."""
-    header = ["metric", "type", "unit", "own labels", "is", "OpenTelemetry"]
+    """Return a table of every canonical metric with type, unit, own labels, meaning and OpenTelemetry name."""
+    header = ["metric", "type", "unit", "own labels", "meaning", "OpenTelemetry"]
     return table(
         header,
         (
@@ -51,7 +51,7 @@ def canonical_metrics() -> str:
 
 
 def engine_sources() -> str:
-    """For each engine, what each canonical metric is made of."""
+    """Return, for each engine, a table of the canonical metrics and their raw metrics."""
     catalogue = load_catalogue()
     return "\n".join(_engine(name, engine, catalogue) for name, engine in catalogue.engines.items())
 
@@ -90,14 +90,14 @@ def _codes(words: Iterable[str]) -> str:
 
 
 def own_metrics() -> str:
-    """The rows of the HTTP API's page, which is tested against the code."""
+    """Return the rows of the HTTP API's page, which is tested against the code."""
     page = (REFERENCE / "http-api.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`controlplane_\w+`) \| (\w+) \| (.+) \|$", page, re.MULTILINE)
-    return table(["metric", "type", "is"], rows)
+    return table(["metric", "type", "meaning"], rows)
 
 
 def rule_packs() -> str:
-    """Every built-in pack: its variables, and its rules with their defaults filled in."""
+    """Return every built-in pack: its variables, and its rules with their defaults filled in."""
     return "\n".join(_pack(name) for name in BUILTIN)
 
 
@@ -107,7 +107,7 @@ def _pack(name: str) -> str:
     used = _uses(name)
     fields = ("value", "for", "window")
     rows = ([f"`{v.name}`", *(defaults.get(f"{v.name}.{f}", "") for f in fields), v.unit, v.help] for v in variables)
-    lines = [f"## builtin:{name}\n", table(["variable", "value", "for", "window", "unit", "of what"], rows)]
+    lines = [f"## builtin:{name}\n", table(["variable", "value", "for", "window", "unit", "meaning"], rows)]
     for group in load_pack(name, runbooks=RUNBOOKS):
         lines.append(f"### Group {group.name}\n")
         lines += [_rule(rule, {name: defaults[name] for name in used[rule.name]}) for rule in group.rules]

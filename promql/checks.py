@@ -1,6 +1,6 @@
-"""What an expression of the right form may still get wrong: kinds of values, numbers of arguments, matching.
+"""Checks of a parsed expression beyond its syntax: kinds of values, numbers of arguments, vector matching.
 
-Each function returns the place and the reason, None where nothing is wrong.
+Each function returns the first fault, or None when there is none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from promql.signatures import AGGREGATIONS, Signature
 from promql.strings import readable
 
 Fault = tuple[int, str]
-"""The index of a character, and what is wrong there."""
+"""The index of a character of the expression, and the error message."""
 
 SHOWN: dict[ValueKind, str] = {
     "vector": "instant vector",
@@ -59,7 +59,7 @@ def of_aggregate(node: AggregateExpr) -> Fault | None:
 
 
 def of_binary(node: BinaryExpr) -> Fault | None:
-    """Check the operands of a binary operation, and how they are matched."""
+    """Check the operands of a binary operation and its vector matching."""
     matching, left, right = node.matching, node.lhs, node.rhs
     scalar = "scalar" in (left.kind, right.kind)
     if matching.returns_bool and node.op not in COMPARISONS:
@@ -83,14 +83,14 @@ def of_binary(node: BinaryExpr) -> Fault | None:
 
 
 def of_sign(start: int, operand: Node) -> Fault | None:
-    """Check what a sign at `start` is put before."""
+    """Check that the operand of a unary `+` or `-` at `start` is a scalar or an instant vector."""
     if operand.kind in ("scalar", "vector"):
         return None
     return start, f"unary expression only allowed on expressions of type scalar or vector, got: {operand.kind}"
 
 
 def of_selector(node: VectorSelector) -> Fault | None:
-    """Check that a selector names its metric once, and selects something."""
+    """Check that a selector names its metric once, and has a matcher that does not match the empty string."""
     if node.name:
         again = next((m.value for m in node.matchers if m.name == "__name__"), None)
         if again is not None:
@@ -104,7 +104,7 @@ def of_selector(node: VectorSelector) -> Fault | None:
 
 
 def without_brackets(node: Node) -> Node:
-    """Return what stands in the round brackets of a node, if it has some."""
+    """Return a node without the round brackets around it: `((x))` → `x`."""
     while isinstance(node, ParenExpr):
         node = node.expr
     return node

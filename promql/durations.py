@@ -1,6 +1,6 @@
-"""Durations that are calculated: `[5m * 2]`, `offset (step() + 1m)`, as Prometheus has them since 3.14.
+"""Duration expressions such as `[5m * 2]` and `offset (step() + 1m)`, as in Prometheus since 3.14.
 
-What they come to depends on the query's step and range alone, so they are calculated before an expression is parsed.
+Their values depend on the query's step and range alone, so the parser calculates them from the tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _OF_THE_QUERY = ("step", "range")
 
 
 class QueryTimes(NamedTuple):
-    """What `step()` and `range()` are, in seconds; both are 0 in an instant query."""
+    """Values of `step()` and `range()` in seconds. Both are 0 in an instant query."""
 
     step_s: float = 0.0
     range_s: float = 0.0
@@ -29,7 +29,7 @@ INSTANT = QueryTimes()
 
 
 class Unfit(Exception):
-    """The tokens are no duration: the one at `index` fits none."""
+    """The tokens are not a duration. `index` is the first token that does not fit."""
 
     def __init__(self, index: int) -> None:
         super().__init__(index)
@@ -37,7 +37,7 @@ class Unfit(Exception):
 
 
 class Impossible(Exception):
-    """A duration cannot be calculated; `index` is the token to blame."""
+    """A duration cannot be calculated, for example after a division by zero. `index` is the token at fault."""
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(reason)
@@ -45,22 +45,26 @@ class Impossible(Exception):
 
 
 class Duration(NamedTuple):
-    """A calculated duration: its seconds, and the index of the token behind it."""
+    """A calculated duration: its seconds, and the index of the first token after it."""
 
     seconds: float
     end: int
 
 
 def calculate(tokens: Sequence[Token], start: int, times: QueryTimes) -> Duration:
-    """Calculate what stands in brackets. Raises Unfit and Impossible."""
+    """Calculate the duration in brackets, from the token at index `start`.
+
+    Raises Unfit when the tokens are not a duration, and Impossible when it cannot be calculated.
+    """
     walk = _Walk(tokens, start, times)
     return Duration(walk.sum(0), walk.next)
 
 
 def calculate_offset(tokens: Sequence[Token], start: int, times: QueryTimes) -> Duration:
-    """Calculate what stands after `offset`. Raises Unfit and Impossible.
+    """Calculate the duration after `offset`, from the token at index `start`.
 
-    `offset 1m + 1` adds to the vector; after parentheses, `offset (1m) + 1` adds to the offset.
+    `offset 1m + 1` adds 1 to the vector. After parentheses, `offset (1m) + 1` adds 1 to the offset.
+    Raises Unfit when the tokens are not a duration, and Impossible when it cannot be calculated.
     """
     walk = _Walk(tokens, start, times)
     sign = walk.sign()
@@ -72,7 +76,7 @@ def calculate_offset(tokens: Sequence[Token], start: int, times: QueryTimes) -> 
 
 
 def of_durations(tokens: Sequence[Token]) -> frozenset[int]:
-    """Return the indexes of the tokens that durations consist of: there `step()` is no function."""
+    """Return the indexes of all tokens that belong to a duration. Inside a duration `step()` is not a function call."""
     found: set[int] = set()
     for number, token in enumerate(tokens):
         if number in found or not (token.text in ("[", ":") or token.text.lower() == "offset"):
@@ -86,7 +90,7 @@ def of_durations(tokens: Sequence[Token]) -> frozenset[int]:
 
 
 def is_calculated(tokens: Sequence[Token]) -> bool:
-    """Say whether a duration among the tokens is more than a number or a duration with a sign."""
+    """Return whether the tokens contain a duration expression: `[5m * 2]` yes, `[5m]` and `offset -5m` no."""
     return any(
         tokens[number].kind not in ("number", "duration")
         and not (tokens[number].text in ("+", "-") and tokens[number - 1].text.lower() == "offset")
@@ -95,7 +99,10 @@ def is_calculated(tokens: Sequence[Token]) -> bool:
 
 
 class _Walk:
-    """Goes through the tokens of a duration, from `next`; each method returns seconds."""
+    """Evaluates the tokens of a duration by recursive descent. `next` is the index of the next token to read.
+
+    Every method that reads tokens returns seconds, but for `sign`. It raises Unfit and Impossible.
+    """
 
     def __init__(self, tokens: Sequence[Token], start: int, times: QueryTimes) -> None:
         self._tokens = tokens
@@ -137,13 +144,13 @@ class _Walk:
         return product
 
     def sign(self) -> int:
-        """Walk a sign, if there is one."""
+        """Read a sign, if there is one. Return -1 for `-`, else 1."""
         text = self._text()
         self.next += text in ("+", "-")
         return -1 if text == "-" else 1
 
     def _signed(self, depth: int) -> float:
-        """Walk a power behind signs, which bind less: `-2 ^ 2` is -4."""
+        """Read a power with the signs before it. Signs bind less than `^`: `-2 ^ 2` → -4."""
         sign = 1
         while self._text() in ("+", "-"):
             sign *= self.sign()
@@ -161,7 +168,7 @@ class _Walk:
         return sign * power
 
     def operand(self, depth: int) -> float:
-        """Walk a number, a duration, a call, or something in parentheses."""
+        """Read a number, a duration, a call, or an expression in parentheses. Raises Unfit at any other token."""
         if self.next >= len(self._tokens):
             raise Unfit(self.next)
         token, word = self._tokens[self.next], self._text()

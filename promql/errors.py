@@ -1,23 +1,23 @@
 """Errors of PromQL's syntax.
 
 PromqlError
-├── ExpressionError     an expression is no PromQL, or none that is supported: why, and where
-└── PatternError        a regular expression is none, in Prometheus's words
+├── ExpressionError     an expression is not valid PromQL, or uses a feature that is not supported: why, and where
+└── PatternError        a regular expression is not valid, in Prometheus's words
 """
 
 from __future__ import annotations
 
 
 class PromqlError(Exception):
-    """Root of what is wrong with an expression or a pattern."""
+    """Root of the errors of this package."""
 
 
 class ExpressionError(PromqlError, ValueError):
-    """An expression is no PromQL, or none that is supported."""
+    """An expression is not valid PromQL, or uses a feature that is not supported."""
 
 
 class PatternError(PromqlError, ValueError):
-    """A regular expression is none of RE2, or too large. The message is what follows "error parsing regexp: "."""
+    """A regular expression is not valid for RE2, or is too large. The message begins with "error parsing regexp: "."""
 
     def __init__(self, reason: str, *, too_large: bool = False) -> None:
         super().__init__(f"error parsing regexp: {reason}")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 
 MAX_EXPRESSION = 32_768
-"""Longest expression taken, in characters."""
+"""Longest expression accepted, in characters. Chosen."""
 
 MAX_OPERATORS = 1_500
-"""Most operators and brackets taken: each costs a node to make, and steps to evaluate."""
+"""Most operators and brackets accepted. Each costs a node to parse and time to evaluate. Chosen."""
 
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`|#[^\n]*', re.DOTALL)
 _OPERATORS = re.compile(r"[-+*/%^=!<>(\[{]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 
 
 def without_strings(expr: str) -> str:
-    """Return the expression with strings emptied and comments gone: what is left is structure."""
+    """Return the expression with each string and each comment replaced by `""`: `x{a="b"}` → `x{a=""}`."""
     return _STRINGS.sub('""', expr)
 
 

@@ -1,4 +1,4 @@
-"""The nodes of a parsed expression, brackets included, each with the place where it is written.
+"""The nodes of a parsed expression. Each node has its place in the text, and brackets have a node too.
 
 The names are those of Prometheus's own syntax tree. `start` and `end` are indexes of characters: `expr[start:end]`.
 """
@@ -54,7 +54,7 @@ class LabelMatcher:
 
 @dataclass(slots=True)
 class VectorSelector:
-    """An instant vector selector; `name` is the metric's if it is written before the braces or alone in quotes."""
+    """An instant vector selector. `name` is the metric name written before the braces, else ""."""
 
     start: int
     end: int
@@ -67,7 +67,7 @@ class VectorSelector:
 
 @dataclass(slots=True)
 class MatrixSelector:
-    """A range vector selector; offset and `@` are those of its selector."""
+    """A range vector selector. `selector` holds its offset and its `@` modifier."""
 
     start: int
     end: int
@@ -103,7 +103,7 @@ class Call:
 
 @dataclass(slots=True)
 class AggregateExpr:
-    """An aggregation; `labels` is None where neither `by` nor `without` is written."""
+    """An aggregation. `labels` is None where neither `by` nor `without` is written."""
 
     start: int
     end: int
@@ -115,18 +115,18 @@ class AggregateExpr:
 
     @property
     def expr(self) -> Node:
-        """What is aggregated."""
+        """The aggregated vector, the last argument."""
         return self.args[-1]
 
     @property
     def param(self) -> Node | None:
-        """The parameter before it, of `topk` and its like."""
+        """The parameter before the vector, such as the 5 in `topk(5, x)`. None for `sum` and others without one."""
         return self.args[0] if len(self.args) > 1 else None
 
 
 @dataclass(slots=True)
 class Matching:
-    """What is written between a binary operator and its right side."""
+    """The vector matching of a binary operation: `bool`, `on (…)`, `ignoring (…)`, `group_left (…)`."""
 
     returns_bool: bool = False
     on: bool = False
@@ -135,12 +135,12 @@ class Matching:
     group: Literal["", "group_left", "group_right"] = ""
     include: list[str] = field(default_factory=list)
     fills: bool = False
-    """Whether `fill` or its like is written, which is experimental."""
+    """Whether `fill`, `fill_left` or `fill_right` is written. These modifiers are experimental in Prometheus."""
 
 
 @dataclass(slots=True)
 class BinaryExpr:
-    """A binary operation; `op` is in lower case, `op_start` the place of it."""
+    """A binary operation. `op` is in lower case, `op_start` is the index of its first character."""
 
     start: int
     end: int
@@ -154,7 +154,7 @@ class BinaryExpr:
 
 @dataclass(slots=True)
 class UnaryExpr:
-    """Unary minus; a plus is dropped once its operand is checked."""
+    """A unary minus. A unary plus has no node: the parser drops it once the operand is checked."""
 
     start: int
     end: int

@@ -1,4 +1,4 @@
-"""PromQL of Prometheus 3 to a tree, or to an error that says where and why."""
+"""The parser of Prometheus 3's PromQL: text to a tree, or to an error with its place and its reason."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from promql.words import Fault
 
 
 def parse_tree(expr: str, times: QueryTimes = INSTANT) -> Node:
-    """Return the tree of an expression. `times` are what `step()` and `range()` are in calculated durations.
+    """Return the tree of an expression. `times` holds the values of `step()` and `range()` in durations.
 
-    Raises ExpressionError with `line:column`; of an expression that is too large there is no place to name.
+    Raises ExpressionError when the expression is not valid. Its message begins with `line:column: `, except when the
+    expression is too large.
     """
     try:
         check_size(expr)

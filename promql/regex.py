@@ -1,7 +1,7 @@
-"""Regular expressions that users write: RE2 itself, anchored and worded as Prometheus has them.
+"""Regular expressions that users write. RE2 matches them, with Prometheus's anchoring and Prometheus's error messages.
 
-RE2 takes time linear in its input and a bounded memory, whatever the pattern; Python's `re` backtracks, for years where
-somebody means it to. No pattern of a user reaches `re`.
+RE2's time is linear in its input and its memory is bounded, whatever the pattern. Python's `re` backtracks: a hostile
+pattern can keep it busy for years. No pattern of a user reaches `re`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from promql.errors import PatternError
 from promql.strings import readable
 
 SMALL_BYTES = 512 << 10
-"""Memory of a pattern and of what RE2 remembers while it matches: enough for some 20,000 instructions."""
+"""Bytes for a compiled pattern and RE2's cache of states: enough for some 20,000 instructions."""
 
 LARGE_BYTES = 8 << 20
-"""The same for a pattern that needs more; RE2's own default."""
+"""Bytes for a pattern that does not fit in SMALL_BYTES. Source: RE2's own default."""
 
 CACHED_SMALL, CACHED_LARGE = 256, 16
-"""Compiled patterns that are kept: at most 128 MiB of each size, twice that where many values are matched at once."""
+"""Compiled patterns kept in the cache of each size. Each cache takes at most 128 MiB, and twice that when its patterns
+also match in batches (`Regex.matching`)."""
 
 CACHED_GROUPS = 16_384
-"""Values whose groups are remembered: a rule with `label_replace` finds the same labels at every evaluation."""
+"""Pairs of pattern and value whose groups are cached: a rule with `label_replace` matches the same values at every
+evaluation."""
 
 BATCH = 4_096
-"""Values that RE2 looks at in one call."""
+"""Values that one call of RE2 matches."""
 
 _GO_WORDS = {
     b"missing ]": "missing closing ]",
@@ -44,18 +46,21 @@ _GO_WORDS = {
     b"invalid named capture group": "invalid named capture",
     b"pattern too large - compile failed": "expression too large",
 }
-"""What C++ calls a fault, and what Go, and so Prometheus, calls it. They agree on all others."""
+"""Error texts of RE2 in C++ and their texts in Go, which Prometheus shows. All other texts are the same."""
 
 _ESCAPED = re.compile(r"\\Q(?:.*?)(?:\\E|\Z)|\\.|\[\^", re.DOTALL)
 _LOOKS_AROUND = re.compile(r"[\^$]|\(\?[a-zA-Z]*m")
-"""What depends on where a text begins and ends, once escapes and the `^` of classes are gone."""
+"""Finds an anchor or the flag `m` in a pattern without its escapes and without the `^` of classes."""
 
 
 class Regex:
-    """A pattern that must match a whole value; `.` matches newlines too. Use `compile_regex` to get one."""
+    """A pattern that must match a whole value. `.` matches newlines too. `compile_regex` returns cached ones."""
 
     def __init__(self, pattern: str, memory: int = LARGE_BYTES) -> None:
-        """Raises PatternError, which says why in Prometheus's words. `memory` in bytes bounds what RE2 may take."""
+        """Compile `pattern`. `memory` is the most that RE2 may use, in bytes.
+
+        Raises PatternError, in Prometheus's words, when the pattern is not valid or needs more memory.
+        """
         self.pattern = pattern
         self._memory = memory
         if any(escape[0] == r"\C" for escape in _ESCAPED.finditer(pattern)):
@@ -67,20 +72,20 @@ class Regex:
         return self._whole.fullmatch(value) is not None
 
     def groups(self, value: str) -> tuple[str, ...] | None:
-        """Return the whole value and what each group matched, `""` for one that took no part; None for no match."""
+        """Return the whole value and the text of each group, or None for no match. An unused group has `""`."""
         match = self._whole.fullmatch(value)
         return None if match is None else (match[0], *(group or "" for group in match.groups()))
 
     @cached_property
     def group_numbers(self) -> dict[str, int]:
-        """The numbers of named groups."""
+        """Names of the named groups, each with its number."""
         return dict(self._whole.groupindex)
 
     def matching(self, values: Iterable[str]) -> frozenset[str]:
-        """Return those of the values that match.
+        """Return the values that match.
 
-        RE2 lets other threads run at every call, each of which may take milliseconds to get back; so it is called for
-        many values at once where the pattern allows it.
+        RE2 releases the interpreter's lock at each call, and it may take milliseconds to get the lock back. Therefore
+        one call matches many values where the pattern allows it.
         """
         lines = self._lines
         if lines is None:
@@ -89,7 +94,7 @@ class Regex:
         broken: list[str] = []
         for value in values:
             (broken if "\n" in value else plain).append(value)
-        # Neighbours in order begin alike, and so match alike: fewer runs, and a call for each.
+        # Sorted neighbours have equal beginnings, so matching values come in long runs. RE2 is called once a run.
         plain.sort()
         found = [value for value in broken if self.matches(value)]
         for at in range(0, len(plain), BATCH):
@@ -98,9 +103,10 @@ class Regex:
 
     @cached_property
     def _lines(self) -> Any | None:
-        r"""The pattern that finds runs of matching lines, None where this one says more than what a line holds.
+        r"""A pattern that finds runs of matching lines. None where the pattern depends on the text around a line.
 
-        `never_nl` keeps it within a line. After `$` comes a newline, which only `\C` can take then, and `^` holds.
+        `never_nl` keeps each match of the user's pattern within a line. After `$` comes a newline, which only `\C` can
+        match then. After it `^` matches again.
         """
         bare = _ESCAPED.sub(lambda escape: "" if escape[0] in ("[^", r"\-") else escape[0], self.pattern)
         if re.search(r"\\[AzbBQE]", bare) or _LOOKS_AROUND.search(bare.replace(r"\^", "").replace(r"\$", "")):
@@ -134,7 +140,7 @@ def _small(pattern: str) -> Regex:
 
 
 def compile_regex(pattern: str) -> Regex:
-    """Return a pattern that must match whole values. Raises PatternError, which says why in Prometheus's words."""
+    """Return a compiled pattern, cached. Raises PatternError, in Prometheus's words, when it is not valid."""
     try:
         return _small(pattern)
     except PatternError as error:
@@ -145,12 +151,16 @@ def compile_regex(pattern: str) -> Regex:
 
 @lru_cache(maxsize=CACHED_GROUPS)
 def groups_of(pattern: str, value: str) -> tuple[str, ...] | None:
-    """Return what `Regex.groups` does, remembered. Raises PatternError."""
+    """Return `Regex.groups` of a value, cached. Raises PatternError when the pattern is not valid."""
     return compile_regex(pattern).groups(value)
 
 
 def expand(template: str, groups: tuple[str, ...], numbers: dict[str, int]) -> str:
-    """Expand `$1`, `${name}` and `$$` as Go's regexp.Expand does: a reference to no group is empty."""
+    """Return a template with `$1`, `${name}` and `$$` expanded, as Go's regexp.Expand does.
+
+    `groups` are those of a match, the whole match first. `numbers` maps a group's name to its index in `groups`.
+    A reference to a group that does not exist becomes "".
+    """
 
     def replacement(reference: re.Match[str]) -> str:
         if reference[1]:
@@ -166,12 +176,18 @@ _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
 
 def search(pattern: str, text: str) -> bool:
-    """Say whether a pattern matches anywhere in a text, as Go's regexp.MatchString. Raises PatternError."""
+    """Return whether a pattern matches anywhere in a text, as Go's regexp.MatchString does.
+
+    Raises PatternError when the pattern is not valid.
+    """
     return _anywhere(pattern).search(text) is not None
 
 
 def replace_all(pattern: str, replacement: str, text: str) -> str:
-    """Return a text with every match replaced, as Go's ReplaceAllString with its `$1`. Raises PatternError."""
+    """Return a text with every match replaced, as Go's ReplaceAllString does. `replacement` may refer to `$1`.
+
+    Raises PatternError when the pattern is not valid.
+    """
     compiled = _anywhere(pattern)
     numbers = dict(compiled.groupindex)
     return str(compiled.sub(lambda m: expand(replacement, (m[0], *(g or "" for g in m.groups())), numbers), text))
@@ -179,7 +195,7 @@ def replace_all(pattern: str, replacement: str, text: str) -> str:
 
 @lru_cache(maxsize=CACHED_SMALL)
 def _anywhere(pattern: str) -> Any:
-    """Return a pattern of a template: unlike one of PromQL, its `.` does not match newlines."""
+    """Return a compiled pattern of a template. Its `.` does not match newlines, unlike in PromQL."""
     return _compiled(pattern, SMALL_BYTES, dot_nl=False)
 
 
@@ -199,7 +215,7 @@ def _compiled(pattern: str, memory: int, *, lines: bool = False, dot_nl: bool = 
         too_large = kind.startswith(b"pattern too large")
         raise PatternError(f"{_GO_WORDS.get(kind) or kind.decode()}: {shown}", too_large=too_large) from error
     finally:
-        re2.purge()  # it would keep 128 patterns of whatever size, beside those kept here
+        re2.purge()  # re2 keeps 128 patterns of any size of its own, beside the caches of this module
 
 
 def _shown(pattern: str) -> str:

@@ -1,4 +1,4 @@
-"""The functions and aggregations of Prometheus 3: what they take, and what they return."""
+"""The functions and aggregations of Prometheus 3: kinds of their arguments and of their results."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class Signature(NamedTuple):
 
     args: tuple[ValueKind, ...]
     variadic: int = 0
-    """0: all arguments are needed. More: the last may be left out, and given so often. -1: so often as one likes."""
+    """How often the last of `args` may be written. 0: exactly once. n > 0: 0 to n times. -1: any number of times."""
     returns: ValueKind = "vector"
 
     @property
     def least(self) -> int:
-        """The fewest arguments."""
+        """Least number of arguments."""
         return len(self.args) - (self.variadic != 0)
 
     @property
     def most(self) -> int | None:
-        """The most arguments; None where there is no limit."""
+        """Greatest number of arguments. None where there is no limit."""
         return None if self.variadic < 0 else len(self.args) + max(0, self.variadic - 1)
 
 

@@ -1,6 +1,7 @@
-r"""String literals of PromQL, which are Go's: escapes may be of bytes, so that a literal need not be UTF-8.
+r"""String literals of PromQL. They have Go's escapes, such as `\xff` for a byte, so a value need not be valid UTF-8.
 
-What is no UTF-8 is held as Python holds it in file names (`surrogateescape`): it equals no label value.
+A byte that is not valid UTF-8 becomes a lone surrogate, as in Python's file names (`surrogateescape`). Such a value
+equals no label value.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ _NOT_UTF8 = re.compile(r"[\udc80-\udcff]")
 
 
 def unquoted(literal: str) -> str:
-    """Return the value of a literal, quotes included. Raises ValueError in Prometheus's words."""
+    """Return the value of a literal. `literal` includes its quotes: `'"a\\nb"'` is three characters.
+
+    Raises ValueError, in Prometheus's words, when an escape is not valid.
+    """
     quote, inside = literal[0], literal[1:-1]
     if quote == "`" or "\\" not in inside:
         return inside
@@ -31,7 +35,7 @@ def unquoted(literal: str) -> str:
 
 
 def quote(text: str) -> str:
-    """Return a literal of a value, as Go's strconv.Quote writes it."""
+    """Return a value as a literal with quotes, as Go's strconv.Quote writes it."""
     written = [_QUOTED.get(char) or (char if char.isprintable() else _hexadecimal(char)) for char in text]
     return f'"{"".join(written)}"'
 
@@ -44,12 +48,12 @@ def _hexadecimal(char: str) -> str:
 
 
 def readable(text: str) -> str:
-    """Return a text as an answer may show it: bytes that are no UTF-8 become U+FFFD, each of them."""
+    """Return a text that can be sent as UTF-8: each byte that is not valid UTF-8 becomes U+FFFD."""
     return _NOT_UTF8.sub("\ufffd", text)
 
 
 def _unescaped(inside: str, at: int, quote: str) -> tuple[bytes, int]:
-    """Return what the escape at an index means, and the index behind it."""
+    """Return the bytes of the escape at index `at`, and the index of the first character after it."""
     match = _ESCAPE.match(inside, at)
     kind = inside[at + 1]
     if match is None or (match["plain"] is not None and kind in _DIGITS):

@@ -1,7 +1,8 @@
-"""Words to nodes, by precedence climbing: what an expression of PromQL looks like.
+"""The grammar of PromQL: tokens to nodes, by precedence climbing.
 
-The first word that fits nothing raises Fault. What has the right form and is wrong still, such as `rate(1)`, is noted
-as the first fault found, from the inside to the outside and from left to right, and raised at the end.
+The first token that does not fit raises Fault at once. An expression of the right form can still be wrong, such as
+`rate(1)`. The parser notes the first of these faults, inner before outer and left before right, and raises it at the
+end.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ from promql.tokens import Token, seconds
 from promql.words import Fault, Words
 
 EXPERIMENTAL_MODIFIERS = frozenset(("anchored", "smoothed"))
-"""Modifiers of selectors that Prometheus 3 has behind a flag, and this parser refuses by name."""
+"""Modifiers of selectors that Prometheus 3 has behind a flag. This parser refuses them by name."""
 
 MAX_DEPTH = 850
-"""Deepest nesting, in frames of Python's stack, which has 1,000 for this and for what calls it. It is enough for some
-210 round brackets, or 120 calls, in each other."""
+"""Deepest nesting, in frames of Python's stack. The stack has 1,000 frames, and the callers of the parser need some.
+850 frames are enough for some 210 nested round brackets, or 120 nested calls."""
 
 _OF_BRACKETS, _OF_A_CALL, _OF_AN_OPERAND = 4, 7, 2
-"""Frames that each kind of nesting takes."""
+"""Frames of the stack that one level of each kind of nesting takes."""
 
 MAX_DURATION_S = 2**63 / 1e9
-"""Go counts durations in nanoseconds, in 63 bits: 292 years."""
+"""Longest duration, 292 years in seconds: Go counts nanoseconds in a signed int64."""
 
 MAX_AT_S = 1e11
-"""Times after `@` are limited to +-3,000 years, as those of queries are."""
+"""Latest time after `@`, in unix seconds: some 3,000 years, the same limit as for the times of queries. Chosen."""
 
 _PRECEDENCE = {
     "or": 1,
@@ -66,7 +67,7 @@ _OPERATORS = ("=", "!=", "=~", "!~")
 
 
 class Parser(Words):
-    """Reads one expression; `times` are what `step()` and `range()` are."""
+    """The parser of one expression. `times` holds the values of `step()` and `range()` in durations."""
 
     def __init__(self, expr: str, times: QueryTimes) -> None:
         super().__init__(expr)
@@ -74,7 +75,7 @@ class Parser(Words):
         self._depth = 0
 
     def whole(self) -> Node:
-        """Return the tree. Raises Fault."""
+        """Return the tree of the whole expression. Raises Fault when the expression is not valid."""
         if not self._tokens:
             raise Fault(0, "no expression found in input")
         node = self._expression(0)
@@ -87,7 +88,7 @@ class Parser(Words):
     # Operations
 
     def _expression(self, least: int) -> Node:
-        """Read operands and the operators between them that bind at least so tightly."""
+        """Read operands and the operators between them whose precedence is at least `least`."""
         left = self._operand()
         while (precedence := _PRECEDENCE.get(self._texts[self._next], 0)) > 0 and precedence >= least:
             operator = self._tokens[self._next]
@@ -101,7 +102,7 @@ class Parser(Words):
         return left
 
     def _inner(self, frames: int, least: int) -> Node:
-        """Read an expression inside another."""
+        """Read an expression inside another. `frames` is the stack that this level of nesting takes."""
         self._depth += frames
         if self._depth > MAX_DEPTH:
             raise Fault(self._here(), "the expression is nested too deeply")
@@ -127,7 +128,7 @@ class Parser(Words):
         return matching
 
     def _operand(self) -> Node:
-        """Read an operand; a sign binds as a product does, so that `-x ^ 2` is `-(x ^ 2)`."""
+        """Read an operand with its signs. A sign binds as `*` does: `-x ^ 2` → `-(x ^ 2)`."""
         signs = []
         while self._take("+", "-"):
             signs.append(self._tokens[self._next - 1])
@@ -274,7 +275,7 @@ class Parser(Words):
     # Ranges and modifiers
 
     def _modified(self, node: Node) -> Node:
-        """Read the ranges and modifiers behind an operand."""
+        """Read the ranges and modifiers after an operand."""
         while True:
             text = self._texts[self._next]
             if text == "[":
@@ -316,7 +317,7 @@ class Parser(Words):
     def _duration(
         self, walk: Callable[[Sequence[Token], int, QueryTimes], Duration], *, positive: bool, after: str = ""
     ) -> int:
-        """Read a duration; return its milliseconds."""
+        """Read a duration and return its milliseconds."""
         start = self._next
         try:
             value, self._next = walk(self._tokens, start, self._times)
@@ -326,13 +327,13 @@ class Parser(Words):
         except Impossible as error:
             raise Fault(self._tokens[error.index].start, str(error)) from error
         written = self._tokens[start : self._next]
-        if not -MAX_DURATION_S < value < MAX_DURATION_S:  # NaN is none either
+        if not -MAX_DURATION_S < value < MAX_DURATION_S:  # refuses NaN too
             blamed = next((t for t in written if t.kind in ("number", "duration")), written[0])
             raise Fault(blamed.start, "duration out of range")
         if positive and value <= 0:
             raise Fault(written[0].start, "duration must be greater than 0")
         milliseconds = round(value * 1e6) / 1e3
-        # Prometheus cuts what it calculates to whole milliseconds, and rounds what is written.
+        # Prometheus truncates a calculated duration to whole milliseconds, and rounds a literal.
         return round(milliseconds) if len(written) == 1 else int(milliseconds)
 
     def _offset(self, node: Node) -> None:
@@ -367,13 +368,13 @@ class Parser(Words):
         sign = -1 if self._take("+", "-") == "-" else 1
         token = self._need_kind("number", "duration")
         when = seconds(token)
-        if not when <= MAX_AT_S:  # nor is NaN a time
+        if not when <= MAX_AT_S:  # refuses NaN too
             raise Fault(token.start, f"timestamp out of bounds for @ modifier: {token.text}")
         return sign * round(when * 1000)
 
 
 def _movable(node: Node) -> VectorSelector | SubqueryExpr | None:
-    """Return what carries the offset and the `@` of a node."""
+    """Return the node that holds the offset and the `@` of `node`. None when `node` cannot have them."""
     if isinstance(node, MatrixSelector):
         return node.selector
     return node if isinstance(node, VectorSelector | SubqueryExpr) else None

@@ -1,4 +1,4 @@
-"""The words of a PromQL expression and where they stand: the parser tells neither."""
+"""The tokens of a PromQL expression, each with its place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TokenKind = Literal["number", "duration", "string", "word", "symbol", "bad"]
 
 
 class Token(NamedTuple):
-    """A word of an expression; `start` is its first character's index. A `bad` one is none of PromQL's."""
+    """A token of an expression. `start` is the index of its first character. A `bad` token is not valid PromQL."""
 
     kind: TokenKind
     text: str
@@ -31,7 +31,7 @@ _NUMBER = re.compile(
 DURATION = re.compile(
     r"(?=[0-9])(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?(?:([0-9]+)ms)?"
 )
-"""A duration, its units from years to milliseconds as groups."""
+"""A duration such as `1h30m`. Its groups are the numbers of its units, from years to milliseconds."""
 _WORD = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 _WORD_WITHOUT_COLON = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SYMBOL = re.compile(r"==|!=|<=|>=|[-+*/%^<>@(){}\[\],:]|=(?!~)")
@@ -39,21 +39,21 @@ _SYMBOL_IN_BRACES = re.compile(r"=~|!~|!=|[={},]")
 
 
 def _words(word: re.Pattern[str], symbol: re.Pattern[str]) -> re.Pattern[str]:
-    """Return the pattern of one token and what is skipped before it: the group that matched is its kind."""
+    """Return the pattern of one token and the blanks before it. The name of the group that matched is its kind."""
     kinds = {"numeric": _NUMERIC, "string": _STRING, "word": word, "symbol": symbol}
     either = "|".join(f"(?P<{kind}>{pattern.pattern})" for kind, pattern in kinds.items())
-    # Atomic: what was skipped is never looked at again, or a word of a comment would become a token.
+    # The group is atomic: without that the pattern could backtrack into a comment and read a token there.
     return re.compile(f"(?>(?:{_SKIPPED.pattern})?)(?:{either})")
 
 
-# Colons separate range and resolution in brackets, and are part of names outside; braces have none.
+# In square brackets a colon separates range and step. In braces there is no colon. Elsewhere it is part of a name.
 _OUTSIDE = _words(_WORD, _SYMBOL)
 _IN_BRACKETS = _words(_WORD_WITHOUT_COLON, _SYMBOL)
 _IN_BRACES = _words(_WORD_WITHOUT_COLON, _SYMBOL_IN_BRACES)
 
 
 def tokenize(expr: str) -> list[Token]:
-    """Return the words of an expression, comments and blanks left out; the first bad one is the last."""
+    """Return the tokens of an expression without comments and blanks. The list ends at the first bad token."""
     tokens: list[Token] = []
     at, bracket, brace = 0, False, False
     while True:
@@ -85,7 +85,7 @@ def _numeric_kind(text: str) -> TokenKind:
 
 
 def seconds(token: Token) -> float:
-    """Return the value of a number, or of a duration in seconds; infinity for what a float cannot hold."""
+    """Return the value of a number, or a duration in seconds: `5m` → 300.0. Too large a number is infinity."""
     if token.kind == "number":
         digits = token.text.replace("_", "")
         try:
@@ -101,6 +101,6 @@ def seconds(token: Token) -> float:
 
 
 def place(expr: str, index: int) -> str:
-    """Return `line:column`, both from 1, of a character of an expression."""
+    """Return the `line:column` of the character at an index. Both count from 1."""
     before = expr[:index]
     return f"{before.count(chr(10)) + 1}:{index - before.rfind(chr(10))}"

@@ -1,4 +1,4 @@
-"""Why a word of an expression fits nothing, in words."""
+"""Error messages for a token that does not fit, in Prometheus's words."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 def reason(expr: str, tokens: Sequence[Token], number: int, after: str) -> str:
-    """Return why the token of a number is unexpected; the number may be that behind the last.
+    """Return why token `number` is unexpected. `number == len(tokens)` means the end of the expression.
 
-    `after` is `offset` or `@` where a time is missing, or the name of a label without an operator.
+    `after` is `offset` or `@` where a time is missing, or the name of a label that has no operator, or "".
     """
     inside = _inside(tokens[:number])
     if number == len(tokens):
@@ -43,7 +43,7 @@ def reason(expr: str, tokens: Sequence[Token], number: int, after: str) -> str:
 
 
 def _inside(tokens: Sequence[Token]) -> str:
-    """Return the innermost bracket that is still open; empty if none is."""
+    """Return the innermost open bracket after `tokens`, or ""."""
     closing: list[str] = []
     for token in tokens:
         if token.kind != "symbol":

@@ -1,4 +1,4 @@
-"""The words of an expression, taken one after the other; the first that does not fit is the fault."""
+"""A cursor over the tokens of an expression, the base of the parser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from promql.unexpected import reason
 
 
 class Fault(Exception):
-    """What is wrong with an expression, and the index of the character where it is."""
+    """An expression is not valid. `index` is the place of the fault, as the index of a character."""
 
     def __init__(self, index: int, message: str) -> None:
         super().__init__(message)
@@ -17,12 +17,12 @@ class Fault(Exception):
 
 
 class Words:
-    """Words from the first to the last; keeps what is found wrong with those that fit."""
+    """Reads tokens from the first to the last. Keeps the first fault that was noted without an exception."""
 
     def __init__(self, expr: str) -> None:
         self._expr = expr
         self._tokens = tokenize(expr)
-        # The words as the grammar compares them: keywords in lower case, and no string is one.
+        # Texts as the grammar compares them: words in lower case, and "" for a string, as a string is no keyword.
         self._texts = [*map(_compared, self._tokens), ""]
         self._next = 0
         self._fault: checks.Fault | None = None

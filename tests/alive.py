@@ -1,4 +1,4 @@
-"""Server processes that a test relies on: one that ends by itself fails the test at once, not after its deadline."""
+"""Server processes that a test needs. When one ends by itself, the test fails at once and not at its deadline."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from controlplane.demo.triton import TritonServer
 
 @asynccontextmanager
 async def alive(*children: Child) -> AsyncIterator[None]:
-    """Run the body only for as long as every child runs.
+    """Run the body while every child runs.
 
-    Raises ChildDied, which names the signal or exit status and the log's last lines, as soon as one has ended; the body
-    is cancelled. End a child on purpose after the body.
+    As soon as a child has ended, the body is cancelled and ChildDied is raised. It names the signal or exit status and
+    the last lines of the log. End a child on purpose only after the body.
     """
     body = asyncio.current_task()
     assert body is not None
@@ -44,16 +44,16 @@ async def alive(*children: Child) -> AsyncIterator[None]:
             end.cancel()
         if told:
             with suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)  # a cancellation that the body did not meet must not hit what comes after
+                await asyncio.sleep(0)  # a pending cancellation must not reach the code after the body
             body.uncancel()
         if died:
-            # What the body met, a refused connection for instance, is a consequence.
+            # The error of the body, such as a refused connection, is only a consequence.
             raise died[0].death() from cause
 
 
 @asynccontextmanager
 async def real_triton(repository: Path, work_dir: Path, *, may_end: bool = False) -> AsyncIterator[TritonServer]:
-    """Run a real Triton server that must not end before the body does, unless the body is about its end."""
+    """Run a real Triton server. Unless `may_end`, it must not end before the body."""
     async with TritonServer(repository, work_dir) as server:
         assert server.child is not None
         async with alive(*([] if may_end else [server.child])):

@@ -1,4 +1,4 @@
-"""Shared fixtures, and the rule on tests that need a real component: skipped only outside CI, failed in CI."""
+"""Shared fixtures. A test whose real component is missing is skipped, and with CI=true it fails."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.unhandled import (  # noqa: F401 - fixtures of every test
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
-# The same examples at every run, and no judgement on a machine's speed: a red test is a finding, never luck.
+# Every run has the same examples and no deadline, so that a failure never depends on chance or on the machine's speed.
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 NEWER = Path(__file__).parents[1] / ".cache" / "prometheus" / "usr" / "bin"
-"""Where `deploy/newer-prometheus.sh` unpacks a newer Prometheus and promtool than Debian stable's."""
+"""Folder of the Prometheus and promtool that `deploy/newer-prometheus.sh` unpacks, newer than Debian stable's."""
 if NEWER.is_dir():
     os.environ["PATH"] = f"{NEWER}{os.pathsep}{os.environ['PATH']}"
 
 
 def _namespaces() -> bool:
-    """Root, and a kernel that lets it mount: what replaying an image's steps takes."""
+    """Return whether this process may create namespaces and mount. The replay of an image's steps needs that."""
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv", "ip"))):
         return False
     command = ["unshare", "--mount", "--pid", "--net", "--fork", "sh", "-c", "mount -t proc proc /proc"]
@@ -59,15 +59,13 @@ COMPONENTS = {
     "zsh": lambda: shutil.which("zsh") is not None,
     "victoriametrics": lambda: shutil.which("victoria-metrics") is not None,
 }
-"""Real components that tests run against, and whether this machine has them."""
+"""The real components that tests need, each with a function that tells whether this machine has it."""
 
 
 def pytest_report_header() -> str:
-    """Say which Prometheus the tests compare with."""
+    """Return a line that names the Prometheus with which the tests compare."""
     newer = NEWER.is_dir()
-    return (
-        f"prometheus: {'that of deploy/newer-prometheus.sh' if newer else 'of the machine, perhaps not Prometheus 3'}"
-    )
+    return f"prometheus: {'from deploy/newer-prometheus.sh' if newer else 'of this machine, perhaps not Prometheus 3'}"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

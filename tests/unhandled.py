@@ -1,8 +1,8 @@
-"""Exceptions that nobody handled on an event loop fail the test in which they happened.
+"""An unhandled exception on an event loop fails the test in which it occurs.
 
-asyncio and uvloop give them to the loop's exception handler, and by default that only logs them: "Task exception was
-never retrieved", "Exception in callback", "Fatal error on SSL transport". What is told when an object is collected may
-come late, so each file of tests ends with a collection.
+asyncio and uvloop pass such exceptions to the loop's exception handler. By default that only logs them: "Task exception
+was never retrieved", "Exception in callback", "Fatal error on SSL transport". Some are logged only when an object is
+collected, so each test file ends with a garbage collection.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LOGGER = logging.getLogger("asyncio")
 
 
 class Unhandled(logging.Handler):
-    """Keeps what the loops' exception handlers say."""
+    """Keeps the messages of the loops' exception handlers."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -28,14 +28,14 @@ class Unhandled(logging.Handler):
         self.said.append(text)
 
     def take(self) -> list[str]:
-        """Return what was said since the last time."""
+        """Return the messages since the last call."""
         said, self.said = self.said, []
         return said
 
 
 @pytest.fixture(scope="session")
 def unhandled() -> Iterator[Unhandled]:
-    """What no test has been failed for yet. A test that provokes an unhandled exception on purpose takes it."""
+    """Yield the handler. A test that causes an unhandled exception on purpose must call its `take`."""
     handler = Unhandled()
     LOGGER.addHandler(handler)
     yield handler
@@ -44,7 +44,7 @@ def unhandled() -> Iterator[Unhandled]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_unhandled(unhandled: Unhandled) -> Iterator[None]:
-    """Fail a test during which an exception went unhandled."""
+    """Fail a test during which there was an unhandled exception."""
     yield
     if said := unhandled.take():
         pytest.fail("unhandled on the event loop:\n" + "\n".join(said), pytrace=False)
@@ -52,7 +52,7 @@ def nothing_is_unhandled(unhandled: Unhandled) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_unhandled_at_the_end(unhandled: Unhandled) -> Iterator[None]:
-    """Fail the last test of a file for what comes to light when everything is collected."""
+    """Fail the last test of a file for exceptions that appear only at a garbage collection."""
     yield
     gc.collect()
     if said := unhandled.take():

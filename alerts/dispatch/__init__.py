@@ -1,7 +1,8 @@
-"""Who is told what, and when: grouping as Alertmanager does it, in four pure stages over state that is stored.
+"""Dispatch: groups alerts as Alertmanager does, and decides which message goes to which receiver, and when.
 
-`routing.py` says where an alert goes, `muting.py` whether it is held back, `routing.sort` forms groups of both, and
-`decide.py` compares each group with what was told of it. `dispatcher.py` runs the stages; start there.
+`dispatcher.py` runs four pure stages over stored state; start there. `routing.py` finds an alert's group and receiver.
+`muting.py` decides whether an alert is held back. `routing.sort` forms the groups from both results. `decide.py`
+compares each group with its last message.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
-"""Compares each group of alerts with what was told of it, and says what is to be told now. Pure.
+"""Compares each group of alerts with its last message, and decides whether to send the next one. Pure.
 
-A group opens with its first firing alert, waits `group_wait` for company, and sends. Changes (an alert more or less)
-are sent once `group_interval` has passed since the last message, an unchanged group again after `repeat_interval`.
-When everything in it has resolved it says so and closes. An alert that is muted is neither told of nor called over.
-While a message of a group is still on its way, nothing is decided for it: the next message then tells the newest state
-at once, so an outage of the receiver ends in one message and not in a flood. A message that was given up (a wrong
-token) is told anew after a quarter of an hour. What was told is stored with the group, so no crash and no pause can
-lose a resolved notice.
+A group opens with its first firing alert. It sends its first message after `group_wait`, so that alerts that fire
+together share a message. It sends changes (an alert fired or resolved) once `group_interval` has passed since the last
+message. It repeats an unchanged message after `repeat_interval`. When all its alerts have resolved, it sends that and
+closes. A muted alert is reported neither as firing nor as resolved.
+
+While a message of a group is underway, nothing is decided for the group. The next message then holds the newest state,
+so an outage of the receiver ends in one message and not in a flood. A message that was given up (a wrong token) is
+sent anew after 15 minutes. The alerts of the last message are stored with the group, so neither a crash nor a pause
+loses a resolved notice.
 """
 
 from __future__ import annotations
@@ -24,16 +26,16 @@ from collectors.durations import format_duration
 from collectors.samples import Labels
 
 DEAD_RETRY_S = 15 * 60.0
-"""A group whose message was given up is told again after this long: the cause may have been mended by then."""
+"""Seconds until a group whose message was given up sends again (chosen: time to replace a token or fix a channel)."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """What an alert passes on its way to a person."""
+    """The stages between an alert and its notification: route, mute, group."""
 
     route: Route
     console_url: str
-    """Where people reach the control plane: messages link to it."""
+    """Address of the control plane for people. Messages link to it."""
     muting: Muting = field(default_factory=NobodyMuted)
 
 
@@ -48,7 +50,7 @@ def decide(
     route = stages.route
     found = sort(route, stages.muting, instances, at)
     steps = []
-    # A group in which everything is muted from the start is not opened: nobody waits for it.
+    # A group whose alerts are all muted from the start is not opened: nobody was notified of it.
     opening = {key for key, members in found.groups.items() if members.firing}
     for key in sorted(opening | {key for key, group in groups.items() if group.is_open}):
         if key in deliveries.underway:
@@ -72,9 +74,9 @@ def next_due(
     at: float,
     steps: Sequence[GroupStep],
 ) -> float:
-    """Return the unix second up to which nothing is to be decided while no alert changes.
+    """Return the unix second before which `decide` has nothing to do, provided that no alert changes.
 
-    Returns `at` (look again now) while a message is under way or given up, and right after a step.
+    Return `at` (decide at every tick) right after a step, and while a message is underway or given up.
     """
     if steps or deliveries.underway or deliveries.dead:
         return at
@@ -106,11 +108,11 @@ def _go_on(
     if not group.recalled:
         group = _recall(route, group, members, found)
         if not members.firing and not group.notified:
-            # Whether it is over is not known: an alert that was read anew may still be pending.
-            words = f"{group.key} closed: what was told of it cannot be read, and nothing of it fires"
+            # Not "resolved": an alert that was read anew may still be pending.
+            words = f"{group.key} closed: its last message cannot be read, and none of its alerts fires"
             return None if _recent(route, group, at) else GroupStep(_closed(group), None, words)
     if group.receiver != route.receiver or not _belongs(route, group):
-        return GroupStep(_closed(group), None, f"{group.key} closed: alerts are no longer grouped so")
+        return GroupStep(_closed(group), None, f"{group.key} closed: the receiver or the grouping has changed")
     return _advance(_patience(route, group.key, deliveries), group, members, found, at, stages.console_url)
 
 
@@ -120,7 +122,7 @@ def _recent(route: Route, group: GroupState, at: float) -> bool:
 
 
 def _recall(route: Route, group: GroupState, members: Members, found: Sorted) -> GroupState:
-    """Return a group with what must have been told of it: what fired when its last message was made."""
+    """Return a group with the alerts of its last message, reconstructed: those that fired when it was made."""
     told_at = -math.inf if group.notified_at is None else group.notified_at
     fires = (*members.firing.values(), *members.muted.values())
     alive = [i for i in fires if i.fired_at is not None and i.fired_at <= told_at]
@@ -152,7 +154,7 @@ def _closed(group: GroupState) -> GroupState:
 
 
 def _changes(group: GroupState, members: Members) -> tuple[set[Labels], set[Labels]]:
-    """Return what fires and was not told, and what was told and is over. What is muted is neither."""
+    """Return (firing and not in the last message, in the last message and over). Muted alerts are in neither set."""
     told = {instance.labels for instance in group.notified}
     return members.firing.keys() - told, told - members.firing.keys() - members.muted.keys()
 
@@ -163,7 +165,7 @@ def _advance(
     told = {instance.labels: instance for instance in group.notified}
     new, gone = _changes(group, members)
     if not members.firing and not members.muted and not told:
-        return GroupStep(_closed(group), None, f"{group.key} closed: resolved before anyone was told")
+        return GroupStep(_closed(group), None, f"{group.key} closed: its alerts resolved before the first message")
     if not members.firing and not gone:
         return None  # all that is left is muted
     if at < _due(route, group, changed=bool(new or gone)):
@@ -182,7 +184,7 @@ def _advance(
         console_url=console_url,
         sent_at=datetime.fromtimestamp(at, UTC),
     )
-    # A group whose rest is muted stays open: what is unmuted later is an update of it and no new message.
+    # A group whose other alerts are muted stays open: an alert that is unmuted later updates the group's message.
     is_open = bool(firing or members.muted)
     state = replace(group, sequence=message.sequence, is_open=is_open, notified_at=at, notified=firing)
     return GroupStep(state, message, _sentence(route, group, len(new), len(gone), len(firing)))
@@ -195,7 +197,7 @@ def _due(route: Route, group: GroupState, *, changed: bool) -> float:
 
 
 def _ended(instance: AlertInstance, at: float) -> AlertInstance:
-    """Return a told alert whose own row is gone by now: the end of it was missed, not the fact."""
+    """Return an alert of the last message as resolved at `at`: its row is gone, so its exact end is not known."""
     return replace(instance, state=AlertState.INACTIVE, resolved_at=at, keep_firing_since=None)
 
 
@@ -204,4 +206,4 @@ def _sentence(route: Route, group: GroupState, new: int, gone: int, firing: int)
         return f"{group.key} resolved"
     if not new and not gone:
         return f"{group.key} repeats {firing} firing alert(s) after {format_duration(route.repeat_interval_s)}"
-    return f"{group.key} tells of {new} new and {gone} resolved alert(s), {firing} firing"
+    return f"{group.key} sends {new} new and {gone} resolved alert(s), {firing} firing"

@@ -18,11 +18,11 @@ class Dispatcher:
         self._looked_at = self._idle_until = 0.0
 
     async def tick(self, at: float | None = None, *, changed: bool = True) -> Sequence[GroupStep]:
-        """Decide for every group at unix second `at` (now when None); return what changed.
+        """Decide for every group at unix second `at` (None: now); return the steps of the groups that changed.
 
-        `changed` False says that no alert can have changed since the last tick: then nothing is read before the
-        first group is due, unless the clock was set back. Raises what the log raises: a lost lease means that another
-        process dispatches by now.
+        `changed` is False when no alert can have changed since the last tick. Nothing is then read until the first
+        group is due, unless the clock was set back. Raises the errors of the group log, such as a lost lease: another
+        process then dispatches.
         """
         moment = self._clock.now() if at is None else at
         if not changed and self._looked_at <= moment < self._idle_until:

@@ -1,4 +1,4 @@
-"""What is remembered of a group of alerts, and what may change of it."""
+"""The stored state of a group of alerts, and the steps that change it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collectors.samples import Labels
 
 @dataclass(frozen=True)
 class GroupState:
-    """What one receiver was last told about one group. Times are unix seconds."""
+    """State of one group at one receiver: its last message, and when that was made. Times are unix seconds."""
 
     key: str
     receiver: str
     labels: Labels
     generation: int
-    """Grows each time the group reopens: a new generation is a new message, not an update of the old one."""
+    """Grows each time the group reopens. A new generation posts a new message and does not update the old one."""
     sequence: int
     is_open: bool
     opened_at: float
@@ -26,10 +26,10 @@ class GroupState:
     notified: tuple[AlertInstance, ...] = ()
     """The alerts that were firing in the last message."""
     recalled: bool = True
-    """False: what was told cannot be read any more, nor perhaps `labels`; `decide` finds out from the alerts."""
+    """False when `notified`, and perhaps `labels`, could not be read. `decide` reconstructs both from the alerts."""
 
     def moved_by(self, by_s: float) -> GroupState:
-        """Return it as it is after the clock was set: what waits goes on waiting for as long as it would have."""
+        """Return the group with its times moved by `by_s`, as the clock was. Its waits end after the same duration."""
         return replace(
             self,
             opened_at=self.opened_at + by_s,
@@ -39,7 +39,7 @@ class GroupState:
 
 
 class GroupStep(NamedTuple):
-    """A group's new state, the message to send, if any, and why."""
+    """A group's new state, the message to send (None: no message), and the reason in a sentence."""
 
     state: GroupState
     message: Message | None
@@ -47,32 +47,32 @@ class GroupStep(NamedTuple):
 
 
 class Deliveries(NamedTuple):
-    """Groups, by key, whose last message has not simply arrived."""
+    """Keys of the groups whose last message has not been delivered."""
 
     underway: Collection[str] = ()
-    """It is queued, being sent or being retried."""
+    """Keys of groups whose last message is queued, being sent or being retried."""
     dead: Collection[str] = ()
-    """It was given up: a wrong token, a channel that is gone."""
+    """Keys of groups whose last message was given up: a wrong token, a deleted channel."""
 
 
 Decide = Callable[[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries], Sequence[GroupStep]]
-"""(all instances, open and closed groups by key, deliveries) -> what changes."""
+"""(all instances, open and closed groups by key, deliveries) -> steps of the groups that change."""
 
 
 class GroupLog(Protocol):
-    """The durable memory of groups. Synchronous; callers on an event loop use a thread."""
+    """Durable storage of groups. Synchronous: callers on an event loop use a thread."""
 
     def advance(self, decide: Decide, at: float) -> Sequence[GroupStep]:
-        """Read, decide, and store new states with their messages' outbox rows, all in one transaction.
+        """Read, decide, and store new states with the outbox rows of their messages, all in one transaction.
 
-        Raises when the caller's lease is lost; then nothing was written.
+        Raises the host's error when the caller's lease is lost. Nothing is written then.
         """
         ...
 
     def root(self, key: str, generation: int) -> MessageRef | None:
-        """Return where the first message of this generation of a group is."""
+        """Return the place of the first message of this generation of a group; None when there is none."""
         ...
 
     def remember(self, key: str, generation: int, ref: MessageRef) -> None:
-        """Store where a group's message is; ignored when the group has reopened since."""
+        """Store the place of a group's message. Does nothing when the group has reopened since."""
         ...

@@ -1,4 +1,4 @@
-"""Whether an alert is held back: the stage for silences, inhibition and time intervals. Nothing of these exists yet."""
+"""The mute stage: decides whether a silence, an inhibition or a time interval holds an alert back. None exists yet."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from alerts.interfaces import AlertInstance
 
 
 class Muting(Protocol):
-    """Holds alerts back.
+    """Decides which alerts are muted.
 
-    A muted alert goes on firing and is told to nobody. That is a state of its own: nobody is told either that it is
-    over, and once it is no longer muted it is told of if the last message did not have it.
+    A muted alert keeps firing but is in no message, neither as firing nor as resolved. When it is no longer muted, it
+    is sent unless the last message had it.
     """
 
     def reason(self, instance: AlertInstance, at: float) -> str:
-        """Return why a firing alert is held back at unix second `at`; "" where it is not."""
+        """Return why a firing alert is muted at unix second `at`; "" when it is not muted."""
         ...
 
     def changes_at(self, at: float) -> float:
-        """Return the next unix second after `at` at which another answer is possible though no alert changes."""
+        """Return the next unix second after `at` at which `reason` may change although no alert changes."""
         ...
 
 
 class NobodyMuted:
-    """Implements Muting: every alert is told of."""
+    """Implements Muting: no alert is muted."""
 
     def reason(self, instance: AlertInstance, at: float) -> str:
-        """Return that nothing holds it back."""
+        """Return "": no alert is muted."""
         return ""
 
     def changes_at(self, at: float) -> float:
-        """Return that this stays so."""
+        """Return infinity: the answer never changes."""
         return math.inf

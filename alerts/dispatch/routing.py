@@ -1,4 +1,4 @@
-"""Where alerts go and how they are grouped."""
+"""Routes alerts to a receiver and groups them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from alerts.interfaces import AlertInstance, AlertState
 from collectors.samples import Labels
 
 UNROUTED_SEVERITY = "none"
-"""Alerts of this severity (the Watchdog) are for machines: nobody is told."""
+"""Severity of alerts that no receiver gets. The Watchdog has it: it is for machines."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """Where alerts go and how they are grouped; Alertmanager's words, durations in seconds."""
+    """A receiver and how its alerts are grouped. Fields are named as in Alertmanager; durations are seconds."""
 
     receiver: str
     group_by: tuple[str, ...] = ("model", "alertname")
-    """`("...",)` makes every alert a group of its own."""
+    """Labels that a group shares. `("...",)` makes every alert a group of its own."""
     group_wait_s: float = 10.0
     group_interval_s: float = 60.0
     repeat_interval_s: float = 4 * 3600.0
@@ -27,24 +27,24 @@ class Route:
 
 @dataclass
 class Members:
-    """The alerts of one group that fire."""
+    """The firing alerts of one group, by labels."""
 
     firing: dict[Labels, AlertInstance] = field(default_factory=dict)
     muted: dict[Labels, AlertInstance] = field(default_factory=dict)
-    """Those that nobody is to be told of now."""
+    """Firing alerts that are held back now."""
 
 
 @dataclass
 class Sorted:
-    """Alerts by group."""
+    """Alerts, sorted into groups."""
 
     groups: dict[str, Members] = field(default_factory=dict)
-    """By the group's key: only groups in which something fires."""
+    """Members by group key. Only groups with a firing alert are in it."""
     ended: dict[Labels, AlertInstance] = field(default_factory=dict)
-    """Those that have resolved, by labels."""
+    """Resolved alerts, by labels."""
 
     def members(self, key: str) -> Members:
-        """Return what fires in a group."""
+        """Return the firing alerts of a group."""
         return self.groups.get(key) or Members()
 
 

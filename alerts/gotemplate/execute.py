@@ -1,4 +1,4 @@
-"""Executes a parsed template. What it may take is bounded: steps, nested templates, the length of the result."""
+"""Executes a parsed template. Steps, nested templates and the length of the result are limited."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from alerts.gotemplate.sprintf import go_value
 from alerts.gotemplate.values import GoValue, call_method, described, field, is_method, is_true
 
 MAX_LENGTH = 65_536
-"""Characters of a result: more than any receiver of alerts takes."""
+"""Maximum length of a result, in characters (chosen: longer than any receiver of alerts accepts)."""
 MAX_STEPS = 100_000
-"""Texts, actions and commands that are executed."""
+"""Maximum number of executed texts, actions and commands (chosen)."""
 MAX_CALLS = 20
-"""Templates that are in each other."""
+"""Maximum depth of templates that include each other (chosen)."""
 
 
 def execute(parsed: Parsed, data: GoValue, variables: Mapping[str, GoValue], functions: Functions) -> str:
-    """Return the text that a template makes of `data`, with `variables` (`$x`) set. Raises TemplateError."""
+    """Return a template's text for `data` and `variables` (`$x`). Raises TemplateError when an action fails."""
     try:
         return _Execution(parsed, functions).run(parsed.body, data, variables)
     except RecursionError as error:
-        raise TemplateError("templates are in each other too deeply") from error
+        raise TemplateError("templates include each other too deeply") from error
 
 
 class _Execution:
@@ -52,7 +52,7 @@ class _Execution:
         self._length = self._steps = self._calls = 0
 
     def run(self, body: Sequence[Node], data: GoValue, variables: Mapping[str, GoValue]) -> str:
-        """Return what a body writes."""
+        """Return the text of a body. Raises TemplateError when it is too long, or an action fails."""
         scope = _Scope({**variables, "$": data})
         pieces: list[str] = []
         for piece in self._written(body, data, scope):
@@ -66,11 +66,11 @@ class _Execution:
         if name not in self._defined:
             raise TemplateError(f"there is no template {name}")
         if self._calls == MAX_CALLS:
-            raise TemplateError(f"templates are in each other more than {MAX_CALLS} deep")
+            raise TemplateError(f"templates include each other more than {MAX_CALLS} levels deep")
         self._calls += 1
         before = self._length
         text = self.run(self._defined[name], data, {})
-        # Whoever asked for the text writes it, and counts it then.
+        # The length is counted when the caller writes the text.
         self._length = before
         self._calls -= 1
         return text
@@ -78,7 +78,7 @@ class _Execution:
     def _step(self) -> None:
         self._steps += 1
         if self._steps > MAX_STEPS:
-            raise TemplateError(f"it takes more than {MAX_STEPS:,} steps")
+            raise TemplateError(f"the template takes more than {MAX_STEPS:,} steps")
 
     def _written(self, body: Sequence[Node], dot: GoValue, scope: _Scope) -> Iterable[str]:
         for node in body:
@@ -135,14 +135,14 @@ class _Execution:
             for name in pipeline.variables if assign else ():
                 scope.put(name, piped[0], new=pipeline.declares)
         except TemplateError as error:
-            # The innermost action that failed names itself; those around it pass it on.
+            # The error names the innermost action that failed; the actions around it pass it on.
             raise error if str(error).startswith("{{") else TemplateError(f"{pipeline.source}: {error}") from error
         return piped[0]
 
     def _command(self, command: Command, piped: tuple[GoValue, ...], dot: GoValue, scope: _Scope) -> GoValue:
         first, *rest = command.operands
         if first == Literal(None):
-            raise TemplateError("nil alone is nothing to print")
+            raise TemplateError("nil alone cannot be printed")
         if isinstance(first, Name):
             return self._call(first.name, rest, piped, dot, scope)
         if isinstance(first, FieldOf):
@@ -152,7 +152,7 @@ class _Execution:
                 return call_method(holder, first.names[-1], arguments)
         value = self._operand(first, dot, scope)
         if rest or piped:
-            raise TemplateError(f"{described(value)} is no function and takes no arguments")
+            raise TemplateError(f"{described(value)} is not a function and takes no arguments")
         return value
 
     def _call(
@@ -166,7 +166,7 @@ class _Execution:
             return piped[0] if piped else value
         arguments = [*(self._operand(operand, dot, scope) for operand in operands), *piped]
         found = self._functions[name](name, arguments)
-        # Texts that are put together again and again grow a thousandfold in three steps.
+        # Checked here as well: three nested calls that repeat a text make it a thousand times longer.
         if isinstance(found, str) and len(found) > MAX_LENGTH:
             raise TemplateError(f"the text is longer than {MAX_LENGTH:,} characters")
         return found
@@ -200,13 +200,13 @@ class _Left(Exception):
 
 
 class _Scope:
-    """Variables by name; those of a block are forgotten at its end."""
+    """Variables by name. A block has a scope of its own inside the outer one."""
 
     def __init__(self, own: dict[str, GoValue] | None = None, scope: _Scope | None = None) -> None:
         self._own, self._outer = {} if own is None else own, scope
 
     def get(self, name: str) -> GoValue:
-        """Return a variable's value; the parser has seen that it is defined."""
+        """Return a variable's value. Raises TemplateError when it was never set."""
         scope: _Scope | None = self
         while scope is not None:
             if name in scope._own:
@@ -215,7 +215,7 @@ class _Scope:
         raise TemplateError(f"the variable {name} has no value")
 
     def put(self, name: str, value: GoValue, *, new: bool) -> None:
-        """Set a variable: a new one here, or the one that is known. Raises TemplateError when none is."""
+        """Declare a `new` variable here, or set the existing one. Raises TemplateError when there is none."""
         scope: _Scope | None = self
         while not new and scope is not None and name not in scope._own:
             scope = scope._outer
@@ -225,7 +225,7 @@ class _Scope:
 
 
 def _elements(over: GoValue, source: str) -> Iterable[tuple[GoValue, GoValue]]:
-    """Yield index and value of what a range goes over. Raises TemplateError for what has no elements."""
+    """Yield index and value for a range. Raises TemplateError for a value without elements."""
     if over is None:
         return ()
     if isinstance(over, Mapping):

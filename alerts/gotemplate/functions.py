@@ -1,4 +1,4 @@
-"""Functions of templates: what they take, and those that Go's text/template has by itself."""
+"""Functions of templates: the types of their arguments, and the built-in functions of Go's text/template."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Function:
     call: Callable[..., GoValue]
     takes: tuple[Kind, ...] = ("any",)
     more: Kind | None = None
-    """The kind of any number of further arguments; None: there are none."""
+    """Kind of any number of further arguments; None: no further arguments."""
 
     def check_count(self, name: str, count: int) -> None:
-        """Raise TemplateError unless the function takes so many arguments."""
+        """Raise TemplateError unless the function accepts `count` arguments."""
         if count < len(self.takes) or (count > len(self.takes) and self.more is None):
             least = f"{'at least ' if self.more else ''}{len(self.takes)}"
             raise TemplateError(f"{name} takes {least} argument{'s' * (len(self.takes) != 1)}, got {count}")
 
     def __call__(self, name: str, arguments: list[GoValue]) -> GoValue:
-        """Call it. Raises TemplateError."""
+        """Call the function. Raises TemplateError for a wrong number or kind of arguments, and when the call fails."""
         self.check_count(name, len(arguments))
         for number, argument in enumerate(arguments):
             kind = self.takes[number] if number < len(self.takes) else self.more
@@ -75,7 +75,7 @@ def _javascript(*values: GoValue) -> str:
 
 
 GO_FUNCTIONS: Mapping[str, Function] = {
-    # These two evaluate no more than they must: the executor sees to it.
+    # The executor evaluates the arguments of these two lazily.
     "and": Function(lambda *values: next((v for v in values if not is_true(v)), values[-1]), more="any"),
     "or": Function(lambda *values: next((v for v in values if is_true(v)), values[-1]), more="any"),
     "not": Function(lambda value: not is_true(value)),
@@ -96,6 +96,6 @@ GO_FUNCTIONS: Mapping[str, Function] = {
     "urlquery": Function(lambda *values: quote_plus(sprint(values)), (), more="any"),
     "call": Function(_refuse_call, more="any"),
 }
-"""Go's own functions."""
+"""The built-in functions of Go's text/template."""
 
 Functions = Mapping[str, Function]

@@ -1,4 +1,4 @@
-"""Go's times and durations as texts."""
+"""Formats times and durations as Go does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNITS = ((3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"))
 
 
 def format_time(moment: datetime, nanoseconds: int, layout: str = "2006-01-02 15:04:05.999999999 -0700 MST") -> str:
-    """Return a time in UTC as Go's Time.Format writes it; `nanoseconds` since 1970 bring what `moment` lacks."""
+    """Return a UTC time as Go's Time.Format does. `nanoseconds` (since 1970) has the digits that `moment` lacks."""
     fraction = f"{nanoseconds % 1_000_000_000:09d}"
     plain = {
         "2006": f"{moment.year:04d}",

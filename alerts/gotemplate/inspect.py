@@ -1,4 +1,4 @@
-"""What a parsed template says about itself before there is an alert: labels that it names, actions that must fail."""
+"""Inspects a parsed template without an alert: finds the labels that it names, and actions that always fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from alerts.gotemplate.nodes import (
 from alerts.gotemplate.values import AlertData, GoValue
 
 _LABEL = "1"
-"""Stands for the value of a label: a text, and a number for what takes texts that are one."""
+"""Stand-in for the value of a label. It is numeric, because some functions accept only numeric texts."""
 _FIELDS = tuple(AlertData.__dataclass_fields__)
 
 
@@ -39,9 +39,9 @@ def label_names(parsed: Parsed) -> frozenset[str]:
 
 
 def doubts(parsed: Parsed, functions: Functions, variables: Mapping[str, GoValue]) -> tuple[str, ...]:
-    """Return a sentence for each action that fails, or prints `%!`, whatever the alert.
+    """Return a sentence for each action that fails, or prints `%!`, for every alert.
 
-    Constants and `variables` are calculated with; what depends on anything else is taken for right.
+    An action is evaluated when it depends on constants and `variables` only. Every other action counts as correct.
     """
     look = _Look(functions, variables)
     for body, root in ((parsed.body, True), *((body, False) for body in parsed.defined.values())):
@@ -51,7 +51,7 @@ def doubts(parsed: Parsed, functions: Functions, variables: Mapping[str, GoValue
 
 
 def _pipelines(body: Sequence[Node], *, at_root: bool) -> Iterator[tuple[Pipeline, bool]]:
-    """Yield every pipeline, those in parentheses included, and whether dot is the alert there."""
+    """Yield every pipeline, including those in parentheses, and whether dot is the alert there."""
     for node in body:
         match node:
             case Print(pipeline):
@@ -94,14 +94,14 @@ class _Unknown(Exception):
 
 
 class _Look:
-    """Calculates what can be calculated without an alert."""
+    """Evaluates the pipelines that need no alert."""
 
     def __init__(self, functions: Functions, variables: Mapping[str, GoValue]) -> None:
         self._functions, self._variables = functions, variables
         self.sentences: list[str] = []
 
     def at(self, pipeline: Pipeline, *, at_root: bool) -> None:
-        """Note what is wrong with a pipeline."""
+        """Append a sentence when a pipeline fails."""
         try:
             result = self._value(pipeline, at_root)
         except _Unknown:
@@ -135,7 +135,7 @@ class _Look:
         return value
 
     def _known(self, operand: Operand, at_root: bool) -> tuple[GoValue, bool]:
-        """Return an operand's value, and whether it is known. Raises TemplateError for a field that no alert has."""
+        """Return an operand's value, and whether it is known. Raises TemplateError for a field that alerts lack."""
         match operand:
             case Literal(value):
                 return value, True
@@ -153,6 +153,6 @@ class _Look:
                 try:
                     return self._value(operand, at_root), True
                 except (_Unknown, TemplateError):
-                    # It is looked at by itself, too.
+                    # `_pipelines` yields the inner pipeline too, so its error is reported there.
                     return None, False
         return None, False

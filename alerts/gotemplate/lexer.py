@@ -1,4 +1,4 @@
-"""Splits a template into texts and actions, and an action into its words, by the rules of Go's text/template/parse."""
+"""Splits a template into texts and actions, and an action into words, by the rules of Go's text/template/parse."""
 
 from __future__ import annotations
 
@@ -40,20 +40,23 @@ class Word(NamedTuple):
     kind: Kind
     text: str
     spaced: bool
-    """Whether a blank stands before it: `$a.b` is one operand, `$a .b` are two."""
+    """Whether a blank precedes the word: `$a.b` is one operand, `$a .b` are two."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """What stands between `{{` and `}}`."""
+    """An action: `{{`, words, `}}`."""
 
     source: str
-    """As it is written, brackets included."""
+    """Text of the action, including the braces."""
     words: tuple[Word, ...]
 
 
 def split(template: str) -> list[str | Action]:
-    """Return texts, trimmed as `{{-` and `-}}` say, and actions; comments are gone. Raises TemplateError."""
+    """Return the texts, trimmed for `{{-` and `-}}`, and the actions, without comments.
+
+    Raises TemplateError for an action that is not closed, and for a word that Go does not accept.
+    """
     pieces: list[str | Action] = []
     at, trim = 0, False
     while True:
@@ -71,7 +74,7 @@ def split(template: str) -> list[str | Action]:
 
 
 def _action(template: str, start: int, at: int) -> tuple[Action | None, int, bool]:
-    """Return an action (None for a comment), where the text goes on, and whether that text is trimmed."""
+    """Return an action (None for a comment), the index of the text after it, and whether that text is trimmed."""
     if template.startswith("/*", at):
         comment = _COMMENT.match(template, at)
         end = _END.match(template, comment.end()) if comment else None
@@ -83,7 +86,7 @@ def _action(template: str, start: int, at: int) -> tuple[Action | None, int, boo
     while True:
         blank = _BLANK.match(template, at)
         after = blank.end() if blank else at
-        # The blank before a closing - is a part of the sign.
+        # The blank before a closing `-` belongs to the sign `-}}`.
         end = _END.match(template, after - 1 if blank and template.startswith("-", after) else after)
         if end is not None:
             break

@@ -1,4 +1,4 @@
-"""Constants of templates: Go's texts, characters and numbers."""
+"""Parses constants of templates: Go's texts, characters and numbers. `source` is the action, for error messages."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _PLAIN = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v":
 
 
 def text_value(word: str, source: str) -> str:
-    """Return the text of a literal in quotes or backquotes. Raises TemplateError that quotes `source`."""
+    """Return the text of a literal in quotes or backquotes. Raises TemplateError for a wrong escape."""
     return word[1:-1] if word[0] == "`" else _unescaped(word, source, '"')
 
 
 def char_value(word: str, source: str) -> int:
-    """Return the code of a character in single quotes. Raises TemplateError."""
+    """Return the code point of a character in single quotes. Raises TemplateError unless it is one character."""
     text = _unescaped(word, source, "'")
     if len(text) != 1:
-        raise TemplateError(f"{source}: {word} is not one character; texts stand in double quotes")
+        raise TemplateError(f"{source}: {word} is not one character; put texts in double quotes")
     return ord(text)
 
 
 def number_value(word: str, source: str) -> int | float:
-    """Return a number: a whole one is an int, as in Go; with a point or an exponent it is a float.
+    """Return a number. As in Go, it is a float when it has a point or an exponent, otherwise an int.
 
-    Raises TemplateError.
+    Raises TemplateError for a word that is not a number, and for an int of more than 64 bits.
     """
     digits = word.replace("_", "").lower()
     try:
@@ -63,5 +63,5 @@ def _unescaped(word: str, source: str, quote: str) -> str:
         else:
             pieces.append(bytes([code]) if byte or octal else chr(code).encode())
     pieces.append(inner[at:].encode(errors="surrogatepass"))
-    # Bytes that are no UTF-8 cannot be in a label or a message; Go would write them as this character to JSON.
+    # Labels and messages must be UTF-8. Go replaces wrong bytes by U+FFFD too when it writes JSON.
     return b"".join(pieces).decode(errors="replace")

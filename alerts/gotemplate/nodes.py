@@ -1,4 +1,4 @@
-"""What a template is made of once it is parsed."""
+"""The nodes of a parsed template."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Literal:
 
 @dataclass(frozen=True)
 class Dot:
-    """`.`, the value that the template is about at this place."""
+    """`.`, the current value."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """`$name`; `$` is what the whole template is about."""
+    """`$name`. `$` is the value that the whole template is executed on."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class FieldOf:
-    """`.a.b` behind an operand: fields of records, entries of maps, methods."""
+    """`.a.b` after an operand: fields of records, entries of maps, methods."""
 
     base: Operand
     names: tuple[str, ...]
@@ -51,15 +51,15 @@ class Command:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Commands of which each gets the result of the one before as its last argument."""
+    """Commands in sequence. Each gets the previous result as its last argument."""
 
     commands: tuple[Command, ...]
     variables: tuple[str, ...] = ()
-    """What the result is put into."""
+    """Variables that are set to the result."""
     declares: bool = False
-    """Whether `variables` are new (`:=`) or were there before (`=`)."""
+    """Whether `variables` are declared (`:=`) rather than set (`=`)."""
     source: str = ""
-    """The action as it is written, for messages."""
+    """Text of the action, for messages."""
 
 
 Operand = Literal | Dot | Variable | FieldOf | Name | Pipeline
@@ -67,21 +67,21 @@ Operand = Literal | Dot | Variable | FieldOf | Name | Pipeline
 
 @dataclass(frozen=True)
 class Text:
-    """What is written out as it is."""
+    """Text outside actions, written unchanged."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Print:
-    """`{{ pipeline }}`: its result is written out, unless it goes into a variable."""
+    """`{{ pipeline }}`. Its result is written, unless a variable is set to it."""
 
     pipeline: Pipeline
 
 
 @dataclass(frozen=True)
 class If:
-    """`{{ if }}`, or `{{ with }}`, in which dot is the condition's value."""
+    """`{{ if }}` or `{{ with }}`. In `with`, dot is the condition's value."""
 
     condition: Pipeline
     then: Sequence[Node]
@@ -103,7 +103,7 @@ class Leave:
     """`{{ break }}` or `{{ continue }}`."""
 
     loop: bool
-    """Whether the whole loop is left, or this turn of it."""
+    """Whether the whole loop is left (`break`) rather than one iteration (`continue`)."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ Node = Text | Print | If | Range | Leave | Include
 
 @dataclass(frozen=True)
 class Parsed:
-    """A whole text."""
+    """A parsed template."""
 
     body: tuple[Node, ...]
     defined: dict[str, tuple[Node, ...]]
-    """The bodies of `{{ define }}` and `{{ block }}` by name."""
+    """Bodies of `{{ define }}` and `{{ block }}`, by name."""

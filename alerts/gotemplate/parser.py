@@ -1,4 +1,4 @@
-"""Reads a template: texts and actions to a tree. Refuses what Go's text/template/parse refuses."""
+"""Parses a template into a tree. Refuses what Go's text/template/parse refuses."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from alerts.gotemplate.nodes import (
 )
 
 MAX_DEPTH = 50
-"""Levels of blocks and parentheses."""
+"""Maximum depth of blocks and parentheses (chosen)."""
 
 _KEYWORDS = ("block", "break", "continue", "define", "else", "end", "if", "range", "template", "with")
 _CONSTANTS = {"true": True, "false": False, "nil": None}
 
 
 def parse(template: str, functions: Container[str], variables: tuple[str, ...]) -> Parsed:
-    """Read a template that may call `functions` and use `variables` (`$x`) that are there from the start.
+    """Parse a template that may call `functions` and use the predefined `variables` (`$x`).
 
-    Raises TemplateError that quotes the action which is wrong.
+    Raises TemplateError, which quotes the wrong action.
     """
     return _Parser(template, functions).parsed(variables)
 
 
 class _Stop(NamedTuple):
-    """The action that ends a block: `end` or `else`, and the words behind it."""
+    """The action that ends a block: `end` or `else`, and the words after it."""
 
     word: str
     action: Action
@@ -62,7 +62,7 @@ class _Parser:
         self._depth = self._loops = 0
 
     def parsed(self, variables: tuple[str, ...]) -> Parsed:
-        """Read everything."""
+        """Parse the whole template. Raises TemplateError for the first fault."""
         self._variables = ["$", *variables]
         body, stop = self._block(top=True)
         if stop is not None:
@@ -70,7 +70,7 @@ class _Parser:
         return Parsed(tuple(body), self._defined)
 
     def _block(self, *, top: bool = False) -> tuple[list[Node], _Stop | None]:
-        """Return the nodes up to the next else or end, and that action; None at the template's end."""
+        """Return the nodes up to the next `else` or `end`, and that action; None at the template's end."""
         nodes: list[Node] = []
         while self._at < len(self._pieces):
             piece = self._pieces[self._at]
@@ -97,7 +97,7 @@ class _Parser:
                 return [self._range(rest)]
             case "break" | "continue":
                 if not self._loops:
-                    raise rest.error(f"{word} stands outside of range")
+                    raise rest.error(f"{word} is outside of range")
                 rest.done()
                 return [Leave(loop=word == "break")]
             case "template":
@@ -110,7 +110,7 @@ class _Parser:
                 self._define(name, action)
                 return [Include(name, argument)]
         if not top:
-            raise rest.error("define stands inside of another block")
+            raise rest.error("define is inside another block")
         name = self._template_name(rest)
         rest.done()
         self._define(name, action)
@@ -134,7 +134,7 @@ class _Parser:
         self._defined.setdefault(name, tuple(body))
 
     def _nested(self, action: Action) -> tuple[list[Node], _Stop]:
-        """Return a block that must end, and what ends it; variables of it are forgotten."""
+        """Return the nodes of a block and the action that ends it. The block's variables go out of scope."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise TemplateError(f"{action.source}: blocks are nested more than {MAX_DEPTH} deep")
@@ -145,7 +145,7 @@ class _Parser:
         if stop is None:
             raise TemplateError(f"{action.source} has no {{{{ end }}}}")
         if stop.word == "end" and stop.rest:
-            raise TemplateError(f"{stop.action.source}: nothing may stand behind end")
+            raise TemplateError(f"{stop.action.source}: nothing may follow end")
         return body, stop
 
     def _if(self, words: _Words, *, sets_dot: bool) -> If:
@@ -156,7 +156,7 @@ class _Parser:
         if stop.word == "else" and stop.rest:
             chained = stop.rest[0].text
             if chained not in ("if", "with") or (chained == "with") != sets_dot:
-                raise TemplateError(f"{stop.action.source}: {chained!r} may not stand behind else here")
+                raise TemplateError(f"{stop.action.source}: {chained!r} may not follow else here")
             self._depth += 1
             otherwise = [self._if(_Words(stop.action, stop.rest[1:]), sets_dot=sets_dot)]
             self._depth -= 1
@@ -172,13 +172,13 @@ class _Parser:
         body, stop = self._nested(words.action)
         self._loops -= 1
         if stop.rest:
-            raise TemplateError(f"{stop.action.source}: nothing may stand behind else here")
+            raise TemplateError(f"{stop.action.source}: nothing may follow else here")
         otherwise = self._last(words.action) if stop.word == "else" else []
         del self._variables[known:]
         return Range(over, body, otherwise)
 
     def _last(self, action: Action) -> list[Node]:
-        """Return the block behind a plain else."""
+        """Return the block after a plain `else`."""
         body, stop = self._nested(action)
         if stop.word == "else":
             raise TemplateError(f"{stop.action.source}: a second else")
@@ -192,14 +192,14 @@ class _Parser:
         while words.next_is("|"):
             words.take()
             if not words.left() or words.next_is(")"):
-                break  # Go takes a pipe into nothing
+                break  # Go accepts a `|` with nothing after it
             command = self._command(words, depth)
             if isinstance(command.operands[0], Literal | Dot):
-                raise words.error(f"stage {len(commands) + 1} is no function, nothing can be piped into it")
+                raise words.error(f"stage {len(commands) + 1} is not a function, so nothing can be piped into it")
             commands.append(command)
         if not depth:
             words.done()
-        # One that is set without being declared is known from here on, and fails when it is set: so it is in Go.
+        # A variable that is set but was never declared is accepted here and fails at execution, as in Go.
         self._variables += variables
         return Pipeline(tuple(commands), variables, declares, words.source)
 
@@ -210,7 +210,7 @@ class _Parser:
                 raise words.error(f"unexpected {words.peek()!r}")
             operands.append(self._operand(words, depth))
         if not operands:
-            raise words.error("something is missing here")
+            raise words.error("a value is missing here")
         return Command(tuple(operands))
 
     def _operand(self, words: _Words, depth: int) -> Operand:
@@ -223,7 +223,7 @@ class _Parser:
         if not names:
             return base
         if isinstance(base, Literal | Dot):
-            raise words.error(f"unexpected .{names[0]} behind a constant")
+            raise words.error(f"unexpected .{names[0]} after a constant")
         if isinstance(base, FieldOf):
             return FieldOf(base.base, (*base.names, *names))
         return FieldOf(base, tuple(names))
@@ -252,7 +252,7 @@ class _Parser:
         if word.text != "(":
             raise words.error(f"unexpected {word.text!r}")
         inner = self._pipeline(words, depth=depth + 1)
-        words.take()  # the closing parenthesis; the lexer has counted them
+        words.take()  # the closing parenthesis: the lexer has checked that there is one
         return inner
 
     def _name(self, name: str, words: _Words) -> Operand:
@@ -264,7 +264,7 @@ class _Parser:
 
 
 class _Words:
-    """The words of an action, from the first that is not yet read."""
+    """The words of an action that are not yet read."""
 
     def __init__(self, action: Action, words: tuple[Word, ...]) -> None:
         self.action, self.source = action, action.source
@@ -296,7 +296,7 @@ class _Words:
             raise self.error(f"unexpected {self.peek()!r}")
 
     def assignment(self, *, pair: bool) -> tuple[tuple[str, ...], bool]:
-        """Take `$x :=` or `$x =`, and `$i, $x :=` where a `pair` may be; return the variables, and if they are new."""
+        """Read `$x :=` or `$x =`, or `$i, $x :=` if `pair`; return the variables, and whether they are declared."""
         texts = [word.text for word in self._words[self._at : self._at + 4]]
         kinds = [word.kind for word in self._words[self._at : self._at + 4]]
         if kinds[:1] != ["variable"]:

@@ -1,4 +1,4 @@
-"""Go's fmt: how print and printf write values, wrong verbs and missing values included, which are no error in Go."""
+"""Go's fmt: print and printf. As in Go, wrong verbs and missing values are no errors but appear in the text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alerts.gotemplate.gotime import format_time, go_duration
 from alerts.gotemplate.values import AlertData, Duration, GoValue, Sample, Time, type_name
 
 MAX_WIDTH = 1_000_000
-"""Go's own limit of a width or a precision."""
+"""Go's own limit for a width or a precision."""
 
 _DIRECTIVE = re.compile(
     r"%([-+# 0]*)(?:\[(\d+)\])?(\*|\d+)?(?:(\.)(?:\[(\d+)\])?(\*|\d+)?)?(?:\[(\d+)\])?(.)?", re.DOTALL
@@ -23,14 +23,14 @@ _QUOTED = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t"
 
 @dataclass(frozen=True)
 class _Style:
-    """What stands between % and the verb."""
+    """Flags, width and precision: the part between % and the verb."""
 
     flags: str = ""
     width: int | None = None
     precision: int | None = None
 
     def padded(self, text: str, *, number: bool = False) -> str:
-        """Fill up to the width; a number's zeros go between its sign and its digits."""
+        """Return the text padded to the width. Zeros are inserted between a number's sign and its digits."""
         missing = (self.width or 0) - len(text)
         if missing <= 0:
             return text
@@ -43,7 +43,7 @@ class _Style:
 
 
 def go_value(value: GoValue) -> str:
-    """Return a value as `%v` writes it."""
+    """Return a value as `%v` prints it."""
     if value is None:
         return "<nil>"
     if isinstance(value, bool):
@@ -65,7 +65,7 @@ def go_value(value: GoValue) -> str:
 
 
 def sprint(values: Sequence[GoValue]) -> str:
-    """Return Go's fmt.Sprint: a space between two values of which neither is a text."""
+    """Return Go's fmt.Sprint: a space separates two values when neither is a text."""
     pieces: list[str] = []
     for number, value in enumerate(values):
         if number and not isinstance(value, str) and not isinstance(values[number - 1], str):
@@ -75,17 +75,17 @@ def sprint(values: Sequence[GoValue]) -> str:
 
 
 def sprintln(values: Sequence[GoValue]) -> str:
-    """Return Go's fmt.Sprintln: spaces between all values, and a line's end."""
+    """Return Go's fmt.Sprintln: spaces between all values, and a line break at the end."""
     return " ".join(go_value(value) for value in values) + "\n"
 
 
 def sprintf(pattern: str, values: Sequence[GoValue]) -> str:
-    """Return Go's fmt.Sprintf. What does not fit is said in the text, as in Go: `%!d(float64=0.5)`, `%!s(MISSING)`."""
+    """Return Go's fmt.Sprintf. Errors appear in the text, as in Go: `%!d(float64=0.5)`, `%!s(MISSING)`."""
     return _Printf(pattern, values).text()
 
 
 class _Printf:
-    """One call of printf on its way through the pattern."""
+    """One call of printf. `_next` is the index of the next value."""
 
     def __init__(self, pattern: str, values: Sequence[GoValue]) -> None:
         self._pattern, self._values = pattern, values
@@ -132,7 +132,7 @@ class _Printf:
             self._next += 1
             size = value if type(value) is int else 0
         if abs(size) > MAX_WIDTH:
-            raise TemplateError(f"a width or precision may be {MAX_WIDTH:,}, got {size:,}")
+            raise TemplateError(f"a width or precision may be at most {MAX_WIDTH:,}, got {size:,}")
         return size
 
     def _jump(self, index: str | None) -> None:
@@ -190,7 +190,7 @@ def _float(verb: str, value: float, style: _Style) -> str | None:
     if verb not in "beEfFgGxX":
         return None
     if not math.isfinite(value):
-        # Infinity has its sign always, NaN only where a flag asks for one; neither is filled up with zeros.
+        # Infinity always has a sign, NaN only with a flag. Neither is padded with zeros.
         text = "+NaN" if math.isnan(value) else go_float(value)
         if "+" not in style.flags and text[0] == "+":
             text = " " + text[1:] if " " in style.flags else text.removeprefix("+") if text == "+NaN" else text
@@ -200,7 +200,7 @@ def _float(verb: str, value: float, style: _Style) -> str | None:
 
 
 def _number(verb: str, value: float, style: _Style) -> str:
-    """Return a float that is not negative, by one of Go's verbs for floats."""
+    """Return a non-negative float, formatted by one of Go's verbs for floats."""
     if verb in "xX":
         mantissa, _, exponent = value.hex().partition("p")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
@@ -239,7 +239,7 @@ def _quote(value: str) -> str:
 
 
 def _escaped(value: str, quote: str) -> str:
-    """Return a text as it stands in Go's source, between quotes of this kind."""
+    """Return a text escaped as in Go source code, for quotes of this kind."""
     return "".join(_QUOTED.get(c) or (f"\\{c}" if c == quote else c if c.isprintable() else _code(c)) for c in value)
 
 

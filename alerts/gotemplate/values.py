@@ -1,4 +1,4 @@
-"""What Go's templates do with values: truth, comparison, fields, indexing."""
+"""Operations of Go's templates on values: truth, comparison, fields, indexing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from alerts.errors import TemplateError
 from alerts.gotemplate.gotime import format_time, go_duration
 
 GoValue = Any
-"""See the package: str, bool, int, float, None, dict, tuple, and the records below."""
+"""str, bool, int, float, None, dict, tuple, or a record below. The package's docstring maps them to Go."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A result of a query: Prometheus's `sample`."""
+    """One element of a query's result: Prometheus's `sample`."""
 
     Labels: Mapping[str, str]
     Value: float
@@ -24,7 +24,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class AlertData:
-    """What the templates of an alert are about."""
+    """The data that an alert's templates are executed on."""
 
     Labels: Mapping[str, str]
     ExternalLabels: Mapping[str, str]
@@ -40,7 +40,7 @@ class Time:
 
     @property
     def moment(self) -> datetime:
-        """The same, to the microsecond. Raises OverflowError outside of the years 1 to 9999."""
+        """The time, to the microsecond. Raises OverflowError outside of the years 1 to 9999."""
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.nanoseconds // 1000)
 
 
@@ -64,16 +64,16 @@ def type_name(value: GoValue) -> str:
 
 
 def is_true(value: GoValue) -> bool:
-    """Whether `if` takes its first branch: not nil, not zero, not empty. NaN is true, and so is every record."""
+    """Return whether `if` takes its first branch: not nil, zero or empty. NaN and every record are true."""
     if value is None or isinstance(value, bool | str | tuple | Mapping):
         return bool(value)
     return value != 0 if isinstance(value, int | float) else True
 
 
 def field(value: GoValue, name: str) -> GoValue:
-    """Return `.name` of a value: an entry of a map (an empty text where it is missing), or a record's field.
+    """Return `.name` of a value: an entry of a map (`""` for a missing label), or a record's field.
 
-    Raises TemplateError.
+    Raises TemplateError for a value without that field.
     """
     if isinstance(value, Mapping):
         found = value.get(name)
@@ -84,20 +84,20 @@ def field(value: GoValue, name: str) -> GoValue:
 
 
 def is_method(value: GoValue, name: str) -> bool:
-    """Whether a value has a method of this name."""
+    """Return whether a value has a method of this name."""
     return (isinstance(value, Time) and name in _TIME_METHODS) or (
         isinstance(value, Duration) and name in _DURATION_METHODS
     )
 
 
 def call_method(value: GoValue, name: str, arguments: list[GoValue]) -> GoValue:
-    """Call a method of a time or a duration. Raises TemplateError."""
+    """Call a method of a time or a duration. Raises TemplateError for wrong arguments."""
     if isinstance(value, Time) and name == "Format":
         if len(arguments) != 1 or not isinstance(arguments[0], str):
             raise TemplateError("Format takes a layout such as `2006-01-02 15:04:05`")
         return format_time(value.moment, value.nanoseconds, arguments[0])
     if arguments:
-        raise TemplateError(f"{name} takes nothing, got {len(arguments)} value(s)")
+        raise TemplateError(f"{name} takes no arguments, got {len(arguments)}")
     if isinstance(value, Time):
         return _TIME_METHODS[name](value)
     return _DURATION_METHODS[name](value)
@@ -126,7 +126,7 @@ _DURATION_METHODS: dict[str, Any] = {
 
 
 def equal(a: GoValue, b: GoValue) -> bool:
-    """Return Go's `eq`. Raises TemplateError for values that are not of one basic kind."""
+    """Return Go's `eq`. Raises TemplateError for values of different or composite types."""
     if a is None or b is None:
         return a is b
     if _kind(a) != _kind(b):
@@ -135,7 +135,7 @@ def equal(a: GoValue, b: GoValue) -> bool:
 
 
 def less(a: GoValue, b: GoValue) -> bool:
-    """Return Go's `lt`. Raises TemplateError for values that are not of one kind that has an order."""
+    """Return Go's `lt`. Raises TemplateError for values of different types, or of a type without an order."""
     if _kind(a) != _kind(b):
         raise TemplateError(f"incompatible types for comparison: {described(a)} and {described(b)}{_hint(a, b)}")
     if isinstance(a, bool):
@@ -155,7 +155,7 @@ def _hint(a: GoValue, b: GoValue) -> str:
 
 
 def index(value: GoValue, *keys: GoValue) -> GoValue:
-    """Return `index value key…`. Raises TemplateError."""
+    """Return `index value key…`. Raises TemplateError for a key of the wrong type or out of range."""
     for key in keys:
         if isinstance(value, Mapping):
             if not isinstance(key, str):
@@ -173,7 +173,7 @@ def index(value: GoValue, *keys: GoValue) -> GoValue:
 
 
 def length(value: GoValue) -> int:
-    """Return `len value`; of a text, its bytes. Raises TemplateError."""
+    """Return `len value`: the number of elements, or of a text's bytes. Raises TemplateError for another type."""
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, tuple | Mapping):
@@ -182,7 +182,7 @@ def length(value: GoValue) -> int:
 
 
 def cut(value: GoValue, *bounds: GoValue) -> GoValue:
-    """Return `slice value from to`. Raises TemplateError."""
+    """Return `slice value from to`. Raises TemplateError for a wrong type or bounds out of range."""
     if not isinstance(value, str | tuple):
         raise TemplateError(f"{described(value)} cannot be sliced")
     whole = value.encode() if isinstance(value, str) else value

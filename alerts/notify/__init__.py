@@ -1,4 +1,4 @@
-"""Where messages go: Slack and the log. A message is neutral; each notifier draws it in its own way.
+"""Notifiers: Slack and the log. A message has no markup; each notifier renders it.
 
 Start at `card.py`.
 """

@@ -1,4 +1,4 @@
-"""Renders a message to a neutral card; each notifier draws it its own way. Pure: same message, same card."""
+"""Renders a message to a card without markup, which each notifier draws. Pure: same message, same card."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from alerts.interfaces import AlertInstance, Message, Notice
 from alerts.wire import summary
 
 SHOWN = 10
-"""Alerts of a group that a card lists; more are counted."""
+"""Alerts that a card lists. The others are only counted."""
 _WHERE = {"model": "Model", "version": "Version", "node": "Node", "gpu": "GPU", "instance": "Instance"}
-"""Labels that say where to look, and their names on a card."""
+"""Labels that locate an alert, and their names on a card."""
 _SEVERITIES = ("critical", "warning", "info")
 
 
 class Link(NamedTuple):
-    """Somewhere to go on reading."""
+    """A link on a card."""
 
     text: str
     url: str
@@ -26,30 +26,30 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """A message ready to be drawn: plain texts, no medium's markup."""
+    """A message ready to be drawn: plain texts without markup."""
 
     status: str
     """firing, resolved or notice."""
     severity: str
-    """The worst of its alerts."""
+    """The highest severity of its alerts."""
     title: str
     fields: tuple[tuple[str, str], ...]
     lines: tuple[str, ...]
-    """One each alert."""
+    """One line per alert."""
     more: int
-    """Alerts that `lines` leaves out."""
+    """Number of alerts that `lines` leaves out."""
     footer: str
     links: tuple[Link, ...]
     text: str
-    """The whole message in one line, for places that cannot draw."""
+    """The whole message in one line, for receivers that show plain text."""
 
 
 def render(message: Message) -> Card:
-    """Return a message's card."""
+    """Return the card of a message."""
     card = _alerts(message) if message.notice is None else _notice(message, message.notice)
     if not message.undelivered:
         return card
-    fields = (*card.fields, ("Told you because", message.undelivered))
+    fields = (*card.fields, ("Sent here because", message.undelivered))
     return replace(card, fields=fields, text=f"{card.text} ({message.undelivered})")
 
 
@@ -106,7 +106,7 @@ def _line(alert: AlertInstance, *, resolved: bool) -> str:
     if alert.fired_at is not None and alert.resolved_at is not None:
         lasted = f", after firing for {humanize_duration(max(0.0, float(round(alert.resolved_at - alert.fired_at))))}"
     why = f"; {', '.join(alert.away)} is no longer configured" if alert.away else ""
-    return f"over since {_time(alert.resolved_at)}{lasted}{why} (was: {text})"
+    return f"ended at {_time(alert.resolved_at)}{lasted}{why} (was: {text})"
 
 
 def _fields(message: Message, common: dict[str, str], severity: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Writes notifications as structured log lines: for fleets without Slack, and beside it for the record."""
+"""Writes notifications as structured log lines, for fleets without Slack and as a record beside Slack."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _LEVELS = {"critical": logging.ERROR, "warning": logging.WARNING}
 
 
 class LogNotifier:
-    """Implements alerts.interfaces.Notifier on a logger. Nothing can fail, and nothing is updated in place."""
+    """Implements alerts.interfaces.Notifier on a logger. Sending never fails, and no message is updated in place."""
 
     def __init__(self, name: str, logger: logging.Logger | None = None) -> None:
         self.name = name
         self._logger = logger or logging.getLogger("alerts.notifications")
 
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
-        """Write one line: the text, and the message's parts as fields."""
+        """Write one line: the text, with the message's parts as fields."""
         card = render(message)
         level = _LEVELS.get(card.severity, logging.INFO) if message.firing or message.notice else logging.INFO
         fields = {
@@ -35,4 +35,4 @@ class LogNotifier:
         return None
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: no resource is held."""

@@ -1,7 +1,7 @@
-"""Delivers to Slack: one message a group, updated in place, its timeline in the thread.
+"""Delivers to Slack: one message per group, updated in place, with each change as a reply in its thread.
 
-Slack has no idempotency key. Every message carries its own id as metadata, and a repeat (after a crash, or a call
-whose outcome is unknown) first looks for that id in the channel or thread before it posts.
+Slack has no idempotency key. Every message has its own id in its metadata. A repeat (after a crash, or a call whose
+outcome is unknown) first looks for that id in the channel or thread, and posts only if it is not there.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from alerts.notify.card import Card, render
 from collectors.http.retry_after import retry_after_s
 
 EVENT_TYPE = "controlplane_alert"
-"""Of the metadata that carries a message's id."""
+"""Type of the metadata that holds a message's id."""
 LOOK_BACK = 100
-"""Messages that a repeat searches for its id: a claim runs out within a minute, so it is near the end."""
+"""Number of messages in which a repeat looks for its id. A claim ends within a minute, so the id is near the end."""
 CHANNEL_PAGES = 20
-"""Pages of 1000 channels that are searched for a name."""
+"""Number of pages, with 1000 channels each, in which a channel's name is looked up."""
 _CHANNEL_ID = re.compile(r"^[CGD][A-Z0-9]{8,}$")
 # Slack's limits on blocks, docs.slack.dev/reference/block-kit.
 HEADER_LIMIT, SECTION_LIMIT, FIELD_LIMIT, CONTEXT_LIMIT, FALLBACK_LIMIT = 150, 3000, 2000, 2000, 3000
 FIELDS_LIMIT, BUTTON_URL_LIMIT = 10, 3000
-# About the message's form and not about who sends it where: a plainer form may be taken.
+# Errors about the message's form, not about its sender or channel: Slack may accept a plainer form.
 _FORM = frozenset({"invalid_blocks", "invalid_blocks_format", "invalid_attachments", "msg_blocks_too_long", "no_text"})
 _FORM_MORE = frozenset({"msg_too_long", "invalid_arguments", "invalid_metadata_format", "invalid_metadata_schema"})
 _FORM_REST = frozenset({"metadata_too_large", "metadata_must_be_sent_from_app", "metadata_must_be_sent_as_json"})
-# Of the far side's making: trying again can help. Every other refusal is an answer.
+# Errors of Slack's servers, for which a retry can help. Every other error is final.
 _TRANSIENT = frozenset({"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable"})
 _TRANSIENT_MORE = frozenset({"request_timeout", "team_added_to_org", "accesslimited"})
 _ROOT_GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", "thread_not_found"})
@@ -56,7 +56,7 @@ _CURES = {
 class SlackNotifier:
     """Implements alerts.interfaces.Notifier on Slack's Web API.
 
-    `token` is asked at every send, so that rotation needs no restart; it may raise DeliveryFailed.
+    `token` is called at every send, so that rotation needs no restart. It may raise DeliveryFailed.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class SlackNotifier:
     ) -> None:
         self.name, self._now = name, now
         self._channel, self._token = channel, token
-        # Only posting takes a channel's name; looking for a message takes its id.
+        # Slack accepts a channel's name only for posting; a search for a message needs the channel's id.
         self._channel_id = channel if _CHANNEL_ID.match(channel) else ""
         self._base_url, self._timeout_s = base_url, timeout_s
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
-        """Post the group's message, or update it and add a line to its thread; return where it is.
+        """Post the group's message, or update it and reply in its thread; return its place.
 
         Raises DeliveryFailed: permanent for refusals (with the cure), with `retry_after` on 429.
         """
@@ -103,8 +103,8 @@ class SlackNotifier:
     def _client(self) -> AsyncWebClient:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout_s))
-        # No retry handlers: the outbox retries, and knows what a repeat is. The logger is silenced below WARNING
-        # because the SDK's debug lines hold request bodies.
+        # No retry handlers: the outbox retries, and marks repeats. The logger starts at WARNING because the SDK's
+        # debug lines hold request bodies.
         logger = logging.getLogger("alerts.notify.slack.sdk")
         logger.setLevel(logging.WARNING)
         return AsyncWebClient(
@@ -132,7 +132,7 @@ class SlackNotifier:
     async def _put(
         self, client: AsyncWebClient, method: str, message: Message, card: Card, where: dict[str, Any]
     ) -> tuple[dict[str, Any], str]:
-        """Post or update; where the form is refused, say the same in plain text. Return the answer, and why if so."""
+        """Post or update; fall back to plain text when Slack refuses the form. Return (answer, why plain or "")."""
         try:
             return await self._call(client, method, _content(message, card) | where), ""
         except _FormRefusedError as refused:
@@ -142,9 +142,9 @@ class SlackNotifier:
             return await self._call(client, method, plain), note
 
     async def _find(self, client: AsyncWebClient, message: Message, root: MessageRef | None) -> MessageRef | None:
-        """Return the message that carries this id in the channel, or in the thread of `root`.
+        """Return the place of the message with this id in the channel, or in the thread of `root`.
 
-        Finding nothing, or not being allowed to look, means posting: twice is better than never.
+        Return None when it is not there or the search is refused. The caller then posts: twice is better than never.
         """
         params: dict[str, Any] = {"limit": LOOK_BACK, "include_all_metadata": True}
         try:
@@ -162,14 +162,14 @@ class SlackNotifier:
             return None
         for found in answer.get("messages", ()):
             payload = (found.get("metadata") or {}).get("event_payload") or {}
-            # The thread's own root carries the id as soon as it is updated, which says nothing of the reply.
+            # The update gives the root this id before the reply is posted, so the root does not prove a reply.
             is_root = root is not None and found.get("ts") == _ts(root)
             if payload.get("id") == message.id and not is_root:
                 return _ref(params["channel"], str(found["ts"]))
         return None
 
     async def _resolve_channel(self, client: AsyncWebClient) -> str:
-        """Return the channel's id, looked up by name the first time. Raises DeliveryFailed."""
+        """Return the channel's id, looked up by name the first time. Raises DeliveryFailed for an unknown name."""
         cursor = ""
         name = self._channel.removeprefix("#")
         for _page in range(CHANNEL_PAGES if not self._channel_id else 0):
@@ -181,7 +181,7 @@ class SlackNotifier:
             if self._channel_id or not cursor:
                 break
         if not self._channel_id:
-            raise DeliveryFailed(f"Slack channel {self._channel} was not found by name: give its id", permanent=True)
+            raise DeliveryFailed(f"Slack channel {self._channel} was not found by name: set its id", permanent=True)
         return self._channel_id
 
     async def _call(
@@ -194,13 +194,17 @@ class SlackNotifier:
                 answer = await client.api_call(method, json=content)
         except SlackApiError as error:
             raise self._refused(method, error) from error
-        except (SlackClientError, aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError) as error:
-            # ValueError and AttributeError: the SDK trips over a body that is not JSON, or is sent as text/plain.
-            raise DeliveryFailed(f"Slack {method}: {error or type(error).__name__}") from error
+        except TimeoutError as error:
+            raise DeliveryFailed(f"Slack {method}: no answer within {self._timeout_s:g} s") from error
+        except (ValueError, AttributeError) as error:
+            # The SDK trips over a body that is not JSON, or is sent as text/plain.
+            raise DeliveryFailed(f"Slack {method}: the answer is not JSON") from error
+        except (SlackClientError, aiohttp.ClientError, OSError) as error:
+            raise DeliveryFailed(f"Slack {method}: {str(error) or type(error).__name__}") from error
         return answer.data if isinstance(answer.data, dict) else {}
 
     def _refused(self, method: str, error: SlackApiError) -> DeliveryFailed:
-        """Translate Slack's answer. Neither the token nor the request is part of any message."""
+        """Translate Slack's error. No message contains the token or the request."""
         response = error.response
         status = getattr(response, "status_code", None) or getattr(response, "status", None)
         data = getattr(response, "data", None)
@@ -208,7 +212,7 @@ class SlackNotifier:
         if status == 429 or code in ("ratelimited", "rate_limited"):
             told = str((getattr(response, "headers", None) or {}).get("Retry-After", ""))
             wait = retry_after_s(told, self._now())
-            asked = f"asked to wait {wait:g}s" if wait is not None else f"and no time to wait is told ({told[:40]!r})"
+            asked = f"asked to wait {wait:g}s" if wait is not None else f"without a valid Retry-After ({told[:40]!r})"
             return DeliveryFailed(f"Slack {method}: rate limited, {asked}", retry_after=wait)
         if not code or code in _TRANSIENT or code in _TRANSIENT_MORE or (status or 200) >= 500:
             return DeliveryFailed(f"Slack {method}: HTTP {status}{f', {code}' if code else ', not a JSON answer'}")
@@ -221,11 +225,11 @@ class SlackNotifier:
 
 
 class _RootGoneError(DeliveryFailed):
-    """The group's message can no longer be changed: it was deleted, or is too old."""
+    """The group's message can no longer be updated: it was deleted, or is too old."""
 
 
 class _FormRefusedError(DeliveryFailed):
-    """Slack does not take the message as it is drawn."""
+    """Slack refuses the form of the message."""
 
 
 def slack_blocks(card: Card) -> list[dict[str, Any]]:
@@ -264,7 +268,7 @@ def _content(message: Message, card: Card) -> dict[str, Any]:
 
 
 def _plain(message: Message, card: Card, *, with_metadata: bool) -> dict[str, Any]:
-    """Return the same without blocks; those of an earlier form go."""
+    """Return the message as plain text. The empty `blocks` remove those of an earlier version of the message."""
     lines = [card.title, *(f"{name}: {value}" for name, value in card.fields), *card.lines]
     lines += [f"… and {card.more} more"] if card.more else []
     lines += [*(f"{link.text}: {link.url}" for link in card.links), card.footer]
@@ -274,7 +278,7 @@ def _plain(message: Message, card: Card, *, with_metadata: bool) -> dict[str, An
 
 
 def _why(data: Any) -> str:
-    """Return what Slack says beside its error's code: which block, and what is wrong with it."""
+    """Return Slack's details beside the error code, in parentheses: the block, and what is wrong with it."""
     told = data.get("errors") or (data.get("response_metadata") or {}).get("messages") or []
     return f" ({'; '.join(str(one) for one in told)[:300]})" if isinstance(told, list) and told else ""
 
@@ -292,7 +296,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _escape(text: str) -> str:
-    """Return what mrkdwn shows as this text, in one line: a label with a line break must not write lines of its own."""
+    """Return a text escaped for mrkdwn, in one line: a line break in a label must not add a line to the message."""
     return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -303,7 +307,7 @@ def _one_line(text: str) -> str:
 
 
 def _ref(channel: str, ts: str, note: str = "") -> MessageRef:
-    """Return a message's place: its channel's id, and its time, which is Slack's name for it."""
+    """Return a message's place: the channel's id and the message's `ts`, which is its id in Slack."""
     return MessageRef(f"{channel}/{ts}", note)
 
 

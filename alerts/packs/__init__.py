@@ -1,8 +1,8 @@
 """The built-in rule packs: Prometheus rule files with a `variables:` block that fleet.yaml's thresholds override.
 
-A variable has a `value`, a `for`, a `window` (any of them) and a `unit`. Rules use them as `${name.value}` (a number;
-durations as seconds), `${name.duration}` (the value as a Prometheus duration), `${name.for}`, `${name.window}` and
-`${name.window_s}` (seconds). `${runbooks}` is where the runbook pages are.
+A variable has a `unit` and any of `value`, `for` and `window`. Rules use `${name.value}` (a number; seconds for a
+duration), `${name.duration}` (the value as a Prometheus duration), `${name.for}`, `${name.window}` and
+`${name.window_s}` (seconds). `${runbooks}` is the address of the runbook pages.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from collectors.durations import format_duration, parse_duration
 BUILTIN = ("llm", "gpu")
 """Names of the built-in packs."""
 PREFIX = "builtin:"
-"""Before a pack's name where rule files are named too."""
+"""Prefix of a pack's name in fleet.yaml's `rules:`."""
 RUNBOOKS = "docs/runbooks"
-"""Where runbook pages are unless the host knows an address that serves them."""
+"""Default place of the runbook pages, for a host without an address that serves them."""
 UNITS = ("seconds", "fraction", "ratio", "celsius", "count", "usd")
-"""`fraction` lies in (0, 1]; `ratio` is any positive number; only `seconds` may be written as a duration."""
+"""Units of variables. A `fraction` lies in (0, 1]; a `ratio` is any number from 0. Only `seconds` accepts durations."""
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
 
 class Threshold(Protocol):
-    """What overrides a variable; durations in seconds, None leaves the pack's own."""
+    """Override of a variable. Durations are seconds; None keeps the pack's value."""
 
     @property
     def value(self) -> float | str | None:
-        """A number, or a duration for variables in seconds."""
+        """A number, or a duration such as "2s" for variables in seconds."""
         ...
 
     @property
     def for_(self) -> float | None:
-        """How long the condition must hold."""
+        """Duration for which the condition must hold."""
         ...
 
     @property
     def window(self) -> float | None:
-        """Over how long rates are taken."""
+        """Range over which rates are computed."""
         ...
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One tunable of a pack. Durations are seconds; a None field is one that its rules do not use."""
+    """A variable of a pack. Durations are seconds; a field that its rules do not use is None."""
 
     name: str
     unit: str
@@ -66,9 +66,9 @@ class Variable:
 def load_pack(
     name: str, overrides: Mapping[str, Threshold] | None = None, *, runbooks: str = RUNBOOKS
 ) -> tuple[RuleGroup, ...]:
-    """Return a built-in pack's groups with thresholds applied; their file is `builtin:<name>`.
+    """Return a built-in pack's groups with thresholds applied. Their file is `builtin:<name>`.
 
-    Raises RuleError for an unknown pack, an unknown threshold (naming the known ones), or a value that does not fit.
+    Raises RuleError for an unknown pack, an unknown threshold (its message lists the known ones), and a wrong value.
     """
     root = _read(name)
     fields = root.fields("variables", "groups")
@@ -78,7 +78,7 @@ def load_pack(
 
 
 def pack_variables(name: str) -> tuple[Variable, ...]:
-    """Return a built-in pack's variables with their defaults, as the pack lists them. Raises RuleError."""
+    """Return a built-in pack's variables with defaults, in the pack's order. Raises RuleError for an unknown pack."""
     return tuple(_variables(_read(name).fields("variables", "groups")["variables"]).values())
 
 
@@ -91,8 +91,8 @@ def load_sources(
 ) -> tuple[RuleGroup, ...]:
     """Return the groups of fleet.yaml's `rules:`: `builtin:<pack>`, or file patterns relative to `base`.
 
-    A threshold must belong to one of the packs that are loaded, and what two sources name is loaded once. Raises
-    RuleError; a pattern that matches no file is fine, a file named without a pattern must exist.
+    A file that two sources name is loaded once. A pattern may match no file. Raises RuleError for a wrong rule file, a
+    missing file that is named without a pattern, and a threshold that no loaded pack has.
     """
     groups: list[RuleGroup] = []
     sources = tuple(dict.fromkeys(sources))
@@ -113,26 +113,26 @@ def load_sources(
 
 
 def threshold_faults(sources: Iterable[str], overrides: Mapping[str, Threshold]) -> list[ThresholdError]:
-    """Return every fault of overrides of the variables that the packs among `sources` have."""
+    """Return every fault of the overrides, checked against the variables of the packs among `sources`."""
     existing = [source for source in sources if source.removeprefix(PREFIX) in BUILTIN]
     known = _variables_of(existing)
     return list(_misfits({k: v for pack in known.values() for k, v in pack.items()}, overrides))
 
 
 def _variables_of(sources: Iterable[str]) -> dict[str, dict[str, Variable]]:
-    """Return the variables of each pack that is named. Raises RuleError for one that does not exist."""
+    """Return the variables of each pack in `sources`. Raises RuleError for an unknown pack."""
     packs = [source.removeprefix(PREFIX) for source in sources if source.startswith(PREFIX)]
     return {pack: {v.name: v for v in pack_variables(pack)} for pack in packs}
 
 
 def rule_files(sources: Iterable[str], base: Path) -> list[Path]:
-    """Return the files that fleet.yaml's `rules:` name now, each once. Blocking."""
+    """Return the files that the entries of fleet.yaml's `rules:` match now, each once. Blocking."""
     found = [path for source in sources if not source.startswith(PREFIX) for path in matching_files(source, base)]
     return list(dict.fromkeys(found))
 
 
 def matching_files(pattern: str, base: Path) -> list[Path]:
-    """Return the files that one entry of `rules:` names: itself, or what its glob finds now. Blocking."""
+    """Return the files of one entry of `rules:`: the file itself, or the files that its glob matches now. Blocking."""
     if not any(c in pattern for c in "*?["):
         return [base / pattern]
     path = Path(pattern)
@@ -180,7 +180,7 @@ def _override(variables: dict[str, Variable], overrides: Mapping[str, Threshold]
 
 
 def _misfits(variables: Mapping[str, Variable], overrides: Mapping[str, Threshold]) -> Iterator[ThresholdError]:
-    """Yield what is wrong with overrides."""
+    """Yield the faults of overrides."""
     for name, threshold in overrides.items():
         if name not in variables:
             there = ", ".join(sorted(variables)) or "none, because no built-in pack is loaded"
@@ -194,7 +194,7 @@ def _misfits(variables: Mapping[str, Variable], overrides: Mapping[str, Threshol
         usable = ", ".join(field for field in has if has[field] is not None)
         for field in given:
             if given[field] is not None and has[field] is None:
-                yield ThresholdError(f"is not what this variable has; it has {usable}", name, field)
+                yield ThresholdError(f"is not a field of this variable; it has {usable}", name, field)
         if threshold.window is not None and threshold.window <= 0:
             yield ThresholdError("must be longer than 0", name, "window")
         if threshold.value is not None and mine.value is not None:

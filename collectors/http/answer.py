@@ -1,4 +1,4 @@
-"""An HTTP answer of a target as it arrives: checked, bounded, inflated. Nothing in it is trusted."""
+"""Reads a target's HTTP answer as it arrives: checks it, bounds its size, inflates it. Nothing in it is trusted."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from collectors.errors import BodyTooLarge, ExpositionError, UnexpectedStatus
 
 
 class BoundedBody:
-    """Collects a body, inflating it if need be; its size is bounded before and after.
+    """Collects a body, and inflates it if it is compressed. Its compressed and inflated sizes are bounded.
 
-    Compressed bodies are inflated here, step by step, because only then is their inflated size bounded too.
+    A compressed body is inflated here step by step, because only this bounds its inflated size.
     """
 
     def __init__(self, max_bytes: int, encoding: str) -> None:
-        """Raise ExpositionError for an encoding that was not asked for."""
+        """Raises ExpositionError for an encoding that was not requested."""
         self.received = 0
-        """Bytes of the body as they came over the wire."""
+        """Number of bytes of the body on the wire."""
         self._max_bytes = max_bytes
         self._encoding = encoding.strip().lower().removeprefix("x-")
         if self._encoding not in ("", "identity", "gzip", "deflate"):
-            raise ExpositionError(f"the body's encoding {self._encoding[:40]!r} was not asked for", 0)
+            raise ExpositionError(f"the body's encoding {self._encoding[:40]!r} was not requested", 0)
         self._inflate: zlib._Decompress | None = None
         self._chunks: list[bytes] = []
         self._size = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes from the wire. Raises BodyTooLarge and ExpositionError."""
+        """Append bytes from the wire. Raises BodyTooLarge beyond the limit, ExpositionError for a wrong encoding."""
         self.received += len(chunk)
         self.check_size(self.received)
         if self._encoding in ("", "identity"):
@@ -41,7 +41,7 @@ class BoundedBody:
         if self._inflate is None:
             self._inflate = zlib.decompressobj(self._window_bits(chunk[0]))
         try:
-            # One byte more than there is room for: enough to know that the body is too large, whatever it inflates to.
+            # One byte more than there is room for: it shows that the body is too large, whatever its full size.
             inflated = self._inflate.decompress(chunk, self._max_bytes - self._size + 1)
         except zlib.error as error:
             raise ExpositionError(f"the body is not valid {self._encoding}", 0) from error
@@ -50,7 +50,7 @@ class BoundedBody:
         self.check_size(self._size)
 
     def finish(self) -> bytes:
-        """Return the whole body. Raises ExpositionError if its compressed form is incomplete or followed by more."""
+        """Return the whole body. Raises ExpositionError if compressed data is incomplete or followed by more bytes."""
         if self._encoding not in ("", "identity"):
             if self._inflate is None or not self._inflate.eof:
                 raise ExpositionError(f"the {self._encoding} body is cut short", 0)
@@ -59,7 +59,7 @@ class BoundedBody:
         return b"".join(self._chunks)
 
     def check_size(self, size: int) -> None:
-        """Raise BodyTooLarge for a size beyond the limit: one that is announced, or one that came."""
+        """Raise BodyTooLarge for a size beyond the limit, announced or received."""
         if size > self._max_bytes:
             raise BodyTooLarge(f"the body has more than the {self._max_bytes} bytes allowed")
 
@@ -71,13 +71,13 @@ class BoundedBody:
 
 
 class Answer(BoundedBody):
-    """A status, headers and a body that is wanted."""
+    """An answer with status 200, and its body."""
 
     def __init__(self, status: int, headers: Mapping[str, str], max_bytes: int) -> None:
-        """`headers` are looked up in lower case.
+        """`headers` have names in lower case.
 
-        Raises UnexpectedStatus unless it is a 200, BodyTooLarge for the length that is announced, and ExpositionError
-        for an encoding that was not asked for.
+        Raises UnexpectedStatus unless the status is 200, BodyTooLarge for an announced length beyond the limit, and
+        ExpositionError for an encoding that was not requested.
         """
         if status != HTTPStatus.OK:
             raise UnexpectedStatus(_status_message(status, headers.get("location", "")))
@@ -87,7 +87,7 @@ class Answer(BoundedBody):
 
 
 class Progress:
-    """How far a read came, for the message of a timeout."""
+    """Progress of a read, for the message of a timeout."""
 
     def __init__(self) -> None:
         self.connected = False
@@ -99,7 +99,7 @@ class Progress:
 
     @property
     def stage(self) -> str:
-        """The stage in words."""
+        """Stage of the read, in words."""
         if self.answer and self.answer.received:
             return f"in the middle of the body, {self.answer.received} bytes received"
         if self.answer:
@@ -118,7 +118,7 @@ def _status_message(status: int, location: str) -> str:
             host = URL(location).host
         except ValueError:
             host = None
-        # The host only: the rest of a Location can hold a session or a token.
+        # Only the host: the rest of a Location can hold a session or a token.
         where = f"host {host[:100]}" if host else "another path"
         return f"{message}: a redirect to {where}, which is not followed; configure the final address"
     return message

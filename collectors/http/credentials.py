@@ -1,4 +1,4 @@
-"""The secrets that a target wants, read when they are needed: a rotated file or variable counts at once."""
+"""Reads the secrets for a target at each use, so that a rotated file or variable takes effect at once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collectors.errors import ScrapeError
 from collectors.target import Auth
 
 MAX_SECRET_BYTES = 64 * 1024
-"""Of a file with a secret; what is behind that is not read."""
+"""Number of bytes that are read of a file with a secret. The rest is ignored."""
 
 
 def authorization(auth: Auth) -> str | None:
-    """Return the Authorization header's value, reading secrets now, or None if there are none.
+    """Return the value of the Authorization header, or None without credentials. Reads the secrets now.
 
-    Raises ScrapeError naming the file or variable, never its content.
+    Raises ScrapeError, which names the file or variable but never its content.
     """
     if auth.username is not None:
         password = _secret_file(auth.password_file) if auth.password_file else ""
@@ -32,7 +32,7 @@ def authorization(auth: Auth) -> str | None:
 
 
 def basic(username: str, password: str) -> str:
-    """Return the Authorization header's value of HTTP's basic authentication."""
+    """Return the value of the Authorization header for HTTP basic authentication."""
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 

@@ -1,6 +1,6 @@
-"""Reading a target over HTTP: one deadline for everything, a bounded body, and errors that name a cure's place.
+"""Reads a target over HTTP, with one deadline for the whole read, a bounded body, and errors that name the cause.
 
-Nothing that a target sends is trusted: redirects are not followed (credentials would travel), cookies are not kept.
+Nothing that a target sends is trusted. Redirects are not followed (they would leak credentials); cookies are not kept.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from collectors.http.tls import TlsContexts
 from collectors.target import Auth
 
 ACCEPT = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
-"""What Prometheus 3 sends when its scrape_protocols are PrometheusText1.0.0 and 0.0.4.
+"""Accept header of Prometheus 3 when its scrape_protocols are PrometheusText1.0.0 and 0.0.4.
 
-OpenMetrics is left out on purpose: servers that speak it rename families by it.
+OpenMetrics is not in it, because servers rename families in that format.
 """
 _KEEPALIVE_S = 75.0
-"""Longer than the usual scrape intervals, so that TLS handshakes happen once; nginx's keepalive_timeout."""
+"""Seconds that an idle connection stays open: nginx's keepalive_timeout. It is longer than usual scrape intervals, so
+that there is one TLS handshake."""
 _T = TypeVar("_T")
 
 
 class HttpSource:
-    """Reads one target over HTTP. One connection, kept open between scrapes. Implements collectors.target.Source."""
+    """Implements collectors.target.Source over HTTP, with one connection that stays open between scrapes."""
 
     def __init__(
         self,
@@ -59,10 +60,14 @@ class HttpSource:
         self._progress = Progress()
         self._plain: PlainConnection | None = None
         self._session: aiohttp.ClientSession | None = None
-        """For a target behind TLS."""
+        """Session for a target behind TLS; None for other targets."""
 
     async def read(self, timeout_s: float) -> bytes:
-        """Return the decompressed body of a 200 answer. Raises ScrapeError; credentials are in none of its messages."""
+        """Return the decompressed body of a 200 answer.
+
+        Raises ScrapeTimeout at the deadline, ExpositionError for an answer that is not HTTP, and other ScrapeErrors.
+        No message contains credentials.
+        """
         self._progress.restart()
         try:
             async with asyncio.timeout(timeout_s):
@@ -89,7 +94,7 @@ class HttpSource:
         url, credentials = self._address
         verify: ssl.SSLContext | bool = True
         if self._auth:
-            # Secrets may lie on a network file system that stalls.
+            # Secrets may be on a network file system that stalls.
             given, verify = await self._thread.run(self._prepare, self._auth)
             credentials = given or credentials
         headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
@@ -102,7 +107,7 @@ class HttpSource:
             try:
                 return await self._body(response)
             finally:
-                # A body that was not read to its end must not be drained: it may never end.
+                # The rest of a body must not be drained: it may never end.
                 if not response.content.at_eof():
                     response.close()
 
@@ -116,7 +121,7 @@ class HttpSource:
             except (OSError, Unreachable):
                 if open_one.received:
                     raise
-                # The server closed it while it lay idle, and this request crossed that: no fault of the target.
+                # The server closed the idle connection while this request was sent. That is no fault of the target.
         elif open_one:
             open_one.abort()
         self._progress.restart()
@@ -150,7 +155,7 @@ class HttpSource:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """One connection, kept open; notes when there is one."""
+    """Keeps one connection open, and reports to `progress` when it is established."""
 
     def __init__(self, progress: Progress, thread: _OwnThread) -> None:
         super().__init__(limit=1, keepalive_timeout=_KEEPALIVE_S, resolver=_Resolver(thread))
@@ -162,14 +167,14 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
     ) -> Connection:
-        """Return the connection for a request, the one that is open if it can be."""
+        """Return the connection for a request, an open one if possible."""
         connection = await super().connect(req, traces, timeout)
         self._progress.connected = True
         return connection
 
 
 def _address(url: str) -> tuple[URL, str | None]:
-    """Return the URL without its user part, and the Authorization value that this part stands for."""
+    """Return the URL without its user part, and the Authorization value of that part."""
     try:
         parsed = URL(url)
     except ValueError as error:
@@ -184,28 +189,28 @@ def _address(url: str) -> tuple[URL, str | None]:
 class _OwnThread:
     """Runs one target's blocking calls, one after the other, in a thread of its own.
 
-    Name resolution cannot be cancelled and can take minutes. In asyncio's shared pool a few targets with a dead name
-    server would hold every thread, and the names of all other targets, and all large parses, would wait for them.
+    Name resolution cannot be cancelled and can take minutes. In asyncio's shared pool, a few targets with a dead name
+    server would occupy every thread, and block name resolution and large parses of all other targets.
     """
 
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
 
     async def run(self, call: Callable[..., _T], *args: object) -> _T:
-        """Return what `call(*args)` returns."""
+        """Return the result of `call(*args)`."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scrape")
         return await asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
 
     def close(self) -> None:
-        """Let the thread end when its present call returns. It starts again when needed."""
+        """Let the thread end when its current call returns. It starts again when needed."""
         if self._executor:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
 
 
 class _Resolver(AbstractResolver):
-    """The system's name resolution. aiohttp does not ask it for literal addresses."""
+    """Resolves names by the system. aiohttp does not call it for literal addresses."""
 
     def __init__(self, thread: _OwnThread) -> None:
         self._thread = thread
@@ -213,7 +218,7 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the host's addresses. Raises OSError."""
+        """Return the host's addresses. Raises OSError when the name cannot be resolved."""
         found = await self._thread.run(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
         return [
             ResolveResult(
@@ -223,17 +228,17 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing: the thread is the source's."""
+        """Do nothing: the source owns the thread."""
 
 
 def translated(error: Exception) -> ScrapeError:
-    """Return our error for one of aiohttp's or the system's, without URLs or headers in its message."""
+    """Translate an error of aiohttp or of the system. The message contains neither URLs nor headers."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             detail = getattr(error.certificate_error, "verify_message", "") or "not valid for this host"
             return Unreachable(f"TLS certificate refused: {detail}")
         case aiohttp.ClientSSLError() | ssl.SSLError():
-            return Unreachable("TLS handshake failed: the target does not speak TLS, or none that both sides accept")
+            return Unreachable("TLS handshake failed: the target has no TLS, or no version that both sides accept")
         case aiohttp.ClientConnectorDNSError():
             return Unreachable(_no_host(error.os_error))
         case UnicodeError():

@@ -1,4 +1,4 @@
-"""A small HTTP client for sources that ask a server's API, as opposed to its /metrics: probe and readiness."""
+"""A small HTTP client for the sources that call a server's API rather than its /metrics: probe and readiness."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_CONNECTIONS = 8
 
 
 class HttpClient:
-    """Opens a connection per request, as a client that comes by once in a while does; a stale one is never reused."""
+    """Opens a connection per request, as an occasional client does. A stale connection is never reused."""
 
     def __init__(self, auth: Auth | None = None, user_agent: str = "llm-controlplane") -> None:
         self._auth = auth
@@ -28,11 +28,11 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def options(self) -> dict[str, Any]:
-        """Return keyword arguments for a request; see `request_options`."""
+        """Return the keyword arguments for a request; see `request_options`."""
         return await request_options(self._auth, self._tls, self._user_agent)
 
     def session(self) -> aiohttp.ClientSession:
-        """Return the session, made at first use because it needs the running loop. Deadlines are the caller's."""
+        """Return the session. It is made at first use, because it needs the running loop. It has no own deadline."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, force_close=True),
@@ -51,13 +51,13 @@ class HttpClient:
 async def request_options(auth: Auth | None, tls: TlsContexts, user_agent: str = "llm-controlplane") -> dict[str, Any]:
     """Return aiohttp's keyword arguments for a request: credentials read anew, TLS verification, no redirects.
 
-    `tls` is kept by the caller, so that a CA file is read once and not at every request. Raises ScrapeError when a
-    secret or the CA file cannot be read.
+    The caller keeps `tls`, so that a CA file is read once and not at every request. Raises ScrapeError when a secret or
+    the CA file cannot be read.
     """
     headers = {"User-Agent": user_agent}
     verify: ssl.SSLContext | bool = True
     if auth:
-        # Secrets may lie on a network file system: in a thread, its stall is this request's timeout alone.
+        # Secrets may be on a network file system: in a thread, its stall delays only this request.
         credentials, verify = await asyncio.to_thread(lambda: (authorization(auth), tls.verification(auth)))
         if credentials:
             headers["Authorization"] = credentials

@@ -1,7 +1,7 @@
 """One plain HTTP/1.1 connection to a target, kept open between scrapes.
 
-Reading 300 targets every few seconds is mostly this, so it is a protocol over httptools' parser and nothing more: an
-exchange costs 31 µs of CPU where aiohttp, which reads the targets behind TLS (fetch.py), takes 74.
+With 300 targets every few seconds this is most of the work, so it is only a protocol over httptools' parser. An
+exchange takes 31 µs of CPU. aiohttp, which reads the targets behind TLS (fetch.py), takes 74 µs.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from collectors.errors import ExpositionError, ScrapeError, Unreachable
 from collectors.http.answer import Answer, Progress
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of an answer's status line and headers; the parser knows no bound."""
+"""Maximum size of an answer's status line and headers. The parser itself has no limit."""
 _NEXT_ADDRESS_S = 0.25
-"""How long an address may take before the host's next one is tried beside it (RFC 8305)."""
+"""Seconds until the host's next address is tried in parallel (RFC 8305)."""
 
 Resolve = Callable[[str, int], Awaitable[list[Any]]]
-"""Returns getaddrinfo's entries for a host and port. Raises OSError."""
+"""Returns getaddrinfo's entries for a host and port. Raises OSError when the name cannot be resolved."""
 
 
 class PlainConnection(asyncio.Protocol):
-    """Asks one question at a time. Raises ScrapeError and OSError; after either it cannot be used again."""
+    """A connection with one request at a time. After a ScrapeError or an OSError it cannot be used again."""
 
     def __init__(self, max_body_bytes: int, progress: Progress) -> None:
         self._max_body_bytes, self._progress = max_body_bytes, progress
@@ -39,17 +39,17 @@ class PlainConnection(asyncio.Protocol):
         self._until_close = self._complete = self._kept_alive = False
         self._head_bytes = 0
         self.received = 0
-        """Bytes of the present answer, its head included."""
+        """Bytes of the current answer, including its head."""
         self.last_used = 0.0
-        """The loop's time at which the last answer was complete."""
+        """Time of the event loop at which the last answer was complete."""
 
     @classmethod
     async def open(
         cls, host: str, port: int, resolve: Resolve, max_body_bytes: int, progress: Progress
     ) -> PlainConnection:
-        """Connect. Raises OSError, socket.gaierror among them, and UnicodeError for what can be no host name."""
+        """Connect. Raises OSError (such as socket.gaierror), and UnicodeError for a text that cannot be a host name."""
         loop = asyncio.get_running_loop()
-        literal = _is_literal(host)  # then nothing is asked, and nothing can block
+        literal = _is_literal(host)  # needs no name resolution, so getaddrinfo cannot block
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if literal else await resolve(host, port)
         connected = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_S, loop=loop)
         _, connection = await loop.create_connection(lambda: cls(max_body_bytes, progress), sock=connected)
@@ -57,12 +57,12 @@ class PlainConnection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether another question can be asked."""
+        """Whether another request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
     async def ask(self, request: bytes) -> bytes:
-        """Send a whole request and return the body of its answer, inflated."""
-        assert self._transport is not None and self.usable, "the owner looks before it asks"
+        """Send a whole request and return the inflated body of its answer. Raises ScrapeError and OSError."""
+        assert self._transport is not None and self.usable, "the caller must check `usable` first"
         loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._head_bytes, self.received = {}, 0, 0
@@ -75,25 +75,25 @@ class PlainConnection(asyncio.Protocol):
             body = await self._done
             whole = True
         finally:
-            # Whatever ends it early: what is left of this answer must not be the next one's.
+            # After an early end, the rest of this answer must not be read as the next answer.
             if not whole or not self._kept_alive:
                 self.abort()
         self.last_used = loop.time()
         return body
 
     def abort(self) -> None:
-        """Close without waiting for anything."""
+        """Close the connection at once."""
         if self._transport:
             self._transport.abort()
 
-    # -- what the event loop calls ---------------------------------------------------------------------------------
+    # -- called by the event loop -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport over."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        """Store the transport."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport does not inherit from it
 
     def data_received(self, data: bytes) -> None:
-        """Parse; what nobody asked for closes the connection."""
+        """Parse received bytes. Bytes without a request close the connection."""
         if self._done is None or self._done.done():
             self.abort()
             return
@@ -108,7 +108,7 @@ class PlainConnection(asyncio.Protocol):
             self._fail(_no_http())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the answer: a body without a length ends so, everything else is cut off."""
+        """End the answer. A body without a length is complete now; any other body was cut off."""
         self._transport = None
         answer = self._progress.answer
         if self._done is None or self._done.done():
@@ -120,15 +120,15 @@ class PlainConnection(asyncio.Protocol):
         else:
             self._finish(answer)
 
-    # -- what the parser calls -------------------------------------------------------------------------------------
+    # -- called by the parser ---------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Refuse a second answer to one question."""
+        """Close the connection when a second answer begins."""
         if self._complete:
             self.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; those behind a chunked body are not looked at. Of a repeated one the first counts."""
+        """Store a header. The first of repeated headers counts; headers after a chunked body are ignored."""
         if self._progress.answer is None:
             self._head_bytes += len(name) + len(value)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -136,7 +136,7 @@ class PlainConnection(asyncio.Protocol):
             self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
-        """Begin the body, or pass over an interim answer (RFC 9110, 15.2)."""
+        """Begin the body, or skip an interim answer (RFC 9110, 15.2)."""
         status = self._parser.get_status_code()
         if self._complete:
             return
@@ -147,15 +147,15 @@ class PlainConnection(asyncio.Protocol):
         self._progress.answer = Answer(status, self._headers, self._max_body_bytes)
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Append a piece of the body."""
         if self._progress.answer and not self._complete:
             self._progress.answer.feed(body)
 
     def on_message_complete(self) -> None:
-        """Hand the body over."""
+        """Complete the answer."""
         if self._progress.answer and not self._complete:
             self._complete = True
-            self._kept_alive = self._parser.should_keep_alive()  # not to be asked later: the parser forgets
+            self._kept_alive = self._parser.should_keep_alive()  # only valid now: the parser forgets it later
             self._finish(self._progress.answer)
 
     def _finish(self, answer: Answer) -> None:

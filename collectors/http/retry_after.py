@@ -1,4 +1,4 @@
-"""`Retry-After`, as HTTP servers and limiters of rates send it."""
+"""Parses the `Retry-After` header of HTTP servers and rate limiters."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
-"""The standard has whole seconds; fractions are met."""
+"""The standard has whole seconds only, but servers also send fractions."""
 
 
 def retry_after_s(header: str, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for, as a number or as a date, or None without a wish.
+    """Return the seconds to wait from a `Retry-After` header; None for an invalid one (`inf`, `nan`, `-5`, `soon`).
 
-    At least 0 and finite. What is neither (`inf`, `nan`, `-5`, `soon`) is no wish. `now` is unix seconds.
+    The header is a number or a date. The result is finite and at least 0. `now` is in unix seconds.
     """
     text = header.strip()
     if _SECONDS.fullmatch(text):

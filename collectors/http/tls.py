@@ -1,4 +1,4 @@
-"""How a server's certificate is checked, for every client of the collectors."""
+"""TLS settings for the clients of the collectors: which certificates they accept."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collectors.target import Auth
 
 
 class TlsContexts:
-    """The TLS settings of one target. A CA file is loaded again when it changed, so rotation needs no restart."""
+    """TLS settings of one target. A changed CA file is loaded again, so that rotation needs no restart."""
 
     def __init__(self) -> None:
         self._context: ssl.SSLContext | None = None
         self._loaded: tuple[int, int] | None = None
 
     def verification(self, auth: Auth) -> ssl.SSLContext | bool:
-        """Return what aiohttp's `ssl=` takes: a context, True for the system's CAs, False for no check.
+        """Return the value for aiohttp's `ssl=`: a context, True for the system's CAs, False for no check.
 
-        Blocking. Raises ScrapeError naming the CA file that cannot be used.
+        Blocking. Raises ScrapeError, which names the CA file, when it cannot be used.
         """
         if auth.insecure_skip_verify:
             return False

@@ -1,7 +1,7 @@
 """The process that talks to NVML: `python -m collectors.nvml.child`.
 
-Protocol: for every line on stdin, one answer on stdout: `<status> <length>\n` and that many bytes. Status `ok` carries
-an exposition, `unavailable` a sentence, after which the process ends: a new driver needs a new process.
+Protocol: each line on stdin gets one answer on stdout: `<status> <length>\n` and that many bytes. With status `ok` the
+bytes are an exposition. With `unavailable` they are a sentence, and the process ends: a new driver needs a new process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collectors.nvml.reader import GpuCollector, read_exposition, start_nvml
 
 def main() -> int:
     """Answer read requests until stdin ends."""
-    # Whatever the driver's libraries print must not land between an answer's bytes.
+    # Output that the driver's libraries print to stdout must not mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     collector: GpuCollector | None = None

@@ -1,4 +1,4 @@
-"""`controlplane nvml-exporter`: this host's GPUs over HTTP, for hosts other than the control plane's."""
+"""`controlplane nvml-exporter`: serves this host's GPU metrics over HTTP, for a control plane on another host."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from collectors.nvml.source import NvmlSource
 from collectors.target import Source
 
 DEFAULT_LISTEN = "127.0.0.1:9401"
-"""Beside dcgm-exporter's 9400."""
+"""The port next to dcgm-exporter's 9400."""
 _TIMEOUT_S = 10.0
 _HEADROOM_S = 0.5
-"""Left for the answer to reach a scraper that said how long it waits."""
+"""Seconds before the scraper's own deadline, so that the answer arrives in time."""
 
 
 def serve_exporter(
     listen: str = DEFAULT_LISTEN, node: str = "", on_listening: Callable[[str], None] = lambda _url: None
 ) -> None:
-    """Serve `/metrics` until SIGINT or SIGTERM. `on_listening` is told the URL once connections are accepted.
+    """Serve `/metrics` until SIGINT or SIGTERM. `on_listening` gets the URL once connections are accepted.
 
     Raises NvmlUnavailable at once on a host without a driver, and CollectorError when `listen` cannot be bound.
     """
@@ -40,9 +40,10 @@ async def _serve(listen: str, node: str, on_listening: Callable[[str], None]) ->
 
 
 async def run_exporter(listen: str, source: Source, stop: asyncio.Event, on_listening: Callable[[str], None]) -> None:
-    """Serve `source` on `listen` (`host:port`; port 0 takes a free one) until `stop` is set; closes `source`.
+    """Serve `source` on `listen` (`host:port`; port 0: a free port) until `stop` is set, then close `source`.
 
-    The source is read once before listening. Raises ScrapeError as that read does, and CollectorError.
+    The source is read once first. Raises ScrapeError when that read fails, and CollectorError when `listen` cannot be
+    bound.
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(source.close)

@@ -1,7 +1,7 @@
-"""Reads this host's GPUs through NVML. Blocking, and NVML can hang: only ever called in the child process.
+"""Reads this host's GPUs through NVML. Blocking, and NVML can hang: call it only in the child process.
 
-Needs nothing but nvidia-ml-py and prometheus-client. A reading that the GPU or the driver does not support is absent,
-never zero; a GPU that the driver lost is `gpu_up 0` and does not hide its siblings.
+Needs only nvidia-ml-py and prometheus-client. A reading that the GPU or the driver does not support is absent, never
+zero. A GPU that the driver lost has `gpu_up 0`; the other GPUs are still read.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from collectors.errors import NvmlUnavailable
 _NO_DRIVER = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
 _LOST = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED, pynvml.NVML_ERROR_GPU_NOT_FOUND)
 _FATAL_XIDS = (48, 64, 74, 79, 94, 95)
-"""Listed at 0 from the start, so that the first one is an increase. By NVIDIA's XID catalogue each is fatal."""
+"""XIDs that NVIDIA's catalogue calls fatal. Their counters start at 0, so that the first event is an increase."""
 _MAX_EVENTS = 1000
-"""Per read: an event storm must not become a hang."""
+"""Maximum number of events per read (chosen): a flood of events must not make a read hang."""
 _THROTTLE = {
     "power_cap": pynvml.nvmlClocksEventReasonSwPowerCap,
     "hw_slowdown": pynvml.nvmlClocksEventReasonHwSlowdown,
@@ -32,7 +32,7 @@ _THROTTLE = {
     "hw_thermal": pynvml.nvmlClocksEventReasonHwThermalSlowdown,
     "hw_power_brake": pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
 }
-"""Reasons that hold clocks down against the workload's will; idle and configured clocks are not among them."""
+"""Reasons that slow a busy GPU down. Idle and configured clocks are not among them."""
 
 
 class _Lost(Exception):
@@ -54,7 +54,7 @@ class _Gpu:
 
 
 def start_nvml() -> None:
-    """Start NVML in this process. Raises NvmlUnavailable with words for an operator."""
+    """Start NVML in this process. Raises NvmlUnavailable, whose message is for operators."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -64,9 +64,9 @@ def start_nvml() -> None:
 
 
 class GpuCollector(Collector):
-    """A prometheus_client collector of every GPU that NVML knows. Needs a started NVML.
+    """A prometheus_client collector of all GPUs of this host. Needs a started NVML.
 
-    Not stateless: XID events are counted from the first read on, and a GPU once seen is remembered when it is lost.
+    It has state: it counts XID events from the first read on, and keeps every GPU once seen, so that a lost one shows.
     """
 
     def __init__(self, node: str) -> None:
@@ -76,7 +76,7 @@ class GpuCollector(Collector):
         self._xids: dict[str, dict[int, int]] = {}
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """Yield the canonical gpu_* families; one without any sample is left out."""
+        """Yield the canonical gpu_* families that have samples."""
         samples = list(self._samples())
         for name, (kind, text, labels) in _FAMILIES.items():
             mine = [s for s in samples if s.metric == name]
@@ -104,7 +104,7 @@ class GpuCollector(Collector):
         yield from self._xid_samples(found)
 
     def _find(self) -> tuple[list[_Gpu], set[str]]:
-        """Return the GPUs that have a handle, and the names of those that the driver lists but does not open."""
+        """Return the GPUs that have a handle, and the ids of those that the driver lists but cannot open."""
         found: list[_Gpu] = []
         down: set[str] = set()
         for index in range(pynvml.nvmlDeviceGetCount()):
@@ -114,14 +114,14 @@ class GpuCollector(Collector):
                 gpu = _Gpu(uuid, index, str(_attempt(pynvml.nvmlDeviceGetName, handle) or ""), handle)
             except (pynvml.NVMLError, _Lost):
                 before = next((g.uuid for g in self._known.values() if g.index == index), None)
-                down.add(before or f"index-{index}")  # lost before anyone asked its UUID
+                down.add(before or f"index-{index}")  # lost before its UUID was read
             else:
                 found.append(gpu)
                 self._known[uuid] = gpu
         return found, down
 
     def _xid_samples(self, found: Iterable[_Gpu]) -> Iterator[_Sample]:
-        """Count XID events. A GPU that fell off the bus says so here last, so lost ones are listed too."""
+        """Count XID events and yield the counters, also of lost GPUs: the XID event is often their last sign."""
         if self._events is None:
             self._events = _attempt(pynvml.nvmlEventSetCreate)
         for gpu in found:
@@ -145,7 +145,7 @@ class GpuCollector(Collector):
         for _ in range(_MAX_EVENTS):
             try:
                 event = pynvml.nvmlEventSetWait_v2(self._events, 0)
-            except pynvml.NVMLError:  # a timeout says that there is none; any other error, that there is none to be had
+            except pynvml.NVMLError:  # a timeout (no more events), or an error that makes events unavailable
                 return
             counts = self._xids.get(by_handle.get(_address(event.device), ""))
             if counts is not None:
@@ -153,7 +153,7 @@ class GpuCollector(Collector):
 
 
 def read_exposition(collector: Collector) -> bytes:
-    """Return the text exposition of one read of the GPUs. Raises NvmlUnavailable when NVML gave up as a whole."""
+    """Return the text exposition of one read of the GPUs. Raises NvmlUnavailable when NVML itself fails."""
     registry = CollectorRegistry()
     registry.register(collector)
     try:
@@ -176,11 +176,11 @@ _FAMILIES: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "gpu_errors": (_COUNTER, "Errors by type: ecc_corrected, ecc_uncorrected, xid_<code>.", ("gpu", "type")),
     "gpu_throttle_active": (_GAUGE, "1 while the clocks are held down for the reason.", ("gpu", "reason")),
 }
-"""Name (of a counter: without _total), kind, help and labels."""
+"""Kind, help and labels by name. The name of a counter has no `_total`."""
 
 
 def _readings(handle: Any) -> Iterator[_Sample]:
-    """Yield one GPU's readings, those that it has. Raises _Lost."""
+    """Yield the readings that a GPU supports. Raises _Lost when the driver has lost it."""
     if (memory := _memory(handle)) is not None:
         yield _Sample("gpu_memory_used_bytes", {}, memory.used)
         yield _Sample("gpu_memory_total_bytes", {}, memory.total)
@@ -207,7 +207,7 @@ def _readings(handle: Any) -> Iterator[_Sample]:
 
 
 def _memory(handle: Any) -> Any:
-    """Prefer the v2 call: its `used` excludes what the driver reserved, and v1's cannot be told apart from it."""
+    """Return the memory counters, of the v2 call if possible: v1's `used` includes memory reserved by the driver."""
     second = _attempt(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
     return second if second is not None else _attempt(pynvml.nvmlDeviceGetMemoryInfo, handle)
 
@@ -224,7 +224,7 @@ def _throttle_mask(handle: Any) -> Any:
 
 
 def _attempt(call: Callable[..., Any], *args: Any) -> Any:
-    """Return what NVML says, or None where it has no such reading. Raises _Lost."""
+    """Return the result of an NVML call, or None when it fails. Raises _Lost when the driver has lost the GPU."""
     try:
         return call(*args)
     except pynvml.NVMLError as error:

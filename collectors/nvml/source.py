@@ -1,4 +1,4 @@
-"""This host's GPUs as a scrape source. NVML can hang for good, so that it runs in a child process under a deadline."""
+"""This host's GPUs as a scrape source. NVML can hang for ever, so it runs in a child process with a deadline."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from collectors.errors import BodyTooLarge, NvmlUnavailable, ScrapeTimeout, Unre
 
 _COMMAND = (sys.executable, "-P", "-m", "collectors.nvml.child")
 _RETRY_S = 60.0
-"""How long "no driver" stays the answer before another process is spent on finding out."""
+"""Seconds for which "no driver" stays the answer before a new process tries again."""
 _REAP_S = 2.0
-"""How long close() waits for killed children. One that hangs inside the kernel cannot be waited for."""
+"""Seconds for which close() waits for killed children. A child that hangs in the kernel may never end."""
 
 
 class NvmlSource:
     """Yields the canonical gpu_* metrics of this host. Restarts its child after a hang or a crash.
 
-    `node` names the host on every series; by default the host's own name, as dcgm-exporter does.
+    `node` is the `node` label of every series; by default the host name, as in dcgm-exporter.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class NvmlSource:
                 return await self._ask()
         except TimeoutError:
             raise ScrapeTimeout(
-                f"NVML did not answer within {timeout_s:g} s; its reader was killed and starts anew at the next scrape"
+                f"NVML did not answer within {timeout_s:g} s; its reader was killed and restarts at the next scrape"
             ) from None
 
     async def close(self) -> None:
-        """Kill the child and wait for its end, though not for ever."""
+        """Kill the child, and wait at most _REAP_S seconds for its end."""
         self._abandon()
         if self._reaping:
             _, hanging = await asyncio.wait(self._reaping, timeout=_REAP_S)
@@ -78,7 +78,7 @@ class NvmlSource:
             status, body = await self._exchange(self._child)
             complete = status == "ok"
         finally:
-            # Cancelled by the deadline included: half an answer in the pipe would be taken for the next one.
+            # Also when the deadline cancels: the rest of this answer in the pipe would be read as the next answer.
             if not complete:
                 self._abandon()
         if status != "ok":
@@ -100,7 +100,7 @@ class NvmlSource:
                 )
             return status, await child.stdout.readexactly(int(length))
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
-            raise Unreachable("the process that reads NVML died; it starts anew at the next scrape") from error
+            raise Unreachable("the process that reads NVML died; it restarts at the next scrape") from error
 
     def _abandon(self) -> None:
         child, self._child = self._child, None

@@ -20,9 +20,11 @@ NAME = "bootstrap"
 def bootstrap(tokens: TokenStore, data_dir: Path, given: str | None, now: float) -> Path | None:
     """Store an admin token on the first start. Return the file that holds it, or None without a file.
 
-    `given` is the value of CP_BOOTSTRAP_TOKEN. When any token exists, nothing changes: a revoked bootstrap token does
-    not come back with a restart. Raises ConfigError when `given` is malformed or the file cannot be used.
+    `given` is the value of CP_BOOTSTRAP_TOKEN; a blank value counts as unset. When any token exists, nothing changes: a
+    revoked bootstrap token does not come back with a restart. Raises ConfigError when `given` is malformed or the file
+    cannot be used.
     """
+    given = (given or "").strip() or None
     if given is not None:
         _check(given, "CP_BOOTSTRAP_TOKEN")
     existing = tokens.list()

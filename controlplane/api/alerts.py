@@ -1,4 +1,4 @@
-"""Alerts, with what happened to them."""
+"""Alerts and their history."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AlertList(BaseModel):
 def alerts(
     services: ServicesDep, state: State = "active", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
 ) -> AlertList:
-    """List alerts: by default those that are firing or pending."""
+    """List alerts; by default the firing and pending ones."""
     active = services.alerts.active()
     found = [a for a in active if state in ("all", "active", a.state.value)]
     if state in ("all", "resolved"):
@@ -46,15 +46,15 @@ def alerts(
 @router.get("/cp/v1/alerts/{fingerprint}")
 @requires(Role.VIEWER)
 def alert(services: ServicesDep, fingerprint: Fingerprint) -> AlertDetailView:
-    """Return one alert with its history."""
+    """Return one alert with its history. Raises NotFound."""
     found = services.alerts.by_fingerprint(fingerprint)
     if found is None:
-        raise NotFound(f"there is no alert {fingerprint}, and none is remembered; `cp alerts list` names them")
+        raise NotFound(f"there is no alert {fingerprint}, active or resolved; `cp alerts list` lists them")
     return assemble.alert_detail(found, services.alerts.history(fingerprint))
 
 
 def _resolved(log: SqlAlertLog, seen: set[str], limit: int) -> Iterator[AlertInstance]:
-    """Yield what resolved, each alert once and by its latest end, without those that are back."""
+    """Yield resolved alerts, each once with its latest end, without those that are active again."""
     for alert in log.resolved(limit):
         if alert.fingerprint not in seen:
             seen.add(alert.fingerprint)

@@ -1,4 +1,4 @@
-"""The HTTP application: routes, guards and middleware around the services that it is handed."""
+"""The HTTP application: routes, guards and middleware for the given services."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LOCAL_NAMES = frozenset({"localhost"})
 
 
 def create_api(services: Services) -> FastAPI:
-    """Build the app. Its `state.events` is the EventHub, to be closed before the server is told to stop."""
+    """Return the app. Its `state.events` is the EventHub: close it before the server stops."""
     own = metrics.OwnMetrics(services)
     app = FastAPI(
         title="Control plane for LLM fleets",
@@ -90,9 +90,9 @@ def create_api(services: Services) -> FastAPI:
 def mount_web(
     app: FastAPI, console: APIRouter, sign_in_path: str, problem_page: problems.ProblemPage | None = None
 ) -> None:
-    """Add the console's routes, guarded as ours are.
+    """Add the console's routes. They are guarded like those of the API.
 
-    A browser without a session is sent to `sign_in_path`, and one that meets a problem sees `problem_page`.
+    A browser without a session is redirected to `sign_in_path`. `problem_page` renders a problem for a browser.
     """
     include(app, console)
     app.state.sign_in_path = sign_in_path

@@ -1,4 +1,4 @@
-"""Who may call what: every route declares its role, and a route that does not cannot be registered."""
+"""Authorization of routes: every route declares the role that it needs. A route without one cannot be registered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from controlplane.errors import Unauthenticated
 SESSION_COOKIE = "cp_session"
 CSRF_HEADER = "X-CSRF-Token"
 FORM_BYTES = 4 * 2**10
-"""The largest body that may be read of somebody who is not known yet: a token and an address to go on to."""
+"""Largest body that is read from a client without credentials: the sign-in form, a token and an address. Chosen."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _ACCESS: Final = "__controlplane_access__"
@@ -41,19 +41,19 @@ Access = Role | Public
 
 
 def requires(role: Role) -> Callable[[F], F]:
-    """Declare the least role that may call the endpoint. Goes below the router's decorator."""
+    """Declare the lowest role that may call the endpoint. Put it below the router's decorator."""
     return _declare(role)
 
 
 def public(endpoint: F) -> F:
-    """Declare that the endpoint answers without a token. Goes below the router's decorator."""
+    """Declare that the endpoint answers without a token. Put it below the router's decorator."""
     return _declare(Public.YES)(endpoint)
 
 
 def takes_body(limit: int) -> Callable[[F], F]:
-    """Declare the bytes of the endpoint's largest body; 0 means that it reads its body itself, if at all.
+    """Declare the endpoint's largest body in bytes. 0: the guard reads no body; the endpoint may read it itself.
 
-    Without it a route for tokens takes MAX_BODY_BYTES, and a public one takes none.
+    Without this declaration a route that needs a token accepts MAX_BODY_BYTES, and a public route accepts no body.
     """
 
     def mark(endpoint: F) -> F:
@@ -64,16 +64,16 @@ def takes_body(limit: int) -> Callable[[F], F]:
 
 
 def access_of(endpoint: Callable[..., Any]) -> Access | None:
-    """Return what the endpoint declared."""
+    """Return the access that the endpoint declared; None: it declared none."""
     found: Access | None = getattr(endpoint, _ACCESS, None)
     return found
 
 
 class GuardedRoute(APIRoute):
-    """A route that refuses to exist without a declared role.
+    """A route with a declared role. Without one, its construction raises TypeError.
 
-    Who sends a request is known from its head. Only then is its body read, within limits: a stranger's never is, but
-    for a form of the few bytes that a public route declares.
+    The headers identify the sender. The body is read after that, within limits. The body of an unknown sender is read
+    only on a public route that declares a form of at most FORM_BYTES.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -84,11 +84,11 @@ class GuardedRoute(APIRoute):
         role = declared.value if isinstance(declared, Role) else None
         self._largest: int = getattr(endpoint, _BODY, MAX_BODY_BYTES if role else 0)
         if role is None and self._largest > FORM_BYTES:
-            raise TypeError(f"route {path} is public and takes more than {FORM_BYTES} bytes of anybody")
+            raise TypeError(f"route {path} is public and accepts a body of more than {FORM_BYTES} bytes")
         super().__init__(path, endpoint, **describe(path, role, options))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the handler of FastAPI in the guard."""
+        """Return FastAPI's handler with the guard before it."""
         inner = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
@@ -115,7 +115,7 @@ def include(app: FastAPI, router: APIRouter) -> None:
 
 
 def check(routes: list[BaseRoute]) -> None:
-    """Raise TypeError unless every route is guarded; static files are the only mount without a token."""
+    """Raise TypeError unless every route is guarded. A mount of static files is the only exception."""
     for route in routes:
         static = isinstance(route, Mount) and isinstance(route.app, StaticFiles)
         if not isinstance(route, GuardedRoute) and not static:
@@ -123,7 +123,7 @@ def check(routes: list[BaseRoute]) -> None:
 
 
 async def authorize(request: Request, role: Role) -> Principal:
-    """Return who calls. Raises Unauthenticated, Throttled, Forbidden and Unavailable."""
+    """Return the caller of a request. Raises Unauthenticated, Throttled, Forbidden and Unavailable."""
     services: Services = request.app.state.services
     header = request.headers.get("authorization")
     cookie = request.cookies.get(SESSION_COOKIE)
@@ -142,7 +142,7 @@ async def authorize(request: Request, role: Role) -> Principal:
 
 
 def methods_of(request: Request) -> tuple[frozenset[str], bool]:
-    """Return the methods that the routes of the request's path answer, and whether one of them is public."""
+    """Return the methods of the routes with the request's path, and whether one of those routes is public."""
     app: FastAPI = request.app
     if request.scope.get("root_path"):  # below a mount, which holds static files
         return frozenset({"GET", "HEAD"}), True
@@ -156,12 +156,12 @@ def methods_of(request: Request) -> tuple[frozenset[str], bool]:
 
 
 def client_of(request: Request) -> str:
-    """Return the client's address; behind trusted proxies the one that they name."""
+    """Return the client's address; behind trusted proxies the address that they report."""
     return request.client.host if request.client else "unknown"
 
 
 async def current_principal(request: Request) -> Principal:
-    """Return who the guard let in."""
+    """Return the caller that the guard has authorized."""
     principal: Principal = request.state.principal
     return principal
 

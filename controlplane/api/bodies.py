@@ -1,4 +1,4 @@
-"""Request bodies: read once it is known who sends them, bounded one by one, in time, and all together."""
+"""Request bodies: read after the sender is known, bounded in size and time, each, per sender and all together."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from starlette.types import Message, Receive, Scope, Send
 from controlplane.errors import TooLarge, TooSlow, Unavailable
 
 MAX_BODY_BYTES = 2**20
-"""No request of ours is larger: 1 MiB."""
+"""Largest body: 1 MiB. Chosen: no request of the CLI or the console is larger."""
 BODY_S = 30.0
-"""How long a body may take: 1 MiB takes that long on a line of 35 kB/s."""
+"""Longest time for a body, in seconds: enough for 1 MiB at 35 kB/s."""
 BODIES_BYTES = 32 * 2**20
-"""Of all bodies that are in memory at a time; samples of remote writers have a budget of their own."""
+"""Most bytes of all bodies in memory. Remote write has a budget of its own."""
 SENDER_BYTES = 8 * 2**20
-"""Of those, what one sender may hold: eight of its largest requests at a time."""
+"""Most bytes of one sender's bodies in memory: eight of the largest requests."""
 
 Hold = Callable[[int], None]
-"""Takes that many more bytes from a budget. Raises Unavailable when they are not there."""
+"""Takes a number of bytes from a budget. Raises Unavailable when the budget has too few."""
 
 
 class BodyBudget:
-    """Bounds what the bodies of all requests together hold in memory, and what those of one sender hold of it."""
+    """Bounds the memory for the bodies of all requests, and of one sender's requests."""
 
     def __init__(self, total: int = BODIES_BYTES, of_sender: int = SENDER_BYTES) -> None:
         self._total, self._of_sender = total, of_sender
@@ -35,12 +35,12 @@ class BodyBudget:
 
     @property
     def held(self) -> int:
-        """Bytes that are taken now."""
+        """Bytes that bodies hold now."""
         return self._held.total()
 
     @contextmanager
     def of(self, sender: str) -> Iterator[Hold]:
-        """Yield what takes bytes for one request's body; leaving gives them back."""
+        """Yield the function that takes bytes for one request's body. They are returned at the end of the context."""
         mine = 0
 
         def hold(size: int) -> None:
@@ -61,21 +61,21 @@ class BodyBudget:
 
 
 class Unanswered(Response):
-    """Sends nothing: the client left half way, and half a request must not act."""
+    """An answer that sends nothing: the client disconnected before its request was complete, so nothing was done."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Do nothing."""
 
 
 def unbounded(_size: int) -> None:
-    """Hold nothing: for a body that is counted elsewhere."""
+    """Hold nothing, for a body that another budget counts."""
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int, hold: Hold = unbounded) -> bytes | None:
-    """Read the whole body, or None when the client left half way: half a request must not act.
+    """Return the whole body, or None when the client disconnected before its end: half a request must not act.
 
-    `hold` is told of every piece. Raises TooLarge beyond `limit` bytes, declared or streamed, TooSlow after BODY_S, and
-    what `hold` raises.
+    `hold` is called with the size of every piece. Raises TooLarge beyond `limit` bytes, declared or streamed, TooSlow
+    after BODY_S, and the errors of `hold`.
     """
     declared = Headers(scope=scope).get("content-length", "0")
     if not declared.isdigit() or int(declared) > limit:
@@ -109,7 +109,7 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that yields the read body once, then what the connection has to say."""
+    """Return a `receive` that first returns the body, and then the further messages of the connection."""
     sent = False
 
     async def replayed() -> Message:

@@ -1,4 +1,4 @@
-"""Answers compressed with gzip, for clients that take it."""
+"""Compression of answers with gzip, for clients that accept it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LEAST_BYTES = 1024
-"""A smaller answer fits into one packet or two anyway."""
+"""Smallest answer that is compressed. A smaller answer fits into one or two packets anyway."""
 THREAD_BYTES = 32 * 2**10
-"""More than this is compressed in a thread: it takes half a millisecond, and zlib lets the event loop go on."""
+"""Larger answers are compressed in a thread: this size takes half a millisecond, and zlib releases the event loop."""
 LEVEL = 1
-"""Of JSON and text exposition level 1 leaves a tenth; level 6 takes four times as long for some percent."""
+"""Compression level. Level 1 reduces JSON and text exposition to a tenth. Level 6 takes four times as long and saves
+some percent more."""
 PREFIXES = ("/api/v1/", "/cp/v1/", "/federate", "/metrics", "/openapi.json", "/static/")
-"""What is compressed: data. A page of the console holds its session's CSRF token beside what the address says, and the
-size of a compressed page tells a listener, guess by guess, what is in it (BREACH): pages stay as they are."""
+"""Paths of data, which are compressed. Pages of the console are not: a page holds its session's CSRF token beside text
+from the address, so the size of a compressed page would reveal the token guess by guess (the BREACH attack)."""
 SECRETS = ("/cp/v1/tokens",)
-"""What holds a secret is not compressed either."""
+"""Paths whose answers hold a secret. They are not compressed either."""
 KINDS = ("application/json", "application/problem+json", "text/plain", "text/css", "text/javascript")
 
 
@@ -26,14 +27,14 @@ InThread = Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]]
 
 
 class Compression:
-    """Compresses an answer that comes in one piece. Event streams come in many, and are left alone."""
+    """Middleware that compresses an answer of one piece. Event streams have many pieces and pass unchanged."""
 
     def __init__(self, app: ASGIApp, in_thread: InThread) -> None:
-        """`in_thread` runs a call that takes the processor."""
+        """Compress large answers with `in_thread`, which runs a call in a thread."""
         self._app, self._in_thread = app, in_thread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; compress its answer where that is allowed and worth it."""
+        """Pass the request on, and compress its answer if its path, type and size allow it."""
         path = scope.get("path", "")
         if scope["type"] != "http" or not path.startswith(PREFIXES) or path.startswith(SECRETS):
             await self._app(scope, receive, send)
@@ -67,7 +68,7 @@ class _Answer:
 
 
 def takes_gzip(accepted: str) -> bool:
-    """Tell whether an Accept-Encoding header asks for gzip."""
+    """Return whether an Accept-Encoding header accepts gzip."""
     for part in accepted.lower().split(","):
         coding, _, weight = part.partition(";")
         if coding.strip() == "gzip":

@@ -1,7 +1,7 @@
 """Server-sent events: one poller reads the revision table for all clients of this process.
 
-Any process serves any client, because events come from the database and not from this process's memory. A client
-that cannot keep up is told to read everything anew (`resync`) instead of being buffered for.
+Any process serves any client, because events come from the database and not from this process's memory. A client that
+falls too far behind gets one event `resync` instead of the events that it missed: it must read everything again.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from controlplane.store.revision import Revision, RevisionStore
 router = APIRouter(route_class=GuardedRoute, tags=["events"])
 
 POLL_S = 0.5
-"""Twice within the second in which a stream ends after its token is revoked."""
+"""Seconds between two polls. Chosen: a stream must end within a second after its token is revoked."""
 HEARTBEAT_S = 15.0
-"""A comment at least this often keeps proxies from closing the stream, and finds out that a client is gone."""
+"""Longest time without data, in seconds. A comment then keeps proxies from closing the stream and detects a client
+that has disconnected."""
 MAX_CLIENTS = 200
 QUEUE = 256
-"""Events a client may lag behind before it is told to resync."""
+"""Most events that wait for a client. Beyond that the client gets a `resync`."""
 MAX_STREAM_S = 900.0
-"""A stream ends after this long, so that none outlives its use; the client reconnects by itself."""
+"""Longest duration of a stream, in seconds. The client reconnects by itself; a forgotten stream ends."""
 RECONNECT_MS = 2000
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Subscription:
         self._ready = asyncio.Event()
 
     def offer(self, revision: Revision) -> None:
-        """Queue an event; a full queue becomes one `resync`. A stream that is ending takes none."""
+        """Queue an event. A full queue becomes one `resync`. A closed subscription ignores the event."""
         if self.closed:
             return
         if len(self._items) >= QUEUE:
@@ -63,17 +64,17 @@ class Subscription:
         self._ready.set()
 
     def close(self) -> None:
-        """End the stream once the client was sent what is queued."""
+        """End the stream after the queued events are sent."""
         self.closed = True
         self._ready.set()
 
     def cut(self) -> None:
-        """End the stream at once: what is queued is not for this client any more."""
+        """End the stream at once, without the queued events: the client may not see them any more."""
         self._items.clear()
         self.close()
 
     async def take(self, timeout_s: float) -> list[Revision] | None:
-        """Return what is queued, waiting up to `timeout_s` for the first; empty when time is up, None at the end."""
+        """Return the queued events. Wait up to `timeout_s` for the first. [] after that time, None at the end."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._ready.wait()
@@ -88,7 +89,7 @@ class Subscription:
 
 
 class EventHub:
-    """Fans the revision table out. Polls only while somebody listens."""
+    """Sends the rows of the revision table to all subscriptions. It polls only while there are subscriptions."""
 
     def __init__(
         self,
@@ -109,13 +110,13 @@ class EventHub:
 
     @property
     def clients(self) -> int:
-        """How many clients listen."""
+        """Number of subscribed clients."""
         return len(self._subscriptions)
 
     async def subscribe(self, principal: Principal) -> Subscription:
-        """Add a client, until its token or session is over.
+        """Add a client. Its stream ends with its token or session.
 
-        Raises Unavailable when there are too many, or when the database cannot be read.
+        Raises Unavailable when there are too many clients, or when the database cannot be read.
         """
         async with self._starting:
             if self._closed or len(self._subscriptions) >= self._max_clients:
@@ -129,21 +130,21 @@ class EventHub:
             return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Remove a client; with the last one the poller stops."""
+        """Remove a client. The poller stops with the last one."""
         self._subscriptions.discard(subscription)
         if not self._subscriptions and self._poller is not None:
             self._poller.cancel()
             self._poller = None
 
     def close(self) -> None:
-        """End every stream, so that the server can stop: they would not end by themselves."""
+        """End every stream. The server could not stop while streams are open."""
         self._closed = True
         for subscription in list(self._subscriptions):
             subscription.close()
             self.unsubscribe(subscription)
 
     async def missed(self, after: int, upto: int) -> list[Revision]:
-        """Return the events in (after, upto], or one `resync` when they are too many or cannot be read."""
+        """Return the events in (after, upto], or one `resync` when there are too many or they cannot be read."""
         if after == upto:
             return []
         try:
@@ -154,7 +155,7 @@ class EventHub:
             _log.warning("events: %s", error)
             return [Revision(upto, "resync", "", 0.0)]
         missed = [revision for revision in found if revision.id <= upto]
-        # An id from the future is of another database (a restored one): nothing is known of what the client saw.
+        # An id above the latest comes from before the database was restored: the client's state is unknown.
         if after > latest or after < oldest - 1 or len(missed) > QUEUE:
             return [Revision(upto, "resync", "", 0.0)]
         return missed
@@ -164,7 +165,7 @@ class EventHub:
             await asyncio.sleep(self._poll_s)
             try:
                 revisions = await asyncio.to_thread(self._revisions.since, self._rev)
-                # Asked after what happened was read: a token is told nothing that was written after its revocation.
+                # Checked after the read: a token must not get an event that was written after its revocation.
                 await self._cut_off()
             except ControlPlaneError as error:
                 _log.warning("events: %s", error)
@@ -175,7 +176,7 @@ class EventHub:
                 self._rev = revision.id
 
     async def _cut_off(self) -> None:
-        """End the streams whose token or session is over, whichever process ended it."""
+        """End the streams whose token or session has ended, in this or another process."""
         over = await self._gatekeeper.over({s.principal for s in self._subscriptions}, self._clock.now())
         for subscription in self._subscriptions:
             if subscription.principal in over:
@@ -183,7 +184,7 @@ class EventHub:
 
 
 class EventStream(StreamingResponse):
-    """One client's stream. However it ends, even before it began, the client is taken off the hub."""
+    """One client's stream. At its end, even before it began, the client is unsubscribed."""
 
     def __init__(self, hub: EventHub, subscription: Subscription, after: int | None) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -211,7 +212,7 @@ async def _wire(hub: EventHub, subscription: Subscription, after: int | None) ->
 
 
 def encode(revision: Revision) -> bytes:
-    """Return one event."""
+    """Return one event in the format of server-sent events."""
     data = json.dumps({"rev": revision.id, "kind": revision.kind, "ref": revision.ref}, separators=(",", ":"))
     return f"event: {revision.kind}\nid: {revision.id}\ndata: {data}\n\n".encode()
 
@@ -221,12 +222,12 @@ def encode(revision: Revision) -> bytes:
 async def events(
     request: Request, principal: PrincipalDep, last_event_id: Annotated[str | None, Header(max_length=40)] = None
 ) -> EventStream:
-    """Stream what changes: `event: <kind>`, `id: <rev>`, data `{"rev","kind","ref"}`, while the token is good.
+    """Stream changes: `event: <kind>`, `id: <rev>`, data `{"rev","kind","ref"}`, while the token is valid.
 
-    `Last-Event-ID` resumes; `event: resync` says that too much was missed and everything is to be read anew.
+    `Last-Event-ID` resumes the stream. `event: resync` means that events were missed: read everything again.
     """
     hub: EventHub = request.app.state.events
-    # An id that is not ours (another server's, a proxy's) means an unknown past, and 0 asks for all of it.
+    # A malformed id (of another server or a proxy) says nothing about the last event, so all events are sent: 0.
     after = int(last_event_id) if last_event_id and re.fullmatch(r"\d{1,18}", last_event_id) else None
     if last_event_id and after is None:
         after = 0

@@ -1,7 +1,7 @@
-"""Who really asks, behind proxies: `X-Forwarded-For` and `Forwarded`, read from the right and only from who is trusted.
+"""The client's address behind proxies: `X-Forwarded-For` and `Forwarded`, read from the right, from trusted proxies.
 
-Each proxy appends the address that it saw, so what stands furthest to the right was written by the nearest one. What
-stands left of the first address that is no trusted proxy's was written by a client, and may be anything.
+Each proxy appends the address of its own client, so the nearest proxy wrote the last entry. The first address from the
+right that is no trusted proxy is the client's. The client wrote everything left of it, so that part is not believed.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_HOPS = 16
-"""No chain of proxies is longer; what is further left is not looked at."""
+"""Most entries that are read, from the right. Chosen: real chains of proxies are shorter."""
 _PAIR = re.compile(r'\s*([A-Za-z0-9_-]+)\s*=\s*("[^"\\]*"|[^",;\s]*)\s*')
 _SCHEMES = ("http", "https")
 
 
 class Hop(NamedTuple):
-    """What one proxy said of the connection that it took: by whom, and how. None: it did not say, or not legibly."""
+    """A proxy's report of its client: address and scheme. None: not reported, or not readable."""
 
     address: Address | None
     scheme: str | None
 
 
 class Forwarding:
-    """Puts the client's address and scheme in the place of the proxy's, where the proxy is trusted."""
+    """Middleware that replaces a trusted proxy's address and scheme by those of the client."""
 
     def __init__(self, app: ASGIApp, trusted: Callable[[], Sequence[Network]]) -> None:
         self._app, self._trusted = app, trusted
@@ -49,10 +49,10 @@ class Forwarding:
 
 
 def client_behind(peer: Address, headers: Headers, trusted: Sequence[Network]) -> Hop:
-    """Return the client's address and scheme as the trusted proxy `peer` tells them; its own address where it does not.
+    """Return the client's address and scheme as the trusted proxy `peer` reports them, else the address of `peer`.
 
-    A proxy writes one of the two headers and passes the other on as a client sent it. Where both are there and name
-    different clients, nothing tells which is which, and neither is believed.
+    A proxy writes one of the two headers and passes the other on as the client sent it. If both are present and name
+    different clients, nothing shows which one the proxy wrote, so neither is believed.
     """
     listed, standard = _x_forwarded(headers), _forwarded(headers)
     if listed is not None and standard is not None:
@@ -62,7 +62,7 @@ def client_behind(peer: Address, headers: Headers, trusted: Sequence[Network]) -
 
 
 def is_trusted(address: Address, trusted: Iterable[Network]) -> bool:
-    """Tell whether the address is in one of the networks; an IPv4 address may come as IPv6."""
+    """Return whether the address is in one of the networks. An IPv4 address mapped to IPv6 counts as IPv4."""
     mapped = getattr(address, "ipv4_mapped", None) or address
     return any(mapped in network for network in trusted)
 
@@ -79,13 +79,13 @@ def _walk(peer: Address, hops: Sequence[Hop], trusted: Sequence[Network]) -> Hop
 
 
 def _x_forwarded(headers: Headers) -> Sequence[Hop] | None:
-    """Return the hops of X-Forwarded-For, each with its X-Forwarded-Proto where there are as many of them."""
+    """Return the hops of X-Forwarded-For, each with its X-Forwarded-Proto if both lists have the same length."""
     addresses = _items(headers, "x-forwarded-for")
     if not addresses:
         return None
     schemes = [_scheme(item) for item in _items(headers, "x-forwarded-proto")]
     if len(schemes) != len(addresses):
-        # One for all: written by the nearest proxy, or passed on by it from the one that ended TLS.
+        # One scheme for all hops: the nearest proxy wrote it, or passed it on from the proxy that ended TLS.
         schemes = [schemes[-1] if schemes else None] * len(addresses)
     return [Hop(_address(item), scheme) for item, scheme in zip(addresses, schemes, strict=True)]
 
@@ -107,7 +107,7 @@ def _items(headers: Headers, name: str) -> list[str]:
 
 
 def _address(text: str) -> Address | None:
-    """Return an address that may come with a port, or as `[IPv6]`; None for anything else, such as `unknown`."""
+    """Return the address in `1.2.3.4`, `1.2.3.4:80` or `[IPv6]:80`; None for anything else, such as `unknown`."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -123,7 +123,7 @@ def _scheme(text: str) -> str | None:
 
 
 def peer_address(host: str) -> Address | None:
-    """Return the address of a connection's other end; None where it is no IP address."""
+    """Return the address of a connection's other end; None: it is not an IP address."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

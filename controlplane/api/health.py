@@ -1,6 +1,6 @@
-"""`/healthz` and `/readyz`, and Prometheus's `/-/healthy` and `/-/ready`: what a supervisor asks.
+"""Health checks for a supervisor: `/healthz` and `/readyz`, and Prometheus's `/-/healthy` and `/-/ready`.
 
-They need no token, and without one tell no reasons.
+They need no token. Without a token they give no reasons.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from controlplane.api.problems import RETRY_AFTER_S
 from controlplane.api.services import ServicesDep
 from controlplane.errors import ControlPlaneError
 
-UNTOLD = "not ready; ask with a token for the reason, or see the log"
+UNTOLD = "not ready; send a token to get the reason, or see the log"
 
 router = APIRouter(route_class=GuardedRoute, tags=["health"])
 
@@ -25,21 +25,21 @@ router = APIRouter(route_class=GuardedRoute, tags=["health"])
 @router.get("/healthz")
 @public
 async def healthz() -> Response:
-    """Answer 200 while the process serves requests at all."""
+    """Answer 200 while the process serves requests."""
     return JSONResponse({"status": "ok"})
 
 
 @router.get("/-/healthy", response_class=PlainTextResponse)
 @public
 async def prometheus_healthy() -> Response:
-    """Answer as Prometheus does while the process serves requests at all."""
+    """Answer as Prometheus does while the process serves requests."""
     return PlainTextResponse("Control plane is Healthy.\n")
 
 
 @router.get("/-/ready", response_class=PlainTextResponse)
 @public
 async def prometheus_ready(services: ServicesDep) -> Response:
-    """Answer as Prometheus does: 200 when everything is ready, else 503. `/readyz` says more."""
+    """Answer as Prometheus does: 200 when everything is ready, else 503. `/readyz` names the parts."""
     if await asyncio.to_thread(services.not_ready):
         return PlainTextResponse(
             "Service Unavailable", HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": str(RETRY_AFTER_S)}
@@ -50,9 +50,9 @@ async def prometheus_ready(services: ServicesDep) -> Response:
 @router.get("/readyz")
 @public
 async def readyz(request: Request, services: ServicesDep) -> Response:
-    """Answer 200 when everything is ready, else 503 with what is not; why is told to those with a token.
+    """Answer 200 when everything is ready, else 503 with the parts that are not.
 
-    The reasons hold addresses and users of databases and servers.
+    The reasons are given only with a token, because they hold addresses and users of databases and servers.
     """
     missing = dict(await asyncio.to_thread(services.not_ready))
     if not missing:

@@ -1,4 +1,4 @@
-"""The control plane's own metrics, `controlplane_*`, in a registry of their own for each app."""
+"""The control plane's own metrics, `controlplane_*`. Each app has its own registry."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
+from controlplane.fleet.schedules import ScheduleView
 from controlplane.metrics.write.ingest import REFUSALS
 from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.pools import PoolReport
@@ -28,16 +29,16 @@ router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 
 Report = TypeVar("Report")
 Readings = Mapping[str, tuple[str, Callable[[Report], float]]]
-"""The end of a metric's name, to its help and what it is of a report."""
+"""By the end of a metric's name: its help, and the function that reads its value from a report."""
 
 _log = logging.getLogger(__name__)
 DROP_REASONS = ("age", "buffer", "size", *(f"status_{status}" for status in (400, 401, 403, 404, 413, 422)))
-"""Of remote_write; other statuses appear when they happen."""
+"""Reasons of dropped remote_write samples that are exposed from the start. Other statuses appear when they occur."""
 _DURATION_BUCKETS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0)
 
 
 class OwnMetrics:
-    """Counters that requests feed, and gauges that are read from the services when somebody scrapes."""
+    """Counters of requests, and gauges that are read from the services at each scrape."""
 
     def __init__(self, services: Services) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
@@ -49,7 +50,7 @@ class OwnMetrics:
         )
         self._durations = Histogram(
             "controlplane_http_request_duration_seconds",
-            "How long HTTP requests took; event streams last as long as their client.",
+            "Duration of HTTP requests; an event stream lasts until its client disconnects.",
             ("route",),
             buckets=_DURATION_BUCKETS,
             registry=self.registry,
@@ -63,19 +64,21 @@ class OwnMetrics:
         self._durations.labels(route).observe(seconds)
 
     def render(self) -> bytes:
-        """Return the exposition. Blocking: some of it is read from the database."""
+        """Return the text exposition. Blocking: some metrics are read from the database."""
         return generate_latest(self.registry)
 
 
 class _ServiceCollector(Collector):
-    """Reads the services at scrape time. What cannot be read is absent, and `controlplane_collected` says so."""
+    """Reads the services at scrape time. Metrics that cannot be read are absent, and `controlplane_collected` is 0."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._faults: dict[str, str] = {}
+        """Why a part could not be read last, by part: scraped every second, the same line would bury the log."""
 
     def collect(self) -> Iterator[Metric]:
         yield _labelled(
-            "controlplane_build_info", "Always 1; its version.", ("version",), [((self._services.version,), 1.0)]
+            "controlplane_build_info", "Always 1; by version.", ("version",), [((self._services.version,), 1.0)]
         )
         collected: list[tuple[tuple[str, ...], float]] = []
         parts: dict[str, Callable[[Services], Iterable[Metric]]] = {
@@ -91,14 +94,20 @@ class _ServiceCollector(Collector):
             "remote_write": _remote_write,
             "clock": _clock,
             "pools": _pools,
+            "leases": _leases,
+            "schedules": _schedules,
         }
         for name, part in parts.items():
             try:
                 metrics = list(part(self._services))
             except ControlPlaneError as error:
-                _log.warning("own metrics: %s cannot be read: %s", name, error)
+                if str(error) != self._faults.get(name):
+                    _log.warning("own metrics: %s cannot be read: %s", name, error)
+                self._faults[name] = str(error)
                 collected.append(((name,), 0.0))
                 continue
+            if self._faults.pop(name, ""):
+                _log.info("own metrics: %s can be read again", name)
             collected.append(((name,), 1.0))
             yield from metrics
         help_text = "1 when this part of the metrics could be read."
@@ -112,7 +121,7 @@ def _targets(services: Services) -> Iterable[Metric]:
     left_out = [((t.target.job, t.target.instance), float(t.unstorable)) for t in services.targets() if t.unstorable]
     yield _labelled(
         "controlplane_target_samples_unstorable",
-        "Samples of a target's last scrape that were left out, as their names or labels hold a NUL.",
+        "Samples of a target's last scrape that were dropped because their names or labels hold a NUL.",
         ("target_job", "target_instance"),
         left_out,
     )
@@ -123,13 +132,13 @@ def _store(services: Services) -> Iterable[Metric]:
     gauges = {
         "series": ("Series held.", stats.series),
         "sources": ("Writers of series.", stats.sources),
-        "bytes": ("Bytes that samples take, in files or in memory.", stats.bytes),
+        "bytes": ("Bytes of samples, in files or in memory.", stats.bytes),
     }
     for name, (help_text, value) in gauges.items():
         yield GaugeMetricFamily(f"controlplane_store_{name}", help_text, value=value)
     counters = {
         "samples_appended": ("Samples stored.", stats.samples_appended),
-        "rows_out_of_order": ("Rows dropped because a later one of their source was there.", stats.rows_out_of_order),
+        "rows_out_of_order": ("Rows dropped because their source had a later row.", stats.rows_out_of_order),
         "series_dropped": ("Series refused by a limit or as duplicates.", stats.series_dropped),
         "layouts_evicted": (
             "Times that samples were dropped early because a target changes its series too often.",
@@ -181,7 +190,7 @@ def _storage(services: Services) -> Iterable[Metric]:
     ]
     yield _labelled(
         "controlplane_target_series_refused",
-        "Series of a target's last layout that a limit kept out.",
+        "Series of a target's last layout that a limit refused.",
         ("target_job", "target_instance"),
         samples,
     )
@@ -191,7 +200,7 @@ def _queries(services: Services) -> Iterable[Metric]:
     report = services.querying()
     yield GaugeMetricFamily("controlplane_query_workers", "Query workers that run.", value=report.workers)
     states = [(("running",), float(report.running)), (("waiting",), float(report.waiting))]
-    yield _labelled("controlplane_queries", "Queries of the HTTP API that are not answered yet.", ("state",), states)
+    yield _labelled("controlplane_queries", "Unanswered queries of the HTTP API by state.", ("state",), states)
     counters = {
         "controlplane_queries_refused": ("Queries that were refused because too many waited.", report.refused),
         "controlplane_query_worker_restarts": ("Query workers that had to be replaced.", report.restarts),
@@ -208,13 +217,13 @@ def _rules(services: Services) -> Iterable[Metric]:
 
     yield _labelled(
         "controlplane_rule_group_duration_seconds",
-        "How long the last evaluation of a rule group took.",
+        "Duration of a rule group's last evaluation.",
         ("rule_group",),
         each(lambda r: r.evaluation_s),
     )
     yield _labelled(
         "controlplane_rule_group_last_evaluation_timestamp_seconds",
-        "When a rule group was last evaluated.",
+        "Time of a rule group's last evaluation.",
         ("rule_group",),
         each(lambda r: r.last_evaluation or 0.0),
     )
@@ -233,11 +242,11 @@ def _outbox(services: Services) -> Iterable[Metric]:
 
 def _stored(services: Services) -> Iterable[Metric]:
     tally = Tally(row.table for row in services.unread())
-    # Every table has its series: an alert on it ends with a 0 that was seen.
+    # Every table has a series from the start, so that an alert on it resolves by a 0 and not by a missing series.
     tables = sorted({"alert_event", "alert_group", "alert_instance", "model_state", "outbox", "token", *tally})
     yield _labelled(
         "controlplane_unreadable_rows",
-        "Rows of the database that cannot be read, and those kept aside for that within a day.",
+        "Rows of the database that cannot be read, and such rows set aside within the last day, by table.",
         ("table",),
         [((table,), float(tally[table])) for table in tables],
     )
@@ -246,7 +255,7 @@ def _stored(services: Services) -> Iterable[Metric]:
 def _rollouts(services: Services) -> Iterable[Metric]:
     found = {(a.model, a.need.value) for a in services.rollouts.attention()}
     models = {model.name for model in services.config().models} | {model for model, _ in found}
-    # Every model has every series: an alert on it ends with a 0 that was seen, not with a series that is gone.
+    # Every model has every series, so that an alert on it resolves by a 0 and not by a missing series.
     samples = [((model, need.value), float((model, need.value) in found)) for model in sorted(models) for need in Need]
     help_text = "1 while the model's newest rollout needs attention: went_back, person or waiting."
     yield _labelled("controlplane_rollout_attention", help_text, ("model", "need"), samples)
@@ -255,26 +264,26 @@ def _rollouts(services: Services) -> Iterable[Metric]:
 def _remote_write(services: Services) -> Iterable[Metric]:
     reports = services.shipping()
     counters: Readings[ShippingReport] = {
-        "samples_sent": ("Samples that the endpoint took.", lambda r: r.sent),
+        "samples_sent": ("Samples that the endpoint accepted.", lambda r: r.sent),
         "samples_retried": ("Samples sent again after a failure.", lambda r: r.retried),
-        "bytes_sent": ("Bytes of requests that the endpoint took, compressed.", lambda r: r.sent_bytes),
+        "bytes_sent": ("Compressed bytes of requests that the endpoint accepted.", lambda r: r.sent_bytes),
     }
     by_endpoint = [(report.endpoint, report) for report in reports]
     yield from _each(CounterMetricFamily, "controlplane_remote_write", "endpoint", by_endpoint, counters)
     dropped = CounterMetricFamily(
         "controlplane_remote_write_samples_dropped",
-        "Samples that the endpoint never got, by reason.",
+        "Dropped samples that the endpoint did not accept, by reason.",
         labels=("endpoint", "reason"),
     )
     for report in reports:
-        # Always there, so that the first sample that is dropped is an increase.
+        # Every reason has a series from the start, so that increase() sees the first dropped sample.
         for reason in sorted({*DROP_REASONS, *report.dropped}):
             dropped.add_metric((report.endpoint, reason), report.dropped[reason])
     yield dropped
     gauges: Readings[ShippingReport] = {
         "samples_pending": ("Samples that wait on disk.", lambda r: r.pending),
         "queue_bytes": ("Size of the queue on disk.", lambda r: r.queue_bytes),
-        "lag_seconds": ("Age of the oldest sample that the endpoint has not taken.", lambda r: r.lag_s),
+        "lag_seconds": ("Age of the oldest sample that the endpoint has not accepted.", lambda r: r.lag_s),
     }
     yield from _each(GaugeMetricFamily, "controlplane_remote_write", "endpoint", by_endpoint, gauges)
 
@@ -289,12 +298,12 @@ def _clock(services: Services) -> Iterable[Metric]:
     steps.add_metric(("forward",), report.forward)
     steps.add_metric(("back",), report.back)
     yield steps
-    help_text = "What smaller changes of the clock add up to over the last hour; forward is positive."
+    help_text = "Sum of the clock's smaller changes over the last hour; forward is positive."
     yield GaugeMetricFamily("controlplane_clock_creep_seconds", help_text, value=report.creep_s)
     if report.last is not None:
-        help_text = "By how much the clock was set last; back is negative."
+        help_text = "Size of the clock's last step; back is negative."
         yield GaugeMetricFamily("controlplane_clock_step_seconds", help_text, value=report.last.by_s)
-        help_text = "When the clock was last set."
+        help_text = "Time of the clock's last step."
         yield GaugeMetricFamily("controlplane_clock_step_timestamp_seconds", help_text, value=report.last.at)
 
 
@@ -317,6 +326,21 @@ def _pools(services: Services) -> Iterable[Metric]:
     yield from _each(CounterMetricFamily, "controlplane_pool", "pool", counted, counters)
 
 
+def _schedules(services: Services) -> Iterable[Metric]:
+    views = [(view.name, view) for view in services.schedules()]
+    failed = [(name, view) for name, view in views if view.last is not None]
+    gauges: Readings[ScheduleView] = {
+        "failed": ("1 while the last run of a job failed.", lambda view: float(view.last is None or not view.last.ok)),
+    }
+    counters: Readings[ScheduleView] = {
+        "runs": ("Runs that ended.", lambda view: view.runs),
+        "failures": ("Runs that failed.", lambda view: view.failures),
+        "missed": ("Calendar times that passed without a run.", lambda view: view.missed),
+    }
+    yield from _each(GaugeMetricFamily, "controlplane_schedule", "schedule", failed, gauges)
+    yield from _each(CounterMetricFamily, "controlplane_schedule", "schedule", views, counters)
+
+
 def _each(
     kind: type[GaugeMetricFamily | CounterMetricFamily],
     prefix: str,
@@ -324,12 +348,18 @@ def _each(
     reports: Sequence[tuple[str, Report]],
     readings: Readings[Report],
 ) -> Iterator[Metric]:
-    """Yield a family for each reading, with a sample for each report by the label's value."""
+    """Yield one metric family for each reading. It has one sample for each report, by the label's value."""
     for name, (help_text, value) in readings.items():
         family = kind(f"{prefix}_{name}", help_text, labels=(label,))
         for of, report in reports:
             family.add_metric((of,), value(report))
         yield family
+
+
+def _leases(services: Services) -> Iterable[Metric]:
+    held = [((lease,), float(holds)) for lease, holds in services.leases().items()]
+    help_text = "1 while this process holds a lease: of all replicas one runs the loop of that name."
+    yield _labelled("controlplane_lease_held", help_text, ("lease",), held)
 
 
 def _labelled(

@@ -1,4 +1,4 @@
-"""What every request passes before a route sees it: host check, size limits, security headers, HEAD, counting."""
+"""Middleware before every route: host check, size limits, security headers, HEAD, request counts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from controlplane.api.metrics import OwnMetrics
 from controlplane.api.problems import bad_request
 
 MAX_QUERY_BYTES = 16 * 2**10
-"""A query string beyond 16 KiB is no query of a person or a dashboard; long PromQL goes by POST."""
+"""Longest query string: 16 KiB. Chosen: people and dashboards send less, and longer PromQL can be sent by POST."""
 
 LEFT = 499
-"""Counted where the client left before its answer: nginx's number for it."""
+"""Status under which a request is counted when its client disconnects before the answer. It is nginx's number."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -27,17 +27,18 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""No inline script or style, nothing from elsewhere, never in a frame."""
+"""They forbid inline scripts and styles, content of other origins, and frames."""
 
 
 class HostGuard:
-    """Answers only to names that are ours (421), so that a foreign name rebound to our address reaches nothing.
+    """Refuses host names that are not this server's (421). This stops DNS rebinding, where a foreign name resolves to
+    this server's address.
 
-    An address literal always passes: rebinding needs a name.
+    An IP address always passes, because rebinding needs a name.
     """
 
     def __init__(self, app: ASGIApp, allowed: Callable[[], Collection[str]]) -> None:
-        """`allowed` returns the names in lower case, without ports; it is asked at each request."""
+        """Accept the names that `allowed` returns: lower case, without ports. It is called at each request."""
         self._app, self._allowed = app, allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,10 +53,10 @@ class HostGuard:
 
 
 class OneLength:
-    """Refuses a body of two lengths (400), and ends its connection.
+    """Refuses a body with both Content-Length and Transfer-Encoding (400), and closes its connection.
 
-    By Content-Length and by Transfer-Encoding: a proxy in front that goes by the other one takes the rest of it for a
-    request of somebody else (RFC 9112, 6.3).
+    A proxy that uses the other one of the two lengths would read the rest of the body as another client's request
+    (request smuggling: RFC 9112, 6.3).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -75,7 +76,7 @@ class OneLength:
 
 
 class QueryLimit:
-    """Refuses long query strings (414). Bodies are bounded by the routes, which know who sends them."""
+    """Refuses long query strings (414). The routes bound the bodies, because their limit depends on the sender."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -90,9 +91,9 @@ class QueryLimit:
 
 
 class HeadAsGet:
-    """Answers HEAD wherever GET is answered: the same status and headers, and no body.
+    """Answers HEAD on every route that answers GET: the same status and headers, and no body.
 
-    The routes see GET. A stream ends with its head: from then on `receive` says that the client has gone.
+    The routes see GET. A stream ends after its headers: from then on `receive` reports a disconnected client.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -109,12 +110,12 @@ class HeadAsGet:
                 await send(message)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        # A copy: the server itself must go on to know that no body is to be sent.
+        # The scope is copied: the server's own scope must stay HEAD, so that it sends no body.
         await self._app({**scope, "method": "GET"}, receive, head)
 
 
 class SecurityHeaders:
-    """Adds the security headers, and `no-store` unless the route said otherwise (static assets do)."""
+    """Adds the security headers, and `no-store` unless the route has set Cache-Control, as static files do."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -134,7 +135,7 @@ class SecurityHeaders:
 
 
 class Counting:
-    """Counts requests by route template, method and status; a path that matches no route is one label value."""
+    """Counts requests by route template, method and status. All paths without a route share one label value."""
 
     def __init__(self, app: ASGIApp, metrics: OwnMetrics) -> None:
         self._app, self._metrics = app, metrics
@@ -154,7 +155,7 @@ class Counting:
 
         try:
             await self._app(scope, receive, watch)
-        except BaseException:  # counted, whatever it is, and left to those above
+        except BaseException:  # every failure is counted as 500, and raised on
             status = 500
             raise
         finally:
@@ -163,7 +164,7 @@ class Counting:
 
 
 def _host(header: str) -> str:
-    """Return the Host header's name without its port, lower case; an IPv6 literal without its brackets."""
+    """Return the name in a Host header: lower case, without port, and without the brackets of an IPv6 address."""
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.partition(":")[0].lower().rstrip(".")

@@ -15,7 +15,7 @@ from controlplane.fleet.views import FleetView, ModelView
 router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
-"""What fleet.yaml admits as a name."""
+"""Pattern of a name in fleet.yaml."""
 ModelName = Annotated[str, Path(pattern=NAME)]
 
 
@@ -28,7 +28,7 @@ class ModelList(BaseModel):
 @router.get("/cp/v1/fleet")
 @requires(Role.VIEWER)
 async def fleet(services: ServicesDep) -> FleetView:
-    """Return the whole fleet; what cannot be read is null and named in `warnings`."""
+    """Return the whole fleet. A part that cannot be read is null, and `warnings` names it."""
     return await services.fleet.fleet()
 
 

@@ -1,4 +1,4 @@
-"""The notification log: what was sent, what is being tried again, and what was given up."""
+"""The notification log: messages that were sent, are retried, or were given up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from controlplane.store.outbox import OutboxEntry, OutboxStatus
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
 
 TEST_TIMEOUT_S = 15.0
-"""A person waits for the answer."""
+"""Longest wait for a test message, in seconds. Chosen: a person waits for the answer."""
 
 
 class NotificationView(View):
@@ -37,7 +37,7 @@ class NotificationView(View):
     created_at: str
     sent_at: str | None
     error: str | None
-    """Of the last attempt that failed; of a sent one, what had to be done to get it through."""
+    """Error of the last failed attempt. For a sent message: the change that was needed to deliver it."""
 
 
 class NotificationList(BaseModel):
@@ -47,7 +47,7 @@ class NotificationList(BaseModel):
 
 
 class NotifierTested(BaseModel):
-    """What a notifier's far side said."""
+    """The receiver's answer to a test message."""
 
     result: str
 
@@ -64,7 +64,11 @@ def notifications(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=10
 async def test_notifier(
     services: ServicesDep, principal: PrincipalDep, name: Annotated[str, Path(pattern=NAME)]
 ) -> NotifierTested:
-    """Send a test message, past the outbox, and say what came back (502: it failed, in the far side's words)."""
+    """Send a test message, without the outbox, and return the receiver's answer. 502: the receiver's error.
+
+    Raises NotFound for an unknown notifier. Raises DeliveryFailed when the receiver refuses the message or does not
+    answer.
+    """
     notifiers = services.notifiers()
     if name not in notifiers:
         raise NotFound(f"there is no notifier {name}; fleet.yaml declares {', '.join(notifiers) or 'none'}")
@@ -82,7 +86,7 @@ async def test_notifier(
 
 
 def notification_view(entry: OutboxEntry) -> NotificationView:
-    """Show one message. A queued one that failed before is `retrying`."""
+    """Return the view of one message. A queued message with a failed attempt is `retrying`."""
     retrying = entry.status is OutboxStatus.QUEUED and entry.error is not None
     return NotificationView(
         id=entry.message_id,

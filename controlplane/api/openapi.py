@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what FastAPI derives: access, and the one shape of every error."""
+"""The parts of the OpenAPI document that FastAPI does not derive: access, and the format of errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from controlplane.api import prometheus_document
 
 PROMETHEUS_PREFIX = "/api/v1/"
-"""Below it everything is answered as Prometheus answers."""
+"""Paths below this prefix answer in Prometheus's format."""
 
 SECURITY_SCHEMES = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "cp_<id>_<secret>"},
@@ -35,7 +35,7 @@ PROBLEM: dict[str, Any] = {
 
 
 def describe(path: str, role: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Return a route's options with its role (None: no token needed), its parameters and its errors' shape added."""
+    """Return a route's options with its role (None: no token needed), parameters and error format added."""
     security = {"security": [{"token": []}, {"session": []}], "x-required-role": role} if role else {"security": []}
     known = prometheus_document.operation(path, set(options.get("methods") or ()))
     error = prometheus_document.ERROR if path.startswith(PROMETHEUS_PREFIX) else PROBLEM

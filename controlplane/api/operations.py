@@ -1,4 +1,4 @@
-"""What operators ask of the control plane itself: its version, what happened, who did it, its log, a file compared."""
+"""The control plane itself: its version, history, audit trail and log, and the comparison with another fleet.yaml."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from controlplane.config.difference import Change
 from controlplane.config.durations import instant_seconds
 from controlplane.config.loader import validated
 from controlplane.fleet.history import KINDS, ActView, Cursor, HistoryItem, Kind
+from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.views import View, instant
 from controlplane.store.audit import MAX_ID, AuditFilter
 
@@ -22,9 +23,9 @@ router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 
 Level = Literal["debug", "info", "warning", "error"]
 MAX_WORD = 200
-"""Characters of an actor, an action or a subject: more than any that is written."""
+"""Most characters of an actor, an action or a subject in a query. Stored ones are shorter."""
 Word = Annotated[str, Query(min_length=1, max_length=MAX_WORD, pattern=r"^[^\x00-\x1f]+$")]
-"""PostgreSQL cannot compare a NUL."""
+"""A word without control characters: PostgreSQL cannot compare a NUL."""
 
 
 def _checked_instant(text: str) -> str:
@@ -35,7 +36,7 @@ def _checked_instant(text: str) -> str:
 INSTANT = {
     "type": "string",
     "format": "instant-or-ago",
-    "description": "RFC 3339, unix seconds, or a duration ago such as 2h.",
+    "description": "RFC 3339, unix seconds, or a duration before now such as 2h.",
 }
 Instant = Annotated[str, Query(max_length=64), AfterValidator(_checked_instant), WithJsonSchema(INSTANT)]
 Id = Annotated[int, Query(ge=1, le=MAX_ID)]
@@ -43,7 +44,7 @@ LimitParam = Annotated[int, Query(ge=1, le=1000)]
 
 
 class ReleaseView(View):
-    """Who answers."""
+    """The program's version, the fleet's name, the mode and the start time."""
 
     version: str
     fleet: str
@@ -52,18 +53,24 @@ class ReleaseView(View):
 
 
 class HistoryList(BaseModel):
-    """What happened, oldest first; `next` is the `after` with which a follower goes on."""
+    """Events, oldest first. Send `next` as `after` to get the events that follow."""
 
     items: tuple[HistoryItem, ...]
     next: str
-    """Of all kinds, shown or not."""
+    """Position after the last event of all kinds, shown or not."""
 
 
 class ActList(BaseModel):
-    """Acts, newest first; `next` is the `before` of those that are older, null where there are none."""
+    """Audit entries, newest first. Send `next` as `before` to get older entries. null: there are no older entries."""
 
     items: tuple[ActView, ...]
     next: int | None
+
+
+class ScheduleList(BaseModel):
+    """The scheduled jobs, by name."""
+
+    items: tuple[ScheduleView, ...]
 
 
 class LogLineView(View):
@@ -83,7 +90,7 @@ class LogList(BaseModel):
 
 
 class ChangeView(View):
-    """One field that differs. Texts are YAML; null where the field is not there; what may be secret is hidden."""
+    """One field that differs. Values are YAML texts; null: the field is absent. Possible secrets are hidden."""
 
     field: str
     running: str | None
@@ -92,7 +99,7 @@ class ChangeView(View):
 
 
 class Compared(BaseModel):
-    """What a reload would change."""
+    """The changes that a reload would make."""
 
     changes: tuple[ChangeView, ...]
 
@@ -108,7 +115,7 @@ class CompareRequest(BaseModel):
 @router.get("/cp/v1/version")
 @requires(Role.VIEWER)
 async def version(services: ServicesDep) -> ReleaseView:
-    """Return who answers: the program's version and the fleet's name."""
+    """Return the program's version, the fleet's name, the mode and the start time."""
     return ReleaseView(
         version=services.version,
         fleet=services.config().fleet.name,
@@ -126,7 +133,7 @@ def history(
     after: Annotated[str | None, Query(pattern=r"^\d{1,18}\.\d{1,18}\.\d{1,18}$")] = None,
     kind: Annotated[list[Kind] | None, Query(max_length=10)] = None,
 ) -> HistoryList:
-    """Say what happened: transitions of alerts, sentences of rollouts, and to an operator who did what."""
+    """Return events: transitions of alerts and steps of rollouts; for operators also entries of the audit trail."""
     if kind and "audit" in kind:
         require(principal, Role.OPERATOR)
     kinds = kind or [k for k in KINDS if k != "audit" or principal.role.includes(Role.OPERATOR)]
@@ -151,7 +158,7 @@ def audit(
     id: Annotated[list[Id] | None, Query(max_length=100)] = None,
     refusals: bool = True,
 ) -> ActList:
-    """Say who did what, newest first. `refusals=false` leaves out attempts that were refused."""
+    """Return the audit trail, newest first. `refusals=false` leaves out refused attempts."""
     now = services.clock.now()
     wanted = AuditFilter(
         actor=actor,
@@ -166,6 +173,13 @@ def audit(
     return ActList(items=tuple(items), next=items[-1].id if older else None)
 
 
+@router.get("/cp/v1/schedules")
+@requires(Role.VIEWER)
+def schedules(services: ServicesDep) -> ScheduleList:
+    """List the scheduled jobs: next run, last run and its result."""
+    return ScheduleList(items=tuple(services.schedules()))
+
+
 @router.get("/cp/v1/logs")
 @requires(Role.OPERATOR)
 async def logs(
@@ -174,7 +188,7 @@ async def logs(
     after: Annotated[int | None, Query(ge=0, le=10**18)] = None,
     level: Level = "debug",
 ) -> LogList:
-    """Return the control plane's own last log lines, or those after one that is known."""
+    """Return the last lines of the control plane's own log, or the lines after the id `after`."""
     found = services.log.lines(after, limit, logging.getLevelNamesMapping()[level.upper()])
     return LogList(items=tuple(LogLineView(**{**line._asdict(), "at": instant(line.at)}) for line in found))
 
@@ -182,7 +196,7 @@ async def logs(
 @router.post("/cp/v1/config/diff")
 @requires(Role.OPERATOR)
 def diff(services: ServicesDep, wanted: CompareRequest) -> Compared:
-    """Say, field by field, what a reload of this configuration would change; nothing changes (422: it is bad)."""
+    """Return, field by field, what a reload of this configuration would change. Nothing changes. 422: it is wrong."""
     found = services.compare(validated(wanted.fleet))
     return Compared(changes=tuple(_change(change) for change in found))
 

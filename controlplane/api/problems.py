@@ -1,6 +1,6 @@
-"""Errors as HTTP: one table from our errors to a status, and one document shape a dialect.
+"""Errors as HTTP answers: a table of statuses by error, and one document format for each dialect.
 
-Everything answers with an RFC 9457 problem document, but for `/api/v1/`, which answers as Prometheus does.
+Errors below `/api/v1/` have Prometheus's format. All others are problem documents of RFC 9457.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ class Problem(NamedTuple):
 
 
 TABLE: dict[type[Exception], Problem] = {
-    errors.NotFound: Problem(404, "not-found", "There is no such thing"),
+    errors.NotFound: Problem(404, "not-found", "Not found"),
     errors.Conflict: Problem(409, "conflict", "Its state does not allow this"),
-    errors.Refused: Problem(409, "refused", "Refused before anything moved"),
+    errors.Refused: Problem(409, "refused", "Refused; nothing was changed"),
     Throttled: Problem(429, "throttled", "Too many attempts"),
     errors.Unauthenticated: Problem(401, "unauthenticated", "A valid token is needed"),
     errors.Forbidden: Problem(403, "forbidden", "The token's role does not allow this"),
     errors.Unavailable: Problem(503, "unavailable", "A dependency cannot be reached now"),
-    errors.NotStorable: Problem(422, "not-storable", "No database can hold this text"),
-    errors.Unreadable: Problem(500, "unreadable", "What is stored cannot be read"),
+    errors.NotStorable: Problem(422, "not-storable", "This text cannot be stored"),
+    errors.Unreadable: Problem(500, "unreadable", "Stored data cannot be read"),
     errors.LeaseLost: Problem(503, "lease-lost", "Another process took over; nothing was written"),
     errors.ConfigError: Problem(422, "bad-configuration", "The configuration is wrong"),
     errors.ConfigErrors: Problem(422, "bad-configuration", "The configuration is wrong"),
     errors.MalformedRequest: Problem(400, "bad-request", "The request cannot be read"),
-    errors.TooLarge: Problem(413, "too-large", "The request goes beyond a limit"),
-    errors.TooSlow: Problem(408, "too-slow", "The request did not come to its end"),
+    errors.TooLarge: Problem(413, "too-large", "The request exceeds a limit"),
+    errors.TooSlow: Problem(408, "too-slow", "The request was not complete in time"),
     errors.QueryError: Problem(422, "query-failed", "The query failed"),
     DeliveryFailed: Problem(502, "not-delivered", "The notifier could not deliver"),
     errors.ControlPlaneError: Problem(500, "failed", "The control plane failed"),
 }
-"""Looked up along the error's class hierarchy, so that a subclass needs no row of its own."""
+"""The nearest class in an error's hierarchy counts, so a subclass needs no row of its own."""
 
 QUERY_STATUS = {
     "bad_data": 400,
@@ -66,18 +66,18 @@ QUERY_STATUS = {
     "unavailable": 503,
     "too_many_requests": 429,
 }
-"""Prometheus's error types to its statuses; `too_many_requests` is Mimir's."""
+"""Prometheus's status for each of its error types. `too_many_requests` is an error type of Mimir."""
 
 RETRY_AFTER_S = 5
-"""Sent with every 503, and with a 429 that knows no better: long enough for a database failover's worth of retries not
-to pile up."""
+"""Retry-After of every 503, and of a 429 without a time of its own, in seconds. Chosen: retries must not pile up while
+a database fails over."""
 
 _WORDS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 421: "wrong-host"}
 _PROMETHEUS_TYPES = {400: "bad_data", 401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
 
 
 ProblemPage = Callable[[Request, Problem, str, Sequence[str], Mapping[str, str]], Response]
-"""Renders problem, detail, reasons and headers for a person; the console's, in the app's `state.problem_page`."""
+"""Renders request, problem, detail, reasons and headers as an HTML page. The app's `state.problem_page` holds it."""
 
 
 def problem_of(error: Exception) -> Problem:
@@ -89,7 +89,7 @@ def problem_of(error: Exception) -> Problem:
 
 
 def headers_of(error: Exception) -> dict[str, str]:
-    """Return the headers that belong to an error's status, wherever it is answered."""
+    """Return the headers that every answer with this error must have."""
     if isinstance(error, Throttled):
         return {"Retry-After": str(math.ceil(error.retry_after_s))}
     if problem_of(error).status == HTTPStatus.UNAUTHORIZED:
@@ -106,7 +106,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     prometheus_type: str | None = None,
 ) -> Response:
-    """Render a problem in the dialect of `path`."""
+    """Return a problem in the format of `path`."""
     headers = dict(headers or {})
     if problem.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
@@ -125,12 +125,12 @@ def problem_response(
 
 
 def bad_request(path: str, status: int, detail: str) -> Response:
-    """Render a refusal that is about the request itself."""
+    """Return the refusal of a request that is wrong in itself, such as one that is too long."""
     return problem_response(path, Problem(status, _WORDS.get(status, "bad-request"), _title(status)), detail)
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers that turn every exception into a problem. Pages for people come with a console."""
+    """Register the handlers that turn every exception into a problem. `mount_web` adds the HTML pages for people."""
     app.state.sign_in_path = app.state.problem_page = None
     app.add_exception_handler(errors.ControlPlaneError, _on_ours)
     app.add_exception_handler(DeliveryFailed, _on_ours)
@@ -164,7 +164,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 
 
 def _invalid(fault: Mapping[str, Any]) -> str:
-    """Name a parameter or field as its sender knows it, and say what was expected."""
+    """Return a sentence with the name of the wrong parameter or field and what was expected."""
     where, *path = fault["loc"]
     name = ".".join(str(part) for part in path) or ("the body" if where == "body" else str(where))
     if fault["type"] == "string_pattern_mismatch":
@@ -179,7 +179,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if error.status_code in (404, 405):
         methods, open_to_all = methods_of(request)
         if not open_to_all:
-            # What there is not is told to those alone who may know what there is.
+            # Only callers with a token may learn which paths exist: to others every path answers alike.
             try:
                 await authorize(request, Role.VIEWER)
             except errors.ControlPlaneError as refused:
@@ -192,7 +192,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
-    # A fault of ours: the log gets the traceback (the server writes it), the client a word to search the log for.
+    # A bug: the server logs the traceback, and the client gets an id to search the log for.
     incident = secrets.token_hex(4)
     _log.error("incident %s: %s %s failed", incident, request.method, request.url.path)
     problem = Problem(500, "failed", "The control plane failed")
@@ -208,7 +208,7 @@ def _answer(
     headers: Mapping[str, str] | None = None,
     prometheus_type: str | None = None,
 ) -> Response:
-    """Render a problem as a page for a person's browser, and as a document for everything else."""
+    """Return a problem as an HTML page for a browser, and as a document for other clients."""
     page: ProblemPage | None = request.app.state.problem_page
     if page is not None and _is_person(request):
         return page(request, problem, detail, reasons, headers or {})
@@ -226,7 +226,7 @@ def _reasons(error: Exception) -> Sequence[str]:
 
 
 def _to_sign_in(request: Request) -> Response | None:
-    """Send a person's browser to the sign-in page; everything else gets the problem."""
+    """Return a redirect to the sign-in page for a browser that loads a page; None for other requests."""
     page: str | None = request.app.state.sign_in_path
     if page is None or not _is_person(request) or request.method not in ("GET", "HEAD"):
         return None
@@ -235,7 +235,7 @@ def _to_sign_in(request: Request) -> Response | None:
 
 
 def _is_person(request: Request) -> bool:
-    """A browser that loads a page: what a page's own script asks for does not accept HTML first."""
+    """Return whether a browser loads a page. Requests of a page's own scripts do not accept text/html."""
     api = request.url.path.startswith((PROMETHEUS_PREFIX, "/cp/", "/metrics", "/openapi.json"))
     return not api and "text/html" in request.headers.get("accept", "")
 

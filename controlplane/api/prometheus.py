@@ -25,7 +25,7 @@ from controlplane.metrics.query.render import TRUNCATED, Rendered
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 
 QUERY_TIMEOUT_S = 30.0
-"""Longest that a query of this API runs, whatever its caller allows."""
+"""Longest duration of a query, in seconds, even if the caller's `timeout` is longer."""
 _SAYS_ITS_PLACE = ("invalid parameter ", "exceeded ")
 
 Found = TypeVar("Found")
@@ -65,7 +65,10 @@ async def query_range(services: ServicesDep, asker: AskerDep, params: ParamsDep)
 @router.post("/api/v1/query_exemplars")
 @requires(Role.VIEWER)
 def query_exemplars(params: ParamsDep) -> Response:
-    """List exemplars (`query`, `start`, `end`): none, as none are stored."""
+    """Return an empty list, because no exemplars are stored (`query`, `start`, `end`).
+
+    Raises QueryError(bad_data) for a wrong parameter.
+    """
     start, end = params.interval()
     if start is not None and end is not None and end < start:
         raise QueryError("bad_data", "end timestamp must not be before start timestamp")
@@ -101,7 +104,7 @@ def parse_query(params: ParamsDep) -> Response:
 @router.post("/api/v1/series")
 @requires(Role.VIEWER)
 async def series(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> Response:
-    """List series (`match[]` at least once, `start`, `end`, `limit`)."""
+    """List series (`match[]` at least once, `start`, `end`, `limit`). Raises QueryError(bad_data) without `match[]`."""
     selectors = params.all("match[]")
     if not selectors:
         raise QueryError("bad_data", "no match[] parameter provided")
@@ -125,7 +128,10 @@ async def labels(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> R
 async def label_values(
     services: ServicesDep, asker: AskerDep, params: ParamsDep, name: Annotated[str, Path(min_length=1, max_length=256)]
 ) -> Response:
-    """List the values of a label (`match[]`, `start`, `end`, `limit`). A UTF-8 name may come escaped (`U__…`)."""
+    """List the values of a label (`match[]`, `start`, `end`, `limit`). A UTF-8 name may be escaped (`U__…`).
+
+    Raises QueryError(bad_data) for an empty name.
+    """
     name = unescape(name)
     if not name:
         raise QueryError("bad_data", 'invalid label name: ""')
@@ -143,7 +149,7 @@ async def metadata(services: ServicesDep, params: ParamsDep) -> Response:
 
 
 def success(data: object, warnings: Sequence[str] = ()) -> Response:
-    """Return Prometheus's envelope."""
+    """Return an answer in Prometheus's envelope: status, data and warnings."""
     body: dict[str, object] = {"status": "success", "data": data}
     if warnings:
         body["warnings"] = list(warnings)

@@ -1,6 +1,6 @@
-"""What the OpenAPI document says of Prometheus's routes: their parameters, and the shape of their errors.
+"""The OpenAPI document of Prometheus's routes: their parameters, and the shape of their errors.
 
-Their parameters are read as Go reads them (`prometheus_params.py`), which FastAPI cannot see.
+FastAPI cannot derive these parameters: `prometheus_params.py` parses them itself, as Go does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ Schema = dict[str, Any]
 EXPRESSION: Schema = {"type": "string", "minLength": 1, "format": "promql"}
 SELECTOR: Schema = {"type": "string", "minLength": 1, "format": "promql-selector"}
 TIME: Schema = {"type": "string", "format": "prometheus-time", "description": "Unix seconds, or RFC 3339."}
-DURATION: Schema = {"type": "string", "format": "prometheus-duration", "description": "Seconds, or such as 15s, 1h30m."}
+DURATION: Schema = {
+    "type": "string",
+    "format": "prometheus-duration",
+    "description": "Seconds, or a duration such as 15s or 1h30m.",
+}
 MOST = 10**18 - 1
 COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MOST, "description": "0: no limit."}
 FAMILIES: Schema = {"type": "integer", "minimum": -MOST, "maximum": MOST, "description": "Below 0: no limit."}
@@ -20,7 +24,7 @@ TEXT: Schema = {"type": "string"}
 
 
 class Parameter(NamedTuple):
-    """One parameter. `repeated`: it may be given several times."""
+    """One parameter. `repeated`: it may occur several times."""
 
     name: str
     schema: Schema
@@ -29,7 +33,7 @@ class Parameter(NamedTuple):
 
     @property
     def full_schema(self) -> Schema:
-        """Its schema, as a list where it is repeated."""
+        """The schema; for a repeated parameter a list of it."""
         return {"type": "array", "items": self.schema, "minItems": 1} if self.repeated else self.schema
 
 
@@ -100,14 +104,14 @@ ERROR: dict[str, Any] = {
 
 PLAIN_ERROR: dict[int | str, dict[str, Any]] = {
     "default": {
-        "description": "A sentence, as Prometheus answers those that write or read; others get an envelope.",
+        "description": "A sentence for remote writers and readers, as Prometheus answers them; else the envelope.",
         "content": {"text/plain; charset=utf-8": {}, **ERROR["content"]},
     }
 }
 
 
 def operation(path: str, methods: set[str]) -> dict[str, Any]:
-    """Return what an operation's document has beyond FastAPI's: of a POST its form, of a GET its query string."""
+    """Return the parts of an operation's document that FastAPI lacks: the form of a POST, the query string of a GET."""
     parameters = PARAMETERS.get(path)
     if not parameters:
         return {}

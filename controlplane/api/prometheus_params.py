@@ -1,4 +1,4 @@
-"""The Prometheus API's parameters: parsed as Prometheus parses them, refused in its words."""
+"""The Prometheus API's parameters, parsed as Prometheus does, with its error messages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from controlplane.config.durations import duration_seconds
 from controlplane.errors import QueryError
 
 MAX_POINTS = 11_000
-"""Prometheus's own limit of points a series."""
+"""Most points of a series, the same as in Prometheus."""
 MAX_EXPR_LENGTH = 64 * 2**10
-"""No dashboard's expression comes near; a parser fed more is being attacked."""
+"""Longest expression, in characters. Chosen: dashboards are far below; a longer one is an attack on the parser."""
 
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _YES, _NO = ("1", "t", "true"), ("0", "f", "false")
@@ -41,14 +41,14 @@ class Params:
         return self.values.get(name, ())
 
     def expr(self) -> str:
-        """Return `query`."""
+        """Return `query`. Raises QueryError(bad_data) when it is too long."""
         expr = self.get("query")
         if len(expr) > MAX_EXPR_LENGTH:
             raise bad("query", f"longer than {MAX_EXPR_LENGTH} bytes")
         return expr
 
     def time(self, name: str) -> float:
-        """Return an instant in unix seconds: a float, or RFC 3339."""
+        """Return an instant in unix seconds from a float or RFC 3339. Raises QueryError(bad_data)."""
         text = self.get(name)
         seconds = parse_time(text)
         if seconds is None:
@@ -56,7 +56,7 @@ class Params:
         return seconds
 
     def time_or_none(self, name: str) -> float | None:
-        """Return an optional instant. Prometheus refuses a malformed one in other words than a required one."""
+        """Return an optional instant. Raises QueryError(bad_data), in other words than `time`, as Prometheus does."""
         text = self.get(name)
         if not text:
             return None
@@ -66,11 +66,11 @@ class Params:
         return seconds
 
     def duration(self, name: str) -> float:
-        """Return seconds: a float, or a Prometheus duration."""
+        """Return seconds from a float or a Prometheus duration. Raises QueryError(bad_data)."""
         return parse_duration(name, self.get(name))
 
     def flag(self, name: str) -> bool:
-        """Return a yes or no, as Go's strconv.ParseBool reads it in lower case; no where it is absent."""
+        """Return a bool as Go's strconv.ParseBool reads it in lower case. Absent: False. Raises QueryError."""
         text = self.get(name).lower()
         if text in ("", *_NO):
             return False
@@ -79,7 +79,7 @@ class Params:
         raise bad(name, f'error converting {name}: strconv.ParseBool: parsing "{text}": invalid syntax')
 
     def limit(self, name: str = "limit") -> int:
-        """Return a count; 0 means no limit."""
+        """Return a count; 0 means no limit. Raises QueryError(bad_data)."""
         text = self.get(name)
         if not text:
             return 0
@@ -90,7 +90,10 @@ class Params:
         return int(text)
 
     def family_limit(self) -> int:
-        """Return the `limit` of metric families: here, and only here, Prometheus's default is -1, and 0 means none."""
+        """Return the `limit` of metric families. Its default is -1, no limit; 0 means no family, as in Prometheus.
+
+        Raises QueryError(bad_data).
+        """
         text = self.get("limit") or "-1"
         if not re.fullmatch(r"[+-]?\d{1,18}", text):
             raise QueryError("bad_data", "limit must be a number")
@@ -104,7 +107,7 @@ class Params:
         return min(seconds, longest)
 
     def lookback(self) -> float | None:
-        """Return `lookback_delta` in seconds; None where none, or none above zero, was given."""
+        """Return `lookback_delta` in seconds; None: it is absent or not above zero. Raises QueryError(bad_data)."""
         if not self.get("lookback_delta"):
             return None
         try:
@@ -119,7 +122,7 @@ class Params:
         return self.time_or_none("start"), self.time_or_none("end")
 
     def range(self) -> tuple[float, float, float]:
-        """Return (start, end, step), checked as Prometheus does."""
+        """Return (start, end, step) in seconds, checked as Prometheus does. Raises QueryError(bad_data)."""
         start, end = self.time("start"), self.time("end")
         if end < start:
             raise bad("end", "end timestamp must not be before start time")
@@ -136,7 +139,7 @@ class Params:
 
 
 async def params_of(request: Request) -> Params:
-    """Read query string and, on POST, form; a form's values come first, as in Go."""
+    """Return the parameters of the query string and, on POST, of the form. The form's values come first, as in Go."""
     values: dict[str, list[str]] = {}
     if request.method == "POST":
         async with request.form(max_files=0, max_fields=1000) as form:
@@ -149,12 +152,12 @@ async def params_of(request: Request) -> Params:
 
 
 def bad(name: str, message: str) -> QueryError:
-    """Return Prometheus's refusal of a parameter."""
+    """Return Prometheus's error for a wrong parameter."""
     return QueryError("bad_data", f'invalid parameter "{name}": {message}')
 
 
 def parse_time(text: str) -> float | None:
-    """Return unix seconds to the millisecond, or None for what is no time."""
+    """Return unix seconds to the millisecond, or None when the text is not a time."""
     if _FLOAT.fullmatch(text):
         seconds = float(text)
         if math.isfinite(seconds) and abs(seconds) <= _MAX_TIME:
@@ -170,7 +173,7 @@ def parse_time(text: str) -> float | None:
 
 
 def parse_duration(name: str, text: str) -> float:
-    """Return seconds. Raises QueryError (bad_data)."""
+    """Return seconds. Raises QueryError(bad_data)."""
     if _FLOAT.fullmatch(text):
         seconds = float(text)
         if math.isfinite(seconds) and abs(seconds) <= _MAX_TIME:

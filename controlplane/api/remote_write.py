@@ -1,4 +1,4 @@
-"""Prometheus's remote write 1.0, received: `POST /api/v1/write`. Answers in plain text, as Prometheus does."""
+"""The receiver of Prometheus's remote write 1.0: `POST /api/v1/write`. It answers in plain text, as Prometheus does."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 V1 = "prometheus.WriteRequest"
 
 STORING = 4
-"""Requests that are decoded or stored at a time: what they hold in memory is this often `max_decoded_bytes`."""
+"""Requests that are decoded or stored at a time. They hold at most STORING times `max_decoded_bytes` in memory."""
 MIB = 2**20
 READING_MIB = 64
-"""Bodies that are in memory at a time. Prometheus sends less than 1 MiB, and every begun one counts."""
+"""MiB of bodies in memory at a time, each body rounded up to whole MiB. Prometheus's requests are below 1 MiB."""
 WAITING = 256
-"""Requests that wait meanwhile with their bodies unread: five Prometheus servers that catch up with 50 shards each."""
+"""Most requests that wait with their bodies unread: five Prometheus servers that catch up with 50 shards each."""
 WAIT_S = 10.0
+"""Longest wait for room, in seconds."""
 INLINE_BYTES = 8 * 2**10
-"""A body of more is decoded in a thread: snappy packs at most 21 to 1, and this much takes some milliseconds."""
+"""Largest body that is decoded in the event loop. Snappy compresses at most 21 to 1, so it takes some milliseconds."""
 
 _log = logging.getLogger(__name__)
 
 
 class Writers:
-    """Bounds what all writers together hold in memory. Others wait with their bodies unread, on their connections.
+    """Bounds the memory of all write requests together. Further requests wait with their bodies unread.
 
-    A writer that hangs keeps a place among those that are read, and none among those that are stored.
+    A writer that hangs keeps its room for reading, but no place for storing.
     """
 
     def __init__(self) -> None:
@@ -65,7 +66,7 @@ class Writers:
         try:
             try:
                 async with _in_time(), self._collecting if wanted > 1 else contextlib.nullcontext():
-                    # One at a time collects more than one, so that no two wait for what the other holds.
+                    # Only one request at a time collects more than 1 MiB: two could wait for each other for ever.
                     while held < wanted:
                         await self._mib.acquire()
                         held += 1
@@ -78,7 +79,7 @@ class Writers:
 
     @contextlib.asynccontextmanager
     async def storing(self) -> AsyncIterator[None]:
-        """Hold one of the places to decode and store. Raises Unavailable after WAIT_S."""
+        """Hold one of STORING places to decode and store. Raises Unavailable after WAIT_S."""
         async with _in_time():
             await self._storing.acquire()
         try:
@@ -111,8 +112,8 @@ _DOCUMENT: dict[str, Any] = {
 async def write(request: Request, services: ServicesDep, principal: PrincipalDep) -> Response:
     """Store the samples of a remote-write 1.0 request (snappy, protobuf)."""
     if elsewhere := services.config().metrics.query_url:
-        # What was written here would never be asked for.
-        return _text(f"samples are asked of metrics.query_url, {elsewhere}: write them there", 404)
+        # Queries go to metrics.query_url, so samples that are stored here would never be read.
+        return _text(f"the samples are stored at metrics.query_url, {elsewhere}: write them there", 404)
     if wrong := _wrong_type(request):
         return _text(wrong, 415)
     try:
@@ -135,7 +136,7 @@ async def _store(request: Request, services: Services, token_id: str) -> Respons
     async with writers.reading(min(size, limits.max_body_bytes)):
         body = await read_body(request.scope, request.receive, limits.max_body_bytes)
         if body is None:
-            return Response(status_code=204)  # nobody is left to read it
+            return Response(status_code=204)  # the client has disconnected
         async with writers.storing():
             report = await services.ingest.write(await _decoded(body, limits, services.pools.parsing))
     refused = report.refused.total()
@@ -160,7 +161,7 @@ def _limits(services: Services) -> WriteLimits:
 
 
 def _wrong_type(request: Request) -> str:
-    """Return why the headers are none of remote write 1.0's. Absent ones are let pass, as Prometheus does."""
+    """Return why the headers are not those of remote write 1.0, or "". Absent headers pass, as in Prometheus."""
     given = request.headers.get("content-type", "").strip()
     kind, *parameters = (part.strip() for part in given.split(";"))
     if kind.lower() not in ("", "application/x-protobuf"):

@@ -21,7 +21,7 @@ RolloutId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
 class PromoteRequest(BaseModel):
-    """What to promote."""
+    """The model and the version of a promotion, and its options."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,7 +32,7 @@ class PromoteRequest(BaseModel):
 
 
 class RollbackRequest(BaseModel):
-    """How to roll back."""
+    """The options of a rollback."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -64,7 +64,7 @@ async def rollouts(
 @router.get("/cp/v1/rollouts/{rollout_id}")
 @requires(Role.VIEWER)
 async def rollout(services: ServicesDep, rollout_id: RolloutId) -> RolloutView:
-    """Return one rollout with everything that happened."""
+    """Return one rollout with its events."""
     recorded = await services.rollouts.show(rollout_id)
     return rollout_view(recorded.rollout, recorded.events)
 
@@ -74,7 +74,7 @@ async def rollout(services: ServicesDep, rollout_id: RolloutId) -> RolloutView:
 async def promote(
     services: ServicesDep, principal: PrincipalDep, wanted: PromoteRequest, key: KeyDep = None
 ) -> Response:
-    """Start moving a model to a version (202), or say what that would do (`dry_run`, 200)."""
+    """Start to move a model to a version (202), or return the plan of it (`dry_run`, 200)."""
     if wanted.dry_run:
         return _planned(await services.rollouts.plan(wanted.model, wanted.version, wanted.strategy))
     started = await services.rollouts.start(
@@ -92,7 +92,7 @@ async def rollback(
     wanted: RollbackRequest | None = None,
     key: KeyDep = None,
 ) -> Response:
-    """Start going back to the model's previous version (202), or say what that would do (`dry_run`, 200)."""
+    """Start the rollback to the model's previous version (202), or return the plan of it (`dry_run`, 200)."""
     if wanted is not None and wanted.dry_run:
         return _planned(await services.rollouts.plan_rollback(name))
     return _accepted(services, await services.rollouts.rollback(name, actor=principal.name, idempotency_key=key))
@@ -101,14 +101,14 @@ async def rollback(
 @router.post("/cp/v1/rollouts/{rollout_id}/abort", status_code=202, response_model=RolloutView)
 @requires(Role.OPERATOR)
 async def abort(services: ServicesDep, principal: PrincipalDep, rollout_id: RolloutId) -> Response:
-    """Stop a rollout and restore what served before it."""
+    """Abort a rollout and restore the version that served before it."""
     return _accepted(services, await services.rollouts.abort(rollout_id, actor=principal.name))
 
 
 @router.post("/cp/v1/rollouts/{rollout_id}/close", status_code=202, response_model=RolloutView)
 @requires(Role.OPERATOR)
 async def close(services: ServicesDep, principal: PrincipalDep, rollout_id: RolloutId) -> Response:
-    """Give up a rollout that cannot be read, so that another one can begin. No engine is asked or ordered."""
+    """Close a rollout whose record cannot be read, so that another one can begin. No engine is called."""
     return _accepted(services, await services.rollouts.close(rollout_id, actor=principal.name))
 
 

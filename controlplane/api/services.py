@@ -1,4 +1,4 @@
-"""What the API needs from the rest, as small as it can be. The application's wiring fills it in."""
+"""The services that the API needs from other packages. The application's wiring creates them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
+from controlplane.fleet.schedules import ScheduleView
 from controlplane.metrics.query.queries import Exports, Queries
 from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.series.series_store import SeriesStore
@@ -39,32 +40,32 @@ class Rollouts(Protocol):
     """Steers rollouts. Raises NotFound, Conflict, Refused, Unavailable."""
 
     observe_only: bool
-    """Plans, and refuses to act."""
+    """Whether rollouts are only planned, and every action is refused."""
 
     async def plan(self, model: str, version: str, strategy: str) -> Plan:
-        """Say what a promotion would do; nothing moves."""
+        """Return the plan of a promotion. Nothing changes."""
         ...
 
     async def start(
         self, model: str, version: str, strategy: str, *, actor: str, idempotency_key: str | None
     ) -> Rollout:
-        """Start a promotion; the same key again returns the same rollout."""
+        """Start a promotion. A repeated key returns the same rollout."""
         ...
 
     async def plan_rollback(self, model: str) -> Plan:
-        """Say what a rollback would do; nothing moves."""
+        """Return the plan of a rollback. Nothing changes."""
         ...
 
     async def rollback(self, model: str, *, actor: str, idempotency_key: str | None) -> Rollout:
-        """Start going back to the previous version."""
+        """Start the rollback to the previous version."""
         ...
 
     async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
-        """Turn a running rollout back."""
+        """Roll a running rollout back."""
         ...
 
     async def close(self, rollout_id: str, *, actor: str) -> Rollout:
-        """Give up a rollout that cannot be read."""
+        """Close a rollout whose record cannot be read."""
         ...
 
     async def list(self, model: str | None, limit: int) -> Sequence[RecordedRollout]:
@@ -76,7 +77,7 @@ class Rollouts(Protocol):
         ...
 
     def attention(self) -> Sequence[Attention]:
-        """Return the rollouts that a person should know of. Blocking. Raises Unavailable."""
+        """Return the rollouts that need a person's attention. Blocking. Raises Unavailable."""
         ...
 
 
@@ -85,9 +86,9 @@ class Run(NamedTuple):
 
     started_at: float
     configured_at: float
-    """When the running configuration was taken over."""
+    """Time at which the running configuration was applied."""
     reload_ok: bool = True
-    """Whether the last one that was read is the running one."""
+    """Whether the last reload succeeded."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Services:
     config: Callable[[], Fleet]
     """The running configuration."""
     allowed_hosts: Callable[[], frozenset[str]]
-    """Names under which this server is reached now, in lower case, without ports. Addresses always pass."""
+    """Current host names of this server, in lower case, without ports. IP addresses always pass."""
     fleet: FleetReader
     queries: Queries
     exports: Exports
@@ -107,7 +108,7 @@ class Services:
     run: Callable[[], Run]
     series_store: SeriesStore
     ingest: Ingest
-    """Takes the samples of remote writers."""
+    """Stores the samples of remote writers."""
     storage: Callable[[], StorageReport]
     targets: Callable[[], Sequence[TargetHealth]]
     rules: Callable[[], Sequence[GroupReport]]
@@ -119,32 +120,36 @@ class Services:
     pools: Pools
     """Threads for blocking calls."""
     gatekeeper: Gatekeeper
-    """Checks credentials; everything that lets somebody in asks it."""
+    """Checks all credentials: tokens, sessions and sign-ins."""
     revisions: RevisionStore
     reload: Callable[[], Awaitable[Sequence[str]]]
-    """Reads fleet.yaml again; returns sentences on what changed. Raises ConfigErrors: the running one stays."""
+    """Reads fleet.yaml again and returns a sentence for each change. Raises ConfigErrors; the old one stays then."""
     compare: Callable[[Fleet], Sequence[Change]]
-    """What a reload of another fleet.yaml in the running one's place would change."""
+    """Returns the changes that a reload of another fleet.yaml would make."""
     history: History
     log: LogRing
     not_ready: Callable[[], Mapping[str, str]]
-    """What is not ready yet and why; empty when everything is. Blocking."""
+    """Returns the parts that are not ready, each with its reason. Blocking."""
     unread: Callable[[], Sequence[UnreadRow]]
     """Stored rows that cannot be read. Blocking."""
+    schedules: Callable[[], Sequence[ScheduleView]] = tuple
+    """Returns the scheduled jobs. Blocking. Raises Unavailable."""
     alerting_fault: Callable[[], str] = str
-    """Why alert states and messages are kept in memory; empty while the database is written."""
+    """Returns why alert states and messages are kept in memory; empty while they are written to the database."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict
     """The configured notifiers by name."""
     clock_report: Callable[[], ClockReport | None] = lambda: None
-    """What was measured of the machine's clock; None where nobody measures it."""
+    """Returns the steps and the creep of the machine's clock; None: they are not measured."""
     querying: Callable[[], QueryReport] = QueryReport
-    """How the queries of the HTTP API do."""
+    """Returns the status of the HTTP API's queries."""
+    leases: Callable[[], Mapping[str, bool]] = dict
+    """Whether this process holds each lease, by name."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
-    """How each endpoint of remote_write is doing."""
+    """Returns the status of each endpoint of remote_write."""
 
     @property
     def observe_only(self) -> bool:
-        """This control plane watches and alerts, and never acts."""
+        """Whether this control plane only watches and alerts, and never acts."""
         return self.fleet.observe_only
 
 

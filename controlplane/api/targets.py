@@ -1,4 +1,4 @@
-"""The scraped endpoints."""
+"""The scraped targets."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ class TargetList(BaseModel):
 @router.get("/cp/v1/targets")
 @requires(Role.VIEWER)
 async def targets(services: ServicesDep) -> TargetList:
-    """List the scraped endpoints and their last scrape."""
+    """List the scraped targets and their last scrape."""
     return TargetList(items=services.fleet.targets())

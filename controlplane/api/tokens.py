@@ -1,4 +1,4 @@
-"""Access: who am I, tokens, and the configuration's reload."""
+"""Access: the caller's own token, all tokens, and the reload of the configuration."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ LIFETIME = {
 
 
 class TokenRequest(BaseModel):
-    """What a new token is to be."""
+    """The properties of a new token."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(pattern=NAME)]
     role: Role
     expires_in: Annotated[Duration, Field(gt=0, le=10 * 365 * 86400.0), WithJsonSchema(LIFETIME)] | None = None
-    """A Prometheus duration; null is never."""
+    """A Prometheus duration, such as `30d`; null: the token never expires."""
 
 
 class TokenView(View):
@@ -51,7 +51,7 @@ class TokenView(View):
 
 
 class NewTokenView(TokenView):
-    """A token just made: the only time that its text is told."""
+    """A new token with its secret text. No later answer contains the text."""
 
     token: str
 
@@ -71,7 +71,7 @@ class WhoAmI(BaseModel):
 
 
 class Reloaded(BaseModel):
-    """What a reload changed, in sentences."""
+    """The changes of a reload, a sentence each."""
 
     changes: tuple[str, ...]
 
@@ -79,7 +79,7 @@ class Reloaded(BaseModel):
 @router.get("/cp/v1/whoami")
 @requires(Role.VIEWER)
 async def whoami(principal: PrincipalDep) -> WhoAmI:
-    """Return whose token this is."""
+    """Return the name, role and id of the caller's token."""
     return WhoAmI(name=principal.name, role=principal.role, token_id=principal.token_id)
 
 
@@ -94,7 +94,7 @@ def tokens(services: ServicesDep) -> TokenList:
 @router.post("/cp/v1/tokens", status_code=201)
 @requires(Role.ADMIN)
 def create_token(services: ServicesDep, principal: PrincipalDep, wanted: TokenRequest) -> NewTokenView:
-    """Make a token; its text is in this answer and nowhere else."""
+    """Create a token. Its text is in this answer and in no later one."""
     now = services.clock.now()
     expires_at = None if wanted.expires_in is None else now + wanted.expires_in
     token, text = services.tokens.create(wanted.name, wanted.role, expires_at, now, by=principal.name)
@@ -106,7 +106,7 @@ def create_token(services: ServicesDep, principal: PrincipalDep, wanted: TokenRe
 def revoke_token(
     services: ServicesDep, principal: PrincipalDep, token_id: Annotated[str, Path(pattern=r"^[0-9a-f]{8,32}$")]
 ) -> Response:
-    """Revoke a token, and with it its console sessions."""
+    """Revoke a token and its console sessions."""
     services.tokens.revoke(token_id, services.clock.now(), by=principal.name)
     return Response(status_code=204)
 
@@ -114,7 +114,7 @@ def revoke_token(
 @router.post("/cp/v1/config/reload")
 @requires(Role.ADMIN)
 async def reload(services: ServicesDep) -> Reloaded:
-    """Read fleet.yaml again; a bad file keeps the running configuration and answers 422 with every fault."""
+    """Read fleet.yaml again. After a bad file the old configuration stays, and the answer is 422 with every fault."""
     changes = await services.reload()
     services.fleet.forget()
     return Reloaded(changes=tuple(changes))

@@ -1,1 +1,1 @@
-"""The program put together: every part is constructed, started and stopped here and nowhere else."""
+"""The program: this package creates, starts and stops every part of the control plane. No other package does."""

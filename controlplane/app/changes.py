@@ -1,4 +1,4 @@
-"""What changed in fleet.yaml and in the files that it names."""
+"""Changes of fleet.yaml and of the files that it names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
 
 
 def changes(before: Fleet, after: Fleet, taken: Sequence[str]) -> list[str]:
-    """Return a sentence for each section that changed, what parts took, and what waits for the next start."""
+    """Return sentences: each changed section, the sentences of the parts (`taken`), and what needs a restart."""
     found = differences(before, after)
     now = dict.fromkeys(_SECTION.findall(c.field)[0] for c in found if c.effect != AT_NEXT_START)
     waiting = [change.field for change in found if change.effect == AT_NEXT_START]

@@ -1,6 +1,6 @@
-"""Everything that is wrong with a fleet.yaml, in one run: what `check` prints, and what `up` and a reload refuse.
+"""All faults of a fleet.yaml in one run. `check` prints them; `up` and a reload refuse a file that has one.
 
-One wrong part hides no other: each check reads what could be read and says nothing of what could not.
+One wrong part hides no other: each check uses the parts that could be read and skips the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from controlplane.errors import ConfigErrors
 
 @dataclass(frozen=True)
 class Report:
-    """A fleet.yaml as it was found. `loaded` lacks what could not be read; it is whole where there are no errors."""
+    """The result for one fleet.yaml. `loaded` lacks the parts that could not be read; without errors it is complete."""
 
     loaded: LoadedFleet
     findings: tuple[Finding, ...]
@@ -30,17 +30,17 @@ class Report:
 
     @property
     def errors(self) -> list[Finding]:
-        """What refuses the file."""
+        """The findings for which the file is refused."""
         return [finding for finding in self.findings if finding.level == "error"]
 
     @property
     def warnings(self) -> list[Finding]:
-        """What does not."""
+        """The findings for which the file is not refused."""
         return [finding for finding in self.findings if finding.level == "warning"]
 
     @property
     def verdict(self) -> str:
-        """The sentence on a good file."""
+        """The sentence for a file without errors, such as `fleet.yaml: good: 3 targets, 1 model, 20 rules`."""
         counts = [
             (self.targets, "target"),
             (len(self.loaded.fleet.models), "model"),
@@ -52,7 +52,7 @@ class Report:
 
 
 def inspect_file(path: Path) -> Report:
-    """Read a fleet.yaml and look at all that it names. Blocking. Raises ConfigErrors for a file that is no YAML map."""
+    """Read and check a fleet.yaml and all that it names. Blocking. Raises ConfigErrors when it is not a YAML map."""
     read = read_fleet(path)
     findings = Findings(read.loaded, read.errors)
     rules = check_rules(read.loaded, findings)
@@ -64,7 +64,7 @@ def inspect_file(path: Path) -> Report:
 
 
 def accepted(path: Path) -> tuple[LoadedFleet, Sequence[str]]:
-    """Return a good fleet.yaml and sentences of warning. Blocking. Raises ConfigErrors with every fault."""
+    """Return a fleet.yaml without errors, and its warnings. Blocking. Raises ConfigErrors with every fault."""
     report = inspect_file(path)
     if report.errors:
         raise ConfigErrors([finding.fault for finding in report.errors])

@@ -1,4 +1,4 @@
-"""Looks whether somebody set the machine's clock, says so, and takes every part of the control plane along."""
+"""Detects steps of the machine's clock, logs them, and notifies every part of the control plane."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ LOOK_S = 1.0
 
 
 class RuleEvaluator(Protocol):
-    """Who evaluates rules."""
+    """The part that evaluates rules."""
 
     @property
     def steady(self) -> AbstractAsyncContextManager[None]:
-        """Entered to be alone: nobody reads or writes times meanwhile."""
+        """Lock that excludes all readers and writers of stored times."""
         ...
 
     settle_s: float
-    """How long it takes until every target was scraped twice, and rules have seen that."""
+    """Seconds until every target was scraped twice and rules have read those samples."""
 
 
 class ClockWatch:
@@ -38,9 +38,9 @@ class ClockWatch:
         followers: Sequence[Callable[[float], None]],
         ahead_s: float = 0.0,
     ) -> None:
-        """Each of `followers` is told by how many seconds the clock went forward, right after it did.
+        """Call each of `followers` right after a step with its seconds; forward is positive.
 
-        `ahead_s` is by how much the newest sample of earlier runs lies in the future.
+        `ahead_s` is the time in seconds from now to the newest sample of earlier runs, positive if it is in the future.
         """
         self._clock, self._evaluator, self._followers = clock, evaluator, followers
         self._creeps = self._adopting = False
@@ -51,7 +51,7 @@ class ClockWatch:
             self._say_start(clock.note(-ahead_s))
 
     async def turn(self) -> None:
-        """Measure; on a step, let everybody follow."""
+        """Measure the clock. After a step, call all followers."""
         if self._clock.measure():
             self._adopting = True
             async with self._evaluator.steady:
@@ -66,9 +66,9 @@ class ClockWatch:
             self._say_creep(self._clock.report())
 
     def not_ready(self) -> str:
-        """Return why what is shown may not hold just now; empty when all is well."""
+        """Return why shown values may be wrong at the moment; "" when they are not."""
         if self._adopting:
-            return "the clock was set by somebody just now"
+            return "the machine's clock was set just now"
         step = self._clock.report().last
         if self._stepped_at is None or step is None:
             return ""
@@ -77,7 +77,7 @@ class ClockWatch:
             return ""
         return (
             f"the clock was set {_direction(step.by_s)} by {_words(abs(step.by_s))} at {_when(step.at)}; "
-            f"ready in {math.ceil(left_s)} s, when targets and rules have been looked at since"
+            f"ready in {math.ceil(left_s)} s, after new scrapes and evaluations"
         )
 
     def _say(self, step: ClockStep) -> None:
@@ -86,13 +86,13 @@ class ClockWatch:
             _direction(step.by_s),
             _words(abs(step.by_s)),
             _when(step.at),
-            "" if step.by_s > 0 else ", and samples of the time that is lived again replace those of before",
+            "" if step.by_s > 0 else ", and new samples replace the old ones of the repeated time",
         )
 
     def _say_start(self, step: ClockStep) -> None:
         log.error(
-            "clock: there are samples from %s, and it is %s: the clock was set back by %s or more while the control "
-            "plane was down, or was ahead before",
+            "clock: the newest sample is from %s, but it is %s now: the clock was set back by %s or more while the "
+            "control plane was down, or it was ahead before",
             _when(step.at - step.by_s),
             _when(step.at),
             _words(-step.by_s),
@@ -102,13 +102,13 @@ class ClockWatch:
         if self._creeps:
             where = "ahead" if report.creep_s > 0 else "back"
             log.error(
-                "clock: it creeps: small changes took it %s by %.1f s within an hour; is this machine's time "
-                "synchronised?",
+                "clock: small changes moved it %s by %.1f s within an hour; check the time synchronisation of this "
+                "machine",
                 where,
                 abs(report.creep_s),
             )
         else:
-            log.info("clock: it no longer creeps")
+            log.info("clock: the small changes have stopped")
 
 
 def _direction(by_s: float) -> str:

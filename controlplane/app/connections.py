@@ -1,6 +1,6 @@
-"""Connections that ask nothing: the HTTP server has no deadline for a request's head, so they would be held forever.
+"""Closes connections without a request. The HTTP server has no deadline for a request's head and would keep them.
 
-A few thousand of them, and no file descriptor is left to serve, to scrape or to open the database with.
+Some thousand of them would use up the file descriptors that serving, scraping and the database need.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Any
 
 SWEEP_S = 5.0
 IDLE_S = 20.0
-"""How long a connection may be open without a whole request's head; the server ends idle ones after 5 s by itself."""
+"""Longest time without a complete request's head, in seconds. After an answer the server closes after 5 s by itself."""
 MAX_FILES = 65_536
-"""What Go programs and systemd ask for: the usual soft limit of 1024 is for programs that use select()."""
+"""Limit of open files that is requested. The usual soft limit of 1024 exists only for programs that use select()."""
 
 
 class Sweeper:
-    """Closes connections between requests that have sent no whole request for `IDLE_S`."""
+    """Closes connections that have sent no complete request for IDLE_S."""
 
     def __init__(self) -> None:
         self._since: dict[tuple[Any, Any], float] = {}
 
     def sweep(self, connections: Iterable[Any], now: float) -> int:
-        """Look at the server's connections; return how many were closed. `now` is any clock's seconds.
+        """Close late connections, and return their number. `now` is in seconds of any clock.
 
-        A connection has the server's `cycle`, its present or last request (None before the first), and `transport`.
+        A connection has `transport`, and `cycle`: its current or last request, None before the first.
         """
         idle = [(c, getattr(c, "cycle", None)) for c in connections if getattr(c, "transport", None) is not None]
         idle = [(c, cycle) for c, cycle in idle if cycle is None or cycle.response_complete]
@@ -37,7 +37,7 @@ class Sweeper:
         return len(late)
 
     async def run(self, connections: Iterable[Any]) -> None:
-        """Sweep until cancelled. `connections` is the server's own collection, looked at anew each time."""
+        """Sweep until cancelled. `connections` is the server's own collection, which changes."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_S)
@@ -45,7 +45,7 @@ class Sweeper:
 
 
 def allow_many_files() -> int:
-    """Raise this process's limit of open files towards what its user may have; return what it is then."""
+    """Raise this process's limit of open files to MAX_FILES or the hard limit, and return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     if soft == resource.RLIM_INFINITY or soft >= wanted:

@@ -1,4 +1,4 @@
-"""The embedded metrics as one part: the store in its folder, what tidies it, and who answers queries over it."""
+"""The embedded metrics: the store in its folder, its upkeep, and the queriers over it."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ from controlplane.pools import ThreadPool
 log = logging.getLogger(__name__)
 
 FOLDER = "metrics"
-"""In the data folder."""
+"""Name of the store's folder in the data folder."""
 
 LOCAL_S = 3600.0
-"""What is kept here when another server answers the queries: enough for the rules on the control plane itself."""
+"""Retention in seconds when another server answers the queries. Chosen: enough for rules on its own metrics."""
 
 GAP_S = 300.0
-"""A pause of a shorter time does not hide the past from rules: an instant query looks back as far."""
+"""Longest gap between samples, in seconds, over which rules still see the past: the lookback of an instant query."""
 
 SLOW_OPEN_S = 2.0
 
 SEAM_S = 60.0
-"""From such a step back on, what was written shortly before is hidden: a rate over the seam would put the increase of
-the time that is lived again on top. For less it is not worth the hole in the graphs."""
+"""Smallest step back, in seconds, after which the rows just before it are hidden: a rate over the step would count the
+repeated time twice. Chosen: for a smaller step the error is smaller than the harm of a gap in the graphs."""
 
 KEEP_S = 3600.0
-"""How long after a step forward nothing is dropped for its age: a wrong date must not cost the history."""
+"""Seconds after a step forward in which no sample is dropped for its age: a wrong date must not delete the history."""
 
 
 class Embedded:
-    """The series store of this process. `open` it, then start what it offers as loops."""
+    """The series store of this process. Create it with `open`, and call `tidy_up` regularly."""
 
     def __init__(self, store: SeriesStore, folder: Folder, metrics: Metrics, clock: SystemClock) -> None:
-        """Use `open`."""
+        """Take an open store. Callers use `open` instead."""
         self.store = store
         self._folder, self._clock = folder, clock
         self._forward_s, self._forward_at = 0.0, 0.0
-        """Steps forward of the last KEEP_S, and when, in monotonic seconds, the last one was."""
+        """Sum of the steps forward in the last KEEP_S, and the time of the last step in monotonic seconds."""
         self._tidy = Tidy(store, metrics.retention_size)
         self.local = MetricsQuerier(PromqlEngine(store))
         self.querier = WorkerQuerier(self.local, str(folder.path), lambda: folder.complete, metrics.query_workers)
         self.ahead_s = 0.0 if store.last_row_at is None else store.last_row_at - clock.now()
-        """By how much the newest sample of earlier runs lies in the future; negative where it does not."""
+        """Seconds from now to the newest sample of earlier runs. Positive: it is in the future."""
         if self.ahead_s >= STEP_S:
             store.begin_era(round(clock.now() * 1000), round(GAP_S * 1000))
         self.since = _since(store, clock.now())
-        """Unix second from which on, without a long gap, there are samples."""
+        """Unix seconds from which on there are samples without a gap of more than GAP_S."""
 
     @classmethod
     def open(cls, metrics: Metrics, data_dir: Path, clock: SystemClock) -> Embedded:
-        """Open the store with what earlier runs left. Raises StorageError, StorageLocked. Blocking."""
+        """Open the store with the samples of earlier runs. Raises StorageError and StorageLocked. Blocking."""
         most = LOCAL_S if metrics.query_url else float("inf")
         limits = StoreLimits(metrics.max_series, metrics.max_series_per_target)
         started = clock.now()
@@ -73,18 +73,18 @@ class Embedded:
         stats, took_s = store.stats(), clock.now() - started
         if stats.series:
             level = logging.WARNING if took_s > SLOW_OPEN_S else logging.INFO
-            log.log(level, "metrics: %d series of earlier runs are here again after %.1f s", stats.series, took_s)
+            log.log(level, "metrics: %d series of earlier runs were loaded in %.1f s", stats.series, took_s)
         return cls(store, store.space, metrics, clock)
 
     async def tidy_up(self, files: ThreadPool) -> None:
-        """Pack, sync and drop what is due."""
+        """Pack and sync the samples that are due, and drop those past their retention."""
         now = self._clock.now()
         if self._clock.monotonic() - self._forward_at >= KEEP_S:
             self._forward_s = 0.0
         await files.run(self._tidy.turn, round(now * 1000), round((now - self._forward_s) * 1000))
 
     def clock_was_set(self, by_s: float) -> None:
-        """Follow a step that the clock has just made. To be called on the thread that appends."""
+        """Begin an era after a step of the clock. Must be called on the thread that appends."""
         self.store.begin_era(round(self._clock.now() * 1000), round(GAP_S * 1000) if by_s <= -SEAM_S else 0)
         self._forward_s = max(0.0, self._forward_s + by_s)
         self._forward_at = self._clock.monotonic()
@@ -95,7 +95,7 @@ class Embedded:
         return StorageReport(folder.paused, folder.pauses, folder.disk_bytes)
 
     async def close(self) -> None:
-        """Stop answering, and bring everything to the disk."""
+        """Stop answering queries, and write all samples to the disk."""
         self.querier.close()
         await self.querier.wait_closed()
         await asyncio.to_thread(self._close)
@@ -110,7 +110,7 @@ class Embedded:
 
 
 def _since(store: SeriesStore, opened_at: float) -> float:
-    """Return from when on samples are there without a long gap, as far as any rule is waited for."""
+    """Return the Unix seconds since which there is no gap longer than GAP_S, MAX_S + GAP_S ago at most."""
     opened_ms, gap_ms = round(opened_at * 1000), round(GAP_S * 1000)
     start_ms = opened_ms - round((MAX_S + GAP_S) * 1000)
     nothing = np.empty(0, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""One client's connection, and how many there may be: of one address, and in all.
+"""Connections of HTTP clients, and the bounds on their number: from one address, and in all.
 
-What a connection can hold before its request is known is one read of the socket; a body is read on only while the
-application asks for it, and what is left of it after the answer is thrown away, within bounds.
+Before its request is complete a connection holds at most one read of the socket. A body is read only while the
+application requests it. After the answer the rest of a body is discarded, up to a limit.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from controlplane.access.throttle import site_of
 from controlplane.api.forwarding import Network, is_trusted, peer_address
 
 MAX_CONNECTIONS = 2048
-"""In all: eight event streams each for 40 people, 250 shards of Prometheus servers that write, and as much again."""
+"""Most connections. Chosen: eight event streams for each of 40 people, 250 remote-write shards, and as much again."""
 MAX_OF_ADDRESS = 512
-"""Of one address: the 250 shards of five Prometheus servers behind one, and as much again."""
+"""Most connections from one address. Chosen: the 250 shards of five Prometheus servers behind it, and as much again."""
 MAX_THROWN_AWAY = 2**20
-"""Of a body that is left after the answer, as much as a body may have: many clients read only once they have sent."""
+"""Bytes of a body that are discarded after the answer: the largest body. Many clients read only after they have sent
+all."""
 WRITE_S = 30.0
-"""A client that takes not one byte of its answer for so long has gone."""
+"""Seconds after which a client that reads no byte of its answer is disconnected."""
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 5\r\n"
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
@@ -34,7 +35,7 @@ _TOO_MANY_OF_ADDRESS = b"too many connections from this address; try again\n"
 
 
 class Places:
-    """Bounds connections. A trusted proxy stands for many clients: only the bound of all holds for it."""
+    """Bounds the number of connections. A trusted proxy serves many clients, so only the total bound applies to it."""
 
     def __init__(
         self, most: int, of_address: int = MAX_OF_ADDRESS, trusted: Callable[[], Sequence[Network]] = tuple
@@ -47,10 +48,10 @@ class Places:
         return len(self._taken)
 
     def take(self, connection: Connection, host: str) -> bytes:
-        """Give the connection a place; return b"", or why it gets none.
+        """Give the connection a place. Return b"", or the reason why it gets none.
 
-        Where all are taken, the one that has waited longest without a request makes room: who opens connections to
-        hold them keeps nobody out.
+        When all places are taken, the connection that has been idle longest is closed. So a client that opens
+        connections and sends nothing cannot exclude others.
         """
         site = site_of(host)
         if self._of[site] >= self._of_address and not self._is_proxy(host):
@@ -66,7 +67,7 @@ class Places:
         return b""
 
     def leave(self, connection: Connection) -> None:
-        """Take the connection's place back; no-op where it has none."""
+        """Release the connection's place, if it has one."""
         site = self._taken.pop(connection, None)
         if site is None:
             return
@@ -80,7 +81,7 @@ class Places:
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection with bounds on what a client can make it hold."""
+    """uvicorn's connection with bounds on the memory and the time that a client can use."""
 
     def __init__(self, *args: Any, places: Places, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -91,29 +92,29 @@ class Connection(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """No request of it is being answered, and none has come whole."""
+        """Whether the connection has no complete request without an answer."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a place, or say that there is none."""
+        """Take a place, or answer 503 when there is none."""
         super().connection_made(transport)
         if why := self._places.take(self, self.client[0] if self.client else ""):
             transport.write(FULL % (len(why), why))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place back."""
+        """Release the place."""
         self._places.leave(self)
         if self._watching is not None:
             self._watching.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; of a body no more than the application asks for."""
+        """Process received bytes, but no more of a body than the application requests."""
         if self.transport.is_closing():
             return
         if self._answered_early:
-            # The keep-alive timer that the answer set goes on: it bounds how long this takes.
+            # The keep-alive timer of the answer still runs and bounds the time for this.
             self._thrown_away += len(data)
             if self._thrown_away > MAX_THROWN_AWAY:
                 self.transport.close()
@@ -128,18 +129,18 @@ class Connection(H11Protocol):
             self.flow.pause_reading()  # until the application's `receive`
 
     def on_response_complete(self) -> None:
-        """Drop what came of a body that nobody asked for: the connection may be held for long after."""
+        """Drop the bytes of an unread body: the connection may stay open for long, and would hold them."""
         self.cycle.body = bytearray()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Wait for a client that reads slowly, as long as it reads."""
+        """Stop writing to a slow client, and disconnect it when it reads nothing for WRITE_S."""
         super().pause_writing()
         self._unsent = self.transport.get_write_buffer_size()
         self._watching = self.loop.call_later(WRITE_S, self._look_whether_it_reads)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Go on writing."""
         super().resume_writing()
         if self._watching is not None:
             self._watching.cancel()
@@ -147,7 +148,7 @@ class Connection(H11Protocol):
 
     @property
     def _answered_early(self) -> bool:
-        """The request is answered, and its body has not come to its end."""
+        """Whether the request is answered before its body is complete."""
         return self.cycle is not None and self.cycle.response_complete and self.conn.their_state is h11.SEND_BODY
 
     def _look_whether_it_reads(self) -> None:

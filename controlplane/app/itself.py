@@ -1,4 +1,4 @@
-"""The control plane as a target of its own: its metrics are scraped like everybody's, and rules can watch them."""
+"""The control plane as a target of its own: it scrapes its own metrics, so that rules can read them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ LOCAL_SELF = "local:controlplane"
 
 
 class OwnSource:
-    """Implements collectors.target.Source over the process's own registry."""
+    """A collectors.target.Source of this process's own registry."""
 
     def __init__(self, render: Callable[[], bytes]) -> None:
-        """`render` may block: some numbers are read from the database."""
+        """Read the exposition from `render`. It may block, because it reads some metrics from the database."""
         self._render = render
 
     async def read(self, timeout_s: float) -> bytes:
-        """Return the exposition. Raises ScrapeTimeout when the database holds it up."""
+        """Return the exposition. Raises ScrapeTimeout when the database does not answer in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.to_thread(self._render)
@@ -27,11 +27,11 @@ class OwnSource:
             raise ScrapeTimeout(f"own metrics were not ready within {timeout_s:g}s: is the database slow?") from error
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the source holds no connection."""
 
 
 def own_target(instance: str, interval_s: float, timeout_s: float) -> Target:
-    """Return the target under which this process is scraped."""
+    """Return the target for this process's own metrics."""
     return Target(
         engine="controlplane",
         url=LOCAL_SELF,

@@ -1,8 +1,8 @@
-"""Ends series that earlier runs have left and that nobody writes any more: nothing is seen twice after a restart.
+"""Ends stored series that nothing writes any more, so that nothing counts twice after a restart.
 
-A control plane that stops says nothing of the targets: their series stay, and so do alerts on them. What it says at its
-end is that it is gone itself. What is gone without a word, a target or a rule that left the configuration while nothing
-ran, is ended when the next one knows all that is configured.
+A control plane that stops ends only the series about itself. The series of targets stay, and so do the alerts on them.
+A target or a rule that was removed from the configuration while no control plane ran has stored series without an end.
+They end as soon as the next control plane has read all targets and rules.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MOST_NAMED = 5
 def end_left_over(
     sources: Iterable[SeriesSource], sink: SampleSink, targets: Iterable[Target], rules: Collection[str], now: float
 ) -> list[str]:
-    """End the series of stored sources that are neither one of `targets` nor of `rules`, by id; return their names.
+    """End the series of stored sources that belong to none of `targets` and to none of `rules` (ids of rules).
 
-    What others write, and what this process writes about itself, goes on or goes stale by itself.
+    Return the names of those sources. Sources of remote writers and of this process itself are left alone.
     """
     wanted = {key for target in targets for key in (target.key, report_key(target))}
     wanted |= {f"{RULES}{rule}" for rule in rules}
@@ -35,11 +35,11 @@ def end_left_over(
         sink.end(name, round(now * 1000))
     if gone:
         more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
-        log.info("metrics: what is no longer configured was ended: %s%s", ", ".join(sorted(gone)[:MOST_NAMED]), more)
+        log.info("metrics: ended series of removed targets or rules: %s%s", ", ".join(sorted(gone)[:MOST_NAMED]), more)
     return gone
 
 
 def end_own(sink: SampleSink, own: Target, now: float) -> None:
-    """End what this process says of itself: it is about to stop."""
+    """End the series of this process's own metrics, because the process is about to stop."""
     for name in (own.key, report_key(own)):
         sink.end(name, round(now * 1000))

@@ -1,7 +1,7 @@
-"""The log: set up once a process, text or JSON, with everything in it escaped where it leaves.
+"""The log: set up once for each process, as text or JSON, with all unprintable characters escaped on output.
 
-Whatever is logged may quote engines, exporters and clients. In text each record is one line that begins with its time;
-a traceback follows indented, so that no line of it can be taken for a record. In JSON each record is one object a line.
+A record may quote engines, exporters and clients. In text each record is one line that begins with its time. A
+traceback follows indented, so that none of its lines looks like a record. In JSON each record is one object a line.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ CHATTY = {
     "asyncio": logging.WARNING,
     "uvicorn": logging.ERROR,
 }
-"""Libraries whose every step is no news, and from which level on they are heard.
+"""Libraries that log too much, each with its lowest level that is logged.
 
-uvicorn's warnings are of requests that cannot be read, a line each: strangers would decide how long the log is.
+uvicorn logs a warning for each malformed request, so unknown clients could fill the log.
 """
 INDENT = "    "
 MAX_FIELD = 10_000
-"""Characters of a text in a record. What is longer is cut: one reply of an engine must not fill the disk."""
+"""Most characters of a text in a record. A longer text is cut: one reply of an engine must not fill the disk."""
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""Attributes that every record has; the others are the fields that were given with `extra`."""
+"""Attributes that every record has. All others are fields that came with `extra`."""
 
 
 class LogFormat(StrEnum):
-    """The shapes of the log."""
+    """The formats of the log."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """From where on records are kept."""
+    """The lowest level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -62,19 +62,19 @@ class TextFormatter(logging.Formatter):
         return _cut(plain(super().formatMessage(record)))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        """Return a traceback whose lines cannot be taken for records."""
+        """Return a traceback, indented so that none of its lines looks like a record."""
         return _indented(super().formatException(ei))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        """Return a stack likewise."""
+        """Return a stack, indented like a traceback."""
         return _indented(stack_info)
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (RFC 3339, UTC), level, logger, message; fields and traceback where there are any."""
+    """One object a line: time (RFC 3339, UTC), level, logger, message; also fields and traceback if there are any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line. Everything but ASCII is escaped, as JSON may."""
+        """Return the line. All characters beyond ASCII are escaped in JSON's way."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line: dict[str, Any] = {
             "time": time,
@@ -90,10 +90,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class Handler(logging.StreamHandler[TextIO]):
-    """Writes records; one that cannot be rendered is told in a line like any other."""
+    """Writes records. A record that cannot be rendered becomes a record about that fault."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Tell where a record that cannot be rendered was made. A reader that went away is told nothing."""
+        """Log the place of a record that cannot be rendered. Do nothing when the reader of the log has gone."""
         bug = sys.exc_info()[1]
         if (isinstance(bug, OSError | ValueError) and self.stream.closed) or isinstance(bug, BrokenPipeError):
             return
@@ -108,7 +108,7 @@ class Handler(logging.StreamHandler[TextIO]):
 
 
 def set_up_log(form: LogFormat = LogFormat.TEXT, level: LogLevel = LogLevel.INFO, stream: TextIO | None = None) -> None:
-    """Send every record of this process to `stream` (by default stderr), Python's own warnings and crashes included."""
+    """Write all records of this process to `stream` (by default stderr), with Python's own warnings and crashes."""
     handler = Handler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -130,9 +130,9 @@ def set_up_log(form: LogFormat = LogFormat.TEXT, level: LogLevel = LogLevel.INFO
 
     def left_over(seen: Any) -> None:
         error = (type(seen.exc_value), seen.exc_value, seen.exc_traceback) if seen.exc_value else None
-        log.error("%s: %r", seen.err_msg or "an error that nobody could be told of", seen.object, exc_info=error)
+        log.error("%s: %r", seen.err_msg or "an error that could not be raised", seen.object, exc_info=error)
 
-    # Otherwise Python writes these to stderr raw.
+    # Without these hooks Python writes crashes to stderr unescaped.
     sys.excepthook, threading.excepthook, sys.unraisablehook = crashed, thread_crashed, left_over
 
 
@@ -145,7 +145,7 @@ def _cut(text: str) -> str:
 
 
 def _plain_data(value: Any) -> Any:
-    """Return a value that JSON has; everything else becomes a text."""
+    """Return a value that JSON can express. Values of other types become texts."""
     match value:
         case None | bool() | int():
             return value

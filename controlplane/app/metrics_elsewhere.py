@@ -1,4 +1,4 @@
-"""From fleet.yaml's `metrics:` to the parts that ask and feed servers that are not ours."""
+"""Other metrics servers: creates the clients of `metrics.query_url` and `metrics.remote_write` from fleet.yaml."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from controlplane.metrics.write.shipping.shipper import Shipper
 QUEUES = "remote-write"
 """Folder of the queues, in the data folder."""
 MAX_REPLY_BYTES = 16 * 2**10
-"""What is read of a reply to a remote write: its words are for the log."""
+"""Bytes that are read of a reply to a remote write. Chosen: only its error message is used, for the log."""
 
 
 def remote_querier(metrics: Metrics) -> RemoteQuerier | None:
-    """Return what asks `query_url`, or None without one. Nothing is asked yet."""
+    """Return the client of `query_url`, or None when it is not set. The client sends nothing yet."""
     if metrics.query_url is None:
         return None
     query = metrics.query
@@ -36,13 +36,15 @@ def remote_querier(metrics: Metrics) -> RemoteQuerier | None:
 
 
 def left_queues(endpoints: Iterable[RemoteWrite], data_dir: Path) -> list[str]:
-    """Return a sentence for each queue on disk that is of none of these endpoints. Blocking."""
+    """Return a sentence for each queue on disk that belongs to none of these endpoints. Blocking."""
     known = {_folder_of(endpoint) for endpoint in endpoints}
     try:
         left = sorted(path for path in (data_dir / QUEUES).iterdir() if path.name not in known)
     except OSError:
         return []
-    return [f"{path}: samples of a remote_write that is configured no more; delete the folder" for path in left]
+    return [
+        f"{path}: samples for a remote_write endpoint that fleet.yaml no longer has; delete the folder" for path in left
+    ]
 
 
 def _folder_of(endpoint: RemoteWrite) -> str:
@@ -50,7 +52,7 @@ def _folder_of(endpoint: RemoteWrite) -> str:
 
 
 def shipper_to(endpoint: RemoteWrite, data_dir: Path, catalogue: Catalogue, clock: Clock) -> Shipper:
-    """Return what ships to an endpoint of `remote_write`. Nothing is opened yet."""
+    """Return the shipper of an endpoint of `remote_write`. It opens nothing yet."""
     folder = data_dir / QUEUES
     name, config = endpoint_name(endpoint), endpoint.queue_config
     client = RemoteClient(
@@ -72,7 +74,7 @@ def shipper_to(endpoint: RemoteWrite, data_dir: Path, catalogue: Catalogue, cloc
 
 
 def unshipped(metrics: Metrics, groups: Iterable[RuleGroup]) -> list[str]:
-    """Return a sentence if rules read, from `query_url`, series that rules record here and that are not sent there."""
+    """Return a sentence if rules read from `query_url` series that are recorded here and not sent to that server."""
     if metrics.query_url is None or any("recorded" in endpoint.send for endpoint in metrics.remote_write):
         return []
     groups = list(groups)
@@ -82,12 +84,12 @@ def unshipped(metrics: Metrics, groups: Iterable[RuleGroup]) -> list[str]:
         for rule in group.rules:
             try:
                 read |= metric_names(rule.expr)
-            except QueryError:  # said by the check of the rules
+            except QueryError:  # the check of the rules reports it
                 continue
     if not (missing := sorted(recorded & read)):
         return []
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     return [
-        f"rules read {missing[0]}{more}: recorded here, and not sent there; "
+        f"rules read {missing[0]}{more} from that server, but the series are recorded here and not sent to it; "
         "add metrics.remote_write with send: [recorded], or load the recording rules into that server"
     ]

@@ -1,4 +1,4 @@
-"""From fleet.yaml's `notifiers:` and `route:` to how notifiers are made, and a route."""
+"""Recipes of the notifiers and the route, from `notifiers:` and `route:` in fleet.yaml."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from controlplane.config.notifiers import LogSection, NotifierSection, SlackSect
 
 SLACK_API = "https://slack.com/api/"
 FALLBACK = "log"
-"""Where alerts go without a `route:`: nothing that fires may go unheard."""
+"""Name of the receiver without a `route:`. Alerts then go to the log, so that none is lost."""
 
 
 def notifier_recipes(loaded: LoadedFleet) -> dict[str, Recipe[Notifier]]:
-    """Return how each notifier is made, by name; a log notifier is always among them."""
+    """Return the recipe of each notifier by name. A log notifier is always among them."""
     recipes: dict[str, Recipe[Notifier]] = {FALLBACK: Recipe(LogNotifier, (FALLBACK,), {})}
     return recipes | {section.name: _recipe(section) for section in loaded.fleet.notifiers}
 
@@ -37,7 +37,7 @@ def _recipe(section: NotifierSection) -> Recipe[Notifier]:
 
 
 def build_route(loaded: LoadedFleet) -> Route:
-    """Return the route; without one everything goes to the log."""
+    """Return the route. Without one all alerts go to the only notifier, or to the log if there is not exactly one."""
     section = loaded.fleet.route
     if section is None:
         names = [n.name for n in loaded.fleet.notifiers]

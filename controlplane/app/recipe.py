@@ -1,4 +1,4 @@
-"""How a thing is made, as a value: what did not change in a configuration need not be made anew."""
+"""Recipes: the construction of an object as a value. An object whose recipe did not change at a reload is kept."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Made = TypeVar("Made")
 
 
 class Recipe(NamedTuple, Generic[Made]):
-    """A thing that is not made yet. Equal recipes make equal things: everything that it is told is in here."""
+    """The construction of an object: a function and all its arguments. Equal recipes make equal objects."""
 
     make: Callable[..., Made]
     arguments: tuple[Any, ...]
     options: Mapping[str, Any]
 
     def made(self) -> Made:
-        """Return a fresh one; whoever asked closes it."""
+        """Return a new object. The caller closes it."""
         return self.make(*self.arguments, **self.options)

@@ -1,4 +1,4 @@
-"""From fleet.yaml's `rules:` and `thresholds:` to rule groups."""
+"""The rule groups of a fleet.yaml, from its `rules:` and `thresholds:`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OWN_PREFIX = "controlplane_"
 
 
 def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleGroup, ...]:
-    """Return the fleet's rule groups; `runbooks` is where their pages are served.
+    """Return the fleet's rule groups. `runbooks` is the address of the runbooks' pages.
 
-    Raises ConfigErrors that name the rule file, or `thresholds`.
+    Raises ConfigErrors, which name the rule file or `thresholds`.
     """
     try:
         return load_sources(loaded.fleet.rules, loaded.path.parent, loaded.fleet.thresholds, runbooks=runbooks)
@@ -28,9 +28,9 @@ def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleG
 
 
 def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = None) -> tuple[RuleGroup, ...]:
-    """Return the groups of rule files and of packs named `builtin:<pack>`; without any, of every pack.
+    """Return the groups of rule files and of packs named `builtin:<pack>`; without sources, of every pack.
 
-    Raises ConfigErrors for the first fault; with `faults`, they are all put there instead.
+    Raises ConfigErrors for the first fault. With `faults` it appends all faults there and raises nothing.
     """
     groups: list[RuleGroup] = []
     for source in [str(source) for source in sources] or [f"builtin:{name}" for name in BUILTIN]:
@@ -47,7 +47,7 @@ def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = Non
 
 
 def reads_own_metrics(group: RuleGroup) -> bool:
-    """Say whether every rule of a group reads the control plane's own metrics, and nothing else."""
+    """Return whether every rule of a group reads only the control plane's own metrics."""
     try:
         names = [metric_names(rule.expr) for rule in group.rules]
     except QueryError:

@@ -1,4 +1,4 @@
-"""`controlplane up`: one process that serves until it is told to stop."""
+"""`controlplane up`: one process that serves until a signal stops it."""
 
 from __future__ import annotations
 
@@ -35,21 +35,22 @@ from controlplane.web.console import install_console
 log = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (20_000, 25, 25)
-"""Names and labels of a large fleet are a million objects that stay; with Python's own thresholds looking through them
-for cycles took a tenth of the processor time of 300 targets. Little of what a scrape makes is a cycle."""
+"""Thresholds of the garbage collector. A large fleet has a million long-lived names and labels. With Python's own
+thresholds the search for cycles took a tenth of the CPU time of 300 targets, and scrapes make few cycles."""
 
 BACKLOG = 2048
 """uvicorn's own default."""
 MAX_HEAD_BYTES = 64 * 2**10
-"""Of a request: four times the longest query string that is taken."""
+"""Largest head of a request: four times the longest accepted query string."""
 STOP_S = 5
-"""How long requests may finish once the server is told to stop."""
+"""Seconds that requests may take to finish after the signal to stop."""
 
 
 def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: Path, observe_only: bool) -> None:
-    """Run until SIGTERM or Ctrl-C; SIGHUP reads fleet.yaml again. Raises ControlPlaneError where it cannot start.
+    """Run until SIGTERM or Ctrl-C. SIGHUP reads fleet.yaml again.
 
-    The caller has set up the log. `warnings` are what is odd about the file; the log says them.
+    The caller has set up the log. `warnings` are the warnings about the file; they are logged. Raises ConfigError for a
+    wrong address or folder, and another ControlPlaneError when a part cannot start.
     """
     ring = LogRing(SystemClock().now())
     logging.getLogger().addHandler(ring)
@@ -63,7 +64,7 @@ def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: P
         try:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise ConfigError(f"cannot be made: {error.strerror}", file=data_dir, field="--data-dir") from error
+            raise ConfigError(f"cannot be created: {error.strerror}", file=data_dir, field="--data-dir") from error
 
         folder = data_dir.resolve()
         host = listen.rpartition(":")[0]
@@ -75,6 +76,9 @@ def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: P
                 app = create_api(build_services(plane, db, host.strip("[]"), ring))
                 install_console(app)
                 plane.watch_itself(app.state.metrics.render)
+                # Modules and the like stay: looking through them for cycles held the loop up for a tenth of a second.
+                gc.collect()
+                gc.freeze()
                 places = Places(most, trusted=lambda: plane.config().trusted_proxies)
                 await _serve(app, plane, listener, places, ending)
 
@@ -87,7 +91,7 @@ def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: P
 
 
 def bind(listen: str) -> socket.socket:
-    """Return a listening socket for host:port. Raises ConfigError that names the address and the cure."""
+    """Return a listening socket for host:port. Raises ConfigError, which names the address and the cure."""
     host, colon, port = listen.rpartition(":")
     host = host.strip("[]")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
@@ -103,12 +107,28 @@ def bind(listen: str) -> socket.socket:
     except OSError as error:
         raise ConfigError(f"{listen}: {error.strerror}; choose another address", field="--listen") from error
     if not _is_loopback(str(address[0])):
-        log.warning("listening on %s without TLS: put a TLS proxy in front, tokens travel in clear", listen)
+        log.warning("listening on %s without TLS: tokens are sent unencrypted; put a TLS proxy in front", listen)
     return listener
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us: event streams must be ended before the server waits for its connections."""
+    """uvicorn's server without its signal handlers: event streams must end before the server waits for connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop serving. A second call does not wait for connections any more."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Renew the Date header once a second until `stop`. uvicorn's own loop wakes up ten times a second."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), 1)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -116,8 +136,8 @@ class _Server(uvicorn.Server):
 
 
 def server_config(app: ASGIApp, places: Places) -> uvicorn.Config:
-    """Return how the HTTP server runs."""
-    # h11: the other implementation, httptools, takes a request's head of any size.
+    """Return the settings of the HTTP server."""
+    # h11 and not httptools: httptools accepts a request's head of any size.
     connection = cast(type[asyncio.Protocol], functools.partial(Connection, places=places))
     return uvicorn.Config(
         app,
@@ -126,7 +146,7 @@ def server_config(app: ASGIApp, places: Places) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=STOP_S,
-        proxy_headers=False,  # ours: it knows `trusted_proxies`
+        proxy_headers=False,  # api/forwarding.py does it, by `trusted_proxies`
         http=connection,
         ws="none",
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
@@ -140,8 +160,7 @@ async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, pla
 
     def stop() -> None:
         ending.within(HURRY_WITHIN_S if server.should_exit else STOP_WITHIN_S)
-        server.force_exit = server.should_exit
-        server.should_exit = True
+        server.stop()
         app.state.events.close()
         # A query may take longer than the server waits for its connections.
         plane.metrics.refuse_queries()

@@ -1,11 +1,13 @@
-"""What the HTTP side needs, taken from a control plane that runs."""
+"""The services of the HTTP API, from a running control plane."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from controlplane import __version__
 from controlplane.api.services import Services
+from controlplane.app.schedules import timetables
 from controlplane.app.wiring import ControlPlane
 from controlplane.config.difference import differences
 from controlplane.config.loader import located
@@ -13,20 +15,25 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
+from controlplane.fleet.schedules import ScheduleView, schedule_views
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.schedules import ScheduleStore
 from controlplane.store.stored import UnreadRow
 from controlplane.store.unreadable import report
 
 
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
-    """Return what the HTTP side needs of a control plane."""
+    """Return the services of the HTTP API for a control plane."""
     alerts = SqlAlertLog(db)
 
     def unread() -> list[UnreadRow]:
         return report(db, plane.clock.now())
+
+    def schedules() -> Sequence[ScheduleView]:
+        return schedule_views(timetables(plane.config()), ScheduleStore(db).all(), plane.clock.now())
 
     return Services(
         version=__version__,
@@ -58,6 +65,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         tokens=plane.gatekeeper.tokens,
         sessions=plane.gatekeeper.sessions,
         pools=plane.pools,
+        leases=plane.loops.leases,
         gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
@@ -70,6 +78,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         notifiers=lambda: plane.alerting.notifiers,
         alerting_fault=lambda: plane.alerting.fault,
         unread=unread,
+        schedules=schedules,
     )
 
 

@@ -9,23 +9,23 @@ from pathlib import Path
 from alerts.errors import DeliveryFailed
 
 MAX_TOKEN_BYTES = 4096
-"""A token is a hundred characters; a file without an end must not fill the memory."""
+"""Bytes that are read of a token file. Chosen: a token has about 100, and a huge file must not fill the memory."""
 
 
 @dataclass(frozen=True)
 class SlackToken:
-    """Where a notifier's token is. It is read at every send, so that a rotated one is picked up."""
+    """The place of a notifier's token: a variable or a file. It is read at every send, so that a new token is used."""
 
     notifier: str
     env: str | None
     file: Path | None
 
     def __call__(self) -> str:
-        """Return the token. Raises DeliveryFailed where there is none."""
+        """Return the token. Raises DeliveryFailed when it is missing or cannot be read."""
         if self.env:
             text, place = os.environ.get(self.env, "").strip(), f"environment variable {self.env}"
         else:
-            assert self.file is not None  # the configuration wants one of the two
+            assert self.file is not None  # the configuration requires one of the two
             text, place = self._content(self.file), str(self.file)
         if not text:
             raise DeliveryFailed(

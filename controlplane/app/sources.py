@@ -1,4 +1,4 @@
-"""From a target to what is read from it."""
+"""The sources of targets: the recipe of each, by the target's engine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from controlplane.app.targets import LOCAL_NVML, ScrapePlan, probed_model
 
 
 class SourceFactory:
-    """Knows how the source of each target of a plan is made."""
+    """Returns the recipe of the source of each target of a plan."""
 
     def __init__(self, plan: ScrapePlan, max_body_bytes: int) -> None:
         self._plan, self._max_body_bytes = plan, max_body_bytes
 
     def recipe(self, target: Target) -> Recipe[Source]:
-        """Return how the target's source is made. Raises KeyError for a probe or readiness that the plan has not."""
+        """Return the recipe of the target's source. Raises KeyError for a probe or readiness that the plan lacks."""
         bounded = {"max_body_bytes": self._max_body_bytes}
         if target.url == LOCAL_NVML:
             return Recipe(NvmlSource, (dict(target.labels).get("node", ""),), bounded)

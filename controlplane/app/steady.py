@@ -1,4 +1,4 @@
-"""A lock that many share and one takes alone: whoever works with times shares it, whoever sets them takes it alone."""
+"""A readers-writer lock. Users of stored times share it; a step of the clock, which moves them, holds it alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 
 class Steady:
-    """`async with steady.shared()` beside others; `async with steady` alone. Who waits to be alone goes first."""
+    """`async with steady.shared()` holds it beside others, `async with steady` alone, with priority."""
 
     def __init__(self) -> None:
         self._door = asyncio.Lock()
@@ -18,7 +18,7 @@ class Steady:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
-        """Hold it beside others."""
+        """Hold the lock beside other sharers."""
         async with self._door:
             self._inside += 1
             self._empty.clear()
@@ -30,14 +30,14 @@ class Steady:
                 self._empty.set()
 
     async def __aenter__(self) -> None:
-        """Wait until nobody holds it, and let nobody in."""
+        """Wait until nobody shares the lock. New sharers wait meanwhile."""
         await self._door.acquire()
         try:
             await self._empty.wait()
-        except BaseException:  # cancelled: the door must not stay shut
+        except BaseException:  # cancelled: the lock must not stay closed
             self._door.release()
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        """Let others in again."""
+        """Release the lock."""
         self._door.release()

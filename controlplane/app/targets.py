@@ -1,4 +1,4 @@
-"""From fleet.yaml to what is scraped: the listed targets, and every backend with its readiness."""
+"""The scrape plan of a fleet.yaml: the listed targets, and every backend with its readiness."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"
 SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
-"""Comments and blanks around samples: real pages have about two lines a sample."""
+"""Accepted lines for each sample, comments and blanks included. Chosen: real pages have about two."""
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a backend's readiness is asked with: its API, and each (served model, version) that it should serve."""
+    """The readiness check of a backend: its API, and each (served model, version) that it should serve."""
 
     api: Api
     expected: tuple[tuple[str, str], ...]
@@ -34,7 +34,7 @@ class Readiness:
 
 @dataclass(frozen=True)
 class ScrapePlan:
-    """Everything that is scraped, and how the sources that are more than a GET are made."""
+    """All groups of targets, with the settings of the sources that need more than a GET: probes and readiness."""
 
     groups: tuple[DiscoveryGroup, ...]
     probes: Mapping[tuple[str, Labels], TargetGroup] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class ScrapePlan:
 
 
 def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
-    """Return what a configuration wants scraped. Raises ConfigErrors for a probe that cannot be asked."""
+    """Return the scrape plan of a configuration. Raises ConfigErrors for a probe without a known protocol or model."""
     fleet = loaded.fleet
     groups: list[DiscoveryGroup] = []
     probes: dict[tuple[str, Labels], TargetGroup] = {}
@@ -77,7 +77,7 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
 
 
 def _served_names(models: tuple[ModelSection, ...]) -> Labels:
-    """Return what engines call a model, to its name in the fleet."""
+    """Return pairs of a model's name in its engine and its name in the fleet."""
     return labels_of({m.traffic.model: m.name for m in models if m.traffic.model})
 
 
@@ -119,12 +119,12 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
 
 def _engine(backend: Backend, by_default: str | None = None) -> EngineKind:
     name = backend.engine or by_default
-    assert name is not None  # the configuration wants it named
+    assert name is not None  # the configuration requires its name
     return BACKENDS[name]
 
 
 def _metrics_url(url: str, engine: EngineKind) -> str:
-    """Return where the metrics of an API's server are unless the configuration says so."""
+    """Return the default address of an engine's metrics, from the address of its API."""
     if engine.metrics_port is None:
         return url.rstrip("/") + engine.metrics_path
     parts = urlsplit(url)
@@ -140,12 +140,12 @@ def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, loc: Loc) ->
 
 
 def probed_model(group: TargetGroup) -> str:
-    """Return the model that a probe asks for."""
+    """Return the name of the model in a probe's requests."""
     return group.model_name or group.labels.get("model", "")
 
 
 def body_limits(scrape: ScrapeSection) -> Limits:
-    """Return what a target may answer."""
+    """Return the limits for a target's answer."""
     return Limits(
         max_body_bytes=scrape.max_body_bytes,
         max_samples=scrape.max_samples,
@@ -154,7 +154,7 @@ def body_limits(scrape: ScrapeSection) -> Limits:
 
 
 def discovery_of(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
-    """Return what finds the targets. Raises ConfigErrors."""
+    """Return the discovery of a plan's targets. Raises ConfigErrors."""
     try:
         return Discovery(plan.groups, loaded.path.parent)
     except DiscoveryError as error:

@@ -1,4 +1,4 @@
-"""The control plane put together: parts in the order in which they need each other, teardown in reverse."""
+"""The wiring of a control plane: each part is created after the parts that it needs, and closed before them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from controlplane.app.parts.clock import ClockPart
 from controlplane.app.parts.housekeeping import Housekeeping
 from controlplane.app.parts.metrics import MetricsPart
 from controlplane.app.parts.part import Configuration, Parts
+from controlplane.app.parts.reporting import Reporting
 from controlplane.app.parts.rolling import Rolling
 from controlplane.app.parts.scraping import Scraping
 from controlplane.clock.system import SystemClock
@@ -38,16 +39,17 @@ from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
 from controlplane.store.replicas import Replicas
 from controlplane.store.revision import RevisionStore, touch
+from controlplane.store.schedules import ScheduleStore
 
 log = logging.getLogger(__name__)
 
 WATCH_S = 2.0
-ACCESS_PATIENCE = Patience(connections=ACCESS, more=0, connection_s=5)
-"""Of who is let in: a connection for each of its threads, which no other call can hold."""
+ACCESS_PATIENCE = Patience(connections=ACCESS, more=0, connection_s=5, answer_s=10)
+"""Connections of the access checks: one for each of their threads. No other call can hold them."""
 
 
 class ControlPlane:
-    """Every part of one running process. `reload` takes over a changed fleet.yaml; a bad one changes nothing."""
+    """All parts of one running process. `reload` applies a changed fleet.yaml. A file with errors changes nothing."""
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class ControlPlane:
         *,
         observe_only: bool,
     ) -> None:
-        """`listen` is where people reach this process unless fleet.yaml names an `external_url`."""
+        """Create the parts. `listen` is the address for links to this process unless fleet.yaml has `external_url`."""
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
         self.database, self._listen, self.pools = db, listen, pools
         self._lease_db, self._access_db = db.apart(LEASE_PATIENCE), db.apart(ACCESS_PATIENCE)
@@ -82,7 +84,7 @@ class ControlPlane:
             since=embedded.since,
             origins=TargetOrigins(embedded.store, self.scraping.health, self.scraping.all_known),
             known=lambda: self.scraping.discovered,
-            # A file in a folder that is locked for this process is nobody else's.
+            # A database file in this process's locked folder has no other process.
             replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, clock),
         )
         accounts = Accounts(db, querier, sink, clock)
@@ -100,6 +102,7 @@ class ControlPlane:
                 accounts,
                 self.rolling,
                 AccessPart(self.gatekeeper),
+                Reporting(db, querier, clock),
                 Housekeeping(db, clock),
                 ClockPart(watch),
             ]
@@ -110,32 +113,32 @@ class ControlPlane:
         self.run = Run(clock.now(), clock.now())
 
     async def start(self) -> None:
-        """Take over the configuration and begin. Raises ConfigErrors."""
+        """Apply the configuration and start all parts and loops. Raises ConfigErrors."""
         await self.configure(self.loaded)
         await self._parts.start()
-        make = LoopFactory(LeaseStore(self._lease_db), self.holder, self.clock)
+        make = LoopFactory(LeaseStore(self._lease_db), ScheduleStore(self.database), self.holder, self.clock)
         for loop in (*self._parts.loops(make), make.plain("watch", WATCH_S, self._watch)):
             self.loops.add(loop)
         self.loops.start()
 
     async def configure(self, loaded: LoadedFleet) -> list[str]:
-        """Let every part take over what changed for it; return what was taken, in words. Raises ConfigErrors."""
+        """Apply a configuration to every part that it changes. Return the changes as sentences. Raises ConfigErrors."""
         taken = await self._parts.configure(Configuration(loaded, self._listen), self.pools.parsing)
         self.loaded = loaded
         self._stamps = await self.pools.files.run(stamps, loaded)
         return taken
 
     async def close(self) -> None:
-        """Stop acting, then observing, then talking to the outside. Leases are released."""
+        """Stop the loops, which releases the leases, and then close the parts and connections."""
         await self.loops.close()
         await self._parts.close()
         self._lease_db.close()
         self._access_db.close()
 
     async def reload(self) -> Sequence[str]:
-        """Read fleet.yaml again; return sentences on what changed, what each part took, and what `check` warns of.
+        """Read fleet.yaml again. Return sentences: the changed sections, the changes of each part, and warnings.
 
-        Raises ConfigErrors, with the faults that `check` tells: the running one stays.
+        Raises ConfigErrors with the faults that `check` reports; the old configuration stays then.
         """
         async with self._reloading:
             self.run = self.run._replace(reload_ok=False)
@@ -147,13 +150,13 @@ class ControlPlane:
         return [*changes(before, loaded.fleet, taken), *warnings]
 
     async def reload_and_say(self) -> None:
-        """Reload and log what came of it, once: a bad file is not tried again before it changes."""
+        """Reload and log the result. A file with errors is not read again before it changes."""
         try:
             for sentence in await self.reload():
                 log.info("configuration: %s", sentence)
         except ConfigErrors as error:
             for fault in error.errors:
-                log.error("configuration: %s; the running one stays", fault)
+                log.error("configuration: %s; the old configuration stays", fault)
 
     def watch_itself(self, render: Callable[[], bytes]) -> None:
         """Scrape this process's own metrics from the next discovery on."""
@@ -165,10 +168,10 @@ class ControlPlane:
         return self.loaded.fleet
 
     def not_ready(self) -> dict[str, str]:
-        """Return what is not ready and why. Blocking."""
+        """Return the parts that are not ready, each with its reason. Blocking."""
         found: dict[str, str] = {}
         try:
-            RevisionStore(self.database).latest()  # reads a table: the clock alone is told without looking at the file
+            RevisionStore(self.database).latest()  # reads a table: a query without one does not open the file
         except ControlPlaneError as error:
             found["database"] = str(error)
         return found | self._parts.not_ready()
@@ -178,7 +181,7 @@ class ControlPlane:
             touch(session, "config")
 
     async def _watch(self) -> None:
-        """Pick up a changed fleet.yaml or rule file; a bad one is said once and keeps the running configuration."""
+        """Reload after fleet.yaml or a rule file changed. A file with errors is logged once and changes nothing."""
         found = await self.pools.files.run(stamps, self.loaded)
         if found == self._stamps:
             return
@@ -190,7 +193,7 @@ class ControlPlane:
 async def running(
     loaded: LoadedFleet, data_dir: Path, given_token: str | None, listen: str, *, observe_only: bool
 ) -> AsyncIterator[tuple[ControlPlane, Database]]:
-    """Open the database, start a control plane, and take it down in reverse. Raises ControlPlaneError."""
+    """Open the database and start a control plane; at the end close both in reverse. Raises ControlPlaneError."""
     async with AsyncExitStack() as stack:
         pools = make_pools()
         stack.callback(pools.close)
@@ -202,7 +205,7 @@ async def running(
         await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
         embedded = await asyncio.to_thread(Embedded.open, loaded.fleet.metrics, data_dir, clock)
         stack.push_async_callback(embedded.close)
-        if db.lies_in(data_dir):  # the lock on it is ours: whoever held a lease is dead
+        if db.lies_in(data_dir):  # this process holds the folder's lock, so every holder of a lease is dead
             await asyncio.to_thread(LeaseStore(db).take_over)
         plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, pools, observe_only=observe_only)
         stack.push_async_callback(plane.close)

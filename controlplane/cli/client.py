@@ -23,18 +23,18 @@ from controlplane.errors import ConfigError
 
 TIMEOUT_S = 30.0
 ATTEMPTS = 3
-"""Tries of a request whose connection failed. A POST repeats with its Idempotency-Key, so it acts once."""
+"""Tries of a request whose connection fails. A POST is repeated with the same Idempotency-Key, so it acts once."""
 MAX_ANSWER_BYTES = 256 * 2**20
-"""No answer of a control plane is longer: queries are bounded there."""
+"""Largest accepted answer, in bytes. The control plane bounds its queries, so none of its answers is longer."""
 
 
 class Place(NamedTuple):
-    """Which control plane, and by whose name it was found."""
+    """The address and token of one control plane, and the context that has this address."""
 
     url: str
     token: str
     context: str = ""
-    """The context that it belongs to."""
+    """Name of the context; empty: no context has this address."""
     demo: str = ""
     """The state file of the demo that wrote the context."""
 
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 class ApiAnswer(NamedTuple):
-    """A response as it came."""
+    """An HTTP response. Its body is not parsed yet."""
 
     status: int
     reason: str
@@ -57,7 +57,7 @@ class ApiClient:
     def __init__(self, place: Place, timeout_s: float = TIMEOUT_S, attempts: int = ATTEMPTS) -> None:
         token = place.token.strip()
         if token and not all("!" <= c <= "~" for c in token):
-            # The HTTP library would quote it in its refusal, and the secret would end up in somebody's log.
+            # The HTTP library quotes a bad header in its error: the secret would end up in a log.
             raise WrongUsage("the token holds a blank, a line break or another character that no token has")
         self.place, self.url = place, place.url
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -66,7 +66,7 @@ class ApiClient:
                 f"{place.url!r} is not an address of a control plane: expected one such as http://127.0.0.1:8080"
             )
         if "@" in urlsplit(place.url).netloc:
-            raise WrongUsage("credentials do not belong into the address: a context or CP_TOKEN holds the token")
+            raise WrongUsage("remove the credentials from the address: a context or CP_TOKEN holds the token")
         self._timeout_s, self._attempts = timeout_s, attempts
         self._open: http.client.HTTPConnection | None = None
 
@@ -123,7 +123,8 @@ class ApiClient:
 
     def _cure(self) -> str:
         if self.place.demo and not Path(self.place.demo).exists():
-            return f"context {self.place.context!r} is of a demo that has ended: `controlplane config get-contexts`"
+            cure = "`controlplane config get-contexts` lists the others"
+            return f"context {self.place.context!r} belongs to a demo that has ended; {cure}"
         return "is it running? Start one with `controlplane up -c fleet.yaml` or `controlplane demo`"
 
 
@@ -157,7 +158,7 @@ def _proxy_headers(user: str) -> dict[str, str]:
 
 
 def request_target(connection: http.client.HTTPConnection, url: str, path: str) -> str:
-    """Return what the request line names: a path, or for a proxy that reads requests the whole address."""
+    """Return the target of a request line: a path, or the whole URL when an HTTP proxy reads the request."""
     parts = urlsplit(url)
     target = parts.path.rstrip("/") + path
     proxied = parts.scheme == "http" and connection.host != parts.hostname
@@ -172,17 +173,17 @@ def _why(error: Exception) -> str:
     if isinstance(error, http.client.RemoteDisconnected):
         return "it closed the connection without an answer"
     if isinstance(error, http.client.HTTPException):
-        return f"what answers there does not speak HTTP as a control plane does: {type(error).__name__} {error}"
+        return f"the server there does not speak HTTP as a control plane does: {type(error).__name__} {error}"
     return str(getattr(error, "strerror", "") or error or type(error).__name__)
 
 
 def _body(answer: ApiAnswer, url: str) -> Any:
     if 300 <= answer.status < 400:
-        # Following it would carry the token to wherever the answer points.
+        # A redirect is not followed: the token would be sent to whatever host the answer names.
         where = urljoin(url, answer.location)
         raise WrongUsage(
-            f"{url} answers that the control plane is at {where}; nothing was sent there",
-            (f"name that address itself: --url {where}, or `controlplane login --url {where}`",),
+            f"{url} redirects to {where}; nothing was sent there",
+            (f"use that address: --url {where}, or `controlplane login --url {where}`",),
         )
     if 200 <= answer.status < 300:
         try:
@@ -195,10 +196,10 @@ def _body(answer: ApiAnswer, url: str) -> Any:
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
-    # Prometheus's API says `error`, ours says `detail`.
+    # Prometheus's API has the message in `error`, the other routes in `detail`.
     message = str(problem.get("detail") or problem.get("error") or f"{answer.status} {answer.reason}")
     reasons = tuple(str(r) for r in problem.get("reasons", []))
-    if message == "; ".join(reasons):  # one after another below, and not in one line as well
+    if message == "; ".join(reasons):  # the reasons are printed one a line: do not repeat them in the message
         message, reasons = (reasons[0], ()) if len(reasons) == 1 else (problem.get("title") or "refused", reasons)
     match answer.status:
         case 401:
@@ -218,10 +219,10 @@ def quoted(name: str) -> str:
 
 
 def locate(url: str | None, context: str | None, environment: Mapping[str, str] = os.environ) -> Place:
-    """Return which control plane is meant: `--url` or `--context`, else CP_URL, CP_CONTEXT, the current context.
+    """Return the control plane to use: `--url` or `--context`, else CP_URL, else CP_CONTEXT, else the current context.
 
-    A context's token goes to that context's own origin only, and CP_TOKEN never where `--context` points. Raises
-    WrongUsage where none is named, or an unknown context.
+    A context's token is sent only to that context's own origin. CP_TOKEN is not sent to the address of `--context`.
+    Raises WrongUsage when no control plane is named, or an unknown context.
     """
     if url and context:
         raise WrongUsage("--url and --context both name a control plane: give one of them")
@@ -241,10 +242,10 @@ def locate(url: str | None, context: str | None, environment: Mapping[str, str] 
     name = environment.get("CP_CONTEXT", "")
     if not name and known.active is None:
         raise WrongUsage(
-            "which control plane? No --url, no CP_URL, and no current context",
+            "no control plane is named: there is no --url, no CP_URL and no current context",
             (
                 "`controlplane login --url URL` remembers yours; `make demo` starts one to try",
-                *([f"contexts there are: {', '.join(known.contexts)}"] if known.contexts else []),
+                *([f"known contexts: {', '.join(known.contexts)}"] if known.contexts else []),
             ),
         )
     found = _named(known, name or known.current, "CP_CONTEXT" if name else "the current context")
@@ -255,12 +256,16 @@ def _named(known: Contexts, name: str, by: str) -> Place:
     entry = known.contexts.get(name)
     if entry is None:
         there = ", ".join(known.contexts) or "none"
-        raise WrongUsage(f"{by} {name}: there is no such context{hint(name, known.contexts)}", (f"there is: {there}",))
+        message = f"{by} {name}: there is no such context{hint(name, known.contexts)}"
+        raise WrongUsage(message, (f"known contexts: {there}",))
     return Place(entry.url, entry.token, name, entry.demo)
 
 
 def _of_origin(known: Contexts, address: str) -> tuple[str, Context | None]:
-    """Return the context whose scheme, host and port are those of an address, the current one first."""
+    """Return the name and entry of a context with the scheme, host and port of an address, the current context first.
+
+    Without such a context, return ("", None).
+    """
     wanted = origin(address)
     if wanted is not None:
         for name in (known.current, *known.contexts):
@@ -271,9 +276,9 @@ def _of_origin(known: Contexts, address: str) -> tuple[str, Context | None]:
 
 
 def connect(url: str | None, context: str | None, environment: Mapping[str, str] = os.environ) -> ApiClient:
-    """Return a client for the control plane that is meant. Raises WrongUsage.
+    """Return a client for the control plane that `locate` finds. Raises WrongUsage.
 
-    Says it on stderr where no token goes along, and why.
+    Prints a note on stderr when no token is sent, and why.
     """
     place = locate(url, context, environment)
     client = ApiClient(place)
@@ -288,12 +293,12 @@ def connect(url: str | None, context: str | None, environment: Mapping[str, str]
 
 
 def place_name(place: Place) -> str:
-    """Return where a control plane is, for a person."""
+    """Return a control plane's address and context, for a person."""
     return f"{place.url} (context {place.context})" if place.context else place.url
 
 
 def announce(client: ApiClient) -> None:
-    """Say on stderr which fleet is about to be changed, and where. Raises CliError."""
+    """Print the fleet that is about to be changed and its address on stderr. Raises CliError."""
     fleet = client.get("/cp/v1/version").get("fleet") or "?"
     say(f"fleet {fleet} at {place_name(client.place)}", sys.stderr)
 

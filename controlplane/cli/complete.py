@@ -1,7 +1,7 @@
-"""What the shells ask while a line is typed: `controlplane __complete WORDS…`, the last word being the unfinished one.
+"""Shell completion: `controlplane __complete WORDS…` prints candidates for the last word, which is unfinished.
 
-It is quick and silent: names that live in the control plane are asked for with a short deadline and remembered for
-seconds, and whatever goes wrong, nothing is offered.
+Completion is quick and silent. Names that only the control plane has are requested with a short deadline and remembered
+for seconds. On any error nothing is offered.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from controlplane.config.context import contexts_path, read_contexts
 from controlplane.errors import ControlPlaneError
 
 TIMEOUT_S = 0.8
-"""A person waits for no longer."""
+"""Deadline of a request, in seconds: a person waits for it after pressing Tab. Chosen."""
 REMEMBERED_S = 5.0
-"""How long names are offered without asking again; that nobody answered is remembered, too."""
+"""Seconds for which names are offered without a new request. A failed request is remembered as an empty list."""
 MAX_NAMES = 500
 
 Names = list[tuple[str, str]]
-"""A candidate each, and what it is."""
+"""Candidates, each with its description."""
 
 
 def complete(words: list[str], environment: Mapping[str, str] = os.environ) -> None:
@@ -36,14 +36,14 @@ def complete(words: list[str], environment: Mapping[str, str] = os.environ) -> N
     try:
         lines = candidates(words or [""], environment)
     except (CliError, ControlPlaneError, OSError, ValueError, KeyError, TypeError):
-        return  # whoever types wants no complaint; the verb itself will say what is wrong
+        return  # an error would garble the line that is typed; the verb reports it when it runs
     for word, meaning in lines[:MAX_NAMES]:
         if word.isprintable() and meaning.isprintable():
             print(f"{word}\t{meaning}" if meaning else word)
 
 
 def candidates(words: list[str], environment: Mapping[str, str]) -> Names:
-    """Return what the last word may become. Raises CliError and ControlPlaneError."""
+    """Return the candidates for the last word. Raises CliError and ControlPlaneError."""
     # bash hands over `--output=js` as three words.
     *before, last = [word for word in words[:-1] if word != "="] + [words[-1] if words[-1] != "=" else ""]
     if not before:
@@ -61,7 +61,7 @@ def candidates(words: list[str], environment: Mapping[str, str]) -> Names:
 
 
 class Line(NamedTuple):
-    """What was typed after a verb."""
+    """The finished words after a verb."""
 
     verb: Verb
     operands: list[str]
@@ -71,7 +71,7 @@ class Line(NamedTuple):
 
     @classmethod
     def read(cls, verb: Verb, words: list[str]) -> Line:
-        """Read finished words; what makes no sense is passed over."""
+        """Read finished words. Unknown options are skipped."""
         known = {spelling: option for option in (*verb.options, HELP) for spelling in option.spellings}
         operands: list[str] = []
         options: dict[str, str] = {}
@@ -149,7 +149,7 @@ def _alerts(line: Line, environment: Mapping[str, str]) -> Names:
 
 
 def _actors(line: Line, environment: Mapping[str, str]) -> Names:
-    # Without refusals: their actors are addresses of strangers.
+    # Without refusals, because their actors are addresses of unknown clients.
     return _distinct(line, environment, "actor")
 
 
@@ -223,4 +223,4 @@ def _remember(file: Path, items: list[dict[str, Any]]) -> None:
         fresh.write_text(json.dumps(items), "utf-8")
         fresh.replace(file)
     except OSError:
-        return  # a home that cannot be written: ask again next time
+        return  # the cache cannot be written: the next completion sends a request again

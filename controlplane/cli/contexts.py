@@ -1,4 +1,4 @@
-"""Verbs about contexts: which control planes there are, and which one is meant."""
+"""Verbs about contexts: the control planes that this user has, and the current one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from controlplane.config.context import (
 from controlplane.errors import ConfigError
 
 MAX_TOKEN = 512
-"""No token is longer; what is longer is another file."""
+"""Most characters of a token. A longer text is another file, given by mistake."""
 
 
 def get_contexts(output: str) -> None:
@@ -51,11 +51,11 @@ def _mark(context: dict[str, Any]) -> str:
 def _about(context: dict[str, Any]) -> str:
     if not context["demo"]:
         return ""
-    return "demo" if Path(context["demo"]).exists() else "of a demo that has ended: delete-context forgets it"
+    return "demo" if Path(context["demo"]).exists() else "the demo has ended: remove this with delete-context"
 
 
 def current_context() -> None:
-    """Print the name of the context in force."""
+    """Print the name of the current context. Raises VerdictNegative when there is none."""
     name = os.environ.get("CP_CONTEXT", "") or _read().current
     if not name:
         raise VerdictNegative("no context is current", ("`controlplane config use-context NAME` chooses one",))
@@ -63,7 +63,7 @@ def current_context() -> None:
 
 
 def use_context(name: str) -> None:
-    """Make a context the current one, for every shell of yours."""
+    """Make a context the current one, in all your shells."""
 
     def change(contexts: Contexts) -> Contexts:
         _entry(contexts, name)
@@ -72,13 +72,13 @@ def use_context(name: str) -> None:
     changed = _update(change)
     say(f"context {name} is current: {changed.contexts[name].url}")
     if os.environ.get("CP_CONTEXT", name) != name:
-        say(f"in this shell CP_CONTEXT goes first: {os.environ['CP_CONTEXT']}", sys.stderr)
+        say(f"in this shell CP_CONTEXT overrides it: {os.environ['CP_CONTEXT']}", sys.stderr)
 
 
 def set_context(name: str, url: str, token_file: str | None) -> None:
     """Add a context or change its address. Its token is kept where the address stays the same."""
     _check_name(name)
-    ApiClient(Place(url, "")).__exit__()  # refuses what is no address
+    ApiClient(Place(url, "")).__exit__()  # raises WrongUsage for a bad address
     token = _token_of(token_file) if token_file else ""
     told = []
 
@@ -87,7 +87,7 @@ def set_context(name: str, url: str, token_file: str | None) -> None:
         same = before is not None and origin(before.url) == origin(url)
         kept = before.token if before is not None and same else ""
         if before is not None and before.token and not same and not token:
-            told.append(f"the token of {before.url} is forgotten: it is of another address")
+            told.append(f"the token of {before.url} is removed: it belongs to another address")
         entry = Context(url, token or kept, before.demo if before is not None and same else "")
         current = contexts.current if contexts.active is not None else name
         return Contexts(current, {**contexts.contexts, name: entry})
@@ -101,7 +101,7 @@ def set_context(name: str, url: str, token_file: str | None) -> None:
 
 
 def delete_context(name: str) -> None:
-    """Forget a context and its token."""
+    """Delete a context and its token."""
     was_current = False
 
     def change(contexts: Contexts) -> Contexts:
@@ -112,11 +112,11 @@ def delete_context(name: str) -> None:
         return Contexts("" if was_current else contexts.current, left)
 
     _update(change)
-    say(f"context {name} is forgotten" + ("; no context is current now" if was_current else ""))
+    say(f"context {name} is deleted" + ("; no context is current now" if was_current else ""))
 
 
 def login(url: str | None, name: str | None) -> None:
-    """Ask for a token, try it, and keep it in a context that becomes the current one."""
+    """Ask for a token, check it, and store it in a context that becomes the current one."""
     if name is not None:
         _check_name(name)
     address = url or locate(None, None).url
@@ -131,7 +131,7 @@ def login(url: str | None, name: str | None) -> None:
         chosen = chosen or _name_for(contexts, address, fleet)
         before = contexts.contexts.get(chosen)
         if name is None and before is not None and origin(before.url) != origin(address):
-            raise WrongUsage(f"context {chosen} is of another address, {before.url}: give this one a --name")
+            raise WrongUsage(f"context {chosen} has another address, {before.url}: choose another name with --name")
         demo = before.demo if before is not None and origin(before.url) == origin(address) else ""
         return Contexts(chosen, {**contexts.contexts, chosen: Context(address, token, demo)})
 
@@ -174,7 +174,7 @@ def _checked(text: str, complaint: str) -> str:
         raise WrongUsage(complaint)
     if len(token) > MAX_TOKEN:
         raise WrongUsage(f"no token is longer than {MAX_TOKEN} characters")
-    ApiClient(Place("http://localhost", token)).__exit__()  # refuses what no header can carry, without quoting it
+    ApiClient(Place("http://localhost", token)).__exit__()  # refuses a bad character, unquoted
     return token
 
 
@@ -182,19 +182,19 @@ def _warn_of_plain(url: str) -> None:
     found = origin(url)
     here = found is not None and (found[1] in ("localhost", "::1") or found[1].startswith("127."))
     if found is not None and found[0] == "http" and not here:
-        say(f"{url} is not https: the token travels in clear", sys.stderr)
+        say(f"{url} is not https: the token is sent unencrypted", sys.stderr)
 
 
 def _check_name(name: str) -> None:
     if not name or not name.isprintable() or len(name) > 100 or name.startswith("-"):
-        raise WrongUsage(f"{name!r} is no name of a context: expected up to 100 printable characters")
+        raise WrongUsage(f"{name!r} is not a name for a context: expected up to 100 printable characters")
 
 
 def _entry(contexts: Contexts, name: str) -> Context:
     entry = contexts.contexts.get(name)
     if entry is None:
         there = ", ".join(contexts.contexts) or "none"
-        raise WrongUsage(f"there is no context {name!r}{hint(name, contexts.contexts)}", (f"there is: {there}",))
+        raise WrongUsage(f"there is no context {name!r}{hint(name, contexts.contexts)}", (f"known contexts: {there}",))
     return entry
 
 

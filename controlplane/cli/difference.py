@@ -12,7 +12,7 @@ from controlplane.cli.render import emit, say
 
 
 def diff(file: Path, url: str | None, context: str | None, output: str) -> int:
-    """Say what a reload of FILE would change in the running configuration; return 1 where something would."""
+    """Print what a reload of FILE would change in the running configuration. Return 1 when there is a change."""
     content = _content(file)
     with connect(url, context) as client:
         fleet = client.get("/cp/v1/version")["fleet"]
@@ -23,22 +23,22 @@ def diff(file: Path, url: str | None, context: str | None, output: str) -> int:
 
 
 def _content(file: Path) -> Any:
-    # Only this verb reads a fleet.yaml; the others need not wait for these imports.
+    # Imported here: the other verbs read no fleet.yaml and need not wait for this import.
     from controlplane.config.loader import fleet_content
 
     content = fleet_content(file)
     try:
         json.dumps(content)
     except (TypeError, ValueError) as error:
-        raise WrongUsage(f"{file}: holds a value that JSON cannot say: {error}") from error
+        raise WrongUsage(f"{file}: holds a value that JSON cannot express: {error}") from error
     return content
 
 
 def _print(file: Path, running: str, changes: list[dict[str, Any]]) -> None:
     if not changes:
-        say(f"{file} is what runs: {running}")
+        say(f"{file} is the running configuration: {running}")
         return
-    say(f"{file} against {running}:")
+    say(f"{file} compared with {running}:")
     for change in changes:
         say(f"{change['field']}  (takes effect {change['effect']})")
         for mark, value in (("-", change["running"]), ("+", change["file"])):

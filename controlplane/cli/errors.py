@@ -1,9 +1,9 @@
-"""How a verb ends badly: one sentence on stderr and an exit code that scripts can rely on.
+"""Errors of verbs. Each prints one sentence on stderr and ends with an exit code that scripts can rely on.
 
 CliError
-├── VerdictNegative    1: done, and the answer is no
-├── WrongUsage         2: bad input
-└── Unreachable        3: no control plane answered
+├── VerdictNegative      1: done, and the answer is no
+├── WrongUsage           2: bad input
+└── ServerUnreachable    3: no control plane answered
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class VerdictNegative(CliError):
 
 
 class WrongUsage(CliError):
-    """The request makes no sense as it stands."""
+    """The command line or its input is wrong."""
 
     exit_code = 2
 

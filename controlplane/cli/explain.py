@@ -1,4 +1,4 @@
-"""The verb `explain`: a field of fleet.yaml, with its type, default and meaning."""
+"""The verb `explain`: a field of fleet.yaml, with its type, default and purpose."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from controlplane.config.reference import Field, fields, plain_path
 
 
 def explain(field: str | None, output: str) -> None:
-    """Explain a field of fleet.yaml: its type, its default, what it is for."""
+    """Explain a field of fleet.yaml: its type, default and purpose. Raises WrongUsage for an unknown field."""
     known = fields()
     wanted = plain_path((field or "").strip(".")).lower()
     chosen = [f for f in known if f.plain.lower() == wanted] or _ending(known, wanted)
     if wanted and not chosen:
         raise WrongUsage(
             f"fleet.yaml has no field {field}{hint(wanted, [f.plain for f in known])}",
-            ("`controlplane explain` names the sections",),
+            ("`controlplane explain` lists the sections",),
         )
     below = [f for f in known if _is_below(f, wanted)] if len(chosen) <= 1 else []
     if wanted and len(chosen) == 1:
@@ -26,7 +26,7 @@ def explain(field: str | None, output: str) -> None:
 
 
 def _ending(known: list[Field], wanted: str) -> list[Field]:
-    """Return the fields whose last words these are: `drain_timeout` is enough."""
+    """Return the fields that end so: `drain_timeout` finds `models.traffic.drain_timeout`."""
     return [f for f in known if wanted and f.plain.lower().endswith("." + wanted)]
 
 

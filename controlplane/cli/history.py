@@ -1,4 +1,4 @@
-"""The verbs `events`, `audit` and `logs`: what happened, who did it, and what the control plane said of itself."""
+"""The verbs `events`, `audit` and `logs`: events, the audit trail, and the control plane's own log."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from controlplane.telling import happened
 
 POLL_S = 1.0
 _TIME, _WHAT, _LEVEL = 20, 14, 8
-"""Columns: a time, the longest phase and act (rolling-back, token.create), the longest level."""
+"""Widths in characters: a time, the longest phase or action (rolling-back, token.create), the longest level."""
 _NAME = 80
-"""Characters of a name: more than any that the API takes; one longer name must not push every row apart."""
+"""Most characters of a name in a table: one long name must not widen every row. The API accepts no longer name."""
 _COLOURS = {"warning": "33", "error": "1;31", "critical": "1;31", "firing": "1;31", "failed": "1;31"}
 
 
@@ -30,7 +30,7 @@ def events(
     context: str | None,
     output: str,
 ) -> None:
-    """Say what happened: alerts, rollouts, and who did what."""
+    """Print events: alerts, rollouts, and entries of the audit trail. Raises WrongUsage for --follow with YAML."""
     _check_follow(follow, output)
     with connect(url, context) as client:
         page = client.get("/cp/v1/history", limit=limit, kind=kind)
@@ -59,7 +59,7 @@ def audit(
     context: str | None,
     output: str,
 ) -> None:
-    """Say who did what, newest first."""
+    """Print the audit trail, newest first. Raises WrongUsage for --model with --subject, and for a wrong time."""
     if model is not None and subject is not None:
         raise WrongUsage(f"--model {model} means --subject model/{model}: give one of the two")
     wanted = {
@@ -86,9 +86,9 @@ def _print_acts(items: list[dict[str, Any]], older: int | None) -> None:
         [str(i["id"]), clock(i["at"]), *(_short(i[name]) for name in ("actor", "action", "subject")), i["sentence"]]
         for i in items
     ]
-    columns(["ID", "AT", "ACTOR", "ACTION", "SUBJECT", ""], rows, "no act matches")
+    columns(["ID", "AT", "ACTOR", "ACTION", "SUBJECT", ""], rows, "no entry matches")
     if older is not None:
-        say(f"there are older ones: --before {older}", sys.stderr)
+        say(f"there are older entries: add --before {older}", sys.stderr)
 
 
 def logs(follow: bool, level: str, limit: int, url: str | None, context: str | None, output: str) -> None:
@@ -113,7 +113,7 @@ def _last(items: list[dict[str, Any]], otherwise: str) -> str:
 
 def _check_follow(follow: bool, output: str) -> None:
     if follow and output == YAML:
-        raise WrongUsage("--follow prints lines, or with -o json one object a line; YAML has no end to wait for")
+        raise WrongUsage("--follow cannot print YAML: leave out -o yaml, or use -o json for one object a line")
 
 
 def _follow(
@@ -123,7 +123,7 @@ def _follow(
     line: Callable[[dict[str, Any]], str],
     output: str,
 ) -> None:
-    """Print lines as they come, until Ctrl-C; a control plane that cannot be reached is said once and asked again."""
+    """Print lines as they come, until Ctrl-C. An unreachable control plane is reported once and tried again."""
     away = False
     try:
         while True:
@@ -145,7 +145,7 @@ def _follow(
 
 def _print_events(items: list[dict[str, Any]]) -> None:
     if not items:
-        say("nothing has happened yet")
+        say("no events yet")
     for item in items:
         print(_event_line(item))
 
@@ -154,7 +154,7 @@ def _event_line(item: dict[str, Any]) -> str:
     subject, sentence = item["subject"], item["sentence"]
     match item["kind"]:
         case "alert":
-            sentence = happened(sentence).removeprefix(f"{subject} ")  # its sentences name it themselves
+            sentence = happened(sentence).removeprefix(f"{subject} ")  # the sentence of an alert begins with its name
         case "rollout":
             subject = f"{subject} ({item['ref']})"
         case "audit":
@@ -165,7 +165,7 @@ def _event_line(item: dict[str, Any]) -> str:
 
 def _print_logs(items: list[dict[str, Any]]) -> None:
     if not items:
-        say("no lines as grave as that since the start")
+        say("no lines of this level or above since the start")
     for item in items:
         print(_log_line(item))
 

@@ -1,4 +1,4 @@
-"""Verbs that work without a running control plane. They import the parts that they need only when they run."""
+"""Verbs that work without a running control plane. Each imports its modules only when it runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from controlplane.errors import ConfigErrors
 
 
 def up(config: Path, listen: str, data_dir: Path | None, observe_only: bool, log_format: str, log_level: str) -> None:
-    """Run the control plane over a fleet.yaml."""
-    # Whoever edits a file waits for the answer, so it comes before the server is imported, which takes long.
+    """Run the control plane for a fleet.yaml."""
+    # The file is checked before the slow import of the server, so that its errors appear at once.
     from controlplane.app.check import accepted
 
     loaded, warnings = accepted(config)
@@ -30,7 +30,10 @@ def _set_up_log(form: str, level: str) -> None:
 
 
 def check(files: list[Path], strict: bool) -> None:
-    """Validate configuration; every fault at once, with file, line and field."""
+    """Validate fleet.yaml files and print every fault with file, line and field.
+
+    Raises WrongUsage for faults. Raises VerdictNegative for warnings when `strict` is set.
+    """
     from controlplane.app.check import inspect_file
 
     faults = warnings = 0
@@ -53,7 +56,7 @@ def check(files: list[Path], strict: bool) -> None:
 
 
 def nvml_exporter(listen: str, log_format: str, log_level: str) -> None:
-    """Serve this host's GPUs as canonical metrics."""
+    """Serve this host's GPUs as canonical metrics. Raises VerdictNegative when the exporter cannot run."""
     from collectors.errors import CollectorError
     from collectors.nvml.exporter import serve_exporter
 
@@ -65,7 +68,7 @@ def nvml_exporter(listen: str, log_format: str, log_level: str) -> None:
 
 
 def catalogue_list(output: str) -> None:
-    """List the canonical metrics and where each engine's numbers come from."""
+    """List the canonical metrics and the engines that provide each."""
     from collectors.catalogue import load_catalogue
 
     known = load_catalogue()
@@ -86,7 +89,10 @@ def catalogue_list(output: str) -> None:
 
 
 def catalogue_export(output: Path | None, job: list[str] | None, label: list[str] | None) -> None:
-    """Write Prometheus recording rules that give the canonical metrics, for servers that scrape the engines."""
+    """Write Prometheus recording rules that compute the canonical metrics from the engines' own.
+
+    Raises WrongUsage for a wrong --job or --label, or a file that cannot be written.
+    """
     from collectors.catalogue import load_catalogue
     from collectors.recording_rules import recording_rules
 
@@ -116,7 +122,7 @@ def _job(text: str, engines: list[str]) -> tuple[str, str]:
 
 
 def dashboards_generate(out: Path) -> None:
-    """Write the Grafana dashboards as JSON."""
+    """Write the Grafana dashboards as JSON. Raises WrongUsage when the folder cannot be written."""
     from dashboards.generate import write_dashboards
 
     try:
@@ -128,7 +134,10 @@ def dashboards_generate(out: Path) -> None:
 
 
 def demo_run(listen: str, data_dir: Path | None, duration: str | None) -> int:
-    """Start a real Triton, simulated vLLM servers and GPUs, load, and the control plane over them."""
+    """Start the demo: a real Triton, simulated vLLM servers and GPUs, a load generator, and the control plane.
+
+    Raises WrongUsage for a wrong --duration.
+    """
     from controlplane.config.durations import duration_seconds
     from controlplane.demo.supervise import run_demo
 
@@ -140,14 +149,14 @@ def demo_run(listen: str, data_dir: Path | None, duration: str | None) -> int:
 
 
 def demo_fault(name: str) -> None:
-    """Break something in the running demo, or `clear` it."""
+    """Cause a fault in the running demo, or `clear` all faults."""
     from controlplane.demo.client import fault
 
     say(fault(name))
 
 
 def demo_load(output: str) -> None:
-    """Show what the demo's load generator counted."""
+    """Print the counts of the demo's load generator."""
     from controlplane.demo.client import load_lines, load_stats
 
     stats = load_stats()

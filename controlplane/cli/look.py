@@ -25,14 +25,14 @@ from controlplane.telling import FULL, counted, digits_of
 
 WATCH_S = 2.0
 GLANCE = 240
-"""Characters of a sentence on the screen of the whole fleet: an engine's words can be long."""
+"""Most characters of a sentence in `status`: an engine's message can be long."""
 _NEEDS = {"person": "NEEDS A PERSON", "waiting": "WAITS", "went_back": "WENT BACK", "engine_not_ready": "NOT READY"}
 
 
 def status(watch: bool, url: str | None, context: str | None, output: str) -> None:
-    """Show the whole fleet on one screen: models, targets, alerts, GPUs."""
+    """Show the whole fleet on one screen: models, targets, alerts, GPUs. Raises WrongUsage for --watch with -o."""
     if watch and output != TABLE:
-        raise WrongUsage(f"--watch draws a table: leave out -o {output}, or ask again and again")
+        raise WrongUsage(f"--watch draws a table: leave out either --watch or -o {output}")
     with connect(url, context) as client:
         if watch:
             repeat(lambda: _show_status(client), WATCH_S)
@@ -94,7 +94,7 @@ def _memory(gpu: dict[str, Any]) -> str:
 
 
 def gpu_name(gpu: dict[str, Any], gpus: list[dict[str, Any]]) -> str:
-    """Return a GPU's index on its node; without one, as much of its UUID as tells it from the others."""
+    """Return a GPU's index on its node. Without one, return the start of its UUID that no other GPU has."""
     if gpu.get("index"):
         return str(gpu["index"])
     name, others = str(gpu["gpu"]), [str(g["gpu"]) for g in gpus if g["gpu"] != gpu["gpu"]]
@@ -129,7 +129,7 @@ def print_models(items: list[dict[str, Any]]) -> None:
                 ]
             )
     header = ["MODEL", "VERSION", "ROLE", "STATE", "TRAFFIC", "REQ/S", "P99", "ERRORS", "RUN", ""]
-    waiting = [n for n, row in enumerate(rows) if row[2:5] == ["idle", "unavailable", "0%"]]  # as it should: not loaded
+    waiting = [n for n, row in enumerate(rows) if row[2:5] == ["idle", "unavailable", "0%"]]  # not loaded is normal
     columns(header, rows, "no models in fleet.yaml", calm=waiting)
     for model in items:
         if rollout := model["rollout"]:
@@ -137,14 +137,14 @@ def print_models(items: list[dict[str, Any]]) -> None:
 
 
 def latency(version: dict[str, Any]) -> str:
-    """Return a version's P99 and who measured it: rounded, after `~`, and of how many, where few are behind it."""
+    """Return a version's P99 and its source. With few samples it is rounded, after `~`, and their count is named."""
     seconds, samples, source = (version.get(f"latency_{name}") for name in ("p99_seconds", "samples", "source"))
     about = "" if seconds is None else _of(source if digits_of(samples) == FULL else counted(samples or 0, source))
     return rough(seconds, samples) + about
 
 
 def rough(seconds: float | None, samples: float | None) -> str:
-    """Return a P99 with the digits that so many requests give it, or `-`."""
+    """Return a P99 with as many digits as its number of samples supports, or `-`."""
     digits = digits_of(samples)
     return number(seconds, " s", digits) if seconds is None or digits == FULL else "~" + number(seconds, " s", digits)
 
@@ -154,7 +154,7 @@ def _of(source: str | None) -> str:
 
 
 def targets(url: str | None, context: str | None, output: str) -> None:
-    """List scraped targets and how their last scrape went."""
+    """List the scrape targets and the result of their last scrape."""
     with connect(url, context) as client:
         items = client.get("/cp/v1/targets")["items"]
     rows = [
@@ -167,21 +167,21 @@ def targets(url: str | None, context: str | None, output: str) -> None:
             number(t["samples"]),
             t["last_error"] or ("simulated" if t["simulated"] else ""),
         ]
-        for t in sorted(items, key=lambda target: target["health"] == "up")  # what people must see first
+        for t in sorted(items, key=lambda target: target["health"] == "up")  # targets that are not up come first
     ]
     header = ["JOB", "INSTANCE", "HEALTH", "SCRAPED", "TOOK", "SAMPLES", ""]
     emit(items, output, lambda: columns(header, rows, "no targets in fleet.yaml"))
 
 
 def version(url: str | None, context: str | None, output: str) -> None:
-    """Say the version of this program, and of the control plane that it speaks with."""
+    """Print the versions of this program and of the control plane."""
     found: dict[str, Any] = {"program": __version__}
     try:
         place = locate(url, context)
     except WrongUsage:
         if url or context:
             raise
-        place = None  # nobody to ask is no fault here
+        place = None  # no control plane is named: print the program's version alone
     if place is not None:
         with connect(url, context) as client:
             found |= {"url": place.url, "context": place.context, **client.get("/cp/v1/version")}
@@ -191,7 +191,7 @@ def version(url: str | None, context: str | None, output: str) -> None:
 def _print_version(found: dict[str, Any]) -> None:
     say(f"controlplane {found['program']}")
     if "url" not in found:
-        say("no control plane to ask: no --url, no CP_URL, no current context")
+        say("no control plane is named: there is no --url, no CP_URL and no current context")
         return
     where = f"{found['url']} (context {found['context']})" if found["context"] else found["url"]
     say(f"control plane {found['version']}, fleet {found['fleet']}, at {where}, up for {age(found['started_at'])}")

@@ -1,4 +1,4 @@
-"""The program `controlplane`, which is also `cp`: one verb is run, errors turn into one sentence and an exit code."""
+"""The program `controlplane`, also called `cp`. It runs one verb; an error becomes a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from controlplane.errors import ConfigError, ConfigErrors, ControlPlaneError, No
 
 INTERRUPTED = 130
 READER_LEFT = 141
-"""As a shell reports a program that SIGPIPE ended."""
+"""Exit code when the reader of the output is gone: 128 + SIGPIPE, as shells report it."""
 COMPLETE = "__complete"
-"""The word by which the shells ask for completions; see shells.py."""
+"""First word of a shell's request for completions; see shells.py."""
 
 
 def main() -> None:
@@ -53,8 +53,8 @@ def run(words: list[str]) -> int:
             raise
         return _fail(f"the output could not be written: {error.strerror}", 1)
     except KeyError as error:
-        # Only answers of the control plane are read by key.
-        return _fail(f"the control plane's answer lacks {error}: it is of another version than this program", 1)
+        # Only answers of the control plane are read by key: no other KeyError can arrive here.
+        return _fail(f"the control plane's answer lacks {error}: its version differs from this program's", 1)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -84,8 +84,8 @@ def _dispatch(words: list[str]) -> int:
 def find(words: list[str]) -> tuple[Verb | None, list[str]]:
     """Return the verb that the words begin with and the words after it.
 
-    The verb is None for a first word alone that needs a second one; the rest is then what asked for help, if anything
-    did. Raises WrongUsage.
+    The verb is None when the words name a group only, such as `rollouts` or `rollouts --help`. Raises WrongUsage for an
+    unknown verb.
     """
     first, subs = words[0], subverbs(words[0])
     second = words[1] if len(words) > 1 else ""
@@ -98,14 +98,14 @@ def find(words: list[str]) -> tuple[Verb | None, list[str]]:
             return None, words[1:]
         raise WrongUsage(f"{first} has no verb {second!r}{hint(second, subs)}", (f"it has: {', '.join(subs)}",))
     if first.startswith("-"):
-        raise WrongUsage(f"a verb comes before {first}", (f"usage: {explained.PROGRAM} VERB [OPTIONS]",))
+        raise WrongUsage(f"expected a verb before {first}", (f"usage: {explained.PROGRAM} VERB [OPTIONS]",))
     raise WrongUsage(
-        f"there is no verb {first!r}{hint(first, first_words())}", (f"{explained.PROGRAM} --help names all of them",)
+        f"there is no verb {first!r}{hint(first, first_words())}", (f"{explained.PROGRAM} --help lists all verbs",)
     )
 
 
 def load(verb: Verb) -> Callable[..., Any]:
-    """Import and return the function that carries a verb out. It returns an exit code, or None for 0."""
+    """Import and return the function of a verb. The function returns an exit code, or None for 0."""
     module, _, function = verb.run.partition(":")
     name = f"controlplane.cli.{module}"
     __import__(name)
@@ -114,7 +114,7 @@ def load(verb: Verb) -> Callable[..., Any]:
 
 
 def _reader_left() -> int:
-    """End quietly, as `yes | head` does: Python would complain once more when it closes the output."""
+    """Return READER_LEFT. The output becomes /dev/null: else Python reports the closed pipe once more at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return READER_LEFT
 

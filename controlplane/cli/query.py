@@ -1,4 +1,4 @@
-"""The verb `query`: PromQL, over the API that Prometheus has."""
+"""The verb `query`: PromQL over the Prometheus HTTP API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import columns, emit, say
 
 LARGE = 1e5
-"""From here on a value is shown to the unit: its fractions say nothing."""
+"""Values from here on are shown without fractions. Chosen: five significant digits."""
 
 
 def query(
@@ -50,7 +50,7 @@ def _print_result(data: dict[str, Any]) -> None:
     if kind in ("scalar", "string"):
         say(result[1])
     elif kind == "vector":
-        # The value first: label sets are longer than a terminal is wide.
+        # The value comes first: a label set may be wider than the terminal.
         rows = [[shown(s["value"][1]), _series(s["metric"])] for s in result]
         columns(["VALUE", "SERIES"], rows, "no series: unknown, not zero")
     else:
@@ -63,9 +63,9 @@ def _print_result(data: dict[str, Any]) -> None:
 
 
 def shown(value: str) -> str:
-    """Return a value as a person reads it: five digits that count, whole numbers and large ones to the unit.
+    """Return a value with five significant digits: `0.123456` → `0.12346`. Whole and large numbers have no fractions.
 
-    JSON and YAML have all of them.
+    JSON and YAML output keep all digits.
     """
     try:
         exact = float(value)
@@ -99,7 +99,7 @@ def instant_of(text: str, option: str) -> float:
 
 
 def seconds_of(text: str, option: str) -> float:
-    """Return the seconds of an option's duration. Raises WrongUsage."""
+    """Return the seconds of an option's duration. Raises WrongUsage unless it is above zero."""
     from controlplane.config.durations import duration_seconds
 
     try:

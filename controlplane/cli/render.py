@@ -1,4 +1,4 @@
-"""What verbs print: aligned columns for people, plain when piped; JSON and YAML for programs."""
+"""The output of verbs: aligned columns for people, plain when piped; JSON and YAML for programs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from controlplane.cli.table import NARROWEST, UNKNOWN, Row, cells_of, table, wra
 from controlplane.plain_text import plain, plain_json
 
 TABLE, JSON, YAML = "table", "json", "yaml"
-"""The shapes of a listing."""
+"""The formats of a listing."""
 MAX_WIDTH = 10_000
-"""YAML's lines are not folded: that would break long expressions and texts in the middle."""
+"""Line width for YAML, in characters. Chosen: wide enough that no expression or sentence is folded."""
 
 
 def emit(data: Any, output: str, table: Callable[[], None]) -> None:
@@ -28,10 +28,10 @@ def emit(data: Any, output: str, table: Callable[[], None]) -> None:
 
 
 def plain_yaml(data: Any) -> str:
-    """Return YAML in which texts hold nothing but what is shown; the escapes are YAML's own, so no data is changed."""
+    """Return YAML with unprintable characters escaped. The escapes are YAML's own, so the data stays the same."""
     import io
 
-    from ruamel.yaml import YAML as RuamelYaml  # noqa: N811 - the shape of a listing has that name here
+    from ruamel.yaml import YAML as RuamelYaml  # noqa: N811 - here YAML names a format of a listing
 
     text = ""
     for allow_unicode in (True, False):
@@ -45,24 +45,24 @@ def plain_yaml(data: Any) -> str:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print one line with its control characters escaped: names and reasons come from engines, and may lie."""
+    """Print one line with its control characters escaped: names and reasons come from engines and are not trusted."""
     print(plain(text), file=stream or sys.stdout)
 
 
 def say_all(lines: Iterable[str]) -> None:
-    """Print one line each."""
+    """Print each line as `say` does."""
     for line in lines:
         say(line)
 
 
 def tell(lead: str, text: str, stream: TextIO | None = None) -> None:
-    """Print a sentence after a lead such as a time; on a terminal it goes on below itself, broken between words."""
+    """Print a sentence after a lead such as a time. On a terminal a long sentence is wrapped below its own start."""
     stream, lead = stream or sys.stdout, plain(lead)
     print(lead + hanging(text, cells_of(lead), stream), file=stream)
 
 
 def hanging(text: str, start: int, stream: TextIO | None = None) -> str:
-    """Return a text that begins in column `start`: on a terminal its further lines begin there too."""
+    """Return a text for column `start`. On a terminal it is wrapped, and its further lines begin in that column too."""
     room = terminal_width() - start if (stream or sys.stdout).isatty() else 0
     if room < NARROWEST:
         return plain(text)
@@ -72,7 +72,7 @@ def hanging(text: str, start: int, stream: TextIO | None = None) -> str:
 def columns(
     header: Row, rows: Sequence[Row], empty: str, stream: TextIO | None = None, *, calm: Collection[int] = ()
 ) -> None:
-    """Print aligned columns: on a terminal coloured and as wide as it is, piped a line a row."""
+    """Print aligned columns: coloured and fitted on a terminal, one line a row when piped. No rows: print `empty`."""
     stream = stream or sys.stdout
     if not rows:
         print(empty, file=stream)
@@ -82,14 +82,14 @@ def columns(
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a person sees the stream, in colours."""
+    """Whether the stream is a terminal that shows colours: TERM is not dumb, and NO_COLOR is not set."""
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
 
 
 def terminal_width() -> int:
     """Return the columns of the terminal, or 80."""
     try:
-        # Not sys.stdout: that may be a frame which is drawn before it is shown.
+        # Not sys.stdout: screen.py may have replaced it by a buffer.
         return os.get_terminal_size((sys.__stdout__ or sys.stdout).fileno()).columns or 80
     except (OSError, ValueError):
         return 80
@@ -106,7 +106,7 @@ def number(value: float | None, unit: str = "", digits: int = 3) -> str:
 
 
 def took(seconds: float | None) -> str:
-    """Return how long something took: milliseconds below one second."""
+    """Return a duration such as `1.2 s`, below one second such as `35 ms`, or `-`."""
     if seconds is None:
         return UNKNOWN
     return number(seconds, " s") if seconds >= 1 else number(1000 * seconds, " ms", 2)
@@ -123,12 +123,12 @@ def gibibytes(value: float | None) -> str:
 
 
 def clock(then: str) -> str:
-    """Return an RFC 3339 time in UTC to the second, as `2026-01-31 12:34:56Z`."""
+    """Return an RFC 3339 time in UTC without fractions, such as `2026-01-31 12:34:56Z`."""
     return f"{then[:10]} {then[11:19]}Z"
 
 
 def age(then: str | None, now: datetime | None = None) -> str:
-    """Return how long ago an RFC 3339 time was, such as `3m12s`, or `-`."""
+    """Return the time since an RFC 3339 time, such as `3m12s`, or `-`."""
     if not then:
         return UNKNOWN
     seconds = int(((now or datetime.now(UTC)) - datetime.fromisoformat(then)).total_seconds())
@@ -142,5 +142,5 @@ def age(then: str | None, now: datetime | None = None) -> str:
 
 
 def ago(then: str | None) -> str:
-    """Return how long ago a time was, such as `3m12s ago`, or `-`."""
+    """Return the time since an RFC 3339 time, such as `3m12s ago`, or `-`."""
     return f"{age(then)} ago" if then else UNKNOWN

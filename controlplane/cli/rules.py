@@ -1,4 +1,4 @@
-"""The verbs `rules …`: rule files checked, tested and listed, without a running control plane."""
+"""The verbs `rules …`: they check, test and list rule files without a running control plane."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from controlplane.cli.render import TABLE, columns, emit, plain_yaml, say, say_a
 
 
 def rules_check(files: list[Path], strict: bool) -> None:
-    """Check rule files; without one, the built-in packs."""
+    """Check rule files; by default the built-in packs.
+
+    Raises WrongUsage for faults. Raises VerdictNegative for warnings when `strict` is set.
+    """
     from alerts.errors import RuleError
     from controlplane.app.rules import describe_rules
     from controlplane.ruletest.lint import lint
@@ -30,7 +33,11 @@ def rules_check(files: list[Path], strict: bool) -> None:
 
 
 def rules_test(files: list[Path], run: list[str] | None, output: str) -> None:
-    """Run promtool's unit tests of rules on the embedded engine."""
+    """Run promtool's unit tests of rules on the embedded engine.
+
+    Raises WrongUsage for a bad pattern, a file that cannot be run, or a pattern that matches no test. Raises
+    VerdictNegative when a case fails.
+    """
     from controlplane.ruletest.report import content, file_lines, summary
     from controlplane.ruletest.run import run_file
     from promql.errors import PatternError
@@ -58,14 +65,14 @@ def rules_test(files: list[Path], run: list[str] | None, output: str) -> None:
 
 
 def rules_list(files: list[Path], prometheus: bool, config: Path | None, output: str) -> None:
-    """List the rules of files; without one, of the built-in packs."""
+    """List the rules of files; by default those of the built-in packs. Raises WrongUsage for files with --config."""
     from alerts.packs import RUNBOOKS
     from alerts.rules import AlertingRule, as_prometheus
     from controlplane.app.rules import describe_rules, fleet_rules
     from controlplane.config.loader import load_fleet
 
     if config is not None and files:
-        raise WrongUsage("-c names a fleet.yaml, whose rules: names the files: give one or the other")
+        raise WrongUsage("give either -c or rule files: the fleet.yaml of -c names its own rule files")
     groups = fleet_rules(load_fleet(config), RUNBOOKS) if config is not None else describe_rules(files)
     if prometheus:
         emit(as_prometheus(groups), output, lambda: _print_rule_file(as_prometheus(groups)))
@@ -89,7 +96,7 @@ def _print_rule_file(content: dict[str, object]) -> None:
 
 
 def _blocks(content: Any) -> Any:
-    """Return the content with texts of several lines as YAML block scalars."""
+    """Return the content with multi-line texts as YAML block scalars."""
     if isinstance(content, dict):
         return {key: _blocks(value) for key, value in content.items()}
     if isinstance(content, list):

@@ -1,4 +1,4 @@
-"""A view that is drawn again and again: in place on a terminal, one after another when piped."""
+"""A view that is refreshed: in place on a terminal, one after another when piped."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _HOME, _CLEAR, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[
 
 
 class _Frame(io.StringIO):
-    """What is drawn for a terminal before it is shown at once, so that nothing flickers."""
+    """A buffer for one screen. It is written to the terminal at once, so that nothing flickers."""
 
     def isatty(self) -> bool:
         return True
 
 
 def repeat(draw: Callable[[], None], interval_s: float, rounds: int | None = None) -> None:
-    """Call `draw`, which prints, every `interval_s` seconds until Ctrl-C, or so many rounds.
+    """Call `draw`, which prints, every `interval_s` seconds until Ctrl-C, or `rounds` times.
 
-    A control plane that cannot be reached is said and asked again: the screen is there to outlast it.
+    An unreachable control plane is reported on the screen and tried again.
     """
     terminal = is_terminal(sys.stdout)
     number = 0
@@ -51,7 +51,7 @@ def repeat(draw: Callable[[], None], interval_s: float, rounds: int | None = Non
 
 
 def framed(text: str, height: int) -> str:
-    """Return what draws `text` over the frame before it: no more lines than the terminal has, so that none scrolls."""
+    """Return `text` with escapes that draw it over the previous frame, cut to `height` lines so that none scrolls."""
     lines = text.splitlines()
     if len(lines) >= height:
         hidden = len(lines) - height + 2

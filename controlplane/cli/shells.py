@@ -1,8 +1,8 @@
-"""The verb `completion`: what makes bash, zsh and fish complete `controlplane`, and `cp` without breaking its files.
+"""The verb `completion`: scripts with which bash, zsh and fish complete `controlplane`, and `cp` besides its files.
 
-Each shell asks `controlplane __complete WORDS…` (complete.py) and shows the lines of the answer: a candidate, a tab and
-what it is; `:files` and `:folders` leave it to the shell. Which first words of `cp` are ours is written into the
-scripts, so that completing a file name starts no program.
+Each script runs `controlplane __complete WORDS…` (complete.py) and shows the lines of its output: a candidate, a tab
+and a description. After `:files` or `:folders` the shell completes paths itself. The verbs are written into the
+scripts, so that completing a file name of `cp` starts no program.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _controlplane() {
     _controlplane_ask "$1"
 }
 
-# cp is coreutils' own, but where its first word is a verb of ours and no file.
+# cp is coreutils' own, except when its first word is a verb of controlplane and not a file.
 _controlplane_cp() {
     local verbs='VERBS' cur=${COMP_WORDS[COMP_CWORD]}
     COMPREPLY=()
@@ -66,7 +66,7 @@ _controlplane() {
     (( $#candidates )) && _describe -t words controlplane candidates
 }
 
-# cp is coreutils' own, but where its first word is a verb of ours and no file.
+# cp is coreutils' own, except when its first word is a verb of controlplane and not a file.
 _controlplane_cp() {
     local -a verbs
     verbs=(VERBS)
@@ -103,7 +103,7 @@ function __controlplane_complete
     end
 end
 
-# cp is coreutils' own, but where its first word is a verb of ours and no file.
+# cp is coreutils' own, except when its first word is a verb of controlplane and not a file.
 function __controlplane_is_verb
     set -l words (commandline -opc)
     test (count $words) -gt 1; and not test -e $words[2]; and contains -- $words[2] VERBS
@@ -118,7 +118,7 @@ SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
 def completion(shell: str) -> None:
-    """Print what makes a shell complete `controlplane` and `cp`."""
+    """Print the script with which a shell completes `controlplane` and `cp`."""
     say_all(script(shell).splitlines())
 
 

@@ -12,7 +12,7 @@ from controlplane.cli.render import TABLE, age, clock, columns, emit, say, tell
 
 POLL_S = 0.5
 PATIENCE_S = 60.0
-"""How long a watch outlasts an unreachable control plane: the rollout goes on without us, and so may its news."""
+"""Seconds for which a watch tries an unreachable control plane again. The rollout goes on meanwhile. Chosen."""
 
 
 def promote(
@@ -25,14 +25,14 @@ def promote(
     context: str | None,
     output: str,
 ) -> None:
-    """Switch MODEL to VERSION; returns once that version serves and nothing speaks against it."""
+    """Switch MODEL to VERSION. Return once that version serves and is verified."""
     body = {"model": model, "version": version, "strategy": strategy or "blue-green", "dry_run": dry_run}
     with connect(url, context) as client:
         _begin(client, "/cp/v1/rollouts", body, dry_run, no_watch, output)
 
 
 def rollback(model: str, dry_run: bool, no_watch: bool, url: str | None, context: str | None, output: str) -> None:
-    """Switch MODEL back to the version before; turns a running rollout around."""
+    """Switch MODEL back to its previous version. A running rollout is reversed."""
     with connect(url, context) as client:
         path = f"/cp/v1/models/{quoted(model)}/rollback"
         _begin(client, path, {"dry_run": dry_run}, dry_run, no_watch, output)
@@ -47,7 +47,7 @@ def _begin(client: ApiClient, path: str, body: dict[str, Any], dry_run: bool, no
     if no_watch:
         emit(view, output, lambda: say(f"rollout {view['id']}: {view['sentence']}"))
         return
-    # A rollback of a running rollout turns that one around: there is nothing to wait for but its end.
+    # A rollback during a rollout reverses that rollout, so this waits for its end and not for a switch.
     turned_back = path.endswith("/rollback") and view["kind"] == "promote"
     try:
         _follow(client, view, until_switched=not turned_back, good="rolled-back" if turned_back else "", output=output)
@@ -68,10 +68,10 @@ def _print_plan(plan: dict[str, Any]) -> None:
 
 
 def _follow(client: ApiClient, view: dict[str, Any], *, until_switched: bool, output: str, good: str = "") -> None:
-    """Print a rollout's events as they come; raise VerdictNegative when it does not end well, or in phase `good`."""
+    """Print a rollout's events as they come. Raises VerdictNegative when it fails, unless it ends in phase `good`."""
     quiet = output != TABLE
     shown = 0
-    if good:  # whoever turns a rollout back has seen it come so far
+    if good:  # a rollback shows the last event and those after it
         view = client.get(f"/cp/v1/rollouts/{view['id']}")
         shown = max(len(view["events"]) - 1, 0)
     if not quiet:
@@ -97,7 +97,7 @@ def _follow(client: ApiClient, view: dict[str, Any], *, until_switched: bool, ou
     elif not view["finished"]:
         say(f"  {view['from']} is draining; follow it with: cp rollouts watch {view['id']}")
     if view["finished"] and not view["ok"] and view["phase"] != good:
-        # Whoever watched has just read the sentence; a script gets it with its exit status.
+        # The table has just shown the sentence as an event. Other formats get it with the exit code.
         said = f": {view['sentence']}" if quiet else ""
         raise VerdictNegative(f"rollout {view['id']} {view['phase']}{said}")
 
@@ -124,7 +124,7 @@ def rollouts_list(model: str | None, limit: int, url: str | None, context: str |
 
 
 def rollouts_show(identifier: str, url: str | None, context: str | None, output: str) -> None:
-    """Show one rollout and everything that it did."""
+    """Show one rollout and all its events."""
     with connect(url, context) as client:
         view = client.get(f"/cp/v1/rollouts/{quoted(identifier)}")
     emit(view, output, lambda: _print_rollout(view))
@@ -137,7 +137,7 @@ def _phase(view: dict[str, Any]) -> str:
 
 
 def _notes(view: dict[str, Any]) -> list[str]:
-    """Return what no event tells already."""
+    """Return the notes that no event repeats."""
     told = {event["sentence"] for event in view["events"]}
     return [note for note in view["notes"] if note not in told]
 
@@ -155,14 +155,14 @@ def _print_rollout(view: dict[str, Any]) -> None:
 
 
 def rollouts_watch(identifier: str, url: str | None, context: str | None, output: str) -> None:
-    """Follow a rollout to its end; exit 1 when it failed or went back."""
+    """Follow a rollout to its end; exit 1 when it failed or was rolled back."""
     with connect(url, context) as client:
         view = client.get(f"/cp/v1/rollouts/{quoted(identifier)}")
         _follow(client, view, until_switched=False, output=output)
 
 
 def rollouts_abort(identifier: str, url: str | None, context: str | None, output: str) -> None:
-    """Turn a running rollout back to the version that was stable."""
+    """Roll a running rollout back to the stable version."""
     with connect(url, context) as client:
         announce(client)
         view = client.post(f"/cp/v1/rollouts/{quoted(identifier)}/abort")
@@ -170,7 +170,7 @@ def rollouts_abort(identifier: str, url: str | None, context: str | None, output
 
 
 def rollouts_close(identifier: str, url: str | None, context: str | None, output: str) -> None:
-    """Give up a rollout that cannot be read; no engine is asked or ordered."""
+    """Close a rollout whose record cannot be read. No engine is called."""
     with connect(url, context) as client:
         announce(client)
         view = client.post(f"/cp/v1/rollouts/{quoted(identifier)}/close")

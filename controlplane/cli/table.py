@@ -25,12 +25,12 @@ _BUSY = {
 }
 _BOLD, _GREEN, _RED, _YELLOW = "1", "32", "1;31", "33"
 NARROWEST = 24
-"""A sentence with less room than this is told below its row: nobody could read it."""
+"""Fewest columns for a sentence beside its row. With less room it is printed below the row. Chosen."""
 _BELOW = "    "
-"""Before what is told below a row."""
+"""Indent of text that is printed below a row."""
 _EAST_ASIAN = r"\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
 _WORDS = re.compile(rf"[{_EAST_ASIAN}]\s*|[^\s{_EAST_ASIAN}]+\s*|\s+")
-"""What a line is made of: words with the blanks after them; each character of East Asia is a word of its own."""
+"""Pieces of a line: words with the blanks after them. Each East Asian character is a word of its own."""
 UNKNOWN = "-"
 
 
@@ -42,11 +42,11 @@ def table(
     colours: bool = False,
     calm: Collection[int] = (),
 ) -> list[str]:
-    """Return the lines of aligned columns, fitted to a terminal of `width`: without one a line a row.
+    """Return the lines of aligned columns, fitted to a terminal of `width` columns. `width` None: one line a row.
 
-    The last column is wrapped below itself. Columns that do not fit beside the others are told below their row: a
-    sentence as it is, others by their names, and not at all where they are unknown. `calm` numbers the rows in which no
-    state is coloured.
+    The last column is wrapped below itself. Columns that do not fit are printed below their row: a sentence as it is,
+    other cells with the column's name, unknown cells not at all. `calm` holds the indices of rows in which no state is
+    coloured.
     """
     shown = [[plain(cell) for cell in row] for row in (header, *rows)]
     used = [i for i in range(len(header)) if any(row[i] for row in shown)]
@@ -64,7 +64,7 @@ def table(
 
 
 def _fitting(widths: Sequence[int], width: int) -> int:
-    """Return how many columns stay beside each other."""
+    """Return the number of columns that fit beside each other."""
     needed = [*widths[:-1], min(widths[-1], NARROWEST)]
     count = len(needed)
     while count > 1 and sum(needed[:count]) + 2 * (count - 1) > width:
@@ -76,7 +76,7 @@ def _row(
     row: Sequence[str], widths: Sequence[int], beside: int, width: int | None, paint: Callable[[str], str]
 ) -> list[str]:
     """Return the lines of a row's first columns."""
-    # Nothing is padded after the last word of a row: blanks beyond the edge of a terminal are empty lines.
+    # The last cell of a row is not padded: blanks beyond the edge of a terminal show as empty lines.
     last = max((i for i, cell in enumerate(row[:beside]) if cell), default=0)
     cells = [*(padded(cell, w) for cell, w in zip(row[:last], widths, strict=False)), row[last]]
     start, below = sum(widths[:last]) + 2 * last, list[str]()
@@ -92,7 +92,7 @@ def _told(header: Sequence[str], row: Sequence[str], beside: int) -> str:
 
 
 def cells_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for a wide character, none for a mark upon one."""
+    """Return the columns of a terminal that a text fills: two for a wide character, none for a combining mark."""
     if text.isascii():
         return len(text)
     from unicodedata import combining, east_asian_width
@@ -101,12 +101,12 @@ def cells_of(text: str) -> int:
 
 
 def padded(text: str, width: int) -> str:
-    """Return a text with blanks up to so many columns of a terminal."""
+    """Return a text with blanks after it up to `width` columns of a terminal."""
     return text + " " * (width - cells_of(text))
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Return a text in lines of so many columns: broken between words, after wide characters, and else nowhere."""
+    """Return a text in lines of `width` columns. Lines break only between words and after wide characters."""
     if cells_of(text) <= width:
         return [text]
     lines, line, room = [], "", width

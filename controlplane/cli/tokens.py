@@ -1,4 +1,4 @@
-"""Verbs about access tokens. `create --data-dir` works beside a stopped control plane too: the way back in."""
+"""Verbs about access tokens. `create --data-dir` needs no token and no running control plane: the way back in."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def token_create(
     context: str | None,
     output: str,
 ) -> None:
-    """Create a token and print it: the only time that it can be seen.
+    """Create a token and print it. It cannot be shown again.
 
-    With --data-dir it is written straight into the SQLite database there, without a token: for who owns the files.
+    With --data-dir the new token is written straight into the SQLite database of that folder. That needs no token.
     """
     if data_dir is not None:
         say(_create_offline(data_dir, name, role, expires_in))

@@ -1,4 +1,4 @@
-"""The verb `top`: requests, latency, cache and GPUs at a glance, drawn again and again."""
+"""The verb `top`: requests, latency, cache and GPUs on one screen that is refreshed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from controlplane.cli.render import TABLE, columns, emit, is_terminal, number, p
 from controlplane.cli.screen import repeat
 
 LEAST_INTERVAL_S = 1.0
-"""The control plane remembers an answer for as long."""
+"""Shortest interval, in seconds: the control plane caches an answer for this time."""
 QUERIES = {
     "ttft_p99_seconds": "histogram_quantile(0.99, "
     "sum by (model, version, le) (rate(llm_time_to_first_token_seconds_bucket{source!='probe'}[1m])))",
     "kv_cache_usage_ratio": "max by (model, version) (llm_kv_cache_usage_ratio)",
     "output_tokens_per_second": "sum by (model, version) (rate(llm_tokens_total{type='output',source!='probe'}[1m]))",
 }
-"""What the fleet's listing does not have, by the name that it gets here."""
+"""PromQL for the numbers that `/cp/v1/fleet` lacks, by their field in the output."""
 
 HEADER = ("MODEL", "VERSION", "STATE", "TRAFFIC", "REQ/S", "P99", "TTFT P99", "TOK/S", "KV", "RUN", "WAIT", "ERRORS")
 
 
 def top(interval: str, once: bool, url: str | None, context: str | None, output: str) -> None:
-    """Show requests, latency, cache and GPUs as they change; once when piped."""
+    """Show requests, latency, cache and GPUs as they change; once when piped. Raises WrongUsage for a bad interval."""
     seconds = seconds_of(interval, "--interval")
     if seconds < LEAST_INTERVAL_S:
-        raise WrongUsage(f"--interval {interval}: expected 1s or longer: numbers do not change sooner")
+        raise WrongUsage(f"--interval {interval}: expected 1s or longer, because the numbers change once a second")
     with connect(url, context) as client:
         if output != TABLE:
             emit(look(client), output, lambda: None)
@@ -41,7 +41,7 @@ def top(interval: str, once: bool, url: str | None, context: str | None, output:
 
 
 def look(client: ApiClient) -> dict[str, Any]:
-    """Return the versions and GPUs with their numbers; null is unknown. Raises CliError."""
+    """Return the versions and GPUs with their numbers; None is unknown. Raises CliError."""
     fleet = client.get("/cp/v1/fleet")
     extra, unknown = {}, []
     for name, expression in QUERIES.items():

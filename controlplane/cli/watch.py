@@ -11,14 +11,14 @@ from controlplane.cli.verbs.grammar import hint
 from controlplane.telling import happened
 
 SHORT = 8
-"""Of an alert's id, as `alerts list` shows it and every verb takes it."""
+"""Fewest characters of an alert's id in `alerts list`. `alerts show` accepts such a short id."""
 
 
 def alerts_list(state: str, limit: int, url: str | None, context: str | None, output: str) -> None:
     """List alerts, firing ones first."""
     with connect(url, context) as client:
         items = client.get("/cp/v1/alerts", state=state, limit=limit)["items"]
-    items.sort(key=lambda a: a["severity"] == "none")  # for machines: below what people must see
+    items.sort(key=lambda a: a["severity"] == "none")  # severity none is for machines: last
     shown = short([a["fingerprint"] for a in items])
     rows = [
         [
@@ -34,12 +34,12 @@ def alerts_list(state: str, limit: int, url: str | None, context: str | None, ou
     ]
     header = ["ID", "ALERT", "STATE", "SEVERITY", "FOR", "VALUE", ""]
     calm = [n for n, a in enumerate(items) if a["severity"] == "none" or a["state"] == "resolved"]
-    empty = "no alerts: every rule that has data is content"
+    empty = "no alerts: every rule that has data is inactive"
     emit(items, output, lambda: columns(header, rows, empty, calm=calm))
 
 
 def short(identifiers: list[str]) -> dict[str, str]:
-    """Return of each identifier as much as tells it from the others, and no less than `SHORT` characters."""
+    """Return a short form of each identifier: unique prefixes of one length, `SHORT` characters or more."""
     length = next(n for n in range(SHORT, 65) if len({i[:n] for i in identifiers}) == len(set(identifiers)))
     return {i: i[:length] for i in identifiers}
 
@@ -52,7 +52,7 @@ def alerts_show(alert: str, url: str | None, context: str | None, output: str) -
 
 
 def _fingerprint(client: ApiClient, alert: str) -> str:
-    """Return the id of the one active alert of that name or of an id that begins so. Raises WrongUsage for several."""
+    """Return the id of the one active alert with this name or start of an id. Raises WrongUsage for none or several."""
     is_id = all(c in "0123456789abcdef" for c in alert)
     if len(alert) == 16 and is_id:
         return alert
@@ -79,7 +79,7 @@ def _print_alert(alert: dict[str, Any]) -> None:
             tell("", text)
     if alert["unknown_since"]:
         away = ", ".join(alert["away"])
-        why = f"no data from {away}; it keeps its state until data says otherwise"
+        why = f"no data from {away}; the alert keeps its state until there is data"
         tell(f"unknown since {clock(alert['unknown_since'])}: ", why)
     tell("labels: ", ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
     say(f"value: {number(alert['value'])}   runbook: {alert['runbook'] or '-'}")
@@ -89,7 +89,7 @@ def _print_alert(alert: dict[str, Any]) -> None:
 
 
 def _told(alert: dict[str, Any], annotation: str) -> str:
-    """Return what an alert says; of one that is over, that this was so."""
+    """Return an annotation of an alert; of a resolved alert with `was: ` before it."""
     text: str = alert["annotations"].get(annotation, "")
     return f"was: {text}" if text and alert["state"] == "resolved" else text
 
@@ -100,7 +100,7 @@ def _change(event: dict[str, Any]) -> str:
 
 
 def notifiers_test(name: str, url: str | None, context: str | None) -> None:
-    """Send a test message and say what came back."""
+    """Send a test message and print the receiver's answer."""
     with connect(url, context) as client:
         announce(client)
         say(client.post(f"/cp/v1/notifiers/{quoted(name)}/test")["result"])

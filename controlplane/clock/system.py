@@ -1,9 +1,9 @@
 """The timeline of a running control plane: the machine's wall clock, without its jumps.
 
-Samples, alerts and messages lie on wall-clock time, since other systems correlate with it. The wall clock can be set,
-though, and whoever subtracts two readings of it would wait for an hour or act an hour early. So the timeline runs on
-the monotonic clock and follows the wall clock: small differences at once, a step only when it is told to (`adopt`), at
-a moment when those who keep times can move them along.
+Samples, alerts and messages have wall-clock times, since other systems correlate with them. But the wall clock can be
+set. Code that subtracts two readings of it would then wait for an hour, or act an hour early. Therefore the timeline
+runs on the monotonic clock and follows the wall clock. It follows small differences at once. It follows a step only in
+`adopt`, which the control plane calls when the code that keeps times can move them along.
 """
 
 from __future__ import annotations
@@ -15,47 +15,50 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 STEP_S = 0.5
-"""A difference from here on is a step: a clock that is set by a second is off by a little less when it is looked at.
-NTP itself sets the clock from 0.128 s on (ntpd's step threshold), at boot; that is followed without a word."""
+"""Least difference that counts as a step, in seconds. Chosen: a clock that is set by one second is off by a little less
+when it is measured. ntpd steps the clock from 0.128 s on (its step threshold), at boot. Such a step is followed
+silently."""
 
 CREEP_S = 1.0
-"""Smaller differences that add up to this within CREEP_WINDOW_S are a creep: 280 ppm; a sound crystal errs by 50."""
+"""Sum of smaller differences within CREEP_WINDOW_S that counts as a creep, in seconds. It is an error of 280 ppm. A
+sound crystal has an error of 50 ppm."""
 
 CREEP_WINDOW_S = 3600.0
 CREEP_POINTS = 60
-"""Readings kept of that window."""
+"""Readings kept of the last CREEP_WINDOW_S."""
 
 
 class ClockStep(NamedTuple):
-    """The clock was set."""
+    """One step of the wall clock."""
 
     by_s: float
-    """Forward is positive."""
+    """Size in seconds. Positive: the clock was set forward."""
     at: float
-    """Unix seconds right after it."""
+    """Unix seconds right after the step."""
     number: int
-    """How many there were of it, since the start of the process."""
+    """Count of steps since the start of the process, this step included."""
 
 
 @dataclass(frozen=True)
 class ClockReport:
-    """What was measured since the start of the process."""
+    """Measurements of the wall clock since the start of the process."""
 
     forward: int
-    """Steps forward."""
+    """Number of steps forward."""
     back: int
+    """Number of steps back."""
     last: ClockStep | None
     creep_s: float
-    """Differences too small for a step, summed over the last hour."""
+    """Sum of the differences of the last hour that were too small for a step, in seconds."""
 
     @property
     def creeps(self) -> bool:
-        """Whether they add up to more than a sound clock's."""
+        """Whether the small differences add up to more than a sound clock has."""
         return abs(self.creep_s) >= CREEP_S
 
 
 class SystemClock:
-    """Implements alerts.interfaces.Clock. `measure` and `adopt` are called by one thread, `now` by any."""
+    """Implements alerts.interfaces.Clock. One thread calls `measure` and `adopt`, any thread calls `now`."""
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`wall` and `monotonic` return seconds."""
@@ -65,16 +68,16 @@ class SystemClock:
         self._last: ClockStep | None = None
         self._crept = 0.0
         self._points: deque[tuple[float, float]] = deque([(monotonic(), 0.0)])
-        """(monotonic seconds, sum of small differences)."""
+        """Pairs of (monotonic seconds, sum of small differences until then)."""
 
     def now(self) -> float:
-        """Return unix seconds. Between two steps that were adopted they only grow."""
+        """Return unix seconds. They decrease only when `measure` follows a small difference or `adopt` a step back."""
         return self.monotonic() + self._offset
 
     def measure(self) -> float:
-        """Compare with the wall clock; return by how much it was set, 0 if it was not. A small difference is followed.
+        """Compare with the wall clock, and follow a small difference. Return the size of a step in seconds, else 0.
 
-        To be called every second or so: what comes together between two calls counts as one difference.
+        Call this about every second: all changes between two calls count as one difference.
         """
         off = self._difference()
         if abs(off) >= STEP_S:
@@ -84,7 +87,7 @@ class SystemClock:
         return 0.0
 
     def adopt(self) -> ClockStep | None:
-        """Follow a step that was measured; None if the wall clock is back where it was."""
+        """Follow the step that was measured, and return it. Return None if the wall clock was set back again."""
         off = self.measure()
         if not off:
             return None
@@ -92,7 +95,7 @@ class SystemClock:
         return self.note(off)
 
     def note(self, by_s: float) -> ClockStep:
-        """Count a step that the timeline follows already."""
+        """Count a step that the timeline already follows, and return it."""
         if by_s > 0:
             self._forward += 1
         else:
@@ -101,11 +104,12 @@ class SystemClock:
         return self._last
 
     def report(self) -> ClockReport:
-        """Return what was measured."""
+        """Return the measurements so far."""
         return ClockReport(self._forward, self._back, self._last, self._crept - self._points[0][1])
 
     def _difference(self) -> float:
-        # Between two readings of the monotonic clock, so that a thread that is held up in between is not a step.
+        # The wall clock is read between two readings of the monotonic clock. A thread that is delayed between the
+        # readings then does not look like a step.
         before = self.monotonic()
         wall = self._wall()
         after = self.monotonic()

@@ -1,4 +1,4 @@
-"""From a section's credentials to what the HTTP clients take."""
+"""Converts a section's credentials to the Auth of the HTTP clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from controlplane.config.vocabulary import Access
 
 
 def auth_of(access: Access) -> Auth | None:
-    """Return how a server is asked, or None without credentials and TLS settings. Secrets stay where they are."""
+    """Return the Auth of a section, or None without credentials and TLS settings. Does not read the secrets."""
     header, basic, tls = access.authorization, access.basic_auth, access.tls
     if not (header or basic or tls):
         return None

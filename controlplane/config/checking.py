@@ -1,4 +1,4 @@
-"""What a section of fleet.yaml says about itself: faults that concern more than one field, and what cannot be known."""
+"""Checks of a section of fleet.yaml: faults that concern more than one field, also when some fields are unreadable."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 Loc = tuple[int | str, ...]
-"""A place in a file: field names, positions in lists, keys of maps."""
+"""A place in a file: field names, indexes of lists, keys of maps."""
 Check = Callable[[Any], Iterator["Fault"]]
 _Decorated = TypeVar("_Decorated", bound=Check)
 _MARK = "_checks_a_section"
 
 
 class Fault(NamedTuple):
-    """Something that is wrong."""
+    """A fault: a place and a sentence."""
 
     loc: Loc
-    """Seen from the section that says so."""
+    """Place, relative to the section that was checked."""
     sentence: str
 
 
 class Faults(ValueError):
-    """The faults of a section whose fields are each good by themselves."""
+    """Faults of a section whose fields are each valid."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__("; ".join(fault.sentence for fault in faults))
@@ -29,17 +29,17 @@ class Faults(ValueError):
 
 
 class UnreadField(AttributeError):
-    """A check asked for a field that could not be read: nothing can be said of what depends on it."""
+    """A check used a field that could not be read. The check has no result then."""
 
 
 def check(method: _Decorated) -> _Decorated:
-    """Mark a section's method that yields faults. One rule a method: it ends early where it meets an unread field."""
+    """Mark a method of a section that yields faults. One rule per method: an unread field ends the method."""
     setattr(method, _MARK, True)
     return method
 
 
 def faults_of(section: Any) -> Iterator[Fault]:
-    """Run every check of a section; those that need what could not be read say nothing."""
+    """Yield the faults of every check of a section. A check that uses an unread field ends without a fault."""
     methods = {name: method for base in reversed(type(section).__mro__) for name, method in vars(base).items()}
     for method in methods.values():
         if getattr(method, _MARK, False):

@@ -1,4 +1,4 @@
-"""The CLI's contexts: which control plane to talk to, and with which token. One file, mode 0600."""
+"""The CLI's contexts: addresses and tokens of control planes. They are in one file of mode 0600."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Context(NamedTuple):
-    """One control plane as the CLI knows it."""
+    """One control plane: its address and the token for it."""
 
     url: str
     token: str
     demo: str = ""
-    """The state file of a running demo, where this context belongs to one."""
+    """State file of the running demo to which this context belongs; "" for other contexts."""
 
     def __repr__(self) -> str:
         return f"Context({self.url!r}, demo={self.demo!r})"
 
 
 class Contexts(NamedTuple):
-    """The file as a whole."""
+    """Content of the file."""
 
     current: str = ""
     contexts: Mapping[str, Context] = {}
 
     @property
     def active(self) -> Context | None:
-        """The context in force, if any."""
+        """The current context, or None."""
         return self.contexts.get(self.current)
 
 
 def contexts_path(environment: Mapping[str, str]) -> Path:
-    """Return where the contexts are kept, by the XDG base directory specification."""
+    """Return the path of the contexts' file, by the XDG base directory specification."""
     base = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME", "~")).expanduser() / ".config")
     return Path(base) / "controlplane" / "config.toml"
 
 
 def read_contexts(path: Path) -> Contexts:
-    """Read the contexts; an absent file is an empty one. Raises ConfigError for a broken one."""
+    """Read the contexts. An absent file counts as empty. Raises ConfigError for a broken file."""
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -66,9 +66,10 @@ def read_contexts(path: Path) -> Contexts:
 
 
 def update_contexts(path: Path, change: Callable[[Contexts], Contexts]) -> Contexts:
-    """Replace the contexts by what `change` makes of them, and return that; two programs at once take turns.
+    """Replace the contexts by the result of `change`, and return it. A lock makes programs take turns.
 
-    Where no context is left the file goes. Raises ConfigError for a broken file, and OSError.
+    The file is removed when no context is left. Raises ConfigError for a broken file, and OSError when it cannot be
+    written.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     turn = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -85,7 +86,7 @@ def update_contexts(path: Path, change: Callable[[Contexts], Contexts]) -> Conte
 
 
 def write_contexts(path: Path, contexts: Contexts) -> None:
-    """Replace the file in one step, readable by its owner alone."""
+    """Replace the file in one step. Only its owner can read it."""
     lines = [f"current = {_quoted(contexts.current)}"]
     for name, entry in contexts.contexts.items():
         lines += ["", f"[contexts.{_quoted(name)}]", f"url = {_quoted(entry.url)}", f"token = {_quoted(entry.token)}"]
@@ -100,7 +101,7 @@ def write_contexts(path: Path, contexts: Contexts) -> None:
 
 
 def origin(url: str) -> tuple[str, str, int] | None:
-    """Return scheme, host and port of an address: where a token may go. None for one that has no host."""
+    """Return scheme, host and port of an address, to which a token is bound. None for an address without a host."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -1,4 +1,4 @@
-"""What differs between two configurations, field by field. What may hold a secret is compared and never shown."""
+"""Compares two configurations field by field. Values that may hold a secret are compared but never shown."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from controlplane.config.durations import duration_seconds
 from controlplane.config.model import Fleet
 
 _AT_START = re.compile(r"database$|metrics(?!\.remote_write($|[.\[]))")
-"""Fields that are read once, when the control plane starts."""
+"""Fields that are read only once, when the control plane starts."""
 _HIDDEN = re.compile(r"(^|\.)(database|headers(\..*)?|.*(password|secret|token|api_key)s?)$")
-"""Fields whose value may hold a secret: a database's address, headers of ours, and whatever is called so."""
+"""Fields whose value may hold a secret: a database's address, our headers, and fields named like a secret."""
 _FILES = re.compile(r"_(file|env)$")
-"""Names of files and variables are no secrets."""
+"""Fields that hold the name of a file or a variable, which is no secret."""
 _USERINFO = re.compile(r"://[^/@\s]+@")
 AT_NEXT_START = "at the next start"
 HIDDEN = "(hidden)"
 MAX_SHOWN = 200
-"""Characters of one value."""
+"""Maximum number of characters shown of one value."""
 
 
 class Change(NamedTuple):
-    """One field that differs. `before` and `after` are texts for a person; None: not there."""
+    """One field that differs. `before` and `after` are texts for people; None: the field is absent."""
 
     field: str
     before: str | None
@@ -38,7 +38,7 @@ class Change(NamedTuple):
 
 
 def differences(before: Fleet, after: Fleet) -> list[Change]:
-    """Return every difference, in the order of the file's sections."""
+    """Return all differences, in the order of the file's sections."""
     found = []
     for name in type(after).model_fields:
         for path, old, new in _compare(name, _written(before, name), _written(after, name)):
@@ -48,7 +48,7 @@ def differences(before: Fleet, after: Fleet) -> list[Change]:
 
 
 class _Absent:
-    """A field or an item that one side does not have."""
+    """A field or an item that one side lacks."""
 
 
 _ABSENT = _Absent()
@@ -71,7 +71,7 @@ def _compare(path: str, old: Any, new: Any) -> Iterator[Difference]:
 
 
 def _written(section: BaseModel, name: str) -> Any:
-    """Return a field's value as the file writes it: durations are texts."""
+    """Return a field's value as the file has it: a duration as a text, 300.0 -> "5m"."""
     value = getattr(section, name)
     if isinstance(value, float) and _is_duration(type(section).model_fields[name]):
         return format_duration(value)
@@ -88,7 +88,7 @@ def _of_sections(items: Sequence[Any]) -> bool:
 
 
 def _compare_items(path: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[Difference]:
-    """Compare lists of sections: those with a name by it, others by their place once equal ones are taken out."""
+    """Compare lists of sections: by name if they have names, else by position after equal items are removed."""
     names = [getattr(item, "name", None) for item in (*old, *new)]
     if all(names):
         before, after = ({item.name: item for item in items} for items in (old, new))
@@ -116,7 +116,7 @@ def _shown(path: str, value: Any) -> str | None:
 
 
 def _plain(path: str, value: Any) -> Any:
-    """Return a value as JSON has it, without the fields that are at their defaults and with secrets hidden."""
+    """Return a value for JSON, without fields that are not set, and with secrets hidden."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
         return {

@@ -1,4 +1,4 @@
-"""The text of fleet.yaml as data, and on which line each part of it stands."""
+"""Parses the text of fleet.yaml into data, and finds the line of each part."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from controlplane.config.wording import shown, yaml_sentence
 from controlplane.errors import ConfigError, ConfigErrors
 
 MAX_BYTES = 4 * 2**20
-"""A fleet.yaml beyond this is a mistake (a log, a dump), and would only stall the parser."""
-IMPOSSIBLE = "looks like a number or a date, and can be none; put a text into quotes"
+"""Maximum size of fleet.yaml. A larger file is a mistake (a log, a dump) and would stall the parser."""
+IMPOSSIBLE = "looks like a number or a date, but is not a valid one; put a text into quotes"
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN_KEY = re.compile(r"[\w.-]+")
 
 
 class Document:
-    """A file that is YAML and holds a map. `path` names it in errors."""
+    """A YAML file that holds a map. `path` is its name in errors."""
 
     def __init__(self, path: Path, data: dict[Any, Any], root: Node) -> None:
         """Use `read_document` or `parse_document`."""
@@ -31,12 +31,12 @@ class Document:
         self._root = root
 
     def line(self, loc: Loc) -> int:
-        """Return the 1-based line of the deepest part that `loc` reaches: the key's own line for a field."""
+        """Return the line, from 1, of the deepest part of `loc` that exists. For a field it is the line of its key."""
         node, line = self._root, int(self._root.start_mark.line) + 1
         for part in loc:
             if isinstance(node, MappingNode):
                 if part == 0 and not _entry(node, part):
-                    continue  # a list of one may be written without being a list
+                    continue  # a list with one item may be written as the item alone
                 found = _entry(node, part)
                 if found is None:
                     break
@@ -49,12 +49,12 @@ class Document:
         return line
 
     def error(self, loc: Loc, sentence: str) -> ConfigError:
-        """Return a ConfigError that names this file, the part's line and its dotted name."""
+        """Return a ConfigError with this file, and the line and dotted name of the part."""
         return ConfigError(sentence, file=self.path, line=self.line(loc), field=dotted(loc))
 
 
 def dotted(loc: Loc) -> str:
-    """Return a place as a person writes it: `models[0].versions.v1`, with odd keys in quotes."""
+    """Return a place as a text: `models[0].versions.v1`. Keys with special characters are in quotes."""
     text = ""
     for part in loc:
         if isinstance(part, int):
@@ -66,7 +66,7 @@ def dotted(loc: Loc) -> str:
 
 
 def read_document(path: Path) -> Document:
-    """Read a file. Raises ConfigErrors for one that is no YAML map: then nothing else can be told of it."""
+    """Read a file. Raises ConfigErrors when it is unreadable or not a YAML map; other faults cannot be found then."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -84,7 +84,7 @@ def read_document(path: Path) -> Document:
 
 
 def parse_document(text: str, path: Path) -> Document:
-    """Parse the text of a file. Raises ConfigErrors."""
+    """Parse the text of a file. Raises ConfigErrors when it is not a YAML map, or repeats a field."""
     root: Node | None = None
     try:
         root = YAML(typ="safe", pure=True).compose(text)
@@ -98,7 +98,7 @@ def parse_document(text: str, path: Path) -> Document:
     except RecursionError as error:
         raise ConfigErrors([ConfigError("is nested too deeply", file=path)]) from error
     except (YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        # Beside its own errors the parser lets pass what a strange date, number or tag makes of Python's types.
+        # A strange date, number or tag also makes the parser raise errors of Python's types.
         if isinstance(error, ValueError | OverflowError) and root is not None:
             raise ConfigErrors([ConfigError(IMPOSSIBLE, file=path, line=_impossible(root))]) from error
         line = _line_of_character(text, error)
@@ -111,7 +111,7 @@ def parse_document(text: str, path: Path) -> Document:
 
 
 def _impossible(root: Node) -> int | None:
-    """Return the line of the first value that looks like a number or a date, and can be none."""
+    """Return the line of the first value that looks like a number or a date but is not a valid one."""
     constructor, lines = YAML(typ="safe", pure=True).constructor, []
     for node in _nodes(root):
         if isinstance(node, ScalarNode):
@@ -123,7 +123,7 @@ def _impossible(root: Node) -> int | None:
 
 
 def _nodes(root: Node) -> Iterator[Node]:
-    """Yield every node once, however often aliases lead to it."""
+    """Yield every node once, also a node with aliases."""
     waiting, seen = [root], {id(root)}
     while waiting:
         node = waiting.pop()
@@ -144,7 +144,7 @@ def _line_of_character(text: str, error: Exception) -> int | None:
 
 
 def _entry(node: MappingNode, part: int | str) -> tuple[Node, Node] | None:
-    """Return the key and value under a name; an own field wins over one that is merged by `<<`."""
+    """Return the key and value of a name. An own field wins over a field that `<<` merges."""
     waiting, seen = [node], {id(node)}
     while waiting:
         merged: list[MappingNode] = []
@@ -160,7 +160,7 @@ def _entry(node: MappingNode, part: int | str) -> tuple[Node, Node] | None:
 
 
 def _repeated(root: Node | None) -> Iterator[tuple[int, str]]:
-    """Yield (line, dotted name) of each field that its map has already."""
+    """Yield (line, dotted name) of each field that repeats another field of its map."""
     waiting: list[tuple[Loc, Node]] = [((), root)] if root is not None else []
     seen: set[int] = set()
     while waiting:

@@ -1,4 +1,4 @@
-"""Durations and instants as people write them, without what the rest of the vocabulary imports."""
+"""Parses durations and instants. A module of its own, so that its users do not import the whole vocabulary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from collectors.durations import parse_duration
 
 
 def duration_seconds(value: Any) -> float:
-    """Return the seconds of a Prometheus duration (`1h30m`, `15s`, `500ms`), or of a bare 0. Raises ValueError."""
+    """Return the seconds of a Prometheus duration (`1h30m` -> 5400.0), or of a bare 0.
+
+    Raises ValueError for any other value.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
         return 0.0
     if not isinstance(value, str):
@@ -19,11 +22,11 @@ def duration_seconds(value: Any) -> float:
 
 
 def instant_seconds(text: str, now: float) -> float:
-    """Return the unix seconds of RFC 3339 (UTC where no zone is given), of unix seconds, or of a duration before `now`.
+    """Return the unix seconds of an instant: RFC 3339 (UTC without a zone), unix seconds, or a duration before `now`.
 
-    Raises ValueError.
+    Raises ValueError for any other text.
     """
-    if re.fullmatch(r"[0-9]{9,12}(\.[0-9]{1,9})?", text):  # nine digits: since 1973; fewer are a year, or a mistake
+    if re.fullmatch(r"[0-9]{9,12}(\.[0-9]{1,9})?", text):  # nine digits: from 1973 on; fewer may be a year or a mistake
         return float(text)
     try:
         return now - duration_seconds(text)

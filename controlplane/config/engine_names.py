@@ -1,4 +1,4 @@
-"""The types of fields that name an engine or an API: every choice of the table of engines, and no other."""
+"""Types of fields that name an engine or an API. The table of engines is the only source of the choices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads fleet.yaml. Every fault names file, line, field and what was expected; all faults are found in one pass."""
+"""Reads fleet.yaml. One pass finds all faults. Each names file, line, field and what was expected."""
 
 from __future__ import annotations
 
@@ -20,47 +20,47 @@ Found = TypeVar("Found", bound=BaseModel)
 
 @dataclass(frozen=True)
 class LoadedFleet:
-    """A fleet.yaml and where it came from: the paths in it are absolute, seen from its folder."""
+    """A fleet.yaml and its path. The paths in it are absolute: relative ones are resolved from its folder."""
 
     fleet: Fleet
     path: Path
     document: Document = field(repr=False, compare=False)
 
     def error(self, loc: Loc, sentence: str) -> ConfigError:
-        """Return a fault of the file at a place in it."""
+        """Return a fault at a place of the file."""
         return self.document.error(loc, sentence)
 
 
 @dataclass(frozen=True)
 class ReadFleet:
-    """What could be read of a fleet.yaml: fields that are wrong are absent from `loaded.fleet`."""
+    """The readable part of a fleet.yaml, and its faults. Wrong fields are absent from `loaded.fleet`."""
 
     loaded: LoadedFleet
     errors: tuple[ConfigError, ...]
 
 
 def read_fleet(path: Path) -> ReadFleet:
-    """Read a fleet.yaml as far as it can be. Raises ConfigErrors for a file that is no YAML map."""
+    """Read the readable part of a fleet.yaml. Raises ConfigErrors for a file that is not a YAML map."""
     return _read(read_document(path))
 
 
 def load_fleet(path: Path) -> LoadedFleet:
     """Read and validate a fleet.yaml.
 
-    Raises ConfigErrors with one ConfigError a fault, in the order of lines.
+    Raises ConfigErrors with one ConfigError per fault, in the order of lines.
     """
     return _accepted(read_fleet(path))
 
 
 def fleet_content(path: Path) -> dict[str, Any]:
-    """Return the content of a good fleet.yaml as it is written, for another process. Raises ConfigErrors."""
+    """Return the content of a valid fleet.yaml unchanged, for another process. Raises ConfigErrors for faults."""
     document = read_document(path)
     _accepted(_read(document))
     return document.data
 
 
 def validated(content: dict[str, Any]) -> Fleet:
-    """Return the fleet of a content that was read elsewhere. Raises ConfigErrors, which name fields and no lines."""
+    """Return the Fleet of content from another process. Raises ConfigErrors, which name fields but no lines."""
     fleet, faults = read_section(Fleet, content)
     if faults:
         raise ConfigErrors([ConfigError(sentence, field=dotted(loc)) for loc, sentence in faults])
@@ -68,7 +68,7 @@ def validated(content: dict[str, Any]) -> Fleet:
 
 
 def in_order(errors: Iterable[ConfigError]) -> list[ConfigError]:
-    """Return the faults of a file by line, each once."""
+    """Return the faults of a file in the order of lines, without repeats."""
     each = {str(error): error for error in errors}
     return sorted(each.values(), key=lambda error: (error.line or 0, error.field, error.reason))
 
@@ -87,7 +87,7 @@ def _accepted(read: ReadFleet) -> LoadedFleet:
 
 
 def located(value: Found, folder: Path) -> Found:
-    """Return a section with the paths in it relative to `folder` made absolute; fields that are absent stay so."""
+    """Return a section whose relative paths are resolved from `folder`. Absent fields stay absent."""
     changes = {name: _anchored(given, folder) for name, given in vars(value).items()}
     moved = value.model_copy()
     moved.__dict__.update(changes)

@@ -1,4 +1,4 @@
-"""The shape of fleet.yaml: frozen, unknown fields refused. The loader adds file and line to errors."""
+"""The fields of fleet.yaml. Sections are frozen and refuse unknown fields. The loader adds file and line to errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from controlplane.config.engine_names import ApiName, EngineName
 from controlplane.config.models import ModelSection
 from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
+from controlplane.config.schedules import HousekeepingSection, UsageReportSection
 from controlplane.config.vocabulary import (
     Access,
     Address,
@@ -34,19 +35,19 @@ from controlplane.config.wording import not_one_of
 
 
 class FleetSection(Model):
-    """Names the fleet."""
+    """The fleet's name and address."""
 
     name: Name
     external_url: HttpUrl | None = None
-    """Where people reach the console: what links in messages point to, and a name that the server answers to."""
+    """Address of the console for people. Links in messages use it, and the server accepts its host name."""
 
 
 class ScrapeSection(Model):
-    """How targets are read, and the limits that keep one target from harming the others."""
+    """Settings of scrapes, and limits that keep one target from harming the others."""
 
     interval: Interval = 15.0
     timeout: Interval | None = None
-    """By default 10s, or the interval where that is shorter."""
+    """Default: 10s, or the interval if it is shorter."""
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     max_samples: int = Field(default=100_000, gt=0)
 
@@ -57,7 +58,7 @@ class ScrapeSection(Model):
 
     @property
     def timeout_s(self) -> float:
-        """The timeout in force, in seconds."""
+        """Effective timeout, in seconds."""
         return min(10.0, self.interval) if self.timeout is None else self.timeout
 
 
@@ -74,16 +75,16 @@ class TargetGroup(Access):
     urls: tuple[HttpUrl, ...] = ()
     labels: dict[LabelName, Text] = Field(default={})
     path: Text | None = None
-    """By default /metrics; for trtllm /prometheus/metrics."""
+    """Default: /metrics; for trtllm /prometheus/metrics."""
     scheme: Literal["http", "https"] = "http"
     interval: Interval | None = None
     timeout: Interval | None = None
     prompt: Annotated[str, AfterValidator(whole_text)] = "ping"
-    """probe only: what to ask."""
+    """probe only: the prompt of its requests."""
     protocol: ApiName | None = None
-    """probe only: by default taken from the URL's path."""
+    """probe only. Default: derived from the URL's path."""
     model_name: Text | None = None
-    """probe only: the model to ask for; by default the `model` label."""
+    """probe only: the model to request. Default: the `model` label."""
 
     @check
     def _has_where(self) -> Iterator[Fault]:
@@ -98,21 +99,21 @@ class TargetGroup(Access):
             yield Fault(("urls",), "is for engine probe; use addresses: [host:port]")
         if self.engine == "probe" and (self.addresses or self.file_sd):
             field = "addresses" if self.addresses else "file_sd"
-            yield Fault((field,), "is not for engine probe, which would ask nobody there; use urls: [...]")
+            yield Fault((field,), "is not for engine probe; use urls: [...]")
 
     @property
     def metrics_path(self) -> str:
-        """The path in force."""
+        """Effective path of the metrics."""
         return self.path or ENGINES[self.engine].metrics_path
 
 
 EVERY_LABEL = "..."
-"""In `group_by`, alone: alerts are grouped by all their labels, as in Alertmanager."""
+"""Single value of `group_by` that groups alerts by all their labels, as in Alertmanager."""
 
 
 def _group_labels(value: tuple[str, ...]) -> tuple[str, ...]:
     if EVERY_LABEL in value and len(value) > 1:
-        raise ValueError("'...' groups by every label and stands alone")
+        raise ValueError("'...' groups by all labels, and must be the only entry")
     return value
 
 
@@ -121,7 +122,7 @@ def _group_label(value: str) -> str:
 
 
 class RouteSection(Model):
-    """Alertmanager's route, one level (matchers and child routes come with the alerting issue)."""
+    """Alertmanager's route, with one level: without matchers and child routes."""
 
     receiver: Text
     group_by: Annotated[tuple[Annotated[str, AfterValidator(_group_label)], ...], AfterValidator(_group_labels)] = (
@@ -142,21 +143,21 @@ class ThresholdSection(Model):
 
 
 class BudgetSection(Model):
-    """What a model may cost a month."""
+    """Monthly budget of a model."""
 
     model: Text
     monthly_usd: float = Field(gt=0)
 
 
 class Cost(Model):
-    """Prices and budgets. The ledger counts GPU hours of a model's backends while they are up."""
+    """Prices and budgets. The ledger counts the GPU hours of a model's backends while they are up."""
 
     gpu_hour_usd: float = Field(ge=0)
     budgets: tuple[BudgetSection, ...] = ()
 
 
 class Receive(Model):
-    """What remote writers may send: limits of one request, and of all that they keep up."""
+    """Limits of remote write: of one request, and of all series that remote writers keep active."""
 
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
     max_decoded_bytes: int = Field(default=32 * 2**20, ge=1024)
@@ -170,27 +171,27 @@ def _listed(value: Any) -> Any:
 
 
 class Metrics(Model):
-    """The embedded series store, and the servers beside it."""
+    """The embedded series store, and the metrics servers beside it."""
 
     retention: Annotated[Duration, Field(ge=60)] = 24 * 3600.0
     retention_recorded: Annotated[Duration, Field(ge=60)] = 35 * 86400.0
     receive: Receive = Receive()
     retention_size: Annotated[int, BeforeValidator(size_bytes), Field(ge=0)] = 0
-    """What the samples may take on disk, in all; the oldest go first. 0: as much as the retention needs."""
+    """Maximum size of all samples on disk. The oldest are deleted first. 0: no limit but the retention."""
     max_series: int = Field(default=1_000_000, gt=0, strict=True)
     max_series_per_target: int = Field(default=50_000, gt=0, strict=True)
-    """Series beyond a limit are refused and counted; those that exist go on."""
+    """New series beyond a limit are refused and counted; existing series are still stored."""
     query_workers: int | None = Field(default=None, ge=1, le=16, strict=True)
-    """Processes that answer queries of the HTTP API, at most; by default as many as cores, from 2 to 4."""
+    """Maximum number of processes for queries of the HTTP API. Default: the number of cores, but 2 to 4."""
     query_url: Annotated[ServerUrl, AfterValidator(query_address)] | None = None
-    """A Prometheus-compatible server that answers every query instead."""
+    """Address of a Prometheus-compatible server that answers all queries instead of the embedded store."""
     query: Query = Query()
     remote_write: Annotated[tuple[RemoteWrite, ...], BeforeValidator(_listed)] = ()
 
     @check
     def _query_has_an_address(self) -> Iterator[Fault]:
         if self.query_url is None and self.query != Query():
-            yield Fault(("query",), "is for query_url:, which is not given")
+            yield Fault(("query",), "needs query_url:, which is not set")
 
     @check
     def _endpoints_differ(self) -> Iterator[Fault]:
@@ -199,16 +200,16 @@ class Metrics(Model):
             if not endpoint.reads("name", "url"):
                 continue
             if (name := endpoint_name(endpoint)) in seen:
-                yield Fault(("remote_write", number), f"another endpoint is called {name} too; give each a name:")
+                yield Fault(("remote_write", number), f"another endpoint has the name {name} too; set another name:")
             seen.add(name)
 
 
 LOG = "log"
-"""The notifier that is always there."""
+"""Name of the notifier that always exists."""
 
 
 class Fleet(Model):
-    """fleet.yaml as a whole."""
+    """The whole fleet.yaml."""
 
     fleet: FleetSection
     scrape: ScrapeSection = ScrapeSection()
@@ -221,9 +222,11 @@ class Fleet(Model):
     models: tuple[ModelSection, ...] = ()
     cost: Cost | None = None
     metrics: Metrics = Metrics()
+    usage_report: UsageReportSection | None = None
+    housekeeping: HousekeepingSection = HousekeepingSection()
     database: Text | None = None
     trusted_proxies: tuple[Network, ...] = ()
-    """Who may say, by X-Forwarded-For or Forwarded, for whom it asks."""
+    """Proxies whose X-Forwarded-For or Forwarded header is trusted as the client's address."""
 
     @check
     def _models_differ(self) -> Iterator[Fault]:
@@ -236,9 +239,17 @@ class Fleet(Model):
     @check
     def _receiver_exists(self) -> Iterator[Fault]:
         if self.route:
-            known = sorted({*(notifier.name for notifier in self.notifiers), LOG})
-            if self.route.receiver not in known:
-                yield Fault(("route", "receiver"), not_one_of(self.route.receiver, "notifiers", known))
+            yield from self._unknown_receiver("route", self.route.receiver)
+
+    @check
+    def _reports_receiver_exists(self) -> Iterator[Fault]:
+        if self.usage_report and self.usage_report.receiver is not None:
+            yield from self._unknown_receiver("usage_report", self.usage_report.receiver)
+
+    def _unknown_receiver(self, section: str, receiver: str) -> Iterator[Fault]:
+        known = sorted({*(notifier.name for notifier in self.notifiers), LOG})
+        if receiver not in known:
+            yield Fault((section, "receiver"), not_one_of(receiver, "notifiers", known))
 
     @check
     def _timeouts_fit(self) -> Iterator[Fault]:
@@ -266,7 +277,7 @@ class Fleet(Model):
 
 
 def _taken(field: str, names: Iterable[str | None]) -> Iterator[Fault]:
-    """Yield a fault for each name that one before it has; None is one that could not be read."""
+    """Yield a fault for each name that repeats an earlier one. None stands for a name that could not be read."""
     first: dict[str, int] = {}
     for number, name in enumerate(names):
         if name is not None and first.setdefault(name, number) != number:

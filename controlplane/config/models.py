@@ -1,4 +1,4 @@
-"""`models:` of fleet.yaml: versions, the backends that serve them, and each driver with its own fields."""
+"""`models:` of fleet.yaml: versions, their backends, and the drivers with their fields."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ UNNAMED = f"is required: name the server, one of: {', '.join(BACKENDS)}"
 
 
 class Backend(Access):
-    """One place that serves a version."""
+    """One server that serves a version."""
 
     url: HttpUrl
     metrics: HttpUrl | None = None
     engine: BackendEngine | None = None
-    """Which server this is; under `traffic` the driver knows, under `versions` it must be named."""
+    """Kind of the server. Under `traffic` the driver determines it; under `versions` it is required."""
     repository: FilePath | None = None
-    """triton only: the model repository, when it is local: configuration is then persisted to its config.pbtxt."""
+    """triton only: path of the model repository, if it is local. The configuration is then written to config.pbtxt."""
     grpc: Address | None = None
-    """triton only: where load orders go. Over HTTP a load holds up clients' connections until the model is loaded."""
+    """triton only: address for load orders. Over HTTP, a load blocks clients' connections until the model is loaded."""
     gpus: float = Field(default=1.0, ge=0)
-    """GPUs this backend occupies: what the cost ledger counts."""
+    """Number of GPUs that the backend occupies, for the cost ledger."""
     labels: dict[LabelName, Text] = Field(default={})
 
     @check
     def _grpc_is_plain(self) -> Iterator[Fault]:
         if self.grpc and (self.authorization or self.basic_auth or self.tls):
-            yield Fault(("grpc",), "load orders go in plain text and without credentials; leave it out here")
+            yield Fault(("grpc",), "load orders go in plain text and without credentials; remove it here")
 
 
 class Traffic(Model):
-    """How a model's traffic is moved: what every driver has."""
+    """Fields of every driver. A driver moves a model's traffic."""
 
     moves: ClassVar[str | None]
-    """The only kind of server whose traffic the driver moves; None: it moves none."""
+    """Kind of server whose traffic the driver moves; None: it moves none."""
     model: Text | None = None
-    """What the engine calls the model; by default the fleet's name."""
+    """The engine's name of the model. Default: the fleet's name of it."""
     backends: tuple[Backend, ...] = ()
     drain_timeout: Duration = 300.0
     load_timeout: Duration = 600.0
@@ -64,7 +64,7 @@ class TritonTraffic(Traffic):
 
 
 class UnmovedTraffic(Traffic):
-    """Watched, and moved by somebody else."""
+    """A model that is watched only. Something else moves its traffic."""
 
     moves = None
     driver: Literal["none"]
@@ -74,7 +74,7 @@ AnyTraffic = Annotated[TritonTraffic | UnmovedTraffic, Field(discriminator="driv
 
 
 class VersionSection(Model):
-    """A release of a model. On Triton `v2` is version directory 2 and needs nothing more."""
+    """A version of a model. On Triton, `v2` is version directory 2 and needs no other field."""
 
     backends: tuple[Backend, ...] = ()
 
@@ -84,19 +84,19 @@ def _is_unnamed(backend: Backend) -> bool:
 
 
 class ModelSection(Model):
-    """What clients ask for by name."""
+    """A model, under the name that clients request."""
 
     name: Name
     stable: Text
     traffic: AnyTraffic
     versions: dict[Name, VersionSection]
     verify: Verify | None = None
-    """By default the model's probe is asked, where there is one."""
+    """Default: the requests of the model's probe, if there is one."""
 
     @check
     def _only_what_moves_is_verified(self) -> Iterator[Fault]:
         if self.verify is not None and isinstance(self.traffic, UnmovedTraffic):
-            yield Fault(("verify",), "is for models that can be switched; traffic driver none moves nothing")
+            yield Fault(("verify",), "needs a driver that switches versions; driver none does not")
 
     @check
     def _stable_is_a_version(self) -> Iterator[Fault]:
@@ -111,7 +111,7 @@ class ModelSection(Model):
         for number, backend in enumerate(self.traffic.backends):
             place = ("traffic", "backends", number, "engine")
             if moved and backend.reads("engine") and backend.engine not in (None, moved):
-                yield Fault(place, f"is {moved} here: driver {self.traffic.driver} moves nothing else")
+                yield Fault(place, f"must be {moved}: driver {self.traffic.driver} switches no other engine")
             elif not moved and _is_unnamed(backend):
                 yield Fault(place, UNNAMED)
         for name, version in self.versions.items():

@@ -1,4 +1,4 @@
-"""`notifiers:` of fleet.yaml: each kind of notifier with its own fields."""
+"""`notifiers:` of fleet.yaml: the kinds of notifiers and their fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Name, Text
 
 
 class CommonNotifier(Model):
-    """What every kind of notifier has."""
+    """Fields of every kind of notifier."""
 
     name: Name
 
@@ -25,7 +25,7 @@ class SlackSection(CommonNotifier):
     token_env: Text | None = None
     token_file: FilePath | None = None
     base_url: HttpUrl | None = None
-    """Another Web API address (a proxy, a test server)."""
+    """Another address of the Web API (a proxy, a test server)."""
 
     @check
     def _has_token(self) -> Iterator[Fault]:

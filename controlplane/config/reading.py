@@ -1,4 +1,4 @@
-"""From data to sections, field by field: one wrong field hides no other fault of the file."""
+"""Reads data into sections, field by field, so that one wrong field hides no other fault."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Reader = Callable[[Any, Loc, list[Fault]], Model]
 
 
 class Choice(NamedTuple):
-    """Kinds of a section, between which a field decides."""
+    """The kinds of a section, of which one field selects one."""
 
     tag: str
-    """The field."""
+    """Name of the field that selects."""
     kinds: Mapping[str, type[Model]]
-    """By what the field says."""
+    """Kinds by the field's value."""
     common: type[Model]
-    """What every kind has."""
+    """Base of all kinds, with their common fields."""
 
 
 def read_section(kind: type[Read], data: Any, loc: Loc = ()) -> tuple[Read, list[Fault]]:
-    """Return a section, without the fields that could not be read, and every fault of it."""
+    """Return a section without its unreadable fields, and all its faults."""
     faults: list[Fault] = []
     return _section(kind, data, loc, faults), faults
 
@@ -60,7 +60,7 @@ def _section(kind: type[Read], data: Any, loc: Loc, faults: list[Fault]) -> Read
 
 
 def _chosen(choice: Choice, data: Any, loc: Loc, faults: list[Fault]) -> Model:
-    """Return a section of the kind that its tag names; with a wrong tag, what every kind has."""
+    """Return a section of the kind that its tag selects; with a wrong tag, only the common fields."""
     tag = data.get(choice.tag) if isinstance(data, dict) else None
     if isinstance(tag, str) and tag in choice.kinds:
         return _section(choice.kinds[tag], data, loc, faults)
@@ -76,12 +76,12 @@ def _chosen(choice: Choice, data: Any, loc: Loc, faults: list[Fault]) -> Model:
 
 
 def _keys(kind: type[Model]) -> dict[str, str]:
-    """Return the fields' names as the file has them, to their names here."""
+    """Return the fields' names in the file, mapped to their names in Python: `for` -> `for_`."""
     return {field.alias or name: name for name, field in kind.model_fields.items()}
 
 
 def _strange(known: Iterable[str], data: dict[Any, Any], loc: Loc, faults: list[Fault]) -> set[str]:
-    """Note fields that nobody knows; return the known ones, absent here, that were probably meant by them."""
+    """Append faults for unknown fields; return the absent fields that they were probably meant for."""
     keys = dict.fromkeys(known)
     meant: set[str] = set()
     for key in data:
@@ -94,9 +94,9 @@ def _strange(known: Iterable[str], data: dict[Any, Any], loc: Loc, faults: list[
 
 
 def _fields(kind: type[Model], data: dict[Any, Any], loc: Loc, faults: list[Fault]) -> dict[str, Any]:
-    """Return the fields that can be read."""
+    """Return the values of the readable fields."""
     keys = _keys(kind)
-    # What a misspelt field says is not known, so nothing is said of what it leaves out.
+    # A misspelt field hides the value of the field it was meant for, so that field is not reported as missing.
     meant = _strange(keys, data, loc, faults)
     values = {}
     for key, name in keys.items():
@@ -114,7 +114,7 @@ def _fields(kind: type[Model], data: dict[Any, Any], loc: Loc, faults: list[Faul
 
 
 def _value(field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
-    """Return a field's value, or _UNREAD. A list or map of sections is returned with the faulty ones in it."""
+    """Return a field's value, or _UNREAD. A list or map of sections keeps its faulty items."""
     try:
         return _adapter(field).validate_python(value)
     except ValidationError as error:
@@ -138,7 +138,7 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
 def _sections(one: Reader, field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
     for validator in field.metadata:
         if isinstance(validator, BeforeValidator):
-            value = validator.func(value)  # type: ignore[call-arg]  # those of sections take the value alone
+            value = validator.func(value)  # type: ignore[call-arg]  # validators of sections accept the value alone
     shape = _shape(field.annotation)
     if shape is tuple and isinstance(value, list | tuple):
         return tuple(one(item, (*loc, number), faults) for number, item in enumerate(value))
@@ -160,15 +160,15 @@ def _check_keys(field: FieldInfo, value: dict[Any, Any], loc: Loc, faults: list[
 
 
 def _told(error: ValidationError, loc: Loc, data: Any) -> list[Fault]:
-    """Return pydantic's errors, or what a section's own checks found, as faults in the file."""
+    """Return pydantic's errors, or the faults of a section's own checks, as faults of the file."""
     found: dict[Loc, Fault] = {}
     details = error.errors(include_url=False)
     wrong = {detail["loc"][:-1] for detail in details if detail["loc"]}
     for detail in details:
         if detail["type"] == "too_short" and detail["loc"] in wrong:
-            continue  # items that are wrong are not counted; what is wrong is said of them
+            continue  # pydantic does not count wrong items, and these have their own faults
         for fault in _of_detail(detail, data):
-            # Alternatives of a type each say their own; the first one is about what is usual.
+            # Each alternative of a type reports an error. The first alternative is the usual one.
             found.setdefault((*fault.loc, fault.sentence) if detail["type"] == "value_error" else fault.loc, fault)
     return [Fault((*loc, *fault.loc), fault.sentence) for fault in found.values()]
 
@@ -188,7 +188,7 @@ def _of_detail(detail: ErrorDetails, data: Any) -> list[Fault]:
 
 
 def _within(loc: tuple[int | str, ...], data: Any, *, missing: bool) -> Loc:
-    """Return how far a place leads in the data: pydantic adds the names of alternatives and of keys."""
+    """Return the part of a place that exists in the data. pydantic adds the names of alternatives and keys."""
     reached: list[int | str] = []
     for part in loc:
         in_list = isinstance(data, list) and isinstance(part, int) and part < len(data)
@@ -207,7 +207,7 @@ def _partly(kind: type[Read], values: dict[str, Any]) -> Read:
 
 
 def _alternatives(annotation: Any) -> list[Any]:
-    """Return the types of `X | None` and of `Annotated[X, …]`, as far as they are containers or sections."""
+    """Return the types inside `X | None` and `Annotated[X, …]`; for any other type, the type itself."""
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
         return [a for argument in typing.get_args(annotation) for a in _alternatives(argument)]
@@ -217,7 +217,7 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 
 def _choice_in(annotation: Any, tag: object = None) -> Choice | None:
-    """Return the kinds of section between which a tag decides. `tag`: the annotation itself has one."""
+    """Return the kinds of sections that a tag selects; None without a tag. `tag` is the annotation's own tag."""
     if typing.get_origin(annotation) is Annotated:
         inner, *marks = typing.get_args(annotation)
         return _choice_in(inner, next((mark.discriminator for mark in marks if isinstance(mark, FieldInfo)), None))
@@ -225,14 +225,14 @@ def _choice_in(annotation: Any, tag: object = None) -> Choice | None:
         kinds: dict[str, type[Model]] = {}
         for kind in typing.get_args(annotation):
             kinds |= dict.fromkeys(typing.get_args(kind.model_fields[tag].annotation), kind)
-        # Kinds of one section have a base of their own, which holds what they share.
+        # The kinds of one section have a common base, which holds the common fields.
         return Choice(tag, kinds, cast("type[Model]", next(iter(kinds.values())).__base__))
     found = (_choice_in(argument) for argument in typing.get_args(annotation))
     return next((choice for choice in found if choice), None)
 
 
 def _shape(annotation: Any) -> type | None:
-    """Return tuple for a list of sections, dict for a map of them, None for one."""
+    """Return tuple for a list of sections, dict for a map of sections, None for a single section."""
     origins = {typing.get_origin(alternative) for alternative in _alternatives(annotation)}
     return tuple if tuple in origins else dict if dict in origins else None
 

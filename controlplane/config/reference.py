@@ -1,4 +1,4 @@
-"""The fields of fleet.yaml as the reference page tells them: one source for the page and for `explain`."""
+"""Reads the fields of fleet.yaml from the reference page, so that `explain` and the page have the same texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from controlplane.errors import NotFound
 
 HERE = Path(__file__).parent
 PAGES = (HERE / "fleet-yaml.md", HERE.parents[1] / "docs" / "reference" / "fleet-yaml.md")
-"""In a wheel the page lies beside this module; in a checkout among the documents."""
+"""Paths of the page: beside this module in a wheel, or in the documents of a checkout."""
 _ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| (.+) \|$", re.MULTILINE)
 
 
@@ -20,17 +20,17 @@ class Field(NamedTuple):
     path: str
     type: str
     default: str
-    """`required` has none; `none`: leaving it out is a value of its own."""
+    """`required`: the field has no default. `none`: leaving it out has a meaning of its own."""
     help: str
 
     @property
     def plain(self) -> str:
-        """The path as people write it: without brackets and placeholders."""
+        """The path without brackets and placeholders: `models[].name` -> `models.name`."""
         return plain_path(self.path)
 
 
 def fields() -> list[Field]:
-    """Return every field, in the order of the page. Raises NotFound where the program is installed without it."""
+    """Return every field, in the order of the page. Raises NotFound when the page is not installed."""
     for page in PAGES:
         if page.exists():
             rows = _ROW.findall(page.read_text(encoding="utf-8"))
@@ -44,6 +44,6 @@ def plain_path(path: str) -> str:
 
 
 def plain_text(markdown: str) -> str:
-    """Return Markdown of a table's cell as text."""
+    """Return the Markdown of a table's cell as plain text."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown).replace("\\|", "|")
     return re.sub(r"(\*\*|`|(?<!\w)\*|\*(?!\w))", "", text).replace("&lt;", "<").strip()

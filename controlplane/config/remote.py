@@ -1,4 +1,4 @@
-"""Metrics servers that are not ours, as fleet.yaml writes them: one that is asked, and any number that are fed."""
+"""Other metrics servers in fleet.yaml: one that answers queries, and any number that receive samples."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from controlplane.config.vocabulary import Access, HttpUrl, Interval, Model, Nam
 
 def _server_url(value: str) -> str:
     if "@" in value.partition("://")[2].partition("/")[0]:
-        raise ValueError("credentials do not belong into the address; use basic_auth: or authorization:")
+        raise ValueError("credentials do not belong in the address; use basic_auth: or authorization:")
     return value
 
 
 ServerUrl = Annotated[HttpUrl, AfterValidator(_server_url)]
-"""An address that may be shown: credentials have fields of their own."""
+"""Address without credentials, so that it may be shown. Credentials have their own fields."""
 
 
 def query_address(value: str) -> str:
-    """Return the address that `/api/v1/query` follows. Raises ValueError for one that already says more."""
+    """Return the address before `/api/v1/query`. Raises ValueError if it has a query, a fragment or `/api/v1`."""
     if "?" in value or "#" in value:
         raise ValueError("expected an address without ? and #")
     if re.search(r"/api/v1(/|$)", value):
@@ -36,7 +36,7 @@ _OWN = (
     "connection x-prometheus-remote-write-version"
 )
 OWN_HEADERS = frozenset(_OWN.split())
-"""Headers that are set here: another value would break the request, or belongs into another field."""
+"""Headers that the control plane sets. Another value would break the request, or belongs in another field."""
 
 
 def _header_name(value: str) -> str:
@@ -46,10 +46,10 @@ def _header_name(value: str) -> str:
 
 
 class RemoteAccess(Access):
-    """How a metrics server that is not ours is asked."""
+    """Access to another metrics server."""
 
     headers: dict[Annotated[str, AfterValidator(_header_name)], Text] = Field(default={})
-    """Such as X-Scope-OrgID, Mimir's tenant."""
+    """Additional headers, such as X-Scope-OrgID, Mimir's tenant."""
 
     @check
     def _headers_are_free(self) -> Iterator[Fault]:
@@ -59,13 +59,13 @@ class RemoteAccess(Access):
 
 
 class Query(RemoteAccess):
-    """How `query_url` is asked."""
+    """Access to the server of `query_url`."""
 
     timeout: Interval = 30.0
 
 
 class QueueConfig(Model):
-    """How samples wait and travel; named as in Prometheus."""
+    """Queue of samples for a server. Fields are named as in Prometheus."""
 
     max_shards: int = Field(default=4, ge=1, le=64)
     max_samples_per_send: int = Field(default=2000, ge=1, le=100_000)
@@ -74,7 +74,7 @@ class QueueConfig(Model):
     max_backoff: Interval = 5.0
     sample_age_limit: Interval = 2 * 3600.0
     max_bytes: int = Field(default=2**30, ge=2**20)
-    """Of the queue on disk."""
+    """Maximum size of the queue on disk."""
 
     @check
     def _backoff_grows(self) -> Iterator[Fault]:
@@ -84,7 +84,7 @@ class QueueConfig(Model):
 
 
 class RemoteWrite(RemoteAccess):
-    """One place that samples are shipped to."""
+    """One server that receives samples."""
 
     url: ServerUrl
     name: Name | None = None
@@ -98,5 +98,5 @@ class RemoteWrite(RemoteAccess):
 
 
 def endpoint_name(endpoint: RemoteWrite) -> str:
-    """Return what an endpoint is called in metrics, the log and the data folder: its name, or its address."""
+    """Return an endpoint's name in metrics, the log and the data folder: its `name`, or its address."""
     return endpoint.name or endpoint.url.partition("://")[2].rstrip("/")

@@ -1,4 +1,4 @@
-"""What a new version is asked, and what it is watched for, before the old one goes."""
+"""`verify:` of fleet.yaml: the requests and limits that a new version must pass before it replaces the old one."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from controlplane.config.checking import Fault, check
 from controlplane.config.vocabulary import Duration, Interval, Model, json_data, whole_text
 
 MAX_BODY_BYTES = 64 * 1024
-"""Of one question: it is stored with every rollout, so that a changed fleet.yaml does not change a running one."""
+"""Maximum size of a body. Every rollout stores it, so that a changed fleet.yaml does not change a running rollout."""
 Path = Literal["infer", "generate", "generate_stream"]
 
 
 class Verify(Model):
-    """How a candidate is verified. Without `body:` and `prompt:` it is asked what the model's probe asks."""
+    """Verification of a candidate. Without `body:` and `prompt:` it gets the requests of the model's probe."""
 
     path: Path | None = None
-    """By default `infer` for a body with `inputs`, else `generate_stream`."""
+    """Default: `infer` for a body with `inputs`, else `generate_stream`."""
     body: Annotated[dict[str, Any], AfterValidator(json_data)] | None = None
-    """The JSON that is posted to the candidate."""
+    """JSON that is posted to the candidate."""
     prompt: Annotated[str, AfterValidator(whole_text)] | None = None
-    """Instead of `body:`: the question as a probe would put it."""
+    """Prompt of a request like a probe's, instead of `body:`."""
     status: int = Field(default=200, ge=100, le=599)
     requests: int = Field(default=5, ge=0, le=100)
-    """How many times each backend's candidate is asked, one question after another. 0: never."""
+    """Number of requests to the candidate on each backend, one after another. 0: none."""
     failures: int = Field(default=0, ge=0)
-    """So many questions may fail; one more turns the rollout back."""
+    """Number of requests that may fail. One more rolls back."""
     timeout: Interval = 10.0
-    """A question that takes longer has failed."""
+    """Maximum duration of a request. A longer one has failed."""
     latency: Interval | None = None
-    """The median answer, and the mean of clients' requests, may take this long."""
+    """Limit for the median duration of these requests, and for the mean duration of clients' requests."""
     error_ratio: float = Field(default=0.05, ge=0, le=1)
-    """The share of clients' requests to the candidate that may fail, as gateway, probe or engine count them."""
+    """Share of clients' requests to the candidate that may fail, as counted by gateway, probe or engine."""
     for_: Duration | None = Field(default=None, alias="for")
-    """How long the candidate is watched; by default two scrapes and a second, and at least 5s."""
+    """Duration for which the candidate is watched. Default: two scrape intervals and a second, at least 5s."""
 
     @check
     def _one_question(self) -> Iterator[Fault]:
@@ -47,7 +47,7 @@ class Verify(Model):
     @check
     def _path_of_a_question(self) -> Iterator[Fault]:
         if self.path is not None and self.body is None and self.prompt is None:
-            yield Fault(("path",), "says where body: or prompt: goes; give one of them")
+            yield Fault(("path",), "needs body: or prompt:; add one of them")
         if self.prompt is not None and self.path == "infer":
             yield Fault(("path",), "infer takes a body: with inputs; a prompt: goes to generate or generate_stream")
 

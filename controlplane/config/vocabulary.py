@@ -1,4 +1,4 @@
-"""The words of which fleet.yaml's sections are made: durations, names, addresses, and how a server is asked."""
+"""Types of the fields of fleet.yaml: durations, names, addresses, and access to servers."""
 
 from __future__ import annotations
 
@@ -25,36 +25,37 @@ _ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\]):([0-9]{1,5})"
 
 
 def plain_text(value: str) -> str:
-    """Return a text that every database, header and terminal takes. Raises ValueError.
+    """Return a text unchanged. Raises ValueError for characters that a database, header or terminal may not accept.
 
-    PostgreSQL stores no NUL, UTF-8 no half of a surrogate pair; in a name or label a control character is a mistake.
+    PostgreSQL stores no NUL, and UTF-8 has no half of a surrogate pair. In a name or label, a control character is a
+    mistake.
     """
     for at, character in enumerate(value, start=1):
         if unicodedata.category(character) in ("Cc", "Cs"):
             name = {0: "a NUL", 10: "a line break", 9: "a tab"}.get(ord(character), "a control character")
-            raise ValueError(f"holds {name} (U+{ord(character):04X}) as character {at}; take it out")
+            raise ValueError(f"holds {name} (U+{ord(character):04X}) as character {at}; remove it")
     return value
 
 
 def whole_text(value: str) -> str:
-    """Return a text that may have lines, but nothing else that is not shown. Raises ValueError."""
+    """Return a text unchanged. Raises ValueError for control characters other than line breaks and tabs."""
     plain_text(value.replace("\n", " ").replace("\t", " "))
     return value
 
 
 def json_data(value: Any) -> Any:
-    """Return a value that JSON can hold. Raises ValueError: YAML has dates, infinite numbers, circles."""
+    """Return a value unchanged. Raises ValueError for YAML that JSON cannot hold: dates, infinite numbers, circles."""
     try:
         json.dumps(value, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
         raise ValueError(
-            "holds what JSON cannot; it has texts, finite numbers, true, false, null, lists and maps: quote dates"
+            "holds a value that JSON lacks; put a date into quotes, and use finite numbers and no aliases in a circle"
         ) from None
     return value
 
 
 def plain_path(value: Any) -> Any:
-    """Return a path as it is, if it is a text that a file system takes. Raises ValueError."""
+    """Return a path unchanged. Raises ValueError for an empty text, control characters, and other types."""
     if not isinstance(value, str | Path):
         raise ValueError("expected a path")
     if not str(value):
@@ -72,14 +73,14 @@ def _name(value: str) -> str:
 
 
 def label_name(value: str) -> str:
-    """Return a label's name. Raises ValueError."""
+    """Return a label's name unchanged. Raises ValueError for an invalid one."""
     if not _LABEL_NAME.fullmatch(value):
         raise ValueError("expected a label name of letters, digits and '_' that does not begin with a digit")
     return value
 
 
 def _address(value: str) -> str:
-    """Return `host:port` as discovery takes it. Raises ValueError."""
+    """Return `host:port` unchanged. Raises ValueError if discovery would not accept it."""
     match = _ADDRESS.fullmatch(value)
     if not match or not value.isprintable():
         raise ValueError("expected host:port such as 10.0.0.5:8000, or [::1]:8000; the port cannot be left out")
@@ -89,7 +90,7 @@ def _address(value: str) -> str:
 
 
 def http_url(value: str) -> str:
-    """Return an address whose host and port can be connected to. Raises ValueError."""
+    """Return an http or https address unchanged. Raises ValueError for an invalid host or port."""
     if not _URL.fullmatch(value) or not value.isprintable():
         raise ValueError("expected an address that begins with http:// or https:// and has no spaces")
     try:
@@ -103,7 +104,10 @@ def http_url(value: str) -> str:
 
 
 def number_or_duration(value: Any) -> Any:
-    """Return a value that is a number or a text; which durations and ranges fit is known to whom it is for."""
+    """Return a number or a text unchanged. The rule pack checks later which durations and ranges fit.
+
+    Raises ValueError for another type, an infinite number, and control characters.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str | None):
         raise ValueError("expected a number, or a duration such as 2s")
     if isinstance(value, float) and not math.isfinite(value):
@@ -112,9 +116,9 @@ def number_or_duration(value: Any) -> Any:
 
 
 def size_bytes(value: Any) -> int:
-    """Return the bytes of a size (`50GB`, `512MB`, in powers of 1024 as Prometheus reads them), or of a bare 0.
+    """Return the bytes of a size, or of a bare 0. Units are powers of 1024, as in Prometheus: `1KB` -> 1024.
 
-    Raises ValueError.
+    Raises ValueError for any other value.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value == 0:
         return 0
@@ -125,9 +129,10 @@ def size_bytes(value: Any) -> int:
 
 
 def network(value: Any) -> IPv4Network | IPv6Network:
-    """Return the network of `10.0.0.0/8`, or of a single address. Raises ValueError.
+    """Return the network of a text such as `10.0.0.0/8`, or of a single address.
 
-    One that holds every address is refused: whoever is in it chooses the address that a request seems to come from.
+    Raises ValueError for any other text, and for a network of all addresses: every client could then forge the address
+    of its requests.
     """
     if isinstance(value, IPv4Network | IPv6Network):
         return value
@@ -165,7 +170,7 @@ Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(network)]
 
 
 class Model(BaseModel):
-    """Base of every section: frozen, unknown fields refused, and its own checks run when all fields are good."""
+    """Base of every section: frozen, without unknown fields. Its checks run when all its fields are valid."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -176,13 +181,13 @@ class Model(BaseModel):
         return self
 
     def reads(self, *fields: str) -> bool:
-        """Return whether these fields could be read; all can be in a file that was accepted."""
+        """Return whether these fields could be read. In an accepted file, all could."""
         return all(field in self.__dict__ for field in fields)
 
-    if not TYPE_CHECKING:  # or every misspelt attribute would pass the type checker
+    if not TYPE_CHECKING:  # otherwise misspelt attributes would pass the type checker
 
         def __getattr__(self, name: str) -> Any:
-            """Tell a field that could not be read, of a section that was read in part, from one that does not exist."""
+            """Raise UnreadField for an unread field of a partly read section, and AttributeError for other names."""
             fields = type(self).model_fields
             if not name.startswith("_") and any(field not in self.__dict__ for field in fields):
                 raise UnreadField(name)
@@ -190,10 +195,13 @@ class Model(BaseModel):
 
 
 def whole(value: Any) -> bool:
-    """Return whether every field of a section, and of the sections in it, could be read."""
+    """Return whether all fields of a section could be read, and no check finds a fault in it or the sections in it."""
     match value:
         case Model():
-            return value.reads(*type(value).model_fields) and all(whole(inner) for inner in vars(value).values())
+            if type(value).__subclasses__():
+                return False  # a base of several kinds stands for one of which the kind could not be read
+            read = value.reads(*type(value).model_fields) and all(whole(inner) for inner in vars(value).values())
+            return read and next(faults_of(value), None) is None
         case tuple():
             return all(whole(inner) for inner in value)
         case dict():
@@ -203,7 +211,7 @@ def whole(value: Any) -> bool:
 
 
 class Authorization(Model):
-    """A bearer-style header."""
+    """Credentials of the Authorization header, such as a bearer token."""
 
     type: Text = "Bearer"
     credentials_file: FilePath | None = None
@@ -223,14 +231,14 @@ class BasicAuth(Model):
 
 
 class TlsSection(Model):
-    """How a target's certificate is checked."""
+    """Settings for the check of a server's certificate."""
 
     ca_file: FilePath | None = None
     insecure_skip_verify: bool = False
 
 
 class Access(Model):
-    """How a server is asked: credentials, and how its certificate is checked."""
+    """Access to a server: credentials and TLS settings."""
 
     authorization: Authorization | None = None
     basic_auth: BasicAuth | None = None

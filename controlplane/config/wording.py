@@ -1,4 +1,4 @@
-"""Faults in our own words: a table for every kind that pydantic finds, and one for what a YAML parser stops at."""
+"""Translates errors of pydantic and of the YAML parser into our sentences, by one table each."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pydantic_core import ErrorDetails
 from collectors.durations import format_duration, parse_duration
 
 _USER_OF_URL = re.compile(r"//.*@", re.DOTALL)
-"""Credentials in an address, which no message may repeat; up to the last @, as a wrong one may have any character."""
+"""Credentials in an address, which no message may contain. They end at the last @, because a password may have one."""
 MAX_SHOWN = 60
-"""Characters of a wrong value that a sentence repeats."""
+"""Maximum number of characters of a wrong value in a sentence."""
 
 
 def shown(value: Any) -> str:
-    """Return a value as a person would say it: a text in quotes, a list or map by its kind."""
+    """Return a value in words for a sentence: 5 -> `the number 5`, "a" -> `'a'`, [1] -> `a list`."""
     match value:
         case None:
             return "nothing"
@@ -48,34 +48,34 @@ def _digits(value: int) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` with the known word that is nearest, or an empty text."""
+    """Return `; did you mean 'x'?` with the most similar known word, or an empty text."""
     near = difflib.get_close_matches(word[:MAX_SHOWN].lower(), {k.lower(): k for k in known}, n=1)
     by_lower = {k.lower(): k for k in known}
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def not_one_of(word: str, field: str, known: Iterable[str]) -> str:
-    """Return a sentence on a word that must be one of another field's."""
+    """Return the sentence for a word that must be one of the names of another field."""
     names = list(known)
     there = ", ".join(names) if names else "there are none"
     return f"{shown(word)} is not one of {field}: {there}{nearest(word, names)}"
 
 
 def unknown_field(name: str, known: Iterable[str]) -> str:
-    """Return a sentence on a field that nobody knows."""
+    """Return the sentence for an unknown field."""
     names = list(known)
     return f"unknown field{nearest(name, names) or ';'} known here: {', '.join(names)}"
 
 
 def one_of(value: Any, choices: Iterable[str]) -> str:
-    """Return a sentence on a value that is none of a field's choices."""
+    """Return the sentence for a value that is none of a field's choices."""
     names = list(choices)
     near = nearest(value, names) if isinstance(value, str) else ""
     return f"expected one of: {', '.join(names)}; got {shown(value)}{near}"
 
 
 def sentence(detail: ErrorDetails) -> str:
-    """Return pydantic's fault as our sentence."""
+    """Return our sentence for an error of pydantic."""
     word = SENTENCES.get(detail["type"])
     return word(detail) if word else f"does not fit here, got {shown(detail['input'])}"
 
@@ -93,7 +93,7 @@ def _bound(words: str, name: str) -> Callable[[ErrorDetails], str]:
 
 
 def _plain(bound: Any, given: Any) -> str:
-    """Return a limit as the value is written: a duration where one was given."""
+    """Return a limit in the notation of the value: as a duration if the value is one, 60.0 -> `1m`."""
     if isinstance(given, str) and isinstance(bound, int | float):
         with contextlib.suppress(ValueError):
             parse_duration(given)
@@ -123,7 +123,7 @@ def _choice(detail: ErrorDetails) -> str:
 
 
 def _own(detail: ErrorDetails) -> str:
-    # The validator's own words; where they say only what was expected, the value is added.
+    # The validator's own message. If it only names what was expected, the value is added.
     text = str(detail.get("ctx", {}).get("error", "")) or "does not fit here"
     return f"{text}, got {shown(detail['input'])}" if text.startswith("expected ") and ", got " not in text else text
 
@@ -144,9 +144,9 @@ SENTENCES: Mapping[str, Callable[[ErrorDetails], str]] = {
     "frozen_set_type": _expected("a list"),
     "iterable_type": _expected("a list"),
     "invalid_key": _expected("a text as the field's name"),
-    "recursion_loop": lambda _: "contains itself; an alias (*name) leads back to what it is in",
+    "recursion_loop": lambda _: "contains itself: an alias (*name) refers to a value around it",
     "string_type": _text,
-    "string_unicode": lambda _: "holds half of a character; take it out",
+    "string_unicode": lambda _: "holds half of a character; remove it",
     "string_too_short": _bound("a text of at least {} characters", "min_length"),
     "string_too_long": _bound("a text of at most {} characters", "max_length"),
     "string_pattern_mismatch": lambda detail: f"{shown(detail['input'])} does not have the form that is expected here",
@@ -170,7 +170,7 @@ SENTENCES: Mapping[str, Callable[[ErrorDetails], str]] = {
     "path_type": _expected("a path"),
     "is_instance_of": lambda detail: f"does not fit here, got {shown(detail['input'])}",
 }
-"""Kind of pydantic's fault, to our sentence. Those that are left out cannot come from the sections of fleet.yaml."""
+"""Our sentence by pydantic's type of error. The sections of fleet.yaml cannot cause other types."""
 
 
 YAML_SENTENCES: tuple[tuple[str, str], ...] = (
@@ -178,7 +178,7 @@ YAML_SENTENCES: tuple[tuple[str, str], ...] = (
     ("<stream end>", "the file ends inside a bracket or before a value"),
     (
         "mapping values are not allowed",
-        "a ':' that does not fit here: put a text that holds ': ' into quotes, or mend the indentation",
+        "a ':' that does not fit here: put a text that holds ': ' into quotes, or fix the indentation",
     ),
     ("found character '\\t'", "a tab where spaces are expected; indent with spaces"),
     ("could not find expected ':'", "a line that is neither 'field: value' nor '- value'"),
@@ -198,15 +198,15 @@ YAML_SENTENCES: tuple[tuple[str, str], ...] = (
     ("that cannot start any token", "a character that cannot begin a value; put the text into quotes"),
     ("expected alphabetic or numeric character", "an '&' or '*' without a name; put the text into quotes"),
     ("could not determine a constructor", "a '!' begins a tag, which is not understood here; put the text into quotes"),
-    ("special characters are not allowed", "a control character; take it out"),
+    ("special characters are not allowed", "a control character; remove it"),
     ("expected the node content", "a value is missing here"),
     ("found unhashable key", "a list or a map where a field's name is expected"),
     ("expected a mapping", "'<<' merges maps only"),
 )
-"""What a parser's message holds, to our sentence."""
+"""(part of the parser's message, our sentence)."""
 
 
 def yaml_sentence(problem: str) -> str:
-    """Return a YAML parser's message as our sentence."""
+    """Return our sentence for a message of the YAML parser."""
     known = next((ours for theirs, ours in YAML_SENTENCES if theirs in problem), None)
     return known or "cannot be read as YAML here: look for a missing quote, bracket or ':' on this line or above it"

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from collectors.samples import Series, labels_of
 from controlplane.config.model import Cost
 from controlplane.cost.reckoning import MAX_GAP_S, BudgetReport, LedgerEntry, accrue, month_of, report
+from controlplane.cost.usage import LedgerTotal
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.tables.ledger import LedgerRow
@@ -45,6 +46,13 @@ class CostLedger:
         with self._db.reading() as session:
             rows = session.exec(select(LedgerRow).where(LedgerRow.month == month).order_by(col(LedgerRow.model))).all()
         return [report(_entry(row), self._limits.get(row.model)) for row in rows]
+
+    def totals(self) -> dict[str, LedgerTotal]:
+        """Return what was counted by model, since the ledger began."""
+        sums = (func.sum(col(LedgerRow.gpu_seconds)), func.sum(col(LedgerRow.spent_usd)))
+        with self._db.reading() as session:
+            rows = session.execute(select(LedgerRow.model, *sums).group_by(col(LedgerRow.model))).all()
+        return {model: LedgerTotal(float(gpu_seconds), float(spent)) for model, gpu_seconds, spent in rows}
 
     def samples(self, now: float) -> list[tuple[Series, float]]:
         """Return `llm_budget_{spent,limit,prorated,forecast}_usd{model}`. An unknown value has no sample."""

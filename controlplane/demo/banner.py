@@ -1,4 +1,4 @@
-"""What the demo prints: where it is, and what to try next."""
+"""The texts that the demo prints: its addresses, and commands to try next."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 
 class Shell(NamedTuple):
-    """What a second terminal must be told, so that `cp` speaks with this demo."""
+    """Settings with which `cp` in a second terminal finds this demo."""
 
     config_home: Path | None = None
-    """Where the CLI's contexts are, if not at home."""
+    """Folder of the CLI's contexts, if it is not the user's own."""
     context: str = ""
     """The demo's context, if it is not the current one."""
     current: str = ""

@@ -35,12 +35,12 @@ def fault(name: str, state: DemoState | None = None) -> str:
 
 
 def load_stats(state: DemoState | None = None) -> dict[str, Any]:
-    """What the load generator counted, by destination. Raises Unavailable where no demo answers."""
+    """Return the load generator's counts by destination. Raises Unavailable where no demo answers."""
     return _request("GET", (state or running_demo()).load_url + "/stats", {}, None)
 
 
 def load_lines(stats: dict[str, Any]) -> list[str]:
-    """One line a destination, and the first errors under it."""
+    """Return one line for each destination, with its first errors below."""
     lines = []
     for counts in stats["destinations"].values():
         lines.append(f"load: {counts['line']}")

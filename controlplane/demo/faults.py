@@ -42,7 +42,7 @@ class DemoFaults:
 
     @property
     def active(self) -> frozenset[DemoFault]:
-        """What is active now."""
+        """The active faults."""
         return self._active
 
     def apply(self, name: str) -> frozenset[DemoFault]:

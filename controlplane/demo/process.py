@@ -70,7 +70,7 @@ def log_tail(path: Path, lines: int = 8) -> str:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """What a child runs between fork and exec so that `kill -9` of the parent ends it too (Linux only)."""
+    """Return the function that a child runs between fork and exec, so that `kill -9` of the parent ends it too."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl

@@ -1,4 +1,4 @@
-"""What a running demo writes down for `demo fault` and `demo load`: demo.json (0600) and a CLI context."""
+"""The files of a running demo, read by `demo fault` and `demo load`: demo.json (0600) and a CLI context."""
 
 from __future__ import annotations
 

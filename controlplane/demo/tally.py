@@ -1,4 +1,4 @@
-"""What the load generator counts: every request ends as exactly one of ok, failed or cut."""
+"""Counts of the load generator: every request ends as exactly one of ok, failed or cut."""
 
 from __future__ import annotations
 

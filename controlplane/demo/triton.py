@@ -153,7 +153,7 @@ class TritonServer:
         await self.stop()
 
     def _remove_shared_memory(self) -> None:
-        """What stubs that were killed left behind: this server's, and those of servers whose parent is gone."""
+        """Remove the shared memory of killed stubs: those of this server, and of servers whose parent is gone."""
         for left in _SHARED_MEMORY.glob(f"{_SHM_PREFIX}_*"):
             owner = left.name.split("_")[1]
             if left.name.startswith(self._shm_prefix) or (owner.isdecimal() and not process_exists(int(owner))):
@@ -215,7 +215,7 @@ class TritonServer:
                     await asyncio.sleep(_POLL_S)
 
     async def _load_failure(self, session: aiohttp.ClientSession) -> str:
-        """What Triton says of a model that it could not load (it does not try again); empty where none failed."""
+        """Return Triton's reason for a model that it could not load, or "". Triton does not try again."""
         try:
             async with session.post(f"{self.http_url}/v2/repository/index", json={}) as response:
                 entries = await response.json() if response.status == 200 else []

@@ -29,7 +29,7 @@ _MAX_BODY = 1 << 20
 
 @dataclass(frozen=True)
 class Question:
-    """What a chat completion request asks for."""
+    """A chat completion request."""
 
     prompt: str
     max_tokens: int
@@ -38,7 +38,7 @@ class Question:
 
     @classmethod
     def parse(cls, body: Any) -> Question:
-        """Read an OpenAI chat completion body. Raises ValueError with what is wrong."""
+        """Read an OpenAI chat completion body. Raises ValueError for a fault, and LookupError for an unknown model."""
         if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
             raise ValueError("messages: expected a list of messages")
         if body.get("model", MODEL) != MODEL:

@@ -1,5 +1,5 @@
-"""Samples from storage to answers: an embedded series store, PromQL over it, and other servers in its place.
+"""Metrics: an embedded series store, PromQL over it, and clients for other metrics servers that replace both.
 
 Layers, lowest first: `arrays`, `storage`, `series`, `promql` and `write`, `query`, `remote` and `origins`.
-Start at `series/series_store.py` for what is stored and at `query/queries.py` for what is asked.
+Start at `series/series_store.py` for writing and at `query/queries.py` for queries.
 """

@@ -1,4 +1,4 @@
-"""HTTP to a metrics server that is not ours: one deadline, a bounded reply, and errors that name it and the cure."""
+"""HTTP client for another metrics server, with one deadline, a bounded reply, and errors that name server and cure."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from collectors.target import Auth
 from controlplane.errors import Unavailable
 
 KEEPALIVE_S = 60.0
-"""Longer than the usual evaluation interval, so that TLS handshakes happen once."""
+"""Seconds that an idle connection is kept. Chosen: longer than the usual evaluation interval, so that TLS handshakes
+happen once."""
 
 DRAIN_S = 1.0
-"""What the body may take where the status has said everything."""
+"""Seconds for the body of a reply when only the status matters. Chosen."""
 
 
 class Reply(NamedTuple):
-    """What a server answered. `body` is inflated and within the limit."""
+    """A server's reply. `body` is decompressed and within the limit."""
 
     status: int
     content_type: str
     body: bytes
     retry_after: str = ""
-    """The header as it came."""
+    """The header Retry-After, unchanged."""
     location: str = ""
-    """A redirect's host, which may be told; the rest of a Location can hold a token."""
+    """Host of the header Location. The rest of the URL is left out: it can hold a token."""
 
 
 class RemoteClient:
-    """Speaks to one server over connections that are kept. Redirects are not followed, nor cookies kept."""
+    """A client of one server. It keeps connections open, follows no redirects and stores no cookies."""
 
     def __init__(
         self,
@@ -50,13 +51,13 @@ class RemoteClient:
         max_reply_bytes: int,
         whole: bool = True,
     ) -> None:
-        """A reply beyond `max_reply_bytes` is refused. Without `whole` the status is what counts, and it is cut."""
+        """A reply beyond `max_reply_bytes` is refused if `whole`. Otherwise only the status matters, and it is cut."""
         self._url = URL(url.rstrip("/"))
         self._auth, self._headers, self._max_reply_bytes = auth, dict(headers or {}), max_reply_bytes
         self._whole = whole
         self._tls = TlsContexts()
         self._session: aiohttp.ClientSession | None = None
-        # Only what may be shown: userinfo is refused by the configuration, and a query may hold a key.
+        # `name` is shown to people. It has no userinfo (the configuration refuses it) and no query (it may hold a key).
         self.name = f"{self._url.scheme}://{self._url.host_port_subcomponent}{self._url.path.rstrip('/')}"
 
     async def request(
@@ -71,9 +72,10 @@ class RemoteClient:
         headers: Mapping[str, str] | None = None,
         again: bool = True,
     ) -> Reply:
-        """Ask, and return the reply whatever its status. `again`: asking twice does no harm.
+        """Send a request and return the reply, whatever its status. `again` means that a repeated request is harmless.
 
-        Raises TimeoutError past the deadline and Unavailable without a whole answer; both are fit for an operator.
+        Raises TimeoutError past the deadline, and Unavailable when no whole reply came. Both messages are fit for an
+        operator.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -89,7 +91,7 @@ class RemoteClient:
                 try:
                     return await self._exchange(method, url, sent)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                    # A kept connection that the server had ended meanwhile says nothing of the server.
+                    # The server had closed a kept connection in the meantime. That is normal: try a new connection.
                     if not again or isinstance(error, aiohttp.ClientConnectorError):
                         raise
                     if form is not None:
@@ -115,7 +117,7 @@ class RemoteClient:
             try:
                 body = await (self._body(response) if self._whole else self._some(response))
             finally:
-                # A body that was not read to its end must not be drained: it may never end.
+                # A body that was not read to its end may never end, so the connection is closed, not drained.
                 if not response.content.at_eof():
                     response.close()
             told = response.headers

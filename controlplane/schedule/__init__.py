@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from controlplane.schedule.calendar_loop import CalendarLoop, Due
 from controlplane.schedule.enduring import EnduringLoop
 from controlplane.schedule.factory import LoopFactory
 from controlplane.schedule.loop import LeasedLoop, Loop, LoopStats, PlainLoop
 from controlplane.schedule.loops import Loops
 
-__all__ = ["EnduringLoop", "LeasedLoop", "Loop", "LoopFactory", "LoopStats", "Loops", "PlainLoop"]
+__all__ = [
+    "CalendarLoop",
+    "Due",
+    "EnduringLoop",
+    "LeasedLoop",
+    "Loop",
+    "LoopFactory",
+    "LoopStats",
+    "Loops",
+    "PlainLoop",
+]

@@ -44,12 +44,17 @@ class EnduringLoop(LeasedLoop):
         asking = self._asking = self._asking or asyncio.create_task(super()._acquire_or_renew())
         await asyncio.wait({asking}, timeout=PATIENCE_S)
         if not asking.done():
+            if held is None and self._fault:
+                # There was no answer since: this turn is like the last one, and nothing works again.
+                await self._follow()
+                raise Unavailable(self._fault)
             return held
         self._asking = None
         try:
             lease = asking.result()
         except Unavailable as error:
             if held is None:
+                self._fault = str(error)
                 await self._follow()
                 raise
             if str(error) != self._fault:

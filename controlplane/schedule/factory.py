@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from alerts.interfaces import Clock
+from controlplane.clock.calendar import Timetable
+from controlplane.schedule.calendar_loop import CalendarLoop, Job
 from controlplane.schedule.enduring import EnduringLoop
 from controlplane.schedule.loop import LeasedLoop, PlainLoop
 from controlplane.store.lease import Lease, LeaseStore
+from controlplane.store.schedules import ScheduleStore
 
 TTL_S = 15.0
 """A replica that dies is followed by another within this time."""
@@ -16,9 +19,9 @@ TTL_S = 15.0
 class LoopFactory:
     """Makes loops that are not yet scheduled."""
 
-    def __init__(self, leases: LeaseStore, holder: str, clock: Clock) -> None:
+    def __init__(self, leases: LeaseStore, schedules: ScheduleStore, holder: str, clock: Clock) -> None:
         """`holder` is this process's name in the leases."""
-        self._leases, self._holder, self._clock = leases, holder, clock
+        self._leases, self._schedules, self._holder, self._clock = leases, schedules, holder, clock
 
     def plain(self, name: str, interval_s: float, turn: Callable[[], Awaitable[None]]) -> PlainLoop:
         """Return a loop that every process runs for itself."""
@@ -52,3 +55,7 @@ class LoopFactory:
             renew_every_s=TTL_S / 3,
             follow=follow,
         )
+
+    def calendar(self, name: str, times: Callable[[], Timetable | None], job: Job) -> CalendarLoop:
+        """Return a loop that runs `job` at the times that `times` returns, in one process at a time."""
+        return CalendarLoop(name, times, job, self._schedules, self._leases, self._holder, self._clock)

@@ -61,6 +61,11 @@ class Loops:
         """Return each loop's counters."""
         return [scheduled.loop.stats for scheduled in self._loops.values()]
 
+    def leases(self) -> dict[str, bool]:
+        """Return whether this process holds the lease of each loop that needs one, by the lease's name."""
+        held = {name: scheduled.loop.holds_lease for name, scheduled in self._loops.items()}
+        return {name: holds for name, holds in held.items() if holds is not None}
+
     async def close(self) -> None:
         """Stop the timer, let running turns finish (`grace_s` at most), then release all leases."""
         self._closed = True

@@ -37,6 +37,9 @@ class Patience(NamedTuple):
     lease, and no other process could take the lease over."""
     statement_s: int = 0
     """PostgreSQL ends a statement that takes longer. 0: no limit."""
+    answer_s: int = 15
+    """Timeout for PostgreSQL's answer to a statement, which may wait for a lock. Then the connection is given up.
+    0: no limit."""
 
 
 class Database:
@@ -75,6 +78,10 @@ class Database:
             self._readers = self.engine.execution_options(**{_READING: True})
         else:
             event.listen(self.engine, "begin", self._postgres_settings)
+            if waits.answer_s:
+                from controlplane.store.answering import connector  # psycopg is there where PostgreSQL is used
+
+                event.listen(self.engine, "do_connect", connector(waits.answer_s))
             # A snapshot, as on SQLite: two queries of one reading() never see two states.
             self._readers = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 

@@ -37,8 +37,10 @@ MARGIN = 0.2
 """Share of the TTL that a holder leaves unused at the end. Chosen: an effect takes time, and the clocks of two machines
 do not run equally fast."""
 
-LEASE_PATIENCE = Patience(connections=1, more=3, connection_s=4, connect_s=4, lock_s=4, idle_s=10, statement_s=4)
-"""Limits of the connections that renew leases. The timeouts are below a third of the shortest TTL
+LEASE_PATIENCE = Patience(
+    connections=1, more=3, connection_s=4, connect_s=4, lock_s=4, idle_s=10, statement_s=4, answer_s=5
+)
+"""Limits of the connections that renew leases. The timeouts are at most a third of the shortest TTL
 (schedule.factory.TTL_S): after an attempt that hangs there is time for another one. There are four leased loops, so
 four connections are the maximum."""
 

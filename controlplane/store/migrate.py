@@ -22,10 +22,13 @@ from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.errors import ConfigError
-from controlplane.store.database import Database
+from controlplane.store.database import Database, Patience
 
 _MIGRATION_LOCK = 0x63705F6D6967
 """Key of the PostgreSQL advisory lock under which one process at a time migrates ("cp_mig")."""
+
+_PATIENCE = Patience(connections=1, more=0, answer_s=0)
+"""A large table may take long to change."""
 
 
 def migrate(db: Database) -> None:
@@ -33,6 +36,14 @@ def migrate(db: Database) -> None:
 
     Raises ConfigError when a newer version of the program wrote the database, and Unavailable.
     """
+    patient = db.apart(_PATIENCE)
+    try:
+        _migrate(patient)
+    finally:
+        patient.close()
+
+
+def _migrate(db: Database) -> None:
     with db.transaction() as session:
         connection = session.connection()
         if not db.is_sqlite:

@@ -58,17 +58,18 @@ class Replicas:
         with self._db.transaction() as session:
             session.execute(update(ReplicaRow).where(col(ReplicaRow.holder) == self._holder).values(has_left=True))
 
-    def inherit(self, lease: Lease) -> float:
+    def inherit(self, lease: Lease) -> float | None:
         """Shift the times that the previous leader of alerting stored to this process's clock. Return the seconds.
 
-        This happens once in each tenure. Nothing is shifted when this process was the previous leader, when the
-        previous leader is unknown, or when the clocks agree. Raises LeaseLost and Unavailable: nothing was written.
+        This happens once in each tenure. Returns None when this process was the previous leader. Nothing is shifted
+        either when the previous leader is unknown, or when the clocks agree. Raises LeaseLost and Unavailable: nothing
+        was written.
         """
         with self._db.transaction() as session:
             check_lease(session, lease)
             own = session.get(ReplicaRow, self._holder)
             if own is not None and own.epoch == lease.epoch:
-                return 0.0
+                return None
             earlier = (
                 select(ReplicaRow)
                 .where(col(ReplicaRow.epoch) > 0, col(ReplicaRow.epoch) < lease.epoch)
@@ -76,14 +77,15 @@ class Replicas:
                 .limit(1)
             )
             before = session.exec(earlier).one_or_none()
-            theirs = None if before is None or before.holder == self._holder else before.ahead_s
+            theirs = None if before is None else before.ahead_s
+            is_own = before is not None and before.holder == self._holder
             mine = self._write(session, self._database_clock(session), lease.epoch)
-            by_s = 0.0 if theirs is None or abs(mine - theirs) < SAME_CLOCK_S else mine - theirs
+            by_s = 0.0 if is_own or theirs is None or abs(mine - theirs) < SAME_CLOCK_S else mine - theirs
             if by_s:
                 move_times(session, by_s, claims_follow=False)
         # Set only after the commit: otherwise `beat` would record that this tenure has shifted the times.
         self._epoch = lease.epoch
-        return by_s
+        return None if is_own else by_s
 
     def _write(self, session: Session, now: float, epoch: int) -> float:
         """Write this process's row. Return the seconds by which its clock is ahead of the database's."""

@@ -72,7 +72,7 @@ class TritonApi:
         return [IndexRow(int(r["version"]), str(r.get("state", "")), told(str(r.get("reason", "")))) for r in mine]
 
     async def version_ready(self, model: str, version: int) -> bool:
-        """Return whether this version accepts requests. /v2/health/ready is useless: one failed version makes it 400."""
+        """Return whether this version accepts requests. One failed version makes /v2/health/ready answer 400."""
         status, _ = await self._call("GET", f"/v2/models/{model}/versions/{version}/ready")
         return status == 200
 

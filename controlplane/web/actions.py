@@ -1,4 +1,4 @@
-"""Actions: each is confirmed in a dialog that states what will happen, and carries a key so that it happens once."""
+"""Actions. A dialog states what each will do and asks for confirmation. Its key makes a repeated action happen once."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from controlplane.web.render import Renderer
 STRATEGY = "blue-green"
 OBSERVES = "this control plane only observes (--observe-only); start it without that flag to act"
 Key = Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")]
-"""Made with the dialog: a double click, or a repeat after a lost answer, is one rollout."""
+"""Idempotency key, made with the dialog: a double click, or a repeat after a lost answer, starts one rollout."""
 
 
 class Actions:
-    """The endpoints, all for operators. They answer with a dialog's content, or send the browser to the rollout."""
+    """The endpoints. All of them need the role operator. They return a dialog's content or redirect to the rollout."""
 
     def __init__(self, render: Renderer) -> None:
         self._render = render
@@ -37,7 +37,7 @@ class Actions:
     async def confirm_promotion(
         self, request: Request, services: ServicesDep, name: ModelName, version: ModelName
     ) -> Response:
-        """Say what promoting would do, and ask."""
+        """Show what a promotion would do, and ask for confirmation."""
         plan = services.rollouts.plan(name, version, STRATEGY)
         return await self._confirm(request, plan, f"Promote {name} to {version}?", f"Promote {version}")
 
@@ -51,7 +51,7 @@ class Actions:
         version: ModelName,
         key: Key,
     ) -> Response:
-        """Start the promotion that was confirmed."""
+        """Start the confirmed promotion."""
         return await self._start(
             request,
             services,
@@ -60,7 +60,7 @@ class Actions:
 
     @requires(Role.OPERATOR)
     async def confirm_rollback(self, request: Request, services: ServicesDep, name: ModelName) -> Response:
-        """Say what rolling back would do, and ask. A promotion that runs is turned back, as `cp rollback` does."""
+        """Show what a rollback would do, and ask for confirmation. A running promotion is reversed."""
         model = await services.fleet.model(name)
         running = model.rollout
         if running is None:
@@ -76,14 +76,14 @@ class Actions:
     async def rollback(
         self, request: Request, services: ServicesDep, principal: PrincipalDep, name: ModelName, key: Key
     ) -> Response:
-        """Start the rollback that was confirmed."""
+        """Start the confirmed rollback."""
         return await self._start(
             request, services, services.rollouts.rollback(name, actor=principal.name, idempotency_key=f"console-{key}")
         )
 
     @requires(Role.OPERATOR)
     async def confirm_abort(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
-        """Say what aborting would do, and ask."""
+        """Show what an abort would do, and ask for confirmation."""
         rollout = rollout_view((await services.rollouts.show(rollout_id)).rollout)
         title = f"Abort rollout {rollout_id}?"
         if rollout.finished or rollout.switched:
@@ -95,7 +95,7 @@ class Actions:
     async def abort(
         self, request: Request, services: ServicesDep, principal: PrincipalDep, rollout_id: RolloutId
     ) -> Response:
-        """Turn the rollout back."""
+        """Roll the rollout back."""
         return await self._start(request, services, services.rollouts.abort(rollout_id, actor=principal.name))
 
     async def _confirm(self, request: Request, planned: Awaitable[Plan], title: str, verb: str) -> Response:
@@ -128,9 +128,9 @@ class Actions:
         notes: tuple[str, ...] = (),
         reasons: tuple[str, ...] = (),
     ) -> Response:
-        if "HX-Request" not in request.headers:  # typed into the address bar: a dialog is part of a page
+        if "HX-Request" not in request.headers:  # the address was opened directly: show the page that holds the dialog
             return RedirectResponse("/".join(request.url.path.split("/")[:3]), 303)
-        # Always 200: htmx shows only successful answers, and a refusal is what the person must read.
+        # The status is always 200, because htmx shows only successful answers and the user must see a refusal.
         return self._render.page(
             request,
             "dialog.html",
@@ -146,7 +146,7 @@ class Actions:
 def _turning_back(rollout: RolloutView) -> tuple[str, ...]:
     return (
         f"stop rollout {rollout.id} of {rollout.model} to {rollout.to}, which is {rollout.phase} now",
-        f"where {rollout.to} was loaded already, load {rollout.from_} again; it serves as before once it is ready",
+        f"if {rollout.to} is loaded already, load {rollout.from_} again; it serves as before once it is ready",
         f"keep {rollout.from_} as the stable version",
     )
 

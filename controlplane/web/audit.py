@@ -1,4 +1,4 @@
-"""The audit page: who did what, with filters that are in the address, so that a link can be shared."""
+"""The page of the audit trail. Its address holds the filters, so that a link can be shared."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from controlplane.web.render import Renderer
 
 PATH = "/audit"
 ACTS = 100
-"""Rows of a page."""
+"""Number of rows on a page."""
 Typed = Annotated[str, Query(max_length=MAX_WORD)]
 
 
 class Form(NamedTuple):
-    """The filters as they were typed; "" admits every act."""
+    """The filters as they were typed. "": no filter."""
 
     actor: str
     action: str
@@ -32,13 +32,13 @@ class Form(NamedTuple):
     since: str
     until: str
     refusals: str
-    """"no" leaves out attempts that were refused."""
+    """"no" leaves out refused attempts."""
 
     def wanted(self, now: float) -> AuditFilter:
-        """Return the filter. Raises ValueError with a sentence."""
+        """Return the filter. Raises ValueError, whose text is shown on the page, when a field is wrong."""
         for name in ("actor", "action", "subject"):
             if "\0" in getattr(self, name):
-                raise ValueError(f"{name.capitalize()}: no name holds the character NUL")
+                raise ValueError(f"{name.capitalize()}: the character NUL is not allowed")
         return AuditFilter(
             actor=self.actor or None,
             actions=(self.action,) if self.action else (),
@@ -49,7 +49,7 @@ class Form(NamedTuple):
         )
 
     def address(self, before: int | None = None, **changed: str) -> str:
-        """Return the page's address with these filters, some of them changed."""
+        """Return the page's address with these filters; `changed` replaces some of them."""
         given = {name: text for name, text in self._replace(**changed)._asdict().items() if text}
         query = urlencode(given | ({"before": before} if before else {}))
         return f"{PATH}?{query}" if query else PATH
@@ -67,7 +67,7 @@ def _form(
 
 
 class AuditPage:
-    """The endpoint, for operators as the API's route is."""
+    """The endpoint. It needs the role operator, as in the API."""
 
     def __init__(self, render: Renderer) -> None:
         self._render = render
@@ -80,8 +80,8 @@ class AuditPage:
         form: Annotated[Form, Depends(_form)],
         before: Id | None = None,
     ) -> Response:
-        """Show acts, newest first; a filter that cannot be read is named, and nothing is shown."""
-        if "" in request.query_params.values():  # a browser sends the fields that were left empty, too
+        """Show audit entries, newest first. For a wrong filter show an error and no entries."""
+        if "" in request.query_params.values():  # a browser also sends empty fields
             return RedirectResponse(form.address(before), 303)
         fault, acts, older = "", list[ActView](), False
         now = services.clock.now()

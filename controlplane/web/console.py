@@ -1,4 +1,4 @@
-"""The web console: pages rendered on the server, kept fresh by htmx and server-sent events, over the API's services."""
+"""The web console: pages that the server renders from the API's services. htmx and server-sent events refresh them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ HERE = Path(__file__).parent
 
 
 class Assets(StaticFiles):
-    """Static files that a browser keeps, and asks about each time: an upgrade is seen at once."""
+    """Static files that a browser caches and revalidates at each use, so that an upgrade is visible at once."""
 
     def file_response(self, *args: Any, **options: Any) -> Response:
-        """Answer with the file, or 304."""
+        """Return the file, or 304."""
         answer = super().file_response(*args, **options)
         answer.headers["Cache-Control"] = "no-cache"
         return answer

@@ -1,4 +1,4 @@
-"""How numbers and times look on a page. Unknown is a dash and never a zero."""
+"""Numbers and times as text for a page. An unknown value is a dash and never a zero."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN = "–"
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Return up to three significant digits and the unit."""
+    """Return a number with up to three significant digits and its unit; None, NaN and infinities: a dash."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -33,7 +33,7 @@ def seconds(value: float | None) -> str:
 
 
 def p99(value: float | None, samples: float | None) -> str:
-    """Return a P99 with the digits that so many requests give it; a rounded one after `~`."""
+    """Return a P99 with as many digits as its number of samples supports; a rounded one has `~` before it."""
     digits = digits_of(samples)
     if value is None or digits == FULL:
         return seconds(value)
@@ -51,7 +51,7 @@ def clock(value: str | None) -> str:
 
 
 def between(start: str | None, end: str | None) -> str:
-    """Return how long it was from one RFC 3339 time to another, such as `3m 12s`."""
+    """Return the time between two RFC 3339 times, such as `3m 12s`."""
     if not start or not end:
         return UNKNOWN
     total = max(0, round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()))
@@ -63,12 +63,12 @@ def between(start: str | None, end: str | None) -> str:
 
 
 def is_link(value: str) -> bool:
-    """Say whether a text of a rule file may become a link: `javascript:` and relative paths must stay text."""
+    """Return whether a text of a rule file may become a link. `javascript:` and relative paths must stay text."""
     return value.startswith(("https://", "http://"))
 
 
 def is_few(samples: float | None) -> bool:
-    """Say whether so few requests stand behind a P99 that it must be told."""
+    """Return whether a P99 has so few samples that the page must show their number."""
     return digits_of(samples) != FULL
 
 
@@ -84,4 +84,4 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "until": between,
 }
 TESTS: dict[str, Callable[..., bool]] = {"link": is_link, "few": is_few}
-"""Names under which templates use these."""
+"""The filters and tests by their names in templates."""

@@ -1,4 +1,4 @@
-"""Pages that look. Each is the server's rendering of what the API would answer."""
+"""The pages that only show something. Each renders an answer of the API on the server."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from controlplane.fleet.views import AlertView
 from controlplane.web.render import Renderer
 
 ALERTS = 500
-"""Rows of the alerts page: what a browser redraws at every change without a stutter."""
+"""Most rows of the alerts page. Chosen: a browser redraws so many at every change without a delay."""
 ROLLOUTS, ROLLOUTS_OF_MODEL, NOTIFICATIONS = 100, 10, 200
 
 
 class Pages:
-    """The endpoints, all for viewers."""
+    """The endpoints. All of them need the role viewer."""
 
     def __init__(self, render: Renderer) -> None:
         self._render = render
 
     @requires(Role.VIEWER)
     async def overview(self, request: Request, services: ServicesDep) -> Response:
-        """Show the whole fleet; what cannot be read is named on the page, and the rest is shown."""
+        """Show the whole fleet. The page names the parts that cannot be read, and shows the others."""
         fleet, active = await asyncio.gather(services.fleet.fleet(), _attention(services))
         return self._render.page(request, "overview.html", fleet=fleet, active=active)
 
@@ -50,13 +50,13 @@ class Pages:
 
     @requires(Role.VIEWER)
     async def targets(self, request: Request, services: ServicesDep) -> Response:
-        """Show what is scraped, and how well; what is not up comes first."""
+        """Show the targets and their last scrape. Targets that are not up come first."""
         targets = sorted(services.fleet.targets(), key=lambda t: (t.health == "up", t.job, t.instance))
         return self._render.page(request, "targets.html", targets=targets)
 
     @requires(Role.VIEWER)
     async def alerts(self, request: Request, services: ServicesDep, state: State = "all") -> Response:
-        """Show alerts, firing ones first; those that are for machines are no rows."""
+        """Show alerts, firing ones first. Alerts of severity none are listed below the table."""
         found = (await asyncio.to_thread(read_alerts, services, state, ALERTS + 1)).items
         shown = found[:ALERTS]
         return self._render.page(
@@ -82,19 +82,19 @@ class Pages:
 
     @requires(Role.VIEWER)
     async def rollout(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
-        """Show one rollout and everything that it did."""
+        """Show one rollout and its events."""
         found = await read_rollout(services, rollout_id)
         return self._render.page(request, "rollout.html", rollout=found)
 
     @requires(Role.VIEWER)
     async def notifications(self, request: Request, services: ServicesDep) -> Response:
-        """Show what was sent to whom, and what could not be."""
+        """Show the notifications, sent and failed."""
         found = await asyncio.to_thread(read_notifications, services, NOTIFICATIONS)
         return self._render.page(request, "notifications.html", notifications=found.items)
 
 
 async def _attention(services: Services) -> Sequence[AlertView]:
-    """Return the alerts that people should see; none when they cannot be read, which the fleet's warnings say."""
+    """Return the active alerts for people. When they cannot be read, return none: the fleet's warnings say so."""
     try:
         found = await asyncio.to_thread(read_alerts, services, "active", ALERTS)
     except ControlPlaneError:
@@ -103,5 +103,5 @@ async def _attention(services: Services) -> Sequence[AlertView]:
 
 
 def _for_people(alert: AlertView) -> bool:
-    """Severity none (the Watchdog) is for machines: counts, notifiers and the CLI leave it out too."""
+    """Return whether the alert is for people. Severity none (the Watchdog) is for machines: counts omit it too."""
     return alert.severity != "none"

@@ -1,4 +1,4 @@
-"""What a person sees where a program would get a problem document."""
+"""The HTML page that a browser gets instead of a problem document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from controlplane.web.render import Renderer
 
 
 class ProblemPage:
-    """Renders problems. It reads nothing but the problem: the database may be what is away."""
+    """Renders problems. It reads nothing but the problem, because the database itself may be unreachable."""
 
     def __init__(self, render: Renderer) -> None:
         self._render = render

@@ -1,4 +1,4 @@
-"""Renders templates with what every page needs: who is signed in, and the session's CSRF token."""
+"""The renderer of templates. It adds the values that every page needs: the signed-in user and the CSRF token."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from controlplane.web.format import FILTERS, TESTS
 
 
 def _shown(value: Any) -> Any:
-    """Return an expression's value as it goes into the page: Jinja2 escapes HTML, this what would not be shown."""
+    """Return a template expression's value with unprintable characters escaped. Jinja2 escapes HTML after that."""
     return plain_block(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 class Renderer:
-    """Jinja2 with autoescaping; an undefined name in a template is an error and not an empty string."""
+    """Jinja2 with autoescaping. An undefined name in a template is an error and not an empty string."""
 
     def __init__(self, templates: Path) -> None:
         self._environment = Environment(
@@ -41,7 +41,7 @@ class Renderer:
         self._environment.tests |= TESTS
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """Render a template for whoever is signed in."""
+        """Return a template rendered for the signed-in user."""
         services: Services = request.app.state.services
         principal: Principal | None = getattr(request.state, "principal", None)
         cookie = request.cookies.get(SESSION_COOKIE, "")

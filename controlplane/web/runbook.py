@@ -1,4 +1,4 @@
-"""The runbooks that alerts link to, as pages: an operator at night has a browser, and no checkout."""
+"""The runbooks that alerts link to, as pages of the console. An operator on call has no checkout of the source."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from controlplane.web.render import Renderer
 
 HERE = Path(__file__).parent
 FOLDERS = (HERE / "runbooks", HERE.parents[1] / "docs" / "runbooks")
-"""Where an installation has them, and where a checkout has."""
+"""Folders of the runbooks: in an installation, and in a checkout."""
 
 Name = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_]{1,100}(\.md)?$")]
-"""The alert's name; with `.md` as runbooks link to each other."""
+"""The alert's name, also with `.md`, because runbooks link to each other so."""
 
 
 class Runbooks:
-    """The endpoints, all for viewers."""
+    """The endpoints. All of them need the role viewer."""
 
     def __init__(self, render: Renderer) -> None:
         self._render = render
@@ -35,10 +35,10 @@ class Runbooks:
 
     @requires(Role.VIEWER)
     async def runbook(self, request: Request, name: Name) -> Response:
-        """Show one runbook."""
+        """Show one runbook. Raises NotFound."""
         name = name.removesuffix(".md")
         text = await asyncio.to_thread(self._read, name)
-        # Safe: the text is ours, the renderer escapes HTML in it, and refuses links that run script.
+        # Safe: the text is part of the program. The renderer escapes HTML in it and refuses links that run scripts.
         body = Markup(self._markdown.render(text))  # noqa: S704
         return self._render.page(request, "runbook.html", name=name, body=body)
 

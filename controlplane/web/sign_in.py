@@ -1,4 +1,4 @@
-"""Signing in: a token is shown once, and a cookie that only this server can read stands for it from then on."""
+"""Sign-in: the user enters a token once. Then a session cookie, which scripts cannot read, replaces the token."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from controlplane.web.render import Renderer
 
 SIGN_IN = "/sign-in"
 MAX_TARGET_LENGTH = 2048
-"""No page of ours has a longer address."""
+"""Longest address of a page to return to, in characters. Chosen: the console's own addresses are shorter."""
 Next = Annotated[str, Query(max_length=MAX_TARGET_LENGTH)]
-"""Where to go on to."""
+"""Address of the page to open after the sign-in."""
 
 
 class SignIn:
@@ -33,7 +33,7 @@ class SignIn:
 
     @public
     async def page(self, request: Request, next: Next = "/") -> Response:
-        """Ask for a token."""
+        """Show the form that asks for a token."""
         return self._render.page(request, "sign_in.html", next=_local(next), error="")
 
     @public
@@ -45,9 +45,10 @@ class SignIn:
         token: Annotated[str, Form(max_length=MAX_CREDENTIAL_LENGTH)],
         next: Annotated[str, Form(max_length=MAX_TARGET_LENGTH)] = "/",
     ) -> Response:
-        """Open a session for a token; too many wrong ones of one account and address have to wait.
+        """Open a session for a token. After too many wrong tokens of one account and address, the next must wait.
 
-        Raises Forbidden when another site's page sent the form: it would sign a person in as somebody else.
+        Raises Forbidden when another site's page sent the form: such a form could sign the user in with the attacker's
+        token.
         """
         if not _is_ours(request, services.config()):
             raise Forbidden("another site sent this form: open the sign-in page here and try again")
@@ -67,7 +68,7 @@ class SignIn:
             cookie,
             max_age=int(SESSION_S),
             httponly=True,
-            # Not strict: a link in a message must find the session. Nothing is changed by GET, and POST needs a token.
+            # Not strict: a link in a chat message must find the session. GET changes nothing; POST needs a CSRF token.
             samesite="lax",
             secure=is_https(request, services.config()),
         )
@@ -83,30 +84,30 @@ class SignIn:
 
 
 def is_https(request: Request, fleet: Fleet) -> bool:
-    """Behind a proxy that ends TLS, only fleet.yaml's `external_url` knows that browsers come by https."""
+    """Return whether the browser uses https. Behind a proxy that ends TLS, `external_url` in fleet.yaml says so."""
     return request.url.scheme == "https" or (fleet.fleet.external_url or "").startswith("https://")
 
 
 def _is_ours(request: Request, fleet: Fleet) -> bool:
-    """Tell whether a page of this server sent the form, as far as the browser says where it comes from."""
+    """Return whether a page of this server sent the form, by the headers Sec-Fetch-Site and Origin if present."""
     if request.headers.get("sec-fetch-site") == "cross-site":
         return False
     origin = request.headers.get("origin")
     if origin is None or origin == _origin_of(fleet.fleet.external_url or ""):
         return True
     own = _origin_of(f"https://{request.url.netloc}"), _origin_of(f"http://{request.url.netloc}")
-    # Behind a proxy that ends TLS, and is not trusted to say so, browsers come by a scheme that is not known here.
+    # Behind an untrusted proxy that ends TLS, the browser's scheme is unknown, so https is accepted as well.
     return origin == own[0] or (origin == own[1] and not is_https(request, fleet))
 
 
 def _origin_of(url: str) -> str:
-    """Return a URL's origin as browsers write it: without the scheme's usual port."""
+    """Return a URL's origin as browsers write it, without the scheme's default port."""
     parts = urlsplit(url)
     usual = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
 
 
 def _local(target: str) -> str:
-    """Return a path of ours: anything that could lead to another site becomes the first page."""
+    """Return the target when it is a path of this server, else "/": the target must not lead to another site."""
     good = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
     return target if good and not target.startswith(SIGN_IN) else "/"

@@ -160,7 +160,7 @@ async def test_what_is_over_is_told_in_the_past_and_its_news_is_not_struck_out(
         "*Fired* 2023-11-14 22:13:20 UTC",
         "*Resolved* 1",
     ]
-    assert lines["text"]["text"].startswith("• over since 2023-11-14 22:14:54 UTC, after firing for 1m 34s (was: ")
+    assert lines["text"]["text"].startswith("• ended at 2023-11-14 22:14:54 UTC, after firing for 1m 34s (was: ")
     assert not lines["text"]["text"].endswith("~")
 
 
@@ -194,6 +194,24 @@ async def test_slack_trouble_is_worth_another_try(slack: FakeSlack, notifier: Sl
     assert failed.value.retry_after is None
     await notifier.send(replace(FIRING, repeat=True), None)
     assert len(slack.messages) == 1, "the repeat found what had been posted, or posted it once"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("hang", "no answer within 1 s"),
+        ("lost", "Server disconnected"),
+        ("text", "the answer is not JSON"),
+        ("garbage", "HTTP 200, not a JSON answer"),
+    ],
+)
+async def test_slack_trouble_is_told_in_words(
+    slack: FakeSlack, notifier: SlackNotifier, fault: str, words: str
+) -> None:
+    slack.misbehave(fault)
+    with pytest.raises(DeliveryFailed) as failed:
+        await notifier.send(FIRING, None)
+    assert str(failed.value) == f"Slack chat.postMessage: {words}"
 
 
 async def test_slack_says_how_long_to_wait(slack: FakeSlack, notifier: SlackNotifier) -> None:
@@ -238,7 +256,7 @@ async def test_metadata_that_is_refused_goes_too(slack: FakeSlack, notifier: Sla
 @pytest.mark.parametrize("wish", ["inf", "nan", "-5", "1e400", "soon", ""])
 async def test_slack_asks_for_no_time_at_all(slack: FakeSlack, notifier: SlackNotifier, wish: str) -> None:
     slack.misbehave(f"429:{wish}")
-    with pytest.raises(DeliveryFailed, match="and no time to wait is told") as failed:
+    with pytest.raises(DeliveryFailed, match="without a valid Retry-After") as failed:
         await notifier.send(FIRING, None)
     assert failed.value.retry_after is None
     assert not failed.value.permanent

@@ -81,6 +81,19 @@ async def test_a_dead_leader_is_followed_without_a_gap(world: World) -> None:
     assert two.hot().told_by == ""
 
 
+async def test_a_takeover_makes_up_for_the_alerts_that_nobody_decided_on(world: World) -> None:
+    one, two = await pair(world)
+    await world.run(16, 91)
+    one.runs = False
+    while world.holder() == "one":
+        await world.run(1, 91)
+    assert world.seconds() % 5, "no group is due at this second"
+    assert (world.told(), world.history()) == (["firing"], WHOLE[:2])
+    assert two.hot().last_evaluation == world.at
+    await world.run(5, 91)
+    assert await two.value("count_over_time(temp:max[30s])") == [({}, 6.0)], "recorded series keep their phase"
+
+
 async def test_a_leader_that_dies_after_it_paged_is_not_repeated(world: World) -> None:
     one, _ = await pair(world)
     await world.run(30, 91)
@@ -151,6 +164,23 @@ async def test_a_leader_that_comes_back_before_it_wrote_goes_on_from_what_others
     assert (world.told(), world.history()) == (["firing", "resolved"], WHOLE)
 
 
+async def test_who_takes_over_and_cannot_read_states_decides_nothing(world: World) -> None:
+    one, two = await pair(world)
+    await world.run(10, 91)
+    (before,) = world.alerts()
+    one.runs = False
+    two.db.locked = True
+    await world.run(40, 91)
+    assert world.holder() == "two"
+    assert await two.value("count_over_time(temp:max[40s])") == [({}, 8.0)]
+    two.db.locked = False
+    await world.run(10, 91)
+    (after,) = world.alerts()
+    assert (after.state.value, after.active_at) == ("firing", before.active_at)
+    await world.run(20, 50)
+    assert (world.told(), world.history()) == (["firing", "resolved"], WHOLE)
+
+
 async def test_a_database_that_is_away_for_both_stops_pages_and_no_recorded_series(world: World) -> None:
     one, two = await pair(world)
     await world.run(10, 91)
@@ -207,6 +237,22 @@ async def test_a_leader_whose_clock_is_wrong_leaves_right_times_to_its_successor
     assert (world.holder(), after.state.value) == ("two", "firing")
     assert abs(after.active_at - before.active_at) < 1.5
     assert world.told() == ["firing"]
+
+
+@pytest.mark.parametrize("by_s", [3600.0, -3600.0])
+async def test_a_clock_that_is_set_just_before_a_takeover_moves_times_once(world: World, by_s: float) -> None:
+    one, two = await pair(world)
+    await world.run(10, 91)
+    (before,) = world.alerts()
+    one.runs = False
+    while world.left_s() > 1:
+        await world.run(1, 91)
+    assert world.holder() == "one"
+    two.set_clock(by_s)
+    await world.run(1, 91)
+    (after,) = world.alerts()
+    assert world.holder() == "two"
+    assert abs(after.active_at - before.active_at - by_s) < 1.5
 
 
 async def test_a_rolling_restart_loses_and_repeats_nothing(world: World) -> None:

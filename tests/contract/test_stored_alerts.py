@@ -178,7 +178,7 @@ def test_a_group_of_which_nothing_fires_closes_when_it_would_have_been_repeated(
     fleet.log.record(RULE, [alert("b")], [])
     assert fleet.tick(200.0) == []
     assert [s.sentence for s in fleet.tick(110.0 + 3600) if s.state.key == key(alert("a"))] == [
-        f"{key(alert('a'))} closed: what was told of it cannot be read, and nothing of it fires"
+        f"{key(alert('a'))} closed: its last message cannot be read, and none of its alerts fires"
     ]
 
 

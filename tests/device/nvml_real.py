@@ -1,8 +1,8 @@
-"""Read the GPUs of this machine through the same child process as the control plane, and keep what it said.
+"""Read the GPUs of this machine through the same child process as the control plane, and store its answers.
 
 `PYTHONPATH=. python tests/device/nvml_real.py OUT_DIR` writes OUT_DIR/nvml.prom and OUT_DIR/nvml-second.prom (a second
-read of the same child, two seconds later). Needs a driver, nvidia-ml-py and prometheus-client; exits 1 when there is
-no driver or a reading that every data-centre GPU has is absent.
+read of the same child, two seconds later). Needs a driver, nvidia-ml-py and prometheus-client. Exits with 1 when there
+is no driver, or when a metric of every data-centre GPU is missing.
 """
 
 from __future__ import annotations

@@ -320,7 +320,7 @@ async def test_the_audit_trail_is_filtered_by_its_form_and_a_link_shows_the_same
         pass
     await expect(page.get_by_label("Actor")).to_have_value("nob")
     await page.get_by_role("button", name="Show").click()
-    await expect(page.get_by_text("No act matches these filters.")).to_be_visible()
+    await expect(page.get_by_text("No entry matches these filters.")).to_be_visible()
     for width in (1280, 390):
         await page.set_viewport_size({"width": width, "height": 900})
         await page.goto("/audit?refusals=no")
@@ -345,7 +345,7 @@ async def test_a_dead_control_plane_is_told_and_its_return_too(plane: ControlPla
     await expect(page.locator("#stale")).to_be_hidden()
     await plane.stop()
     await expect(page.locator("#live-state")).to_have_text("not live", timeout=WAIT_MS)
-    await expect(page.locator("#stale")).to_have_text(re.compile("cannot be reached. .* at ..:..:.. UTC"))
+    await expect(page.locator("#stale")).to_have_text(re.compile("cannot be reached. .* state of ..:..:.. UTC"))
     await plane.start()
     await expect(page.locator("#live-state")).to_have_text("live", timeout=WAIT_MS)
     await expect(page.locator("#stale")).to_be_hidden()

@@ -1,4 +1,4 @@
-"""A fleet.yaml as a text, read as the file is."""
+"""A fleet.yaml from a text, read like a file."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from controlplane.config.model import Fleet
 
 
 def parse_fleet(text: str, path: Path) -> Fleet:
-    """Return the fleet of a text; `path` names it in errors, and its folder is where paths start."""
+    """Return the fleet of a text. Errors name `path`, and relative paths start at its folder."""
     return _accepted(_read(parse_document(text, path))).fleet

@@ -1,4 +1,4 @@
-"""A machine with a wall clock that can be set, and a monotonic one that cannot."""
+"""A machine with a wall clock that a test can set, and a monotonic clock that it cannot set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from controlplane.clock.system import SystemClock
 
 
 class Machine:
-    """Implements alerts.interfaces.Clock by a timeline that follows steps when it is told to."""
+    """An alerts.interfaces.Clock. Its timeline follows a step only when a test calls for it."""
 
     def __init__(self, at: float = 1_000_050.0, elapsed: float = 50.0) -> None:
         self.elapsed, self.offset = elapsed, at - elapsed
@@ -22,9 +22,9 @@ class Machine:
         return self.clock.now()
 
     def set(self, by_s: float) -> None:
-        """Set the wall clock; the timeline does not know yet."""
+        """Set the wall clock. The timeline does not follow yet."""
         self.offset += by_s
 
     def restart(self) -> None:
-        """A new process reads the clocks anew."""
+        """Read the clocks again, as a new process does."""
         self.clock = SystemClock(self.wall, self.monotonic)

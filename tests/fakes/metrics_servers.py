@@ -1,4 +1,4 @@
-"""Real metrics servers from Debian on loopback, each with a folder and a port of its own."""
+"""Real metrics servers from Debian on loopback, each with its own folder and port."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.patience import HANG_S, PROCESS_S
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 @contextmanager
 def prometheus(folder: Path, *arguments: str, configuration: str = "global: {}\n") -> Iterator[str]:
-    """Run a Prometheus that takes remote writes; yields its address."""
+    """Run a Prometheus that accepts remote writes, and yield its address."""
     (folder / "prometheus.yml").write_text(configuration)
     port = free_port()
     command = [
@@ -40,7 +40,7 @@ def prometheus(folder: Path, *arguments: str, configuration: str = "global: {}\n
 
 @contextmanager
 def victoria_metrics(folder: Path) -> Iterator[str]:
-    """Run a VictoriaMetrics; yields its address. Queries see what was written after /internal/force_flush."""
+    """Run a VictoriaMetrics, and yield its address. Queries see written samples after /internal/force_flush."""
     port = free_port()
     command = [
         "victoria-metrics",

@@ -1,4 +1,4 @@
-"""Which groups of alerts are open, as dispatch reads them."""
+"""The open groups of alerts, as dispatch reads them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from controlplane.store.alert_groups import SqlGroupLog
 
 
 def open_groups(log: SqlGroupLog) -> list[GroupState]:
-    """Return the groups that are open, by key."""
+    """Return the open groups by key."""
     _, groups, _ = log.read()
     return [groups[key] for key in sorted(groups) if groups[key].is_open]

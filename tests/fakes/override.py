@@ -1,4 +1,4 @@
-"""What overrides a variable of a rule pack, without a fleet.yaml."""
+"""An override of a rule pack's variable, without a fleet.yaml."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Override:
-    """Implements alerts.packs.Threshold."""
+    """An alerts.packs.Threshold."""
 
     value: float | str | None = None
     for_: float | None = None

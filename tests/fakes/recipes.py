@@ -16,7 +16,7 @@ Made = TypeVar("Made")
 
 
 class MadeBy(NamedTuple):
-    """A source that a test's own function makes when the target is first read."""
+    """A source that a function of the test creates at the first read of the target."""
 
     factory: Callable[[Target], Source]
     target: Target
@@ -26,7 +26,7 @@ class MadeBy(NamedTuple):
 
 
 def ready(made: Made) -> Recipe[Made]:
-    """Return the recipe of a thing that a test has made already."""
+    """Return a recipe that returns an existing object of the test."""
     return Recipe(_itself, (made,), {})
 
 
@@ -38,7 +38,7 @@ def alerting_settings(
     settle_s: float = 0.0,
     console_url: str = "",
 ) -> AlertingSettings:
-    """Return what a test tells alerting; the notifiers are made already."""
+    """Return settings of alerting with the test's existing notifiers."""
     recipes = {name: ready(notifier) for name, notifier in notifiers.items()}
     return AlertingSettings(groups, interval_s, route, recipes, settle_s, console_url)
 

@@ -1,7 +1,7 @@
-"""Two processes' worth of alerting on one database, a virtual second at a time.
+"""The alerting of two processes on one database, in virtual seconds.
 
-Each process has a store, a clock and connections of its own. The database's clock passes with the virtual seconds, too:
-leases grow older by as many.
+Each process has its own store, clock and connections. The database's clock follows the virtual seconds too, so that
+leases expire by them.
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_
 
 
 class Cut(Database):
-    """One process's connections, which can be cut."""
+    """The connections of one process. A test can cut them."""
 
     away = False
+    locked = False
+    """Somebody holds its tables, but for leases."""
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -64,17 +66,29 @@ class Cut(Database):
             yield session
 
     def _ask(self) -> None:
-        if self.away:
+        if self.away or self.locked:
             raise Unavailable("the database is away")
+
+
+class CutToo(Cut):
+    """A process's connections for leases: cut with the others, and not held up by locks of tables."""
+
+    def __init__(self, url: str, others: Cut) -> None:
+        super().__init__(url)
+        self._others = others
+
+    def _ask(self) -> None:
+        self.away = self._others.away
+        super()._ask()
 
 
 @dataclass
 class Box:
-    """The receiver that all processes tell."""
+    """The receiver of all processes' messages."""
 
     name: str = "box"
     got: list[tuple[float, str, str]] = field(default_factory=list)
-    """Virtual seconds since the start, status, and the message's id."""
+    """Messages: virtual seconds since the start, status and id."""
     now: Callable[[], float] = lambda: 0.0
     away: bool = False
 
@@ -88,7 +102,7 @@ class Box:
 
 
 class Process:
-    """One replica's alerting. `ahead_s`: how far its wall clock is ahead of the true time."""
+    """The alerting of one replica. Its wall clock is `ahead_s` seconds ahead of the true time."""
 
     def __init__(self, name: str, url: str, world: World, ahead_s: float = 0.0) -> None:
         self.name, self.world, self.ahead_s = name, world, ahead_s
@@ -105,7 +119,8 @@ class Process:
             monotonic=world.seconds,
             replicas=Replicas(self.db, name, self, database_clock=lambda _session: world.at),
         )
-        leases = LeaseStore(self.db, world.seconds)
+        self._lease_db = CutToo(url, self.db)
+        leases = LeaseStore(self._lease_db, world.seconds)
         self.loop = EnduringLoop(
             "alerting",
             1.0,
@@ -129,12 +144,12 @@ class Process:
         self.alerting.clock_was_set(by_s)
 
     async def configure(self) -> None:
-        groups = parse_rules(RULES, f"/etc/{self.name}/rules.yml")  # folders differ, the file is one
+        groups = parse_rules(RULES, f"/etc/{self.name}/rules.yml")  # the folders differ, the rule file is the same
         await self.alerting.configure(alerting_settings(groups, 5.0, ROUTE, {"box": self.world.box}))
 
     async def second(self, celsius: float) -> None:
         self.store.append("gpu", self._layout, round(self.now() * 1000), np.array([celsius]))
-        if (self.world.at - START) % 5 == 0 and not self.db.away:
+        if (self.world.at - START) % 5 == 0 and not (self.db.away or self.db.locked):
             await self.alerting.presence()
         await self.loop.run_once()
         await self.alerting.dispatch()
@@ -152,11 +167,12 @@ class Process:
 
     async def close(self) -> None:
         self.querier.close()
+        self._lease_db.close()
         self.db.close()
 
 
 class World:
-    """The database, the true time, and what the receiver got."""
+    """The database, the true time, and the receiver."""
 
     def __init__(self, db: Database) -> None:
         self.db, self.at = db, START
@@ -165,7 +181,7 @@ class World:
         self.processes: list[Process] = []
 
     def seconds(self) -> float:
-        """Seconds that nobody can set."""
+        """Monotonic seconds, which no step changes."""
         return self.at - START
 
     async def start(self, name: str, ahead_s: float = 0.0) -> Process:
@@ -195,6 +211,12 @@ class World:
 
     def holder(self) -> str:
         return next(s.holder for s in LeaseStore(self.db).list() if s.name == "alerting")
+
+    def left_s(self) -> float:
+        """Return for how long the lease is still held."""
+        with self.db.reading() as session:
+            now = self.db.now(session)
+        return next(s.expires_at for s in LeaseStore(self.db).list() if s.name == "alerting") - now
 
     async def close(self) -> None:
         for process in self.processes:

@@ -33,13 +33,13 @@ BODY = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1], "data": ["hi
 
 
 def asking(requests: int = 3, failures: int = 0, timeout_s: float = 30.0, **check: Any) -> Verification:
-    """A verification that asks `infer` with BODY."""
+    """Return a verification that sends BODY to `infer`."""
     question = Question("infer", BODY, 200, timeout_s)
     return Verification(Check(question, requests, failures, origin="`verify:` in fleet.yaml", **check))
 
 
 class VirtualClock:
-    """Time that moves only when a test moves it."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.time = START
@@ -61,9 +61,9 @@ class World:
         stored: str = "",
         **options: Any,
     ) -> None:
-        """`another` adds a model of that name on a server of its own.
+        """Create the fleet. `another` adds a model of that name on its own server.
 
-        `stored` is the SQL of tests/fixtures/databases: the database that another release left.
+        `stored` is SQL from tests/fixtures/databases: the database of another release.
         """
         self._stored = stored
         self._folder, self.verification = folder, verification
@@ -115,7 +115,7 @@ class World:
         return self.evidence
 
     async def crash(self) -> None:
-        """Lose everything that is not in the database, and start again."""
+        """Lose all state that is not in the database, and start again."""
         await self._close()
         self.db.close()
         self.db = Database(f"sqlite:///{self._folder}/cp.db")
@@ -135,7 +135,7 @@ class World:
         return await self.line()
 
     async def settle(self) -> None:
-        """Wait until every order and every question that is out has been answered; the next tick notes the replies."""
+        """Wait until every call and every question under way has been answered. The next tick reads the answers."""
         if tasks := [*self.engine._running.values(), *self.engine._asking.values()]:
             await asyncio.wait(tasks)
 
@@ -154,7 +154,7 @@ class World:
         return views[0].rollout
 
     async def phases(self) -> list[str]:
-        """The phases that the latest rollout went through, from its history."""
+        """Return the phases of the latest rollout, from its history."""
         view = await self.service.show((await self.latest()).id)
         phases = [event.phase for event in view.events]
         return [p for i, p in enumerate(phases) if i == 0 or phases[i - 1] != p]
@@ -173,7 +173,7 @@ class World:
 
 
 def restore(file: Path, stored: str, url: str) -> None:
-    """Make a database of SQL, with its engine at `url`."""
+    """Create a database from SQL, with its engine at `url`."""
     connection = sqlite3.connect(file)
     connection.executescript(stored.replace("http://127.0.0.1:1", url))
     connection.close()

@@ -1,4 +1,4 @@
-"""One scrape at a time that a test chooses, without the loop that keeps the ticks."""
+"""One scrape, at a time that the test chooses, without the scrape loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collectors.target import Target, TargetHealth
 
 
 async def scrape_once(manager: ScrapeManager, target: Target, at: float | None = None) -> TargetHealth:
-    """Scrape a target as the loop does, for the scheduled time `at` (default: now). A failure is in the answer."""
+    """Scrape a target as the loop does, for the scheduled time `at` (default: now). A failure is part of the result."""
     if target.key not in manager._scrapers:
         manager._scrapers[target.key] = _Scraper(manager._setup(target), manager, live=False)
     scraper = manager._scrapers[target.key]

@@ -1,4 +1,4 @@
-"""A series store as one would write it without caring for speed: every series a dictionary of its samples by time."""
+"""A simple and slow series store: every series is a dictionary of its samples by time. Tests compare with it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from collectors.samples import Labels, Layout, Series
 from controlplane.metrics.arrays import STALE_BITS
 from controlplane.metrics.series.budget import Budget, EngineLimits
+from controlplane.metrics.series.layout_series import with_name
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 from controlplane.metrics.series.samples import SampleSet
-from controlplane.metrics.series.series_table import with_name
 from controlplane.metrics.series.store_reader import StoreReader
 
 STALE = np.array([STALE_BITS], dtype=np.int64).view(np.float64)[0]
@@ -27,29 +27,29 @@ def is_stale(value: float) -> bool:
 class Sample:
     value: float
     end: bool = False
-    """The source ended, or its layout changed: no sample, but the mark of one that is missing."""
+    """Whether this is a staleness marker: the source ended, or its layout changed."""
 
 
 @dataclass
 class Model:
-    """What a store should answer. Times of different sources differ."""
+    """The answers that a store should give. Samples of different sources have different times."""
 
     series: dict[Series, dict[int, Sample]] = field(default_factory=dict)
-    """Of the current era."""
+    """Samples of the current era."""
     layouts: dict[str, Layout | None] = field(default_factory=dict)
     last: dict[str, int] = field(default_factory=dict)
     newest_at: int | None = None
     eras: list[tuple[int, int, dict[Series, dict[int, Sample]]]] = field(default_factory=list)
-    """Eras that ended: (hides from, ended, samples)."""
+    """Ended eras: (start of the hidden time, end, samples)."""
     hides_from: int | None = None
-    """From when on the current era hides those before; None in the first."""
+    """Time from which on the current era hides earlier eras; None in the first era."""
     absent: set[str] = field(default_factory=set)
     """Sources without a row in this era."""
     here: set[str] = field(default_factory=set)
-    """Sources that this process has written to: it knows their layouts, whatever the clock does."""
+    """Sources that this process has written to. It keeps their layouts over steps of the clock."""
 
     def set_clock(self, now: int, hide: int) -> None:
-        """The clock was set to `now`; what was there from `hide` before it on is past."""
+        """Begin an era at `now`: the clock was set. Samples from `hide` before `now` on are hidden."""
         if self.newest_at is None or (self.newest_at < now and self.hides_from is None):
             return
         begins = 10**18 if self.hides_from is None else self.hides_from
@@ -61,12 +61,12 @@ class Model:
         self.layouts = {s: layout if s in self.here else None for s, layout in self.layouts.items()}
 
     def reopened(self) -> None:
-        """A new process knows the layouts that have rows in this era."""
+        """Restart: the new process has only the layouts with rows in this era."""
         self.here = set()
         self.layouts = {s: None if s in self.absent else layout for s, layout in self.layouts.items()}
 
     def visible(self) -> dict[Series, dict[int, Sample]]:
-        """Return what no later era hides."""
+        """Return the samples that no later era hides."""
         if self.hides_from is None:
             return self.series
         eras = [*self.eras, (self.hides_from, 10**18, self.series)]
@@ -122,7 +122,7 @@ class Model:
     def _named(self, layout: Layout | None) -> set[Series]:
         return {series for series, _, _ in self._stretches(layout)} if layout else set()
 
-    # -- what the store should say -------------------------------------------------------------------------------
+    # -- expected answers ----------------------------------------------------------------------------------------
 
     def read(self, name: str, after: int, until: int) -> dict[Labels, list[tuple[int, float]]]:
         found = {}
@@ -156,7 +156,7 @@ def matchers(name: str) -> tuple[Matcher, ...]:
 
 
 def flat(samples: SampleSet) -> dict[Labels, list[tuple[int, float]]]:
-    """Return the samples of every series that has some."""
+    """Return the samples of every series that has samples."""
     found = {}
     for number, labels in enumerate(samples.labels):
         axis, base = int(samples.axis[number]), int(samples.base[number])
@@ -187,7 +187,7 @@ def newest(store: StoreReader, name: str, windows: Sequence[tuple[int, int]]) ->
 
 
 def same(one: float, other: float) -> bool:
-    """Whether two values are the same; all NaNs that are no staleness markers are."""
+    """Return whether two values are the same. All NaNs that are not staleness markers are the same."""
     if one != one or other != other:
         return one != one and other != other and is_stale(one) == is_stale(other)
     return one == other and np.signbit(one) == np.signbit(other)

@@ -1,7 +1,7 @@
-"""A Slack Web API that is not Slack: the same wire protocol over real HTTP, an in-memory channel, and bad manners.
+"""A fake of Slack's Web API: the same protocol over real HTTP, with a channel in memory, and able to misbehave.
 
 It answers chat.postMessage, chat.update and conversations.{list,history,replies}. `misbehave` queues faults
-for the next calls; every call is kept in `calls`.
+for the next calls. `calls` records every call.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from aiohttp import web
 
 TOKEN = "xoxb-right"
 CHANNEL = "C0000000001"
-"""The id of #ops."""
+"""Id of #ops."""
 
 
 @dataclass
 class FakeSlack:
-    """The workspace's state."""
+    """The state of the workspace."""
 
     url: str = ""
     messages: list[dict[str, Any]] = field(default_factory=list)
-    """Of #ops, threads included, oldest first."""
+    """Messages of #ops with their threads, oldest first."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     refuses_blocks: str = ""
-    """The error that every call with blocks gets."""
+    """Error for every call with blocks."""
     faults: deque[tuple[str, str]] = field(default_factory=deque)
     released: asyncio.Event = field(default_factory=asyncio.Event)
     """Ends hanging calls, so that the server can stop."""
@@ -92,7 +92,7 @@ class FakeSlack:
     def _answer(self, method: str, body: dict[str, Any], authorization: str) -> dict[str, Any]:
         if authorization != f"Bearer {TOKEN}":
             return {"ok": False, "error": "invalid_auth" if authorization else "not_authed"}
-        # As in Slack, only posting takes a name.
+        # As in Slack, only posting accepts a channel's name.
         known = (CHANNEL, "#ops") if method == "chat.postMessage" else (CHANNEL,)
         if method != "conversations.list" and body.get("channel") not in known:
             return {"ok": False, "error": "channel_not_found"}
@@ -116,7 +116,7 @@ class FakeSlack:
         return {"ok": False, "error": "message_not_found"}
 
     def _conversations_list(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Two pages, so that a client must follow the cursor."""
+        """Return two pages, so that a client must follow the cursor."""
         if "cursor" not in body:
             metadata = {"next_cursor": "page2"}
             return {"ok": True, "channels": [{"id": "C0000000009", "name": "other"}], "response_metadata": metadata}
@@ -131,14 +131,14 @@ class FakeSlack:
 
 
 def _shown(messages: list[dict[str, Any]], body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Metadata is shown only to those who ask for it, as Slack does."""
+    """Return messages without metadata unless the call requests it, as Slack does."""
     limit = int(body.get("limit", 100))
     hidden = () if str(body.get("include_all_metadata")) in ("1", "True", "true") else ("metadata",)
     return [{k: v for k, v in m.items() if k not in hidden} for m in messages[:limit]]
 
 
 def _invalid(body: dict[str, Any]) -> str:
-    """Check what Slack refuses of blocks and metadata."""
+    """Return Slack's error for blocks and metadata that it refuses, or ""."""
     for block in body.get("blocks", ()):
         fields = block.get("fields", ())
         texts = [block.get("text", {}), *fields, *(e for e in block.get("elements", ()) if e["type"] == "mrkdwn")]
@@ -153,7 +153,7 @@ def _invalid(body: dict[str, Any]) -> str:
 
 @asynccontextmanager
 async def running() -> AsyncIterator[FakeSlack]:
-    """Serve on a free port of the loopback until the block is left."""
+    """Serve on a free loopback port until the block ends."""
     slack = FakeSlack()
     app = web.Application()
     app.router.add_route("*", "/api/{method}", slack.handle)

@@ -1,8 +1,8 @@
 """A fake Triton: the model repository API over real HTTP, able to misbehave in every way that rollouts must survive.
 
-It does what tritonserver 2.51 was measured to do (docs/adr/0003-triton-switch.md): a load names the versions it wants,
-missing directories are skipped with a 200, a failing version aborts the whole load, versions that were never loaded
-are not in the index, unloading takes until the requests are finished.
+It does what tritonserver 2.51 was measured to do (docs/adr/0003-triton-switch.md). A load names its versions. Missing
+directories are skipped with a 200. A failing version aborts the whole load. Versions that were never loaded are not in
+the index. Unloading waits until the requests are finished.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ class FakeTriton:
         self.states: dict[int, str] = {}
         self.reasons: dict[int, str] = {}
         self.loads: list[list[int]] = []
-        """The versions of every load order, in order."""
+        """The versions of every load call, in order."""
         self.config: dict[str, Any] = {}
         self.mode = "explicit"
         self.fails: dict[int, str] = {}
         """Version -> the reason why its initialize raises."""
         self.reachable = True
         self.drop_replies = 0
-        """So many load orders are carried out, but the connection is cut at once instead of answered."""
+        """Number of load calls that are done, but whose connection is cut instead of answered."""
         self.swallow = 0
-        """So many load orders are cut before anything is done."""
+        """Number of load calls whose connection is cut before anything is done."""
         self.lies = 0
-        """So many load orders are answered 200 and not carried out."""
+        """Number of load calls that are answered 200 and not done."""
         self.race_unload = 0
-        """After so many loads something else unloads the model."""
+        """Number of loads after which another client unloads the model."""
         self.stuck_unloading = False
         self.garbage = False
         self.hostile: Callable[[web.Request, Any], Awaitable[web.Response]] | None = None
-        """Answers instead, when set."""
+        """When set, it answers all requests."""
         self.on_request: Callable[[str], None] = lambda path: None
         """Called with the path of each request before it is handled."""
         self.not_ready: set[int] = set()
-        """Versions whose readiness endpoint says no although the index says READY."""
+        """Versions whose readiness endpoint answers no although the index says READY."""
         self.raises: dict[int, str] = {}
-        """Version -> the words with which its execute raises at every request; it stays READY all the same."""
+        """Version -> the message with which its execute raises at every request. The version stays READY."""
         self.hangs: set[int] = set()
-        """Versions that never answer a request; they stay READY."""
+        """Versions that never answer a request. They stay READY."""
         self.kills: set[int] = set()
         """Versions whose first request takes the whole server down."""
         self.asked: list[tuple[int, str, dict[str, Any]]] = []
         """(version, path, body) of every request to a version by its own name."""
         self.key = ""
-        """When set, requests without it as a bearer token are refused, as by a proxy in front."""
+        """When set, requests without this bearer token are refused, as by a proxy."""
         self._stopped = asyncio.Event()
         self._door = asyncio.Event()
         self._door.set()
@@ -68,23 +68,23 @@ class FakeTriton:
         self.restart()
 
     def hold_loads(self) -> None:
-        """Loads stay LOADING, and their calls unanswered, until `finish_loads`."""
+        """Keep loads LOADING, and their calls unanswered, until `finish_loads`."""
         self._gate.clear()
 
     def hold_orders(self) -> None:
-        """Load orders wait at the door, and nothing shows that they came, until `take_orders`."""
+        """Keep load calls unread, without any visible effect, until `take_orders`."""
         self._door.clear()
 
     def take_orders(self) -> None:
-        """Let held orders in."""
+        """Read the held load calls."""
         self._door.set()
 
     def finish_loads(self) -> None:
-        """Let held loads go on."""
+        """Finish the held loads."""
         self._gate.set()
 
     def restart(self) -> None:
-        """Come back with what the disk says: overrides live in memory only."""
+        """Restart with the state on disk. Overrides are in memory only and are lost."""
         self.reasons, self.config = {}, {**CONFIG, "version_policy": {"specific": {"versions": list(self.policy)}}}
         self.states = {v: "READY" for v in self.policy if v in self.on_disk}
 
@@ -199,7 +199,7 @@ class FakeTriton:
         if self.drop_replies:
             self.drop_replies -= 1
             return _cut(request)
-        return await asyncio.shield(work) or web.Response()  # a client that hangs up does not stop a load
+        return await asyncio.shield(work) or web.Response()  # a client that disconnects does not stop a load
 
     async def _carry_out(self, wanted: list[int], config: dict[str, Any]) -> web.Response | None:
         order = len(self.loads)
@@ -212,7 +212,7 @@ class FakeTriton:
             reason = self.fails[failing]
             self.states[failing], self.reasons[failing] = "UNAVAILABLE", reason
             return _error(400, f"load failed for model 'model': version {failing} is at UNAVAILABLE state: {reason}")
-        if order == len(self.loads):  # of several loads that were waiting, the last one's versions stay
+        if order == len(self.loads):  # after several waiting loads the versions of the last one stay
             self._place(wanted)
             self.config = config
             if self.race_unload:

@@ -1,8 +1,8 @@
-"""Replays a Containerfile without a container engine: its steps run in an empty root that holds what COPY let in.
+"""Replays a Containerfile without a container engine: its steps run in a root that holds only the copied files.
 
-The machine stands in for the base image: its programs and its Python are seen read-only.
-Everything else of a stage is a folder of its own. What is replayed: ARG, FROM, ENV, WORKDIR, COPY, RUN, USER; the rest
-says how the image is run. It takes root and mount namespaces.
+The machine replaces the base image: its programs and its Python are visible read-only. All other paths of a stage are a
+separate folder. Replayed are ARG, FROM, ENV, WORKDIR, COPY, RUN and USER; the other instructions describe how the image
+is run. The replay needs root and mount namespaces.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 BASE = Path(sys.base_prefix).resolve()
-"""Where the Python is that stands in for the base image's."""
+"""Folder of the Python that replaces that of the base image."""
 STEP_S = 600
 RUNS = ("ENTRYPOINT", "CMD", "HEALTHCHECK", "EXPOSE", "VOLUME")
-"""Instructions that say how an image is run."""
+"""Instructions that describe how an image is run."""
 
 
 class Step(NamedTuple):
-    """One instruction and what stands behind it."""
+    """One instruction and its arguments."""
 
     word: str
     rest: str
 
 
 def read_steps(text: str) -> Iterator[Step]:
-    """Yield the instructions of a Containerfile, lines that end in a backslash joined and comments left out."""
+    """Yield the instructions of a Containerfile, with continued lines joined and without comments."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     for line in re.sub(r"\\\n", " ", "\n".join(lines)).splitlines():
         if line.strip():
@@ -43,7 +43,7 @@ def read_steps(text: str) -> Iterator[Step]:
 
 
 class Ignore:
-    """A .dockerignore: the last pattern that matches a path, or a folder above it, decides."""
+    """A .dockerignore. The last pattern that matches a path, or a folder above it, decides."""
 
     def __init__(self, text: str) -> None:
         lines = (line.strip() for line in text.splitlines())
@@ -54,7 +54,7 @@ class Ignore:
         ]
 
     def ignores(self, path: str) -> bool:
-        """Return whether a path of the context is left out."""
+        """Return whether a path of the context is excluded."""
         parts = path.split("/")
         above = ["/".join(parts[: n + 1]) for n in range(len(parts))]
         ignored = False
@@ -72,7 +72,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 @dataclass
 class Stage:
-    """One FROM and what follows: its root, and what is in force in it."""
+    """One stage of a Containerfile: its root and its current settings."""
 
     root: Path
     env: dict[str, str] = field(default_factory=lambda: {"PATH": "/base/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
@@ -83,7 +83,7 @@ class Stage:
     def run(
         self, command: Sequence[str], *, user: str | None = None, timeout: float = STEP_S, network: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the root. Without `network` it has a loopback of its own and nothing else."""
+        """Run a command in the root. Without `network` it has only its own loopback."""
         return subprocess.run(
             self.command(command, user=user, network=network),
             capture_output=True,
@@ -93,7 +93,7 @@ class Stage:
         )
 
     def command(self, command: Sequence[str], *, user: str | None = None, network: bool = True) -> list[str]:
-        """Return the command line that does so, for subprocess."""
+        """Return the command line of `run`, for subprocess."""
         uid = self.user if user is None else user
         inner = f"cd {shlex.quote(self.workdir)} && exec {shlex.join(command)}"
         drop = f"exec setpriv --reuid={uid} --regid={uid} --clear-groups --no-new-privs --bounding-set=-all"
@@ -123,7 +123,7 @@ class Stage:
 
 
 class Replay:
-    """The stages of a Containerfile, run. `stages` has them by name, the last one as ``."""
+    """The executed stages of a Containerfile. `stages` has them by name, the last one as ``."""
 
     def __init__(self, containerfile: Path, context: Path, folder: Path) -> None:
         self._context, self._folder = context, folder
@@ -203,6 +203,6 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def exec_form(text: str) -> list[str]:
-    """Return the words of an instruction that is written as a JSON list, options before it left out."""
+    """Return the words of an instruction in JSON form, without the options before the list."""
     words: list[str] = json.loads(text[text.index("[") :])
     return words

@@ -1,4 +1,4 @@
-"""The compose file, the units and the locks: pinned, locked down alike, and saying what the image says."""
+"""The compose file, the units and the locks: versions are pinned, services are hardened, settings match the image."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_compose_builds_the_image_runs_it_as_its_user_and_asks_what_its_health_c
 def test_grafana_asks_the_control_plane_by_an_address_that_every_control_plane_answers_to(
     compose: dict[str, Any],
 ) -> None:
-    """A name would have to be the host of external_url, which is the browser's."""
+    """A host name would have to be that of external_url, which the browser uses."""
     address = compose["services"]["controlplane"]["networks"]["fleet"]["ipv4_address"]
     (source,) = YAML(typ="safe").load(compose["configs"]["datasource"]["content"])["datasources"]
     assert source["url"] == f"http://{address}:8080"
@@ -126,7 +126,7 @@ def test_grafana_asks_the_control_plane_by_an_address_that_every_control_plane_a
 
 
 def test_images_are_pinned_or_can_be(compose: dict[str, Any]) -> None:
-    """A digest cannot be made up: each image is an argument, and the file says how to fill it."""
+    """No digest can be pinned here: each image is an argument, and the file says how to set it."""
     for image in (
         compose["services"]["grafana"]["image"],
         compose["services"]["controlplane"]["build"]["args"]["PYTHON_IMAGE"],
@@ -192,7 +192,7 @@ def test_the_units_are_locked_down_alike(unit: Path) -> None:
 
 
 def pins(name: str) -> dict[str, set[str]]:
-    """Return the versions of each package that a lock names; one may have several, for several Pythons."""
+    """Return the versions of each package in a lock. A package may have several, for several Pythons."""
     found: dict[str, set[str]] = {}
     for package, version in re.findall(
         r"^([A-Za-z0-9._-]+)==([^ ]+)", (ROOT / "requirements" / name).read_text("utf-8"), re.M

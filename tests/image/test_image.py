@@ -1,4 +1,4 @@
-"""The image: its steps are replayed from exactly what the Containerfile copies, and what comes out of them runs."""
+"""The image: its steps are replayed with only the copied files, and the resulting program runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTAINERFILE = ROOT / "deploy" / "Containerfile"
 
 @pytest.fixture(scope="module")
 def replay(tmp_path_factory: pytest.TempPathFactory) -> Replay:
-    """The image, built once: the context is what git would hand over, so nothing that only lies here can help."""
+    """The image, built once. The files that git ignores are not in its context, so they cannot help."""
     context = tmp_path_factory.mktemp("context")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -101,7 +101,7 @@ for path in ("/runbooks/GPULost.md", "/static/vendor/htmx.min.js", "/cp/v1/model
 
 @needs_namespaces
 def test_the_image_serves_and_its_health_check_passes(image: Stage) -> None:
-    """ENTRYPOINT, CMD and HEALTHCHECK as they are written, with a network of their own."""
+    """ENTRYPOINT, CMD and HEALTHCHECK run as written, with a separate network."""
     serve = shlex.join([*exec_form(image.runs["ENTRYPOINT"]), *exec_form(image.runs["CMD"])])
     healthy = shlex.join(exec_form(image.runs["HEALTHCHECK"]))
     script = f"""

@@ -1,4 +1,4 @@
-"""What schemathesis cannot know of our API: the document's own formats, and what a form's values stand for."""
+"""Hints for schemathesis: values of the API document's own formats, and cases that are not really wrong."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteReque
 EXPRESSIONS = ["up", "1 + 1", 'sum by (job) (rate(x{a=~"b.*"}[5m]))']
 SELECTORS = ["up", '{job="vllm"}', 'x{a!~"b|c"}']
 INSTANT = ["1700000000", "1700000000.000", "2023-11-14T22:13:20Z", "2023-11-14T23:13:20+01:00"]
-"""One instant in several forms: a range must not end before it starts."""
+"""One instant in several forms. All are equal, so that no range ends before it starts."""
 
 
 def written() -> bytes:
-    """Return a remote write of one sample of now."""
+    """Return a remote-write request with one sample, at the current time."""
     series = TimeSeries(labels_of({"__name__": "x", "job": "a"}), ((round(time.time() * 1000), 1.0),))
     return encode(WriteRequest((series,)))
 
@@ -34,13 +34,13 @@ schemathesis.openapi.media_type("application/x-protobuf", st.builds(written))
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
-    """Leave out what is wrong in the document's terms alone.
+    """Return False for a case that only the document refuses and Prometheus accepts.
 
-    A form holds texts. Prometheus reads the first of several, an empty one as absent, and one text where a list is
-    documented as the list of it: on the wire there is no difference.
+    A form holds texts. Prometheus reads the first of several texts, an empty text as absent, and a single text as a
+    list of one. In the request these cases look alike.
     """
     if "group_next_token" in (case.query or {}):
-        return False  # good only as an earlier answer gave it
+        return False  # only a token of an earlier answer is valid
     if not case.operation.path.startswith("/api/v1/"):
         return True
     return all(_differs(name, value) for name, value in _pairs(case))

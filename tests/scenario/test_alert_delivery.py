@@ -1,4 +1,4 @@
-"""From a rule to Slack on a virtual clock: a crash at any step may repeat a message, and never loses one."""
+"""From a rule to Slack on a virtual clock: a crash at any step may repeat a message, but never loses one."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from tests.fakes.slack import TOKEN, FakeSlack, running
 ROUTE = Route("ops", ("alertname",), group_wait_s=5, group_interval_s=10, repeat_interval_s=86400)
 STEP_S = 5.0
 END_S = 400.0
-"""Long enough for a claim of a dead sender to run out, twice."""
+"""End of a run: long enough for two claims of dead senders to expire."""
 
 
 class Crash(BaseException):
-    """The process ends here, with nothing tidied up."""
+    """Ends the process without any clean-up."""
 
 
 @dataclass
 class Crashing:
-    """Stands before an object and crashes once, before or after the nth call of one of its methods."""
+    """Wraps an object and crashes once, before or after the nth call of one of its methods."""
 
     inner: Any
     method: str
@@ -78,7 +78,7 @@ class Crashing:
 
 @dataclass
 class Gpu:
-    """Hot from 20 s to 150 s; the querier of this world, which also holds its clock."""
+    """Querier and clock of this world. The GPU is hot from 20 s to 150 s."""
 
     at: float = 0.0
 
@@ -91,7 +91,7 @@ class Gpu:
 
 @dataclass
 class World:
-    """What outlives a process: database, Slack, time."""
+    """The state that outlives a process: database, Slack, time."""
 
     db: Database
     slack: FakeSlack
@@ -140,12 +140,12 @@ WHOLE_STORY = [(INACTIVE, PENDING), (PENDING, FIRING), (FIRING, INACTIVE)]
 
 
 def assert_told_once(world: World) -> None:
-    """One message in the channel, showing the end; one line for it in the thread; nothing queued or dead."""
+    """Assert one message in the channel, which shows the end, one line in its thread, and no queued or dead message."""
     (root,) = world.slack.roots()
     assert root["blocks"][0]["text"]["text"] == ":large_green_circle: RESOLVED: Hot"
     (line,) = world.slack.thread(root["ts"])
     assert line["text"] == (
-        "RESOLVED: Hot (1 resolved): over since 1970-01-01 00:02:30 UTC, after firing for 2m 0s (was: 91 °C on 0)"
+        "RESOLVED: Hot (1 resolved): ended at 1970-01-01 00:02:30 UTC, after firing for 2m 0s (was: 91 °C on 0)"
     )
     entries = OutboxStore(world.db).recent(10)
     assert [(e.status, e.message_id.split("/")[-1]) for e in entries] == [
@@ -238,6 +238,6 @@ async def test_a_wrong_token_is_recorded_as_dead_with_its_cure(db: Database) -> 
 
 
 def _put(crash: Crashing, inner: Any) -> Crashing:
-    """Put one crash before each process's object in turn: it counts on over restarts."""
+    """Wrap each process's object in the same crash, so that its count continues over restarts."""
     crash.inner = inner
     return crash

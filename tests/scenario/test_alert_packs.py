@@ -1,4 +1,4 @@
-"""The packs over a real series store, fed as a fleet would: faults come and go, and each alert tells its story."""
+"""The built-in packs over a real series store with a fleet's samples: faults come and go, alerts fire and resolve."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Fleet:
         self.start()
 
     def start(self) -> None:
-        """Start a control plane, or start it again: nothing but the database and the series remain."""
+        """Start or restart a control plane. Only the database and the series remain from before."""
         groups = [*load_pack("llm", OVERRIDES), *load_pack("gpu", {"temperature": Override(for_=30.0)})]
         self.log = SqlAlertLog(self.db)
         self.evaluators = [
@@ -132,7 +132,7 @@ async def test_a_hot_gpu_survives_a_restart_of_the_control_plane(fleet: Fleet) -
     fleet.start()
     await fleet.run(60)
     assert fleet.story("GPUTemperatureHigh") == [
-        "GPUTemperatureHigh went from inactive to pending: GPU on a is at 91 °C; it fires after 30s of this",
+        "GPUTemperatureHigh went from inactive to pending: GPU on a is at 91 °C; it fires when this has lasted 30s",
         "GPUTemperatureHigh went from pending to firing: GPU on a is at 91 °C, for 30s",
     ]
 

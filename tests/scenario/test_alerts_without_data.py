@@ -1,7 +1,7 @@
-"""Targets that cannot be read: an alert keeps its state, says since when nothing is known, and tells nobody it is over.
+"""Targets that cannot be scraped: an alert keeps its state, says since when it is unknown, and does not resolve.
 
-Everything is real but time, the bodies and the far side of the notifier: scraping, the catalogue, the store, PromQL,
-the database, grouping and sending.
+Only time, the bodies and the receiver are simulated. Scraping, the catalogue, the store, PromQL, the database, grouping
+and sending are real.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CATALOGUE = load_catalogue()
 
 @dataclass
 class Box:
-    """A notifier that keeps what it gets."""
+    """A notifier that records its messages."""
 
     name: str = "box"
     got: list[Message] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Box:
 
 @dataclass
 class Body:
-    """A target's source: a text, or None for one that fails."""
+    """A target's source. It returns a text, or fails when the text is None."""
 
     world: World
     target: Target
@@ -81,7 +81,7 @@ class Body:
 
 @dataclass
 class World:
-    """A fleet, and the control plane that watches it."""
+    """A fleet and its control plane."""
 
     db: Database
     groups: tuple[RuleGroup, ...]
@@ -91,7 +91,7 @@ class World:
     store: SeriesStore = field(default_factory=SeriesStore)
     at: float = T0
     turns: dict[str, float] = field(default_factory=dict)
-    """The last turn of each group: one an interval."""
+    """By group, the time of its last turn; there is one turn an interval."""
 
     def __post_init__(self) -> None:
         self.log = SqlAlertLog(self.db)
@@ -99,7 +99,7 @@ class World:
         self.start()
 
     def start(self, blind_s: float = 0.0) -> None:
-        """Start the control plane, or start it again: what is left is the database and the series."""
+        """Start or restart the control plane. Only the database and the series remain from before."""
         self.scraping = ScrapeManager(
             self.store, partial(MadeBy, self._source), self._layout, self, find_missing=self._missing
         )
@@ -155,12 +155,12 @@ class World:
             self.at += STEP_S
 
     async def remove(self, target: Target) -> None:
-        """Take a target out of the configuration."""
+        """Remove a target from the configuration."""
         await self.scraping.apply([])  # ends what it wrote; the loops that this would start are not wanted here
         self.targets.remove(target)
 
     def active(self) -> dict[str, tuple[str, float | None, tuple[str, ...]]]:
-        """Return, by name, an alert's state, since when it is unknown (seconds after T0), and the targets away."""
+        """Return by alert name: state, start of the unknown time (seconds after T0), and the missing targets."""
         return {
             dict(i.labels)["alertname"]: (
                 i.state.value,
@@ -294,9 +294,9 @@ async def test_an_exporter_that_fails_once_ends_no_alert(make: type[World]) -> N
     assert world.active() == {"GPUTemperatureHigh": FIRING}
     assert world.told() == ["firing"]
     assert world.story()[2:] == [
-        "GPUTemperatureHigh stays firing, and unknown: its target dcgm/n1:9400 cannot be read: answered 503 "
+        "GPUTemperatureHigh stays firing but is unknown: its target dcgm/n1:9400 cannot be read: answered 503 "
         "(was: GPU on n1 is at 93 °C)",
-        "GPUTemperatureHigh is still firing, and known again after 5s: GPU on n1 is at 94 °C",
+        "GPUTemperatureHigh is still firing; its data is back after 5s: GPU on n1 is at 94 °C",
     ]
 
 
@@ -311,7 +311,7 @@ async def test_an_exporter_that_returns_with_good_news_ends_it(make: type[World]
     await world.run(STEP_S)
     assert world.told() == ["firing", "resolved"]
     assert render(world.box.got[1]).lines[0] == (
-        "over since 2023-11-14 23:13:50 UTC, after firing for 1h 0m 20s (was: GPU on n1 is at 93 °C)"
+        "ended at 2023-11-14 23:13:50 UTC, after firing for 1h 0m 20s (was: GPU on n1 is at 93 °C)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The database cannot be written, or not even read: alerts come, go and are told, and all of it is written later."""
+"""A database that cannot be written or read: alerts still fire, resolve and are sent, and all is written later."""
 
 from __future__ import annotations
 
@@ -63,16 +63,16 @@ class Breakable(Database):
 
 @dataclass
 class Box:
-    """A notifier that keeps what it gets, and can refuse."""
+    """A notifier that records its messages, and can refuse them."""
 
     name: str = "box"
     got: list[tuple[str, str, bool, str]] = field(default_factory=list)
-    """status, id, whether it may have been sent before, and where the group's message was."""
+    """Messages: status, id, whether it may be a repetition, and the place of the group's message."""
     away: bool = False
     then: str = ""
     db: Breakable | None = None
     meanwhile: Callable[[], Awaitable[None]] | None = None
-    """What happens once while a message is on its way."""
+    """Callback that runs once while a message is being sent."""
 
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
         if self.away:
@@ -89,7 +89,7 @@ class Box:
 
 
 class World:
-    """One process's alerting, a second at a time."""
+    """The alerting of one process, in steps of one second."""
 
     def __init__(self, db: Breakable, holder: str = "one") -> None:
         self.db, self.at = db, 1_000_000.0

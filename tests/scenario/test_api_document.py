@@ -1,4 +1,4 @@
-"""The OpenAPI document against a running control plane: schemathesis with every check that it has."""
+"""The OpenAPI document against a running control plane, by schemathesis with all its checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.scenario.up import ROOT, TOKEN, up
 
 EXAMPLES = 3
-"""Random ones of each operation, beside those that its document leads to: a thousand requests in all."""
+"""Random examples of each operation, beside those derived from the document: about a thousand requests in all."""
 FLEET = """fleet: {name: test}
 models:
   - name: chat

@@ -1,4 +1,4 @@
-"""Targets whose TLS is bad: every client says so in words, and nothing goes unhandled on either kind of event loop."""
+"""Targets with faulty TLS: every client reports a sentence, and neither event loop has an unhandled exception."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.unhandled import Unhandled
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TIMEOUTS_S = (5.0, 0.01)
-"""Long enough for a refusal, and short enough to give up within a handshake."""
+"""Two timeouts: one long enough to get the refusal, one so short that the client gives up during the handshake."""
 
 
 async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,28 +36,28 @@ async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
 
 
 async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer TLS's first words with HTTP."""
+    """Answer the first TLS message with HTTP."""
     await reader.read(10)
     writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     writer.close()
 
 
 async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """End within a handshake message."""
+    """Close the connection within a handshake message."""
     await reader.read(2000)
     writer.write(b"\x16\x03\x03\x00\x7a\x02\x00")
     writer.close()
 
 
 async def alert(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Refuse the handshake by TLS's own alert."""
+    """Refuse the handshake with a TLS alert."""
     await reader.read(2000)
     writer.write(b"\x15\x03\x03\x00\x02\x02\x28")
     writer.close()
 
 
 async def honest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer by TLS, with a certificate that nobody trusts."""
+    """Answer with TLS and an untrusted certificate."""
     with suppress(asyncio.IncompleteReadError, OSError):
         await reader.readuntil(b"\r\n\r\n")
     writer.close()
@@ -87,7 +87,7 @@ async def served(handler: Handler, tls: ssl.SSLContext | None) -> Any:
 
 
 async def ask_all(base: str, timeout_s: float) -> list[str]:
-    """Ask by every client that reaches a fleet; return what each said."""
+    """Send a request with every client that reads targets, and return the error of each."""
     said = []
     for source in (
         HttpSource(f"{base}/metrics"),

@@ -1,7 +1,7 @@
-"""A live control plane on a machine whose clock is set while it runs, by libfaketime: nothing stops, and it says so.
+"""A live control plane whose clock is set while it runs, by libfaketime: nothing stops, and the steps are reported.
 
-One step back and one forward show that the parts hold together; steps of a second to an hour are in the timelines of
-the watch, of alerting and of the clock itself.
+One step back and one step forward show that all parts follow. The unit tests of the watch, of alerting and of the clock
+have steps of a second to an hour.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ groups:
 
 
 class Machine:
-    """Runs `controlplane up` with a clock of its own, and asks it."""
+    """Runs `controlplane up` with its own clock, and sends requests to it."""
 
     def __init__(self, folder: Path, target: str) -> None:
         self.folder, self.log = folder, folder / "log"
@@ -61,7 +61,7 @@ class Machine:
         self.started = 0
 
     def set(self, by_s: float) -> None:
-        """Set the clock to what it would show, and so much."""
+        """Set the clock to the real time plus `by_s` seconds."""
         draft = self.rc.with_suffix(".new")
         draft.write_text(f"{by_s:+g}\n")
         draft.replace(self.rc)
@@ -121,7 +121,7 @@ class Machine:
         return {alert["labels"]["alertname"] for alert in alerts} - {"Watchdog"}
 
     async def until(self, holds: Callable[[], Awaitable[object]]) -> None:
-        """Wait for a condition; a hang ends with what the process said."""
+        """Wait for a condition. After a hang the assertion shows the process's log."""
         try:
             async with asyncio.timeout(PROCESS_S):
                 while not await holds():
@@ -132,7 +132,7 @@ class Machine:
 
 
 class Gpu:
-    """A target: the temperature of a GPU, and a counter of true scrapes."""
+    """A target with the temperature of a GPU and a counter of its scrapes."""
 
     def __init__(self) -> None:
         self.temperature, self.scrapes = 50.0, 0
@@ -167,7 +167,7 @@ async def test_a_clock_that_is_set_stops_nothing(tmp_path: Path, by: int) -> Non
             return await machine.value("temperature") == [gpu.temperature]
 
         async def calm() -> bool:
-            """Before the first scrape the temperature was absent; that is over, and told."""
+            """Return whether the alert on the temperature, absent before the first scrape, has resolved and is sent."""
             told = [machine.said().count(f"{status}: Gone") for status in ("FIRING", "RESOLVED")]
             return "Gone" not in await machine.alerts() and told[0] == told[1]
 
@@ -192,7 +192,7 @@ async def test_a_clock_that_is_set_stops_nothing(tmp_path: Path, by: int) -> Non
         await machine.until(counted)
         assert machine.said().count(f"clock: it was set {'forward' if by > 0 else 'back'} by ") == 1
 
-        # Every group is evaluated, every target is scraped, and what is scraped now is what is seen.
+        # Every group is evaluated, every target is scraped, and queries return the newest samples.
         async def evaluated() -> bool:
             after = await machine.evaluations()
             return all(after[name] != at for name, at in before.items()) and gpu.scrapes > scrapes + 1

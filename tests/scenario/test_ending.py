@@ -1,4 +1,4 @@
-"""A process that is told to stop ends, whatever hangs in it, and says what hung."""
+"""A process ends after a signal to stop, even when a call in it hangs, and logs which call hung."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_control_plane_ends_while_a_file_of_it_hangs(tmp_path: Path) -> None:
 
 
 def opened_for_writing(pipe: Path, until: contextlib.ExitStack) -> bool:
-    """Open a pipe, until the stack ends, if somebody reads it."""
+    """Open a pipe for writing until the stack ends. Return False when no process reads it."""
     try:
         until.callback(os.close, os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
     except OSError:  # nobody reads it yet

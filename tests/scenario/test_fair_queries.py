@@ -1,4 +1,4 @@
-"""A running control plane: one viewer's heavy queries, another's light one, and clients that go."""
+"""Queries of several clients to a running control plane: heavy ones, a light one, and clients that disconnect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERIES = 4000
 
 
 def heavy(leaves: int) -> str:
-    """Return a query of many nodes that takes many seconds."""
+    """Return a query with many nodes, which takes many seconds."""
     nodes = [f'count(label_replace(heavy, "x", "{n}$1", "n", "(.*)"))' for n in range(leaves)]
     while len(nodes) > 1:
         nodes = [f"({'+'.join(nodes[at : at + 2])})" for at in range(0, len(nodes), 2)]

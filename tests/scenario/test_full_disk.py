@@ -1,4 +1,4 @@
-"""A real small disk that is really full: the control plane over SQLite goes on alerting, tells of it, and recovers."""
+"""A real small disk that is full: the control plane on SQLite goes on alerting, reports the fault, and recovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shipping samples to a server that misbehaves over real HTTP, and by a process that is killed."""
+"""Shipping of samples over real HTTP: to a server that misbehaves, and from a process that is killed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.patience import HANG_S
 Misbehave = Callable[[asyncio.StreamWriter], Awaitable[None]]
 TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 LOST_MS = 3000
-"""Half a second between two writes, and what a busy machine adds to it."""
+"""Most milliseconds of lost samples: half a second between two writes, and the delay of a busy machine."""
 LAYOUT = Layout(tuple(Series(f"m{n}", labels_of({"job": "x"})) for n in range(10)))
 
 
 class Server:
-    """Takes remote writes; each request is first answered by the next misbehaviour, if one is left."""
+    """A receiver of remote write. Each request gets the next scripted misbehaviour; after the last one all succeed."""
 
     def __init__(self, *script: Misbehave) -> None:
         self.script = list(script)

@@ -1,4 +1,4 @@
-"""The control plane is killed at every single step of a rollout; what it finds in the database is enough to finish."""
+"""The control plane is killed at every step of a rollout, and finishes it from the state in the database."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WRITES_OF_A_FAILURE = 4
 
 
 class Killed(Exception):
-    """Stands for kill -9: nothing after it runs."""
+    """Simulates kill -9: no later code runs."""
 
 
 def kill_at(world: World, save: int, *, written: bool) -> None:
-    """Kill the control plane at its n-th write: before anything is written, or after it but before the verb runs."""
+    """Kill the control plane at its n-th write: before the write, or after it and before the verb runs."""
     log: Any = world.engine._log
     original: Callable[..., None] = log.save
     count = 0
@@ -51,7 +51,7 @@ async def run(world: World) -> None:
 
 
 async def writes(world: World) -> int:
-    """How often the engine wrote the rollout down: each tick that changed something."""
+    """Return the number of the engine's writes: one for each tick that changed the rollout."""
     view = await world.service.show((await world.latest()).id)
     return len({event.at for event in view.events}) - 1  # the first is the service's
 
@@ -143,7 +143,7 @@ async def test_killed_while_a_load_is_out_finds_it_loading_and_does_not_repeat_i
 
 @pytest.mark.parametrize("bad", [False, True], ids=["a good candidate", "a bad candidate"])
 async def test_killed_at_every_write_of_a_rollout_whose_candidate_is_asked(tmp_path: Path, bad: bool) -> None:
-    """Answers that were not written down are asked for again; the end is the same, whenever it dies."""
+    """Questions whose answers were not written are sent again. The result is the same after a kill at any write."""
     end = Phase.ROLLED_BACK if bad else Phase.SUCCEEDED
     deaths = 0
     for save in range(1, 20):

@@ -1,4 +1,4 @@
-"""Engines whose answers no database and no parser takes: a rollout goes on, and goes back where it must."""
+"""Engines with answers that no database and no parser accepts: a rollout goes on, or is rolled back if necessary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 of a real process that runs the engine, at the moments that hurt most: while an order is on its way."""
+"""kill -9 of a real process that runs the engine, at the worst moment: while a call of Triton is under way."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ asyncio.run(main(ModelSection.model_validate_json(sys.argv[2])))
 
 
 class Clock:
-    """The engine's process and this one share real time."""
+    """The real time, which the engine's process also uses."""
 
     def now(self) -> float:
         return time.time()
 
 
 class Engine:
-    """A process that ticks until it is killed, which happens when the fake sees a request that is on the list."""
+    """A process that ticks until it is killed. It is killed when the fake gets the request of `kill_at`."""
 
     def __init__(self, triton: FakeTriton, url: str, section: ModelSection) -> None:
         self._argv = [sys.executable, "-c", ENGINE, url, section.model_dump_json(exclude_unset=True)]
@@ -58,7 +58,7 @@ class Engine:
         triton.on_request = self._request
 
     async def run_until_killed(self, path: str, times: int) -> int:
-        """Run until the fake has got so many requests whose path ends with `path`; return the exit status."""
+        """Run until the fake has got `times` requests whose path ends with `path`. Return the exit status."""
         self.kill_at, self.kill_after, self._count = path, times, 0
         self._process = await asyncio.create_subprocess_exec(*self._argv)
         try:

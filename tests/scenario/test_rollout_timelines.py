@@ -1,4 +1,4 @@
-"""Rollouts on a fake Triton that misbehaves: every sentence that an operator would have read, second by second."""
+"""Rollouts on a fake Triton that misbehaves: all sentences that an operator would read, second by second."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ async def test_a_version_that_dies_while_it_is_verified_is_rolled_back_at_once(t
 
 
 async def test_a_server_that_restarts_while_verifying_comes_back_with_its_disk(tmp_path: Path) -> None:
-    """The override lived in memory only, and config.pbtxt still says v1: that is found out, not assumed away."""
+    """The override was in memory only, and config.pbtxt still names v1: the engine must detect that."""
     async with World(tmp_path) as world:
         await world.promote()
         await world.tick()
@@ -424,7 +424,7 @@ async def test_a_control_plane_that_was_away_for_the_whole_drain_still_unloads_t
 async def test_a_reply_that_comes_while_observing_is_not_held_against_what_was_seen_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The observation is older than the reply: together they would look like an order without effect."""
+    """The observation is older than the reply. Combined, the two would look like a call without effect."""
     async with World(tmp_path) as world:
         world.triton.hold_orders()
         await world.promote()

@@ -1,4 +1,4 @@
-"""What a candidate is asked and watched for, second by second: it fails, passes, or is only loaded."""
+"""The verification of a candidate, second by second: the candidate fails, passes, or is only loaded."""
 
 from __future__ import annotations
 

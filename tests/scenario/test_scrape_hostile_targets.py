@@ -31,12 +31,12 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 LIMITS = Limits(max_body_bytes=2 * 2**20, max_samples=20_000)
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n"
 BOMB = gzip.compress(b"up 1\n" * 4_000_000, compresslevel=1)
-"""20 MB in 0.1."""
+"""A gzip bomb: 20 MB of text, about 0.1 MB compressed."""
 MANY_SAMPLES = b"".join(b'a{i="%d"} 1\n' % i for i in range(30_000))
 
 
 class Sink:
-    """Counts good scrapes and remembers the last `up` and row of each source."""
+    """Keeps the rows of each source."""
 
     def __init__(self) -> None:
         self.rows: dict[str, list[tuple[Layout, list[float]]]] = {}
@@ -47,7 +47,7 @@ class Sink:
         self.arrived.set()
 
     def end(self, source: str, timestamp_ms: int) -> None:
-        """Nothing here succeeds and then fails."""
+        """Do nothing: no target here succeeds first and fails later."""
 
     def ups(self, target: Target) -> list[float]:
         return [values[0] for _, values in self.rows.get(report_key(target), [])]
@@ -139,7 +139,7 @@ HOSTILE: dict[Handler, tuple[str, str]] = {
 
 
 class Servers:
-    """Real listeners on loopback."""
+    """Real servers on loopback."""
 
     def __init__(self) -> None:
         self._servers: list[asyncio.Server] = []

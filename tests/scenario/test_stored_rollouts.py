@@ -1,4 +1,4 @@
-"""Rollouts that another release stored, or that are damaged: read where they can be, and nobody else's trouble."""
+"""Stored rollouts of another release, or damaged ones: they are read if possible, and never disturb other models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def edit(world: World, change: Callable[[State], State]) -> None:
 
 
 def write_no_json(world: World) -> None:
-    """SQLite keeps any text, and a disk any bytes."""
+    """Store a text that is not JSON: SQLite does not check it, and a damaged disk may return it."""
     with world.db.transaction() as session:
         session.execute(text("UPDATE rollout SET state = '{\"format\": 1, \"steps\"' WHERE model = 'model'"))
 
@@ -87,7 +87,7 @@ async def test_a_rollout_that_cannot_be_read_stands_still_and_is_named_once(
         assert (
             line.startswith(f"rollout {started.id} of model model cannot be read and is left as it is") and told in line
         )
-        # The model is watched on, and what can be listed is listed.
+        # The model is still watched, and the readable rollouts are listed.
         assert (await world.service.model("model")).observed_at == world.clock.now()
         assert not (await world.service.model("model")).can_promote
         (shown,) = await world.service.list()
@@ -119,15 +119,22 @@ async def tick(world: World) -> None:
     await world.settle()
 
 
-async def test_the_rollouts_of_other_models_go_on(tmp_path: Path) -> None:
+def write_no_time(world: World) -> None:
+    """SQLite reads a number that is too large for a float as infinity."""
+    with world.db.transaction() as session:
+        session.execute(text("UPDATE rollout SET created_at = 1e999 WHERE model = 'model'"))
+
+
+@pytest.mark.parametrize("damage", [write_no_json, write_no_time])
+async def test_the_rollouts_of_other_models_go_on(tmp_path: Path, damage: Callable[[World], None]) -> None:
     async with World(tmp_path, another=True) as world:
         standing, going = await world.promote(), await world.promote(model="another")
-        write_no_json(world)
+        damage(world)
         for _ in range(60):
             await tick(world)
         listed = {found.rollout.id: found.rollout for found in await world.service.list()}
         assert listed[going.id].phase is Phase.SUCCEEDED
-        assert not listed[standing.id].finished
+        assert [needs.rollout for needs in world.service.attention()] == [standing.id]
         assert [seen.stable for seen in await world.service.models()] == ["v1", "v2"]
         assert world.triton.loads == []
 

@@ -1,4 +1,4 @@
-"""Strangers at a real process: what their bodies cost it."""
+"""Clients without a token send bodies to a real process, and its memory stays small."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.scenario.up import TOKEN, ask, up
 STRANGERS = 200
 BODY = 2**20
 MOST = 50 * 2**20
-"""A quarter of what they send."""
+"""Most bytes of memory that the process may gain: a quarter of all bodies."""
 
 
 def resident(pid: int) -> int:
@@ -22,7 +22,7 @@ def resident(pid: int) -> int:
 
 
 async def slow_body(port: int, path: str, number: int) -> tuple[bytes, asyncio.StreamWriter]:
-    """Send all of a body but its last byte, as far as it is taken; return the first line of the answer."""
+    """Send a body without its last byte, as far as the server reads it. Return the first line of the answer."""
     source = (f"127.0.1.{number % 20 + 1}", 0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=source)
     writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY}\r\n\r\n".encode())

@@ -1,13 +1,16 @@
-"""A database that an earlier release left in the middle of everything, and one of a later release.
+"""Databases of an earlier release, with rollouts and messages under way, and of a later release.
 
-tests/fixtures/databases has them as SQL; their makers are the releases themselves.
+tests/fixtures/databases has them as SQL, written by those releases.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +45,7 @@ from controlplane.store.migrate import differences, migrate
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.unreadable import report
 from tests.fakes.rollout_world import START, World, restore
-from tests.patience import until
+from tests.patience import PROCESS_S, until
 
 DATABASES = Path(__file__).parent.parent / "fixtures" / "databases"
 RELEASES = sorted(path.stem for path in DATABASES.glob("schema-*.sql"))
@@ -63,7 +66,7 @@ def stored(release: str) -> str:
 
 @dataclass
 class Receiver:
-    """Notes what it is told, and where that went on."""
+    """Records its messages, and the place of the message that each continues."""
 
     name: str = "ops"
     told: list[tuple[str, str, MessageRef | None]] = field(default_factory=list)
@@ -77,7 +80,7 @@ class Receiver:
 
 
 class Slow:
-    """The models that are slow, as a query finds them."""
+    """A querier that returns the slow models."""
 
     def __init__(self, *models: str) -> None:
         self.models = models
@@ -87,7 +90,7 @@ class Slow:
 
 
 class Alerts:
-    """Alerting of today over a world's database, with the releases' one rule."""
+    """The alerting of this release on a world's database, with the rule that the other releases had."""
 
     def __init__(self, world: World) -> None:
         self.world, self.receiver, self.slow = world, Receiver(), Slow("told", "queued", "pending")
@@ -121,6 +124,23 @@ def counted(db: Database) -> dict[str, int]:
         return {name: session.connection().execute(text(count(name))).scalar_one() for name in names}
 
 
+def test_todays_release_can_be_written_down_before_its_schema_changes(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, DATABASES / "make.py"],
+        cwd=DATABASES.parents[2],
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PROCESS_S,
+    )
+    restore(tmp_path / "a.db", made.stdout, "http://a")
+    db = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    assert differences(db) == []
+    assert min(counted(db)[name] for name in ("alert_instance", "alert_group", "outbox", "rollout", "ledger")) > 0
+    db.close()
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_it_is_migrated_to_the_schema_of_today(tmp_path: Path, release: str) -> None:
     restore(tmp_path / "a.db", stored(release), "http://a")
@@ -143,10 +163,10 @@ async def test_alerts_go_on_and_nobody_is_told_twice(tmp_path: Path, release: st
             "told": (AlertState.FIRING, START - 900, START - 600),
         }
         await alerts.beat(START + 30)
-        # What was queued is sent, what was owed is told in the place of its message, what was told is not repeated.
+        # The queued message is sent, the pending end updates its own message, and no sent message is repeated.
         told = [entry for entry in alerts.receiver.told if entry[0] != "notice"]
         assert told == [("firing", "Slow queued", None), ("resolved", "Slow over", MessageRef("C1/1.5"))]
-        # `for` goes on from where it stood.
+        # `for` continues and does not start again.
         await alerts.beat(START + 239)
         assert alerts.states()["pending"] == (AlertState.PENDING, START - 60, None)
         await alerts.beat(START + 241)
@@ -187,7 +207,7 @@ async def test_a_control_plane_starts_on_it(tmp_path: Path, release: str, caplog
         async with running(loaded, tmp_path, TOKEN, "127.0.0.1:8080", observe_only=False) as (plane, db):
             await until(lambda: not plane.not_ready())
             alerts = SqlAlertLog(db)
-            # The rule is not configured any more: its alerts end, and are told to have ended.
+            # The rule is no longer configured: its alerts end, and messages about the end are sent.
             await until(lambda: not alerts.active())
             await until(lambda: all(entry.status.value == "sent" for entry in OutboxStore(db).recent(50)))
             services = build_services(plane, db, "127.0.0.1", LogRing(0.0))
@@ -231,7 +251,7 @@ async def test_rows_of_tomorrow_stand_still_and_are_said_and_nothing_is_lost(
             for second in (30, 60, 90, 150):
                 await alerts.beat(START + second)
                 await world.engine.tick(world.clock.now())
-        # Nobody was paged anew for what fires as before, and nothing was said to be over that is not known to be.
+        # No alert that still fires is sent again, and no alert is sent as resolved unless its end is known.
         told = [entry for entry in alerts.receiver.told if entry[0] != "notice"]
         assert told == [("resolved", "Slow over", MessageRef("C1/1.5"))]
         assert alerts.states()["told"] == (AlertState.PENDING, START + 30, None)
@@ -247,7 +267,7 @@ async def test_rows_of_tomorrow_stand_still_and_are_said_and_nothing_is_lost(
         assert world.triton.loads == []
         with pytest.raises(Unreadable):
             await world.promote("v9")
-        # What was stored is still there: in its row, or aside.
+        # Every stored document still exists: in its row, or in the table `unreadable`.
         assert before <= _documents(world.db)
 
 
@@ -276,7 +296,7 @@ async def test_a_control_plane_says_what_it_cannot_read(tmp_path: Path) -> None:
 
 
 def _documents(db: Database) -> set[str]:
-    """Every document that only tomorrow knows, wherever it is, with its keys in order."""
+    """Return every stored document of the later release, from all tables, with its keys sorted."""
     found: set[str] = set()
     with db.reading() as session:
         rows = session.connection().execute(

@@ -1,4 +1,4 @@
-"""A control plane as a process of its own."""
+"""A control plane as a separate process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.patience import PROCESS_S
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "cp_0123456789ab_" + "a" * 64
-"""Of role admin."""
+"""A token with the role admin."""
 
 
 @asynccontextmanager

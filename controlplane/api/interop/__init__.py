@@ -1,1 +1,1 @@
-"""What other programs ask of a Prometheus server, beside queries."""
+"""The Prometheus HTTP API beside queries: federation, remote read, targets, rules, alerts and status."""

@@ -1,4 +1,4 @@
-"""Whoever asks a query: counted to the share of the token, and given up when the client goes."""
+"""The client of a query. Its queries count to the share of its token and are cancelled when the client disconnects."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Answer = TypeVar("Answer")
 
 
 class Asker:
-    """One request's side of a query."""
+    """The client of one request."""
 
     def __init__(self, request: Request, token_id: str) -> None:
         self._request = request
         self.id = token_id
-        """Whose share it counts to: all sessions and programs with one token share one."""
+        """Id of the token. All queries with one token count to one share."""
 
     async def wait_for(self, work: Awaitable[Answer]) -> Answer:
-        """Return what `work` returns; cancel it when the client disconnects. The request's body must have been read.
+        """Return the result of `work`, or cancel `work` when the client disconnects.
 
-        Raises QueryError(canceled), which nobody will read, once the client is gone.
+        The request's body must have been read before. Raises QueryError(canceled) when the client has disconnected.
         """
         working = asyncio.ensure_future(work)
         working.add_done_callback(_look_at)
@@ -45,13 +45,13 @@ class Asker:
 
 
 def _look_at(done: asyncio.Future[Answer]) -> None:
-    """Take note of an exception that perhaps nobody waits for any more."""
+    """Retrieve the exception of finished work: asyncio logs an exception that is never retrieved."""
     if not done.cancelled():
         done.exception()
 
 
 async def asker_of(request: Request, principal: PrincipalDep) -> Asker:
-    """Return who asks."""
+    """Return the client of the request."""
     return Asker(request, principal.token_id)
 
 

@@ -1,4 +1,4 @@
-"""Samples for other servers: `/federate`, for one that scrapes us, and `/api/v1/read`, for one that asks us."""
+"""Samples for other servers: `/federate` for a server that scrapes this one, `/api/v1/read` for remote read."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from controlplane.errors import MalformedRequest, NotFound, QueryError, TooLarge
 from controlplane.metrics.promql.syntax.tree import parse_selector
 from controlplane.metrics.query.exports.calls import args_of
 from controlplane.metrics.query.exports.remote_read import decode
+from controlplane.metrics.series.budget import LOOKBACK_S
 
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 
-LOOKBACK_S = 300.0
-"""How old a federated sample may be, as in a query."""
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/federate", response_class=PlainTextResponse)
 @requires(Role.VIEWER)
 async def federate(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> Response:
-    """Return the last sample of every series that a selector picks (`match[]`), as text exposition."""
+    """Return the last sample of every series that a selector (`match[]`) matches, as text exposition."""
     _refuse_elsewhere(services)
     selectors = list(params.all("match[]"))
     for selector in selectors:
@@ -55,7 +54,7 @@ _DOCUMENT: dict[str, Any] = {
 @router.post("/api/v1/read", response_class=Response, openapi_extra=_DOCUMENT, responses=PLAIN_ERROR)
 @requires(Role.VIEWER)
 async def read(request: Request, services: ServicesDep, asker: AskerDep) -> Response:
-    """Return the samples that a remote-read request asks for, as one answer of the type SAMPLES."""
+    """Return the samples for a remote-read request, as one answer of the type SAMPLES."""
     try:
         _refuse_elsewhere(services)
         queries = decode(await request.body())
@@ -71,5 +70,5 @@ async def read(request: Request, services: ServicesDep, asker: AskerDep) -> Resp
 
 def _refuse_elsewhere(services: Services) -> None:
     if elsewhere := services.config().metrics.query_url:
-        # What is here would be an hour of it at most.
-        raise NotFound(f"samples are asked of metrics.query_url, {elsewhere}: ask there")
+        # With metrics.query_url only about the last hour of samples is kept here.
+        raise NotFound(f"the samples are stored at metrics.query_url, {elsewhere}: send this request there")

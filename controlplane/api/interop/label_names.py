@@ -1,4 +1,4 @@
-"""Label names in a path: UTF-8 names travel escaped there, as `U__http_2e_method` for `http.method`."""
+"""Label names in a URL path. UTF-8 names are escaped there: `http.method` is `U__http_2e_method`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ESCAPE = re.compile(r"__|_([0-9a-fA-F]{1,5})_")
 
 
 def unescape(name: str) -> str:
-    """Return the name that an escaped one stands for; what is not escaped, or not well, is returned as it is.
+    """Return a label name unescaped: `U__http_2e_method` → `http.method`. A name without a valid escape stays as it is.
 
     Prometheus's value encoding (prometheus/common, model.UnescapeName): `__` is an underscore, `_2e_` a code point.
     """

@@ -1,4 +1,4 @@
-"""What this server says of itself where Prometheus does: `status/config`, `flags`, `runtimeinfo`, `tsdb`."""
+"""Prometheus's status API about the server itself: `status/config`, `flags`, `runtimeinfo`, `tsdb`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 
 HIDDEN = "<secret>"
 MOST_LISTED = 10_000
-"""Prometheus's own limit of `limit`."""
+"""Largest value of `limit`, the same as in Prometheus."""
 _NAMES_OF_SECRETS = re.compile(r"password|secret|token|credential|api_?key|cookie|headers", re.IGNORECASE)
 _PLACES_OF_SECRETS = ("_file", "_env")
-"""Fields that end so name a place, and hold no secret."""
+"""Ends of field names that hold a file or a variable and not the secret itself, such as `token_file`."""
 
 
 @router.get("/api/v1/status/config")
@@ -43,7 +43,7 @@ def config(services: ServicesDep) -> Response:
 @router.get("/api/v1/status/flags")
 @requires(Role.VIEWER)
 def flags(services: ServicesDep) -> Response:
-    """Return limits under the names of the flags that set them in Prometheus; all values are text."""
+    """Return limits under the names of Prometheus's flags for them. All values are text."""
     metrics, limits = services.config().metrics, EngineLimits()
     return success(
         {
@@ -62,7 +62,7 @@ def flags(services: ServicesDep) -> Response:
 @router.get("/api/v1/status/runtimeinfo")
 @requires(Role.VIEWER)
 def runtimeinfo(services: ServicesDep) -> Response:
-    """Return since when this server runs, and how its last change of configuration went."""
+    """Return the start time of this server and the result of its last configuration reload."""
     run, metrics = services.run(), services.config().metrics
     return success(
         {
@@ -86,7 +86,7 @@ def runtimeinfo(services: ServicesDep) -> Response:
 @router.get("/api/v1/status/tsdb")
 @requires(Role.VIEWER)
 async def tsdb(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> Response:
-    """Return how many series and labels there are, the largest of each kind first (`limit`)."""
+    """Return the counts of series and labels, the largest of each kind first (`limit`)."""
     text = params.get("limit") or "10"
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
         raise bad("limit", "limit must be a positive number")
@@ -97,7 +97,7 @@ async def tsdb(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> Res
 
 
 def without_secrets(fleet: Fleet) -> Any:
-    """Return the configuration as plain values; what may be a secret, by its name or in an address, is left out."""
+    """Return the configuration as plain values, with HIDDEN for what may be a secret by its name or in an address."""
     return _shown("", fleet.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
@@ -115,7 +115,7 @@ def _shown(name: str, value: Any) -> Any:
 
 
 def _address(url: str) -> str:
-    """Return an address without its password and the values of its query."""
+    """Return an address with HIDDEN for its password and for the values of its query string."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -31,7 +31,7 @@ from controlplane.metrics.series.matchers import Matcher
 router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 
 PROMETHEUS_VERSION = "3.0.0"
-"""The PromQL and the API that clients may expect of us."""
+"""Version of Prometheus whose PromQL and API this server offers to clients."""
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -45,7 +45,7 @@ def rules(services: ServicesDep, params: ParamsDep) -> Response:
     kind = params.get("type").lower()
     if kind not in ("", "alert", "record"):
         raise bad("type", f'not supported value "{params.get("type")}"')
-    params.flag("exclude_alerts")  # refused even where no rule is listed
+    params.flag("exclude_alerts")  # a wrong value is refused even when no rule is listed
     selectors = _selectors(params)
     page = Page.of(params)
     default_interval = services.config().evaluation_interval
@@ -72,7 +72,7 @@ def alerts(services: ServicesDep) -> Response:
 @router.get("/api/v1/status/buildinfo")
 @requires(Role.VIEWER)
 def buildinfo(services: ServicesDep) -> Response:
-    """Return the version of Prometheus that this API compares to, with ours behind the `+`."""
+    """Return the version of Prometheus whose API this is, and this program's version after the `+`."""
     return success(
         {
             "version": f"{PROMETHEUS_VERSION}+controlplane.{services.version}",
@@ -86,7 +86,7 @@ def buildinfo(services: ServicesDep) -> Response:
 
 
 def go_exponent(value: float) -> str:
-    """Return a float as Go's `FormatFloat(v, 'e', -1, 64)`, which `/api/v1/alerts` uses: 2.5 is `2.5e+00`."""
+    """Return a float as Go's `FormatFloat(v, 'e', -1, 64)` does for `/api/v1/alerts`: 2.5 → `2.5e+00`."""
     if not isfinite(value):
         return go_float(value)
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
@@ -99,12 +99,12 @@ def go_exponent(value: float) -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """Which groups are asked for. A token names a group, not a place: it holds when other groups come and go."""
+    """One page of rule groups. Its token names the first group, so it stays valid when other groups come or go."""
 
     limit: int = 0
-    """Groups; 0: all."""
+    """Number of groups; 0: all."""
     token: str = ""
-    """Of the first group."""
+    """Token of the first group; empty: the first of all."""
 
     @classmethod
     def of(cls, params: Params) -> Page:
@@ -122,7 +122,7 @@ class Page:
         return cls(int(limit), token)
 
     def rest(self, reports: Sequence[GroupReport]) -> Sequence[GroupReport]:
-        """Return the groups from the token's on. Raises QueryError(bad_data) when that group is gone."""
+        """Return the groups from the token's group on. Raises QueryError(bad_data) when that group is gone."""
         if not self.token:
             return reports
         first = next((n for n, report in enumerate(reports) if token_of(report) == self.token), None)
@@ -133,7 +133,7 @@ class Page:
 
 
 def token_of(report: GroupReport) -> str:
-    """Return what names a group in `group_next_token`."""
+    """Return the value of `group_next_token` for a group."""
     named = f"{report.group.file};{report.group.name}"
     return hashlib.sha1(named.encode(), usedforsecurity=False).hexdigest()
 
@@ -190,7 +190,7 @@ def _rule(health: RuleHealth, params: Params) -> dict[str, Any]:
     if health.last_error:
         common["lastError"] = health.last_error
     if health.told_by:
-        # Not Prometheus's: another replica evaluates this rule, and said so then.
+        # Two fields that Prometheus lacks: the replica that evaluates this rule, and the time of its report.
         common["evaluatedBy"] = health.told_by
         common["toldAt"] = rfc3339(health.told_at)
     if health.seen_at is not None:

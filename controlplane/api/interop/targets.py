@@ -1,4 +1,4 @@
-"""Prometheus's API of scraped endpoints: `targets`, `targets/metadata`."""
+"""Prometheus's API about scraped targets: `targets`, `scrape_pools`, `targets/metadata`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 
 NEVER = "0001-01-01T00:00:00Z"
 RECENT_S = 300.0
-"""What a target exposed in this time it exposes now."""
+"""Seconds after its last sample for which a metric still counts as exposed by its target. Chosen."""
 _SUFFIXES = ("_bucket", "_sum", "_count", "_total", "_created", "_info")
 
 
 @router.get("/api/v1/targets")
 @requires(Role.VIEWER)
 def targets(services: ServicesDep, params: ParamsDep) -> Response:
-    """List scraped endpoints (`state`, `scrapePool`)."""
+    """List scraped targets (`state`, `scrapePool`)."""
     pool, state = params.get("scrapePool"), params.get("state").lower()
     if state not in ("", "any", "active", "dropped"):
         raise bad("state", f'not supported value "{state}"')
@@ -45,14 +45,17 @@ def targets(services: ServicesDep, params: ParamsDep) -> Response:
 @router.get("/api/v1/scrape_pools")
 @requires(Role.VIEWER)
 def scrape_pools(services: ServicesDep) -> Response:
-    """List the jobs that `targets` may be narrowed to (`scrapePool`)."""
+    """List the jobs. `targets` accepts one of them as `scrapePool`."""
     return success({"scrapePools": sorted({health.target.job for health in services.targets()})})
 
 
 @router.get("/api/v1/targets/metadata")
 @requires(Role.VIEWER)
 async def target_metadata(services: ServicesDep, asker: AskerDep, params: ParamsDep) -> Response:
-    """List type and help of what each endpoint exposes (`match_target`, `metric`, `limit`)."""
+    """List type and help of each target's metrics (`match_target`, `metric`, `limit`).
+
+    Raises QueryError(timeout) after QUERY_TIMEOUT_S.
+    """
     limit, metric = params.family_limit(), params.get("metric")
     chosen = _matching(services.targets(), params.get("match_target"))
     try:
@@ -71,7 +74,7 @@ async def _target_metadata(
     for target in chosen:
         if 0 <= limit <= len(found):
             break
-        # A JSON string is one of PromQL's too.
+        # A JSON string is also a valid string of PromQL.
         selector = f"{{job={json.dumps(target.job)},instance={json.dumps(target.instance)}}}"
         names = await services.queries.label_values("__name__", [selector], now - RECENT_S, now, asker=asker)
         for family in _families(names, families):
@@ -81,7 +84,7 @@ async def _target_metadata(
 
 
 def _families(names: Iterable[str], known: dict[str, list[dict[str, str]]]) -> list[str]:
-    """Return the metric families, among those that are known, to which series of these names belong; sorted."""
+    """Return the known metric families of these series names, sorted: `x_bucket` and `x_sum` → `x`."""
     bare = {name.removesuffix(suffix) for name in names for suffix in ("", *_SUFFIXES)}
     return sorted(bare & known.keys())
 

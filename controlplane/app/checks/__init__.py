@@ -1,1 +1,1 @@
-"""What can be wrong with a fleet.yaml beyond its own words: its rules, targets, secrets, and who is told."""
+"""Checks of a fleet.yaml beyond its syntax: rules, targets, secrets, folders and routing."""

@@ -1,4 +1,4 @@
-"""What a check of a configuration comes upon."""
+"""The findings of a check: errors and warnings, each with its place."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from controlplane.errors import ConfigError
 
 @dataclass(frozen=True)
 class Finding:
-    """An error refuses the file. A warning is what will be missed, or may mend itself without an edit of the file."""
+    """One error or warning. A file with an error is refused. A warning is a gap, or a fault that may end by itself."""
 
     level: Literal["error", "warning"]
     fault: ConfigError
-    """Where it is, and the sentence."""
+    """The place and the sentence."""
 
     def __str__(self) -> str:
         if self.level == "error":
@@ -27,22 +27,22 @@ class Finding:
 
 
 class Findings:
-    """Collects findings; places are those of one fleet.yaml unless they name another file."""
+    """Collects findings. Places are in one fleet.yaml, except those of `elsewhere`."""
 
     def __init__(self, loaded: LoadedFleet, errors: Iterable[ConfigError]) -> None:
         self._loaded = loaded
         self._found = [Finding("error", error) for error in errors]
 
     def error(self, loc: Loc, sentence: str) -> None:
-        """Note what refuses the file."""
+        """Add an error."""
         self._found.append(Finding("error", self._loaded.error(loc, sentence)))
 
     def warn(self, loc: Loc, sentence: str) -> None:
-        """Note what does not."""
+        """Add a warning."""
         self._found.append(Finding("warning", self._loaded.error(loc, sentence)))
 
     def elsewhere(self, level: Literal["error", "warning"], file: str, line: int | None, sentence: str) -> None:
-        """Note what is wrong in a file that fleet.yaml names."""
+        """Add a finding in a file that fleet.yaml names, such as a rule file."""
         self._found.append(Finding(level, ConfigError(sentence, file=file, line=line or None)))
 
     def sorted(self) -> tuple[Finding, ...]:

@@ -1,4 +1,4 @@
-"""Rules, thresholds, and the metrics that rules read."""
+"""Check rules, thresholds, and the metrics that rules read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from controlplane.ruletest.lint import Expressions, KnownMetrics, known_metrics
 
 
 def check_rules(loaded: LoadedFleet, findings: Findings) -> int:
-    """Note what is wrong with rules and thresholds; return how many rules there are. Blocking."""
+    """Add the faults of rules and thresholds. Return the number of rules. Blocking."""
     fleet = loaded.fleet
     if not fleet.reads("rules"):
         return 0
@@ -37,7 +37,7 @@ def check_rules(loaded: LoadedFleet, findings: Findings) -> int:
     if not metrics.query_url:
         _check_own(loaded, own, groups, findings)
     if metrics.query_url:
-        # Few files name another server, and what speaks with one takes long to import: `up` refuses a bad file at once.
+        # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.
         from controlplane.app.metrics_elsewhere import unshipped
 
         for sentence in unshipped(metrics, groups):
@@ -46,7 +46,7 @@ def check_rules(loaded: LoadedFleet, findings: Findings) -> int:
 
 
 def _groups(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:
-    """Return the groups that can be read, each file's once."""
+    """Return the groups that can be read. A file that is named twice counts once."""
     base = loaded.path.parent
     seen: set[str] = set()
     groups: list[RuleGroup] = []
@@ -64,7 +64,7 @@ def _groups(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:
             continue
         files = [file for file in matching_files(source, base) if str(file) not in seen]
         if not files:
-            findings.warn(loc, "matches no file now; rule files are read once there is one")
+            findings.warn(loc, "matches no file now; a file is read as soon as it exists")
         seen |= {str(file) for file in files}
         faults: list[RuleError] = []
         groups += describe_rules(files, faults) if files else ()
@@ -74,7 +74,7 @@ def _groups(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:
 
 
 def _check_own(loaded: LoadedFleet, own: Sequence[RuleGroup], groups: Iterable[RuleGroup], findings: Findings) -> None:
-    """Note rules of the user's that cannot be evaluated here, or that read what nobody exposes."""
+    """Add a warning for the user's own rules that cannot be evaluated here or that read an unknown metric."""
     if not own:
         return
     expressions = Expressions()

@@ -1,4 +1,4 @@
-"""What fleet.yaml names outside of itself: secrets, certificates, folders, the database."""
+"""Check the surroundings that fleet.yaml names: secrets, certificates, folders, the database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from controlplane.errors import ConfigError
 
 
 def check_surroundings(loaded: LoadedFleet, findings: Findings) -> None:
-    """Note secrets that are unset, unreadable or empty, and folders that are not there. Blocking."""
+    """Add findings for secrets that are unset, unreadable or empty, and for missing folders. Blocking."""
     for loc, section in _sections(loaded.fleet, ()):
         if isinstance(section, Access):
             _check_access(section, loc, findings)
@@ -40,7 +40,7 @@ def check_surroundings(loaded: LoadedFleet, findings: Findings) -> None:
 
 
 def _sections(value: Any, loc: Loc) -> Iterator[tuple[Loc, Model]]:
-    """Yield every section below a value, as far as it could be read."""
+    """Yield every section below a value that could be read, with its place."""
     if isinstance(value, Model):
         yield loc, value
         fields = type(value).model_fields
@@ -75,7 +75,8 @@ def _check_access(section: Access, loc: Loc, findings: Findings) -> None:
 def _check_backend(section: Backend, loc: Loc, findings: Findings) -> None:
     if section.reads("repository") and section.repository and not section.repository.is_dir():
         findings.warn(
-            (*loc, "repository"), f"{section.repository} is no folder here; switches would not outlive a restart"
+            (*loc, "repository"),
+            f"{section.repository} is not a folder here, so a restart of Triton would undo switches",
         )
     if section.reads("grpc") and section.grpc and importlib.util.find_spec("grpc") is None:
         findings.warn((*loc, "grpc"), "needs the package grpcio: pip install grpcio")
@@ -85,7 +86,7 @@ def _check_database(loaded: LoadedFleet, findings: Findings) -> None:
     url = loaded.fleet.database if loaded.fleet.reads("database") else None
     if not url:
         return
-    # Few files name a database, and it takes long to import: `up` refuses a bad file at once.
+    # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.
     from controlplane.store.database import Database
 
     try:

@@ -1,4 +1,4 @@
-"""Targets that are not there, listed twice, or whose series would be one."""
+"""Check targets: missing ones, ones that are listed twice, and ones with the same labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Placed = tuple[Loc, Target]
 
 
 def check_targets(loaded: LoadedFleet, findings: Findings) -> int:
-    """Note what is wrong with what is watched; return how many targets there are now. Blocking."""
+    """Add the faults of targets. Return the current number of targets. Blocking."""
     fleet = loaded.fleet
     found: list[Placed] = []
     for number, group in enumerate(fleet.targets if fleet.reads("targets") else ()):
@@ -32,7 +32,7 @@ def check_targets(loaded: LoadedFleet, findings: Findings) -> int:
         if whole(model):
             found += _backends(loaded, model, ("models", number), findings)
     if fleet.reads("targets", "models") and not fleet.targets and not any(_serving(m) for m in fleet.models):
-        findings.warn(("targets",), "nothing is watched: no targets are listed, and no model has backends")
+        findings.warn(("targets",), "nothing is scraped: targets: is empty, and no model has backends")
     _compare(found, findings)
     return len({target.key for _, target in found})
 
@@ -44,7 +44,7 @@ def _serving(model: ModelSection) -> bool:
 def _planned(
     loaded: LoadedFleet, *, targets: tuple[TargetGroup, ...] = (), models: tuple[ModelSection, ...] = ()
 ) -> tuple[DiscoveryGroup, ...]:
-    """Return what some sections alone want scraped. Raises ConfigErrors."""
+    """Return the groups of targets of the given sections alone. Raises ConfigErrors."""
     scrape = loaded.fleet.scrape if loaded.fleet.reads("scrape") and whole(loaded.fleet.scrape) else ScrapeSection()
     some = Fleet.model_construct(fleet=FleetSection(name="checked"), scrape=scrape, targets=targets, models=models)
     return plan_scraping(replace(loaded, fleet=some)).groups
@@ -80,14 +80,15 @@ def _one(
         findings.warn(loc, str(problem))
     if not targets and not discovery.errors:
         findings.warn(
-            loc, "lists no targets" if discovery.files else "matches no file now; it is read once there is one"
+            loc,
+            "lists no targets" if discovery.files else "matches no file now; a file is read as soon as it exists",
         )
     return [(loc, target) for target in targets]
 
 
 def _backends(loaded: LoadedFleet, model: ModelSection, loc: Loc, findings: Findings) -> list[Placed]:
     if not _serving(model):
-        findings.warn(loc, f"{model.name} has no backends under traffic: or versions:, so nothing is known of it")
+        findings.warn(loc, f"{model.name} has no backends under traffic: or versions:, so it is not scraped")
         return []
     stable = model.versions[model.stable]
     if not model.traffic.backends and not stable.backends:
@@ -101,7 +102,7 @@ def _backends(loaded: LoadedFleet, model: ModelSection, loc: Loc, findings: Find
 
 
 def _compare(found: list[Placed], findings: Findings) -> None:
-    """Note addresses that are read twice, and targets whose series cannot be told apart."""
+    """Add a warning for addresses that are scraped twice, and for targets whose series have the same labels."""
     keys: dict[str, Placed] = {}
     urls: dict[str, Placed] = {}
     names: dict[tuple[object, ...], Placed] = {}
@@ -115,7 +116,7 @@ def _compare(found: list[Placed], findings: Findings) -> None:
         if other is not target and "readiness" not in (other.engine, target.engine):
             findings.warn(
                 loc,
-                f"{target.url} is read twice, as {_known_as(other)} {_at(first)} and as {_known_as(target)}:"
+                f"{target.url} is scraped twice, as {_known_as(other)} {_at(first)} and as {_known_as(target)}:"
                 " sums over jobs count it twice",
             )
             continue
@@ -123,22 +124,22 @@ def _compare(found: list[Placed], findings: Findings) -> None:
         if other is not target:
             findings.warn(
                 loc,
-                f"{target.url} has the same labels as {other.url} {_at(first)}: their series of one name"
-                " are one; give one of them a label instance: of its own",
+                f"{target.url} has the same labels as {other.url} {_at(first)}, so their series would be"
+                " mixed; give one of them its own label instance:",
             )
 
 
 def _of_a_model(first: Loc, second: Loc) -> bool:
-    """Two models on one server are one target, and mean to be."""
+    """Return whether both places are backends of models: two models on one server are one target on purpose."""
     return first[:1] == second[:1] == ("models",)
 
 
 def _repeated(target: Target, other: Target, first: Loc) -> str:
     if other == target:
-        return f"{target.url} is listed {_at(first)} too; it is read once"
+        return f"{target.url} is also listed {_at(first)}; it is scraped once"
     return (
-        f"{target.url} is listed {_at(first)} too, with other settings, which are the ones in force; "
-        "give one of them a label job: or instance: of its own, or leave it out"
+        f"{target.url} is also listed {_at(first)} with other settings, and only those are used; "
+        "remove one entry, or give it its own label job: or instance:"
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether new versions are asked anything before the old one goes."""
+"""Check that a new version is verified before the old one is unloaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from controlplane.rollout.verification import verification
 
 
 def check_verification(loaded: LoadedFleet, findings: Findings) -> None:
-    """Note models whose new versions would be loaded and not tried."""
+    """Add a warning for models whose new versions would be loaded and not verified."""
     fleet = loaded.fleet
     if not fleet.reads("models", "targets", "scrape") or not all(map(whole, (fleet.scrape, *fleet.targets))):
         return

@@ -1,5 +1,5 @@
-"""The parts of a control plane that runs: each takes over what changes for it, and brings its own loops.
+"""The parts of a running control plane. Each applies the changes of a configuration and has its own loops.
 
-`part.py` has the protocol and the ordered list; start there, then with the part that you look for: `metrics.py`,
+Start at `part.py` (the protocol and the ordered list), then read the part that you look for: `metrics.py`,
 `scraping.py`, `alerting.py`, `accounts.py`, `rolling.py`, `access.py`, `housekeeping.py`. `../wiring.py` lists them.
 """

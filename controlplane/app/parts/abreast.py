@@ -1,4 +1,4 @@
-"""Turns that are taken side by side, a few at a time."""
+"""Concurrent turns, with a bound on their number."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from controlplane.errors import LeaseLost
 
 ABREAST = 8
-"""Turns at a time: enough that one whose server hangs holds up none, without flooding that server."""
+"""Most concurrent turns. Chosen: a turn whose server hangs delays no other one, and no server is flooded."""
 
 
 async def abreast(turns: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Take every turn, whatever becomes of the others. Raises what one raised, LeaseLost before all else."""
+    """Run every turn, even when others fail. Raises the error of a failed turn, LeaseLost before any other."""
     places = asyncio.Semaphore(ABREAST)
 
     async def one(turn: Callable[[], Awaitable[None]]) -> None:

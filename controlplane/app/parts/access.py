@@ -1,4 +1,4 @@
-"""Who is let in, as a part: what is remembered of tokens and refusals is written now and then, and at the end."""
+"""The part that writes the gatekeeper's records of token use and refusals, at intervals and at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from controlplane.schedule import Loop, LoopFactory
 
 
 class AccessPart(Part[None]):
-    """Writes what the gatekeeper remembers."""
+    """Writes the gatekeeper's records to the database."""
 
     name = "access"
 
@@ -18,9 +18,9 @@ class AccessPart(Part[None]):
         self._gatekeeper = gatekeeper
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what writes."""
+        """Return the loop that writes the records."""
         return [make.plain("access", WRITE_S, self._gatekeeper.write)]
 
     async def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining records."""
         await self._gatekeeper.close()

@@ -29,7 +29,7 @@ PUBLISH_S = 15.0
 
 
 class AccountsSettings(NamedTuple):
-    """What is paid for, and which backends are expected."""
+    """The models with their expected backends, and the prices."""
 
     models: tuple[ModelSection, ...]
     cost: Cost | None
@@ -50,16 +50,16 @@ class Accounts(Part[AccountsSettings]):
         return AccountsSettings(config.fleet.models, config.fleet.cost)
 
     async def configure(self, settings: AccountsSettings) -> Sequence[str]:
-        """Account by these prices from the next charge on."""
+        """Use these prices from the next charge on."""
         before, self._settings = self._settings, settings
         return () if before.cost == settings.cost else ["GPU time is charged by the new prices and budgets from now on"]
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what charges, one process at a time, and what writes the series, in every process."""
+        """Return the loop that charges, in one process at a time, and the loop that writes series, in every process."""
         return [make.leased("ledger", CHARGE_S, self.charge), make.plain("publish", PUBLISH_S, self.publish)]
 
     async def charge(self, lease: Lease) -> None:
-        """Account for the GPU time since the last call, in whichever process that was. Raises LeaseLost."""
+        """Charge the GPU time since the last call, also of another process. Raises LeaseLost."""
         models, cost = self._settings
         if cost is None:
             return
@@ -69,7 +69,7 @@ class Accounts(Part[AccountsSettings]):
         await asyncio.to_thread(ledger.tick, now, gpus, lease)
 
     async def publish(self) -> None:
-        """Write the series; every replica does, since every one evaluates queries over its own store."""
+        """Write the series. Every replica does so, because each evaluates queries over its own store."""
         models, cost = self._settings
         self._write("ledger:expected", [_expected(model) for model in models])
         if cost is not None:
@@ -81,12 +81,12 @@ class Accounts(Part[AccountsSettings]):
         layout = self._layouts.get(source)
         if layout is None or layout.raw != series:
             layout = self._layouts[source] = Layout(series)
-        # Now, and not when the samples were asked for: the clock may have been set in between.
+        # The time is read now and not before the samples: a step of the clock may lie in between.
         at_ms = round(self._clock.now() * 1000)
         self._sink.append(source, layout, at_ms, np.array([v for _, v in samples], dtype=np.float64))
 
     async def _gpus_up(self, models: Sequence[ModelSection], now: float) -> dict[str, float | None]:
-        """Return the GPUs that each model's ready backends occupy; None where no backend has said anything."""
+        """Return the number of GPUs of each model's ready backends, by model; None: no backend has reported."""
         try:
             value = await self._querier.instant_value(READY, now)
         except QueryError:

@@ -1,4 +1,4 @@
-"""From fleet.yaml to what alerting is told: which rules are evaluated, how often, and who hears of it."""
+"""The settings of alerting from a fleet.yaml: rules, intervals, route and notifiers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from controlplane.app.recipe import Recipe
 from controlplane.app.rules import fleet_rules
 
 SETTLE_SCRAPES = 2
-"""A rate needs two samples of its target."""
+"""Scrapes after which rules see a new target: a rate needs two samples."""
 
 NotifierRecipes = Mapping[str, Recipe[Notifier]]
-"""How each notifier is made, by name."""
+"""The recipe of each notifier, by name."""
 
 
 @dataclass(frozen=True)
 class AlertingSettings:
-    """Which rules are evaluated, and who is told. Durations in seconds."""
+    """Rules, intervals, route and notifiers. Durations are in seconds."""
 
     groups: tuple[RuleGroup, ...]
     interval_s: float
-    """Of a group that names none."""
+    """Evaluation interval of a group without one."""
     route: Route
     notifiers: NotifierRecipes
     settle_s: float
-    """How long after a start, or a large step of the clock, the first samples of every target may take."""
+    """Seconds after a start, or a large step of the clock, until every target has its first samples."""
     console_url: str
-    """Where people reach this process: links in messages lead there, and templates read it as `$externalURL`."""
+    """Address of the console, for links in messages and as `$externalURL` in templates."""
 
 
 def alerting_settings(config: Configuration) -> AlertingSettings:
-    """Return what a configuration wants evaluated and told. Reads rule files. Raises ConfigErrors."""
+    """Return the settings of alerting of a configuration. Reads rule files. Raises ConfigErrors."""
     fleet = config.fleet
     slowest = max([fleet.scrape.interval, *(group.interval or 0.0 for group in fleet.targets)])
     return AlertingSettings(
@@ -51,7 +51,7 @@ def alerting_settings(config: Configuration) -> AlertingSettings:
 
 
 def changes(before: AlertingSettings, now: AlertingSettings) -> list[str]:
-    """Return what differs, in sentences."""
+    """Return a sentence for each difference."""
     told = difference("rule groups", *({group.key: group for group in each.groups} for each in (before, now)))
     if before.interval_s != now.interval_s:
         told.append(f"groups without an interval are evaluated every {format_duration(now.interval_s)}")

@@ -1,4 +1,4 @@
-"""The machine's clock, as a part: every other one follows a step of it."""
+"""The part that watches the machine's clock. All other parts follow a step of it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ClockPart(Part[None]):
         self._watch = watch
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what looks at the clock."""
+        """Return the loop that measures the clock."""
         return [make.plain("clock", LOOK_S, self._watch.turn)]
 
     def not_ready(self) -> Mapping[str, str]:
-        """Return why what is shown may not hold just now."""
+        """Return why shown values may be wrong at the moment."""
         return {"clock": why} if (why := self._watch.not_ready()) else {}

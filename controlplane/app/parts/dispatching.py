@@ -1,4 +1,4 @@
-"""From stored alerts to receivers: messages are decided on and queued, and sent."""
+"""Dispatch and delivery: decides on messages from stored alerts, queues them, and sends them to receivers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from controlplane.clock.every import Every
 from controlplane.store.lease import since_boot
 
 BUSY_S, IDLE_LOOK_S = 60.0, 5.0
-"""For how long after a message the outbox is looked at at every turn, and how often it is afterwards."""
+"""Seconds after a message in which every turn reads the outbox, and seconds between two reads after that."""
 
 
 class Dispatching:
-    """Dispatches and delivers for one process. `dispatch` needs the lease; `deliver` does not: messages are claimed."""
+    """Dispatches and delivers for one process. `dispatch` needs the lease. `deliver` claims messages and needs none."""
 
     def __init__(
         self,
@@ -36,6 +36,9 @@ class Dispatching:
         self._dispatcher: Dispatcher | None = None
         self._busy_until = -BUSY_S
         self._look = Every(IDLE_LOOK_S)
+        self._leaving: list[Notifier] = []
+        """Replaced by a reload while messages were sent: one may be on its way by them until `deliver` ends."""
+        self._delivering = False
 
     @property
     def notifiers(self) -> Mapping[str, Notifier]:
@@ -43,35 +46,47 @@ class Dispatching:
         return dict(self._sender.notifiers)
 
     async def configure(self, settings: AlertingSettings, before: AlertingSettings | None) -> None:
-        """Take over a route and notifiers. A notifier that did not change keeps its connections."""
+        """Apply a route and notifiers. An unchanged notifier keeps its connections."""
         self._dispatcher = Dispatcher(Stages(settings.route, settings.console_url), self._groups, self._clock)
         recipes, old = settings.notifiers, self.notifiers
         stay = kept(old, before.notifiers if before else {}, recipes)
         self._sender.use({name: stay.get(name) or recipe.made() for name, recipe in recipes.items()})
-        await asyncio.gather(*(made.close() for name, made in old.items() if name not in stay))
+        self._leaving += [made for name, made in old.items() if name not in stay]
+        if not self._delivering:
+            await self._let_go()
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step of the clock."""
         self._sender.clock_was_set(by_s)
 
     async def dispatch(self, *, changed: bool) -> None:
-        """Decide what receivers must hear. `changed` False: no alert can have changed since the last call."""
+        """Decide on messages and queue them. `changed` False: no alert has changed since the last call."""
         if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=changed):
             self._busy_until = self._monotonic() + BUSY_S
 
     async def deliver(self) -> None:
-        """Send everything that is due.
+        """Send all messages that are due. Must not be called while a call is under way.
 
-        While there was nothing to send for a while it is looked less often: for what another process left, or put
-        off for long.
+        BUSY_S after the last message the outbox is read less often. It may still hold messages that another process
+        left, or that are to be retried.
         """
         now = self._monotonic()
         if now > self._busy_until and not self._look.due(now):
             return
         self._look.done(now)
-        while self._may_send() and await self._sender.tick():
-            self._busy_until = self._monotonic() + BUSY_S
+        self._delivering = True
+        try:
+            while self._may_send() and await self._sender.tick():
+                self._busy_until = self._monotonic() + BUSY_S
+        finally:
+            self._delivering = False
+            await self._let_go()
 
     async def close(self) -> None:
-        """Release the notifiers' connections."""
+        """Close the notifiers' connections."""
+        await self._let_go()
         await asyncio.gather(*(notifier.close() for notifier in self.notifiers.values()))
+
+    async def _let_go(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        await asyncio.gather(*(notifier.close() for notifier in leaving))

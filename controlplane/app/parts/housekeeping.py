@@ -1,13 +1,16 @@
-"""What the database may forget, and when."""
+"""Deletes from the database what nobody needs any more."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from alerts.interfaces import Clock
-from controlplane.app.parts.part import Part
-from controlplane.schedule import Loop, LoopFactory
+from controlplane.app.parts.part import Configuration, Part
+from controlplane.app.schedules import HOUSEKEEPING, timetables
+from controlplane.clock.calendar import Timetable
+from controlplane.schedule import Due, Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.audit import REFUSED, AuditStore
@@ -17,7 +20,6 @@ from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.unreadable import prune as prune_unreadable
 
-HOUSEKEEPING_S = 300.0
 KEEP_ALERTS_S = 90 * 86400.0
 KEEP_MESSAGES_S = 30 * 86400.0
 KEEP_REVISIONS = 10_000
@@ -35,17 +37,29 @@ def clean_up(db: Database, now: float) -> None:
     AuditStore(db).prune(REFUSED, now - KEEP_REFUSALS_S)
 
 
-class Housekeeping(Part[None]):
-    """Deletes what the database may forget, in one process at a time."""
+class Housekeeping(Part[Timetable]):
+    """Runs `clean_up` by the calendar, in one process at a time."""
 
     name = "housekeeping"
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db, self._clock = db, clock
+        self._times: Timetable | None = None
+
+    def settings(self, config: Configuration) -> Timetable:
+        """Return when a configuration wants the database tidied."""
+        return timetables(config.fleet)[HOUSEKEEPING]
+
+    async def configure(self, settings: Timetable) -> Sequence[str]:
+        """Run at these times from now on."""
+        before, self._times = self._times, settings
+        return () if before is None else [f"runs at {settings}"]
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what cleans up."""
-        return [make.leased("housekeeping", HOUSEKEEPING_S, self._turn)]
+        """Return the loop that cleans up."""
+        return [make.calendar(HOUSEKEEPING, lambda: self._times, self._clean_up)]
 
-    async def _turn(self, lease: Lease) -> None:
+    async def _clean_up(self, lease: Lease, due: Due) -> Mapping[str, Any]:
+        # Twice does no harm, so the lease is not checked in each transaction.
         await asyncio.to_thread(clean_up, self._db, self._clock.now())
+        return {}

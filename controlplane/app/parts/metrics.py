@@ -1,4 +1,4 @@
-"""Metrics as one part: the store of this process, and the servers that are asked and fed beside it."""
+"""The metrics part: the store of this process, the server of `query_url`, and the endpoints of `remote_write`."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ Endpoints = Mapping[str, RemoteWrite]
 
 
 class MetricsPart(Part[Endpoints]):
-    """Where samples go and who answers queries. Of a reload it takes over `remote_write`; the rest is as at the start.
+    """Stores samples and answers queries. A reload changes `remote_write` only; other fields need a restart.
 
-    `sink` takes every sample; `querier` answers the queries, whichever server does.
+    `sink` stores and ships every sample. `querier` answers the queries, from here or from another server.
     """
 
     name = "metrics"
@@ -48,7 +48,7 @@ class MetricsPart(Part[Endpoints]):
         clock: SystemClock,
         files: ThreadPool,
     ) -> None:
-        """`embedded` is the caller's to close. `section` is the one that the process starts with."""
+        """Use `section`, the configuration at the start. The caller closes `embedded`."""
         self.embedded, self._data_dir, self._files = embedded, data_dir, files
         self._catalogue, self._clock = catalogue, clock
         self.ingest = Ingest(embedded.store, clock, section.retention, max_series=section.receive.max_written_series)
@@ -58,15 +58,15 @@ class MetricsPart(Part[Endpoints]):
         self._endpoints: Endpoints = {}
         self._shippers: dict[str, Shipper] = {}
         self._unkept: dict[str, str] = {}
-        """By endpoint: why its queue could not be opened at a reload."""
+        """By endpoint, the reason why its queue could not be opened at a reload."""
         self._started = False
 
     def settings(self, config: Configuration) -> Endpoints:
-        """Return the endpoints that samples are sent to."""
+        """Return the endpoints of `remote_write` by name."""
         return {endpoint_name(endpoint): endpoint for endpoint in config.fleet.metrics.remote_write}
 
     async def configure(self, settings: Endpoints) -> Sequence[str]:
-        """Ship to these endpoints. What goes on to one that did not change is not interrupted."""
+        """Ship to these endpoints. Shipping to unchanged endpoints is not interrupted."""
         before, self._endpoints = self._endpoints, settings
         stay = kept(self._shippers, before, settings)
         gone = [shipper for name, shipper in self._shippers.items() if name not in stay]
@@ -75,7 +75,7 @@ class MetricsPart(Part[Endpoints]):
             for name, endpoint in settings.items()
             if name not in stay
         }
-        # Rows wait in a new one's memory while the one before closes the queue on disk, with which it goes on.
+        # Rows wait in the new shipper's memory until the old one has closed the queue on disk, which both use.
         self._use({**stay, **new})
         await asyncio.gather(*(shipper.close() for shipper in gone))
         self._unkept = {}
@@ -84,7 +84,7 @@ class MetricsPart(Part[Endpoints]):
         return [*difference("remote_write", before, settings), *self._unkept.values()]
 
     async def start(self) -> None:
-        """Open the queues of what waits to be shipped. Raises ConfigError where one cannot be kept."""
+        """Open the queues of samples that wait to be shipped. Raises ConfigError when a queue cannot be opened."""
         for sentence in await self._files.run(left_queues, list(self._endpoints.values()), self._data_dir):
             log.warning("%s", sentence)
         for shipper in self._shippers.values():
@@ -95,12 +95,12 @@ class MetricsPart(Part[Endpoints]):
         self._started = True
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what tidies the store, and what asks whether the other server answers."""
+        """Return the loop that tidies the store, and the loop that checks the other server, if there is one."""
         tidy = make.plain("storage", TIDY_S, partial(self.embedded.tidy_up, self._files))
         return [tidy, make.plain("remote metrics", REMOTE_CHECK_S, self.remote.check)] if self.remote else [tidy]
 
     def not_ready(self) -> Mapping[str, str]:
-        """Return what cannot be stored, asked or sent."""
+        """Return an entry for each fault: storing, querying another server, or shipping."""
         found = {}
         if paused := self.embedded.report().paused:
             found["storage"] = f"{self._data_dir}: {paused}; new samples are kept in memory only"
@@ -111,17 +111,17 @@ class MetricsPart(Part[Endpoints]):
         return found
 
     def shipping(self) -> list[ShippingReport]:
-        """Return how each endpoint is doing."""
+        """Return the status of each endpoint."""
         return [shipper.report() for shipper in self._shippers.values()]
 
     def refuse_queries(self) -> None:
-        """Tell whoever waits for an ad-hoc query that this process is about to end."""
+        """Refuse waiting and new ad-hoc queries, because this process is about to end."""
         self.embedded.querier.refuse()
         if self.remote:
             self.remote.refuse()
 
     async def close(self) -> None:
-        """Stop shipping and asking; what is not shipped stays on disk."""
+        """Stop shipping and querying. Unshipped samples stay on disk."""
         await asyncio.gather(*(shipper.close() for shipper in self._shippers.values()))
         if self.remote:
             self.remote.close()
@@ -132,7 +132,7 @@ class MetricsPart(Part[Endpoints]):
         self.sink.use([self.embedded.store, *shippers.values()])
 
     async def _begun(self, new: dict[str, Shipper]) -> dict[str, Shipper]:
-        """Start shippers; return those whose queue can be kept. A reload is too late to refuse the others."""
+        """Start shippers, and return those whose queue could be opened. Log the others: a reload cannot fail here."""
         begun = {}
         for name, shipper in new.items():
             try:

@@ -1,4 +1,4 @@
-"""What a control plane is made of: parts with one protocol, in the order in which they need each other."""
+"""The protocol of a control plane's parts, and their list: each part comes after those that it needs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MOST_NAMED = 4
 
 
 class Configuration(NamedTuple):
-    """A fleet.yaml that is to be taken over."""
+    """A fleet.yaml that is to be applied."""
 
     loaded: LoadedFleet
     listen: str
-    """Where people reach this process unless the file names an `external_url`."""
+    """Address for links to this process unless the file has `external_url`."""
 
     @property
     def fleet(self) -> Fleet:
@@ -31,61 +31,61 @@ class Configuration(NamedTuple):
 
     @property
     def console_url(self) -> str:
-        """Where people reach the console, without a slash at the end."""
+        """Address of the console, without a slash at the end."""
         return (self.fleet.fleet.external_url or f"http://{self.listen}").rstrip("/")
 
 
 class Part(ABC, Generic[Settings]):
     """One part of a running control plane.
 
-    A configuration reaches a part in two steps. `settings` derives what the part is told, and may refuse it. Then
-    `configure` takes it over, and may not. All parts derive before the first one takes over, so a fault in one leaves
-    all as they were. A part whose settings equal those that it runs with is not configured again: settings hold
-    everything that the part is told, and compare by value. A method that a part does not need does nothing.
+    A configuration is applied in two steps. `settings` derives the part's settings and may refuse the configuration.
+    Then `configure` applies them and may not refuse. All parts derive their settings before the first one applies them,
+    so a fault in one part leaves all parts unchanged. Settings hold everything that the part needs, and compare by
+    value: a part with equal settings is not configured again. A method that a part does not need does nothing.
     """
 
     name: str
-    """One word: sentences on what it took begin with it."""
+    """One word. The sentences about the part's changes begin with it."""
 
     def settings(self, config: Configuration) -> Settings | None:
-        """Return what this part is told by a configuration. Blocking. Changes nothing. Raises ConfigErrors."""
+        """Return this part's settings for a configuration. Blocking. Changes nothing. Raises ConfigErrors."""
         return None
 
     async def configure(self, settings: Settings) -> Sequence[str]:
-        """Take over settings that changed, and keep what did not change in them; return what was taken, in words."""
+        """Apply changed settings, and keep the objects that they do not change. Return a sentence for each change."""
         return ()
 
     async def start(self) -> None:
-        """Begin; `configure` came before. Raises ConfigError where what the settings name cannot be used."""
+        """Start; called after `configure`. Raises ConfigError when something that the settings name cannot be used."""
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what this part does again and again."""
+        """Return the loops of this part."""
         return ()
 
     def not_ready(self) -> Mapping[str, str]:
-        """Return what of this part is not ready, and why. Blocking."""
+        """Return the things of this part that are not ready, each with its reason. Blocking."""
         return {}
 
     async def close(self) -> None:
-        """Stop. No loop runs any more, and parts that need this one are closed already."""
+        """Stop. Called after all loops have ended and after the parts that need this one are closed."""
 
 
 class Parts:
-    """The parts of one control plane, each after those that it needs."""
+    """The parts of one control plane. Each comes after those that it needs."""
 
     def __init__(self, parts: Sequence[Part[Any]]) -> None:
-        """Raises ValueError where two parts have one name."""
+        """Raises ValueError when two parts have the same name."""
         self._parts = tuple(parts)
         if len({part.name for part in self._parts}) != len(self._parts):
             raise ValueError(f"two parts have one name: {', '.join(part.name for part in self._parts)}")
         self._running: dict[str, object] = {}
 
     async def configure(self, config: Configuration, pool: ThreadPool) -> list[str]:
-        """Let every part take over what changed for it; return what was taken, in words. Raises ConfigErrors.
+        """Apply a configuration to every part whose settings changed. Return the changes as sentences.
 
-        `pool` has the threads in which settings are derived.
+        Settings are derived in the threads of `pool`. Raises ConfigErrors, and then no part has changed.
 
-        Where a part fails for a reason of its own, it and those after it run with what they had; the next call tries
+        When `configure` of a part fails, this part and those after it keep their old settings. The next call tries
         them again.
         """
         derived = await pool.run(lambda: [part.settings(config) for part in self._parts])
@@ -94,6 +94,8 @@ class Parts:
             if settings != self._running.get(part.name):
                 taken += [f"{part.name}: {sentence}" for sentence in await part.configure(settings)]
                 self._running[part.name] = settings
+                if settings is None:  # no settings: the next ones count as new
+                    del self._running[part.name]
         return taken
 
     async def start(self) -> None:
@@ -106,24 +108,24 @@ class Parts:
         return [loop for part in self._parts for loop in part.loops(make)]
 
     def not_ready(self) -> dict[str, str]:
-        """Return what is not ready, and why. Blocking."""
+        """Return the things that are not ready, each with its reason. Blocking."""
         return {what: why for part in self._parts for what, why in part.not_ready().items()}
 
     async def close(self) -> None:
-        """Close every part, the last one first: who acts stops before what it observes with."""
+        """Close every part, the last one first: a part that acts stops before the parts that it reads."""
         for part in reversed(self._parts):
             await part.close()
 
 
 def kept(made: Mapping[str, Made], before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, Made]:
-    """Return those of the things that were made, by name, whose settings are the same `after` as `before`."""
+    """Return the objects of `made`, by name, whose settings are the same in `after` as in `before`."""
     return {name: thing for name, thing in made.items() if name in after and after[name] == before[name]}
 
 
 def difference(what: str, before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """Return a sentence on what was added, changed and removed by name, and how much was kept; none without a change.
+    """Return a sentence with the added, changed and removed names and the number of kept ones; [] without a change.
 
-    `what` is a plural: "notifiers: 1 added (ops), 2 kept".
+    `what` is a plural noun. Example: "notifiers: 1 added (ops), 2 kept".
     """
     changes = {
         "added": [name for name in after if name not in before],

@@ -1,4 +1,4 @@
-"""Rollouts as one part: what operators ask of them, what moves them, and how a reload changes both."""
+"""The rollouts part: the service for operators' requests, the engine that moves rollouts, and the reload of both."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from controlplane.traffic.drivers import build_drivers
 ROLLOUT_S = 0.5
 OBSERVE_S = 5.0
 LOOK_S = 2.0
-"""How often it is looked whether another process was asked to move a model; what this one is asked is seen at once."""
+"""Seconds between two checks for requests that another process received. Its own requests are seen at once."""
 
 
 @dataclass(frozen=True)
 class RollingSettings:
-    """Which models can be moved, and who is told."""
+    """The models, the verification of their candidates, and the receiver of messages about rollouts."""
 
     models: Mapping[str, ModelSection]
     verifications: Mapping[str, Verification]
     receiver: str
-    """The notifier that is told of rollouts."""
+    """Name of the notifier for messages about rollouts."""
     console_url: str
 
 
 class Rolling(Part[RollingSettings]):
-    """Takes requests (`service`) and moves rollouts (`tick`), the latter under a lease."""
+    """Accepts requests (`service`) and moves rollouts (`tick`). `tick` needs the lease."""
 
     name = "rollouts"
 
@@ -58,7 +58,7 @@ class Rolling(Part[RollingSettings]):
         news: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`news` is called when an engine or a candidate has answered and the next tick should come at once."""
+        """Call `news` when an engine or a candidate has answered, so that the next tick comes at once."""
         self._db, self._clock, self._monotonic = db, clock, monotonic
         self._lease: Lease | None = None
         self._observe, self._look = Every(OBSERVE_S), Every(LOOK_S)
@@ -77,7 +77,7 @@ class Rolling(Part[RollingSettings]):
         )
 
     def settings(self, config: Configuration) -> RollingSettings:
-        """Return which models a configuration has, and how their candidates are verified."""
+        """Return the models of a configuration and the verification of their candidates."""
         return RollingSettings(
             models={model.name: model for model in config.fleet.models},
             verifications=verifications(config.fleet),
@@ -86,9 +86,9 @@ class Rolling(Part[RollingSettings]):
         )
 
     async def configure(self, settings: RollingSettings) -> Sequence[str]:
-        """Take over what changed.
+        """Apply the changes.
 
-        The driver of a model that did not change stays: an order of it may be out, and must not be cut by another edit.
+        The driver of an unchanged model stays, because a call of it may be under way and must not be interrupted.
         """
         before, self._models = self._models, settings.models
         stay = kept(self._drivers, before, settings.models)
@@ -102,17 +102,17 @@ class Rolling(Part[RollingSettings]):
         return difference("models", before, settings.models)
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what moves rollouts."""
+        """Return the loop that moves rollouts."""
         return [make.leased("rollouts", ROLLOUT_S, self.tick)]
 
     async def tick(self, lease: Lease) -> None:
-        """Move rollouts often; where none runs, look at the engines now and then."""
+        """Move the running rollouts. Without one, check for requests every LOOK_S and the engines every OBSERVE_S."""
         self._lease = lease
         now, asked = self._monotonic(), self.service.asked
         if not self._rolling and asked == self._asked and not self._look.due(now):
             return
         self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
-        # Not before: a database that could not be asked is asked again at once.
+        # Marked only after the read: when the database cannot be read, the next tick reads again.
         self._look.done(now)
         self._asked = asked
         if self._observe.due(now) or self._rolling:
@@ -120,6 +120,6 @@ class Rolling(Part[RollingSettings]):
             await self.engine.tick(self._clock.now())
 
     async def close(self) -> None:
-        """Stop waiting for replies, and release the drivers' connections."""
+        """Stop waiting for answers, and close the drivers' connections."""
         await self.engine.close()
         await asyncio.gather(*(driver.close() for driver in self._drivers.values()))

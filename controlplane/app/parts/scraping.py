@@ -1,4 +1,4 @@
-"""Discovers what the configuration names and scrapes it, this process's own metrics among it."""
+"""The part that discovers and scrapes the configured targets, this process's own metrics included."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ log = logging.getLogger(__name__)
 
 DISCOVERY_S = 5.0
 MOST_CHARS = 60
-"""Of the addresses by which a group of targets is named."""
+"""Most characters of the addresses that name a group of targets."""
 
 
 @dataclass(frozen=True)
 class ScrapingSettings:
-    """What is scraped, and how."""
+    """The scrape plan and the scrape settings."""
 
     plan: ScrapePlan
     scrape: ScrapeSection
     discovery: Discovery = field(compare=False)
-    """Made from `plan`; it has read nothing yet."""
+    """The discovery of `plan`. It has read no file yet."""
 
 
 class Scraping(Part[ScrapingSettings]):
@@ -60,10 +60,10 @@ class Scraping(Part[ScrapingSettings]):
         *,
         rules: Callable[[], Collection[str]],
     ) -> None:
-        """`instance` is the label under which this process's own metrics are stored.
+        """Store this process's own metrics with the label `instance`.
 
-        `rules` returns the ids of the configured rules: once all targets are known, stored series that are neither of a
-        target nor of a rule end.
+        `rules` returns the ids of the configured rules. As soon as all targets are known, stored series that belong to
+        no target and no rule end.
         """
         self._catalogue, self._sink, self._store, self._clock = catalogue, sink, store, clock
         self._instance, self._interner, self._rules, self._pools = instance, Interner(), rules, pools
@@ -83,21 +83,21 @@ class Scraping(Part[ScrapingSettings]):
         self._faults: tuple[str, ...] = ()
         self._own_metrics: Callable[[], bytes] | None = None
         self._swept = False
-        """Whether what earlier runs left over has been ended."""
+        """Whether the left-over series of earlier runs have been ended."""
         self.discovered = False
         """Whether targets have been read."""
 
     def settings(self, config: Configuration) -> ScrapingSettings:
-        """Return what a configuration wants scraped. Raises ConfigErrors."""
+        """Return the scrape settings of a configuration. Raises ConfigErrors."""
         plan = plan_scraping(config.loaded)
         return ScrapingSettings(plan, config.fleet.scrape, discovery_of(plan, config.loaded))
 
     async def configure(self, settings: ScrapingSettings) -> Sequence[str]:
-        """Scrape by these settings from the next discovery on."""
+        """Use these settings from the next discovery on."""
         if self._discovery:
             settings.discovery.follow(self._discovery)
         limits = body_limits(settings.scrape)
-        told = [] if limits == self._manager.limits else ["targets are read anew, with the new limits of what they say"]
+        told = [] if limits == self._manager.limits else ["targets are parsed anew with the new limits"]
         groups, self._groups = self._groups, _by_place(settings.plan)
         self._scrape, self._discovery = settings.scrape, settings.discovery
         self._manager.limits = limits
@@ -105,11 +105,11 @@ class Scraping(Part[ScrapingSettings]):
         return [*told, *difference("groups of targets", groups, self._groups)]
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
-        """Return what looks for targets."""
+        """Return the loop that discovers targets."""
         return [make.plain("discovery", DISCOVERY_S, self._turn)]
 
     def not_ready(self) -> Mapping[str, str]:
-        """Return whether targets are known."""
+        """Return an entry until the targets have been read."""
         return {} if self.discovered else {"discovery": "targets have not been read yet"}
 
     def watch_itself(self, render: Callable[[], bytes]) -> None:
@@ -117,12 +117,12 @@ class Scraping(Part[ScrapingSettings]):
         self._own_metrics = render
 
     async def discover(self) -> Sequence[Target]:
-        """Read which targets there are, and scrape them from now on. A fault is logged once."""
+        """Read the current targets, and scrape them from now on. A fault is logged once."""
         while True:
             discovery = self._discovery
             assert discovery is not None
             targets = await self._pools.files.run(discovery.refresh)
-            if discovery is self._discovery:  # else fleet.yaml changed meanwhile, and these are targets of before
+            if discovery is self._discovery:  # else fleet.yaml has changed meanwhile, and these targets are outdated
                 break
         faults = tuple(str(error) for error in discovery.errors)
         for fault in faults:
@@ -136,19 +136,19 @@ class Scraping(Part[ScrapingSettings]):
         return targets
 
     def all_known(self) -> bool:
-        """Return whether no target is missing for a list that could not be read."""
+        """Return whether all targets are known: they were read, and every list of them could be read."""
         return self.discovered and not self._faults
 
     def health(self) -> list[TargetHealth]:
-        """Return how each target's last scrape went."""
+        """Return the result of each target's last scrape."""
         return self._manager.health()
 
     def clock_was_set(self, by_s: float) -> None:
-        """Take note that the clock made a step."""
+        """Follow a step of the clock."""
         self._manager.clock_was_set(by_s)
 
     async def close(self) -> None:
-        """Stop scraping; what this process says of itself ends."""
+        """Stop scraping, and end the series of this process's own metrics."""
         await self._manager.close()
         end_own(self._sink, self._own_target(), self._clock.now())
 
@@ -176,7 +176,7 @@ class Scraping(Part[ScrapingSettings]):
 
 
 def _by_place(plan: ScrapePlan) -> dict[str, object]:
-    """Return each group of targets, with what its sources are told, by where it finds them: lists have no names."""
+    """Return the settings of each group of targets, by engine and addresses, because groups have no names."""
     found: dict[str, object] = {}
     for group in plan.groups:
         where = ", ".join((*group.addresses, *map(_without_secrets, group.urls), *group.file_sd))
@@ -189,6 +189,6 @@ def _by_place(plan: ScrapePlan) -> dict[str, object]:
 
 
 def _without_secrets(url: str) -> str:
-    """Return where a URL leads, without user, password and query."""
+    """Return host and path of a URL, without user, password and query."""
     parts = urlsplit(url)
     return f"{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else url

@@ -1,4 +1,4 @@
-"""What the replicas of one control plane tell each other about alerts, through the database."""
+"""The exchange of alert states and rule reports between replicas of one control plane, through the database."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ Stored = TypeVar("Stored")
 log = logging.getLogger(__name__)
 
 REPORT_S = 15.0
-"""How often the holder writes how its rules do, and how often the others read it: one commit, whatever the rules."""
+"""Seconds between two writes of the leader's rule reports, and between two reads by the others. A write is one commit
+for all rules."""
 PATIENCE_S = 0.5
-"""How long a turn waits for the database: recording rules must not stand still because it hangs."""
+"""Longest wait of a turn for the database, in seconds: recording rules must go on when it hangs."""
 
 
 class Sharing:
-    """One process's side of it. Without `replicas` it is alone: it tells nobody anything, and asks nobody."""
+    """One process's side of the exchange. Without `replicas` this is the only process, and nothing is exchanged."""
 
     def __init__(
         self,
@@ -45,53 +46,57 @@ class Sharing:
         self._reading: asyncio.Task[StatesSeen] | None = None
         self._report, self._hear = Every(REPORT_S), Every(REPORT_S)
         self.told: Mapping[str, Told] = {}
-        """What the process that alerts last said of its rules."""
+        """The last rule reports of the leader, by the id of the rule here."""
         self.fault = ""
         """Why alert states cannot be read; empty while they can."""
 
     @property
     def alone(self) -> bool:
-        """No other process can take the lease over, as far as is known."""
+        """Whether, as far as is known, no other process can acquire the lease."""
         return self._replicas is None or self._replicas.alone
 
     def shared_time(self, at: float) -> float:
-        """Return a time of this process's clock on one that all processes share."""
+        """Return a time of this process's clock converted to the database's clock, which all processes share."""
         return at if self._replicas is None else self._replicas.database_time(at)
 
     def clock_was_set(self, by_s: float) -> None:
-        """Take note of a step of this process's clock."""
+        """Follow a step of this process's clock."""
         if self._replicas is not None:
             self._replicas.clock_was_set(by_s)
 
     async def beat(self) -> None:
-        """Say that this process is there, and look who else is. Raises Unavailable."""
+        """Register this process as alive, and read the other processes. Raises Unavailable."""
         if self._replicas is not None:
             await asyncio.to_thread(self._replicas.beat)
 
-    async def inherit(self, lease: Lease) -> None:
-        """Bring stored times to this process's clock, once a tenure. Raises LeaseLost and Unavailable."""
+    async def inherit(self, lease: Lease) -> bool:
+        """Convert stored times to this process's clock, once for each tenure. False: they are of this clock already.
+
+        True: the steps that this clock has made until now are in them. Raises LeaseLost and Unavailable.
+        """
         self._report = Every(REPORT_S)
         if self._replicas is None:
-            return
+            return False
         moved_s = await asyncio.to_thread(self._replicas.inherit, lease)
         if moved_s:
             log.warning("alerting: stored times moved by %+.1f s: another process wrote them by its clock", moved_s)
+        return moved_s is not None
 
     async def tell(self, lease: Lease, reports: Sequence[GroupReport]) -> None:
-        """Write how the rules do, if it is due and somebody may read it. Raises LeaseLost."""
+        """Write the rule reports if they are due and another process may read them. Raises LeaseLost."""
         if self.alone or not self._report.take(self._monotonic()):
             return
         try:
             await asyncio.to_thread(self._reports.write, lease, reports, self._clock.now())
         except (Unavailable, NotStorable) as error:
-            log.debug("alerting: other replicas are not told how rules do: %s", error)
+            log.debug("alerting: rule reports for other replicas were not written: %s", error)
 
     async def states(self, rules: RuleIds) -> StatesSeen | None:
-        """Return every active alert as stored, by the id of its rule here; None where the database is not in time."""
+        """Return every stored active alert by the id of its rule here; None: the database did not answer in time."""
         late = self._reading
         if late is not None and late.done():
             self._reading = None
-            late.exception()  # it was read for an earlier turn
+            late.exception()  # it was read for an earlier turn and is out of date
         reading = self._reading = self._reading or asyncio.create_task(asyncio.to_thread(self._read, rules))
         await asyncio.wait({reading}, timeout=PATIENCE_S)
         if not reading.done() or reading is late:
@@ -107,7 +112,7 @@ class Sharing:
         return seen
 
     async def close(self) -> None:
-        """Say that this process ends, if that can be said; wait for nothing that is still being read."""
+        """Unregister this process if the database can be reached. A read under way is cancelled."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -131,6 +136,6 @@ class Sharing:
 
 
 def _by_id(stored: Mapping[str, Stored], rules: RuleIds) -> dict[str, Stored]:
-    """Return what is stored of the rules that this process knows. Its own ids go before others of the same rule."""
+    """Return the stored values of this process's rules, by their ids here. Its own id wins over other ids."""
     known = [(meant, rule) for rule in stored if (meant := rules.meant(rule)) is not None]
     return {meant: stored[rule] for meant, rule in sorted(known, key=lambda found: found[0] == found[1])}

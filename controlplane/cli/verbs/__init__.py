@@ -1,4 +1,4 @@
-"""The verbs as data: names, options, help and examples; nothing here runs.
+"""The verbs as data: names, options, help and examples. Their functions are elsewhere in `controlplane.cli`.
 
-Start at `tree.py`; `grammar.py` reads a command line by it.
+Start at `tree.py`. `grammar.py` parses a command line.
 """

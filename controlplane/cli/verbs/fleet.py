@@ -1,4 +1,4 @@
-"""The verbs that speak HTTP with a control plane about its fleet."""
+"""The verbs about the fleet of a running control plane. They use its HTTP API."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ LOOK = (
         "top:top",
         "Show requests, latency, cache and GPUs as they change; once when piped.",
         options=(
-            Option("interval", "Time between two looks.", "DURATION", default="2s"),
-            Option("once", "Look once."),
+            Option("interval", "Time between two refreshes.", "DURATION", default="2s"),
+            Option("once", "Print once and exit."),
             *LISTING,
         ),
-        examples=(("top", "until Ctrl-C"), ("top --interval 5s", "less often"), ("top --once -o json", "one look")),
+        examples=(
+            ("top", "until Ctrl-C"),
+            ("top --interval 5s", "less often"),
+            ("top --once -o json", "for a program"),
+        ),
     ),
     Verb(
         "targets",
         "look:targets",
-        "List scraped targets and how their last scrape went.",
+        "List the scrape targets and the result of their last scrape.",
         options=LISTING,
         examples=(("targets", ""), ("targets -o yaml", "with labels and every error")),
     ),
@@ -41,12 +45,12 @@ LOOK = (
     Verb(
         "query",
         "query:query",
-        "Evaluate PromQL.",
-        (Operand("expression", "EXPR", "PromQL."),),
+        "Evaluate a PromQL expression.",
+        (Operand("expression", "EXPR", "PromQL expression."),),
         (
-            Option("at", "Time: RFC 3339, unix seconds, or a duration ago (5m).", "TIME"),
-            Option("range", "Evaluate over this long up to --at, such as 1h.", "DURATION"),
-            Option("step", "Resolution of --range; by default 60 points.", "DURATION"),
+            Option("at", "Time: RFC 3339, unix seconds, or a duration before now (5m); by default now.", "TIME"),
+            Option("range", "Length of the range that ends at --at, such as 1h; by default one instant.", "DURATION"),
+            Option("step", "Resolution of the range; by default 60 steps.", "DURATION"),
             *LISTING,
         ),
         examples=(
@@ -58,34 +62,38 @@ LOOK = (
     Verb(
         "events",
         "history:events",
-        "Say what happened: alerts, rollouts, and who did what.",
+        "Print events, oldest first: alerts, rollouts, and entries of the audit trail.",
         options=(
-            Option("follow", "Go on with what happens next, until Ctrl-C.", short="-f"),
+            Option("follow", "Go on with new events, until Ctrl-C.", short="-f"),
             Option(
-                "kind", "Only these: alert, rollout or audit.", "KIND", choices=("alert", "rollout", "audit"), many=True
+                "kind",
+                "Only this kind: alert, rollout or audit.",
+                "KIND",
+                choices=("alert", "rollout", "audit"),
+                many=True,
             ),
             limit(50),
             *LISTING,
         ),
         examples=(
             ("events", "the last fifty"),
-            ("events --follow", "and what comes"),
-            ("events --kind audit", "who did what"),
+            ("events --follow", "and new ones"),
+            ("events --kind audit", "only the audit trail"),
         ),
     ),
     Verb(
         "audit",
         "history:audit",
-        "Say who did what, newest first. Needs an operator's token.",
+        "Print the audit trail, newest first: every action and its actor. Needs an operator's token.",
         options=(
-            Option("actor", "Only what this one did: a token's name, or an address.", "ACTOR", offers="actors"),
+            Option("actor", "Only actions of this actor: a token's name, or an address.", "ACTOR", offers="actors"),
             Option("action", "Only this action, such as token.create.", "ACTION", many=True, offers="actions"),
-            Option("model", "Only what was done to this model.", "MODEL", offers="models"),
-            Option("subject", "Only what was done to this, such as token/3f2a9c10.", "KIND/NAME"),
-            Option("since", "From this time on: RFC 3339, unix seconds, or a duration ago (2h).", "TIME"),
-            Option("until", "Before this time, written alike.", "TIME"),
-            Option("before", "Go on below this id: the last one of the page before.", "ID", read=whole(1, 2**31 - 1)),
-            Option("no_refusals", "Leave out attempts that were refused."),
+            Option("model", "Only actions on this model.", "MODEL", offers="models"),
+            Option("subject", "Only actions on this subject, such as token/3f2a9c10.", "KIND/NAME"),
+            Option("since", "From this time on: RFC 3339, unix seconds, or a duration before now (2h).", "TIME"),
+            Option("until", "Before this time, in the same forms as --since.", "TIME"),
+            Option("before", "Only entries older than this id; for the next page.", "ID", read=whole(1, 2**31 - 1)),
+            Option("no_refusals", "Leave out refused attempts."),
             limit(50),
             *LISTING,
         ),
@@ -93,8 +101,15 @@ LOOK = (
             ("audit --no-refusals", "what people and the control plane did"),
             ("audit --model chat --since 24h", "who moved a model today"),
             ("audit --actor ana --action token.create", "which tokens ana made"),
-            ("audit --before 4711", "the page below act 4711"),
+            ("audit --before 4711", "the entries before 4711"),
         ),
+    ),
+    Verb(
+        "schedules",
+        "schedules:schedules",
+        "List the scheduled jobs: next run, last run and its result.",
+        options=LISTING,
+        examples=(("schedules", "housekeeping and the usage report"),),
     ),
     Verb(
         "logs",
@@ -104,7 +119,7 @@ LOOK = (
             Option("follow", "Go on with new lines, until Ctrl-C.", short="-f"),
             Option(
                 "level",
-                "Only lines as grave as this.",
+                "Only lines of this level or above.",
                 "LEVEL",
                 default="debug",
                 choices=("debug", "info", "warning", "error"),
@@ -112,13 +127,13 @@ LOOK = (
             limit(200),
             *LISTING,
         ),
-        examples=(("logs", "the last lines"), ("logs --follow --level warning", "what goes wrong, as it does")),
-        details="The control plane remembers its last thousand lines, since its start.",
+        examples=(("logs", "the last lines"), ("logs --follow --level warning", "warnings as they come")),
+        details="The control plane keeps its last thousand lines since its start.",
     ),
     Verb(
         "version",
         "look:version",
-        "Say the version of this program, and of the control plane that it speaks with.",
+        "Print the versions of this program and of the control plane.",
         options=LISTING,
         examples=(("version", ""),),
     ),
@@ -138,13 +153,13 @@ SWITCH = (
         ),
         examples=(
             ("promote model v2", "switch, and wait until v2 is verified"),
-            ("promote model v2 --dry-run", "only say what would happen"),
+            ("promote model v2 --dry-run", "only print what would happen"),
         ),
     ),
     Verb(
         "rollback",
         "steer:rollback",
-        "Switch MODEL back to the version before; turns a running rollout around.",
+        "Switch MODEL back to its previous version; a running rollout is reversed.",
         (MODEL,),
         (DRY_RUN, NO_WATCH, *LISTING),
         examples=(("rollback model", ""),),
@@ -159,7 +174,7 @@ SWITCH = (
     Verb(
         "rollouts show",
         "steer:rollouts_show",
-        "Show one rollout and everything that it did.",
+        "Show one rollout and all its events.",
         (ROLLOUT,),
         LISTING,
         examples=(("rollouts show r-50ea2a43", ""),),
@@ -167,7 +182,7 @@ SWITCH = (
     Verb(
         "rollouts watch",
         "steer:rollouts_watch",
-        "Follow a rollout to its end; exit 1 when it failed or went back.",
+        "Follow a rollout to its end; exit 1 when it failed or was rolled back.",
         (ROLLOUT,),
         LISTING,
         examples=(("rollouts watch r-50ea2a43", ""),),
@@ -175,7 +190,7 @@ SWITCH = (
     Verb(
         "rollouts abort",
         "steer:rollouts_abort",
-        "Turn a running rollout back to the version that was stable.",
+        "Roll a running rollout back to the stable version.",
         (ROLLOUT,),
         LISTING,
         examples=(("rollouts abort r-50ea2a43", ""),),
@@ -183,7 +198,7 @@ SWITCH = (
     Verb(
         "rollouts close",
         "steer:rollouts_close",
-        "Give up a rollout that cannot be read, so that another one can begin; engines stay as they are.",
+        "Close a rollout whose record cannot be read, so that another one can begin; engines stay as they are.",
         (ROLLOUT,),
         LISTING,
         examples=(("rollouts close r-50ea2a43", ""),),
@@ -206,7 +221,7 @@ ALERTS = (
             limit(100),
             *LISTING,
         ),
-        examples=(("alerts list", "pending and firing"), ("alerts list --state resolved", "what is over")),
+        examples=(("alerts list", "pending and firing"), ("alerts list --state resolved", "resolved ones")),
     ),
     Verb(
         "alerts show",
@@ -215,12 +230,12 @@ ALERTS = (
         (Operand("alert", "ALERT", "Its name or its id, as `alerts list` prints them.", offers="alerts"),),
         LISTING,
         examples=(("alerts show GPUTemperatureHigh", "by name"), ("alerts show 9d08cd7da24ac3ba", "by id")),
-        details="A name is enough where one active alert has it.",
+        details="A name is enough when only one active alert has it.",
     ),
     Verb(
         "notifiers test",
         "watch:notifiers_test",
-        "Send a test message and say what came back.",
+        "Send a test message and print the receiver's answer.",
         (Operand("name", "NAME", "The notifier's name in fleet.yaml."),),
         CLOSE,
         examples=(("notifiers test ops", ""),),

@@ -1,7 +1,7 @@
-"""What a verb takes, and how its words are read.
+"""The grammar of the command line: options, operands and verbs, and the parser of their words.
 
-Verbs are data: help, completion, the reference page and `bin/cp` are made of it or held against it, and a call imports
-nothing but the one verb that it runs. A framework for command lines costs more at start-up than a whole request.
+Verbs are data. Help, completion and the reference page are generated from them, and a test compares `bin/cp` with them.
+A call imports only the module of its verb: importing a command-line framework takes longer than a whole request.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ class Option(NamedTuple):
     name: str
     help: str
     metavar: str = ""
-    """What its value is called; empty: a flag, which has none."""
+    """Name of the value in the help. Empty: the option is a flag and has no value."""
     short: str = ""
     default: Any = None
     read: Callable[[str], Any] = str
-    """Reads its value; its ValueError says what was expected."""
+    """Parser of the value. Its ValueError names the expected form."""
     choices: tuple[str, ...] = ()
     required: bool = False
     many: bool = False
-    """It may be given again, and its values are a list."""
+    """Whether the option may be repeated. Its values are then a list."""
     offers: str = ""
-    """What completion offers as its value; see complete.py."""
+    """Kind of values that completion offers, such as `models`; see complete.py."""
 
     @property
     def long(self) -> str:
-        """The long option."""
+        """The long spelling, such as `--dry-run` for `dry_run`."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """Every way to write it."""
+        """All spellings, the short one first."""
         return (self.short, self.long) if self.short else (self.long,)
 
 
@@ -55,7 +55,7 @@ class Operand(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """One thing that the program does."""
+    """One command of the program."""
 
     words: str
     """Its name: one word, or two (`rollouts list`)."""
@@ -65,12 +65,12 @@ class Verb(NamedTuple):
     operands: tuple[Operand, ...] = ()
     options: tuple[Option, ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
-    """A command each, without the program's name, and what it is for."""
+    """Commands without the program's name, each with its purpose."""
     details: str = ""
 
     @property
     def usage(self) -> str:
-        """The words, the operands, and the options without which it does not run."""
+        """The usage line: the verb's words, its operands and its required options."""
         needed = [f"{option.short or option.long} {option.metavar}" for option in self.options if option.required]
         operands = [o.metavar if o.required else f"[{o.metavar}]" for o in self.operands]
         return " ".join([self.words, *operands, *needed])
@@ -87,10 +87,10 @@ HELP = Option("help", "Explain this verb.", short="-h")
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers within bounds."""
+    """Return a parser of whole numbers from `least` to `most`. The parser raises ValueError for anything else."""
 
     def read(text: str) -> int:
-        # int() also takes blanks, underscores, signs and other scripts' digits.
+        # int() also accepts blanks, underscores, signs and digits of other scripts.
         if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
             raise ValueError(f"expected a whole number from {least} to {most}")
         return int(text)
@@ -99,9 +99,9 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def parse(verb: Verb, words: Sequence[str]) -> dict[str, Any]:
-    """Return the verb's keyword arguments, defaults included; `help` is among them where it was asked for.
+    """Return the verb's keyword arguments, defaults included; after `--help` return only `{"help": True}`.
 
-    Raises WrongUsage, which names the word.
+    Raises WrongUsage, which names the wrong word.
     """
     by_spelling = {spelling: option for option in (*verb.options, HELP) for spelling in option.spellings}
     values: dict[str, Any] = {}
@@ -125,7 +125,7 @@ def parse(verb: Verb, words: Sequence[str]) -> dict[str, Any]:
             if text is not None and word.startswith("--"):
                 raise _wrong(verb, f"{spelling} takes no value")
             values[option.name] = True
-            waiting[:0] = ["-" + text] if text else []  # further letters behind one dash
+            waiting[:0] = ["-" + text] if text else []  # further letters after one dash
             continue
         if text is None:
             text = _next(verb, option, spelling, waiting)
@@ -170,7 +170,7 @@ def _operands(verb: Verb, words: list[str]) -> dict[str, Any]:
         else:
             found[operand.name] = None
     if words:
-        raise _wrong(verb, f"{words[0]!r} is one word too many")
+        raise _wrong(verb, f"unexpected word {words[0]!r}")
     return found
 
 
@@ -193,13 +193,13 @@ def _unknown_option(verb: Verb, spelling: str, known: Mapping[str, Option]) -> W
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean …?` for the known word that was probably meant, or nothing."""
+    """Return `; did you mean …?` with the nearest known word, or "" when none is near."""
     found = nearest(word, known)
     return f"; did you mean {found}?" if found else ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word within two edits (one for five letters and fewer), or one that begins so."""
+    """Return the known word within two edits (one for up to five letters), else one that starts so, else None."""
     best = min(((distance(word, other), other) for other in known), default=None)
     if best is not None and best[0] <= (2 if len(best[1]) > 5 else 1):
         return best[1]
@@ -207,7 +207,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def distance(one: str, other: str) -> int:
-    """Return the edits between two words: letters put in, left out, replaced, or two neighbours swapped."""
+    """Return the edits between two words. One edit inserts, deletes or replaces a letter, or swaps two neighbours."""
     rows = [list(range(len(other) + 1))]
     for i, a in enumerate(one, 1):
         row = [i]

@@ -12,7 +12,7 @@ from controlplane.cli.verbs.tree import GROUPS, VERBS, subverbs
 PROGRAM = "controlplane"
 ABOUT = "Watch an LLM fleet, say what is wrong, and switch model versions without dropping a request."
 _WIDE = 34
-"""Beyond this many characters a description goes to the next line."""
+"""Most characters of a name with its description beside it. After a longer name the description has its own line."""
 
 
 def overview() -> str:
@@ -20,15 +20,15 @@ def overview() -> str:
     lines = [f"usage: {PROGRAM} VERB [OPTIONS]", "", ABOUT]
     for group in GROUPS:
         lines += ["", f"{group.title}:", *_pairs((verb.words, verb.summary) for verb in group.verbs)]
-    lines += ["", f"{PROGRAM} VERB --help explains a verb; {PROGRAM} --version says the version."]
+    lines += ["", f"{PROGRAM} VERB --help explains a verb; {PROGRAM} --version prints the version."]
     return "\n".join(lines)
 
 
 def of_group(word: str) -> str:
-    """Return the help of a first word that takes a second one."""
+    """Return the help of a group of verbs, such as `rollouts`."""
     verbs = [VERBS[f"{word} {sub}"] for sub in subverbs(word)]
     lines = [f"usage: {PROGRAM} {word} VERB [OPTIONS]", "", *_pairs((verb.words, verb.summary) for verb in verbs)]
-    return "\n".join([*lines, "", f"{PROGRAM} {word} VERB --help explains one."])
+    return "\n".join([*lines, "", f"{PROGRAM} {word} VERB --help explains a verb."])
 
 
 def of_verb(verb: Verb) -> str:

@@ -1,4 +1,4 @@
-"""The verbs about access, and those that work without a running control plane."""
+"""The verbs about access, and the verbs that work without a running control plane."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ACCESS = (
     Verb(
         "login",
         "contexts:login",
-        "Ask for a token, try it, and keep it in a context that becomes the current one.",
+        "Ask for a token, check it, and store it in a context that becomes the current one.",
         options=(
             Option("url", "Address of the control plane; by default the current context's.", "URL"),
             Option("name", "The context's name; by default the fleet's.", "NAME", offers="contexts"),
         ),
         examples=(("login --url https://llm.example.com", "your own control plane"), ("login", "with another token")),
-        details="The token is read without being shown; piped in, it is read from standard input.",
+        details="The token is not shown while you type it. When piped, it is read from standard input.",
     ),
     Verb(
         "config get-contexts",
@@ -29,20 +29,20 @@ ACCESS = (
     Verb(
         "config current-context",
         "contexts:current_context",
-        "Print the name of the context in force.",
+        "Print the name of the current context.",
         examples=(("config current-context", ""),),
     ),
     Verb(
         "config use-context",
         "contexts:use_context",
-        "Make a context the current one, for every shell of yours.",
+        "Make a context the current one, in all your shells.",
         (Operand("name", "NAME", "The context's name.", offers="contexts"),),
         examples=(("config use-context prod-eu", ""),),
     ),
     Verb(
         "config set-context",
         "contexts:set_context",
-        "Add a context or change its address. Its token is kept where the address stays the same.",
+        "Add a context or change its address. Its token is kept when the address stays the same.",
         (Operand("name", "NAME", "The context's name.", offers="contexts"),),
         (
             Option("url", "Address of the control plane.", "URL", required=True),
@@ -56,28 +56,28 @@ ACCESS = (
     Verb(
         "config delete-context",
         "contexts:delete_context",
-        "Forget a context and its token.",
+        "Delete a context and its token.",
         (Operand("name", "NAME", "The context's name.", offers="contexts"),),
         examples=(("config delete-context prod-eu", ""),),
     ),
     Verb(
         "token create",
         "tokens:token_create",
-        "Create a token and print it: the only time that it can be seen.",
+        "Create a token and print it. It cannot be shown again.",
         options=(
-            Option("name", "What it is for.", "NAME", required=True),
+            Option("name", "Name of the token: its user or purpose.", "NAME", required=True),
             Option("role", "viewer, operator or admin.", "ROLE", default="viewer", choices=ROLES),
             Option("expires_in", "A duration such as 30d; by default never.", "DURATION"),
             DATA_DIR,
             *LISTING,
         ),
         examples=(
-            ("token create --name grafana", "a viewer's"),
+            ("token create --name grafana", "with the role viewer"),
             ("token create --name ci --role operator --expires-in 30d", ""),
             ("token create --name back-in --role admin --data-dir data", "the way back in"),
         ),
-        details="With --data-dir it is written straight into the SQLite database there, without a token: "
-        "for who owns the files.",
+        details="With --data-dir the new token is written straight into the SQLite database of that folder. "
+        "That needs write access to the files, and no token.",
     ),
     Verb(
         "token list",
@@ -100,7 +100,7 @@ RUN = (
     Verb(
         "up",
         "local:up",
-        "Run the control plane over a fleet.yaml.",
+        "Run the control plane for a fleet.yaml.",
         options=(
             Option("config", "The fleet.yaml.", "FILE", "-c", read=Path, required=True, offers="files"),
             Option("listen", LISTEN, "HOST:PORT", default="127.0.0.1:8080"),
@@ -123,25 +123,25 @@ RUN = (
     Verb(
         "demo",
         "local:demo_run",
-        "Start a real Triton, simulated vLLM servers and GPUs, load, and the control plane over them.",
+        "Start a demo: a real Triton, simulated vLLM servers and GPUs, a load generator, and the control plane.",
         options=(
             Option("listen", LISTEN, "HOST:PORT", default="127.0.0.1:8080"),
             DATA_DIR,
-            Option("duration", "Stop by itself after this long, such as 5m.", "DURATION"),
+            Option("duration", "Stop after this time, such as 5m; by default at Ctrl-C.", "DURATION"),
         ),
-        examples=(("demo", "until Ctrl-C"), ("demo --data-dir demo", "and keep what it wrote")),
+        examples=(("demo", "until Ctrl-C"), ("demo --data-dir demo", "and keep its data")),
     ),
     Verb(
         "demo fault",
         "local:demo_fault",
-        "Break something in the running demo, or `clear` it.",
+        "Cause a fault in the running demo, or `clear` all faults.",
         (Operand("name", "NAME", "slow-v2, errors, down-v2, gpu-hot, vram-full or clear.", offers="faults"),),
         examples=(("demo fault gpu-hot", ""), ("demo fault clear", "")),
     ),
     Verb(
         "demo load",
         "local:demo_load",
-        "Show what the demo's load generator counted.",
+        "Print the counts of the demo's load generator.",
         options=(AS,),
         examples=(("demo load", ""),),
     ),
@@ -151,27 +151,32 @@ FILES = (
     Verb(
         "check",
         "local:check",
-        "Validate configuration; every fault at once, with file, line and field.",
+        "Validate fleet.yaml files and print every fault with file, line and field.",
         (Operand("files", "FILE…", "fleet.yaml files.", Path, many=True, offers="files"),),
-        (Option("strict", "Warnings fail, too."),),
+        (Option("strict", "Exit with 1 when there are warnings."),),
         examples=(("check fleet.yaml", ""), ("check fleet.yaml --strict", "in a pipeline")),
     ),
     Verb(
         "diff",
         "difference:diff",
-        "Say what a reload of FILE would change in the running configuration. Needs an operator's token.",
+        "Print what a reload of FILE would change in the running configuration. Needs an operator's token.",
         (Operand("file", "FILE", "A fleet.yaml.", Path, offers="files"),),
         LISTING,
-        examples=(("diff fleet.yaml", "exit 1 where something differs"),),
-        details="Exit code 1 where they differ. Values that may hold secrets are compared and never shown.",
+        examples=(("diff fleet.yaml", "exit 1 when there is a difference"),),
+        details="The exit code is 1 when there is a difference. Values that may hold secrets are compared and never "
+        "shown.",
     ),
     Verb(
         "explain",
         "explain:explain",
-        "Explain a field of fleet.yaml: its type, its default, what it is for.",
+        "Explain a field of fleet.yaml: its type, default and purpose.",
         (
             Operand(
-                "field", "FIELD", "Such as models.traffic.driver; without one, all.", required=False, offers="fields"
+                "field",
+                "FIELD",
+                "A field such as models.traffic.driver; by default all sections.",
+                required=False,
+                offers="fields",
             ),
         ),
         (AS,),
@@ -180,9 +185,9 @@ FILES = (
     Verb(
         "rules check",
         "rules:rules_check",
-        "Check rule files; without one, the built-in packs.",
+        "Check rule files; by default the built-in packs.",
         (RULE_FILES,),
-        (Option("strict", "Warnings fail, too."),),
+        (Option("strict", "Exit with 1 when there are warnings."),),
         examples=(("rules check rules/*.yml", ""),),
     ),
     Verb(
@@ -199,10 +204,10 @@ FILES = (
     Verb(
         "rules list",
         "rules:rules_list",
-        "List the rules of files; without one, of the built-in packs.",
+        "List the rules of files; by default those of the built-in packs.",
         (RULE_FILES,),
         (
-            Option("prometheus", "Write them as one Prometheus rule file, thresholds filled in."),
+            Option("prometheus", "Print the rules as one Prometheus rule file, with thresholds filled in."),
             Option(
                 "config",
                 "List the rules of a fleet.yaml, with its thresholds.",
@@ -218,18 +223,18 @@ FILES = (
     Verb(
         "catalogue list",
         "local:catalogue_list",
-        "List the canonical metrics and where each engine's numbers come from.",
+        "List the canonical metrics and the engines that provide each.",
         options=(AS,),
         examples=(("catalogue list", ""),),
     ),
     Verb(
         "catalogue export",
         "local:catalogue_export",
-        "Write Prometheus recording rules that give the canonical metrics, for servers that scrape the engines.",
+        "Write recording rules that compute the canonical metrics in a Prometheus that scrapes the engines.",
         options=(
             Option("output", "File to write; by default standard output.", "FILE", "-o", read=Path, offers="files"),
-            Option("job", "The scrape jobs of an engine; by default named as it is.", "ENGINE=REGEX", many=True),
-            Option("label", "A label of targets that is kept. Repeatable.", "NAME", many=True),
+            Option("job", "The scrape jobs of an engine; by default the job with its name.", "ENGINE=REGEX", many=True),
+            Option("label", "A label of targets to keep.", "NAME", many=True),
         ),
         examples=(("catalogue export --job 'vllm=chat-.*' -o canonical.rules.yml", ""),),
     ),
@@ -245,7 +250,7 @@ FILES = (
     Verb(
         "completion",
         "shells:completion",
-        "Print what makes a shell complete `controlplane` and `cp`.",
+        "Print the script with which a shell completes `controlplane` and `cp`.",
         (Operand("shell", "SHELL", "bash, zsh or fish.", choices=("bash", "zsh", "fish")),),
         examples=(
             ("completion bash > ~/.local/share/bash-completion/completions/controlplane", "bash"),

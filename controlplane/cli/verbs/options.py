@@ -1,4 +1,4 @@
-"""Options and operands that many verbs share, declared once."""
+"""Options and operands that several verbs share."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from pathlib import Path
 
 from controlplane.cli.verbs.grammar import Operand, Option, whole
 
-URL = Option("url", "Address of the control plane (else CP_URL, else the current context's).", "URL")
+URL = Option("url", "Address of the control plane; by default CP_URL, else the current context's.", "URL")
 CONTEXT = Option("context", "Context to use instead of the current one.", "NAME", offers="contexts")
 AS = Option("output", "table, json or yaml.", "FORMAT", "-o", "table", choices=("table", "json", "yaml"))
 CLOSE = (URL, CONTEXT)
-"""Which control plane."""
+"""The options that choose a control plane."""
 LISTING = (URL, CONTEXT, AS)
-WATCH = Option("watch", "Show it anew every two seconds until Ctrl-C.", short="-w")
-LISTEN = "host:port; loopback unless you say otherwise."
-DATA_DIR = Option("data_dir", "Where state is kept.", "DIR", read=Path, offers="folders")
-DRY_RUN = Option("dry_run", "Say what would happen and do nothing.")
+WATCH = Option("watch", "Refresh every two seconds until Ctrl-C.", short="-w")
+LISTEN = "Address to listen on, as host:port."
+DATA_DIR = Option("data_dir", "Folder for the stored state.", "DIR", read=Path, offers="folders")
+DRY_RUN = Option("dry_run", "Print what would happen and do nothing.")
 NO_WATCH = Option("no_watch", "Return as soon as the rollout is recorded.")
 LOG = (
-    Option("log_format", "text, or json: one object a line.", "FORMAT", default="text", choices=("text", "json")),
+    Option("log_format", "text, or json with one object a line.", "FORMAT", default="text", choices=("text", "json")),
     Option(
         "log_level",
-        "debug, info, warning or error.",
+        "Lowest level to log: debug, info, warning or error.",
         "LEVEL",
         default="info",
         choices=("debug", "info", "warning", "error"),
@@ -37,4 +37,4 @@ ROLES = ("viewer", "operator", "admin")
 
 def limit(default: int) -> Option:
     """Return the option that bounds a listing."""
-    return Option("limit", "At most so many rows.", "N", default=default, read=whole(1, 1000))
+    return Option("limit", "Maximum number of rows.", "N", default=default, read=whole(1, 1000))

@@ -18,7 +18,7 @@ VERBS = {verb.words: verb for group in GROUPS for verb in group.verbs}
 
 
 def subverbs(word: str) -> list[str]:
-    """Return the second words that a first word takes; none for a verb of one word."""
+    """Return the second words of a group's verbs, such as `list` for `rollouts`. A verb of one word has none."""
     return [words.partition(" ")[2] for words in VERBS if words.startswith(word + " ")]
 
 

@@ -1,4 +1,4 @@
-"""Which targets the series of an alert come from, and whether these targets can be believed."""
+"""Origins of alerts: the targets that an alert's series come from, and whether their data can be believed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an expression reads: its selectors, with recorded series followed to those that they are recorded from."""
+"""Selectors that an expression reads. A recorded series is replaced by the selectors of its recording rule."""
 
 from __future__ import annotations
 
@@ -15,37 +15,42 @@ from controlplane.metrics.series.index import METRIC_NAME
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 
 _MAKERS = {"label_replace": 1, "label_join": 1}
-"""Functions that make a label, and which argument names it; count_values does so too."""
+"""Functions that set a label, each with the index of the argument that names it. The operator count_values also sets
+one."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """One selector of series that nobody here records."""
+    """One selector of series that no recording rule of this process writes."""
 
     matchers: tuple[Matcher, ...]
     fixed: Labels = ()
-    """What selectors of recorded series demand on the way to it: a series has these values, or lacks the label."""
+    """Labels that selectors of recorded series demand. A series of this selector has their values or lacks them."""
     made: frozenset[str] = frozenset()
-    """Labels that are made on the way, which say nothing of the series."""
+    """Labels that rules and functions set between this selector and the result. Their values tell nothing about the
+    series."""
 
     @property
     def metric(self) -> str:
-        """The metric's name; empty when the selector does not say one."""
+        """Name of the metric, or "" when the selector names none."""
         return next((m.value for m in self.matchers if m.name == METRIC_NAME and m.op is MatchOp.EQUAL), "")
 
     def fits(self, series: Labels, result: Labels) -> bool:
-        """Tell whether a series can have a part in a result: no label that both have differs."""
+        """Return whether a series can contribute to a result: all labels that both have are equal."""
         own = dict(series)
         return all(own.get(name, value) == value for name, value in (*self.fixed, *result) if name not in self.made)
 
     def narrowed(self, result: Labels) -> tuple[Matcher, ...]:
-        """Return matchers for the series that fit a result, for a server that is asked for them."""
+        """Return matchers of the series that fit a result, for a query to another server."""
         wanted = {name: value for name, value in (*self.fixed, *result) if name not in self.made}
         return (*self.matchers, *(Matcher(name, MatchOp.RE, f"{quoted(value)}|") for name, value in wanted.items()))
 
 
 def reads(expr: str, recorded: Mapping[str, Sequence[RecordingRule]]) -> tuple[Read, ...]:
-    """Return what an expression reads; `recorded` has the recording rules by what they record. Raises QueryError."""
+    """Return the selectors that an expression reads. `recorded` has the recording rules by the metric they write.
+
+    Raises QueryError when the expression is not valid.
+    """
     return tuple(dict.fromkeys(_reads(parse(expr), recorded, Read(()), frozenset())))
 
 
@@ -66,7 +71,7 @@ def _reads(
             fixed = (*way.fixed, *((name, value) for name, value in demanded if name not in own))
             try:
                 inner = parse(rule.expr)
-            except QueryError:  # said by the check of the rules
+            except QueryError:  # the check of the rules reports it
                 continue
             yield from _reads(inner, recorded, Read((), fixed, way.made | own), seen | {here.metric})
 
@@ -84,5 +89,5 @@ def _made(node: Any) -> Iterator[str]:
 
 
 def quoted(value: str) -> str:
-    """Quote a value for RE2, which knows fewer escapes than Python's `re.escape` makes."""
+    """Return a value quoted as a pattern of RE2. RE2 accepts fewer escapes than Python's `re.escape` writes."""
     return "".join(f"\\{c}" if c in r"\.+*?()|[]{}^$" else c for c in value)

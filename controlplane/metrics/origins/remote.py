@@ -1,4 +1,4 @@
-"""Whether the targets behind series on another metrics server can be believed: that server's `up` tells."""
+"""Origins of alerts on another metrics server. That server's `up` says whether a target's data can be believed."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from collectors.durations import format_duration
 from collectors.samples import Labels
 from controlplane.metrics.origins.reads import quoted
 from controlplane.metrics.origins.targets import TargetOrigins, own_labels
+from controlplane.metrics.series.budget import LOOKBACK_S
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 
 FORGET_S = 3600.0
-"""A target without any `up` for this long is taken for removed: whether it is configured there cannot be asked."""
+"""Seconds without any `up` after which a target counts as removed. Chosen: that server's configuration is unknown."""
 FRESH_S = 75.0
-"""How old a target's last `up` may be for what is missing beside it to be news: a scrape of a minute, and some."""
-LOOKBACK_S = 300.0
-"""How old a sample may be that an instant query still finds."""
+"""Maximum age of a target's last `up`, in seconds, to conclude that a series without samples is gone. Chosen: a scrape
+interval of one minute, and a reserve."""
 
 _LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 Name = tuple[str, str]
-"""job, instance"""
+"""The labels (job, instance) of a target."""
 
 
 class RemoteOrigins:
-    """Implements alerts.origins.Origins where another server answers: for its targets, and for ours that it gets."""
+    """Implements alerts.origins.Origins where another server answers queries.
+
+    It covers that server's targets, and this process's own targets whose samples are sent there.
+    """
 
     def __init__(self, querier: Querier, own: TargetOrigins) -> None:
         self._querier, self._own = querier, own
 
     async def explain(self, rule: AlertingRule, lost: Sequence[Lost], at: float) -> Mapping[Labels, Absence]:
-        """Return the alerts whose targets are away or removed. Raises QueryFailed: then nothing is known."""
+        """Return the alerts whose targets are away or removed. Raises QueryFailed when the server does not answer."""
         ours = await self._own.explain(rule, lost, at)
         found = {labels: absence for labels, absence in ours.items() if absence.away}
         for one in lost:
@@ -54,7 +57,7 @@ class RemoteOrigins:
             return Absence()
         settle_s = self._own.lookback_s(rule) if known else 0.0
         worst = f"min_over_time({{}}[{_span(max(settle_s, FRESH_S))}])" if settle_s else "{}"
-        # Neither ended (that is what the bare selector sees) nor late: samples that wait on their way here are no news.
+        # `up` must not have ended (the bare selector checks that) and must be fresh: late samples prove nothing.
         up = await self._up(asked, f"{worst} and {{}} and last_over_time({{}}[{_span(FRESH_S)}])", at)
         heard = await self._up(asked, f"last_over_time({{}}[{_span(FORGET_S)}])", at)
         down = sorted(name for name in asked if up.get(name) == 0)
@@ -65,7 +68,7 @@ class RemoteOrigins:
         return Absence(removed=tuple(_text(name) for name in sorted(known - heard.keys())))
 
     async def _targets(self, rule: AlertingRule, lost: Lost, at: float) -> set[Name]:
-        """Return the targets whose series had a part in an alert when it was last there, for the last hour at most."""
+        """Return the targets whose series contributed to an alert when it was last seen, at most an hour ago."""
         since = lost.instance.active_at if lost.seen_at is None else lost.seen_at
         span = _span(min(FORGET_S, max(0.0, at - since) + self._own.lookback_s(rule) + LOOKBACK_S))
         own = own_labels(rule, lost.instance.labels)
@@ -112,5 +115,5 @@ def _label(name: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Write a string of PromQL: JSON's escapes are among Go's."""
+    """Return a string literal of PromQL. JSON's escapes are a subset of Go's."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""Whether the targets that this process scrapes can be believed about an alert.
+"""Origins of alerts on targets that this process scrapes.
 
-Which targets an alert's series came from is found in the store: every series there knows the source that wrote it.
-How these targets are is known by whoever scrapes them.
+The store says which targets an alert's series came from: it keeps the source of every series. The scraper says whether
+these targets are healthy.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from controlplane.metrics.series.matchers import Matcher
 from controlplane.metrics.series.source import RECORDED, WRITTEN
 
 REPORT = "#report"
-"""Ends the source name of what is known of a target whether it answers or not."""
+"""Suffix of the source of series about a target, such as `up`. They are written whether the target answers or not."""
 NO_TARGETS = (*RECORDED, WRITTEN)
-"""Begin the source names of what rules record and what others write: no target of ours."""
+"""Prefixes of sources that are not targets of this process: recorded series, and series written from outside."""
 _URL = re.compile(r"/(?=https?://|local:)")
 LATE_S = 1.0
-"""A source may overrun its deadline by this much before it is cut off, and its failure is then written late."""
+"""Seconds that a scrape may overrun its deadline before it is cut off. Its failure is written late by that time."""
 SETTLE_SCRAPES = 2
-"""A rate needs two samples of its target."""
+"""Scrapes until a target that came back is believed: a rate needs two samples."""
 
 
 class Rows(Protocol):
-    """What is asked of the series store."""
+    """The part of the series store that this module needs."""
 
     def written_by(self, matchers: Sequence[Matcher]) -> list[tuple[Labels, tuple[str, ...]]]:
         """Return matching series, each with the sources that wrote it."""
         ...
 
     def newest_ms(self, source: str) -> int | None:
-        """Return the time of a source's last row, its end included."""
+        """Return the unix milliseconds of a source's last row, end rows included. None without a row."""
         ...
 
 
 @dataclass(frozen=True)
 class _Verdict:
-    """What one target's health means. Neither away nor removed: its data can be believed."""
+    """The state of one target. If it is neither away nor removed, its data can be believed."""
 
     name: str
     away: bool = False
@@ -61,14 +61,14 @@ class TargetOrigins:
     def __init__(
         self, store: Rows, health: Callable[[], Sequence[TargetHealth]], complete: Callable[[], bool] = lambda: True
     ) -> None:
-        """`complete` tells whether `health` lists every target that is configured; before that none is removed."""
+        """`complete` returns whether `health` lists every configured target. Until then no target counts as removed."""
         self._store, self._health, self._complete = store, health, complete
         self._recorded: dict[str, list[RecordingRule]] = {}
         self._lookbacks: Mapping[str, float] = {}
         self._reads: dict[str, tuple[Read, ...]] = {}
 
     def configure(self, groups: Iterable[RuleGroup], lookbacks: Mapping[str, float]) -> None:
-        """Take over the rules, and how far back (seconds) each alerting rule looks, by its id."""
+        """Use these rules from now on. `lookbacks` has the seconds that each alerting rule looks back, by its id."""
         self._recorded = {}
         for group in groups:
             for rule in group.rules:
@@ -77,7 +77,7 @@ class TargetOrigins:
         self._lookbacks, self._reads = lookbacks, {}
 
     def read_by(self, rule: AlertingRule) -> tuple[Read, ...]:
-        """Return what a rule reads. Raises QueryFailed."""
+        """Return the selectors that a rule reads. Raises QueryFailed when its expression is not valid."""
         if rule.id not in self._reads:
             try:
                 self._reads[rule.id] = reads(rule.expr, self._recorded)
@@ -86,11 +86,14 @@ class TargetOrigins:
         return self._reads[rule.id]
 
     def lookback_s(self, rule: AlertingRule) -> float:
-        """Return how far back a rule looks, in seconds."""
+        """Return the seconds that a rule looks back."""
         return self._lookbacks.get(rule.id, 0.0)
 
     async def explain(self, rule: AlertingRule, lost: Sequence[Lost], at: float) -> Mapping[Labels, Absence]:
-        """Return the alerts whose targets are away or removed; see alerts.origins.Origins."""
+        """Return the alerts whose targets are away or removed; see alerts.origins.Origins.
+
+        Raises QueryFailed when the rule's expression is not valid.
+        """
         read, healths = self.read_by(rule), list(self._health())
         return await asyncio.to_thread(self._explain, rule, read, healths, lost, at)
 
@@ -132,7 +135,7 @@ class TargetOrigins:
         own: Labels,
         since: float,
     ) -> Iterator[_Verdict]:
-        """Yield how the sources are that wrote series which fit an alert, if they can explain that it is gone."""
+        """Yield the states of the sources that wrote series of an alert, if they can explain that the alert is gone."""
         done: set[tuple[str, str]] = set()
         for one, written in series:
             for labels, sources in written:
@@ -156,7 +159,7 @@ class _Look:
             self._by_name.setdefault(_name(health), []).append(health)
 
     def by_name(self, name: str) -> _Verdict:
-        """Return how a target is that was found away before."""
+        """Return the state of a target that was away before."""
         verdicts = [
             self._unread(h) or self._unseen(h) or self._settling(h, known_away=True)
             for h in self._by_name.get(name, ())
@@ -164,9 +167,10 @@ class _Look:
         return next((v for v in verdicts if v), _Verdict(name)) if verdicts else self._unlisted(name)
 
     def by_source(self, source: str, metric: str, newest_ms: int | None, since: float) -> _Verdict | None:
-        """Return how the target is whose source wrote a series of `metric`.
+        """Return the state of the target whose source wrote a series of `metric`.
 
-        None when it can be believed, or cannot be why something is gone that was there at `since`.
+        Return None when its data can be believed, or when it cannot be the reason that an alert seen at `since` is
+        gone.
         """
         if newest_ms is None or source.startswith(NO_TARGETS):
             return None
@@ -174,7 +178,7 @@ class _Look:
         health, reach_s = self._by_key.get(about), since - self._lookback_s - LATE_S
         if health is None:
             return self._unlisted(_name_in(about)) if newest_ms / 1000 >= reach_s else None
-        if about != source:  # what is known of a target is written whether it answers or not
+        if about != source:  # these series are written whether the target answers or not
             return None
         reach_s -= health.target.interval_s + health.target.timeout_s
         if unread := self._unread(health):
@@ -198,16 +202,16 @@ class _Look:
         return None
 
     def _unseen(self, health: TargetHealth) -> _Verdict | None:
-        """Return a verdict on a target that came back while rules were evaluated: their queries could not see it."""
+        """Return a verdict on a target that came back during the evaluation. Its queries could not see the target."""
         if health.known_since is None or health.known_since <= self._at:
             return None
         return _Verdict(_name(health), away=True, why="has only just come back")
 
     def _settling(self, health: TargetHealth, *, known_away: bool) -> _Verdict | None:
-        """Return a verdict on a target that has not been back for long enough to fill the windows that a rule reads.
+        """Return a verdict on a target that came back too recently to fill the windows that a rule reads.
 
-        One that missed a scrape or two, and was not found away then, leaves a window full enough for all but a rate
-        over two scrapes.
+        A target that missed a scrape or two and was not found away leaves enough samples in a window for every
+        function, except a rate over two scrapes.
         """
         if not self._lookback_s or health.since is None or not (known_away or health.recovered):
             return None
@@ -218,7 +222,7 @@ class _Look:
 
 
 def own_labels(rule: AlertingRule, labels: Labels) -> Labels:
-    """Return an alert's labels without those that its rule sets."""
+    """Return an alert's labels without the labels that its rule sets."""
     made = {name for name, _ in rule.labels} | {"alertname"}
     return tuple((name, value) for name, value in labels if name not in made)
 
@@ -242,7 +246,7 @@ def _blind(health: TargetHealth, metric: str) -> _Verdict | None:
 
 
 def _name_in(key: str) -> str:
-    """Return `job/instance` of a target's key, `job/instance/url`."""
+    """Return `job/instance` from a target's key `job/instance/url`."""
     return _URL.split(key, maxsplit=1)[0]
 
 

@@ -1,4 +1,4 @@
 """PromQL, evaluated over all series and steps at once.
 
-Start at `engine.py`; `syntax/` makes the tree, `evaluation/` walks it, `functions/` holds what it calls.
+Start at `engine.py`. `syntax/` makes the tree, `evaluation/` walks it, `functions/` has the functions of PromQL.
 """

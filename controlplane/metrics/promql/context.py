@@ -1,4 +1,4 @@
-"""What a function sees of the evaluation that calls it."""
+"""The evaluation as a PromQL function sees it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ class Ranges:
 
     windows: Windows
     after_ms: IntArray
-    """[steps] open left end of the windows."""
+    """[steps] left ends of the windows, unix milliseconds, excluded."""
     until_ms: IntArray
-    """[steps] closed right end."""
+    """[steps] right ends of the windows, unix milliseconds, included."""
     range_s: float
+    """Length of the windows in seconds."""
 
     def frame(self, values: FloatArray, present: BoolArray, *, keep_name: bool = False) -> Frame:
-        """Return a frame of one value per window; series without any are left out, names dropped unless kept.
+        """Return a frame of one value per window, from `values` and `present` of shape [series, steps].
 
-        Raises QueryError(execution) when series that differ by name alone become one.
+        Series without any value are left out. Metric names are dropped unless `keep_name`.
+        Raises QueryError(execution) when two series have the same labels after that.
         """
         frame = Frame(self.windows.samples.labels, values, present).occupied()
         return frame if keep_name else frame.nameless()
@@ -42,32 +44,32 @@ class Evaluation(Protocol):
     """[steps] evaluation times in unix milliseconds."""
     budget: Budget
     annotations: Annotations
-    """Where a function says what is odd about its arguments."""
+    """Warnings and infos that a function adds about its arguments."""
 
     def value(self, node: Node) -> Value:
-        """Evaluate any node but a range vector."""
+        """Evaluate any node except a range vector. Raises QueryError when that fails, as all methods here do."""
         ...
 
     def frame(self, node: Node) -> Frame:
-        """Evaluate an instant vector."""
+        """Evaluate a node that is an instant vector."""
         ...
 
     def scalars(self, node: Node) -> FloatArray:
-        """Evaluate a scalar: [steps]."""
+        """Evaluate a node that is a scalar. Return float64 of shape [steps]."""
         ...
 
     def text(self, node: Node) -> str:
-        """Evaluate a string."""
+        """Evaluate a node that is a string."""
         ...
 
     def ranges(self, node: Node) -> Ranges:
-        """Evaluate a range vector, staleness markers left out."""
+        """Evaluate a node that is a range vector. The windows have no staleness markers."""
         ...
 
     def sample_times(self, node: Node) -> Frame | None:
-        """Return the timestamps (seconds) of a plain selector's samples; None for any other node."""
+        """Return the timestamps (seconds) of a plain selector's samples, or None for any other node."""
         ...
 
 
 Function = Callable[[Evaluation, tuple[Node, ...]], Value]
-"""A PromQL function; it evaluates its own arguments."""
+"""A PromQL function. It evaluates its own arguments."""

@@ -1,4 +1,4 @@
-"""The PromQL engine: synchronous, and free of I/O."""
+"""The PromQL engine. It is synchronous and does no I/O."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from promql.strings import readable
 Answer = TypeVar("Answer")
 
 CACHED_EXPRESSIONS = 1024
-"""Parsed expressions kept: several times the rules and panels of an installation."""
+"""Parsed expressions in the cache. Chosen: several times the rules and panels of an installation."""
 
 MAX_TIME_S = 1e11
-"""Times are limited to +-3,000 years, so that milliseconds and ranges cannot overflow."""
+"""Latest time of a query, in unix seconds: some 3,000 years. Chosen: milliseconds and ranges cannot overflow int64."""
 
 
 _OF_THE_QUERY = re.compile(r"\b(?:step|range)\s*\(", re.IGNORECASE)
@@ -67,11 +67,11 @@ class PromqlEngine:
         *,
         node: Node | None = None,
     ) -> QueryValue:
-        """Evaluate at unix second `at`; `node` is the expression's syntax tree where it is at hand. Raises QueryError.
+        """Evaluate an expression at unix second `at`. `node` is its syntax tree, if the caller has it.
 
-        A range vector yields its samples as a Matrix. `timeout_s` and `lookback_s` take the place of the engine's
-        limits for this query. `unwanted` is looked at between steps: once it is true the query ends, as nobody waits
-        for its answer any more. What is odd about the query is left in `annotations`.
+        A range vector yields its samples as a Matrix. `timeout_s` and `lookback_s` replace the engine's limits for
+        this query. The query ends once `unwanted` returns true: nobody waits for the answer. Warnings and infos are
+        added to `annotations`. Raises QueryError when the query fails.
         """
         at_ms = _milliseconds(at, "time")
         node = node or self._parse(expr, INSTANT)
@@ -93,9 +93,9 @@ class PromqlEngine:
         unwanted: Callable[[], bool] = _wanted,
         annotations: Annotations | None = None,
     ) -> Matrix:
-        """Evaluate from `start` to `end` (unix seconds, both included) every `step` seconds. Raises QueryError.
+        """Evaluate an expression from `start` to `end` (unix seconds, both included) every `step` seconds.
 
-        For the other parameters see `instant`.
+        For the other parameters see `instant`. Raises QueryError when the query fails.
         """
         start_ms, end_ms = _milliseconds(start, "start"), _milliseconds(end, "end")
         step_ms = _milliseconds(step, "step")
@@ -111,7 +111,7 @@ class PromqlEngine:
                 f"exceeded maximum resolution of {self.limits.max_points:,} points per timeseries. "
                 "Try decreasing the query resolution (?step=XX)",
             )
-        # Few expressions ask for these times; all others are kept once, whatever they are asked for.
+        # Few expressions use step() and range(). Every other expression is cached once, for all times.
         times = QueryTimes(step_ms / 1000, (end_ms - start_ms) / 1000) if _OF_THE_QUERY.search(expr) else INSTANT
         node = self._parse(expr, times)
         if node.kind not in ("scalar", "vector"):
@@ -150,9 +150,9 @@ _SHOWN_KIND = {"matrix": "range vector", "string": "string"}
 
 
 def _guarded(evaluate: Callable[[], Answer]) -> Answer:
-    """Run an evaluation, translating exhaustion of the machine into errors of the query."""
+    """Run an evaluation. Turn too deep a stack and too little memory into QueryError."""
     try:
-        # NaN and Inf are values of PromQL, not accidents; this holds for all numpy work below here.
+        # NaN and Inf are normal values of PromQL. This silences numpy's warnings in the whole evaluation.
         with np.errstate(all="ignore"):
             return evaluate()
     except RecursionError as error:
@@ -183,7 +183,7 @@ def _matrix(value: Value, steps: IntArray) -> Matrix:
     if isinstance(value, Scalars):
         return Matrix([MatrixSeries((), times, value.values)])
     assert isinstance(value, Frame)
-    # Series are put in order when they are written: no copy of all values is made for it.
+    # Only the list of series is sorted, so the values are not copied.
     order = value.sets.order().tolist()
     labels = value.labels
     if value.present.all():
@@ -196,7 +196,7 @@ def _matrix(value: Value, steps: IntArray) -> Matrix:
 
 
 def _by_labels(frame: Frame) -> Frame:
-    """Return the frame in the one deterministic order: by labels, name first."""
+    """Return the frame with its series sorted by labels, name first."""
     return frame.take(frame.sets.order())
 
 

@@ -1,6 +1,6 @@
-"""What evaluation passes between nodes: values of many series at many steps at once.
+"""Values that evaluation passes between nodes: those of many series at many steps at once.
 
-Absent is not zero, and not NaN either: `present` says where a series has a value.
+A missing value is neither zero nor NaN: `present` says where a series has a value.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
 @dataclass(frozen=True)
 class Scalars:
-    """A scalar at every step: `values` is [steps]."""
+    """A scalar at every step. `values` is float64 of shape [steps]."""
 
     values: FloatArray
 
@@ -34,10 +34,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Frame:
-    """An instant vector at every step. `values` at places that are not `present` mean nothing."""
+    """An instant vector at every step. Elements of `values` where `present` is false have no meaning."""
 
     labels: Sequence[Labels]
-    """[series], with `__name__` where the name is kept."""
+    """[series] labels, with `__name__` unless the name was dropped."""
     values: FloatArray
     """[series, steps]."""
     present: BoolArray
@@ -46,23 +46,26 @@ class Frame:
     """Whether the order of the series is part of the result (sort, topk)."""
 
     def with_values(self, values: FloatArray, present: BoolArray | None = None) -> Frame:
-        """Return a frame of the same series with other values."""
+        """Return a frame of the same series with other values, and another `present` if given: [series, steps]."""
         return Frame(self.labels, values, self.present if present is None else present)
 
     @property
     def sets(self) -> LabelSets:
-        """The labels, with what can be derived from them."""
+        """The labels as LabelSets, which cache groupings and orders."""
         return LabelSets.of(self.labels)
 
     def without_name(self) -> Frame:
-        """Return the frame with metric names dropped. Raises QueryError when two series fall together at a step."""
+        """Return the frame without metric names. Series with the same labels are joined.
+
+        Raises QueryError(execution) when two of them have a value at the same step.
+        """
         return self.relabelled(self.sets.nameless())
 
     def nameless(self) -> Frame:
-        """Return the frame with metric names dropped, each series once.
+        """Return the frame without metric names, without joining series.
 
-        Raises QueryError(execution) when two series then have the same labels, at whatever steps: what Prometheus does
-        for functions of range vectors, where `without_name` is its rule for those of instant vectors.
+        This is Prometheus's rule for functions of range vectors. `without_name` is its rule for functions of instant
+        vectors. Raises QueryError(execution) when two series have the same labels, at any steps.
         """
         sets = self.sets.nameless()
         if len(sets.same().keys) < len(sets):
@@ -70,19 +73,19 @@ class Frame:
         return replace(self, labels=sets)
 
     def relabelled(self, labels: Sequence[Labels]) -> Frame:
-        """Return the frame under other labels; series that become one are joined.
+        """Return the frame with other labels, [series]. Series with the same labels are joined.
 
         Raises QueryError(execution) when two of them have a value at the same step.
         """
         return join(replace(self, labels=labels))
 
     def take(self, rows: IntArray | Sequence[int]) -> Frame:
-        """Return some of the series."""
+        """Return a frame of the series at positions `rows` (int64 of shape [n]), in that order."""
         index = np.asarray(rows, dtype=np.int64)
         return Frame(self.sets.take(index), self.values[index], self.present[index])
 
     def occupied(self) -> Frame:
-        """Return the frame without the series that have no value at any step."""
+        """Return the frame without series that have no value at any step."""
         some = self.present.any(axis=1)
         if some.all():
             return self
@@ -98,13 +101,16 @@ def empty(steps: int) -> Frame:
 
 
 def single(values: FloatArray, present: BoolArray | None = None, labels: Labels = ()) -> Frame:
-    """Return a frame of one series, given `[steps]`."""
+    """Return a frame of one series. `values` and `present` are [steps]."""
     mask = np.ones(len(values), dtype=np.bool_) if present is None else present
     return Frame([labels], values[None, :], mask[None, :])
 
 
 def join(frame: Frame) -> Frame:
-    """Join series with equal labels. Raises QueryError(execution) when two have a value at the same step."""
+    """Return a frame in which series with equal labels are one series.
+
+    Raises QueryError(execution) when two of them have a value at the same step.
+    """
     same = frame.sets.same()
     if len(same.keys) == len(frame.labels):
         return frame
@@ -113,32 +119,32 @@ def join(frame: Frame) -> Frame:
     if (counts > 1).any():
         raise QueryError("execution", SAME_LABELSET)
     values = groups.reduce(np.add, np.where(frame.present, frame.values, 0.0))
-    # Adding zeros would turn -0 into 0 and is exact otherwise; the one present value is what remains.
+    # At most one value of a group is present, and the others are 0.0. The sum is that value, except that -0 becomes 0.
     return Frame(groups.keys, values, counts > 0, frame.ordered)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Series sorted into groups, found once a selection rather than once a query."""
+    """Series in groups. The grouping is cached with the selection's labels, for all queries."""
 
     grouping: Grouping
 
     @property
     def keys(self) -> LabelSets:
-        """[groups] in order of first appearance."""
+        """[groups] labels of each group, in order of first appearance."""
         return self.grouping.keys
 
     @property
     def of_series(self) -> IntArray:
-        """[series] each one's group."""
+        """[series] number of each series' group."""
         return self.grouping.of_series
 
     def members(self) -> Iterable[IntArray]:
-        """Yield each group's positions, in input order."""
+        """Return the positions of each group's series in input order: int64 of shape [members], one array a group."""
         return np.split(self.grouping.order, self.grouping.starts[1:]) if len(self.keys) else []
 
     def reduce(self, ufunc: np.ufunc, values: FloatArray | IntArray) -> FloatArray:
-        """Reduce `[series, steps]` to `[groups, steps]`."""
+        """Reduce the series of each group with `ufunc`: `[series, steps]` to `[groups, steps]`."""
         if not len(self.keys):
             return np.zeros((0, values.shape[1]))
         ordered = values if self.grouping.in_order else values[self.grouping.order]

@@ -1,4 +1,4 @@
-"""Results of queries, and how Prometheus's HTTP API writes them."""
+"""Results of queries, in the format of Prometheus's HTTP API."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from alerts.interfaces import VectorSample
 from collectors.samples import FloatArray, Labels
 
 PLAIN_BELOW = 1e21
-"""Go's encoding/json writes numbers in [1e-6, 1e21) without an exponent, and Prometheus follows it."""
+"""Upper bound of numbers written without an exponent. Source: Go's encoding/json, which uses [1e-6, 1e21)."""
 
 
 def format_value(value: float, *, exponents: bool = True) -> str:
     """Return the shortest decimal that reads back as `value`, as Prometheus writes sample values.
 
-    `exponents=False` never uses one: the form of label values (count_values).
+    `exponents=False` never writes an exponent: the format of scalars, and of label values (count_values).
     """
     shortest = repr(float(value))
     if "e" not in shortest and "n" not in shortest:
@@ -35,7 +35,7 @@ def format_value(value: float, *, exponents: bool = True) -> str:
 
 
 def format_time(seconds: float) -> float | int:
-    """Return unix seconds to the millisecond, an integer where they are whole."""
+    """Return unix seconds rounded to milliseconds, as an integer if they are whole: 5.0 → 5."""
     ms = round(seconds * 1000)
     return ms // 1000 if ms % 1000 == 0 else ms / 1000
 
@@ -66,7 +66,7 @@ class StringValue:
 
 @dataclass(frozen=True)
 class Vector:
-    """One value each of any number of series, at one time (unix seconds). Labels may hold `__name__`."""
+    """One value of each series at one time (unix seconds). Labels may have `__name__`."""
 
     at: float
     samples: Sequence[VectorSample]
@@ -88,7 +88,7 @@ class MatrixSeries(NamedTuple):
 
 @dataclass(frozen=True)
 class Matrix:
-    """Samples of any number of series. A step without a value has no sample."""
+    """Samples of many series. A step without a value has no sample."""
 
     series: Sequence[MatrixSeries]
 
@@ -109,7 +109,7 @@ class Matrix:
 
 
 class _Moments(dict[float, float | int]):
-    """Times as `format_time` writes them: the steps of one series are mostly those of all."""
+    """A cache of `format_time`: most series have the same steps."""
 
     def __missing__(self, seconds: float) -> float | int:
         shown = self[seconds] = format_time(seconds)
@@ -117,4 +117,4 @@ class _Moments(dict[float, float | int]):
 
 
 QueryValue = Scalar | StringValue | Vector | Matrix
-"""What an instant query may yield; a range query yields a Matrix."""
+"""Result of an instant query. A range query yields a Matrix."""

@@ -1,4 +1,4 @@
-"""What Prometheus's metadata endpoints answer: series, labels, label values, metadata. Times are unix seconds."""
+"""Answers of Prometheus's metadata endpoints: series, labels, label values, metadata. Times are unix seconds."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from controlplane.metrics.series.store_reader import StoreReader
 EVERYTHING = (Matcher("__name__", MatchOp.NOT_EQUAL, ""),)
 
 ALWAYS_S = 1e11
-"""Bound of a time that was not given."""
+"""Bound of an open interval, in unix seconds."""
 
 
 def series(
     store: StoreReader, selectors: Sequence[str], start: float | None = None, end: float | None = None
 ) -> list[dict[str, str]]:
-    """Return the labels of the series that any selector (`match[]`) picks and that have data in the interval.
+    """Return the labels of the series that match any selector (`match[]`) and have data in the interval.
 
-    Raises QueryError(bad_data) without a selector, or for a malformed one.
+    Raises QueryError(bad_data) when there is no selector, or one is not valid.
     """
     if not selectors:
         raise QueryError("bad_data", "no match[] parameter provided")
@@ -30,7 +30,10 @@ def series(
 def label_names(
     store: StoreReader, selectors: Sequence[str] = (), start: float | None = None, end: float | None = None
 ) -> list[str]:
-    """Return the label names of the picked series (of all, without a selector), sorted. Raises QueryError(bad_data)."""
+    """Return the label names of the matching series, sorted. No selector means all series.
+
+    Raises QueryError(bad_data) when a selector is not valid.
+    """
     return sorted({name for one in _found(store, selectors, start, end) for name in one})
 
 
@@ -41,12 +44,15 @@ def label_values(
     start: float | None = None,
     end: float | None = None,
 ) -> list[str]:
-    """Return the values of a label among the picked series, sorted. Raises QueryError(bad_data)."""
+    """Return the values of a label in the matching series, sorted. No selector means all series.
+
+    Raises QueryError(bad_data) when a selector is not valid.
+    """
     return sorted({one[name] for one in _found(store, selectors, start, end) if name in one})
 
 
 def metadata(store: StoreReader, metric: str = "", limit: int = -1) -> dict[str, list[dict[str, str]]]:
-    """Return type and help of each metric family, or of one; `limit` caps the families unless it is negative."""
+    """Return type and help of all metric families, or of one. `limit` caps the families unless it is negative."""
     known = sorted(store.metadata().items())
     picked = [(name, data) for name, data in known if not metric or name == metric]
     if limit >= 0:

@@ -1,4 +1,4 @@
-"""The asynchronous face of the engine."""
+"""The asynchronous interface of the engine."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Answer = TypeVar("Answer")
 
 OWN_THREADS = 2
 GRACE_S = 1.0
-"""How long past its own deadline a query is waited for: it looks at the clock between nodes only."""
+"""Seconds past its deadline that a query is waited for. Chosen: a query checks the clock between nodes only."""
 
 
 class MetricsQuerier:
-    """Answers queries without holding up the event loop. Implements queries.Queries.
+    """Answers queries in threads, without blocking the event loop. Implements queries.Queries.
 
-    Three pools: one thread evaluates rules and two answer readers of ours, so that no crowd of ad-hoc queries delays an
-    alert or the console; a few answer the API, each asker in its turn.
+    There are three pools: one thread evaluates rules, two answer the control plane's own readers, and a few answer the
+    API, each asker in its turn. So many ad-hoc queries do not delay an alert or the console.
     """
 
     def __init__(self, engine: PromqlEngine, workers: int = 2) -> None:
@@ -45,7 +45,7 @@ class MetricsQuerier:
         self._queue = FairQueue(Shares(each=max(1, workers - 1), together=workers, most=workers))
 
     async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
-        """Evaluate a rule's expression; see alerts.interfaces.Querier. Raises QueryFailed."""
+        """Evaluate a rule's expression; see alerts.interfaces.Querier. Raises QueryFailed when the query fails."""
         try:
             value = await self._run(self._rules, partial(self.engine.instant, expr, at))
         except QueryError as error:
@@ -53,7 +53,7 @@ class MetricsQuerier:
         return samples_of(value)
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
-        """Evaluate at unix second `at` for a reader of ours; see Queries."""
+        """Evaluate at unix second `at`, for the control plane's own readers; see Queries."""
         return await self._run(self._own, partial(self.engine.instant, expr, at))
 
     async def instant_json(
@@ -68,7 +68,7 @@ class MetricsQuerier:
     ) -> Rendered:
         """Evaluate an ad-hoc query and write its answer; see Queries."""
 
-        # A result of many series is megabytes of JSON: written in the thread, so that the loop goes on scraping.
+        # A result of many series is megabytes of JSON. The thread writes it, so that the event loop is not blocked.
         def call(unwanted: Callable[[], bool]) -> Rendered:
             annotations = Annotations()
             value = self.engine.instant(expr, at, timeout_s, lookback_s, unwanted, annotations)
@@ -130,7 +130,10 @@ class MetricsQuerier:
     async def _in_turn(
         self, asker: str, call: Callable[[Callable[[], bool]], Answer], timeout_s: float | None = None
     ) -> Answer:
-        """Run an ad-hoc call in its asker's turn; it is told when nobody waits for it any more."""
+        """Run an ad-hoc call in its asker's turn. `call` gets a function that returns whether nobody waits any more.
+
+        Raises QueryError(timeout) past the deadline.
+        """
         longest_s = self.engine.limits.timeout_s if timeout_s is None else min(timeout_s, self.engine.limits.timeout_s)
         until = time.monotonic() + longest_s
         try:
@@ -148,7 +151,7 @@ class MetricsQuerier:
         def ended(done: asyncio.Future[Answer]) -> None:
             turn.end()
             if not done.cancelled():
-                done.exception()  # perhaps nobody else looks at it
+                done.exception()  # marks the exception as retrieved: the caller may be gone
 
         running.add_done_callback(ended)
         try:
@@ -170,7 +173,7 @@ class MetricsQuerier:
             raise QueryError("timeout", f"query timed out in query execution after {longest_s:g}s") from error
 
     def close(self) -> None:
-        """Take no further queries. Running ones end by their own deadline."""
+        """Accept no further queries. Running queries end by their own deadlines."""
         self._rules.shutdown(wait=False, cancel_futures=True)
         self._own.shutdown(wait=False, cancel_futures=True)
         self._adhoc.shutdown(wait=False, cancel_futures=True)

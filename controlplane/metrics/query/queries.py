@@ -1,4 +1,4 @@
-"""What the rest of the control plane asks of metrics, wherever they are evaluated."""
+"""The interface of metrics for the rest of the control plane, wherever queries are evaluated."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LabelSet = dict[str, str]
 
 
 class Queries(Querier, Protocol):
-    """PromQL and what describes series. Times are unix seconds, None where unbounded.
+    """PromQL queries, and the metadata of series. Times are unix seconds. None means no bound.
 
-    All but `instant` raise QueryError, whose kind is Prometheus's error type: a failed query is never an empty answer.
-    `asker` names whose share a query counts to, such as a token's id: no asker's queries hold up another's. Whoever no
-    longer waits cancels; the query then ends.
+    All methods except `instant` raise QueryError with Prometheus's error type when the query fails. A failed query
+    never has an empty answer. `asker` is the client that a query counts for, such as a token's id: the queries of one
+    asker do not delay those of another. Cancel the call to end a query.
     """
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
-        """Evaluate at one instant, for a reader of ours."""
+        """Evaluate at one instant, for the control plane's own readers."""
         ...
 
     async def instant_json(
@@ -36,9 +36,9 @@ class Queries(Querier, Protocol):
         lookback_s: float | None = None,
         asker: str = "",
     ) -> Rendered:
-        """Evaluate at one instant, for the HTTP API. `limit` cuts the series (0: all).
+        """Evaluate at one instant, for the HTTP API. `limit` is the maximum number of series. 0 means all.
 
-        `lookback_s` is how old the newest sample of a selector may be, None for the usual five minutes.
+        `lookback_s` is the maximum age of a sample in seconds. None means the usual five minutes.
         """
         ...
 
@@ -60,40 +60,43 @@ class Queries(Querier, Protocol):
     async def series(
         self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
     ) -> list[LabelSet]:
-        """Return the labels of the series that any selector picks and that have data in the interval, sorted."""
+        """Return the labels of the series that match any selector and have data in the interval, sorted."""
         ...
 
     async def label_names(
         self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
     ) -> list[str]:
-        """Return the label names of the picked series (of all, without a selector), sorted."""
+        """Return the label names of the matching series, sorted. No selector means all series."""
         ...
 
     async def label_values(
         self, name: str, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
     ) -> list[str]:
-        """Return the values of a label among the picked series, sorted."""
+        """Return the values of a label in the matching series, sorted. No selector means all series."""
         ...
 
     async def metadata(self, metric: str, limit: int) -> dict[str, list[LabelSet]]:
-        """Return type and help of each metric family, or of one; `limit` caps the families unless it is negative."""
+        """Return type and help of all metric families, or of one. `limit` caps the families unless it is negative."""
         ...
 
     def close(self) -> None:
-        """Take no further queries."""
+        """Accept no further queries."""
         ...
 
 
 class Exports(Protocol):
-    """What only a store of ours tells."""
+    """Exports of the embedded store. Another metrics server has none of them here."""
 
     async def export(self, call: Export, args: list[Any], *, asker: str = "") -> bytes:
-        """Return an export's body; see exports.calls. Raises QueryError."""
+        """Return an export's body; see exports.calls. Raises QueryError when it fails."""
         ...
 
 
 def samples_of(value: QueryValue) -> Sequence[VectorSample]:
-    """Return what a rule sees of a result. Raises QueryFailed for what is neither an instant vector nor a scalar."""
+    """Return a result as samples for a rule. A scalar is one sample without labels.
+
+    Raises QueryFailed when the result is neither an instant vector nor a scalar.
+    """
     if isinstance(value, Vector):
         return value.samples
     if isinstance(value, Scalar):

@@ -12,16 +12,16 @@ TRUNCATED = "results truncated due to limit"
 
 
 class Rendered(NamedTuple):
-    """The `data` of an answer, already written, its warnings and its infos."""
+    """The `data` of an answer as JSON, with its warnings and its infos."""
 
     data: bytes
-    """JSON."""
+    """`data` as JSON in UTF-8."""
     warnings: tuple[str, ...] = ()
     infos: tuple[str, ...] = ()
 
 
 def render(value: QueryValue, limit: int, annotations: Annotations) -> Rendered:
-    """Write a result and what there is to say of it; `limit` cuts the series of a vector or a matrix (0: all)."""
+    """Return a result with its annotations. `limit` is the maximum number of series. 0 means all."""
     data = value.to_prometheus_json()
     result = data["result"]
     cut = bool(limit) and data["resultType"] in ("vector", "matrix") and len(result) > limit

@@ -1,4 +1,4 @@
-"""Queries answered by another server: Prometheus, Mimir, Thanos or VictoriaMetrics.
+"""Queries that another server answers: Prometheus, Mimir, Thanos or VictoriaMetrics.
 
 Start at `remote_querier.py`.
 """

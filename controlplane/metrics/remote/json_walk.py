@@ -1,6 +1,6 @@
-"""Reads JSON piece by piece: the interpreter is given up between pieces, and no tree of a large answer is ever built.
+"""Reads JSON piece by piece, without the tree of a large answer. Other threads can run between two pieces.
 
-`json.loads` of 30 MB holds every other thread up for a second, the event loop's among them.
+`json.loads` of 30 MB blocks every other thread for a second, the event loop's thread too.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 class JsonWalk:
-    """A position in a JSON text. Everything raises ValueError where the text is not JSON.
+    """A position in a JSON text. All methods raise ValueError when the text is not JSON.
 
-    The iterators need each member or element to be consumed (`value`, `members`, `elements`) before the next is asked.
+    Consume each member or element that an iterator yields (by `value`, `members` or `elements`) before the next one.
     """
 
     def __init__(self, text: str) -> None:
@@ -30,7 +30,7 @@ class JsonWalk:
         self.at = 0
 
     def value(self) -> Any:
-        """Return the next value, whole."""
+        """Return the next value as Python objects. Raises ValueError when it is not JSON or is nested too deeply."""
         self._skip()
         try:
             found, self.at = _DECODER.raw_decode(self.text, self.at)
@@ -39,12 +39,12 @@ class JsonWalk:
         return found
 
     def peek(self) -> str:
-        """Return the next character that is no space; empty at the end."""
+        """Return the next character that is not a blank, without consuming it. "" at the end of the text."""
         self._skip()
         return self.text[self.at : self.at + 1]
 
     def members(self) -> Iterator[str]:
-        """Yield the keys of the next value, an object."""
+        """Yield the keys of the next value, an object. Raises ValueError when it is not an object."""
         self._expect("{")
         if self.peek() == "}":
             self.at += 1
@@ -59,7 +59,7 @@ class JsonWalk:
                 return
 
     def elements(self) -> Iterator[int]:
-        """Yield where each element of the next value, an array, begins."""
+        """Yield the index of the first character of each element of the next value, an array."""
         self._expect("[")
         if self.peek() == "]":
             self.at += 1
@@ -71,7 +71,7 @@ class JsonWalk:
                 return
 
     def end(self) -> None:
-        """Check that nothing follows."""
+        """Check that the text ends here. Raises ValueError when more follows."""
         if self.peek():
             raise ValueError(f"more follows at character {self.at}")
 

@@ -1,4 +1,4 @@
-"""Prometheus's answers as other servers write them: checked, and cut out of their envelope."""
+"""Answers of other servers in Prometheus's format: they are checked, and `data` is cut out."""
 
 from __future__ import annotations
 
@@ -14,40 +14,42 @@ from controlplane.metrics.promql.values import Matrix, MatrixSeries, QueryValue,
 from controlplane.metrics.remote.json_walk import JsonWalk
 
 Shape = Literal["query", "list", "map"]
-"""What `data` is: a query's result, an array, or an object."""
+"""Shape of `data`: a query's result, an array, or an object."""
 
 _ABOUT_THE_QUERY = ("PromQL info:", "PromQL warning:")
-"""Annotations of the query itself: its answer is whole all the same."""
+"""Prefixes of annotations of the query itself. They do not mean that data is missing."""
 
 
 @dataclass
 class RemoteAnswer:
-    """One answer of the API. Spans are characters of the text."""
+    """One answer of the API."""
 
     status: str = ""
     error_type: str = ""
     error: str = ""
     warnings: tuple[str, ...] = ()
     infos: tuple[str, ...] = ()
-    """Of Prometheus 3: on the query itself. Other servers may put worse there."""
+    """In Prometheus 3, infos about the query itself. Other servers may report missing data here."""
     partial: bool = False
-    """VictoriaMetrics's cluster says so; others only warn."""
+    """Whether data is missing, as VictoriaMetrics's cluster reports it. Other servers only warn."""
     result_type: str = ""
     data: str = ""
     """`data` as JSON, cut to the limit."""
     cut: bool = False
+    """Whether `data` was cut."""
 
     @property
     def incomplete(self) -> str:
-        """Why not all data was looked at, or empty: warnings that are not about the query itself."""
+        """The reason why data is missing, or "". Every annotation that is not about the query itself is a reason."""
         told = [w for w in (*self.warnings, *self.infos) if not w.startswith(_ABOUT_THE_QUERY)]
         return told[0] if told else "some of its storage did not answer" if self.partial else ""
 
 
 def read_answer(text: str, shape: Shape, take: Callable[[Any], None] = lambda _: None, limit: int = 0) -> RemoteAnswer:
-    """Check an answer to its end; `take` gets each element of the result (or of `data`), or the object of a map.
+    """Check an answer to its end and return it. `limit` is the maximum number of elements in `data`. 0 means all.
 
-    Raises ValueError for what is not JSON, or JSON of another shape.
+    `take` gets each element of the result or of the list, or the whole object of a map. Raises ValueError when the text
+    is not JSON, or has another shape.
     """
     walk, answer = JsonWalk(text), RemoteAnswer()
     seen = False
@@ -100,8 +102,8 @@ def _read_data(walk: JsonWalk, answer: RemoteAnswer, shape: Shape, take: Callabl
 
 
 def _read_array(walk: JsonWalk, take: Callable[[Any], None], limit: int) -> tuple[str, bool]:
-    """Return the array as JSON, its first `limit` elements (0: all), and whether there were more."""
-    if walk.peek() == "n":  # a nil slice of Go's
+    """Return the array as JSON, cut to its first `limit` elements (0: all), and whether it was cut."""
+    if walk.peek() == "n":  # null: a nil slice of Go
         if walk.value() is not None:
             raise ValueError("expected an array")
         return "[]", False
@@ -118,7 +120,7 @@ def _read_array(walk: JsonWalk, take: Callable[[Any], None], limit: int) -> tupl
 
 
 def typed(result_type: str, elements: list[Any]) -> QueryValue:
-    """Return a result as our own values. Raises ValueError where it is none; native histograms have no value here."""
+    """Return a result as a QueryValue. Raises ValueError when it has another shape, or has a native histogram."""
     try:
         match result_type:
             case "vector":

@@ -1,4 +1,4 @@
-"""Queries answered by another server: Prometheus, Mimir, Thanos, VictoriaMetrics, or whatever speaks their API."""
+"""Queries that another server answers: Prometheus, Mimir, Thanos, VictoriaMetrics, or any server with their API."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from controlplane.metrics.remote_client import RemoteClient, Reply
 log = logging.getLogger(__name__)
 
 MAX_REPLY_BYTES = 32 * 2**20
-"""An answer beyond this is refused: some 200 series of 11,000 points, Prometheus's own limit of points."""
+"""Maximum bytes of an answer. Chosen: some 200 series of 11,000 points, which is Prometheus's own limit of points."""
 ADHOC_AT_ONCE = 8
-"""Ad-hoc queries asked at the same time, half of them one asker's; rules are not among them, so that no crowd delays an
-alert."""
+"""Maximum number of ad-hoc queries at a time, at most half of them of one asker. Chosen. Queries of rules do not count,
+so many ad-hoc queries do not delay an alert."""
 OWN_AT_ONCE = 8
-"""What readers of ours ask at the same time."""
+"""Maximum number of queries of the control plane's own readers at a time. Chosen."""
 CHECK_TIMEOUT_S = 10.0
 REASSURE_S = 5.0
-"""What a server may take to answer `vector(1)` when there is doubt whether it answers at all."""
+"""Seconds that a server may take to answer `vector(1)` after a query without an answer. Chosen."""
 REST_S = 10.0
-"""How long rules do not ask a server that did not."""
+"""Seconds for which rules do not query a server that did not answer. Chosen."""
 STOPPING = "the control plane is stopping"
 _THREAD_BYTES = 64 * 2**10
 _MAX_TOLD = 500
-"""Characters of a server's own words that are passed on."""
+"""Characters of a server's error message that are passed on."""
 _WHOLE = [("partial_response", "false"), ("deny_partial_response", "1")]
-"""Ask Thanos and VictoriaMetrics for all data or an error; the others do not know these and ignore them."""
+"""Parameters for Thanos and VictoriaMetrics: all data or an error. Other servers ignore them."""
 _PATHS = (
     "metrics.query_url ends before /api/v1: Mimir's with /prometheus, VictoriaMetrics's cluster with "
     "/select/0/prometheus"
@@ -52,7 +52,7 @@ Read = TypeVar("Read")
 
 
 class _NoAnswer(QueryError):
-    """The server said nothing, or not all of it."""
+    """The server sent no answer, or only a part of it."""
 
 
 class _Ask(NamedTuple):
@@ -64,12 +64,12 @@ class _Ask(NamedTuple):
 
 
 class RemoteQuerier:
-    """Implements queries.Queries. An answer that is late, cut short, partial or no answer is an error, never empty."""
+    """Implements queries.Queries. A missing, late, truncated or partial answer is an error, never an empty result."""
 
     def __init__(
         self, url: str, auth: Auth | None = None, headers: Mapping[str, str] | None = None, timeout_s: float = 30.0
     ) -> None:
-        """`url` is what `/api/v1/query` follows. `timeout_s` bounds every query."""
+        """`url` is the address before `/api/v1/query`. `timeout_s` is the maximum time of every query."""
         self._client = RemoteClient(url, auth, headers, max_reply_bytes=MAX_REPLY_BYTES)
         self._timeout_s = timeout_s
         self._adhoc = FairQueue(Shares(each=ADHOC_AT_ONCE // 2, together=ADHOC_AT_ONCE, most=2 * ADHOC_AT_ONCE))
@@ -77,14 +77,17 @@ class RemoteQuerier:
         self._closed = False
         self._requests: set[asyncio.Task[Reply]] = set()
         self._doubted = False
-        """The last query of a rule got no answer."""
+        """Whether the last query of a rule got no answer."""
         self._resting: QueryError | None = None
         self._rest_until = 0.0
         self.fault = ""
-        """Why the last `check` failed; empty when it did not."""
+        """Reason why the last `check` failed. "" when it succeeded."""
 
     async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
-        """Evaluate a rule's expression; see alerts.interfaces.Querier. Raises QueryFailed, for partial answers too."""
+        """Evaluate a rule's expression; see alerts.interfaces.Querier.
+
+        Raises QueryFailed when the query fails or the answer is partial.
+        """
         try:
             await self._reassure()
             value = await self._value(expr, at, self._timeout_s)
@@ -94,7 +97,7 @@ class RemoteQuerier:
         return samples_of(value)
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
-        """Evaluate at one instant for a reader of ours; see Queries. A partial answer is an error."""
+        """Evaluate at one instant, for the control plane's own readers; see Queries. A partial answer is an error."""
         value: QueryValue = await self._in_turn(self._own, "", lambda left: self._value(expr, at, left))
         return value
 
@@ -132,7 +135,7 @@ class RemoteQuerier:
     async def series(
         self, selectors: Sequence[str], start: float | None, end: float | None, *, asker: str = ""
     ) -> list[LabelSet]:
-        """Return label sets; see Queries."""
+        """Return label sets; see Queries. Raises QueryError when the query fails."""
         if not selectors:
             raise QueryError("bad_data", "no match[] parameter provided")
         found = await self._listed(_Ask("series", _interval(selectors, start, end), "list"), asker)
@@ -165,7 +168,7 @@ class RemoteQuerier:
         return dict(sorted(known.items())[: limit if limit >= 0 else None])
 
     async def check(self) -> None:
-        """Ask for one number and remember in `fault` what came of it. Raises nothing: for a loop."""
+        """Query `vector(1)` and set `fault`. It raises nothing, so that a loop can call it."""
         before = self.fault
         try:
             await self._value("vector(1)", 0.0, min(CHECK_TIMEOUT_S, self._timeout_s))
@@ -178,13 +181,13 @@ class RemoteQuerier:
             log.info("metrics: %s answers again", self._client.name)
 
     def refuse(self) -> None:
-        """Take no further queries, and tell those that wait that the end has come."""
+        """Accept no further queries. Waiting ones fail with "the control plane is stopping"."""
         self.close()
         for request in self._requests:
             request.cancel()
 
     def close(self) -> None:
-        """Take no further queries."""
+        """Accept no further queries."""
         self._closed = True
 
     async def disconnect(self) -> None:
@@ -192,10 +195,10 @@ class RemoteQuerier:
         await self._client.close()
 
     async def _reassure(self) -> None:
-        """After a rule's query without an answer, ask for a number before the next one, and rest if that fails too.
+        """Check the server with `vector(1)` if the last query of a rule got no answer. If that fails too, rest.
 
-        Rules are evaluated one after the other: were each to wait for a server that hangs, one round would take
-        minutes, and rules that need no server with it. A single slow query holds up nobody but itself.
+        Rules are evaluated one after the other. If each waited for a server that hangs, one round would take minutes.
+        After a single slow query the check succeeds at once. Raises QueryError while the server does not answer.
         """
         if not self._doubted:
             return
@@ -241,7 +244,7 @@ class RemoteQuerier:
         return Rendered(data, tuple(warnings), answer.infos)
 
     async def _listed(self, ask: _Ask, asker: str | None) -> list[Any]:
-        """Return what is listed; `asker` is None for a reader of ours."""
+        """Return the elements of a list, or a map as one element. `asker` None: one of the control plane's readers."""
         queue = self._own if asker is None else self._adhoc
 
         def read(text: str, ask: _Ask) -> tuple[RemoteAnswer, list[Any]]:
@@ -257,10 +260,10 @@ class RemoteQuerier:
     async def _in_turn(
         self, queue: FairQueue, asker: str, call: Callable[[float], Any], timeout_s: float | None = None
     ) -> Any:
-        """Run an ad-hoc query when it is its asker's turn; waiting counts against its deadline."""
+        """Run a query when it is its asker's turn. The time in the queue counts against the deadline."""
         longest = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         if self.fault:
-            longest = min(longest, REASSURE_S)  # known not to answer: a page of the console need not hang
+            longest = min(longest, REASSURE_S)  # the server did not answer `check`: a page of the console must not hang
         loop = asyncio.get_running_loop()
         until = loop.time() + longest
         try:
@@ -316,7 +319,7 @@ class RemoteQuerier:
         return answer, found
 
     def _refused(self, reply: Reply, error_type: str, told: str) -> QueryError:
-        """Return our error for a status; `told` are the server's own words, if it spoke JSON."""
+        """Return the error for a status. `told` is the server's own message, if its answer was JSON."""
         name, status, told = self._client.name, reply.status, told[:_MAX_TOLD]
         own = f": {told}" if told else ""
         match status:
@@ -358,7 +361,7 @@ def _interval(selectors: Sequence[str], start: float | None, end: float | None) 
 
 
 def _escaped(name: str) -> str:
-    """Return a label's name for a path: Prometheus 3 takes other names than the classic ones as `U__…`."""
+    """Return a label's name for a URL path. In Prometheus 3 a UTF-8 name is written as `U__…`."""
     if _LEGACY_LABEL.fullmatch(name):
         return name
     return "U__" + re.sub(r"[^a-zA-Z0-9]", lambda c: "__" if c[0] == "_" else f"_{ord(c[0]):x}_", name)

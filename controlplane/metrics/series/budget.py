@@ -1,4 +1,4 @@
-"""What one query may cost."""
+"""Limits of one query: samples and time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from dataclasses import dataclass
 
 from controlplane.errors import QueryError
 
+LOOKBACK_S = 300.0
+"""Maximum age of a sample that an instant selector returns, in seconds: Prometheus's default lookback delta."""
+
 
 @dataclass(frozen=True)
 class EngineLimits:
     """Limits and defaults of the PromQL engine. The first three are Prometheus's own defaults."""
 
-    lookback_s: float = 300.0
-    """How old the newest sample may be for an instant selector to return it."""
+    lookback_s: float = LOOKBACK_S
     max_samples: int = 50_000_000
-    """Samples that one query may hold, loaded and computed."""
+    """Maximum number of samples that one query may load and compute."""
     max_points: int = 11_000
-    """Steps of a range query."""
+    """Maximum number of steps of a range query."""
     subquery_step_s: float = 60.0
-    """Resolution of a subquery that names none."""
+    """Step of a subquery that names none, in seconds."""
     timeout_s: float = 30.0
-    """How long one query may run."""
+    """Maximum time of one query, in seconds."""
 
 
 class Budget:
@@ -35,19 +37,22 @@ class Budget:
         timeout_s: float | None = None,
         unwanted: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`timeout_s` is the caller's own limit; it only shortens the engine's. `unwanted`: nobody waits any more."""
+        """`timeout_s` can only shorten the engine's limit. `unwanted` returns whether nobody waits for the answer."""
         self._left = self._most = limits.max_samples
         self._monotonic, self._unwanted = monotonic, unwanted
         self._timeout_s = limits.timeout_s if timeout_s is None else min(timeout_s, limits.timeout_s)
         self._deadline = monotonic() + self._timeout_s
 
     def charge(self, samples: int) -> None:
-        """Account for `samples` more. Raises QueryError: execution beyond the limit, else see `check`."""
+        """Count `samples` more. Raises QueryError(execution) beyond the limit, and the errors of `check`."""
         self.require(samples)
         self._left -= samples
 
     def require(self, samples: int) -> None:
-        """Raise as `charge` does, before `samples` that are accounted for later take memory."""
+        """Check that `samples` more are within the limit, without counting them. Call it before memory is allocated.
+
+        Raises QueryError(execution) beyond the limit, and the errors of `check`.
+        """
         if samples > self._left:
             raise QueryError(
                 "execution",
@@ -57,7 +62,7 @@ class Budget:
         self.check()
 
     def check(self) -> None:
-        """Raise QueryError: timeout once the deadline has passed, canceled once nobody waits for the answer."""
+        """Raise QueryError(timeout) past the deadline, or QueryError(canceled) once nobody waits for the answer."""
         if self._unwanted():
             raise QueryError("canceled", "query was canceled in expression evaluation")
         if self._monotonic() > self._deadline:

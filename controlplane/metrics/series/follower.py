@@ -1,7 +1,7 @@
 """Reads a series store's files while another process writes them.
 
-The journal is followed as it grows; rows are seen in the shared pages as soon as they are counted. Nothing is locked
-and nothing is written: a process that dies or hangs here costs the writer nothing.
+A follower reads the journal as it grows. It sees a row in the shared pages as soon as the chunk's count includes it. It
+locks nothing and writes nothing: a follower that dies or hangs does not affect the writer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from collectors.interner import Interner
+from controlplane.metrics.series.layout_series import names_of
 from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
 from controlplane.metrics.storage.arena import Arena, arena_path
 from controlplane.metrics.storage.block import Block
@@ -20,24 +22,24 @@ from controlplane.metrics.storage.eras import Era
 from controlplane.metrics.storage.errors import CorruptData, Overtaken, StorageError
 from controlplane.metrics.storage.journal import Kind, Record, records
 from controlplane.metrics.storage.packfile import PackFile
-from controlplane.metrics.storage.records import PackedPlace, Pairs, Place, decode, decode_layout
+from controlplane.metrics.storage.records import PackedPlace, Place, decode, decode_layout
 from controlplane.metrics.storage.recovery import newest_journal
 
 READ_BYTES = 16 * 2**20
-"""Read of the journal at once."""
+"""Bytes of the journal in one read. Chosen."""
 
 
 class Follower(StoreReader):
     """A store that another process writes. May be used from several threads at once."""
 
     def __init__(self, folder: Path) -> None:
-        """Read what is there. Raises StorageError when there is no store in `folder`. Blocking."""
+        """Read the files in `folder`. Blocking. Raises StorageError when there is no store."""
         super().__init__()
-        self._folder, self._pairs = folder, Pairs()
+        self._folder, self._interner = folder, Interner()
         self._arenas: WeakValueDictionary[int, Arena] = WeakValueDictionary()
         self._files: dict[int, PackFile] = {}
         self._block_of: dict[int, Block] = {}
-        """By chunk number."""
+        """Block of each chunk, by chunk number."""
         self._following = threading.Lock()
         path = newest_journal(folder)
         if path is None:
@@ -55,13 +57,13 @@ class Follower(StoreReader):
             answer = look()
             if not self.follow():
                 return answer
-        # Layouts that change faster than one reads: what was read may lack a series that changed blocks just then.
+        # Layouts change faster than a read. The answer may lack a series that changed its block during the read.
         return answer
 
     def follow(self) -> bool:
-        """Take in what the journal says since the last call; return whether a layout or the era changed.
+        """Read the new records of the journal. Return whether a layout or the era changed.
 
-        Raises Overtaken when the journal was rewritten again since it was left for another.
+        Raises Overtaken when the journal was rewritten more than once since the last call.
         """
         switched = False
         with self._following:
@@ -82,7 +84,7 @@ class Follower(StoreReader):
         return switched
 
     def _move(self, generation: int, snapshot: int) -> None:
-        """Go on in the journal's next file, behind the part that repeats what is known."""
+        """Go on in the journal's next file, after its first `snapshot` bytes. They repeat known records."""
         try:
             fresh = os.open(self._folder / f"journal.{generation}", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
@@ -104,15 +106,14 @@ class Follower(StoreReader):
                 chunks, layouts = decode(record.payload)
                 self._drop(chunks, layouts)
         except (CorruptData, OSError):
-            # A file that is gone already belongs to a record that is about to be followed by one that says so.
+            # The file was deleted. A later record of the journal says that its chunk was dropped.
             return
 
     def _describe(self, payload: bytes) -> None:
-        description, _ = decode_layout(payload, self._pairs)
+        description, _ = decode_layout(payload, self._interner)
         with self._lock:
             self.table.add(description)
-            layout = description.layout
-            self._plans.drop({s.name for s in layout.raw} | {v.series.name for v in layout.views})
+            self._plans.drop(names_of(description.layout))
 
     def _place(self, place: Place) -> None:
         block = self.table.blocks.get(place.layout)
@@ -138,8 +139,11 @@ class Follower(StoreReader):
         chunk = PackedChunk(place.chunk, packed, place.file, place.offset)
         file.live += 1
         self._block_of[place.chunk] = block
-        others = [c for c in block.chunks if c.number != place.chunk]
-        block.chunks = tuple(sorted([*others, chunk], key=_order))
+        before = block.chunks
+        block.chunks = tuple(sorted([*(c for c in before if c.number != place.chunk), chunk], key=_order))
+        for replaced in before:
+            if replaced.number == place.chunk and isinstance(replaced, Chunk):
+                replaced.leave()
 
     def _open_file(self, number: int) -> PackFile:
         file = PackFile.find(self._folder, number)
@@ -151,7 +155,10 @@ class Follower(StoreReader):
         numbers = set(chunks)
         for block in {block.number: block for n in numbers if (block := self._block_of.pop(n, None))}.values():
             for gone in block.drop(lambda chunk: chunk.number in numbers):
-                self._one_less(gone.file if isinstance(gone, PackedChunk) else 0)
+                if isinstance(gone, PackedChunk):
+                    self._one_less(gone.file)
+                else:
+                    gone.leave()
         if layouts:
             with self._lock:
                 self._plans.drop(self.table.remove(layouts))
@@ -165,5 +172,5 @@ class Follower(StoreReader):
 
 
 def _order(chunk: Chunk | PackedChunk) -> int:
-    """Chunks of a block are numbered in the order of time."""
+    """Return the key that sorts a block's chunks by time: their numbers ascend."""
     return chunk.number

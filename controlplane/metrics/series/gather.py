@@ -1,8 +1,8 @@
-"""Reads the series of a plan, all at once.
+"""Reads the samples of a plan, all series at once.
 
-Rows lie in a few arenas, each one array. Where a sample of a series lies is arithmetic on its chunk's place, its row
-and its column, so one indexing operation an arena reads thousands of series, whatever number of targets they come from.
-What that cannot serve is read block by block: series with several blocks, packed chunks, markers to be left out.
+Rows are in a few arenas, and each arena is one array. The index of a sample follows from its chunk's place, its row
+and its column. Therefore one indexing operation an arena reads thousands of series of any number of targets. Three
+cases are read block by block: series with several blocks, packed chunks, and rows with staleness markers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from controlplane.metrics.series.samples import MAX_GATHER, Axis, SampleSet
 from controlplane.metrics.storage.chunk import FLAGS
 
 MAX_PADDING = 2
-"""What a table of even rows may take, as a multiple of its samples."""
+"""Maximum size of a table of rows of equal width, as a multiple of its samples. Chosen."""
 
 NEVER = np.iinfo(np.int64).min
 _AFTER_ALL = np.iinfo(np.int64).max
@@ -32,29 +32,32 @@ class Pieces:
 
     where: PlanPlaces
     counts: IntArray
-    """Rows, read once: later ones are not seen."""
+    """[pieces] rows of each chunk. It is read once, so rows that are appended later are not visible."""
     times: IntArray
-    """[pieces, rows], rows that are not there at the end of time."""
+    """[pieces, rows] unix milliseconds. The greatest int64 stands for rows that do not exist."""
 
     @classmethod
     def of(cls, where: PlanPlaces) -> Pieces:
-        """Look at what the chunks hold now."""
+        """Return the pieces with the rows that the chunks have now."""
         counts = where.arena.words[where.at]
         rows = np.arange(int(counts.max(initial=0)))
         times = where.arena.words.take(where.at[:, None] + 1 + rows, mode="clip")
         return cls(where, counts, np.where(rows < counts[:, None], times, _AFTER_ALL))
 
     def until(self, bounds: IntArray) -> IntArray:
-        """Return `[pieces, bounds]`: how many rows are at or before each bound."""
+        """Return `[pieces, bounds]`: the number of rows at or before each of `bounds` `[bounds]`."""
         if len(bounds) <= 2:
             found = np.stack([(self.times <= bound).sum(axis=1) for bound in bounds.tolist()], axis=1)
         else:
             found = np.array([np.searchsorted(times, bounds, side="right") for times in self.times], dtype=np.int64)
-        # The end of time may be asked for too.
+        # A bound may be the greatest int64 itself, which also stands for rows that do not exist.
         return np.minimum(found, self.counts[:, None])
 
     def has_markers(self, low: IntArray, high: IntArray) -> BoolArray:
-        """Return which pieces have a staleness marker among their rows `low` to `high`."""
+        """Return a bool mask `[pieces]`: whether a row from `low` to before `high` has a staleness marker.
+
+        `low` and `high` are row numbers, `[pieces]`.
+        """
         rows = np.arange(self.times.shape[1])
         flags = (
             self.where.arena.words.take((self.where.at + 1 + self.where.capacity)[:, None] + rows, mode="clip") & FLAGS
@@ -63,7 +66,7 @@ class Pieces:
         return marked
 
     def row_starts(self, rows: IntArray) -> IntArray:
-        """Return where rows lie, `rows` being `[pieces]` or `[pieces, n]`."""
+        """Return the indexes in the arena at which `rows` start. Both arrays are `[pieces]` or `[pieces, n]`."""
         where = self.where
         start, columns = where.at + 1 + 2 * where.capacity, where.columns
         if rows.ndim == 2:
@@ -72,24 +75,27 @@ class Pieces:
         return found
 
     def pick(self, mask: BoolArray) -> Pieces:
-        """Return some pieces."""
+        """Return the pieces where `mask` `[pieces]` is true."""
         return self if mask.all() else Pieces(self.where.pick(mask), self.counts[mask], self.times[mask])
 
 
 def _sorted_out(plan: ReadPlan, after_ms: int, until_ms: int) -> tuple[list[Pieces], BoolArray]:
-    """Return the chunks in arenas, and which blocks must be read apart: they have packed rows of the time asked for."""
+    """Return the chunks in arenas, and a mask `[blocks]` of the blocks that must be read one by one.
+
+    These blocks have packed rows in the time range, or rows that a later era hides.
+    """
     located = plan.singles.located()
     apart = np.zeros(len(plan.singles.blocks), dtype=np.bool_)
     wanted = (located.packed_first <= until_ms) & (located.packed_last > after_ms)
     apart[located.packed_axis[wanted]] = True
     if any(block.eras.current for block in plan.singles.blocks[:1]):
-        # The clock was set once: rows that a later era hides are sorted out block by block.
+        # The clock was set once. Rows that a later era hides are left out by Block.read.
         apart |= np.fromiter((bool(block.hidden) for block in plan.singles.blocks), np.bool_, len(apart))
     return [Pieces.of(where) for where in located.arenas], apart
 
 
 def read(plan: ReadPlan, after_ms: int, until_ms: int, budget: Budget) -> SampleSet:
-    """Load the samples with `after_ms < time <= until_ms`, without staleness markers.
+    """Return the samples with `after_ms < time <= until_ms`, without staleness markers.
 
     Raises QueryError once the budget is spent.
     """
@@ -113,14 +119,14 @@ def read(plan: ReadPlan, after_ms: int, until_ms: int, budget: Budget) -> Sample
 
 
 class _Table:
-    """Samples of the series that are read together, one series after the other."""
+    """Samples of the series that are read together, in one flat array, series after series."""
 
     def __init__(self, singles: Singles, windows: Sequence[tuple[Pieces, IntArray, IntArray]], budget: Budget) -> None:
-        """`windows` are pieces, their first row and their number of rows, both `[pieces]`."""
+        """Each of `windows` has the pieces of an arena, their first rows and their numbers of rows, both `[pieces]`."""
         blocks = len(singles.blocks)
         self.lengths = np.zeros(blocks, dtype=np.int64)
         offsets = []
-        # Pieces of a block follow each other by rank; all of one rank are placed before those of the next.
+        # Pieces of a block follow each other by rank. All pieces of one rank are placed before those of the next rank.
         for rank in range(1 + max((int(p.where.rank.max()) for p, _, _ in windows), default=-1)):
             for number, (piece, _, count) in enumerate(windows):
                 mine = piece.where.rank == rank
@@ -134,10 +140,10 @@ class _Table:
         samples = int(held.sum())
         budget.charge(samples)
         rows = len(singles.members) if self.width else 0
-        # Rows of one width are written as a block; where that would be mostly padding, each has the width it needs.
+        # Rows of equal width are written as one table. If that were mostly padding, each row has its own width.
         self._even = rows * self.width <= MAX_PADDING * samples
         self._base = np.arange(rows) * self.width if self._even else np.cumsum(held) - held
-        # One element more: the padding that `reduceat` wants. No copy is made where nothing is read apart.
+        # One element more is the padding that `reduceat` needs. It saves a copy when no block is read alone.
         self._flat = np.zeros((rows * self.width if self._even else samples) + 1)
         self._singles = singles
         for number, mine, offset in offsets:
@@ -172,7 +178,7 @@ class _Table:
     def _place(self, values: FloatArray, member: IntArray, offset: IntArray, filled: BoolArray) -> None:
         width = values.shape[1]
         if self._even and not offset.any():
-            # What lies behind a series' last sample is never looked at; the next piece overwrites it.
+            # Elements after a series' last sample are never read, and the next piece overwrites them.
             first, last = int(member[0]), int(member[-1]) + 1
             rows = slice(first, last) if last - first == len(member) else member
             self._flat[:-1].reshape(-1, self.width)[rows, :width] = values
@@ -181,7 +187,7 @@ class _Table:
             self._flat[target[filled]] = values[filled]
 
     def joined(self, plan: ReadPlan, axes: Sequence[Axis]) -> SampleSet:
-        """Return the samples, together with those that were read apart."""
+        """Return these samples together with `axes`, the samples of the blocks that were read one by one."""
         blocks = len(self.lengths)
         apart = SampleSet.of(plan.labels, axes)
         size = len(self._flat) - 1
@@ -197,7 +203,7 @@ class _Table:
 
 
 def _scaled(values: FloatArray, factors: FloatArray) -> FloatArray:
-    """Multiply rows; staleness markers stay what they are."""
+    """Multiply `values` `[rows, samples]` by `factors` `[rows]` in place. Staleness markers stay unchanged."""
     stale = is_stale(values)
     values *= factors[:, None]
     if stale.any():
@@ -210,26 +216,27 @@ class Newest:
     """The newest sample of every series at every step. Arrays are `[series, steps]`."""
 
     values: FloatArray
-    """0 where there is none."""
+    """0 where there is no sample."""
     present: BoolArray
     times: IntArray
-    """Unix milliseconds; meaningless where there is none."""
+    """Unix milliseconds. Without meaning where there is no sample."""
 
     def at(self, steps: slice) -> Newest:
-        """Return some steps; what is written there is written here."""
+        """Return a view of some steps: writing to the view writes to this object."""
         return Newest(self.values[:, steps], self.present[:, steps], self.times[:, steps])
 
 
 def newest(plan: ReadPlan, after_ms: IntArray, until_ms: IntArray, budget: Budget) -> Newest:
-    """Return, for every series and step, its last sample with `after_ms[k] < time <= until_ms[k]`.
+    """Return, for every series and step k, its last sample with `after_ms[k] < time <= until_ms[k]`.
 
-    A staleness marker is no sample, and hides those before it. Raises QueryError once the budget is spent.
+    `after_ms` and `until_ms` are `[steps]`. A staleness marker is not a sample, and it hides the samples before it.
+    Raises QueryError once the budget is spent.
     """
     series, steps = len(plan.labels), len(until_ms)
     budget.charge(series * steps)
     result = Newest(np.zeros((series, steps)), np.zeros((series, steps), np.bool_), np.zeros((series, steps), np.int64))
     pieces, apart = _sorted_out(plan, int(after_ms.min()), int(until_ms.max()))
-    # A place is looked up for each step in each chunk, of which there may be many times as many as series.
+    # Each step is looked up in each chunk. There may be many more chunks than series.
     looked_at = max(1, len(plan.singles.blocks) + sum(len(piece.counts) for piece in pieces))
     batch = max(1, MAX_GATHER // looked_at)
     for first in range(0, steps, batch):
@@ -274,7 +281,7 @@ def _newest_together(
         if singles.factors is not None:
             values *= singles.factors[wanted][:, None]
         member = singles.members[wanted]
-        # Steps of one series may come from two arenas; each leaves those of the other. No sum, which would lose -0.
+        # Steps of one series may come from two arenas. Each arena keeps the steps of the other. A sum would lose -0.
         result.values[member] = np.where(present, values, result.values[member])
         result.present[member] |= present
         result.times[member] = np.where(here[axis], best[axis], result.times[member])

@@ -1,8 +1,8 @@
-"""Labels of many series, and what queries derive from them, found once and not once a query.
+"""Labels of many series, with a cache of everything that queries derive from them.
 
-A selection's labels are the same objects from query to query until series come or go, so groupings, sets without the
-name, bucket bounds and the order of output are kept beside them (LabelTable). A query takes rows of a table
-(LabelSets), and what it derives is then a matter of numbers: no Python loop over series.
+A selection's labels are the same objects in every query until series come or go. Therefore a LabelTable keeps their
+groupings, the labels without names, bucket bounds and the order of output. A query uses some rows of a table
+(LabelSets) and derives the rest with numpy, without a Python loop over series.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.series.index import METRIC_NAME
 
 Keep = Literal["by", "without", "except"]
-"""What of the labels makes a group: those named; all but those named and the metric name; all but those named."""
+"""Labels that make a group. `by`: the named labels. `without`: all labels except the named ones and the metric name.
+`except`: all labels except the named ones."""
 
 MAX_DERIVED = 6
-"""Label sets derived from a table, as a multiple of its own (some 100 B each): names to group by come from queries, of
-which there may be any number, and what is derived may be derived from again."""
+"""Maximum number of label sets derived from a table, as a multiple of its own label sets (some 100 B each). Chosen. The
+bound is needed because queries choose the names to group by, and a derived table can be grouped again."""
 
 NUMBERED = 1 / 16
-"""What it takes to number a series, as a part of what a label set takes."""
+"""Memory of a series' group number, as a fraction of the memory of a label set."""
 
 
 def drop_name(labels: Labels) -> Labels:
@@ -35,18 +36,18 @@ def drop_name(labels: Labels) -> Labels:
 
 
 def with_label(labels: Labels, name: str, value: str) -> Labels:
-    """Return labels with one set, or removed when the value is empty."""
+    """Return labels with one label set, or removed when `value` is empty."""
     rest = [pair for pair in labels if pair[0] != name]
     return tuple(sorted([*rest, (name, value)])) if value else tuple(rest)
 
 
 def label_value(labels: Labels, name: str) -> str:
-    """Return a label's value, empty when absent."""
+    """Return a label's value, or "" when the label is absent."""
     return next((value for key, value in labels if key == name), "")
 
 
 def group_key(labels: Labels, keep: Keep, names: frozenset[str]) -> Labels:
-    """Return what of the labels makes their group."""
+    """Return the labels that make the group; see Keep."""
     if keep == "by":
         return tuple(pair for pair in labels if pair[0] in names)
     if keep == "without":
@@ -56,12 +57,12 @@ def group_key(labels: Labels, keep: Keep, names: frozenset[str]) -> Labels:
 
 @dataclass(frozen=True)
 class Grouping:
-    """Series in groups, numbered in order of first appearance."""
+    """Series in groups. Groups are numbered in order of first appearance."""
 
     keys: LabelSets
-    """[groups] what the members of each have in common."""
+    """[groups] the labels that the members of each group share."""
     of_series: IntArray
-    """[series] each one's group."""
+    """[series] number of each series' group."""
 
     @cached_property
     def order(self) -> IntArray:
@@ -70,20 +71,20 @@ class Grouping:
 
     @cached_property
     def starts(self) -> IntArray:
-        """[groups] where a group starts in `order`."""
+        """[groups] index in `order` at which each group starts."""
         return np.searchsorted(self.of_series[self.order], np.arange(len(self.keys)))
 
     @cached_property
     def in_order(self) -> bool:
-        """Whether the series of each group stand side by side as they are."""
+        """Whether the series of each group are already adjacent."""
         return bool((self.order[1:] > self.order[:-1]).all())
 
 
 class LabelTable:
-    """Labels of series that are selected together. What it keeps is computed at most once a thread."""
+    """Labels of series that are selected together. Each cached value is computed at most once a thread."""
 
     def __init__(self, labels: Sequence[Labels], root: LabelTable | None = None) -> None:
-        """`root` is the table that this one is derived from, at whatever distance."""
+        """`root` is the first table in the chain of derivations that led to this one. None: this one."""
         self.labels = labels
         self._root = root or self
         self._derived = 0.0
@@ -93,7 +94,7 @@ class LabelTable:
 
     @property
     def nameless(self) -> LabelTable:
-        """The same series without their names."""
+        """The table of the same series without metric names."""
         known = self._nameless
         if known is None:
             self._root.account(len(self.labels))
@@ -101,21 +102,21 @@ class LabelTable:
         return known
 
     def account(self, derived: float) -> None:
-        """Count what is about to be kept; forget everything derived from this table where that is too much."""
+        """Count label sets that will be cached. Clear the cache first if they would exceed MAX_DERIVED."""
         if self._derived + derived > MAX_DERIVED * len(self.labels):
             self._derived, self._nameless, self._groupings = 0.0, None, {}
         self._derived += derived
 
     @cached_property
     def ranks(self) -> IntArray:
-        """[series] each one's place in the one deterministic order: by name, then by labels."""
+        """[series] position of each series in the order of output: by name, then by labels."""
         keys = list(zip((label_value(one, METRIC_NAME) for one in self.labels), self.nameless.labels, strict=True))
         ranks = np.empty(len(keys), dtype=np.int64)
         ranks[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
         return ranks
 
     def grouping(self, keep: Keep, names: frozenset[str]) -> Grouping:
-        """Group all series of the table."""
+        """Return the grouping of all series of the table."""
         known = self._groupings.get((keep, names))
         if known is None:
             groups: dict[Labels, int] = {}
@@ -126,7 +127,10 @@ class LabelTable:
         return known
 
     def numbers(self, name: str, parse: Callable[[str], float | None]) -> FloatArray:
-        """Return a label's value of each series as a number, NaN where it is none. `parse` belongs to the name."""
+        """Return a label's values as numbers, float64 of shape [series]. NaN where `parse` returns None.
+
+        The result is cached by `name`, so `parse` must always be the same function for one name.
+        """
         known = self._numbers.get(name)
         if known is None:
             parsed = [parse(label_value(labels, name)) for labels in self.labels]
@@ -138,13 +142,13 @@ class LabelSets(Sequence[Labels]):
     """The labels of some rows of a table, in the rows' order."""
 
     def __init__(self, table: LabelTable, rows: IntArray | None = None) -> None:
-        """`rows` None means all, in their order."""
+        """`rows` is int64 of shape [n], row numbers of the table. None means all rows in order."""
         self._table = table
         self._rows = rows
 
     @classmethod
     def of(cls, labels: Sequence[Labels]) -> LabelSets:
-        """Return labels as sets; what is derived from a plain sequence is kept for these sets only."""
+        """Return labels as LabelSets. A plain sequence gets a new table, with a cache of its own."""
         return labels if isinstance(labels, LabelSets) else cls(LabelTable(labels))
 
     def __len__(self) -> int:
@@ -169,21 +173,21 @@ class LabelSets(Sequence[Labels]):
         return map(self._table.labels.__getitem__, self._rows.tolist())
 
     def take(self, rows: IntArray) -> LabelSets:
-        """Return some of the sets."""
+        """Return the label sets at positions `rows`, int64 of shape [n]."""
         return LabelSets(self._table, rows if self._rows is None else self._rows[rows])
 
     def nameless(self) -> LabelSets:
-        """Return the sets without names, which may then be equal."""
+        """Return the label sets without metric names. Some of them may then be equal."""
         return LabelSets(self._table.nameless, self._rows)
 
     def grouping(self, keep: Keep, names: frozenset[str]) -> Grouping:
-        """Group the series; groups are numbered in order of first appearance in these rows."""
+        """Return the grouping of the series. Groups are numbered in order of first appearance in these rows."""
         whole = self._table.grouping(keep, names)
         if self._rows is None:
             return whole
         of_rows = whole.of_series[self._rows]
         first = np.full(len(whole.keys), len(of_rows), dtype=np.int64)
-        # Assigned from the last row to the first, the first appearance is what remains.
+        # Assigned from the last row to the first, so the first appearance remains.
         first[of_rows[::-1]] = np.arange(len(of_rows))[::-1]
         seen = np.flatnonzero(first < len(of_rows))
         seen = seen[np.argsort(first[seen], kind="stable")]
@@ -192,15 +196,15 @@ class LabelSets(Sequence[Labels]):
         return Grouping(whole.keys.take(seen), number[of_rows])
 
     def same(self) -> Grouping:
-        """Group series with equal labels."""
+        """Return the grouping of series with equal labels."""
         return self.grouping("except", frozenset())
 
     def order(self) -> IntArray:
-        """Return the rows in the one deterministic order of output."""
+        """Return the positions of the series in the order of output: int64 of shape [series]."""
         ranks = self._table.ranks if self._rows is None else self._table.ranks[self._rows]
         return np.argsort(ranks, kind="stable")
 
     def numbers(self, name: str, parse: Callable[[str], float | None]) -> FloatArray:
-        """Return a label's values as numbers; see LabelTable.numbers."""
+        """Return a label's values as numbers, float64 of shape [series]; see LabelTable.numbers."""
         numbers = self._table.numbers(name, parse)
         return numbers if self._rows is None else numbers[self._rows]

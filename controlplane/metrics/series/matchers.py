@@ -15,7 +15,7 @@ _LITERALS = re.compile(r"[A-Za-z0-9_:/ -]*(\|[A-Za-z0-9_:/ -]*)*", re.ASCII)
 
 
 class MatchOp(StrEnum):
-    """How a matcher compares."""
+    """Operator of a matcher."""
 
     EQUAL = "="
     NOT_EQUAL = "!="
@@ -32,7 +32,7 @@ class Matcher:
     value: str
 
     def matches(self, value: str) -> bool:
-        """Whether a label value (empty when absent) satisfies this. Raises QueryError for a refused pattern."""
+        """Whether a label value ("" when absent) satisfies this. Raises QueryError when the pattern is not valid."""
         if self.op is MatchOp.EQUAL:
             return value == self.value
         if self.op is MatchOp.NOT_EQUAL:
@@ -40,7 +40,7 @@ class Matcher:
         return compile_regex(self.value).matches(value) == (self.op is MatchOp.RE)
 
     def matching(self, values: Iterable[str]) -> frozenset[str]:
-        """Return those of the values that satisfy this. Raises QueryError for a refused pattern."""
+        """Return the values that satisfy this. Raises QueryError when the pattern is not valid."""
         if self.op in (MatchOp.EQUAL, MatchOp.NOT_EQUAL):
             return frozenset(value for value in values if self.matches(value))
         given = frozenset(values)
@@ -48,7 +48,7 @@ class Matcher:
         return found if self.op is MatchOp.RE else given - found
 
     def alternatives(self) -> frozenset[str] | None:
-        """Return the values that this names outright (`a|b`), so that no regex needs to run; None if it does not."""
+        """Return the values that this matcher lists: `=~"a|b"` → {a, b}. None if a regex must run to find them."""
         if self.op is MatchOp.EQUAL:
             return frozenset((self.value,))
         if self.op is MatchOp.RE and _LITERALS.fullmatch(self.value):
@@ -60,7 +60,7 @@ class Matcher:
 
 
 def compile_regex(pattern: str) -> regex.Regex:
-    """Compile a pattern of RE2. Raises QueryError(bad_data), in Prometheus's words."""
+    """Return a compiled pattern. Raises QueryError(bad_data), in Prometheus's words, when it is not valid."""
     try:
         return regex.compile_regex(pattern)
     except PatternError as error:

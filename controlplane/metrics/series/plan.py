@@ -1,7 +1,8 @@
-"""How a selection of series is read: which columns of which blocks.
+"""Read plans: the columns and blocks that hold the series of a selection.
 
-Nearly all series are one column of one block. Those are read together, whatever their number: see gather.py. A series
-that several blocks hold (its target's layout changed), or that adds columns up, is read block by block.
+Nearly all series are one column of one block. These series are read together, whatever their number: see gather.py.
+Two kinds of series are read block by block: those in several blocks (their target's layout changed), and those that
+are sums of columns.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from controlplane.metrics.storage.chunk import Chunk
 
 
 class Slots(NamedTuple):
-    """Where stretches of series are: `factor * sum(columns)` of a block. Arrays are `[slots]`."""
+    """Places of series: a slot is `factor * sum(columns)` of one block. Arrays are `[slots]`."""
 
     block: IntArray
     """Layout numbers."""
@@ -32,25 +33,27 @@ class Slots(NamedTuple):
     """The first column."""
     factor: FloatArray
     sums: Mapping[int, tuple[int, ...]]
-    """All columns of the slots that have several."""
+    """All columns of each slot that has several, by slot."""
     blocks: Mapping[int, Block]
-    """By layout number."""
+    """Blocks by layout number."""
 
 
 class PlanPlaces(NamedTuple):
-    """Where chunks of one arena lie that belong to blocks of a plan. Arrays are `[pieces]`."""
+    """Places of the chunks in one arena that a plan reads. Arrays are `[pieces]`, one element a chunk."""
 
     arena: Arena
     axis: IntArray
-    """Which of the plan's blocks."""
+    """Index of the chunk's block in the plan."""
     rank: IntArray
-    """How many chunks of the same block come before."""
+    """Number of earlier chunks of the same block."""
     at: IntArray
+    """Index of the chunk's first word in the arena."""
     capacity: IntArray
+    """Rows that the chunk has room for."""
     columns: IntArray
 
     def pick(self, mask: BoolArray) -> PlanPlaces:
-        """Return some pieces."""
+        """Return the places where `mask` `[pieces]` is true."""
         arrays = (self.axis, self.rank, self.at, self.capacity, self.columns)
         return PlanPlaces(self.arena, *(array[mask] for array in arrays))
 
@@ -59,17 +62,18 @@ class Located(NamedTuple):
     """The chunks of a plan's blocks."""
 
     chunks: tuple[tuple[AnyChunk, ...], ...]
-    """By block, as they were when this was made: a block's tuple is replaced when its chunks change."""
+    """Chunks of each block when this was made. A block's tuple is replaced when its chunks change."""
     arenas: tuple[PlanPlaces, ...]
     packed_axis: IntArray
-    """[packed chunks] which of the plan's blocks."""
+    """[packed chunks] index of the chunk's block in the plan."""
     packed_first: IntArray
-    """[packed chunks] time of the first row."""
+    """[packed chunks] unix milliseconds of the first row."""
     packed_last: IntArray
+    """[packed chunks] unix milliseconds of the last row."""
 
     @classmethod
     def of(cls, chunks: tuple[tuple[AnyChunk, ...], ...]) -> Located:
-        """Sort chunks by where they lie."""
+        """Return the places of the chunks of each block."""
         by_arena: dict[int, list[tuple[Chunk, tuple[int, ...]]]] = {}
         packed = []
         for axis, of_block in enumerate(chunks):
@@ -96,16 +100,16 @@ class Singles:
     """[n] positions in the plan's labels, grouped by block."""
     blocks: tuple[Block, ...]
     starts: IntArray
-    """[blocks + 1] where each block's series begin in `members`."""
+    """[blocks + 1] index in `members` at which each block's series begin."""
     columns: IntArray
-    """[n]"""
+    """[n] column of each series in its block."""
     factors: FloatArray | None
-    """[n], None where all are 1."""
+    """[n] factor of each series. None where all are 1."""
     _located: list[Located] = field(default_factory=list, compare=False)
-    """The last answer of `located`, at most one."""
+    """The last result of `located`, at most one."""
 
     def located(self) -> Located:
-        """Return where the blocks' chunks lie now."""
+        """Return the places of the blocks' chunks now."""
         chunks = tuple([block.chunks for block in self.blocks])
         known = self._located[:1]
         if known and all(map(is_, known[0].chunks, chunks)):
@@ -115,11 +119,11 @@ class Singles:
         return found
 
     def axis_of(self) -> IntArray:
-        """Return the number of each series' block: [n]."""
+        """Return the index of each series' block: int64 of shape [n]."""
         return np.repeat(np.arange(len(self.blocks)), np.diff(self.starts))
 
     def group(self, number: int) -> PlanGroup:
-        """Return the series of one block, to be read by themselves."""
+        """Return the series of one block as a group, to read them alone."""
         mine = slice(int(self.starts[number]), int(self.starts[number + 1]))
         factors = None if self.factors is None else self.factors[mine]
         return PlanGroup(self.members[mine], (PlanPart(self.blocks[number], self.columns[mine], (), factors),))
@@ -127,18 +131,18 @@ class Singles:
 
 @dataclass(frozen=True)
 class PlanPart:
-    """What a group reads from one block."""
+    """Columns that a group reads from one block."""
 
     block: Block
     first: IntArray
     """[members] the first column of each member."""
     more: tuple[tuple[int, tuple[int, ...]], ...]
-    """(member, all its columns) of those that add several columns up."""
+    """Pairs (member, all its columns) of the members that are sums of columns."""
     factors: FloatArray | None
-    """[members], None where all are 1."""
+    """[members] factor of each member. None where all are 1."""
 
     def read(self, after_ms: int, until_ms: int) -> list[Rows]:
-        """Return the members' rows with `after_ms < time <= until_ms`; staleness markers survive the arithmetic."""
+        """Return the members' rows with `after_ms < time <= until_ms`. A staleness marker stays one in the result."""
         extra = [column for _, columns in self.more for column in columns]
         wanted = np.concatenate((self.first, np.array(extra, dtype=np.int64)))
         return [rows._replace(values=self._take(rows.values)) for rows in self.block.read(wanted, after_ms, until_ms)]
@@ -163,14 +167,17 @@ class PlanPart:
 
 @dataclass(frozen=True)
 class PlanGroup:
-    """Series with the same list of blocks, hence one time axis."""
+    """Series with the same list of blocks. They share one time axis."""
 
     members: IntArray
-    """Positions in the plan's labels."""
+    """[members] positions in the plan's labels."""
     parts: tuple[PlanPart, ...]
 
     def read(self, after_ms: int, until_ms: int, budget: Budget) -> Axis | None:
-        """Return the samples with `after_ms < time <= until_ms`, markers included; None if there is none."""
+        """Return the samples with `after_ms < time <= until_ms`, with staleness markers, or None if there is none.
+
+        Raises QueryError once the budget is spent.
+        """
         found: list[Rows] = []
         for part in self.parts:
             for rows in part.read(after_ms, until_ms):
@@ -189,7 +196,10 @@ class PlanGroup:
 
 
 def _merge(times: IntArray, ends: BoolArray) -> IntArray:
-    """Return the order of rows by time. Of rows at one time a data row wins over an end row, else the later block."""
+    """Return the row numbers in order of time, one row for each time: int64.
+
+    Of several rows at one time, a data row wins over an end row. Of several data rows, the one of the later block wins.
+    """
     order = np.lexsort((~ends, times))
     ordered = times[order]
     last = np.append(ordered[1:] != ordered[:-1], True)
@@ -199,10 +209,10 @@ def _merge(times: IntArray, ends: BoolArray) -> IntArray:
 
 @dataclass(frozen=True)
 class ReadPlan:
-    """A selection, resolved once per version of the table."""
+    """The series of a selection and the places of their samples."""
 
     labels: LabelSets
-    """With `__name__`."""
+    """[series] labels with `__name__`."""
     singles: Singles
     groups: tuple[PlanGroup, ...]
 
@@ -210,7 +220,10 @@ class ReadPlan:
     def of(
         cls, labels: Sequence[Labels], first: IntArray, more: Mapping[int, tuple[int, ...]], slots: Slots
     ) -> ReadPlan:
-        """Resolve series given by their first slot `[series]`; `more` has all slots of those that have several."""
+        """Return the plan of series. `first` `[series]` is each one's first slot.
+
+        `more` has all slots of the series that have several, by position.
+        """
         own = [p for p, slot in enumerate(first.tolist()) if slot in slots.sums] if slots.sums else []
         apart = sorted({*more, *own})
         plain = np.setdiff1d(np.arange(len(labels)), np.array(apart, dtype=np.int64), assume_unique=True)
@@ -228,7 +241,7 @@ class ReadPlan:
 
     @property
     def blocks(self) -> list[Block]:
-        """Every block that is read."""
+        """All blocks that the plan reads."""
         return [*self.singles.blocks, *(part.block for group in self.groups for part in group.parts)]
 
     def everything(self) -> list[PlanGroup]:
@@ -251,7 +264,7 @@ def _singles(members: IntArray, taken: IntArray, slots: Slots) -> Singles:
 
 
 def _parts(taken: Sequence[tuple[int, ...]], slots: Slots) -> tuple[PlanPart, ...]:
-    """Return one part per block of series that all have the same blocks."""
+    """Return one part for each block. `taken` has the slots of each series, and all series have the same blocks."""
     parts = []
     for number in range(len(taken[0])):
         mine = [one[number] for one in taken]

@@ -1,4 +1,4 @@
-"""The plans of selectors that were asked for, kept until the series that they pick change."""
+"""A cache of read plans by selector. A plan is kept until the series that it selects change."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from controlplane.metrics.series.plan import ReadPlan
 from controlplane.metrics.series.series_table import SeriesTable
 
 MAX_PLANS = 1024
-"""Plans kept: several times the selectors of the rules and of the console's panels."""
+"""Plans in the cache. Chosen: several times the selectors of the rules and of the console's panels."""
 
 MAX_SERIES = 2_000_000
-"""Series of all plans kept: each costs some 200 bytes."""
+"""Series of all plans in the cache. Each costs some 200 bytes."""
 
 Key = tuple[Matcher, ...]
 
 
 class Plans:
-    """Plans by matchers, the least recently used dropped first. Its own state is guarded by the store's lock.
+    """Plans by matchers. The least recently used is dropped first. The store's lock guards the cache.
 
-    A plan of selectors that name their metric is dropped only when a series of that metric comes or goes: a target
-    whose labels change at every scrape costs the others' plans nothing.
+    A plan whose matchers name a metric is dropped only when a series of that metric comes or goes. So a target whose
+    labels change at every scrape does not affect the plans of other metrics.
     """
 
     def __init__(self) -> None:
         self._plans: OrderedDict[Key, ReadPlan] = OrderedDict()
         self._of_name: dict[str, set[Key]] = {}
-        """Keys by the metric names that they ask for; "" holds those that name none."""
+        """Keys by metric name. Keys that name no metric are under ""."""
         self._series = 0
         self._drops = 0
 
     def find(self, key: Key, table: SeriesTable, lock: threading.RLock) -> ReadPlan:
-        """Return the plan of matchers. Raises QueryError for a refused pattern."""
+        """Return the plan of matchers. Raises QueryError when a pattern is not valid."""
         with lock:
             plan = self._plans.get(key)
             if plan is not None:
@@ -47,13 +47,13 @@ class Plans:
         accepted = [(m, accepted_values(m, values)) for m, values in zip(key, existing, strict=True)]
         with lock:
             plan = table.plan(accepted)
-            # Values that appeared since are not accepted, so this plan may lag; that is a matter of this one query.
+            # Label values that appeared in the meantime are missing in this plan. Then it serves this query only.
             if drops == self._drops:
                 self._keep(key, plan)
         return plan
 
     def drop(self, names: Iterable[str]) -> None:
-        """Drop the plans that series of these metrics may be in. Called under the store's lock."""
+        """Drop the plans that may select series of these metrics. Call it under the store's lock."""
         self._drops += 1
         for name in (*names, ""):
             for key in self._of_name.pop(name, ()):
@@ -82,7 +82,7 @@ class Plans:
 
 
 def _names(key: Key) -> frozenset[str]:
-    """Return the metric names that matchers ask for; "" alone if any may do."""
+    """Return the metric names that matchers list, or "" alone if they list none."""
     for matcher in key:
         named = matcher.alternatives()
         if matcher.name == METRIC_NAME and named is not None:

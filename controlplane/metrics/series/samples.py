@@ -1,7 +1,7 @@
 """Samples of many series, laid out for evaluation over all series and steps at once.
 
-Values lie flat, series after series. Series that share their timestamps (those of one target do) share one axis, so
-window bounds are found once an axis, not once a series.
+Values are in one flat array, series after series. Series with the same timestamps, such as those of one target, share
+an axis. Window bounds are found once an axis, not once a series.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collectors.samples import FloatArray, Labels
 from controlplane.metrics.arrays import BoolArray, IntArray, is_stale
 
 MAX_GATHER = 4_000_000
-"""Elements of a gathered window matrix (32 MB); larger work is cut into pieces."""
+"""Maximum number of elements of a gathered window matrix (32 MB). Larger work is cut into pieces. Chosen."""
 
 MAX_REDUCED = 100_000_000
-"""Elements reduced (some 0.1 s of work) between two looks at the clock."""
+"""Elements reduced between two checks of the budget, some 0.1 s of work. Chosen."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,14 @@ class Axis:
     """Series with the same timestamps: `values[i, j]` is series `members[i]` at `times[j]`."""
 
     members: IntArray
+    """[members] numbers of the series."""
     times: IntArray
+    """[rows] unix milliseconds, ascending."""
     values: FloatArray
+    """[members, rows], contiguous."""
 
     def without_stale(self) -> list[Axis]:
-        """Return axes that hold no staleness marker, split where series went stale at different times."""
+        """Return axes without staleness markers. Series with markers at different times get different axes."""
         stale = is_stale(self.values)
         if not stale.any():
             return [self]
@@ -41,7 +44,7 @@ class Axis:
 
 
 def by_pattern(mask: BoolArray) -> list[tuple[IntArray, IntArray]]:
-    """Group the rows of a mask `[rows, columns]` that are alike: (row numbers, numbers of the true columns)."""
+    """Group the equal rows of a mask `[rows, columns]`. Return pairs (row numbers, numbers of their true columns)."""
     if not mask.shape[0]:
         return []
     if (mask == mask[0]).all():
@@ -58,19 +61,19 @@ class SampleSet:
 
     labels: Sequence[Labels]
     values: FloatArray
-    """[samples + 1]: flat, series after series; the last element is padding for `reduceat`."""
+    """[samples + 1] values, series after series. The last element is padding for `reduceat`."""
     base: IntArray
-    """[series] where a series starts in `values`."""
+    """[series] index in `values` at which each series starts."""
     axis: IntArray
-    """[series] which axis it is on."""
+    """[series] number of each series' axis."""
     times: IntArray
-    """The axes' timestamps, axis after axis."""
+    """[times] timestamps of all axes, axis after axis."""
     axis_start: IntArray
-    """[axes + 1] where an axis starts in `times`."""
+    """[axes + 1] index in `times` at which each axis starts."""
 
     @classmethod
     def of(cls, labels: Sequence[Labels], axes: Sequence[Axis]) -> SampleSet:
-        """Lay out axes whose `members` are positions in `labels`; a series without an axis has no samples."""
+        """Return the samples of axes. Their `members` are positions in `labels`. A series without an axis has none."""
         base = np.zeros(len(labels), dtype=np.int64)
         axis = np.full(len(labels), len(axes), dtype=np.int64)
         position = 0
@@ -79,27 +82,27 @@ class SampleSet:
             axis[one.members] = number
             position += one.values.size
         values = np.concatenate([*(one.values.reshape(-1) for one in axes), np.zeros(1)])
-        # One empty axis at the end serves the series that have none.
+        # The last axis is empty. It is the axis of the series without samples.
         lengths = [0, *(len(one.times) for one in axes), 0]
         times = [one.times for one in axes]
         flat = np.concatenate(times) if times else np.empty(0, dtype=np.int64)
         return cls(labels, values, base, axis, flat, np.cumsum(lengths, dtype=np.int64))
 
     def windows(self, after_ms: IntArray, until_ms: IntArray, check: Callable[[], None] = lambda: None) -> Windows:
-        """Return, for every series and step, the samples with `after_ms[k] < time <= until_ms[k]`.
+        """Return, for every series and step k, the samples with `after_ms[k] < time <= until_ms[k]`.
 
-        `check` is called between pieces of long work; it raises to end it.
+        `after_ms` and `until_ms` are `[steps]`. `check` is called between pieces of long work, and raises to end it.
         """
         low, high = self._count_until(after_ms), self._count_until(until_ms)
         base = self.base[:, None]
         return Windows(self, base + low[self.axis], base + high[self.axis], check)
 
     def _count_until(self, bounds: IntArray) -> IntArray:
-        """Return [axes, steps]: how many of an axis's timestamps are at or before each bound."""
+        """Return [axes, steps]: the number of an axis's timestamps at or before each of `bounds` [steps]."""
         axes = len(self.axis_start) - 1
         if not len(self.times):
             return np.zeros((axes, len(bounds)), dtype=np.int64)
-        # All axes are searched at once: shifting each by a span keeps their concatenation sorted.
+        # All axes are searched at once: a shift of each axis by a multiple of `span` makes `keys` sorted.
         oldest, newest = int(self.times.min()), int(self.times.max())
         span = newest - oldest + 2
         shift = np.arange(axes, dtype=np.int64) * span
@@ -116,20 +119,22 @@ class Windows:
 
     samples: SampleSet
     start: IntArray
+    """[series, steps] index in `samples.values` of the first sample of each window."""
     end: IntArray
+    """[series, steps] index after the last sample."""
     check: Callable[[], None]
 
     @property
     def counts(self) -> IntArray:
-        """[series, steps] samples in each window."""
+        """[series, steps] number of samples in each window."""
         return self.end - self.start
 
     def value_at(self, index: IntArray) -> FloatArray:
-        """Return the values at flat indexes `[series, steps]`; an index outside any window yields some value."""
+        """Return the values at flat indexes `[series, steps]`. The value for an index outside a window is undefined."""
         return self.samples.values[np.clip(index, 0, len(self.samples.values) - 1)]
 
     def time_at(self, index: IntArray) -> IntArray:
-        """Return the timestamps at flat indexes `[series, steps]`; an index outside any window yields some time."""
+        """Return the timestamps at flat indexes `[series, steps]`. The time outside of windows is undefined."""
         samples = self.samples
         if not len(samples.times):
             return np.zeros_like(index)
@@ -138,9 +143,9 @@ class Windows:
         return times
 
     def reduce(self, ufunc: np.ufunc, flat: FloatArray | None = None, skip: int = 0) -> FloatArray:
-        """Reduce each window (less its first `skip` samples) by a ufunc; windows left empty yield 0.
+        """Return each window reduced by `ufunc`, without its first `skip` samples: [series, steps]. 0 if it is empty.
 
-        `flat` replaces the samples' values, and has their shape.
+        `flat` replaces the samples' values and has their shape, [samples + 1].
         """
         flat = self.samples.values if flat is None else flat
         start, end = self.start + skip, self.end
@@ -158,7 +163,10 @@ class Windows:
         return out
 
     def difference(self, cumulated: IntArray, skip: int = 0) -> IntArray:
-        """Return sums over windows (less the first `skip` samples) from an inclusive integer cumulation."""
+        """Return the sum over each window without its first `skip` samples: [series, steps].
+
+        `cumulated` is the inclusive cumulative sum of the summands, [samples + 1].
+        """
         start, end = self.start + skip, self.end
         last = len(cumulated) - 1
         total = cumulated[np.clip(end - 1, 0, last)] - cumulated[np.clip(start - 1, 0, last)]
@@ -166,10 +174,11 @@ class Windows:
         return np.where(end > start, total, 0)
 
     def apply(self, function: WindowFunction, least: int = 1) -> tuple[FloatArray, BoolArray]:
-        """Apply a function of gathered windows; return values and presence `[series, steps]`.
+        """Apply a function to gathered windows. Return its values and a mask of presence, both `[series, steps]`.
 
-        `function(values [n, width], filled [n, width], times [n, width], picked [n])` gets windows of at least
-        `least` samples, left-aligned and padded with 0, and returns `[n]`. `picked` are flat (series, step) numbers.
+        `function(values [n, width], filled [n, width], times [n, width], picked [n])` gets the windows of at least
+        `least` samples and returns `[n]`. Windows are left-aligned and padded with 0. `picked` has their flat indexes
+        in `[series, steps]`.
         """
         counts = self.counts
         present = counts >= least
@@ -190,4 +199,4 @@ class Windows:
 
 
 WindowFunction = Callable[[FloatArray, BoolArray, IntArray, IntArray], FloatArray]
-"""See Windows.apply."""
+"""A function of gathered windows; see Windows.apply."""

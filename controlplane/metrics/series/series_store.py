@@ -1,26 +1,28 @@
-"""The embedded series store: where scraped and recorded samples land, and where queries read them.
+"""The embedded series store: it holds scraped and recorded samples, and queries read them.
 
-Concurrency: one thread appends (the event loop that scrapes), one tidies (see tidy.py), any number read. `writing` is
-held for moments, by the first two, around every change of a block. `_lock` guards what describes the series: the table
-and the cached plans. It is held by the writer when a source's layout changes or data expires, and by a reader while it
-turns matchers into a plan. A plan is immutable; reading by it needs no lock, and sees every row that was complete when
-a chunk's count was read.
+Concurrency: one thread appends (the event loop that scrapes), one thread tidies (see tidy.py), any number read. The
+first two hold `writing` for moments, around every change of a block. `_lock` guards the table of series and the cached
+plans. The writer holds it when a source's layout changes or data expires. A reader holds it while it turns matchers
+into a plan. A plan is immutable. Reading by a plan needs no lock, and sees every row that was complete when the chunk's
+count was read.
 
-A change of layout touches two blocks: the new one gets a row, the old one an end row at the same time. A reader that
-saw only the second would take living series for stale, so `_version` counts such changes, and a read during which it
-moved is done again (see store_reader.py).
+A change of layout touches two blocks: the new block gets a row, and the old block gets an end row of the same time. A
+reader that saw only the end row would take living series for stale. Therefore `_version` counts these changes, and a
+read is repeated if the count changed during it (see store_reader.py).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from collectors.samples import FloatArray, Layout, Metadata, Series
+from controlplane.metrics.series.layout_series import names_of
 from controlplane.metrics.series.source import WRITTEN, SeriesSource
-from controlplane.metrics.series.store_limits import StoreLimits
+from controlplane.metrics.series.store_limits import StoreLimits, refused_of
 from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
 from controlplane.metrics.series.store_stats import StoreStats
 from controlplane.metrics.storage.block import Block
@@ -33,12 +35,19 @@ from controlplane.metrics.storage.space import Space
 __all__ = ["DAY_S", "SeriesStore", "StoreLimits", "StoreStats"]
 
 EXPIRY_EVERY_MS = 60_000
-"""How often appending looks for expired chunks, where nobody else does."""
+"""Milliseconds of sample time between two searches for expired chunks, in a store in memory. Chosen."""
+
+SLICE_COST = 5_000
+"""Columns that are forgotten before others get the lock; some 10 ms."""
+BLOCK_COST = 100
+"""Columns in whose time a block is forgotten that has none."""
+BREATH_S = 0.001
+"""How long the lock is left to others: whoever gives it back and asks again at once would get it before them."""
 
 DAY_S = 86_400.0
 
 LATEST_MS = 253_402_300_799_999
-"""The end of the year 9999. Times up to it leave room for sums in int64."""
+"""Latest time accepted, in unix milliseconds: the end of the year 9999. Sums of such times fit in int64."""
 
 
 class SeriesStore(StoreReader):
@@ -51,7 +60,7 @@ class SeriesStore(StoreReader):
         retention_recorded_s: float = 35 * DAY_S,
         space: Space | None = None,
     ) -> None:
-        """`space` is where rows are kept; memory by default."""
+        """`space` keeps the rows. The default is memory."""
         super().__init__()
         self._limits = limits or StoreLimits()
         self._retention_ms = int(retention_s * 1000)
@@ -65,15 +74,15 @@ class SeriesStore(StoreReader):
         self._expired_at_ms = 0
         self._version = 0
         self._began_ms = 0
-        """When the current era began."""
+        """Unix milliseconds at which the current era began."""
 
     @classmethod
     def in_folder(
         cls, folder: Path, retention_s: float, limits: StoreLimits | None, retention_recorded_s: float
     ) -> SeriesStore:
-        """Open a store whose rows are in files, with what earlier runs left there.
+        """Open a store whose rows are in files, with the rows of earlier runs. Blocking.
 
-        Raises StorageError when the folder cannot be used, StorageLocked when another process uses it. Blocking.
+        Raises StorageError when the folder cannot be used, StorageLocked when another process uses it.
         """
         store = cls(retention_s, limits, retention_recorded_s)
         space = store.space = open_folder(folder, store._adopt, store.table.eras)
@@ -85,9 +94,9 @@ class SeriesStore(StoreReader):
         return store
 
     def _go_on(self, writer: SeriesSource) -> None:
-        """Find where a source of an earlier run stopped.
+        """Restore the state of a source of an earlier run: its current block and the time of its last row.
 
-        Its layout object is of that run: the first row finds the block by what the layout says.
+        Its layout object is gone. The first row finds the block by the layout's digest.
         """
         era = self.table.eras.current
         written = [block for block in writer.blocks.values() if any(chunk.count for chunk in block.chunks)]
@@ -98,17 +107,17 @@ class SeriesStore(StoreReader):
         if not written:
             return
         ended = {block.number: block.ended for block in written}
-        # At a change of layout the old block gets an end row at the time of the new one's first row.
+        # At a change of layout the old block gets an end row at the time of the new block's first row.
         current = writer.current = max(written, key=lambda block: (block.newest_ms, not ended[block.number]))
         writer.last_ms, writer.ended = current.newest_ms, ended[current.number]
         self._newest_ms = max(writer.last_ms, self._newest_ms or writer.last_ms)
         for block in written:
             if block is not current and not ended[block.number] and block.newest_ms < writer.last_ms:
-                # Its end row was lost with the process, or to a damaged disk.
+                # The block's end row was lost when the process died, or to a damaged disk.
                 block.append(writer.last_ms, None, self.space.cut)
 
     def _adopt(self, description: Description, key: bytes) -> Block:
-        """Take in a layout of an earlier run."""
+        """Add a layout of an earlier run. Return its block."""
         block = self.table.add(description)
         writer = self.sources.setdefault(description.source, SeriesSource(description.source))
         writer.blocks[key] = block
@@ -117,9 +126,9 @@ class SeriesStore(StoreReader):
     # -- writing -------------------------------------------------------------------------------------------------
 
     def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
-        """Store one row; see SampleSink. `values` has one element for each of `layout.raw`.
+        """Store one row; see SampleSink. `values` is [columns], one for each of `layout.raw`.
 
-        A time that no calendar has is dropped and counted as out of order.
+        A row beyond the year 9999 is dropped and counted as out of order.
         """
         assert len(values) == len(layout.raw), "a row has one value per series of its layout"
         writer = self.sources.get(source) or SeriesSource(source)
@@ -146,7 +155,7 @@ class SeriesStore(StoreReader):
         if not self._in_order(writer, timestamp_ms):
             return
         if writer.current is None and writer.layout is not None:
-            # The clock was set since its last row: the end is this era's first row.
+            # The clock was set after the source's last row. The end row is the source's first row in this era.
             with self._lock:
                 self._switch(writer, writer.layout, timestamp_ms, None)
                 self._version += 1
@@ -157,10 +166,10 @@ class SeriesStore(StoreReader):
         writer.ended = True
 
     def begin_era(self, now_ms: int, hide_ms: int = 0) -> bool:
-        """Go on at `now_ms` after the clock was set; return whether rows of before are hidden by that (see eras.py).
+        """Go on at `now_ms` after the clock was set. Return whether a new era began that hides rows (see eras.py).
 
-        Nothing is to be hidden where the clock was set forward and never back before. `hide_ms`: rows of before are
-        hidden from so long before `now_ms` on.
+        No era begins when the clock was set forward and was never set back. Rows of earlier eras are hidden from
+        `now_ms - hide_ms` on.
         """
         eras, newest_ms = self.table.eras, self._newest_ms
         if newest_ms is None or (newest_ms < now_ms and not eras.current):
@@ -179,29 +188,29 @@ class SeriesStore(StoreReader):
 
     @property
     def era(self) -> int:
-        """How often the timeline began anew at an earlier time; see `begin_era`."""
+        """Number of the current era, 0 for the first; see `begin_era`."""
         return self.table.eras.current
 
     def newest_ms(self, source: str) -> int | None:
-        """Return the time of a source's last row, in this era or before it began; None if it has none."""
+        """Return the unix milliseconds of a source's last row, of this era or before its begin. None without a row."""
         writer = self.sources.get(source)
         return writer.last_ms if writer else None
 
     @property
     def last_row_at(self) -> float | None:
-        """Unix second of the newest row of this era that has this machine's time; None without one.
+        """Unix second of the newest row that has this machine's time, or None without one.
 
-        What others write has a time of theirs, which may lie ahead.
+        Rows that other programs write are left out: they have times of their own, which may be in the future.
         """
         own = [w.last_ms for w in self.sources.values() if w.last_ms is not None and not w.name.startswith(WRITTEN)]
         return max(own) / 1000 if own else None
 
     def has_room_for(self, series: Series) -> bool:
-        """Tell whether the limit of series in all lets this one in."""
+        """Return whether the limit of all series admits this one. A known series is always admitted."""
         return self.table.id_of(series) is not None or len(self.table) < self._limits.max_series
 
     def describe(self, families: Mapping[str, Metadata]) -> None:
-        """Remember type and help of metric families that no layout tells."""
+        """Add type and help of metric families that are in no layout."""
         with self._lock:
             self.table.describe(families)
 
@@ -215,10 +224,9 @@ class SeriesStore(StoreReader):
         return True
 
     def _switch(self, writer: SeriesSource, layout: Layout, timestamp_ms: int, values: FloatArray | None) -> None:
-        """Make `layout` the source's current one, reusing the block of an equal layout that it had before.
+        """Make `layout` the source's current layout. An equal earlier layout's block is reused. Call it under the lock.
 
-        Called under the lock. The order matters to readers in other processes: they learn of the switch (the space's
-        note) before they can see the end row.
+        The order matters to readers in other processes: they see the switch in the journal before the end row.
         """
         self.sources[writer.name] = writer
         body = layout_body(layout)
@@ -232,54 +240,33 @@ class SeriesStore(StoreReader):
                 self.space.switch(block)
             block.append(timestamp_ms, values, self.space.cut)
             if block is not old and old is not None and not writer.ended:
-                # An end row closes the old block: series that go on have a sample at this very time in the new one,
-                # which wins over it; the others are stale from here.
+                # An end row closes the old block. A series that goes on has a sample of this time in the new block,
+                # which wins over the end row. The other series are stale from here on.
                 old.append(timestamp_ms, None, self.space.cut)
         writer.current, writer.layout = block, layout
 
     def _register(self, writer: SeriesSource, layout: Layout, body: bytes) -> Block:
-        refused = self._refused(writer, layout)
+        found = self.table.find(layout)
+        refused, writer.refused = refused_of(layout, found, self._limits, self.table, self._living(writer))
         self._dropped += len(refused)
         number, self._next_layout = self._next_layout, self._next_layout + 1
         description = Description(number, writer.name, layout, tuple(refused), self.table.eras.current)
-        block = self.table.add(description)
+        block = self.table.add(description, found)
         current = (w.layout.metadata for w in self.sources.values() if w.layout)
         self.table.limit_metadata(chain(current, (layout.metadata,)))
-        self._plans.drop({s.name for s in layout.raw} | {v.series.name for v in layout.views})
+        self._plans.drop(names_of(layout))
         with self.writing:
             self.space.describe(description, body)
         return block
 
-    def _refused(self, writer: SeriesSource, layout: Layout) -> list[int]:
-        """Return the positions that are no series here: named twice, or new beyond a limit."""
-        refused: list[int] = []
-        seen: set[Series] = set()
-        room = self._limits.max_series - len(self.table)
-        room_here = self._limits.max_series_per_source - self._living(writer)
-        over = 0
-        for position, series in enumerate((*layout.raw, *(view.series for view in layout.views))):
-            if series in seen:
-                refused.append(position)
-                continue
-            seen.add(series)
-            if self.table.id_of(series) is None:
-                if room <= 0 or room_here <= 0:
-                    refused.append(position)
-                    over += 1
-                    continue
-                room -= 1
-                room_here -= 1
-        writer.refused = over
-        return refused
-
     def _living(self, writer: SeriesSource) -> int:
-        """Return how many series a source has, over all its layouts."""
+        """Return the number of a source's series, over all its layouts."""
         return self.table.count_series([block.number for block in writer.blocks.values()])
 
     def _make_room(self, writer: SeriesSource, columns: int) -> None:
-        """Drop the source's oldest layouts when a further one would be too many; half of them, as each time costs.
+        """Drop the source's oldest layouts if one more would exceed the limit of columns. Call it under the lock.
 
-        Called under the lock.
+        It drops no more than the new layout needs, because the caller of `append` waits for it.
         """
         limit = self._limits.max_columns_per_source
         held = sum(block.columns for block in writer.blocks.values())
@@ -288,7 +275,7 @@ class SeriesStore(StoreReader):
         evicted = []
         others = [block for block in writer.blocks.values() if block is not writer.current]
         for block in sorted(others, key=lambda block: block.newest_ms):
-            if held + columns <= limit // 2:
+            if held + columns <= limit:
                 break
             held -= block.columns
             evicted.append(block)
@@ -296,9 +283,9 @@ class SeriesStore(StoreReader):
         self._forget(evicted)
 
     def expire(self, now_ms: int) -> int:
-        """Drop chunks, then blocks, then series that are past their retention. Return the chunks dropped.
+        """Drop chunks, then blocks, then series that are past their retention. Return the number of dropped chunks.
 
-        Appending to a store in memory calls this about once a minute of sample time.
+        `append` to a store in memory calls this about once a minute of sample time.
         """
         self._expired_at_ms = now_ms
         dropped = 0
@@ -310,23 +297,25 @@ class SeriesStore(StoreReader):
                     dropped += self.drop_chunks(block, oldest_ms)
                 if not block.chunks:
                     emptied.append(block)
-            if emptied:
-                self._forget(emptied, empty=True)
+            for number, some in enumerate(_slices(emptied)):
+                if number:
+                    time.sleep(BREATH_S)
+                self._forget(some, empty=True)
         return dropped
 
     def drop_chunks(self, block: Block, oldest_ms: int) -> int:
-        """Drop a block's chunks whose every row is older than `oldest_ms`; return how many."""
+        """Drop a block's chunks that only have rows older than `oldest_ms`. Return their number."""
         with self.writing:
             gone = block.drop(lambda chunk: bool(chunk.count) and chunk.last_ms < oldest_ms)
             self.space.forget(chunks=gone)
         return len(gone)
 
     def drop_file(self, number: int) -> int:
-        """Drop the packed chunks of one file; return how many."""
+        """Drop the packed chunks of one file. Return their number."""
         return self.drop_packed(lambda chunk: chunk.file == number)
 
     def drop_packed(self, gone: Callable[[PackedChunk], bool]) -> int:
-        """Drop some of the packed chunks of all sources; return how many."""
+        """Drop the packed chunks of all sources for which `gone` is true. Return their number."""
         dropped = 0
         for writer in list(self.sources.values()):
             for block in list(writer.blocks.values()):
@@ -337,7 +326,7 @@ class SeriesStore(StoreReader):
         return dropped
 
     def _forget(self, blocks: Sequence[Block], *, empty: bool = False) -> None:
-        """Forget blocks, with all that they hold, and the series that only they have; if `empty`, empty ones only."""
+        """Remove blocks with their chunks, and the series that no other block has. If `empty`, only empty blocks."""
         with self._lock:
             numbers = []
             for block in blocks:
@@ -368,7 +357,7 @@ class SeriesStore(StoreReader):
             return look()
 
     def refused(self) -> dict[str, int]:
-        """Return how many series of its current layout a limit keeps out, by source; those with none are left out."""
+        """Return the number of series that a limit refused in each source's current layout, if it is not 0."""
         return {name: source.refused for name, source in list(self.sources.items()) if source.refused}
 
     def stats(self) -> StoreStats:
@@ -387,3 +376,17 @@ class SeriesStore(StoreReader):
             oldest_ms=min(oldest) if oldest else None,
             newest_ms=self._newest_ms,
         )
+
+
+def _slices(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Part blocks so that no part takes long to forget."""
+    some: list[Block] = []
+    cost = 0
+    for block in blocks:
+        some.append(block)
+        cost += BLOCK_COST + block.columns
+        if cost >= SLICE_COST:
+            yield some
+            some, cost = [], 0
+    if some:
+        yield some

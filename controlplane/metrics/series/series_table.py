@@ -1,27 +1,68 @@
-"""Which series there are, what they are called, and where their samples lie. Written by one thread, read by many.
+"""The table of series: their names, their labels and the places of their samples. One thread writes, many read.
 
-A series is one or more stretches (slots): a slot is `factor * sum(columns)` of one block. Nearly all series have one
-slot of one column, so slots are flat arrays, and what is more than that lies in dictionaries beside them. This costs
-some 170 bytes a series besides its name and labels, which the source's layout has anyway.
+A series has one or more slots. A slot is `factor * sum(columns)` of one block. Its number is the block's first number
+plus its position in the layout. The number of a series is that of its first slot. So for nearly all series the table
+only keeps a hash and places in the label index, some 50 bytes. Names, labels and columns are in the layout.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from collectors.samples import Labels, Metadata, Series
-from controlplane.metrics.series.index import METRIC_NAME, LabelIndex
+from collectors.samples import METRIC_NAME, Labels, Layout, Metadata, Series
+from controlplane.metrics.arrays import BoolArray, IntArray
+from controlplane.metrics.series.index import LabelIndex
+from controlplane.metrics.series.layout_series import (
+    LayoutReader,
+    Reads,
+    by_pair,
+    positions_of,
+    series_at,
+    series_of,
+)
 from controlplane.metrics.series.matchers import Matcher
 from controlplane.metrics.series.plan import ReadPlan, Slots
+from controlplane.metrics.series.series_numbers import SeriesNumbers
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.eras import Eras
 from controlplane.metrics.storage.records import Description
 
 MAX_FAMILIES = 50_000
-"""Metric families whose type and help are remembered: a fleet has some thousands."""
+"""Maximum number of metric families whose type and help are kept. Chosen: a fleet has some thousands."""
+
+NONE = -1
+"""Number that stands for no series."""
+
+
+class Found(NamedTuple):
+    """The series of a layout's positions. Arrays are `[positions]`."""
+
+    hashes: IntArray
+    numbers: IntArray
+    """Numbers of the series. NONE if a series is not in the table."""
+
+
+class _Placed:
+    """A layout in the table."""
+
+    __slots__ = ("base", "block", "layout", "members")
+
+    def __init__(self, base: int, block: Block, layout: Layout, members: IntArray | None) -> None:
+        self.base, self.block, self.layout = base, block, layout
+        self.members = members
+        """[positions] numbers of the series. None if each series has the number of its own slot."""
+
+    def numbers(self) -> IntArray:
+        """Return the number of each position's series: int64 of shape [positions]. NONE for a refused series."""
+        if self.members is not None:
+            return self.members
+        return np.arange(self.base, self.base + positions_of(self.layout))
 
 
 class SeriesTable:
@@ -30,114 +71,165 @@ class SeriesTable:
     def __init__(self) -> None:
         self.eras = Eras()
         self.blocks: dict[int, Block] = {}
-        """By layout number."""
-        self._members: dict[int, array[int]] = {}
-        """Series of each block, by layout number."""
-        self._ids: dict[Series, int] = {}
-        self._series: dict[int, Series] = {}
-        self._slots: dict[int, int | tuple[int, ...]] = {}
-        self._slot_block, self._slot_column = array("q"), array("q")
-        self._slot_factor = array("d")
-        self._sums: dict[int, tuple[int, ...]] = {}
-        """All columns of the slots that add several up."""
-        self._dead_slots = 0
+        """Blocks by layout number."""
+        self._placed: dict[int, _Placed] = {}
+        """Layouts by number."""
+        self._order: list[_Placed] = []
+        """Layouts in the order of their slots."""
+        self._starts, self._ends = array("q"), array("q")
+        """[layouts, in that order] first slot of each layout, and the slot after its last."""
+        self._elsewhere: dict[int, tuple[int, ...]] = {}
+        """All slots of each series that has a slot other than its number."""
+        self._numbers = SeriesNumbers()
         self._index = LabelIndex()
         self._next = 0
+        self._count = 0
         self._metadata: dict[str, Metadata] = {}
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return self._count
 
     def id_of(self, series: Series) -> int | None:
-        """Return the number of a series, None if it is not known."""
-        return self._ids.get(series)
+        """Return the number of a series, or None if it is not in the table."""
+        number = int(self._known([series]).numbers[0])
+        return None if number == NONE else number
 
-    def add(self, description: Description) -> Block:
-        """Take in a layout; return its block, which has no rows yet."""
+    def find(self, layout: Layout) -> Found:
+        """Return the hashes and the numbers of a layout's series."""
+        return self._known(series_of(layout))
+
+    def _known(self, series: Sequence[Series]) -> Found:
+        hashes = np.fromiter(map(hash, series), np.int64, len(series))
+        numbers = np.full(len(series), NONE)
+        for position, number in self._numbers.find(hashes):
+            if self._series(number) == series[position]:
+                numbers[position] = number
+        return Found(hashes, numbers)
+
+    def _series(self, number: int) -> Series | None:
+        slot = self._elsewhere.get(number, (number,))[0]
+        placed = self._at(slot)
+        return None if placed is None else series_at(placed.layout, slot - placed.base)
+
+    def _at(self, slot: int) -> _Placed | None:
+        """Return the layout that a slot belongs to, or None if it was removed."""
+        index = bisect_right(self._starts, slot) - 1
+        return self._order[index] if index >= 0 and slot < self._ends[index] else None
+
+    def add(self, description: Description, found: Found | None = None) -> Block:
+        """Add a layout. Return its block, which has no rows yet. `found` is the result of `find` for the layout."""
         layout = description.layout
-        block = self.blocks[description.number] = Block(
-            description.number, description.source, len(layout.raw), description.era, self.eras
-        )
-        refused = frozenset(description.refused)
-        members = self._members[description.number] = array("q")
-        for position, series in enumerate(layout.raw):
-            if position not in refused:
-                members.append(self._place(series, block, (position,), 1.0))
-        for position, view in enumerate(layout.views, len(layout.raw)):
-            if position not in refused:
-                members.append(self._place(view.series, block, view.columns, view.factor))
+        block = Block(description.number, description.source, len(layout.raw), description.era, self.eras)
+        found = found or self.find(layout)
+        own = np.arange(self._next, self._next + len(found.numbers))
+        new = found.numbers == NONE
+        new[list(description.refused)] = False
+        members = None if new.all() else np.where(new, own, found.numbers)
+        if members is not None:
+            members[list(description.refused)] = NONE
+        self.blocks[description.number] = block
+        placed = _Placed(self._next, block, layout, members)
+        self._placed[description.number] = placed
+        self._order.append(placed)
+        self._starts.append(self._next)
+        self._next += len(own)
+        self._ends.append(self._next)
+        self._index_new(layout, own, new)
+        self._numbers.add(found.hashes[new].tolist(), own[new].tolist(), self._living)
+        self._count += int(new.sum())
+        if members is not None:
+            for slot in np.flatnonzero((members != NONE) & (members != own)).tolist():
+                number = int(members[slot])
+                self._elsewhere[number] = (*self._elsewhere.get(number, (number,)), placed.base + slot)
         self._metadata.update(layout.metadata)
         return block
 
-    def _place(self, series: Series, block: Block, columns: tuple[int, ...], factor: float) -> int:
-        slot = len(self._slot_block)
-        self._slot_block.append(block.number)
-        self._slot_column.append(columns[0])
-        self._slot_factor.append(factor)
-        if len(columns) > 1:
-            self._sums[slot] = columns
-        number = self._ids.get(series)
-        if number is None:
-            number, self._next = self._next, self._next + 1
-            self._ids[series] = number
-            self._series[number] = series
-            self._slots[number] = slot
-            self._index.add(number, with_name(series))
-        else:
-            before = self._slots[number]
-            self._slots[number] = (*(before if isinstance(before, tuple) else (before,)), slot)
-        return number
+    def _index_new(self, layout: Layout, own: IntArray, new: BoolArray) -> None:
+        every = bool(new.all())
+        self._index.add_all(own if every else own[new])
+        if not new.any():
+            return
+        for pair, positions in by_pair(layout):
+            ids = own[positions if every else positions[new[positions]]]
+            if len(ids):
+                self._index.add(pair, ids)
 
     def remove(self, numbers: Iterable[int]) -> set[str]:
-        """Forget blocks, and the series that no other block has. Return the names of the series that were touched."""
-        removed = {layout for layout in numbers if self.blocks.pop(layout, None) is not None}
-        touched: dict[int, None] = {}
-        for layout in removed:
-            members = self._members.pop(layout)
-            self._dead_slots += len(members)
-            touched.update(dict.fromkeys(members))
-        gone: list[tuple[int, Labels]] = []
+        """Remove blocks by layout number, and series that no other block has. Return the names of all their series."""
         names: set[str] = set()
-        for number in touched:
-            slots = self._slots[number]
-            every = slots if isinstance(slots, tuple) else (slots,)
-            kept = tuple(slot for slot in every if self._slot_block[slot] not in removed)
-            series = self._series[number]
-            names.add(series.name)
-            if kept:
-                self._slots[number] = kept if len(kept) > 1 else kept[0]
-            else:
-                gone.append((number, with_name(series)))
-                del self._ids[series], self._series[number], self._slots[number]
-        if gone:
-            self._index.remove(gone)
-        if self._dead_slots > 1000 and self._dead_slots > len(self._slot_block) // 2:
-            self._compact()
+        for layout in numbers:
+            placed = self._placed.pop(layout, None)
+            if placed is not None:
+                del self.blocks[layout]
+                names |= self._remove(placed)
         return names
 
-    def _compact(self) -> None:
-        """Give living slots new numbers without gaps; plans hold copies, and are not affected."""
-        old = (self._slot_block, self._slot_column, self._slot_factor, self._sums)
-        self._slot_block, self._slot_column, self._slot_factor, self._sums = array("q"), array("q"), array("d"), {}
-        self._dead_slots = 0
-        for number, slots in self._slots.items():
-            moved = []
-            for slot in slots if isinstance(slots, tuple) else (slots,):
-                moved.append(len(self._slot_block))
-                self._slot_block.append(old[0][slot])
-                self._slot_column.append(old[1][slot])
-                self._slot_factor.append(old[2][slot])
-                if slot in old[3]:
-                    self._sums[moved[-1]] = old[3][slot]
-            self._slots[number] = tuple(moved) if len(moved) > 1 else moved[0]
+    def _remove(self, placed: _Placed) -> set[str]:
+        index = bisect_right(self._starts, placed.base) - 1
+        while self._order[index] is not placed:  # layouts of no positions begin where the next one does
+            index -= 1
+        del self._order[index], self._starts[index], self._ends[index]
+        numbers = placed.numbers()
+        gone = numbers != NONE
+        if self._elsewhere:
+            for position in np.flatnonzero(gone).tolist():
+                gone[position] = not self._live_on(int(numbers[position]), placed, placed.base + position)
+        names: set[str] = set()
+        counts: Counter[tuple[str, str]] = Counter()
+        total = int(gone.sum())
+        for pair, positions in by_pair(placed.layout):
+            if pair[0] == METRIC_NAME and (numbers[positions] != NONE).any():
+                names.add(pair[1])
+            counts[pair] += len(positions) if total == len(gone) else int(np.count_nonzero(gone[positions]))
+        if total:
+            self._count -= total
+            for pair, count in counts.items():
+                if count:
+                    self._index.remove(pair, count, self._living)
+            self._index.remove(None, total, self._living)
+            self._numbers.gone(total, self._living)
+        return names
+
+    def _live_on(self, number: int, placed: _Placed, slot: int) -> bool:
+        """Remove a slot from a series. Return whether the series has other slots."""
+        slots = self._elsewhere.get(number)
+        if slots is None:
+            return False
+        left = tuple(other for other in slots if other != slot)
+        if left and left != (number,):
+            self._elsewhere[number] = left
+        else:
+            del self._elsewhere[number]
+        return bool(left)
+
+    def _living(self, numbers: IntArray) -> BoolArray:
+        """Return a mask, in the shape of `numbers`, of the series that still exist."""
+        living = self._locate(numbers) >= 0
+        if self._elsewhere:
+            living |= self._moved(numbers)
+        return living
+
+    def _locate(self, slots: IntArray) -> IntArray:
+        """Return the index in `_order` of each slot's layout, in the shape of `slots`. -1 if the layout was removed."""
+        if not self._order:
+            return np.full(len(slots), -1)
+        index = np.searchsorted(np.array(self._starts), slots, side="right") - 1
+        return np.where(slots < np.array(self._ends)[index], index, -1)
+
+    def _moved(self, numbers: IntArray) -> BoolArray:
+        """Return a mask of the numbers whose series has other slots than that one."""
+        moved = np.sort(np.fromiter(self._elsewhere, np.int64, len(self._elsewhere)))
+        found: BoolArray = moved[np.minimum(np.searchsorted(moved, numbers), len(moved) - 1)] == numbers
+        return found
 
     def count_series(self, numbers: Iterable[int]) -> int:
         """Return how many series some blocks have together."""
-        members = [np.array(self._members[n], dtype=np.int64) for n in numbers]
-        if len(members) < 2:
-            return sum(len(one) for one in members)
+        members = [self._placed[n].numbers() for n in numbers]
+        if not members:
+            return 0
         # Members lie in runs that ascend, which the stable sort merges.
         found = np.sort(np.concatenate(members), kind="stable")
+        found = found[found != NONE]
         return int(np.count_nonzero(found[1:] != found[:-1])) + bool(len(found))
 
     def label_values(self, name: str) -> list[str]:
@@ -146,41 +238,65 @@ class SeriesTable:
 
     def plan(self, accepted: Sequence[tuple[Matcher, frozenset[str]]]) -> ReadPlan:
         """Return how to read the series that satisfy all matchers; see LabelIndex.select."""
-        ids = self._index.select(accepted).tolist()
-        labels = tuple(with_name(self._series[i]) for i in ids)
-        first = np.empty(len(ids), dtype=np.int64)
+        ids = self._index.select(accepted)
+        ids = ids[self._living(ids)]
+        slots, more = self._slots(ids)
+        order = np.argsort(slots, kind="stable")
+        ordered = slots[order]
+        where, reader = self._locate(ordered), LayoutReader()
+        starts = [0, *(np.flatnonzero(where[1:] != where[:-1]) + 1).tolist()] if len(order) else []
+        ends = [*starts[1:], len(order)] if starts else []
+        placed = [self._order[index] for index in where[starts].tolist()]
+        reads, labels, sums = list[Reads](), list[Labels](), dict[int, tuple[int, ...]]()
+        for one, start, end in zip(placed, starts, ends, strict=True):
+            positions = ordered[start:end] - one.base
+            found = reader.reads(one.layout, positions)
+            reads.append(found)
+            for n, columns in found.sums.items():
+                sums[int(order[start + n])] = columns
+            labels += reader.labels(one.layout, positions)
+        block, column, factor = np.empty_like(slots), np.empty_like(slots), np.empty(len(slots))
+        if reads:
+            block[order] = np.repeat([one.block.number for one in placed], np.subtract(ends, starts))
+            column[order] = np.concatenate([found.first for found in reads])
+            factor[order] = np.concatenate([found.factors for found in reads])
+        if slots is not ids:  # then they are in another order, and some series have several
+            place = np.argsort(order, kind="stable")[: len(ids)]
+            labels = [labels[n] for n in place.tolist()]
+        return ReadPlan.of(labels, np.arange(len(ids)), more, Slots(block, column, factor, sums, self.blocks))
+
+    def _slots(self, ids: IntArray) -> tuple[IntArray, dict[int, tuple[int, ...]]]:
+        """Return the slots of series `ids` [n], and the places of the slots of each series that has several.
+
+        The first n slots are the first slots of the series. The places are indexes of the returned slots, by the
+        series' position in `ids`.
+        """
         more: dict[int, tuple[int, ...]] = {}
-        for position, number in enumerate(ids):
-            slots = self._slots[number]
-            if isinstance(slots, tuple):
-                more[position] = slots
-                first[position] = slots[0]
-            else:
-                first[position] = slots
-        tables = (np.array(self._slot_block), np.array(self._slot_column), np.array(self._slot_factor))
-        return ReadPlan.of(labels, first, more, Slots(*tables, self._sums, self.blocks))
+        if not self._elsewhere or not len(ids):
+            return ids, more
+        slots = ids.tolist()
+        for place in np.flatnonzero(self._moved(ids)).tolist():
+            slots[place], *others = self._elsewhere[slots[place]]
+            if others:
+                more[place] = (place, *range(len(slots), len(slots) + len(others)))
+                slots += others
+        return np.array(slots, dtype=np.int64), more
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:
-        """What the expositions said of each metric family, the latest word winning."""
+        """Type and help of each metric family, from the latest exposition that had it."""
         return self._metadata
 
     def describe(self, families: Mapping[str, Metadata]) -> None:
-        """Remember families that no layout tells; beyond MAX_FAMILIES none is added."""
+        """Add type and help of families that are in no layout. Beyond MAX_FAMILIES no family is added."""
         room = max(MAX_FAMILIES - len(self._metadata), 0)
         new = {*[name for name in families if name not in self._metadata][:room]}
         self._metadata.update((n, m) for n, m in families.items() if n in self._metadata or n in new)
 
     def limit_metadata(self, current: Iterable[Mapping[str, Metadata]]) -> None:
-        """Where a target makes up names, forget what no layout of now has."""
+        """Keep only the families of `current` layouts once there are more than MAX_FAMILIES.
+
+        That happens when a target makes up names.
+        """
         if len(self._metadata) > MAX_FAMILIES:
             self._metadata = {name: data for known in current for name, data in known.items()}
-
-
-def with_name(series: Series) -> Labels:
-    """Return a series' labels with `__name__`, sorted."""
-    name = (METRIC_NAME, series.name)
-    labels = series.labels
-    if not labels or labels[0][0] > METRIC_NAME:
-        return (name, *labels)
-    return tuple(sorted((*labels, name)))

@@ -1,4 +1,4 @@
-"""Who writes to a series store: one target, one rule."""
+"""Sources of a series store. A source is one writer: a target, a rule, the ledger or another program."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collectors.samples import Layout
 from controlplane.metrics.storage.block import Block
 
 RULES = "rule:"
-"""Begins the source names of rules; the rule's id follows."""
+"""Prefix of the sources of rules. The rule's id follows."""
 WRITTEN = "write:"
-"""Begins the source names of what others write to us."""
+"""Prefix of the sources of samples that other programs write."""
 RECORDED = (RULES, "ledger:")
-"""Prefixes of sources whose series are recorded, not scraped: few, and kept longer."""
+"""Prefixes of sources whose series are recorded, not scraped. They are few, and are kept longer."""
 
 
 @dataclass
 class SeriesSource:
-    """One writer: its current layout, and a block for each layout that it ever had and that still has rows."""
+    """One source: its current layout, and a block for each of its layouts that still has rows."""
 
     name: str
     layout: Layout | None = None
     current: Block | None = None
     blocks: dict[bytes, Block] = field(default_factory=dict)
-    """By the layout's digest."""
+    """Blocks by the layout's digest."""
     last_ms: int | None = None
-    """Of this era's rows; of what an earlier one left, what lies before this one's begin."""
+    """Unix milliseconds of the last row of this era. If it has none, of the last earlier row before the era's begin."""
     ended: bool = False
     refused: int = 0
-    """Series of the current layout that a limit kept out."""
+    """Number of series of the current layout that a limit refused."""
 
     @property
     def recorded(self) -> bool:
-        """Whether its series are kept longer."""
+        """Whether the source's series are recorded, and so are kept longer."""
         return self.name.startswith(RECORDED)

@@ -1,4 +1,4 @@
-"""Reading a series store: the same for the process that writes it and for those that follow its files."""
+"""Reading a series store, for the process that writes it and for the processes that follow its files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from controlplane.metrics.series.samples import SampleSet
 from controlplane.metrics.series.series_table import SeriesTable
 
 LOCK_FREE_READS = 5
-"""Reads that a change of layout may spoil before one is taken as it is, or holds the writer up instead."""
+"""Reads that are repeated because a layout changed. After that a follower uses the last answer, and the writing process
+reads under the lock."""
 
 Answer = TypeVar("Answer")
 
 
 class StoreReader(ABC):
-    """What queries see of a store. May be used from several threads at once."""
+    """The reading side of a store. May be used from several threads at once."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -33,21 +34,22 @@ class StoreReader(ABC):
 
     @abstractmethod
     def _steady(self, look: Callable[[], Answer]) -> Answer:
-        """Return what `look` read while no source changed its layout."""
+        """Return the answer of `look`, repeated until no source changed its layout during the call."""
 
     def read(self, matchers: Sequence[Matcher], after_ms: int, until_ms: int, budget: Budget) -> SampleSet:
-        """Load the samples of matching series with `after_ms < time <= until_ms`, without staleness markers.
+        """Return the samples of matching series with `after_ms < time <= until_ms`, without staleness markers.
 
-        Raises QueryError for a refused pattern, and once the budget is spent.
+        Raises QueryError when a pattern is not valid, and once the budget is spent.
         """
         return self._steady(lambda: gather.read(self.plan(matchers), after_ms, until_ms, budget))
 
     def newest(
         self, matchers: Sequence[Matcher], after_ms: IntArray, until_ms: IntArray, budget: Budget
     ) -> tuple[Sequence[Labels], gather.Newest]:
-        """Return matching series (labels with `__name__`), and the last sample of each at each step; see gather.newest.
+        """Return the labels (with `__name__`) of matching series, and the last sample of each at each step.
 
-        Raises QueryError for a refused pattern, and once the budget is spent.
+        `after_ms` and `until_ms` are [steps]; see gather.newest. Raises QueryError when a pattern is not valid, and
+        once the budget is spent.
         """
 
         def look() -> tuple[Sequence[Labels], gather.Newest]:
@@ -57,7 +59,7 @@ class StoreReader(ABC):
         return self._steady(look)
 
     def plan(self, matchers: Sequence[Matcher]) -> ReadPlan:
-        """Resolve matchers (all must hold) into a plan for reading. Raises QueryError for a refused pattern."""
+        """Return the plan of the series that satisfy all matchers. Raises QueryError when a pattern is not valid."""
         return self._plans.find(tuple(matchers), self.table, self._lock)
 
     def series_in(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
@@ -74,9 +76,9 @@ class StoreReader(ABC):
         return self._steady(look)
 
     def written_by(self, matchers: Sequence[Matcher]) -> list[tuple[Labels, tuple[str, ...]]]:
-        """Return matching series (labels with `__name__`), each with the sources that wrote it, as far as rows go back.
+        """Return the labels (with `__name__`) of matching series, each with the sources of its stored rows.
 
-        Raises QueryError for a refused pattern.
+        Raises QueryError when a pattern is not valid.
         """
 
         def look() -> list[tuple[Labels, tuple[str, ...]]]:
@@ -90,6 +92,6 @@ class StoreReader(ABC):
         return self._steady(look)
 
     def metadata(self) -> Mapping[str, Metadata]:
-        """Return what the expositions said of each metric family, the latest word winning."""
+        """Return type and help of each metric family, from the latest exposition that had it."""
         with self._lock:
             return dict(self.table.metadata)

@@ -1,4 +1,4 @@
-"""What a series store says of itself."""
+"""Counters of a series store."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class StoreStats:
     sources: int
     blocks: int
     bytes: int
-    """What samples take, those that arrive and those that are packed."""
+    """Bytes of all samples, in arenas and packed."""
     samples_appended: int
     rows_out_of_order: int
-    """Rows dropped because the source had a row at that time or later."""
+    """Rows dropped because the source already had a row of that time or later."""
     series_dropped: int
     """Columns and views refused by a cardinality limit or because another in the layout has the same labels."""
     layouts_evicted: int

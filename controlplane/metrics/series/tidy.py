@@ -1,9 +1,9 @@
-"""Keeps a series store small and safe, beside the thread that appends: packs, syncs, drops what is too old or too much.
+"""Maintenance of a series store, in a thread beside the one that appends: packs, syncs, and drops old samples.
 
-every turn    chunks that are full, and old enough to be out of the way of most queries, are packed
+every turn    full chunks that are old enough not to be read by most queries are packed
               chunks that stay open too long are sealed, since each keeps a whole arena
-              what is past its retention, in time and in size, is dropped
-every 15 s    everything is brought to the disk, against power cuts
+              samples past their retention are dropped, and the oldest ones beyond the size limit
+every 15 s    all files are synced to the disk, against power cuts
 """
 
 from __future__ import annotations
@@ -21,56 +21,58 @@ from controlplane.metrics.storage.arena import Arena
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import END_ROW, Chunk, PackedChunk
 from controlplane.metrics.storage.folder import Folder
-from controlplane.metrics.storage.journal import Kind
 from controlplane.metrics.storage.packing import pack
-from controlplane.metrics.storage.records import PackedPlace, Place, encode
+from controlplane.metrics.storage.rewriting import rewrite
 from controlplane.metrics.storage.space import MEMORY
 
 log = logging.getLogger(__name__)
 
 PACK_AFTER_MS = 6 * 60_000
-"""Samples of the last five minutes, which most rules look at, are read without unpacking."""
+"""Milliseconds from a full chunk's last row until it is packed. Chosen: most rules read the last five minutes, and they
+read them without unpacking."""
 OPEN_FOR_MS = 2 * 3_600_000
+"""Milliseconds after which a chunk that is not full is sealed. Chosen."""
 IDLE_MS = 10 * 60_000
-"""A layout that got no row for this long is not expected back soon."""
+"""Milliseconds without a row after which a source's former layout is not expected back. Chosen."""
 BATCH_VALUES = 4_000_000
 """Values packed between two syncs of the pack files."""
 MEMORY_BYTES = 512 * 2**20
-"""What is packed in memory at most while the disk cannot be written: most of a day of 300 targets."""
+"""Maximum bytes of packed chunks in memory while the disk cannot be written: most of a day of 300 targets."""
 SYNC_EVERY_S = 15.0
+"""Seconds between two syncs of all files. A power cut loses at most the rows since the last sync."""
 RETRY_EVERY_S = 10.0
+"""Seconds between two attempts to write to the disk again."""
 REWRITE_BYTES = 16 * 2**20
-"""A journal is not rewritten before it is this long, and twice as long as what it must keep."""
+"""Least length in bytes of a journal that is rewritten. It must also be twice as long as the records that it keeps."""
 RECORD_BYTES = 80
-"""Of a chunk in the journal, at most."""
+"""Maximum bytes of a chunk's record in the journal."""
 REWRITE_AGAIN_S = 600.0
-"""How long a rewrite that failed is not tried again."""
+"""Seconds from a failed rewrite of the journal to the next attempt."""
 
 
 class Turn(NamedTuple):
-    """What one turn did."""
+    """Result of one turn, in chunks."""
 
     packed: int = 0
-    """Chunks."""
     dropped: int = 0
 
 
 class Tidy:
-    """Tidies one store. `turn` is called by one thread at a time."""
+    """The maintenance of one store. One thread at a time calls `turn`."""
 
     def __init__(self, store: SeriesStore, max_bytes: int = 0) -> None:
-        """`max_bytes` is what the files may take on disk in all; 0 is no limit."""
+        """`max_bytes` is the limit of all files together on disk. 0 means no limit."""
         self._store, self._max_bytes = store, max_bytes
         self._folder = store.space if isinstance(store.space, Folder) else None
         self._resume, self._bring = Every(RETRY_EVERY_S), Every(SYNC_EVERY_S)
         self._try_rewrite = Every(REWRITE_AGAIN_S)
         self._replaced: list[AnyChunk] = []
-        """Chunks whose place packed ones took, but that are not free yet."""
+        """Chunks that packed ones replaced, and that are not free yet."""
 
     def turn(self, now_ms: int, aged_ms: int | None = None) -> Turn:
-        """Do what is due. Blocking: to be called outside the event loop.
+        """Do the work that is due. Blocking: call it outside the event loop.
 
-        `aged_ms` is the time by which it is judged what is past its retention; `now_ms` by default.
+        Retention is measured back from `aged_ms`, by default from `now_ms`.
         """
         folder = self._folder
         if folder is not None and folder.journal is None:
@@ -100,23 +102,23 @@ class Tidy:
             yield from list(source.blocks.values())
 
     def _seal(self, block: Block, now_ms: int) -> None:
-        """Close a chunk that keeps its arena for too long, or that lies in memory and could lie in a file."""
+        """Seal a chunk that keeps its arena for too long, or that is in memory and could be in a file."""
         chunk = next(iter(block.chunks[-1:]), None)
         if not isinstance(chunk, Chunk) or chunk.full or not chunk.count:
             return
         source = self._store.sources.get(block.source)
-        # Either way: where the clock was set back, what was written before lies ahead.
+        # The absolute difference: after the clock was set back, earlier rows are in the future.
         idle = (source is None or source.current is not block) and abs(now_ms - chunk.last_ms) > IDLE_MS
         if idle or self._stray(chunk) or chunk.first_ms < now_ms - OPEN_FOR_MS:
             with self._store.writing:
                 chunk.sealed = True
 
     def _stray(self, chunk: AnyChunk) -> bool:
-        """Whether a chunk lies in memory, of the time when no file could be written, and could lie in a file."""
+        """Whether a chunk is in memory, because no file could be written then, and could be in a file now."""
         return self._folder is not None and not self._folder.paused and not self._folder.stored(chunk)
 
     def _due(self, chunk: AnyChunk, now_ms: int) -> bool:
-        """Whether a chunk is to be packed, or to be brought to a file."""
+        """Whether a chunk must be packed now, or moved to a file."""
         if isinstance(chunk, PackedChunk):
             return self._stray(chunk)
         if not chunk.full or not chunk.count:
@@ -139,7 +141,7 @@ class Tidy:
             yield batch
 
     def _packed(self, batch: list[tuple[Block, AnyChunk]]) -> int:
-        """Pack chunks; each takes the place of the old one only when it is safe. Return how many did."""
+        """Pack chunks. A packed chunk replaces the old one only once it is on the disk. Return the number replaced."""
         store, made = self._store, []
         for block, chunk in batch:
             data = _packed_bytes(chunk)
@@ -174,7 +176,7 @@ class Tidy:
         return True
 
     def _free_replaced(self) -> None:
-        """Free what packed chunks took the place of, once a power cut cannot take back that they did."""
+        """Free the replaced chunks, once the journal's record of the replacement is on the disk."""
         if not self._replaced:
             return
         try:
@@ -190,7 +192,7 @@ class Tidy:
         self._replaced.clear()
 
     def _limit_size(self, folder: Folder) -> int:
-        """Drop the oldest pack files while all files together are too large; scraped series before recorded ones."""
+        """Drop the oldest pack files while all files together exceed the limit, scraped series before recorded ones."""
         dropped, names = 0, []
         while self._max_bytes and folder.disk_bytes > self._max_bytes:
             files = sorted(folder.files.values(), key=lambda file: (file.recorded, file.newest_ms))
@@ -207,7 +209,7 @@ class Tidy:
         return dropped
 
     def _limit_memory(self, folder: Folder) -> int:
-        """Drop the older half of what is packed in memory while it takes too much: the disk is full for long."""
+        """Drop the older half of the packed chunks in memory if they exceed MEMORY_BYTES: the disk is full for long."""
         if folder.memory_packed <= MEMORY_BYTES:
             return 0
         log.warning("metrics: the disk cannot be written for so long that the oldest samples in memory are dropped")
@@ -218,7 +220,7 @@ class Tidy:
         return self._store.drop_packed(lambda chunk: chunk.file == MEMORY and chunk.last_ms <= middle)
 
     def _prepare(self, folder: Folder) -> None:
-        """Make the next arena beforehand, so that the thread that appends need not wait for the disk."""
+        """Make the next arena in advance, so that the thread that appends does not wait for the disk."""
         if not folder.paused:
             self._spare(folder)
 
@@ -256,26 +258,11 @@ class Tidy:
         needed += RECORD_BYTES * sum(len(block.chunks) for block in self._blocks())
         if journal.end < 2 * needed:
             return
-        with self._store.writing:
-            try:
-                folder.rewrite(self._records)
-            except OSError as error:
-                self._try_rewrite.done(now_ms / 1000)
-                log.warning("metrics: %s cannot be rewritten shorter (%s); it goes on as it is", journal.path, error)
-
-    def _records(self, folder: Folder) -> Iterator[tuple[Kind, bytes]]:
-        """Yield a record for every era, and for every chunk in a file."""
-        for era in self._store.table.eras:
-            yield Kind.ERA, encode(era)
-        for block in self._blocks():
-            for chunk in block.chunks:
-                if isinstance(chunk, PackedChunk):
-                    if chunk.file in folder.files:
-                        place = PackedPlace(chunk.number, block.number, chunk.file, chunk.offset, chunk.nbytes)
-                        yield Kind.PACKED, encode(place)
-                elif chunk.arena.path is not None:
-                    where = Place(chunk.number, block.number, chunk.arena.number, chunk.at, chunk.capacity)
-                    yield Kind.CHUNK, encode(where)
+        try:
+            rewrite(folder, self._store.writing, self._blocks, self._store.table.eras)
+        except OSError as error:
+            self._try_rewrite.done(now_ms / 1000)
+            log.warning("metrics: %s cannot be rewritten shorter (%s); it goes on as it is", journal.path, error)
 
 
 def _packed_bytes(chunk: AnyChunk) -> bytes:

@@ -1,4 +1,4 @@
-"""The arenas in use: which one chunks are cut from, and when an old one can go."""
+"""The arenas in use. New chunks are cut from the current one, and an arena without needed chunks is deleted."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from controlplane.metrics.storage.chunk import Chunk, words_of
 log = logging.getLogger(__name__)
 
 SMALLEST, LARGEST = 2**20, 2**23
-"""Words of an arena, 8 MiB to 64 MiB: half of what is in use, so that a small fleet takes little disk, and a query over
-a large one reads few arenas. Each start begins a new one, so arenas that are nearly empty do not count: a process that
-is started every few seconds must not fill the disk with ever larger ones."""
+"""Least and greatest size of an arena in words: 8 MiB and 64 MiB. Between them a new arena is half as large as the
+needed chunks. So a small fleet takes little disk, and a query over a large fleet reads few arenas. Each start begins a
+new arena, and nearly empty arenas do not count for the size. Otherwise a process that restarts every few seconds would
+fill the disk with ever larger arenas."""
 
 
 class Arenas:
-    """Cuts chunks. Not for use by two threads at once."""
+    """All arenas of one folder or of memory. Not for use by two threads at once."""
 
     def __init__(self, folder: Path | None) -> None:
-        """`folder` is where arenas are files; None: in memory."""
+        """`folder` has the files of the arenas. None means arenas in memory."""
         self.folder = folder
         self.used: dict[int, Arena] = {}
-        """By number."""
+        """Arenas by number."""
         self.spare: Arena | None = None
-        """Made beforehand, where making one must not hold anybody up."""
+        """The next arena, made in advance so that the thread that appends does not wait for the disk."""
         self.nbytes = 0
-        """Bytes of the chunks that are needed."""
+        """Bytes of the chunks that are still needed."""
         self._current: Arena | None = None
         self._next = 1
 
     def cut(self, number: int, rows: int, columns: int) -> Chunk:
-        """Return a new chunk. Raises OSError when its arena cannot be made."""
+        """Return a new chunk. Raises OSError when a new arena cannot be made for it."""
         size = words_of(rows, columns)
         at = self._current.cut(size) if self._current else None
         if at is None:
@@ -65,7 +66,7 @@ class Arenas:
         return Arena.make(number, wanted, self._path(number))
 
     def _plan(self, size: int = 0) -> tuple[int, int]:
-        """Return number and words of the next arena."""
+        """Return the number of the next arena and its size in words."""
         number, self._next = self._next, self._next + 1
         return number, max(size, min(LARGEST, max(SMALLEST, self.nbytes // WORD // 2)))
 
@@ -73,7 +74,10 @@ class Arenas:
         return arena_path(self.folder, number) if self.folder else None
 
     def wanted(self, *, always: bool = False) -> tuple[int, int, Path | None] | None:
-        """Return number, words and path of the spare that should be made now: the current arena is half used."""
+        """Return number, size in words and path of the spare arena if it should be made now, else None.
+
+        It should be made once the current arena is half used, or if `always`.
+        """
         current = self._current
         due = always or (current is not None and current.used > len(current.words) // 2)
         if self.spare is not None or not due:
@@ -82,7 +86,7 @@ class Arenas:
         return number, size, self._path(number)
 
     def adopt(self, arena: Arena, nbytes: int) -> None:
-        """Take in an arena of an earlier run, `nbytes` of which are chunks that are needed."""
+        """Add an arena of an earlier run. `nbytes` of it are chunks that are still needed."""
         self.used[arena.number] = arena
         self.nbytes += nbytes
         self.skip(arena.number)
@@ -92,12 +96,14 @@ class Arenas:
         self._next = max(self._next, number + 1)
 
     def release(self, chunk: Chunk) -> None:
-        """Say that a chunk is no longer needed; its arena goes with its last chunk."""
+        """Free a chunk. An arena is deleted when its last chunk is freed."""
         arena = chunk.arena
         arena.live -= 1
         self.nbytes -= chunk.nbytes
         if not arena.live and arena is not self._current:
             self._drop(arena)
+        else:
+            chunk.leave()
 
     def _drop(self, arena: Arena) -> None:
         self.used.pop(arena.number, None)
@@ -108,12 +114,12 @@ class Arenas:
 
     @property
     def reserved(self) -> int:
-        """Bytes of all arenas."""
+        """Size of all arenas in bytes, the spare included."""
         spare = len(self.spare.words) if self.spare else 0
         return (spare + sum(len(a.words) for a in list(self.used.values()))) * WORD
 
     def sync(self) -> None:
-        """Write all arenas to the disk. Blocking; chunks may be cut and released meanwhile. Raises OSError."""
+        """Sync all arenas to the disk. Blocking. Chunks may be cut and freed meanwhile. Raises OSError on failure."""
         for arena in list(self.used.values()):
             try:
                 arena.sync()
@@ -122,7 +128,7 @@ class Arenas:
                     raise
 
     def close(self) -> None:
-        """Delete the spare: the next run does not know it."""
+        """Delete the spare arena: no record of the journal refers to it."""
         spare, self.spare = self.spare, None
         if spare is not None:
             self._drop(spare)

@@ -1,4 +1,4 @@
-"""The rows of one layout of one source."""
+"""Blocks: a block has the rows of one layout of one source."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from controlplane.metrics.storage.eras import Eras
 from controlplane.metrics.storage.errors import CorruptData
 
 CHUNK_ROWS = 64
-"""Rows of a full-grown chunk: 16 minutes of 15 s scrapes. Twice as many would pack 5% smaller and keep a third more in
-memory unpacked."""
+"""Rows of a chunk of full size: 16 minutes of 15 s scrapes. Chosen: twice as many rows pack 5% smaller, and keep a
+third more unpacked in memory."""
 
 FIRST_CHUNK_ROWS = 8
-"""Layouts may be short-lived, so a block starts small and grows fourfold a chunk."""
+"""Rows of a block's first chunk. Each further chunk is four times as large, up to CHUNK_ROWS. Chosen: a layout may be
+short-lived."""
 
 AnyChunk = Chunk | PackedChunk
 
 
 class Block:
-    """Rows in time order, in chunks. `chunks` is a tuple that is replaced, never mutated: readers need no lock.
+    """Rows in time order, in chunks. Column `i` is the layout's raw series `i`.
 
-    Column `i` is the layout's raw series `i`.
+    `chunks` is a tuple that is replaced and never changed. So readers need no lock.
     """
 
     __slots__ = ("chunks", "columns", "damaged", "era", "eras", "made", "number", "source")
@@ -35,24 +36,24 @@ class Block:
         self.era, self.eras = era, eras or Eras()
         self.chunks: tuple[AnyChunk, ...] = ()
         self.made = 0
-        """Chunks ever made: it decides the size of the next one."""
+        """Number of chunks ever made. It decides the size of the next one."""
         self.damaged: set[int] = set()
-        """Chunks that turned out not to be what was written; they are read as if they were not there."""
+        """Numbers of chunks that are damaged. Reading skips them."""
 
     @property
     def next_rows(self) -> int:
-        """Rows that the next chunk should hold."""
+        """Number of rows of the next chunk."""
         grown: int = FIRST_CHUNK_ROWS << 2 * min(self.made, 8)
         return min(CHUNK_ROWS, grown)
 
     @property
     def hidden(self) -> tuple[tuple[int, int], ...]:
-        """Stretches of time `[from, to)`, in order and apart, whose rows a later era hides."""
+        """Intervals `[from, to)`, unix milliseconds, in which a later era hides this block's rows. Sorted, disjoint."""
         return self.eras.hidden(self.era)
 
     @property
     def newest_ms(self) -> int:
-        """Time of the last row; 0 without one."""
+        """Unix milliseconds of the last row. 0 without a row."""
         for chunk in reversed(self.chunks):
             if chunk.count:
                 return int(chunk.last_ms)
@@ -72,25 +73,28 @@ class Block:
         return False
 
     def append(self, timestamp_ms: int, values: FloatArray | None, cut: Callable[[Block], Chunk]) -> None:
-        """Add one row, `None` for an end row (every column stale). `cut` makes a chunk when one is needed."""
+        """Append one row of `values` [columns]. None means an end row: every column is stale.
+
+        `cut` makes a new chunk when one is needed.
+        """
         chunk = next(iter(self.chunks[-1:]), None)
         if not isinstance(chunk, Chunk) or chunk.full:
             chunk = cut(self)
         chunk.append(timestamp_ms, values)
 
     def add(self, chunk: AnyChunk) -> None:
-        """Take a chunk that is newer than all others."""
+        """Add a chunk that is newer than all others."""
         self.made += 1
         self.chunks = (*self.chunks, chunk)
 
     def replace(self, old: AnyChunk, new: PackedChunk) -> None:
-        """Put a packed chunk in the place of the one that it was made of."""
+        """Replace a chunk by the packed chunk that was made from it."""
         self.chunks = tuple(new if c is old else c for c in self.chunks)
 
     def read(self, columns: IntArray, after_ms: int, until_ms: int) -> Iterator[Rows]:
-        """Yield some columns of the rows with `after_ms < time <= until_ms`, oldest first.
+        """Yield some columns (int64 of shape [n]) of the rows with `after_ms < time <= until_ms`, oldest first.
 
-        Rows that a later era hides are left out, and so is a damaged chunk, which is remembered in `damaged`.
+        Rows that a later era hides are left out. A damaged chunk is left out too, and is added to `damaged`.
         """
         for start, end in self.hidden:
             if start <= until_ms and end > after_ms:
@@ -115,12 +119,12 @@ class Block:
                 yield rows
 
     def has_data(self, start_ms: int, end_ms: int) -> bool:
-        """Whether a row that is no end row lies in `[start_ms, end_ms]`."""
+        """Return whether `[start_ms, end_ms]` has a row that is not an end row."""
         nothing = np.empty(0, dtype=np.int64)
         return any(not rows.ends.all() for rows in self.read(nothing, start_ms - 1, end_ms))
 
     def drop(self, gone: Callable[[AnyChunk], bool]) -> list[AnyChunk]:
-        """Drop chunks; return them."""
+        """Drop the chunks for which `gone` is true. Return them."""
         dropped = {c: None for c in self.chunks if gone(c)}
         if dropped:
             self.chunks = tuple(c for c in self.chunks if c not in dropped)

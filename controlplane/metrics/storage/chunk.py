@@ -1,7 +1,7 @@
-"""Rows of one block: as they were written, in an arena, or packed.
+"""Chunks: rows of one block, either in an arena or packed.
 
-Invariant for concurrent readers, in this process and in others: there is one writer; a row is written completely, then
-the count is raised; rows below the count never change. A reader that reads the count once sees a consistent prefix.
+Invariant for concurrent readers, in this process and in others: there is one writer. It writes a row completely and
+then raises the count. Rows below the count never change. A reader that reads the count once sees a consistent prefix.
 
 A chunk's words in its arena:
 
@@ -23,16 +23,16 @@ from controlplane.metrics.storage.arena import Arena
 from controlplane.metrics.storage.packing import Packed
 
 END_ROW = 1 << 32
-"""Flag of a row that only says that the source's series ended; its values are staleness markers."""
+"""Flag of a row that only says that the source's series ended. Its values are staleness markers."""
 
 MARKED_ROW = 1 << 33
-"""Flag of a row some of whose values are staleness markers: one that somebody else scraped and sent to us."""
+"""Flag of a row with some staleness markers among its values. Such rows come by remote write."""
 
 FLAGS = END_ROW | MARKED_ROW
 
 
 def words_of(rows: int, columns: int) -> int:
-    """Return the words that a chunk takes in its arena."""
+    """Return the number of words of a chunk in its arena."""
     return 1 + (2 + columns) * rows
 
 
@@ -48,18 +48,18 @@ class Chunk:
         self._meta = arena.words[at + 1 + capacity : values]
         self._values = arena.floats[values : values + capacity * columns].reshape(capacity, columns)
         self.first_ms = int(self._times[0])
-        """Time of the first row; meaningless without one."""
+        """Unix milliseconds of the first row. Without meaning if there is no row."""
         self.sealed = False
-        """No further row is written."""
+        """Whether the chunk counts as full although it is not."""
 
     @property
     def count(self) -> int:
-        """Rows written."""
+        """Number of rows written."""
         return int(self.arena.words[self.at])
 
     @property
     def last_ms(self) -> int:
-        """Time of the last row. The chunk must have one."""
+        """Unix milliseconds of the last row. The chunk must have a row."""
         return int(self._times[self.count - 1])
 
     @property
@@ -69,11 +69,11 @@ class Chunk:
 
     @property
     def nbytes(self) -> int:
-        """Bytes reserved."""
+        """Bytes that the chunk takes in its arena."""
         return 8 * words_of(self.capacity, self.columns)
 
     def append(self, timestamp_ms: int, values: FloatArray | None) -> None:
-        """Add one row, `None` for an end row (every column stale). The chunk must not be full."""
+        """Append one row of `values` [columns]. None means an end row: every column is stale. There must be room."""
         row = self.count
         self._times[row] = timestamp_ms
         target = self._values[row]
@@ -89,11 +89,11 @@ class Chunk:
         self.arena.words[self.at] = row + 1
 
     def ends(self) -> IntArray:
-        """Return the numbers of the end rows."""
+        """Return the numbers of the end rows: int64 of shape [end rows]."""
         return np.flatnonzero(self._meta[: self.count] & END_ROW)
 
     def read(self, columns: IntArray, after_ms: int, until_ms: int) -> Rows | None:
-        """Return some columns of the rows with `after_ms < time <= until_ms`; None if there is none."""
+        """Return some columns (int64 of shape [n]) of the rows with `after_ms < time <= until_ms`, or None."""
         times = self._times[: self.count]
         first, last = np.searchsorted(times, (after_ms, until_ms), side="right")
         if last <= first:
@@ -106,11 +106,15 @@ class Chunk:
         count = self.count
         return self._times[:count], self._values[:count], self._meta[:count]
 
-    def mend(self) -> int:
-        """Keep the rows that are as they were written; return how many of those that were counted are not.
+    def leave(self) -> None:
+        """Take the chunk, which is no longer needed, out of this process's memory."""
+        self.arena.leave(self.at, words_of(self.capacity, self.columns))
 
-        To be called before anybody appends or reads. The count may itself be damaged, or be older than the rows on
-        disk: rows behind it that check are kept.
+    def mend(self) -> int:
+        """Keep the rows whose checksum is right. Return the number of counted rows that were removed.
+
+        Call it before any append or read. The count itself may be damaged, or older than the rows on disk. Therefore
+        rows after the count are kept too if their checksum is right.
         """
         count = self.count
         counted = count if 0 <= count <= self.capacity else 0
@@ -127,7 +131,7 @@ class Chunk:
     def _sound_rows(self, counted: int) -> list[int]:
         sound: list[int] = []
         before = None
-        # Rows of no columns are all alike, so only the count says which there are.
+        # Rows without columns are all equal, so only the count says how many there are.
         last = self.capacity if self.columns else counted
         for row, (time_ms, meta) in enumerate(
             zip(self._times[:last].tolist(), self._meta[:last].tolist(), strict=True)
@@ -143,30 +147,30 @@ class Chunk:
 
 
 def _checksum(timestamp_ms: int, flag: int, values: FloatArray) -> int:
-    # Seeding by time and flag covers them too, and is one call instead of two.
+    # The seed includes time and flag in the checksum. That saves a second call.
     return zlib.crc32(values.data, (timestamp_ms ^ timestamp_ms >> 32 ^ flag >> 4) & 0xFFFFFFFF)
 
 
 class PackedChunk:
-    """Rows that were packed, in a file mapped into memory or in memory itself."""
+    """A chunk whose rows are packed, in a mapped file or in memory."""
 
     __slots__ = ("columns", "count", "file", "first_ms", "last_ms", "number", "offset", "packed")
 
     def __init__(self, number: int, packed: Packed, file: int, offset: int) -> None:
-        """`file` and `offset` say where it lies; file 0 is memory."""
+        """`file` and `offset` are the place of the packed bytes. File 0 is memory."""
         self.number, self.packed, self.file, self.offset = number, packed, file, offset
         self.count, self.columns = packed.rows, packed.columns
         self.first_ms, self.last_ms = packed.first_ms, packed.last_ms
 
     @property
     def nbytes(self) -> int:
-        """Bytes, as packed."""
+        """Bytes of the packed rows."""
         return self.packed.size
 
     def read(self, columns: IntArray, after_ms: int, until_ms: int) -> Rows | None:
-        """Return some columns of the rows with `after_ms < time <= until_ms`; None if there is none.
+        """Return some columns (int64 of shape [n]) of the rows with `after_ms < time <= until_ms`, or None.
 
-        Raises CorruptData.
+        Raises CorruptData when the packed bytes are damaged.
         """
         times, ends = self.packed.times_and_ends()
         first, last = np.searchsorted(times, (after_ms, until_ms), side="right")

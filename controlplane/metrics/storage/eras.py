@@ -1,8 +1,8 @@
-"""Stretches of the timeline that were lived through twice, as the clock was set: which rows count there.
+"""Eras: periods between two steps of the clock. They decide which rows are visible where two eras overlap.
 
-An era begins when the clock was set and rows lie ahead of it. From its begin on, its rows are the present, and those of
-eras before are hidden; where it ended, as the clock was set once more, they show again. So the two passes over one
-stretch never mix, which would read as counters that reset, and nothing is deleted.
+A new era begins when the clock was set and the store has rows later than the new time. From then on rows of earlier
+eras are hidden. Where the new era ends, because the clock was set again, earlier rows are visible again. So rows of two
+eras never mix in one interval, which would look like counter resets. No row is deleted.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 OPEN_END_MS = 2**62
-"""The end of an era that has not ended."""
+"""End of an era that has not ended, in unix milliseconds."""
 
 
 class Era(NamedTuple):
-    """A journal record: the clock was set."""
+    """A journal record: a new era begins because the clock was set."""
 
     number: int
-    """The first one, which no record begins, is 0."""
+    """Number of the era. The first era is 0 and has no record."""
     begins_ms: int
+    """Unix milliseconds at which the era begins."""
     hides_from_ms: int
-    """Rows of earlier eras are hidden from here on."""
+    """Unix milliseconds from which on rows of earlier eras are hidden."""
     before_ms: int
-    """Where the era before ended: what lies behind it is none of its business."""
+    """Unix milliseconds of the last row of the previous era. The previous era hides no rows after it."""
 
 
 class Eras:
@@ -35,17 +36,17 @@ class Eras:
         self.current = 0
 
     def __iter__(self) -> Iterator[Era]:
-        """Iterate over the eras that were begun, in order."""
+        """Iterate over the eras that have a record, in order."""
         return iter([self._known[number] for number in sorted(self._known)])
 
     def add(self, era: Era) -> None:
-        """Begin an era, or take in one of an earlier run."""
+        """Add an era, new or of an earlier run."""
         self._known = {**self._known, era.number: era}
         self._hidden = {}
         self.current = max(self.current, era.number)
 
     def hidden(self, number: int) -> tuple[tuple[int, int], ...]:
-        """Return the stretches `[from, to)`, unix milliseconds, in which an era's rows are hidden: in order, apart."""
+        """Return the intervals `[from, to)`, unix milliseconds, in which an era's rows are hidden. Sorted, disjoint."""
         if number >= self.current:
             return ()
         found = self._hidden

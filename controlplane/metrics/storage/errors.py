@@ -1,9 +1,9 @@
-"""Errors of the durable part of the series store.
+"""Errors of the files of the series store.
 
 StorageError            root; a ControlPlaneError
 ├── StorageLocked       another process has this folder open
-├── Overtaken           who follows a journal missed that it was rewritten, more than once
-└── CorruptData         stored bytes are not what was written: named with file and place, and left out
+├── Overtaken           a follower missed that the journal was rewritten more than once
+└── CorruptData         stored bytes are damaged: named with file and place, and left out
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from controlplane.errors import ControlPlaneError
 
 
 class StorageError(ControlPlaneError):
-    """Root of what the durable series store raises."""
+    """Root of the errors of the series store's files."""
 
 
 class StorageLocked(StorageError):
@@ -20,8 +20,8 @@ class StorageLocked(StorageError):
 
 
 class Overtaken(StorageError):
-    """Who follows a journal missed that it was rewritten, more than once: it must begin anew."""
+    """A follower missed that the journal was rewritten more than once. It must start again with the newest journal."""
 
 
 class CorruptData(StorageError):
-    """Stored bytes are not what was written."""
+    """Stored bytes are damaged: they differ from the bytes that were written."""

@@ -1,12 +1,12 @@
 """A series store's rows in files of one folder.
 
     lock                 held by the process that writes
-    journal.<n>          what describes the rows; the highest <n> counts
-    <n>.arena            rows as they arrive, mapped into memory
+    journal.<n>          records that describe the rows; the journal with the highest <n> is valid
+    <n>.arena            new rows, mapped into memory
     <n>.raw, <n>.rec     packed chunks, of scraped and of recorded series
 
-Where a file cannot be written (the disk is full), rows go to memory, nothing that is stored is touched, and `paused`
-says why, until writing works again.
+While a file cannot be written (the disk is full), new rows go to memory and stored rows stay unchanged. `paused` has
+the reason until writing works again.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from controlplane.metrics.storage.arenas import Arenas
@@ -28,7 +27,6 @@ from controlplane.metrics.storage.packfile import FILE_BYTES, PackFile, pack_pat
 from controlplane.metrics.storage.records import (
     Description,
     Gone,
-    Moved,
     PackedPlace,
     Place,
     Switch,
@@ -40,38 +38,39 @@ from controlplane.metrics.storage.space import MEMORY, Space
 log = logging.getLogger(__name__)
 
 FILE_MS = {False: 2 * 3_600_000, True: 24 * 3_600_000}
-"""Time that one pack file covers, of scraped and of recorded series: retention drops whole files."""
+"""Milliseconds that one pack file covers, of scraped (False) and of recorded (True) series. Retention drops whole
+files."""
 
 LEAST_FREE = 8 * 2**20
-"""Bytes that must be free before writing is tried again: with less it would fail again within seconds."""
+"""Free bytes on the disk that are needed to try writing again. Chosen: with less it would fail again within seconds."""
 
 
 class Folder(Space):
-    """Rows in files. Called under the store's write lock, but for `sync` and `sync_packed`."""
+    """Rows in files. Call its methods under the store's write lock, except the ones that say "needs no lock"."""
 
     durable = True
 
     def __init__(self, path: Path, lock: int) -> None:
-        """Use `open_folder`. `lock` is the descriptor that holds the folder's lock."""
+        """Call `open_folder` instead. `lock` is the descriptor that holds the folder's lock."""
         super().__init__()
         self.path, self._lock = path, lock
         self.arenas = Arenas(path)
         self.files: dict[int, PackFile] = {}
         """Pack files by number."""
         self.paused = ""
-        """Why rows are kept in memory only; empty when all is well."""
+        """Reason why new rows are only in memory. "" when files can be written."""
         self.pauses = 0
-        """How often that happened."""
+        """Number of times that writing failed."""
         self.layouts: dict[int, tuple[int, int]] = {}
-        """Where each layout's record lies in the journal: (start, end)."""
+        """Bytes (start, end) of each layout's record in the journal, by layout number."""
         self.journal: Journal | None = None
         self.last_layout = 0
-        """The highest layout number that the journal knows of."""
+        """Highest layout number in the journal."""
         self._unwritten: dict[int, bytes] = {}
-        """Layout records that the journal could not take, by layout number."""
+        """Layout records that could not be written to the journal, by layout number."""
         self._unwritten_eras: list[Era] = []
         self._gone = Gone()
-        """What was dropped while the journal could not take that."""
+        """Dropped chunks and layouts that could not be written to the journal yet."""
         self._current: dict[bool, PackFile] = {}
         self._unsynced: dict[int, PackFile] = {}
         """Pack files that got chunks since the last `sync_packed`."""
@@ -80,19 +79,19 @@ class Folder(Space):
     # -- what the store says ---------------------------------------------------------------------------------------
 
     def describe(self, description: Description, body: bytes) -> None:
-        """Write down a new layout."""
+        """Record a new layout in the journal."""
         number = description.number
         record = encode_layout(description, body)
         if not self._write_layout(number, record):
             self._unwritten[number] = record
 
     def begin(self, era: Era) -> None:
-        """Write down that the clock was set."""
+        """Record a new era in the journal."""
         if not self._try(Kind.ERA, encode(era)):
             self._unwritten_eras.append(era)
 
     def switch(self, block: Block) -> None:
-        """Write down that a source's rows go to this block from now on."""
+        """Record in the journal that a source's rows go to this block from now on."""
         self._try(Kind.SWITCH, encode(Switch(block.number)))
 
     def cut(self, block: Block) -> Chunk:
@@ -117,7 +116,10 @@ class Folder(Space):
         return None
 
     def forget(self, *, chunks: Iterable[AnyChunk] = (), layouts: Sequence[int] = ()) -> None:
-        """Write down what was dropped, then free it: what the journal names is there."""
+        """Record in the journal that chunks and layouts were dropped, then free them.
+
+        In this order every chunk in the journal exists.
+        """
         if self.journal is None:
             return
         gone = list(chunks)
@@ -130,7 +132,7 @@ class Folder(Space):
                 self._one_less(self.files[chunk.file])
 
     def write_off(self, chunks: Sequence[int], layouts: Sequence[int]) -> None:
-        """Write down that these chunks and layouts are no more."""
+        """Record in the journal that chunks and layouts were dropped, by their numbers."""
         for number in layouts:
             self.layouts.pop(number, None)
         gone = Gone((*self._gone.chunks, *chunks), (*self._gone.layouts, *layouts))
@@ -145,9 +147,10 @@ class Folder(Space):
     # -- packed chunks ---------------------------------------------------------------------------------------------
 
     def keep(self, chunk: AnyChunk, packed: bytes, *, recorded: bool) -> PackedChunk | None:
-        """Store a packed chunk in a file. It counts once `kept` was called, after `sync_packed`.
+        """Store a packed chunk in a file. It is valid once `sync_packed` and then `kept` were called.
 
-        While no file can be written, what is in memory is packed there; what is in a file stays as it is (None).
+        While no file can be written, a chunk in memory is packed in memory. A chunk in a file stays as it is, and the
+        result is None.
         """
         kept = None if self.paused else self._keep_in_file(chunk, packed, recorded)
         if kept is None and self.paused and not self.stored(chunk):
@@ -187,9 +190,9 @@ class Folder(Space):
         return file
 
     def sync_packed(self) -> None:
-        """Bring what was packed to the disk, before what it was packed from may go. Blocking; needs no lock.
+        """Sync the pack files to the disk. Call it before the old chunks are freed. Blocking, needs no lock.
 
-        Raises OSError.
+        Raises OSError when a file cannot be synced.
         """
         for file in list(self._unsynced.values()):
             try:
@@ -197,22 +200,22 @@ class Folder(Space):
             except FileNotFoundError:
                 if file.number in self.files:
                     raise
-        _sync_folder(self.path)
+        sync_folder(self.path)
         self._unsynced.clear()
 
     def sync_notes(self) -> None:
-        """Bring the journal to the disk. Blocking; needs no lock. Raises OSError."""
+        """Sync the journal to the disk. Blocking, needs no lock. Raises OSError when that fails."""
         if self.journal is not None:
             self.journal.sync()
 
     def discard(self, chunk: PackedChunk) -> None:
-        """Free a packed chunk that never took the place of the one it was made of."""
+        """Free a packed chunk that did not replace the chunk it was made from."""
         super().discard(chunk)
         if self.journal is not None and chunk.file in self.files:
             self._one_less(self.files[chunk.file])
 
     def kept(self, block: Block, chunk: PackedChunk) -> bool:
-        """Write down that a packed chunk takes the place of the one it was made of; return whether that worked."""
+        """Record in the journal that a packed chunk replaces the chunk it was made from. Return whether that worked."""
         if chunk.file == MEMORY:
             return True
         place = PackedPlace(chunk.number, block.number, chunk.file, chunk.offset, chunk.nbytes)
@@ -233,7 +236,7 @@ class Folder(Space):
             log.warning("metrics: %s cannot be deleted (%s); the next start does it", file.path, error)
 
     def adopt_file(self, file: PackFile) -> None:
-        """Take in a pack file of an earlier run; nothing is added to it."""
+        """Add a pack file of an earlier run. No chunk is appended to it."""
         self.files[file.number] = file
         try:
             file.cut_to(file.end)
@@ -241,7 +244,7 @@ class Folder(Space):
             log.warning("metrics: %s keeps a length that it does not need (%s)", file.path, error)
 
     def adopt_packed(self, file: PackFile, place: PackedPlace, last_ms: int) -> None:
-        """Take in a packed chunk of an earlier run."""
+        """Add a packed chunk of an earlier run."""
         file.live += 1
         file.end = max(file.end, place.offset + place.size)
         file.note(last_ms)
@@ -274,49 +277,10 @@ class Folder(Space):
         self.layouts[number] = (start, self.journal.end)
         return True
 
-    def rewrite(self, records: Callable[[Folder], Iterable[tuple[Kind, bytes]]]) -> None:
-        """Begin a new journal file with the layouts that still hold and what `records` yields.
-
-        Raises OSError, and then the old file goes on.
-        """
-        assert self.journal is not None, "the folder is open"
-        old, generation = self.journal, int(self.journal.path.suffix[1:]) + 1
-        draft = self.path / f"journal.{generation}.new"
-        draft.unlink(missing_ok=True)
-        data, fresh = old.read(), Journal(draft)
-        try:
-            places = {}
-            for number, (start, end) in self.layouts.items():
-                at = fresh.end
-                fresh.copy(data[start:end])
-                places[number] = (at, fresh.end)
-            for kind, payload in records(self):
-                fresh.append(kind, payload)
-            fresh.sync()
-            snapshot = fresh.end
-            fresh.rename(self.path / f"journal.{generation}")
-        except OSError:
-            fresh.close()
-            draft.unlink(missing_ok=True)
-            raise
-        self.journal, self.layouts = fresh, places
-        self._say_moved(old, generation, snapshot)
-
-    def _say_moved(self, old: Journal, generation: int, snapshot: int) -> None:
-        try:
-            old.append(Kind.MOVED, encode(Moved(generation, snapshot)))
-        except OSError:
-            log.debug("the old journal could not be closed; who follows it reads the new one from its start")
-        with suppress(OSError):
-            _sync_folder(self.path)
-        old.close()
-        with suppress(OSError):  # the next start deletes it
-            old.path.unlink()
-
     # -- trouble ---------------------------------------------------------------------------------------------------
 
     def pause(self, error: OSError) -> None:
-        """Keep rows in memory only from now on."""
+        """Keep new rows in memory only from now on, because of `error`."""
         if not self.paused:
             self.pauses += 1
             self.paused = error.strerror or str(error)
@@ -324,7 +288,10 @@ class Folder(Space):
             log.error("metrics: %s cannot be written (%s): new samples are kept in memory.%s", self.path, error, full)
 
     def resume(self) -> bool:
-        """Try to write again, given that an arena could be made; return whether rows go to files from now on."""
+        """Try to write to the journal again. Return whether new rows go to files from now on.
+
+        The caller has made an arena before, which shows that arenas can be written.
+        """
         if self.journal is None:
             return False
         try:
@@ -347,15 +314,15 @@ class Folder(Space):
         return True
 
     def sync(self) -> None:
-        """Bring everything to the disk. Blocking; needs no lock. Raises OSError."""
+        """Sync arenas and journal to the disk. Blocking, needs no lock. Raises OSError when that fails."""
         self.arenas.sync()
-        _sync_folder(self.path)
+        sync_folder(self.path)
         self.sync_notes()
 
     def close(self) -> None:
-        """Close the files and give the folder free.
+        """Close the files and release the folder's lock.
 
-        What comes after that, of a thread that is late, goes to memory and touches no file: they may be another's now.
+        Rows that a late thread appends after that go to memory. No file is touched: another process may own them now.
         """
         self.paused = "the store is closed"
         for file in self._current.values():
@@ -368,22 +335,23 @@ class Folder(Space):
 
     @property
     def complete(self) -> bool:
-        """Whether every row is in a file, for other processes to see."""
+        """Whether every row is in a file, where other processes can read it."""
         return not self.paused and not self._memory.nbytes and not self.memory_packed
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rows that are kept."""
+        """Bytes of all rows, in memory and in files."""
         return super().nbytes + self.arenas.nbytes
 
     @property
     def disk_bytes(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         journal = self.journal.end if self.journal else 0
         return sum(f.end for f in list(self.files.values())) + self.arenas.reserved + journal
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Bring to the disk which files a folder has. Blocking. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,10 @@
-"""The journal: what describes the stored rows, as an append-only file of checked records.
+"""The journal: an append-only file of records that describe the stored rows. Each record has a checksum.
 
     record   mark (4 bytes), length of the payload (u32), CRC-32 of kind and payload (u32), kind (u8), payload
 
-A record is written by one `write`, so the death of this process leaves it whole or cut off at the end; what does not
-check at the end is the torn tail of a power cut. What does not check elsewhere is a damaged disk: the next mark says
-where to go on. One process writes; others may follow (see follower.py).
+A record is written by one `write`. When this process dies, the record is whole or is cut off at the end. A wrong
+checksum at the end of the file is the torn tail of a power cut. A wrong checksum elsewhere is a damaged disk, and
+reading goes on at the next mark. One process writes the journal, and others may follow it (see follower.py).
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from typing import NamedTuple
 _FRAME = struct.Struct("<4sIIB")
 
 MARK = b"\xff\xfeCJ"
-"""Begins a record. No text in UTF-8 holds it."""
+"""First bytes of a record. They occur in no UTF-8 text."""
 
 MAX_PAYLOAD = 64 * 2**20
-"""A layout of the largest body allowed takes some MB; a longer record is not ours."""
+"""Maximum bytes of a payload. Chosen: the layout of the largest scrape takes some MB. A longer record is damage."""
+
+
+READ_BYTES = 64 * 2**20
+"""Read at once of a journal whose length is not known."""
 
 
 class Kind(IntEnum):
-    """What a record says. Its payload is described in records.py."""
+    """Kind of a record. records.py describes the payloads."""
 
     LAYOUT = 1
     CHUNK = 2
@@ -37,12 +41,12 @@ class Kind(IntEnum):
     GONE = 5
     MOVED = 6
     LOST = 7
-    """A stretch that was damaged; its payload means nothing."""
+    """Damaged bytes. The payload has no meaning."""
     ERA = 8
 
 
 class Record(NamedTuple):
-    """One record, and where it lies in its file."""
+    """One record, with its place in the file: bytes `start` to before `end`."""
 
     kind: int
     payload: bytes
@@ -51,12 +55,15 @@ class Record(NamedTuple):
 
 
 def frame(kind: Kind, payload: bytes) -> bytes:
-    """Return a record's bytes."""
+    """Return the bytes of a record."""
     return _FRAME.pack(MARK, len(payload), zlib.crc32(payload, kind), kind) + payload
 
 
 def records(data: bytes | memoryview, offset: int = 0) -> Iterator[Record]:
-    """Yield the whole records of `data`; `offset` is where it lies in its file. Stops at the first that is not one."""
+    """Yield the records at the start of `data`, up to the first bytes that are not a whole record.
+
+    `offset` is the place of `data` in its file.
+    """
     view, at = memoryview(data), 0
     while (record := _record(view, at, offset)) is not None:
         yield record
@@ -75,7 +82,7 @@ def _record(view: memoryview, at: int, offset: int = 0) -> Record | None:
 
 
 def damage(data: bytes) -> list[tuple[int, int]]:
-    """Return the stretches (start, end) of a whole journal that are no records."""
+    """Return the ranges of bytes (start, end) of a whole journal that are not records."""
     view, found, at = memoryview(data), [], 0
     while at < len(data):
         record = _record(view, at)
@@ -91,42 +98,46 @@ def damage(data: bytes) -> list[tuple[int, int]]:
 
 
 class Journal:
-    """Appends to one journal file."""
+    """One journal file, open for appending."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file. Raises OSError."""
+        """Open or make the file. Raises OSError when that fails."""
         self.path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.end = os.fstat(self._file).st_size
-        """Bytes written."""
+        """Length of the file in bytes."""
 
     def append(self, kind: Kind, payload: bytes) -> None:
-        """Add a record. Raises OSError, and then the file is as it was before."""
+        """Append a record. Raises OSError when that fails. The file is then unchanged."""
         self.copy(frame(kind, payload))
 
     def copy(self, data: bytes) -> None:
-        """Add whole records, as they lie in another journal. Raises OSError, and then the file is as it was before."""
+        """Append the bytes of whole records. Raises OSError when that fails. The file is then unchanged."""
         written = 0
         try:
             while written < len(data):
                 written += os.pwrite(self._file, data[written:], self.end + written)
         except OSError:
-            with suppress(OSError):  # what stays is overwritten by the next record
+            with suppress(OSError):  # if this fails too, the next record overwrites the rest
                 os.ftruncate(self._file, self.end)
             raise
         self.end += written
 
-    def read(self) -> bytes:
-        """Return the whole file. Raises OSError."""
-        return self.path.read_bytes()
+    def read(self, start: int = 0, end: int | None = None) -> bytes:
+        """Return the file's bytes from `start` to `end`, by default the whole file. Raises OSError when that fails."""
+        parts = []
+        while data := os.pread(self._file, READ_BYTES if end is None else end - start, start):
+            parts.append(data)
+            start += len(data)
+        return b"".join(parts)
 
     def truncate(self, end: int) -> None:
-        """Cut off what lies behind `end`. Raises OSError."""
+        """Cut off the bytes from `end` on. Raises OSError when that fails."""
         os.ftruncate(self._file, end)
         self.end = end
 
     def mask(self, start: int, end: int) -> None:
-        """Turn a damaged stretch, of at least a record's length, into records that say nothing. Raises OSError."""
+        """Turn damaged bytes, at least as long as a record's head, into LOST records. Raises OSError on failure."""
         while start < end:
             size = end - start if end - start <= MAX_PAYLOAD else MAX_PAYLOAD // 2
             payload = os.pread(self._file, size - _FRAME.size, start + _FRAME.size)
@@ -134,11 +145,11 @@ class Journal:
             start += size
 
     def rename(self, path: Path) -> None:
-        """Give the file another name. Raises OSError."""
+        """Rename the file. Raises OSError when that fails."""
         self.path = self.path.rename(path)
 
     def sync(self) -> None:
-        """Write what the kernel holds to the disk. Blocking. Raises OSError."""
+        """Sync the file to the disk. Blocking. Raises OSError when that fails."""
         os.fdatasync(self._file)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One process writes to a folder."""
+"""The lock of a folder: only one process may write to it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from controlplane.metrics.storage.errors import StorageError, StorageLocked
 
 
 def lock_folder(path: Path) -> int:
-    """Make the folder if need be, and lock it for this process; return the lock's descriptor.
+    """Lock the folder for this process, and make it if it does not exist. Return the descriptor of the lock.
 
-    Raises StorageLocked when another process has it, StorageError when it cannot be used.
+    Raises StorageLocked when another process has the lock, StorageError when the folder cannot be used.
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,7 +1,7 @@
-"""Packed samples: a run of rows of one layout, some ten times smaller than float64, read by column.
+"""Packed samples: consecutive rows of one layout, some ten times smaller than float64, read by column.
 
-Columns are packed in frames of 32 neighbours, so that a query that wants the buckets of one histogram unpacks little
-else. Within a frame a column is one of three kinds:
+Columns are packed in frames of 32 neighbours. So a query for the buckets of one histogram unpacks few other columns.
+Within a frame a column is one of three kinds:
 
     constant    one value
     integer     differences from row to row, zigzagged into the fewest whole bytes: counters and most gauges
@@ -11,8 +11,8 @@ The numbers' bytes are transposed (all lowest bytes first), which leaves long ru
 The ideas are Gorilla's (Pelkonen et al., VLDB 2015: differences and XOR) and Blosc's (shuffle before compression), in a
 form that numpy does for all columns at once. The vLLM capture with its values moving takes some 0.75 bytes a sample.
 
-    head     rows, columns, first and last time, then length and CRC-32 of every frame, then CRC-32 of all that
-    frame 0  times (differences of differences) and, a bit a row, which rows only say that the series ended
+    head     rows, columns, first and last time, then length and CRC-32 of every frame, then CRC-32 of all before
+    frame 0  times (differences of differences), then one bit a row: whether it is an end row
     frame n  columns 32 (n - 1) to 32 n
 """
 
@@ -31,35 +31,35 @@ from controlplane.metrics.arrays import BoolArray, IntArray, mark_stale
 from controlplane.metrics.storage.errors import CorruptData
 
 FRAME_COLUMNS = 32
-"""Larger frames are 2% smaller and cost every reader of one column more."""
+"""Columns of a frame. Chosen: larger frames are 2% smaller, and every reader of one column unpacks more."""
 
 LEVEL = 1
-"""zstd's: level 9 gains 3%."""
+"""Level of zstd. Chosen: level 9 gains 3%."""
 
 EXACT = 2.0**53
-"""Whole numbers below it are exact in float64, and so are their differences in int64."""
+"""Bound of whole numbers that are exact in float64. Their differences are exact in int64."""
 
 MAX_ROWS, MAX_COLUMNS = 1 << 16, 1 << 24
-"""What a head may claim; beyond it the bytes are not ours."""
+"""Maximum rows and columns in a head. Larger numbers are damage."""
 
 _HEAD = struct.Struct("<4sIIqqI")
 _FRAME = struct.Struct("<II")
 _CRC = struct.Struct("<I")
 _MAGIC = b"CPK1"
 _CONSTANT, _REAL, _INTEGER = 0, 1, 2
-"""Kinds; an integer column's kind is _INTEGER + log2 of its bytes a row."""
+"""Kinds of columns. The kind of an integer column is _INTEGER + log2 of its bytes a row."""
 
 
 def pack(times: IntArray, values: FloatArray, ends: BoolArray) -> bytes:
-    """Pack rows: `times` [rows] ascending, `values` [rows, columns], `ends` [rows] true for end rows.
+    """Return rows as packed bytes: `times` [rows] ascending, `values` [rows, columns], `ends` [rows] true for end rows.
 
-    What an end row holds is not kept: it reads back as staleness markers.
+    The values of an end row are not kept. They read back as staleness markers.
     """
     rows, columns = values.shape
     assert 0 < rows <= MAX_ROWS, "a packed chunk has rows"
     table = np.ascontiguousarray(values.T)
     if ends.any():
-        # Repeating the row before costs nothing; a marker in every column would make all of them real.
+        # An end row repeats the row before, which costs nothing. A marker in every column would make all columns real.
         source = np.maximum.accumulate(np.where(ends, -1, np.arange(rows)))
         table = np.ascontiguousarray(table[:, np.maximum(source, 0)])
         table[:, source < 0] = 0.0
@@ -76,12 +76,12 @@ def _compress(data: bytes) -> bytes:
 
 
 def _frame(table: FloatArray) -> bytes:
-    """Return the bytes of some columns `[columns, rows]`, not yet compressed."""
+    """Return the bytes of some columns `[columns, rows]`, not compressed."""
     bits = table.view(np.int64)
     kinds = np.full(len(table), _REAL, dtype=np.uint8)
     with np.errstate(invalid="ignore"):  # staleness markers are NaNs that signal
         whole = (table == np.rint(table)).all(axis=1) & (np.abs(table) < EXACT).all(axis=1)
-    # Minus zero is whole, but no integer.
+    # Minus zero is whole, but int64 cannot hold it.
     whole &= ~(np.signbit(table) & (table == 0)).any(axis=1)
     steps = np.diff(np.where(whole[:, None], table, 0.0).astype(np.int64), axis=1)
     zigzag = (steps << 1) ^ (steps >> 63)
@@ -101,17 +101,17 @@ def _frame(table: FloatArray) -> bytes:
 
 
 def _shuffled(numbers: NDArray[np.integer[Any]]) -> bytes:
-    """Return the numbers' bytes, all first bytes first."""
+    """Return the numbers' bytes transposed: the first byte of every number, then the second of every number, …"""
     return np.ascontiguousarray(numbers).view(np.uint8).reshape(numbers.size, -1).T.tobytes()
 
 
 class Packed:
-    """Reads packed rows from a buffer, frame by frame, and checks what it reads."""
+    """Packed rows in a buffer. They are read frame by frame, and each frame's checksum is checked."""
 
     __slots__ = ("_data", "_place", "columns", "first_ms", "last_ms", "rows", "size")
 
     def __init__(self, data: memoryview | bytes, place: str) -> None:
-        """`place` names file and position in errors. Raises CorruptData if the head is damaged, or none of ours."""
+        """`place` names file and position in errors. Raises CorruptData when the head is damaged or missing."""
         self._data, self._place = memoryview(data), place
         try:
             magic, self.rows, self.columns, self.first_ms, self.last_ms, frames = _HEAD.unpack_from(self._data)
@@ -126,7 +126,7 @@ class Packed:
         if (zlib.crc32(self._data[:start]),) != _CRC.unpack_from(self._data, start):
             raise CorruptData(f"{place}: the head of packed samples is damaged")
         self.size: int = start + _CRC.size + int(self._sizes(frames).sum())
-        """Bytes, as packed."""
+        """Length of the packed bytes."""
 
     @property
     def data(self) -> memoryview:
@@ -134,11 +134,14 @@ class Packed:
         return self._data[: self.size]
 
     def _sizes(self, frames: int) -> NDArray[np.int64]:
-        """Return the lengths of the first frames."""
+        """Return the lengths of the first `frames` frames in bytes: int64 of shape [frames]."""
         return np.frombuffer(self._data, "<u4", 2 * frames, _HEAD.size)[::2].astype(np.int64)
 
     def times_and_ends(self) -> tuple[IntArray, BoolArray]:
-        """Return the times `[rows]` (unix milliseconds) and which rows are end rows. Raises CorruptData."""
+        """Return the times `[rows]` (unix milliseconds) and a mask of the end rows `[rows]`.
+
+        Raises CorruptData when the bytes are damaged.
+        """
         bits = -(-self.rows // 8)
         data = self._open(0, 8 * self.rows + bits)
         if len(data) != 8 * self.rows + bits:
@@ -148,7 +151,10 @@ class Packed:
         return self.first_ms + np.cumsum(np.cumsum(spread)), ends
 
     def values(self, columns: IntArray, ends: BoolArray) -> FloatArray:
-        """Return `[len(columns), rows]`, end rows as staleness markers. Raises CorruptData."""
+        """Return the values of columns [n] as float64 of shape [n, rows]. End rows `ends` [rows] are staleness markers.
+
+        Raises CorruptData when the bytes are damaged.
+        """
         out = np.empty((len(columns), self.rows))
         frame_of = columns // FRAME_COLUMNS
         for frame in np.unique(frame_of).tolist():
@@ -200,7 +206,7 @@ class Packed:
         return table
 
     def _open(self, number: int, most: int) -> bytes:
-        """Return a frame's bytes. `most` bounds what it may inflate to, so that a false one cannot fill memory."""
+        """Return a frame's decompressed bytes, at most `most`, so that a damaged frame cannot fill the memory."""
         frame = self._checked(number)
         out = bytearray(most)
         try:

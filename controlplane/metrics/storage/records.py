@@ -1,16 +1,17 @@
-"""What journal records say, and their payloads."""
+"""Payloads of the journal's records."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cramjam
 
+from collectors.interner import Interner
+from collectors.packed_series import packed
 from collectors.samples import Labels, Layout, Metadata, Series, View
 from controlplane.metrics.storage.errors import CorruptData
 
@@ -28,7 +29,7 @@ class Place(NamedTuple):
 
 
 class PackedPlace(NamedTuple):
-    """A chunk that was packed; its place in an arena, if it had one, is no longer needed."""
+    """A chunk that was packed. If it had a place in an arena, that place is free."""
 
     chunk: int
     layout: int
@@ -44,14 +45,14 @@ class Switch(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """What was dropped: single chunks, and layouts with all that they had."""
+    """Chunks and layouts that were dropped, by number. A layout is dropped with all its chunks."""
 
     chunks: tuple[int, ...] = ()
     layouts: tuple[int, ...] = ()
 
 
 class Moved(NamedTuple):
-    """The journal goes on in another file, which begins with all that still holds, up to `snapshot` bytes."""
+    """The journal goes on in the file `journal.<generation>`. Its first `snapshot` bytes repeat all valid records."""
 
     generation: int
     snapshot: int
@@ -59,43 +60,24 @@ class Moved(NamedTuple):
 
 @dataclass(frozen=True)
 class Description:
-    """One layout of one source: which series, in which columns."""
+    """One layout of one source: its series and their columns."""
 
     number: int
     source: str
     layout: Layout
     refused: tuple[int, ...] = ()
-    """Positions (raw columns, then views) that are no series here: beyond a limit, or named twice."""
+    """Positions (raw columns, then views) of refused series: beyond a limit, or duplicates."""
     era: int = 0
-    """Of its rows; see eras.py."""
+    """Era of the layout's rows; see eras.py."""
 
     @property
     def columns(self) -> int:
-        """Values in a row."""
+        """Number of values in a row."""
         return len(self.layout.raw)
 
 
-class Pairs:
-    """Label pairs that are met again and again, each kept once. A label set of ten pairs is then ten pointers."""
-
-    def __init__(self) -> None:
-        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def __call__(self, labels: Labels) -> Labels:
-        """Return the same label set, made of the pairs kept here."""
-        keep = self._pairs.setdefault
-        return tuple([keep(pair, pair) for pair in labels])
-
-    def clear(self) -> None:
-        """Forget; label sets that were returned stay as they are."""
-        self._pairs.clear()
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-
 def layout_body(layout: Layout) -> bytes:
-    """Return a layout's series as bytes: equal for equal layouts."""
+    """Return a layout's series as bytes. Equal layouts have equal bytes."""
     raw = [[s.name, *(text for pair in s.labels for text in pair)] for s in layout.raw]
     views = [[v.series.name, v.columns, v.factor, *(t for pair in v.series.labels for t in pair)] for v in layout.views]
     # A label value from a JSON file may hold a lone surrogate; json.loads takes it back.
@@ -103,37 +85,42 @@ def layout_body(layout: Layout) -> bytes:
 
 
 def digest(body: bytes, era: int = 0) -> bytes:
-    """Return a short name of a layout by its body: in each era a source begins anew."""
+    """Return a digest of a layout's body and its era. A source has new blocks in each era."""
     return hashlib.blake2b(body, digest_size=16, salt=era.to_bytes(16, "little")).digest()
 
 
 def encode_layout(described: Description, body: bytes) -> bytes:
-    """Return the payload of a layout record; `body` is the `layout_body` of its layout."""
+    """Return the payload of a layout record. `body` is the `layout_body` of its layout."""
     metadata = {name: [m.type, m.help] for name, m in described.layout.metadata.items()}
     fields = [described.number, described.source, list(described.refused), metadata, described.era]
     head = json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass")
     return bytes(cramjam.zstd.compress(len(head).to_bytes(4, "little") + head + body, LEVEL))
 
 
-def decode_layout(payload: bytes, pairs: Pairs) -> tuple[Description, bytes]:
-    """Return a layout and its digest. Raises CorruptData."""
+def decode_layout(payload: bytes, interner: Interner) -> tuple[Description, bytes]:
+    """Return a packed layout and its digest. `interner` shares equal parts of layouts.
+
+    Raises CorruptData when the payload is damaged.
+    """
     try:
         data = bytes(cramjam.zstd.decompress(payload))
         size = 4 + int.from_bytes(data[:4], "little")
         number, source, refused, metadata, *more = json.loads(data[4:size])
-        era = int(more[0]) if more else 0  # records of before there were eras have none
+        era = int(more[0]) if more else 0  # records of releases without eras have none
         raw, views = json.loads(data[size:])
         layout = Layout(
-            tuple(Series(sys.intern(name), pairs(_labels(labels))) for name, *labels in raw),
+            tuple([Series(name, _labels(labels)) for name, *labels in raw]),
             tuple(
-                View(Series(sys.intern(name), pairs(_labels(labels))), tuple(columns), factor)
-                for name, columns, factor, *labels in views
+                [
+                    View(Series(name, _labels(labels)), interner.shared(tuple(columns)), factor)
+                    for name, columns, factor, *labels in views
+                ]
             ),
-            {name: Metadata(*words) for name, words in metadata.items()},
+            interner.metadata({name: Metadata(*words) for name, words in metadata.items()}),
         )
     except (ValueError, TypeError, cramjam.DecompressionError) as error:
         raise CorruptData(f"a layout record is damaged: {error}") from error
-    return Description(number, source, layout, tuple(refused), era), digest(data[size:], era)
+    return Description(number, source, packed(layout, interner), tuple(refused), era), digest(data[size:], era)
 
 
 def _labels(words: Sequence[str]) -> Labels:
@@ -146,7 +133,7 @@ def encode(record: tuple[Any, ...]) -> bytes:
 
 
 def decode(payload: bytes) -> list[Any]:
-    """Return the fields of any other record. Raises CorruptData."""
+    """Return the fields of any other record. Raises CorruptData when the payload is damaged."""
     try:
         fields = json.loads(payload)
     except ValueError as error:

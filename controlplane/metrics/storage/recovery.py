@@ -1,9 +1,9 @@
-"""Opens a folder of an earlier run: reads the journal, checks the rows, and gives the rest of the store what is there.
+"""Opens a folder of an earlier run: reads the journal, checks the rows, and registers layouts and chunks in the store.
 
-What a crash tore or a disk damaged is left out and said in the log, by file and place; everything else is used. What is
-lost for good is written off in the journal, so that its numbers can never be taken for something newer. A file that the
-system does not let us read now is left alone, with its records: the next start may do better. Files that nothing refers
-to are deleted.
+Rows that a crash tore or a disk damaged are left out and logged, with file and place. All other rows are used. Lost
+chunks are recorded as dropped in the journal, so that their numbers are never taken for newer chunks. A file that
+cannot be read now is left alone, and so are its records: the next start may be able to read it. Files that no record
+refers to are deleted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from collectors.interner import Interner
 from controlplane.metrics.storage.arena import Arena, arena_path
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import Chunk, PackedChunk, words_of
@@ -24,7 +25,7 @@ from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.journal import Journal, Kind, Record, damage, records
 from controlplane.metrics.storage.lock import lock_folder
 from controlplane.metrics.storage.packfile import PackFile
-from controlplane.metrics.storage.records import Description, PackedPlace, Pairs, Place, decode, decode_layout
+from controlplane.metrics.storage.records import Description, PackedPlace, Place, decode, decode_layout
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +33,27 @@ _JOURNAL = re.compile(r"journal\.(\d{1,18})")
 _DATA = re.compile(r"(\d{8,18})\.(arena|raw|rec)")
 
 Register = Callable[[Description, bytes], Block]
-"""Takes in a layout and its digest; returns its block."""
+"""A function that registers a layout and its digest, and returns its block."""
 
 
 @dataclass
 class Contents:
-    """What a journal says is there, in the order in which it says it."""
+    """Contents of a journal: the layouts, chunks and eras that exist, in the order of their records."""
 
     layouts: dict[int, tuple[Description, bytes, Record]] = field(default_factory=dict)
-    """Layout, its digest, and its record, by layout number."""
+    """Each layout with its digest and its record, by layout number."""
     places: dict[int, Place] = field(default_factory=dict)
-    """Of chunks in arenas, by chunk number."""
+    """Places of the chunks in arenas, by chunk number."""
     packed: dict[int, PackedPlace] = field(default_factory=dict)
     eras: list[Era] = field(default_factory=list)
     last_chunk: int = 0
     last_layout: int = 0
-    """The highest numbers of each that were ever given, also of what is gone."""
+    """Highest numbers of chunks and layouts that were ever used, dropped ones included."""
 
-    def take(self, record: Record, pairs: Pairs) -> None:
-        """Take in one record. Raises CorruptData."""
+    def take(self, record: Record, interner: Interner) -> None:
+        """Apply one record. Raises CorruptData when it is damaged."""
         if record.kind == Kind.LAYOUT:
-            description, key = decode_layout(record.payload, pairs)
+            description, key = decode_layout(record.payload, interner)
             self.layouts[description.number] = description, key, record
             self.last_layout = max(self.last_layout, description.number)
         elif record.kind == Kind.CHUNK:
@@ -75,7 +76,10 @@ class Contents:
                 self.layouts.pop(number, None)
 
     def superseded(self) -> list[int]:
-        """Take out, and return, layouts that a later one of the same source equals: somebody forgot to drop them."""
+        """Remove layouts that a later layout of the same source equals, and return their numbers.
+
+        Such a layout should have been dropped.
+        """
         newest = {(known.source, key): number for number, (known, key, _) in sorted(self.layouts.items())}
         older = [n for n, (known, key, _) in self.layouts.items() if newest[known.source, key] != n]
         for number in older:
@@ -83,21 +87,21 @@ class Contents:
         return older
 
 
-def read_journal(data: bytes, pairs: Pairs, place: str) -> Contents:
-    """Return what a journal's bytes say; a record that cannot be read is left out, and said."""
+def read_journal(data: bytes, interner: Interner, place: str) -> Contents:
+    """Return the contents of a journal's bytes. A record that cannot be read is left out and logged."""
     contents = Contents()
     for record in records(data):
         try:
-            contents.take(record, pairs)
+            contents.take(record, interner)
         except (CorruptData, TypeError, ValueError) as error:
             log.warning("metrics: %s: a record at byte %d is left out: %s", place, record.start, error)
     return contents
 
 
 def open_folder(path: Path, register: Register, eras: Eras) -> Folder:
-    """Open a folder, or make it, and give `register` every layout of earlier runs, with its rows, and `eras` theirs.
+    """Open a folder, or make it. Pass every layout of earlier runs to `register`, and add their eras to `eras`.
 
-    Raises StorageError when it cannot be used, StorageLocked when another process uses it.
+    Raises StorageError when the folder cannot be used, StorageLocked when another process uses it.
     """
     folder = Folder(path, lock_folder(path))
     try:
@@ -109,13 +113,13 @@ def open_folder(path: Path, register: Register, eras: Eras) -> Folder:
 
 
 def newest_journal(path: Path) -> Path | None:
-    """Return the journal that counts; None if there is none. Raises OSError."""
+    """Return the valid journal, which has the highest number, or None. Raises OSError when the folder is unreadable."""
     found = [(int(match[1]), file) for file in path.iterdir() if (match := _JOURNAL.fullmatch(file.name))]
     return max(found)[1] if found else None
 
 
 def _only_journal(path: Path) -> Path:
-    """Return the journal that counts; older ones, and drafts of new ones, are deleted."""
+    """Return the valid journal. Delete older journals and drafts of new ones."""
     newest = newest_journal(path) or path / "journal.1"
     for file in path.glob("journal.*"):
         if file != newest:
@@ -124,7 +128,7 @@ def _only_journal(path: Path) -> Path:
 
 
 def _mended(journal: Journal) -> bytes:
-    """Return the journal's bytes, all of them records: the tail that a crash tore is cut off, damage is masked."""
+    """Repair the journal and return its bytes, which are whole records. A torn tail is cut off, damage is masked."""
     data = journal.read()
     stretches = damage(data)
     for start, end in stretches:
@@ -144,18 +148,18 @@ class _Opening:
         self._folder = folder
         self._contents = Contents()
         self._chunks: dict[int, list[AnyChunk]] = defaultdict(list)
-        """By layout number."""
+        """Chunks that were found, by layout number."""
         self._lost: list[int] = []
-        """Chunks that are no more."""
+        """Numbers of chunks that are lost."""
         self._unknown = 0
-        """Chunks among them whose layout is not known."""
+        """Number of lost chunks whose layout is unknown."""
         self._unread: set[str] = set()
-        """Names of files that are left alone."""
+        """Names of files that cannot be read now. They are not deleted."""
 
     def open(self, register: Register, eras: Eras) -> None:
         folder = self._folder
         journal = folder.journal = Journal(_only_journal(folder.path))
-        contents = self._contents = read_journal(_mended(journal), Pairs(), str(journal.path))
+        contents = self._contents = read_journal(_mended(journal), Interner(), str(journal.path))
         folder.skip_chunk(contents.last_chunk)
         folder.last_layout = contents.last_layout
         superseded = contents.superseded()
@@ -176,7 +180,7 @@ class _Opening:
         folder.write_off(self._lost, superseded)
 
     def _columns(self, chunk: int, layout: int) -> int | None:
-        """Return how many columns a chunk has; None, and it is lost, if its layout is not known."""
+        """Return the number of columns of a chunk. If its layout is unknown, count it as lost and return None."""
         known = self._contents.layouts.get(layout)
         if known is None:
             self._unknown += 1
@@ -266,7 +270,7 @@ class _Opening:
         self._chunks[place.layout].append(PackedChunk(place.chunk, packed, place.file, place.offset))
 
     def _remove_others(self) -> None:
-        """Delete data files that nothing refers to, and never use their numbers again."""
+        """Delete data files that no record refers to, and never use their numbers again."""
         folder = self._folder
         for path in folder.path.iterdir():
             match = _DATA.fullmatch(path.name)

@@ -1,4 +1,4 @@
-"""Storage status, in numbers."""
+"""Status of the storage, in numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StorageReport:
-    """For the control plane's own metrics. Counters are since the start of this process."""
+    """Storage status for the control plane's own metrics. Counters begin with this process."""
 
     paused: str = ""
-    """Why samples are kept in memory only; empty when all is well."""
+    """Reason why new samples are only in memory. "" when files can be written."""
     pauses: int = 0
     disk_bytes: int = 0

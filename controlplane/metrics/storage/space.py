@@ -1,4 +1,4 @@
-"""Where a series store keeps its rows. This one is memory; folder.py keeps them in files."""
+"""The space of a series store: it keeps the rows. This module keeps them in memory, and folder.py in files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from controlplane.metrics.storage.packing import Packed
 from controlplane.metrics.storage.records import Description
 
 MEMORY = 0
-"""The number of the file of what is packed in memory."""
+"""File number of the chunks that are packed in memory."""
 
 
 class Space:
-    """Cuts chunks, keeps packed ones, and takes note of what the store does. Called under the store's write lock."""
+    """Rows in memory. It cuts chunks and keeps packed ones. Call its methods under the store's write lock.
+
+    Some methods only record a change of the store. They do nothing in memory.
+    """
 
     durable = False
 
@@ -25,19 +28,19 @@ class Space:
         self._next_chunk = 1
         self._packed_bytes = 0
         self.memory_packed = 0
-        """Bytes of the packed chunks that lie in memory."""
+        """Bytes of the packed chunks in memory."""
 
     def describe(self, description: Description, body: bytes) -> None:
-        """Take note of a new layout; `body` is its `layout_body`."""
+        """Record a new layout. `body` is its `layout_body`."""
 
     def begin(self, era: Era) -> None:
-        """Take note that the clock was set."""
+        """Record a new era."""
 
     def switch(self, block: Block) -> None:
-        """Take note that a source's rows go to this block from now on."""
+        """Record that a source's rows go to this block from now on."""
 
     def forget(self, *, chunks: Iterable[AnyChunk] = (), layouts: Sequence[int] = ()) -> None:
-        """Take note of what was dropped, and free its memory."""
+        """Record that chunks and layouts were dropped, and free their memory."""
         for chunk in chunks:
             if isinstance(chunk, Chunk):
                 self._release(chunk)
@@ -51,9 +54,9 @@ class Space:
         return chunk
 
     def keep(self, chunk: AnyChunk, packed: bytes, *, recorded: bool) -> PackedChunk | None:
-        """Store a packed chunk; None if it is safer where it is.
+        """Store a packed chunk. Return None if the chunk is safer as it is.
 
-        `recorded` says that it is kept longer than what was scraped.
+        `recorded` means that the chunk is of recorded series, which are kept longer than scraped ones.
         """
         return self._keep_in_memory(chunk, packed)
 
@@ -63,7 +66,7 @@ class Space:
         return PackedChunk(chunk.number, Packed(packed, f"chunk {chunk.number} in memory"), MEMORY, 0)
 
     def discard(self, chunk: PackedChunk) -> None:
-        """Free a packed chunk that never took the place of the one it was made of."""
+        """Free a packed chunk that did not replace the chunk it was made from."""
         self._one_packed_less(chunk)
 
     def _one_packed_less(self, chunk: PackedChunk) -> None:
@@ -72,25 +75,25 @@ class Space:
             self.memory_packed -= chunk.nbytes
 
     def kept(self, block: Block, chunk: PackedChunk) -> bool:
-        """Take note that a packed chunk takes the place of the one it was made of; return whether that worked."""
+        """Record that a packed chunk replaces the chunk it was made from. Return whether that worked."""
         return True
 
     def release(self, chunk: AnyChunk) -> None:
-        """Free the memory of a chunk whose place another took."""
+        """Free the memory of a chunk that was replaced."""
         if isinstance(chunk, Chunk):
             self._release(chunk)
         else:
             self._one_packed_less(chunk)
 
     def stored(self, chunk: AnyChunk) -> bool:
-        """Whether a chunk lies in a file."""
+        """Return whether a chunk is in a file."""
         return chunk.file != MEMORY if isinstance(chunk, PackedChunk) else chunk.arena.path is not None
 
     def sync_packed(self) -> None:
-        """Bring what was packed to where it is safe, before what it was packed from may go. Raises OSError."""
+        """Sync the packed chunks to the disk. Call it before the old chunks are freed. Raises OSError on failure."""
 
     def sync_notes(self) -> None:
-        """Bring what was noted to where it is safe. Raises OSError."""
+        """Sync the recorded changes to the disk. Raises OSError on failure."""
 
     def _number(self) -> int:
         number, self._next_chunk = self._next_chunk, self._next_chunk + 1
@@ -101,5 +104,5 @@ class Space:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the rows that are kept."""
+        """Bytes of all rows."""
         return self._memory.nbytes + self._packed_bytes

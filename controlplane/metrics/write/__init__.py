@@ -1,4 +1,4 @@
-"""Samples that come from others by remote write, and samples that are sent on to others.
+"""Remote write: samples that other programs send to this server, and samples that it sends to other servers.
 
-Start at `ingest.py` for the first and at `tee.py`, then `shipping/`, for the second.
+Start at `ingest.py` for received samples, and at `tee.py`, then `shipping/`, for sent ones.
 """

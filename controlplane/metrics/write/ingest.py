@@ -1,8 +1,8 @@
-"""Samples that others write to us: checked as Prometheus checks them, stored a series at a time.
+"""Samples that come by remote write: they are checked as Prometheus does, and stored series by series.
 
-Each written series is a source of its own with a layout of one column, because its samples come in an order and at
-times of their own: nothing that one series does makes another stale. The source's name is derived from the labels, so
-that a restart finds it again and asks the store once how far it had got.
+Each written series is a source of its own, with a layout of one column. Its samples have their own order and times, and
+no other series can make it stale. The source's name is derived from the labels. So a restart finds the source again,
+and reads the time of its newest sample from the store once.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from controlplane.metrics.series.source import WRITTEN
 from controlplane.metrics.write.remote_write_codec import WriteRequest
 
 AHEAD_MS = 600_000
-"""How far in the future a sample may lie: Prometheus's own (storage/remote/write_handler.go, maxAheadTime)."""
+"""Maximum time of a sample ahead of the clock, in milliseconds. Source: Prometheus's maxAheadTime
+(storage/remote/write_handler.go)."""
 
 SLICE = 500
-"""Samples stored before the event loop may do other things: a few milliseconds."""
+"""Samples stored before the event loop may run other tasks. Chosen: it takes a few milliseconds."""
 
 NEW_SERIES_COST = 10
-"""Samples whose time a new series takes: 7 µs a sample, 50 to 100 a series, measured on a store in files."""
+"""Cost of a new series in samples. Measured on a store in files: 7 µs a sample, 50 to 100 µs a series."""
 
 PRUNE_EVERY_S = 60.0
 MAX_SHOWN_CHARS = 300
-"""Of a series' labels in a refusal."""
+"""Maximum characters of a series' labels in a refusal."""
 
 REFUSALS = ("duplicate", "histogram", "invalid_labels", "out_of_bounds", "out_of_order", "series_limit")
 """Reasons of a refusal."""
@@ -48,46 +49,46 @@ _log = logging.getLogger(__name__)
 
 
 class WrittenStore(SampleSink, Protocol):
-    """What writing needs of the series store."""
+    """The part of the series store that this module needs."""
 
     @property
     def era(self) -> int:
-        """How often the timeline began anew at an earlier time."""
+        """Number of the current era, 0 for the first."""
         ...
 
     def newest_ms(self, source: str) -> int | None:
-        """Return the time of the source's last row, in this era or before it began; None where it has none."""
+        """Return the unix milliseconds of a source's last row, of this era or before its begin. None without a row."""
         ...
 
     def has_room_for(self, series: Series) -> bool:
-        """Tell whether the store's limit of series lets this one in."""
+        """Return whether the store's limit of series admits this one."""
         ...
 
     def describe(self, families: Mapping[str, Metadata]) -> None:
-        """Remember type and help of metric families."""
+        """Add type and help of metric families."""
         ...
 
 
 class Refusal(NamedTuple):
-    """Why samples were not stored."""
+    """The reason why samples were not stored."""
 
     reason: str
     """One of REFUSALS."""
     message: str
-    """Begins as Prometheus's own answer does."""
+    """A message that begins as Prometheus's own does."""
 
 
 @dataclass
 class WriteReport:
-    """What became of one request's samples."""
+    """Result of one request, in numbers of samples."""
 
     stored: int = 0
     repeated: int = 0
-    """Samples that were there already, value and all."""
+    """Samples that were already stored, with the same value."""
     refused: Counter[str] = field(default_factory=Counter)
-    """By reason."""
+    """Refused samples by reason."""
     first: str = ""
-    """The first refusal, in words."""
+    """Message of the first refusal."""
 
     def refuse(self, refusal: Refusal, samples: int = 1) -> None:
         """Count samples that were not stored."""
@@ -96,7 +97,7 @@ class WriteReport:
 
     @property
     def sentence(self) -> str:
-        """What the sender is told; empty when everything was stored."""
+        """The message to the sender. "" when everything was stored."""
         if not self.first:
             return ""
         count, kept = self.refused.total(), self.stored + self.repeated
@@ -105,7 +106,7 @@ class WriteReport:
 
 
 class _Written:
-    """One written series, and how far it has got."""
+    """One written series, with the time and the value of its newest sample."""
 
     __slots__ = ("era", "layout", "newest_ms", "newest_value", "source")
 
@@ -115,14 +116,14 @@ class _Written:
         self.source = source
         self.newest_ms = newest_ms
         self.newest_value: float | None = None
-        """None where a process before this one wrote it."""
+        """Value of the newest sample. None if an earlier process stored it."""
 
 
 class Ingest:
-    """Stores written samples. Used from the event loop alone, as the store has one writer."""
+    """Stores written samples. Use it on the event loop only, as the store has one writer."""
 
     def __init__(self, store: WrittenStore, clock: Clock, retention_s: float, max_series: int) -> None:
-        """`max_series` are kept apart at a time; further ones are refused until some have expired."""
+        """`max_series` is the maximum number of written series. Further series are refused until some have expired."""
         self._store = store
         self._clock = clock
         self._retention_ms = int(retention_s * 1000)
@@ -135,10 +136,10 @@ class Ingest:
         """Samples refused since the start, by reason."""
 
     async def write(self, request: WriteRequest) -> WriteReport:
-        """Store what can be stored and say what cannot; lets the event loop do other things in between.
+        """Store the valid samples and report the others. The event loop runs other tasks in between.
 
-        A sample with the newest one's time and value is taken as a repetition, and is neither stored nor refused
-        again: a sender whose answer got lost repeats its request.
+        A sample with the time and the value of the newest one is a repetition. It is neither stored nor refused,
+        because a sender repeats a request whose answer was lost.
         """
         report = WriteReport()
         spent = 0
@@ -159,11 +160,11 @@ class Ingest:
         return report
 
     def _each(self, request: WriteRequest, report: WriteReport) -> Iterator[int]:
-        """Store the samples one by one; yield what each step cost, in samples."""
+        """Store the samples one by one. Yield the cost of each step in samples."""
         now_ms = int(self._clock.now() * 1000)
         oldest, latest = now_ms - self._retention_ms, now_ms + AHEAD_MS
         for labels, samples in request.series:
-            if not samples:  # one of native histograms, or of nothing
+            if not samples:  # a series of native histograms, or an empty one
                 continue
             written: _Written | Refusal | None = self._series.get(labels)
             if written is None:
@@ -173,7 +174,7 @@ class Ingest:
                 report.refuse(written, len(samples))
                 continue
             if written.era != self._store.era:
-                # The clock was set: what is ahead of it is no longer the newest.
+                # The clock was set. The newest sample may now be in the future, where it no longer counts.
                 written.newest_ms, written.newest_value = self._store.newest_ms(written.source), None
                 written.era = self._store.era
             for timestamp_ms, value in samples:
@@ -210,7 +211,7 @@ class Ingest:
         return written
 
     def _prune(self, now_ms: int) -> None:
-        """Forget series of which the store holds nothing any more."""
+        """Remove series whose samples have all expired in the store."""
         if not self._prune_due.take(now_ms / 1000):
             return
         oldest = now_ms - self._retention_ms
@@ -243,8 +244,8 @@ def _not_newer(labels: Labels, written: _Written, timestamp_ms: int, value: floa
     if timestamp_ms != written.newest_ms:
         words = f"{_shown(labels)} at {timestamp_ms}, its newest is at {written.newest_ms}"
         return Refusal("out_of_order", f"out of order sample: {words}")
-    # Compared by their bits: NaN is a value here, and a staleness marker another one. What a process before this one
-    # wrote is taken for a repetition, since that is what comes after a restart.
+    # Values are compared by their bits: NaN equals NaN, and a staleness marker is a different value. If an earlier
+    # process stored the newest sample, its value is unknown. A repetition is assumed, as is usual after a restart.
     if written.newest_value is None or _DOUBLE.pack(value) == _DOUBLE.pack(written.newest_value):
         return None
     words = f"overrides not allowed: existing {written.newest_value!r}, new value {value!r} of {_shown(labels)}"
@@ -252,7 +253,7 @@ def _not_newer(labels: Labels, written: _Written, timestamp_ms: int, value: floa
 
 
 def _normalised(labels: Labels) -> Labels:
-    """Return the labels with `le` and `quantile` as our scrapes write them, so that one bucket is one series."""
+    """Return the labels with `le` and `quantile` in the format of scrapes, so that "1" and "1.0" are one bucket."""
     name = dict(labels)[METRIC_NAME]
     bound = "le" if name.endswith("_bucket") else "quantile"
     return tuple((key, normalised_float(text) if key == bound else text) for key, text in labels)

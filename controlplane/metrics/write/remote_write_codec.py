@@ -1,4 +1,4 @@
-"""Remote write 1.0 on the wire: a protobuf `WriteRequest`, compressed with snappy's block format.
+"""The format of remote write 1.0: a protobuf `WriteRequest`, compressed with snappy's block format.
 
 The message (https://prometheus.io/docs/specs/remote_write_spec):
 
@@ -8,10 +8,10 @@ The message (https://prometheus.io/docs/specs/remote_write_spec):
     Sample {double value = 1; int64 timestamp = 2}
     MetricMetadata {enum type = 1; string metric_family_name = 2; string help = 4; string unit = 5}
 
-Read and written here, not by the protobuf package: a generated parser builds every object of a hostile body (an empty
-series costs its sender two bytes) before anything can be counted, and copying its messages into tuples costs more than
-reading the bytes. Labels and timestamps repeat across the series of a request, so their bytes are looked up before
-they are decoded.
+This module does not use the protobuf package, for two reasons. A generated parser builds every object of a hostile body
+before anything can be counted, and an empty series costs its sender only two bytes. And copying its messages into
+tuples costs more than reading the bytes. Labels and timestamps repeat across the series of a request. Therefore their
+bytes are looked up in a cache before they are decoded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from controlplane.errors import MalformedRequest, TooLarge
 from controlplane.varint import varint
 
 METADATA_TYPES = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
-"""MetricMetadata.MetricType by number."""
+"""Names of MetricMetadata.MetricType, by number."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DOUBLE = struct.Struct("<d")
@@ -37,7 +37,7 @@ _MAX_VARINT_BYTES = 10
 
 
 class TimeSeries(NamedTuple):
-    """Samples of one series. `labels` include `__name__`; `samples` are (unix milliseconds, value), in sent order."""
+    """Samples of one series. `labels` include `__name__`. `samples` are (unix milliseconds, value), in sent order."""
 
     labels: Labels
     samples: tuple[tuple[int, float], ...]
@@ -49,43 +49,46 @@ class WriteRequest(NamedTuple):
     series: tuple[TimeSeries, ...]
     metadata: tuple[tuple[str, Metadata], ...] = ()
     histograms: int = 0
-    """Native-histogram samples in the request, of which nothing else was read. Never written."""
+    """Number of native-histogram samples in the request. They are only counted, and `encode` does not write them."""
 
 
 @dataclass(frozen=True)
 class WriteLimits:
-    """What one request may hold. Prometheus sends at most 2,000 samples a request, vmagent 10,000."""
+    """Limits of one request. Chosen: Prometheus sends at most 2,000 samples a request, vmagent 10,000."""
 
     max_body_bytes: int = 16 * 2**20
-    """Compressed."""
+    """Maximum bytes of the compressed body."""
     max_decoded_bytes: int = 32 * 2**20
     max_series: int = 50_000
     max_samples: int = 200_000
     max_metadata: int = 20_000
     max_labels: int = 64
-    """In one series, `__name__` included."""
+    """Maximum labels of one series, `__name__` included."""
     max_name_bytes: int = 256
     max_value_bytes: int = 4096
-    """Also of a metric's help."""
+    """Maximum bytes of a label's value, and of a metric's help."""
 
 
 DEFAULT_LIMITS = WriteLimits()
 
 
 def decode(body: bytes, limits: WriteLimits = DEFAULT_LIMITS) -> WriteRequest:
-    """Read a compressed request.
+    """Return a compressed request, decoded.
 
-    Labels come back sorted, those with an empty value dropped; a name that occurs twice stays twice. Exemplars and
-    unknown fields are skipped, native histograms counted. Values keep every bit, so a staleness marker stays one.
+    Labels are sorted. A label with an empty value is dropped, and a name that occurs twice stays twice. Exemplars and
+    unknown fields are skipped, and native histograms are counted. Values keep every bit, so staleness markers survive.
 
-    Raises MalformedRequest, and its subclass TooLarge, saying what is wrong and where. Nothing is decompressed before
-    its size is known to be allowed, and reading stops at the first thing too many.
+    Raises MalformedRequest, or its subclass TooLarge, with the fault and its place. The size is checked before the body
+    is decompressed, and reading stops at the first limit that is exceeded.
     """
     return _Reader(_decompress(body, limits), limits).request()
 
 
 def encode(request: WriteRequest) -> bytes:
-    """Write a compressed request. `histograms` is not written. Raises OverflowError for a time beyond 64 bits."""
+    """Return a request as a compressed body. `histograms` is not written.
+
+    Raises OverflowError when a time does not fit in 64 bits.
+    """
     out: list[bytes] = []
     pairs: dict[tuple[str, str], bytes] = {}
     times: dict[int, bytes] = {}
@@ -121,7 +124,7 @@ def _decompress(body: bytes, limits: WriteLimits) -> bytes:
 
 
 class _Reader:
-    """Reads one decompressed request. Every position that it was given is checked against the end of its message."""
+    """Reads one decompressed request. Every position is checked against the end of its message."""
 
     def __init__(self, data: bytes, limits: WriteLimits) -> None:
         self._data = data
@@ -158,7 +161,7 @@ class _Reader:
         while pos < end:
             tag, pos = self._tag(pos, end)
             if tag == 0x0A:
-                # What _block does, without the call: most of a request's bytes are labels of less than 128 bytes.
+                # This is `_block` inlined for speed: most of a request's bytes are labels of less than 128 bytes.
                 start = pos + 1
                 if pos < end and data[pos] < 0x80 and start + data[pos] <= end:
                     pos = start + data[pos]
@@ -200,7 +203,7 @@ class _Reader:
     def _sample(self, pos: int, end: int) -> tuple[int, float]:
         self._count_sample()
         data = self._data
-        if end - pos > 10 and data[pos] == 0x09 and data[pos + 9] == 0x10:  # as every sender writes it
+        if end - pos > 10 and data[pos] == 0x09 and data[pos + 9] == 0x10:  # the usual order of fields
             raw = data[pos + 10 : end]
             time = self._times.get(raw)
             if time is not None:
@@ -245,7 +248,7 @@ class _Reader:
                 about, pos = self._string(pos, end, "metric's help", limits.max_value_bytes)
             else:
                 pos = self._skip(tag, pos, end, "MetricMetadata", (1, 2, 4))
-        # A type of a later protocol is unknown, not an error, as protobuf has it for open enums.
+        # A type of a later protocol becomes "unknown". This is protobuf's rule for open enums.
         return family, Metadata(METADATA_TYPES[kind] if kind < len(METADATA_TYPES) else "unknown", about)
 
     def _tag(self, pos: int, end: int) -> tuple[int, int]:
@@ -291,7 +294,7 @@ class _Reader:
         raise MalformedRequest(f"byte {pos}: an integer of more than 64 bits")
 
     def _skip(self, tag: int, pos: int, end: int, message: str, known: Sequence[int]) -> int:
-        """Return the position after a field that nobody here reads."""
+        """Return the position after a field that is not used."""
         number, wire = tag >> 3, tag & 7
         if number == 0 or number >> 29:
             raise MalformedRequest(f"byte {pos}: {message} has a field with the number {number}")

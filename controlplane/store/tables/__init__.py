@@ -22,8 +22,21 @@ from controlplane.store.tables import (  # noqa: E402
     replica,
     revision,
     rollouts,
+    schedule,
     token,
     unreadable,
 )
 
-__all__ = ["alerts", "audit", "lease", "ledger", "outbox", "replica", "revision", "rollouts", "token", "unreadable"]
+__all__ = [
+    "alerts",
+    "audit",
+    "lease",
+    "ledger",
+    "outbox",
+    "replica",
+    "revision",
+    "rollouts",
+    "schedule",
+    "token",
+    "unreadable",
+]

@@ -1,4 +1,4 @@
-// Draws what Prometheus's API answers. A gap stays a gap, and a chart without data says so.
+// Draws charts of PromQL queries. Missing samples are gaps, and a chart without data shows a sentence.
 "use strict";
 
 const RANGE_S = 900, STEP_S = 10, REFRESH_MS = 10000, HEIGHT = 190;
@@ -33,7 +33,7 @@ function draw(element, { times, result }) {
     .map((s) => ({ name: labels.map((l) => s.metric[l]).filter(Boolean).join(" ") || "all", row: rowOf(s, times) }))
     .filter((s) => s.row.some((v) => v !== null))
     .sort((a, b) => a.name.localeCompare(b.name));
-  if (!named.length) return say(element, "Nothing was measured in this time.");
+  if (!named.length) return say(element, "No data in this time.");
   const data = [times, ...named.map((s) => s.row)];
   const key = named.map((s) => s.name).join("|");
   if (element.plot && element.key === key) return element.plot.setData(data);

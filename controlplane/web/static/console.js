@@ -1,4 +1,4 @@
-// Keeps the page fresh, says whether it is, and shows the confirmation dialog. Everything else is HTML from the server.
+// Keeps the page current, shows whether it is, and opens the confirmation dialog. All other HTML is from the server.
 "use strict";
 
 const KINDS = ["alerts", "rollouts", "models", "targets", "config", "resync"];
@@ -6,20 +6,20 @@ const RECONNECT_MS = 5000;
 const page = document.getElementById("live");
 const dialog = document.getElementById("dialog");
 
-// --- Is what the page shows true now? Two facts: does the server answer, and does it send events. ---
+// --- Whether the page is current. Two facts decide: whether the server answers, and whether it sends events. ---
 
 const indicator = document.getElementById("live-state");
 const stale = document.getElementById("stale");
 let lastRead = new Date();
-let failure = ""; // why the last reading failed, "" when it did not
+let failure = ""; // why the last refresh failed; "": it succeeded
 let events = null; // null: connecting
-let leaving = false; // signing out: what is still under way gets 401
+let leaving = false; // while signing out: requests under way get 401
 
 function tell() {
   const [state, text] = failure ? ["off", "not live"] : events ? ["on", "live"]
     : events === null ? ["", "connecting"] : ["slow", "every 5 s, no events"];
   if (indicator.textContent !== text) [indicator.className, indicator.textContent] = [state, text];
-  const words = `${failure}. This page shows what was known at ${lastRead.toISOString().slice(11, 19)} UTC.`;
+  const words = `${failure}. This page shows the state of ${lastRead.toISOString().slice(11, 19)} UTC.`;
   if (stale.hidden !== !failure) stale.hidden = !failure;
   if (failure && stale.textContent !== words) stale.textContent = words;
   document.body.classList.toggle("stale", failure !== "");
@@ -33,12 +33,12 @@ function read(answered, status) {
 }
 
 function signInAgain() {
-  if (leaving) return; // whoever signs out is not asked to come back
+  if (leaving) return; // after a sign-out the user is not asked to sign in again
   location.assign("/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
 }
 
-// --- Events: each one makes the page read itself anew. A browser resumes a cut stream itself, a refused one not.
-// A page that nobody sees holds no stream: browsers open six connections to a server, and a seventh tab would hang. ---
+// --- Events: each one refreshes the page. A browser resumes an interrupted stream itself, but not a refused one.
+// A hidden page closes its stream: a browser opens six connections to a server, so a seventh tab would hang. ---
 
 let source = null;
 
@@ -48,7 +48,7 @@ function listen() {
   source = new EventSource("/cp/v1/events");
   source.onopen = () => { events = true; tell(); htmx.trigger(page, "refresh"); };
   source.onerror = () => {
-    if (events) htmx.trigger(page, "refresh"); // finds out at once whether only the stream ended
+    if (events) htmx.trigger(page, "refresh"); // shows at once whether only the stream ended
     events = false;
     tell();
     if (source.readyState === EventSource.CLOSED) setTimeout(listen, RECONNECT_MS);
@@ -67,7 +67,7 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
 });
 document.body.addEventListener("htmx:afterRequest", (event) => {
   const { elt, target, xhr, requestConfig } = event.detail;
-  const successful = xhr.status >= 200 && xhr.status < 400; // htmx leaves its own word out of answers that redirect
+  const successful = xhr.status >= 200 && xhr.status < 400; // detail.successful is not set for a redirect
   if (requestConfig.path === "/sign-out") leaving = successful;
   if (elt === page) return read(successful, xhr.status);
   if (successful) return;
@@ -83,14 +83,14 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog || event.target.closest("[data-close]")) dialog.close();
 });
-// What was confirmed once is not confirmed again: the next opening asks the server anew.
+// A closed dialog is emptied, so that its key cannot be used again. The next opening requests a new dialog.
 dialog.addEventListener("close", () => dialog.replaceChildren());
 
 function explain(xhr, verb) {
   let words = xhr.status ? `The control plane answered ${xhr.status}.` : "The control plane did not answer.";
   try { words = JSON.parse(xhr.responseText).detail || words; } catch { /* not a problem document */ }
   if (verb !== "get" && (!xhr.status || xhr.status >= 500)) {
-    words += " Whether it was started is not known. Pressing the button again is safe: it happens once.";
+    words += " It is unknown whether the action was started. You can press the button again: the action happens once.";
   }
   if (!dialog.open) {
     dialog.replaceChildren(document.getElementById("failed").content.cloneNode(true));

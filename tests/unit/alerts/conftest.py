@@ -1,4 +1,4 @@
-"""An alert log that forgets, and a clock to move by hand."""
+"""Fixtures: an alert log in memory, and a clock that tests move."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alerts.interfaces import AlertInstance, Transition
 
 @dataclass
 class ManualClock:
-    """Time that passes when it is told to."""
+    """A clock that stands still until a test moves it."""
 
     at: float = 0.0
 
@@ -22,7 +22,7 @@ class ManualClock:
 
 @dataclass
 class MemoryLog:
-    """An AlertLog that forgets everything at the end of the test."""
+    """An AlertLog in memory, which lasts for one test."""
 
     rules: dict[str, tuple[AlertInstance, ...]] = field(default_factory=dict)
     transitions: list[Transition] = field(default_factory=list)

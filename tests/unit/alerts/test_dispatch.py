@@ -1,4 +1,4 @@
-"""Grouping as timelines: who is told what, when."""
+"""Grouping as timelines: which message each receiver gets, and when."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ended(version: str, at: float, **fields: str) -> AlertInstance:
 
 @dataclass
 class Timeline:
-    """Keeps groups between decisions."""
+    """A timeline that keeps the groups between decisions."""
 
     route: Route = ROUTE
     muting: Muting = field(default_factory=NobodyMuted)
@@ -71,7 +71,7 @@ def test_a_group_waits_for_company_and_tells_of_all_at_once() -> None:
     assert line.told(10, alert("v1"), alert("v2")) == [("firing", "v1 v2", "")]
     assert [s.sentence for s in line.steps] == [
         f"{KEY} opened with 1 alert(s)",
-        f"{KEY} tells of 2 new and 0 resolved alert(s), 2 firing",
+        f"{KEY} sends 2 new and 0 resolved alert(s), 2 firing",
     ]
 
 
@@ -114,7 +114,7 @@ def test_what_resolved_before_anyone_was_told_is_not_told() -> None:
     line.at(0, alert("v1"))
     assert line.told(5, ended("v1", 4)) == []
     assert not line.groups[KEY].is_open
-    assert line.steps[-1].sentence == f"{KEY} closed: resolved before anyone was told"
+    assert line.steps[-1].sentence == f"{KEY} closed: its alerts resolved before the first message"
 
 
 def test_a_resolved_notice_survives_a_pause_longer_than_the_alerts_own_memory() -> None:
@@ -193,7 +193,7 @@ def test_a_changed_route_closes_old_groups_in_silence(route: Route) -> None:
     messages = line.at(100, alert("v1"))
     assert [m.group_key for m in messages] == [group_key(route.receiver, messages[0].group_labels)]
     assert not line.groups[KEY].is_open
-    assert f"{KEY} closed: alerts are no longer grouped so" in [s.sentence for s in line.steps]
+    assert f"{KEY} closed: the receiver or the grouping has changed" in [s.sentence for s in line.steps]
 
 
 def test_the_message_carries_what_a_notifier_needs() -> None:
@@ -206,7 +206,7 @@ def test_the_message_carries_what_a_notifier_needs() -> None:
 
 
 class Log:
-    """Implements GroupLog in memory: messages are under way for some seconds, and some are given up."""
+    """A GroupLog in memory. Its messages are underway for some seconds, and some are given up."""
 
     def __init__(self) -> None:
         self.alerts: list[AlertInstance] = []
@@ -224,7 +224,7 @@ class Log:
         for step in steps:
             if step.message:
                 key = step.state.key
-                # As many seconds and as much luck as the message is old: alike in both runs.
+                # Depends only on the message's age, so that it is equal in both runs.
                 self.arrives[key] = at + step.message.sequence % 4, step.message.sequence % 5 == 4
                 told = step.message
                 self.sent.append((at, key, versions(told.firing), versions(told.resolved)))
@@ -270,7 +270,7 @@ async def test_looking_only_when_something_can_be_due_tells_the_same_at_the_same
 
 @dataclass
 class Silences:
-    """Mutes versions."""
+    """A Muting that mutes some versions."""
 
     versions: set[str] = field(default_factory=set)
 
@@ -335,7 +335,7 @@ def test_a_group_whose_only_alert_is_muted_before_anyone_was_told_stays_silent()
     silences.versions = {"v1"}
     assert line.told(10, alert("v1")) == []
     assert line.told(20, ended("v1", 15)) == []
-    assert line.steps[-1].sentence == f"{KEY} closed: resolved before anyone was told"
+    assert line.steps[-1].sentence == f"{KEY} closed: its alerts resolved before the first message"
 
 
 def test_it_is_looked_again_when_what_is_muted_may_change() -> None:

@@ -1,4 +1,4 @@
-"""A dispatcher that is told when nothing changed says the same at the same time as one that always looks."""
+"""A dispatcher that skips idle ticks sends the same messages at the same times as one that runs every tick."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BEAT_S = 1.0
 
 @dataclass
 class Groups:
-    """Groups and deliveries in memory."""
+    """A GroupLog in memory, with deliveries."""
 
     alerts: tuple[AlertInstance, ...] = ()
     groups: dict[str, GroupState] = field(default_factory=dict)
     underway: dict[str, int] = field(default_factory=dict)
-    """Beats until a group's message has arrived or is given up."""
+    """Ticks until a group's message is delivered or given up."""
     dead: set[str] = field(default_factory=set)
     looks: int = 0
 

@@ -1,4 +1,4 @@
-"""Group evaluation over the real series store and PromQL engine, on a clock moved by hand."""
+"""Group evaluation over the real series store and PromQL engine, on a clock that tests move."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def group(rules: str, extra: str = "") -> RuleGroup:
 
 @dataclass
 class Fleet:
-    """A store with one metric to set, and an evaluator over it."""
+    """A series store with one metric that tests set, and an evaluator over it."""
 
     evaluator: GroupEvaluator
     store: SeriesStore
@@ -156,7 +156,7 @@ async def test_the_clock_is_asked_when_no_time_is_given(fleet: Any, clock: Any) 
 
 @dataclass
 class ScriptedQuerier:
-    """Answers, or fails, as told."""
+    """A Querier whose next answer or error a test sets."""
 
     answer: Sequence[VectorSample] | Exception = ()
 
@@ -317,7 +317,7 @@ async def test_a_follower_that_takes_over_goes_on_from_what_is_stored(fleet: Any
     await made.evaluator.evaluate(100.0)
     (pending,) = memory_log.rules[FIRING.rule]
     await made.evaluator.follow(115.0, StatesSeen(115.0, {FIRING.rule: [pending]}), {})
-    memory_log.rules[FIRING.rule] = (FIRING,)  # the other process says so meanwhile
+    memory_log.rules[FIRING.rule] = (FIRING,)  # meanwhile, the other process has stored this
     made.put(130.0, 95.0)
     report = await made.evaluator.evaluate(130.0)
     (firing,) = report.rules[1].instances

@@ -1,4 +1,4 @@
-"""Expected texts are what Go 1.21 and Prometheus 2.42 print."""
+"""Number formats of Go and Prometheus. The expected texts are from Go 1.21 and Prometheus 2.42."""
 
 from __future__ import annotations
 

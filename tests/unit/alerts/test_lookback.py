@@ -1,4 +1,4 @@
-"""How far back rules look, recorded series included."""
+"""Lookbacks of rules, including those of the recorded series that they read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packs' unit tests, run by `rules test` and by promtool itself: the same files, the same verdict."""
+"""The packs' unit tests. `rules test` and promtool run the same files and must agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RENDERED = {
     "gpu": ["builtin:gpu"],
     "baseline": ["-c", str(PACK_TESTS / "baseline.fleet.yaml")],
 }
-"""What `rules list --prometheus` makes each test's rule file of, as the head of the test says."""
+"""Arguments of `rules list --prometheus` for each test's rule file, as in the head of the test."""
 
 
 def promtool(*args: str, cwd: Path) -> None:
@@ -63,7 +63,7 @@ def test_promtool_confirms_every_rule(rules: Path, name: str) -> None:
 
 VALUES = [0.0, 1.0, 0.5, -3.25, 91.0, 1 / 3, 2 / 3, 1234567.891, 0.00123, 0.0000123, 59.9, 61.0, 3600.0, 90061.5, 1e15,
           1e-7, 1024.0, 85899345920.0, 0.999, 999.95, -0.02, -7261.0, 999999.0, 1e6, 5e-324, 0.1 + 0.2]  # fmt: skip
-"""Whole days beyond int64 are left out: humanizeDuration overflows there in Go."""
+"""Values for the comparison, none with more days than int64 holds: there, Go's humanizeDuration overflows."""
 TEXT = (
     "{{ $value }}|{{ humanize $value }}|{{ humanize1024 $value }}|{{ $value | humanizeDuration }}|"
     "{{ humanizePercentage $value }}|{{ printf `%.2f %v %e %8.3f|%-5s|%q` $value $value $value $value $labels.n `x` }}|"

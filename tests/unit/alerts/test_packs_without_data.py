@@ -1,4 +1,4 @@
-"""Absent is not zero, rule by rule: without data no rule of a pack says anything, and none fails."""
+"""Absent is not zero: without data, no rule of a pack has a result, and none fails."""
 
 from __future__ import annotations
 

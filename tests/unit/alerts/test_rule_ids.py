@@ -1,4 +1,4 @@
-"""A stored rule id means the same rule wherever its file lies."""
+"""A stored rule id maps to the same rule, whatever folder its file is in."""
 
 from __future__ import annotations
 

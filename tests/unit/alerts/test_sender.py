@@ -1,4 +1,4 @@
-"""What the sender makes of each outcome, against an outbox in memory."""
+"""The sender's reaction to each outcome of a delivery, with an outbox in memory."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class FakeNotifier:
 
 @dataclass
 class Post:
-    """A sender and everything around it."""
+    """A sender with its outbox, notifiers and clock."""
 
     clock: Any
     outbox: FakeOutbox = field(default_factory=FakeOutbox)
@@ -190,10 +190,10 @@ async def test_what_a_receiver_refuses_for_good_is_told_to_everybody_else(post: 
     post.sender.notifiers = {"ops": post.notifier, "pager": pager, "log": log}
     post.notifier.failures = [DeliveryFailed("is_archived", permanent=True)]
     assert await post.send(message()) == [("dead", "is_archived", 1000.0)]
-    told = replace(message(), undelivered="ops did not take it: is_archived")
+    told = replace(message(), undelivered="ops could not deliver it: is_archived")
     assert (pager.sent, log.sent) == ([(told, None)], [(told, None)])
-    assert render(told).text == "FIRING: alerts (1 firing): A: value 1 (ops did not take it: is_archived)"
-    assert ("Told you because", "ops did not take it: is_archived") in render(told).fields
+    assert render(told).text == "FIRING: alerts (1 firing): A: value 1 (ops could not deliver it: is_archived)"
+    assert ("Sent here because", "ops could not deliver it: is_archived") in render(told).fields
 
 
 async def test_what_had_to_be_done_to_get_through_is_kept(post: Post) -> None:
@@ -237,7 +237,7 @@ async def test_a_message_that_cannot_be_read_holds_up_no_other(post: Post) -> No
 
 
 async def test_a_message_that_cannot_be_read_is_given_up_in_the_end(post: Post) -> None:
-    """Another process, of a newer release, may read it: it is left to that one for a while."""
+    """A message of a newer format is retried for a while, because a process of a newer release may read it."""
     newer = message_to_json(message()) | {"format": 99}
     post.outbox.due = [FakeEntry("odd", "ops", newer, attempts=5)]
     await post.sender.tick()

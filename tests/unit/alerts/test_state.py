@@ -1,4 +1,4 @@
-"""The state machine as timelines: what the compliance specification says, one evaluation after another."""
+"""The state machine as timelines, checked against the compliance specification, one evaluation after another."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def rule(for_s: float = 0.0, keep_s: float = 0.0, **labels: str) -> AlertingRule
 
 @dataclass
 class Timeline:
-    """Feeds values of one GPU (None: not in the result) to a rule, and remembers."""
+    """Passes values of one GPU (None: not in the result) to a rule, and keeps its instances and transitions."""
 
     rule: AlertingRule
     instances: Sequence[AlertInstance] = ()
     sentences: list[str] = field(default_factory=list)
 
     def at(self, second: float, value: float | None) -> str:
-        """Evaluate; return the state, `-` for nothing remembered."""
+        """Evaluate once; return the alert's state, or `-` when no instance is kept."""
         samples = [] if value is None else [VectorSample(labels_of({"__name__": "temp", "gpu": "0"}), value)]
         outcome = step(self.rule, self.instances, activate(self.rule, samples, Surroundings()), second)
         self.instances = outcome.instances
@@ -65,7 +65,7 @@ def test_it_fires_when_the_condition_has_held_for_exactly_for() -> None:
     ]  # fmt: skip
     assert (line.instances[0].active_at, line.instances[0].fired_at) == (0, 30)
     assert line.sentences == [
-        "Hot went from inactive to pending: 90 °C on 0; it fires after 30s of this",
+        "Hot went from inactive to pending: 90 °C on 0; it fires when this has lasted 30s",
         "Hot went from pending to firing: 91 °C on 0, for 30s",
     ]
 
@@ -76,11 +76,11 @@ def test_durations_are_told_to_the_second() -> None:
         "pending", "firing", "inactive", "pending", "-",
     ]  # fmt: skip
     assert [s.partition(": ")[2] for s in line.sentences] == [
-        "90 °C on 0; it fires after 6s of this",
+        "90 °C on 0; it fires when this has lasted 6s",
         "91 °C on 0, for 8s",
         "over after firing for 10s (was: 91 °C on 0)",
-        "90 °C on 0; it fires after 6s of this",
-        "over after 400ms, before it had lasted 6s (was: 90 °C on 0)",
+        "90 °C on 0; it fires when this has lasted 6s",
+        "over after 400ms; it fires only after 6s (was: 90 °C on 0)",
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_gap_while_pending_starts_all_over() -> None:
     assert states == ["pending", "-", "pending", "pending", "firing"]
     assert (
         line.sentences[1]
-        == "Hot went from pending to inactive: over after 15s, before it had lasted 30s (was: 90 °C on 0)"
+        == "Hot went from pending to inactive: over after 15s; it fires only after 30s (was: 90 °C on 0)"
     )
 
 

@@ -1,7 +1,8 @@
-"""Documents of another release, and damaged ones: which are read, and what is said of the others."""
+"""Documents of other releases, and damaged ones: which are read, and the error for the others."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -33,6 +34,7 @@ class Whole:
     pairs: tuple[tuple[str, str], ...] = (("a", "b"),)
     table: dict[str, Colour] | None = None
     body: Mapping[str, Any] | None = None
+    begun_at: float | None = None
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,7 @@ class Whole:
         {},
         {"ratio": 0.5, "maybe": 1, "parts": (), "pairs": ()},
         {"table": {"a": Colour.RED}, "body": {"anything": [1, None]}},
+        {"ratio": math.inf, "begun_at": 1e9},
     ],
 )
 def test_what_is_of_its_type_is_returned_as_it_is(fields: dict[str, Any]) -> None:
@@ -65,6 +68,9 @@ def test_what_is_of_its_type_is_returned_as_it_is(fields: dict[str, Any]) -> Non
         ({"pairs": (("a", "b", "c"),)}, "pairs[0] is ('a', 'b', 'c') and not 2 values"),
         ({"table": {"a": "red"}}, "table.a is 'red' and not a Colour"),
         ({"table": []}, "table is [] and not an object"),
+        ({"begun_at": math.inf}, "begun_at is inf and not a time"),
+        ({"begun_at": math.nan}, "begun_at is nan and not a time"),
+        ({"begun_at": "a"}, "begun_at is 'a' and not a number"),
     ],
 )
 def test_what_is_of_another_type_is_refused_with_its_place(fields: dict[str, Any], told: str) -> None:

@@ -1,6 +1,6 @@
-"""Templates of rules: variables, Prometheus's functions, what is refused, and what is doubted before an alert fires.
+"""Templates of rules: variables, Prometheus's functions, errors, and doubts before an alert fires.
 
-Beside a real promtool they are compared in tests/contract/test_templates_promtool.py.
+tests/contract/test_templates_promtool.py compares them with a real promtool.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ def test_what_rule_files_use_renders_as_in_prometheus(text: str, rendered: str) 
     ("text", "message"),
     [
         ("{{ $value", "{{ $value has no closing }}"),
-        ("{{ }}", "{{ }}: something is missing here"),
+        ("{{ }}", "{{ }}: a value is missing here"),
         (
             "{{ $foo }}",
             "{{ $foo }}: the variable $foo is not defined; known are $externalLabels, $externalURL, $labels, $value",
         ),
         ("{{ nope }}", "{{ nope }}: nope is not a function of templates"),
-        ("{{ $value | 1 }}", "{{ $value | 1 }}: stage 2 is no function, nothing can be piped into it"),
+        ("{{ $value | 1 }}", "{{ $value | 1 }}: stage 2 is not a function, so nothing can be piped into it"),
         ("{{ ($value }}", "{{ ($value }}: a parenthesis is not closed"),
         ("{{ $value) }}", "{{ $value) }}: a parenthesis is closed that was not opened"),
         ("{{ $value; }}", "{{ $value; }}: '$value;' is not understood"),
-        ("{{ 'ab' }}", "{{ 'ab' }}: 'ab' is not one character; texts stand in double quotes"),
+        ("{{ 'ab' }}", "{{ 'ab' }}: 'ab' is not one character; put texts in double quotes"),
         ('{{ "a }}', '{{ "a }}: a quote is not closed'),
         ("x {{ end }}", "{{ end }}: there is nothing to end here"),
         ("{{ if $value }}x", "{{ if $value }} has no {{ end }}"),
         ("{{ if 1 }}x{{ else }}y{{ else }}z{{ end }}", "{{ else }}: a second else"),
-        ("{{ break }}", "{{ break }}: break stands outside of range"),
+        ("{{ break }}", "{{ break }}: break is outside of range"),
         ("{{ define `a` }}x{{ end }}{{ define `a` }}y{{ end }}", "{{ define `a` }}: the template a is defined twice"),
         (
             "{{ 9223372036854775808 }}",
@@ -103,11 +103,11 @@ def test_what_is_no_template_is_refused_when_it_is_loaded(text: str, message: st
         ("{{ printf }}", "printf takes at least 1 argument, got 0"),
         ("{{ .Foo }}", "there is no .Foo in the alert"),
         ("{{ $labels.a.b }}", "there is no .b in the text ''"),
-        ("{{ $value | $labels.model }}", "the text 'chat' is no function and takes no arguments"),
+        ("{{ $value | $labels.model }}", "the text 'chat' is not a function and takes no arguments"),
         ("{{ first (query `none`) }}", "first: the list of samples is empty"),
-        ("{{ toTime 1e300 }}", "toTime: 1e+300 seconds are more than a time can be"),
+        ("{{ toTime 1e300 }}", "toTime: 1e+300 seconds are too many for a time"),
         ("{{ (toTime 1).Format }}", "Format takes a layout such as `2006-01-02 15:04:05`"),
-        ("{{ printf `%9999999d` 1 }}", "printf: a width or precision may be 1,000,000, got 9,999,999"),
+        ("{{ printf `%9999999d` 1 }}", "printf: a width or precision may be at most 1,000,000, got 9,999,999"),
         ("{{ $x = 1 }}", "the variable $x is not defined; declare it with :="),
         ("{{ range `abc` }}{{ end }}", "range cannot go over the text 'abc'"),
     ],
@@ -122,18 +122,18 @@ def test_what_fails_on_a_value_says_where(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{{ range 1000000000 }}{{ end }}", "it takes more than 100,000 steps"),
+        ("{{ range 1000000000 }}{{ end }}", "the template takes more than 100,000 steps"),
         ("{{ range 40000 }}xx{{ end }}", "the text is longer than 65,536 characters"),
         ("{{ $x := printf `%65000d` 1 }}{{ len (print $x $x) }}", "the text is longer than 65,536 characters"),
         ("{{ printf `%99999d` 1 }}", "the text is longer than 65,536 characters"),
         (
             "{{ define `a` }}{{ template `a` . }}{{ end }}{{ template `a` }}",
-            "templates are in each other more than 20 deep",
+            "templates include each other more than 20 levels deep",
         ),
-        ("{{ define `a` }}{{ tmpl `a` . }}{{ end }}{{ tmpl `a` 1 }}", "templates are in each other more than 20 deep"),
+        ("{{ define `a` }}{{ tmpl `a` . }}{{ end }}{{ tmpl `a` 1 }}", "include each other more than 20 levels deep"),
         (
             "{{ define `a` }}" + "{{ if 1 }}" * 49 + "{{ template `a` }}" + "{{ end }}" * 50 + "{{ template `a` }}",
-            "templates are in each other too deeply",
+            "templates include each other too deeply",
         ),
     ],
 )
@@ -152,7 +152,7 @@ def test_templates_know_how_the_installation_calls_itself() -> None:
 def test_a_query_without_an_answer_is_noted_and_asked_by_whoever_renders() -> None:
     answers = Answers()
     text = '{{ range query "up" }}{{ .Labels.node }}={{ .Value }} {{ end }}'
-    with pytest.raises(TemplateError, match="'up' has no answer here"):
+    with pytest.raises(TemplateError, match="the query 'up' has no result here"):
         render(text, answers=answers)
     assert list(answers.wanted) == ["up"]
     answers.known["up"] = (Sample({"node": "a"}, 1.0), Sample({"node": "b"}, 0.0))
@@ -164,7 +164,7 @@ def test_a_query_without_an_answer_is_noted_and_asked_by_whoever_renders() -> No
 
 def test_the_templates_of_a_rule_ask_so_many_queries_and_no_more() -> None:
     answers = Answers({f"q{number}": () for number in range(MAX_QUERIES)})
-    with pytest.raises(TemplateError, match=f"may ask {MAX_QUERIES} queries, 'up' is one more"):
+    with pytest.raises(TemplateError, match=f"may run {MAX_QUERIES} queries, 'up' is one more"):
         render("{{ query `up` }}", answers=answers)
     assert not answers.wanted
 

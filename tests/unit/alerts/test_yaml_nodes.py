@@ -1,4 +1,4 @@
-"""YAML with places: merges, and trees that would never end."""
+"""YAML with places: merges, and trees that contain themselves."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_an_anchor_that_is_defined_again_stands_for_the_last_one_before() -> Non
         ("a: b: c", "1: not YAML: mapping values are not allowed in this context"),
         ("a:\n  - [", "2: not YAML: did not find expected node content"),
         ("a: 1\nb: 'x\n\n", "2: not YAML: found unexpected end of stream"),
-        ("a: 1\nb: *x", "2: not YAML: nothing before is called &x"),
+        ("a: 1\nb: *x", "2: not YAML: no anchor before it is named &x"),
         ("a: 1\n---\nb: 2", "2: a second document begins here; a file may have one"),
         ("a: 1\nb: \x01", "2: not YAML: the character U+0001 is not allowed"),
         ("a: 1\nb: \x00", "2: not YAML: the character U+0000 is not allowed"),

@@ -1,4 +1,4 @@
-"""The catalogue: what it knows, and how it refuses a bad entry."""
+"""The catalogue: its content, and the errors for bad entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discovery: static addresses, file_sd files as Prometheus reads them, and what a bad file costs."""
+"""Discovery: static addresses, file_sd files as Prometheus reads them, and the effect of a bad file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collectors.target import Auth, Target
 
 
 def write(path: Path, content: Any) -> Path:
-    """Replace a file as careful writers do: a new inode, so that the change is seen whatever the clock says."""
+    """Replace a file by one with a new inode, so that the change is seen whatever the file's time is."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_text(content if isinstance(content, str) else json.dumps(content))
     fresh.rename(path)

@@ -1,4 +1,4 @@
-"""A discovery that follows another, as at a reload of fleet.yaml."""
+"""A discovery that takes over from another, as at a reload of fleet.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of engines: every list of their names is made from it."""
+"""The table of engines is the source of every list of engine names."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_metrics_of_trtllm_are_never_read_where_reading_empties_a_queue(tmp_path
         (
             "{driver: none}",
             "{driver: triton, backends: [{url: 'http://t', engine: vllm}]}",
-            "models[0].traffic.backends[0].engine: is triton here: driver triton moves nothing else",
+            "models[0].traffic.backends[0].engine: must be triton: driver triton switches no other engine",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Equal values become one object, whatever asks, and what is remembered is bounded."""
+"""Equal values become one object, and the memory for them is bounded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collectors.target import Target
 
 
 def made(*parts: str) -> str:
-    """Return a string that is no constant of this module."""
+    """Return a new string object, which Python does not share with a constant."""
     return "".join(parts)
 
 

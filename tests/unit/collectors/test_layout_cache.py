@@ -1,4 +1,4 @@
-"""The layout cache: always equal to a full parse, and the same Layout object while nothing but values changed."""
+"""The layout cache: always equal to a full parse, and the same Layout object while only values change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collectors.samples import Layout
 
 
 class Builder:
-    """Builds plain layouts and counts how often it had to."""
+    """Builds plain layouts, and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -250,3 +250,46 @@ def test_the_cache_always_equals_a_full_parse(lines: list[tuple[bytes, bytes]], 
             lines = [*lines[:at], data.draw(st.tuples(LINES, VALUES)), *lines[at:]]
         else:
             lines = lines[1:]
+
+
+NUMBERS = st.one_of(
+    st.floats().map(lambda value: repr(value).replace("nan", "NaN").replace("inf", "+Inf").replace("-+", "-").encode()),
+    st.integers(-(2**70), 2**70).map(lambda value: str(value).encode()),
+    st.floats(allow_nan=False, allow_infinity=False).map(lambda value: f"{value:.20e}".encode()),
+    st.sampled_from(
+        [
+            b"-0",
+            b"-0.0",
+            b"0",
+            b"NaN",
+            b"nan",
+            b"-NaN",
+            b"Inf",
+            b"1e999",
+            b"-1e999",
+            b"1e-400",
+            b"007",
+            b"1.",
+            b"+1",
+            b".5",
+        ]
+    ),
+    st.sampled_from(
+        [b"9007199254740993", b"18446744073709551616", b"2.4703282292062327e-324", b"2.2250738585072011e-308"]
+    ),
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(NUMBERS, min_size=1, max_size=6))
+def test_a_known_line_reads_a_number_to_the_last_bit_as_float_does(numbers: list[bytes]) -> None:
+    cache = LayoutCache(Builder())
+    cache.read(b"".join(b"m%d 1\n" % place for place in range(len(numbers))))
+    assert cache._shape is not None
+    lines = [b"m%d %s" % (place, number) for place, number in enumerate(numbers)]
+    values = cache._shape.values([*lines, b""])
+    assert values is not None
+    expected = np.array([float(number) for number in numbers])
+    missing = np.isnan(expected)
+    assert np.isnan(values).tolist() == missing.tolist()
+    assert values[~missing].tobytes() == expected[~missing].tobytes()

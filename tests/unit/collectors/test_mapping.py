@@ -1,4 +1,4 @@
-"""The mapping: real captures come out under canonical names with the numbers that the engines reported."""
+"""The mapping: real captures get canonical names, with the numbers that the engines reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CATALOGUE = load_catalogue()
 
 
 class Mapped:
-    """A mapped body: the layout, and every series' value, views computed as the store computes them."""
+    """A mapped body: its layout, and the value of every series. Views are computed as in the store."""
 
     def __init__(self, body: bytes, target: Target, catalogue: Catalogue = CATALOGUE) -> None:
         parsed = parse(body)
@@ -31,12 +31,12 @@ class Mapped:
             self.values[view.series] = view.factor * float(sum(parsed.values[c] for c in view.columns))
 
     def get(self, name: str, **labels: str) -> dict[Labels, float]:
-        """Series of `name` that have these labels."""
+        """Return the series of `name` with these labels."""
         wanted = labels.items()
         return {s.labels: v for s, v in self.values.items() if s.name == name and wanted <= dict(s.labels).items()}
 
     def one(self, name: str, **labels: str) -> float:
-        """The value of the only series of `name` that has these labels."""
+        """Return the value of the only series of `name` with these labels."""
         found = self.get(name, **labels)
         assert len(found) == 1, f"{name} {labels}: {found}"
         return next(iter(found.values()))

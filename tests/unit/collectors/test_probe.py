@@ -1,4 +1,4 @@
-"""The probe, against real servers on loopback that answer, refuse, hang, hang up and babble."""
+"""The probe, with real servers on loopback that answer, refuse, hang, close the connection, or send garbage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from collectors.samples import labels_of
 from collectors.target import Auth, Target
 
 SLOW_S = 30.0
-"""A deadline that no healthy answer reaches, whatever else the machine is doing."""
+"""Deadline in seconds that no healthy answer reaches, even on a busy machine."""
 HANG_S = 0.2
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -41,7 +41,7 @@ async def serving(path: str, handler: Handler) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def speaking(answer: bytes, path: str = "/v1/chat/completions") -> AsyncIterator[str]:
-    """A server that reads the head of a request, sends these bytes and hangs up."""
+    """Run a server that reads the head of a request, sends these bytes and closes the connection."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -76,7 +76,7 @@ DONE = "data: [DONE]\n\n"
 
 
 class Read:
-    """One read's numbers."""
+    """Numbers of one read."""
 
     def __init__(self, body: bytes) -> None:
         parsed = parse(body)
@@ -90,7 +90,7 @@ class Read:
 
     @property
     def outcomes(self) -> dict[tuple[str, str], float]:
-        """(outcome, reason) -> count, of those that are not 0."""
+        """Return the counts that are not 0: (outcome, reason) -> count."""
         return {
             (dict(s.labels)["outcome"], dict(s.labels).get("reason", "")): v
             for s, v in self.values.items()
@@ -99,7 +99,7 @@ class Read:
 
     @property
     def counts(self) -> tuple[float, float]:
-        """How many questions are in the duration and in the first-token histogram."""
+        """Return the number of requests in the duration histogram and in the first-token histogram."""
         return self.get("llm_request_duration_seconds_count"), self.get("llm_time_to_first_token_seconds_count")
 
 
@@ -405,7 +405,7 @@ async def test_what_the_catalogue_expects_of_a_probe_arrives() -> None:
     ("url", "options", "complaint"),
     [
         ("http://h/ask", {"model": "m"}, "set protocol: openai or protocol: triton"),
-        ("http://h/v1/chat/completions", {}, "say which model to ask for"),
+        ("http://h/v1/chat/completions", {}, "set the model to ask"),
     ],
 )
 def test_a_probe_that_cannot_be_asked_is_refused_with_the_cure(url: str, options: Any, complaint: str) -> None:

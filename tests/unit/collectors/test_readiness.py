@@ -1,4 +1,4 @@
-"""Readiness, against real servers on loopback that speak Triton's and vLLM's health APIs, well and badly."""
+"""Readiness, with real servers on loopback that have Triton's and vLLM's health APIs, correct or faulty."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Backend:
-    """A server whose routes answer what they are told to, and that can be switched off and on at one address."""
+    """A server whose answers a test sets, and that can be stopped and started at the same address."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
@@ -74,7 +74,7 @@ async def polling(api: Api, backend: Backend, **options: Any) -> AsyncIterator[R
 
 
 async def observe(source: ReadinessSource, timeout_s: float = SLOW_S) -> dict[tuple[str, ...], float]:
-    """(name, then label values but backend's, by label name) -> value."""
+    """Return the samples: (name, label values in the order of label names, without backend) -> value."""
     parsed = parse(await source.read(timeout_s))
     return {
         (s.name, *(v for n, v in s.labels if n != "backend")): float(x)

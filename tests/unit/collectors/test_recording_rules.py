@@ -1,4 +1,4 @@
-"""What the export says; that a real Prometheus computes the same from it is in tests/contract."""
+"""Text of the exported rules. tests/contract checks their results in a real Prometheus."""
 
 from __future__ import annotations
 

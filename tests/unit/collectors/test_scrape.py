@@ -1,4 +1,4 @@
-"""ScrapeManager on a virtual clock: when it scrapes, what lands in the sink, what is known of a target."""
+"""ScrapeManager on a virtual clock: times of scrapes, rows in the sink, health of targets."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ REPORT_LABELS = (("instance", "a:1"), ("job", "vllm"), ("model", "chat"))
 
 
 class VirtualTime:
-    """A clock that stands still until it is advanced; sleepers wake in the order of their times."""
+    """A clock that stands still until a test advances it. Sleepers wake in the order of their times."""
 
     def __init__(self) -> None:
         self.time = T0
         self.set_by = 0.0
-        """Sleepers do not care for what the clock was set by."""
+        """Seconds by which the clock was set. It does not change when sleepers wake."""
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
 
     def now(self) -> float:
@@ -61,7 +61,7 @@ class VirtualTime:
 
 @dataclass
 class RecordingSink:
-    """Keeps what was appended and ended: times are seconds after T0."""
+    """A SampleSink that keeps rows and ends. Times are seconds after T0."""
 
     rows: list[tuple[str, float, dict[Series, float]]] = field(default_factory=list)
     ends: list[tuple[str, float]] = field(default_factory=list)
@@ -85,7 +85,7 @@ class RecordingSink:
 
 
 class ScriptedSource:
-    """Answers from a list; the last answer repeats. An exception is raised, a future is waited for."""
+    """A Source that answers from a list. The last answer repeats; exceptions are raised; futures are awaited."""
 
     def __init__(self, answers: Iterable[bytes | BaseException | asyncio.Future[bytes]]) -> None:
         self.answers = list(answers)
@@ -108,7 +108,7 @@ def plain_layout(_target: Target, parsed: Parsed) -> Layout:
 
 
 class Bench:
-    """A manager over scripted sources, ticking at full intervals after T0."""
+    """A manager with scripted sources. It ticks at full intervals after T0."""
 
     def __init__(self, builder: Callable[[Target, Parsed], Layout] = plain_layout) -> None:
         self.time, self.sink = VirtualTime(), RecordingSink()
@@ -171,7 +171,7 @@ async def test_targets_are_scraped_at_their_ticks_with_the_scheduled_time(bench:
     await bench.manager.close()
     assert bench.sink.of(A.key) == [(10.0, {"a": 1.0}), (20.0, {"a": 2.0}), (30.0, {"a": 3.0})]
     assert bench.sources[A.url].closed
-    assert bench.sink.ends == []  # stopping the control plane says nothing of the targets
+    assert bench.sink.ends == []  # the end of the control plane says nothing about the targets
 
 
 async def test_equal_bodies_share_one_layout(bench: Bench) -> None:
@@ -280,7 +280,7 @@ async def test_a_target_that_changed_starts_anew_and_its_series_go_on(bench: Ben
     assert bench.health(faster).health == "unknown"
     await bench.time.to(16)
     assert bench.sink.up(A) == [(10.0, 1.0), (15.0, 0.0)]
-    assert bench.sink.ends == [(A.key, 15.0)]  # what the target had before it changed ends with its first failure
+    assert bench.sink.ends == [(A.key, 15.0)]  # series from before the change end with the first failure
     assert bench.made == [A, faster]
     await bench.manager.close()
 
@@ -321,7 +321,7 @@ async def test_a_clock_that_is_set_hurries_no_scrape_and_puts_none_off(bench: Be
     bench.time.set_by = by
     bench.manager.clock_was_set(by)
     await bench.time.to(58)
-    # The one that was due at 30 comes then, whatever the clock shows; after it the new multiples of ten count.
+    # The tick due at 30 comes then, although the clock was set. The next ticks are at multiples of ten of the new time.
     extra = [30.0] if by == -1.0 else []
     since = [30 + by, *extra, *((40.0, 50.0) if abs(by) == 1.0 else (40 + by, 50 + by))]
     assert [at for at, _ in bench.sink.up(A)] == [10.0, 20.0, *since]

@@ -1,4 +1,4 @@
-"""The generated dashboards: every query parses and names a metric that exists; Grafana's own schema knows every key."""
+"""The generated dashboards: every query parses and names existing metrics, and Grafana's schema has every key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from collectors.catalogue import load_catalogue
 from dashboards.generate import all_dashboards, write_dashboards
 
 OWN = {"up", "ALERTS"}
-"""Written by scraping and by rule evaluation, as Prometheus writes them."""
+"""Metrics that scraping and rule evaluation write, as in Prometheus."""
 NAMES = sorted(all_dashboards())
 
 
@@ -40,7 +40,7 @@ def queries(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def metric_names(expr: str) -> set[str]:
-    """Return the metric names in an expression: identifiers that are followed by a selector or stand alone."""
+    """Return the metric names in an expression: identifiers before a selector, or alone."""
     bare = re.sub(r'"(\\.|[^"\\])*"', '""', expr)
     bare = re.sub(r"\{[^}]*\}", "{}", bare)
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
@@ -81,7 +81,7 @@ def test_the_check_on_names_can_fail() -> None:
 
 
 def lost(ours: Any, theirs: Any, place: str = "$") -> Iterator[str]:
-    """Yield each place of ours that is missing or different in theirs."""
+    """Yield each place of `ours` that is missing or different in `theirs`."""
     if isinstance(ours, dict):
         for key, value in ours.items():
             if not isinstance(theirs, dict) or key not in theirs:

@@ -75,9 +75,9 @@ def test_what_is_there_is_not_fetched_again(checkout: Path):
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [
-        ({"SUITE": "elsewhere"}, "apt is configured with no mirror of "),
+        ({"SUITE": "elsewhere"}, "apt has no mirror of "),
         ({"NO_LISTS": "1"}, "http://mirror/debian has no list of unstable"),
-        ({"NO_PACKAGES": "1"}, "the packages cannot be had from http://mirror/debian: E: 404"),
+        ({"NO_PACKAGES": "1"}, "the packages cannot be fetched from http://mirror/debian: E: 404"),
         ({"BROKEN": "1"}, "unstable's Prometheus does not run on this machine"),
     ],
 )

@@ -1,1 +1,1 @@
-"""What is odd about a query or its data: the `warnings` and `infos` of Prometheus 3's answers."""
+"""Annotations of a query: the `warnings` and `infos` of Prometheus 3's answers."""

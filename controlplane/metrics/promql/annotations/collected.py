@@ -1,4 +1,4 @@
-"""Annotations of one query, collected while it is evaluated, and worded as Prometheus 3 words them."""
+"""Annotations of one query, collected during its evaluation, in Prometheus 3's words."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from promql.tokens import place
 Level = Literal["warning", "info"]
 
 MAX_TOLD = 10
-"""Annotations of each level in an answer; one more says how many are left out (Prometheus's web/api/v1)."""
+"""Annotations of each level in an answer. One more says how many are left out. Source: Prometheus's web/api/v1."""
 
 MAX_KEPT = 1_000
-"""Annotations of each level that are counted: a subquery may have a million steps, each with another wrong quantile."""
+"""Annotations of each level that are kept. Chosen: a subquery may have a million steps, each with another wrong
+quantile."""
 
 COUNTER_ENDINGS = ("_total", "_sum", "_count", "_bucket")
-"""How names of counters end (Prometheus's promql/engine.go)."""
+"""Endings of counters' names. Source: Prometheus's promql/engine.go."""
 
 
 class Annotations:
-    """What there is to say about a query: each sentence once. Belongs to one evaluation, hence to one thread."""
+    """The annotations of one query, each sentence once. Belongs to one evaluation, so to one thread."""
 
     def __init__(self) -> None:
         self._query: tuple[str, Node] | None = None
         self._found: dict[Level, dict[str, list[Node]]] = {"warning": {}, "info": {}}
 
     def concern(self, expr: str, tree: Node) -> None:
-        """Say which query this is about: its arguments are looked for there."""
+        """Set the query of these annotations. The places of its arguments are looked up in it."""
         self._query = expr, tree
 
     def not_counters(self, names: Iterable[str], about: Node) -> None:
-        """Tell of metrics whose rate is taken and whose names are not those of counters."""
+        """Add an info for each metric in a rate whose name is not that of a counter."""
         for name in names:
             ends = f"name does not end in {'/'.join(COUNTER_ENDINGS)}"
             self._add("info", f"metric might not be a counter, {ends}: {quote(name)}", about)
 
     def quantiles(self, wanted: FloatArray, about: Node) -> None:
-        """Tell of the quantiles in `wanted` that are not between 0 and 1, in their order."""
+        """Add a warning for each quantile in `wanted` (float64 of shape [n]) that is not between 0 and 1, in order."""
         wrong = wanted[~((wanted >= 0) & (wanted <= 1))]
         if not len(wrong):
             return
@@ -53,12 +54,12 @@ class Annotations:
             self._add("warning", f"quantile value should be between 0 and 1, got {go_float(value)}", about)
 
     def bad_bucket(self, metric: str, bound: str, about: Node) -> None:
-        """Tell of a series that is no bucket, as it has no upper bound, where buckets are asked for."""
+        """Add a warning for a series that has no upper bound where a histogram's buckets are needed."""
         said = f'bucket label "le" is missing or has a malformed value of {quote(bound)}'
         self._add("warning", said + _of_metric(metric), about)
 
     def forced_monotonicity(self, metric: str, about: Node) -> None:
-        """Tell of a histogram one of whose buckets holds less than the one before it."""
+        """Add an info for a histogram in which a bucket's count is less than that of the bucket before."""
         said = (
             "input to histogram_quantile needed to be fixed for monotonicity "
             "(see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
@@ -68,7 +69,7 @@ class Annotations:
     def told(self, level: Level) -> tuple[str, ...]:
         """Return the annotations of a level in the order of evaluation, each with `(line:column)`.
 
-        What is to be said of several places names the last of them, as Prometheus does.
+        An annotation of several places names the last one, as in Prometheus.
         """
         found = self._found[level]
         if not found or self._query is None:

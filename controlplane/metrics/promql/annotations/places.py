@@ -1,4 +1,4 @@
-"""Where the arguments of a query's functions are written."""
+"""Places of the arguments of a query's functions in its text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from promql.errors import ExpressionError
 from promql.parser import parse_tree
 
 _SOME_TIMES = QueryTimes(1.0, 3600.0)
-"""What `step()` and `range()` are does not move a place, but must make durations that are positive."""
+"""Values of `step()` and `range()` for parsing. They do not change a place. They must make durations positive."""
 
 
 def places(expr: str, tree: Node) -> dict[int, int]:
-    """Return where each argument of a function or an aggregation begins, an index in `expr`, by the `id` of its node.
+    """Return the index in `expr` at which each argument of a function or an aggregation begins, by its node's `id`.
 
-    Brackets around a whole argument are not part of it. Empty where a calculated duration only fits other times.
+    Round brackets around a whole argument are not part of it. The result is empty when a calculated duration is not
+    valid with the times used here.
     """
     try:
         written = _calls(parse_tree(expr, _SOME_TIMES))

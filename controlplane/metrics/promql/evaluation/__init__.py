@@ -1,4 +1,4 @@
-"""Walks a syntax tree: selectors, operators, aggregations.
+"""Evaluation of a syntax tree: selectors, operators, aggregations.
 
 Start at `evaluate.py`.
 """

@@ -1,4 +1,4 @@
-"""Aggregation operators. Grouping is found once a query; values are reduced over all steps at once."""
+"""Aggregation operators. Series are grouped once a query, and values are reduced over all steps at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Reduction = Callable[[Frame, Groups], FloatArray]
 
 
 def aggregate(evaluation: Evaluation, node: Aggregate) -> Frame:
-    """Evaluate an aggregation. Raises QueryError(bad_data) for an operator that is not supported."""
+    """Evaluate an aggregation. Raises QueryError(bad_data) when the operator is not supported."""
     operator = _PARAMETRIC.get(node.op)
     reduction = _REDUCTIONS.get(node.op)
     if node.op not in AGGREGATIONS:
@@ -70,7 +70,7 @@ def _avg(frame: Frame, groups: Groups) -> FloatArray:
 
 
 def _min(frame: Frame, groups: Groups) -> FloatArray:
-    # A NaN counts only where there is nothing else, hence fmin and fmax.
+    # A NaN is the result only if all values are NaN. That is why fmin and fmax are used.
     return groups.reduce(np.fmin, _filled(frame, np.nan))
 
 
@@ -88,7 +88,8 @@ def _group(frame: Frame, groups: Groups) -> FloatArray:
 
 def _stdvar(frame: Frame, groups: Groups) -> FloatArray:
     counts = _counts(frame, groups)
-    # Counted from the least value, equal values deviate by exactly 0: `stddev(x) == 0` is how people ask for that.
+    # The least value is subtracted first. So equal values have a deviation of exactly 0, which users compare with:
+    # `stddev(x) == 0`.
     shifted = np.where(frame.present, frame.values - _min(frame, groups)[groups.of_series], 0.0)
     mean = groups.reduce(np.add, shifted) / counts
     deviation = np.where(frame.present, shifted - mean[groups.of_series], 0.0)
@@ -123,13 +124,16 @@ def _quantile(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Gro
 
 
 def _worst(wanted: FloatArray) -> FloatArray:
-    """Return NaN where there is one, else the greatest above 1 and the least below 0: none but these is told of."""
+    """Return the quantiles to annotate: NaN if there is one, else the greatest above 1, and the least below 0.
+
+    `wanted` is [steps], the result has at most two elements.
+    """
     greatest, least = np.max(wanted), np.min(wanted)
     return np.array([greatest, least])[[not greatest <= 1, bool(least < 0)]]
 
 
 def _ranked(descending: bool) -> Callable[[Evaluation, Aggregate, Frame, Groups], Frame]:
-    """Return topk or bottomk. Series keep their labels; each step keeps its own k."""
+    """Return topk or bottomk. Series keep their labels, and each step has its own k."""
 
     def call(evaluation: Evaluation, node: Aggregate, frame: Frame, groups: Groups) -> Frame:
         assert node.param is not None
@@ -154,7 +158,7 @@ def _ranked(descending: bool) -> Callable[[Evaluation, Aggregate, Frame, Groups]
 
 
 def _whole(limit: FloatArray, op: str) -> IntArray:
-    """Return k as integers. Raises QueryError(execution) where it is no integer that a computer can hold."""
+    """Return k as int64 of shape [steps]. Raises QueryError(execution) when k is NaN or overflows int64."""
     if np.isnan(limit).any() or (np.abs(limit) >= 2.0**63).any():
         raise QueryError("execution", f"the parameter of {op} is NaN, or overflows int64")
     whole: IntArray = limit.astype(np.int64)
@@ -162,7 +166,10 @@ def _whole(limit: FloatArray, op: str) -> IntArray:
 
 
 def _ranks(values: FloatArray, present: BoolArray, descending: bool) -> IntArray:
-    """Return each element's rank within its column: present before absent, numbers before NaN, then input order."""
+    """Return each element's rank in its column: int64 in the shape of `values`, [series, steps].
+
+    Present elements come before absent ones, numbers before NaN, and equal values in input order.
+    """
     keys = np.where(present, -values if descending else values, 0.0)
     order = np.lexsort((np.where(np.isnan(keys), 0.0, keys), np.isnan(keys), ~present), axis=0)
     ranks: IntArray = np.empty_like(order)
@@ -171,7 +178,7 @@ def _ranks(values: FloatArray, present: BoolArray, descending: bool) -> IntArray
 
 
 def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: frozenset[str]) -> Frame:
-    """Count equal values. Prometheus sets the label first, then groups: what the series had under it is gone."""
+    """Evaluate count_values. Prometheus sets the label first and then groups, so a series' own label is replaced."""
     assert node.param is not None
     name = evaluation.text(node.param)
     if not name or readable(name) != name:
@@ -184,14 +191,14 @@ def _count_values(evaluation: Evaluation, node: Aggregate, frame: Frame, names: 
     steps = len(evaluation.steps)
     series, step = np.nonzero(frame.present)
     values = frame.values[series, step]
-    # Values count as equal if they are written alike: -0 and 0 are not, all NaN are.
+    # Values are equal if their texts are: -0 and 0 differ, all NaN are equal.
     patterns, of_pattern = np.unique(np.where(np.isnan(values), np.nan, values).view(np.int64), return_inverse=True)
     pairs = groups.of_series[series] * len(patterns) + of_pattern.reshape(-1)
     distinct, row = np.unique(pairs, return_inverse=True)
     evaluation.budget.require(len(distinct) * steps)
     texts = [format_value(value, exponents=False) for value in patterns.view(np.float64).tolist()]
     of_group, of_text = np.divmod(distinct, max(1, len(patterns)))
-    # No group's labels hold the name, so its place among them is the same for each value.
+    # No group's labels have the name, so its position is the same for each value.
     places = [bisect_left(key, (name,)) for key in groups.keys]
     labels = [
         (*key[: places[group]], (name, texts[text]), *key[places[group] :])

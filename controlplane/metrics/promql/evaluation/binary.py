@@ -1,4 +1,4 @@
-"""Binary operators. Series are matched once a query; values are computed over all steps at once."""
+"""Binary operators. Series are matched once a query, and values are computed over all steps at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ OPERATORS = (*_ARITHMETIC, *_COMPARISON, *SET_OPERATORS)
 
 
 def binary(evaluation: Evaluation, node: Binary) -> Value:
-    """Evaluate a binary operation. Raises QueryError(execution) where series do not match as the query says."""
+    """Evaluate a binary operation.
+
+    Raises QueryError(execution) when series do not match as the query says, QueryError(bad_data) for a wrong operand.
+    """
     left, right = evaluation.value(node.left), evaluation.value(node.right)
     evaluation.budget.check()
     if isinstance(left, Frame) and isinstance(right, Frame):
@@ -58,7 +61,10 @@ def binary(evaluation: Evaluation, node: Binary) -> Value:
 
 
 def _compute(op: str, left: FloatArray, right: FloatArray) -> tuple[FloatArray, BoolArray | None]:
-    """Return values, and for comparisons where they hold (the values are then 0 and 1)."""
+    """Return the values, and a mask where a comparison holds. The values of a comparison are 0 and 1.
+
+    Both have the broadcast shape of the operands. The mask of an arithmetic operator is None.
+    """
     arithmetic = _ARITHMETIC.get(op)
     if arithmetic is not None:
         return arithmetic(left, right), None
@@ -71,12 +77,12 @@ def _with_scalar(node: Binary, frame: Frame, scalar: FloatArray, *, scalar_left:
     values, holds = _compute(node.op, *pair)
     if holds is None or node.bool_modifier:
         return frame.with_values(values).without_name()
-    # A filter keeps the vector's own value, on whichever side it stands.
+    # A filter keeps the vector's own value, whether the vector is left or right.
     return frame.with_values(frame.values, frame.present & holds).occupied()
 
 
 def _match_key(matching: VectorMatching) -> tuple[Keep, frozenset[str]]:
-    """Return what of their labels the sides are matched by."""
+    """Return the labels by which the two sides are matched."""
     return "by" if matching.on else "without", frozenset(matching.labels)
 
 
@@ -139,9 +145,10 @@ def _between_vectors(node: Binary, left: Frame, right: Frame) -> Frame:
 
 
 def _one_side(one: Frame, needed: BoolArray, matching: VectorMatching) -> tuple[Groups, Frame]:
-    """Collapse the one side to a series per match group, in the groups' order.
+    """Reduce the one side to one series a match group, in the groups' order.
 
-    Raises QueryError(execution) where a group has two at a step at which the many side has any series.
+    `needed` [steps] is true where the many side has any series. Raises QueryError(execution) when a group has two
+    series at such a step.
     """
     groups = Groups(one.sets.grouping(*_match_key(matching)))
     if len(groups.keys) == len(one.labels):
@@ -163,7 +170,10 @@ def _one_side(one: Frame, needed: BoolArray, matching: VectorMatching) -> tuple[
 
 
 def _result_labels(node: Binary, many: Frame, one: Frame, groups: Groups, partner: IntArray) -> Sequence[Labels] | None:
-    """Return the result's labels, or None where an included label differs between the series of one match group."""
+    """Return the result's labels. None if an included label differs between the series of one match group.
+
+    `partner` [series of the many side] is the match group of each series.
+    """
     matching = node.matching
     if matching.many == "none":
         if not _keeps_name(node):
@@ -191,12 +201,12 @@ def _result_labels(node: Binary, many: Frame, one: Frame, groups: Groups, partne
 
 
 def _keeps_name(node: Binary) -> bool:
-    """Whether results are the samples of one side, filtered, and so keep their metric's name."""
+    """Return whether results keep the metric's name: a comparison without `bool` filters the samples of one side."""
     return node.op in _COMPARISON and not node.bool_modifier
 
 
 def _with_included(node: Binary, many: Frame, partners: Sequence[Labels]) -> Sequence[Labels]:
-    """Return the many side's labels with those that `group_left` or `group_right` copies from their partners."""
+    """Return the many side's labels, with the labels that `group_left` or `group_right` copies from the partners."""
     result = []
     for labels, partner in zip(many.sets if _keeps_name(node) else many.sets.nameless(), partners, strict=True):
         for name in node.matching.include:
@@ -206,7 +216,10 @@ def _with_included(node: Binary, many: Frame, partners: Sequence[Labels]) -> Seq
 
 
 def _split_by_partner(groups: Groups, partner: IntArray) -> tuple[IntArray, IntArray]:
-    """Return (row of the many side, row of the one side) for every pair in a match group whose series took turns."""
+    """Return the rows of the many side and of the one side, int64 of shape [pairs], for every pair in a match group.
+
+    Several series of the one side are in a group if they have values at different steps.
+    """
     members = list(groups.members())
     counts = [len(members[group]) for group in partner.tolist()]
     theirs = np.concatenate([members[group] for group in partner.tolist()])
@@ -214,9 +227,9 @@ def _split_by_partner(groups: Groups, partner: IntArray) -> tuple[IntArray, IntA
 
 
 def _refuse_ambiguity(matching: VectorMatching, partner: IntArray, labels: LabelSets, present: BoolArray) -> None:
-    """Raise QueryError(execution) where several pairs of a match group meet at a step, even if a filter drops them.
+    """Raise QueryError(execution) if several pairs of a match group have values at one step, before any filter.
 
-    One to one a group may pair once; otherwise once for each set of labels of the result.
+    In one-to-one matching a group may have one pair. Otherwise it may have one pair for each label set of the result.
     """
     pairs = partner if matching.many == "none" else partner * len(labels) + labels.same().of_series
     distinct, of_row = np.unique(pairs, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Evaluates a syntax tree over a set of steps."""
+"""The evaluator: a syntax tree and a set of steps to values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from promql.nodes import At
 
 @dataclass(frozen=True)
 class Query:
-    """What all nodes of one query share."""
+    """The state that all nodes of one query share. `start_ms` and `end_ms` are those of `@ start()` and `@ end()`."""
 
     store: StoreReader
     limits: EngineLimits
@@ -46,7 +46,7 @@ class Query:
 
 
 class Evaluator:
-    """Evaluates nodes at fixed steps; implements evaluation.Evaluation. A subquery gets an evaluator of its own."""
+    """Evaluates nodes at fixed steps. Implements context.Evaluation. A subquery has an evaluator of its own."""
 
     def __init__(self, query: Query, steps: IntArray) -> None:
         self.steps = steps
@@ -55,7 +55,7 @@ class Evaluator:
         self._query = query
 
     def value(self, node: Node) -> Value:
-        """Evaluate any node but a range vector."""
+        """Evaluate any node except a range vector. Raises QueryError when that fails."""
         self.budget.check()
         match node:
             case Number(value=number):
@@ -79,28 +79,31 @@ class Evaluator:
         return result
 
     def frame(self, node: Node) -> Frame:
-        """Evaluate an instant vector."""
+        """Evaluate a node that is an instant vector. Raises QueryError when it is not, or when that fails."""
         value = self.value(node)
         if not isinstance(value, Frame):
             raise QueryError("bad_data", f"expected an instant vector, got a {node.kind}")
         return value
 
     def scalars(self, node: Node) -> FloatArray:
-        """Evaluate a scalar: [steps]."""
+        """Evaluate a node that is a scalar: float64 of shape [steps]. Raises QueryError when it is not."""
         value = self.value(node)
         if not isinstance(value, Scalars):
             raise QueryError("bad_data", f"expected a scalar, got a {node.kind}")
         return value.values
 
     def text(self, node: Node) -> str:
-        """Evaluate a string."""
+        """Evaluate a node that is a string. Raises QueryError when it is not."""
         value = self.value(node)
         if not isinstance(value, Text):
             raise QueryError("bad_data", f"expected a string, got a {node.kind}")
         return value.value
 
     def ranges(self, node: Node) -> Ranges:
-        """Evaluate a range vector, staleness markers left out."""
+        """Evaluate a node that is a range vector. The windows have no staleness markers.
+
+        Raises QueryError when the node is not a range vector, or when that fails.
+        """
         if isinstance(node, Range):
             until = self._times(node.selector.at, node.selector.offset_ms)
             after = until - node.range_ms
@@ -115,14 +118,14 @@ class Evaluator:
         return Ranges(samples.windows(after, until, self.budget.check), after, until, node.range_ms / 1000)
 
     def sample_times(self, node: Node) -> Frame | None:
-        """Return the timestamps (seconds) of a plain selector's samples; None for any other node."""
+        """Return the timestamps (seconds) of a plain selector's samples, or None for any other node."""
         if not isinstance(node, Selector):
             return None
         frame, times = self._selected(node)
         return frame.with_values(times / 1000)
 
     def _times(self, at: At, offset_ms: int) -> IntArray:
-        """Return the steps as a selector's modifiers move them."""
+        """Return the steps, moved by a selector's modifiers: int64 of shape [steps], unix milliseconds."""
         if at is None:
             return self.steps - offset_ms
         fixed = {"start": self._query.start_ms, "end": self._query.end_ms}.get(at, at) if isinstance(at, str) else at
@@ -132,7 +135,7 @@ class Evaluator:
         return self._query.store.read(selector.matchers, after_ms, until_ms, self.budget)
 
     def _selected(self, node: Selector) -> tuple[Frame, IntArray]:
-        """Return the newest samples within the lookback, and their times in milliseconds."""
+        """Return the newest samples within the lookback, and their times [series, steps] in unix milliseconds."""
         until = self._times(node.at, node.offset_ms)
         after = until - int(self._query.limits.lookback_s * 1000)
         labels, newest = self._query.store.newest(node.matchers, after, until, self.budget)
@@ -143,7 +146,7 @@ class Evaluator:
 
     def _subquery(self, node: Subquery, after_ms: int, until_ms: int) -> SampleSet:
         step = node.step_ms or max(1, int(self._query.limits.subquery_step_s * 1000))
-        # Steps are multiples of the resolution, whatever the query's own start: results do not move with it.
+        # Steps are multiples of the subquery's step. So results do not depend on the query's start.
         first = after_ms // step * step + step
         self.budget.charge(max(0, (until_ms - first) // step + 1))
         steps = np.arange(first, until_ms + 1, step, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The functions of PromQL, one module a kind.
+"""The functions of PromQL, one module for each kind.
 
-Start at `registry.py`, the table of all of them.
+Start at `registry.py`, the table of all functions.
 """

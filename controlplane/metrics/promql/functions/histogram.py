@@ -19,7 +19,8 @@ from controlplane.metrics.series.samples import by_pattern
 BUCKET = "le"
 
 SMALL_DELTA = 1e-12
-"""Relative difference between bucket counts that is taken for a rounding error (Prometheus's smallDeltaTolerance)."""
+"""Relative difference between bucket counts that counts as a rounding error. Source: Prometheus's
+smallDeltaTolerance."""
 
 _BOUND = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|inf|infinity)", re.ASCII | re.IGNORECASE)
 
@@ -27,11 +28,11 @@ OfBuckets = Callable[[tuple[FloatArray, ...], FloatArray, FloatArray], FloatArra
 """A function of histograms: (parameters, each [n]; upper bounds [buckets], sorted; counts [buckets, n]) to [n]."""
 
 AreForced = Callable[[tuple[FloatArray, ...], FloatArray, FloatArray], BoolArray]
-"""Of which histograms, given as above, the counts had to be changed."""
+"""A function with the same arguments, to a mask [n] of the histograms whose counts had to be changed."""
 
 
 def histogram_quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Return the quantile per group of `…_bucket` series; see `bucket_quantile`."""
+    """Return the quantile of each group of `…_bucket` series; see `bucket_quantile`."""
     wanted = evaluation.scalars(args[0])
     evaluation.annotations.quantiles(wanted, args[0])
     values, forced = _per_histogram(
@@ -46,7 +47,7 @@ def histogram_quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
 
 
 def histogram_fraction(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Return the share of observations between two values per group of `…_bucket` series; see `bucket_fraction`."""
+    """Return the share of observations between two values for each group of `…_bucket` series."""
     lower, upper = evaluation.scalars(args[0]), evaluation.scalars(args[1])
     values, _ = _per_histogram(
         *_buckets(evaluation, args[2]),
@@ -57,7 +58,7 @@ def histogram_fraction(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
 
 
 def _buckets(evaluation: Evaluation, node: Node) -> tuple[Frame, FloatArray]:
-    """Return the series of a vector that are buckets, and their upper bounds; tell of those that are not."""
+    """Return the series of a vector that are buckets, and their upper bounds [series]. Annotate the other series."""
     frame = evaluation.frame(node)
     sets = frame.sets
     upper = sets.numbers(BUCKET, _bound)
@@ -83,11 +84,11 @@ def _per_histogram(
     compute: OfBuckets,
     forced: AreForced | None = None,
 ) -> tuple[Frame, LabelSets]:
-    """Group buckets into histograms by all labels but `le`, the name included, and compute a value of each a step.
+    """Compute a value of each histogram at each step. A histogram is the buckets that differ in `le` alone.
 
-    `upper` are the bounds of the buckets [series], `params` are [steps] each. Returned with the values are the labels
-    of the histograms of which `forced` is true at some step. Raises QueryError(execution) when histograms that differ
-    by name alone become one.
+    `upper` [series] has the bounds of the buckets, and each of `params` is [steps]. Also return the labels of the
+    histograms for which `forced` is true at some step. Raises QueryError(execution) when histograms that differ in
+    their names alone have values at the same step.
     """
     if not len(upper):
         return empty(frame.values.shape[1]), LabelSets.of([])
@@ -100,7 +101,7 @@ def _per_histogram(
         filled = frame.present[series].transpose(1, 0, 2).reshape(len(bucket_bounds), -1)
         wanted = tuple(np.tile(param, len(batch)) for param in params)
         result = np.zeros(counts.shape[1])
-        # Steps at which the same buckets exist are computed together; usually that is all of them.
+        # Steps at which the same buckets exist are computed together. Usually these are all steps.
         for columns, buckets in by_pattern(filled.T):
             if len(buckets):
                 histograms = (
@@ -121,7 +122,7 @@ def _bound(text: str) -> float | None:
 
 
 def _batches(groups: Groups, upper: FloatArray) -> list[tuple[FloatArray, IntArray, IntArray]]:
-    """Return (bounds, group numbers, series [groups, buckets]) of the groups that have the same bucket bounds."""
+    """Return (bounds [buckets], group numbers [groups], series [groups, buckets]) for groups with the same bounds."""
     order = np.lexsort((upper, groups.of_series))
     sizes = np.diff(groups.grouping.starts, append=len(order))
     batches = []
@@ -136,10 +137,11 @@ def _batches(groups: Groups, upper: FloatArray) -> list[tuple[FloatArray, IntArr
 
 
 def bucket_quantile(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:
-    """Return quantiles `wanted[n]` of histograms `counts[:, n]`, cumulative over ascending upper `bounds`.
+    """Return the quantiles `wanted` [n] of n histograms: float64 of shape [n].
 
-    NaN without a +Inf bucket, with fewer than two buckets, or without observations. A quantile in the +Inf bucket is
-    the highest finite bound; the lowest bucket starts at 0 unless its bound is not positive.
+    `bounds` [buckets] are ascending upper bounds, and `counts` [buckets, n] are cumulative. The result is NaN without
+    a +Inf bucket, with fewer than two buckets, or without observations. A quantile in the +Inf bucket is the highest
+    finite bound. The lowest bucket starts at 0 if its bound is positive.
     """
     if not np.isposinf(bounds[-1]) or len(bounds) < 2:
         return _outside(wanted, np.full(len(wanted), np.nan))
@@ -161,7 +163,10 @@ def bucket_quantile(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) 
 
 
 def forced_monotonicity(wanted: FloatArray, bounds: FloatArray, counts: FloatArray) -> BoolArray:
-    """Return for which quantiles `wanted[n]` a count of `counts[:, n]` is below one before it by more than rounding."""
+    """Return a mask [n] of the histograms in which a bucket's count is below an earlier one by more than rounding.
+
+    The arguments are those of `bucket_quantile`. A wanted quantile outside [0, 1] is false.
+    """
     if not (counts[1:] < counts[:-1]).any() or not np.isposinf(bounds[-1]):
         return np.zeros(len(wanted), dtype=np.bool_)
     raised = _monotonic(counts)
@@ -175,10 +180,10 @@ def _outside(wanted: FloatArray, result: FloatArray) -> FloatArray:
 
 
 def bucket_fraction(lower: FloatArray, upper: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:
-    """Return the share of observations between `lower[n]` and `upper[n]` of histograms `counts[:, n]`.
+    """Return the share of observations between `lower` [n] and `upper` [n] of n histograms: float64 of shape [n].
 
-    Buckets as in `bucket_quantile`, interpolated linearly. NaN without a +Inf bucket, without observations, or for a
-    NaN bound; 0 where `lower` is not below `upper`.
+    `bounds` and `counts` are as in `bucket_quantile`. Buckets are interpolated linearly. The result is NaN without a
+    +Inf bucket, without observations, or for a NaN limit. It is 0 where `lower` is not below `upper`.
     """
     total = counts[-1]
     if not np.isposinf(bounds[-1]):
@@ -189,7 +194,10 @@ def bucket_fraction(lower: FloatArray, upper: FloatArray, bounds: FloatArray, co
 
 
 def _observed_below(value: FloatArray, bounds: FloatArray, counts: FloatArray) -> FloatArray:
-    """Return how many observations are at or below `value[n]`, at most all. The +Inf bucket's are above any number."""
+    """Return the number of observations at or below `value` [n]: float64 of shape [n].
+
+    Observations in the +Inf bucket are above every finite value.
+    """
     columns = np.arange(len(value))
     bucket = np.searchsorted(bounds, np.where(np.isnan(value), np.inf, value))
     lowest = 0.0 if bounds[0] > 0 else -np.inf
@@ -197,14 +205,14 @@ def _observed_below(value: FloatArray, bounds: FloatArray, counts: FloatArray) -
     below = np.where(bucket > 0, counts[np.maximum(bucket - 1, 0), columns], 0.0)
     inside = counts[bucket, columns]
     share = (value - start) / (bounds[bucket] - start)
-    # A bucket that begins nowhere cannot be interpolated: all its observations count as below.
+    # A bucket without a lower bound cannot be interpolated. All its observations count as below the value.
     result = np.where(np.isneginf(start), inside, below + (inside - below) * share)
     result = np.where(value == bounds[bucket], inside, np.where(value <= start, below, result))
     return np.minimum(result, counts[-1])
 
 
 def _coalesced(bounds: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Add up buckets with the same bound (`le="1"` and `le="1.0"`)."""
+    """Return bounds and counts with the buckets of one bound (`le="1"` and `le="1.0"`) added up."""
     starts = np.flatnonzero(np.append(True, bounds[1:] != bounds[:-1]))
     if len(starts) == len(bounds):
         return bounds, counts
@@ -212,7 +220,7 @@ def _coalesced(bounds: FloatArray, counts: FloatArray) -> tuple[FloatArray, Floa
 
 
 def _monotonic(counts: FloatArray) -> FloatArray:
-    """Return counts that never fall and whose rounding errors are levelled out."""
+    """Return counts [buckets, n] that never decrease, with differences of rounding errors removed."""
     counts = counts.copy()
     for row in range(1, len(counts)):
         before, now = counts[row - 1], counts[row]

@@ -1,4 +1,4 @@
-"""Functions of one instant: arithmetic, and the functions of time."""
+"""Functions of instant vectors and scalars: arithmetic, sorting and calendar."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _each(function: Elementwise) -> Function:
 def _round(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
     frame = evaluation.frame(args[0])
     to = evaluation.scalars(args[1]) if len(args) > 1 else np.ones(len(evaluation.steps))
-    # Multiplying by the inverse first is what Prometheus does, for the sake of `round(x, 0.1)`.
+    # Prometheus multiplies by the inverse first. That gives exact results for `round(x, 0.1)`.
     inverse = 1.0 / to
     return frame.with_values(np.floor(frame.values * inverse + 0.5) / inverse).without_name()
 
 
 def _clamped(frame: Frame, low: FloatArray, high: FloatArray) -> Frame:
-    # The infinity that bounds every number beats a NaN on either side, as in Go's math.Min and math.Max.
+    # An infinite bound wins over a NaN on either side, as in Go's math.Min and math.Max.
     least = np.isneginf(frame.values) | np.isneginf(high)
     capped = np.where(least, -np.inf, np.minimum(high, frame.values))
     most = np.isposinf(capped) | np.isposinf(low)
@@ -76,7 +76,7 @@ def _pi(evaluation: Evaluation, args: tuple[Node, ...]) -> Scalars:
 
 
 def _timestamp(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Return the time of each sample: its own for a plain selector, else the evaluation's."""
+    """Return the timestamp of each sample: its own for a plain selector, else the evaluation's."""
     own = evaluation.sample_times(args[0])
     if own is not None:
         return own.without_name()
@@ -88,7 +88,7 @@ def _sorted(descending: bool) -> Function:
     def call(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
         frame = evaluation.frame(args[0])
         if len(evaluation.steps) != 1:
-            # A range query's result is sorted by labels, whatever the query says.
+            # The result of a range query is always sorted by labels.
             return frame
         column = -frame.values[:, 0] if descending else frame.values[:, 0]
         ordered = frame.take(np.argsort(column, kind="stable"))
@@ -98,14 +98,14 @@ def _sorted(descending: bool) -> Function:
 
 
 def _calendar(part: Callable[[IntArray], IntArray]) -> Function:
-    """Return a function of UTC time; `part` gets unix seconds."""
+    """Return a function of UTC time. `part` gets unix seconds."""
 
     def call(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
         frame = evaluation.frame(args[0]) if args else single(evaluation.steps / 1000)
         if not len(frame.labels):
             return empty(len(evaluation.steps))
         values = frame.values
-        # Seconds beyond numpy's calendar are no dates; they are answered as NaN.
+        # Seconds beyond numpy's calendar become NaN.
         usable = np.isfinite(values) & (np.abs(values) < 1e15)
         seconds = np.where(usable, values, 0.0).astype(np.int64)
         return frame.with_values(np.where(usable, part(seconds), np.nan)).without_name()
@@ -119,7 +119,7 @@ def _months(seconds: IntArray) -> IntArray:
 
 
 def _first_day(months: IntArray) -> IntArray:
-    """Return the first day of a month, as days since 1970-01-01."""
+    """Return the first day of each month as days since 1970-01-01. `months` counts from January 1970."""
     return months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
 
 

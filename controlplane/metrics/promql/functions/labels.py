@@ -19,14 +19,17 @@ from promql.strings import readable
 
 
 def _label_name(name: str, function: str, role: str = "destination") -> str:
-    # Any text but none is a label name (UTF-8 names).
+    # Any text except "" is a label name, as in Prometheus 3 (UTF-8 names).
     if not name or readable(name) != name:
         raise QueryError("execution", f"invalid {role} label name in {function}(): {readable(name)!r}")
     return name
 
 
 def label_replace(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Set a label from what a regex found in another."""
+    """Set a label from the groups of a regex that matched another label.
+
+    Raises QueryError when the regex or the label's name is not valid, or when two series become one.
+    """
     target, template, source, pattern = (evaluation.text(a) for a in args[1:5])
     template = readable(template)
     try:
@@ -48,7 +51,10 @@ def label_replace(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
 
 
 def label_join(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Set a label to the values of others, joined."""
+    """Set a label to the joined values of other labels.
+
+    Raises QueryError when a label's name is not valid, or when two series become one.
+    """
     target, separator = evaluation.text(args[1]), readable(evaluation.text(args[2]))
     sources = [_label_name(evaluation.text(a), "label_join", "source") for a in args[3:]]
     target = _label_name(target, "label_join")
@@ -59,7 +65,7 @@ def label_join(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
 
 
 def _known_labels(matchers: Sequence[Matcher]) -> Labels:
-    """Return what a selector says for sure: labels whose last word is their first equality matcher."""
+    """Return the labels that a selector fixes: those whose only matcher is an equality. This is Prometheus's rule."""
     found: dict[str, str] = {}
     equal: set[str] = set()
     for matcher in matchers:
@@ -72,14 +78,14 @@ def _known_labels(matchers: Sequence[Matcher]) -> Labels:
 
 
 def absent(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Return 1 where a vector has no element, labelled by what its selector says for sure."""
+    """Return 1 at steps where a vector has no element, with the labels that its selector fixes."""
     frame = evaluation.frame(args[0])
     labels = _known_labels(args[0].matchers) if isinstance(args[0], Selector) else ()
     return single(np.ones(len(evaluation.steps)), ~frame.present.any(axis=0), labels).occupied()
 
 
 def absent_over_time(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Return 1 where no series has a sample in the window."""
+    """Return 1 at steps where no series has a sample in the window, with the labels that its selector fixes."""
     windows = evaluation.ranges(args[0]).windows
     labels = _known_labels(args[0].selector.matchers) if isinstance(args[0], Range) else ()
     seen = (windows.counts > 0).any(axis=0)

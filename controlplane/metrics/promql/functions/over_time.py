@@ -32,7 +32,7 @@ def _average(windows: Windows) -> FloatArray:
     mean: FloatArray = total / counts
     overflown = ~np.isfinite(total)
     if overflown.any():
-        # The sum may overflow where the mean does not: adding up shares instead of values.
+        # The sum may overflow where the mean does not. Then shares are added up instead of values.
         width = max(1, int(counts.max()))
         mean = np.where(overflown, windows.reduce(np.add, windows.samples.values / width) * (width / counts), mean)
     return mean
@@ -40,7 +40,8 @@ def _average(windows: Windows) -> FloatArray:
 
 def _variance(values: FloatArray, filled: BoolArray, times: IntArray, picked: IntArray) -> FloatArray:
     count = filled.sum(axis=1)
-    # Counted from the first sample, equal values deviate by exactly 0: `stddev_over_time(x[1h]) == 0` asks for that.
+    # The first sample is subtracted first. So equal values have a deviation of exactly 0, which users compare with:
+    # `stddev_over_time(x[1h]) == 0`.
     shifted = np.where(filled, values - values[:, :1], 0.0)
     mean = sum_rows(shifted, filled) / count
     deviation = shifted - mean[:, None]
@@ -73,7 +74,7 @@ def _quantile(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
 WINDOW_FUNCTIONS: dict[str, Function] = {
     "avg_over_time": _reduced(_average),
     "sum_over_time": _reduced(sum_windows),
-    # A NaN counts only where there is nothing else, hence fmin and fmax.
+    # A NaN is the result only if all values are NaN. That is why fmin and fmax are used.
     "min_over_time": _reduced(lambda w: w.reduce(np.fmin)),
     "max_over_time": _reduced(lambda w: w.reduce(np.fmax)),
     "count_over_time": _reduced(lambda w: w.counts.astype(np.float64)),

@@ -1,4 +1,4 @@
-"""Quantiles of samples, as Prometheus interpolates them."""
+"""Quantiles of samples, with Prometheus's interpolation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from controlplane.metrics.arrays import BoolArray
 
 
 def quantile_rows(wanted: FloatArray, values: FloatArray, filled: BoolArray) -> FloatArray:
-    """Return the quantile `wanted[n]` of the filled elements of each row `values[n]`.
+    """Return the quantile `wanted` [n] of the filled elements of each row: float64 of shape [n].
 
-    A wanted NaN yields NaN, one below 0 -Inf, one above 1 +Inf. NaN values sort below every other. Rows without a
-    filled element yield NaN.
+    `values` and `filled` are [n, width]. A wanted NaN yields NaN, below 0 it yields -Inf, above 1 it yields +Inf. NaN
+    values sort below all others. A row without a filled element yields NaN.
     """
     rows = np.arange(len(values))
     counts = filled.sum(axis=1)

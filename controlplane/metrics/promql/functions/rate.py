@@ -1,4 +1,4 @@
-"""Functions of how a series changes within a window: rate, increase, delta, deriv and their like."""
+"""Functions of a series' change within a window: rate, increase, delta, deriv and others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from controlplane.metrics.series.label_sets import LabelSets, label_value
 from controlplane.metrics.series.samples import Windows
 
 EXTRAPOLATION_THRESHOLD = 1.1
-"""Extrapolate to a window's edge if it is at most 1.1 average sample distances away (Prometheus's extrapolatedRate)."""
+"""Distance to a window's edge, in average distances of samples, up to which a rate is extrapolated to the edge.
+Source: Prometheus's extrapolatedRate."""
 
 
 def extrapolated(*, counter: bool, per_second: bool) -> Function:
@@ -41,7 +42,7 @@ def extrapolated(*, counter: bool, per_second: bool) -> Function:
 
 
 def _names_a_counter(node: Node) -> bool:
-    """Whether all series of a range vector have one name, which a counter has. Most have: no series is looked at."""
+    """Return whether the selector itself names one metric with a counter's ending. That needs no look at the series."""
     return isinstance(node, Range) and (metric_name(node.selector) or "").endswith(COUNTER_ENDINGS)
 
 
@@ -53,7 +54,7 @@ def _names(sets: LabelSets, present: BoolArray) -> list[str]:
 
 
 def _rise(windows: Windows, counter: bool) -> FloatArray:
-    """Return last minus first value, plus what counter resets lost."""
+    """Return the last minus the first value of each window, plus the drops at counter resets: [series, steps]."""
     rise = windows.value_at(windows.end - 1) - windows.value_at(windows.start)
     if not counter:
         return rise
@@ -61,14 +62,14 @@ def _rise(windows: Windows, counter: bool) -> FloatArray:
     lost = np.zeros(len(values))
     before = values[:-1]
     np.copyto(lost[1:], before, where=values[1:] < before)
-    # Drops between two series are no resets; a window skips its first sample, so they are never counted.
+    # A drop between two series is not a reset. It is at a window's first sample, which is skipped.
     if lost.any():
         rise = rise + windows.reduce(np.add, lost, skip=1)
     return rise
 
 
 def _factor(ranges: Ranges, rise: FloatArray, counter: bool) -> FloatArray:
-    """Return the sampled interval, extrapolated towards both edges, as a multiple of itself."""
+    """Return the extrapolated interval divided by the sampled interval: [series, steps]."""
     windows = ranges.windows
     first, last = windows.time_at(windows.start), windows.time_at(windows.end - 1)
     to_start = (first - ranges.after_ms) / 1000
@@ -78,7 +79,7 @@ def _factor(ranges: Ranges, rise: FloatArray, counter: bool) -> FloatArray:
     threshold = average * EXTRAPOLATION_THRESHOLD
     to_start = np.where(to_start >= threshold, average / 2, to_start)
     if counter:
-        # A counter cannot have been negative: do not extrapolate past the point where it was zero.
+        # A counter is never negative, so it is not extrapolated beyond the point where it was zero.
         initial = windows.value_at(windows.start)
         to_zero = sampled * (initial / rise)
         to_start = np.where((rise > 0) & (initial >= 0) & (to_zero < to_start), to_zero, to_start)
@@ -88,7 +89,7 @@ def _factor(ranges: Ranges, rise: FloatArray, counter: bool) -> FloatArray:
 
 
 def instant_change(*, counter: bool) -> Function:
-    """Return irate (counter: per second, resets honoured) or idelta: the change between the last two samples."""
+    """Return irate (counter) or idelta: the change between the last two samples. irate is per second, with resets."""
 
     def call(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
         ranges = evaluation.ranges(args[0])
@@ -127,7 +128,10 @@ def _reset(before: FloatArray, after: FloatArray) -> BoolArray:
 
 
 def _regression(values: FloatArray, filled: BoolArray, times: IntArray, at_ms: IntArray) -> tuple[FloatArray, ...]:
-    """Return slope (per second) and value at `at_ms` of least-squares lines; one row per window."""
+    """Return slope (per second) and value at `at_ms` of least-squares lines, both [windows].
+
+    `values`, `filled` and `times` are [windows, width], and `at_ms` is [windows].
+    """
     x = np.where(filled, (times - at_ms[:, None]) / 1000, 0.0)
     n = filled.sum(axis=1)
     sum_x, sum_y = sum_rows(x, filled), sum_rows(values, filled)
@@ -144,18 +148,18 @@ def _regression(values: FloatArray, filled: BoolArray, times: IntArray, at_ms: I
 
 
 def deriv(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Per-second slope of the least-squares line through a window."""
+    """Return the slope per second of the least-squares line through a window."""
     ranges = evaluation.ranges(args[0])
 
     def slope(values: FloatArray, filled: BoolArray, times: IntArray, picked: IntArray) -> FloatArray:
-        # The first sample is the origin, which keeps precision.
+        # Times count from the first sample, which keeps precision.
         return _regression(values, filled, times, times[:, 0])[0]
 
     return ranges.frame(*ranges.windows.apply(slope, least=2))
 
 
 def predict_linear(evaluation: Evaluation, args: tuple[Node, ...]) -> Frame:
-    """Value that the least-squares line through a window has so many seconds after the evaluation time."""
+    """Return the value of the least-squares line through a window, at a number of seconds after the evaluation time."""
     ranges, ahead = evaluation.ranges(args[0]), evaluation.scalars(args[1])
     steps = evaluation.steps
 

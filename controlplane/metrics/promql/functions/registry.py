@@ -20,7 +20,7 @@ FUNCTIONS: dict[str, Function] = {
 
 
 def function_named(name: str) -> Function:
-    """Return a function. Raises QueryError(bad_data) when it is not supported."""
+    """Return the function with this name. Raises QueryError(bad_data) when it is not supported."""
     function = FUNCTIONS.get(name)
     if function is None:
         raise QueryError("bad_data", f"function {name!r} is not supported")

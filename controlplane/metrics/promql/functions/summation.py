@@ -1,8 +1,8 @@
-"""Sums that stay right where numbers cancel out.
+"""Sums that are right even where numbers cancel out.
 
 Prometheus adds up with compensation (Neumaier's variant of Kahan summation): `1e100 + 1 - 1e100` is 1. Numpy's
-reductions do not compensate, and need not where nothing cancels: the error is then some units in the last place. So
-sums are taken plainly, and those that lost most of their summands' size are taken again, exactly (`math.fsum`).
+reductions do not compensate. Where nothing cancels, their error is some units in the last place. Therefore sums are
+taken with numpy first. A sum that is much smaller than its summands is then taken again, exactly (`math.fsum`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from controlplane.metrics.promql.frame import Groups
 from controlplane.metrics.series.samples import Windows
 
 CANCELLED = 1e-3
-"""A sum below this share of its summands' absolute sum is taken again: plainly summed, its relative error could pass
-1e-9 from some ten thousand summands on."""
+"""Least share of the summands' absolute sum at which numpy's sum is kept. Below it the relative error could exceed 1e-9
+from some ten thousand summands on."""
 
 
 def sum_groups(groups: Groups, values: FloatArray) -> FloatArray:
-    """Return the sums [groups, steps] of values [series, steps]."""
+    """Return the sums [groups, steps] of `values` [series, steps] over each group's series."""
     total = groups.reduce(np.add, values)
     if _of_one_sign(values):
         return total
@@ -34,7 +34,7 @@ def sum_groups(groups: Groups, values: FloatArray) -> FloatArray:
 
 
 def sum_windows(windows: Windows) -> FloatArray:
-    """Return the sums [series, steps] of windows' samples, 0 for an empty window."""
+    """Return the sum of each window's samples, [series, steps]. The sum of an empty window is 0."""
     total = windows.reduce(np.add)
     values = windows.samples.values
     if _of_one_sign(values):
@@ -50,16 +50,19 @@ def _of_one_sign(values: FloatArray) -> bool:
 
 
 def _lossy(total: FloatArray, size: FloatArray) -> BoolArray:
-    """Return where a sum lost its summands' size; never where that is infinite or NaN, which is exact as it is."""
+    """Return a mask of the sums to take again. `size` is the absolute sum of the summands, in the same shape.
+
+    A sum with an infinite or NaN size is never taken again: it is exact.
+    """
     lossy: BoolArray = np.isfinite(size) & (np.abs(total) < size * CANCELLED)
     return lossy
 
 
 def sum_rows(values: FloatArray, filled: BoolArray) -> FloatArray:
-    """Return the sum of each row's filled elements, of which there is at least one.
+    """Return the sum of each row's filled elements: float64 of shape [n]. Each row must have a filled element.
 
-    It does not depend on the width of the padding, as `values.sum(axis=1)` does in the last place: an instant query
-    and a step of a range query have windows of other widths, and must agree.
+    `values` and `filled` are [n, width]. The result does not depend on the width, as `values.sum(axis=1)` does in the
+    last place. An instant query and a step of a range query have windows of different widths, and must agree.
     """
     starts = np.concatenate(([0], np.cumsum(filled.sum(axis=1))[:-1]))
     sums: FloatArray = np.add.reduceat(values[filled], starts)

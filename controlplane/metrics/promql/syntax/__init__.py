@@ -1,4 +1,4 @@
-"""The syntax tree of an expression, and what can be told from it without data.
+"""The syntax tree of an expression, and the facts that follow from it without data.
 
 Start at `tree.py`.
 """

@@ -1,4 +1,4 @@
-"""Which metrics an expression reads."""
+"""Metric names and selectors that an expression reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from controlplane.metrics.series.matchers import MatchOp
 
 
 def metric_names(expr: str) -> frozenset[str]:
-    """Return the metric names that PromQL selects; `` for a selector that does not say one. Raises QueryError."""
+    """Return the metric names that an expression selects, with "" for a selector that names no metric.
+
+    Raises QueryError when the expression is not valid.
+    """
     return frozenset(_name(selector) for selector in selectors(parse(expr)))
 
 
@@ -30,7 +33,7 @@ def selectors(node: Any) -> Iterator[Selector]:
 
 
 def parts(node: Any) -> Iterator[Any]:
-    """Yield what a node of a syntax tree consists of."""
+    """Yield the fields of a node of a syntax tree, or the elements of a tuple."""
     if isinstance(node, tuple):
         yield from node
     elif is_dataclass(node):

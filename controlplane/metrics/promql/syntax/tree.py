@@ -1,7 +1,7 @@
-"""The syntax tree of PromQL as we evaluate it, made of what the parser read.
+"""The syntax tree of PromQL for evaluation, made from the parser's tree.
 
-The parser's nodes have the brackets and the places of an expression, for what explains it; these have neither. A query
-is translated once into these frozen nodes, which the engine caches.
+The parser's nodes have brackets and places, for code that explains an expression. The nodes here have neither. They are
+frozen, and the engine caches them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Subquery:
-    """`expr[range:step]`; without a step the engine's default applies."""
+    """`expr[range:step]`. Without a step the engine's default applies."""
 
     expr: Node
     range_ms: int
@@ -80,7 +80,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """An aggregation; `labels` are those of `by`, or of `without`."""
+    """An aggregation. `labels` are those of `by`, or of `without`."""
 
     op: str
     expr: Node
@@ -92,14 +92,14 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class VectorMatching:
-    """How the sides of a binary operation between vectors find each other."""
+    """The vector matching of a binary operation: the labels by which the series of both sides are matched."""
 
     on: bool
     labels: tuple[str, ...]
     many: Literal["none", "left", "right"]
-    """Which side may have several series per match group."""
+    """The side that may have several series in a match group."""
     include: tuple[str, ...]
-    """Labels copied from the one side."""
+    """Labels that are copied from the one side to the result."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Binary:
 
 @dataclass(frozen=True)
 class Negate:
-    """Unary minus."""
+    """A unary minus."""
 
     expr: Node
     kind: ValueKind = "vector"
@@ -126,9 +126,9 @@ Node = Number | String | Selector | Range | Subquery | Call | Aggregate | Binary
 
 
 def parse(expr: str, times: QueryTimes = INSTANT) -> Node:
-    """Parse PromQL. `times` are what `step()` and `range()` are in calculated durations.
+    """Return the tree of an expression. `times` holds the values of `step()` and `range()` in durations.
 
-    Raises QueryError(bad_data) with the parser's message, and the place where it is known.
+    Raises QueryError(bad_data) with the parser's message when the expression is not valid or not supported.
     """
     try:
         tree = parse_tree(expr, times)
@@ -136,7 +136,7 @@ def parse(expr: str, times: QueryTimes = INSTANT) -> Node:
         return _evaluated(tree)
     except ExpressionError as error:
         if "unknown function" in str(error):
-            # What is gone from PromQL, or newer than the parser, is better called so.
+            # Functions that Prometheus 3 removed have a better message than "unknown function".
             refuse_unsupported(expr)
         raise QueryError("bad_data", str(error)) from error
     except RecursionError as error:
@@ -144,7 +144,10 @@ def parse(expr: str, times: QueryTimes = INSTANT) -> Node:
 
 
 def parse_selector(expr: str) -> tuple[Matcher, ...]:
-    """Parse a series selector, as `match[]` parameters have it. Raises QueryError(bad_data)."""
+    """Return the matchers of a series selector such as a `match[]` parameter.
+
+    Raises QueryError(bad_data) when it is not a plain selector.
+    """
     node = parse(expr)
     if not isinstance(node, Selector) or node.offset_ms or node.at is not None:
         raise QueryError("bad_data", f"not a plain series selector: {expr}")
@@ -152,7 +155,7 @@ def parse_selector(expr: str) -> tuple[Matcher, ...]:
 
 
 def metric_name(selector: Selector) -> str | None:
-    """Return the one metric that a selector names, if it names one."""
+    """Return the metric that a selector names, or None if it names none or several."""
     names = [m.value for m in selector.matchers if m.name == METRIC_NAME and m.op is MatchOp.EQUAL]
     return names[0] if len(names) == 1 else None
 
@@ -177,7 +180,7 @@ def calls(node: Node) -> Iterator[Call | Aggregate]:
 
 
 def _evaluated(node: nodes.Node) -> Node:
-    """Return the node as it is evaluated: without brackets, with signs of numbers as part of them."""
+    """Return the node for evaluation: without brackets, with the sign of a number as part of the number."""
     match node:
         case nodes.NumberLiteral():
             return Number(node.val)

@@ -1,4 +1,7 @@
-"""The names of PromQL that Prometheus 3 knows and this engine does not, and why. What it does is in its tables."""
+"""The names of PromQL that Prometheus 3 supports and this engine does not, with the reasons.
+
+The names that this engine supports are in its tables of functions and operators.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +38,20 @@ EXPERIMENTAL_AGGREGATIONS = frozenset({"limitk", "limit_ratio"})
 NATIVE_HISTOGRAM_FUNCTIONS = frozenset(
     {"histogram_avg", "histogram_count", "histogram_stddev", "histogram_stdvar", "histogram_sum"}
 )
-"""Functions of native histograms alone; on samples that are numbers they yield nothing in Prometheus."""
+"""Functions of native histograms alone. In Prometheus they yield nothing for float samples."""
 
 REMOVED_FUNCTIONS = {"holt_winters": "double_exponential_smoothing"}
-"""Functions that Prometheus 2 had, and what Prometheus 3 calls them."""
+"""Functions of Prometheus 2, with their names in Prometheus 3."""
 
 FILL_MODIFIERS = frozenset({"fill", "fill_left", "fill_right"})
-"""Experimental modifiers of binary operations, for what is missing on a side."""
+"""Experimental modifiers of binary operations: values for series that are missing on one side."""
 
 
 def refuse_unsupported(expr: str) -> None:
-    """Raise QueryError(bad_data) for what this engine does not have; as names of metrics such words are fine.
+    """Raise QueryError(bad_data) if an expression uses a function or an operator that this engine does not support.
 
-    Rules may use it where another server evaluates them, which is why it is no matter of parsing.
+    These words are allowed as names of metrics. This check is not part of the parser, because rules may use the words
+    where another server evaluates them.
     """
     tokens = tokenize(expr)
     durations = of_durations(tokens)
@@ -55,7 +59,7 @@ def refuse_unsupported(expr: str) -> None:
         if number in durations:
             continue
         after = tokens[number + 1].text.lower()
-        # After @, start() and end() are no functions.
+        # After @, start() and end() are not function calls.
         if token.kind == "word" and after in ("(", "by", "without") and (not number or tokens[number - 1].text != "@"):
             reason = _reason(token.text, after)
             if reason is not None:
@@ -73,7 +77,7 @@ def _reason(word: str, after: str) -> str | None:
 
 
 def refusal(function: str) -> str | None:
-    """Return why a function is not supported, None where nothing is known against it."""
+    """Return why a function is not supported, or None if it is not in these tables."""
     if function in EXPERIMENTAL_FUNCTIONS:
         return f'function "{function}" is experimental in Prometheus 3, and not supported'
     if function in NATIVE_HISTOGRAM_FUNCTIONS:

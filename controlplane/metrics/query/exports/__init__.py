@@ -1,1 +1,1 @@
-"""Samples, and what there is of them, for other programs: each call as the bytes of an answer's body."""
+"""Exports of samples and of statistics for other programs. Each call returns the body of an answer."""

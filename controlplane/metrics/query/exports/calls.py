@@ -1,4 +1,4 @@
-"""The exports by name, as the query workers are asked for them."""
+"""The exports by name, for requests to the query workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Export = Literal["federate", "remote_read", "cardinality"]
 
 
 def export(store: StoreReader, call: Export, args: list[Any], budget: Budget) -> bytes:
-    """Return an export's body; `args` are those of its function between store and budget. Raises QueryError."""
+    """Return an export's body. `args` are the arguments of its function between store and budget.
+
+    Raises QueryError when the export fails.
+    """
     match call:
         case "federate":
             selectors, at, lookback_s = args
@@ -29,12 +32,12 @@ def export(store: StoreReader, call: Export, args: list[Any], budget: Budget) ->
 
 
 def args_of(queries: list[ReadQuery]) -> list[Any]:
-    """Return the arguments of `remote_read`."""
+    """Return queries as arguments of `remote_read` that JSON can hold."""
     return [[q.start_ms, q.end_ms, [[m.name, m.op.value, m.value] for m in q.matchers]] for q in queries]
 
 
 def queries_of(args: list[Any]) -> list[ReadQuery]:
-    """Return what `args_of` was given."""
+    """Return the queries from the result of `args_of`."""
     return [
         ReadQuery(start, end, tuple(Matcher(name, MatchOp(op), value) for name, op, value in matchers))
         for start, end, matchers in args

@@ -1,4 +1,4 @@
-"""How many series and labels there are: what `/api/v1/status/tsdb` answers."""
+"""Numbers of series and labels: the answer of `/api/v1/status/tsdb`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from controlplane.metrics.series.index import METRIC_NAME
 from controlplane.metrics.series.store_reader import StoreReader
 
 LOOK_EVERY = 10_000
-"""Series between two looks at the clock."""
+"""Series between two checks of the budget."""
 
 
 def cardinality(store: StoreReader, limit: int, budget: Budget) -> dict[str, Any]:
-    """Return Prometheus's `data`: totals, and the `limit` largest of each kind. Times are unix milliseconds."""
+    """Return Prometheus's `data`: totals, and the `limit` largest entries of each list. Times are unix milliseconds.
+
+    Raises QueryError once the budget is spent.
+    """
     pairs: Counter[tuple[str, str]] = Counter()
     plan = store.plan(EVERYTHING)
     for number, labels in enumerate(plan.labels):

@@ -1,4 +1,4 @@
-"""The newest sample of each series as text exposition: what `/federate` answers."""
+"""The newest sample of each series as text exposition: the answer of `/federate`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def federate(store: StoreReader, selectors: Sequence[str], at: float, lookback_s: float, budget: Budget) -> bytes:
-    """Return the series that any selector picks, each with its last sample of the `lookback_s` before unix second `at`.
+    """Return the series that match any selector, with the last sample of the `lookback_s` before unix second `at`.
 
-    As in Prometheus every family is untyped, 0 has no sign, and a series without `instance` says so: otherwise whoever
-    reads this would put the address of this server there. Raises QueryError(bad_data) for a malformed selector.
+    As in Prometheus, every family is untyped and 0 has no sign. A series without `instance` gets `instance=""`.
+    Otherwise the server that scrapes this answer would set the address of this server. Raises QueryError(bad_data) when
+    a selector is not valid.
     """
     until = np.array([round(at * 1000)], dtype=np.int64)
     found: dict[Labels, tuple[float, int]] = {}

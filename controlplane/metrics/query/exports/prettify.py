@@ -1,4 +1,4 @@
-"""PromQL written as Prometheus's own formatter writes it: what is longer than a line is broken at its operators."""
+"""PromQL in the format of Prometheus's own formatter: an expression longer than a line is broken at its operators."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _UNITS = ((31_536_000_000, "y"), (604_800_000, "w"), (86_400_000, "d"), (3_600_0
 
 
 def prettify(expr: str) -> str:
-    """Return the expression with one style of blanks and breaks. Raises QueryError(bad_data) for what is no PromQL.
+    """Return an expression with uniform blanks and line breaks. Comments are left out.
 
-    Comments are left out. An expression with calculated durations (`[5m * 2]`) is returned as it is: what they come to
-    depends on the query.
+    An expression with calculated durations (`[5m * 2]`) is returned as it is, because their values depend on the query.
+    Raises QueryError(bad_data) when the expression is not valid.
     """
     parse(expr)
     return expr.strip() if is_calculated(tokenize(expr)) else _broken(parse_tree(expr), 0)
 
 
 def _broken(node: nodes.Node, level: int) -> str:
-    """Return a node on as many lines as it needs, each indented by at least `level`."""
+    """Return a node on as many lines as it needs, each indented by at least `level` steps of two blanks."""
     indent = "  " * level
     line = _line(node)
     if len(line.encode()) <= MAX_LINE:
@@ -128,7 +128,7 @@ def _moved(at: At, offset_ms: int | None) -> str:
 
 
 def _duration(milliseconds: int) -> str:
-    """Write a duration as Prometheus does: years and weeks only where nothing is left over."""
+    """Return a duration in Prometheus's format. Years and weeks are used only if they divide it: 8 days → `8d`."""
     if not milliseconds:
         return "0s"
     rest, written = abs(milliseconds), "-" if milliseconds < 0 else ""

@@ -1,4 +1,4 @@
-"""Remote read on the wire, and the samples that it asks for.
+"""Remote read: the format of its messages, and the samples that a request selects.
 
 The messages (https://prometheus.io/docs/prometheus/latest/querying/remote_read_api/), compressed with snappy's block
 format:
@@ -8,7 +8,7 @@ format:
     LabelMatcher {Type type = 1 (EQ, NEQ, RE, NRE); string name = 2; string value = 3}
     ReadResponse {QueryResult results = 1}, QueryResult {TimeSeries timeseries = 1}, TimeSeries as in remote write
 
-Answers are of the type SAMPLES, which every client takes.
+Answers have the type SAMPLES, which every client accepts.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from controlplane.varint import varint
 MAX_DECODED_BYTES = 2**20
 MAX_QUERIES = 100
 MAX_SAMPLES = 5_000_000
-"""In one answer, which is made as a whole: 90 MB before it is compressed."""
+"""Maximum samples of one answer. Chosen: the answer is made in memory and has 90 MB before compression."""
 SAMPLES = 0
-"""ReadRequest.ResponseType."""
+"""Value of ReadRequest.ResponseType for SAMPLES."""
 _OPS = (MatchOp.EQUAL, MatchOp.NOT_EQUAL, MatchOp.RE, MatchOp.NOT_RE)
 _FIXED64 = 1
 _SIX_BYTES = (2**35, 2**42)
@@ -42,7 +42,7 @@ _SIX_BYTES = (2**35, 2**42)
 
 
 class ReadQuery(NamedTuple):
-    """One query; both ends of the interval belong to it."""
+    """One query. The interval includes both ends."""
 
     start_ms: int
     end_ms: int
@@ -50,7 +50,11 @@ class ReadQuery(NamedTuple):
 
 
 def decode(body: bytes) -> list[ReadQuery]:
-    """Read a compressed request. Raises MalformedRequest, TooLarge; QueryError(bad_data) for types we do not answer."""
+    """Return the queries of a compressed request.
+
+    Raises MalformedRequest when the body cannot be read, TooLarge when it exceeds a limit, and QueryError(bad_data)
+    when the client accepts no SAMPLES.
+    """
     try:
         if (size := snappy.decompress_raw_len(body)) > MAX_DECODED_BYTES:
             raise TooLarge(f"the body inflates to {size} bytes, more than the {MAX_DECODED_BYTES} allowed")
@@ -71,7 +75,10 @@ def decode(body: bytes) -> list[ReadQuery]:
 
 
 def remote_read(store: StoreReader, queries: Sequence[ReadQuery], budget: Budget, most: int = MAX_SAMPLES) -> bytes:
-    """Return the compressed answer, staleness markers included. Raises QueryError: bad_data beyond `most` samples."""
+    """Return the compressed answer. It includes staleness markers.
+
+    Raises QueryError(bad_data) beyond `most` samples, and once the budget is spent.
+    """
     results, left = [], most
     for query in queries:
         series: list[tuple[Labels, bytes]] = []
@@ -90,7 +97,7 @@ def remote_read(store: StoreReader, queries: Sequence[ReadQuery], budget: Budget
 
 
 def _samples(axis: Axis) -> Iterator[bytes]:
-    """Yield the samples of each series: a template with the times, and holes for the values."""
+    """Yield the encoded samples of each series, from a template with the times and gaps for the values."""
     low, high = _SIX_BYTES
     if len(axis.times) and low <= int(axis.times.min()) and int(axis.times.max()) < high:
         template = np.zeros((len(axis.times), 18), dtype=np.uint8)
@@ -144,7 +151,7 @@ def _matcher(data: bytes) -> Matcher:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the number and value of each field. Raises MalformedRequest."""
+    """Yield the number and value of each field. Raises MalformedRequest when the bytes are not protobuf."""
     at = 0
     while at < len(data):
         tag, at = _read_varint(data, at)

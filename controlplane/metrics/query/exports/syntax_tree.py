@@ -1,6 +1,6 @@
-"""A query's syntax tree as Prometheus's `/api/v1/parse_query` writes it, for programs that draw or explain queries.
+"""A query's syntax tree in the format of Prometheus's `/api/v1/parse_query`, for programs that explain queries.
 
-Every node is an object with its `type`; durations are milliseconds, and numbers are text.
+Every node is an object with its `type`. Durations are milliseconds, and numbers are texts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CARDS = {"": "one-to-one", "group_left": "many-to-one", "group_right": "one-to-
 
 
 def syntax_tree(expr: str) -> dict[str, Any]:
-    """Return the tree. Raises QueryError(bad_data) for what is no PromQL, or none that is evaluated here."""
+    """Return the tree. Raises QueryError(bad_data) when the expression is not valid or not supported."""
     parse(expr)
     return _written(parse_tree(expr))
 

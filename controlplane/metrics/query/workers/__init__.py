@@ -1,1 +1,1 @@
-"""Ad-hoc queries in processes of their own: shared fairly, started when needed, ended when nobody waits."""
+"""Query workers: processes that answer ad-hoc queries. They are shared fairly and started when needed."""

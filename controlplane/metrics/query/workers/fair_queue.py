@@ -1,7 +1,7 @@
-"""Whose ad-hoc query is next: turns are shared between askers, not between queries.
+"""A fair queue of ad-hoc queries: turns are shared between askers, not between queries.
 
-An asker is a token, whoever holds it. One that asks a thousand heavy queries waits for itself: others get their first
-turn at once, and every further one in rotation.
+An asker is a token. An asker with a thousand heavy queries only delays itself: other askers get their first turn at
+once, and every further turn in rotation.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from controlplane.errors import QueryError
 
 @dataclass(frozen=True)
 class Shares:
-    """How many queries may run and wait at a time."""
+    """Maximum numbers of queries that run and wait at a time."""
 
     each: int
-    """Running, of one asker."""
+    """Running queries of one asker."""
     together: int
-    """Running, of all askers, as long as each has more than one."""
+    """Running queries of all askers, at which an asker that has a running query gets no further turn."""
     most: int
-    """Running, of all askers: beyond `together` an asker that has none running still gets one."""
+    """Running queries of all askers. Between `together` and `most`, an asker without a running query still gets one."""
     waiting: int = 200
+    """Waiting queries of all askers."""
     each_waiting: int = 64
-    """Waiting, of one asker: a dashboard with more panels is opened in two goes."""
+    """Waiting queries of one asker. Chosen: enough for a large dashboard."""
 
 
 class Turn:
-    """The right to have one query running. Give it back once, whatever became of the query."""
+    """The right to run one query. Call `end` when the query has ended in any way."""
 
     def __init__(self, queue: FairQueue, asker: str) -> None:
         self._queue, self._asker, self._held = queue, asker, True
 
     def end(self) -> None:
-        """Let the next one have its turn; ending a turn again does nothing."""
+        """Give the turn to the next query. A second call does nothing."""
         if self._held:
             self._held = False
             self._queue.ended(self._asker)
@@ -48,26 +49,30 @@ class FairQueue:
         self._shares = shares
         self._running: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[Turn]]] = {}
-        """By asker."""
+        """Waiting queries by asker."""
         self._served: dict[str, int] = {}
-        """When each asker that is here had its last turn, counted in turns."""
+        """Number of the last turn of each asker with a running or waiting query."""
         self._turns = 0
         self._closed: QueryError | None = None
         self.refused = 0
-        """Queries that were turned away because too many waited."""
+        """Number of queries that were refused because too many waited."""
 
     @property
     def running(self) -> int:
-        """Turns that are held."""
+        """Number of turns that are held."""
         return self._running.total()
 
     @property
     def waiting(self) -> int:
-        """Queries that wait for a turn."""
+        """Number of queries that wait for a turn."""
         return sum(map(len, self._waiting.values()))
 
     async def turn(self, asker: str) -> Turn:
-        """Wait for a turn. Cancel to leave the queue. Raises QueryError(too_many_requests, unavailable) at once."""
+        """Wait for a turn and return it. Cancel the call to leave the queue.
+
+        Raises QueryError at once: too_many_requests or unavailable when too many queries wait, or the reason of
+        `close`.
+        """
         if self._closed is not None:
             raise self._closed
         mine = self._waiting.get(asker, ())
@@ -92,7 +97,7 @@ class FairQueue:
             raise
 
     def close(self, reason: QueryError) -> None:
-        """Give no further turns, and tell those who wait why."""
+        """Give no further turns. Queries that wait raise `reason`."""
         self._closed = reason
         for places in self._waiting.values():
             for place in places:
@@ -109,7 +114,10 @@ class FairQueue:
         self._forget(asker)
 
     def _call(self) -> None:
-        """Give free turns to those who wait: first who has least running, of those whose last one is longest ago."""
+        """Give free turns to waiting askers, first to those with the fewest running queries.
+
+        Of equal askers, the one whose last turn is longest ago is first.
+        """
         while True:
             able = [asker for asker in self._waiting if self._may_run(asker)]
             if not able:
@@ -119,7 +127,7 @@ class FairQueue:
             place = places.popleft()
             if not places:
                 del self._waiting[asker]
-            if not place.done():  # else whoever waited is on the way out
+            if not place.done():  # otherwise the caller was cancelled
                 place.set_result(self._begin(asker))
 
     def _may_run(self, asker: str) -> bool:

@@ -1,8 +1,8 @@
-"""The query workers of one control plane: which of them is asked, when another is started, and when one may go.
+"""The pool of query workers of one control plane. It chooses a worker for each query, and starts and retires workers.
 
-The first is started by the first query. Another is started only while every one is held up by something slow, so that
-a control plane whose queries are quick stays as small as with one. What an asker runs is kept together on some of the
-workers, so that the others are free for everybody else.
+The first query starts the first worker. Another worker is started only while every worker has a slow query. So a
+control plane with quick queries has one worker. The queries of one asker are kept on some of the workers, so that the
+other workers are free for other askers.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from controlplane.metrics.query.workers.worker import THREADS, Worker, WorkerDie
 log = logging.getLogger(__name__)
 
 CROWD = THREADS // 2
-"""Questions that a worker is at together before it is left to those who have none elsewhere."""
+"""Running queries of a worker, on average, at which further turns go only to askers without a running query."""
 MOST_WORKERS = 4
-"""By default, however many cores there are: each holds names and labels of its own."""
+"""Default maximum of workers on any number of cores. Chosen: each worker has its own names and labels in memory."""
 SLOW_S = 0.5
-"""A query that took so long already holds up those beside it; a dashboard's take a tenth."""
+"""Seconds after which a running query counts as slow. Chosen: it delays the queries beside it, and queries of a
+dashboard take a tenth of it."""
 RETIRE_S = 300.0
-"""How long a worker beyond the first may have nothing to do."""
+"""Seconds without a query after which a worker other than the first is ended. Chosen."""
 STOPPING = "the control plane is stopping"
 
 
 def default_workers() -> int:
-    """Return how many workers there are at most, by the processor: two at least, so that one is free for others."""
+    """Return the maximum number of workers for this processor. It is at least two, so that one is free for others."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(2, min(cores, MOST_WORKERS))
 
 
 def shares_of(workers: int) -> Shares:
-    """Return how the threads of so many workers are shared: one asker fills half of the workers at most."""
+    """Return the shares of the threads of `workers` workers. One asker gets at most half of the workers."""
     return Shares(each=CROWD * max(1, workers // 2), together=CROWD * workers, most=THREADS * workers)
 
 
@@ -47,33 +48,34 @@ class Pool:
     """Workers over the files of one store. Use on one event loop."""
 
     def __init__(self, folder: str, size: int) -> None:
-        """`size` is how many workers there are at most."""
+        """`size` is the maximum number of workers."""
         self._folder, self._size = folder, size
         self._workers: list[Worker] = []
         self._coming: list[Worker] = []
-        """Started, and still reading the journal."""
+        """Workers that were started and still read the journal."""
         self._starting = asyncio.Lock()
         self._spare: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self.restarts = 0
-        """Workers that had to be replaced."""
+        """Number of workers that ended unexpectedly and had to be replaced."""
 
     @property
     def workers(self) -> int:
-        """Workers that run now."""
+        """Number of running workers."""
         return len(self._workers)
 
     async def ask(self, asker: str, call: str, args: list[Any], by: float, done: Callable[[], None]) -> WorkerMessage:
-        """Return a worker's answer, due `by` (monotonic seconds); asked again of another where one dies.
+        """Return a worker's answer, due `by` (monotonic seconds). If the worker dies, another one is asked.
 
-        `done` is called, perhaps again, once no worker is at it any more. Raises QueryError.
+        `done` is called once no worker works on the query. It may be called several times. Raises QueryError when the
+        query fails, or when two workers ended over it.
         """
         deaths = 0
         while deaths < 2:
             try:
                 worker = await self._worker_for(asker)
-            except BaseException:  # cancelled too: the place is given back
+            except BaseException:  # cancellation too: the turn must be given back
                 done()
                 raise
             try:
@@ -86,18 +88,18 @@ class Pool:
         )
 
     def kill(self) -> None:
-        """Take no further questions, and end the workers."""
+        """Accept no further queries, and kill the workers."""
         self._closed = True
         for worker in (*self._workers, *self._coming):
             worker.kill()
 
     async def wait_closed(self) -> None:
-        """Wait until the workers are gone, after `kill`."""
+        """Wait until the workers have ended, after `kill`."""
         if self._timer is not None:
             self._timer.cancel()
         if self._spare is not None:
             await asyncio.wait([self._spare])
-        async with self._starting:  # one that is being started cannot be killed yet
+        async with self._starting:  # a worker that is being started cannot be killed yet
             self.kill()
         await asyncio.gather(*(worker.wait_ended() for worker in (*self._workers, *self._coming)))
 
@@ -132,7 +134,7 @@ class Pool:
         self._timer = loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
-        """See whether there are too few workers, or too many."""
+        """Check whether there are too few or too many workers, and start or retire one."""
         self._timer = None
         if self._closed:
             return
@@ -149,7 +151,7 @@ class Pool:
             self._look_in(RETIRE_S)
 
     async def _start_spare(self) -> None:
-        """Start another worker, and ask it only once it has read the journal: meanwhile the others answer sooner."""
+        """Start another worker. It gets queries once it has read the journal: until then the others answer sooner."""
         async with self._starting:
             if self._closed:
                 return
@@ -165,9 +167,9 @@ class Pool:
 
 
 def choose(workers: Sequence[Worker], asker: str, most: int) -> Worker:
-    """Return which worker an asker's next question goes to: the one that has least to do.
+    """Return the worker for an asker's next query: the one with the fewest queries.
 
-    An asker that is on `most` workers already stays on those, as long as it has them to itself.
+    An asker that has queries on `most` workers stays on these workers, as long as one of them serves no other asker.
     """
     mine = [worker for worker in workers if worker.load_of(asker)]
     if len(mine) >= most:

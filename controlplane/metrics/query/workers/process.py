@@ -1,8 +1,8 @@
 """A query worker: a process of its own that answers ad-hoc queries over the files of a series store.
 
 `python -m controlplane.metrics.query.workers.process FOLDER MAX_BYTES THREADS`, started by worker.py. It ends when its
-standard input does, and on Linux with the process that started it even while it hangs: it never outlives the control
-plane.
+standard input ends. On Linux the kernel also kills it when the process that started it ends. So it never outlives the
+control plane.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from controlplane.metrics.series.follower import Follower
 from controlplane.metrics.storage.errors import Overtaken, StorageError
 
 PR_SET_PDEATHSIG = 1
-"""linux/prctl.h: the signal to get when the parent ends."""
+"""Option of prctl: the signal to get when the parent ends. Source: linux/prctl.h."""
 NICE = 5
-"""Scraping, rules and rollouts come first when the processor is short."""
+"""Niceness of a worker. Chosen: scraping, rules and rollouts come first when the processor is busy."""
 
 
 KEEP_UP_S = 60.0
-"""How often the journal is followed while nobody asks."""
+"""Seconds between two reads of the journal without a query. Chosen."""
 
 
 class Worker:
@@ -51,10 +51,10 @@ class Worker:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="promql")
         self._writing = threading.Lock()
         self._unwanted: dict[int, threading.Event] = {}
-        """By question: set once nobody waits for its answer any more."""
+        """By number of the request: set once nobody waits for its answer."""
 
     def serve(self, requests: BinaryIO) -> None:
-        """Say that all is read, and answer until the requests end."""
+        """Send READY, and answer requests until they end."""
         self._say(WorkerMessage({"id": protocol.READY}))
         while len(sizes := requests.read(protocol.HEAD.size)) == protocol.HEAD.size:
             head_size, body_size = protocol.HEAD.unpack(sizes)
@@ -85,7 +85,7 @@ class Worker:
                 {"id": number, "kind": "execution", "message": "the query needs more memory than there is"}
             )
         except Overtaken as error:
-            # Whoever asked is asked for again, of a worker that begins with the newest journal.
+            # The pool sends its queries again to a new worker, which begins with the newest journal.
             sys.stderr.write(f"query worker: {error}: it starts anew\n")
             os._exit(0)
         except Exception as bug:  # noqa: BLE001 - the process boundary: one query's bug must not end the others
@@ -122,9 +122,9 @@ class Worker:
 
 
 def keep_up(follow: Callable[[], object], wait: Callable[[float], bool]) -> None:
-    """Follow the journal while nobody asks, until `wait` says to stop.
+    """Read the journal every KEEP_UP_S until `wait` returns true.
 
-    Otherwise deleted files would stay mapped, and the first query after a quiet day would read the whole of it.
+    Otherwise deleted files would stay mapped, and the first query after a quiet day would read the journal of the day.
     """
     while not wait(KEEP_UP_S):
         try:
@@ -135,16 +135,17 @@ def keep_up(follow: Callable[[], object], wait: Callable[[float], bool]) -> None
 
 
 def main(folder: str, max_bytes: str, threads: str) -> None:
-    """Serve until the control plane goes away."""
+    """Answer queries until the control plane ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # What ends all processes of a service is not for this one: the control plane ends it after the last answer.
+    # A service manager sends SIGTERM to all processes. This process ignores it: the control plane ends it after the
+    # last answer.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # Mapped files do not count here; what a query computes does.
+    # The limit covers memory for computations, not mapped files.
     resource.setrlimit(resource.RLIMIT_DATA, (int(max_bytes), int(max_bytes)))
     os.nice(NICE)
     answers = os.fdopen(os.dup(1), "wb")
-    # Nothing but frames may reach the control plane.
+    # From here on only frames reach the control plane: other output goes to stderr.
     os.dup2(2, 1)
     try:
         follower = Follower(Path(folder))
@@ -153,7 +154,7 @@ def main(folder: str, max_bytes: str, threads: str) -> None:
     keeping_up = threading.Thread(target=keep_up, args=(follower.follow, threading.Event().wait), daemon=True)
     keeping_up.start()
     Worker(PromqlEngine(follower), answers, int(threads)).serve(sys.stdin.buffer)
-    # Queries that still run are of no use to anybody.
+    # Nobody waits for the queries that still run.
     os._exit(0)
 
 

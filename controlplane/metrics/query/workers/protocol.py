@@ -1,13 +1,14 @@
-"""What the control plane and a query worker say to each other: frames over the worker's standard input and output.
+"""The protocol between the control plane and a query worker: frames over the worker's standard input and output.
 
     frame    length of the head (u32), length of the body (u32), head as JSON, body
 
-A request's head is `{"id": n, "by": seconds, "call": name, "args": [...]}`; `by` is when the answer is of no use any
-more, on the machine's monotonic clock, which both read. `{"cancel": n}` says that nobody waits for an answer any more:
-it comes nevertheless, as soon as the query notices.
+A request's head is `{"id": n, "by": seconds, "call": name, "args": [...]}`. `by` is the deadline on the machine's
+monotonic clock, which both processes read. `{"cancel": n}` means that nobody waits for answer n. The worker then ends
+the query soon and still sends an answer.
 
-A worker that has read what is stored says `{"id": 0}`. An answer's head is `{"id": n}` with the body that was asked
-for, and its `warnings` and `infos`; or `{"id": n, "kind": ..., "message": ...}` for a QueryError.
+A worker sends `{"id": 0}` once it has read the journal. An answer's head is `{"id": n, "warnings": [...], "infos":
+[...]}`, and its body is the result. The head of a failed query is `{"id": n, "kind": ..., "message": ...}`, as in
+QueryError.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 HEAD = struct.Struct("<II")
 READY = 0
-"""The number of no question."""
+"""The id of the message that a worker is ready. No request has it."""
 
 INSTANT, RANGE, SERIES, LABEL_NAMES, LABEL_VALUES, EXPORT = (
     "instant_json",
@@ -28,7 +29,7 @@ INSTANT, RANGE, SERIES, LABEL_NAMES, LABEL_VALUES, EXPORT = (
     "label_values",
     "export",
 )
-"""Calls; each is the method of `queries.Queries` of that name."""
+"""Names of calls. Each is a method of `queries.Queries` or `queries.Exports`."""
 
 
 class WorkerMessage(NamedTuple):
@@ -38,6 +39,6 @@ class WorkerMessage(NamedTuple):
     body: bytes = b""
 
     def encode(self) -> bytes:
-        """Return its bytes."""
+        """Return the message as bytes."""
         head = json.dumps(self.head, separators=(",", ":")).encode()
         return HEAD.pack(len(head), len(self.body)) + head + self.body

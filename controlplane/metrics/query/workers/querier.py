@@ -1,10 +1,10 @@
-"""Ad-hoc queries in processes of their own, so that none of them holds up a scrape, a rule or a rollout.
+"""Ad-hoc queries in worker processes, so that no query delays a scrape, a rule or a rollout.
 
-Rules, and what the control plane itself asks, are evaluated in this process: they are known, and small. Everything
-that comes in over the HTTP API waits for its asker's turn and goes to a worker. A query that outstays its time there
-takes the worker down, whether or not anybody still waits for it; the others are asked again of the next one. One that
-only waited for its turn does not: it is dropped. While rows are in memory only (the disk is full) a worker would not
-see them: then this process answers.
+Rules and the control plane's own queries are evaluated in this process: they are known and small. A query of the HTTP
+API waits for its asker's turn and goes to a worker. If a query exceeds its deadline there, the worker is killed,
+whether or not anybody still waits. Other queries of that worker are sent to another worker. A query that exceeds its
+deadline while it waits for its turn is dropped. While the disk is full, new rows are only in memory, where a worker
+cannot read them. Then this process answers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.series.budget import EngineLimits
 
 THREAD_BYTES = 2**20
-"""A listing of more is read in a thread."""
+"""Bytes of a listing from which on its JSON is parsed in a thread. Chosen."""
 
 
 class WorkerQuerier:
@@ -39,9 +39,9 @@ class WorkerQuerier:
     def __init__(
         self, local: MetricsQuerier, folder: str, readable: Callable[[], bool], workers: int | None = None
     ) -> None:
-        """`local` answers rules, and everything while `readable` says that the files do not hold all rows.
+        """`local` evaluates rules. It also answers all queries while `readable` is false: some rows are not in files.
 
-        `workers` is how many processes there are at most; None: what fits this machine.
+        `workers` is the maximum number of worker processes. None means a number that fits this machine.
         """
         workers = workers or default_workers()
         self._local, self._readable = local, readable
@@ -50,11 +50,11 @@ class WorkerQuerier:
         self._pool = Pool(folder, workers)
 
     async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
-        """Evaluate a rule's expression; see alerts.interfaces.Querier."""
+        """Evaluate a rule's expression; see alerts.interfaces.Querier. Raises QueryFailed when the query fails."""
         return await self._local.instant(expr, at)
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
-        """Evaluate for a reader of ours; see Queries."""
+        """Evaluate for the control plane's own readers; see Queries."""
         return await self._local.instant_value(expr, at)
 
     async def instant_json(
@@ -131,22 +131,22 @@ class WorkerQuerier:
         return await self._local.metadata(metric, limit)
 
     def report(self) -> QueryReport:
-        """Return how many queries there are, and workers."""
+        """Return the numbers of queries and workers."""
         queue, pool = self._queue, self._pool
         return QueryReport(pool.workers, queue.running, queue.waiting, queue.refused, pool.restarts)
 
     def refuse(self) -> None:
-        """Take no further ad-hoc queries, and tell those that wait that the end has come; rules go on."""
+        """Accept no further ad-hoc queries. Waiting ones fail with "the control plane is stopping". Rules go on."""
         self._queue.close(QueryError("execution", STOPPING))
         self._pool.kill()
 
     def close(self) -> None:
-        """Take no further queries, and end the workers."""
+        """Accept no further queries, and kill the workers."""
         self.refuse()
         self._local.close()
 
     async def wait_closed(self) -> None:
-        """Wait until the workers are gone, after `close`."""
+        """Wait until the workers have ended, after `close`."""
         await self._pool.wait_closed()
 
     async def _rendered(self, asker: str, call: str, args: list[Any], timeout_s: float | None) -> Rendered:

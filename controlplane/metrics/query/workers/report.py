@@ -1,4 +1,4 @@
-"""How ad-hoc queries do, in numbers."""
+"""Status of ad-hoc queries, in numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class QueryReport(NamedTuple):
-    """For the control plane's own metrics. Counters are since the start of this process."""
+    """Numbers of ad-hoc queries for the control plane's own metrics. Counters begin with this process."""
 
     workers: int = 0
     running: int = 0

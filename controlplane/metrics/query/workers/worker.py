@@ -1,4 +1,4 @@
-"""One query worker, seen from the control plane: asked, told what nobody waits for any more, and ended."""
+"""One query worker, as the control plane sees it: it sends requests to the process, cancels them, and ends it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from controlplane.metrics.query.workers.protocol import WorkerMessage
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 16 * 2**10
-"""Of what a worker writes to its stderr; a longer line is logged in pieces."""
+"""Maximum bytes of a line of a worker's stderr. A longer line is logged in pieces."""
 MAX_BYTES = 4 * 2**30
-"""What a worker may hold in memory of its own."""
+"""Maximum bytes of a worker's own memory, mapped files not included. Chosen."""
 THREADS = 8
-"""Questions that a worker is at together, at most; the fair queue decides how many of them may be one asker's."""
+"""Maximum number of queries that a worker runs at a time. The fair queue limits the queries of one asker."""
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(64 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20)}
-"""For glibc: arrays of some MB are used again, where by default each is mapped anew, page fault by page fault. A fifth
-of the time of a query over 6,000 series."""
+"""Settings of glibc. With them it reuses the memory of arrays of some MB. By default it maps each array anew, with page
+faults that take a fifth of the time of a query over 6,000 series."""
 GRACE_S = 2.0
-"""How long past its own deadline a query may take: it looks at the clock between steps only."""
+"""Seconds past its deadline that a query may take. Chosen: a query checks the clock between steps only."""
 LEFT_S = 5.0
-"""How long it may take when nobody waits any more: what others are at in the same worker is worth more."""
+"""Seconds that a query may take after it was cancelled. Chosen: killing the worker delays its other queries."""
 
 
 class WorkerDied(Exception):
-    """The worker ended before it answered. `ended_by_us` for another query's sake: then this one is not to blame."""
+    """The worker ended before it answered. `ended_by_us`: it was killed because of another query."""
 
     def __init__(self, ended_by_us: bool) -> None:
         super().__init__()
@@ -42,40 +42,43 @@ class WorkerDied(Exception):
 
 
 class _Asked(NamedTuple):
-    """One question, until the worker has answered it, also where nobody waits any more."""
+    """One request that the worker has not answered, even if nobody waits for the answer."""
 
     asker: str
     answer: asyncio.Future[WorkerMessage]
     overdue: asyncio.TimerHandle
     done: Callable[[], None]
     at: float
-    """Monotonic second at which it was asked."""
+    """Monotonic second at which the request was sent."""
 
 
 class Worker:
     """A running worker process. Use on one event loop."""
 
     def __init__(self, process: Process, on_end: Callable[[Worker], None]) -> None:
-        """Use `start`."""
+        """Call `start` instead."""
         self.process = process
         self._on_end = on_end
         self._asked: dict[int, _Asked] = {}
         self._next = 0
         self.ended_by_us = False
-        """Whether its end was, or will be, our doing."""
+        """Whether the control plane ended the worker, or is about to."""
         self.retired = False
-        """Nothing more is to be asked: it is about to end by itself."""
+        """Whether the worker gets no more requests and is about to end by itself."""
         self.idle_since = time.monotonic()
-        """Monotonic second at which it had nothing left to do."""
+        """Monotonic second at which the worker had answered all requests."""
         self._ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(), name=f"query worker {process.pid}")
 
     @classmethod
     async def start(cls, folder: str, on_end: Callable[[Worker], None]) -> Worker:
-        """Start a worker over the store in `folder`; `on_end` is told of its end. Raises QueryError if that fails."""
+        """Start a worker over the store in `folder`. `on_end` is called when it has ended.
+
+        Raises QueryError when the process cannot be started.
+        """
         arguments = ("-m", "controlplane.metrics.query.workers.process", folder, str(MAX_BYTES), str(THREADS))
         try:
-            # Apart from the terminal, whose Ctrl-C is not meant for the worker.
+            # A session of its own: Ctrl-C in the terminal must not reach the worker.
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *arguments,
@@ -91,31 +94,32 @@ class Worker:
 
     @property
     def load(self) -> int:
-        """Questions that it is at."""
+        """Number of requests that are not answered."""
         return len(self._asked)
 
     def load_of(self, asker: str) -> int:
-        """Return how many of them are one asker's."""
+        """Return the number of requests of one asker that are not answered."""
         return sum(asked.asker == asker for asked in self._asked.values())
 
     def slow(self, now: float, seconds: float) -> bool:
-        """Tell whether it is at a question since more than `seconds`; `now` is monotonic."""
+        """Return whether a request is older than `seconds`. `now` is monotonic seconds."""
         return any(now - asked.at > seconds for asked in self._asked.values())
 
     async def ready(self) -> bool:
-        """Wait until it has read what is stored; False when it ended before."""
+        """Wait until the worker has read the journal. Return False if it ended before."""
         return await self._ready
 
     @property
     def status(self) -> int | None:
-        """The process's exit status; None while it runs."""
+        """Exit status of the process. None while it runs."""
         return self.process.returncode
 
     async def ask(self, asker: str, call: str, args: list[Any], by: float, done: Callable[[], None]) -> WorkerMessage:
-        """Return the worker's answer, due `by` (monotonic seconds). Raises WorkerDied, QueryError(timeout).
+        """Return the worker's answer, due `by` (monotonic seconds).
 
-        `done` is called, perhaps again, once the worker is at it no more: that may be after the caller was cancelled.
-        It is not called with WorkerDied, as the caller may ask elsewhere.
+        `done` is called once the worker no longer works on the request. That may be after the caller was cancelled, and
+        it may happen several times. Raises WorkerDied when the worker ended, without a call of `done`: the caller may
+        ask another worker. Raises QueryError(timeout) past the deadline.
         """
         loop = asyncio.get_running_loop()
         self._next += 1
@@ -136,19 +140,19 @@ class Worker:
             raise
 
     def retire(self) -> None:
-        """Have the worker end by itself: it has nothing to do."""
+        """Let the worker end by itself. It must have no requests."""
         self.ended_by_us = self.retired = True
         assert self.process.stdin is not None
         self.process.stdin.close()
 
     def kill(self) -> None:
-        """End the worker now, whatever it is at."""
+        """Kill the worker now, with all its requests."""
         self.ended_by_us = True
         if self.process.returncode is None:
             self.process.kill()
 
     async def wait_ended(self) -> None:
-        """Wait until the process is gone."""
+        """Wait until the process has ended."""
         await asyncio.wait([self._reading])
 
     def _say(self, head: dict[str, Any]) -> None:
@@ -156,7 +160,7 @@ class Worker:
         self.process.stdin.write(WorkerMessage(head).encode())
 
     def _overdue(self, number: int) -> None:
-        """End a worker that does not come back from a query; the others are asked again, of another."""
+        """Kill a worker that does not end a query in time. The pool sends its other requests to another worker."""
         asked = self._asked[number]
         if not asked.answer.done():
             took = f"{time.monotonic() - asked.at:.3g}s"
@@ -202,7 +206,7 @@ class Worker:
 
 
 async def _log_lines(stream: asyncio.StreamReader) -> None:
-    """Log what a worker writes to its stderr, a traceback say, so that it is escaped and formed as all of the log."""
+    """Log the lines of a worker's stderr, such as a traceback, with the log's escapes and format."""
     rest = b""
     while data := await stream.read(MAX_LINE_BYTES):
         *lines, rest = (rest + data).split(b"\n")

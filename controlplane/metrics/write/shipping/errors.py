@@ -6,4 +6,4 @@ from controlplane.errors import ControlPlaneError
 
 
 class CorruptSegment(ControlPlaneError):
-    """A record of a segment is cut short or is not what was written."""
+    """A record of a segment is cut short or damaged."""

@@ -1,8 +1,8 @@
-"""The queue of one endpoint: rows wait in memory for a moment, then on disk, until the server has taken them.
+"""The queue of one endpoint: rows wait in memory until the next flush, then on disk until the server accepts them.
 
-`append` and `end` are called by the event loop and only remember what they got. `open`, `flush`, `read`, `acknowledge`
-and `close` do file work and are called by one thread at a time. They share nothing but what the lock guards: the rows
-that were appended since the last flush.
+The event loop calls `append` and `end`, which only keep a reference. `open`, `flush`, `read`, `acknowledge` and `close`
+work on files, and one thread at a time calls them. Both sides share the rows that were appended since the last flush.
+The lock guards these rows.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ from controlplane.metrics.write.shipping.window import Window, WindowReader
 log = logging.getLogger(__name__)
 
 MAX_BUFFER_BYTES = 64 * 2**20
-"""Of rows that could not be written yet: minutes of a large fleet on a disk that is full or stuck."""
+"""Maximum bytes of rows that are not written yet. Chosen: minutes of a large fleet on a disk that is full or stuck."""
 SEGMENT_BYTES = 32 * 2**20
+"""Length of a segment in bytes at which the next one begins, in a large queue. Chosen."""
 SEGMENTS = 8
-"""A small queue has at least so many segments, since it loses a whole one when it is full."""
+"""Least number of segments of a full queue. Chosen: a full queue loses a whole segment."""
 FORGET_MS = 900_000
-"""A writer that ended so long ago is gone: when it comes back, its series are new ones."""
+"""Milliseconds after which a source that ended is forgotten. If it comes back, its series count as new. Chosen."""
 _POSITION = "position"
 
 
 class _Event(NamedTuple):
     source: str
     layout: Layout | None
-    """None: the source ended."""
+    """Layout of the row. None means that the source ended."""
     timestamp_ms: int
     values: FloatArray | None
 
@@ -65,7 +66,7 @@ class _Writer(NamedTuple):
 
 
 class _InFlight(NamedTuple):
-    """A window as it was asked for: what makes the same requests of the same rows again."""
+    """The end and the parameters of a window. The same parameters make the same requests from the same rows."""
 
     end: Position
     shards: int
@@ -73,15 +74,15 @@ class _InFlight(NamedTuple):
 
 
 class ShipQueue:
-    """One endpoint's rows, in a folder of its own. Bounded in memory and on disk: the oldest go, and are counted."""
+    """One endpoint's rows, in a folder of its own. Memory and disk are bounded: the oldest rows are dropped."""
 
     def __init__(self, folder: Path, selection: Selection, max_bytes: int) -> None:
         self.dropped: Counter[str] = Counter()
-        """Samples by reason: `buffer`, `size`, `age`."""
+        """Number of dropped samples by reason: `buffer`, `size`, `age`."""
         self.pending = 0
-        """Samples on disk that are not acknowledged."""
+        """Number of samples on disk that are not acknowledged."""
         self.newest_ms = 0
-        """Of what was written."""
+        """Unix milliseconds of the newest row on disk. 0 without a row."""
         self._folder, self._selection, self._max_bytes = folder, selection, max_bytes
         self._segment_bytes = max(1, min(SEGMENT_BYTES, max_bytes // SEGMENTS))
         self._events: deque[_Event] = deque()
@@ -96,17 +97,17 @@ class ShipQueue:
         self._reader = WindowReader(folder, self._sizes)
         self._acknowledged = Position(0, 0)
         self._in_flight: _InFlight | None = None
-        """The window that the process before did not acknowledge."""
+        """The window that an earlier process did not acknowledge."""
         self._failing = self._forgetful = False
 
     # --- on the event loop
 
     def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
-        """Remember a row; see SampleSink. Costs the same for any row."""
+        """Keep a reference to a row; see SampleSink. `values` is float64 of shape [columns]. The cost is constant."""
         self._remember(_Event(source, layout, timestamp_ms, values))
 
     def end(self, source: str, timestamp_ms: int) -> None:
-        """Remember that a source ended; see SampleSink."""
+        """Note that a source ended; see SampleSink."""
         self._remember(_Event(source, None, timestamp_ms, None))
 
     def _remember(self, event: _Event) -> None:
@@ -125,11 +126,14 @@ class ShipQueue:
 
     @property
     def size_bytes(self) -> int:
-        """The size of the queue on disk."""
-        return sum(list(self._sizes.values()))  # a copy: read by other threads
+        """Size of the queue on disk."""
+        return sum(list(self._sizes.values()))  # a copy, because other threads read this
 
     def open(self) -> None:
-        """Go on where the last process stopped. What its end cut short is left out with a warning. Raises OSError."""
+        """Open the queue of an earlier process. A record that was cut short is left out with a warning.
+
+        Raises OSError when the folder cannot be used.
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number in numbers_in(self._folder):
             self._sizes[number] = path_of(self._folder, number).stat().st_size
@@ -141,7 +145,7 @@ class ShipQueue:
         self.pending = self._reader.count()
 
     def flush(self) -> None:
-        """Write what was appended since. A disk that takes nothing is said once; the rows then stay in memory."""
+        """Write the rows since the last flush. If the disk cannot be written, log it once and keep them in memory."""
         with self._lock:
             events = list(self._events)
             self._events.clear()
@@ -165,13 +169,13 @@ class ShipQueue:
         self._shrink()
 
     def read(self, now_ms: int, shards: int, samples: int, age_ms: int) -> Window | None:
-        """Return the next rows as requests of at most `samples`, or None. The last window must be acknowledged first.
+        """Return the next rows as requests of at most `samples` samples, or None. Acknowledge the last window first.
 
         Rows older than `age_ms` are dropped and counted. Rows of one source are in one shard, in order.
 
-        What a window holds is written down before it is returned. The process that follows a crash makes the same
-        requests again: the server took each of them whole or not at all, and refuses those that it took. Were they
-        mixed with later rows, these would be refused with them.
+        The extent of a window is stored before the window is returned. After a crash the next process makes the same
+        requests again. The server accepted each request as a whole or not at all, and refuses the accepted ones. If
+        they were mixed with later rows, the later rows would be refused too.
         """
         until = None
         if self._in_flight:
@@ -185,14 +189,14 @@ class ShipQueue:
         return window
 
     def acknowledge(self, window: Window) -> None:
-        """Forget a window's rows: the server took them, or never will."""
+        """Remove a window's rows: the server accepted them, or refused them for good."""
         self.pending -= min(self.pending, window.samples + window.expired)
         self._acknowledged = max(self._acknowledged, window.end)
         self._store_positions(None)
         self._forget_segments()
 
     def close(self) -> None:
-        """Write what is left, and close the files."""
+        """Write the remaining rows, and close the files."""
         self.flush()
         self._close_file()
         self._reader.close()
@@ -200,7 +204,7 @@ class ShipQueue:
     # --- writing
 
     def _write(self, events: list[_Event], first: int) -> int:
-        """Write events to one segment until it is full; return how many. Raises OSError: then none was written."""
+        """Write events to one segment until it is full. Return their number. Raises OSError if none was written."""
         if self._file is None:
             self._begin_segment()
         writers = dict(self._writers)
@@ -217,7 +221,7 @@ class ShipQueue:
         try:
             self._put(b"".join(out))
         except OSError:
-            # As if nothing had happened: the next try begins a segment, in which no layout is defined yet.
+            # Restore the state before. The next attempt begins a new segment, in which no layout is defined.
             self._writers = writers
             self._close_file()
             raise
@@ -275,7 +279,7 @@ class ShipQueue:
             while view:
                 view = view[os.write(self._file, view) :]
         except OSError:
-            # What was half written must not be read after a restart, when only the file's size is known.
+            # Partly written records must not be read after a restart, when only the file's size is known.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._sizes[self._number])
             raise
@@ -334,7 +338,7 @@ class ShipQueue:
             self._forgetful = True
 
     def _stored_positions(self) -> tuple[Position, _InFlight | None]:
-        """Return what was acknowledged, and what was in flight."""
+        """Return the acknowledged position, and the window in flight."""
         try:
             numbers = [int(text) for text in (self._folder / _POSITION).read_text(encoding="ascii").split()]
             acknowledged, rest = Position(*numbers[:2]), numbers[2:]

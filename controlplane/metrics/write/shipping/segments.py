@@ -1,4 +1,4 @@
-"""The queue's files. A segment says the labels of every row in it, so that older ones can go without a word.
+"""The queue's files. A segment has the labels of every row in it, so that older segments can be deleted.
 
     segment  = "CPSHIP1\\n" record*
     record   = length u32, crc32 u32 of all that follows, type u8, payload
@@ -27,7 +27,7 @@ from controlplane.metrics.write.shipping.errors import CorruptSegment
 MAGIC = b"CPSHIP1\n"
 LAYOUT, ROW, STALE_ROW = 1, 2, 3
 MAX_RECORD = 256 * 2**20
-"""No record is larger; a length beyond it is damage."""
+"""Maximum bytes of a record. A greater length is damage."""
 
 _FRAME = struct.Struct("<IIB")
 _ROW = struct.Struct("<IIqI")
@@ -35,14 +35,14 @@ _ID = struct.Struct("<I")
 
 
 class Position(NamedTuple):
-    """A place in the queue: segment number and byte."""
+    """A place in the queue: number of the segment and byte in it."""
 
     segment: int
     offset: int
 
 
 class Row(NamedTuple):
-    """A row as it lies on disk, not yet unpacked."""
+    """A row from the disk, still compressed."""
 
     layout: int
     shard: int
@@ -52,11 +52,11 @@ class Row(NamedTuple):
     packed: bytes
 
     def values(self) -> FloatArray:
-        """Return the values of a row that is not stale."""
+        """Return the values of a row that is not stale: float64 of shape [series]."""
         return np.frombuffer(bytes(snappy.decompress_raw(self.packed)), np.float64)
 
     def ended(self) -> NDArray[np.uint32]:
-        """Return which series a stale row ends."""
+        """Return the numbers of the series that a stale row ends: uint32 of shape [samples]."""
         return np.frombuffer(bytes(snappy.decompress_raw(self.packed)), np.uint32)
 
 
@@ -68,7 +68,7 @@ class Definition(NamedTuple):
 
 
 def path_of(folder: Path, number: int) -> Path:
-    """Return a segment's file."""
+    """Return the path of a segment's file."""
     return folder / f"{number:010d}.segment"
 
 
@@ -78,7 +78,7 @@ def numbers_in(folder: Path) -> list[int]:
 
 
 def packed_labels(labels: Sequence[bytes]) -> bytes:
-    """Return what `layout_record` takes; costly, so it is kept as long as the layout."""
+    """Return labels compressed for `layout_record`. This is expensive, so the caller keeps the result."""
     lengths = np.array([len(one) for one in labels], dtype="<u4").tobytes()
     return bytes(zstd.compress(_ID.pack(len(labels)) + lengths + b"".join(labels), level=1))
 
@@ -89,7 +89,7 @@ def layout_record(layout: int, packed: bytes) -> bytes:
 
 
 def row_record(layout: int, shard: int, timestamp_ms: int, values: FloatArray) -> bytes:
-    """Return a ROW record."""
+    """Return a ROW record of `values`, float64 of shape [series]."""
     packed = bytes(snappy.compress_raw(values.tobytes()))
     return _framed(ROW, _ROW.pack(layout, shard, timestamp_ms, len(values)) + packed)
 
@@ -108,7 +108,7 @@ class SegmentReader:
     """Reads one segment's records in order."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError, and CorruptSegment where the file is no segment."""
+        """Open the file. Raises OSError when that fails, and CorruptSegment when the file is not a segment."""
         self._file: IO[bytes] = path.open("rb")
         self.path = path
         self.offset = len(MAGIC)
@@ -117,7 +117,10 @@ class SegmentReader:
             raise CorruptSegment(f"{path}: is no segment")
 
     def records(self, end: int) -> Iterator[Row | Definition]:
-        """Yield the records up to byte `end`; `offset` is then behind the yielded one. Raises CorruptSegment."""
+        """Yield the records up to byte `end`. `offset` is then the byte after the yielded record.
+
+        Raises CorruptSegment at a damaged record.
+        """
         while self.offset < end:
             self._file.seek(self.offset)
             head = self._file.read(_FRAME.size)

@@ -1,4 +1,4 @@
-"""Which series of a layout are sent, and how their values come out of a row."""
+"""Selection of the series of a layout that are sent, and of their values from a row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collectors.samples import FloatArray, Layout, Series
 from controlplane.metrics.write.shipping.wire import encoded_labels
 
 RULES = "rule:"
-"""Sources of what rules record begin with it (alerts.evaluate)."""
+"""Prefix of the sources of rules (alerts.evaluate)."""
 OWN = "controlplane_"
 _UP, _REPORT = "up", "scrape_"
 _RECORDED, _RAW = frozenset({"recorded"}), frozenset({"raw"})
@@ -21,14 +21,14 @@ _OWN, _CANONICAL = frozenset({"own", "canonical"}), frozenset({"canonical"})
 
 @dataclass(frozen=True, eq=False)
 class Shipped:
-    """What is sent of one layout: `labels[i]` is the series, encoded, whose value is `values(row)[i]`."""
+    """The series of one layout that are sent. `labels[i]` has the encoded labels of the value `values(row)[i]`."""
 
     layout: Layout
     labels: tuple[bytes, ...]
     _columns: NDArray[np.intp]
-    """Of all sums, one after the other."""
+    """Columns of all sums, sum after sum."""
     _starts: NDArray[np.intp] | None
-    """Where each sum begins among the columns; None where each is one column."""
+    """[series] index in `_columns` at which each sum begins. None if each sum has one column."""
     _scaled: NDArray[np.intp]
     _factors: FloatArray
 
@@ -39,20 +39,20 @@ class Shipped:
             if self._starts is not None:
                 values = np.add.reduceat(values, self._starts)
             if len(self._scaled):
-                # Only these: a product loses the bits that tell a staleness marker from other NaNs.
+                # Only scaled series are multiplied: a product may lose the bits of a staleness marker.
                 values[self._scaled] *= self._factors
         return values
 
 
 class Selection:
-    """Chooses series by kind: `canonical` (among it `own`, which no engine exposes), `raw`, `recorded`."""
+    """Selects series by kind: `canonical` (it includes `own`, which no engine exposes), `raw`, `recorded`."""
 
     def __init__(self, send: Collection[str], family: Callable[[str], object]) -> None:
-        """`family` says of a sample's name whether it is canonical (returns something true)."""
+        """`family` returns a true value if a sample's name is canonical."""
         self._send, self._family = frozenset(send), family
 
     def of(self, source: str, layout: Layout) -> Shipped:
-        """Return what is sent of a writer's layout, which may be nothing."""
+        """Return the series of a source's layout that are sent. There may be none."""
         chosen: list[tuple[Series, tuple[int, ...], float]] = []
         for column, series in enumerate(layout.raw):
             if self._kinds(source, series.name) & self._send:

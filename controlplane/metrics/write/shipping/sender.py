@@ -1,4 +1,4 @@
-"""Sends a window's requests until the server has taken each, or said that it never will."""
+"""Sends a window's requests until the server has accepted each, or refused it for good."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ HEADERS = {
     "Content-Type": "application/x-protobuf",
     "X-Prometheus-Remote-Write-Version": "0.1.0",
 }
-"""What https://prometheus.io/docs/specs/remote_write_spec asks for."""
+"""Headers of a request. Source: https://prometheus.io/docs/specs/remote_write_spec."""
 _MAX_TOLD = 300
 
 
 class WriteClient(Protocol):
-    """Sends one request; remote_client.RemoteClient does."""
+    """A client that sends one request at a time, such as remote_client.RemoteClient."""
 
     name: str
 
     async def request(self, method: str, path: str, timeout_s: float, *, body: bytes, headers: dict[str, str]) -> Reply:
-        """Return the reply. Raises TimeoutError and Unavailable."""
+        """Return the reply. Raises TimeoutError past the deadline, and Unavailable when no whole reply came."""
         ...
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How an endpoint wants to be fed; see fleet.yaml's queue_config. Times in seconds."""
+    """Timeouts and retries of an endpoint, in seconds; see fleet.yaml's queue_config."""
 
     timeout_s: float = 30.0
     min_backoff_s: float = 0.03
@@ -51,16 +51,16 @@ class Policy:
 
 @dataclass
 class Sent:
-    """What became of samples, since the start of the process."""
+    """Counters of samples since the start of the process."""
 
     sent: int = 0
     retried: int = 0
     bytes: int = 0
-    """Of bodies that were taken, compressed."""
+    """Compressed bytes of accepted bodies."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """By reason: `age`, or the status of the refusal, as `status_400`."""
+    """Dropped samples by reason: `age`, or the status of the refusal, such as `status_400`."""
     failing: str = ""
-    """Why samples wait just now; empty when they do not."""
+    """Reason why samples wait for another attempt. "" when none waits."""
 
 
 class _Again(NamedTuple):
@@ -74,7 +74,7 @@ class _Refused(NamedTuple):
 
 
 class RowSender:
-    """Sends to one endpoint. Shards go side by side; in a shard a request is done before the next one begins."""
+    """Sends to one endpoint. Shards are sent in parallel. In a shard a request ends before the next one begins."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class RowSender:
         self._waiting: dict[int, str] = {}
 
     async def send(self, window: Window) -> None:
-        """Return when every request of the window was taken, refused for good, or grew too old."""
+        """Send a window. Return when each request was accepted, was refused for good, or became too old."""
         async with asyncio.TaskGroup() as group:
             for requests in window.shards:
                 group.create_task(self._in_order(requests, again=window.again))
@@ -106,7 +106,7 @@ class RowSender:
         attempt = 0
         while (outcome := await self._attempt(request)) is not None:
             if isinstance(outcome, _Refused) and again and outcome.status == HTTPStatus.BAD_REQUEST:
-                # It was taken before the process ended: later samples of its series make it out of order.
+                # The server accepted it before the last process ended. Now the same samples are out of order.
                 log.info(
                     "remote write %s: what was in flight at the last stop had arrived: %s", self._name, outcome.why
                 )
@@ -130,7 +130,7 @@ class RowSender:
         self._note(request, "")
 
     def _note(self, request: WindowRequest, why: str) -> None:
-        """Keep `stats.failing` up to date: one shard's success does not end another's trouble."""
+        """Update `stats.failing`. A request of one shard that succeeds does not clear the reason of another."""
         before = self.stats.failing
         self._waiting.pop(id(request), None)
         if why:
@@ -142,7 +142,7 @@ class RowSender:
             log.info("remote write %s: no sample waits for another try any more", self._name)
 
     async def _attempt(self, request: WindowRequest) -> _Again | _Refused | None:
-        """Send once. None: the server took it."""
+        """Send a request once. Return None if the server accepted it."""
         try:
             reply = await self._client.request("POST", "", self._policy.timeout_s, body=request.body, headers=HEADERS)
         except (TimeoutError, Unavailable) as error:

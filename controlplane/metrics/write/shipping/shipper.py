@@ -1,4 +1,4 @@
-"""One endpoint: its queue, its sender, and the two loops that keep both going."""
+"""One endpoint: its queue, its sender, and the loops that run them."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from controlplane.metrics.write.shipping.window import Window
 log = logging.getLogger(__name__)
 
 FLUSH_S = 0.5
-"""How often rows go to disk: `kill -9` loses what came since, a second's worth at most."""
+"""Seconds between two flushes to disk. `kill -9` loses at most the rows since the last flush."""
 IDLE_S = 0.2
-"""How often an empty queue is looked at."""
+"""Seconds between two checks of an empty queue."""
 
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class ShippingReport:
-    """How an endpoint is doing."""
+    """Status of one endpoint."""
 
     endpoint: str
     sent: int
     retried: int
     sent_bytes: int
     dropped: Counter[str]
-    """Samples by reason."""
+    """Number of dropped samples by reason."""
     pending: int
-    """Samples on disk."""
+    """Number of samples on disk."""
     queue_bytes: int
     lag_s: float
-    """Age of the oldest sample that the server has not taken; 0 when it has taken all."""
+    """Age in seconds of the oldest sample that the server has not accepted. 0 when it has accepted all."""
     failing: str
-    """Why samples wait; empty when they do not."""
+    """Reason why samples wait for another attempt. "" when none waits."""
 
 
 class Shipper:
-    """Ships rows to one endpoint. Implements collectors.samples.SampleSink; `append` never waits for anything."""
+    """Sends rows to one endpoint. Implements collectors.samples.SampleSink. `append` never blocks."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Shipper:
         self._oldest_ms = 0
 
     def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
-        """Take a row; see SampleSink."""
+        """Queue a row; see SampleSink. `values` is float64 of shape [columns]."""
         self._queue.append(source, layout, timestamp_ms, values)
 
     def end(self, source: str, timestamp_ms: int) -> None:
@@ -84,7 +84,7 @@ class Shipper:
         self._queue.end(source, timestamp_ms)
 
     async def start(self) -> None:
-        """Open the queue and begin. Raises OSError where its folder cannot be used."""
+        """Open the queue and start to send. Raises OSError when its folder cannot be used."""
         await self._in_files(self._queue.open)
         if self._queue.pending:
             log.info("remote write %s: going on with %d samples of before", self.name, self._queue.pending)
@@ -92,7 +92,7 @@ class Shipper:
             self._tasks.append(asyncio.create_task(self._forever(run), name=f"remote write {what}"))
 
     async def close(self) -> None:
-        """Stop sending, and leave what is not sent on disk for the next start."""
+        """Stop sending. Samples that were not sent stay on disk for the next start."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -102,7 +102,7 @@ class Shipper:
         self._files.shutdown(wait=False)
 
     def report(self) -> ShippingReport:
-        """Return how it is doing."""
+        """Return the status of the endpoint."""
         stats, queue = self._sender.stats, self._queue
         waits = self._oldest_ms and queue.pending
         dropped = Counter(dict(stats.dropped))
@@ -146,7 +146,7 @@ class Shipper:
         await self._acknowledge(window)
 
     def _is_due(self) -> bool:
-        """Say whether there is a full request, or one that has waited long enough."""
+        """Return whether the queue has a full request, or samples that have waited for the deadline."""
         if not self._queue.pending:
             self._waiting_since = None
             return False

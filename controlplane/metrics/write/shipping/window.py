@@ -1,4 +1,4 @@
-"""Reading the queue: the next rows, made into finished requests."""
+"""Windows: the next rows of the queue, as finished requests."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from controlplane.metrics.write.shipping.segments import Definition, Position, R
 from controlplane.metrics.write.shipping.wire import RowTemplate, compressed, stale_values
 
 MAX_ROWS = 10_000
-"""In a window: what is too old is passed over in steps, so that the thread that reads it can write too."""
+"""Maximum rows that are read for a window. Chosen: the same thread writes, so it must not read old rows for long."""
 
 MAX_REQUEST_BYTES = 8 * 2**20
-"""Before compression, where labels are so long that the number of samples bounds nothing."""
+"""Maximum bytes of a request before compression. Chosen: long labels make the limit of samples useless."""
 
 log = logging.getLogger(__name__)
 
 
 class WindowRequest(NamedTuple):
-    """One request's body, and what is in it."""
+    """One request's body, its number of samples, and the unix milliseconds of the newest one."""
 
     body: bytes
     samples: int
@@ -30,17 +30,17 @@ class WindowRequest(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Rows that are sent together. Shards are independent of each other; in a shard order counts."""
+    """Rows that are sent together. Shards are independent of each other. In a shard the order must be kept."""
 
     shards: tuple[tuple[WindowRequest, ...], ...]
     samples: int
     expired: int
-    """Samples that were too old to be sent."""
+    """Number of samples that were too old to be sent."""
     oldest_ms: int
-    """Of what is sent; 0 if that is nothing."""
+    """Unix milliseconds of the oldest sample that is sent. 0 without one."""
     end: Position
     again: bool = False
-    """A process that ended before it knew may have sent these very requests."""
+    """Whether an earlier process may already have sent these requests."""
 
 
 @dataclass
@@ -48,12 +48,12 @@ class _Shard:
     requests: list[WindowRequest] = field(default_factory=list)
     parts: list[memoryview] = field(default_factory=list)
     samples: int = 0
-    """In `parts`."""
+    """Number of samples in `parts`."""
     bytes: int = 0
     newest_ms: int = 0
 
     def add(self, parts: list[memoryview], samples: int, at: int) -> None:
-        """Take part of a row."""
+        """Add a part of a row."""
         size = sum(map(len, parts))
         if self.bytes + size > MAX_REQUEST_BYTES:
             self.finish()
@@ -63,14 +63,14 @@ class _Shard:
         self.newest_ms = max(self.newest_ms, at)
 
     def finish(self) -> None:
-        """Make a request of what is there."""
+        """Make a request of the added parts."""
         if self.parts:
             self.requests.append(WindowRequest(compressed(self.parts), self.samples, self.newest_ms))
         self.parts, self.samples, self.bytes = [], 0, 0
 
 
 class WindowReader:
-    """Where the queue is read. `sizes` are the queue's own: bytes written by segment, kept up to date by its writer."""
+    """The reading position in the queue. `sizes` has the bytes of each segment, and the queue's writer updates it."""
 
     def __init__(self, folder: Path, sizes: Mapping[int, int]) -> None:
         self._folder, self._sizes = folder, sizes
@@ -78,10 +78,10 @@ class WindowReader:
         self._segment: SegmentReader | None = None
         self._templates: dict[int, RowTemplate] = {}
         self._ends: dict[int, int] = {}
-        """Where damaged segments end."""
+        """Byte at which each damaged segment ends, by number."""
 
     def seek(self, to: Position) -> None:
-        """Read from here on."""
+        """Read from position `to` on."""
         self.close()
         self._at = to
 
@@ -123,14 +123,14 @@ class WindowReader:
         return Window(requests, total, expired, oldest, self._at, until is not None)
 
     def count(self) -> int:
-        """Return how many samples lie between here and the end of the queue."""
+        """Return the number of samples from the position to the end of the queue."""
         found = 0
         for number in sorted(n for n in self._sizes if n >= self._at.segment):
             found += self._count(number, self._at.offset if number == self._at.segment else 0)
         return found
 
     def skip(self, number: int) -> int:
-        """Go past a segment that is about to be deleted; return how many samples in it were not read yet."""
+        """Move past a segment that will be deleted. Return the number of its samples that were not read yet."""
         if self._at.segment > number:
             return 0
         lost = self._count(number, self._at.offset if self._at.segment == number else 0)
@@ -138,14 +138,14 @@ class WindowReader:
         return lost
 
     def close(self) -> None:
-        """Close the file that is read."""
+        """Close the open segment."""
         if self._segment:
             self._segment.close()
         self._segment = None
         self._templates.clear()
 
     def _take(self, row: Row, shard: _Shard, samples: int) -> None:
-        """Put a row into its shard; one that is larger than a request becomes several."""
+        """Add a row to its shard. A row that is larger than a request is split."""
         template = self._templates[row.layout]
         count = len(template)
         values = stale_values(count) if row.stale else row.values()
@@ -163,7 +163,7 @@ class WindowReader:
             shard.add(parts, len(chosen), row.timestamp_ms)
 
     def _current(self) -> SegmentReader | None:
-        """Return the open segment at the position, opening it and learning its layouts where need be."""
+        """Return the segment at the position. Open it and read its layouts if it is not open."""
         while self._segment is None:
             usable = (n for n in self._sizes if n >= self._at.segment and self._end_of(n))
             number = min(usable, default=None)
@@ -187,7 +187,7 @@ class WindowReader:
         return self._segment
 
     def _next(self) -> bool:
-        """Go to the next segment, if there is one: the last is still being written."""
+        """Move to the next segment. Return False if there is none: the last one is still being written."""
         if not any(number > self._at.segment for number in self._sizes):
             return False
         self.seek(Position(self._at.segment + 1, 0))
@@ -197,7 +197,7 @@ class WindowReader:
         return min(self._sizes[number], self._ends.get(number, self._sizes[number]))
 
     def _cut_off(self, error: Exception, offset: int) -> None:
-        """Take a segment to end where it is damaged. What lies behind cannot be trusted, and says no sizes."""
+        """Let the current segment end at `offset`, where it is damaged. Later bytes cannot be read reliably."""
         log.warning("remote write: %s", error)
         self._ends[self._at.segment] = offset
 
@@ -205,7 +205,7 @@ class WindowReader:
         found = 0
         try:
             segment = SegmentReader(path_of(self._folder, number))
-        except (OSError, CorruptSegment):  # said when it is read
+        except (OSError, CorruptSegment):  # `read` logs it
             return 0
         try:
             for record in segment.records(self._end_of(number)):

@@ -1,8 +1,8 @@
-"""Remote-write requests from rows: what repeats from row to row of a layout is written once.
+"""Remote-write requests from rows. The bytes that are equal in all rows of a layout are made once.
 
-A `TimeSeries` with one sample is its labels, then value and timestamp at a fixed place. The bytes of a whole row are so
-a template with holes, and a request is rows one after the other: protobuf joins repeated fields (see
-remote_write_codec for the messages).
+A `TimeSeries` with one sample has its labels, then value and timestamp at fixed places. So the bytes of a row are a
+template with gaps. A request is a sequence of rows, because protobuf joins repeated fields (see remote_write_codec for
+the messages).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def encoded_labels(series: Series) -> bytes:
 
 
 class _Made(NamedTuple):
-    """A row's bytes with holes, and the positions of the holes: `[series, bytes]`."""
+    """A row's bytes with gaps, the start of each series [series + 1], and the gaps' positions [series, bytes]."""
 
     bytes: Bytes
     starts: NDArray[np.intp]
@@ -38,10 +38,10 @@ class _Made(NamedTuple):
 
 
 class RowTemplate:
-    """Writes rows of one set of series."""
+    """A template for the rows of one set of series."""
 
     def __init__(self, labels: Sequence[bytes]) -> None:
-        """`labels` are `encoded_labels` of each series."""
+        """`labels` has the `encoded_labels` of each series."""
         self._labels = tuple(labels)
         self._made: dict[int, _Made] = {}
 
@@ -49,7 +49,7 @@ class RowTemplate:
         return len(self._labels)
 
     def write(self, timestamp_ms: int, values: FloatArray) -> tuple[memoryview, NDArray[np.intp]]:
-        """Return the bytes of a row of values `[series]`, and where each series begins, `[series + 1]`."""
+        """Return the bytes of a row of `values` [series], and the index at which each series begins, [series + 1]."""
         time = varint(timestamp_ms)
         if len(time) not in self._made:
             self._made[len(time)] = self._make(len(time))
@@ -70,12 +70,12 @@ class RowTemplate:
 
 
 def compressed(parts: Sequence[bytes | memoryview]) -> bytes:
-    """Return the body of a request."""
+    """Return parts of rows as the compressed body of a request."""
     return bytes(snappy.compress_raw(b"".join(parts)))
 
 
 def stale_values(count: int) -> FloatArray:
-    """Return staleness markers."""
+    """Return `count` staleness markers: float64 of shape [count]."""
     return np.full(count, STALE_BITS, dtype=np.uint64).view(np.float64)
 
 

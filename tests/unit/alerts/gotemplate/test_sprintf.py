@@ -1,4 +1,4 @@
-"""Go's fmt. Expected texts are what Go 1.21 prints; many more are compared with promtool's in tests/contract."""
+"""Go's fmt. The expected texts are from Go 1.21. tests/contract compares many more texts with promtool's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HttpSource against real servers on loopback: what comes back, and what each failure is called."""
+"""HttpSource with real servers on loopback: its bodies, and the error of each failure."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ BOMB = gzip.compress(b"0" * 10_000_000)
             ExpositionError,
             "the gzip body is followed by other bytes",
         ),
-        (answering(b"x", "Content-Encoding: br"), ExpositionError, "the body's encoding 'br' was not asked for"),
+        (answering(b"x", "Content-Encoding: br"), ExpositionError, "the body's encoding 'br' was not requested"),
     ],
 )
 async def test_an_answer_that_is_no_body(handler: Handler, error: type[ScrapeError], message: str) -> None:

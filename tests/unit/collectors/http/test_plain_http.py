@@ -1,4 +1,4 @@
-"""A plain connection against servers on loopback that end, repeat, delay or pad their answers."""
+"""A plain connection to servers on loopback that cut, repeat, delay or pad their answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIVE = OK + b"Content-Length: 5\r\n\r\n"
 
 
 def on_both_loops(test: Callable[..., Any]) -> Callable[..., None]:
-    """Run a test on asyncio's loop and on the one that `controlplane up` has: their transports are no relatives."""
+    """Run a test on asyncio's loop and on that of `controlplane up`: their transports have no common base class."""
 
     def run(loop: Callable[[], asyncio.AbstractEventLoop], **arguments: object) -> None:
         with asyncio.Runner(loop_factory=loop) as runner:
@@ -33,7 +33,7 @@ def on_both_loops(test: Callable[..., Any]) -> Callable[..., None]:
 
 
 class Server:
-    """Serves each connection by the next of its scripts; the last one repeats. Counts connections and requests."""
+    """A server with one script per connection; the last script repeats. Counts connections and requests."""
 
     def __init__(self, *scripts: Callable[[Server, Reader, Writer], Awaitable[None]]) -> None:
         self.scripts = list(scripts)
@@ -62,7 +62,7 @@ class Server:
 
 
 def sending(*pieces: bytes, then: str = "ask again") -> Callable[[Server, Reader, Writer], Awaitable[None]]:
-    """Answer each request with these pieces, one packet each; `then` ends the connection after the first one or not."""
+    """Answer each request with these pieces, one packet each. `then`: whether the first answer ends the connection."""
 
     async def script(server: Server, reader: Reader, writer: Writer) -> None:
         while True:

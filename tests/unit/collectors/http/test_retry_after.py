@@ -1,4 +1,4 @@
-"""What a `Retry-After` asks for."""
+"""Parsing of `Retry-After` headers."""
 
 from __future__ import annotations
 

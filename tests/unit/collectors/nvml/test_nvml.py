@@ -1,4 +1,4 @@
-"""GPUs through NVML: the real reader in its real child process, against a stand-in for libnvidia-ml.so.1."""
+"""GPUs through NVML: the real reader in its real child process, with a stand-in for libnvidia-ml.so.1."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.needs("gcc")
 GPU0 = "GPU-00000000-0000-0000-0000-000000000000"
 GPU1 = "GPU-00000000-0000-0000-0000-000000000001"
 SLOW_S = 30.0
-"""A deadline that no healthy read reaches, whatever else the machine is doing."""
+"""Deadline in seconds that no healthy read reaches, even on a busy machine."""
 
 Build = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Build:
-    """Compile a stub into a folder fit for LD_LIBRARY_PATH; `without` leaves functions out."""
+    """Compile a stub library into a folder for LD_LIBRARY_PATH, without the functions in `without`."""
     built: dict[tuple[str, ...], Path] = {}
 
     def compile_stub(source: str = "nvml_stub.c", without: tuple[str, ...] = ()) -> Path:
@@ -54,7 +54,7 @@ def build(tmp_path_factory: pytest.TempPathFactory, fixtures: Path) -> Build:
 
 @asynccontextmanager
 async def source(folder: Path, **environ: Any) -> Any:
-    """An NvmlSource whose child finds the library of `folder`."""
+    """Yield an NvmlSource whose child loads the library in `folder`."""
     env = {**os.environ, "LD_LIBRARY_PATH": str(folder), **{k: str(v) for k, v in environ.items()}}
     nvml = NvmlSource(node="host-1", environ=env)
     try:
@@ -73,7 +73,7 @@ def fault(path: Path) -> Iterator[None]:
 
 
 def samples(body: bytes) -> dict[tuple[str, ...], float]:
-    """(name, gpu, then the values of other labels but node) -> value."""
+    """Return the samples: (name, gpu, values of other labels without node) -> value."""
     parsed = parse(body)
     found = {}
     for series, value in zip(parsed.series, parsed.values, strict=True):
@@ -197,7 +197,7 @@ async def test_a_host_without_gpus_answers_with_none(build: Build) -> None:
 
 @pytest.fixture
 def no_library(tmp_path: Path) -> Path:
-    """A folder whose libnvidia-ml.so.1 cannot be loaded: no driver, also on a test host that has one."""
+    """Return a folder with a broken libnvidia-ml.so.1, so that there is no driver even on a host that has one."""
     (tmp_path / "libnvidia-ml.so.1").write_bytes(b"")
     return tmp_path
 
@@ -297,7 +297,7 @@ async def test_the_exporter_serves_the_same_text(build: Build, tmp_path: Path) -
                 async with session.get(await url) as answer:
                     assert (answer.status, await answer.text()) == (
                         503,
-                        "the process that reads NVML died; it starts anew at the next scrape\n",
+                        "the process that reads NVML died; it restarts at the next scrape\n",
                     )
         stop.set()
         await serving

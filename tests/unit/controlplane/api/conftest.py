@@ -32,6 +32,7 @@ from controlplane.errors import QueryError, Refused
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
+from controlplane.fleet.schedules import ScheduleView
 from controlplane.metrics.promql.annotations.collected import Annotations
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
@@ -206,6 +207,7 @@ class Rig:
         self.log = LogRing(NOW)
         self.not_ready: dict[str, str] = {}
         self.shipping: list[ShippingReport] = []
+        self.schedules: Sequence[ScheduleView] = ()
         self.reload_error: Exception | None = None
         self.role_tokens = {role: self.tokens.create(f"test-{role}", role, None, NOW)[1] for role in Role}
 
@@ -243,6 +245,7 @@ class Rig:
             tokens=self.tokens,
             sessions=self.sessions,
             pools=self.pools,
+            leases=lambda: {"alerting": True, "rollouts": False},
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,
@@ -250,6 +253,7 @@ class Rig:
             history=History(self.db),
             log=self.log,
             unread=list,
+            schedules=lambda: self.schedules,
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,

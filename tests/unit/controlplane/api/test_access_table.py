@@ -41,6 +41,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/version"): VIEWER,
     ("GET", "/cp/v1/history"): VIEWER,
     ("GET", "/cp/v1/audit"): OPERATOR,
+    ("GET", "/cp/v1/schedules"): VIEWER,
     ("GET", "/cp/v1/logs"): OPERATOR,
     ("POST", "/cp/v1/config/diff"): OPERATOR,
     ("GET", "/cp/v1/whoami"): VIEWER,

@@ -153,7 +153,7 @@ def test_what_is_refused_is_not_held() -> None:
 def test_a_public_route_cannot_take_large_bodies(rig: Any) -> None:
     router = APIRouter(route_class=GuardedRoute)
 
-    with pytest.raises(TypeError, match="takes more than 4096 bytes of anybody"):
+    with pytest.raises(TypeError, match="accepts a body of more than 4096 bytes"):
 
         @router.post("/large")
         @public

@@ -90,6 +90,8 @@ async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
         ("controlplane_outbox_messages", "status=queued"): 1.0,
         ("controlplane_outbox_messages", "status=dead"): 0.0,
         ("controlplane_collected", "part=rules"): 1.0,
+        ("controlplane_lease_held", "lease=alerting"): 1.0,
+        ("controlplane_lease_held", "lease=rollouts"): 0.0,
         ("controlplane_http_requests_total", "method=GET", "route=/cp/v1/models/{name}", "status=404"): 1.0,
         ("controlplane_http_requests_total", "method=GET", "route=unmatched", "status=404"): 2.0,
     }
@@ -127,6 +129,26 @@ async def test_what_cannot_be_read_is_absent_and_said_so(rig: Any) -> None:
     assert found["controlplane_collected", "part=outbox"] == 0.0
     assert found["controlplane_collected", "part=targets"] == 1.0
     assert not any(name == "controlplane_outbox_messages" for name, *_ in found)
+
+
+async def test_what_cannot_be_read_is_logged_once_until_it_can_be(
+    rig: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> Any:
+        raise Unavailable("the database is away")
+
+    caplog.set_level("INFO", "controlplane.api.metrics")
+    async with rig.client() as client:
+        with monkeypatch.context() as away:
+            away.setattr(rig.outbox, "depth", broken)
+            for _ in range(3):
+                await client.get("/metrics")
+        for _ in range(2):
+            await client.get("/metrics")
+    assert caplog.messages == [
+        "own metrics: outbox cannot be read: the database is away",
+        "own metrics: outbox can be read again",
+    ]
 
 
 async def test_two_apps_in_one_process_do_not_share_a_registry(rig: Any) -> None:

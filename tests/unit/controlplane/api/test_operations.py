@@ -10,7 +10,10 @@ import pytest
 from alerts.interfaces import AlertInstance, AlertState, Transition
 from collectors.samples import labels_of
 from controlplane.access.roles import Role
+from controlplane.clock.calendar import Calendar, Timetable
 from controlplane.fleet.log_ring import MAX_LINE, LogRing
+from controlplane.fleet.schedules import schedule_views
+from controlplane.store.schedules import ScheduleState
 
 NOW = 1_800_000_000.0
 
@@ -33,6 +36,58 @@ async def test_who_answers_is_said(rig: Any) -> None:
         "fleet": "prod",
         "observe_only": False,
         "started_at": "2027-01-15T07:00:00.000Z",
+    }
+
+
+async def test_what_runs_by_the_calendar_is_listed_and_measured(rig: Any) -> None:
+    daily = Timetable(Calendar("0 12 * * *", "Europe/Berlin", shift_s=60))
+    weekly = Timetable(Calendar("0 8 * * mon"), 3600)
+    failed = ScheduleState("report", str(weekly), NOW, NOW - 60, NOW - 59, NOW - 58, "failed", "No: room", 5, 2, 1)
+    rig.schedules = schedule_views({"report": weekly, "cleaning": daily}, {"report": failed, "gone": failed}, NOW)
+    assert await get(rig, "/cp/v1/schedules", Role.VIEWER) == {
+        "items": [
+            {
+                "name": "cleaning",
+                "cron": "0 12 * * *",
+                "timezone": "Europe/Berlin",
+                "shift_seconds": 60.0,
+                "catch_up_seconds": 86400.0,
+                "next_at": "2027-01-15T11:01:00.000Z",
+                "last": None,
+                "runs": 0,
+                "failures": 0,
+                "missed": 0,
+            },
+            {
+                "name": "report",
+                "cron": "0 8 * * mon",
+                "timezone": "UTC",
+                "shift_seconds": 0.0,
+                "catch_up_seconds": 3600.0,
+                "next_at": "2027-01-18T08:00:00.000Z",
+                "last": {
+                    "due_at": "2027-01-15T07:59:00.000Z",
+                    "started_at": "2027-01-15T07:59:01.000Z",
+                    "finished_at": "2027-01-15T07:59:02.000Z",
+                    "outcome": "failed",
+                    "error": "No: room",
+                },
+                "runs": 5,
+                "failures": 2,
+                "missed": 1,
+            },
+        ]
+    }
+    async with rig.client() as client:
+        lines = (await client.get("/metrics")).text.splitlines()
+    assert {line for line in lines if line.startswith("controlplane_schedule_")} == {
+        'controlplane_schedule_failed{schedule="report"} 1.0',
+        'controlplane_schedule_runs_total{schedule="cleaning"} 0.0',
+        'controlplane_schedule_runs_total{schedule="report"} 5.0',
+        'controlplane_schedule_failures_total{schedule="cleaning"} 0.0',
+        'controlplane_schedule_failures_total{schedule="report"} 2.0',
+        'controlplane_schedule_missed_total{schedule="cleaning"} 0.0',
+        'controlplane_schedule_missed_total{schedule="report"} 1.0',
     }
 
 

@@ -63,7 +63,7 @@ async def test_a_refusal_carries_its_reasons(operator: httpx.AsyncClient) -> Non
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json() == {
         "type": "urn:controlplane:problem:refused",
-        "title": "Refused before anything moved",
+        "title": "Refused; nothing was changed",
         "status": 409,
         "detail": "version directory 3 is empty; copy the model there",
         "reasons": ["version directory 3 is empty", "copy the model there"],

@@ -152,7 +152,7 @@ async def test_where_another_server_is_asked_nothing_is_taken(rig: Any, operator
     answer = await post(operator, body((NOW_MS, 1.0)))
     assert (answer.status_code, answer.text) == (
         404,
-        "samples are asked of metrics.query_url, http://mimir:8080/prometheus: write them there\n",
+        "the samples are stored at metrics.query_url, http://mimir:8080/prometheus: write them there\n",
     )
 
 

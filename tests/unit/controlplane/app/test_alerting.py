@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alerts.dispatch import Route
-from alerts.errors import QueryFailed
+from alerts.errors import DeliveryFailed, QueryFailed
 from alerts.interfaces import AlertState, Message, MessageRef, Querier, VectorSample
 from alerts.rules import RuleGroup, parse_rules
 from collectors.samples import Layout, Series, labels_of
@@ -22,8 +22,9 @@ from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
+from controlplane.store.outbox import OutboxStore
 from tests.fakes.recipes import alerting_settings
-from tests.patience import until
+from tests.patience import HANG_S, until
 
 HOT = "groups: [{name: g, interval: %s, rules: [{alert: Hot, expr: 'temp > 85', for: 10s}]}]"
 ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=3600)
@@ -191,6 +192,39 @@ async def test_a_reload_keeps_the_notifiers_that_stay_and_closes_the_others(db: 
     assert bench.alerting.notifiers == {"box": stays, "other": comes, "log": goes}
     assert told == ["notifiers: 1 added (log), 1 changed (other), 1 kept"]
     assert (stays.closed, comes.closed) == (False, False)
+    await bench.alerting.configure(alerting_settings((), 15.0, ROUTE, {"box": stays}))
+    await bench.alerting.close()
+    assert (stays.closed, comes.closed, goes.closed) == (True, True, True)
+
+
+async def test_a_reload_cuts_off_no_message_that_is_being_sent(db: Database, lease: Lease) -> None:
+    class Slow(Box):
+        """Takes a message when it is told to, unless it is closed before."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+        async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+            self.asked.set()
+            await self.answers.wait()
+            if self.closed:
+                raise DeliveryFailed("closed while it sent")
+            return await super().send(message, root)
+
+    bench = Bench(db, Clock(), "one")
+    old, new = Slow("box"), Box()
+    bench.box = old
+    await bench.configure(parse_rules(SAYS_WHERE, "f"))
+    sending = asyncio.create_task(bench.beat(lease, 90))
+    async with asyncio.timeout(HANG_S):
+        await old.asked.wait()
+        bench.box = new
+        await bench.configure(parse_rules(SAYS_WHERE, "f"))
+        old.answers.set()
+        await sending
+    assert (len(old.got), [(m.status, m.attempts) for m in OutboxStore(db).recent(9)]) == (1, [("sent", 1)])
+    assert (old.closed, new.closed) == (True, False)
 
 
 async def test_a_process_that_lost_its_lease_writes_nothing_and_one_that_takes_over_goes_on(
@@ -381,6 +415,7 @@ class Hanging:
         if expr == "hangs":
             self.asked.set()
             await self.let.wait()
+            return await self.inner.instant("temp > 85", at)
         return await self.inner.instant(expr, at)
 
 
@@ -404,6 +439,27 @@ async def test_a_group_whose_query_hangs_holds_up_no_other_group_and_no_message(
     assert not beat.done()
     hanging.let.set()
     await beat
+
+
+async def test_what_was_found_after_a_look_at_the_groups_is_told_at_the_next_one(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    hanging = Hanging(bench.querier)
+    bench.alerting = Alerting(db, hanging, bench.store, bench.clock, "one")
+    await bench.configure(parse_rules("groups: [{name: g, interval: 1h, rules: [{alert: Slow, expr: hangs}]}]", "f"))
+    hanging.let.set()
+    await bench.beat(lease, 80)
+    hanging.let.clear()
+    hanging.asked.clear()
+    bench.clock.time += 3600
+    bench.heat(90)
+    beat = asyncio.create_task(bench.alerting.beat(lease))
+    await hanging.asked.wait()
+    await bench.alerting.dispatch()
+    hanging.let.set()
+    await beat
+    await bench.alerting.dispatch()
+    await bench.alerting.deliver()
+    assert [m.status for m in bench.box.got] == ["firing"]
 
 
 async def test_only_who_evaluated_under_the_lease_dispatches(db: Database, lease: Lease) -> None:

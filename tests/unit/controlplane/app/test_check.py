@@ -43,7 +43,7 @@ def test_a_good_file_has_one_line(check: Check) -> None:
 
 
 def test_nothing_to_watch_is_a_warning(check: Check) -> None:
-    nothing = "warning: targets: nothing is watched: no targets are listed, and no model has backends"
+    nothing = "warning: targets: nothing is scraped: targets: is empty, and no model has backends"
     assert check("rules: []\n") == [
         f"fleet.yaml:1: {nothing}",
         "fleet.yaml: good: 0 targets, 0 models, 0 rules, 1 warning",
@@ -68,13 +68,13 @@ def test_globs_and_files_that_are_not_there_are_warnings_each_on_its_line(check:
           - rules/*.yml
         """)
     assert told == [
-        "fleet.yaml:5: warning: targets[0].file_sd[0]: matches no file now; it is read once there is one",
+        "fleet.yaml:5: warning: targets[0].file_sd[0]: matches no file now; a file is read as soon as it exists",
         "fleet.yaml:6: warning: targets[0].file_sd[1]: none.json: cannot be read: No such file or directory",
         "fleet.yaml:7: warning: targets[0].file_sd[2]: lists no targets",
         "fleet.yaml:8: warning: targets[0].file_sd[3]: broken.json:1: not JSON: Expecting property name enclosed in "
         "double quotes",
-        "fleet.yaml:9: warning: targets[0].file_sd[4]: entry.json: entry 1: 'x' holds a control character; take it out",
-        "fleet.yaml:11: warning: rules[0]: matches no file now; rule files are read once there is one",
+        "fleet.yaml:9: warning: targets[0].file_sd[4]: entry.json: entry 1: 'x' holds a control character; remove it",
+        "fleet.yaml:11: warning: rules[0]: matches no file now; a file is read as soon as it exists",
         "fleet.yaml: good: 0 targets, 0 models, 0 rules, 6 warnings",
     ]
 
@@ -99,16 +99,15 @@ def test_an_address_that_is_listed_twice_is_told_with_both_places(check: Check) 
             addresses: ["a:1"]
         """)
     assert told == [
-        "fleet.yaml:5: warning: targets[0].addresses[1]: http://a:1/metrics is listed at targets[0].addresses[0] too;"
-        " it is read once",
-        "fleet.yaml:7: warning: targets[1].addresses[0]: http://a:1/metrics is read twice, as vllm/a:1 at"
+        "fleet.yaml:5: warning: targets[0].addresses[1]: http://a:1/metrics is also listed at targets[0].addresses[0];"
+        " it is scraped once",
+        "fleet.yaml:7: warning: targets[1].addresses[0]: http://a:1/metrics is scraped twice, as vllm/a:1 at"
         " targets[0].addresses[0] and as custom/a:1: sums over jobs count it twice",
-        "fleet.yaml:10: warning: targets[2].addresses[0]: http://a:1/metrics is listed at targets[0].addresses[0] too,"
-        " with other settings, which are the ones in force; give one of them a label job: or instance: of its own, or"
-        " leave it out",
+        "fleet.yaml:10: warning: targets[2].addresses[0]: http://a:1/metrics is also listed at targets[0].addresses[0]"
+        " with other settings, and only those are used; remove one entry, or give it its own label job: or instance:",
         "fleet.yaml:13: warning: targets[3].addresses[0]: http://a:1/other has the same labels as http://a:1/metrics at"
-        " targets[0].addresses[0]: their series of one name are one; give one of them a label instance: of its own",
-        "fleet.yaml:17: warning: targets[4].addresses[0]: http://a:1/other is read twice, as vllm/a:1 at"
+        " targets[0].addresses[0], so their series would be mixed; give one of them its own label instance:",
+        "fleet.yaml:17: warning: targets[4].addresses[0]: http://a:1/other is scraped twice, as vllm/a:1 at"
         " targets[3].addresses[0] and as vllm/two: sums over jobs count it twice",
         "fleet.yaml: good: 4 targets, 0 models, 0 rules, 5 warnings",
     ]
@@ -127,7 +126,7 @@ def test_two_models_on_one_server_are_meant_and_a_backend_that_is_listed_too_is_
     two = MODEL % "one" + (MODEL % "two").partition("\n")[2]
     assert check("rules: []\n" + two) == ["fleet.yaml: good: 2 targets, 2 models, 0 rules"]
     told = check("rules: []\n" + MODEL % "one" + "targets: [{engine: triton, addresses: ['a:8002']}]\n")
-    assert "models[0]: http://a:8002/metrics is listed at targets[0].addresses[0] too, with other settings" in told[0]
+    assert "models[0]: http://a:8002/metrics is also listed at targets[0].addresses[0] with other settings" in told[0]
 
 
 def test_models_that_nothing_serves_are_warnings(check: Check) -> None:
@@ -144,7 +143,7 @@ def test_models_that_nothing_serves_are_warnings(check: Check) -> None:
               v2: {backends: [{url: "http://h:1", engine: vllm}]}
         """)
     assert told == [
-        "fleet.yaml:5: warning: models[0]: a has no backends under traffic: or versions:, so nothing is known of it",
+        "fleet.yaml:5: warning: models[0]: a has no backends under traffic: or versions:, so it is not scraped",
         "fleet.yaml:10: warning: models[1].versions.v1: is the stable version and has no backends",
         "fleet.yaml: good: 3 targets, 2 models, 0 rules, 2 warnings",
     ]
@@ -153,10 +152,10 @@ def test_models_that_nothing_serves_are_warnings(check: Check) -> None:
 def test_notifiers_that_no_message_reaches_are_warnings(check: Check) -> None:
     notifiers = "rules: []\n" + ONE + "notifiers:\n  - {name: a, type: log}\n  - {name: b, type: log}\n"
     assert check(notifiers)[:-1] == [
-        "fleet.yaml:4: warning: notifiers: nothing says which of them gets messages, so the log does; add route:"
+        "fleet.yaml:4: warning: notifiers: no notifier gets messages, only the log does; add route:"
     ]
     assert check(notifiers + "route: {receiver: b}\n")[:-1] == [
-        "fleet.yaml:5: warning: notifiers[0].name: no message goes to a: route: leads to another notifier"
+        "fleet.yaml:5: warning: notifiers[0].name: a gets no messages: route: names another notifier as receiver"
     ]
 
 
@@ -219,8 +218,8 @@ def test_places_outside_that_are_not_there_are_told(check: Check, tmp_path: Path
     )
     told = check("rules: []\n" + (MODEL % "m").replace('8000"}', '8000", repository: models}'))
     assert told[0] == (
-        "fleet.yaml:6: warning: models[0].traffic.backends[0].repository: models is no folder here; "
-        "switches would not outlive a restart"
+        "fleet.yaml:6: warning: models[0].traffic.backends[0].repository: models is not a folder here, so "
+        "a restart of Triton would undo switches"
     )
 
 
@@ -250,7 +249,7 @@ def test_rules_are_read_to_the_end_and_told_in_their_own_files(check: Check, tmp
     assert told[4].startswith("bad.yml:5: group g: rule 2: unknown field fro; known fields are")
     assert told[5] == "none.yml: cannot be read: No such file or directory"
     assert told[6] == (
-        "nul.yml:4: group g: A: labels: a: holds a NUL or half of a character, which no database stores; take it out"
+        "nul.yml:4: group g: A: labels: a: holds a NUL or half of a character, which no database stores; remove it"
     )
     assert [line.partition(": ")[2] for line in told[7:]] == [
         "warning: group g: A: metric llm_request_totl is not known; the nearest known name is llm_requests_total",
@@ -289,7 +288,7 @@ def test_thresholds_are_all_told_on_their_lines(check: Check) -> None:
     )
     assert told[1:] == [
         "fleet.yaml:6: thresholds.temperature.value: expected a number (celsius), got the duration '5m'",
-        "fleet.yaml:6: thresholds.temperature.window: is not what this variable has; it has value, for",
+        "fleet.yaml:6: thresholds.temperature.window: is not a field of this variable; it has value, for",
         "fleet.yaml:8: thresholds.vram_ratio.value: expected a fraction between 0 and 1, got 2",
     ]
 
@@ -347,8 +346,9 @@ def test_recorded_series_that_the_other_server_never_gets_are_a_warning(
     """What only the other server can evaluate, or has, is none."""
     (tmp_path / "a.yml").write_text(f"groups: [{{name: g, rules: {rules}}}]\n")
     assert check(ONE + f"rules: [a.yml]\n{ELSEWHERE % more}")[:-1] == warned * [
-        "fleet.yaml:4: warning: metrics.query_url: rules read a:b: recorded here, and not sent there; add "
-        "metrics.remote_write with send: [recorded], or load the recording rules into that server"
+        "fleet.yaml:4: warning: metrics.query_url: rules read a:b from that server, but the series are recorded here "
+        "and not sent to it; add metrics.remote_write with send: [recorded], or load the recording rules into that "
+        "server"
     ]
 
 
@@ -363,7 +363,7 @@ def test_the_exit_code_is_2_for_errors_and_1_for_warnings_if_strict(
     assert run(["check", str(good), str(warned)]) == 0
     assert capsys.readouterr().out == (
         f"{good}: good: 1 target, 0 models, {rules} rules\n"
-        f"{warned}:1: warning: targets: nothing is watched: no targets are listed, and no model has backends\n"
+        f"{warned}:1: warning: targets: nothing is scraped: targets: is empty, and no model has backends\n"
         f"{warned}: good: 0 targets, 0 models, {rules} rules, 1 warning\n"
     )
     assert run(["check", "--strict", str(good)]) == 0
@@ -451,5 +451,5 @@ def test_a_verify_that_cannot_be_meant_is_an_error_on_its_line(check: Check) -> 
     told = check(TRITON + "    verify: {path: infer, failures: 5}\n")
     assert told == [
         "fleet.yaml:7: models[0].verify.failures: must be less than requests, which is 5",
-        "fleet.yaml:7: models[0].verify.path: says where body: or prompt: goes; give one of them",
+        "fleet.yaml:7: models[0].verify.path: needs body: or prompt:; add one of them",
     ]

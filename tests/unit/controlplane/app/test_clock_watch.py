@@ -61,7 +61,7 @@ async def test_a_step_is_said_once_followed_by_all_and_not_ready_until_it_is_set
     assert world.watch.not_ready() == ""
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith(f"clock: it was {words} and shows ")
-    assert ("lived again" in said) == (by < 0)
+    assert ("repeated time" in said) == (by < 0)
     assert len(world.followed) == 1
 
 
@@ -72,7 +72,7 @@ async def test_a_step_waits_for_who_is_in_the_middle_of_writing_times() -> None:
     turn = asyncio.create_task(world.watch.turn())
     await asyncio.sleep(0)
     assert (world.followed, world.machine.now()) == ([], 1_767_225_600.0)
-    assert world.watch.not_ready() == "the clock was set by somebody just now"
+    assert world.watch.not_ready() == "the machine's clock was set just now"
     world.rules.steady.release()
     await turn
     assert world.followed == [(-300.0, 1_767_225_300.0)]
@@ -84,19 +84,19 @@ async def test_a_clock_that_creeps_is_said_when_it_begins_and_ends(caplog: pytes
     for _ in range(20):
         world.machine.set(-0.1)
         await world.wait(60)
-    assert [record.getMessage()[:24] for record in caplog.records] == ["clock: it creeps: small "]
-    assert "took it back by 1." in caplog.text
+    assert [record.getMessage()[:20] for record in caplog.records] == ["clock: small changes"]
+    assert "moved it back by 1." in caplog.text
     assert world.followed == []
     assert world.watch.not_ready() == ""
     await world.wait(3700)
-    assert caplog.messages[1:] == ["clock: it no longer creeps"]
+    assert caplog.messages[1:] == ["clock: the small changes have stopped"]
 
 
 async def test_samples_from_the_future_are_said_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
     world = World(ahead_s=3600.0)
     assert caplog.messages == [
-        "clock: there are samples from 2026-01-01 01:00:00 UTC, and it is 2026-01-01 00:00:00 UTC: the clock was set "
-        "back by 3600 s or more while the control plane was down, or was ahead before"
+        "clock: the newest sample is from 2026-01-01 01:00:00 UTC, but it is 2026-01-01 00:00:00 UTC now: the clock "
+        "was set back by 3600 s or more while the control plane was down, or it was ahead before"
     ]
     assert "set back by 3600 s" in world.watch.not_ready()
     assert (world.machine.clock.report().back, world.followed) == (1, [])

@@ -83,7 +83,7 @@ def test_what_is_gone_is_ended_at_once_and_the_rest_goes_on(world: World, caplog
     assert world.alive() == kept | gone
     assert set(world.end([NEW], {"f;g;kept"})) == gone
     assert world.alive() == kept
-    assert caplog.messages == [f"metrics: what is no longer configured was ended: {', '.join(sorted(gone))}"]
+    assert caplog.messages == [f"metrics: ended series of removed targets or rules: {', '.join(sorted(gone))}"]
     assert world.end([NEW], {"f;g;kept"}) == []
     world.write(*kept, OLD.key)  # it came back: a reload has it again
     assert world.alive() == kept | {OLD.key}

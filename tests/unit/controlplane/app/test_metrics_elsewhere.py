@@ -23,5 +23,5 @@ def test_a_queue_that_nobody_empties_any_more_is_named(fleet: Write, tmp_path: P
         (tmp_path / "remote-write" / name).mkdir(parents=True)
     folder = tmp_path / "remote-write" / "old"
     assert left_queues(metrics.remote_write, tmp_path) == [
-        f"{folder}: samples of a remote_write that is configured no more; delete the folder"
+        f"{folder}: samples for a remote_write endpoint that fleet.yaml no longer has; delete the folder"
     ]

@@ -33,86 +33,8 @@ from controlplane.pools import ThreadPool, make_pools
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from tests.unit.controlplane.app.object_graph import Graph, graph
+from tests.unit.controlplane.app.rich_fleet import RICH
 
-RICH: dict[str, Any] = {
-    "fleet": {"name": "test", "external_url": "https://a.example"},
-    "scrape": {"interval": "15s", "timeout": "10s", "max_body_bytes": 1_000_000, "max_samples": 5000},
-    "targets": [
-        {
-            "engine": "vllm",
-            "addresses": ["127.0.0.1:1"],
-            "labels": {"team": "a"},
-            "path": "/metrics",
-            "scheme": "https",
-            "interval": "20s",
-            "timeout": "5s",
-            "authorization": {"type": "Bearer", "credentials_file": "/k1"},
-            "tls": {"ca_file": "/ca1"},
-        },
-        {"engine": "vllm", "file_sd": ["more.json"], "basic_auth": {"username": "u", "password_file": "/p"}},
-        {
-            "engine": "probe",
-            "urls": ["http://127.0.0.1:1/v1/chat/completions"],
-            "labels": {"model": "chat"},
-            "prompt": "hello",
-            "protocol": "openai",
-            "model_name": "org/chat",
-        },
-    ],
-    "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
-    "evaluation_interval": "15s",
-    "thresholds": {"temperature": {"value": 80, "for": "1m"}},
-    "notifiers": [
-        {"name": "ops", "type": "slack", "channel": "#ops", "token_env": "A", "base_url": "http://127.0.0.1:1/"},
-        {"name": "file", "type": "log"},
-    ],
-    "route": {"receiver": "ops", "group_by": ["model"], "group_wait": "1s", "group_interval": "2s"},
-    "models": [
-        {
-            "name": "ranker",
-            "stable": "v1",
-            "traffic": {
-                "driver": "triton",
-                "model": "rank",
-                "drain_timeout": "1m",
-                "load_timeout": "1m",
-                "backends": [
-                    {
-                        "url": "http://127.0.0.1:2",
-                        "metrics": "http://127.0.0.1:2/metrics",
-                        "engine": "triton",
-                        "labels": {"rack": "1"},
-                        "authorization": {"credentials_file": "/k2"},
-                        "gpus": 1,
-                    }
-                ],
-            },
-            "versions": {"v1": {}, "v2": {}},
-            "verify": {"prompt": "hello", "path": "generate", "requests": 3},
-        },
-        {
-            "name": "chat",
-            "stable": "v1",
-            "traffic": {"driver": "none"},
-            "versions": {"v1": {"backends": [{"url": "http://127.0.0.1:3", "engine": "vllm", "gpus": 2}]}},
-        },
-    ],
-    "cost": {"gpu_hour_usd": 2.5, "budgets": [{"model": "chat", "monthly_usd": 900}]},
-    "metrics": {
-        "remote_write": [
-            {
-                "url": "http://127.0.0.1:1/write",
-                "name": "one",
-                "send": ["canonical"],
-                "headers": {"X-Scope": "a"},
-                "remote_timeout": "3s",
-                "authorization": {"credentials_file": "/k3"},
-            },
-            {"url": "http://127.0.0.1:1/other", "name": "two"},
-        ]
-    },
-    "trusted_proxies": ["10.0.0.1"],
-}
 DROP = object()
 TARGET, FILES, PROBE = ("targets", 0), ("targets", 1), ("targets", 2)
 RANKER, CHAT = ("models", 0), ("models", 1)
@@ -121,6 +43,7 @@ BACKEND = (*TRAFFIC, "backends", 0)
 WRITE = ("metrics", "remote_write", 0)
 QUEUE = (*WRITE, "queue_config")
 OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
+REPORT = ("usage_report", "schedule")
 SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}
 BASIC = {"username": "u", "password_file": "/pw"}
 EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
@@ -226,6 +149,15 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("metrics.remote_write[].queue_config.max_backoff", QUEUE, {"max_backoff": "7s"}),
     ("metrics.remote_write[].queue_config.sample_age_limit", QUEUE, {"sample_age_limit": "7h"}),
     ("metrics.remote_write[].queue_config.max_bytes", QUEUE, {"max_bytes": 77_000_000}),
+    ("usage_report", ("usage_report",), DROP),
+    ("usage_report.schedule", (*REPORT,), "@daily"),
+    ("usage_report.schedule.cron", (*REPORT, "cron"), "0 9 * * mon"),
+    ("usage_report.schedule.timezone", (*REPORT, "timezone"), "Asia/Shanghai"),
+    ("usage_report.schedule.jitter", (*REPORT, "jitter"), "12h"),
+    ("usage_report.schedule.catch_up", (*REPORT, "catch_up"), "2h"),
+    ("usage_report.receiver", ("usage_report", "receiver"), "file"),
+    ("housekeeping", ("housekeeping",), DROP),
+    ("housekeeping.schedule", ("housekeeping", "schedule"), "@weekly"),
     ("trusted_proxies", ("trusted_proxies",), ["10.0.0.0/8"]),
 )
 """(field of the reference, where in RICH, new value)."""

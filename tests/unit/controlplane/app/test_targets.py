@@ -150,7 +150,7 @@ def test_gpu_targets_are_not_told_of_models(fleet: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{engine: probe, urls: ["http://h/v1/chat/completions"]}', "say which model to ask for"),
+        ('{engine: probe, urls: ["http://h/v1/chat/completions"]}', "set the model to ask"),
         ('{engine: probe, urls: ["http://h/other"], labels: {model: m}}', "set protocol: openai or protocol: triton"),
     ],
 )

@@ -39,11 +39,11 @@ async def test_it_starts_ready_with_leases_and_a_token_and_gives_the_leases_back
     async with started(fleet(""), tmp_path) as (plane, db):
         assert plane.not_ready() == {"discovery": "targets have not been read yet"}
         await until(lambda: not plane.not_ready())
-        await until(lambda: sum(loop.holding and loop.leased for loop in plane.loops.stats()) == 4)
+        await until(lambda: sum(loop.holding and loop.leased for loop in plane.loops.stats()) == 3)
         (token,) = TokenStore(db).list()
         assert (token.id, token.role) == ("0123456789ab", Role.ADMIN)
         held = {lease.name for lease in LeaseStore(db).list() if lease.holder == plane.holder}
-        assert held == {"alerting", "rollouts", "ledger", "housekeeping"}
+        assert held == {"alerting", "rollouts", "ledger"}
     after = Database(f"sqlite:///{tmp_path / 'controlplane.db'}")
     assert all(lease.holder == "" for lease in LeaseStore(after).list())
     after.close()
@@ -53,7 +53,7 @@ async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tm
     async with started(fleet("evaluation_interval: 5s\n"), tmp_path) as (plane, db):
         before = RevisionStore(db).latest()
         warning = str(*inspect_file(tmp_path / "fleet.yaml").findings)
-        assert "nothing is watched" in warning
+        assert "nothing is scraped" in warning
         assert await plane.reload() == ["nothing changed", warning]
         fleet("evaluation_interval: 6s\nthresholds: {temperature: {value: 80}}\ndatabase: sqlite:////tmp/other.db\n")
         assert await plane.reload() == [
@@ -87,9 +87,11 @@ async def test_a_bad_file_keeps_the_running_configuration(
         assert plane.config().evaluation_interval == 5
         assert plane.alerting.groups == groups
         await plane.reload_and_say()
-        told = [record.getMessage() for record in caplog.records if "the running one stays" in record.getMessage()]
+        told = [
+            record.getMessage() for record in caplog.records if "the old configuration stays" in record.getMessage()
+        ]
         errors = inspect_file(tmp_path / "fleet.yaml").errors
-        assert list(dict.fromkeys(told)) == [f"configuration: {error}; the running one stays" for error in errors]
+        assert list(dict.fromkeys(told)) == [f"configuration: {error}; the old configuration stays" for error in errors]
 
 
 async def test_it_answers_to_the_names_that_it_was_given(fleet: Write, tmp_path: Path) -> None:

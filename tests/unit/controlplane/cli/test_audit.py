@@ -48,7 +48,7 @@ def test_acts_are_a_row_each_and_what_leads_on_is_told_beside_them(
     assert first.endswith("v1 -> v2 by blue-green (rollout r-50ea2a43)")
     assert r"203.0.113.7\x1b[2J\n\u202e" in second
     assert second.endswith(r"nothing\x1b]0;owned\x07")
-    assert err == "there are older ones: --before 4711\n"
+    assert err == "there are older entries: add --before 4711\n"
     assert trail.requests[-1].query == {"limit": ["50"]}
 
 
@@ -90,7 +90,7 @@ def test_programs_get_the_acts_as_they_are(trail: Any, capsys: pytest.CaptureFix
 def test_nothing_that_matches_is_said(trail: Any, capsys: pytest.CaptureFixture[str]) -> None:
     trail.replies["GET /cp/v1/audit"] = (200, {"items": [], "next": None})
     assert run(["audit", "--actor", "nobody"]) == 0
-    assert capsys.readouterr() == ("no act matches\n", "")
+    assert capsys.readouterr() == ("no entry matches\n", "")
 
 
 @pytest.mark.parametrize(

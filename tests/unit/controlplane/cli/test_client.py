@@ -125,7 +125,9 @@ def test_a_context_of_a_demo_that_has_ended_is_named(tmp_path: Path) -> None:
     place = Place("http://127.0.0.1:1", "t", "demo", str(tmp_path / "gone.json"))
     with pytest.raises(ServerUnreachable) as caught:
         ApiClient(place).get("/x")
-    assert caught.value.reasons == ("context 'demo' is of a demo that has ended: `controlplane config get-contexts`",)
+    assert caught.value.reasons == (
+        "context 'demo' belongs to a demo that has ended; `controlplane config get-contexts` lists the others",
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,11 +225,11 @@ def test_two_names_for_a_control_plane_are_refused(two: Path) -> None:
 def test_an_unknown_context_names_those_that_there_are(two: Path) -> None:
     with pytest.raises(WrongUsage, match=r"--context prd: there is no such context; did you mean prod\?") as caught:
         found(context="prd")
-    assert caught.value.reasons == ("there is: prod, test",)
+    assert caught.value.reasons == ("known contexts: prod, test",)
 
 
 def test_without_any_address_it_says_how_to_give_one() -> None:
-    with pytest.raises(WrongUsage, match="which control plane"):
+    with pytest.raises(WrongUsage, match="no control plane is named"):
         found()
 
 

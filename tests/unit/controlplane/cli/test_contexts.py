@@ -44,7 +44,7 @@ def test_a_listing_marks_the_current_one_and_shows_no_token(two: Path, capsys: p
 def test_one_of_a_demo_that_has_ended_is_told(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_contexts(home, Contexts("", {"demo": Context("http://a", "t", str(tmp_path / "gone.json"))}))
     assert run(["config", "get-contexts"]) == 0
-    assert "of a demo that has ended" in capsys.readouterr().out
+    assert "the demo has ended" in capsys.readouterr().out
 
 
 def test_another_one_is_made_current(
@@ -55,16 +55,16 @@ def test_another_one_is_made_current(
     assert read_contexts(two) == Contexts("test", {"prod": PROD, "test": TEST})
     monkeypatch.setenv("CP_CONTEXT", "prod")
     assert run(["config", "use-context", "test"]) == 0
-    assert capsys.readouterr().err == "in this shell CP_CONTEXT goes first: prod\n"
+    assert capsys.readouterr().err == "in this shell CP_CONTEXT overrides it: prod\n"
     assert run(["config", "current-context"]) == 0
     assert capsys.readouterr().out == "prod\n"
 
 
 def test_no_current_context_is_1_and_an_unknown_one_is_2(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config", "use-context", "tset"]) == 2
-    assert "there is no context 'tset'; did you mean test?\n  there is: prod, test" in capsys.readouterr().err
+    assert "there is no context 'tset'; did you mean test?\n  known contexts: prod, test" in capsys.readouterr().err
     assert run(["config", "delete-context", "prod"]) == 0
-    assert capsys.readouterr().out == "context prod is forgotten; no context is current now\n"
+    assert capsys.readouterr().out == "context prod is deleted; no context is current now\n"
     assert run(["config", "current-context"]) == 1
     assert run(["config", "delete-context", "test"]) == 0
     assert not two.exists()
@@ -89,15 +89,15 @@ def test_a_token_stays_with_its_own_scheme_host_and_port(
 ) -> None:
     assert run(["config", "set-context", "prod", "--url", url]) == 0
     assert read_contexts(two).contexts["prod"].token == ("cp_prod" if kept else "")
-    assert ("the token of https://prod.example is forgotten" in capsys.readouterr().err) is not kept
+    assert ("the token of https://prod.example is removed" in capsys.readouterr().err) is not kept
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["config", "set-context", "a", "--url", "nonsense"], "is not an address"),
-        (["config", "set-context", "", "--url", "http://a"], "is no name of a context"),
-        (["config", "set-context", "a\nb", "--url", "http://a"], "is no name of a context"),
+        (["config", "set-context", "", "--url", "http://a"], "is not a name for a context"),
+        (["config", "set-context", "a\nb", "--url", "http://a"], "is not a name for a context"),
         (["config", "set-context", "a"], "--url is missing"),
         (["config", "set-context", "a", "--url", "http://a", "--token-file", "/nowhere"], "No such file or directory"),
         (["config", "set-context", "a", "--url", "http://a", "--token-file", "/dev/null"], "holds no token"),
@@ -175,7 +175,7 @@ def test_another_fleets_context_is_not_overwritten(
     write_contexts(home, taken)
     give(monkeypatch, "cp_1_good")
     assert run(["login", "--url", plane.url]) == 2
-    assert "context prod-eu is of another address, https://other.example: give this one a --name" in (
+    assert "context prod-eu has another address, https://other.example: choose another name with --name" in (
         capsys.readouterr().err
     )
     assert read_contexts(home) == taken
@@ -195,11 +195,11 @@ def test_what_is_no_token_is_refused_unsent_and_unshown(
     assert plane.requests == [] and not home.exists()
 
 
-def test_a_token_that_would_travel_in_clear_is_warned_of(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_that_would_be_sent_unencrypted_is_warned_of(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config", "set-context", "a", "--url", "http://llm.example.com"]) == 0
-    assert capsys.readouterr().err == "http://llm.example.com is not https: the token travels in clear\n"
+    assert capsys.readouterr().err == "http://llm.example.com is not https: the token is sent unencrypted\n"
     for url in ("http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080", "https://llm.example.com"):
         assert run(["config", "set-context", "a", "--url", url]) == 0
-        assert "in clear" not in capsys.readouterr().err
+        assert "unencrypted" not in capsys.readouterr().err
     assert run(["config", "set-context", "a", "--url", "http://localhost.evil.example"]) == 0
-    assert "in clear" in capsys.readouterr().err
+    assert "unencrypted" in capsys.readouterr().err

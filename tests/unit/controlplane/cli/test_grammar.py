@@ -88,7 +88,7 @@ def test_a_required_option_and_a_word_too_many() -> None:
     verb = Verb("up", "x:y", "", options=(Option("config", "The file.", "FILE", "-c", required=True),))
     with pytest.raises(WrongUsage, match="--config is missing: the file"):
         parse(verb, [])
-    with pytest.raises(WrongUsage, match="'b' is one word too many"):
+    with pytest.raises(WrongUsage, match="unexpected word 'b'"):
         parse(verb, ["-c", "a", "b"])
     assert parse(verb, ["-c", "a"]) == {"config": "a"}
 

@@ -59,7 +59,7 @@ def test_a_word_that_needs_another_says_which(words: list[str], capsys: pytest.C
         (["promot", "model", "v2"], "there is no verb 'promot'; did you mean promote?"),
         (["xyzzy"], "there is no verb 'xyzzy'"),
         (["rollouts", "lst"], "rollouts has no verb 'lst'; did you mean list?"),
-        (["-o", "json"], "a verb comes before -o"),
+        (["-o", "json"], "expected a verb before -o"),
     ],
 )
 def test_a_mistyped_verb_gets_a_suggestion(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +102,7 @@ def test_local_verbs_have_the_same_exit_codes(
 def test_an_answer_of_another_version_is_a_sentence(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
     current.replies["GET /cp/v1/models"] = (200, {"items": [{"name": "m"}]})
     assert run(["models"]) == 1
-    assert "it is of another version than this program" in capsys.readouterr().err
+    assert "its version differs from this program's" in capsys.readouterr().err
 
 
 def test_help_and_version_are_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ def test_a_listing_names_packs_files_or_a_fleet(tmp_path: Path, capsys: pytest.C
     assert run(["rules", "list", "-c", str(fleet)]) == 0
     assert "(gpu_temperature_celsius) > 70\n" in capsys.readouterr().out
     assert run(["rules", "list", "-c", str(fleet), "builtin:gpu"]) == 2
-    assert "give one or the other" in capsys.readouterr().err
+    assert "give either -c or rule files" in capsys.readouterr().err
     assert run(["rules", "list", "builtin:nope"]) == 2
     assert "no such rule pack; there are builtin:llm, builtin:gpu" in capsys.readouterr().err
 

@@ -175,7 +175,7 @@ def test_top_goes_on_without_the_numbers_that_cannot_be_queried(fleet: Any, caps
         (["top", "--interval", "0.5s"], "--interval: expected a duration"),
         (["top", "--interval", "10ms"], "expected 1s or longer"),
         (["status", "-w", "-o", "json"], "--watch draws a table"),
-        (["events", "-f", "-o", "yaml"], "YAML has no end"),
+        (["events", "-f", "-o", "yaml"], "--follow cannot print YAML"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(
@@ -320,7 +320,7 @@ def test_a_file_is_compared_there_and_a_difference_is_1(
     current.replies["POST /cp/v1/config/diff"] = (200, {"changes": [change, gone]})
     assert run(["diff", str(file)]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"{file} against fleet prod-eu at {current.url} (context prod):",
+        f"{file} compared with fleet prod-eu at {current.url} (context prod):",
         "scrape.interval  (takes effect at the reload)",
         '  - "15s"',
         '  + "5s"',
@@ -331,7 +331,7 @@ def test_a_file_is_compared_there_and_a_difference_is_1(
     assert current.requests[-1].body == {"fleet": {"fleet": {"name": "prod-eu"}, "scrape": {"interval": "5s"}}}
     current.replies["POST /cp/v1/config/diff"] = (200, {"changes": []})
     assert run(["diff", str(file)]) == 0
-    assert "is what runs" in capsys.readouterr().out
+    assert "is the running configuration" in capsys.readouterr().out
 
 
 def test_a_bad_file_is_refused_before_anything_is_sent(
@@ -367,7 +367,7 @@ def test_the_version_says_who_answers_and_that_nobody_is_known(
     assert f"control plane 0.1.0, fleet prod-eu, at {current.url} (context prod), up for " in capsys.readouterr().out
     home.unlink()
     assert run(["version"]) == 0
-    assert "no control plane to ask" in capsys.readouterr().out
+    assert "no control plane is named" in capsys.readouterr().out
     assert run(["version", "--context", "x"]) == 2
 
 

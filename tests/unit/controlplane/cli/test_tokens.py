@@ -1,4 +1,4 @@
-"""`token create --data-dir`: the way back in for who owns the files."""
+"""`token create --data-dir`: the way back in for the owner of the files."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_an_unknown_alert_says_since_when_and_why(capsys: pytest.CaptureFixture[
     _print_alert(shown(unknown_since="2027-01-15T08:00:00.000Z", away=["dcgm/n1:9400", "nvml/n1"]))
     told = capsys.readouterr().out
     assert (
-        "unknown since 2027-01-15 08:00:00Z: no data from dcgm/n1:9400, nvml/n1; it keeps its state until data says"
+        "unknown since 2027-01-15 08:00:00Z: no data from dcgm/n1:9400, nvml/n1; the alert keeps its state until"
         in told
     )
 

@@ -1,4 +1,4 @@
-"""What differs between two configurations, and that no secret is in it."""
+"""Differences between two configurations. They contain no secret."""
 
 from __future__ import annotations
 

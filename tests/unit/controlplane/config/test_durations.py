@@ -1,4 +1,4 @@
-"""Instants as people write them."""
+"""Parsing of instants."""
 
 from __future__ import annotations
 

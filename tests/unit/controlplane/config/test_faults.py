@@ -1,4 +1,4 @@
-"""Every fault of a fleet.yaml at once, on its own line, in our words: nothing of pydantic's, no pattern, no secret."""
+"""All faults of a fleet.yaml in one run, each with its line, in our own words: no text of pydantic, no secret."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ PYDANTICS = (
     "literal", "unable", "parse", "dictionary", "tuple", "string", "boolean", "integer", "float", "nonetype",
     "ctx", "<class", "object at", "unicode", "python",
 )  # fmt: skip
-"""Words that are pydantic's or Python's, and never ours."""
+"""Words of pydantic or Python that our sentences never contain."""
 PATTERNS = ("^", "\\d", "\\s", "]*", "]+", "(?", "{0,")
 
 
@@ -133,9 +133,9 @@ def errors(text: str) -> list[ConfigError]:
 
 
 def our_words(error: ConfigError, given: str = "") -> None:
-    """Fail unless the sentence is ours; what it quotes of the file is not looked at."""
+    """Fail unless the sentence is ours. Quotations from the file are ignored."""
     text = error.reason.replace(shown(given), "").replace(given, "") if given else error.reason
-    # Values of the file, and the names of our own fields and engines, may be any word.
+    # Values of the file, and names of our fields and engines, may be such words.
     bare = "".join(part for number, part in enumerate(text.replace('"', "'").split("'")) if number % 2 == 0).lower()
     bare = bare.partition("known here:")[0]
     assert not [word for word in PYDANTICS if word in bare], error
@@ -199,12 +199,12 @@ def test_a_wrong_value_anywhere_is_told_there_in_our_words(loc: Loc, value: Any)
         assert "secret" not in fault.sentence
     if isinstance(value, dict | list) or not faults:
         return
-    # Something is told at the place itself, or at the section around it, where a list is now too short for a rule.
+    # The fault is at the place itself, or at the section around it when a list is now too short for a check.
     assert any(fault.loc[: len(loc)] == loc or loc[: len(fault.loc)] == fault.loc or _depends(loc) for fault in faults)
 
 
 def _depends(loc: Loc) -> bool:
-    """A name or limit that something else in the file must fit to is told where it does not fit."""
+    """Return whether other parts of the file depend on this value: their faults are at their own places."""
     return loc[-1] in ("name", "interval", "query_url") or loc[0] == "rules"
 
 
@@ -217,7 +217,7 @@ def test_an_unknown_field_is_told_on_its_line(loc: Loc, name: str) -> None:
     at: Any = data
     for part in loc[:-1]:
         at = at[part]
-    # Maps whose keys are free take any name, of their own kind.
+    # Maps with free keys accept any name of the right type.
     assume(loc[:-1] not in (("thresholds",), ("models", 0, "versions"), ("metrics", "query", "headers")))
     assume("labels" not in loc[:-1] and "body" not in loc[:-1])
     at[name] = at.pop(loc[-1])
@@ -296,11 +296,11 @@ got 'a'
 8: targets[2].addresses[1]: expected a port from 1 to 65535, got 'b:99999'
 9: targets[2].labels.bad-name: expected a label name of letters, digits and '_' that does not begin with a digit, \
 got 'bad-name'
-9: targets[2].labels.model: holds a NUL (U+0000) as character 2; take it out
+9: targets[2].labels.model: holds a NUL (U+0000) as character 2; remove it
 9: targets[2].labels.version: expected a text, got the number 1.1; put it into quotes
 10: targets[2].timeout: 60s is longer than the interval (5s)
 11: targets[3]: engine probe needs urls: [...]
-11: targets[3].addresses: is not for engine probe, which would ask nobody there; use urls: [...]
+11: targets[3].addresses: is not for engine probe; use urls: [...]
 12: evaluation_interval: expected a duration such as 15s, 2m or 1h30m, got the number 15
 13: thresholds.latency_p99.fro: unknown field; did you mean 'for'? known here: value, for, window
 13: thresholds.latency_p99.value: expected a number, or a duration such as 2s, got a list
@@ -318,7 +318,7 @@ got 'bad-name'
 24: cost.budgets[0].monthly_usd: expected more than 0, got the number 0
 24: cost.gpu_hour_usd: expected 0 or more, got the number -1
 25: metrics.remote_write[0].queue_config.min_backoff: 9s is longer than max_backoff (5s)
-25: metrics.remote_write[0].url: credentials do not belong into the address; use basic_auth: or authorization:
+25: metrics.remote_write[0].url: credentials do not belong in the address; use basic_auth: or authorization:
 25: metrics.retention: expected 1m or more, got '1s'
 25: metrics.retention_size: expected a size such as 512MB or 50GB, got the number 5
 """
@@ -352,7 +352,7 @@ def test_a_list_of_one_that_is_written_as_a_map_has_its_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: b: c\n", "1: a ':' that does not fit here: put a text that holds ': ' into quotes, or mend the"),
+        ("a: b: c\n", "1: a ':' that does not fit here: put a text that holds ': ' into quotes, or fix the"),
         ("a:\n\tb: 1\n", "2: a tab where spaces are expected; indent with spaces"),
         ("a: [1\nb: 2\n", "2: a '[' is not closed, or a ',' is missing"),
         ("a: {b: 1\nc: [2]\n", "2: a '{' is not closed, or a ',' is missing"),
@@ -360,13 +360,13 @@ def test_a_list_of_one_that_is_written_as_a_map_has_its_lines() -> None:
         ("a: *x\n", "1: an alias (*name) whose anchor (&name) is not given before it"),
         ("a: 1\n---\nb: 1\n", "2: a second document begins here; write everything into one, without '---' in between"),
         ("a: 1\nb\nc: 1\n", "3: a line that is neither 'field: value' nor '- value'"),
-        ("a: 1\nb: 2\n c: 3\n", "3: a ':' that does not fit here: put a text that holds ': ' into quotes, or mend the"),
+        ("a: 1\nb: 2\n c: 3\n", "3: a ':' that does not fit here: put a text that holds ': ' into quotes, or fix the"),
         ("a: @x\n", "1: a character that cannot begin a value; put the text into quotes"),
         ('a: "\\d"\n', "1: a '\\' inside double quotes that begins no escape; use single quotes or write '\\\\'"),
         ("a: !x 1\n", "1: a '!' begins a tag, which is not understood here; put the text into quotes"),
         ("a: 1\na: 2\nb: {c: 1, c: 1}\n", "2: a: is given twice|3: b.c: is given twice"),
-        ("a: 1\nb: \x01\n", "2: a control character; take it out"),
-        ("a: 2024-99-99\n", "1: looks like a number or a date, and can be none; put a text into quotes"),
+        ("a: 1\nb: \x01\n", "2: a control character; remove it"),
+        ("a: 2024-99-99\n", "1: looks like a number or a date, but is not a valid one; put a text into quotes"),
         ("<<: 5\n", "1: '<<' merges maps only"),
         ("1: x\n", "1: 1: expected a text as the field's name, got the number 1|1: fleet: is required"),
         ("? [a]\n: x\n", "1: \"('a',)\": expected a text as the field's name, got a list|1: fleet: is required"),
@@ -428,7 +428,7 @@ NEVER = {
     "extra_forbidden",
     "recursion_depth_exceeded",
 }
-"""Kinds of types that no section has, and of what is never done with sections; unknown fields the reader tells."""
+"""Types of pydantic's errors that no section can cause. The reader itself reports unknown fields."""
 PREFIXES_NEVER = (
     "bytes_",
     "date_",
@@ -487,7 +487,7 @@ def test_a_prompt_may_have_lines() -> None:
 
 
 def test_a_validator_of_a_section_that_names_its_field_is_told_there() -> None:
-    """Sections may use plain validators too: they run once their fields are all good."""
+    """Sections may use plain validators too. These run when all fields are valid."""
     from pydantic import model_validator
 
     from controlplane.config.vocabulary import Model

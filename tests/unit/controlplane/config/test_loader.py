@@ -1,4 +1,4 @@
-"""fleet.yaml: what is accepted, and that every fault names file, line, field and what was expected."""
+"""fleet.yaml: accepted files, and faults, which name file, line, field and what was expected."""
 
 from __future__ import annotations
 
@@ -213,14 +213,14 @@ def test_no_value_in_any_section_makes_anything_but_a_configuration_error(value:
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        ("{query_url: 'https://u:p@x/y'}", "metrics.query_url: credentials do not belong into the address"),
+        ("{query_url: 'https://u:p@x/y'}", "metrics.query_url: credentials do not belong in the address"),
         ("{query_url: 'http://x/api/v1/query'}", "metrics.query_url: leave out /api/v1"),
         ("{query_url: 'http://x/?a=b'}", "metrics.query_url: expected an address without ? and #"),
         ("{query_url: 'http://x:99999'}", "metrics.query_url: expected an address with a host, and a port"),
         ("{query_url: 'http://[::1'}", "metrics.query_url: expected an address with a host, and a port"),
         ("{query_url: 'http://:80/x'}", "metrics.query_url: expected an address with a host, and a port"),
         ("{remote_write: {url: 'http://x:0/w'}}", "metrics.remote_write[0].url: expected an address with a host"),
-        ("{query: {timeout: 3s}}", "metrics.query: is for query_url:, which is not given"),
+        ("{query: {timeout: 3s}}", "metrics.query: needs query_url:, which is not set"),
         (
             "{query_url: 'http://x', query: {headers: {Authorization: x}}}",
             "metrics.query.headers.Authorization: is set by the control plane",
@@ -237,7 +237,7 @@ def test_no_value_in_any_section_makes_anything_but_a_configuration_error(value:
         ("{remote_write: {url: 'http://u:p@x'}}", "metrics.remote_write[0].url: credentials do not belong"),
         (
             "{remote_write: [{url: 'http://x'}, {url: 'http://x/'}]}",
-            "metrics.remote_write[1]: another endpoint is called x too; give each a name",
+            "metrics.remote_write[1]: another endpoint has the name x too; set another name",
         ),
         (
             "{remote_write: {url: 'http://x', queue_config: {min_backoff: 9s}}}",
@@ -260,5 +260,5 @@ def test_one_remote_write_needs_no_list() -> None:
 
 @pytest.mark.parametrize("value", ["2020-13-45", "9" * 5000, "2001-02-03T99:00:00Z"], ids=["date", "number", "time"])
 def test_a_number_or_a_date_that_can_be_none_is_named_by_its_line(value: str) -> None:
-    with pytest.raises(ConfigErrors, match=r"^fleet\.yaml:2: looks like a number or a date, and can be none"):
+    with pytest.raises(ConfigErrors, match=r"^fleet\.yaml:2: looks like a number or a date, but is not a valid one"):
         parse_fleet(f"fleet: {{name: a}}\nevaluation_interval: {value}\n", Path("fleet.yaml"))

@@ -1,4 +1,4 @@
-"""`trusted_proxies`: addresses and networks, and what nobody should write."""
+"""`trusted_proxies`: addresses, networks, and refused values."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from tests.patience import HANG_S
 class Leases(LeaseStore):
     """Leases of a database that can be away, or not answer."""
 
-    def __init__(self, db: Database) -> None:
-        super().__init__(db)
+    def __init__(self, db: Database, clock: Callable[[], float]) -> None:
+        super().__init__(db, clock)
         self.away = False
         self.answers = threading.Event()
         self.answers.set()
@@ -44,7 +44,8 @@ class Leases(LeaseStore):
 
 class Ticks:
     def __init__(self, database: Database, clock: Any, holder: str = "a") -> None:
-        self.leases = Leases(database)
+        self.seconds = 0.0
+        self.leases = Leases(database, lambda: self.seconds)
         self.epochs: list[int] = []
         self.lost = False
         self.followed = 0
@@ -69,8 +70,12 @@ async def test_it_goes_on_while_the_database_is_away_and_says_so_once(
         await ticks.loop.run_once()
     assert ticks.epochs == [1, 1, 1, 1]
     assert (ticks.loop.stats.holding, ticks.loop.stats.last_error) == (True, None)
+    assert ticks.loop.holds_lease
+    ticks.seconds += 15
+    assert not ticks.loop.holds_lease, "past its deadline another process may hold the lease"
     ticks.leases.away = False
     await ticks.loop.run_once()
+    assert ticks.loop.holds_lease
     said = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert said == ["loop rules: its lease cannot be renewed, and it goes on without: the database is away"]
     assert ticks.epochs == [1] * 5
@@ -94,6 +99,30 @@ async def test_a_database_that_never_answered_keeps_nobody_from_following(databa
     while not ticks.epochs:
         await ticks.loop.run_once()
     assert ticks.epochs == [1]
+
+
+async def test_who_follows_says_once_that_the_database_is_away_however_slowly_it_says_so(
+    database: Database, clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticks = Ticks(database, clock)
+    caplog.set_level("INFO", "controlplane.schedule")
+    ticks.leases.away = True
+    await ticks.loop.run_once()
+    for asked in range(2, 4):
+        ticks.leases.answers.clear()
+        await ticks.loop.run_once()
+        assert ticks.leases.asked == asked, "the answer is late"
+        ticks.leases.answers.set()
+        await ticks.loop.run_once()
+    assert caplog.messages == ["loop rules: Unavailable: the database is away"]
+    assert ticks.followed == ticks.loop.stats.failures
+    ticks.leases.away = False
+    await ticks.loop.run_once()
+    assert caplog.messages[1:] == [
+        "loop rules: a holds its lease (epoch 1)",
+        "loop rules: its lease can be asked for again",
+        "loop rules works again",
+    ]
 
 
 async def test_a_database_that_does_not_answer_holds_no_turn_up(database: Database, clock: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 import pytest
 
 from controlplane.schedule import LeasedLoop, Loops, PlainLoop
+from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
 from tests.patience import until
 
@@ -168,3 +169,19 @@ async def test_closing_what_was_never_started_is_quiet(clock: Clock) -> None:
     loops = Loops()
     loops.add(PlainLoop("x", HOURLY, tick, clock))
     await loops.close()
+
+
+async def test_it_knows_which_leases_this_process_holds(database: Database, clock: Clock) -> None:
+    store = LeaseStore(database)
+
+    async def tick(_lease: Lease | None = None) -> None: ...
+
+    loops = Loops()
+    assert store.acquire("taken", "another", 15)
+    mine, taken = (LeasedLoop(name, 1, store, "me", 15, tick, clock) for name in ("mine", "taken"))
+    for loop in (mine, taken, PlainLoop("plain", 1, tick, clock)):
+        loops.add(loop)
+        await loop.run_once()
+    assert loops.leases() == {"mine": True, "taken": False}
+    await loops.close()
+    assert loops.leases() == {"mine": False, "taken": False}

@@ -75,12 +75,12 @@ async def test_pages_go_back_to_the_first_act(console: Any, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("?actor=nobody", "No act matches these filters."),
-        ("?before=1", "There are no older acts."),
-        ("?actor=nobody&before=1", "There are no older acts that match these filters."),
+        ("?actor=nobody", "No entry matches these filters."),
+        ("?before=1", "There are no older entries."),
+        ("?actor=nobody&before=1", "There are no older entries that match these filters."),
         ("?since=yesterday", "From: expected RFC 3339, unix seconds, or a duration ago such as 5m"),
         ("?until=2026-99-99", "Until: expected RFC 3339, unix seconds, or a duration ago such as 5m"),
-        ("?actor=%00", "Actor: no name holds the character NUL"),
+        ("?actor=%00", "Actor: the character NUL is not allowed"),
     ],
 )
 async def test_an_empty_page_says_why(console: Any, query: str, says: str) -> None:

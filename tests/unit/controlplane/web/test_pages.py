@@ -67,7 +67,7 @@ async def test_a_model_that_nothing_can_move_says_so(console: Any) -> None:
     model = {"name": "chat", "stable": "v1", "traffic": {"driver": "none"}, "versions": {"v1": {}, "v2": {}}}
     console.rig.config = Fleet.model_validate({"fleet": {"name": "prod"}, "models": [model]})
     async with console.browser(Role.ADMIN) as browser:
-        assert "with driver <code>none</code> nothing here can move its traffic" in await browser.page("/")
+        assert "with driver <code>none</code> the control plane cannot move its traffic" in await browser.page("/")
 
 
 async def test_one_version_leaves_nothing_to_promote(console: Any) -> None:
@@ -96,7 +96,7 @@ async def test_an_alert_whose_targets_are_away_is_shown_as_unknown(console: Any)
         for path in ("/", "/alerts", f"/alerts/{fingerprint}"):
             page = await browser.page(path)
             assert '<span class="state unknown" title="No data from dcgm/n1:9400 since ' in page
-        assert "no data from dcgm/n1:9400. It keeps its state until data says otherwise." in page
+        assert "no data from dcgm/n1:9400. The alert keeps its state until there is data." in page
         assert "→" not in page.split('aria-label="History"')[1]
 
 
@@ -138,7 +138,7 @@ async def test_needs_attention_lists_what_people_are_told(console: Any) -> None:
         assert "for 10s" in attention
         assert '<span class="label">source=probe</span>' in attention
         assert "Watchdog" not in page
-        assert "Watchdog</a> is of severity none" in await browser.page("/alerts")
+        assert "Watchdog</a> has severity none" in await browser.page("/alerts")
         of_model = await browser.page("/models/chat")
         assert "Slow" in of_model
         assert "Hot" not in of_model
@@ -151,7 +151,7 @@ async def test_a_long_list_of_alerts_is_cut_with_a_word(console: Any, monkeypatc
     async with console.browser(Role.VIEWER) as browser:
         page = await browser.page("/alerts?state=firing")
     assert page.count('<tr id="alert-') == 3
-    assert "These are the first 3; there are more." in page
+    assert "These are the first 3 alerts." in page
 
 
 async def test_unreadable_alerts_are_unknown_and_not_none(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ async def test_unreadable_alerts_are_unknown_and_not_none(console: Any, monkeypa
     monkeypatch.setattr(SqlAlertLog, "active", away)
     async with console.browser(Role.VIEWER) as browser:
         page = await browser.page("/")
-    assert "Not known right now: alerts: the database cannot be reached" in page
+    assert "Not known now: alerts: the database cannot be reached" in page
     assert "<b>–</b> alerts firing" in page
 
 

@@ -1,4 +1,4 @@
-"""What an expression reads, and whether a series can have had a part in a result."""
+"""Selectors that an expression reads, and whether a series can contribute to a result."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ async def test_a_target_that_the_server_cannot_read_ends_nothing(far: Far) -> No
     await far.run(1200)
     assert far.states() == {"Deep": ("firing", ("vllm/a:1",)), "Busy": FIRING}  # b alone keeps it busy
     assert far.log.sentences[-1] == (
-        'Deep stays firing, and unknown: its target vllm/a:1 is down, by that server (was: value 50 on model=a "b")'
+        'Deep stays firing but is unknown: its target vllm/a:1 is down, by that server (was: value 50 on model=a "b")'
     )
     far.up["a:1"], far.depth["a:1"] = 1, 2.0
     await far.run(STEP_S)

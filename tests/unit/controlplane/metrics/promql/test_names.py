@@ -1,4 +1,4 @@
-"""Which metrics an expression reads."""
+"""Metric names that an expression reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus 3 answers and 2.42 does not, for machines that have no newer one: expectations worked out by hand.
+"""Differences of Prometheus 3 from 2.42, with expectations worked out by hand. They need no newer Prometheus.
 
 Left-open ranges and lookback are in test_selectors, numbers and durations in test_syntax.
 """

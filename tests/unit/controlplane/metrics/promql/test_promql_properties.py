@@ -1,4 +1,4 @@
-"""What holds of every query, over random text, mutated queries, and random data."""
+"""Properties of every query, over random text, mutated queries, and random data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A metrics server elsewhere, over real sockets: what it answers well, and what each way of failing is called."""
+"""Another metrics server over real sockets: good answers, and the error for each way of failing."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ FLOOD = b'{"status":"success","data":{"resultType":"vector","result":[' + b" " *
             "closed in the middle of the body; see metrics.query_url",
         ),
         (answering(gzip.compress(b" " * 2**21), "200 OK", "Content-Encoding: gzip"), "execution", "more than the"),
-        (answering("x", "200 OK", "Content-Encoding: br"), "execution", "was not asked for"),
+        (answering("x", "200 OK", "Content-Encoding: br"), "execution", "was not requested"),
     ],
 )
 async def test_each_failure_says_what_it_is(

@@ -1,4 +1,4 @@
-"""Samples after the clock was set back: stored, the newer pass counts where it was, and no counter seems to reset."""
+"""Samples after the clock was set back: the newer era is visible, and no counter seems to reset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a query takes of memory while it reads rows that are not packed: no multiple of what it is charged for."""
+"""Memory of a query that reads rows in arenas: it is no multiple of the samples that are charged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which series there are, as layouts come and go: held against a table that is made anew."""
+"""The table of series while layouts come and go, compared with a table that is made anew."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import threading
 import numpy as np
 import pytest
 
+from collectors import packed_series
+from collectors.interner import Interner
+from collectors.packed_series import packed
 from collectors.samples import Labels, Layout, Series, View
+from controlplane.metrics.arrays import BoolArray, IntArray
+from controlplane.metrics.series import index as indexing
 from controlplane.metrics.series import plans as planning
+from controlplane.metrics.series import series_numbers
 from controlplane.metrics.series.index import LabelIndex, accepted_values
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 from controlplane.metrics.series.plan import ReadPlan
 from controlplane.metrics.series.plans import Plans
 from controlplane.metrics.series.series_table import SeriesTable
 from controlplane.metrics.storage.records import Description
+
+INTERNER = Interner()
 
 SELECTORS = [
     (Matcher("__name__", MatchOp.EQUAL, "m1"),),
@@ -38,7 +46,8 @@ def random_layout(rng: random.Random) -> Layout:
         View(Series(f"view{rng.randrange(4)}", ()), tuple(rng.sample(range(len(raw)), min(len(raw), n))), float(n))
         for n in rng.sample((1, 2), rng.randint(0, 1))
     )
-    return Layout(raw, views)
+    layout = Layout(raw, views)
+    return packed(layout, INTERNER) if rng.random() < 0.5 else layout
 
 
 def content(plan: ReadPlan) -> dict[Labels, list[tuple[int, tuple[int, ...], float]]]:
@@ -59,7 +68,9 @@ def planned(table: SeriesTable, selector: tuple[Matcher, ...]) -> ReadPlan:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_table_that_lived_is_like_one_made_anew(seed: int):
+def test_a_table_that_lived_is_like_one_made_anew(seed: int, monkeypatch: pytest.MonkeyPatch):
+    for module, name, value in ((packed_series, "LEAST", 1), (series_numbers, "RECENT", 10), (indexing, "FEW", 3)):
+        monkeypatch.setattr(module, name, value)
     rng = random.Random(seed)
     table, held = SeriesTable(), dict[int, Description]()
     for number in range(1, 700):
@@ -83,14 +94,48 @@ def test_a_table_that_lived_is_like_one_made_anew(seed: int):
             assert table.count_series([]) == 0
             for selector in SELECTORS:
                 assert content(planned(table, selector)) == content(planned(fresh, selector))
-    # Slots were compacted on the way: there are no more than living ones, and as many dead ones.
-    assert len(table._slot_block) < 1000 + 2 * sum(len(d.layout.raw) + 1 for d in held.values())
+            # What is gone is forgotten on the way: there is no more of it than of what lives.
+            assert len(table._numbers) <= 20 + 2 * len(table)
+            assert len(table._index._all) <= 3 + 2 * len(table)
+            assert sum(map(len, table._index._postings["__name__"].values())) <= 2 * len(table) + 3 * 16
     assert table.remove(list(held)) != set()
-    assert len(table) == 0
+    assert (len(table), len(table.blocks)) == (0, 0)
     assert table._index.names() == []
+    assert (dict(table._index._gone), table._elsewhere, table._order, list(table._starts)) == ({}, {}, [], [])
 
 
-def test_a_plan_outlives_the_compaction_of_what_it_was_made_from():
+def test_series_whose_hashes_meet_are_told_apart():
+    class Same(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            return 7
+
+    one, two, three = (Series(Same(name), ()) for name in "abc")
+    table = SeriesTable()
+    table.add(Description(1, "t", Layout((one,))))
+    table.add(Description(2, "t", Layout((two, one))))
+    ids = table.id_of(one), table.id_of(two)
+    assert (len(table), len({*ids, None}), table.id_of(three)) == (2, 3, None)
+    table._numbers._sort_in(table._living)
+    assert ((table.id_of(one), table.id_of(two)), table.id_of(three)) == (ids, None)
+    table.remove([1])
+    assert (table.id_of(one), table.id_of(two)) == ids
+    table.remove([2])
+    assert (table.id_of(one), table.id_of(two), len(table)) == (None, None, 0)
+
+
+def test_a_layout_without_series_stands_in_nobody_s_way():
+    table, names = SeriesTable(), dict[int, tuple[str, ...]]()
+    for number, of_layout in enumerate(((), ("a",), (), (), ("b", "c"), ()), 1):
+        names[number] = of_layout
+        table.add(Description(number, "t", Layout(tuple(Series(name, ()) for name in of_layout))))
+    for number in (3, 2, 6, 1, 5, 4):
+        assert table.remove([number]) == set(names.pop(number))
+        assert {s for s in "abc" if table.id_of(Series(s, ())) is not None} == {s for of in names.values() for s in of}
+
+
+def test_a_plan_outlives_series_that_were_in_the_table_with_its_own():
     table = SeriesTable()
     kept = Series("kept", ())
     table.add(Description(1, "t", Layout((Series("x", ()), kept))))
@@ -99,7 +144,7 @@ def test_a_plan_outlives_the_compaction_of_what_it_was_made_from():
     plan = planned(table, (Matcher("__name__", MatchOp.EQUAL, "kept"),))
     before = content(plan)
     table.remove(range(2, 2002))
-    assert len(table._slot_block) == 2
+    assert len(table) == 2
     assert content(plan) == before == content(planned(table, (Matcher("__name__", MatchOp.EQUAL, "kept"),)))
 
 
@@ -112,15 +157,38 @@ def test_positions_that_were_refused_have_no_series():
     assert table.remove([1]) == {"a"}
 
 
-def test_the_index_forgets_what_nobody_carries():
+def test_the_index_forgets_what_nobody_carries(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(indexing, "FEW", 1)
+    index, gone = LabelIndex(), set[int]()
+
+    def living(ids: IntArray) -> BoolArray:
+        return ~np.isin(ids, list(gone))
+
+    def select(*matchers: Matcher) -> list[int]:
+        return [n for n in index.select([(m, frozenset((m.value,))) for m in matchers]).tolist() if n not in gone]
+
+    index.add_all(np.arange(6))
+    index.add(("__name__", "m"), np.arange(6))
+    for half in (0, 1):
+        index.add(("half", str(half)), np.arange(half, 6, 2))
+    for n in (5, 1, 3):
+        gone.add(n)
+        for pair in (("__name__", "m"), ("half", "1"), None):
+            index.remove(pair, 1, living)
+        assert index.values("half") == (["0"] if n == 3 else ["0", "1"])
+    assert select(Matcher("half", MatchOp.EQUAL, "1")) == []
+    assert select(Matcher("__name__", MatchOp.EQUAL, "m")) == select() == [0, 2, 4]
+    assert select(Matcher("half", MatchOp.NOT_EQUAL, "0")) == [0, 2, 4]
+
+
+def test_ids_beyond_four_bytes_are_kept_as_they_are():
     index = LabelIndex()
-    for n in range(6):
-        index.add(n, (("__name__", "m"), ("half", str(n % 2)), ("n", str(n))))
-    index.remove([(n, (("__name__", "m"), ("half", str(n % 2)), ("n", str(n)))) for n in (5, 1, 3)])
-    assert index.values("half") == ["0"]
-    assert sorted(index.values("n")) == ["0", "2", "4"]
-    assert index.select([(Matcher("half", MatchOp.EQUAL, "1"), frozenset("1"))]).tolist() == []
-    assert index.select([]).tolist() == [0, 2, 4]
+    for first in (2**32 - 2, 2**32, 2**40):
+        index.add_all(np.arange(first, first + 2))
+        index.add(("a", "b"), np.arange(first, first + 2))
+    wanted = [n + i for n in (2**32 - 2, 2**32, 2**40) for i in (0, 1)]
+    assert index.select([]).tolist() == wanted
+    assert index.select([(Matcher("a", MatchOp.EQUAL, "b"), frozenset("b"))]).tolist() == wanted
 
 
 class Fixed:

@@ -1,4 +1,4 @@
-"""Stores live through random timelines beside a model, and say what the model says, whoever closed or killed them."""
+"""Stores run through random timelines and agree with a model, even if they were closed or killed."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_a_store_in_memory_says_what_the_model_says(seed: int, steps: int):
 
 
 def assert_accounts_hold(store: SeriesStore, space: Folder) -> None:
-    """What the space thinks is in use is what the blocks hold, and the folder holds nothing else."""
+    """Check that the counters of the space agree with the blocks, and that the folder has no other files."""
     chunks = [c for source in store.sources.values() for block in source.blocks.values() for c in block.chunks]
     in_arenas: dict[int, int] = {}
     in_files: dict[int, int] = {}

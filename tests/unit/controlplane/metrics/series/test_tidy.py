@@ -1,4 +1,4 @@
-"""What tidying leaves on disk, as hours and days go by."""
+"""Files on disk after hours and days of maintenance."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_a_journal_of_many_chunks_is_not_rewritten_at_every_turn(
     """Most of it says where chunks lie, and that is needed."""
     monkeypatch.setattr(tidying, "REWRITE_BYTES", 1)
     rewrites = []
-    monkeypatch.setattr(Folder, "rewrite", lambda self, records: rewrites.append(days.now))
+    monkeypatch.setattr(tidying, "rewrite", lambda *_: rewrites.append(days.now))
     days = Days(folder, 86_400, 86_400)
     opened.append(days)
     days.go_on(8, {"t": A})
@@ -220,11 +220,11 @@ def test_a_rewrite_that_fails_pauses_nothing_and_is_not_tried_at_every_turn(
     monkeypatch.setattr(tidying, "RECORD_BYTES", 0)
     tries = []
 
-    def fail(self: Folder, records: object) -> None:
+    def fail(*_: object) -> None:
         tries.append(days.now)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Folder, "rewrite", fail)
+    monkeypatch.setattr(tidying, "rewrite", fail)
     days = Days(folder, 86_400, 86_400)
     opened.append(days)
     days.go_on(1, {"t": A})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from controlplane.metrics.storage.arena import Arena
 from controlplane.metrics.storage.arenas import LARGEST, SMALLEST, Arenas
-from controlplane.metrics.storage.chunk import words_of
+from controlplane.metrics.storage.chunk import Chunk, words_of
+from tests.fakes.memory import resident
 
 
 def names(folder: Path) -> list[str]:
@@ -163,3 +165,27 @@ def test_a_file_that_cannot_be_deleted_is_said_and_no_matter(
     arenas.release(chunk)
     assert "00000001.arena cannot be deleted ([Errno 30] Read-only file system); the next start does it" in caplog.text
     assert list(arenas.used) == [2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what of a file is in a process's memory")
+def test_a_chunk_that_is_no_longer_needed_takes_no_memory_and_is_still_read(tmp_path: Path):
+    arenas = Arenas(tmp_path)
+    chunks = [arenas.cut(n, 64, 100) for n in range(20)]
+    arena = chunks[0].arena
+    assert arena.path is not None
+    for chunk in chunks:
+        for row in range(64):
+            chunk.append(1000 + row, np.full(100, float(row)))
+    other = Arena.open(1, arena.path, writable=False)
+    theirs = Chunk(7, other, chunks[7].at, 64, 100)
+    assert theirs.read(np.arange(100), 0, 9999) is not None
+    both = resident(arena.path)
+    assert both > 20 * 64 * 100 * 8
+    for chunk in chunks[1:19]:
+        arenas.release(chunk)
+    theirs.leave()
+    assert resident(arena.path) < both - 17 * 64 * 100 * 8
+    for chunk in (chunks[7], theirs, chunks[19]):
+        rows = chunk.read(np.array([3]), 0, 9999)
+        assert rows is not None and rows.values[0].tolist() == [float(row) for row in range(64)]
+    Arenas(None).cut(1, 8, 3).leave()  # plain memory is nowhere else

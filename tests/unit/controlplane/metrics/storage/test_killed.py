@@ -1,4 +1,4 @@
-"""A writing process is killed for real, at a moment of its own; what it said it had written is there."""
+"""A writing process is killed for real. All rows that it reported as written are there."""
 
 from __future__ import annotations
 

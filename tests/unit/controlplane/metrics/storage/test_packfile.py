@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from controlplane.metrics.storage import packfile
 from controlplane.metrics.storage.errors import CorruptData
 from controlplane.metrics.storage.packfile import PackFile
 from controlplane.metrics.storage.packing import Packed, pack
+from tests.fakes.memory import resident
 
 
 def data(rows: int, columns: int = 50, seed: int = 1) -> bytes:
@@ -40,6 +42,17 @@ def test_chunks_lie_one_behind_the_other_and_are_read_while_the_file_grows(file:
     for packed in read:
         packed.check()
     assert not file.path.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what of a file is in a process's memory")
+def test_chunks_that_nobody_asked_for_take_no_memory(file: PackFile):
+    written = [data(64, 300, seed=n) for n in range(30)]
+    read = [file.packed(file.append(one, 1), len(one), "chunk") for one in written]
+    assert file.end > 2**20
+    assert resident(file.path) == 0
+    for packed in read:
+        packed.check()
+    assert resident(file.path) >= file.end
 
 
 def test_a_chunk_larger_than_a_file_and_those_behind_it(file: PackFile, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""What is packed reads back bit for bit, and nothing else ever does."""
+"""Packed rows read back bit for bit, and damaged bytes never read back."""
 
 from __future__ import annotations
 

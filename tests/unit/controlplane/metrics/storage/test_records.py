@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.interner import Interner
+from collectors.packed_series import SeriesList, ViewList
 from collectors.samples import Layout, Metadata, Series, View, labels_of
 from controlplane.metrics.storage.errors import CorruptData
 from controlplane.metrics.storage.records import (
     Description,
     Gone,
-    Pairs,
     Place,
     decode,
     decode_layout,
@@ -38,7 +39,7 @@ def layouts(draw: st.DrawFn) -> Layout:
 def test_any_layout_reads_back(layout: Layout, source: str, refused: list[int]):
     """Surrogates without their other half too: JSON files of targets may hold them."""
     body = layout_body(layout)
-    description, key = decode_layout(encode_layout(Description(7, source, layout, tuple(refused), 3), body), Pairs())
+    description, key = decode_layout(encode_layout(Description(7, source, layout, tuple(refused), 3), body), Interner())
     assert (description.number, description.source, description.refused, description.era) == (
         7,
         source,
@@ -58,20 +59,30 @@ def test_what_a_layout_is_does_not_depend_on_its_metadata_or_its_object():
     assert layout_body(one) == layout_body(two) != layout_body(other)
 
 
-def test_label_pairs_are_kept_once():
-    pairs = Pairs()
-    layout = Layout((Series("a", (("k", "v"),)), Series("b", (("k", "v"),))))
-    description, _ = decode_layout(encode_layout(Description(1, "t", layout), layout_body(layout)), pairs)
-    first, second = description.layout.raw
-    assert first.labels[0] is second.labels[0]
-    pairs.clear()
-    assert pairs((("k", "v"),)) == first.labels
+def test_layouts_of_the_same_lines_share_all_but_what_names_the_target():
+    interner = Interner()
+
+    def read_back(instance: str) -> Layout:
+        raw = tuple(Series("a", (("instance", instance), ("n", str(n)))) for n in range(20))
+        views = tuple(View(Series("v", one.labels), (n, 0), 2.0) for n, one in enumerate(raw))
+        layout = Layout(raw, views, {"a": Metadata("gauge", "x")})
+        found = decode_layout(encode_layout(Description(1, "t", layout), layout_body(layout)), interner)[0].layout
+        assert (found.raw, found.views) == (raw, views)
+        return found
+
+    one, other = read_back("a:1"), read_back("b:1")
+    assert isinstance(one.raw, SeriesList) and isinstance(other.raw, SeriesList)
+    assert one.raw.shape is other.raw.shape
+    assert isinstance(one.views, ViewList) and isinstance(other.views, ViewList)
+    assert (one.views.shape, one.views.series.shape) == (other.views.shape, other.views.series.shape)
+    assert one.views.shape is other.views.shape
+    assert one.metadata is other.metadata
 
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_layout_are_refused(data: bytes):
     with pytest.raises(CorruptData, match="a layout record is damaged"):
-        decode_layout(data, Pairs())
+        decode_layout(data, Interner())
 
 
 def test_other_records():

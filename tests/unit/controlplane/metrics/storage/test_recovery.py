@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,12 @@ import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series
+from controlplane.metrics.series.follower import Follower
+from controlplane.metrics.storage import rewriting
 from controlplane.metrics.storage.errors import StorageError, StorageLocked
 from controlplane.metrics.storage.journal import Journal, Kind, frame, records
+from controlplane.metrics.storage.rewriting import rewrite
+from tests.fakes import series_model
 
 ALL = list(range(30))
 FIRST_FRAME = 32 + 2 * 8 + 4 + 1
@@ -155,6 +161,10 @@ def test_a_record_of_a_later_version_is_passed_over(rig: Any, caplog: pytest.Log
     assert caplog.text.count("is left out") == 2
 
 
+def rewritten(rig: Any) -> None:
+    rewrite(rig.folder, rig.store.writing, rig.tidy._blocks, rig.store.table.eras)
+
+
 def test_a_draft_of_a_journal_and_an_older_one_are_no_matter(rig: Any):
     rig.write(20)
     rig.die()
@@ -162,14 +172,68 @@ def test_a_draft_of_a_journal_and_an_older_one_are_no_matter(rig: Any):
     rig.open()
     assert rig.held() == {source: list(range(20)) for source in "abc"}
     old = rig.folder.journal.path.read_bytes()
-    with rig.store.writing:
-        rig.folder.rewrite(rig.tidy._records)
+    rewritten(rig)
     rig.write(5)
     rig.die()
     (rig.path / "journal.1").write_bytes(old)
     rig.open()
     assert rig.held() == {source: list(range(25)) for source in "abc"}
     assert sorted(path.name for path in rig.path.glob("journal*")) == ["journal.2"]
+
+
+@pytest.mark.parametrize("few", [0, 1 << 20])
+def test_what_comes_while_the_journal_is_rewritten_is_in_the_new_one(
+    rig: Any, monkeypatch: pytest.MonkeyPatch, few: int
+):
+    """`few` decides whether it is copied beside the writer or, at the end, under its lock."""
+    monkeypatch.setattr(rewriting, "FEW_BYTES", few)
+    rig.write(20, "ab")
+    rig.store.append("gone", Layout((Series("old", ()),)), 1000, np.ones(1))
+    known, real = Follower(rig.path), rewriting._records
+
+    def meanwhile(*noted: Any) -> Iterator[tuple[Kind, bytes]]:
+        assert not rig.store.writing.locked(), "the writer goes on"
+        before = list(real(*noted))
+        rig.write(100)  # chunks are cut, and the layout of c is new
+        rig.store._forget(list(rig.store.sources["gone"].blocks.values()))
+        rig.store.append("late", Layout((Series("new", ()),)), 2000, np.ones(1))
+        yield from before
+
+    monkeypatch.setattr(rewriting, "_records", meanwhile)
+    rewritten(rig)
+    rig.write(10)
+    wanted = {"a": list(range(130)), "b": list(range(130)), "c": list(range(20, 130))}
+    assert rig.held() == wanted
+    late = Follower(rig.path)
+    for follower in (known, late):
+        assert follower.series_in([], 0, 1 << 45) == rig.store.series_in([], 0, 1 << 45)
+        assert series_model.read(follower, "", -1, 1 << 45) == series_model.read(rig.store, "", -1, 1 << 45)
+        follower.close()
+    monkeypatch.setattr(rewriting, "_records", real)
+    rewritten(rig)  # with layouts of which some lie where they were copied to
+    rig.die()
+    rig.open()
+    assert rig.held() == wanted
+    assert {name for name in rig.store.sources if len(name) > 1} == {"late"}
+    assert sorted(path.name for path in rig.path.glob("journal*")) == ["journal.3"]
+
+
+def test_a_store_that_is_closed_while_its_journal_is_rewritten_keeps_the_old_one(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+):
+    rig.write(20)
+
+    def closing(*_: object) -> Iterator[tuple[Kind, bytes]]:
+        rig.close()
+        yield from ()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rewriting, "_records", closing)
+        with suppress(OSError):  # what is read of a closed file is an error
+            rewritten(rig)
+    assert sorted(path.name for path in rig.path.glob("journal*")) == ["journal.1"]
+    rig.open()
+    assert rig.held() == {source: list(range(20)) for source in "abc"}
 
 
 def test_a_rewrite_that_fails_at_any_write_leaves_the_old_journal(rig: Any, monkeypatch: pytest.MonkeyPatch):
@@ -187,8 +251,8 @@ def test_a_rewrite_that_fails_at_any_write_leaves_the_old_journal(rig: Any, monk
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "pwrite", failing)
-            with pytest.raises(OSError, match="No space"), rig.store.writing:
-                rig.folder.rewrite(rig.tidy._records)
+            with pytest.raises(OSError, match="No space"):
+                rewritten(rig)
         rig.write(1)
         assert sorted(path.name for path in rig.path.glob("journal*")) == ["journal.1"]
     rig.die()

@@ -1,4 +1,4 @@
-"""One sink that is several."""
+"""A sink that passes samples on to several sinks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a query, in which words, how often, and of which place."""
+"""Annotations of a query: their words, their number and their places."""
 
 from __future__ import annotations
 

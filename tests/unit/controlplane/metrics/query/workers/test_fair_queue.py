@@ -1,4 +1,4 @@
-"""Turns are shared between askers: exact orders, and nothing lost when somebody leaves."""
+"""Turns are shared between askers: exact orders, and no turn is lost when an asker leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several workers, real processes: who is asked, who holds up whom, and what becomes of a query nobody waits for."""
+"""Several real worker processes: choice of the worker, delays between askers, and queries nobody waits for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ad-hoc queries in a real worker process: what it answers, and what happens when it hangs, dies or floods."""
+"""Ad-hoc queries in a real worker process: answers, and workers that hang, die or flood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long is waited, on paper."""
+"""Delays between attempts, as exact numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue on disk: what goes in comes out once, in order, whatever happens to the process and the disk."""
+"""The queue on disk: each row comes out once and in order, even if the process or the disk fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which series are sent, and that their values are those that the store computes."""
+"""Selection of the series that are sent. Their values are those that the store computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sender does with each answer, as timelines on a virtual clock."""
+"""The sender's reaction to each answer, as timelines on a virtual clock."""
 
 from __future__ import annotations
 

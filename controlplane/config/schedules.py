@@ -1,0 +1,67 @@
+"""Sections of the jobs that run by the calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from controlplane.clock.calendar import Calendar, shift_of
+from controlplane.config.checking import Fault, check
+from controlplane.config.vocabulary import Duration, Model, Text
+
+
+class ScheduleSection(Model):
+    """Times at which a job runs."""
+
+    cron: Text
+    timezone: Text = "UTC"
+    jitter: Annotated[Duration, Field(le=86400)] = 0.0
+    """Maximum delay of the runs. All runs have the same delay, derived from the fleet's name."""
+    catch_up: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 86400.0
+    """Seconds after its time in which a missed run is made up. A run is missed when no process runs at its time."""
+
+    @check
+    def _cron_is_an_expression(self) -> Iterator[Fault]:
+        try:
+            Calendar(self.cron)
+        except ValueError as error:
+            yield Fault(("cron",), str(error))
+
+    @check
+    def _timezone_exists(self) -> Iterator[Fault]:
+        try:
+            Calendar("@daily", self.timezone)
+        except ValueError as error:
+            yield Fault(("timezone",), str(error))
+
+    def calendar(self, seed: str) -> Calendar:
+        """Return the calendar of the runs. `seed` determines the delay within the jitter."""
+        return Calendar(self.cron, self.timezone, shift_s=shift_of(seed, self.jitter))
+
+
+def _from_text(value: Any) -> Any:
+    return {"cron": value} if isinstance(value, str) else value
+
+
+Schedule = Annotated[ScheduleSection, BeforeValidator(_from_text)]
+"""A schedule: the section, or its cron expression alone."""
+
+
+NIGHTLY = ScheduleSection.model_construct(cron="30 3 * * *", timezone="UTC", jitter=3600.0, catch_up=86400.0)
+"""Default schedule, made without validation: a check loads APScheduler, which most verbs do not need."""
+
+
+class HousekeepingSection(Model):
+    """Deletion of old rows from the database."""
+
+    schedule: Schedule = NIGHTLY
+
+
+class UsageReportSection(Model):
+    """A report of requests, GPU hours and costs of each model."""
+
+    schedule: Schedule
+    receiver: Text | None = None
+    """Default: the receiver of `route`."""

@@ -1,0 +1,87 @@
+"""A fleet.yaml that uses nearly every section, as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RICH: dict[str, Any] = {
+    "fleet": {"name": "test", "external_url": "https://a.example"},
+    "scrape": {"interval": "15s", "timeout": "10s", "max_body_bytes": 1_000_000, "max_samples": 5000},
+    "targets": [
+        {
+            "engine": "vllm",
+            "addresses": ["127.0.0.1:1"],
+            "labels": {"team": "a"},
+            "path": "/metrics",
+            "scheme": "https",
+            "interval": "20s",
+            "timeout": "5s",
+            "authorization": {"type": "Bearer", "credentials_file": "/k1"},
+            "tls": {"ca_file": "/ca1"},
+        },
+        {"engine": "vllm", "file_sd": ["more.json"], "basic_auth": {"username": "u", "password_file": "/p"}},
+        {
+            "engine": "probe",
+            "urls": ["http://127.0.0.1:1/v1/chat/completions"],
+            "labels": {"model": "chat"},
+            "prompt": "hello",
+            "protocol": "openai",
+            "model_name": "org/chat",
+        },
+    ],
+    "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
+    "evaluation_interval": "15s",
+    "thresholds": {"temperature": {"value": 80, "for": "1m"}},
+    "notifiers": [
+        {"name": "ops", "type": "slack", "channel": "#ops", "token_env": "A", "base_url": "http://127.0.0.1:1/"},
+        {"name": "file", "type": "log"},
+    ],
+    "route": {"receiver": "ops", "group_by": ["model"], "group_wait": "1s", "group_interval": "2s"},
+    "models": [
+        {
+            "name": "ranker",
+            "stable": "v1",
+            "traffic": {
+                "driver": "triton",
+                "model": "rank",
+                "drain_timeout": "1m",
+                "load_timeout": "1m",
+                "backends": [
+                    {
+                        "url": "http://127.0.0.1:2",
+                        "metrics": "http://127.0.0.1:2/metrics",
+                        "engine": "triton",
+                        "labels": {"rack": "1"},
+                        "authorization": {"credentials_file": "/k2"},
+                        "gpus": 1,
+                    }
+                ],
+            },
+            "versions": {"v1": {}, "v2": {}},
+            "verify": {"prompt": "hello", "path": "generate", "requests": 3},
+        },
+        {
+            "name": "chat",
+            "stable": "v1",
+            "traffic": {"driver": "none"},
+            "versions": {"v1": {"backends": [{"url": "http://127.0.0.1:3", "engine": "vllm", "gpus": 2}]}},
+        },
+    ],
+    "cost": {"gpu_hour_usd": 2.5, "budgets": [{"model": "chat", "monthly_usd": 900}]},
+    "metrics": {
+        "remote_write": [
+            {
+                "url": "http://127.0.0.1:1/write",
+                "name": "one",
+                "send": ["canonical"],
+                "headers": {"X-Scope": "a"},
+                "remote_timeout": "3s",
+                "authorization": {"credentials_file": "/k3"},
+            },
+            {"url": "http://127.0.0.1:1/other", "name": "two"},
+        ]
+    },
+    "usage_report": {"schedule": {"cron": "0 8 * * mon", "timezone": "Europe/Berlin"}, "receiver": "ops"},
+    "housekeeping": {"schedule": {"cron": "30 3 * * *", "jitter": "1h"}},
+    "trusted_proxies": ["10.0.0.1"],
+}
