@@ -26,7 +26,7 @@ MAX_BYTES = 8 * 1024 * 1024
 """Maximum size of a test file. Chosen."""
 
 MAX_EVALUATIONS = 500_000
-"""Maximum number of evaluations in one test. Chosen: a year at one evaluation a minute is 525,600."""
+"""Maximum number of evaluations in one test. Chosen: nearly a year at one evaluation a minute."""
 
 MAX_SERIES = 20_000
 """Maximum number of input series of one test. Chosen."""

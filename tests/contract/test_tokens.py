@@ -258,6 +258,6 @@ def test_a_token_of_a_role_of_tomorrow_opens_nothing_and_hides_no_other(database
         tokens.authenticate(secret, 3.0)
     with pytest.raises(Unauthenticated, match="'auditor' is not a valid Role"):
         sessions.authenticate(cookie, 3.0)
-    with pytest.raises(Unreadable, match="it opens nothing here"):
+    with pytest.raises(Unreadable, match="it grants no access"):
         tokens.revoke(newer.id, 3.0)
     assert [row.key for row in database.unread.rows()] == [newer.id]
