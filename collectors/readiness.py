@@ -80,7 +80,7 @@ class ReadinessSource:
             observed = [Observed(which, ready=False) for which in self._known]
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
             if not self._known:
-                raise Unreachable(f"{self._backend}: {error or type(error).__name__}") from error
+                raise Unreachable(f"{self._backend}: {str(error) or type(error).__name__}") from error
             observed = [Observed(which, ready=False) for which in self._known]
         except (aiohttp.ClientError, HttpProcessingError) as error:
             raise ExpositionError(f"{self._backend}: not an HTTP answer", 0) from error

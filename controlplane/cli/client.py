@@ -174,7 +174,7 @@ def _why(error: Exception) -> str:
         return "it closed the connection without an answer"
     if isinstance(error, http.client.HTTPException):
         return f"the server there does not speak HTTP as a control plane does: {type(error).__name__} {error}"
-    return str(getattr(error, "strerror", "") or error or type(error).__name__)
+    return str(getattr(error, "strerror", "") or str(error) or type(error).__name__)
 
 
 def _body(answer: ApiAnswer, url: str) -> Any:

@@ -23,7 +23,7 @@ def banner(url: str, token: str, logs: Path, triton: bool, shell: Shell | None =
     """The demo's greeting, for a terminal of 80 columns. `kept`: whether the demo's folder outlives it."""
     shell = shell or Shell()
     activate = Path(sys.prefix) / "bin" / "activate"
-    real = "Real: the Triton server with `model`." if triton else "Triton is left out, and with it `model`: see above."
+    real = "Real: the Triton server with `model`." if triton else "The demo runs without Triton and its model `model`: see above."
     lines = [
         "",
         "The demo is ready. " + real,
@@ -42,7 +42,7 @@ def banner(url: str, token: str, logs: Path, triton: bool, shell: Shell | None =
         lines.append(f"  export XDG_CONFIG_HOME={shlex.quote(str(shell.config_home))}")
     if shell.context:
         lines.append(f"  export CP_CONTEXT={shlex.quote(shell.context)}")
-        lines.append(f"  # without it, cp goes on speaking with the current context: {shell.current}")
+        lines.append(f"  # without it, cp uses the current context: {shell.current}")
     for command, meaning in _commands(triton):
         lines.append(f"  {command:<40} # {meaning}")
     end = "Ctrl-C stops everything; metrics, alerts and rollouts are kept."

@@ -214,7 +214,7 @@ class Demo:
         try:
             await server.start()
         except TritonUnavailable as error:
-            say(f"Triton is left out, and with it the model {MODEL!r}: {error}")
+            say(f"The demo runs without Triton and its model {MODEL!r}: {error}")
             return None
         self._triton = server
         return TritonPart(server.http_url, server.grpc_address, server.metrics_url, repository)

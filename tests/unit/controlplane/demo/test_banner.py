@@ -54,7 +54,7 @@ def test_a_context_that_is_not_at_home_is_named() -> None:
 def test_a_context_that_did_not_become_current_is_named_with_the_one_that_is() -> None:
     told = lines(shell=Shell(context="demo-8081", current="prod"))
     assert "  export CP_CONTEXT=demo-8081" in told
-    assert "  # without it, cp goes on speaking with the current context: prod" in told
+    assert "  # without it, cp uses the current context: prod" in told
     assert not any("CP_CONTEXT" in line for line in lines())
 
 

@@ -103,7 +103,7 @@ async def test_it_is_ready_writes_itself_down_and_leaves_nothing_on_ctrl_c(
     assert not scene.contexts.exists()
     assert not (scene.folder / "demo.json").exists()
     out = capsys.readouterr().out
-    assert "Triton is left out, and with it the model 'model': this is a test" in out
+    assert "The demo runs without Triton and its model 'model': this is a test" in out
     assert context.token in out
     assert "requests to chat, 0 failed, 0 cut" in out
 
