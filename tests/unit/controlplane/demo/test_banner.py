@@ -38,7 +38,7 @@ def test_a_folder_with_spaces_can_be_pasted(tmp_path: Path, monkeypatch: pytest.
 
 def test_without_triton_nothing_of_it_is_offered() -> None:
     text = "\n".join(lines(triton=False))
-    assert "left out" in text
+    assert "runs without Triton" in text
     assert "cp promote" not in text
 
 
