@@ -23,7 +23,7 @@ def banner(url: str, token: str, logs: Path, triton: bool, shell: Shell | None =
     """The demo's greeting, for a terminal of 80 columns. `kept`: whether the demo's folder outlives it."""
     shell = shell or Shell()
     activate = Path(sys.prefix) / "bin" / "activate"
-    real = "Real: the Triton server with `model`." if triton else "The demo runs without Triton and its model `model`: see above."
+    real = "Real: the Triton server with `model`." if triton else "It runs without Triton and `model`: see above."
     lines = [
         "",
         "The demo is ready. " + real,
