@@ -39,18 +39,22 @@ class Ending:
 
     def __init__(self) -> None:
         self._at: float | None = None
+        self._began = 0.0
         self._saying: threading.Timer | None = None
         self._nowhere = -1
 
     def within(self, seconds: float) -> None:
         """End the process `seconds` from now unless it has ended by itself. An earlier deadline stays in force."""
-        at = time.monotonic() + seconds
+        now = time.monotonic()
+        at = now + seconds
+        if self._at is None:
+            self._began = now
         if self._at is not None and self._at <= at:
             return
         self._at = at
         if self._saying is not None:
             self._saying.cancel()
-        self._saying = threading.Timer(seconds, _say, (seconds,))
+        self._saying = threading.Timer(seconds, _say, (at - self._began,))
         self._saying.daemon = True  # Python would wait for it otherwise
         self._saying.start()
         if self._nowhere < 0:
@@ -72,7 +76,7 @@ def running_calls() -> list[str]:
 
 def _say(seconds: float) -> None:
     calls = ", ".join(running_calls()) or "no call of a thread"
-    log.critical("the control plane did not stop within %g s and is ended now; still running: %s", seconds, calls)
+    log.critical("the control plane did not stop within %.0f s and is ended now; still running: %s", seconds, calls)
 
 
 def _idle(innermost: FrameType) -> bool:

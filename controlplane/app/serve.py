@@ -158,7 +158,8 @@ async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, pla
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 
-    def stop() -> None:
+    def stop(name: str) -> None:
+        log.info("stopping: %s", name)
         ending.within(HURRY_WITHIN_S if server.should_exit else STOP_WITHIN_S)
         server.stop()
         app.state.events.close()
@@ -171,7 +172,7 @@ async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, pla
         task.add_done_callback(reloads.discard)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number.name)
     loop.add_signal_handler(signal.SIGHUP, reload)
     log.info("listening on %s", ":".join(str(part) for part in listener.getsockname()[:2]))
     sweeping = loop.create_task(Sweeper().run(server.server_state.connections), name="connection sweeper")

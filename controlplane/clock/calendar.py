@@ -37,6 +37,8 @@ ALIASES = {
 FIELDS = ("minute", "hour", "day of the month", "month", "weekday")
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """By crontab's number: 0 and 7 are Sunday. APScheduler counts from Monday, so numbers are never handed to it."""
+LONGEST_GAP_S = 3 * 3600
+"""Longest step of a time zone that counts as summer time, as in Debian's cron(8)."""
 LONGEST_WAIT = timedelta(days=8 * 366)
 """Two leap days lie this far apart around a century without one. An expression without a time until then has none."""
 
@@ -102,14 +104,24 @@ class Calendar:
 
     def _next_day(self, at: float) -> float | None:
         """Return the next time of an expression with fixed hours."""
-        shown: datetime | None = datetime.fromtimestamp(math.floor(at), self._zone).replace(tzinfo=UTC, fold=0)
-        while shown is not None:
-            shown = self._shown_from(shown + timedelta(seconds=1))
-            # fold=0: zoneinfo takes a skipped time as that much after the gap, and a repeated one as the first.
-            found = shown and shown.replace(tzinfo=self._zone, fold=0).timestamp()
-            if found and found > at:  # in the second of two equal hours the first one is over
-                return found
-        return None
+        best: float | None = None
+        start = self._shown(math.floor(at))
+        if self._offset(at - LONGEST_GAP_S) != self._offset(at):
+            # A skipped time comes later than clocks show it, so it may still be to come.
+            start -= timedelta(seconds=LONGEST_GAP_S)
+        while (shown := self._shown_from(start + timedelta(seconds=1))) is not None:
+            # fold=0: zoneinfo moves a skipped time by the gap, and takes the first of two equal times.
+            found = shown.replace(tzinfo=self._zone, fold=0).timestamp()
+            if found > at:  # in the second of two equal hours the first one is over
+                best = found if best is None else min(best, found)
+            if best is not None and shown >= self._shown(best):
+                break
+            start = shown
+        return best
+
+    def _shown(self, at: float) -> datetime:
+        """Return the time that clocks show, with the zone UTC in place of none."""
+        return datetime.fromtimestamp(at, self._zone).replace(tzinfo=UTC, fold=0)
 
     def _next_shown(self, at: float) -> float | None:
         """Return the next time of an expression with any hour, whatever clocks are set in between."""

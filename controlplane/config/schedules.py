@@ -49,14 +49,21 @@ Schedule = Annotated[ScheduleSection, BeforeValidator(_from_text)]
 """A schedule: the section, or its cron expression alone."""
 
 
-NIGHTLY = ScheduleSection.model_construct(cron="30 3 * * *", timezone="UTC", jitter=3600.0, catch_up=86400.0)
+class HousekeepingSchedule(ScheduleSection):
+    """When housekeeping runs. A field that is left out keeps its own default."""
+
+    cron: Text = "30 3 * * *"
+    jitter: Annotated[Duration, Field(le=86400)] = 3600.0
+
+
+NIGHTLY = HousekeepingSchedule.model_construct(cron="30 3 * * *", timezone="UTC", jitter=3600.0, catch_up=86400.0)
 """Default schedule, made without validation: a check loads APScheduler, which most verbs do not need."""
 
 
 class HousekeepingSection(Model):
     """Deletion of old rows from the database."""
 
-    schedule: Schedule = NIGHTLY
+    schedule: Annotated[HousekeepingSchedule, BeforeValidator(_from_text)] = NIGHTLY
 
 
 class UsageReportSection(Model):

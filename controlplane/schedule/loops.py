@@ -6,10 +6,13 @@ It runs on the event loop's clock, which is monotonic: setting the machine's clo
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from dataclasses import dataclass
 
 from controlplane.schedule.loop import Loop, LoopStats
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -78,7 +81,11 @@ class Loops:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await asyncio.gather(*(scheduled.loop.close() for scheduled in self._loops.values()))
+        closing = [scheduled.loop.close() for scheduled in self._loops.values()]
+        for loop, fault in zip(self._loops, await asyncio.gather(*closing, return_exceptions=True), strict=True):
+            if isinstance(fault, BaseException):
+                # The rest of the process must close all the same.
+                log.error("loop %s did not close: %s: %s", loop, type(fault).__name__, fault)
 
     def _arm(self, scheduled: _Scheduled, due: float) -> None:
         """Let a turn begin at `due`, in the event loop's seconds, instead of when it was due before."""

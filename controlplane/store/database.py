@@ -17,6 +17,9 @@ from controlplane.errors import ConfigError, Conflict, NotStorable, Unavailable
 from controlplane.store.stored import Unread
 
 _READING = "controlplane_reading"
+_REFUSALS = frozenset({"25006", "42501"})
+"""PostgreSQL's read_only_sql_transaction (after a failover to a standby) and insufficient_privilege. psycopg has no own
+class for them. Source: PostgreSQL's documentation, appendix A."""
 
 
 class Patience(NamedTuple):
@@ -68,10 +71,18 @@ class Database:
                 "connect_timeout": waits.connect_s,
                 # A host that is gone without closing must not hold a thread for TCP's default of about 15 minutes.
                 "tcp_user_timeout": waits.connect_s * 1000,
+                # A server with encoding SQL_ASCII would send bytes instead of text.
+                "client_encoding": "utf8",
                 # Behind PgBouncer the next transaction may run on another server, which has no such statement.
                 "prepare_threshold": None,
             }
-        self.engine: Engine = create_engine(url, **options)
+        try:
+            self.engine: Engine = create_engine(url, **options)
+        except ModuleNotFoundError as error:
+            cure = "install the package with its extra: pip install '.[postgres]'"
+            raise ConfigError(
+                f"PostgreSQL needs {error.name}, which is not installed; {cure}", field="database"
+            ) from error
         if self.is_sqlite:
             event.listen(self.engine, "connect", self._sqlite_pragmas)
             event.listen(self.engine, "begin", _sqlite_begin)
@@ -162,6 +173,8 @@ class Database:
         except (OperationalError, InterfaceError) as error:
             raise Unavailable(f"database {self.place}: {error.orig}") from error
         except DatabaseError as error:
+            if getattr(error.orig, "sqlstate", None) in _REFUSALS:
+                raise Unavailable(f"database {self.place}: {error.orig}") from error
             # SQLite raises exactly this class for a damaged file. A subclass here is a fault of this program.
             if type(error) is not DatabaseError:
                 raise

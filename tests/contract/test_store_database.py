@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from controlplane.store.audit import AuditStore, audit
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from controlplane.store.tables.lease import LeaseRow
+from tests.contract.conftest import PostgresServer
 
 
 def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
@@ -123,3 +125,45 @@ def test_a_damaged_file_is_said_in_words(tmp_path: Path, damage: bytes) -> None:
             migrate(db)
     finally:
         db.close()
+
+
+@pytest.mark.needs("postgres")
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("ALTER DATABASE {name} SET default_transaction_read_only = on", "in a read-only transaction"),
+        ("ALTER DATABASE {name} SET role = pg_monitor", "permission denied"),
+    ],
+)
+def test_a_database_that_refuses_writes_is_unavailable(
+    postgres_server: PostgresServer, change: str, sentence: str
+) -> None:
+    name = postgres_server.fresh()
+    database = Database(postgres_server.url(name))
+    migrate(database)
+    postgres_server.execute(change.format(name=name))
+    database.close()  # the next connections are as after a failover
+    with pytest.raises(Unavailable, match=sentence), database.transaction() as session:
+        audit(session, "ops", "a", "model/chat", "", 1.0)
+    database.close()
+
+
+@pytest.mark.needs("postgres")
+def test_a_database_without_an_encoding_stores_text_as_utf8(postgres_server: PostgresServer) -> None:
+    postgres_server.execute("CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+    database = Database(postgres_server.url("ascii"))
+    migrate(database)
+    with database.transaction() as session:
+        audit(session, "运维", "a", "model/chat", "", 1.0)
+    assert AuditStore(database).recent(1)[0].actor == "运维"
+    database.close()
+
+
+def test_a_missing_driver_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError) as refused:
+        Database("postgresql+psycopg://cp@127.0.0.1/cp")
+    assert str(refused.value) == (
+        "database: PostgreSQL needs psycopg, which is not installed; install the package with its extra: "
+        "pip install '.[postgres]'"
+    )

@@ -29,7 +29,7 @@ def holds_the_interpreter():
 
 async def main():
     ending.within(60)
-    ending.within(0.2)
+    ending.within(1)
     ending.within(60)
     print("closed", flush=True)
     hung = asyncio.get_running_loop().run_in_executor(None, CALL)
@@ -47,7 +47,7 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 def test_a_thread_that_never_returns_is_named_and_left_behind() -> None:
     ended = run(HANGING.replace("CALL", "waits_for_a_dead_disk"))
     assert (ended.returncode, ended.stdout) == (1, "closed\n")
-    said = "CRITICAL the control plane did not stop within 0.2 s and is ended now; still running: asyncio_0 in wait"
+    said = "CRITICAL the control plane did not stop within 1 s and is ended now; still running: asyncio_0 in wait"
     assert re.fullmatch(re.escape(said) + r" \(threading\.py:\d+\)\n", ended.stderr)
 
 
@@ -93,7 +93,7 @@ def test_a_control_plane_ends_while_a_file_of_it_hangs(tmp_path: Path) -> None:
             wait_until(lambda: opened_for_writing(fleet, opened))
             wait_until(lambda: process.send_signal(signal.SIGTERM) or process.poll() is not None)  # type: ignore[func-returns-value]
         assert process.returncode == 1
-        said = r"within 3 s and is ended now; still running: parsing_\d in \w+ \(controlplane/config/\w+\.py:\d+\)"
+        said = r"within \d+ s and is ended now; still running: parsing_\d in \w+ \(controlplane/config/\w+\.py:\d+\)"
         assert re.search(said, log.read_text())
         assert "Traceback" not in log.read_text()
     finally:

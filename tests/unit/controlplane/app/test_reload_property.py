@@ -158,6 +158,10 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("usage_report.receiver", ("usage_report", "receiver"), "file"),
     ("housekeeping", ("housekeeping",), DROP),
     ("housekeeping.schedule", ("housekeeping", "schedule"), "@weekly"),
+    ("housekeeping.schedule.cron", ("housekeeping", "schedule", "cron"), "0 4 * * *"),
+    ("housekeeping.schedule.jitter", ("housekeeping", "schedule", "jitter"), "2h"),
+    ("housekeeping.schedule.timezone", ("housekeeping", "schedule", "timezone"), "Asia/Shanghai"),
+    ("housekeeping.schedule.catch_up", ("housekeeping", "schedule", "catch_up"), "2d"),
     ("trusted_proxies", ("trusted_proxies",), ["10.0.0.0/8"]),
 )
 """(field of the reference, where in RICH, new value)."""

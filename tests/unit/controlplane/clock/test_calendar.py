@@ -50,6 +50,17 @@ def test_a_daily_job_runs_once_on_the_day_that_skips_its_time() -> None:
     assert times("30 2,3 * * *", BERLIN, "2026-03-28T12:00", 3) == ["29 03:30+0200", "30 02:30+0200", "30 03:30+0200"]
 
 
+def test_every_skipped_time_is_moved_and_none_is_lost() -> None:
+    moved = ["28 02:00+0100", "28 02:30+0100", "29 03:00+0200", "29 03:30+0200", "30 02:00+0200"]
+    assert times("*/30 2 * * *", BERLIN, "2026-03-27T12:00", 5) == moved
+    # On Lord Howe clocks skip from 02:00 to 02:30: 02:10 comes at 02:40, after 02:35.
+    assert times("10,35 2 * * *", LORD_HOWE, "2026-10-03T12:00", 3) == [
+        "04 02:35+1100",
+        "04 02:40+1100",
+        "05 02:10+1100",
+    ]
+
+
 def test_a_daily_job_runs_once_on_the_day_that_has_its_time_twice() -> None:
     assert times("30 2 * * *", BERLIN, "2026-10-24T12:00", 2) == ["25 02:30+0200", "26 02:30+0100"]
     # Asked in the second of the two hours: the first one was the time.
@@ -92,13 +103,21 @@ def test_a_shift_is_the_same_for_replicas_and_not_for_fleets() -> None:
 
 @given(
     minute=st.integers(0, 59),
-    hour=st.sampled_from(["*", "*/6", "3", "0,13", "22-23"]),
+    hour=st.sampled_from(["*", "*/6", "2", "3", "0,13", "1-4", "22-23"]),
     zone=st.sampled_from(["UTC", BERLIN, LORD_HOWE, "America/St_Johns", "Asia/Kolkata", "Africa/Casablanca"]),
     start=st.integers(1_767_225_600, 1_830_297_600),  # 2026 and 2027
 )
 def test_times_ascend_and_each_is_shown_by_a_clock(minute: int, hour: str, zone: str, start: int) -> None:
     """The oracle reads the clock of every minute; it knows nothing of cron but what a minute and an hour match."""
-    hours = {"*": range(24), "*/6": range(0, 24, 6), "3": [3], "0,13": [0, 13], "22-23": [22, 23]}[hour]
+    hours = {
+        "*": range(24),
+        "*/6": range(0, 24, 6),
+        "2": [2],
+        "3": [3],
+        "0,13": [0, 13],
+        "1-4": range(1, 5),
+        "22-23": [22, 23],
+    }[hour]
     found = list(islice(Calendar(f"{minute} {hour} * * *", zone).times(start), 5))
     assert found == sorted(set(found))
     assert found[0] > start

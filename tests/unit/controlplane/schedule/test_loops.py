@@ -185,3 +185,26 @@ async def test_it_knows_which_leases_this_process_holds(database: Database, cloc
     assert loops.leases() == {"mine": True, "taken": False}
     await loops.close()
     assert loops.leases() == {"mine": False, "taken": False}
+
+
+async def test_a_loop_that_cannot_close_keeps_no_other_from_closing(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: list[str] = []
+
+    class Stubborn(PlainLoop):
+        async def close(self) -> None:
+            closed.append(self.name)
+            if self.name == "a":
+                raise RuntimeError("no room")
+
+    async def tick() -> None: ...
+
+    loops = Loops()
+    for name in ("a", "b"):
+        loops.add(Stubborn(name, HOURLY, tick, clock))
+    loops.start()
+    await loops.close()
+
+    assert closed == ["a", "b"]
+    assert "loop a did not close: RuntimeError: no room" in caplog.text
