@@ -183,8 +183,9 @@ OF_THE_RUN = {
     "WindowReader._folder",
 }
 """What differs between two starts with one file."""
-OF_THE_PAST = {"ControlPlane._stamps", "Run.reload_ok", "ShipQueue._buffered"}
-"""What a control plane remembers of reloads: when the file was read, whether it was good, and which series ended."""
+OF_THE_PAST = {"ControlPlane._stamps", "Run.reload_ok", "ShipQueue._buffered", "ShipQueue._number", "ShipQueue._sizes"}
+"""What a control plane remembers of reloads: when the file was read, whether it was good, which series ended, and rows
+that could not be shipped yet."""
 
 
 def edited(fleet: dict[str, Any], where: tuple[str | int, ...], value: Any) -> dict[str, Any] | None:
