@@ -95,12 +95,14 @@ class Shape:
             return None
         samples = list(compress(lines, self._is_sample))
         numbers = list(map(bytes.removeprefix, samples, self._heads))
-        text = b"".join(numbers)
+        text = b",".join(numbers)
         # A line with another head is not shortened, so the byte counts differ. If they agree by chance, the text still
         # holds that head's blank, which is no byte of a number.
-        if len(text) + self._heads_bytes != len(b"".join(samples)) or text.translate(None, VALUE_BYTES):
+        commas = b"," * (len(numbers) - 1)
+        read = len(text) - len(commas) + self._heads_bytes
+        if read != len(b"".join(samples)) or text.translate(None, VALUE_BYTES) != commas:
             return None
-        row = _floats(numbers)
+        row = _floats(text, numbers)
         return row if row is None or self._kept is None else row[self._kept]
 
 
@@ -130,14 +132,16 @@ class Shapes:
         return shape
 
 
-def _floats(numbers: Sequence[bytes]) -> FloatArray | None:
+def _floats(joined: bytes, numbers: Sequence[bytes]) -> FloatArray | None:
     """Return texts as float64 of shape (numbers,), or None if one is no number. Each text consists of VALUE_BYTES.
+
+    `joined` is the texts with a comma between two.
 
     orjson reads a number in 45 ns and `float` in 190 ns, measured with the vLLM capture: CPython's algorithm is slow
     beyond 15 digits, and every `_created` sample has 17. Both round correctly. `float` reads what JSON cannot say: an
     infinity, the sign of the integer -0, `1.`, `+1` and `007`.
     """
-    text = b"[" + b",".join(numbers) + b"]"
+    text = b"[" + joined + b"]"
     if b"-0," not in text and b"-0]" not in text:
         try:
             # numpy turns null into NaN.

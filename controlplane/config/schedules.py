@@ -11,13 +11,16 @@ from controlplane.clock.calendar import Calendar, shift_of
 from controlplane.config.checking import Fault, check
 from controlplane.config.vocabulary import Duration, Model, Text
 
+Jitter = Annotated[Duration, Field(le=86400)]
+"""Maximum delay of a run, in seconds."""
+
 
 class ScheduleSection(Model):
     """Times at which a job runs."""
 
     cron: Text
     timezone: Text = "UTC"
-    jitter: Annotated[Duration, Field(le=86400)] = 0.0
+    jitter: Jitter = 0.0
     """Maximum delay of the runs. All runs have the same delay, derived from the fleet's name."""
     catch_up: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 86400.0
     """Seconds after its time in which a missed run is made up. A run is missed when no process runs at its time."""
@@ -53,10 +56,10 @@ class HousekeepingSchedule(ScheduleSection):
     """When housekeeping runs. A field that is left out keeps its own default."""
 
     cron: Text = "30 3 * * *"
-    jitter: Annotated[Duration, Field(le=86400)] = 3600.0
+    jitter: Jitter = 3600.0
 
 
-NIGHTLY = HousekeepingSchedule.model_construct(cron="30 3 * * *", timezone="UTC", jitter=3600.0, catch_up=86400.0)
+NIGHTLY = HousekeepingSchedule.model_construct()
 """Default schedule, made without validation: a check loads APScheduler, which most verbs do not need."""
 
 

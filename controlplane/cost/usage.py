@@ -55,17 +55,11 @@ def usages(
     by_model = {month.model: month for month in months}
     found = []
     for model in sorted({*requests, *now}):
+        gpu_hours = spent_usd = None
         old, new = before.get(model), now.get(model)
-        known = old is not None and new is not None and new.gpu_seconds >= old.gpu_seconds
-        found.append(
-            ModelUsage(
-                model,
-                requests.get(model),
-                (new.gpu_seconds - old.gpu_seconds) / 3600 if known and old and new else None,
-                new.spent_usd - old.spent_usd if known and old and new else None,
-                by_model.get(model),
-            )
-        )
+        if old is not None and new is not None and new.gpu_seconds >= old.gpu_seconds:
+            gpu_hours, spent_usd = (new.gpu_seconds - old.gpu_seconds) / 3600, new.spent_usd - old.spent_usd
+        found.append(ModelUsage(model, requests.get(model), gpu_hours, spent_usd, by_model.get(model)))
     return sorted(found, key=lambda usage: (-(usage.spent_usd or 0.0), -(usage.requests or 0.0), usage.model))
 
 

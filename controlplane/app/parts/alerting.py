@@ -93,11 +93,10 @@ class Alerting(Part[AlertingSettings]):
         `replicas`: the other processes on the database. None: there are none.
         """
         self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
-        self._own, self._origins = own, origins
+        self._own, self._origins, self._monotonic = own, origins, monotonic
         self._lease: Lease | None = None
         self._leading = False
         """Whether this process has read the stored state and, as far as is known, still holds the lease."""
-        self._monotonic = monotonic
         self._wait_until = 0.0
         """Monotonic seconds before which no rule is evaluated."""
         self._known, self._started = known, monotonic()
@@ -120,10 +119,9 @@ class Alerting(Part[AlertingSettings]):
         self._due: dict[str, float] = {}
         self._undecided: set[str] = set()
         """Groups of whose last turn another process was to decide on the alerts."""
-        self._around = Surroundings()
         self._started_at = clock.now()
         self._since = self._started_at if since is None else since
-        self._lookbacks: dict[str, float] = {}
+        self._around, self._lookbacks = Surroundings(), dict[str, float]()
         self.settle_s = 0.0
         """`settle_s` of the current settings."""
         outbox = EnduringOutbox(OutboxStore(db, self._sharing.shared_time), self._backlog)
