@@ -1,0 +1,1 @@
+"""The choice of version and backend for each request, and the queue before it."""

@@ -1,0 +1,1 @@
+"""Keys, and the limits of key, tenant and model."""

@@ -1,0 +1,227 @@
+"""The interfaces between the stages of a request. Every call is synchronous and does no I/O: no stage has a task.
+
+    wire        bytes of the client to a RequestHead and pieces of a body; bytes of the engine to its answer
+    dialects    head -> Operation; body -> Ask; the body for the engine; events of the answer -> TokenCounts
+    limits      head -> Caller; a Reservation on the limits of key, tenant and model
+    choosing    Ask, Caller -> Choice: version, then backend, now or when the queue lets the request pass
+    exchange    sends it, retries before the first event where that is safe, relays, settles
+    usage       one UsageRecord a request, appended to a journal
+    telemetry   counters in shared memory
+
+`now` is monotonic seconds everywhere (the event loop's time); records hold unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from controlplane.gateway.desired.document import BackendSpec, ModelSpec
+from controlplane.gateway.refusal import Refusal
+from controlplane.gateway.request import Ask, Caller, Fields, Operation, Outcome, RequestHead, TokenCounts
+
+
+class AnswerReader(Protocol):
+    """Reads one answer of an engine while it passes. It never changes what the client gets, but for what it injected.
+
+    A fresh reader is made for each attempt.
+    """
+
+    counts: TokenCounts
+    events: int
+    """Events with content so far: each is one token or more."""
+    fault: str
+    """The engine's error in the body or in an event, in its own words; "" while there is none."""
+    whole: bool
+    """Whether the answer came to its proper end: the last event of the protocol, or a complete body."""
+
+    def first(self, data: bytes) -> Refusal | bool:
+        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far.
+
+        Returns True when the first event is complete and good, False when more is needed, and a Refusal with the status
+        that the event should have been when it is an error (an engine's `200` with an error event).
+        """
+        ...
+
+    def feed(self, data: bytes) -> bytes:
+        """Count the events of a piece of the body, and return what the client gets: `data`, or `data` without the usage
+        event that the gateway asked for and the client did not."""
+        ...
+
+    def end(self) -> bytes:
+        """The engine's body is complete: return what was held back."""
+        ...
+
+
+class Dialects(Protocol):
+    """All dialects behind one face."""
+
+    def recognise(self, head: RequestHead) -> Operation | Refusal:
+        """Return the operation of a method and path."""
+        ...
+
+    def read(self, operation: Operation, head: RequestHead, body: bytes) -> Ask | Refusal:
+        """Read what is asked. `body` is whole; a scan finds the fields, without parsing a large body as a whole."""
+        ...
+
+    def outgoing(self, ask: Ask, head: RequestHead, body: bytes, backend: BackendSpec) -> tuple[bytes, bytes]:
+        """Return (target, body) for a backend: its served name in place of the client's, its version in the path, and a
+        wish for usage in a stream. Tensors and forms stay as they are, byte for byte."""
+        ...
+
+    def reader(self, ask: Ask, status: int, fields: Fields) -> AnswerReader:
+        """Return the reader of one answer."""
+        ...
+
+    def refuse(self, operation: Operation | None, refusal: Refusal, request_id: str) -> tuple[int, Fields, bytes]:
+        """Return (status, fields, body) of a refusal in the dialect's shape. `None`: the path was not recognised."""
+        ...
+
+    def broken(self, operation: Operation, message: str, request_id: str) -> bytes:
+        """Return the event that tells the client, in the middle of a stream, that the answer broke off. It never looks
+        like an end: no `[DONE]`, and the connection is aborted after it. b"" where the protocol has no such event."""
+        ...
+
+    def models(self, operation: Operation, path: bytes, names: list[str], created: int) -> bytes | Refusal:
+        """Return the body of a list of models, or of one model."""
+        ...
+
+
+class Reservation(Protocol):
+    """Tokens and money set aside for one request. Settled or abandoned exactly once; a second call does nothing."""
+
+    def fields(self) -> Fields:
+        """Return the `x-ratelimit-*` fields of the answer."""
+        ...
+
+    def settle(self, counts: TokenCounts, now: float) -> None:
+        """Replace the estimate by what was used. Unknown counts keep the estimate of the prompt."""
+        ...
+
+    def cancel(self, now: float) -> None:
+        """Give everything back: no engine worked on the request."""
+        ...
+
+
+class Limits(Protocol):
+    """Keys, and the limits of key, tenant and model, shared by all workers of this gateway."""
+
+    def authenticate(self, head: RequestHead, unix: float) -> Caller | Refusal:
+        """Return the caller of `Authorization: Bearer` or `x-api-key`."""
+        ...
+
+    def reserve(self, caller: Caller, model: ModelSpec, tokens: int, now: float) -> Reservation | Refusal:
+        """Set aside a request, `tokens` (prompt and answer) and a place of concurrency on all limits, or nothing."""
+        ...
+
+
+class Choice(Protocol):
+    """A backend that was acquired for one attempt. Released exactly once, on every path."""
+
+    model: ModelSpec
+    version: str
+    backend: BackendSpec
+    degraded_from: str
+    """The model that the client asked for when a smaller one answers; "" otherwise."""
+
+    def first_byte(self, now: float) -> None:
+        """The first event came: the latency of the first token is known."""
+        ...
+
+    def progress(self, tokens: int) -> None:
+        """`tokens` more were generated: the backend's outstanding work shrinks."""
+        ...
+
+    def release(self, outcome: Outcome, now: float) -> None:
+        """Give the backend back. The outcome tells the health of the backend; ABORTED tells nothing."""
+        ...
+
+
+class Waiting(Protocol):
+    """A request in the queue."""
+
+    def cancel(self) -> None:
+        """The client left: take the request out of the queue."""
+        ...
+
+
+class Chooser(Protocol):
+    """Version first, backend second."""
+
+    def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
+        """Return the model of a name or alias. A model that the key may not ask is unknown to it."""
+        ...
+
+    def choose(
+        self, ask: Ask, caller: Caller, model: ModelSpec, now: float, granted: Callable[[Choice | Refusal], None]
+    ) -> Choice | Refusal | Waiting:
+        """Return a choice, or a place in the queue: then `granted` is called once, later, from the event loop."""
+        ...
+
+    def again(self, ask: Ask, failed: Choice, now: float) -> Choice | Refusal:
+        """Return another backend of the same version for a retry, or a Refusal. `failed` was released before."""
+        ...
+
+
+@dataclass(slots=True)
+class UsageRecord:
+    """One request for the journal. Times in unix seconds, durations in seconds. No prompt, no answer, no address."""
+
+    at: float
+    """Time of the end."""
+    request_id: str
+    tenant: str
+    key_id: str
+    operation: str
+    model: str
+    version: str
+    backend: str
+    outcome: Outcome
+    status: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    estimated: bool
+    queue_s: float
+    first_s: float | None
+    """Time to the first event of the answer."""
+    duration_s: float
+    attempts: int
+    degraded_from: str = ""
+
+
+class Recorder(Protocol):
+    """Takes the facts of requests: the metrics and the journal behind one face."""
+
+    def began(self, model: str, version: str, backend: str) -> None:
+        """An attempt was sent: one more request is open on the backend."""
+        ...
+
+    def gap(self, model: str, version: str, seconds: float) -> None:
+        """`seconds` passed between two pieces of a stream."""
+        ...
+
+    def ended(self, record: UsageRecord, *, opened: bool) -> None:
+        """A request ended. `opened`: `began` was called for its last attempt."""
+        ...
+
+    def retried(self, model: str, version: str, backend: str, why: str) -> None:
+        """An attempt failed before its first event, and another one follows."""
+        ...
+
+
+class Timer(Protocol):
+    """One entry of the timer wheel."""
+
+    def cancel(self) -> None:
+        """Take it off the wheel."""
+        ...
+
+
+class Wheel(Protocol):
+    """One coarse timer for all deadlines of a worker (0.1 s steps): no timer of the event loop for each stream."""
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call once, not before `seconds` have passed."""
+        ...

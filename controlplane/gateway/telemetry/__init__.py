@@ -1,0 +1,1 @@
+"""The gateway's metrics in memory that its workers share, and traces."""
