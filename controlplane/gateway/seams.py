@@ -36,7 +36,7 @@ class Area:
     view: memoryview
     """Bytes of this area."""
     fd: int
-    """File that backs the memory, for byte-range locks (`fcntl.lockf`). Never close it: that frees this process's locks."""
+    """File that backs the memory, for byte-range locks (`fcntl.lockf`). Closing it frees the locks of this process."""
     offset: int
     """Offset of `view` in the file. Locks within [offset, offset + len(view)) belong to this area."""
 
