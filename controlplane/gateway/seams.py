@@ -21,6 +21,25 @@ from controlplane.gateway.desired.document import BackendSpec, ModelSpec
 from controlplane.gateway.refusal import Refusal
 from controlplane.gateway.request import Ask, Caller, Fields, Operation, Outcome, RequestHead, TokenCounts
 
+COLUMNS = 128
+"""Numbers of workers in shared memory: 64 of a gateway, and 64 of the gateway before it, which drains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A part of the memory that all workers of a gateway share. All bytes are zero at the gateway's first start.
+
+    A worker has a column, 0 to COLUMNS - 1. No other living worker has the same one. The column's next worker finds
+    the bytes that the one before left.
+    """
+
+    view: memoryview
+    """Bytes of this area."""
+    fd: int
+    """File that backs the memory, for byte-range locks (`fcntl.lockf`). Closing it frees the locks of this process."""
+    offset: int
+    """Offset of `view` in the file. Locks within [offset, offset + len(view)) belong to this area."""
+
 
 class AnswerReader(Protocol):
     """Reads one answer of an engine while it passes. It never changes what the client gets, but for what it injected.
