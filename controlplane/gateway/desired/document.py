@@ -14,7 +14,7 @@ WHOLE = 1000
 
 @dataclass(frozen=True, slots=True)
 class CredentialsSpec:
-    """Credentials of the gateway at an engine. One of `file` and `env` is set; both are read on the gateway's machine."""
+    """Credentials of the gateway at an engine: `file` or `env` is set. Both are read on the gateway's machine."""
 
     scheme: str = "Bearer"
     file: str = ""
@@ -127,7 +127,7 @@ class MirrorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model with its versions. `generation` rises with every change of its weights or backends."""
+    """One model with its versions. `generation` rises with every change of its weights; 0: no driver moves them."""
 
     name: str
     generation: int
