@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from controlplane.config.gateway import GatewayLimits, GatewaySection, ModelGateway
+from controlplane.config.gateway import GatewaySection, Limits, ModelGateway
 from controlplane.config.models import Backend, GatewayTraffic, ModelSection, triton_folder
 from controlplane.config.vocabulary import Access
 from controlplane.gateway.desired.codec import sealed
@@ -65,9 +65,9 @@ def build(
     return sealed(state)
 
 
-def limit_spec(limits: GatewayLimits) -> LimitSpec:
+def limit_spec(limits: Limits) -> LimitSpec:
     """Return the limits of a section."""
-    return LimitSpec(**{name: getattr(limits, name) for name in GatewayLimits.model_fields})
+    return LimitSpec(**{name: getattr(limits, name) for name in Limits.model_fields})
 
 
 def _model(section: ModelSection, split: Split | None, stable: str) -> ModelSpec | None:

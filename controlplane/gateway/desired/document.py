@@ -14,7 +14,7 @@ WHOLE = 1000
 
 @dataclass(frozen=True, slots=True)
 class CredentialsSpec:
-    """Credentials of the gateway at an engine: `file` or `env` is set. Both are read on the gateway's machine."""
+    """Credentials of the gateway at an engine. One of `file` and `env` is set; both are read where the gateway runs."""
 
     scheme: str = "Bearer"
     file: str = ""

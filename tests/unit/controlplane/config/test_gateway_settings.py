@@ -53,7 +53,7 @@ def named(name: str, gateway: str = "{}") -> str:
         ),
         (
             named("m", "{mirror: {version: v2, share: 0.1}}"),
-            ["models[0].gateway.mirror.version: v2 is not one of versions: v1"],
+            ["models[0].gateway.mirror.version: 'v2' is not one of versions: v1"],
         ),
         (named("m", "{retries: 11}"), ["models[0].gateway.retries: "]),
     ],
@@ -70,7 +70,7 @@ def test_one_model(model: str, expected: list[str]) -> None:
         (("{aliases: [x], fallbacks: [b], degrade_to: c}", "{fallbacks: [c]}", "{}"), []),
         (("{aliases: [b]}", "{}", "{}"), ["models[0].gateway.aliases[0]: b already names b"]),
         (("{aliases: [x]}", "{aliases: [x]}", "{}"), ["models[1].gateway.aliases[0]: x already names a"]),
-        (("{fallbacks: [d]}", "{}", "{}"), ["models[0].gateway.fallbacks[0]: d is not one of models: a, b, c"]),
+        (("{fallbacks: [d]}", "{}", "{}"), ["models[0].gateway.fallbacks[0]: 'd' is not one of models: a, b, c"]),
         (("{degrade_to: a}", "{}", "{}"), ["models[0].gateway.degrade_to: is the model itself; name another one"]),
         (
             ("{degrade_to: b, fallbacks: [b]}", "{}", "{}"),
