@@ -77,7 +77,7 @@ def _model(section: ModelSection, split: Split | None, stable: str) -> ModelSpec
     if not any(version.weight and version.backends for version in versions):
         return None
     asked = section.gateway
-    mirror = asked.mirror and MirrorSpec(asked.mirror.version, asked.mirror.share)
+    mirror = None if asked.mirror is None else MirrorSpec(asked.mirror.version, asked.mirror.share)
     if mirror and mirror.version not in {version.name for version in versions}:
         mirror = None
     return ModelSpec(
@@ -93,8 +93,8 @@ def _model(section: ModelSection, split: Split | None, stable: str) -> ModelSpec
         queue=QueueSpec(asked.queue.max_waiting, asked.queue.max_wait),
         timeouts=_timeouts(asked),
         retries=asked.retries,
-        hedge=asked.hedge and HedgeSpec(asked.hedge.quantile, asked.hedge.share),
-        cache=asked.cache and CacheSpec(asked.cache.ttl, asked.cache.max_size),
+        hedge=None if asked.hedge is None else HedgeSpec(asked.hedge.quantile, asked.hedge.share),
+        cache=None if asked.cache is None else CacheSpec(asked.cache.ttl, asked.cache.max_size),
         mirror=mirror,
     )
 

@@ -68,7 +68,7 @@ def sealed(desired: Desired) -> Desired:
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return {
             name: _plain(inner)
             for name, default in _defaults(type(value))
@@ -133,7 +133,7 @@ def _of(hint: Any) -> _Reader:
         return _of_items(_of(args[0]))
     if origin is dict:
         return _of_map(_of(args[1]))
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return _of_class(hint)
     return {str: _text, int: _whole, float: _number, bool: _yes_or_no}[hint]
 

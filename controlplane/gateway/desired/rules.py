@@ -88,17 +88,17 @@ def _model(place: str, model: ModelSpec) -> Iterator[str]:
 
 
 def _behaviour(place: str, model: ModelSpec) -> Iterator[str]:
-    waits = {
+    waits: dict[str, float | None] = {
         "timeouts.connect_s": model.timeouts.connect_s,
         "timeouts.first_event_s": model.timeouts.first_event_s,
         "timeouts.idle_s": model.timeouts.idle_s,
         "timeouts.total_s": model.timeouts.total_s,
-        "cache.ttl_s": model.cache and model.cache.ttl_s,
-        "cache.max_bytes": model.cache and model.cache.max_bytes,
-        "hedge.share": model.hedge and model.hedge.share,
+        "cache.ttl_s": None if model.cache is None else model.cache.ttl_s,
+        "cache.max_bytes": None if model.cache is None else model.cache.max_bytes,
+        "hedge.share": None if model.hedge is None else model.hedge.share,
     }
     yield from (f"{place}.{name}: expected above 0, got {v:g}" for name, v in _given(waits) if v <= 0)
-    counts = {
+    counts: dict[str, float | None] = {
         "queue.max_waiting": model.queue.max_waiting,
         "queue.max_wait_s": model.queue.max_wait_s,
         "retries": model.retries,
@@ -149,7 +149,7 @@ def _key(place: str, key: KeySpec) -> Iterator[str]:
 
 def _limits(place: str, limits: LimitSpec) -> Iterator[str]:
     """Yield a fault for each limit that is not above 0. 0 requests would be a revoked key, which is another thing."""
-    values = {
+    values: dict[str, float | None] = {
         "requests_per_minute": limits.requests_per_minute,
         "tokens_per_minute": limits.tokens_per_minute,
         "concurrent": limits.concurrent,
