@@ -16,8 +16,8 @@ Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
 """A size above zero, such as 64MB."""
 
 
-class GatewayLimits(Model):
-    """Limits of a tenant or a model. Budgets count calendar days and months in UTC."""
+class Limits(Model):
+    """Fields of limits. Budgets count calendar days and months in UTC."""
 
     requests_per_minute: int | None = Field(default=None, gt=0, strict=True)
     tokens_per_minute: int | None = Field(default=None, gt=0, strict=True)
@@ -28,7 +28,11 @@ class GatewayLimits(Model):
     monthly_usd: float | None = Field(default=None, gt=0)
 
 
-class TenantSection(GatewayLimits):
+class GatewayLimits(Limits):
+    """Limits of a model."""
+
+
+class TenantSection(Limits):
     """One tenant: all keys that carry its name."""
 
     weight: float = Field(default=1.0, gt=0, le=1000)

@@ -44,6 +44,43 @@ WRITE = ("metrics", "remote_write", 0)
 QUEUE = (*WRITE, "queue_config")
 OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
 REPORT = ("usage_report", "schedule")
+SPLIT = ("models", 2)
+GATEWAY = (*SPLIT, "gateway")
+GATEWAYS: dict[str, Any] = {
+    "aliases": ["gpt", "gpt-4"],
+    "balance": "prefix",
+    "fallbacks": ["chat"],
+    "degrade_to": "chat",
+    "limits": {"requests_per_minute": 10},
+    "limits.requests_per_minute": 11,
+    "limits.tokens_per_minute": 12,
+    "limits.concurrent": 13,
+    "limits.daily_tokens": 14,
+    "limits.monthly_tokens": 15,
+    "limits.daily_usd": 16,
+    "limits.monthly_usd": 17,
+    "price.input_usd": 2,
+    "price.output_usd": 5,
+    "price.cached_usd": 1,
+    "queue": {"max_waiting": 5},
+    "queue.max_waiting": 6,
+    "queue.max_wait": "7s",
+    "timeouts": {"connect": "1s"},
+    "timeouts.connect": "2s",
+    "timeouts.first_event": "3s",
+    "timeouts.idle": "4s",
+    "timeouts.total": "5s",
+    "retries": 1,
+    "hedge": {},
+    "hedge.quantile": 0.9,
+    "hedge.share": 0.1,
+    "cache": {},
+    "cache.ttl": "9s",
+    "cache.max_size": "2MB",
+    "mirror.version": "v1",
+    "mirror.share": 0.2,
+}
+"""New values of the gateway's settings, by their path."""
 SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}
 BASIC = {"username": "u", "password_file": "/pw"}
 EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
@@ -129,6 +166,9 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("models[].verify.latency", (*RANKER, "verify", "latency"), "1s"),
     ("models[].verify.error_ratio", (*RANKER, "verify", "error_ratio"), 0.5),
     ("models[].verify.for", (*RANKER, "verify", "for"), "40s"),
+    *((f"models[].gateway.{name}", (*GATEWAY, *name.split(".")), value) for name, value in GATEWAYS.items()),
+    ("models", SPLIT, DROP),
+    ("models[].traffic.driver", (*SPLIT, "traffic", "driver"), "none"),
     ("cost", ("cost",), DROP),
     ("cost.gpu_hour_usd", ("cost", "gpu_hour_usd"), 3),
     ("cost.budgets[].model", ("cost", "budgets", 0, "model"), "ranker"),
@@ -194,7 +234,7 @@ def edited(fleet: dict[str, Any], where: tuple[str | int, ...], value: Any) -> d
     at: Any = found
     try:
         for step in where[:-1]:
-            at = at[step]
+            at = at.setdefault(step, {}) if where[: len(GATEWAY)] == GATEWAY and isinstance(at, dict) else at[step]
         if value is DROP:
             del at[where[-1]]
         elif isinstance(at, list) and not int(where[-1]) < len(at):
