@@ -43,6 +43,8 @@ BACKEND = (*TRAFFIC, "backends", 0)
 WRITE = ("metrics", "remote_write", 0)
 QUEUE = (*WRITE, "queue_config")
 OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
+GATEWAY = ("gateway",)
+TENANT = (*GATEWAY, "tenants", "research")
 REPORT = ("usage_report", "schedule")
 SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}
 BASIC = {"username": "u", "password_file": "/pw"}
@@ -129,6 +131,46 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("models[].verify.latency", (*RANKER, "verify", "latency"), "1s"),
     ("models[].verify.error_ratio", (*RANKER, "verify", "error_ratio"), 0.5),
     ("models[].verify.for", (*RANKER, "verify", "for"), "40s"),
+    ("gateway.name", (*GATEWAY, "name"), "other"),
+    ("gateway.listen", (*GATEWAY, "listen"), "127.0.0.1:8402"),
+    ("gateway.admin", (*GATEWAY, "admin"), "127.0.0.1:8403"),
+    ("gateway.workers", (*GATEWAY, "workers"), 3),
+    ("gateway.beside", (*GATEWAY, "beside"), True),
+    ("gateway.control_plane", (*GATEWAY, "control_plane"), DROP),
+    ("gateway.control_plane.url", (*GATEWAY, "control_plane", "url"), "http://127.0.0.1:8081"),
+    ("gateway.control_plane.authorization", (*GATEWAY, "control_plane", "authorization"), {"credentials_env": "E"}),
+    (
+        "gateway.control_plane.basic_auth",
+        (*GATEWAY, "control_plane"),
+        {"url": "http://127.0.0.1:8080", "basic_auth": BASIC},
+    ),
+    ("gateway.control_plane.tls", (*GATEWAY, "control_plane", "tls"), {"insecure_skip_verify": True}),
+    ("gateway.authentication", (*GATEWAY, "authentication"), "none"),
+    ("gateway.tls.cert_file", (*GATEWAY, "tls", "cert_file"), "/c2"),
+    ("gateway.tls.key_file", (*GATEWAY, "tls", "key_file"), "/k6"),
+    ("gateway.tls.client_ca_file", (*GATEWAY, "tls", "client_ca_file"), "/ca2"),
+    ("gateway.max_head_bytes", (*GATEWAY, "max_head_bytes"), "16KB"),
+    ("gateway.max_body_bytes", (*GATEWAY, "max_body_bytes"), "1MB"),
+    ("gateway.max_connections", (*GATEWAY, "max_connections"), 7),
+    ("gateway.head_timeout", (*GATEWAY, "head_timeout"), "3s"),
+    ("gateway.body_timeout", (*GATEWAY, "body_timeout"), "3s"),
+    ("gateway.idle_timeout", (*GATEWAY, "idle_timeout"), "3s"),
+    ("gateway.drain_timeout", (*GATEWAY, "drain_timeout"), "3s"),
+    ("gateway.max_journal_bytes", (*GATEWAY, "max_journal_bytes"), "1MB"),
+    ("gateway.traces.url", (*GATEWAY, "traces", "url"), "http://127.0.0.1:2/v1/traces"),
+    ("gateway.traces.content", (*GATEWAY, "traces", "content"), True),
+    ("gateway.traces.sample", (*GATEWAY, "traces", "sample"), 0.5),
+    ("gateway.traces.authorization", (*GATEWAY, "traces", "authorization"), {"credentials_env": "E"}),
+    ("gateway.traces.basic_auth", (*GATEWAY, "traces", "basic_auth"), BASIC),
+    ("gateway.traces.tls", (*GATEWAY, "traces", "tls"), {"insecure_skip_verify": True}),
+    ("gateway.tenants.<name>.weight", (*TENANT, "weight"), 2),
+    ("gateway.tenants.<name>.requests_per_minute", (*TENANT, "requests_per_minute"), 7),
+    ("gateway.tenants.<name>.tokens_per_minute", (*TENANT, "tokens_per_minute"), 7),
+    ("gateway.tenants.<name>.concurrent", (*TENANT, "concurrent"), 7),
+    ("gateway.tenants.<name>.daily_tokens", (*TENANT, "daily_tokens"), 7),
+    ("gateway.tenants.<name>.monthly_tokens", (*TENANT, "monthly_tokens"), 7),
+    ("gateway.tenants.<name>.daily_usd", (*TENANT, "daily_usd"), 7),
+    ("gateway.tenants.<name>.monthly_usd", (*TENANT, "monthly_usd"), 7),
     ("cost", ("cost",), DROP),
     ("cost.gpu_hour_usd", ("cost", "gpu_hour_usd"), 3),
     ("cost.budgets[].model", ("cost", "budgets", 0, "model"), "ranker"),
