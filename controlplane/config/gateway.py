@@ -21,8 +21,8 @@ MAX_DEFAULT_WORKERS = 8
 """Largest number of workers by default. Chosen: on a large machine the engines' own processes need the other cores."""
 
 
-class GatewayLimits(Model):
-    """Limits of a tenant or a model. Budgets count calendar days and months in UTC."""
+class Limits(Model):
+    """Fields of limits. Budgets count calendar days and months in UTC."""
 
     requests_per_minute: int | None = Field(default=None, gt=0, strict=True)
     tokens_per_minute: int | None = Field(default=None, gt=0, strict=True)
@@ -33,7 +33,11 @@ class GatewayLimits(Model):
     monthly_usd: float | None = Field(default=None, gt=0)
 
 
-class TenantSection(GatewayLimits):
+class GatewayLimits(Limits):
+    """Limits of a model."""
+
+
+class TenantSection(Limits):
     """One tenant: all keys that carry its name."""
 
     weight: float = Field(default=1.0, gt=0, le=1000)

@@ -66,6 +66,20 @@ RICH: dict[str, Any] = {
             "traffic": {"driver": "none"},
             "versions": {"v1": {"backends": [{"url": "http://127.0.0.1:3", "engine": "vllm", "gpus": 2}]}},
         },
+        {
+            "name": "split",
+            "stable": "v1",
+            "traffic": {"driver": "gateway"},
+            "versions": {
+                "v1": {"backends": [{"url": "http://127.0.0.1:3", "engine": "vllm"}]},
+                "v2": {"backends": [{"url": "http://127.0.0.1:6", "engine": "vllm"}]},
+            },
+            "gateway": {
+                "aliases": ["gpt"],
+                "price": {"input_usd": 1, "output_usd": 4},
+                "mirror": {"version": "v2", "share": 0.1},
+            },
+        },
     ],
     "gateway": {
         "name": "gw",
