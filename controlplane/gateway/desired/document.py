@@ -14,7 +14,10 @@ WHOLE = 1000
 
 @dataclass(frozen=True, slots=True)
 class CredentialsSpec:
-    """Credentials of the gateway at an engine. One of `file` and `env` is set; both are read on the gateway's machine."""
+    """Credentials of the gateway at an engine.
+
+    One of `file` and `env` is set; both are read on the gateway's machine.
+    """
 
     scheme: str = "Bearer"
     file: str = ""
