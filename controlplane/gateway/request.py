@@ -108,10 +108,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The sender of a request.
-
-    Without authentication there is one caller, with an empty key id and the tenant `anonymous`.
-    """
+    """The sender of a request. Without authentication there is one, with an empty key id and the tenant `anonymous`."""
 
     key_id: str
     tenant: str

@@ -21,6 +21,25 @@ from controlplane.gateway.desired.document import BackendSpec, ModelSpec
 from controlplane.gateway.refusal import Refusal
 from controlplane.gateway.request import Ask, Caller, Fields, Operation, Outcome, RequestHead, TokenCounts
 
+COLUMNS = 128
+"""Numbers of workers in shared memory: 64 of a gateway, and 64 of the gateway before it, which drains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A part of the memory that all workers of a gateway share. All bytes are zero at the gateway's first start.
+
+    A worker has a column, 0 to COLUMNS - 1. No other living worker has the same one. The column's next worker finds
+    the bytes that the one before left.
+    """
+
+    view: memoryview
+    """Bytes of this area."""
+    fd: int
+    """File that backs the memory, for byte-range locks (`fcntl.lockf`). Closing it frees the locks of this process."""
+    offset: int
+    """Offset of `view` in the file. Locks within [offset, offset + len(view)) belong to this area."""
+
 
 class AnswerReader(Protocol):
     """Reads one answer of an engine while it passes. It never changes what the client gets, but for what it injected.
@@ -164,6 +183,29 @@ class Chooser(Protocol):
         ...
 
 
+class Trace(Protocol):
+    """The gateway's span of one request, while it is open. `Recorder.ended` ends it."""
+
+    header: bytes
+    """`traceparent` for the engine: the gateway's span is the parent of the engine's."""
+
+    def asked(self, body: bytes) -> None:
+        """Keep the beginning of the request's body for the span. Does nothing unless content is exported."""
+        ...
+
+    def answered(self, data: bytes) -> None:
+        """Keep a piece of the answer for the span. Does nothing unless content is exported."""
+        ...
+
+
+class Tracer(Protocol):
+    """W3C trace context."""
+
+    def start(self, head: RequestHead, unix: float) -> Trace | None:
+        """Begin a span. None: no span is exported; `traceparent` and `tracestate` pass to the engine unchanged."""
+        ...
+
+
 @dataclass(slots=True)
 class UsageRecord:
     """One request for the journal. Times in unix seconds, durations in seconds. No prompt, no answer, no address."""
@@ -189,6 +231,11 @@ class UsageRecord:
     duration_s: float
     attempts: int
     degraded_from: str = ""
+    reason: str = ""
+    """Word of the refusal (RefusalKind.word), or of the engine's fault: `http_500`, `connect`, `cut`, `stream_error`.
+    "" for an answer. A refusal for the caller's own limit is never counted as the model's."""
+    trace: Trace | None = None
+    """The span that ends with this record. It is not in the journal."""
 
 
 class Recorder(Protocol):
@@ -208,6 +255,34 @@ class Recorder(Protocol):
 
     def retried(self, model: str, version: str, backend: str, why: str) -> None:
         """An attempt failed before its first event, and another one follows."""
+        ...
+
+
+class Counters(Protocol):
+    """Numbers beside those of requests. The Recorder of a worker is one."""
+
+    def connections(self, change: int) -> None:
+        """`change` more client connections are open."""
+        ...
+
+    def waiting(self, model: str, change: int) -> None:
+        """`change` more requests are in the queue of a model."""
+        ...
+
+    def ejected(self, model: str, version: str, backend: str, *, out: bool) -> None:
+        """A backend was ejected (`out`), or taken back after a probe."""
+        ...
+
+    def hedged(self, model: str, version: str) -> None:
+        """A second attempt was sent because the first event was late."""
+        ...
+
+    def mirrored(self, model: str, version: str, outcome: Outcome) -> None:
+        """A copy of a request to `version` ended. Its answer was thrown away."""
+        ...
+
+    def cached(self, model: str, *, hit: bool) -> None:
+        """A deterministic request was looked up in the response cache."""
         ...
 
 
