@@ -14,14 +14,7 @@ WHOLE = 1000
 
 @dataclass(frozen=True, slots=True)
 class CredentialsSpec:
-<<<<<<< HEAD
-    """Credentials of the gateway at an engine.
-
-    One of `file` and `env` is set; both are read on the gateway's machine.
-    """
-=======
     """Credentials of the gateway at an engine. One of `file` and `env` is set; both are read where the gateway runs."""
->>>>>>> main
 
     scheme: str = "Bearer"
     file: str = ""
