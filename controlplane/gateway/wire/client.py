@@ -116,10 +116,10 @@ class ClientConnection(asyncio.Protocol):
         "_refusal",
         "_target",
         "_unsent",
+        "forwarded",
         "idle",
         "loop_time",
         "peer",
-        "secure",
         "service",
         "transport",
         "write",
@@ -133,7 +133,8 @@ class ClientConnection(asyncio.Protocol):
         self.service = service
         self.peer = b""
         """Address of the client."""
-        self.secure = False
+        self.forwarded = b""
+        """Lines that tell an engine who the client is."""
         self.idle = True
         """Whether no request is open or has begun to arrive."""
         self.loop_time = service.wheel.now
@@ -168,7 +169,8 @@ class ClientConnection(asyncio.Protocol):
         self.write = self.transport.write
         peer = transport.get_extra_info("peername")
         self.peer = peer[0].encode() if isinstance(peer, tuple) else b"unix"
-        self.secure = transport.get_extra_info("ssl_object") is not None
+        scheme = b"http" if transport.get_extra_info("ssl_object") is None else b"https"
+        self.forwarded = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (self.peer, scheme)
         if (refusal := self.service.opened(self)) is not None:
             self._refuse(refusal)
             return
