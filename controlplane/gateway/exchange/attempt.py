@@ -1,7 +1,7 @@
 """One attempt at a request: a choice of a backend, a connection to it, and its answer up to the last byte.
 
-The head of the answer is held until the first event of the body is known to be good: until then the attempt may fail, and
-another one may take its place without the client noticing.
+The head of the answer is held until the first event of the body is known to be good: until then the attempt may fail,
+and another one may take its place without the client noticing.
 """
 
 from __future__ import annotations
@@ -177,10 +177,12 @@ class Attempt:
     # Calls of the connection
 
     def answer(self, head: AnswerHead) -> None:
+        """Take the head of the answer."""
         self._head = head
         self.reader = self._dialects.reader(self.ask, head.status, head.fields)
 
     def piece(self, data: bytes, done: bool) -> None:
+        """Take what one read brought of the body."""
         if done:
             self._connection = None
         elif self._good:
@@ -192,6 +194,7 @@ class Attempt:
             self._hold(data, done)
 
     def lost(self, connection: UpstreamConnection, why: str) -> None:
+        """The connection broke: connect again where the engine has surely seen nothing."""
         self._connection = None
         url = self.choice.backend.url
         if connection.reused and not connection.received:
@@ -204,6 +207,7 @@ class Attempt:
             self._fail(RefusalKind.UPSTREAM_FAILED, message, "lost", safe=False)
 
     def late(self) -> None:
+        """A deadline has passed: look which."""
         connection = self._connection
         assert connection is not None
         now = self._wheel.now()

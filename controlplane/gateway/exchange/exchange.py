@@ -148,6 +148,7 @@ class Exchange:
             self._trace = server.tracer.start(head, now)
 
     def body(self, data: bytes) -> None:
+        """Take a piece of the body, within the bounds of one and of all requests."""
         if self.ended:
             return
         server = self._server
@@ -166,6 +167,7 @@ class Exchange:
             self._pieces.append(data)
 
     def complete(self) -> None:
+        """Take the end of the body."""
         if not self.ended:
             self._guarded("reading a request", self._complete)
 
@@ -237,9 +239,9 @@ class Exchange:
         self._last = now = self._server.wheel.now()
         chosen = self._server.chooser.choose(ask, self._caller, model, now, self._granted)
         if isinstance(chosen, Refusal) or hasattr(chosen, "backend"):
-            self._chosen(chosen)
-        elif self._attempt is None and not self.ended:
-            self._waiting = cast(Waiting, chosen)
+            self._chosen(cast("Choice | Refusal", chosen))
+        else:
+            self._waiting = chosen
 
     def _granted(self, chosen: Choice | Refusal) -> None:
         now = self._server.wheel.now()
@@ -304,6 +306,7 @@ class Exchange:
             attempt.pause()
 
     def failed(self, attempt: Attempt, failure: Failed) -> None:
+        """Try again, fall back, or refuse."""
         self._guarded("trying a request again", lambda: self._failed(attempt, failure))
 
     def _failed(self, attempt: Attempt, failure: Failed) -> None:
@@ -345,6 +348,7 @@ class Exchange:
             self._connection.write(self._framing.piece(COMMENT))
 
     def good(self, attempt: Attempt, head: AnswerHead, data: bytes, done: bool) -> None:
+        """Begin the answer to the client."""
         self._guarded("beginning an answer", lambda: self._good(attempt, head, data, done))
 
     def _good(self, attempt: Attempt, head: AnswerHead, data: bytes, done: bool) -> None:
@@ -373,6 +377,7 @@ class Exchange:
         self._pass(attempt, data, done, start)
 
     def relay(self, attempt: Attempt, data: bytes, done: bool) -> None:
+        """Pass a further piece on."""
         try:
             now = self._server.wheel.now()
             choice = attempt.choice
@@ -422,6 +427,7 @@ class Exchange:
         self._connection.finish(keep_alive=keep_alive)
 
     def broke(self, attempt: Attempt, why: str, outcome: Outcome) -> None:
+        """End the answer so that it does not look finished."""
         self._guarded("ending a broken answer", lambda: self._cut(attempt, why, outcome, "cut"))
 
     def _cut(self, attempt: Attempt | None, message: str, outcome: Outcome, reason: str) -> None:
@@ -458,16 +464,19 @@ class Exchange:
     # The request ends
 
     def pause(self) -> None:
+        """Take no more from the engine: the client reads too slowly."""
         self._paused = True
         if self._attempt is not None:
             self._attempt.pause()
 
     def resume(self) -> None:
+        """Go on."""
         self._paused = False
         if self._attempt is not None:
             self._attempt.resume()
 
     def left(self) -> None:
+        """The client left: the engine is told at once."""
         self._end(Outcome.ABORTED, self._status or CLIENT_LEFT, "")
 
     def cut(self) -> int:

@@ -173,6 +173,7 @@ class GatewayServer:
     # What connections ask
 
     def opened(self, connection: ClientConnection) -> Refusal | None:
+        """Count a connection, or refuse it."""
         self._connections.add(connection)
         if self.counters is not None:
             self.counters.connections(1)
@@ -181,18 +182,21 @@ class GatewayServer:
         return None
 
     def closed(self, connection: ClientConnection) -> None:
+        """Forget a connection."""
         self._connections.discard(connection)
         if self.counters is not None:
             self.counters.connections(-1)
         self._look_quiet()
 
     def begin(self, connection: ClientConnection, head: RequestHead) -> Exchange | None:
+        """Begin a request. None: it was answered at once."""
         exchange = Exchange(self, connection, head, self._request_id(head))
         self._exchanges.add(exchange)
         exchange.begin()
         return None if exchange.ended else exchange
 
     def refused(self, refusal: Refusal) -> bytes:
+        """Return a whole answer for a request whose head could not be read."""
         request_id = self._new_id()
         status, fields, body = self.dialects.refuse(None, refusal, request_id)
         own: list[tuple[bytes, bytes]] = [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
