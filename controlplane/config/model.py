@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from collectors.engines import ENGINES
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import ApiName, EngineName
+from controlplane.config.gateway import GatewaySection
 from controlplane.config.models import ModelSection
 from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
@@ -220,6 +221,7 @@ class Fleet(Model):
     notifiers: tuple[NotifierSection, ...] = ()
     route: RouteSection | None = None
     models: tuple[ModelSection, ...] = ()
+    gateway: GatewaySection = GatewaySection()
     cost: Cost | None = None
     metrics: Metrics = Metrics()
     usage_report: UsageReportSection | None = None

@@ -81,6 +81,14 @@ RICH: dict[str, Any] = {
             },
         },
     ],
+    "gateway": {
+        "name": "gw",
+        "listen": "127.0.0.1:8400",
+        "control_plane": {"url": "http://127.0.0.1:8080", "authorization": {"credentials_file": "/k4"}},
+        "traces": {"url": "http://127.0.0.1:1/v1/traces"},
+        "tls": {"cert_file": "/c1", "key_file": "/k5"},
+        "tenants": {"research": {"tokens_per_minute": 1000}},
+    },
     "cost": {"gpu_hour_usd": 2.5, "budgets": [{"model": "chat", "monthly_usd": 900}]},
     "metrics": {
         "remote_write": [
