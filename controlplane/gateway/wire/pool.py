@@ -121,9 +121,7 @@ class Pool:
             self._sweeping.cancel()
             self._sweeping = None
 
-    async def _connect(
-        self, made: Callable[[UpstreamConnection], None], failed: Callable[[str], None]
-    ) -> None:
+    async def _connect(self, made: Callable[[UpstreamConnection], None], failed: Callable[[str], None]) -> None:
         origin = self._origin
         try:
             context = self._tls.context(origin.ca_file, insecure=origin.insecure) if origin.secure else None
