@@ -86,9 +86,11 @@ async def desired(
     revision: Annotated[str, Query(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = "",
     wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, allow_inf_nan=False)] = 0.0,
 ) -> Response:
-    """Return the desired state of a gateway (200) when it is not `revision`; wait up to `wait` seconds, then 204."""
+    """Return the desired state of a gateway (200) when it is not `revision`; wait up to `wait` seconds, then 204.
+
+    Raises Unauthenticated when the token was revoked during the wait.
+    """
     body = await services.gateways.feed.after(revision, wait)
-    # The token may have been revoked during the wait.
     if wait and await services.gatekeeper.over({principal}, services.clock.now()):
         raise Unauthenticated("the token was revoked or has expired")
     return Response(status_code=204) if body is None else Response(body, media_type="application/json")
