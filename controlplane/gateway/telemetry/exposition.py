@@ -61,7 +61,7 @@ class _Reader:
         for entry in self._region.entries():
             name, *values = entry.text.split(SEPARATOR)
             family = FAMILIES.get(name)
-            if family is not None and entry.cells == family.cells:
+            if family is not None:
                 self._series.append((family, tuple(values), entry))
         cells = self._region.cells
         for family, labels, entry in self._series:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from zlib import crc32
 
 
 class Kind(StrEnum):
@@ -163,3 +164,6 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
     )
 })  # fmt: skip
 """All families by name, in the order of the exposition."""
+
+FINGERPRINT = crc32(repr(tuple(FAMILIES.values())).encode()) + 1
+"""Differs for each set of families, so that no release reads the cells of another. Never 0, which is empty memory."""

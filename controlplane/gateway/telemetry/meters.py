@@ -61,7 +61,7 @@ class Histogram:
 
 
 class Meters:
-    """All series of one process. It is the only writer of its region.
+    """All series of one process, the only writer of its region.
 
     Series that an earlier process has left in the region go on from their values.
     """
@@ -70,6 +70,7 @@ class Meters:
         self._region = region
         self._places: dict[str, int] = {}
         self._refused: Gauge | None = None
+        region.claim()
         for entry in region.entries():
             self._places[entry.text] = entry.first
         self._refused = self.gauge(SERIES_REFUSED)

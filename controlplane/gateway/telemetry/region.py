@@ -2,9 +2,9 @@
 
 One process writes, any number read. The layout, in bytes:
 
-    0          header: magic, bytes of the directory in use, number of series refused (uint64 each)
+    0          header: fingerprint, bytes of the directory in use, number of series refused (uint64 each)
     64         directory: entries one after another, each aligned to 8 bytes
-    DIRECTORY  cells: float64
+    CELLS      cells: float64
 
 An entry is (length of its text, CRC-32 of all that follows, first cell, number of cells: uint32 each) and its text. The
 writer completes an entry and then raises the directory's length by one store of 8 aligned bytes. A writer that is
@@ -16,25 +16,20 @@ The memory has its full size from the start and never moves. Linux gives it page
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from controlplane.gateway.errors import GatewayError
-
-SIZE = 8 * 2**20
+REGION_BYTES = 4 * 2**20
 """Bytes of a region."""
-_DIRECTORY_END = 6 * 2**20
-"""Start of the cells. 6 MiB hold some 40,000 entries of 150 bytes: 3,000 backends with a dozen series each."""
+_CELLS_START = 3 * 2**20
+"""3 MiB of directory hold some 20,000 entries of 150 bytes: 1,500 backends with a dozen series each."""
 _DIRECTORY_START = 64
-_MAGIC = int.from_bytes(b"CPTELEM1", "little")
 _ENTRY = Struct("<IIII")
 _AFTER_CRC = Struct("<II")
 _SCRAP = 64
-"""Cells at the end for series that found no place. Nobody reads them. Above the cells of any histogram."""
+"""Cells at the end for series that found no place. Nobody reads them. More than any histogram has."""
 
 
 class Entry(NamedTuple):
@@ -46,32 +41,25 @@ class Entry(NamedTuple):
 
 
 class Region:
-    """One region. The process that calls `allocate` is its only writer."""
+    """One region. Only the process that called `claim` may call `allocate` and change cells."""
 
-    def __init__(self, fd: int) -> None:
-        """Map the region of a file descriptor. It may be closed afterwards.
-
-        Raises GatewayError when the memory is too small, or was laid out by another release.
-        """
-        if os.fstat(fd).st_size < SIZE:
-            raise GatewayError(f"the memory for metrics has {os.fstat(fd).st_size} bytes and needs {SIZE}")
-        self._map = mmap.mmap(fd, SIZE)
-        self._header = memoryview(self._map)[:_DIRECTORY_START].cast("Q")
-        self.cells = memoryview(self._map)[_DIRECTORY_END:].cast("d")
+    def __init__(self, view: memoryview, fingerprint: int) -> None:
+        """`view` has REGION_BYTES bytes, all zero at first. `fingerprint` differs for each meaning of its cells: a
+        region that another release has written reads as empty."""
+        assert len(view) == REGION_BYTES
+        self._view, self._fingerprint = view, fingerprint
+        self._header = view[:_DIRECTORY_START].cast("Q")
+        self.cells: memoryview[float] = view[_CELLS_START:].cast("d")
         """All cells, float64."""
-        if self._header[0] == 0:
-            self._header[0] = _MAGIC
-        elif self._header[0] != _MAGIC:
-            raise GatewayError("the memory for metrics was laid out by another release; start the gateway again")
         self._used = 0
         self._next = 0
 
-    @staticmethod
-    def create(name: str) -> int:
-        """Return the file descriptor of a new, empty region. It lives until its last user has gone."""
-        fd = os.memfd_create(name, os.MFD_CLOEXEC)
-        os.ftruncate(fd, SIZE)
-        return fd
+    def claim(self) -> None:
+        """Become the writer. What another release has left is forgotten, as counters are at a restart."""
+        if self._header[0] != self._fingerprint:
+            self._header[1] = 0
+            self._header[2] = 0
+            self._header[0] = self._fingerprint
 
     @property
     def refused(self) -> int:
@@ -80,12 +68,14 @@ class Region:
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries that were completed since the last call of this object."""
-        end = min(self._header[1], _DIRECTORY_END - _DIRECTORY_START)
+        if self._header[0] != self._fingerprint:
+            return
+        end = min(self._header[1], _CELLS_START - _DIRECTORY_START)
         while self._used < end:
             at = _DIRECTORY_START + self._used
-            length, checksum, first, cells = _ENTRY.unpack_from(self._map, at)
+            length, checksum, first, cells = _ENTRY.unpack_from(self._view, at)
             text_at = at + _ENTRY.size
-            body = self._map[text_at : text_at + length]
+            body = bytes(self._view[text_at : text_at + length])
             if crc32(body, crc32(_AFTER_CRC.pack(first, cells))) != checksum:
                 return  # the stores of the writer have not all arrived here: the next call sees them
             self._used += _padded(_ENTRY.size + length)
@@ -101,24 +91,18 @@ class Region:
         size = _padded(_ENTRY.size + len(body))
         at = _DIRECTORY_START + self._used
         first = self._next
-        if at + size > _DIRECTORY_END or first + cells > len(self.cells) - _SCRAP:
+        if at + size > _CELLS_START or first + cells > len(self.cells) - _SCRAP:
             self._header[2] += 1
             return len(self.cells) - _SCRAP
         # Cells of an entry that was never completed may hold a value.
         for cell in range(first, first + cells):
             self.cells[cell] = 0.0
-        _ENTRY.pack_into(self._map, at, len(body), crc32(body, crc32(_AFTER_CRC.pack(first, cells))), first, cells)
-        self._map[at + _ENTRY.size : at + _ENTRY.size + len(body)] = body
+        _ENTRY.pack_into(self._view, at, len(body), crc32(body, crc32(_AFTER_CRC.pack(first, cells))), first, cells)
+        self._view[at + _ENTRY.size : at + _ENTRY.size + len(body)] = body
         self._used += size
         self._next = first + cells
         self._header[1] = self._used  # the commit: one store
         return first
-
-    def close(self) -> None:
-        """Unmap the memory. Cells that were handed out must not be used afterwards."""
-        self._header.release()
-        self.cells.release()
-        self._map.close()
 
 
 def _padded(size: int) -> int:

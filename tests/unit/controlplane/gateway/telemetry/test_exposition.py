@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 
@@ -10,18 +9,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collectors.catalogue import load_catalogue
+from controlplane.gateway.seams import Area
 from controlplane.gateway.telemetry import families as f
-from controlplane.gateway.telemetry.exposition import Exposition
-from controlplane.gateway.telemetry.meters import Meters
-from controlplane.gateway.telemetry.region import Region
+from controlplane.gateway.telemetry.columns import AREA_BYTES, exposition_of, meters_of
+from tests.fakes.shared_memory import shared_memory
 
 
 @pytest.fixture
-def fds() -> Iterator[list[int]]:
-    made = [Region.create(f"worker-{number}") for number in range(2)]
-    yield made
-    for fd in made:
-        os.close(fd)
+def memory() -> Iterator[Area]:
+    with shared_memory(AREA_BYTES) as area:
+        yield area
 
 
 def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -32,14 +29,14 @@ def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
     }
 
 
-def test_counters_and_histograms_of_workers_add_up(fds: list[int]) -> None:
-    for number, fd in enumerate(fds, start=1):
-        meters = Meters(Region(fd))
+def test_counters_and_histograms_of_workers_add_up(memory: Area) -> None:
+    for number in (1, 2):
+        meters = meters_of(memory, number)
         meters.counter(f.REQUESTS, "chat", "v1", "http://a:1", "success").add(number)
         gap = meters.histogram(f.GAP, "chat", "v1")
         gap.observe(0.02)
         gap.observe(100.0)
-    found = samples(Exposition(map(Region, fds)).text())
+    found = samples(exposition_of(memory).text())
     labels = (
         ("backend", "http://a:1"),
         ("model", "chat"),
@@ -56,48 +53,48 @@ def test_counters_and_histograms_of_workers_add_up(fds: list[int]) -> None:
     assert found["llm_inter_token_latency_seconds_sum", of] == pytest.approx(200.04)
 
 
-def test_gauges_of_workers_merge_as_their_family_says(fds: list[int]) -> None:
-    for number, fd in enumerate(fds, start=1):
-        meters = Meters(Region(fd))
+def test_gauges_of_workers_merge_as_their_family_says(memory: Area) -> None:
+    for number in (1, 2):
+        meters = meters_of(memory, number)
         meters.gauge(f.RUNNING, "chat", "v1", "u").set(number)
         meters.gauge(f.GENERATION, "chat").set(number)
         meters.gauge(f.EJECTED, "chat", "v1", "u").set(number - 1)
-    text = Exposition(map(Region, fds)).text().decode()
+    text = exposition_of(memory).text().decode()
     assert 'llm_requests_running{source="gateway",model="chat",version="v1",backend="u"} 3.0\n' in text
     assert 'controlplane_gateway_generation{model="chat"} 1.0\n' in text
     assert 'controlplane_gateway_ejected{model="chat",version="v1",backend="u"} 1.0\n' in text
 
 
-def test_an_empty_label_is_absent_and_a_value_is_escaped(fds: list[int]) -> None:
-    meters = Meters(Region(fds[0]))
+def test_an_empty_label_is_absent_and_a_value_is_escaped(memory: Area) -> None:
+    meters = meters_of(memory, 3)
     meters.counter(f.REQUESTS, 'a"b\\c\nd', "", "", "rejected").add()
     meters.counter(f.LOST).add()
-    text = Exposition([Region(fds[0])]).text().decode()
+    text = exposition_of(memory).text().decode()
     assert 'llm_requests_total{source="gateway",model="a\\"b\\\\c\\nd",outcome="rejected"} 1.0\n' in text
     assert "controlplane_gateway_lost_requests_total 1.0\n" in text
 
 
-def test_a_label_value_cannot_forge_another_series(fds: list[int]) -> None:
-    meters = Meters(Region(fds[0]))
+def test_a_label_value_cannot_forge_another_series(memory: Area) -> None:
+    meters = meters_of(memory, 3)
     meters.counter(f.REFUSALS, "a\x1fb", "malformed").add()
-    assert Exposition([Region(fds[0])]).totals(f.REFUSALS, "model") == {("a?b",): 1.0}
+    assert exposition_of(memory).totals(f.REFUSALS, "model") == {("a?b",): 1.0}
 
 
-def test_a_series_that_comes_later_is_in_the_next_text(fds: list[int]) -> None:
-    meters = Meters(Region(fds[0]))
-    exposition = Exposition([Region(fds[0])])
+def test_a_series_that_comes_later_is_in_the_next_text(memory: Area) -> None:
+    meters = meters_of(memory, 3)
+    exposition = exposition_of(memory)
     assert b"hedges" not in exposition.text()
     meters.counter(f.HEDGES, "chat", "v1").add()
     assert b'controlplane_gateway_hedges_total{model="chat",version="v1"} 1.0\n' in exposition.text()
 
 
-def test_totals_sum_over_the_other_labels(fds: list[int]) -> None:
-    for fd in fds:
-        meters = Meters(Region(fd))
+def test_totals_sum_over_the_other_labels(memory: Area) -> None:
+    for number in (0, 127):
+        meters = meters_of(memory, number)
         meters.counter(f.ATTEMPTS, "chat", "v1", "u1").add(5)
         meters.counter(f.ATTEMPTS, "chat", "v1", "u2").add(1)
         meters.counter(f.ATTEMPTS, "chat", "v2", "u3").add(2)
-    exposition = Exposition(map(Region, fds))
+    exposition = exposition_of(memory)
     assert exposition.totals(f.ATTEMPTS, "model", "version") == {("chat", "v1"): 12.0, ("chat", "v2"): 4.0}
     assert exposition.totals(f.ATTEMPTS) == {(): 16.0}
     assert exposition.totals(f.HEDGES) == {}
@@ -114,11 +111,11 @@ def test_canonical_families_are_as_the_catalogue_says() -> None:
 
 
 @pytest.mark.needs("prometheus")
-def test_promtool_accepts_every_family(fds: list[int]) -> None:
-    meters = Meters(Region(fds[0]))
+def test_promtool_accepts_every_family(memory: Area) -> None:
+    meters = meters_of(memory, 3)
     make = {f.Kind.COUNTER: meters.counter, f.Kind.GAUGE: meters.gauge, f.Kind.HISTOGRAM: meters.histogram}
     for family in f.FAMILIES.values():
         make[family.kind](family, *("x" for _ in family.labels))
-    text = Exposition([Region(fds[0])]).text()
+    text = exposition_of(memory).text()
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -14,25 +13,24 @@ import pytest
 from controlplane.gateway.desired.document import BackendSpec, Desired, KeySpec, ModelSpec, TenantSpec, VersionSpec
 from controlplane.gateway.refusal import RefusalKind
 from controlplane.gateway.request import Outcome
-from controlplane.gateway.seams import UsageRecord
+from controlplane.gateway.seams import Area, UsageRecord
 from controlplane.gateway.telemetry import families as f
 from controlplane.gateway.telemetry import recorder as module
-from controlplane.gateway.telemetry.exposition import Exposition
+from controlplane.gateway.telemetry.columns import AREA_BYTES, exposition_of, meters_of
 from controlplane.gateway.telemetry.lag import LoopLag
-from controlplane.gateway.telemetry.meters import Meters
 from controlplane.gateway.telemetry.recorder import WorkerRecorder, settle
-from controlplane.gateway.telemetry.region import Region
+from tests.fakes.shared_memory import shared_memory
 from tests.fakes.usage_records import BACKEND, record
 
 
 class Worker:
     """A recorder on a region of its own, and what an exposition shows of it."""
 
-    def __init__(self, fd: int) -> None:
-        self.meters = Meters(Region(fd))
+    def __init__(self, memory: Area) -> None:
+        self.meters = meters_of(memory, 5)
         self.journal: list[UsageRecord] = []
         self.recorder = WorkerRecorder(self.meters, self)
-        self.exposition = Exposition([Region(fd)])
+        self.exposition = exposition_of(memory)
 
     def append(self, one: UsageRecord) -> None:
         self.journal.append(one)
@@ -45,15 +43,14 @@ class Worker:
 
 
 @pytest.fixture
-def fd() -> Iterator[int]:
-    made = Region.create("worker")
-    yield made
-    os.close(made)
+def memory() -> Iterator[Area]:
+    with shared_memory(AREA_BYTES) as area:
+        yield area
 
 
 @pytest.fixture
-def worker(fd: int) -> Worker:
-    return Worker(fd)
+def worker(memory: Area) -> Worker:
+    return Worker(memory)
 
 
 def test_an_answered_request_counts_everywhere_once(worker: Worker) -> None:
@@ -230,10 +227,10 @@ def test_tenants_beyond_the_limit_are_other(worker: Worker, monkeypatch: pytest.
     assert worker.total(f.TENANT_REQUESTS, "tenant") == {("acme",): 1.0, ("zulu",): 1.0, ("other",): 3.0}
 
 
-def test_a_tenant_keeps_its_name_in_the_next_worker(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tenant_keeps_its_name_in_the_next_worker(memory: Area, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TENANTS", 1)
-    Worker(fd).recorder.ended(record(tenant="first"), opened=False)
-    after = Worker(fd)
+    Worker(memory).recorder.ended(record(tenant="first"), opened=False)
+    after = Worker(memory)
     after.recorder.ended(record(tenant="second"), opened=False)
     after.recorder.ended(record(tenant="first"), opened=False)
     assert after.total(f.TENANT_REQUESTS, "tenant") == {("first",): 2.0, ("other",): 1.0}
@@ -247,11 +244,13 @@ def test_reasons_beyond_the_limit_are_other(worker: Worker, monkeypatch: pytest.
 
 
 _KILLED = """
-import os, signal, sys
-from controlplane.gateway.telemetry.meters import Meters
+import mmap, os, signal, sys
+from controlplane.gateway.seams import Area
+from controlplane.gateway.telemetry.columns import AREA_BYTES, meters_of
 from controlplane.gateway.telemetry.recorder import WorkerRecorder
-from controlplane.gateway.telemetry.region import Region
-recorder = WorkerRecorder(Meters(Region(int(sys.argv[1]))))
+fd = int(sys.argv[1])
+area = Area(memoryview(mmap.mmap(fd, AREA_BYTES)), fd, 0)
+recorder = WorkerRecorder(meters_of(area, 5))
 recorder.connections(3)
 for _ in range(2):
     recorder.began("chat", "v1", "http://a:1")
@@ -260,28 +259,28 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def kill_a_worker(fd: int) -> None:
-    done = subprocess.run([sys.executable, "-c", _KILLED, str(fd)], pass_fds=[fd], check=False)
+def kill_a_worker(memory: Area) -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(memory.fd)], pass_fds=[memory.fd], check=False)
     assert done.returncode == -signal.SIGKILL
 
 
-def test_requests_of_a_killed_worker_count_as_cut_once(fd: int) -> None:
-    kill_a_worker(fd)
-    after = Worker(fd)
+def test_requests_of_a_killed_worker_count_as_cut_once(memory: Area) -> None:
+    kill_a_worker(memory)
+    after = Worker(memory)
     expected = {("chat", "v1", "http://a:1", "cut"): 2.0, ("chat", "v2", "http://b:1", "cut"): 1.0}
     assert after.total(f.REQUESTS, "model", "version", "backend", "outcome") == expected
     assert after.total(f.LOST) == {(): 3.0}
     assert after.total(f.RUNNING) == after.total(f.CONNECTIONS) == {}
     # The next incarnation after an orderly end counts nothing again.
-    again = Worker(fd)
+    again = Worker(memory)
     assert again.total(f.REQUESTS, "model", "version", "backend", "outcome") == expected
 
 
-def test_the_supervisor_settles_a_worker_that_nobody_follows(fd: int) -> None:
-    kill_a_worker(fd)
-    assert settle(Meters(Region(fd))) == 3
-    assert Exposition([Region(fd)]).totals(f.LOST) == {(): 3.0}
-    assert settle(Meters(Region(fd))) == 0
+def test_the_supervisor_settles_a_worker_that_nobody_follows(memory: Area) -> None:
+    kill_a_worker(memory)
+    assert settle(meters_of(memory, 5)) == 3
+    assert exposition_of(memory).totals(f.LOST) == {(): 3.0}
+    assert settle(meters_of(memory, 5)) == 0
 
 
 async def test_the_lag_of_a_loop_is_measured_until_it_is_closed(worker: Worker) -> None:
