@@ -17,7 +17,7 @@ from controlplane.gateway.errors import BadDesired
 log = logging.getLogger(__name__)
 
 WATCH_S = 2.0
-AT_START = tuple(name for name in GatewaySection.model_fields if name != "tenants")
+AT_START = tuple(name for name in GatewaySection.model_fields if name not in ("tenants", "authentication"))
 """Fields of `gateway:` that take effect at the next start or upgrade."""
 
 
