@@ -115,7 +115,7 @@ class Reservation(Protocol):
         ...
 
     def settle(self, counts: TokenCounts, now: float) -> None:
-        """Replace the estimate by what was used. Unknown counts keep the estimate of the prompt."""
+        """Replace the estimate by what was used. A count that is None keeps its part of the estimate."""
         ...
 
     def cancel(self, now: float) -> None:
@@ -130,8 +130,15 @@ class Limits(Protocol):
         """Return the caller of `Authorization: Bearer` or `x-api-key`."""
         ...
 
-    def reserve(self, caller: Caller, model: ModelSpec, tokens: int, now: float) -> Reservation | Refusal:
-        """Set aside a request, `tokens` (prompt and answer) and a place of concurrency on all limits, or nothing."""
+    def reserve(
+        self, caller: Caller, model: ModelSpec, prompt: int, answer: int | None, now: float
+    ) -> Reservation | Refusal:
+        """Set aside a request, its tokens, their price and a place of concurrency on all limits, or nothing.
+
+        `prompt` is the estimate of the prompt's tokens, and `answer` the most tokens of the answer. None: the request
+        sets no such limit, and the mean of the model's recent answers is set aside (`limits.estimate.tokens_of(ask)`
+        returns both).
+        """
         ...
 
 
