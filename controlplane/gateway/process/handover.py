@@ -2,7 +2,7 @@
 
 Both meet at a Unix socket in the data folder. Only processes of the same user are answered.
 
-    new to old    hello {format, version, pid}
+    new to old    hello {format, version}
     old to new    an offer, with the open files: lock, shared memory, admin socket, listening sockets
     new to old    ready         its workers serve; until here the old one serves on, whatever becomes of the new one
     old to new    draining      it has let go of the folder
@@ -45,8 +45,7 @@ class Offer:
     """The things that a running gateway hands over."""
 
     version: str
-    """Version of the program. The shared memory is used on only by the same version."""
-    pid: int
+    """Version of the program. Only the same version uses the shared memory on."""
     sizes: dict[str, int]
     """Areas of the shared memory."""
     half: int
@@ -62,6 +61,10 @@ class Predecessor:
 
     def __init__(self, conn: socket.socket, offer: Offer, files: list[int]) -> None:
         self._conn, self.offer = conn, offer
+        self.pid = _peer(conn)[0]
+        """Process id."""
+        self.remains = True
+        """Whether it has not ended."""
         lock, memory, admin, *listening = files
         self.lock_fd, self.memory_fd = lock, memory
         self.admin = socket.socket(fileno=admin)
@@ -79,6 +82,7 @@ class Predecessor:
         with contextlib.suppress(OSError):
             while await asyncio.get_running_loop().sock_recv(self._conn, 4096):
                 pass
+        self.remains = False
 
     def close(self) -> None:
         """Leave it. Unless it was relieved, it serves on."""
@@ -90,9 +94,9 @@ class Predecessor:
             self._conn.sendall(b'{"ready":true}\n')
             said = _line(self._conn)
         except OSError as error:
-            raise GatewayError(f"the gateway before this one (process {self.offer.pid}) is gone: {error}") from error
+            raise GatewayError(f"the gateway before this one (process {self.pid}) is gone: {error}") from error
         if not said.get("draining"):
-            raise GatewayError(f"the gateway before this one (process {self.offer.pid}) does not let go: {said}")
+            raise GatewayError(f"the gateway before this one (process {self.pid}) does not let go: {said}")
 
 
 def meet(folder: Path) -> Predecessor | None:
@@ -105,9 +109,9 @@ def meet(folder: Path) -> Predecessor | None:
     try:
         with _near(folder) as path:
             conn.connect(path)
-        if _user(conn) not in (os.geteuid(), 0):
+        if not _is_ours(conn):
             raise GatewayError(f"{folder / SOCKET} belongs to another user; choose another --data-dir")
-        conn.sendall(orjson.dumps({"format": FORMAT, "version": __version__, "pid": os.getpid()}) + b"\n")
+        conn.sendall(orjson.dumps({"format": FORMAT, "version": __version__}) + b"\n")
         data, files, _, _ = socket.recv_fds(conn, _MAX_LINE, MAX_FILES)
         said = orjson.loads(data)
     except (FileNotFoundError, ConnectionRefusedError):
@@ -181,7 +185,7 @@ class Successors:
             conn, _ = await loop.sock_accept(listening)
             conn.setblocking(False)
             try:
-                if _user(conn) in (os.geteuid(), 0):
+                if _is_ours(conn):
                     await self._answer(conn)
             except (OSError, TimeoutError, orjson.JSONDecodeError, GatewayError) as error:
                 log.warning("the gateway that was to follow this one has failed: %s; this one serves on", error)
@@ -206,7 +210,7 @@ class Successors:
         # Its workers may take long to start. When it dies, the connection ends.
         if (await _read_line(conn)).get("ready"):
             self._successor = conn
-            await self._relieved(int(hello.get("pid", 0)))
+            await self._relieved(_peer(conn)[0])
             await loop.sock_sendall(conn, b'{"draining":true}\n')
 
 
@@ -220,10 +224,14 @@ def _near(folder: Path) -> Any:
         os.close(fd)
 
 
-def _user(conn: socket.socket) -> int:
-    """Return the user of the other side's process."""
-    data = conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(data)[1])
+def _peer(conn: socket.socket) -> tuple[int, int]:
+    """Return the process id and the user of the other side."""
+    pid, user, _ = _CREDENTIALS.unpack(conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, user
+
+
+def _is_ours(conn: socket.socket) -> bool:
+    return _peer(conn)[1] in (os.geteuid(), 0)
 
 
 def _line(conn: socket.socket) -> dict[str, Any]:
