@@ -97,6 +97,11 @@ class GatewaySection(Model):
     traces: TracesSection | None = None
     tenants: dict[Name, TenantSection] = Field(default={})
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether the file describes a gateway on this machine, and not only tenants for gateways elsewhere."""
+        return self.beside or bool({"listen", "admin"} & self.model_fields_set)
+
     @check
     def _addresses_differ(self) -> Iterator[Fault]:
         if self.listen == self.admin:
