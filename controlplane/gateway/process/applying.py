@@ -41,7 +41,7 @@ class Applying:
         """Monotonic time at which it came into force."""
 
     async def apply(self, desired: Desired, origin: str, *, keep: bool = True) -> None:
-        """Apply a state, and with `keep` write it to the disk. Raises BadDesired; the state before stays in force then."""
+        """Apply a state, and with `keep` write it to the disk. Raises BadDesired; the state before then stays in force."""
         async with self._applying:
             before = self.desired
             if before is not None and before.revision == desired.revision:

@@ -1,4 +1,4 @@
-"""The start of a gateway: the lock of the data folder, the shared memory and the sockets, new or from its predecessor."""
+"""The start of a gateway: lock of the data folder, shared memory and sockets, new ones or those of its predecessor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane import __version__

@@ -88,7 +88,7 @@ class Follower:
     ) -> None:
         """`server` names the control plane in sentences. `revision` is that of the state in force."""
         self._client, self._name, self._server, self._apply = client, name, server, apply
-        self._revision = revision
+        self.revision = revision
         """Revision that was seen last, also if it was refused: the next answer then waits for a change."""
         self._is_refused = False
         self._backoff = backoff or Backoff(FIRST_S, MOST_S)
@@ -107,7 +107,7 @@ class Follower:
         try:
             desired = await self._ask()
             if desired is not None:
-                self._revision = desired.revision
+                self.revision = desired.revision
                 await self._apply(desired, self._server)
                 self._is_refused = False
         except BadDesired as error:
@@ -124,7 +124,7 @@ class Follower:
         await self._sleep(self._backoff.failed())
 
     async def _ask(self) -> Desired | None:
-        asked = {"name": self._name, "revision": self._revision, "wait": f"{WAIT_S:g}"}
+        asked = {"name": self._name, "revision": self.revision, "wait": f"{WAIT_S:g}"}
         reply = await answer(self._client, "GET", DESIRED, WAIT_S + ANSWER_S, params=asked)
         if reply.status == 204:
             return None
@@ -195,7 +195,9 @@ async def answer(client: Client, method: str, path: str, timeout_s: float, **opt
         403: "; its token needs the role gateway",
         404: "; is that address a control plane of this version?",
     }
-    raise Fault(f"the control plane answers {reply.status} to {path}: {_detail(reply.body)}{cure.get(reply.status, '')}")
+    raise Fault(
+        f"the control plane answers {reply.status} to {path}: {_detail(reply.body)}{cure.get(reply.status, '')}"
+    )
 
 
 def _detail(body: bytes) -> str:

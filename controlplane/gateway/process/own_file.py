@@ -32,6 +32,8 @@ class OwnFile:
         """`apply` gets the state of each good file; None when the gateway follows a control plane instead."""
         self._first, self._path, self._apply = loaded, loaded.path, apply
         self._stamp = stamp(loaded.path)
+        self.fault = ""
+        """The faults of the file on disk, or ""."""
         self.again = asyncio.Event()
         """Set to read the file at once."""
 
@@ -56,12 +58,15 @@ class OwnFile:
             loaded = await asyncio.to_thread(load_fleet, self._path)
             await self._take(loaded)
         except ConfigErrors as error:
+            self.fault = str(error)
             for fault in error.errors:
                 log.error("configuration: %s; the old configuration stays", fault)
             return
         except BadDesired as error:
+            self.fault = str(error)
             log.error("configuration: %s: %s; the old configuration stays", self._path, error)
             return
+        self.fault = ""
         for field in later(self._first, loaded):
             log.warning("configuration: gateway.%s: takes effect at the next start or upgrade (SIGUSR2)", field)
 

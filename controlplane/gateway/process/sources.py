@@ -8,18 +8,17 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from collectors.durations import format_duration
 from controlplane.config.auth import auth_of
 from controlplane.config.gateway import ControlPlaneSection
 from controlplane.config.loader import LoadedFleet
 from controlplane.gateway.desired.codec import MAX_BYTES
-from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.errors import BadDesired
 from controlplane.gateway.process.applying import Applying
 from controlplane.gateway.process.folder import LastGood
 from controlplane.gateway.process.following import Fault, Follower, Reporter
 from controlplane.gateway.process.own_file import OwnFile
 from controlplane.remote_client import RemoteClient
-from controlplane.telling import lasted
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +114,7 @@ class FromControlPlane:
             if kept is None:
                 log.info("no desired state on disk: waiting for %s", self.name)
                 return
-            origin = f"{self._disk.path}, {lasted(kept.age_s)} old"
+            origin = f"{self._disk.path}, {format_duration(round(kept.age_s))} old"
             await self._applying.apply(kept.desired, origin, keep=False)
             log.info("beginning with the desired state of %s", origin)
             self._follower.revision = kept.desired.revision

@@ -6,7 +6,6 @@ No request passes through it. Its death ends no open stream.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
@@ -19,25 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collectors.durations import format_duration
 from controlplane import __version__
 from controlplane.config.loader import LoadedFleet
-from controlplane.gateway.desired.document import Desired
-from controlplane.gateway.errors import BadDesired, GatewayError
+from controlplane.gateway.errors import GatewayError
 from controlplane.gateway.process.admin import Admin
 from controlplane.gateway.process.applying import Applying
 from controlplane.gateway.process.areas import worker_columns
 from controlplane.gateway.process.begin import Begin, wire_settings
 from controlplane.gateway.process.entering import Addresses, Entry, enter
 from controlplane.gateway.process.folder import LastGood
-from controlplane.gateway.process.handover import Offer, Successors
+from controlplane.gateway.process.handover import Successors
 from controlplane.gateway.process.health import Health
-from controlplane.gateway.process.own_file import OwnFile
 from controlplane.gateway.process.shared import Shared
 from controlplane.gateway.process.sockets import BACKLOG, bound_address
-from controlplane.gateway.process.sources import Source, source_of
+from controlplane.gateway.process.sources import FromControlPlane, FromFile, Source, enduring
 from controlplane.gateway.process.systemd import notify
 from controlplane.gateway.process.workers import Workers
-from controlplane.telling import duration
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +69,8 @@ class Supervisor:
         self._why = ""
         self._serving = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failed: BaseException | None = None
+        self._relieved_by = 0
+        """Process id of the gateway that has taken over."""
         self._successor: subprocess.Popen[bytes] | None = None
         self.incarnation = secrets.token_hex(8)
         self.began = time.monotonic()
@@ -90,11 +88,19 @@ class Supervisor:
             entry.close()
 
     async def _run(self, entry: Entry) -> None:
-        self._shared = Shared(entry.memory, entry.half)
+        self._shared = Shared(entry.memory, entry.half, self._folder)
+        if entry.is_fresh:
+            await asyncio.to_thread(self._shared.restore)
         columns = worker_columns(entry.half, self._addresses.workers)
         self._workers = Workers(columns, len(entry.sockets), self._begin, self._shared.clear)
-        self._applying = Applying(self._workers, self._shared, LastGood(self._folder), self._serving.set)
-        self._source = source_of(self._loaded, self._applying, self._workers, self)
+        disk = LastGood(self._folder)
+        self._applying = Applying(self._workers, self._shared, disk, self._serving.set)
+        if self._section.control_plane is None:
+            self._source: Source = FromFile(self._loaded, self._applying)
+        else:
+            self._source = FromControlPlane(
+                self._loaded, self._section.control_plane, self._applying, disk, self._report, self._workers.changed
+            )
         self._health = Health(self._section, self._workers, self._applying, self._source, self._shared)
         self._admin = Admin(self._health.pages())
         self._successors = Successors(self._folder, lambda: entry.offer(self._addresses), self._relieve)
@@ -113,6 +119,7 @@ class Supervisor:
         self._loop.add_signal_handler(signal.SIGUSR2, self._upgrade)
         await self._source.begin()
         self._spawn(self._source.run(), "source")
+        self._spawn(enduring("what was spent", self._shared.keep), "spent")
         self._spawn(self._listen(entry), "listen")
         if entry.before is not None:
             await self._take_over(entry)
@@ -138,7 +145,9 @@ class Supervisor:
         try:
             await asyncio.wait_for(self._serving.wait(), READY_S)
         except TimeoutError:
-            raise GatewayError(f"no desired state within {READY_S:.0f} s; the gateway before this one serves on") from None
+            raise GatewayError(
+                f"no desired state within {READY_S:.0f} s; the gateway before this one serves on"
+            ) from None
         await entry.before.relieve()
         log.info("process %d has stopped to accept and finishes its streams", entry.before.pid)
         self._spawn(self._watch(entry), "predecessor")
@@ -151,6 +160,7 @@ class Supervisor:
     async def _relieve(self, pid: int) -> None:
         """A successor serves: let go of the folder, and end."""
         notify(f"MAINPID={pid}")
+        self._relieved_by = pid
         self._why = f"process {pid} has taken over"
         await self._let_go()
         self._over.set()
@@ -158,20 +168,34 @@ class Supervisor:
     async def _let_go(self) -> None:
         self._health.draining = True
         self._successors.close()
-        await self._source.close(leaving=not self._why.startswith("process"))
-        self._shared.close()
+        if self._relieved_by:
+            await self._admin.close()
+        else:
+            await self._source.leave()
+        # A successor writes and reports from here on.
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.to_thread(self._shared.save)
 
     async def _end(self, entry: Entry) -> None:
         within_s = self._section.drain_timeout
         opened = self._workers.total("open")
-        log.info("stopping: %s; %d open requests have %s to finish", self._why, opened, duration(within_s))
+        log.info("stopping: %s; %d open requests have %s to finish", self._why, opened, format_duration(within_s))
         notify("STOPPING=1")
         if not self._health.draining:
             await self._let_go()
-        account = await self._workers.drain(within_s)
+        drained = self._loop.create_task(self._workers.drain(within_s))
+        await asyncio.sleep(0)
+        # Workers accept what waits in the queues. Then the last one to close a socket refuses what comes after.
+        for each in entry.sockets:
+            each.close()
+        account = await drained
         await self._admin.close()
         log.info(
-            "stopped: %d requests finished, %d were cut after %d tokens", account.finished, account.cut, account.tokens_cut
+            "stopped: %d requests finished, %d were cut after %d tokens",
+            account.finished,
+            account.cut,
+            account.tokens_cut,
         )
 
     def _begin(self, column: int) -> tuple[dict[str, Any], Sequence[int]]:
@@ -207,6 +231,25 @@ class Supervisor:
         else:
             self._successor = subprocess.Popen([sys.executable, *sys.orig_argv[1:]], stdin=subprocess.DEVNULL)
             log.info("SIGUSR2: process %d is to take over", self._successor.pid)
+
+    def _report(self) -> dict[str, Any]:
+        """Return the body of a report to the control plane."""
+        opened, models = self._shared.open_requests(), self._workers.models()
+        desired = self._applying.desired
+        return {
+            "format": 1,
+            "name": self._section.effective_name,
+            "incarnation": self.incarnation,
+            "version": __version__,
+            "listen": str(bound_address(self._entry.sockets[0])),
+            "workers": len(self._workers.serving()),
+            "ready": not self._health.not_ready(),
+            "revision": desired.revision if desired else "",
+            "models": {name: {**model, "open": opened.get(name, {})} for name, model in models.items()},
+            "open_streams": self._workers.total("open"),
+            "demand": self._shared.demand(),
+            "fault": self._source.fault,
+        }
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = self._loop.create_task(work, name=name)

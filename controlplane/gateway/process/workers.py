@@ -73,7 +73,9 @@ class Workers:
         for place in self.places:
             child = place.child
             if child is None:
-                raise GatewayError(f"worker {place.number} {place.last_end} while it started; the log has its last words")
+                raise GatewayError(
+                    f"worker {place.number} {place.last_end} while it started; the log has its last words"
+                )
         self._spawn(self._tick())
 
     async def apply(self, state: State) -> str:
