@@ -45,9 +45,7 @@ addresses that a client claims are not believed."""
 NOT_TO_CLIENT = HOP_BY_HOP | frozenset((b"content-length", b"x-request-id", b"x-accel-buffering"))
 """Fields of an answer that the gateway drops or sets itself."""
 
-_STATUS_LINES = {
-    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
-}
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 
 
 def status_line(status: int) -> bytes:

@@ -1,7 +1,7 @@
 """Connections to the engines, kept between requests.
 
-Engines close idle connections (uvicorn after 5 s), and a request that crosses with the close is lost. So a connection rests
-for less time than any engine allows, and the freshest is used first.
+Engines close idle connections (uvicorn after 5 s), and a request that crosses with the close is lost. So a connection
+rests for less time than any engine allows, and the freshest is used first.
 """
 
 from __future__ import annotations
@@ -121,9 +121,7 @@ class Pool:
             self._sweeping.cancel()
             self._sweeping = None
 
-    async def _connect(
-        self, made: Callable[[UpstreamConnection], None], failed: Callable[[str], None]
-    ) -> None:
+    async def _connect(self, made: Callable[[UpstreamConnection], None], failed: Callable[[str], None]) -> None:
         origin = self._origin
         try:
             context = self._tls.context(origin.ca_file, insecure=origin.insecure) if origin.secure else None
