@@ -23,9 +23,16 @@ USER = Caller("k1", "team")
 TESTER = Caller("k2", "team", role="tester")
 
 
+class OwnedFile(int):
+    """A file descriptor that is closed with the last area that has it."""
+
+    def __del__(self) -> None:
+        os.close(self)
+
+
 def new_area() -> Area:
     """Return fresh shared memory. Another process maps it by `mapped(area.fd)`."""
-    fd = os.memfd_create("choosing")
+    fd = OwnedFile(os.memfd_create("choosing"))
     os.ftruncate(fd, AREA_BYTES)
     return mapped(fd)
 

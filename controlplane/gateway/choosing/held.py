@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from controlplane.gateway.choosing.replica import Replica
     from controlplane.gateway.choosing.version import Version
 
-BYTES_A_TOKEN = 4
-"""Bytes of a request's body for each token of its prompt: the usual estimate for English text."""
-
 log = logging.getLogger(__name__)
 
 

@@ -10,19 +10,18 @@ from controlplane.gateway.choosing import balance
 from controlplane.gateway.choosing.context import ModelContext
 from controlplane.gateway.choosing.health import Verdict
 from controlplane.gateway.choosing.hedging import FirstEvents
-from controlplane.gateway.choosing.held import BYTES_A_TOKEN, Held
+from controlplane.gateway.choosing.held import Held
 from controlplane.gateway.choosing.overload.fairness import ANSWER_COST, PROMPT_COST
 from controlplane.gateway.choosing.overload.queue import Queue
 from controlplane.gateway.choosing.replica import REQUEST_WORK, Replica
 from controlplane.gateway.choosing.ring import Ring
 from controlplane.gateway.desired.document import VersionSpec
+from controlplane.gateway.estimate import FIRST_ANSWER, tokens_of
 from controlplane.gateway.request import Ask, Outcome
 
 LOOK_S = 0.002
 """Age, in seconds, from which the counts of other workers are read again. Own counts are always exact. Chosen: reading
 40 backends of 8 workers takes some 30 µs, which is 1.5 % of a core."""
-EXPECTED_TOKENS = 256
-"""Tokens that an answer is expected to have before any was seen. Chosen; the mean of answers replaces it."""
 MEAN_OVER = 32
 """Answers that the mean length is taken over, exponentially."""
 
@@ -59,7 +58,7 @@ class Version:
         self._ring: Ring | None = None
         self._turn = 0
         self._look_at = -math.inf
-        self._expected = float(EXPECTED_TOKENS)
+        self._expected = float(FIRST_ANSWER)
         self._line = context.line(name)
 
     def apply(self, spec: VersionSpec, now: float) -> None:
@@ -132,12 +131,8 @@ class Version:
             replica = self._pick(ask, adapter, without, now)
         if replica is None:
             return None
-        prompt = expected = 0
-        if ask.operation.generates:
-            prompt = ask.prompt_bytes // BYTES_A_TOKEN
-            expected = int(self._expected)
-            if ask.max_tokens is not None and ask.max_tokens < expected:
-                expected = ask.max_tokens
+        prompt, most = tokens_of(ask)
+        expected = int(self._expected) if most is None else min(most, int(self._expected))
         if not replica.open(prompt + expected):
             return None
         self._turn += 1
