@@ -26,7 +26,8 @@ PIECES = {
     ),
     "responses": (
         "/v1/responses",
-        b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","item_id":"msg_1","delta":"x"}\n\n',
+        b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
+        b'"item_id":"msg_1","delta":"x"}\n\n',
     ),
     "messages": (
         "/v1/messages",

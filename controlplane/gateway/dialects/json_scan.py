@@ -99,30 +99,6 @@ def parse(data: bytes) -> object:
     return parsed
 
 
-def elements(data: bytes, member: Member) -> int:
-    """Return the number of elements of an array of strings, arrays or objects. Anything else is one element.
-
-    An array of numbers is one element: it is the tokens of one text.
-    """
-    first = _skip_space(data, member.start + 1)
-    if data[member.start : member.start + 1] != b"[" or data[first : first + 1] not in (b'"', b"[", b"{"):
-        return 1
-    data = _masked(data[member.start : member.end])
-    count, depth, at = 0, 0, 0
-    while True:
-        quote = data.find(b'"', at)
-        end = len(data) if quote < 0 else quote
-        if data[at:end] not in _PLAIN_GAPS:
-            for bracket in _BRACKET.finditer(data, at, end):
-                opens = bracket.group() in b"[{"
-                count += opens and depth == 1
-                depth += 1 if opens else -1
-        if quote < 0:
-            return count
-        count += depth == 1
-        at = data.find(b'"', quote + 1) + 1
-
-
 def _masked(data: bytes) -> bytes:
     """Return the text with `..` for each escaped backslash and quote. The other quotes begin and end strings."""
     if b"\\" not in data:

@@ -33,8 +33,8 @@ class Api:
 
     sort: Callable[[Document, TokenCounts], int]
     """Returns the bits of an event, and sets the counts that it names."""
-    mark: bytes = b""
-    """b"": every event is parsed."""
+    mark: bytes = b"\0"
+    """The default is in no event: every event is parsed."""
     loud: tuple[bytes, ...] = (b'"error"',)
     ends_with_body: bool = False
     """Whether the end of the body is the only end of a stream."""

@@ -71,10 +71,13 @@ class StreamReader:
         end = self._framing.end
         if not data.endswith(end):
             return self._feed_partial(data)
-        if data.count(end) == 1 and self._is_quiet(data):
-            self.events += 1
-            return data
-        return self._each(data)
+        if data.count(end) != 1 or self._mark not in data:
+            return self._each(data)
+        for text in self._loud:
+            if text in data:
+                return self._each(data)
+        self.events += 1
+        return data
 
     def end(self) -> bytes:
         """Note the end of the body, and return what was held back: at most a last event without its empty line."""
@@ -118,9 +121,7 @@ class StreamReader:
         return data[:cut] + self.feed(data[cut:])
 
     def _is_quiet(self, event: bytes) -> bool:
-        if not self._mark or self._mark not in event:
-            return False
-        return all(text not in event for text in self._loud)
+        return self._mark in event and not any(text in event for text in self._loud)
 
     def _each(self, data: bytes, *, at_end: bool = False) -> bytes:
         """Read complete events one by one, and return those that the client gets."""

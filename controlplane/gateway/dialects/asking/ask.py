@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import blake2b
 
-from controlplane.gateway.dialects import json_scan, triton_path
+from controlplane.gateway.dialects import triton_path
 from controlplane.gateway.dialects.asking import form, json_body
 from controlplane.gateway.dialects.errors import Unreadable
 from controlplane.gateway.refusal import Refusal, RefusalKind
@@ -48,12 +48,13 @@ def ask(operation: Operation, head: RequestHead, body: bytes) -> Ask | Refusal:
 def _read_json(found: Ask, head: RequestHead, body: bytes) -> Refusal | None:
     if head.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
         return _malformed("The body is compressed. Send it without Content-Encoding: the gateway reads its model.")
-    read = json_body.read(body)
-    model = read.members.get("model")
-    if model is not None and not isinstance(model, str):
+    members = json_body.read(body, counted=found.operation.name in COUNTED_INPUTS)
+    if members.model is not None and not isinstance(members.model, str):
         return _malformed('"model" is no string.', "model")
-    found.model = model or _text(head.get(b"x-model"))
-    _fill(found, read, body)
+    if found.operation.dialect == "ollama":
+        json_body.check_spelling(body)
+    found.model = members.model or _text(head.get(b"x-model"))
+    _fill(found, members, body)
     return None
 
 
@@ -85,11 +86,10 @@ def _read_generate(found: Ask, head: RequestHead, body: bytes) -> Refusal | None
 def _keep_sequence(found: Ask, described: bytes) -> None:
     """Keep the requests of a sequence together: a sequence's state is in one engine."""
     try:
-        parameters = json_scan.parse(described)
+        parameters = _mapping(json_body.read(described).parameters)
     except Unreadable:
         return
-    settings = _mapping(parameters).get("parameters")
-    if not found.session and (sequence := _mapping(settings).get("sequence_id")):
+    if not found.session and (sequence := parameters.get("sequence_id")):
         found.session = f"sequence {sequence}"[:LONGEST_NAME]
 
 
@@ -132,22 +132,20 @@ _NAMELESS = {
 }
 
 
-def _fill(found: Ask, read: json_body.Read, body: bytes) -> None:
-    members, operation = read.members, found.operation
-    options = _mapping(members.get("options"))
-    found.stream = operation.always_streams or _flag(members, "stream", operation.streams_by_default)
-    found.wants_usage = _mapping(members.get("stream_options")).get("include_usage") is True
-    answers = max(_count(members.get("n")) or 1, _count(members.get("best_of")) or 1)
+def _fill(found: Ask, members: json_body.Members, body: bytes) -> None:
+    operation, options = found.operation, _mapping(members.options)
+    found.stream = operation.always_streams or _flag(members.stream, operation.streams_by_default)
+    found.wants_usage = _mapping(members.stream_options).get("include_usage") is True
+    answers = max(_count(members.n) or 1, _count(members.best_of) or 1)
     limit = _max_tokens(members, options)
     found.max_tokens = None if limit is None else limit * answers
-    temperature = members.get("temperature", options.get("temperature"))
+    temperature = options.get("temperature") if members.temperature is None else members.temperature
     found.deterministic = isinstance(temperature, int | float) and temperature == 0 and answers == 1
     found.session = found.session or _body_session(members)
     found.prefix = prefix(body)
-    known = members.get("previous_response_id") or members.get("conversation")
-    found.continued = bool(known) or _ASSISTANT in body
+    found.continued = bool(members.previous_response_id or members.conversation) or _ASSISTANT in body
     if operation.name in COUNTED_INPUTS:
-        found.inputs, found.max_tokens = read.inputs, 0
+        found.inputs, found.max_tokens = members.inputs(), 0
 
 
 def prefix(body: bytes) -> int:
@@ -159,18 +157,16 @@ def prefix(body: bytes) -> int:
     return 0
 
 
-def _max_tokens(members: Mapping[str, object], options: Mapping[str, object]) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
-        if (limit := _count(members.get(name))) is not None:
-            return limit
-    for settings, name in (
-        (options, "num_predict"),
-        (_mapping(members.get("parameters")), "max_new_tokens"),
-        (_mapping(members.get("sampling_params")), "max_new_tokens"),
-    ):
-        if (limit := _count(settings.get(name))) is not None:
-            return limit
-    return None
+def _max_tokens(members: json_body.Members, options: Mapping[str, object]) -> int | None:
+    limits = (
+        members.max_completion_tokens,
+        members.max_tokens,
+        members.max_output_tokens,
+        options.get("num_predict"),
+        _mapping(members.parameters).get("max_new_tokens"),
+        _mapping(members.sampling_params).get("max_new_tokens"),
+    )
+    return next((limit for given in limits if (limit := _count(given)) is not None), None)
 
 
 def _session(head: RequestHead) -> str:
@@ -180,19 +176,17 @@ def _session(head: RequestHead) -> str:
     return ""
 
 
-def _body_session(members: Mapping[str, object]) -> str:
-    named = (members.get("prompt_cache_key"), members.get("user"), _mapping(members.get("metadata")).get("user_id"))
-    for key in named:
+def _body_session(members: json_body.Members) -> str:
+    for key in (members.prompt_cache_key, members.user, _mapping(members.metadata).get("user_id")):
         if isinstance(key, str) and key:
             return key[:LONGEST_NAME]
     return ""
 
 
-def _flag(members: Mapping[str, object], name: str, default: bool) -> bool:
-    found = members.get(name)
-    if isinstance(found, bool):
-        return found
-    return default if found is None else str(found).lower() in _TRUE
+def _flag(value: object, default: bool) -> bool:
+    if isinstance(value, bool):
+        return value
+    return default if value is None else str(value).lower() in _TRUE
 
 
 def _count(value: object) -> int | None:

@@ -18,6 +18,8 @@ from controlplane.gateway.dialects.errors import Unreadable
 from controlplane.gateway.request import Ask, ModelPlace, RequestHead
 
 _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("(?:[^"\\]|\\.)*")')
+_ESCAPED_MODEL = b"\\u006"
+"""Begin of each escape that can spell a letter of `model`. Encoders never escape letters, so it is rare."""
 _USAGE = b'"include_usage":true'
 
 Edit = tuple[int, int, bytes]
@@ -64,16 +66,17 @@ def prefix_of(url: str) -> bytes:
 
 def _model_edits(ask: Ask, head: RequestHead, body: bytes, served: bytes) -> list[Edit]:
     """Return the edits of every member `model`: an engine that takes the first of two gets the same name."""
-    if b"\\u" not in body and body.count(b'"model"') == 1 and not head.get(b"x-model"):
-        # The one place is the member that read() found: without escapes no other text can spell its name.
-        place = _MODEL.search(body)
+    at = body.find(b'"model"')
+    if body.find(b'"model"', at + 1) < 0 <= at and _ESCAPED_MODEL not in body and not head.get(b"x-model"):
+        # The one place is the member that read() found: no other text spells its name.
+        place = _MODEL.match(body, at)
         if place is not None:
             return [(place.start(1), place.end(1), served)]
     return [(start, end, served) for name, start, end in json_scan.members(body) if name == "model"]
 
 
 def _usage_edits(body: bytes) -> list[Edit]:
-    if b'"stream_options"' in body or b"\\u" in body:
+    if b'"stream_options"' in body:
         for member in reversed(json_scan.members(body)):
             if member.name == "stream_options":
                 return [_usage_edit(body, member)]

@@ -133,33 +133,3 @@ def test_a_value_that_is_no_json_is_refused_when_it_is_read(text: bytes) -> None
     (member,) = json_scan.members(text)
     with pytest.raises(Unreadable):
         json_scan.value(text, member)
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        (b'"one"', 1),
-        (b"[]", 1),
-        (b"[1,2,3]", 1),
-        (b'["a"]', 1),
-        (b'["a","b" , "c,d"]', 3),
-        (b'["a\\"","]","[["]', 3),
-        (b"[[1,2],[3,4]]", 2),
-        (b"[[1,2], [3, 4], []]", 3),
-        (b'[{"text":"a"},{"text":["b","c"]}]', 2),
-        (b"7", 1),
-    ],
-)
-def test_the_elements_of_an_array_are_counted(text: bytes, count: int) -> None:
-    data = b'{"input":' + text + b',"model":"m"}'
-    assert json_scan.elements(data, json_scan.members(data)[0]) == count
-
-
-@given(st.lists(VALUES, min_size=1, max_size=6))
-def test_the_count_is_that_of_pythons_parser(inputs: list[object]) -> None:
-    data = b'{"input":' + json.dumps(inputs).encode() + b"}"
-    counted = json_scan.elements(data, json_scan.members(data)[0])
-    if all(isinstance(one, str | list | dict) for one in inputs):
-        assert counted == len(inputs)
-    elif not isinstance(inputs[0], str | list | dict):
-        assert counted == 1
