@@ -18,11 +18,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from controlplane.gateway.desired.document import ModelSpec
+from controlplane.gateway.estimate import tokens_of
 from controlplane.gateway.exchange import faults
 from controlplane.gateway.exchange.attempt import Attempt, Failed
 from controlplane.gateway.exchange.outcomes import of_refusal, of_status
 from controlplane.gateway.exchange.writing import LAST_CHUNK, Framing, answer_head, early_head, own_answer
-from controlplane.gateway.limits.estimate import tokens_of
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Caller, Frames, Operation, Outcome, RequestHead, TokenCounts
 from controlplane.gateway.seams import Choice, Reservation, Trace, UsageRecord, Waiting
