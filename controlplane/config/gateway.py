@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -16,8 +17,12 @@ Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
 """A size above zero, such as 64MB."""
 
 
-class GatewayLimits(Model):
-    """Limits of a tenant or a model. Budgets count calendar days and months in UTC."""
+MAX_DEFAULT_WORKERS = 8
+"""Largest number of workers by default. Chosen: on a large machine the engines' own processes need the other cores."""
+
+
+class Limits(Model):
+    """Fields of limits. Budgets count calendar days and months in UTC."""
 
     requests_per_minute: int | None = Field(default=None, gt=0, strict=True)
     tokens_per_minute: int | None = Field(default=None, gt=0, strict=True)
@@ -28,7 +33,11 @@ class GatewayLimits(Model):
     monthly_usd: float | None = Field(default=None, gt=0)
 
 
-class TenantSection(GatewayLimits):
+class GatewayLimits(Limits):
+    """Limits of a model."""
+
+
+class TenantSection(Limits):
     """One tenant: all keys that carry its name."""
 
     weight: float = Field(default=1.0, gt=0, le=1000)
@@ -63,11 +72,12 @@ class TracesSection(Access):
 class GatewaySection(Model):
     """The gateway's process."""
 
-    name: Name = Field(default_factory=lambda: socket.gethostname().split(".")[0] or "gateway")
+    name: Name | None = None
+    """Name in reports, records and metrics. Default: the first part of the host's name."""
     listen: Address = "127.0.0.1:8400"
     admin: Address = "127.0.0.1:8401"
     """Address of /metrics, /healthz and /readyz."""
-    workers: int | None = Field(default=None, ge=1, le=64, strict=True)
+    workers: int | None = Field(default=None, ge=1, le=60, strict=True)
     """Number of worker processes. Default: the number of cores, but at most 8."""
     beside: bool = False
     """Whether `controlplane up` starts a gateway beside itself."""
@@ -86,6 +96,31 @@ class GatewaySection(Model):
     max_journal_bytes: Size = 2**30
     traces: TracesSection | None = None
     tenants: dict[Name, TenantSection] = Field(default={})
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the file describes a gateway on this machine, and not only tenants for gateways elsewhere."""
+        return self.beside or bool({"listen", "admin"} & self.model_fields_set)
+
+    @check
+    def _addresses_differ(self) -> Iterator[Fault]:
+        if self.listen == self.admin:
+            yield Fault(("admin",), f"{self.admin} is the address of listen: too; choose another port")
+
+    @check
+    def _heads_have_a_usual_size(self) -> Iterator[Fault]:
+        if not 1024 <= self.max_head_bytes <= 2**20:
+            yield Fault(("max_head_bytes",), "expected 1KB to 1MB: common clients send heads of 1 to 16 KB")
+
+    @property
+    def effective_name(self) -> str:
+        """Effective name."""
+        return self.name or socket.gethostname().split(".")[0] or "gateway"
+
+    @property
+    def effective_workers(self) -> int:
+        """Effective number of worker processes."""
+        return self.workers or min(len(os.sched_getaffinity(0)), MAX_DEFAULT_WORKERS)
 
 
 class PriceSection(Model):

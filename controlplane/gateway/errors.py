@@ -2,6 +2,7 @@
 
 GatewayError                the message is fit for an operator
 ├── BadDesired              a desired state that cannot be read: the place and the fault
+├── BadTls                  a certificate or key of the listener that cannot be used
 ├── NotListening            an address cannot be bound
 └── JournalFull             the journal of usage records cannot be written
 """
@@ -17,6 +18,10 @@ class GatewayError(ControlPlaneError):
 
 class BadDesired(GatewayError):
     """A desired state cannot be read. The last good one stays in force."""
+
+
+class BadTls(GatewayError):
+    """A certificate or key of the listener cannot be used."""
 
 
 class NotListening(GatewayError):

@@ -159,8 +159,47 @@ class Choice(Protocol):
         """`tokens` more were generated: the backend's outstanding work shrinks."""
         ...
 
-    def release(self, outcome: Outcome, now: float) -> None:
-        """Give the backend back. The outcome tells the health of the backend; ABORTED tells nothing."""
+    def release(self, outcome: Outcome, now: float, *, connected: bool = True) -> None:
+        """Give the backend back. The outcome tells the health of the backend; ABORTED and INVALID tell nothing, and
+        REJECTED says that the engine is full. `connected`: whether a connection to the backend was made."""
+        ...
+
+
+class Route(Protocol):
+    """A version that was chosen, before its backend. It is used within the same event, for one request."""
+
+    @property
+    def name(self) -> str:
+        """Name of the version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """One whole answer for the response cache, as the engine sent it."""
+
+    status: int
+    fields: Fields
+    """Header fields without those that belong to one exchange, such as `date` and `x-request-id`."""
+    body: bytes
+    counts: TokenCounts
+    backend: str
+    """URL of the backend that generated it."""
+
+
+class Cache(Protocol):
+    """Answers of one model to deterministic requests. It keeps successes (status 200) only, within its size."""
+
+    def key(self, ask: Ask, caller: Caller, version: str, target: bytes, body: bytes) -> bytes:
+        """Return the key of a request: equal for equal bytes to the same target, version and tenant."""
+        ...
+
+    def get(self, key: bytes, now: float) -> StoredAnswer | None:
+        """Return the answer of a key, unless it is too old."""
+        ...
+
+    def put(self, key: bytes, answer: StoredAnswer, now: float) -> None:
+        """Keep an answer."""
         ...
 
 
@@ -176,17 +215,53 @@ class Chooser(Protocol):
     """Version first, backend second."""
 
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
-        """Return the model of a name or alias. A model that the key may not ask is unknown to it."""
+        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it."""
+        ...
+
+    def named(self, name: str) -> ModelSpec | None:
+        """Return a model by its name, such as one of another model's `fallbacks`. None: there is none."""
+        ...
+
+    def names(self, caller: Caller) -> list[str]:
+        """Return the names that a caller may ask for, sorted: models, aliases and LoRA adapters."""
+        ...
+
+    def cache(self, model: ModelSpec) -> Cache | None:
+        """Return the response cache of a model. None: it has none."""
+        ...
+
+    def route(self, ask: Ask, caller: Caller, model: ModelSpec) -> Route | Refusal:
+        """Return the version of a request, to look into the cache before `choose`, which then gets the route."""
         ...
 
     def choose(
-        self, ask: Ask, caller: Caller, model: ModelSpec, now: float, granted: Callable[[Choice | Refusal], None]
+        self,
+        ask: Ask,
+        caller: Caller,
+        model: ModelSpec,
+        now: float,
+        granted: Callable[[Choice | Refusal], None],
+        route: Route | None = None,
     ) -> Choice | Refusal | Waiting:
         """Return a choice, or a place in the queue: then `granted` is called once, later, from the event loop."""
         ...
 
     def again(self, ask: Ask, failed: Choice, now: float) -> Choice | Refusal:
-        """Return another backend of the same version for a retry, or a Refusal. `failed` was released before."""
+        """Return a backend of the same version for a retry, one that was not tried if any is free, or a Refusal.
+        `failed` was released before."""
+        ...
+
+    def hedge_after(self, choice: Choice) -> float | None:
+        """Return the seconds after which a request without a first event deserves a second attempt. None: never."""
+        ...
+
+    def hedge(self, ask: Ask, first: Choice, now: float) -> Choice | None:
+        """Return another backend of the same version for a second attempt. None: not now."""
+        ...
+
+    def mirror(self, ask: Ask, choice: Choice, now: float) -> Choice | None:
+        """Return a backend for a copy of the request, whose answer is thrown away. None: it is not copied. Asked once
+        for each request."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from controlplane.config.models import ModelSection, TritonTraffic, UnmovedTraffic
+from controlplane.config.models import GatewayTraffic, ModelSection, TritonTraffic, UnmovedTraffic
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.triton import TritonDriver
 from controlplane.traffic.triton_api import open_session
@@ -24,7 +24,7 @@ def _driver(section: ModelSection) -> Driver | None:
     match section.traffic:
         case TritonTraffic():
             return TritonDriver(section, open_session())
-        case UnmovedTraffic():
+        case GatewayTraffic() | UnmovedTraffic():
             return None
         case traffic:
             assert_never(traffic)

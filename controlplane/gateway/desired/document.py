@@ -127,7 +127,7 @@ class MirrorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model with its versions. `generation` rises with every change of its weights or backends."""
+    """One model with its versions. `generation` rises with every change of its weights; 0: no driver moves them."""
 
     name: str
     generation: int

@@ -1,13 +1,14 @@
 """A timer wheel: one timer of the event loop for the deadlines of all requests and connections of a worker.
 
-A deadline of a stream is set and cancelled for each request, and hardly ever comes. The loop's own heap of timers keeps a
-cancelled entry until its time; the wheel forgets it at once.
+A deadline of a stream is set and cancelled for each request, and hardly ever comes. The loop's own heap of timers keeps
+a cancelled entry until its time; the wheel forgets it at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 
 STEP_S = 0.1
@@ -67,6 +68,10 @@ class TimerWheel:
             self._turning = self._loop.call_later(STEP_S, self._turn)
         return timer
 
+    def now(self) -> float:
+        """Return the time of the event loop."""
+        return self._loop.time()
+
     def close(self) -> None:
         """Stop. No entry fires any more."""
         if self._turning is not None:
@@ -89,3 +94,54 @@ class TimerWheel:
         if not self._slots and self._turning is not None:
             self._turning.cancel()
             self._turning = None
+
+
+class Deadline:
+    """A deadline that moves often and hardly ever comes, such as the longest pause of a stream.
+
+    Moving it later costs one assignment: the entry of the wheel stays where it is, and looks again when it fires.
+    """
+
+    __slots__ = ("_armed", "_call", "_timer", "_wheel", "at")
+
+    def __init__(self, wheel: TimerWheel, call: Callable[[], None]) -> None:
+        """`call` is called when the deadline has passed. The deadline is then cleared."""
+        self.at = math.inf
+        """Time of the loop at which `call` is due. Infinite: never."""
+        self._wheel = wheel
+        self._call = call
+        self._timer: WheelTimer | None = None
+        self._armed = math.inf
+        """Time at which the entry fires."""
+
+    def set(self, at: float, now: float) -> None:
+        """Set the deadline. Both are times of the loop."""
+        self.at = at
+        if at < self._armed:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._wheel.after(at - now, self._fire)
+            self._armed = at
+
+    def clear(self) -> None:
+        """Set no deadline."""
+        self.at = math.inf
+
+    def close(self) -> None:
+        """Take the entry off the wheel."""
+        self.at = self._armed = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._armed = math.inf
+        if self.at == math.inf:
+            return
+        now = self._wheel.now()
+        if now < self.at:
+            self.set(self.at, now)
+            return
+        self.at = math.inf
+        self._call()
