@@ -72,7 +72,7 @@ def limit_spec(limits: Limits) -> LimitSpec:
 
 def _model(section: ModelSection, split: Split | None, stable: str) -> ModelSpec | None:
     stable = stable if stable in section.versions else section.stable
-    weights = _weights(section, split, stable)
+    weights = effective(section, split, stable)
     versions = tuple(VersionSpec(n, weights.get(n, 0), b) for n, b in _backends(section, stable).items())
     if not any(version.weight and version.backends for version in versions):
         return None
@@ -110,13 +110,13 @@ def _timeouts(asked: ModelGateway) -> TimeoutSpec:
     return TimeoutSpec(limits.connect, limits.first_event, limits.idle, limits.total)
 
 
-def _weights(section: ModelSection, split: Split | None, stable: str) -> dict[str, int]:
-    """Return the thousandths of each version. A split that names a version that left fleet.yaml is not carried out."""
+def effective(section: ModelSection, split: Split | None, stable: str) -> dict[str, int]:
+    """Return the thousandths that gateways apply. A split that names a version outside fleet.yaml counts as none."""
     if isinstance(section.traffic, GatewayTraffic) and split is not None:
         known = {name: weight for name, weight in split.weights.items() if name in section.versions}
         if sum(known.values()) == WHOLE:
             return known
-    return {stable: WHOLE}
+    return {stable if stable in section.versions else section.stable: WHOLE}
 
 
 def _backends(section: ModelSection, stable: str) -> dict[str, tuple[BackendSpec, ...]]:
