@@ -33,7 +33,7 @@ from controlplane.traffic.driver import BackendObservation, TrafficObservation, 
 NOTHING = Evidence(unknown="no metrics were queried")
 """The evidence where no metrics and no alerts were read."""
 COUNT_S = 30.0
-"""Seconds that a new share waits for its first counted request. Chosen: a model without requests must not stand still."""
+"""Seconds that a new share waits for its first counted request. Chosen: a model may get no requests at all."""
 
 
 class Situation(NamedTuple):

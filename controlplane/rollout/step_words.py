@@ -36,7 +36,7 @@ def _ask(plan: Plan, step: Step) -> str:
 def _questions(plan: Plan) -> str:
     to, check = plan.to_version, plan.check
     if check.question is None:
-        return f"ask {to} no question: fleet.yaml has neither a `verify:` nor a Triton probe for this model"
+        return f"ask {to} no question: fleet.yaml has neither a `verify:` nor a probe for this model"
     each = "" if len(plan.backends) == 1 else " on each"
     return (
         f"ask {to} {check.requests} times{each} with the question of {check.origin}, within "
