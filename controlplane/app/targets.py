@@ -14,12 +14,15 @@ from collectors.probe_protocol import dialect_for
 from collectors.samples import Labels, labels_of
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
+from controlplane.config.gateway import GatewaySection
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import ScrapeSection, TargetGroup
 from controlplane.config.models import Backend, ModelSection
 from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
+"""The address to ask a server that listens on all addresses."""
 SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
 """Accepted lines for each sample, comments and blanks included. Chosen: real pages have about two."""
 
@@ -54,7 +57,15 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
             _check_probe(url, group, loaded, ("targets", number))
     engines, readiness = _backends(fleet.models)
     groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout_s) for g in engines]
+    if fleet.gateway.runs_here:
+        groups.append(_own_gateway(fleet.gateway, fleet.scrape))
     return ScrapePlan(tuple(groups), probes, readiness)
+
+
+def _own_gateway(section: GatewaySection, scrape: ScrapeSection) -> DiscoveryGroup:
+    host, _, port = section.admin.rpartition(":")
+    address = f"{_LOOPBACK.get(host, host)}:{port}"
+    return DiscoveryGroup("gateway", (address,), interval_s=scrape.interval, timeout_s=scrape.timeout_s)
 
 
 def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:

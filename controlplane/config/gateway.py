@@ -77,7 +77,7 @@ class GatewaySection(Model):
     listen: Address = "127.0.0.1:8400"
     admin: Address = "127.0.0.1:8401"
     """Address of /metrics, /healthz and /readyz."""
-    workers: int | None = Field(default=None, ge=1, le=64, strict=True)
+    workers: int | None = Field(default=None, ge=1, le=60, strict=True)
     """Number of worker processes. Default: the number of cores, but at most 8."""
     beside: bool = False
     """Whether `controlplane up` starts a gateway beside itself."""
@@ -96,6 +96,11 @@ class GatewaySection(Model):
     max_journal_bytes: Size = 2**30
     traces: TracesSection | None = None
     tenants: dict[Name, TenantSection] = Field(default={})
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the file describes a gateway on this machine, and not only tenants for gateways elsewhere."""
+        return self.beside or bool({"listen", "admin"} & self.model_fields_set)
 
     @check
     def _addresses_differ(self) -> Iterator[Fault]:

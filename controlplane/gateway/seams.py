@@ -42,21 +42,26 @@ class Area:
 
 
 class AnswerReader(Protocol):
-    """Reads one answer of an engine while it passes. It never changes what the client gets, but for what it injected.
+    """Reads one answer of an engine while it passes.
 
-    A fresh reader is made for each attempt.
+    The client gets the engine's bytes, with three exceptions in a stream: the usage event that only the gateway asked
+    for is taken out; an error in a shape that the API's clients overlook becomes one that they raise; nothing follows an
+    error, because an end mark behind it would look like a finished answer. Pieces of events are held back until the
+    event is complete. A fresh reader is made for each attempt.
     """
 
     counts: TokenCounts
     events: int
     """Events with content so far: each is one token or more."""
     fault: str
-    """The engine's error in the body or in an event, in its own words; "" while there is none."""
+    """The engine's error in the body or in an event, in its own words; "" while there is none. What `feed` returned has
+    told the client of it."""
     whole: bool
     """Whether the answer came to its proper end: the last event of the protocol, or a complete body."""
 
     def first(self, data: bytes) -> Refusal | bool:
-        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far.
+        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far. It
+        is not counted: `feed` gets it afterwards.
 
         Returns True when the first event is complete and good, False when more is needed, and a Refusal with the status
         that the event should have been when it is an error (an engine's `200` with an error event).
@@ -86,7 +91,8 @@ class Dialects(Protocol):
 
     def outgoing(self, ask: Ask, head: RequestHead, body: bytes, backend: BackendSpec) -> tuple[bytes, bytes]:
         """Return (target, body) for a backend: its served name in place of the client's, its version in the path, and a
-        wish for usage in a stream. Tensors and forms stay as they are, byte for byte."""
+        wish for usage in a stream. The target begins with the path of the backend's URL. Files of forms and tensors stay
+        as they are, byte for byte."""
         ...
 
     def reader(self, ask: Ask, status: int, fields: Fields) -> AnswerReader:
@@ -94,7 +100,8 @@ class Dialects(Protocol):
         ...
 
     def refuse(self, operation: Operation | None, refusal: Refusal, request_id: str) -> tuple[int, Fields, bytes]:
-        """Return (status, fields, body) of a refusal in the dialect's shape. `None`: the path was not recognised."""
+        """Return (status, fields, body) of a refusal in the dialect's shape, without Content-Length. `None`: the path was
+        not recognised."""
         ...
 
     def broken(self, operation: Operation, message: str, request_id: str) -> bytes:
@@ -136,7 +143,7 @@ class Limits(Protocol):
         """Set aside a request, its tokens, their price and a place of concurrency on all limits, or nothing.
 
         `prompt` is the estimate of the prompt's tokens, and `answer` the most tokens of the answer. None: the request
-        sets no such limit, and the mean of the model's recent answers is set aside (`limits.estimate.tokens_of(ask)`
+        sets no such limit, and the mean of the model's recent answers is set aside (`estimate.tokens_of(ask)`
         returns both).
         """
         ...
@@ -159,8 +166,47 @@ class Choice(Protocol):
         """`tokens` more were generated: the backend's outstanding work shrinks."""
         ...
 
-    def release(self, outcome: Outcome, now: float) -> None:
-        """Give the backend back. The outcome tells the health of the backend; ABORTED tells nothing."""
+    def release(self, outcome: Outcome, now: float, *, connected: bool = True) -> None:
+        """Give the backend back. The outcome tells the health of the backend; ABORTED and INVALID tell nothing, and
+        REJECTED says that the engine is full. `connected`: whether a connection to the backend was made."""
+        ...
+
+
+class Route(Protocol):
+    """A version that was chosen, before its backend. It is used within the same event, for one request."""
+
+    @property
+    def name(self) -> str:
+        """Name of the version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """One whole answer for the response cache, as the engine sent it."""
+
+    status: int
+    fields: Fields
+    """Header fields without those that belong to one exchange, such as `date` and `x-request-id`."""
+    body: bytes
+    counts: TokenCounts
+    backend: str
+    """URL of the backend that generated it."""
+
+
+class Cache(Protocol):
+    """Answers of one model to deterministic requests. It keeps successes (status 200) only, within its size."""
+
+    def key(self, ask: Ask, caller: Caller, version: str, target: bytes, body: bytes) -> bytes:
+        """Return the key of a request: equal for equal bytes to the same target, version and tenant."""
+        ...
+
+    def get(self, key: bytes, now: float) -> StoredAnswer | None:
+        """Return the answer of a key, unless it is too old."""
+        ...
+
+    def put(self, key: bytes, answer: StoredAnswer, now: float) -> None:
+        """Keep an answer."""
         ...
 
 
@@ -176,17 +222,53 @@ class Chooser(Protocol):
     """Version first, backend second."""
 
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
-        """Return the model of a name or alias. A model that the key may not ask is unknown to it."""
+        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it."""
+        ...
+
+    def named(self, name: str) -> ModelSpec | None:
+        """Return a model by its name, such as one of another model's `fallbacks`. None: there is none."""
+        ...
+
+    def names(self, caller: Caller) -> list[str]:
+        """Return the names that a caller may ask for, sorted: models, aliases and LoRA adapters."""
+        ...
+
+    def cache(self, model: ModelSpec) -> Cache | None:
+        """Return the response cache of a model. None: it has none."""
+        ...
+
+    def route(self, ask: Ask, caller: Caller, model: ModelSpec) -> Route | Refusal:
+        """Return the version of a request, to look into the cache before `choose`, which then gets the route."""
         ...
 
     def choose(
-        self, ask: Ask, caller: Caller, model: ModelSpec, now: float, granted: Callable[[Choice | Refusal], None]
+        self,
+        ask: Ask,
+        caller: Caller,
+        model: ModelSpec,
+        now: float,
+        granted: Callable[[Choice | Refusal], None],
+        route: Route | None = None,
     ) -> Choice | Refusal | Waiting:
         """Return a choice, or a place in the queue: then `granted` is called once, later, from the event loop."""
         ...
 
     def again(self, ask: Ask, failed: Choice, now: float) -> Choice | Refusal:
-        """Return another backend of the same version for a retry, or a Refusal. `failed` was released before."""
+        """Return a backend of the same version for a retry, one that was not tried if any is free, or a Refusal.
+        `failed` was released before."""
+        ...
+
+    def hedge_after(self, choice: Choice) -> float | None:
+        """Return the seconds after which a request without a first event deserves a second attempt. None: never."""
+        ...
+
+    def hedge(self, ask: Ask, first: Choice, now: float) -> Choice | None:
+        """Return another backend of the same version for a second attempt. None: not now."""
+        ...
+
+    def mirror(self, ask: Ask, choice: Choice, now: float) -> Choice | None:
+        """Return a backend for a copy of the request, whose answer is thrown away. None: it is not copied. Asked once
+        for each request."""
         ...
 
 

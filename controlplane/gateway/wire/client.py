@@ -11,7 +11,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 import httptools
 
@@ -116,10 +116,10 @@ class ClientConnection(asyncio.Protocol):
         "_refusal",
         "_target",
         "_unsent",
+        "forwarded",
         "idle",
         "loop_time",
         "peer",
-        "secure",
         "service",
         "transport",
         "write",
@@ -133,7 +133,8 @@ class ClientConnection(asyncio.Protocol):
         self.service = service
         self.peer = b""
         """Address of the client."""
-        self.secure = False
+        self.forwarded = b""
+        """Lines that tell an engine who the client is."""
         self.idle = True
         """Whether no request is open or has begun to arrive."""
         self.loop_time = service.wheel.now
@@ -164,11 +165,13 @@ class ClientConnection(asyncio.Protocol):
     # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection and wait for its first head."""
         self.transport = cast(asyncio.Transport, transport)
         self.write = self.transport.write
         peer = transport.get_extra_info("peername")
         self.peer = peer[0].encode() if isinstance(peer, tuple) else b"unix"
-        self.secure = transport.get_extra_info("ssl_object") is not None
+        scheme = b"http" if transport.get_extra_info("ssl_object") is None else b"https"
+        self.forwarded = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (self.peer, scheme)
         if (refusal := self.service.opened(self)) is not None:
             self._refuse(refusal)
             return
@@ -178,6 +181,7 @@ class ClientConnection(asyncio.Protocol):
         self._deadline.set(now + self.service.settings.head_timeout_s, now)
 
     def data_received(self, data: bytes) -> None:
+        """Parse what came."""
         if self._deaf:
             return
         if self._raw_left is not None and not (data := self._raw(data)):
@@ -200,16 +204,19 @@ class ClientConnection(asyncio.Protocol):
             self._head_goes_on(first=not in_head or self._head_bytes == len(data))
 
     def eof_received(self) -> bool:
+        """The client has left: one that only ends its own half is not served on."""
         self._leave()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
         self._leave()
         self._deadline.close()
         self._parser = None  # it holds this connection: without this the two wait for the garbage collector
         self.service.closed(self)
 
     def pause_writing(self) -> None:
+        """The client reads too slowly."""
         self._paused = True
         self._unsent = self.transport.get_write_buffer_size()
         now = self.loop_time()
@@ -218,6 +225,7 @@ class ClientConnection(asyncio.Protocol):
             self._current.pause()
 
     def resume_writing(self) -> None:
+        """The client has caught up."""
         if self._deaf and self._current is None:
             return  # the deadline of the end stays
         self._paused = False
@@ -231,20 +239,24 @@ class ClientConnection(asyncio.Protocol):
     # Callbacks of the parser
 
     def on_message_begin(self) -> None:
+        """The first byte of a head came."""
         self._begun = True
         self.idle = False
         self._fields = []
 
     def on_url(self, part: bytes) -> None:
+        """Keep a part of the target."""
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header field."""
         fields = self._fields
         fields.append((name.lower(), value))
         if len(fields) > MAX_FIELDS:
             self._stop(Refusal(RefusalKind.HEAD_TOO_LARGE, f"The request has more than {MAX_FIELDS} header fields"))
 
     def on_headers_complete(self) -> None:
+        """Guard the head, and begin its request or let it wait."""
         assert self._parser is not None
         if self._deaf:
             raise _Stop
@@ -276,6 +288,7 @@ class ClientConnection(asyncio.Protocol):
             self._enqueue(head)
 
     def on_body(self, data: bytes) -> None:
+        """Hand a piece of a body to its request."""
         if self._queue:
             self._queued_bytes += len(data)
             if self._queued_bytes > MAX_PIPELINED_BYTES:
@@ -285,6 +298,7 @@ class ClientConnection(asyncio.Protocol):
             self._current.body(data)
 
     def on_message_complete(self) -> None:
+        """The request's body is complete."""
         if self._raw_left:
             return  # llhttp thinks that the other protocol begins here
         self._in_head = True
@@ -451,7 +465,7 @@ class ClientConnection(asyncio.Protocol):
             self._overrun()
         self._queue.append(_Waiting(head))
 
-    def _overrun(self) -> None:
+    def _overrun(self) -> NoReturn:
         """Too much waits: what is complete is served, then the connection ends, and the client sends the rest again."""
         if self._queue and not self._queue[-1].done:
             self._queue.pop()
@@ -459,7 +473,7 @@ class ClientConnection(asyncio.Protocol):
         self._deaf = True
         raise _Stop
 
-    def _stop(self, refusal: Refusal) -> None:
+    def _stop(self, refusal: Refusal) -> NoReturn:
         self._refusal = refusal
         raise _Stop
 

@@ -1,7 +1,7 @@
 """Connections to the engines, kept between requests.
 
-Engines close idle connections (uvicorn after 5 s), and a request that crosses with the close is lost. So a connection rests
-for less time than any engine allows, and the freshest is used first.
+Engines close idle connections (uvicorn after 5 s), and a request that crosses with the close is lost. So a connection
+rests for less time than any engine allows, and the freshest is used first.
 """
 
 from __future__ import annotations

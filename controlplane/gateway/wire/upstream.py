@@ -118,10 +118,12 @@ class UpstreamConnection(asyncio.Protocol):
     # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Store the transport."""
         self.transport = cast(asyncio.Transport, transport)
         self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
+        """Parse what came, and hand it to the owner in one call."""
         owner = self.owner
         if owner is None:  # bytes that nobody asked for, or a 408 before the engine closes an idle connection
             self._ended()
@@ -147,9 +149,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._deliver(owner, fault)
 
     def eof_received(self) -> bool:
+        """Close: an engine that has ended its half answers no more."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the owner, unless the end of the connection is the end of the answer."""
         self._parser = None
         owner = self.owner
         if owner is None:
@@ -167,17 +171,20 @@ class UpstreamConnection(asyncio.Protocol):
     # Callbacks of the parser
 
     def on_message_begin(self) -> None:
+        """An answer begins: the only one."""
         if self._complete:
             raise _Excess
         self._fields = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header field."""
         fields = self._fields
         fields.append((name.lower(), value))
         if len(fields) > MAX_FIELDS:
             raise _Excess
 
     def on_headers_complete(self) -> None:
+        """Read how the answer's end is marked."""
         parser = self._parser
         assert parser is not None
         status = parser.get_status_code()
@@ -198,9 +205,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._complete = True
 
     def on_body(self, data: bytes) -> None:
+        """Keep a piece until the whole read is parsed."""
         self._pieces.append(data)
 
     def on_message_complete(self) -> None:
+        """The answer is complete."""
         if self._interim:
             self._interim = False
             return

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collectors.catalogue import load_catalogue
+from controlplane.gateway.request import Outcome
 from controlplane.gateway.seams import Area
 from controlplane.gateway.telemetry import families as f
 from controlplane.gateway.telemetry.columns import AREA_BYTES, exposition_of, meters_of
+from controlplane.gateway.telemetry.recorder import WorkerRecorder
 from tests.fakes.shared_memory import shared_memory
+from tests.fakes.usage_records import BACKEND, record
 
 
 @pytest.fixture
@@ -108,6 +112,16 @@ def test_canonical_families_are_as_the_catalogue_says() -> None:
         metric = catalogue.metrics[family.name]
         assert metric.type == family.kind
         assert set(family.labels) <= {*metric.labels, "model", "version", "backend"}
+
+
+def test_the_fixture_of_the_mapping_is_what_a_gateway_exposes(memory: Area, fixtures: Path) -> None:
+    recorder = WorkerRecorder(meters_of(memory, 0))
+    recorder.waiting("chat", 0)
+    for outcome in (Outcome.OK, Outcome.CUT):
+        recorder.began("chat", "v1", BACKEND)
+        recorder.ended(record(outcome=outcome, completion_tokens=6), opened=True)
+    recorder.ended(record(outcome=Outcome.INVALID, model="", version="", reason="malformed"), opened=False)
+    assert (fixtures / "gateway.prom").read_bytes() == exposition_of(memory).text()
 
 
 @pytest.mark.needs("prometheus")
