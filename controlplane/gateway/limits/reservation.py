@@ -17,7 +17,7 @@ def price_of(price: PriceSpec, prompt: int, answer: int, cached: int = 0) -> flo
 
 
 class HeldReservation:
-    """Tokens and money set aside for one request. The first call of `settle` or `cancel` counts, a second does nothing."""
+    """Tokens and money set aside for one request. Only the first call of `settle` or `cancel` counts."""
 
     __slots__ = ("_answer", "_locks", "_means", "_money", "_open", "_plan", "_prompt", "_requests", "_tokens")
 
