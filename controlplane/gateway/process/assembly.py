@@ -20,16 +20,22 @@ class DataPath:
     """All stages of one worker."""
 
     def __init__(self, begin: Begin, loop: asyncio.AbstractEventLoop) -> None:
-        from tests.fakes.gateway_stages import FirstBackend, PlainDialects  # STAND-IN
+        from tests.fakes.gateway_stages import Chooser, Dialects  # STAND-IN
 
         memory = SharedMemory.attach(begin.memory_fd, begin.sizes)
         wheel = TimerWheel(loop)
         self.recorder = CountingRecorder(meters_of(memory.area(METRICS), begin.column))
         self.limits = SharedLimits(memory.area(LIMITS), begin.column)
-        self.chooser = FirstBackend()
+        self.chooser = Chooser(())
         self.server = GatewayServer(
-            PlainDialects(), self.limits, self.chooser, self.recorder, begin.wire, wheel,
-            created=begin.created, counters=self.recorder,
+            Dialects(),
+            self.limits,
+            self.chooser,
+            self.recorder,
+            begin.wire,
+            wheel,
+            created=begin.created,
+            counters=self.recorder,
         )
         self._lag = LoopLag(loop, self.recorder.lag)
         self._lag.start()
@@ -38,7 +44,7 @@ class DataPath:
         """Apply a state to every stage. Raises GatewayError; the caller then applies the state before again."""
         self.recorder.apply(desired)
         self.limits.apply(desired, now)
-        self.chooser.apply(desired)
+        self.chooser.models = {n: m for m in desired.models for n in (m.name, *m.aliases)}
         self.server.apply(desired)
 
     async def close(self) -> None:

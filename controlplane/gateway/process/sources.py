@@ -51,8 +51,8 @@ class Source(Protocol):
         """Read fleet.yaml again."""
         ...
 
-    async def leave(self) -> None:
-        """Say that this gateway ends."""
+    async def leave(self, *, say: bool) -> None:
+        """Follow no more, and with `say` report that this gateway ends."""
         ...
 
 
@@ -77,7 +77,7 @@ class FromFile:
         """Watch the file."""
         await enduring("fleet.yaml", self._file.run)
 
-    async def leave(self) -> None:
+    async def leave(self, *, say: bool) -> None:
         """Do nothing: nobody is told."""
 
 
@@ -128,11 +128,12 @@ class FromControlPlane:
             group.create_task(enduring("reports", self._reporter.run))
             group.create_task(enduring("fleet.yaml", self._file.run))
 
-    async def leave(self) -> None:
-        """Report once more that this gateway ends, so that nobody waits for it."""
+    async def leave(self, *, say: bool) -> None:
+        """Report once more that this gateway ends, so that nobody waits for it. A successor goes on in its name."""
         self._leaving = True
-        with contextlib.suppress(Fault, TimeoutError):
-            await asyncio.wait_for(self._reporter.send(), LEAVE_S)
+        if say:
+            with contextlib.suppress(Fault, TimeoutError):
+                await asyncio.wait_for(self._reporter.send(), LEAVE_S)
         await self._client.close()
 
 

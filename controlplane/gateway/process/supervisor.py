@@ -105,16 +105,27 @@ class Supervisor:
         self._admin = Admin(self._health.pages())
         self._successors = Successors(self._folder, lambda: entry.offer(self._addresses), self._relieve)
         try:
-            await self._workers.start()
-            await self._start(entry)
-            await self._over.wait()
+            await self._until_over(self._start(entry))
         except BaseException:
             await self._workers.kill()
             raise
         await self._end(entry)
 
+    async def _until_over(self, start: Coroutine[Any, Any, None]) -> None:
+        """Start, and wait for the end. A signal also ends a start that hangs."""
+        starting, over = self._loop.create_task(start), self._loop.create_task(self._over.wait())
+        try:
+            await asyncio.wait((starting, over), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                await over
+        finally:
+            starting.cancel()
+            over.cancel()
+
     async def _start(self, entry: Entry) -> None:
         """Serve as soon as there is a desired state, and relieve the gateway before."""
+        await self._workers.start()
         self._loop.add_signal_handler(signal.SIGHUP, self._source.again)
         self._loop.add_signal_handler(signal.SIGUSR2, self._upgrade)
         await self._source.begin()
@@ -170,8 +181,7 @@ class Supervisor:
         self._successors.close()
         if self._relieved_by:
             await self._admin.close()
-        else:
-            await self._source.leave()
+        await self._source.leave(say=not self._relieved_by)
         # A successor writes and reports from here on.
         for task in self._tasks:
             task.cancel()
