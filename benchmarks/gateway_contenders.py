@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from contenders import Contender, free_address, running
 
+from controlplane.gateway.desired.codec import encode, sealed
+from controlplane.gateway.desired.document import (
+    BackendSpec,
+    Desired,
+    KeySpec,
+    LimitSpec,
+    ModelSpec,
+    PriceSpec,
+    TenantSpec,
+    VersionSpec,
+)
+
 ENGINE = Path(__file__).parent / "gateway_engine.py"
 GATEWAY = "gateway"
+KEY_ID, SECRET = "0123456789ab", "b" * 43
 LITELLM_KEY = "sk-bench-0123456789abcdef"
 
 
@@ -83,7 +98,33 @@ def litellm(folder: Path, backends: list[str], program: str) -> Iterator[Contend
 
 
 @contextmanager
-def gateway(folder: Path, backends: list[str]) -> Iterator[Contender]:
-    """Run the gateway with one worker."""
-    raise SystemExit("not yet")
-    yield
+def gateway(folder: Path, backends: list[str], workers: int = 1) -> Iterator[Contender]:
+    """Run the gateway with a key, the limits of key, tenant and model, weights, and usage records.
+
+    It starts from the desired state on its disk, as it does when its control plane is away.
+    """
+    data = folder / "data"
+    data.mkdir(parents=True, mode=0o700)
+    versions = tuple(
+        VersionSpec(name, weight, (BackendSpec(f"http://{backend}", "vllm", "chat"),))
+        for name, weight, backend in zip(("v1", "v2"), (950, 50), backends, strict=True)
+    )
+    limits = LimitSpec(
+        requests_per_minute=10_000_000,
+        tokens_per_minute=1_000_000_000,
+        concurrent=5000,
+        monthly_tokens=10**12,
+        monthly_usd=1e9,
+    )
+    model = ModelSpec("chat", 1, versions, limits=limits, price=PriceSpec(1.0, 2.0))
+    digest = hashlib.sha256(SECRET.encode()).hexdigest()
+    key = KeySpec(KEY_ID, digest, "bench", limits=limits)
+    desired = Desired("", (model,), (key,), (TenantSpec("bench", limits),))
+    (data / "desired.json").write_bytes(encode(sealed(desired)))
+    listen, admin = free_address(), free_address()
+    # Nothing listens at the control plane's address.
+    section = {"listen": listen, "admin": admin, "workers": workers, "control_plane": {"url": "http://127.0.0.1:9"}}
+    (folder / "fleet.yaml").write_text(json.dumps({"fleet": {"name": "bench"}, "gateway": section}))
+    command = [sys.executable, "-m", "controlplane", "gateway", "-c", "fleet.yaml", "--data-dir", str(data)]
+    with running(GATEWAY, command, folder, admin, "/readyz") as contender:
+        yield replace(contender, address=listen, token=f"cpk_{KEY_ID}_{SECRET}")

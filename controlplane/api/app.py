@@ -10,6 +10,7 @@ from controlplane.access.roles import Role
 from controlplane.api import (
     alerts,
     events,
+    gateways,
     health,
     metrics,
     models,
@@ -70,6 +71,7 @@ def create_api(services: Services) -> FastAPI:
         models,
         targets,
         rollouts,
+        gateways,
         alerts,
         notifications,
         events,

@@ -17,6 +17,7 @@ from controlplane.access.tokens import TokenStore
 from controlplane.clock.system import ClockReport
 from controlplane.config.difference import Change
 from controlplane.config.model import Fleet
+from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
@@ -113,6 +114,7 @@ class Services:
     targets: Callable[[], Sequence[TargetHealth]]
     rules: Callable[[], Sequence[GroupReport]]
     rollouts: Rollouts
+    gateways: GatewayDesk
     alerts: SqlAlertLog
     outbox: OutboxStore
     tokens: TokenStore

@@ -40,7 +40,7 @@ class ModelReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a gateway says of itself."""
+    """A report of a gateway about itself."""
 
     name: str
     incarnation: str

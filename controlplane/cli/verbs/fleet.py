@@ -36,6 +36,13 @@ LOOK = (
         examples=(("targets", ""), ("targets -o yaml", "with labels and every error")),
     ),
     Verb(
+        "gateways",
+        "gateways:gateways",
+        "List the gateways: state, release, workers, and the generation of each model that they apply.",
+        options=LISTING,
+        examples=(("gateways", "with requests by version since the generation was applied"),),
+    ),
+    Verb(
         "models",
         "look:models",
         "List models, their versions and the traffic of each.",

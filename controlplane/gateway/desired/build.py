@@ -72,7 +72,7 @@ def limit_spec(limits: Limits) -> LimitSpec:
 
 def _model(section: ModelSection, split: Split | None, stable: str) -> ModelSpec | None:
     stable = stable if stable in section.versions else section.stable
-    weights = _weights(section, split, stable)
+    weights = effective(section, split, stable)
     versions = tuple(VersionSpec(n, weights.get(n, 0), b) for n, b in _backends(section, stable).items())
     if not any(version.weight and version.backends for version in versions):
         return None
@@ -110,13 +110,13 @@ def _timeouts(asked: ModelGateway) -> TimeoutSpec:
     return TimeoutSpec(limits.connect, limits.first_event, limits.idle, limits.total)
 
 
-def _weights(section: ModelSection, split: Split | None, stable: str) -> dict[str, int]:
-    """Return the thousandths of each version. A split that names a version that left fleet.yaml is not carried out."""
+def effective(section: ModelSection, split: Split | None, stable: str) -> dict[str, int]:
+    """Return the thousandths that gateways apply. A split that names a version outside fleet.yaml counts as none."""
     if isinstance(section.traffic, GatewayTraffic) and split is not None:
         known = {name: weight for name, weight in split.weights.items() if name in section.versions}
         if sum(known.values()) == WHOLE:
             return known
-    return {stable: WHOLE}
+    return {stable if stable in section.versions else section.stable: WHOLE}
 
 
 def _backends(section: ModelSection, stable: str) -> dict[str, tuple[BackendSpec, ...]]:
@@ -125,17 +125,18 @@ def _backends(section: ModelSection, stable: str) -> dict[str, tuple[BackendSpec
     Only on driver gateway do requests to a Triton name the version: elsewhere the Triton chooses it, and a rollout
     moves that choice. There a server under `traffic:` counts as the stable version's.
     """
-    served = section.traffic.model or section.name
     shared, moved = section.traffic.backends, section.traffic.moves
+    served = section.traffic.model or section.name
     found: dict[str, tuple[BackendSpec, ...]] = {}
     if isinstance(section.traffic, GatewayTraffic):
         for name, version in section.versions.items():
             folder = triton_folder(name)
-            found[name] = tuple(_backend(b, served, folder, moved) for b in (*version.backends, *shared))
+            own = [_backend(b, section.served_model(name), folder, moved) for b in version.backends]
+            found[name] = (*own, *(_backend(b, served, folder, moved) for b in shared))
     else:
         for name, version in section.versions.items():
-            own = version.backends or (shared if name == stable else ())
-            found[name] = tuple(_backend(b, served, None, moved) for b in own)
+            chosen = version.backends or (shared if name == stable else ())
+            found[name] = tuple(_backend(b, section.served_model(name), None, moved) for b in chosen)
     return {name: backends for name, backends in found.items() if backends}
 
 

@@ -29,10 +29,13 @@ from controlplane.clock.system import ClockReport, ClockStep
 from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
+from controlplane.fleet.desired import DesiredFeed, DesiredSource
+from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
+from controlplane.gateway.desired.document import KeySpec
 from controlplane.metrics.promql.annotations.collected import Annotations
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
@@ -209,6 +212,9 @@ class Rig:
         self.shipping: list[ShippingReport] = []
         self.schedules: Sequence[ScheduleView] = ()
         self.reload_error: Exception | None = None
+        feed = DesiredFeed(DesiredSource(db, lambda: self.config, lambda: self.keys))
+        self.keys: list[KeySpec] = []
+        self.gateways = GatewayDesk(db, lambda: self.config, feed, self.clock, lambda demands, limits: {})
         self.role_tokens = {role: self.tokens.create(f"test-{role}", role, None, NOW)[1] for role in Role}
 
     def app(self) -> FastAPI:
@@ -224,6 +230,7 @@ class Rig:
             clock=self.clock,
             unread=list,
             observe_only=False,
+            gateways=self.gateways.attention,
         )
         return Services(
             version="0.1.0",
@@ -240,6 +247,7 @@ class Rig:
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,
+            gateways=self.gateways,
             alerts=self.alert_log,
             outbox=self.outbox,
             tokens=self.tokens,

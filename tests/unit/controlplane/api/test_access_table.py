@@ -14,7 +14,7 @@ from controlplane.access.sessions import csrf_token
 from controlplane.api.app import mount_web
 from controlplane.api.auth import CSRF_HEADER, SESSION_COOKIE, GuardedRoute, include, public, requires
 
-PUBLIC, VIEWER, OPERATOR, ADMIN = None, Role.VIEWER, Role.OPERATOR, Role.ADMIN
+PUBLIC, VIEWER, OPERATOR, ADMIN, GATEWAY = None, Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.GATEWAY
 
 TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/healthz"): PUBLIC,
@@ -33,6 +33,9 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/rollouts/{rollout_id}"): VIEWER,
     ("POST", "/cp/v1/rollouts/{rollout_id}/abort"): OPERATOR,
     ("POST", "/cp/v1/rollouts/{rollout_id}/close"): OPERATOR,
+    ("GET", "/cp/v1/gateways"): VIEWER,
+    ("GET", "/cp/v1/gateways/desired"): GATEWAY,
+    ("POST", "/cp/v1/gateways/report"): GATEWAY,
     ("GET", "/cp/v1/alerts"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/notifications"): VIEWER,
