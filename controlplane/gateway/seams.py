@@ -143,7 +143,7 @@ class Limits(Protocol):
         """Set aside a request, its tokens, their price and a place of concurrency on all limits, or nothing.
 
         `prompt` is the estimate of the prompt's tokens, and `answer` the most tokens of the answer. None: the request
-        sets no such limit, and the mean of the model's recent answers is set aside (`limits.estimate.tokens_of(ask)`
+        sets no such limit, and the mean of the model's recent answers is set aside (`estimate.tokens_of(ask)`
         returns both).
         """
         ...
