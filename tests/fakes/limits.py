@@ -59,7 +59,7 @@ def document(
 def head(**fields: str) -> RequestHead:
     """Return a request's head with these fields; `_` stands for `-`."""
     known = {name.replace("_", "-").encode(): value.encode() for name, value in fields.items()}
-    return RequestHead(b"POST", b"/v1/chat/completions", b"/v1/chat/completions", [], 0, False, True, known)
+    return RequestHead(b"POST", b"/v1/chat/completions", b"/v1/chat/completions", [], 0, False, True, known=known)
 
 
 class World:
