@@ -73,7 +73,7 @@ class Operation:
     streams_by_default: bool = False
     """Whether a body without `stream` streams (Ollama)."""
     generates: bool = True
-    """Whether tokens are generated, so that token limits, usage and time to first token apply."""
+    """Whether tokens are counted, so that token limits, usage and time to first token apply. Embeddings count too."""
     local: bool = False
     """Whether the gateway answers by itself (lists of models)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controlplane.gateway.desired.document import PriceSpec
-from controlplane.gateway.limits.estimate import AnswerMeans
+from controlplane.gateway.estimate import AnswerMeans
 from controlplane.gateway.limits.locks import Locks
 from controlplane.gateway.limits.plan import Plan
 from controlplane.gateway.limits.wording import quota
