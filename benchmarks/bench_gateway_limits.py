@@ -44,7 +44,7 @@ def request_us(limits: LimitSpec, workers: int) -> float:
     key = KeySpec("ab12", sha256(SECRET.encode()).hexdigest(), "acme", limits=limits)
     shared = SharedLimits(area, workers - 1)
     shared.apply(Desired("1", (model,), (key,), (TenantSpec("acme", limits),)), 0.0)
-    head = RequestHead(b"POST", b"/", b"/", [], None, False, True)
+    head = RequestHead(b"POST", b"/", b"/", [], None, chunked=False, keep_alive=True)
     head.known[b"authorization"] = f"Bearer cpk_ab12_{SECRET}".encode()
     counts = TokenCounts(12, 20, 0)
 
