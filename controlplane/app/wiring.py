@@ -17,6 +17,7 @@ from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
+from controlplane.app.gateways import StoredGateways
 from controlplane.app.parts.access import AccessPart
 from controlplane.app.parts.accounts import Accounts
 from controlplane.app.parts.alerting import Alerting
@@ -92,7 +93,14 @@ class ControlPlane:
         feed = DesiredFeed(DesiredSource(db, self.config))
         self.gateways = GatewayDesk(db, self.config, feed, clock, lambda demands, limits: {})
         accounts = Accounts(db, querier, sink, clock)
-        self.rolling = Rolling(db, querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts"))
+        self.rolling = Rolling(
+            db,
+            querier,
+            clock,
+            observe_only=observe_only,
+            gateways=StoredGateways(db, self.config, clock, feed.wake),
+            news=lambda: self.loops.wake("rollouts"),
+        )
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )

@@ -21,8 +21,8 @@ from controlplane.traffic.driver import (
     TrafficObservation,
     VersionState,
 )
+from controlplane.traffic.engine_server import open_session
 from controlplane.traffic.triton import TritonDriver
-from controlplane.traffic.triton_api import open_session
 from tests.fakes.failing_version import write_failing_version
 from tests.fakes.triton import FakeTriton
 from tests.patience import HANG_S

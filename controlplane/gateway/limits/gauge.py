@@ -128,9 +128,7 @@ class Gauge:
             floats[self._at_requests] = self._next_requests
             floats[self._at_requests_time] = now
         if self._tokens:
-            floats[self._at_tokens] = self._next_tokens
-            floats[self._at_tokens_time] = now
-            floats[self._at_seen] = self._seen
+            self._write_tokens(now)
         floats[self._at_open] += 1.0
         if self._budgets is not None:
             self._budgets.take(tokens, money)
@@ -154,6 +152,25 @@ class Gauge:
             used = self._floats[self._at_requests] - 1.0
             self._floats[self._at_requests] = used if used > 0.0 else 0.0
         self.settle(held, held_money, 0.0, 0.0)
+
+    def is_due(self, unix: float) -> bool:
+        """Return whether `fold` would change anything. Needs no lock."""
+        floats = self._floats
+        if self._tokens and sum(floats[self._returned]) != floats[self._at_seen]:
+            return True
+        return self._budgets is not None and self._budgets.is_due(unix)
+
+    def fold(self, now: float, unix: float) -> None:
+        """Count what workers settled since the last call, under the lock of the limit.
+
+        Without requests that do it, what was settled would drain from now on instead of since then.
+        """
+        floats = self._floats
+        if self._tokens and sum(floats[self._returned]) != floats[self._at_seen]:
+            self._check_tokens(now, 0.0, 1.0 - floats[self._at_withheld], None)
+            self._write_tokens(now)
+        if self._budgets is not None:
+            self._budgets.fold(unix)
 
     def requests_quota(self) -> Quota:
         """Return the quota of requests after the last `check`."""
@@ -183,6 +200,12 @@ class Gauge:
         self._next_tokens = used = used + tokens
         self.tokens_left = room - used
         return over
+
+    def _write_tokens(self, now: float) -> None:
+        floats = self._floats
+        floats[self._at_tokens] = self._next_tokens
+        floats[self._at_tokens_time] = now
+        floats[self._at_seen] = self._seen
 
     def _want(self, tokens: float) -> None:
         self._floats[self._at_wanted] += 1.0

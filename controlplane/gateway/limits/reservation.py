@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controlplane.gateway.desired.document import PriceSpec
-from controlplane.gateway.limits.estimate import AnswerMeans, used_of
+from controlplane.gateway.estimate import AnswerMeans, used_of
 from controlplane.gateway.limits.locks import Locks
 from controlplane.gateway.limits.plan import Plan
 from controlplane.gateway.limits.wording import quota
@@ -17,7 +17,7 @@ def price_of(price: PriceSpec, prompt: int, answer: int, cached: int = 0) -> flo
 
 
 class HeldReservation:
-    """Tokens and money set aside for one request. The first call of `settle` or `cancel` counts, a second does nothing."""
+    """Tokens and money set aside for one request. Only the first call of `settle` or `cancel` counts."""
 
     __slots__ = ("_answer", "_locks", "_means", "_money", "_open", "_plan", "_prompt", "_requests", "_tokens")
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from controlplane.gateway.desired.document import Desired, LimitSpec, ModelSpec
+from controlplane.gateway.estimate import AnswerMeans
 from controlplane.gateway.limits.directory import Directory
-from controlplane.gateway.limits.estimate import AnswerMeans
 from controlplane.gateway.limits.gauge import Gauge
 from controlplane.gateway.limits.keys import Keys
 from controlplane.gateway.limits.locks import ALL, DIRECTORY, Locks, stripe_of
