@@ -23,10 +23,10 @@ class RequestHead:
     """None: no body, or a chunked one."""
     chunked: bool
     keep_alive: bool
-    minor: int = 1
-    """Version of HTTP: 1 for HTTP/1.1, 0 for HTTP/1.0, whose answers are not chunked."""
     known: dict[bytes, bytes] = field(default_factory=dict)
     """Value by name. A repeated name has the first value."""
+    minor: int = 1
+    """Version of HTTP: 1 for HTTP/1.1, 0 for HTTP/1.0, whose answers are not chunked."""
 
     def get(self, name: bytes, default: bytes = b"") -> bytes:
         """Return the first value of a header field. `name` is lower case."""

@@ -1,6 +1,6 @@
 """Small stand-ins of the stages around the data path, for tests of the data path alone.
 
-They know one API: `POST /v1/chat/completions` with `model` and `stream` in a JSON body, `POST /v2/models/NAME/infer`, and
+They know `POST /v1/chat/completions` with `model` and `stream` in a JSON body, `POST /v2/models/NAME/infer`, and
 `GET /v1/models`.
 """
 
@@ -23,7 +23,7 @@ from controlplane.gateway.request import (
     RequestHead,
     TokenCounts,
 )
-from controlplane.gateway.seams import Choice, UsageRecord, Waiting
+from controlplane.gateway.seams import Cache, Choice, Route, StoredAnswer, UsageRecord, Waiting
 
 CHAT = Operation("openai", "chat", ModelPlace.BODY, Frames.SSE)
 INFER = Operation("triton", "infer", ModelPlace.PATH, Frames.NONE, generates=False)
@@ -58,7 +58,7 @@ class Reader:
             return data
         if b'"error"' in data:
             self.fault = "the engine failed"
-            return data[: data.index(b'data: {"error"')]
+            return data.partition(b"data: [DONE]")[0]
         self.events += data.count(b'"content"')
         if b"data: [DONE]" in data:
             self.whole = True
@@ -169,6 +169,7 @@ class Chosen:
         self.firsts = 0
         self.tokens = 0
         self.released: list[Outcome] = []
+        self.connected: bool | None = None
 
     def first_byte(self, now: float) -> None:
         self.firsts += 1
@@ -176,8 +177,32 @@ class Chosen:
     def progress(self, tokens: int) -> None:
         self.tokens += tokens
 
-    def release(self, outcome: Outcome, now: float) -> None:
+    def release(self, outcome: Outcome, now: float, *, connected: bool = True) -> None:
         self.released.append(outcome)
+        self.connected = connected
+
+
+@dataclass(frozen=True)
+class Way:
+    """A version, before its backend."""
+
+    name: str
+
+
+class Answers:
+    """A response cache without a limit."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, StoredAnswer] = {}
+
+    def key(self, ask: Ask, caller: Caller, version: str, target: bytes, body: bytes) -> bytes:
+        return version.encode() + target + body
+
+    def get(self, key: bytes, now: float) -> StoredAnswer | None:
+        return self.kept.get(key)
+
+    def put(self, key: bytes, answer: StoredAnswer, now: float) -> None:
+        self.kept[key] = answer
 
 
 class Queued:
@@ -199,13 +224,21 @@ class Chooser:
         self.choices: list[Chosen] = []
         self.queueing = False
         self.queue: list[Queued] = []
+        self.caches: dict[str, Cache] = {}
+        self.hedge_s: float | None = None
 
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
         model = self.models.get(ask.model)
         return model or Refusal(RefusalKind.UNKNOWN_MODEL, f"there is no model {ask.model}")
 
     def choose(
-        self, ask: Ask, caller: Caller, model: ModelSpec, now: float, granted: Callable[[Choice | Refusal], None]
+        self,
+        ask: Ask,
+        caller: Caller,
+        model: ModelSpec,
+        now: float,
+        granted: Callable[[Choice | Refusal], None],
+        route: Route | None = None,
     ) -> Choice | Refusal | Waiting:
         if self.queueing:
             self.queue.append(Queued(granted))
@@ -215,6 +248,33 @@ class Chooser:
     def again(self, ask: Ask, failed: Choice, now: float) -> Choice | Refusal:
         backends = failed.model.versions[0].backends
         return self.pick(failed.model, backends.index(failed.backend) + 1)
+
+    def named(self, name: str) -> ModelSpec | None:
+        return self.models.get(name)
+
+    def names(self, caller: Caller) -> list[str]:
+        return sorted(self.models)
+
+    def cache(self, model: ModelSpec) -> Cache | None:
+        return self.caches.get(model.name)
+
+    def route(self, ask: Ask, caller: Caller, model: ModelSpec) -> Route | Refusal:
+        return Way(model.versions[0].name)
+
+    def hedge_after(self, choice: Choice) -> float | None:
+        return self.hedge_s
+
+    def hedge(self, ask: Ask, first: Choice, now: float) -> Choice | None:
+        other = self.again(ask, first, now)
+        return None if isinstance(other, Refusal) else other
+
+    def mirror(self, ask: Ask, choice: Choice, now: float) -> Choice | None:
+        spec = choice.model.mirror
+        for version in choice.model.versions:
+            if spec is not None and version.name == spec.version:
+                self.choices.append(Chosen(choice.model, version.name, version.backends[0]))
+                return self.choices[-1]
+        return None
 
     def pick(self, model: ModelSpec, number: int) -> Chosen | Refusal:
         """Return a choice of one backend."""
@@ -247,3 +307,31 @@ class Recorder:
     def retried(self, model: str, version: str, backend: str, why: str) -> None:
         self.open -= 1
         self.retries.append(why)
+
+
+@dataclass
+class Counters:
+    """Keeps the numbers beside requests."""
+
+    clients: int = 0
+    hedges: int = 0
+    mirrors: list[Outcome] = field(default_factory=list)
+    lookups: list[bool] = field(default_factory=list)
+
+    def connections(self, change: int) -> None:
+        self.clients += change
+
+    def waiting(self, model: str, change: int) -> None:
+        pass
+
+    def ejected(self, model: str, version: str, backend: str, *, out: bool) -> None:
+        pass
+
+    def hedged(self, model: str, version: str) -> None:
+        self.hedges += 1
+
+    def mirrored(self, model: str, version: str, outcome: Outcome) -> None:
+        self.mirrors.append(outcome)
+
+    def cached(self, model: str, *, hit: bool) -> None:
+        self.lookups.append(hit)

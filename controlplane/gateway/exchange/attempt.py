@@ -7,10 +7,10 @@ and another one may take its place without the client noticing.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
-from controlplane.gateway.desired.document import TimeoutSpec
-from controlplane.gateway.exchange.route import Route
+from controlplane.gateway.exchange.engine import Engine
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Outcome
 from controlplane.gateway.seams import AnswerReader, Choice, Dialects
@@ -53,27 +53,36 @@ class Failed:
         self.body = body
 
 
-class Asking(Protocol):
-    """The request that an attempt belongs to."""
+class Trying(Protocol):
+    """The owner of an attempt until its first event."""
 
     def good(self, attempt: Attempt, head: AnswerHead, data: bytes, done: bool) -> None:
-        """The first event is good, or the answer is an error that nobody tries again. `data` is what came so far."""
-        ...
-
-    def relay(self, attempt: Attempt, data: bytes, done: bool) -> None:
-        """A further piece came, after `good`."""
+        """The first event is good, or the answer is an error that nobody tries again. `data` is what came so far.
+        From here on the attempt calls its `relay`."""
         ...
 
     def failed(self, attempt: Attempt, failure: Failed) -> None:
-        """The attempt failed before `good`."""
-        ...
-
-    def broke(self, attempt: Attempt, why: str, outcome: Outcome) -> None:
-        """The answer broke off after `good`."""
+        """The attempt failed before its first event."""
         ...
 
     def waits(self, attempt: Attempt) -> None:
-        """The first event is still awaited after the time for a sign of life."""
+        """The first event is still awaited after `quiet_s`."""
+        ...
+
+    def fault(self, stage: str, error: Exception) -> None:
+        """The gateway's own code failed in a call of this attempt."""
+        ...
+
+
+class Relaying(Protocol):
+    """The taker of an answer from its first event on."""
+
+    def relay(self, attempt: Attempt, data: bytes, done: bool) -> None:
+        """A further piece came."""
+        ...
+
+    def broke(self, attempt: Attempt, why: str, outcome: Outcome) -> None:
+        """The answer broke off."""
         ...
 
 
@@ -88,37 +97,47 @@ class Attempt:
         "_deadline_total",
         "_dialects",
         "_ended",
+        "_engine",
         "_good",
         "_head",
         "_held",
         "_idle_s",
         "_owner",
         "_paused",
-        "_quiet_s",
+        "_relay",
         "_request",
-        "_route",
         "_timeouts",
         "_wheel",
         "ask",
         "choice",
         "headless",
+        "opened",
+        "quiet_s",
         "reader",
         "sent",
+        "tap",
     )
 
     def __init__(
-        self, owner: Asking, choice: Choice, ask: Ask, dialects: Dialects, wheel: TimerWheel, timeouts: TimeoutSpec
+        self, owner: Trying, relay: Relaying, choice: Choice, ask: Ask, dialects: Dialects, wheel: TimerWheel
     ) -> None:
         self.choice = choice
         self.ask = ask
         self.reader: AnswerReader | None = None
         self.sent = False
         """Whether the request was given to the engine."""
+        self.opened = False
+        """Whether the recorder counts it as open."""
+        self.tap: Callable[[bytes], None] | None = None
+        """Gets what the client gets of the answer."""
         self.headless = False
         self._owner = owner
         self._dialects = dialects
         self._wheel = wheel
-        self._timeouts = timeouts
+        self._relay = relay
+        self._timeouts = choice.model.timeouts
+        self.quiet_s = math.inf
+        """When the owner wants to be told that the first event is still awaited."""
         self._connection: UpstreamConnection | None = None
         self._connecting: Connecting | None = None
         self._head: AnswerHead | None = None
@@ -126,20 +145,24 @@ class Attempt:
         self._good = False
         self._ended = False
         self._paused = False
+        self._idle_s = self._timeouts.idle_s
 
-    def start(self, route: Route, request: bytes, body: bytes, *, quiet_s: float, headless: bool) -> None:
-        """Send the request. `quiet_s`: when the owner wants to be told that the first event is still awaited."""
-        self._route = route
+    @property
+    def name(self) -> str:
+        """The engine, in words for a client, who need not know its address."""
+        return f"engine of {self.choice.model.name} {self.choice.version}"
+
+    def start(self, engine: Engine, request: bytes, body: bytes, *, headless: bool) -> None:
+        """Send the request, whose head is `request`. `headless`: it is a HEAD request, whose answer has no body."""
+        self._engine = engine
         self._request = request
         self._body = body
-        self._quiet_s = quiet_s
         self.headless = headless
         now = self._wheel.now()
         timeouts = self._timeouts
         self._deadline_first = now + timeouts.first_event_s
-        self._idle_s = timeouts.idle_s
         self._deadline_total = math.inf if timeouts.total_s is None else now + timeouts.total_s
-        connection = route.pool.take()
+        connection = engine.pool.take()
         if connection is None:
             self._connect()
         else:
@@ -156,8 +179,8 @@ class Attempt:
         if self._connection is not None:
             self._connection.drop()
             self._connection = None
-        self._body = b""
-        self.choice.release(outcome, now)
+        self._body = self._held = b""
+        self.choice.release(outcome, now, connected=self.sent)
 
     def pause(self) -> None:
         """Take no more of the answer from the engine."""
@@ -174,40 +197,60 @@ class Attempt:
                 self._connection.deadline.set(min(now + self._idle_s, self._deadline_total), now)
             self._connection.transport.resume_reading()
 
-    # Calls of the connection
+    # Calls of the connection. Each is the boundary of one request: its fault must not end the others.
 
     def answer(self, head: AnswerHead) -> None:
         """Take the head of the answer."""
         self._head = head
-        self.reader = self._dialects.reader(self.ask, head.status, head.fields)
+        try:
+            self.reader = self._dialects.reader(self.ask, head.status, head.fields)
+        except Exception as error:  # noqa: BLE001
+            self._owner.fault("reading the head of an answer", error)
 
     def piece(self, data: bytes, done: bool) -> None:
         """Take what one read brought of the body."""
+        connection = self._connection
         if done:
             self._connection = None
-        elif self._good:
+        elif self._good and connection is not None:
             now = self._wheel.now()
-            self._connection.deadline.set(min(now + self._idle_s, self._deadline_total), now)  # type: ignore[union-attr]
-        if self._good:
-            self._owner.relay(self, data, done)
-        else:
-            self._hold(data, done)
+            connection.deadline.set(min(now + self._idle_s, self._deadline_total), now)
+        try:
+            if self._good:
+                self._relay.relay(self, data, done)
+            else:
+                self._hold(data, done)
+        except Exception as error:  # noqa: BLE001
+            self._owner.fault("passing an answer on", error)
 
     def lost(self, connection: UpstreamConnection, why: str) -> None:
         """The connection broke: connect again where the engine has surely seen nothing."""
         self._connection = None
-        url = self.choice.backend.url
+        self._guarded("ending a lost attempt", lambda: self._lost(connection, why))
+
+    def late(self) -> None:
+        """A deadline has passed: look which."""
+        self._guarded("ending a late attempt", self._late)
+
+    # Within
+
+    def _guarded(self, stage: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._owner.fault(stage, error)
+
+    def _lost(self, connection: UpstreamConnection, why: str) -> None:
         if connection.reused and not connection.received:
             # The engine closed an idle connection as the request was sent: it has not seen it.
             self._connect()
         elif self._good:
-            self._owner.broke(self, f"the connection to the engine {url} ended: {why}", Outcome.CUT)
+            self._relay.broke(self, f"the connection to the {self.name} ended: {why}", Outcome.CUT)
         else:
-            message = f"The engine {url} broke off before its answer began: {why}"
+            message = f"The {self.name} broke off before its answer began: {why}"
             self._fail(RefusalKind.UPSTREAM_FAILED, message, "lost", safe=False)
 
-    def late(self) -> None:
-        """A deadline has passed: look which."""
+    def _late(self) -> None:
         connection = self._connection
         assert connection is not None
         now = self._wheel.now()
@@ -220,22 +263,23 @@ class Attempt:
         elif now >= self._deadline_first:
             self._timed_out(f"no first event in {self._timeouts.first_event_s:g} seconds")
         else:
-            connection.deadline.set(min(now + self._quiet_s, self._deadline_first, self._deadline_total), now)
+            connection.deadline.set(min(now + self.quiet_s, self._deadline_first, self._deadline_total), now)
             self._owner.waits(self)
 
-    # Within
-
     def _connect(self) -> None:
-        self._connecting = self._route.pool.connect(self._timeouts.connect_s, self._connected, self._not_connected)
+        self._connecting = self._engine.pool.connect(self._timeouts.connect_s, self._connected, self._not_connected)
 
     def _connected(self, connection: UpstreamConnection) -> None:
         self._connecting = None
-        self._send(connection, self._wheel.now())
+        self._guarded("sending a request", lambda: self._send(connection, self._wheel.now()))
 
     def _not_connected(self, why: str) -> None:
         self._connecting = None
-        message = f"The engine {self.choice.backend.url} cannot be reached: {why}"
-        self._fail(RefusalKind.UPSTREAM_FAILED, message, "connect", safe=True)
+        message = f"The {self.name} cannot be reached: {why}"
+        self._guarded(
+            "ending an attempt",
+            lambda: self._fail(RefusalKind.UPSTREAM_FAILED, message, "connect", safe=True),
+        )
 
     def _send(self, connection: UpstreamConnection, now: float) -> None:
         self._connection = connection
@@ -246,7 +290,7 @@ class Attempt:
         else:
             connection.send(self, self._request, headless=self.headless)
             connection.transport.write(body)
-        connection.deadline.set(min(now + self._quiet_s, self._deadline_first, self._deadline_total), now)
+        connection.deadline.set(min(now + self.quiet_s, self._deadline_first, self._deadline_total), now)
         if self._paused:
             connection.transport.pause_reading()
 
@@ -274,7 +318,7 @@ class Attempt:
             outcome = Outcome.REJECTED if safe else Outcome.ERROR
             self._owner.failed(self, Failed(verdict, "stream_error", outcome, safe=safe))
         elif done:
-            message = f"The engine {self.choice.backend.url} ended its answer before the first event"
+            message = f"The {self.name} ended its answer before the first event"
             self._fail(RefusalKind.UPSTREAM_FAILED, message, "empty", safe=False)
 
     def _pass(self, head: AnswerHead, held: bytes, done: bool) -> None:
@@ -287,7 +331,7 @@ class Attempt:
         self._owner.good(self, head, held, done)
 
     def _busy(self, head: AnswerHead, body: bytes) -> None:
-        message = f"The engine {self.choice.backend.url} is too busy: it answered {head.status}"
+        message = f"The {self.name} is too busy: it answered {head.status}"
         refusal = Refusal(RefusalKind.NO_CAPACITY, message)
         why = f"http_{head.status}"
         self._owner.failed(self, Failed(refusal, why, Outcome.REJECTED, safe=True, head=head, body=body))
@@ -296,9 +340,9 @@ class Attempt:
         self._owner.failed(self, Failed(Refusal(kind, message), why, outcome, safe=safe))
 
     def _timed_out(self, what: str) -> None:
-        message = f"the engine {self.choice.backend.url} sent {what}"
+        message = f"the {self.name} sent {what}"
         if self._good:
-            self._owner.broke(self, message, Outcome.TIMEOUT)
+            self._relay.broke(self, message, Outcome.TIMEOUT)
         else:
             message = message[0].upper() + message[1:]
             self._fail(RefusalKind.UPSTREAM_TIMEOUT, message, "timeout", safe=False, outcome=Outcome.TIMEOUT)

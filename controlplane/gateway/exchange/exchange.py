@@ -1,10 +1,9 @@
 """The life of one request: a state machine whose steps are calls of its client, of the queue, and of its attempts.
 
-begin       recognise the operation, authenticate the caller
-body        keep the body until it is whole: the model is in it, and a failed attempt is sent again
-asked       read what is asked, find the model, reserve on its limits
+intake      recognise the operation, authenticate the caller, keep the body until it is whole, read what is asked
+asked       find the model, reserve on its limits, look into the response cache
 choose      a backend now, or a place in the queue
-attempt     send; a failed one is followed by another, where the engine has surely not begun
+tries       send; a failed attempt is followed by another, where the engine has surely not begun
 good        the first event came: from here on bytes are passed on, and nothing is tried again
 end         settle, release, record: exactly once, on every path
 """
@@ -12,7 +11,6 @@ end         settle, release, record: exactly once, on every path
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -20,12 +18,16 @@ from typing import TYPE_CHECKING, cast
 from controlplane.gateway.desired.document import ModelSpec
 from controlplane.gateway.estimate import tokens_of
 from controlplane.gateway.exchange import faults
+from controlplane.gateway.exchange.answer import Answer, End
 from controlplane.gateway.exchange.attempt import Attempt, Failed
-from controlplane.gateway.exchange.outcomes import of_refusal, of_status
-from controlplane.gateway.exchange.writing import LAST_CHUNK, Framing, answer_head, early_head, own_answer
+from controlplane.gateway.exchange.caching import CacheLookup, look_up
+from controlplane.gateway.exchange.intake import Intake
+from controlplane.gateway.exchange.outcomes import UNTOUCHED, of_refusal, of_status
+from controlplane.gateway.exchange.record import record_of
+from controlplane.gateway.exchange.tries import Tries
 from controlplane.gateway.refusal import Refusal, RefusalKind
-from controlplane.gateway.request import Ask, Caller, Frames, Operation, Outcome, RequestHead, TokenCounts
-from controlplane.gateway.seams import Choice, Reservation, Trace, UsageRecord, Waiting
+from controlplane.gateway.request import Ask, Fields, Operation, Outcome, RequestHead, TokenCounts
+from controlplane.gateway.seams import Choice, Reservation, Route, StoredAnswer, Waiting
 from controlplane.gateway.wire.client import ClientConnection
 from controlplane.gateway.wire.fields import encoded
 from controlplane.gateway.wire.upstream import AnswerHead
@@ -33,423 +35,317 @@ from controlplane.gateway.wire.upstream import AnswerHead
 if TYPE_CHECKING:
     from controlplane.gateway.exchange.server import GatewayServer
 
-IN_A_THREAD = 256 * 2**10
-"""Bodies over this size are read in a thread: 700 KB of JSON take 4 ms, in which no stream would move."""
-SKIPPED = 64 * 2**10
-"""A refused request's body up to this size is read before the answer, so that the connection can be used again."""
-COMMENT = b": waiting for the first token\n\n"
-"""Sign of life of a stream (SSE). Clients and proxies ignore a line that begins with a colon."""
-UNKNOWN = Caller(key_id="", tenant="")
-EMPTY = TokenCounts()
 CLIENT_LEFT = 499
 """Status in the record of a request whose client left before its answer began, as nginx writes it."""
-UNTOUCHED = (Outcome.REJECTED, Outcome.INVALID)
-"""Outcomes of requests on which no engine worked: nothing is charged."""
+NO_COUNTS = TokenCounts()
+JSON: Fields = [(b"content-type", b"application/json")]
 
 
 class Exchange:
     """One request. All calls are made on the event loop."""
 
     __slots__ = (
-        "_answered",
-        "_ask",
-        "_asked_model",
-        "_attempt",
-        "_attempts",
-        "_body",
-        "_buffered",
-        "_caller",
-        "_connection",
-        "_events",
-        "_fallbacks",
-        "_first_s",
-        "_framing",
-        "_head",
-        "_last",
-        "_model",
-        "_opened",
-        "_operation",
-        "_paused",
-        "_pieces",
-        "_queue_s",
-        "_refusal",
-        "_reservation",
-        "_server",
-        "_started",
-        "_status",
-        "_trace",
-        "_waiting",
-        "ended",
-        "request_id",
-    )
+        "_answer", "_ask", "_asked_model", "_connection", "_fallbacks", "_first_s", "_intake", "_lookup", "_model",
+        "_queue_s", "_queued_at", "_reservation", "_server", "_started", "_tries", "_waiting", "ended", "request_id",
+    )  # fmt: skip
 
     def __init__(self, server: GatewayServer, connection: ClientConnection, head: RequestHead, request_id: str) -> None:
         self.request_id = request_id
+        self.ended = False
         self._server = server
         self._connection = connection
-        self._head = head
-        self._started = self._last = server.wheel.now()
-        self._operation: Operation | None = None
-        self._caller = UNKNOWN
-        self._refusal: Refusal | None = None
-        self._pieces: list[bytes] = []
-        self._buffered = 0
-        """Bytes of the body in memory, counted in the server's sum."""
-        self._body = b""
+        self._started = server.wheel.now()
+        self._intake = Intake(server, self, head)
         self._ask: Ask | None = None
         self._asked_model = ""
         """The client's model, when a fallback of it is asked."""
         self._model: ModelSpec | None = None
         self._reservation: Reservation | None = None
         self._fallbacks: Iterator[str] = iter(())
+        self._lookup: CacheLookup | None = None
         self._waiting: Waiting | None = None
-        self._attempt: Attempt | None = None
-        self._attempts = 0
-        self._opened = False
-        """Whether the last attempt was counted as open."""
-        self._queue_s = 0.0
-        self._framing: Framing | None = None
-        """Set once the head of the answer is written."""
-        self._answered = False
-        """Whether a piece of an engine's answer was passed on."""
-        self._status = 0
-        self._events = 0
+        self._queued_at = self._queue_s = 0.0
+        self._tries: Tries | None = None
+        self._answer = Answer(connection, head, server.recorder)
         self._first_s: float | None = None
-        self._paused = False
-        self.ended = False
-        self._trace: Trace | None = None
 
-    # The request comes in
+    # Calls of the client's connection
 
     def begin(self) -> None:
-        """Take the head. Only the body's size may end the request here."""
-        server, head = self._server, self._head
-        now = time.time()
-        operation = server.dialects.recognise(head)
-        caller = server.limits.authenticate(head, now)
-        if not isinstance(operation, Refusal):
-            self._operation = operation
-        if isinstance(caller, Refusal):
-            self._refusal = caller
-        else:
-            self._caller = caller
-            if isinstance(operation, Refusal):
-                self._refusal = operation
-        length = head.content_length or 0
-        if self._refusal is None and length > server.settings.max_body_bytes:
-            self._refusal = self._too_large()
-        expects = head.known.get(b"expect", b"").lower() == b"100-continue"
-        if self._refusal is not None:
-            if length > SKIPPED or expects:
-                self._refuse(self._refusal)
-        elif expects:
-            self._connection.continue_body()
-        if server.tracer is not None:
-            self._trace = server.tracer.start(head, now)
+        """Take the head."""
+        try:
+            self._intake.begin(self._connection)
+        except Exception as error:  # noqa: BLE001 - the boundary of one request: its fault must not end the others
+            self.fault("reading a head", error)
 
     def body(self, data: bytes) -> None:
-        """Take a piece of the body, within the bounds of one and of all requests."""
-        if self.ended:
-            return
-        server = self._server
-        size = len(data)
-        self._buffered += size
-        server.buffered += size
-        if self._refusal is not None:
-            if self._buffered > SKIPPED:
-                self._refuse(self._refusal)
-        elif self._buffered > server.settings.max_body_bytes:
-            self._refuse(self._too_large())
-        elif server.buffered > server.settings.max_buffered_bytes:
-            message = "The gateway holds as many bytes of requests as it may; send the request again"
-            self._refuse(Refusal(RefusalKind.OVERLOADED, message, retry_after_s=1.0))
-        else:
-            self._pieces.append(data)
+        """Take a piece of the body."""
+        if not self.ended:
+            self._intake.take(data)
 
     def complete(self) -> None:
         """Take the end of the body."""
-        if not self.ended:
-            self._guarded("reading a request", self._complete)
-
-    def _complete(self) -> None:
-        if self._refusal is not None:
-            self._refuse(self._refusal)
-            return
-        pieces, self._pieces = self._pieces, []
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        operation = cast(Operation, self._operation)
-        if operation.local:
-            self._list_models(operation)
-            return
-        self._body = body
-        if self._trace is not None:
-            self._trace.asked(body)
-        read = self._server.dialects.read
-        if len(body) <= IN_A_THREAD:
-            self._asked(read(operation, self._head, body))
-            return
-        reading = asyncio.get_running_loop().run_in_executor(None, read, operation, self._head, body)
-        reading.add_done_callback(self._read_elsewhere)
-
-    def _read_elsewhere(self, reading: asyncio.Future[Ask | Refusal]) -> None:
         if self.ended:
-            reading.exception()  # seen: nobody waits for it
             return
-        self._guarded("reading a large request", lambda: self._asked(reading.result()))
+        try:
+            self._intake.complete()
+        except Exception as error:  # noqa: BLE001 - as above
+            self.fault("reading a request", error)
 
-    def _list_models(self, operation: Operation) -> None:
-        names = self._server.names(self._caller)
-        body = self._server.dialects.models(operation, self._head.path, names, self._server.created)
-        if isinstance(body, Refusal):
-            self._refuse(body)
-            return
-        self.ended = True
-        self._settle_body()
-        self._answer(200, [(b"content-type", b"application/json")], body)
-        self._server.ended(self)
+    def pause(self) -> None:
+        """Take no more from the engine: the client reads too slowly."""
+        if self._tries is not None:
+            self._tries.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._tries is not None:
+            self._tries.resume()
+
+    def left(self) -> None:
+        """The client left: the engine is told at once."""
+        self._end(End(Outcome.ABORTED, ""))
+
+    def cut(self) -> int:
+        """End the request because the worker stops. Returns the number of tokens that were sent of its answer."""
+        if self._answer.framing is not None:
+            self._break_off(End(Outcome.CUT, RefusalKind.STOPPING.word, "the gateway stops"))
+        else:
+            self.refuse(Refusal(RefusalKind.STOPPING, "The gateway stops; send the request again"))
+        return self._answer.events
 
     # What it asks, and of whom
 
-    def _asked(self, ask: Ask | Refusal) -> None:
-        if isinstance(ask, Refusal):
-            self._refuse(ask)
+    def local(self, operation: Operation) -> None:
+        """Answer with a list of models."""
+        server = self._server
+        names = server.chooser.names(self._intake.caller)
+        body = server.dialects.models(operation, self._intake.head.path, names, server.created)
+        if isinstance(body, Refusal):
+            self.refuse(body)
             return
+        self.ended = True
+        self._intake.forget()
+        server.ended(self)
+        self._finish(self._answer.whole(200, JSON, self._own_lines(None), body))
+
+    def guarded_asked(self, reading: asyncio.Future[Ask | Refusal]) -> None:
+        """Take what was read in a thread."""
+        if self.ended:
+            reading.exception()  # seen: nobody waits for it
+            return
+        try:
+            ask = reading.result()
+            if isinstance(ask, Refusal):
+                self.refuse(ask)
+            else:
+                self.asked(ask)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.fault("reading a large request", error)
+
+    def asked(self, ask: Ask) -> None:
+        """Find the model, reserve on its limits, look into its cache, and choose a backend."""
         self._ask = ask
-        model = self._server.chooser.model(ask, self._caller)
+        server, caller = self._server, self._intake.caller
+        chooser = server.chooser
+        model = chooser.model(ask, caller)
         if isinstance(model, Refusal):
-            self._refuse(model)
+            self.refuse(model)
             return
         self._fallbacks = iter(model.fallbacks)
         if (refusal := self._reserve(ask, model)) is not None:
-            self._refuse(refusal)
+            self.refuse(refusal)
             return
-        self._choose(ask, model)
+        route: Route | None = None
+        if ask.deterministic and (cache := chooser.cache(model)) is not None:
+            found = chooser.route(ask, caller, model)
+            if isinstance(found, Refusal):
+                self._chosen(found)
+                return
+            route = found
+            self._lookup = look_up(cache, ask, caller, route.name, self._intake.head.target, self._intake.body)
+            stored = self._lookup.get(server.wheel.now())
+            server.count_cached(model.name, hit=stored is not None)
+            if stored is not None:
+                self._replay(stored)
+                return
+        self._choose(ask, model, route)
 
     def _reserve(self, ask: Ask, model: ModelSpec) -> Refusal | None:
         self._model = model
         prompt, answer = tokens_of(ask)
         now = self._server.wheel.now()
-        reservation = self._server.limits.reserve(self._caller, model, prompt, answer, now)
+        reservation = self._server.limits.reserve(self._intake.caller, model, prompt, answer, now)
         if isinstance(reservation, Refusal):
             return reservation
         self._reservation = reservation
         return None
 
-    def _choose(self, ask: Ask, model: ModelSpec) -> None:
-        self._last = now = self._server.wheel.now()
-        chosen = self._server.chooser.choose(ask, self._caller, model, now, self._granted)
+    def _replay(self, stored: StoredAnswer) -> None:
+        """Answer from the cache. No engine works, so no tokens are charged."""
+        lines = self._own_lines(None) + b"x-cache: hit\r\n"
+        keep_alive = self._answer.whole(stored.status, stored.fields, lines, stored.body)
+        self._first_s = self._server.wheel.now() - self._started
+        self._end(End(Outcome.OK, ""), TokenCounts(prompt=0, completion=0))
+        self._finish(keep_alive)
+
+    def _choose(self, ask: Ask, model: ModelSpec, route: Route | None = None) -> None:
+        self._queued_at = now = self._server.wheel.now()
+        chosen = self._server.chooser.choose(ask, self._intake.caller, model, now, self._granted, route)
         if isinstance(chosen, Refusal) or hasattr(chosen, "backend"):
             self._chosen(cast("Choice | Refusal", chosen))
         else:
             self._waiting = chosen
 
     def _granted(self, chosen: Choice | Refusal) -> None:
+        """The queue lets the request pass, or gives it up."""
         now = self._server.wheel.now()
         self._waiting = None
-        self._queue_s += now - self._last
+        self._queue_s += now - self._queued_at
         if self.ended:
             if not isinstance(chosen, Refusal):
                 chosen.release(Outcome.ABORTED, now)
             return
-        self._guarded("giving a request to a backend", lambda: self._chosen(chosen))
+        try:
+            self._chosen(chosen)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.fault("giving a request to a backend", error)
 
     def _chosen(self, chosen: Choice | Refusal) -> None:
-        if not isinstance(chosen, Refusal):
-            self._send(chosen)
-        elif chosen.kind is not RefusalKind.NO_CAPACITY or not self._fall_back():
-            self._refuse(chosen)
+        if isinstance(chosen, Refusal):
+            other = self._fallback() if chosen.kind is RefusalKind.NO_CAPACITY else None
+            if other is None:
+                self.refuse(chosen)
+            else:
+                self._choose(cast(Ask, self._ask), other)
+            return
+        intake = self._intake
+        if self._tries is None:
+            lines = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self._connection.forwarded)
+            traced = b"" if intake.trace is None else intake.trace.header
+            self._tries = Tries(self._server, self, intake.head, lines, traced)
+            if self._connection.paused:
+                self._tries.pause()
+        tap = None if self._lookup is None else self._lookup.take
+        self._tries.send(chosen, cast(Ask, self._ask), intake.body, tap)
 
-    def _fall_back(self) -> bool:
-        """Ask the next model that may answer instead. Returns False when there is none."""
+    def _fallback(self) -> ModelSpec | None:
+        """Return the next model that may answer instead, with its limits reserved. None: there is none."""
         ask = cast(Ask, self._ask)
-        chooser = self._server.chooser
         for name in self._fallbacks:
-            other = replace(ask, model=name)
-            model = chooser.model(other, self._caller)
-            if isinstance(model, Refusal):
+            model = self._server.chooser.named(name)
+            if model is None:
                 continue
             reservation, self._reservation = self._reservation, None
             if reservation is not None:
                 reservation.cancel(self._server.wheel.now())
-            if self._reserve(other, model) is not None:
-                continue
-            self._asked_model = self._asked_model or ask.model
-            self._ask = other
-            self._choose(other, model)
-            return True
-        return False
+            other = replace(ask, model=name)
+            if self._reserve(other, model) is None:
+                self._asked_model = self._asked_model or ask.model
+                self._ask = other
+                self._lookup = None
+                return model
+        return None
 
-    # Attempts
+    # Calls of the attempts
 
-    def _send(self, choice: Choice) -> None:
-        server, head, ask = self._server, self._head, cast(Ask, self._ask)
-        attempt = Attempt(self, choice, ask, server.dialects, server.wheel, choice.model.timeouts)
-        self._attempt = attempt
-        self._attempts += 1
-        backend = choice.backend
-        route = server.routes.of(backend)
-        target, body = server.dialects.outgoing(ask, head, self._body, backend)
-        own = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self._connection.forwarded)
-        traced = b"" if self._trace is None else self._trace.header
-        request = route.request(ask, head, target, len(body), own, traced, server.wheel.now())
-        if request is None:
-            message = f"The gateway cannot read its credentials for the engine {backend.url}"
-            refusal = Refusal(RefusalKind.UPSTREAM_FAILED, message)
-            self.failed(attempt, Failed(refusal, "credentials", Outcome.ERROR, safe=True))
-            return
-        server.recorder.began(choice.model.name, choice.version, backend.url)
-        self._opened = True
-        sse = ask.stream and ask.operation.frames is Frames.SSE
-        quiet_s = server.settings.keep_alive_event_s if sse else float("inf")
-        attempt.start(route, request, body, quiet_s=quiet_s, headless=head.method == b"HEAD")
-        if self._paused:
-            attempt.pause()
-
-    def failed(self, attempt: Attempt, failure: Failed) -> None:
-        """Try again, fall back, or refuse."""
-        self._guarded("trying a request again", lambda: self._failed(attempt, failure))
-
-    def _failed(self, attempt: Attempt, failure: Failed) -> None:
-        server = self._server
-        now = server.wheel.now()
-        choice = attempt.choice
-        attempt.end(failure.outcome, now)
-        if failure.safe:
-            if self._attempts <= choice.model.retries:
-                other = server.chooser.again(cast(Ask, self._ask), choice, now)
-                if not isinstance(other, Refusal):
-                    self._another(attempt, failure)
-                    self._send(other)
-                    return
-            if self._framing is None and self._fall_back():
-                self._another(attempt, failure)
+    def exhausted(self, attempt: Attempt, failure: Failed) -> None:
+        """Ask another model, pass the engine's own refusal on, or refuse."""
+        if self._answer.framing is None:
+            other = self._fallback() if failure.safe else None
+            if other is not None:
+                self._server.retried(attempt, failure.why)
+                self._choose(cast(Ask, self._ask), other)
                 return
-        if failure.head is not None and self._framing is None:
-            self.good(attempt, failure.head, failure.body, True)
-        else:
-            self._refuse(failure.refusal, failure.outcome, failure.why)
-
-    def _another(self, attempt: Attempt, failure: Failed) -> None:
-        if self._opened:
-            self._opened = False
-            choice = attempt.choice
-            self._server.recorder.retried(choice.model.name, choice.version, choice.backend.url, failure.why)
-
-    # The answer goes out
+            if failure.head is not None:
+                self.good(attempt, failure.head, failure.body, True)
+                return
+        self.refuse(failure.refusal, failure.outcome, failure.why)
 
     def waits(self, attempt: Attempt) -> None:
         """Send a sign of life in place of the first event, which is still awaited."""
-        if self._framing is None:
-            self._framing = self._frame(length=None, status=200)
-            self._status = 200
-            head = early_head(self._own_lines(attempt.choice), self._framing)
-            self._connection.write(head + self._framing.piece(COMMENT))
-        else:
-            self._connection.write(self._framing.piece(COMMENT))
+        self._answer.wait(self._own_lines(attempt.choice))
 
     def good(self, attempt: Attempt, head: AnswerHead, data: bytes, done: bool) -> None:
         """Begin the answer to the client."""
-        self._guarded("beginning an answer", lambda: self._good(attempt, head, data, done))
-
-    def _good(self, attempt: Attempt, head: AnswerHead, data: bytes, done: bool) -> None:
         now = self._server.wheel.now()
         self._first_s = now - self._started
-        self._last = now
-        self._settle_body()
-        if head.status == 401 or head.status == 407:
-            message = f"The engine {attempt.choice.backend.url} refuses the gateway's credentials"
-            attempt.end(Outcome.ERROR, now)
-            self._refuse(Refusal(RefusalKind.UPSTREAM_FAILED, message), Outcome.ERROR, f"http_{head.status}")
+        self._intake.forget()
+        status = head.status
+        if status in (401, 407) or (status >= 400 and self._answer.framing is not None):
+            what = "refuses the gateway's credentials" if status in (401, 407) else f"answered {status}"
+            attempt.end(of_status(status), now)
+            refusal = Refusal(RefusalKind.UPSTREAM_FAILED, f"The {attempt.name} {what}")
+            self.refuse(refusal, Outcome.ERROR, f"http_{status}")
             return
-        if self._framing is not None and head.status >= 400:
-            message = f"The engine {attempt.choice.backend.url} answered {head.status}"
-            attempt.end(of_status(head.status), now)
-            self._refuse(Refusal(RefusalKind.UPSTREAM_FAILED, message), Outcome.ERROR, f"http_{head.status}")
-            return
-        attempt.choice.first_byte(now)
-        start = b""
-        if self._framing is None:
-            self._status = head.status
-            stream = cast(Ask, self._ask).stream and head.status < 400
-            self._framing = self._frame(length=None if stream else head.length, status=head.status)
-            start = answer_head(head.status, head.fields, self._own_lines(attempt.choice), self._framing)
-        self._answered = True
-        self._pass(attempt, data, done, start)
+        if status < 400:
+            attempt.choice.first_byte(now)
+        if self._lookup is not None:
+            self._lookup.begin(head)
+        end = self._answer.begin(attempt, head, self._own_lines(attempt.choice), data, done, now)
+        if end is not None:
+            self._answered(attempt, end)
 
     def relay(self, attempt: Attempt, data: bytes, done: bool) -> None:
         """Pass a further piece on."""
-        try:
-            now = self._server.wheel.now()
-            choice = attempt.choice
-            self._server.recorder.gap(choice.model.name, choice.version, now - self._last)
-            self._last = now
-            self._pass(attempt, data, done, b"")
-        except Exception as error:  # the boundary of one request: its fault must not end the others
-            self._fault("passing an answer on", error)
-
-    def _pass(self, attempt: Attempt, data: bytes, done: bool, start: bytes) -> None:
-        """Pass a piece on. `start` is the head, if it was not written before: one write for all."""
-        reader = attempt.reader
-        assert reader is not None
-        out = reader.feed(data) if data else b""
-        if done:
-            out += reader.end()
-        if self._trace is not None:
-            self._trace.answered(out)
-        events = reader.events
-        if events != self._events:
-            attempt.choice.progress(events - self._events)
-            self._events = events
-        framing = cast(Framing, self._framing)
-        stream = cast(Ask, self._ask).stream and self._status < 400
-        if stream and reader.fault:
-            self._connection.write(start + framing.piece(out))
-            self._cut(attempt, reader.fault, Outcome.ERROR, "stream_error")
-        elif not done:
-            if out or start:
-                self._connection.write(start + framing.piece(out))
-        elif (stream or framing.by_end) and self._status < 400 and not reader.whole:
-            self._connection.write(start + framing.piece(out))
-            message = f"the engine {attempt.choice.backend.url} ended its answer too early"
-            self._cut(attempt, message, Outcome.CUT, "cut")
-        elif framing.left is not None and not framing.silent and framing.left != len(out):
-            self._connection.write(start + framing.piece(out))
-            self._cut(attempt, "the answer has not the length that was told", Outcome.CUT, "cut")
-        else:
-            last = framing.piece(out)
-            self._connection.write(start + last + LAST_CHUNK if framing.chunked else start + last)
-            self._finish(attempt, of_status(self._status))
-
-    def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
-        reason = "" if self._status < 400 else f"http_{self._status}"
-        keep_alive = cast(Framing, self._framing).keep_alive
-        self._end(outcome, self._status, reason)
-        self._connection.finish(keep_alive=keep_alive)
+        end = self._answer.relay(attempt, data, done, self._server.wheel.now())
+        if end is not None:
+            self._answered(attempt, end)
 
     def broke(self, attempt: Attempt, why: str, outcome: Outcome) -> None:
         """End the answer so that it does not look finished."""
-        self._guarded("ending a broken answer", lambda: self._cut(attempt, why, outcome, "cut"))
+        self._break_off(End(outcome, "cut" if outcome is Outcome.CUT else outcome.value, why))
 
-    def _cut(self, attempt: Attempt | None, message: str, outcome: Outcome, reason: str) -> None:
-        """End an answer whose head is written so that it does not look finished."""
-        framing, operation = cast(Framing, self._framing), cast(Operation, self._operation)
-        if self._ask is not None and self._ask.stream:
-            event = self._server.dialects.broken(operation, message, self.request_id)
-            if event:
-                self._connection.write(framing.piece(event))
-        self._end(outcome, self._status, reason)
-        self._connection.abort(reset=framing.by_end)
+    def fault(self, stage: str, error: Exception) -> None:
+        """A stage has a fault: the client gets a 500, or sees that its answer broke off."""
+        faults.report(stage, self.request_id, error)
+        if self.ended:
+            self._connection.abort(reset=True)
+            return
+        try:
+            self.refuse(Refusal(RefusalKind.BROKEN, "The gateway has a fault. Its log has the place"))
+        except Exception as second:  # noqa: BLE001 - the fault is in the refusing: the client still gets an answer
+            faults.report("refusing a request", self.request_id, second)
+            self._end(End(Outcome.ERROR, RefusalKind.BROKEN.word))
+            if self._answer.framing is None:
+                self._finish(self._answer.whole(500, JSON, b"", b'{"error":{"message":"The gateway has a fault"}}'))
+            else:
+                self._connection.abort(reset=True)
 
-    def _frame(self, *, length: int | None, status: int) -> Framing:
-        head = self._head
-        return Framing(
-            head,
-            length=length,
-            keep_alive=head.keep_alive and self._connection.keeps(),
-            bodiless=head.method == b"HEAD" or status in (204, 304),
-        )
+    # The answer, and the end
+
+    def refuse(self, refusal: Refusal, outcome: Outcome | None = None, reason: str = "") -> None:
+        """Answer with a refusal; in a stream whose head is written, with an event that breaks it off."""
+        end = End(outcome or of_refusal(refusal.kind), reason or refusal.kind.word, refusal.message)
+        if self._answer.framing is not None:
+            self._break_off(end)
+            return
+        status, fields, body = self._server.dialects.refuse(self._intake.operation, refusal, self.request_id)
+        own = b"" if any(name == b"x-request-id" for name, _ in fields) else self._own_lines(None)
+        keep_alive = self._answer.whole(status, fields, own, body)
+        self._end(end)
+        self._finish(keep_alive)
+
+    def _answered(self, attempt: Attempt, end: End) -> None:
+        if end.message:
+            self._break_off(end)
+            return
+        framing, reader = self._answer.framing, attempt.reader
+        if self._lookup is not None and end.outcome is Outcome.OK and reader is not None:
+            self._lookup.put(reader.counts, attempt.choice.backend.url, self._server.wheel.now())
+        self._end(end)
+        self._finish(framing is not None and framing.keep_alive)
+
+    def _break_off(self, end: End) -> None:
+        event = b""
+        if self._answer.stream and not end.told:
+            operation = cast(Operation, self._intake.operation)
+            event = self._server.dialects.broken(operation, end.message, self.request_id)
+        self._end(end)
+        self._answer.break_off(event)
 
     def _own_lines(self, choice: Choice | None) -> bytes:
+        """Return the header lines that the gateway adds to an answer."""
         lines = b"x-request-id: %b\r\n" % self.request_id.encode()
         if self._reservation is not None:
             lines += encoded(self._reservation.fields())
@@ -461,139 +357,57 @@ class Exchange:
                 lines += b"x-fallback-from: %b\r\n" % self._asked_model.encode()
         return lines
 
-    # The request ends
+    def _finish(self, keep_alive: bool) -> None:
+        self._connection.finish(keep_alive=keep_alive)
 
-    def pause(self) -> None:
-        """Take no more from the engine: the client reads too slowly."""
-        self._paused = True
-        if self._attempt is not None:
-            self._attempt.pause()
-
-    def resume(self) -> None:
-        """Go on."""
-        self._paused = False
-        if self._attempt is not None:
-            self._attempt.resume()
-
-    def left(self) -> None:
-        """The client left: the engine is told at once."""
-        self._end(Outcome.ABORTED, self._status or CLIENT_LEFT, "")
-
-    def cut(self) -> int:
-        """End the request because the worker stops. Returns the number of tokens that were sent of its answer."""
-        if self._framing is not None:
-            self._cut(self._attempt, "the gateway stops", Outcome.CUT, RefusalKind.STOPPING.word)
-        else:
-            self._refuse(Refusal(RefusalKind.STOPPING, "The gateway stops; send the request again"))
-        return self._events
-
-    def _end(self, outcome: Outcome, status: int, reason: str) -> None:
+    def _end(self, end: End, counts: TokenCounts | None = None) -> None:
+        """Settle, release, record. `counts` are given where no engine was asked."""
         if self.ended:
             return
         self.ended = True
-        server, attempt = self._server, self._attempt
+        server, tries = self._server, self._tries
         now = server.wheel.now()
-        self._pieces = []
-        self._settle_body()
+        self._intake.forget()
         if self._waiting is not None:
             self._safely("leaving the queue", self._waiting.cancel)
-            self._waiting = None
-        counts = EMPTY
-        if attempt is not None:
-            if attempt.reader is not None:
-                counts = attempt.reader.counts
-            self._safely("giving a backend back", attempt.end, outcome, now)
+        attempt = None
+        if tries is not None:
+            self._safely("giving a backend back", tries.end, end.outcome, now)
+            attempt = tries.attempt
+        charged = counts is not None
+        if counts is None:
+            counts = NO_COUNTS if attempt is None or attempt.reader is None else attempt.reader.counts
+            charged = attempt is not None and attempt.sent and end.outcome not in UNTOUCHED
         if (reservation := self._reservation) is not None:
-            if attempt is not None and attempt.sent and outcome not in UNTOUCHED:
+            if charged:
                 self._safely("settling limits", reservation.settle, counts, now)
             else:
                 self._safely("settling limits", reservation.cancel, now)
-        record = self._record(outcome, status, reason, counts, now)
-        self._safely("recording a request", lambda: server.recorder.ended(record, opened=self._opened))
+        self._safely("recording a request", self._record, end, attempt, counts, now)
         server.ended(self)
 
-    def _record(self, outcome: Outcome, status: int, reason: str, counts: TokenCounts, now: float) -> UsageRecord:
-        choice = None if self._attempt is None else self._attempt.choice
-        model = self._model if choice is None else choice.model
-        return UsageRecord(
-            at=time.time(),
+    def _record(self, end: End, attempt: Attempt | None, counts: TokenCounts, now: float) -> None:
+        intake = self._intake
+        record = record_of(
+            end,
+            self._answer.status or CLIENT_LEFT,
+            counts,
             request_id=self.request_id,
-            tenant=self._caller.tenant,
-            key_id=self._caller.key_id,
-            operation="" if self._operation is None else self._operation.name,
-            model="" if model is None else model.name,
-            version="" if choice is None else choice.version,
-            backend="" if choice is None else choice.backend.url,
-            outcome=outcome,
-            status=status,
-            prompt_tokens=counts.prompt,
-            completion_tokens=counts.completion,
-            cached_tokens=counts.cached,
-            estimated=counts.estimated,
+            caller=intake.caller,
+            operation=intake.operation,
+            model=self._model,
+            choice=None if attempt is None else attempt.choice,
+            asked_model=self._asked_model,
             queue_s=self._queue_s,
             first_s=self._first_s,
             duration_s=now - self._started,
-            attempts=self._attempts,
-            degraded_from=self._asked_model or ("" if choice is None else choice.degraded_from),
-            reason=reason,
-            trace=self._trace,
+            attempts=0 if self._tries is None else self._tries.count,
+            trace=intake.trace,
         )
-
-    def _settle_body(self) -> None:
-        """Forget the body: it is not sent again."""
-        self._server.buffered -= self._buffered
-        self._buffered = 0
-        self._body = b""
-
-    # Faults of the gateway itself
-
-    def _guarded(self, stage: str, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception as error:  # the boundary of one request: its fault must not end the others
-            self._fault(stage, error)
+        self._server.recorder.ended(record, opened=attempt is not None and attempt.opened)
 
     def _safely(self, stage: str, call: Callable[..., None], *arguments: object) -> None:
         try:
             call(*arguments)
-        except Exception as error:  # the end of a request must reach all stages, whichever of them has a fault
+        except Exception as error:  # noqa: BLE001 - an end must reach all stages, whichever of them has a fault
             faults.report(stage, self.request_id, error)
-
-    def _fault(self, stage: str, error: Exception) -> None:
-        faults.report(stage, self.request_id, error)
-        if self.ended:
-            self._connection.abort(reset=True)
-            return
-        refusal = Refusal(RefusalKind.BROKEN, "The gateway has a fault; its log says where, under the request id")
-        try:
-            self._refuse(refusal)
-        except Exception as second:  # the fault is in the refusing itself: the client still gets an answer
-            faults.report("refusing a request", self.request_id, second)
-            self._end(Outcome.ERROR, 500, RefusalKind.BROKEN.word)
-            if self._framing is None:
-                self._answer(500, [(b"content-type", b"application/json")], b'{"error":{"message":"internal error"}}')
-            else:
-                self._connection.abort(reset=True)
-
-    # Refusals
-
-    def _too_large(self) -> Refusal:
-        limit = self._server.settings.max_body_bytes
-        return Refusal(RefusalKind.TOO_LARGE, f"The body of the request is over {limit:,} bytes")
-
-    def _refuse(self, refusal: Refusal, outcome: Outcome | None = None, reason: str = "") -> None:
-        """Answer with a refusal; in a stream whose head is written, with an event that breaks it off."""
-        outcome = of_refusal(refusal.kind) if outcome is None else outcome
-        reason = reason or refusal.kind.word
-        if self._framing is not None:
-            self._cut(self._attempt, refusal.message, outcome, reason)
-            return
-        status, fields, body = self._server.dialects.refuse(self._operation, refusal, self.request_id)
-        self._end(outcome, status, reason)
-        self._answer(status, fields, body)
-
-    def _answer(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes) -> None:
-        framing = self._frame(length=len(body), status=status)
-        own = b"" if any(name == b"x-request-id" for name, _ in fields) else self._own_lines(None)
-        self._connection.write(own_answer(status, fields, own, body, framing))
-        self._connection.finish(keep_alive=framing.keep_alive)

@@ -18,6 +18,10 @@ OF_REFUSAL = {
 """Outcome of a request that the gateway refused. Every other refusal is for a request that is wrong."""
 
 
+UNTOUCHED = (Outcome.REJECTED, Outcome.INVALID)
+"""Outcomes of requests on which no engine worked: nothing is charged."""
+
+
 def of_refusal(kind: RefusalKind) -> Outcome:
     """Return the outcome of a refused request."""
     return OF_REFUSAL.get(kind, Outcome.INVALID)

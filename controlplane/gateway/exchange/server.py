@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import select
 import socket
-import ssl
 from dataclasses import dataclass
 from itertools import count
 
 from controlplane.gateway.desired.document import Desired
-from controlplane.gateway.errors import BadTls
 from controlplane.gateway.exchange import faults
+from controlplane.gateway.exchange.attempt import Attempt
+from controlplane.gateway.exchange.engine import Engines
 from controlplane.gateway.exchange.exchange import Exchange
-from controlplane.gateway.exchange.route import Routes
+from controlplane.gateway.exchange.listening import Listeners
+from controlplane.gateway.exchange.mirror import Mirror
 from controlplane.gateway.refusal import Refusal, RefusalKind
-from controlplane.gateway.request import Caller, RequestHead
-from controlplane.gateway.seams import Chooser, Counters, Dialects, Limits, Recorder, Tracer
+from controlplane.gateway.request import Ask, Outcome, RequestHead
+from controlplane.gateway.seams import Choice, Chooser, Counters, Dialects, Limits, Recorder, Tracer
 from controlplane.gateway.wire.client import ClientConnection
 from controlplane.gateway.wire.fields import encoded, status_line
 from controlplane.gateway.wire.pool import Pools
 from controlplane.gateway.wire.settings import WireSettings
-from controlplane.gateway.wire.timer import TimerWheel, WheelTimer
-from controlplane.gateway.wire.tls import Stamp, listener_context, listener_stamp
+from controlplane.gateway.wire.timer import TimerWheel
 
-TLS_LOOK_S = 5.0
-"""How often the files of the listener's certificate are looked at, in seconds."""
 IDLE_GRACE_S = 1.0
-"""How long a drain lets resting connections live. A request that is on its way is served, and told that it was the last;
-closing at once would lose it."""
+"""How long a drain lets resting connections live. A request that is on its way is served, and told that it was the
+last; closing at once would lose it."""
 MAX_ID = 128
 """Longest request id of a client that is kept."""
-
-log = logging.getLogger("controlplane.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +75,11 @@ class GatewayServer:
         """Bytes of the bodies of all requests."""
         self._loop = asyncio.get_running_loop()
         self._pools = Pools(wheel, self._loop)
-        self.routes = Routes(self._pools)
-        self._names: tuple[tuple[str, str], ...] = ()
-        """Each name that a client may ask, with its model's own name."""
+        self._engines = Engines(self._pools)
+        self._listeners = Listeners(lambda: ClientConnection(self), settings.tls, wheel)
         self._connections: set[ClientConnection] = set()
         self._exchanges: set[Exchange] = set()
-        self._listeners: dict[socket.socket, asyncio.Server] = {}
-        self._tls: tuple[Stamp, ssl.SSLContext] | None = None
-        self._tls_timer: WheelTimer | None = None
-        self._renewing: asyncio.Task[None] | None = None
+        self._mirrors: set[Mirror] = set()
         self._mint = os.urandom(8).hex()
         self._numbers = count(1)
         self._quiet: asyncio.Event = asyncio.Event()
@@ -107,42 +97,32 @@ class GatewayServer:
         return len(self._connections)
 
     def apply(self, desired: Desired) -> None:
-        """Take what the data path itself needs of a desired state: names of models, credentials of backends. Limits and
-        chooser get it on their own. Connections to backends that are named no more are closed when they are idle."""
-        self._names = tuple((name, model.name) for model in desired.models for name in (model.name, *model.aliases))
-        self.routes.apply(desired)
+        """Take what the data path itself needs of a desired state, which are the engines' addresses and credentials.
+
+        Limits and chooser get it on their own. Connections to engines that are named no more are closed when they rest.
+        """
+        self._engines.apply(desired)
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections. `listening` is bound and listens already; it stays the caller's, who closes it.
 
         May be called for several sockets. Raises BadTls when the certificate or its key cannot be used.
         """
-        if (files := self.settings.tls) is not None and self._tls is None:
-            context = listener_context(files)
-            try:
-                self._tls = listener_stamp(files), context
-            except OSError as error:
-                raise BadTls(f"the certificate of the listener cannot be read: {error}") from error
-            self._tls_timer = self.wheel.after(TLS_LOOK_S, self._look_at_tls)
-        self._listeners[listening] = await self._listen(listening)
+        await self._listeners.start(listening)
 
     async def stop(self, listening: socket.socket) -> None:
         """Accept no more connections on one socket. Those that were accepted go on."""
-        listener = self._listeners.pop(listening, None)
-        if listener is not None:
-            listener.close()
+        await self._listeners.stop(listening)
 
     async def drain(self, timeout_s: float) -> DrainReport:
         """Stop accepting, and return when all requests have ended, at the latest after `timeout_s` seconds.
 
-        Connections that wait in the queues of the sockets are accepted first. Answers carry `connection: close`. Streams
-        that are open at the deadline are told that they break off, and cut.
+        Connections that wait in the queues of the sockets are accepted first. Answers carry `connection: close`.
+        Streams that are open at the deadline are told that they break off, and cut.
         """
         deadline = self._loop.time() + timeout_s
-        await self._accept_waiting(deadline)
-        for listening in tuple(self._listeners):
-            await self.stop(listening)
-        self._stop_tls()
+        await self._listeners.accept_waiting(deadline)
+        await self._listeners.stop_all()
         self._finished = 0
         self.stopping = True
         grace = self.wheel.after(min(IDLE_GRACE_S, timeout_s), self._close_idle)
@@ -159,16 +139,15 @@ class GatewayServer:
     async def close(self) -> None:
         """End everything at once. Requests that are open are cut and recorded. A drain under way returns its report."""
         self.stopping = True
-        for listening in tuple(self._listeners):
-            await self.stop(listening)
-        self._stop_tls()
+        await self._listeners.stop_all()
         self._cut_all()
+        for mirror in tuple(self._mirrors):
+            mirror.end(Outcome.ABORTED)
         for connection in tuple(self._connections):
             connection.transport.abort()
         self._pools.close()
-        while self._connections:
-            await asyncio.sleep(0)  # the loop tells each connection that it is lost
-        self._quiet.set()
+        self._look_quiet()
+        await self._quiet.wait()  # until the loop has told each connection that it is lost
 
     # What connections ask
 
@@ -211,10 +190,55 @@ class GatewayServer:
         self._exchanges.discard(exchange)
         self._finished += 1
 
-    def names(self, caller: Caller) -> list[str]:
-        """Return the names of models that a caller may ask."""
-        allowed = caller.models
-        return [name for name, model in self._names if allowed is None or model in allowed or name in allowed]
+    def send(
+        self, attempt: Attempt, head: RequestHead, body: bytes, lines: bytes, traced: bytes, *, counted: bool = True
+    ) -> bool:
+        """Start an attempt. Returns False when the credentials for its engine cannot be read.
+
+        `counted`: the recorder is told.
+        """
+        choice = attempt.choice
+        engine = self._engines.of(choice.backend)
+        target, body = self.dialects.outgoing(attempt.ask, head, body, choice.backend)
+        request = engine.request(attempt.ask, head, target, len(body), lines, traced, self.wheel.now())
+        if request is None:
+            return False
+        if counted:
+            self.recorder.began(choice.model.name, choice.version, choice.backend.url)
+            attempt.opened = True
+        attempt.start(engine, request, body, headless=head.method == b"HEAD")
+        return True
+
+    def retried(self, attempt: Attempt, why: str) -> None:
+        """Count an attempt that failed, or lost, and that another one follows."""
+        if attempt.opened:
+            attempt.opened = False
+            choice = attempt.choice
+            self.recorder.retried(choice.model.name, choice.version, choice.backend.url, why)
+
+    def mirror(self, choice: Choice, ask: Ask, head: RequestHead, body: bytes, lines: bytes) -> None:
+        """Send a copy of a request."""
+        mirror = Mirror(self, choice, ask)
+        self._mirrors.add(mirror)
+        if not self.send(mirror.attempt, head, body, lines, b"", counted=False):
+            mirror.end(Outcome.ERROR)
+
+    def mirrored(self, mirror: Mirror, outcome: Outcome) -> None:
+        """Count the end of a copy."""
+        self._mirrors.discard(mirror)
+        choice = mirror.attempt.choice
+        if self.counters is not None:
+            self.counters.mirrored(choice.model.name, choice.version, outcome)
+
+    def count_hedged(self, choice: Choice) -> None:
+        """Count a second attempt."""
+        if self.counters is not None:
+            self.counters.hedged(choice.model.name, choice.version)
+
+    def count_cached(self, model: str, *, hit: bool) -> None:
+        """Count a lookup in the response cache."""
+        if self.counters is not None:
+            self.counters.cached(model, hit=hit)
 
     # Within
 
@@ -226,19 +250,6 @@ class GatewayServer:
 
     def _new_id(self) -> str:
         return f"{self._mint}{next(self._numbers):08x}"
-
-    async def _listen(self, listening: socket.socket) -> asyncio.Server:
-        context = None if self._tls is None else self._tls[1]
-        # A copy of the descriptor: closing the listener must not close the caller's socket.
-        return await self._loop.create_server(lambda: ClientConnection(self), sock=listening.dup(), ssl=context)
-
-    async def _accept_waiting(self, deadline: float) -> None:
-        """Let the loop accept until no connection waits: closing a listener would not serve them."""
-        poll = select.poll()
-        for listening in self._listeners:
-            poll.register(listening, select.POLLIN)
-        while self._listeners and poll.poll(0) and self._loop.time() < deadline:
-            await asyncio.sleep(0)
 
     def _look_quiet(self) -> None:
         if self.stopping and not self._exchanges and not self._connections:
@@ -252,40 +263,8 @@ class GatewayServer:
         for exchange in tuple(self._exchanges):
             try:
                 self._tokens_cut += exchange.cut()
-            except Exception as error:  # the boundary of one request: the others must be cut too
+            except Exception as error:  # noqa: BLE001 - the boundary of one request: the others must be cut too
                 faults.report("cutting a request", exchange.request_id, error)
             self._cut += 1
             self._finished -= 1
         self._close_idle()
-
-    def _stop_tls(self) -> None:
-        if self._tls_timer is not None:
-            self._tls_timer.cancel()
-            self._tls_timer = None
-
-    def _look_at_tls(self) -> None:
-        """Look whether a file of the certificate changed, and listen with the new one."""
-        files = self.settings.tls
-        assert files is not None
-        assert self._tls is not None
-        self._tls_timer = self.wheel.after(TLS_LOOK_S, self._look_at_tls)
-        try:
-            now = listener_stamp(files)
-            if now == self._tls[0]:
-                return
-            self._tls = now, listener_context(files)
-        except (OSError, BadTls) as error:
-            log.warning("the listener keeps its certificate: the new one cannot be used: %s", error)
-            return
-        log.info("the listener has a new certificate")
-        self._renewing = self._loop.create_task(self._renew())
-
-    async def _renew(self) -> None:
-        for listening, old in tuple(self._listeners.items()):
-            # Both accept for a moment, so that no connection is refused.
-            renewed = await self._listen(listening)
-            if listening in self._listeners:
-                self._listeners[listening] = renewed
-            else:
-                renewed.close()
-            old.close()

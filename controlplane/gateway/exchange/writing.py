@@ -13,10 +13,11 @@ _SSE_HEAD: Fields = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"
 class Framing:
     """How the end of one answer is marked to the client."""
 
-    __slots__ = ("chunked", "keep_alive", "left", "silent")
+    __slots__ = ("_old", "chunked", "keep_alive", "left", "silent")
 
     def __init__(self, head: RequestHead, *, length: int | None, keep_alive: bool, bodiless: bool) -> None:
         """`length` is None when it is not known. `bodiless`: the answer has no body (HEAD, 204, 304)."""
+        self._old = head.minor == 0
         self.silent = bodiless
         self.chunked = not bodiless and length is None and head.minor == 1
         self.left = length
@@ -36,7 +37,9 @@ class Framing:
             framing = b"content-length: %d\r\n" % self.left
         else:
             framing = b""
-        return framing + (b"connection: keep-alive\r\n\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        if not self.keep_alive:
+            return framing + b"connection: close\r\n\r\n"
+        return framing + (b"connection: keep-alive\r\n\r\n" if self._old else b"\r\n")
 
     def piece(self, data: bytes) -> bytes:
         """Return a piece of the body as it is written."""

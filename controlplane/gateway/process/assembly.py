@@ -28,8 +28,14 @@ class DataPath:
         self.limits = SharedLimits(memory.area(LIMITS), begin.column)
         self.chooser = FirstBackend()
         self.server = GatewayServer(
-            PlainDialects(), self.limits, self.chooser, self.recorder, begin.wire, wheel,
-            created=begin.created, counters=self.recorder,
+            PlainDialects(),
+            self.limits,
+            self.chooser,
+            self.recorder,
+            begin.wire,
+            wheel,
+            created=begin.created,
+            counters=self.recorder,
         )
         self._lag = LoopLag(loop, self.recorder.lag)
         self._lag.start()

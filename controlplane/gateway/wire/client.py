@@ -1,7 +1,7 @@
-"""The client's side of a connection: bytes to heads and bodies, one request at a time, and the answer's bytes back.
+"""The client's side of a connection: one request at a time, its deadlines, and how the connection ends.
 
-Requests that a client sends before the answer to its last one ("pipelining") wait, in order and within a bound. Reading is
-never paused while an answer is awaited, because a client that leaves is noticed by reading only.
+Requests that a client sends before the answer to its last one ("pipelining") wait, in order and within a bound. Reading
+is never paused while an answer is awaited, because a client that leaves is noticed by reading only.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import NoReturn, Protocol, cast
-
-import httptools
+from typing import Protocol, cast
 
 from controlplane.gateway.refusal import Refusal, RefusalKind
-from controlplane.gateway.request import Fields, RequestHead
-from controlplane.gateway.wire.head import MAX_FIELDS, malformed, read_head
+from controlplane.gateway.request import RequestHead
+from controlplane.gateway.wire.incoming import Incoming
 from controlplane.gateway.wire.settings import WireSettings
 from controlplane.gateway.wire.timer import Deadline, TimerWheel
 
@@ -26,8 +24,8 @@ MAX_PIPELINED = 16
 MAX_PIPELINED_BYTES = 64 * 2**10
 """Most bytes of their bodies."""
 LINGER_S = 2.0
-"""How long bytes are still read and thrown away after a refusal in the middle of a body. Closing at once would reset the
-connection, and the client would never read the refusal."""
+"""How long bytes are still read and thrown away after a refusal in the middle of a body. Closing at once would reset
+the connection, and the client would never read the refusal."""
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing resets the connection."""
 
@@ -43,8 +41,12 @@ class Serving(Protocol):
         """The request's body is complete."""
         ...
 
+    def refuse(self, refusal: Refusal) -> None:
+        """The rest of the body is wrong, or does not come."""
+        ...
+
     def left(self) -> None:
-        """The client has left, or sends or reads too slowly. Nothing more can be written."""
+        """The client has left, or does not read. Nothing more can be written."""
         ...
 
     def pause(self) -> None:
@@ -92,75 +94,32 @@ class _Waiting:
         self.done = False
 
 
-class _Stop(Exception):
-    """Ends the parsing of a connection, from within a callback of the parser."""
-
-
 class ClientConnection(asyncio.Protocol):
     """One connection of a client."""
 
     __slots__ = (
-        "_begun",
-        "_current",
-        "_deadline",
-        "_deaf",
-        "_fields",
-        "_head_bytes",
-        "_in_head",
-        "_parser",
-        "_paused",
-        "_queue",
-        "_queued_bytes",
-        "_raw_left",
-        "_receiving",
-        "_refusal",
-        "_target",
-        "_unsent",
-        "forwarded",
-        "idle",
-        "loop_time",
-        "peer",
-        "service",
-        "transport",
-        "write",
-    )
+        "_current", "_deadline", "_incoming", "_now", "_queue", "_queued_bytes", "_service", "_unsent", "forwarded",
+        "paused", "transport", "write",
+    )  # fmt: skip
 
     transport: asyncio.Transport
     write: Callable[[bytes], None]
-    """Writes to the client. After the connection is lost it does nothing."""
+    """Writes to the client."""
 
     def __init__(self, service: Service) -> None:
-        self.service = service
-        self.peer = b""
-        """Address of the client."""
         self.forwarded = b""
         """Lines that tell an engine who the client is."""
-        self.idle = True
-        """Whether no request is open or has begun to arrive."""
-        self.loop_time = service.wheel.now
-        self._parser: httptools.HttpRequestParser | None = None
+        self.paused = False
+        """Whether the client reads more slowly than it is written to."""
+        self._service = service
+        self._now = service.wheel.now
+        self._incoming = Incoming(self, service.settings.max_head_bytes)
         self._deadline = Deadline(service.wheel, self._late)
         self._current: Serving | None = None
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
-        self._target = b""
-        self._fields: Fields = []
-        self._in_head = True
-        self._begun = False
-        """Whether the first byte of a head came."""
-        self._head_bytes = 0
-        """Bytes that came for the head, until it is complete."""
-        self._receiving = False
-        """Whether a body is on its way."""
-        self._raw_left: int | None = None
-        """Bytes of a body that the parser does not read, after an offer to change the protocol that is not taken."""
-        self._deaf = False
-        """Whether what still comes is thrown away: the connection ends after the present answer."""
-        self._paused = False
-        """Whether the client reads more slowly than it is written to."""
         self._unsent = 0
         """Bytes that waited for the client when that was looked at last."""
-        self._refusal: Refusal | None = None
 
     # Callbacks of the transport
 
@@ -169,39 +128,30 @@ class ClientConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.write = self.transport.write
         peer = transport.get_extra_info("peername")
-        self.peer = peer[0].encode() if isinstance(peer, tuple) else b"unix"
+        address = peer[0].encode() if isinstance(peer, tuple) else b"unknown"
         scheme = b"http" if transport.get_extra_info("ssl_object") is None else b"https"
-        self.forwarded = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (self.peer, scheme)
-        if (refusal := self.service.opened(self)) is not None:
+        self.forwarded = b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n" % (address, scheme)
+        if (refusal := self._service.opened(self)) is not None:
             self._refuse(refusal)
-            return
-        self._parser = httptools.HttpRequestParser(self)
-        now = self.loop_time()
-        # The first head may take as long as any: an idle connection is one that has served a request.
-        self._deadline.set(now + self.service.settings.head_timeout_s, now)
+        else:
+            # The first head may take as long as any: a resting connection is one that has served a request.
+            self._set_deadline(self._service.settings.head_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self._deaf:
+        if self._incoming.closed:
             return
-        if self._raw_left is not None and not (data := self._raw(data)):
-            self._body_goes_on()
+        incoming = self._incoming
+        within = incoming.begun
+        refusal = incoming.feed(data)
+        if refusal is not None:
+            self._unreadable(refusal)
+        elif incoming.closed:
             return
-        in_head = self._in_head
-        if in_head:
-            self._head_bytes += len(data)
-        assert self._parser is not None
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._unreadable(error)
-            return
-        if self._receiving:
-            self._body_goes_on()
-        elif self._begun:
-            self._head_goes_on(first=not in_head or self._head_bytes == len(data))
+        elif incoming.receiving:
+            self._set_deadline(self._service.settings.body_timeout_s)
+        elif incoming.begun and not within and self._current is None:
+            self._set_deadline(self._service.settings.head_timeout_s)
 
     def eof_received(self) -> bool:
         """The client has left: one that only ends its own half is not served on."""
@@ -212,124 +162,81 @@ class ClientConnection(asyncio.Protocol):
         """Forget the connection."""
         self._leave()
         self._deadline.close()
-        self._parser = None  # it holds this connection: without this the two wait for the garbage collector
-        self.service.closed(self)
+        self._service.closed(self)
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""
-        self._paused = True
+        self.paused = True
         self._unsent = self.transport.get_write_buffer_size()
-        now = self.loop_time()
-        self._deadline.set(now + self.service.settings.body_timeout_s, now)
+        self._set_deadline(self._service.settings.body_timeout_s)
         if self._current is not None:
             self._current.pause()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        if self._deaf and self._current is None:
-            return  # the deadline of the end stays
-        self._paused = False
-        if not self._receiving:
-            self._deadline.clear()
+        self.paused = False
         if self._current is not None:
+            if not self._incoming.receiving:
+                self._clear_deadline()
             self._current.resume()
-        elif self.idle:
+        elif not self._incoming.closed:
             self._rest()
 
-    # Callbacks of the parser
+    # Calls of the parser
 
-    def on_message_begin(self) -> None:
-        """The first byte of a head came."""
-        self._begun = True
-        self.idle = False
-        self._fields = []
-
-    def on_url(self, part: bytes) -> None:
-        """Keep a part of the target."""
-        self._target += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field."""
-        fields = self._fields
-        fields.append((name.lower(), value))
-        if len(fields) > MAX_FIELDS:
-            self._stop(Refusal(RefusalKind.HEAD_TOO_LARGE, f"The request has more than {MAX_FIELDS} header fields"))
-
-    def on_headers_complete(self) -> None:
-        """Guard the head, and begin its request or let it wait."""
-        assert self._parser is not None
-        if self._deaf:
-            raise _Stop
-        self._in_head = self._begun = False
-        parser, settings = self._parser, self.service.settings
-        if self._head_bytes > settings.max_head_bytes:
-            self._measure(settings.max_head_bytes)
-        self._head_bytes = 0
-        head = read_head(
-            parser.get_method(),
-            self._target,
-            self._fields,
-            parser.get_http_version(),
-            parser.should_keep_alive(),
-        )
-        self._target = b""
-        self._fields = []  # of the trailers: they are bounded by number and thrown away
-        if isinstance(head, Refusal):
-            self._stop(head)
-        if b"upgrade" in head.known and parser.should_upgrade():
-            self._raw_left = 0 if head.content_length is None else head.content_length
-            if head.chunked:
-                self._stop(malformed("The request asks for another protocol and has a chunked body"))
-        self._receiving = True
+    def head(self, head: RequestHead) -> None:
+        """Begin a request, or let it wait."""
         if self._current is None:
-            self._deadline.clear()
-            self._begin(head)
+            self._serve(head)
+        elif len(self._queue) < MAX_PIPELINED:
+            self._queue.append(_Waiting(head))
         else:
-            self._enqueue(head)
+            self._overrun()
 
-    def on_body(self, data: bytes) -> None:
+    def body(self, data: bytes) -> None:
         """Hand a piece of a body to its request."""
+        if self._incoming.closed:
+            return
         if self._queue:
             self._queued_bytes += len(data)
-            if self._queued_bytes > MAX_PIPELINED_BYTES:
-                self._overrun()
             self._queue[-1].pieces.append(data)
+            if self._queued_bytes > MAX_PIPELINED_BYTES:
+                self._queue.pop()
+                self._overrun()
         elif self._current is not None:
             self._current.body(data)
 
-    def on_message_complete(self) -> None:
-        """The request's body is complete."""
-        if self._raw_left:
-            return  # llhttp thinks that the other protocol begins here
-        self._in_head = True
-        self._receiving = False
+    def complete(self) -> None:
+        """The body is complete."""
+        if self._incoming.closed:
+            return
         if self._queue:
             self._queue[-1].done = True
         elif self._current is not None:
-            self._deadline.clear()
+            self._clear_deadline()
             self._current.complete()
 
     # Calls of the request that is being served
 
     def continue_body(self) -> None:
         """Tell a client that waits for leave to send its body to send it."""
-        if self._receiving:
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def finish(self, *, keep_alive: bool) -> None:
         """The answer is complete. The next request begins, or the connection ends."""
         self._current = None
-        if self._receiving and not self._queue:
+        incoming = self._incoming
+        if incoming.receiving and not self._queue and not incoming.closed:
             # The request was answered before its body came: no further request can be found behind it.
             self._linger()
-        elif not keep_alive or self._refusal is not None:
+        elif not keep_alive:
             self._end()
         elif self._queue:
             self._next()
-        elif self._deaf:
+        elif incoming.closed:
             self._end()
-        elif self._begun:
-            self._head_goes_on(first=True)
+        elif incoming.begun:
+            self._set_deadline(self._service.settings.head_timeout_s)
         else:
             self._rest()
 
@@ -346,179 +253,110 @@ class ClientConnection(asyncio.Protocol):
 
     def keeps(self) -> bool:
         """Return whether the connection may be used again after the present answer."""
-        return not self._deaf and not self.service.stopping
+        return not self._incoming.closed and not self._service.stopping
 
     def close_idle(self) -> None:
-        """End the connection if no request is open."""
-        if self.idle:
+        """End the connection if no request is open or has begun to arrive."""
+        if self._current is None and not self._incoming.begun:
             self._end()
 
     # Within
 
-    def _begin(self, head: RequestHead) -> None:
-        serving = self.service.begin(self, head)
+    def _set_deadline(self, seconds: float) -> None:
+        now = self._now()
+        self._deadline.set(now + seconds, now)
+
+    def _clear_deadline(self) -> None:
+        if not self.paused:  # else it is that of a client that does not read
+            self._deadline.clear()
+
+    def _serve(self, head: RequestHead) -> Serving | None:
+        self._clear_deadline()
+        serving = self._service.begin(self, head)
         if serving is not None:
             self._current = serving
-            if self._paused:
-                serving.pause()
+        return serving
 
     def _next(self) -> None:
+        """Begin the request that waits longest."""
         waiting = self._queue.popleft()
         self._queued_bytes -= sum(map(len, waiting.pieces))
-        self._begin(waiting.head)
-        serving = self._current
+        serving = self._serve(waiting.head)
+        if serving is None:
+            return
         for piece in waiting.pieces:
-            if serving is None or self._current is not serving:
-                return
             serving.body(piece)
-        if waiting.done and serving is not None and self._current is serving:
+        if waiting.done and self._current is serving:
             serving.complete()
 
     def _rest(self) -> None:
-        self.idle = True
-        if self.service.stopping:
+        if self._service.stopping:
             self._end()
-            return
-        now = self.loop_time()
-        self._deadline.set(now + self.service.settings.idle_timeout_s, now)
+        else:
+            self._set_deadline(self._service.settings.idle_timeout_s)
 
     def _end(self) -> None:
-        self._deaf = True
-        self._queue.clear()
+        """Close once all is sent. A client that does not read keeps the connection for a while, and not for ever."""
+        self._close_incoming()
+        self._set_deadline(self._service.settings.body_timeout_s)
         self.transport.close()
-        self._wait_for_writes()
-
-    def _wait_for_writes(self) -> None:
-        """A client that does not read keeps a closing connection for a while, and not for ever."""
-        now = self.loop_time()
-        self._deadline.set(now + self.service.settings.body_timeout_s, now)
 
     def _linger(self) -> None:
-        self._deaf = True
-        self._queue.clear()
-        self._paused = False
+        """End the client's half of reading, and throw away what it still sends until it closes, or for a while."""
         if not self.transport.can_write_eof():  # TLS has no half of a connection
             self._end()
             return
+        self._close_incoming()
+        self._set_deadline(LINGER_S)
         self.transport.write_eof()
-        now = self.loop_time()
-        self._deadline.set(now + LINGER_S, now)
+
+    def _close_incoming(self) -> None:
+        self._incoming.close()
+        self._queue.clear()
 
     def _leave(self) -> None:
+        self._close_incoming()
         current, self._current = self._current, None
-        self._deaf = True
-        self._queue.clear()
         if current is not None:
             current.left()
 
     def _late(self) -> None:
-        """The deadline has passed: of a head, a body, an answer that is not read, or a rest."""
-        if self._deaf:
+        """The deadline has passed: of a head, a body, an answer that is not read, a rest, or an end."""
+        incoming, settings = self._incoming, self._service.settings
+        if incoming.closed and self._current is None:
             self.transport.abort()
-        elif self._paused:
-            self._does_not_read()
-        elif self._receiving:
-            self._too_slow(f"The body of the request paused for {self.service.settings.body_timeout_s:g} seconds")
-        elif self._begun and self._current is None:
-            self._too_slow(f"The head of the request took over {self.service.settings.head_timeout_s:g} seconds")
+        elif self.paused:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent < self._unsent:  # slow, and not dead
+                self._unsent = unsent
+                self._set_deadline(settings.body_timeout_s)
+            else:
+                self._leave()
+                self.transport.abort()
+        elif incoming.receiving and not self._queue:
+            message = f"The body of the request paused for {settings.body_timeout_s:g} seconds"
+            self._refuse(Refusal(RefusalKind.TOO_SLOW, message))
+        elif incoming.begun and self._current is None:
+            message = f"The head of the request took over {settings.head_timeout_s:g} seconds"
+            self._refuse(Refusal(RefusalKind.TOO_SLOW, message))
         elif self._current is None:
             self._end()
 
-    def _does_not_read(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if unsent < self._unsent:  # slow, and not dead
-            self._unsent = unsent
-            now = self.loop_time()
-            self._deadline.set(now + self.service.settings.body_timeout_s, now)
-            return
-        self._leave()
-        self.transport.abort()
+    def _overrun(self) -> None:
+        """Too much waits: what waits is served, then the connection ends, and the client sends the rest again."""
+        self._incoming.closed = True
 
-    def _too_slow(self, message: str) -> None:
-        self._refuse(Refusal(RefusalKind.TOO_SLOW, message))
-
-    def _body_goes_on(self) -> None:
-        """A read ended within a body."""
-        now = self.loop_time()
-        self._deadline.set(now + self.service.settings.body_timeout_s, now)
-
-    def _head_goes_on(self, *, first: bool) -> None:
-        """A read ended within a head."""
-        if self._head_bytes > self.service.settings.max_head_bytes:
-            self._stop_here(self._head_too_large(self.service.settings.max_head_bytes))
-        elif first and self._current is None:
-            now = self.loop_time()
-            self._deadline.set(now + self.service.settings.head_timeout_s, now)
-
-    def _measure(self, limit: int) -> None:
-        """Refuse a head over the limit. What came in its reads may hold a body too, so only the head is counted."""
-        size = len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._fields)
-        if size > limit:
-            self._stop(self._head_too_large(limit))
-
-    @staticmethod
-    def _head_too_large(limit: int) -> Refusal:
-        return Refusal(RefusalKind.HEAD_TOO_LARGE, f"The head of the request is over {limit:,} bytes")
-
-    def _enqueue(self, head: RequestHead) -> None:
-        if len(self._queue) >= MAX_PIPELINED:
-            self._overrun()
-        self._queue.append(_Waiting(head))
-
-    def _overrun(self) -> NoReturn:
-        """Too much waits: what is complete is served, then the connection ends, and the client sends the rest again."""
-        if self._queue and not self._queue[-1].done:
-            self._queue.pop()
-        self._receiving = False
-        self._deaf = True
-        raise _Stop
-
-    def _stop(self, refusal: Refusal) -> NoReturn:
-        self._refusal = refusal
-        raise _Stop
-
-    def _unreadable(self, error: Exception) -> None:
-        """The parser stopped: by a guard of this class, or because what came is no HTTP."""
-        if self._deaf:
-            return
-        refusal, self._refusal = self._refusal, None
-        if refusal is None:
-            if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
-                raise error.__context__  # a fault of this class, and not of the client
-            refusal = malformed(f"The request cannot be read as HTTP/1.1: {error}")
-        self._stop_here(refusal)
-
-    def _stop_here(self, refusal: Refusal) -> None:
-        if self._current is None or (self._receiving and not self._queue):
-            # Nothing is being answered, or the body of what is being received broke: the refusal is the answer.
+    def _unreadable(self, refusal: Refusal) -> None:
+        if self._current is None or (self._incoming.receiving and not self._queue):
+            # Nothing is being answered, or it is the body of the present request that broke.
             self._refuse(refusal)
         else:
-            self._deaf = True  # the answers before it come first; then the connection ends
+            self._incoming.close()  # the answers before it come first; then the connection ends
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer a request that cannot be read whole, and end the connection."""
-        current, self._current = self._current, None
-        if current is not None:
-            current.left()
-        self.write(self.service.refused(refusal))
-        self._linger()
-
-    def _upgrade(self, rest: bytes) -> None:
-        """An offer to change the protocol is not taken: what follows is the body, and then the next request."""
-        assert self._parser is not None
-        self._parser = httptools.HttpRequestParser(self)
-        if rest := self._raw(rest):
-            self.data_received(rest)
-
-    def _raw(self, data: bytes) -> bytes:
-        """Take what belongs to a body that the parser does not read, and return the rest."""
-        assert self._raw_left is not None
-        body, rest = data[: self._raw_left], data[self._raw_left :]
-        self._raw_left -= len(body)
-        if body:
-            self.on_body(body)
-        if self._raw_left == 0:
-            self._raw_left = None
-            if self._receiving:
-                self.on_message_complete()
-        return rest
+        if self._current is not None:
+            self._current.refuse(refusal)
+        else:
+            self.write(self._service.refused(refusal))
+            self._linger()

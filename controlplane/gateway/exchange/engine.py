@@ -1,4 +1,4 @@
-"""The way to one backend: its pool of connections, and what is the same in the heads of all its requests."""
+"""The engine behind a backend: its pool of connections, and what is the same in the heads of all its requests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _PLAIN = NOT_TO_ENGINE | {b"accept-encoding"}
 """Dropped where the answer's events are read: a compressed answer cannot be."""
 
 
-class Route:
-    """The way to one backend."""
+class Engine:
+    """The engine behind one backend."""
 
     __slots__ = ("_credentials", "_lines", "_path", "backend", "pool")
 
@@ -52,27 +52,27 @@ class Route:
         return b"".join((head.method, b" ", self._path, target, lines, *parts, own, sized))
 
 
-class Routes:
-    """The ways to all backends of the desired state."""
+class Engines:
+    """The engines behind all backends of the desired state."""
 
     def __init__(self, pools: Pools) -> None:
         self._pools = pools
         self._credentials = Credentials()
-        self._routes: dict[int, Route] = {}
+        self._engines: dict[int, Engine] = {}
         """By the identity of the specification: hashing one costs more than the whole lookup may."""
 
-    def of(self, backend: BackendSpec) -> Route:
-        """Return the way to a backend."""
-        route = self._routes.get(id(backend))
-        if route is None or route.backend is not backend:
-            route = Route(backend, self._pools.of(_origin(backend)), self._credentials)
-            self._routes[id(backend)] = route
-        return route
+    def of(self, backend: BackendSpec) -> Engine:
+        """Return the engine behind a backend."""
+        engine = self._engines.get(id(backend))
+        if engine is None or engine.backend is not backend:
+            engine = Engine(backend, self._pools.of(_origin(backend)), self._credentials)
+            self._engines[id(backend)] = engine
+        return engine
 
     def apply(self, desired: Desired) -> None:
-        """Forget the ways that the desired state does not name, and close their resting connections."""
+        """Forget the engines that the desired state does not name, and close their resting connections."""
         backends = [backend for model in desired.models for version in model.versions for backend in version.backends]
-        self._routes = {}
+        self._engines = {}
         self._pools.keep({_origin(backend) for backend in backends})
 
 
