@@ -64,7 +64,8 @@ def test_the_usage_of_each_api(path: str, document: object, counts: TokenCounts)
 def test_the_usage_of_a_long_body_is_at_its_end() -> None:
     usage = {"prompt_tokens": 5, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}}
     text = '"usage":{"prompt_tokens":1}'
-    body = orjson.dumps({"data": [text, "x" * 4 * MOST_KEPT], "usage": usage, "model": "m"})
+    item = {"usage": {"prompt_tokens": 1}}
+    body = orjson.dumps({"data": [text, "x" * 4 * MOST_KEPT, item], "usage": usage, "model": "m"})
     assert read(reader("/v1/embeddings"), body, 16_384).counts == TokenCounts(5, 0, 2)
 
 
