@@ -12,6 +12,7 @@ from collectors.catalogue import load_catalogue
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.access.gatekeeper import Gatekeeper
+from controlplane.access.gateway_keys import GatewayKeyStore
 from controlplane.api.services import Run
 from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
@@ -34,6 +35,7 @@ from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
+from controlplane.gateway.limits.shares import shares
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
@@ -90,8 +92,9 @@ class ControlPlane:
             # A database file in this process's locked folder has no other process.
             replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, clock),
         )
-        feed = DesiredFeed(DesiredSource(db, self.config))
-        self.gateways = GatewayDesk(db, self.config, feed, clock, lambda demands, limits: {})
+        self.keys = GatewayKeyStore(db)
+        feed = DesiredFeed(DesiredSource(db, self.config, lambda: self.keys.specs(clock.now())))
+        self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
         accounts = Accounts(db, querier, sink, clock)
         self.rolling = Rolling(
             db,
