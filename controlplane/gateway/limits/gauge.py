@@ -31,7 +31,7 @@ MINUTE_S = 60.0
 NO_LIMIT = float("inf")
 
 Quota = tuple[float, float, float]
-"""What is left of a limit: the limit, what is left of it, and seconds until all of it is there again."""
+"""Rest of a limit: the limit, the part that is left, and seconds until all of it is there again."""
 
 
 class Gauge:
@@ -93,7 +93,7 @@ class Gauge:
         self._share = 1.0
         self._next_requests = self._next_tokens = self._seen = 0.0
         self.requests_left = self.tokens_left = NO_LIMIT
-        """What was left after the request of the last `check`."""
+        """Rest after the request of the last `check`."""
 
     def check(self, now: float, unix: float, tokens: float, money: float) -> Over | None:
         """Return the limit that the request would pass, or None. `money` is in millionths of a US dollar."""

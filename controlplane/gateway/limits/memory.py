@@ -46,7 +46,7 @@ TOKENS_USED, TOKENS_AT = 11, 12
 DAY, MONTH = 13, 14
 """Periods that the budgets count: days since 1970, and months since year 0, UTC."""
 SPENT = 15
-"""What was spent in the period, of each budget in the order of BUDGETS. Money in millionths of a US dollar."""
+"""Amount spent in the period, of each budget in the order of BUDGETS. Money in millionths of a US dollar."""
 SEEN_TOKENS, SEEN_MONEY, SEEN_RETURNED = 19, 20, 21
 """Sums over the columns that the slot contains already."""
 WANTED_REQUESTS, WANTED_TOKENS = 22, 23
