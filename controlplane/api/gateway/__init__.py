@@ -1,1 +1,1 @@
-"""Routes about the clients of gateways: their API keys."""
+"""Routes about the clients of gateways: their API keys and their usage."""

@@ -36,6 +36,8 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/gateways"): VIEWER,
     ("GET", "/cp/v1/gateways/desired"): GATEWAY,
     ("POST", "/cp/v1/gateways/report"): GATEWAY,
+    ("POST", "/cp/v1/gateways/usage"): GATEWAY,
+    ("GET", "/cp/v1/usage"): VIEWER,
     ("GET", "/cp/v1/keys"): VIEWER,
     ("POST", "/cp/v1/keys"): ADMIN,
     ("GET", "/cp/v1/keys/{key_id}"): VIEWER,
