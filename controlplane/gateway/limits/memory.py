@@ -55,8 +55,8 @@ WANTED_REQUESTS, WANTED_TOKENS = 22, 23
 CELL = 8
 OPEN = 0
 """Open requests."""
-HELD_TOKENS, HELD_MONEY = 1, 2
-"""Set aside for the open requests."""
+PENDING_TOKENS, PENDING_MONEY = 1, 2
+"""Used by all requests of the column so far, and set aside for the open ones: a settlement is one write."""
 SETTLED_TOKENS, SETTLED_MONEY = 3, 4
 """Used by all requests of the column so far."""
 RETURNED_TOKENS = 5
