@@ -1,1 +1,1 @@
-"""Routes about usage through gateways."""
+"""Routes about the clients of gateways: their API keys and their usage."""
