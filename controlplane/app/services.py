@@ -65,6 +65,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         alerts=alerts,
         outbox=OutboxStore(db),
         tokens=plane.gatekeeper.tokens,
+        keys=plane.keys,
         sessions=plane.gatekeeper.sessions,
         pools=plane.pools,
         leases=plane.loops.leases,

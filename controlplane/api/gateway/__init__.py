@@ -1,0 +1,1 @@
+"""Routes about the clients of gateways: their API keys."""
