@@ -36,6 +36,7 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.stored import UnreadRow
+from controlplane.store.usage import UsageStore
 
 
 class Rollouts(Protocol):
@@ -118,6 +119,7 @@ class Services:
     gateways: GatewayDesk
     alerts: SqlAlertLog
     outbox: OutboxStore
+    usage: UsageStore
     tokens: TokenStore
     keys: GatewayKeyStore
     """API keys of the gateways' clients."""

@@ -89,7 +89,7 @@ class Ask:
     max_tokens: int | None = None
     """Most tokens of the answer. None: the request sets no limit."""
     prompt_bytes: int = 0
-    """Length of the body, the basis of the estimate of prompt tokens."""
+    """Bytes of text in the body, the basis of the estimate of prompt tokens. An image or sound counts as 4,000."""
     session: str = ""
     """Session key of the client: header fields first, then `prompt_cache_key`, then `user`."""
     prefix: int = 0

@@ -41,6 +41,8 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/keys/{key_id}"): VIEWER,
     ("POST", "/cp/v1/keys/{key_id}/limits"): ADMIN,
     ("DELETE", "/cp/v1/keys/{key_id}"): ADMIN,
+    ("POST", "/cp/v1/gateways/usage"): GATEWAY,
+    ("GET", "/cp/v1/usage"): VIEWER,
     ("GET", "/cp/v1/alerts"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/notifications"): VIEWER,
