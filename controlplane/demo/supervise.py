@@ -174,10 +174,8 @@ class Demo:
         say(f"starting the demo in {self._dir}")
         triton = await self._start_engines()
         fleet = self._dir / "fleet.yaml"
-        fleet.write_text(
-            fleet_yaml(self._ports, self._gateway, triton, slack_channel=self._environment.get("SLACK_CHANNEL", "")),
-            "utf-8",
-        )
+        channel = self._environment.get("SLACK_CHANNEL", "")
+        fleet.write_text(fleet_yaml(self._ports, self._gateway, triton, slack_channel=channel), "utf-8")
         token = self._token()
         argv = [*self._control_plane, "-c", fleet, "--listen", f"{self._bracketed()}:{self._port}"]
         control_plane = await self._start_child(
