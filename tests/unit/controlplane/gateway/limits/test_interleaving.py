@@ -16,7 +16,9 @@ from tests.fakes.limits import World, document, used
 class Watched:
     """Memory that calls back before each read, and may keep writes to itself."""
 
-    def __init__(self, floats: memoryview, before_read: Callable[[], None] = lambda: None, *, keep: bool = False) -> None:
+    def __init__(
+        self, floats: memoryview, before_read: Callable[[], None] = lambda: None, *, keep: bool = False
+    ) -> None:
         self.floats = floats
         self.before_read = before_read
         self.keep = keep
@@ -69,7 +71,9 @@ def interleaved(limits: LimitSpec, writes_before: int, at_read: int) -> tuple[bo
     return isinstance(found, HeldReservation), reads, len(writes)
 
 
-@pytest.mark.parametrize("limits", [LimitSpec(daily_tokens=100), LimitSpec(monthly_usd=0.0004), LimitSpec(concurrent=1)])
+@pytest.mark.parametrize(
+    "limits", [LimitSpec(daily_tokens=100), LimitSpec(monthly_usd=0.0004), LimitSpec(concurrent=1)]
+)
 def test_a_settlement_at_any_instant_lets_nothing_pass(limits: LimitSpec) -> None:
     passed, reads, writes = interleaved(limits, 0, 0)
     assert not passed and reads > 5 and writes >= 1
