@@ -34,6 +34,7 @@ from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
+from controlplane.gateway.limits.shares import shares
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
@@ -91,7 +92,7 @@ class ControlPlane:
             replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, clock),
         )
         feed = DesiredFeed(DesiredSource(db, self.config))
-        self.gateways = GatewayDesk(db, self.config, feed, clock, lambda demands, limits: {})
+        self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
         accounts = Accounts(db, querier, sink, clock)
         self.rolling = Rolling(
             db,

@@ -44,10 +44,10 @@ class Area:
 class AnswerReader(Protocol):
     """Reads one answer of an engine while it passes.
 
-    The client gets the engine's bytes, with three exceptions in a stream: the usage event that only the gateway asked
-    for is taken out; an error in a shape that the API's clients overlook becomes one that they raise; nothing follows an
-    error, because an end mark behind it would look like a finished answer. Pieces of events are held back until the
-    event is complete. A fresh reader is made for each attempt.
+    The client gets the engine's bytes, with three exceptions in a stream. The usage event that only the gateway asked
+    for is taken out. An error in a shape that the API's clients overlook becomes one that they raise. Nothing follows
+    an error, because an end mark behind it would look like a finished answer. Pieces of events are held back until
+    the event is complete. A fresh reader is made for each attempt.
     """
 
     counts: TokenCounts
@@ -91,8 +91,8 @@ class Dialects(Protocol):
 
     def outgoing(self, ask: Ask, head: RequestHead, body: bytes, backend: BackendSpec) -> tuple[bytes, bytes]:
         """Return (target, body) for a backend: its served name in place of the client's, its version in the path, and a
-        wish for usage in a stream. The target begins with the path of the backend's URL. Files of forms and tensors stay
-        as they are, byte for byte."""
+        wish for usage in a stream. The target begins with the path of the backend's URL. Files of forms and tensors
+        stay as they are, byte for byte."""
         ...
 
     def reader(self, ask: Ask, status: int, fields: Fields) -> AnswerReader:
@@ -100,8 +100,8 @@ class Dialects(Protocol):
         ...
 
     def refuse(self, operation: Operation | None, refusal: Refusal, request_id: str) -> tuple[int, Fields, bytes]:
-        """Return (status, fields, body) of a refusal in the dialect's shape, without Content-Length. `None`: the path was
-        not recognised."""
+        """Return (status, fields, body) of a refusal in the dialect's shape, without Content-Length. `None`: the path
+        was not recognised."""
         ...
 
     def broken(self, operation: Operation, message: str, request_id: str) -> bytes:

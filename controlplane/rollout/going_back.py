@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Rollout, Verb
 from controlplane.rollout.sentences import no_effect, why_again
-from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves
+from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves, unknown
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
 _LOADED = (VersionState.READY, VersionState.LOADING)
@@ -54,7 +54,7 @@ def _not_back(rollout: Rollout, seen: TrafficObservation) -> str:
     backends = [seen.backend(url) for url in rollout.plan.backends]
     if all(serves(b, old) for b in backends):
         return f"{old} serves, but this needs a person"
-    if all(serves(b, old) or not b.reachable for b in backends):
+    if all(serves(b, old) or unknown(b, old) for b in backends):
         return f"Whether {old} serves again is unknown, and this needs a person"
     return f"The rollback to {old} failed"
 

@@ -278,7 +278,7 @@ def _retire_one(rollout: Rollout, backend: BackendObservation) -> tuple[Order | 
         return None, ""
     if old in backend.stays:
         left = (backend.open or {}).get(old, 0)
-        return None, f"{old} is finishing {left} requests on {url}" if left else ""
+        return None, f"{old} is finishing {left} request{'' if left == 1 else 's'} on {url}" if left else ""
     if state is VersionState.UNLOADING:
         return None, f"{old} is finishing its requests on {url}"
     order = Order(Verb.PLACE, url, version)

@@ -25,7 +25,10 @@ class Verification(NamedTuple):
     watch_s: float = WATCH_S
 
 
-_PROBED = {Api.TRITON: ("generate_stream", "generate"), Api.OPENAI: ("chat/completions", "completions")}
+_PROBED: Mapping[Api | None, tuple[str, ...]] = {
+    Api.TRITON: ("generate_stream", "generate"),
+    Api.OPENAI: ("chat/completions", "completions"),
+}
 """Paths of probes whose request is a question, by the API of the model's servers."""
 UNTRIED = Verification()
 """The verification of a model without `verify:` and without a probe."""

@@ -195,7 +195,7 @@ def _lock(session: Session) -> None:
         return  # BEGIN IMMEDIATE has the database
     row = {"journal": _LOCK, "sequence": 0, "updated_at": 0.0}
     session.execute(postgresql.insert(UsageCursorRow).values(row).on_conflict_do_nothing())
-    session.execute(select(UsageCursorRow.journal).where(col(UsageCursorRow.journal) == _LOCK).with_for_update())
+    session.execute(select(col(UsageCursorRow.journal)).where(col(UsageCursorRow.journal) == _LOCK).with_for_update())
 
 
 def _dated(rows: Sequence[UsageSums], now: float) -> Iterable[UsageSums]:

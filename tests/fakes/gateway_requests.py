@@ -14,7 +14,7 @@ def head(method: str, target: str, **fields: str) -> RequestHead:
     listed = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
     known = dict(reversed(listed))
     path = target.split("?")[0].encode()
-    return RequestHead(method.encode(), target.encode(), path, listed, None, False, True, known)
+    return RequestHead(method.encode(), target.encode(), path, listed, None, False, True, known=known)
 
 
 def operation(method: str, target: str, **fields: str) -> Operation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from dataclasses import replace
 from hashlib import sha256
 
@@ -31,7 +32,9 @@ def new_area() -> Area:
 
 def area_of(fd: int) -> Area:
     """Return the memory of a file, as another process maps it."""
-    return Area(memoryview(mmap.mmap(fd, AREA_BYTES)), fd, 0)
+    memory = mmap.mmap(fd, AREA_BYTES)
+    weakref.finalize(memory, os.close, fd)
+    return Area(memoryview(memory), fd, 0)
 
 
 def key(limits: LimitSpec = NO_LIMITS, key_id: str = "ab12", **fields: object) -> KeySpec:
@@ -59,7 +62,7 @@ def document(
 def head(**fields: str) -> RequestHead:
     """Return a request's head with these fields; `_` stands for `-`."""
     known = {name.replace("_", "-").encode(): value.encode() for name, value in fields.items()}
-    return RequestHead(b"POST", b"/v1/chat/completions", b"/v1/chat/completions", [], 0, False, True, known)
+    return RequestHead(b"POST", b"/v1/chat/completions", b"/v1/chat/completions", [], 0, False, True, known=known)
 
 
 class World:

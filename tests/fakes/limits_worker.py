@@ -20,6 +20,7 @@ from pathlib import Path
 
 from controlplane.gateway.desired.document import LimitSpec
 from controlplane.gateway.limits.gauge import Gauge
+from controlplane.gateway.limits.locks import Locks
 from controlplane.gateway.limits.reservation import HeldReservation
 from controlplane.gateway.limits.shared import SharedLimits
 from controlplane.gateway.request import Caller
@@ -83,17 +84,15 @@ def stop_once(after: int) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         take(self, now, tokens, money)
 
-    def holding(self: object, stripe: int, epoch: int) -> bool:
+    def holding(self: Locks, stripe: int, byte: int) -> bool:
         if not calls and after == 0:
             calls.append(None)  # type: ignore[arg-type]
             os.write(1, b"s")
             os.kill(os.getpid(), signal.SIGSTOP)
-        return holds(self, stripe, epoch)
-
-    from controlplane.gateway.limits.locks import Locks
+        return holds(self, stripe, byte)
 
     holds = Locks.holds
-    Locks.holds = holding  # type: ignore[method-assign, assignment]
+    Locks.holds = holding  # type: ignore[method-assign]
     if after:
         Gauge.take = taking  # type: ignore[method-assign]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-_WIDTH, _INNER, _LAYERS, _HEADS, _CONTEXT = 64, 128, 2, 2, 2048
+_WIDTH, _INNER, _LAYERS, _HEADS, _CONTEXT = 64, 128, 2, 2, 16384
 _UINT32, _FLOAT32, _BOOL, _STRING, _ARRAY, _INT32 = 4, 6, 7, 8, 9, 5
 """Types of values, from the format's specification (ggml, docs/gguf.md)."""
 _ALIGNMENT = 32

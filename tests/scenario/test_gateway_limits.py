@@ -81,7 +81,6 @@ class Fleet:
             if process.poll() is None:
                 process.kill()
             process.communicate()
-        os.close(self.area.fd)
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ class WorkerChooser:
         self._wheel = wheel
         self._soon = soon
         self._clock = clock
+        self._models: tuple[ModelSpec, ...] = ()
         self._pools: dict[str, Pool] = {}
         self._names: dict[str, Pool] = {}
         self._numbers = count(1)
@@ -67,13 +68,19 @@ class WorkerChooser:
         """
         self._worker.weights.clear()
         self._worker.weights.update((tenant.name, tenant.weight) for tenant in desired.tenants)
+        if desired.models == self._models:
+            # Keys and shares change every second on a busy day.
+            return
+        self._models = desired.models
         before = self._pools
         self._pools = {}
         refused: list[tuple[Waiter, Refusal]] = []
         for spec in desired.models:
-            pool = before.pop(spec.name, None) or Pool(spec, self._worker)
+            pool = before.pop(spec.name, None)
+            if pool is None or pool.spec != spec:
+                pool = pool or Pool(spec, self._worker)
+                refused += pool.apply(spec, now)
             self._pools[spec.name] = pool
-            refused += pool.apply(spec, now)
         for pool in before.values():
             refused += pool.close()
         self._name()

@@ -18,8 +18,6 @@ LANES = 2048
 """Rows for pairs of model and adapter, and of model and version. Chosen: some 500 models of two versions."""
 BACKENDS = 4096
 """Rows for backends. Chosen: ten times the largest fleet that the control plane is measured with."""
-TRIES = 500
-"""Attempts at the lock of a directory, some 2 ms. Its holder searches for about 0.1 ms."""
 
 _LANE_KEYS = 0
 _TICKETS = _LANE_KEYS + 8 * LANES
@@ -55,7 +53,7 @@ class Directory:
 
         A row that no worker holds is given to another key. Its cells are zero: a worker zeroes them before it drops it.
         """
-        if not try_lock(self._fd, self._lock, TRIES):
+        if not try_lock(self._fd, self._lock):
             return None
         try:
             row = self._find(key)

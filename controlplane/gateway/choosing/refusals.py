@@ -51,7 +51,7 @@ def no_backend(model: str, version: str = "") -> Refusal:
     of = f"the version `{version}` of the model `{model}`" if version else f"the model `{model}`"
     return Refusal(
         RefusalKind.NO_CAPACITY,
-        f"No engine takes requests for {of} now: it has none, or all of them drain. Retry later.",
+        f"No engine takes requests for {of} now: it has none, all of them drain, or its weights are 0. Retry later.",
         retry_after_s=5.0,
     )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from controlplane.gateway.choosing.locks import try_lock, unlock
+from controlplane.gateway.choosing.locks import STUCK_S, try_lock, unlock
 from controlplane.gateway.choosing.memory import Memory
 
-PATIENCE = 200
-"""Attempts at the lock, some 0.5 ms. Its holder needs a microsecond, and more only when the system does not run it."""
-SHORT = 8
-"""Attempts after one that failed: the holder has been stopped, and each request would pay for the patience."""
+LAST_S = 0.2
+"""Patience with the second lock, in seconds. Chosen: after it the split is no more that of all workers, so a busy
+machine must not end it; two workers must be stopped for this wait, and it comes once."""
 
 
 class Tickets:
@@ -24,7 +23,8 @@ class Tickets:
         """`row` is None when the directory had no row: this worker counts alone."""
         self._memory = memory
         self._cells = memory.tickets
-        self._patience = PATIENCE
+        self._patience = STUCK_S
+        self._last_patience = LAST_S
         self._alone = 0
         self.row = row
 
@@ -45,17 +45,19 @@ class Tickets:
             return self._take_alone()
         cells, first, fd = self._cells, self._first, self._memory.fd
         if try_lock(fd, self._lock, self._patience):
-            self._patience = PATIENCE
+            self._patience = STUCK_S
             ticket: int = max(cells[first], cells[first + 1])
             cells[first] = ticket + 1
             unlock(fd, self._lock)
             return ticket
-        self._patience = SHORT
-        if try_lock(fd, self._lock + 8, PATIENCE):
+        self._patience = 0.0  # the holder has been stopped: not every request waits for it
+        if try_lock(fd, self._lock + 8, self._last_patience):
+            self._last_patience = LAST_S
             ticket = max(cells[first] + 1, cells[first + 1])
             cells[first + 1] = ticket + 1
             unlock(fd, self._lock + 8)
             return ticket
+        self._last_patience = 0.0
         self._alone = max(self._alone, cells[first], cells[first + 1])
         return self._take_alone()
 

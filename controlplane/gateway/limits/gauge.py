@@ -172,16 +172,16 @@ class Gauge:
         if self._budgets is not None:
             self._budgets.fold(unix)
 
-    def requests_quota(self) -> Quota:
-        """Return the quota of requests after the last `check`."""
-        return _quota(self._requests * self._share, self.requests_left)
+    def requests_quota(self, left: float) -> Quota:
+        """Return the quota of requests when `left` of them are left."""
+        return _quota(self._requests * self._share, left)
 
-    def tokens_quota(self) -> Quota:
-        """Return the quota of tokens after the last `check`: a minute's, or a budget's where less is left of it."""
+    def tokens_quota(self, left: float) -> Quota:
+        """Return the quota of tokens when `left` are left: a minute's, or a budget's where less is left of that."""
         budgets = self._budgets
         if budgets is not None and budgets.tokens_left <= self.tokens_left:
-            return budgets.tokens_limit, budgets.tokens_left, budgets.tokens_reset_s
-        return _quota(self._tokens * self._share, self.tokens_left)
+            return budgets.tokens_limit, left, budgets.tokens_reset_s
+        return _quota(self._tokens * self._share, left)
 
     def _check_tokens(self, now: float, tokens: float, share: float, over: Over | None) -> Over | None:
         floats = self._floats

@@ -227,13 +227,13 @@ class Keeper:
 
     def _fold(self, kept: _Kept, unix: float, least: Mapping[str, float] | None = None) -> None:
         """Count what workers settled. Then raise each budget's total to `least`."""
-        epoch = self._locks.acquire(kept.stripe)
+        byte = self._locks.acquire(kept.stripe)
         try:
             kept.gauge.fold(self._monotonic(), unix)
             if least is not None:
                 self._raise(self._memory.slot(kept.place.slot), least)
         finally:
-            self._locks.release(kept.stripe, epoch)
+            self._locks.release(byte)
 
     def _raise(self, at: int, least: Mapping[str, float]) -> None:
         for number, field in enumerate(BUDGETS):

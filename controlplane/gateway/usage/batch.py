@@ -12,7 +12,7 @@ MINUTE_S = 60
 
 
 class Key(NamedTuple):
-    """What rows of usage are kept apart by. `at` is the start of the minute in unix seconds."""
+    """Names and minute of one row. `at` is the start of the minute in unix seconds."""
 
     at: int
     tenant: str

@@ -119,17 +119,15 @@ class Shipper:
         return self._answered(reading, reply)
 
     def _answered(self, reading: Reading, reply: Reply) -> bool:
-        if reply.status not in (200, 409):
+        if reply.status != 200:
             cure = "; check gateway.control_plane" if reply.status in _SETTINGS else ""
             return self._failed(f"{self._client.name} answered {reply.status}{_said(reply.body)}{cure}")
         sequence, batch = _acknowledged(reply.body), reading.batch
-        good = sequence is not None and (
-            sequence >= batch.last if reply.status == 200 else batch.first <= sequence < batch.last
-        )
-        if sequence is None or not good:
-            return self._failed(f"{self._client.name} answered {reply.status} and acknowledged {sequence}")
+        # Below `first` the control plane should have added the batch.
+        if sequence is None or sequence < batch.first:
+            return self._failed(f"{self._client.name} acknowledged {sequence} of {batch.first} to {batch.last}")
         self._segments.acknowledge(reading, sequence)
-        if reply.status == 200:
+        if sequence >= batch.last:
             self._meters.shipped(batch.records)
         if self._fault:
             _log.info("usage is shipped again to %s", self._client.name)

@@ -96,6 +96,8 @@ def _status(error: Mapping[str, object], document: Mapping[str, object]) -> int:
     for code in (error.get("code"), error.get("status_code"), document.get("code"), error.get("http_code")):
         if isinstance(code, str) and code.isdigit() and len(code) == 3:
             code = int(code)
+        if isinstance(code, int) and 40_000 <= code < 60_000:
+            code //= 100  # FastChat: a status and two digits of its own
         if isinstance(code, int) and 400 <= code < 600:
             return code
     words = f"{error.get('type')} {error.get('code')}".lower()

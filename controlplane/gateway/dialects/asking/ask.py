@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from controlplane.gateway.dialects import triton_path
-from controlplane.gateway.dialects.asking import form, json_body
+from controlplane.gateway.dialects.asking import form, json_body, media
 from controlplane.gateway.dialects.errors import Unreadable
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, ModelPlace, Operation, RequestHead
@@ -29,7 +29,7 @@ _TRUE = frozenset(("true", "1", "yes", "on", "t", "y"))
 
 def ask(operation: Operation, head: RequestHead, body: bytes) -> Ask | Refusal:
     """Return what a request asks, or a refusal that says what is wrong with it."""
-    found = Ask(operation, "", stream=operation.always_streams, prompt_bytes=len(body))
+    found = Ask(operation, "", stream=operation.always_streams, prompt_bytes=media.text_bytes(body))
     found.version = _text(head.get(b"x-version"))
     found.session = _session(head)
     try:

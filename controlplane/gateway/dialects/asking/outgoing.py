@@ -27,18 +27,22 @@ Edit = tuple[int, int, bytes]
 
 
 def outgoing(ask: Ask, head: RequestHead, body: bytes, backend: BackendSpec) -> tuple[bytes, bytes]:
-    """Return (target, body) of a request for a backend. The target begins with the path of the backend's URL."""
+    """Return (target, body) of a request for a backend. The target begins with the path of the backend's URL.
+
+    A model that is an adapter on the backend keeps its name: it is the adapter's name there.
+    """
     path, place = head.path, ask.operation.place
+    served = ask.model if ask.model in backend.adapters else backend.served_model
     if place is ModelPlace.PATH:
         asked = triton_path.split(path)
         assert asked is not None, "recognise() saw a model in the path"
-        path = triton_path.join(asked._replace(model=backend.served_model, version=backend.path_version))
+        path = triton_path.join(asked._replace(model=served, version=backend.path_version))
     elif place is ModelPlace.BODY:
-        body = with_model_and_usage(ask, head, body, backend.served_model)
+        body = with_model_and_usage(ask, head, body, served)
     elif place is ModelPlace.HEADER and body[:1] == b"{":
-        body = _plain_with_model(body, backend.served_model)
-    elif place is ModelPlace.FORM and backend.served_model != ask.model:
-        body = _form_with_model(head, body, backend.served_model)
+        body = _plain_with_model(body, served)
+    elif place is ModelPlace.FORM and served != ask.model:
+        body = _form_with_model(head, body, served)
     return prefix_of(backend.url) + path + head.target[len(head.path) :], body
 
 

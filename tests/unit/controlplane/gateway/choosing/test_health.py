@@ -129,15 +129,32 @@ def test_a_probe_that_says_nothing_is_followed_by_another_one() -> None:
     assert name_of(world.choose()) == "a"
 
 
-def test_an_old_stream_neither_returns_nor_ejects_a_backend() -> None:
+def test_an_old_stream_neither_returns_a_backend_nor_ejects_it_for_longer() -> None:
     world = World(fleet("a", "b"))
-    held = [world.choose() for _ in range(8)]
+    held = [world.choose() for _ in range(20)]
     on_a = [one for one in held if name_of(one) == "a"]
     for one in on_a[:3]:
         one.release(Outcome.ERROR, world.now, connected=False)
     assert out(world) == ["a"]
+    world.go(4.9)
     on_a[3].release(Outcome.OK, world.now)
     assert out(world) == ["a"]
+    for one in on_a[4:]:
+        one.release(Outcome.CUT, world.now)
+    assert world.counters.out == {("chat", "v1", "http://a"): 1}
+    world.go(0.1)
+    assert world.choose().probe
+
+
+def test_the_last_requests_of_a_draining_backend_eject_nothing() -> None:
+    world = World(fleet("a", "b"))
+    held = [world.choose() for _ in range(20)]
+    world.apply(model("chat", version("v1", 1000, "b", backend("a", draining=True))))
+    for one in held:
+        if name_of(one) == "a":
+            one.release(Outcome.CUT, world.now)
+    assert out(world) == []
+    assert not world.counters.out
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)])

@@ -173,7 +173,7 @@ def test_the_lock_of_a_directory_is_free_after_a_search() -> None:
     area = new_area()
     memory = Memory(area, 0)
     assert memory.lanes.hold(1) is not None
-    assert try_lock(area.fd, area.offset, 1)
+    assert try_lock(area.fd, area.offset, 0.0)
     unlock(area.fd, area.offset)
 
 

@@ -47,6 +47,13 @@ def test_a_body_for_an_engine_with_the_clients_name_is_the_same_object() -> None
     assert sent(CHAT, body, backend("chat"))[1] is body
 
 
+def test_an_adapter_keeps_its_name() -> None:
+    to = BackendSpec("http://engine:8000", "vllm", "base", adapters=("lora-a",))
+    body = b'{"model":"lora-a"}'
+    assert sent(CHAT, body, to)[1] is body
+    assert sent(CHAT, b'{"model":"chat"}', to)[1] == b'{"model":"base"}'
+
+
 def test_a_served_name_is_escaped() -> None:
     _, out = sent(CHAT, b'{"model":"chat"}', backend('a"b\\ü'))
     assert json.loads(out) == {"model": 'a"b\\ü'}

@@ -53,15 +53,15 @@ def test_a_settlement_after_the_limit_vanished_touches_no_other_limit() -> None:
     world.refused(0)
 
 
-def test_a_worker_with_the_document_before_leaves_a_freed_slot_alone() -> None:
+def test_a_worker_with_the_document_before_holds_on_to_its_limits() -> None:
     desired = document(LimitSpec(requests_per_minute=1))
     world = World(desired)
     world.admit()
     world.keeper.apply(replace(desired, revision="2", keys=()), world.now)
-    world.admit()
+    world.admit()  # of a new slot
+    world.refused()
     world.keeper.apply(replace(desired, revision="3"), world.now)
     world.workers[1].apply(replace(desired, revision="3"), world.now)
-    world.admit(worker=1)
     world.refused(worker=1)
 
 
