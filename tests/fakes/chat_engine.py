@@ -47,7 +47,6 @@ class ChatEngine:
                 asked = json.loads(await reader.readexactly(length))
                 self.requests += 1
                 await (self._stream(writer) if asked.get("stream") else self._answer(writer))
-        writer.close()
 
     async def _answer(self, writer: asyncio.StreamWriter) -> None:
         message = {"role": "assistant", "content": self.reply}
@@ -92,6 +91,7 @@ async def chat_engine(reply: str = "hello") -> AsyncIterator[ChatEngine]:
         # A test that ends cancels what is left; asyncio would report that as an error of its callback.
         with contextlib.suppress(asyncio.CancelledError):
             await engine.serve(reader, writer)
+        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     engine.port = server.sockets[0].getsockname()[1]

@@ -72,7 +72,7 @@ async def test_sigterm_finishes_open_streams_and_refuses_new_connections(tmp_pat
             assert b"[DONE]" in stream.got
         assert await gateway.ended() == 0
         await asyncio.sleep(0)
-        assert any("stopped: 5 requests finished, 0 were cut" in line for line in gateway.log), gateway.log
+        assert any("stopped: 5 requests finished, 0 were cut" in line for line in gateway.log), "\n".join(gateway.log)
 
 
 async def test_a_second_signal_cuts_streams_and_says_how_many(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ async def test_the_drain_timeout_cuts_streams(tmp_path: Path) -> None:
         os.kill(gateway.pid, signal.SIGTERM)
         assert b"[DONE]" not in await stream.rest()
         assert await gateway.ended() == 0
-        assert any("1 were cut after 1 tokens" in line for line in gateway.log), gateway.log
+        assert any("1 were cut after 1 tokens" in line for line in gateway.log), "\n".join(gateway.log)
 
 
 async def test_workers_outlive_a_killed_supervisor_until_their_streams_end(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ async def test_workers_outlive_a_killed_supervisor_until_their_streams_end(tmp_p
         workers, port = await gateway.workers(), gateway.port
         streams = [await Stream.open(port) for _ in range(8)]
         os.kill(gateway.pid, signal.SIGKILL)
-        await gateway.process.wait()
+        await until(lambda: gateway.process.returncode is not None)
         # The service manager starts the next one, on the same address and folder.
         options = ("--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{gateway.admin}")
         async with gateway_up(tmp_path, None, *options) as successor:
