@@ -27,6 +27,7 @@ from controlplane.api.auth import GuardedRoute, include, requires
 from controlplane.api.bodies import BodyBudget
 from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
+from controlplane.api.gateway import usage
 from controlplane.api.interop import exports, server, status
 from controlplane.api.interop import targets as endpoints
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
@@ -72,6 +73,7 @@ def create_api(services: Services) -> FastAPI:
         targets,
         rollouts,
         gateways,
+        usage,
         alerts,
         notifications,
         events,

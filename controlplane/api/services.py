@@ -35,6 +35,7 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.stored import UnreadRow
+from controlplane.store.usage import UsageStore
 
 
 class Rollouts(Protocol):
@@ -117,6 +118,7 @@ class Services:
     gateways: GatewayDesk
     alerts: SqlAlertLog
     outbox: OutboxStore
+    usage: UsageStore
     tokens: TokenStore
     sessions: SessionStore
     pools: Pools

@@ -23,6 +23,7 @@ from controlplane.store.revision import RevisionStore
 from controlplane.store.schedules import ScheduleStore
 from controlplane.store.stored import UnreadRow
 from controlplane.store.unreadable import report
+from controlplane.store.usage import UsageStore
 
 
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
@@ -64,6 +65,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         gateways=plane.gateways,
         alerts=alerts,
         outbox=OutboxStore(db),
+        usage=UsageStore(db),
         tokens=plane.gatekeeper.tokens,
         sessions=plane.gatekeeper.sessions,
         pools=plane.pools,

@@ -89,7 +89,8 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
 
 def _served_names(models: tuple[ModelSection, ...]) -> Labels:
     """Return pairs of a model's name in its engine and its name in the fleet."""
-    return labels_of({m.traffic.model: m.name for m in models if m.traffic.model})
+    served = {m.traffic.model: m.name for m in models if m.traffic.model}
+    return labels_of(served | {v.model: m.name for m in models for v in m.versions.values() if v.model})
 
 
 def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], dict[str, Readiness]]:
@@ -124,7 +125,7 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
                 engine = _engine(backend)
                 add(engine.name, backend.metrics or _metrics_url(backend.url, engine), labels, backend)
                 add("readiness", backend.url, labels, backend)
-                expect(engine, backend.url, served, "")  # the version is among the target's labels
+                expect(engine, backend.url, model.served_model(name), "")  # the version is among the target's labels
     return list(groups.values()), readiness
 
 

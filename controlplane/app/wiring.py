@@ -17,6 +17,7 @@ from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
+from controlplane.app.gateways import StoredGateways
 from controlplane.app.parts.access import AccessPart
 from controlplane.app.parts.accounts import Accounts
 from controlplane.app.parts.alerting import Alerting
@@ -33,6 +34,7 @@ from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
+from controlplane.gateway.limits.shares import shares
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
@@ -90,9 +92,16 @@ class ControlPlane:
             replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, clock),
         )
         feed = DesiredFeed(DesiredSource(db, self.config))
-        self.gateways = GatewayDesk(db, self.config, feed, clock, lambda demands, limits: {})
+        self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
         accounts = Accounts(db, querier, sink, clock)
-        self.rolling = Rolling(db, querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts"))
+        self.rolling = Rolling(
+            db,
+            querier,
+            clock,
+            observe_only=observe_only,
+            gateways=StoredGateways(db, self.config, clock, feed.wake),
+            news=lambda: self.loops.wake("rollouts"),
+        )
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )

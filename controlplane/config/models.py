@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from collectors.engines import BACKENDS
+from collectors.engines import BACKENDS, Api
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import BackendEngine
 from controlplane.config.gateway import ModelGateway
-from controlplane.config.verify import Verify
+from controlplane.config.verify import OF_OPENAI, Verify
 from controlplane.config.vocabulary import Access, Address, Duration, FilePath, HttpUrl, LabelName, Model, Name, Text
 from controlplane.config.wording import not_one_of
 
@@ -89,6 +89,8 @@ class VersionSection(Model):
     """A version of a model. On Triton, `v2` is version directory 2 and needs no other field."""
 
     backends: tuple[Backend, ...] = ()
+    model: Text | None = None
+    """The name of the model on the backends of this version. Default: the model's name in the engine."""
 
 
 def triton_folder(version: str) -> str | None:
@@ -112,10 +114,40 @@ class ModelSection(Model):
     """Default: the requests of the model's probe, if there is one."""
     gateway: ModelGateway = ModelGateway()
 
+    def served_model(self, version: str) -> str:
+        """Return the engines' name of the model in a version."""
+        return self.versions[version].model or self.traffic.model or self.name
+
+    @check
+    def _version_names_are_of_its_servers(self) -> Iterator[Fault]:
+        for name, version in self.versions.items():
+            if version.model is not None and not version.backends:
+                yield Fault(("versions", name, "model"), "names the model on backends: of this version, which has none")
+
     @check
     def _only_what_moves_is_verified(self) -> Iterator[Fault]:
         if self.verify is not None and isinstance(self.traffic, UnmovedTraffic):
             yield Fault(("verify",), "needs a driver that switches versions; driver none does not")
+
+    def engine_apis(self) -> frozenset[Api]:
+        """Return the APIs of the model's servers."""
+        shared = [(backend, self.traffic.moves) for backend in self.traffic.backends]
+        own = [(backend, None) for version in self.versions.values() for backend in version.backends]
+        names = {backend.engine or moves for backend, moves in (*shared, *own)}
+        return frozenset(api for name in names if name and (api := BACKENDS[name].api))
+
+    @check
+    def _verify_fits_the_engines(self) -> Iterator[Fault]:
+        if self.verify is None or not isinstance(self.traffic, TritonTraffic | GatewayTraffic):
+            return
+        path, apis = self.verify.path, self.engine_apis()
+        if isinstance(self.traffic, GatewayTraffic) and len(apis) > 1 and (self.verify.body or self.verify.prompt):
+            sentence = "names one request, and the model's servers have two APIs (Triton's and OpenAI's)"
+            yield Fault(("verify",), f"{sentence}: leave out body: and prompt:")
+        elif path and path in OF_OPENAI and apis == {Api.TRITON}:
+            yield Fault(("verify", "path"), f"{path} is a path of OpenAI's API; Triton has infer and generate_stream")
+        elif path and path not in OF_OPENAI and apis == {Api.OPENAI}:
+            yield Fault(("verify", "path"), f"{path} is a path of Triton; this model's servers have {OF_OPENAI[0]}")
 
     @check
     def _stable_is_a_version(self) -> Iterator[Fault]:

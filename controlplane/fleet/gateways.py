@@ -9,6 +9,7 @@ from controlplane.config.models import GatewayTraffic
 from controlplane.fleet.views import AttentionView, View, instant
 from controlplane.store.assignments import Assignment
 from controlplane.store.gateways import FORGET_S, LIVE_S, Gateway
+from controlplane.traffic.gateway import CURE, GatewaySeen, not_applied
 
 LATE_S = 5.0
 """Seconds for which a gateway may still apply the assignment before the newest. Chosen: it takes less than one."""
@@ -80,18 +81,17 @@ def gateway_attention(
     return tuple(found)
 
 
-CURE = "start one: controlplane gateway -c fleet.yaml"
-"""The cure where no gateway is live."""
-
-
 def behind(gateway: Gateway, assignment: Assignment) -> str:
     """Return in words that a gateway does not apply an assignment, or "" when it does."""
-    applied = gateway.report.models.get(assignment.model)
-    if applied is not None and applied.generation == assignment.generation:
-        return ""
-    has = "does not serve it" if applied is None else f"applies generation {applied.generation}"
-    why = f" ({gateway.report.fault})" if gateway.report.fault else ""
-    return f"gateway {gateway.report.name} {has}, and {assignment.generation} is assigned to {assignment.model}{why}"
+    return not_applied(assignment.model, assignment.generation, seen_at(gateway, assignment.model))
+
+
+def seen_at(gateway: Gateway, model: str) -> GatewaySeen:
+    """Return a gateway's report about one model, as its driver sees it."""
+    report, applied = gateway.report, gateway.report.models.get(model)
+    if applied is None:
+        return GatewaySeen(report.name, None, fault=report.fault)
+    return GatewaySeen(report.name, applied.generation, applied.requests, applied.open, report.fault)
 
 
 def _view(gateway: Gateway, assigned: Mapping[str, Assignment]) -> GatewayView:

@@ -23,10 +23,10 @@ class RequestHead:
     """None: no body, or a chunked one."""
     chunked: bool
     keep_alive: bool
-    minor: int = 1
-    """Version of HTTP: 1 for HTTP/1.1, 0 for HTTP/1.0, whose answers are not chunked."""
     known: dict[bytes, bytes] = field(default_factory=dict)
     """Value by name. A repeated name has the first value."""
+    minor: int = 1
+    """Version of HTTP: 1 for HTTP/1.1, 0 for HTTP/1.0, whose answers are not chunked."""
 
     def get(self, name: bytes, default: bytes = b"") -> bytes:
         """Return the first value of a header field. `name` is lower case."""
@@ -73,7 +73,7 @@ class Operation:
     streams_by_default: bool = False
     """Whether a body without `stream` streams (Ollama)."""
     generates: bool = True
-    """Whether tokens are generated, so that token limits, usage and time to first token apply."""
+    """Whether tokens are counted, so that token limits, usage and time to first token apply. Embeddings count too."""
     local: bool = False
     """Whether the gateway answers by itself (lists of models)."""
 
@@ -89,7 +89,7 @@ class Ask:
     max_tokens: int | None = None
     """Most tokens of the answer. None: the request sets no limit."""
     prompt_bytes: int = 0
-    """Length of the body, the basis of the estimate of prompt tokens."""
+    """Bytes of text in the body, the basis of the estimate of prompt tokens. An image or sound counts as 4,000."""
     session: str = ""
     """Session key of the client: header fields first, then `prompt_cache_key`, then `user`."""
     prefix: int = 0

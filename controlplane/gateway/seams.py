@@ -42,21 +42,26 @@ class Area:
 
 
 class AnswerReader(Protocol):
-    """Reads one answer of an engine while it passes. It never changes what the client gets, but for what it injected.
+    """Reads one answer of an engine while it passes.
 
-    A fresh reader is made for each attempt.
+    The client gets the engine's bytes, with three exceptions in a stream. The usage event that only the gateway asked
+    for is taken out. An error in a shape that the API's clients overlook becomes one that they raise. Nothing follows
+    an error, because an end mark behind it would look like a finished answer. Pieces of events are held back until
+    the event is complete. A fresh reader is made for each attempt.
     """
 
     counts: TokenCounts
     events: int
     """Events with content so far: each is one token or more."""
     fault: str
-    """The engine's error in the body or in an event, in its own words; "" while there is none."""
+    """The engine's error in the body or in an event, in its own words; "" while there is none. What `feed` returned has
+    told the client of it."""
     whole: bool
     """Whether the answer came to its proper end: the last event of the protocol, or a complete body."""
 
     def first(self, data: bytes) -> Refusal | bool:
-        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far.
+        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far. It
+        is not counted: `feed` gets it afterwards.
 
         Returns True when the first event is complete and good, False when more is needed, and a Refusal with the status
         that the event should have been when it is an error (an engine's `200` with an error event).
@@ -86,7 +91,8 @@ class Dialects(Protocol):
 
     def outgoing(self, ask: Ask, head: RequestHead, body: bytes, backend: BackendSpec) -> tuple[bytes, bytes]:
         """Return (target, body) for a backend: its served name in place of the client's, its version in the path, and a
-        wish for usage in a stream. Tensors and forms stay as they are, byte for byte."""
+        wish for usage in a stream. The target begins with the path of the backend's URL. Files of forms and tensors
+        stay as they are, byte for byte."""
         ...
 
     def reader(self, ask: Ask, status: int, fields: Fields) -> AnswerReader:
@@ -94,7 +100,8 @@ class Dialects(Protocol):
         ...
 
     def refuse(self, operation: Operation | None, refusal: Refusal, request_id: str) -> tuple[int, Fields, bytes]:
-        """Return (status, fields, body) of a refusal in the dialect's shape. `None`: the path was not recognised."""
+        """Return (status, fields, body) of a refusal in the dialect's shape, without Content-Length. `None`: the path
+        was not recognised."""
         ...
 
     def broken(self, operation: Operation, message: str, request_id: str) -> bytes:
@@ -136,7 +143,7 @@ class Limits(Protocol):
         """Set aside a request, its tokens, their price and a place of concurrency on all limits, or nothing.
 
         `prompt` is the estimate of the prompt's tokens, and `answer` the most tokens of the answer. None: the request
-        sets no such limit, and the mean of the model's recent answers is set aside (`limits.estimate.tokens_of(ask)`
+        sets no such limit, and the mean of the model's recent answers is set aside (`estimate.tokens_of(ask)`
         returns both).
         """
         ...

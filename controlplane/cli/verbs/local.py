@@ -114,6 +114,31 @@ RUN = (
         ),
     ),
     Verb(
+        "gateway",
+        "gateway:gateway",
+        "Run the gateway, which clients send their requests to, for a fleet.yaml.",
+        options=(
+            Option("config", "The fleet.yaml.", "FILE", "-c", read=Path, required=True, offers="files"),
+            Option("listen", "Address for clients, as host:port; by default gateway.listen.", "HOST:PORT"),
+            Option("admin", "Address for metrics and health, as host:port; by default gateway.admin.", "HOST:PORT"),
+            DATA_DIR,
+            *LOG,
+        ),
+        examples=(
+            ("gateway -c fleet.yaml", "the data is in data/gateway"),
+            ("gateway -c fleet.yaml --data-dir /var/lib/controlplane-gateway", ""),
+        ),
+        details="If a gateway runs with the same data folder, the new one takes its place: it takes over the listening "
+        "sockets, and the one before finishes its open requests and ends.",
+    ),
+    Verb(
+        "gateway stop",
+        "gateway:stop",
+        "Let the gateway of a data folder finish its open requests and end, and wait for it.",
+        options=(DATA_DIR,),
+        examples=(("gateway stop", "the one of data/gateway"),),
+    ),
+    Verb(
         "nvml-exporter",
         "local:nvml_exporter",
         "Serve this host's GPUs as canonical metrics.",

@@ -125,17 +125,18 @@ def _backends(section: ModelSection, stable: str) -> dict[str, tuple[BackendSpec
     Only on driver gateway do requests to a Triton name the version: elsewhere the Triton chooses it, and a rollout
     moves that choice. There a server under `traffic:` counts as the stable version's.
     """
-    served = section.traffic.model or section.name
     shared, moved = section.traffic.backends, section.traffic.moves
+    served = section.traffic.model or section.name
     found: dict[str, tuple[BackendSpec, ...]] = {}
     if isinstance(section.traffic, GatewayTraffic):
         for name, version in section.versions.items():
             folder = triton_folder(name)
-            found[name] = tuple(_backend(b, served, folder, moved) for b in (*version.backends, *shared))
+            own = [_backend(b, section.served_model(name), folder, moved) for b in version.backends]
+            found[name] = (*own, *(_backend(b, served, folder, moved) for b in shared))
     else:
         for name, version in section.versions.items():
-            own = version.backends or (shared if name == stable else ())
-            found[name] = tuple(_backend(b, served, None, moved) for b in own)
+            chosen = version.backends or (shared if name == stable else ())
+            found[name] = tuple(_backend(b, section.served_model(name), None, moved) for b in chosen)
     return {name: backends for name, backends in found.items() if backends}
 
 

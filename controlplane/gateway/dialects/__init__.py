@@ -1,1 +1,5 @@
-"""The protocols of clients and engines: OpenAI, Anthropic, Ollama, Triton and KServe v2."""
+"""The APIs that clients speak: paths, fields of bodies, events of answers, refusals in each API's own shape.
+
+Start at `dialects.py`, the face of the package. `routes.py` has every path, `asking/` reads requests, `answers/` reads
+answers. Nothing here does I/O.
+"""

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from controlplane.gateway.desired.document import ModelSpec
+from controlplane.gateway.estimate import tokens_of
 from controlplane.gateway.exchange import faults
 from controlplane.gateway.exchange.answer import Answer, End
 from controlplane.gateway.exchange.attempt import Attempt, Failed
@@ -24,7 +25,6 @@ from controlplane.gateway.exchange.intake import Intake
 from controlplane.gateway.exchange.outcomes import UNTOUCHED, of_refusal, of_status
 from controlplane.gateway.exchange.record import record_of
 from controlplane.gateway.exchange.tries import Tries
-from controlplane.gateway.limits.estimate import tokens_of
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Fields, Operation, Outcome, RequestHead, TokenCounts
 from controlplane.gateway.seams import Choice, Reservation, Route, StoredAnswer, Waiting

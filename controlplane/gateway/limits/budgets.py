@@ -49,6 +49,16 @@ class Fold:
         _, _, day_end, month_end = self._calendar.at(unix)
         return day_end, month_end
 
+    def is_due(self, unix: float) -> bool:
+        """Return whether `fold` would change anything. Needs no lock."""
+        floats, at = self._floats, self._at
+        day, month, _, _ = self._calendar.at(unix)
+        if floats[at + DAY] != day or floats[at + MONTH] != month:
+            return True
+        return (
+            sum(floats[self._tokens]) != floats[at + SEEN_TOKENS] or sum(floats[self._money]) != floats[at + SEEN_MONEY]
+        )
+
     def fold(self, unix: float) -> None:
         """Start new periods, and add what was settled since the last call."""
         floats, at = self._floats, self._at
@@ -134,9 +144,10 @@ class Budgets:
     def check(self, unix: float, tokens: float, money: float) -> Over | None:
         """Return the budget that the request would pass and that lasts longest, or None."""
         floats, at = self._floats, self._at
+        # Held before settled: a settlement in between is seen twice or once, and never not at all (see `settle`).
+        held_tokens, held_money = sum(floats[self._held_tokens]), sum(floats[self._held_money])
         self._fold.fold(unix)
         ends = self._fold.ends(unix)
-        held_tokens, held_money = sum(floats[self._held_tokens]), sum(floats[self._held_money])
         self.tokens_left = float("inf")
         over: Over | None = None
         for number, limit, is_money, is_monthly in self._budgets:
@@ -153,18 +164,26 @@ class Budgets:
                     over = Over(self._owner, Kind.BUDGET, spent, limit, share, need, wait_s, held, BUDGETS[number])
         return over
 
+    def is_due(self, unix: float) -> bool:
+        """Return whether `fold` would change anything. Needs no lock."""
+        return self._fold.is_due(unix)
+
+    def fold(self, unix: float) -> None:
+        """Count what workers settled since the last call."""
+        self._fold.fold(unix)
+
     def take(self, tokens: float, money: float) -> None:
         """Hold what the request may need."""
         self._floats[self._cell + HELD_TOKENS] += tokens
         self._floats[self._cell + HELD_MONEY] += money
 
     def settle(self, held: float, held_money: float, used: float, money: float) -> None:
-        """Release what the request held, and count what it used. Called before the request leaves OPEN."""
+        """Count what the request used, and then release what it held. Called before the request leaves OPEN."""
         floats, cell = self._floats, self._cell
+        floats[cell + SETTLED_TOKENS] += used
+        floats[cell + SETTLED_MONEY] += money
         if floats[cell + OPEN] <= 1.0:  # the last one: rounding never adds up
             floats[cell + HELD_TOKENS] = floats[cell + HELD_MONEY] = 0.0
         else:
             floats[cell + HELD_TOKENS] -= held
             floats[cell + HELD_MONEY] -= held_money
-        floats[cell + SETTLED_TOKENS] += used
-        floats[cell + SETTLED_MONEY] += money

@@ -53,18 +53,18 @@ class Directory:
         """Return the slots of all these limits, new ones included. Raises BadDesired when there are too many."""
         if len(limit_ids) > MOST_LIMITS:
             raise BadDesired(f"{len(limit_ids)} keys, tenants and models have limits; a gateway can hold {MOST_LIMITS}")
-        epoch = self._locks.acquire(DIRECTORY)
+        byte = self._locks.acquire(DIRECTORY)
         try:
             return {limit_id: self._allot(limit_id) for limit_id in limit_ids}
         finally:
-            self._locks.release(DIRECTORY, epoch)
+            self._locks.release(byte)
 
     def free_all_but(self, limit_ids: Iterable[str]) -> int:
         """Free the slots of all other limits, and return their number. Their workers notice it by the generation."""
         kept = {_digest(limit_id) for limit_id in limit_ids}
         ints = self._memory.ints
         freed = 0
-        epoch = self._locks.acquire(DIRECTORY)
+        byte = self._locks.acquire(DIRECTORY)
         try:
             for number in self._used():
                 place = self._memory.slot(number)
@@ -75,7 +75,7 @@ class Directory:
                     freed += 1
             self._memory.floats[AT_CHANGES] += bool(freed)
         finally:
-            self._locks.release(DIRECTORY, epoch)
+            self._locks.release(byte)
         return freed
 
     def _shorten(self, number: int) -> None:

@@ -128,9 +128,7 @@ class Gauge:
             floats[self._at_requests] = self._next_requests
             floats[self._at_requests_time] = now
         if self._tokens:
-            floats[self._at_tokens] = self._next_tokens
-            floats[self._at_tokens_time] = now
-            floats[self._at_seen] = self._seen
+            self._write_tokens(now)
         floats[self._at_open] += 1.0
         if self._budgets is not None:
             self._budgets.take(tokens, money)
@@ -155,16 +153,35 @@ class Gauge:
             self._floats[self._at_requests] = used if used > 0.0 else 0.0
         self.settle(held, held_money, 0.0, 0.0)
 
-    def requests_quota(self) -> Quota:
-        """Return the quota of requests after the last `check`."""
-        return _quota(self._requests * self._share, self.requests_left)
+    def is_due(self, unix: float) -> bool:
+        """Return whether `fold` would change anything. Needs no lock."""
+        floats = self._floats
+        if self._tokens and sum(floats[self._returned]) != floats[self._at_seen]:
+            return True
+        return self._budgets is not None and self._budgets.is_due(unix)
 
-    def tokens_quota(self) -> Quota:
-        """Return the quota of tokens after the last `check`: a minute's, or a budget's where less is left of it."""
+    def fold(self, now: float, unix: float) -> None:
+        """Count what workers settled since the last call, under the lock of the limit.
+
+        Without requests that do it, what was settled would drain from now on instead of since then.
+        """
+        floats = self._floats
+        if self._tokens and sum(floats[self._returned]) != floats[self._at_seen]:
+            self._check_tokens(now, 0.0, 1.0 - floats[self._at_withheld], None)
+            self._write_tokens(now)
+        if self._budgets is not None:
+            self._budgets.fold(unix)
+
+    def requests_quota(self, left: float) -> Quota:
+        """Return the quota of requests when `left` of them are left."""
+        return _quota(self._requests * self._share, left)
+
+    def tokens_quota(self, left: float) -> Quota:
+        """Return the quota of tokens when `left` are left: a minute's, or a budget's where less is left of that."""
         budgets = self._budgets
         if budgets is not None and budgets.tokens_left <= self.tokens_left:
-            return budgets.tokens_limit, budgets.tokens_left, budgets.tokens_reset_s
-        return _quota(self._tokens * self._share, self.tokens_left)
+            return budgets.tokens_limit, left, budgets.tokens_reset_s
+        return _quota(self._tokens * self._share, left)
 
     def _check_tokens(self, now: float, tokens: float, share: float, over: Over | None) -> Over | None:
         floats = self._floats
@@ -183,6 +200,12 @@ class Gauge:
         self._next_tokens = used = used + tokens
         self.tokens_left = room - used
         return over
+
+    def _write_tokens(self, now: float) -> None:
+        floats = self._floats
+        floats[self._at_tokens] = self._next_tokens
+        floats[self._at_tokens_time] = now
+        floats[self._at_seen] = self._seen
 
     def _want(self, tokens: float) -> None:
         self._floats[self._at_wanted] += 1.0

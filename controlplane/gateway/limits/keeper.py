@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from controlplane.gateway.desired.document import Desired, LimitSpec
-from controlplane.gateway.limits.budgets import Fold
 from controlplane.gateway.limits.directory import Directory, Place
+from controlplane.gateway.limits.gauge import Gauge
 from controlplane.gateway.limits.locks import Locks
 from controlplane.gateway.limits.memory import (
     BUDGETS,
@@ -30,6 +30,7 @@ from controlplane.gateway.limits.memory import (
     WITHHELD_BUDGETS,
     Memory,
 )
+from controlplane.gateway.limits.over import Owner
 from controlplane.gateway.limits.owners import any_model_has_limits, limits_of, stripe_of_owner
 from controlplane.gateway.limits.shares import OTHERS, budget_id
 from controlplane.gateway.limits.spent import Spent, decode, encode
@@ -43,10 +44,12 @@ follow single bursts."""
 
 
 class _Kept(NamedTuple):
+    owner: Owner
     spec: LimitSpec
     place: Place
     stripe: int
     has_budget: bool
+    gauge: Gauge
 
 
 class _Wanted(NamedTuple):
@@ -75,6 +78,7 @@ class Keeper:
         self._limits: dict[str, _Kept] = {}
         self._wanted: dict[str, _Wanted] = {}
         self._saved = b""
+        self._columns = 0
 
     def apply(self, desired: Desired, now: float) -> None:
         """Allot and free slots, and write the shares. Call it before the workers get the document.
@@ -88,7 +92,7 @@ class Keeper:
             joined = any_model_has_limits(desired)
             tenants = {key.id: key.tenant for key in desired.keys}
             self._limits = {
-                limit_id: _Kept(spec, places[limit_id], stripe_of_owner(owner, tenants, joined=joined), _budgeted(spec))
+                limit_id: self._kept(owner, spec, places[limit_id], stripe_of_owner(owner, tenants, joined=joined))
                 for limit_id, (owner, spec) in specs.items()
             }
             self._wanted = {limit_id: seen for limit_id, seen in self._wanted.items() if limit_id in specs}
@@ -107,8 +111,8 @@ class Keeper:
     def demand(self, now: float) -> dict[str, float]:
         """Return the demand of each limit that gateways share, and what was spent of each budget, for the report.
 
-        The demand of a limit is a part of the whole limit (0.5: half of it), refused requests included. A limit that has
-        only budgets has a demand in tokens a minute. Spent is in tokens or US dollars of the present period. Limits
+        The demand of a limit is a part of the whole limit (0.5: half of it), refused requests included. A limit with
+        budgets only has a demand in tokens a minute. Spent is in tokens or US dollars of the present period. Limits
         without demand are left out, and so are budgets of which nothing was spent.
         """
         report: dict[str, float] = {}
@@ -129,6 +133,7 @@ class Keeper:
         A gateway that lost its disk then does not give its budgets out again.
         """
         unix = self._unix()
+        self._look_up_columns()
         for limit_id, kept in self._limits.items():
             if kept.has_budget:
                 wanted = {field: totals.get(budget_id(limit_id, field), 0.0) for field in BUDGETS}
@@ -138,12 +143,13 @@ class Keeper:
     def save(self) -> bytes | None:
         """Return what must survive the end of all processes, or None when it is as it was at the last call.
 
-        Counts what workers settled first, so that a midnight finds it in the right day.
+        Counts what workers settled first, so that midnight finds it in the right day, and debts drain from now on.
         """
         unix, now = self._unix(), self._monotonic()
         spent = {}
+        self._look_up_columns()
         for limit_id, kept in self._limits.items():
-            if kept.has_budget:
+            if kept.gauge.is_due(unix):
                 self._fold(kept, unix)
             found = self._read(kept, now, unix)
             if found.is_any():
@@ -171,6 +177,17 @@ class Keeper:
             floats[at + REQUESTS_USED], floats[at + TOKENS_USED] = found.requests, found.tokens
             floats[at + REQUESTS_AT] = floats[at + TOKENS_AT] = now - max(0.0, unix - found.at)
         self._saved = data
+
+    def _kept(self, owner: Owner, spec: LimitSpec, place: Place, stripe: int) -> _Kept:
+        # The keeper takes nothing, so that the column of its gauges does not matter.
+        return _Kept(owner, spec, place, stripe, _budgeted(spec), Gauge(self._memory, 0, owner, spec, place))
+
+    def _look_up_columns(self) -> None:
+        """Let sums include the columns of workers that were started since."""
+        if self._columns != self._memory.columns():
+            self._columns = self._memory.columns()
+            for limit_id, kept in self._limits.items():
+                self._limits[limit_id] = self._kept(kept.owner, kept.spec, kept.place, kept.stripe)
 
     def _share(self, shares: Mapping[str, float]) -> None:
         floats = self._memory.floats
@@ -210,13 +227,13 @@ class Keeper:
 
     def _fold(self, kept: _Kept, unix: float, least: Mapping[str, float] | None = None) -> None:
         """Count what workers settled. Then raise each budget's total to `least`."""
-        epoch = self._locks.acquire(kept.stripe)
+        byte = self._locks.acquire(kept.stripe)
         try:
-            Fold(self._memory, kept.place).fold(unix)
+            kept.gauge.fold(self._monotonic(), unix)
             if least is not None:
                 self._raise(self._memory.slot(kept.place.slot), least)
         finally:
-            self._locks.release(kept.stripe, epoch)
+            self._locks.release(byte)
 
     def _raise(self, at: int, least: Mapping[str, float]) -> None:
         for number, field in enumerate(BUDGETS):

@@ -45,7 +45,7 @@ class Keys:
         text = _key_text(head)
         if not text.startswith(PREFIX):
             return ANONYMOUS if not self._required else _refuse(_why_none(head, text))
-        key_id, _, secret = text[len(PREFIX) :].partition(b"_")
+        _, key_id, secret = text.split(b"_", 2) if text.count(b"_") > 1 else (PREFIX, b"", b"")
         key = self._keys.get(key_id)
         right = compare_digest(sha256(secret).digest(), _NO_DIGEST if key is None else key.digest)
         if key is None or not right or len(text) > LONGEST:
@@ -66,9 +66,9 @@ def _read(key: KeySpec) -> _Key:
 
 
 def _key_text(head: RequestHead) -> bytes:
-    scheme, _, text = head.get(b"authorization").partition(b" ")
-    if text and scheme.lower() == b"bearer":
-        return text.strip()
+    value = head.get(b"authorization")
+    if value[:7].lower() == b"bearer ":
+        return value[7:].strip()
     for name in _FIELDS:
         if text := head.get(name).strip():
             return text

@@ -34,6 +34,7 @@ SLEEP_S = 0.0001
 SPINS = 20
 """Tries before the first sleep. Chosen: a holder that runs is done within a few."""
 
+UNLOCKED = -1
 _TRY = LOCK_EX | LOCK_NB
 
 
@@ -53,48 +54,41 @@ class Locks:
         self._floats = memory.floats
 
     def acquire(self, stripe: int) -> int:
-        """Lock a stripe and return its epoch, for `holds` and `release`. Returns -1 where it goes on unlocked."""
-        epoch = int(self._floats[AT_EPOCHS + stripe])
+        """Lock a stripe, and return the byte that is locked, for `holds` and `release`. Returns UNLOCKED when no try
+        succeeded: then the caller goes on without a lock."""
+        at = AT_EPOCHS + stripe
+        epoch = self._floats[at]
+        byte = self._offset + stripe * EPOCHS + int(epoch) % EPOCHS
         try:
-            lockf(self._fd, _TRY, 1, self._offset + stripe * EPOCHS + epoch % EPOCHS)
-        except OSError:
-            return self._insist(stripe)
-        if self._floats[AT_EPOCHS + stripe] == epoch:
-            return epoch
-        self.release(stripe, epoch)
-        return self._insist(stripe)
-
-    def holds(self, stripe: int, epoch: int) -> bool:
-        """Return whether nobody has taken this worker for stopped since it locked the stripe."""
-        return epoch < 0 or self._floats[AT_EPOCHS + stripe] == epoch
-
-    def release(self, stripe: int, epoch: int) -> None:
-        """Unlock a stripe."""
-        if epoch >= 0:
-            lockf(self._fd, LOCK_UN, 1, self._offset + stripe * EPOCHS + epoch % EPOCHS)
-
-    def _try(self, stripe: int, epoch: int) -> bool:
-        try:
-            lockf(self._fd, _TRY, 1, self._offset + stripe * EPOCHS + epoch % EPOCHS)
+            lockf(self._fd, _TRY, 1, byte)
         except OSError:
             # Held by another, or the kernel has no lock left (ENOLCK): both end in the same bounded tries.
-            return False
-        if self._floats[AT_EPOCHS + stripe] == epoch:
-            return True
-        self.release(stripe, epoch)
-        return False
+            return self._insist(stripe)
+        if self._floats[at] == epoch:
+            return byte
+        self.release(byte)
+        return self._insist(stripe)
+
+    def holds(self, stripe: int, byte: int) -> bool:
+        """Return whether nobody has taken this worker for stopped since it locked the stripe."""
+        return byte == UNLOCKED or byte == self._byte(stripe)
+
+    def release(self, byte: int) -> None:
+        """Unlock what `acquire` returned."""
+        if byte != UNLOCKED:
+            lockf(self._fd, LOCK_UN, 1, byte)
 
     def _insist(self, stripe: int) -> int:
-        floats = self._floats
+        floats, at = self._floats, AT_EPOCHS + stripe
         for _ in range(ROUNDS):
-            epoch = int(floats[AT_EPOCHS + stripe])
+            epoch, byte = floats[at], self._byte(stripe)
             until = time.monotonic() + STUCK_S
             tries = 0
-            while floats[AT_EPOCHS + stripe] == epoch:
-                if self._try(stripe, epoch):
-                    return epoch
+            while floats[at] == epoch:
+                if self._try(stripe, byte):
+                    return byte
                 if time.monotonic() >= until:
-                    floats[AT_EPOCHS + stripe] = float(epoch + 1)  # all who saw `epoch` write the same number
+                    floats[at] = epoch + 1.0  # all who saw `epoch` write the same number
                     break
                 tries += 1
                 if tries < SPINS:
@@ -102,4 +96,17 @@ class Locks:
                 else:
                     time.sleep(SLEEP_S)
         floats[AT_UNLOCKED] += 1.0
-        return -1
+        return UNLOCKED
+
+    def _try(self, stripe: int, byte: int) -> bool:
+        try:
+            lockf(self._fd, _TRY, 1, byte)
+        except OSError:
+            return False
+        if byte == self._byte(stripe):
+            return True
+        self.release(byte)
+        return False
+
+    def _byte(self, stripe: int) -> int:
+        return self._offset + stripe * EPOCHS + int(self._floats[AT_EPOCHS + stripe]) % EPOCHS

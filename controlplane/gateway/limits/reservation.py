@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controlplane.gateway.desired.document import PriceSpec
-from controlplane.gateway.limits.estimate import AnswerMeans, used_of
+from controlplane.gateway.estimate import AnswerMeans
 from controlplane.gateway.limits.locks import Locks
 from controlplane.gateway.limits.plan import Plan
 from controlplane.gateway.limits.wording import quota
@@ -17,27 +17,31 @@ def price_of(price: PriceSpec, prompt: int, answer: int, cached: int = 0) -> flo
 
 
 class HeldReservation:
-    """Tokens and money set aside for one request. The first call of `settle` or `cancel` counts, a second does nothing."""
+    """Tokens and money set aside for one request. Only the first call of `settle` or `cancel` counts."""
 
-    __slots__ = ("_answer", "_locks", "_means", "_money", "_open", "_plan", "_prompt", "_requests", "_tokens")
+    __slots__ = ("_answer", "_learns", "_locks", "_money", "_open", "_plan", "_prompt", "_tightest")
 
-    def __init__(self, plan: Plan, locks: Locks, means: AnswerMeans, prompt: int, answer: int, money: float) -> None:
+    def __init__(
+        self, plan: Plan, locks: Locks, prompt: int, answer: int, money: float, learns: AnswerMeans | None
+    ) -> None:
+        """`learns` is told the length of the answer."""
         self._plan = plan
         self._locks = locks
-        self._means = means
         self._prompt = prompt
         self._answer = answer
         self._money = money
+        self._learns = learns
         self._open = True
-        self._requests, self._tokens = plan.quotas()
+        self._tightest = plan.tightest
 
     def fields(self) -> Fields:
         """Return `x-ratelimit-*`: of the limit of which least is left, as it was when the request was admitted."""
+        requests, requests_left, tokens, tokens_left = self._tightest
         fields: Fields = []
-        if self._requests is not None:
-            fields += quota(b"requests", *self._requests)
-        if self._tokens is not None:
-            fields += quota(b"tokens", *self._tokens)
+        if requests is not None:
+            fields += quota(b"requests", *requests.requests_quota(requests_left))
+        if tokens is not None:
+            fields += quota(b"tokens", *tokens.tokens_quota(tokens_left))
         return fields
 
     def settle(self, counts: TokenCounts, now: float) -> None:
@@ -45,12 +49,13 @@ class HeldReservation:
         if not self._open:
             return
         self._open = False
-        prompt, answer, cached = used_of(counts, self._prompt, self._answer)
-        if counts.completion is not None and not counts.estimated:
-            self._means.saw(self._plan.model, answer)
+        prompt = self._prompt if counts.prompt is None else counts.prompt
+        answer = self._answer if counts.completion is None else counts.completion
+        if self._learns is not None and counts.completion is not None and not counts.estimated:
+            self._learns.saw(self._plan.model, answer)
         plan = self._plan
         if plan.gauges:
-            money = price_of(plan.price, prompt, answer, cached) if plan.counts_money else 0.0
+            money = price_of(plan.price, prompt, answer, min(counts.cached or 0, prompt)) if plan.counts_money else 0.0
             plan.settle(self._prompt + self._answer, self._money, prompt + answer, money)
 
     def cancel(self, now: float) -> None:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from controlplane.gateway.desired.document import Desired, LimitSpec, ModelSpec
+from controlplane.gateway.estimate import AnswerMeans
 from controlplane.gateway.limits.directory import Directory
-from controlplane.gateway.limits.estimate import AnswerMeans
 from controlplane.gateway.limits.gauge import Gauge
 from controlplane.gateway.limits.keys import Keys
 from controlplane.gateway.limits.locks import ALL, DIRECTORY, Locks, stripe_of
@@ -33,6 +33,7 @@ class SharedLimits:
 
     def __init__(self, area: Area, column: int, *, unix: Callable[[], float] = time.time) -> None:
         self._memory = Memory(area)
+        self._floats = self._memory.floats
         self._locks = Locks(self._memory)
         self._directory = Directory(self._memory, self._locks)
         self._column = column
@@ -45,11 +46,11 @@ class SharedLimits:
         self._changes = -1.0
         self._any_model = False
         self._applied: Desired | None = None
-        epoch = self._locks.acquire(DIRECTORY)
+        byte = self._locks.acquire(DIRECTORY)
         try:
             self._memory.use_column(column)
         finally:
-            self._locks.release(DIRECTORY, epoch)
+            self._locks.release(byte)
 
     def apply(self, desired: Desired, now: float) -> None:
         """Replace keys and limits. What was used stays. Raises BadDesired when there are more limits than slots.
@@ -77,10 +78,12 @@ class SharedLimits:
         self, caller: Caller, model: ModelSpec, prompt: int, answer: int | None, now: float
     ) -> HeldReservation | Refusal:
         """Set aside a request, its tokens, their price and a place of concurrency on all limits, or nothing."""
+        learns = None
         if answer is None:
-            answer = self._means.of(model.name)
+            learns = self._means
+            answer = learns.of(model.name)
         plan = self._plans.get((caller.key_id, model.name))
-        if plan is None or plan.price is not model.price or self._changes != self._memory.floats[AT_CHANGES]:
+        if plan is None or plan.price is not model.price or self._changes != self._floats[AT_CHANGES]:
             plan = self._plan(caller, model)
         money = 0.0
         if plan.gauges:
@@ -90,10 +93,10 @@ class SharedLimits:
             over = plan.take(self._locks, now, unix, float(prompt + answer), money)
             if over is not None:
                 return refuse(over, caller, unix)
-        return HeldReservation(plan, self._locks, self._means, prompt, answer, money)
+        return HeldReservation(plan, self._locks, prompt, answer, money, learns)
 
     def _plan(self, caller: Caller, model: ModelSpec) -> Plan:
-        changes = self._memory.floats[AT_CHANGES]
+        changes = self._floats[AT_CHANGES]
         if changes != self._changes or len(self._plans) >= MOST_PLANS:
             self._plans.clear()
             self._changes = changes
@@ -110,7 +113,7 @@ class SharedLimits:
     def _gauge(self, owner: Owner, spec: LimitSpec | None) -> Gauge | None:
         if spec is None or spec == NO_LIMITS:
             return None
-        place = self._directory.find(owner.limit_id)
-        if place is None:  # the supervisor has freed the slot: a newer document, on its way here, has no such limit
-            return None
+        # The supervisor has freed the slot when a newer document has no such limit. This worker holds on to the limit
+        # until it gets that document: no limit is ever without a slot.
+        place = self._directory.allot([owner.limit_id])[owner.limit_id]
         return Gauge(self._memory, self._column, owner, spec, place)

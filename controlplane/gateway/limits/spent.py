@@ -99,7 +99,10 @@ class SpentFile:
             os.close(folder)
 
     def restore(self, put_back: Callable[[bytes], None]) -> None:
-        """Hand the file's content to `Keeper.restore`. A file that cannot be read is logged and kept under another name."""
+        """Hand the file's content to `Keeper.restore`. A damaged file is logged and kept under another name.
+
+        Without a file, nothing is restored.
+        """
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:

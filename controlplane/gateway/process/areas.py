@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from controlplane.gateway.choosing import memory as choosing
 from controlplane.gateway.limits import memory as limits
 from controlplane.gateway.telemetry import columns as telemetry
 
-LIMITS, METRICS = "limits", "metrics"
-SIZES = {LIMITS: limits.AREA_BYTES, METRICS: telemetry.AREA_BYTES}
+CHOOSING, LIMITS, METRICS = "choosing", "limits", "metrics"
+SIZES = {CHOOSING: choosing.AREA_BYTES, LIMITS: limits.AREA_BYTES, METRICS: telemetry.AREA_BYTES}
 """Sizes in bytes. Most of it is never touched, and takes no memory."""
 
 MOST_WORKERS = 60

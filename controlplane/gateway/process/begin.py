@@ -19,9 +19,10 @@ class Begin:
     """Areas of the shared memory, in bytes, in their order."""
     sockets: list[int]
     """Files of all listening sockets. The message `serve` names those that this worker accepts on."""
-    folder: str
-    name: str
-    """The gateway's name."""
+    journal: str
+    """Folder of the journals of usage records."""
+    journal_bytes: int
+    """Largest size of this worker's journal. 0: no journal, since there is no control plane to ship it to."""
     created: int
     """Unix seconds for lists of models, the same in all workers."""
     drain_timeout_s: float

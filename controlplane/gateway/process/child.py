@@ -74,7 +74,8 @@ class Child:
             command = [sys.executable, "-m", "controlplane.gateway.process.worker", str(theirs.fileno())]
             files = (*inherited, theirs.fileno())
             try:
-                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=files)
+                # Not asyncio's subprocess: with a process descriptor, no thread and no signal handler waits for it.
+                self._process = _spawn(command, files)
             except OSError as error:
                 ours.close()
                 raise GatewayError(f"worker {self.number} cannot be started: {error.strerror}") from error
@@ -157,3 +158,7 @@ class Child:
             self.started.set()
             self._news.set()
             self._on_ended(self)
+
+
+def _spawn(command: list[str], files: Sequence[int]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=files)

@@ -50,7 +50,7 @@ class Entry:
     def offer(self, addresses: Addresses) -> tuple[Offer, list[int]]:
         """Return what a successor gets. Raises GatewayError while the predecessor drains: its columns are in use."""
         if self.before is not None and self.before.remains:
-            pid = self.before.offer.pid
+            pid = self.before.pid
             raise GatewayError(f"the gateway before it (process {pid}) still finishes its streams; try again later")
         offer = Offer(
             version=__version__,

@@ -140,7 +140,7 @@ class Successors:
         offer: Callable[[], tuple[Offer, list[int]]],
         relieved: Callable[[int], Awaitable[None]],
     ) -> None:
-        """`offer` raises GatewayError to refuse. `relieved` gets the successor's process id and lets go of the folder."""
+        """`offer` raises GatewayError to refuse. `relieved` gets the successor's pid, and lets go of the folder."""
         self._folder, self._offer, self._relieved = folder, offer, relieved
         self._listening: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None

@@ -12,9 +12,9 @@ import orjson
 from controlplane import __version__
 from controlplane.config.gateway import GatewaySection
 from controlplane.gateway.process.admin import Answer, Page
-from controlplane.gateway.process.applying import Applying
 from controlplane.gateway.process.shared import Shared
-from controlplane.gateway.process.sources import Source
+from controlplane.gateway.process.state.applying import Applying
+from controlplane.gateway.process.state.sources import Source
 from controlplane.gateway.process.workers import Workers
 from controlplane.gateway.telemetry.exposition import CONTENT_TYPE
 

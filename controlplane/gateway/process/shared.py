@@ -7,10 +7,11 @@ import logging
 import time
 from pathlib import Path
 
+from controlplane.gateway.choosing.memory import clear_column
 from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.limits.keeper import Keeper
 from controlplane.gateway.limits.spent import SpentFile
-from controlplane.gateway.process.areas import LIMITS, METRICS, supervisor_column
+from controlplane.gateway.process.areas import CHOOSING, LIMITS, METRICS, supervisor_column
 from controlplane.gateway.process.memory import SharedMemory
 from controlplane.gateway.telemetry import families
 from controlplane.gateway.telemetry.columns import exposition_of, meters_of
@@ -43,6 +44,7 @@ class Shared:
 
     def clear(self, column: int) -> None:
         """Give back what a dead worker held, and count its open requests as cut."""
+        clear_column(self._memory.area(CHOOSING), column)
         self.keeper.clear_column(column)
         if lost := settle(meters_of(self._memory.area(METRICS), column)):
             log.error("%d requests were open in the worker that ended", lost)

@@ -23,16 +23,16 @@ from controlplane import __version__
 from controlplane.config.loader import LoadedFleet
 from controlplane.gateway.errors import GatewayError
 from controlplane.gateway.process.admin import Admin
-from controlplane.gateway.process.applying import Applying
 from controlplane.gateway.process.areas import worker_columns
 from controlplane.gateway.process.begin import Begin, wire_settings
 from controlplane.gateway.process.entering import Addresses, Entry, enter
-from controlplane.gateway.process.folder import LastGood
 from controlplane.gateway.process.handover import Successors
 from controlplane.gateway.process.health import Health
 from controlplane.gateway.process.shared import Shared
 from controlplane.gateway.process.sockets import BACKLOG, bound_address
-from controlplane.gateway.process.sources import FromControlPlane, FromFile, Source, enduring
+from controlplane.gateway.process.state.applying import Applying
+from controlplane.gateway.process.state.last_good import LastGood
+from controlplane.gateway.process.state.sources import JOURNALS, FromControlPlane, FromFile, Source, enduring
 from controlplane.gateway.process.systemd import notify
 from controlplane.gateway.process.workers import Workers
 
@@ -99,22 +99,39 @@ class Supervisor:
             self._source: Source = FromFile(self._loaded, self._applying)
         else:
             self._source = FromControlPlane(
-                self._loaded, self._section.control_plane, self._applying, disk, self._report, self._workers.changed
+                self._loaded,
+                self._section.control_plane,
+                self._applying,
+                self._folder,
+                self._report,
+                self._workers.changed,
+                self._shared.meters,
             )
         self._health = Health(self._section, self._workers, self._applying, self._source, self._shared)
         self._admin = Admin(self._health.pages())
         self._successors = Successors(self._folder, lambda: entry.offer(self._addresses), self._relieve)
         try:
-            await self._workers.start()
-            await self._start(entry)
-            await self._over.wait()
+            await self._until_over(self._start(entry))
         except BaseException:
             await self._workers.kill()
             raise
         await self._end(entry)
 
+    async def _until_over(self, start: Coroutine[Any, Any, None]) -> None:
+        """Start, and wait for the end. A signal also ends a start that hangs."""
+        starting, over = self._loop.create_task(start), self._loop.create_task(self._over.wait())
+        try:
+            await asyncio.wait((starting, over), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                await over
+        finally:
+            starting.cancel()
+            over.cancel()
+
     async def _start(self, entry: Entry) -> None:
         """Serve as soon as there is a desired state, and relieve the gateway before."""
+        await self._workers.start()
         self._loop.add_signal_handler(signal.SIGHUP, self._source.again)
         self._loop.add_signal_handler(signal.SIGUSR2, self._upgrade)
         await self._source.begin()
@@ -170,8 +187,7 @@ class Supervisor:
         self._successors.close()
         if self._relieved_by:
             await self._admin.close()
-        else:
-            await self._source.leave()
+        await self._source.leave(say=not self._relieved_by)
         # A successor writes and reports from here on.
         for task in self._tasks:
             task.cancel()
@@ -201,13 +217,15 @@ class Supervisor:
     def _begin(self, column: int) -> tuple[dict[str, Any], Sequence[int]]:
         entry, root = self._entry, logging.getLogger()
         sockets = [each.fileno() for each in entry.sockets]
+        follows = self._section.control_plane is not None
+        journal_bytes = self._section.max_journal_bytes // self._addresses.workers if follows else 0
         begin = Begin(
             column=column,
             memory_fd=entry.memory.fd,
             sizes=entry.memory.sizes,
             sockets=sockets,
-            folder=str(self._folder),
-            name=self._section.effective_name,
+            journal=str(self._folder / JOURNALS),
+            journal_bytes=journal_bytes,
             created=int(self._loaded.path.stat().st_mtime),
             drain_timeout_s=self._section.drain_timeout,
             level=root.level,

@@ -53,16 +53,15 @@ class Worker:
 
     async def run(self) -> None:
         """Do what the supervisor says, one message after another, until the end of a drain."""
-        working = self._loop.create_task(self._obey(), name="obey")
-        telling = self._loop.create_task(self._tell(), name="status")
-        waiting = self._loop.create_task(self.done.wait())
+        tasks: list[asyncio.Task[Any]] = [
+            self._loop.create_task(work) for work in (self._obey(), self._tell(), self.done.wait())
+        ]
         try:
-            await asyncio.wait((working, telling, waiting), return_when=asyncio.FIRST_COMPLETED)
-            for task in (working, telling):
-                if task.done():
-                    task.result()
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
         finally:
-            for task in (working, telling, waiting):
+            for task in tasks:
                 task.cancel()
 
     def drain(self) -> None:
@@ -82,6 +81,8 @@ class Worker:
                 self._work.put_nowait(frame)
 
     def _alone(self) -> None:
+        if self.done.is_set():
+            return
         self.handler.alone = True
         log.warning("the gateway's supervisor is gone: this worker finishes %d open requests and ends", self._open())
         self.drain()
@@ -146,8 +147,8 @@ class Worker:
             await self._path.close()
             ended |= {"finished": report.finished, "cut": report.cut, "tokens_cut": report.tokens_cut}
         self.channel.send(ended)
-        self.channel.close()
         self.done.set()
+        self.channel.close()
 
     async def _cut(self) -> None:
         self.drain()

@@ -48,7 +48,7 @@ class Workers:
         begin: Callable[[int], tuple[dict[str, Any], Sequence[int]]],
         clear: Callable[[int], None],
     ) -> None:
-        """`begin` returns the first message for a column and the files to inherit; `clear` frees what a dead one held."""
+        """`begin` returns the first message for a column and the files to inherit. `clear` frees a column."""
         self.places = [Place(number, column) for number, column in enumerate(columns)]
         self._sockets, self._begin, self._clear = sockets, begin, clear
         self._state: State | None = None

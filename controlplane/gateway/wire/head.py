@@ -47,7 +47,7 @@ def read_head(method: bytes, target: bytes, fields: Fields, version: str, keep_a
             return malformed("The request's Content-Length is no number of bytes")
         length = int(digits)
     path, _, _ = target.partition(b"?")
-    return RequestHead(method, target, path, fields, length, chunked, keep_alive, 1 if version == "1.1" else 0, known)
+    return RequestHead(method, target, path, fields, length, chunked, keep_alive, known, 1 if version == "1.1" else 0)
 
 
 ONCE = {b"host": "Host", b"transfer-encoding": "Transfer-Encoding", b"content-length": "Content-Length"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import BigInteger, Column
 from sqlmodel import Field, SQLModel
 
 from controlplane.store.stored import StoredJson
@@ -74,18 +74,19 @@ class UsageMinuteRow(SQLModel, table=True):
     model: str = Field(primary_key=True)
     version: str = Field(primary_key=True)
     outcome: str = Field(primary_key=True)
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    estimated: int
+    requests: int = Field(sa_type=BigInteger)
+    prompt_tokens: int = Field(sa_type=BigInteger)
+    completion_tokens: int = Field(sa_type=BigInteger)
+    cached_tokens: int = Field(sa_type=BigInteger)
+    estimated: int = Field(sa_type=BigInteger)
     """Number of requests whose tokens were estimated."""
-    usd: float
+    usd: float | None = None
+    """None: the model had no price."""
     duration_s: float
     """Sum over the requests."""
     first_s: float
     """Sum of the times to the first event."""
-    streams: int
+    streams: int = Field(sa_type=BigInteger)
     """Number of requests in `first_s`."""
 
 
@@ -95,6 +96,6 @@ class UsageCursorRow(SQLModel, table=True):
     __tablename__ = "usage_cursor"
 
     journal: str = Field(primary_key=True)
-    """Name of the gateway, and of the journal within it."""
-    sequence: int
+    """`GATEWAY/EPOCH`. The row `*` is the lock of everything that changes usage."""
+    sequence: int = Field(sa_type=BigInteger)
     updated_at: float

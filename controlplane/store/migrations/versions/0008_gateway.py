@@ -69,15 +69,15 @@ def _usage() -> None:
         sa.Column("model", sa.String(), nullable=False),
         sa.Column("version", sa.String(), nullable=False),
         sa.Column("outcome", sa.String(), nullable=False),
-        sa.Column("requests", sa.Integer(), nullable=False),
-        sa.Column("prompt_tokens", sa.Integer(), nullable=False),
-        sa.Column("completion_tokens", sa.Integer(), nullable=False),
-        sa.Column("cached_tokens", sa.Integer(), nullable=False),
-        sa.Column("estimated", sa.Integer(), nullable=False),
-        sa.Column("usd", sa.Float(), nullable=False),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.Column("prompt_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("completion_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cached_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("estimated", sa.BigInteger(), nullable=False),
+        sa.Column("usd", sa.Float(), nullable=True),
         sa.Column("duration_s", sa.Float(), nullable=False),
         sa.Column("first_s", sa.Float(), nullable=False),
-        sa.Column("streams", sa.Integer(), nullable=False),
+        sa.Column("streams", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint(
             "at", "period_s", "tenant", "key_id", "model", "version", "outcome", name=op.f("pk_usage_minute")
         ),
@@ -85,7 +85,7 @@ def _usage() -> None:
     op.create_table(
         "usage_cursor",
         sa.Column("journal", sa.String(), nullable=False),
-        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("journal", name=op.f("pk_usage_cursor")),
     )

@@ -51,6 +51,7 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.usage import UsageStore
 from controlplane.traffic.driver import (
     BackendObservation,
     Capabilities,
@@ -203,7 +204,7 @@ class Rig:
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
         self.pools = make_pools()
         self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions, self.pools.access)
-        self.alert_log, self.outbox = SqlAlertLog(db), OutboxStore(db)
+        self.alert_log, self.outbox, self.usage = SqlAlertLog(db), OutboxStore(db), UsageStore(db)
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()
@@ -250,6 +251,7 @@ class Rig:
             gateways=self.gateways,
             alerts=self.alert_log,
             outbox=self.outbox,
+            usage=self.usage,
             tokens=self.tokens,
             sessions=self.sessions,
             pools=self.pools,

@@ -36,6 +36,8 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/gateways"): VIEWER,
     ("GET", "/cp/v1/gateways/desired"): GATEWAY,
     ("POST", "/cp/v1/gateways/report"): GATEWAY,
+    ("POST", "/cp/v1/gateways/usage"): GATEWAY,
+    ("GET", "/cp/v1/usage"): VIEWER,
     ("GET", "/cp/v1/alerts"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/notifications"): VIEWER,

@@ -158,6 +158,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
         {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]},
     ),
     ("models[].versions.<name>.backends", (*CHAT, "versions", "v1", "backends"), []),
+    ("models[].versions.<name>.model", (*CHAT, "versions", "v1", "model"), "org/chat"),
     ("models[].verify.path", (*RANKER, "verify", "path"), "generate_stream"),
     ("models[].verify.body", (*RANKER, "verify"), {"body": {"inputs": []}}),
     ("models[].verify.prompt", (*RANKER, "verify", "prompt"), "again"),

@@ -171,6 +171,7 @@ async def test_nobody_looks_while_nobody_waits(world: World) -> None:
     first = await world.get()
     assert first is not None
     assert await world.get(first.revision, 0.03) is None
+    await world.until(lambda: world.feed._looking is None or world.feed._looking.done())
     looks = world.feed.looks
     await asyncio.sleep(0.05)
     assert world.feed.looks == looks

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Protocol
 
 from collectors.durations import format_duration
@@ -14,16 +15,23 @@ from controlplane.config.gateway import ControlPlaneSection
 from controlplane.config.loader import LoadedFleet
 from controlplane.gateway.desired.codec import MAX_BYTES
 from controlplane.gateway.errors import BadDesired
-from controlplane.gateway.process.applying import Applying
-from controlplane.gateway.process.folder import LastGood
-from controlplane.gateway.process.following import Fault, Follower, Reporter
-from controlplane.gateway.process.own_file import OwnFile
+from controlplane.gateway.process.state.applying import Applying
+from controlplane.gateway.process.state.following import Fault, Follower, Reporter
+from controlplane.gateway.process.state.last_good import LastGood
+from controlplane.gateway.process.state.own_file import OwnFile
+from controlplane.gateway.telemetry.meters import Meters
+from controlplane.gateway.telemetry.usage_meters import ShipperMeters
+from controlplane.gateway.usage.shipper import Shipper
 from controlplane.remote_client import RemoteClient
 
 log = logging.getLogger(__name__)
 
 AGAIN_S = 5.0
 """Seconds after an internal error until the work goes on."""
+JOURNALS = "usage"
+"""Folder of the journals of usage records, in the data folder."""
+MAX_ACKNOWLEDGEMENT = 64 * 2**10
+"""Largest answer to a batch of usage records."""
 LEAVE_S = 2.0
 """Seconds for the last report."""
 
@@ -51,8 +59,8 @@ class Source(Protocol):
         """Read fleet.yaml again."""
         ...
 
-    async def leave(self) -> None:
-        """Say that this gateway ends."""
+    async def leave(self, *, say: bool) -> None:
+        """Follow no more, and with `say` report that this gateway ends."""
         ...
 
 
@@ -77,7 +85,7 @@ class FromFile:
         """Watch the file."""
         await enduring("fleet.yaml", self._file.run)
 
-    async def leave(self) -> None:
+    async def leave(self, *, say: bool) -> None:
         """Do nothing: nobody is told."""
 
 
@@ -89,17 +97,23 @@ class FromControlPlane:
         loaded: LoadedFleet,
         section: ControlPlaneSection,
         applying: Applying,
-        disk: LastGood,
+        folder: Path,
         report: Callable[[], dict[str, Any]],
         changed: asyncio.Event,
+        meters: Meters,
     ) -> None:
+        """`report` makes the body of a report, and `changed` is set when it should go at once."""
         client = RemoteClient(section.url, auth_of(section), max_reply_bytes=MAX_BYTES)
         self.name = f"the control plane {client.name}"
-        self._client, self._disk, self._applying = client, disk, applying
+        self._client, self._disk, self._applying = client, LastGood(folder), applying
         self._file = OwnFile(loaded, None)
         self.again = self._file.again.set
-        self._follower = Follower(client, loaded.fleet.gateway.effective_name, self.name, applying.apply)
+        name = loaded.fleet.gateway.effective_name
+        self._follower = Follower(client, name, self.name, applying.apply)
         self._leaving = False
+        shipping = RemoteClient(section.url, auth_of(section), max_reply_bytes=MAX_ACKNOWLEDGEMENT)
+        self._shipping = shipping
+        self._shipper = Shipper(folder / JOURNALS, name, shipping, ShipperMeters(meters))
         self._reporter = Reporter(client, lambda: {**report(), "leaving": self._leaving}, applying.share, changed)
 
     @property
@@ -126,14 +140,17 @@ class FromControlPlane:
         async with asyncio.TaskGroup() as group:
             group.create_task(enduring("the desired state", self._follower.run))
             group.create_task(enduring("reports", self._reporter.run))
+            group.create_task(enduring("the shipping of usage", self._shipper.run))
             group.create_task(enduring("fleet.yaml", self._file.run))
 
-    async def leave(self) -> None:
-        """Report once more that this gateway ends, so that nobody waits for it."""
+    async def leave(self, *, say: bool) -> None:
+        """Report once more that this gateway ends, so that nobody waits for it. A successor goes on in its name."""
         self._leaving = True
-        with contextlib.suppress(Fault, TimeoutError):
-            await asyncio.wait_for(self._reporter.send(), LEAVE_S)
+        if say:
+            with contextlib.suppress(Fault, TimeoutError):
+                await asyncio.wait_for(self._reporter.send(), LEAVE_S)
         await self._client.close()
+        await self._shipping.close()
 
 
 async def enduring(what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 from controlplane.gateway.desired.codec import encode
 from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.errors import BadDesired, GatewayError
-from controlplane.gateway.process.folder import LastGood
+from controlplane.gateway.process.state.last_good import LastGood
 from controlplane.gateway.process.workers import State, Workers
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,10 @@ class Applying:
         """Monotonic time at which it came into force."""
 
     async def apply(self, desired: Desired, origin: str, *, keep: bool = True) -> None:
-        """Apply a state, and with `keep` write it to the disk. Raises BadDesired; the state before then stays in force."""
+        """Apply a state, and with `keep` write it to the disk.
+
+        Raises BadDesired; the state before stays in force then.
+        """
         async with self._applying:
             before = self.desired
             if before is not None and before.revision == desired.revision:

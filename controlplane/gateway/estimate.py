@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from controlplane.gateway.request import Ask, TokenCounts
+from controlplane.gateway.request import Ask
 
 BYTES_A_TOKEN = 4
 """Bytes of a body for one token of the prompt. Source: English text of common tokenizers; JSON is a little below."""
 FIRST_ANSWER = 256
-"""Tokens of an answer without a limit, before any answer of the model was seen. Chosen: a paragraph or two."""
+"""Tokens of an answer without a limit, before any such answer of the model was seen. Chosen: a paragraph or two."""
 WEIGHT = 0.1
 """Weight of the newest answer in the mean of a model's answers."""
 
@@ -23,7 +23,7 @@ def tokens_of(ask: Ask) -> tuple[int, int | None]:
 
 
 class AnswerMeans:
-    """The mean length of the answers of each model, as this worker saw them."""
+    """The mean length of each model's answers to requests without a limit, as this worker saw them."""
 
     __slots__ = ("_means",)
 
@@ -42,10 +42,3 @@ class AnswerMeans:
     def keep(self, models: set[str]) -> None:
         """Forget other models."""
         self._means = {name: mean for name, mean in self._means.items() if name in models}
-
-
-def used_of(counts: TokenCounts, prompt: int, answer: int) -> tuple[int, int, int]:
-    """Return (prompt, completion, cached) tokens that a request is charged. An absent count keeps the estimate."""
-    used_prompt = prompt if counts.prompt is None else counts.prompt
-    used_answer = answer if counts.completion is None else counts.completion
-    return used_prompt, used_answer, min(counts.cached or 0, used_prompt)
