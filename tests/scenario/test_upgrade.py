@@ -284,9 +284,7 @@ async def test_a_control_plane_says_what_it_cannot_read(tmp_path: Path) -> None:
         services = build_services(plane, db, "127.0.0.1", LogRing(0.0))
         # The rule of these alerts is not configured any more, so that they are kept aside. Loops of their own read
         # the instances and the groups, one row at a time.
-        await until(
-            lambda: Counter(row.table for row in services.unread()) == {"alert_instance": 2, "alert_group": 3}
-        )
+        await until(lambda: Counter(row.table for row in services.unread()) == {"alert_instance": 2, "alert_group": 3})
         metrics = OwnMetrics(services).render().decode()
         assert 'controlplane_unreadable_rows{table="alert_instance"} 2.0' in metrics
         assert 'controlplane_unreadable_rows{table="token"} 0.0' in metrics
