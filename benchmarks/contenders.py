@@ -133,7 +133,7 @@ def prometheus(
         f"--storage.tsdb.path={folder / 'data'}",
     ]
     command += ["--storage.tsdb.retention.time=1h", f"--web.listen-address={address}", "--log.level=error"]
-    with _running("prometheus", command, folder, address, "/-/ready") as contender:
+    with running("prometheus", command, folder, address, "/-/ready") as contender:
         yield contender
 
 
@@ -160,7 +160,7 @@ def victoria_metrics(folder: Path, addresses: Iterable[str], interval_s: float) 
     command = [VICTORIA_METRICS, f"-promscrape.config={folder / 'scrape.json'}", f"-httpListenAddr={address}"]
     # Its shortest retention is a day. By default it answers nothing about the last 30 seconds.
     command += [f"-storageDataPath={folder / 'data'}", "-retentionPeriod=1d", "-search.latencyOffset=0s"]
-    with _running("VictoriaMetrics", command, folder, address, "/health") as contender:
+    with running("VictoriaMetrics", command, folder, address, "/health") as contender:
         yield contender
 
 
@@ -180,14 +180,18 @@ def control_plane(
     address = free_address()
     command = [sys.executable, "-m", "controlplane", "up", "-c", str(folder / "fleet.yaml")]
     command += ["--listen", address, "--data-dir", str(folder / "data")]
-    with _running("controlplane", command, folder, address, "/readyz", token=TOKEN) as contender:
+    with running("controlplane", command, folder, address, "/readyz", token=TOKEN) as contender:
         yield contender
 
 
 @contextmanager
-def _running(
+def running(
     name: str, command: list[str], folder: Path, address: str, ready: str, token: str = ""
 ) -> Iterator[Contender]:
+    """Run a program in a folder until the block ends. It has started when `ready` of its address answers 200.
+
+    Raises SystemExit with the end of its log when it does not start.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CP_BOOTSTRAP_TOKEN": token}
     log = folder / "log"
     with log.open("wb") as file:

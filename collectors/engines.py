@@ -30,6 +30,8 @@ class EngineKind:
     """Default port of the metrics; None: the port of the API."""
     api: Api | None = None
     """API for readiness checks; None: servers of this kind serve no models."""
+    source: str = "engine"
+    """Label `source` of its canonical series: who counted."""
 
     @property
     def serves(self) -> bool:
@@ -48,7 +50,8 @@ _KINDS = (
     EngineKind("llamacpp", api=Api.OPENAI),
     EngineKind("dcgm"),
     EngineKind("nvml"),
-    EngineKind("probe"),
+    EngineKind("probe", source="probe"),
+    EngineKind("gateway", source="gateway"),
     EngineKind("custom"),
 )
 ENGINES: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS})

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from collectors.catalogue import Catalogue, CatalogueSource, Engine, LabelMap, Metric, ValueMap
+from collectors.engines import ENGINES
 from collectors.exposition import normalised_float
 from collectors.interner import Interner
 from collectors.packed_series import packed
@@ -114,7 +115,7 @@ def _standing_labels(labels: dict[str, str], context: _Context) -> dict[str, str
     """Add the labels of every canonical series: engine, instance, node, model, version, source."""
     target, configured = context.target, context.target_labels
     result = {**configured, **labels, "engine": target.engine, "instance": target.instance}
-    result.setdefault("source", "probe" if target.engine == "probe" else "engine")
+    result.setdefault("source", ENGINES[target.engine].source if target.engine in ENGINES else "engine")
     result.setdefault("node", _host(target.instance))
     served = result.get("served_model", "")
     model = context.models.get(served, served) or labels.get("model", "")

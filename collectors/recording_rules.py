@@ -109,6 +109,7 @@ _TARGET_LABELS = Unexpressed(
 _NATIVE = {
     "nvml": "nvml-exporter's samples have these names already; add the labels engine and source by scrape_configs",
     "probe": "only the control plane probes models; it can send the results: metrics.remote_write with send: [own]",
+    "gateway": "a gateway's samples have these names already; add the label engine by scrape_configs",
     "readiness": "only the control plane asks engines; it can send the results: metrics.remote_write with send: [own]",
     "controlplane": "only the control plane has them; it can send them: metrics.remote_write with send: [own]",
 }

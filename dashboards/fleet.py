@@ -92,7 +92,7 @@ def _traffic() -> Section:
             queries=[
                 Query(
                     "sum by (model, version, source) "
-                    f'(rate(llm_requests_total{{outcome=~"error|timeout", {_OUTSIDE}}}[$__rate_interval]))'
+                    f'(rate(llm_requests_total{{outcome=~"error|timeout|cut", {_OUTSIDE}}}[$__rate_interval]))'
                     " / sum by (model, version, source) "
                     f"(rate(llm_requests_total{{{_OUTSIDE}}}[$__rate_interval]))",
                     "{{model}} {{version}} ({{source}})",

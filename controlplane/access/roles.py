@@ -9,7 +9,10 @@ from controlplane.errors import Forbidden
 
 
 class Role(StrEnum):
-    """The rights of a token. Each role includes the roles before it. Compare roles with `includes`, not as texts."""
+    """The rights of a token. Compare roles with `includes`, not as texts.
+
+    An admin may do everything, an operator what a viewer may. A gateway's token reaches no other route than its own.
+    """
 
     VIEWER = "viewer"
     """Read everything."""
@@ -17,11 +20,20 @@ class Role(StrEnum):
     """Promote, roll back, abort."""
     ADMIN = "admin"
     """Tokens and configuration."""
+    GATEWAY = "gateway"
+    """Fetch the desired state of gateways, report what a gateway applies, and post its usage."""
 
     def includes(self, needed: Role) -> bool:
         """Return whether this role has all rights of `needed`."""
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
+        return needed in _INCLUDED[self]
+
+
+_INCLUDED = {
+    Role.VIEWER: {Role.VIEWER},
+    Role.OPERATOR: {Role.VIEWER, Role.OPERATOR},
+    Role.ADMIN: set(Role),
+    Role.GATEWAY: {Role.GATEWAY},
+}
 
 
 class Principal(NamedTuple):

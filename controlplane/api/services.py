@@ -12,11 +12,13 @@ from alerts.evaluate import GroupReport
 from alerts.interfaces import Clock, Notifier
 from collectors.target import TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
+from controlplane.access.gateway_keys import GatewayKeyStore
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.clock.system import ClockReport
 from controlplane.config.difference import Change
 from controlplane.config.model import Fleet
+from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
@@ -34,6 +36,7 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.stored import UnreadRow
+from controlplane.store.usage import UsageStore
 
 
 class Rollouts(Protocol):
@@ -113,9 +116,13 @@ class Services:
     targets: Callable[[], Sequence[TargetHealth]]
     rules: Callable[[], Sequence[GroupReport]]
     rollouts: Rollouts
+    gateways: GatewayDesk
     alerts: SqlAlertLog
     outbox: OutboxStore
+    usage: UsageStore
     tokens: TokenStore
+    keys: GatewayKeyStore
+    """API keys of the gateways' clients."""
     sessions: SessionStore
     pools: Pools
     """Threads for blocking calls."""

@@ -15,11 +15,11 @@ from controlplane.config.remote import RemoteWrite, endpoint_name
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.syntax.metric_names import metric_names
 from controlplane.metrics.remote.remote_querier import RemoteQuerier
-from controlplane.metrics.remote_client import RemoteClient
 from controlplane.metrics.write.shipping.queue import ShipQueue
 from controlplane.metrics.write.shipping.selection import Selection
 from controlplane.metrics.write.shipping.sender import Policy, RowSender
 from controlplane.metrics.write.shipping.shipper import Shipper
+from controlplane.remote_client import RemoteClient
 
 QUEUES = "remote-write"
 """Folder of the queues, in the data folder."""

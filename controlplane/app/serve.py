@@ -163,6 +163,7 @@ async def _serve(app: FastAPI, plane: ControlPlane, listener: socket.socket, pla
         ending.within(HURRY_WITHIN_S if server.should_exit else STOP_WITHIN_S)
         server.stop()
         app.state.events.close()
+        plane.gateways.feed.close()
         # A query may take longer than the server waits for its connections.
         plane.metrics.refuse_queries()
 

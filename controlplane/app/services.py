@@ -23,6 +23,7 @@ from controlplane.store.revision import RevisionStore
 from controlplane.store.schedules import ScheduleStore
 from controlplane.store.stored import UnreadRow
 from controlplane.store.unreadable import report
+from controlplane.store.usage import UsageStore
 
 
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
@@ -49,6 +50,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
             clock=plane.clock,
             observe_only=plane.observe_only,
             unread=unread,
+            gateways=plane.gateways.attention,
         ),
         queries=plane.metrics.querier,
         exports=plane.metrics.embedded.querier,
@@ -60,9 +62,12 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,
+        gateways=plane.gateways,
         alerts=alerts,
         outbox=OutboxStore(db),
+        usage=UsageStore(db),
         tokens=plane.gatekeeper.tokens,
+        keys=plane.keys,
         sessions=plane.gatekeeper.sessions,
         pools=plane.pools,
         leases=plane.loops.leases,

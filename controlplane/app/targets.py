@@ -14,12 +14,15 @@ from collectors.probe_protocol import dialect_for
 from collectors.samples import Labels, labels_of
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
+from controlplane.config.gateway import GatewaySection
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import ScrapeSection, TargetGroup
 from controlplane.config.models import Backend, ModelSection
 from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
+"""The address to ask a server that listens on all addresses."""
 SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
 """Accepted lines for each sample, comments and blanks included. Chosen: real pages have about two."""
 
@@ -54,7 +57,15 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
             _check_probe(url, group, loaded, ("targets", number))
     engines, readiness = _backends(fleet.models)
     groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout_s) for g in engines]
+    if fleet.gateway.runs_here:
+        groups.append(_own_gateway(fleet.gateway, fleet.scrape))
     return ScrapePlan(tuple(groups), probes, readiness)
+
+
+def _own_gateway(section: GatewaySection, scrape: ScrapeSection) -> DiscoveryGroup:
+    host, _, port = section.admin.rpartition(":")
+    address = f"{_LOOPBACK.get(host, host)}:{port}"
+    return DiscoveryGroup("gateway", (address,), interval_s=scrape.interval, timeout_s=scrape.timeout_s)
 
 
 def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
@@ -78,7 +89,8 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
 
 def _served_names(models: tuple[ModelSection, ...]) -> Labels:
     """Return pairs of a model's name in its engine and its name in the fleet."""
-    return labels_of({m.traffic.model: m.name for m in models if m.traffic.model})
+    served = {m.traffic.model: m.name for m in models if m.traffic.model}
+    return labels_of(served | {v.model: m.name for m in models for v in m.versions.values() if v.model})
 
 
 def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], dict[str, Readiness]]:
@@ -113,7 +125,7 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
                 engine = _engine(backend)
                 add(engine.name, backend.metrics or _metrics_url(backend.url, engine), labels, backend)
                 add("readiness", backend.url, labels, backend)
-                expect(engine, backend.url, served, "")  # the version is among the target's labels
+                expect(engine, backend.url, model.served_model(name), "")  # the version is among the target's labels
     return list(groups.values()), readiness
 
 

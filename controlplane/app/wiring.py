@@ -12,11 +12,13 @@ from collectors.catalogue import load_catalogue
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.access.gatekeeper import Gatekeeper
+from controlplane.access.gateway_keys import GatewayKeyStore
 from controlplane.api.services import Run
 from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
 from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
+from controlplane.app.gateways import StoredGateways
 from controlplane.app.parts.access import AccessPart
 from controlplane.app.parts.accounts import Accounts
 from controlplane.app.parts.alerting import Alerting
@@ -31,6 +33,9 @@ from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
+from controlplane.fleet.desired import DesiredFeed, DesiredSource
+from controlplane.fleet.gateway_desk import GatewayDesk
+from controlplane.gateway.limits.shares import shares
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
@@ -87,8 +92,18 @@ class ControlPlane:
             # A database file in this process's locked folder has no other process.
             replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, clock),
         )
+        self.keys = GatewayKeyStore(db)
+        feed = DesiredFeed(DesiredSource(db, self.config, lambda: self.keys.specs(clock.now())))
+        self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
         accounts = Accounts(db, querier, sink, clock)
-        self.rolling = Rolling(db, querier, clock, observe_only=observe_only, news=lambda: self.loops.wake("rollouts"))
+        self.rolling = Rolling(
+            db,
+            querier,
+            clock,
+            observe_only=observe_only,
+            gateways=StoredGateways(db, self.config, clock, feed.wake),
+            news=lambda: self.loops.wake("rollouts"),
+        )
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )

@@ -26,7 +26,16 @@ from controlplane.telling import FULL, counted, digits_of
 WATCH_S = 2.0
 GLANCE = 240
 """Most characters of a sentence in `status`: an engine's message can be long."""
-_NEEDS = {"person": "NEEDS A PERSON", "waiting": "WAITS", "went_back": "WENT BACK", "engine_not_ready": "NOT READY"}
+_NEEDS = {
+    "person": "NEEDS A PERSON",
+    "waiting": "WAITS",
+    "went_back": "WENT BACK",
+    "engine_not_ready": "NOT READY",
+    "gateway_silent": "SILENT",
+    "gateway_refuses": "REFUSES",
+    "gateway_behind": "BEHIND",
+    "no_gateway": "NO GATEWAY",
+}
 
 
 def status(watch: bool, url: str | None, context: str | None, output: str) -> None:
@@ -61,7 +70,7 @@ def _print_status(fleet: dict[str, Any], alerts: list[dict[str, Any]], place: st
         what = f"{alert['name']} for {age(alert['fired_at'])}: {alert['annotations'].get('summary', '')}{mark}"
         tell("  FIRING ", what)
     for need in fleet["attention"]:
-        what = f"rollout {need['rollout']} of {need['model']}" if need["rollout"] else f"engine of {need['model']}"
+        what = _concerned(need)
         more = f"… (cp rollouts show {need['rollout']})" if need["rollout"] else "…"
         sentence = need["sentence"] if len(need["sentence"]) <= GLANCE else need["sentence"][:GLANCE].rstrip() + more
         tell(f"  {_NEEDS.get(need['need'], need['need'])}: ", f"{what}: {sentence}")
@@ -70,6 +79,15 @@ def _print_status(fleet: dict[str, Any], alerts: list[dict[str, Any]], place: st
     if fleet["gpus"]:
         print()
         print_gpus(fleet["gpus"])
+
+
+def _concerned(need: dict[str, Any]) -> str:
+    """Return the thing that needs attention, in words."""
+    if need["rollout"]:
+        return f"rollout {need['rollout']} of {need['model']}"
+    if need["need"] == "engine_not_ready":
+        return f"engine of {need['model']}"
+    return f"gateways of {need['model']}" if need["model"] else "gateway"
 
 
 def print_gpus(gpus: list[dict[str, Any]]) -> None:

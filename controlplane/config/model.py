@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from collectors.engines import ENGINES
-from controlplane.config.checking import Fault, check
+from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import ApiName, EngineName
+from controlplane.config.gateway import GatewaySection
 from controlplane.config.models import ModelSection
 from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
@@ -220,6 +221,7 @@ class Fleet(Model):
     notifiers: tuple[NotifierSection, ...] = ()
     route: RouteSection | None = None
     models: tuple[ModelSection, ...] = ()
+    gateway: GatewaySection = GatewaySection()
     cost: Cost | None = None
     metrics: Metrics = Metrics()
     usage_report: UsageReportSection | None = None
@@ -262,6 +264,36 @@ class Fleet(Model):
                 yield Fault(("targets", number, "timeout"), sentence)
 
     @check
+    def _aliases_differ(self) -> Iterator[Fault]:
+        owners = {model.name: model.name for model in self.models if model.reads("name")}
+        for number, model in enumerate(self.models):
+            if not model.reads("name", "gateway"):
+                continue
+            for at, alias in enumerate(model.gateway.aliases):
+                if alias in owners:
+                    yield Fault(("models", number, "gateway", "aliases", at), f"{alias} already names {owners[alias]}")
+                owners[alias] = model.name
+
+    @check
+    def _substitutes_are_models(self) -> Iterator[Fault]:
+        names = [model.name for model in self.models]
+        for number, model in enumerate(self.models):
+            for field, named in _substitutes(model):
+                if named not in names:
+                    yield Fault(("models", number, "gateway", *field), not_one_of(named, "models", names))
+                elif named == model.name:
+                    yield Fault(("models", number, "gateway", *field), "is the model itself; name another one")
+
+    @check
+    def _substitutes_end(self) -> Iterator[Fault]:
+        """A request that degrades or falls back must not come back to its first model."""
+        for field in ("fallbacks", "degrade_to"):
+            chosen = {model.name: [n for at, n in _substitutes(model) if at[0] == field] for model in self.models}
+            for number, model in enumerate(self.models):
+                if model.name not in chosen[model.name] and (path := _circle(model.name, chosen)):
+                    yield Fault(("models", number, "gateway", field), f"leads back to itself: {' -> '.join(path)}")
+
+    @check
     def _budgets_have_models(self) -> Iterator[Fault]:
         names = sorted({model.name for model in self.models})
         for number, budget in enumerate(self.cost.budgets if self.cost else ()):
@@ -274,6 +306,27 @@ class Fleet(Model):
         budgets = self.cost.budgets if self.cost else ()
         models = [budget.model if budget.reads("model") else None for budget in budgets]
         yield from (Fault(("cost", *f.loc[:-1], "model"), f.sentence) for f in _taken("budgets", models))
+
+
+def _substitutes(model: ModelSection) -> Iterator[tuple[Loc, str]]:
+    """Yield (field, model) for the models that answer in place of this one."""
+    if model.reads("gateway"):
+        yield from ((("fallbacks", at), name) for at, name in enumerate(model.gateway.fallbacks))
+        if model.gateway.degrade_to is not None:
+            yield ("degrade_to",), model.gateway.degrade_to
+
+
+def _circle(start: str, following: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a path from `start` back to `start`, or [] if there is none."""
+    paths, seen = [[start]], {start}
+    for path in paths:
+        for name in following.get(path[-1], ()):
+            if name == start:
+                return [*path, name]
+            if name not in seen:
+                seen.add(name)
+                paths.append([*path, name])
+    return []
 
 
 def _taken(field: str, names: Iterable[str | None]) -> Iterator[Fault]:

@@ -8,13 +8,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from collectors.engines import BACKENDS
+from collectors.engines import BACKENDS, Api
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import BackendEngine
-from controlplane.config.verify import Verify
+from controlplane.config.gateway import ModelGateway
+from controlplane.config.verify import OF_OPENAI, Verify
 from controlplane.config.vocabulary import Access, Address, Duration, FilePath, HttpUrl, LabelName, Model, Name, Text
 from controlplane.config.wording import not_one_of
 
+_WHY_ONE_ENGINE = {
+    "triton": "driver triton switches no other engine",
+    "gateway": "no other server serves several versions; put it under versions:",
+}
 UNNAMED = f"is required: name the server, one of: {', '.join(BACKENDS)}"
 
 
@@ -32,6 +37,12 @@ class Backend(Access):
     gpus: float = Field(default=1.0, ge=0)
     """Number of GPUs that the backend occupies, for the cost ledger."""
     labels: dict[LabelName, Text] = Field(default={})
+    max_in_flight: int | None = Field(default=None, gt=0, strict=True)
+    """Most requests that the gateway has open there. Default: no limit, so the server queues by itself."""
+    adapters: tuple[Text, ...] = ()
+    """LoRA adapters that are loaded there. The gateway serves them as models of their names."""
+    draining: bool = False
+    """Whether the gateway sends no new request there."""
 
     @check
     def _grpc_is_plain(self) -> Iterator[Fault]:
@@ -43,7 +54,7 @@ class Traffic(Model):
     """Fields of every driver. A driver moves a model's traffic."""
 
     moves: ClassVar[str | None]
-    """Kind of server whose traffic the driver moves; None: it moves none."""
+    """Kind of the servers that serve every version, under `traffic`. None: they may be of any kind."""
     model: Text | None = None
     """The engine's name of the model. Default: the fleet's name of it."""
     backends: tuple[Backend, ...] = ()
@@ -63,6 +74,13 @@ class TritonTraffic(Traffic):
             yield Fault((), "driver triton needs backends: [{url: ...}]")
 
 
+class GatewayTraffic(Traffic):
+    """Versions behind this product's gateway, which splits requests by weight."""
+
+    moves = "triton"
+    driver: Literal["gateway"]
+
+
 class UnmovedTraffic(Traffic):
     """A model that is watched only. Something else moves its traffic."""
 
@@ -70,13 +88,21 @@ class UnmovedTraffic(Traffic):
     driver: Literal["none"]
 
 
-AnyTraffic = Annotated[TritonTraffic | UnmovedTraffic, Field(discriminator="driver")]
+AnyTraffic = Annotated[TritonTraffic | GatewayTraffic | UnmovedTraffic, Field(discriminator="driver")]
 
 
 class VersionSection(Model):
     """A version of a model. On Triton, `v2` is version directory 2 and needs no other field."""
 
     backends: tuple[Backend, ...] = ()
+    model: Text | None = None
+    """The name of the model on the backends of this version. Default: the model's name in the engine."""
+
+
+def triton_folder(version: str) -> str | None:
+    """Return the number of a version's directory on Triton, such as "2" for v2. None: it is no such version."""
+    found = re.fullmatch(r"v([1-9][0-9]*)", version)
+    return found[1] if found else None
 
 
 def _is_unnamed(backend: Backend) -> bool:
@@ -92,11 +118,42 @@ class ModelSection(Model):
     versions: dict[Name, VersionSection]
     verify: Verify | None = None
     """Default: the requests of the model's probe, if there is one."""
+    gateway: ModelGateway = ModelGateway()
+
+    def served_model(self, version: str) -> str:
+        """Return the engines' name of the model in a version."""
+        return self.versions[version].model or self.traffic.model or self.name
+
+    @check
+    def _version_names_are_of_its_servers(self) -> Iterator[Fault]:
+        for name, version in self.versions.items():
+            if version.model is not None and not version.backends:
+                yield Fault(("versions", name, "model"), "names the model on backends: of this version, which has none")
 
     @check
     def _only_what_moves_is_verified(self) -> Iterator[Fault]:
         if self.verify is not None and isinstance(self.traffic, UnmovedTraffic):
             yield Fault(("verify",), "needs a driver that switches versions; driver none does not")
+
+    def engine_apis(self) -> frozenset[Api]:
+        """Return the APIs of the model's servers."""
+        shared = [(backend, self.traffic.moves) for backend in self.traffic.backends]
+        own = [(backend, None) for version in self.versions.values() for backend in version.backends]
+        names = {backend.engine or moves for backend, moves in (*shared, *own)}
+        return frozenset(api for name in names if name and (api := BACKENDS[name].api))
+
+    @check
+    def _verify_fits_the_engines(self) -> Iterator[Fault]:
+        if self.verify is None or not isinstance(self.traffic, TritonTraffic | GatewayTraffic):
+            return
+        path, apis = self.verify.path, self.engine_apis()
+        if isinstance(self.traffic, GatewayTraffic) and len(apis) > 1 and (self.verify.body or self.verify.prompt):
+            sentence = "names one request, and the model's servers have two APIs (Triton's and OpenAI's)"
+            yield Fault(("verify",), f"{sentence}: leave out body: and prompt:")
+        elif path and path in OF_OPENAI and apis == {Api.TRITON}:
+            yield Fault(("verify", "path"), f"{path} is a path of OpenAI's API; Triton has infer and generate_stream")
+        elif path and path not in OF_OPENAI and apis == {Api.OPENAI}:
+            yield Fault(("verify", "path"), f"{path} is a path of Triton; this model's servers have {OF_OPENAI[0]}")
 
     @check
     def _stable_is_a_version(self) -> Iterator[Fault]:
@@ -111,7 +168,7 @@ class ModelSection(Model):
         for number, backend in enumerate(self.traffic.backends):
             place = ("traffic", "backends", number, "engine")
             if moved and backend.reads("engine") and backend.engine not in (None, moved):
-                yield Fault(place, f"must be {moved}: driver {self.traffic.driver} switches no other engine")
+                yield Fault(place, f"must be {moved}: {_WHY_ONE_ENGINE[self.traffic.driver]}")
             elif not moved and _is_unnamed(backend):
                 yield Fault(place, UNNAMED)
         for name, version in self.versions.items():
@@ -121,9 +178,31 @@ class ModelSection(Model):
 
     @check
     def _triton_versions_are_folders(self) -> Iterator[Fault]:
-        if isinstance(self.traffic, TritonTraffic):
-            for version in self.versions:
-                if not re.fullmatch(r"v[1-9][0-9]*", version):
-                    yield Fault(
-                        ("versions", version), "on triton a version is v and the number of its folder, such as v2"
-                    )
+        for name, version in self.versions.items():
+            if self._is_on_triton(version) and triton_folder(name) is None:
+                sentence = "on triton a version is v and the number of its folder, such as v2"
+                yield Fault(("versions", name), sentence)
+
+    def _is_on_triton(self, version: VersionSection) -> bool:
+        """Return whether requests for the version name a folder of a Triton server."""
+        match self.traffic:
+            case TritonTraffic():
+                return True
+            case GatewayTraffic():
+                return bool(self.traffic.backends) or any(b.engine == "triton" for b in version.backends)
+        return False
+
+    @check
+    def _gateway_has_servers(self) -> Iterator[Fault]:
+        if not isinstance(self.traffic, GatewayTraffic) or self.traffic.backends:
+            return
+        for name, version in self.versions.items():
+            if not version.backends:
+                sentence = "has no backends: driver gateway sends requests to the servers of a version"
+                yield Fault(("versions", name), sentence)
+
+    @check
+    def _mirror_is_a_version(self) -> Iterator[Fault]:
+        mirror = self.gateway.mirror
+        if mirror is not None and mirror.version not in self.versions:
+            yield Fault(("gateway", "mirror", "version"), not_one_of(mirror.version, "versions", self.versions))

@@ -13,14 +13,16 @@ from controlplane.config.vocabulary import Duration, Interval, Model, json_data,
 
 MAX_BODY_BYTES = 64 * 1024
 """Maximum size of a body. Every rollout stores it, so that a changed fleet.yaml does not change a running rollout."""
-Path = Literal["infer", "generate", "generate_stream"]
+Path = Literal["infer", "generate", "generate_stream", "chat/completions", "completions", "embeddings"]
+OF_OPENAI = ("chat/completions", "completions", "embeddings")
+"""Paths below /v1/ of engines with OpenAI's API. The others are Triton's."""
 
 
 class Verify(Model):
     """Verification of a candidate. Without `body:` and `prompt:` it gets the requests of the model's probe."""
 
     path: Path | None = None
-    """Default: `infer` for a body with `inputs`, else `generate_stream`."""
+    """Default: by the API of the model's engines and the fields of `body`."""
     body: Annotated[dict[str, Any], AfterValidator(json_data)] | None = None
     """JSON that is posted to the candidate."""
     prompt: Annotated[str, AfterValidator(whole_text)] | None = None
@@ -50,6 +52,8 @@ class Verify(Model):
             yield Fault(("path",), "needs body: or prompt:; add one of them")
         if self.prompt is not None and self.path == "infer":
             yield Fault(("path",), "infer takes a body: with inputs; a prompt: goes to generate or generate_stream")
+        if self.prompt is not None and self.path == "embeddings":
+            yield Fault(("path",), "embeddings takes a body: with input; a prompt: goes to chat/completions")
 
     @check
     def _body_is_bounded(self) -> Iterator[Fault]:

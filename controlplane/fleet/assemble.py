@@ -88,13 +88,13 @@ def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: f
 def traffic_shares(facts: ModelFacts, numbers: n.Numbers) -> dict[str, float]:
     """Return the known shares (0..1) of a model's versions.
 
-    The driver's observation comes first, if every backend answered and serves a version: it is current, while rates
-    look back. Otherwise shares come from measured request rates, and a version that is loaded nowhere has share 0.
+    The driver's observation comes first, if every backend answered and its shares are known to hold: it is current,
+    while rates look back. Otherwise shares come from measured request rates, and a version that is loaded nowhere has share 0.
     """
     backends = facts.observation.backends if facts.observation else ()
-    serving = [b.serving for b in backends if b.reachable and b.serving]
-    if serving and len(serving) == len(backends):
-        return {v: serving.count(v) / len(serving) for v in facts.versions}
+    known_shares = [b.weights for b in backends if b.reachable and not b.pending and sum(b.weights.values()) > 0.999]
+    if known_shares and len(known_shares) == len(backends):
+        return {v: sum(w.get(v, 0.0) for w in known_shares) / len(known_shares) for v in facts.versions}
     rates = {v: n.requests_per_second(numbers, facts.name, v) for v in facts.versions}
     known = {v: rate for v, rate in rates.items() if rate is not None}
     total = sum(known.values())

@@ -14,7 +14,8 @@ MIN_WINDOW_S = 60.0
 """Minimum window of rates, in seconds. The window also covers four scrapes, so that one lost scrape leaves no gap."""
 
 TRAFFIC_SOURCES = ("gateway", "engine")
-"""Sources of request counts, best first. The probe is not among them: it counts only its own requests."""
+"""Sources of request counts, best first. The probe is not among them: it counts only its own requests. A source that
+counts nothing stands back: a gateway names every model of fleet.yaml, and clients may ask an engine directly."""
 QUALITY_SOURCES = SOURCES
 """Sources of latency and failures, the nearest to the client first."""
 
@@ -125,11 +126,8 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
 
 def requests_per_second(numbers: Numbers, model: str, version: str) -> float | None:
     """Return the requests per second of a version from its best traffic source, or None."""
-    for source in TRAFFIC_SOURCES:
-        found = numbers.outcomes.get(Key(model, version, source))
-        if found:
-            return sum(found.values())
-    return None
+    totals = {key: sum(outcomes.values()) for key, outcomes in numbers.outcomes.items() if outcomes}
+    return gauge(totals, model, version)
 
 
 class Latency(NamedTuple):
@@ -166,8 +164,9 @@ def error_ratio(numbers: Numbers, model: str, version: str, *, probe_version: st
 
 
 def gauge(values: Mapping[Key, float], model: str, version: str) -> float | None:
-    """Return a version's gauge from its best traffic source."""
-    return next((values[k] for s in TRAFFIC_SOURCES if (k := Key(model, version, s)) in values), None)
+    """Return a version's number from its best traffic source: the first above 0, else the first."""
+    found = [values[key] for source in TRAFFIC_SOURCES if (key := Key(model, version, source)) in values]
+    return next((value for value in found if value > 0), found[0] if found else None)
 
 
 def _backend_key(labels: Mapping[str, str]) -> BackendKey:

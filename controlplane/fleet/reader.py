@@ -92,9 +92,10 @@ class FleetReader:
         clock: Clock,
         observe_only: bool,
         unread: Callable[[], Sequence[UnreadRow]],
+        gateways: Callable[[], Sequence[AttentionView]] = tuple,
     ) -> None:
-        """`unread` returns stored rows that cannot be read; it may block."""
-        self._unread = unread
+        """`unread` returns stored rows that cannot be read, `gateways` those that need attention. Both may block."""
+        self._unread, self._gateways = unread, gateways
         self._config, self._queries, self._models, self._alerts = config, queries, models, alerts
         self._targets, self._clock, self.observe_only = targets, clock, observe_only
         self._lock = asyncio.Lock()
@@ -153,12 +154,13 @@ class FleetReader:
 
     async def _read(self, now: float) -> Snapshot:
         warnings: list[str] = []
-        numbers, models, alerts, needs, unread = await asyncio.gather(
+        numbers, models, alerts, needs, unread, gateways = await asyncio.gather(
             self._numbers(now),
             _attempt("models", self._facts(now), warnings),
             _attempt("alerts", asyncio.to_thread(self._alerts.counts), warnings),
             _attempt("rollouts", asyncio.to_thread(self._models.attention), warnings),
             _attempt("database", asyncio.to_thread(self._unread), warnings),
+            _attempt("gateways", asyncio.to_thread(self._gateways), warnings),
         )
         return Snapshot(
             at=now,
@@ -166,7 +168,7 @@ class FleetReader:
             models=tuple(models or ()),
             alerts=alerts,
             warnings=(*numbers.warnings, *warnings, *_unread_rows(unread or ())),
-            attention=(*map(attention_view, needs or ()), *engines_not_ready(models or (), numbers)),
+            attention=(*map(attention_view, needs or ()), *engines_not_ready(models or (), numbers), *(gateways or ())),
         )
 
     async def _facts(self, now: float) -> list[ModelFacts]:

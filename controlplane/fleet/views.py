@@ -215,13 +215,15 @@ class TargetCounts(View):
 
 
 class AttentionView(View):
-    """A rollout or an engine that needs attention. Alerts are not among them."""
+    """A rollout, an engine or a gateway that needs attention. Alerts are not among them."""
 
     model: str
+    """"" for a gateway."""
     rollout: str | None
-    """The rollout's id; null for an engine."""
+    """The rollout's id; null for an engine or a gateway."""
     need: str
-    """person, waiting, went_back (a rollout), or engine_not_ready."""
+    """person, waiting, went_back (a rollout), engine_not_ready, gateway_silent, gateway_refuses, gateway_behind or
+    no_gateway."""
     sentence: str
     since: str | None
     """Null when the time is unknown."""

@@ -23,6 +23,7 @@ from controlplane.rollout.model import (
     Phase,
     Rollout,
     RolloutKind,
+    StepKind,
     Trial,
     Verb,
 )
@@ -77,7 +78,8 @@ def advance(rollout: Rollout, decision: Decision, now: float) -> Rollout:
         intents = [i for i in intents if (i.order.verb, i.order.backend) != (order.verb, order.backend)]
         intents.append(fresh)
     # A backend that loads again may run in a new process: the questions begin anew there.
-    bringing_up = decision.phase in (Phase.PREPARING, Phase.SWITCHING)
+    loads = rollout.plan.steps[decision.step].kind is StepKind.BRING_UP
+    bringing_up = loads and decision.phase in (Phase.PREPARING, Phase.SWITCHING)
     loading = {order.backend for order in decision.orders if order.verb is Verb.PLACE and bringing_up}
     trials = [trial for trial in rollout.trials if trial.backend not in loading]
     trials += [Trial(url, now) for url in decision.asks if rollout.trial(url) is None]
@@ -98,11 +100,12 @@ def advance(rollout: Rollout, decision: Decision, now: float) -> Rollout:
         trials=tuple(trials),
         verified=decision.verified,
         evidence=decision.evidence,
+        counted=decision.counted,
         needs_person=decision.needs_person,
     )
 
 
 def _any_moved(rollout: Rollout, seen: TrafficObservation) -> bool:
-    """Return whether a backend serves the candidate after an order of this rollout."""
+    """Return whether a backend sends requests to the candidate after an order of this rollout."""
     to = rollout.plan.to_version
-    return any(rollout.latest(Verb.PLACE, b.url) is not None and b.serving == to for b in seen.backends)
+    return any(rollout.latest(Verb.PLACE, b.url) is not None and b.weights.get(to, 0.0) > 0.0 for b in seen.backends)

@@ -193,14 +193,14 @@ class RolloutEngine:
             # Another process may hold the lease by now. The holder orders it again from the stored intent.
             log.warning("rollout %s of %s: its lease may have run out; nothing is ordered", after.id, after.model)
             return
-        tasks: list[asyncio.Task[Any]] = [self._order(driver, after, order) for order in decision.orders]
+        tasks: list[asyncio.Task[Any]] = [self._order(driver, after, order, lease) for order in decision.orders]
         self._forget(after)
         tasks += [self._ask(driver, after, url) for url in decision.asks]
         if tasks and self._patience_s > 0:
             await asyncio.wait(tasks, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED)
 
-    def _order(self, driver: Driver, rollout: Rollout, order: Order) -> asyncio.Task[_Reply]:
-        task = asyncio.create_task(_run(driver, rollout, order), name=f"rollout {rollout.id} {order.verb}")
+    def _order(self, driver: Driver, rollout: Rollout, order: Order, lease: Lease | None) -> asyncio.Task[_Reply]:
+        task = asyncio.create_task(_run(driver, rollout, order, lease), name=f"rollout {rollout.id} {order.verb}")
         task.add_done_callback(self._answer_came)
         self._running[rollout.id, order] = task
         return task
@@ -282,15 +282,17 @@ def _say(before: Rollout, after: Rollout, events: Sequence[EventRecord]) -> None
         log.log(level, "rollout %s of %s: %s: %s", after.id, after.model, event.phase, event.sentence)
 
 
-async def _run(driver: Driver, rollout: Rollout, order: Order) -> _Reply:
-    placement = Placement(rollout.model, order.serve, order.keep, rollout.plan.config)
+async def _run(driver: Driver, rollout: Rollout, order: Order, lease: Lease | None) -> _Reply:
+    placement = Placement(
+        rollout.model, order.serve, order.keep, rollout.plan.config, order.share, f"rollout {rollout.id}", lease
+    )
     try:
         if order.verb is Verb.COMMIT:
             return _Reply(OrderOutcome.TAKEN, notes=tuple(await driver.commit(placement)))
         await driver.place(order.backend, placement)
     except EngineRefused as error:
         return _Reply(OrderOutcome.REFUSED, str(error))
-    except Unavailable as error:
+    except (Unavailable, LeaseLost) as error:
         return _Reply(OrderOutcome.LOST, str(error))
     except Exception as error:  # a job's boundary: a fault in a driver must end in the rollout's history, not in a tick
         log.exception("rollout %s: %s failed", rollout.id, order)

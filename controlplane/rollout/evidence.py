@@ -14,7 +14,7 @@ from controlplane.rollout.model import Evidence
 
 SOURCES = ("gateway", "probe", "engine")
 """Sources of request counts, the nearest to the client first. The first that counted any is used."""
-FAILED = frozenset({"error", "timeout", "rejected"})
+FAILED = frozenset({"error", "timeout", "rejected", "cut"})
 """Outcomes that a client sees as a failure. A request that the client itself aborted is not among them."""
 LOOK_S = 2.0
 """Deadline of one reading, in seconds. A slow metrics server must not delay a rollout. Chosen."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Rollout, Verb
 from controlplane.rollout.sentences import no_effect, why_again
-from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves
+from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves, unknown
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
 _LOADED = (VersionState.READY, VersionState.LOADING)
@@ -54,7 +54,7 @@ def _not_back(rollout: Rollout, seen: TrafficObservation) -> str:
     backends = [seen.backend(url) for url in rollout.plan.backends]
     if all(serves(b, old) for b in backends):
         return f"{old} serves, but this needs a person"
-    if all(serves(b, old) or not b.reachable for b in backends):
+    if all(serves(b, old) or unknown(b, old) for b in backends):
         return f"Whether {old} serves again is unknown, and this needs a person"
     return f"The rollback to {old} failed"
 
@@ -75,9 +75,11 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
         OrderOutcome.LOST,
         OrderOutcome.INTERRUPTED,
     )
-    if not backend.reachable:
+    lost = intent is None or intent.outcome is OrderOutcome.INTERRUPTED
+    if not backend.reachable and not (backend.holds and lost):
         return None, f"{url} does not answer, what it serves is unknown: {backend.error}", False
-    if serves(backend, old) and backend.versions.get(new) not in _LOADED and not open_load:
+    gone = new in backend.stays or backend.versions.get(new) not in _LOADED
+    if serves(backend, old) and gone and not open_load:
         return None, "", False
     if intent is None:
         return order, f"ordering {old} on {url}", False
@@ -88,6 +90,8 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
         if serves(backend, old) and backend.versions.get(new) is VersionState.LOADING:
             return None, f"{new} is still loading on {url}, where {old} serves", False
         return None, f"{url} is loading {old}", False
+    if backend.pending and not lost:
+        return None, backend.pending, False
     if given_up(intent):
         words = f"{url} serves {backend.served}; {intent.detail or no_effect(intent, backend, old)}"
         return None, words, True

@@ -52,6 +52,8 @@ class StepKind(StrEnum):
     """Load the candidate on one backend after another, until it has the step's weight there."""
     ASK = "ask"
     """Ask the candidate the plan's questions."""
+    SHIFT = "shift"
+    """Send the step's weight of the requests to the candidate, which is ready everywhere. Requests must be counted."""
     WATCH = "watch"
     """Let the candidate serve, and judge it by clients' requests and alerts."""
     COMMIT = "commit"
@@ -107,6 +109,8 @@ class Order:
     backend: str
     serve: str
     keep: tuple[str, ...] = ()
+    share: float = 1.0
+    """Share of the requests that `serve` gets, 0 to 1. The rest goes to the first version in `keep`."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +248,8 @@ class Rollout:
     """True: the candidate answered questions or clients. False: it is loaded, nothing tried it. None: not judged."""
     evidence: str = ""
     """The facts behind `verified`, in words."""
+    counted: bool | None = None
+    """Whether requests were counted on the candidate's last share. None: no driver counted any, or none was set yet."""
     needs_person: bool = False
     """The rollout ended in a state that a person must repair, or that is unknown."""
     told_stuck: bool = False
@@ -320,6 +326,7 @@ class Decision:
     switched: bool = False
     verified: bool | None = None
     evidence: str = ""
+    counted: bool | None = None
     needs_person: bool = False
     verified_since: float | None = None
     silent_since: float | None = None

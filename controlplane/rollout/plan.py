@@ -103,7 +103,7 @@ def make(
         resident=resident,
         config=preparation.config,
         limits=limits,
-        steps=steps(limits, verification.check),
+        steps=steps(limits, verification.check, capabilities.weights and capabilities.prewarm),
         notes=(*notes, *preparation.notes),
         known=(*preparation.known, *capabilities.notes),
         check=verification.check,

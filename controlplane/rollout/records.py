@@ -43,7 +43,14 @@ def _to_2(state: Document) -> Document:
     return {**state, "steps": [asdict(step) for step in steps], "step": None}
 
 
-_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2)
+def _to_3(state: Document) -> Document:
+    """Upgrade format 2: every order sent all requests to its version, and no driver counted them."""
+    with reading():
+        intents = [{**intent, "order": {**intent["order"], "share": 1.0}} for intent in items(state["intents"])]
+    return {**state, "intents": intents, "counted": None}
+
+
+_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3)
 FORMAT = len(_UPGRADES)
 """Format number of `RolloutRecord.state`. A change that adds or renames a key must append an upgrade to _UPGRADES."""
 
@@ -68,6 +75,7 @@ _KEYS = frozenset(
         "trials",
         "verified",
         "evidence",
+        "counted",
         "needs_person",
         "told_stuck",
         "standing",
@@ -119,6 +127,7 @@ def to_record(rollout: Rollout) -> RolloutRecord:
             "trials": [asdict(trial) for trial in rollout.trials],
             "verified": rollout.verified,
             "evidence": rollout.evidence,
+            "counted": rollout.counted,
             "needs_person": rollout.needs_person,
             "told_stuck": rollout.told_stuck,
             "standing": rollout.standing,
@@ -242,6 +251,7 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         trials=tuple(Trial(**trial) for trial in items(state["trials"])),
         verified=state["verified"],
         evidence=state["evidence"],
+        counted=state["counted"],
         needs_person=state["needs_person"],
         told_stuck=state["told_stuck"],
         standing=state["standing"],
@@ -252,9 +262,15 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
     )
 
 
+_COUNTS = ("requests", "open")
+
+
 def observation_to_json(seen: TrafficObservation) -> dict[str, Any]:
-    """Return the observation as plain JSON."""
-    return asdict(seen)
+    """Return the observation as plain JSON. Counts of requests are left out: they change at every observation."""
+    backends = [
+        {name: value for name, value in asdict(backend).items() if name not in _COUNTS} for backend in seen.backends
+    ]
+    return {"model": seen.model, "backends": backends}
 
 
 def observation_from_json(data: Any) -> TrafficObservation:
@@ -273,7 +289,8 @@ def _backend(item: Document) -> BackendObservation:
     shares = {"weights": all_to(item["serving"])} if "serving" in item else {}
     rest = {key: value for key, value in item.items() if key != "serving"}
     versions = {version: VersionState(state) for version, state in item["versions"].items()}
-    return BackendObservation(**{**rest, **shares, "versions": versions})
+    stays = items(item.get("stays", ()))
+    return BackendObservation(**{**rest, **shares, "versions": versions, "stays": stays})
 
 
 def _check(item: Document) -> Check:
@@ -290,7 +307,7 @@ def _step(item: Document) -> Step:
 def _intent(item: Document) -> Intent:
     order = item["order"]
     return Intent(
-        Order(Verb(order["verb"]), order["backend"], order["serve"], items(order["keep"])),
+        Order(Verb(order["verb"]), order["backend"], order["serve"], items(order["keep"]), order["share"]),
         item["attempt"],
         item["since"],
         OrderOutcome(item["outcome"]),

@@ -31,6 +31,8 @@ def says(backend: BackendObservation, version: str) -> str:
     """Return the state of `version` on the backend, in words."""
     if not backend.reachable:
         return f"it does not answer ({backend.error})"
+    if backend.pending:
+        return backend.pending
     state = backend.versions.get(version)
     if state is VersionState.READY and backend.serving != version:
         return f"{version} is ready but {backend.served} gets the traffic"
@@ -47,6 +49,11 @@ def judged(rollout: Rollout) -> str:
     """Return whether the candidate that stays is verified, in words."""
     version, why = rollout.plan.to_version, f" ({rollout.evidence})" if rollout.evidence else ""
     return f"{version} serves and is verified{why}" if rollout.verified else f"{version} is loaded, not tried{why}"
+
+
+def uncounted(rollout: Rollout) -> str:
+    """Return the end of a sentence about the candidate's share: "" unless no request was counted on it."""
+    return "; not confirmed by traffic, as no request was counted" if rollout.counted is False else ""
 
 
 def untried(rollout: Rollout) -> str:

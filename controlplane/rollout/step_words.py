@@ -15,9 +15,16 @@ def step_sentences(plan: Plan) -> tuple[str, ...]:
 def _bring_up(plan: Plan, step: Step) -> str:
     to, stable, urls = plan.to_version, plan.from_version, plan.backends
     where = urls[0] if len(urls) == 1 else f"{len(urls)} backends one after another ({', '.join(urls)})"
+    if step.weight == 0.0:
+        return f"have {to} ready beside {stable} on {where}, within {step.within_s:g} s; it gets no requests yet"
     if plan.resident:
         return f"load {to} beside {stable} on {where}, within {step.within_s:g} s; {stable} serves until {to} is ready"
     return f"load {to} on {where}, within {step.within_s:g} s; {stable} serves until {to} is ready, then goes"
+
+
+def _shift(plan: Plan, step: Step) -> str:
+    part = "every request" if step.weight == 1.0 else f"{100 * (step.weight or 0.0):g}% of the requests"
+    return f"send {part} to {plan.to_version} within {step.within_s:g} s, and wait until requests are counted there"
 
 
 def _ask(plan: Plan, step: Step) -> str:
@@ -29,7 +36,7 @@ def _ask(plan: Plan, step: Step) -> str:
 def _questions(plan: Plan) -> str:
     to, check = plan.to_version, plan.check
     if check.question is None:
-        return f"ask {to} no question: fleet.yaml has neither a `verify:` nor a Triton probe for this model"
+        return f"ask {to} no question: fleet.yaml has neither a `verify:` nor a probe for this model"
     each = "" if len(plan.backends) == 1 else " on each"
     return (
         f"ask {to} {check.requests} times{each} with the question of {check.origin}, within "
@@ -51,12 +58,16 @@ def _commit(plan: Plan, step: Step) -> str:
 
 
 def _retire(plan: Plan, step: Step) -> str:
+    if any(each.kind is StepKind.SHIFT for each in plan.steps):
+        end = "unload it where its server can"
+        return f"let {plan.from_version} finish its requests and {end}, waiting at most {step.within_s:g} s"
     return f"unload {plan.from_version} when its requests are finished, waiting at most {step.within_s:g} s"
 
 
 _WORDS: Mapping[StepKind, Callable[[Plan, Step], str]] = {
     StepKind.BRING_UP: _bring_up,
     StepKind.ASK: _ask,
+    StepKind.SHIFT: _shift,
     StepKind.WATCH: _watch,
     StepKind.COMMIT: _commit,
     StepKind.RETIRE: _retire,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Rollout, Verb
+from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Plan, Rollout, Verb
 from controlplane.traffic.driver import BackendObservation, VersionState
 
+SAME_SHARE = 0.0005
+"""Shares that differ by less are equal: drivers set thousandths."""
 MAX_ATTEMPTS = 3
 """Attempts of an order. After this many replies, or lost replies, without effect the order is given up. Chosen."""
 
@@ -35,13 +37,41 @@ def commit_warning(rollout: Rollout, version: str) -> str:
 
 
 def silent_since(rollout: Rollout, backend: BackendObservation, now: float) -> float:
-    """Return since when the backend has not answered, in unix seconds. `now` when it answers or has just stopped."""
-    return now if backend.reachable or rollout.silent_since is None else rollout.silent_since
+    """Return since when the backend's state is unknown, in unix seconds. `now` when it is known or has just stopped."""
+    known = not unknown(backend, rollout.plan.to_version)
+    return now if known or rollout.silent_since is None else rollout.silent_since
 
 
 def serves(backend: BackendObservation, version: str) -> bool:
     """Return whether the backend answers and unversioned requests to it reach `version`."""
-    return backend.reachable and backend.serving == version and backend.versions.get(version) is VersionState.READY
+    return carries(backend, version, 1.0)
+
+
+def carries(backend: BackendObservation, version: str, share: float) -> bool:
+    """Return whether `version` is ready on the backend, and is known to get this share of unversioned requests."""
+    ready = backend.reachable and backend.versions.get(version) is VersionState.READY
+    return ready and not backend.pending and abs(backend.weights.get(version, 0.0) - share) < SAME_SHARE
+
+
+def unknown(backend: BackendObservation, version: str) -> str:
+    """Return why nothing is known about `version` on the backend, or "" when it is known."""
+    if not backend.reachable:
+        return backend.error
+    if backend.pending:
+        return backend.pending
+    lost = backend.versions.get(version) is VersionState.UNKNOWN
+    return (backend.reasons.get(version) or "its state is unknown") if lost else ""
+
+
+def share_at(plan: Plan, step: int) -> float:
+    """Return the candidate's share of the requests during a step: that of the last step that set one."""
+    shares = [each.weight for each in plan.steps[: step + 1] if each.weight is not None]
+    return shares[-1] if shares else 1.0
+
+
+def phase_of(share: float) -> Phase:
+    """Return the phase in which the candidate has a share of the requests."""
+    return Phase.VERIFYING if share == 1.0 else Phase.SWITCHING if share > 0.0 else Phase.PREPARING
 
 
 def given_up(intent: Intent) -> bool:
@@ -61,6 +91,7 @@ def at(rollout: Rollout, phase: Phase, sentence: str, *orders: Order) -> Decisio
         switched=rollout.switched,
         verified=rollout.verified,
         evidence=rollout.evidence,
+        counted=rollout.counted,
         needs_person=rollout.needs_person,
     )
 

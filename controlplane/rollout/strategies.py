@@ -14,17 +14,23 @@ class Strategy:
     """One way of moving traffic."""
 
     name: str
-    steps: Callable[[RolloutLimits, Check], tuple[Step, ...]] | None
-    """Returns the steps for deadlines and a check. None: no driver of this release can carry the strategy out."""
+    steps: Callable[[RolloutLimits, Check, bool], tuple[Step, ...]] | None
+    """Returns the steps for deadlines, a check, and whether the driver can have the candidate ready without requests.
+    None: no driver of this release can carry the strategy out."""
     weights: bool = False
     """Whether the strategy needs a driver that can split traffic by weight."""
 
 
-def blue_green(limits: RolloutLimits, check: Check) -> tuple[Step, ...]:
-    """Return the steps of a switch: all traffic moves once the candidate is ready, with the old version beside it."""
+def blue_green(limits: RolloutLimits, check: Check, apart: bool = False) -> tuple[Step, ...]:
+    """Return the steps of a switch: all traffic moves once the candidate is ready, with the old version beside it.
+
+    `apart`: the candidate can be ready without requests, so it is asked before it gets any.
+    """
+    shift = (Step(StepKind.SHIFT, verb=Verb.PLACE, weight=1.0, within_s=limits.load_s),) if apart else ()
     return (
-        Step(StepKind.BRING_UP, verb=Verb.PLACE, weight=1.0, within_s=limits.load_s),
+        Step(StepKind.BRING_UP, verb=Verb.PLACE, weight=0.0 if apart else 1.0, within_s=limits.load_s),
         Step(StepKind.ASK, gate=Gate.QUESTIONS),
+        *shift,
         Step(StepKind.WATCH, hold_s=limits.verify_s, gate=Gate.EVIDENCE),
         Step(StepKind.COMMIT, verb=Verb.COMMIT),
         Step(StepKind.RETIRE, verb=Verb.PLACE, within_s=limits.drain_s),

@@ -46,7 +46,7 @@ def nothing_tried(rollout: Rollout, evidence: Evidence) -> str:
     seen = f"its numbers could not be read: {evidence.unknown}" if evidence.unknown else "no request to it was counted"
     if rollout.plan.check.question is not None:
         return f"no question got a good answer, and {seen}"
-    return f"fleet.yaml has neither a `verify:` nor a Triton probe for this model, and {seen}"
+    return f"fleet.yaml has neither a `verify:` nor a probe for this model, and {seen}"
 
 
 def _against(rollout: Rollout, trial: Trial) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from collectors.probe_protocol import TritonGenerate
+from collectors.engines import Api
+from collectors.probe_protocol import OpenAI, TritonGenerate
 from controlplane.config.model import Fleet, TargetGroup
-from controlplane.config.models import ModelSection
-from controlplane.config.verify import Verify
+from controlplane.config.models import GatewayTraffic, ModelSection
+from controlplane.config.verify import OF_OPENAI, Verify
 from controlplane.rollout.model import Check
 from controlplane.traffic.driver import Question
 
@@ -24,12 +25,17 @@ class Verification(NamedTuple):
     watch_s: float = WATCH_S
 
 
+_PROBED: Mapping[Api | None, tuple[str, ...]] = {
+    Api.TRITON: ("generate_stream", "generate"),
+    Api.OPENAI: ("chat/completions", "completions"),
+}
+"""Paths of probes whose request is a question, by the API of the model's servers."""
 UNTRIED = Verification()
 """The verification of a model without `verify:` and without a probe."""
 
 
 def verification(section: ModelSection, targets: Sequence[TargetGroup], scrape_interval_s: float) -> Verification:
-    """Return the verification of this model's candidates. Only its `verify:` and Triton probes name a question."""
+    """Return the verification of this model's candidates. Its `verify:` and its probe name the question."""
     wanted = section.verify or Verify()
     question, origin = _question(section, wanted, targets)
     # The growth of a counter needs two scrapes, and engines are scraped at the fleet's interval.
@@ -51,23 +57,43 @@ def verifications(fleet: Fleet) -> dict[str, Verification]:
 
 
 def _question(section: ModelSection, wanted: Verify, targets: Sequence[TargetGroup]) -> tuple[Question | None, str]:
+    api = _api(section)
     if wanted.body is not None:
-        usual = "infer" if "inputs" in wanted.body else "generate_stream"
-        return Question(wanted.path or usual, wanted.body, wanted.status, wanted.timeout), "`verify:` in fleet.yaml"
+        path = wanted.path or _usual(api, wanted.body)
+        return Question(path, wanted.body, wanted.status, wanted.timeout), "`verify:` in fleet.yaml"
     if wanted.prompt is not None:
-        return _asking(wanted.path or "generate_stream", wanted.prompt, wanted), "`verify:` in fleet.yaml"
+        usual = "chat/completions" if api is Api.OPENAI else "generate_stream"
+        return _asking(wanted.path or usual, wanted.prompt, wanted), "`verify:` in fleet.yaml"
     for group in targets:
         for url in group.urls:
-            path = urlsplit(url).path.rstrip("/").rpartition("/")[2]
-            if path in ("generate", "generate_stream") and _is_of(section, group, url):
-                where = urlsplit(url)
+            where = urlsplit(url)
+            path = next((p for p in _PROBED.get(api, ()) if where.path.rstrip("/").endswith(f"/{p}")), "")
+            if path and _is_of(section, group, url):
                 shown = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"  # without a password
                 return _asking(path, group.prompt, wanted), f"the model's probe ({shown})"
     return None, ""
 
 
+def _api(section: ModelSection) -> Api | None:
+    """Return the API of the model's servers. None: they have two, and one question fits only one."""
+    if not isinstance(section.traffic, GatewayTraffic):
+        return Api.TRITON
+    apis = section.engine_apis()
+    return next(iter(apis)) if len(apis) == 1 else None
+
+
+def _usual(api: Api | None, body: Mapping[str, Any]) -> str:
+    """Return the path of a body without a path."""
+    if api is not Api.OPENAI:
+        return "infer" if "inputs" in body else "generate_stream"
+    return "embeddings" if "input" in body else "completions" if "prompt" in body else "chat/completions"
+
+
 def _asking(path: str, prompt: str, wanted: Verify) -> Question:
-    body = TritonGenerate(prompt, streams=path == "generate_stream").question()
+    if path in OF_OPENAI:
+        body = OpenAI("", prompt, chat=path == "chat/completions").question()  # the driver names the model
+    else:
+        body = TritonGenerate(prompt, streams=path == "generate_stream").question()
     return Question(path, body, wanted.status, wanted.timeout)
 
 

@@ -118,6 +118,11 @@ class RolloutLog:
             row = session.get(ModelStateRow, model)
             return None if row is None else _model(row)
 
+    def models(self) -> dict[str, ModelRecord]:
+        """Return the stored models by name."""
+        with self._db.reading() as session:
+            return {row.model: _model(row) for row in session.exec(select(ModelStateRow))}
+
     def active(self) -> list[RolloutRecord]:
         """Return every rollout that has not finished."""
         # The usual case, every few seconds. The ORM's query costs three times as much.

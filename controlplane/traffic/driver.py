@@ -54,6 +54,16 @@ class BackendObservation:
     """Share of unversioned requests that each version gets, 0 to 1, as far as the engine reports it."""
     error: str = ""
     """Why the backend could not be observed; "" when it was reachable."""
+    pending: str = ""
+    """Why `weights` are ordered and not yet known to hold everywhere; "" when they hold. It is unknown, not a fault."""
+    requests: Mapping[str, int] | None = None
+    """Requests by version since `weights` hold. None: the driver counts none."""
+    open: Mapping[str, int] | None = None
+    """Open requests by version. None: not known."""
+    stays: tuple[str, ...] = ()
+    """Versions that no placement unloads, because their servers serve nothing else."""
+    holds: bool = False
+    """Whether an order is kept for the backend while it does not answer."""
 
     @property
     def serving(self) -> str | None:
@@ -99,6 +109,18 @@ class Placement:
     serve: str
     keep: tuple[str, ...]
     config: str
+    share: float = 1.0
+    """Share of the requests that `serve` gets, 0 to 1. The rest goes to the first version in `keep`."""
+    by: str = ""
+    """Author of the order, such as "rollout r-1a2b3c4d"."""
+    tenure: object = None
+    """The caller's right to act, which a driver passes on to a store that checks it. None: nothing checks it."""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The share of each version that gets requests."""
+        rest = {self.keep[0]: 1.0 - self.share} if self.keep and self.share < 1.0 else {}
+        return {self.serve: self.share, **rest} if self.share > 0.0 else rest
 
 
 @dataclass(frozen=True)
@@ -106,7 +128,8 @@ class Question:
     """One request to a version by its own address, independent of the traffic's routing. `body` is JSON."""
 
     path: str
-    """The kind of request in the engine's API: on Triton `infer`, `generate` or `generate_stream`."""
+    """The kind of request in the engine's API: on Triton `infer`, `generate` or `generate_stream`, on others the path
+    below /v1/, such as `chat/completions`."""
     body: dict[str, Any] = field(default_factory=dict)
     status: int = 200
     timeout_s: float = 10.0

@@ -58,7 +58,7 @@ class TritonDriver:
     capabilities = CAPABILITIES
 
     def __init__(self, section: ModelSection, session: aiohttp.ClientSession, *, timeout_s: float = 5.0) -> None:
-        """`session` comes from triton_api.open_session(). `timeout_s` is the deadline of every call except a load."""
+        """`session` comes from engine_server.open_session(). `timeout_s` is the deadline of every call but a load."""
         self._section, self._session = section, session
         self._model = section.traffic.model or section.name
         self._apis = {b.url: TritonApi(b.url, session, timeout_s, auth_of(b)) for b in section.traffic.backends}

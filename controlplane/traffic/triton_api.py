@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from dataclasses import dataclass
@@ -10,16 +9,12 @@ from typing import Any
 
 import aiohttp
 
-from collectors.errors import ScrapeError
-from collectors.http.http_client import request_options
-from collectors.http.tls import TlsContexts
 from collectors.target import Auth
 from controlplane.errors import Unavailable
-from controlplane.traffic.driver import EngineRefused, NotSent
+from controlplane.traffic.driver import EngineRefused
+from controlplane.traffic.engine_server import EngineServer
 from controlplane.traffic.words import told
 
-MAX_BODY_BYTES = 4 * 2**20
-"""Maximum size of an answer. Chosen: a repository index or a model configuration has some kilobytes."""
 _VERSION = re.compile(r"[0-9]{1,18}")
 """Name of a version's directory. Triton stores it as int64."""
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
@@ -30,15 +25,6 @@ _HEALTH_TRAP = (
 )
 _MODE_PROBE = "controlplane.mode-check"
 """Name of a model that no repository has. Unloading it does nothing in explicit mode and is refused in other modes."""
-
-
-def open_session() -> aiohttp.ClientSession:
-    """Return a session for Triton's API. Call it on the running event loop.
-
-    Every call opens a new connection. Triton binds a connection to one of its HTTP threads, and a load occupies its
-    thread until the model is loaded: a kept-alive connection on that thread would get no answer until then.
-    """
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), trust_env=False)
 
 
 @dataclass(frozen=True)
@@ -56,15 +42,14 @@ class TritonApi:
     def __init__(
         self, url: str, session: aiohttp.ClientSession, timeout_s: float = 5.0, auth: Auth | None = None
     ) -> None:
-        self._url, self._session, self._timeout_s, self._auth = url.rstrip("/"), session, timeout_s, auth
-        self._tls = TlsContexts()
+        self._url, self._server = url.rstrip("/"), EngineServer(url, session, timeout_s, auth)
 
     async def index(self, model: str) -> list[IndexRow]:
         """Return the versions of `model` that this server has ever loaded; others are not listed.
 
         Raises Unavailable for an answer that is not a repository index.
         """
-        status, body = await self._call("POST", "/v2/repository/index", {})
+        status, body = await self._server.call("POST", "/v2/repository/index", {})
         rows = self._json(status, body, "the repository index")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise Unavailable(f"{self._url} answered with something that is not a repository index: {_start(body)}")
@@ -73,7 +58,7 @@ class TritonApi:
 
     async def version_ready(self, model: str, version: int) -> bool:
         """Return whether this version accepts requests. One failed version makes /v2/health/ready answer 400."""
-        status, _ = await self._call("GET", f"/v2/models/{model}/versions/{version}/ready")
+        status, _ = await self._server.call("GET", f"/v2/models/{model}/versions/{version}/ready")
         return status == 200
 
     async def config(self, model: str) -> dict[str, Any]:
@@ -81,7 +66,7 @@ class TritonApi:
 
         Raises EngineRefused when the model is not loaded, and Unavailable for an answer that is not an object.
         """
-        status, body = await self._call("GET", f"/v2/models/{model}/config")
+        status, body = await self._server.call("GET", f"/v2/models/{model}/config")
         config = self._json(status, body, f"the configuration of model {model}")
         if not isinstance(config, dict):
             raise Unavailable(f"{self._url} answered model {model}'s configuration with no object: {_start(body)}")
@@ -89,41 +74,20 @@ class TritonApi:
 
     async def check_explicit(self) -> None:
         """Raise EngineRefused unless the server accepts load orders. Changes nothing."""
-        status, body = await self._call("POST", f"/v2/repository/models/{_MODE_PROBE}/unload", {})
+        status, body = await self._server.call("POST", f"/v2/repository/models/{_MODE_PROBE}/unload", {})
         if status != 200 and _NOT_EXPLICIT in _error(body):
             raise self._refusal(status, body)
 
     async def load(self, model: str, config: dict[str, Any], timeout_s: float) -> None:
         """Load `model` with `config`. A return means that Triton answered 200; it does not prove that it is loaded."""
         order = {"parameters": {"config": json.dumps(config)}}
-        status, body = await self._call("POST", f"/v2/repository/models/{model}/load", order, timeout_s)
+        status, body = await self._server.call("POST", f"/v2/repository/models/{model}/load", order, timeout_s)
         if status != 200:
             raise self._refusal(status, body)
 
     async def ask(self, model: str, version: int, path: str, body: Any, timeout_s: float) -> tuple[int, bytes]:
         """Post `body` to one version and return status and answer. Raises NotSent, or Unavailable without an answer."""
-        return await self._call("POST", f"/v2/models/{model}/versions/{version}/{path}", body, timeout_s)
-
-    async def _call(
-        self, method: str, path: str, body: Any = None, timeout_s: float | None = None
-    ) -> tuple[int, bytes]:
-        if self._session.closed:  # a reload replaced this driver in the middle of an observation
-            raise NotSent(f"{self._url} was not asked {path}: the configuration has just changed")
-        timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=self._timeout_s)
-        try:
-            options = await request_options(self._auth, self._tls)
-            async with self._session.request(
-                method, self._url + path, json=body, timeout=timeout, **options
-            ) as response:
-                return response.status, await _bounded(response, self._url + path)
-        except ScrapeError as error:
-            raise NotSent(f"{self._url} was not asked {path}: {error}") from error
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NotSent(f"{self._url} did not answer {path}: {_named(error)}") from error
-        except TimeoutError as error:
-            raise Unavailable(f"{self._url} did not answer {path} within {timeout.total:g} s") from error
-        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            raise Unavailable(f"{self._url} did not answer {path}: {_named(error)}") from error
+        return await self._server.call("POST", f"/v2/models/{model}/versions/{version}/{path}", body, timeout_s)
 
     def _json(self, status: int, body: bytes, what: str) -> Any:
         if status != 200:
@@ -153,17 +117,6 @@ def with_cure(message: str) -> str:
     return message
 
 
-async def _bounded(response: aiohttp.ClientResponse, place: str) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise Unavailable(f"{place} answered more than {MAX_BODY_BYTES} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 def _error(body: bytes) -> str:
     """Return the error message of Triton's answer on one line, or "" when it has none."""
     try:
@@ -177,10 +130,6 @@ def error_in(answer: Any) -> str:
     """Return the message of Triton's JSON `{"error": …}` on one line; "" for any other JSON."""
     message = answer.get("error") if isinstance(answer, dict) else None
     return told(message) if isinstance(message, str) else ""
-
-
-def _named(error: Exception) -> str:
-    return told(str(error)) or type(error).__name__
 
 
 def _start(body: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import httpx
 
+from tests.fakes import tiny_gguf
 from tests.patience import HANG_S, PROCESS_S
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,29 @@ def victoria_metrics(folder: Path) -> Iterator[str]:
         yield f"http://{address}"
 
 
+class LlamaServer(NamedTuple):
+    """A running llama-server."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def llama_server(folder: Path) -> Iterator[LlamaServer]:
+    """Run a real llama-server on a tiny model named `tiny`, which says as many tokens as it may.
+
+    Its two slots have 16,384 tokens each: some seconds of work.
+    """
+    tiny_gguf.write(folder / "tiny.gguf")
+    address = free_address()
+    host, port = address.split(":")
+    program = Path(sys.executable).with_name("llama-server-vulkan")
+    command = [str(program), "-m", f"{folder}/tiny.gguf", "--alias", "tiny", "--host", host, "--port", port]
+    command += ["-c", "32768", "-np", "2", "-t", "1", "-ngl", "0", "--metrics", "--ignore-eos"]
+    with running(command, folder, f"http://{address}/health") as process:
+        yield LlamaServer(f"http://{address}", process)
+
+
 class ControlPlane(NamedTuple):
     """A running `controlplane up` and what lets one in."""
 
@@ -62,7 +86,7 @@ def control_plane(folder: Path, fleet: str) -> Iterator[ControlPlane]:
 @contextlib.contextmanager
 def running(
     command: Sequence[str], folder: Path, ready_url: str, environment: Mapping[str, str] | None = None
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; it is ready when `ready_url` answers 200."""
     log = folder / f"{re.sub(r'[^a-z]', '', Path(command[0]).name)}.log"
     with log.open("wb") as output:
@@ -72,7 +96,7 @@ def running(
         while not _answers(ready_url):
             assert process.poll() is None and time.monotonic() < deadline, f"{command[0]}: {log.read_text()[-2000:]}"
             time.sleep(0.1)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(PROCESS_S)

@@ -107,3 +107,11 @@ async def test_triton(fixtures: Path) -> None:
     assert v1.latency_p99_seconds is None  # it has no histogram, and its summaries end where a stream begins
     assert (v1.error_source, v1.error_ratio, v1.waiting) == ("engine", 0.0, 0.0)
     assert v1.running is None  # Triton does not say
+
+
+async def test_a_gateway(fixtures: Path) -> None:
+    target = Target("gateway", "http://g/metrics", "gateway", "g:8401")
+    v1 = (await shown((fixtures / "gateway.prom").read_bytes(), target))["v1"]
+    assert v1.requests_per_second == pytest.approx(2 * 0.4 / 60)
+    assert (v1.error_source, v1.error_ratio) == ("gateway", 0.5)  # one of two answers was cut
+    assert (v1.latency_source, v1.running) == ("gateway", 0.0)

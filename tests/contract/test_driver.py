@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,11 @@ from controlplane.traffic.driver import (
     TrafficObservation,
     VersionState,
 )
+from controlplane.traffic.engine_server import open_session
+from controlplane.traffic.gateway import GATEWAY, GatewayDriver
 from controlplane.traffic.triton import TritonDriver
-from controlplane.traffic.triton_api import open_session
 from tests.fakes.failing_version import write_failing_version
+from tests.fakes.gateways import FakeGateways
 from tests.fakes.triton import FakeTriton
 from tests.patience import HANG_S
 
@@ -34,6 +37,8 @@ class Case:
 
     driver: Driver
     backend: str
+    gone: Callable[[str], Driver]
+    """Makes the driver on a backend at another address."""
     config: str = ""
 
     async def place(self, serve: str, *keep: str) -> None:
@@ -51,14 +56,14 @@ class Case:
                 await asyncio.sleep(0.05)
 
 
-def section(url: str, repository: Path | None = None) -> ModelSection:
+def section(url: str, repository: Path | None = None, driver: str = "triton") -> ModelSection:
     backend = {"url": url} | ({"repository": str(repository)} if repository else {})
     return ModelSection.model_validate(
         {
             "name": "chat",
             "stable": "v1",
             "versions": {"v1": {}, "v2": {}, "v3": {}},
-            "traffic": {"driver": "triton", "model": "model", "backends": [backend]},
+            "traffic": {"driver": driver, "model": "model", "backends": [backend]},
         }
     )
 
@@ -66,7 +71,34 @@ def section(url: str, repository: Path | None = None) -> ModelSection:
 async def fake_triton(folder: Path) -> AsyncIterator[Case]:
     async with FakeTriton(on_disk=(1, 2, 3)) as fake:
         fake.fails[3] = "Internal: out of memory"
-        yield Case(TritonDriver(section(fake.url), open_session()), fake.url)
+        yield Case(triton_at(fake.url), fake.url, triton_at)
+
+
+def triton_at(url: str) -> Driver:
+    return TritonDriver(section(url), open_session())
+
+
+def gateway_at(url: str, repository: Path | None = None) -> Driver:
+    return GatewayDriver(section(url, repository, "gateway"), open_session(), FakeGateways())
+
+
+def behind_nobody(url: str) -> Driver:
+    gateways = FakeGateways()
+    gateways.fault = f"database {url}: connection refused"
+    return GatewayDriver(section(url, driver="gateway"), open_session(), gateways)
+
+
+async def gateway_before_fake_triton(folder: Path) -> AsyncIterator[Case]:
+    async with FakeTriton(on_disk=(1, 2, 3)) as fake:
+        fake.fails[3] = "Internal: out of memory"
+        yield Case(gateway_at(fake.url), GATEWAY, behind_nobody)
+
+
+async def gateway_before_triton(folder: Path) -> AsyncIterator[Case]:
+    write_repository(folder / "models")
+    write_failing_version(folder / "models", 3, reason="out of memory")
+    async with TritonServer(folder / "models", folder / "triton") as server:
+        yield Case(gateway_at(server.http_url, folder / "models"), GATEWAY, behind_nobody)
 
 
 async def real_triton(folder: Path) -> AsyncIterator[Case]:
@@ -74,13 +106,21 @@ async def real_triton(folder: Path) -> AsyncIterator[Case]:
     write_failing_version(folder / "models", 3, reason="out of memory")
     async with TritonServer(folder / "models", folder / "triton") as server:
         url = server.http_url
-        yield Case(TritonDriver(section(url, folder / "models"), open_session()), url)
+        yield Case(TritonDriver(section(url, folder / "models"), open_session()), url, triton_at)
 
 
-DRIVERS = {"triton on a fake": fake_triton, "triton": real_triton}
+DRIVERS = {
+    "triton on a fake": fake_triton,
+    "triton": real_triton,
+    "gateway before a fake triton": gateway_before_fake_triton,
+    "gateway before a triton": gateway_before_triton,
+}
+REAL = {"triton", "gateway before a triton"}
 
 
-@pytest.fixture(params=["triton on a fake", pytest.param("triton", marks=pytest.mark.needs("triton"))])
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.needs("triton")) if name in REAL else name for name in DRIVERS]
+)
 async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
     async for made in DRIVERS[request.param](tmp_path):
         try:
@@ -141,14 +181,14 @@ async def test_committing_is_idempotent_and_says_what_it_did(case: Case) -> None
 async def test_a_backend_that_is_not_there_is_reported_not_raised_and_never_called_unavailable(case: Case) -> None:
     """Port 1 answers nothing; the driver under test is rebuilt on it."""
     gone = "http://127.0.0.1:1"
-    driver = type(case.driver)(section(gone), open_session())  # type: ignore[call-arg]  # every driver takes these
+    driver = case.gone(gone)
     try:
         (seen,) = (await driver.observe()).backends
         assert (seen.reachable, seen.versions, seen.serving) == (False, {}, None)
         assert gone in seen.error
         with pytest.raises(Refused, match=gone):
             await driver.prepare("v2")
-        config = case.config.replace(case.backend, gone)
+        config = json.dumps({gone: next(iter(json.loads(case.config).values()))})
         with pytest.raises(Unavailable, match=gone):
             await driver.place(gone, Placement("chat", "v2", (), config))
     finally:

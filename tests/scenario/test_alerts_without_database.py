@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, Row, TextClause, text
 from sqlmodel import Session
 
 from alerts.dispatch import Route

@@ -20,7 +20,7 @@ from collectors.http.fetch import HttpSource
 from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource
 from controlplane.errors import ControlPlaneError
-from controlplane.metrics.remote_client import RemoteClient
+from controlplane.remote_client import RemoteClient
 from controlplane.traffic.triton_api import TritonApi
 from tests.unhandled import Unhandled
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series, labels_of
-from controlplane.metrics.remote_client import RemoteClient
 from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.metrics.write.shipping import queue as queue_module
 from controlplane.metrics.write.shipping.queue import ShipQueue
 from controlplane.metrics.write.shipping.selection import Selection
 from controlplane.metrics.write.shipping.sender import Policy, RowSender
 from controlplane.metrics.write.shipping.shipper import Shipper
+from controlplane.remote_client import RemoteClient
 from tests.patience import HANG_S
 
 Misbehave = Callable[[asyncio.StreamWriter], Awaitable[None]]

@@ -17,8 +17,8 @@ from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import Verification
 from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
+from controlplane.traffic.engine_server import open_session
 from controlplane.traffic.triton import TritonDriver
-from controlplane.traffic.triton_api import open_session
 from tests.fakes.triton import FakeTriton
 from tests.patience import PROCESS_S
 

@@ -11,7 +11,7 @@ from controlplane.traffic.driver import TrafficObservation
 from tests.fakes.rollout_world import World
 
 LOADED = (
-    "draining: v2 is loaded, not tried (fleet.yaml has neither a `verify:` nor a Triton probe for this model, and its "
+    "draining: v2 is loaded, not tried (fleet.yaml has neither a `verify:` nor a probe for this model, and its "
     "numbers could not be read: no metrics were queried); making it survive a restart"
 )
 

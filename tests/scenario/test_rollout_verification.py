@@ -182,7 +182,7 @@ async def test_with_nothing_to_ask_or_to_look_at_it_is_loaded_and_not_tried(tmp_
         latest = await world.finish()
         assert (latest.ok, latest.verified) == (True, False)
         assert latest.evidence == (
-            "fleet.yaml has neither a `verify:` nor a Triton probe for this model, and no request to it was counted"
+            "fleet.yaml has neither a `verify:` nor a probe for this model, and no request to it was counted"
         )
         assert latest.sentence.endswith("; v2 is loaded, not tried")
         assert world.told() == [

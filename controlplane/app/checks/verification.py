@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collectors.engines import Api
 from controlplane.app.checks.findings import Findings
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.models import TritonTraffic
+from controlplane.config.models import GatewayTraffic, TritonTraffic
 from controlplane.config.vocabulary import whole
 from controlplane.rollout.verification import verification
 
@@ -15,12 +16,14 @@ def check_verification(loaded: LoadedFleet, findings: Findings) -> None:
     if not fleet.reads("models", "targets", "scrape") or not all(map(whole, (fleet.scrape, *fleet.targets))):
         return
     for number, model in enumerate(fleet.models):
-        if not whole(model) or not isinstance(model.traffic, TritonTraffic) or model.verify or len(model.versions) < 2:
+        moved = whole(model) and isinstance(model.traffic, TritonTraffic | GatewayTraffic)
+        if not moved or model.verify or len(model.versions) < 2:
             continue
         if verification(model, fleet.targets, fleet.scrape.interval).check.question is None:
             served = model.traffic.model or model.name
+            triton = Api.TRITON in model.engine_apis()
+            probe = f"…/v2/models/{served}/generate_stream" if triton else "…/v1/chat/completions"
             findings.warn(
                 ("models", number),
-                f"a new version of {model.name} is loaded and not tried; add verify:, or a probe of "
-                f"…/v2/models/{served}/generate_stream",
+                f"a new version of {model.name} is loaded and not tried; add verify:, or a probe of {probe}",
             )

@@ -19,6 +19,7 @@ from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.unreadable import prune as prune_unreadable
+from controlplane.store.usage import UsageStore
 
 KEEP_ALERTS_S = 90 * 86400.0
 KEEP_MESSAGES_S = 30 * 86400.0
@@ -35,6 +36,7 @@ def clean_up(db: Database, now: float) -> None:
     RevisionStore(db).prune(KEEP_REVISIONS)
     prune_unreadable(db, now - KEEP_ALERTS_S)
     AuditStore(db).prune(REFUSED, now - KEEP_REFUSALS_S)
+    UsageStore(db).roll_up(now)
 
 
 class Housekeeping(Part[Timetable]):

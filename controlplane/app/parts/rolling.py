@@ -25,6 +25,7 @@ from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.drivers import build_drivers
+from controlplane.traffic.gateway import Gateways
 
 ROLLOUT_S = 0.5
 """Seconds between two ticks while a rollout runs."""
@@ -57,11 +58,15 @@ class Rolling(Part[RollingSettings]):
         clock: Clock,
         *,
         observe_only: bool,
+        gateways: Gateways,
         news: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Call `news` when a request or the answer of an engine has come, so that the next tick comes at once."""
-        self._db, self._clock, self._monotonic = db, clock, monotonic
+        """`gateways` keeps the traffic of models on driver gateway.
+
+        Call `news` when a request or the answer of an engine has come, so that the next tick comes at once.
+        """
+        self._db, self._clock, self._monotonic, self._gateways = db, clock, monotonic, gateways
         self._lease: Lease | None = None
         self._observe = Every(OBSERVE_S)
         self._rolling = False
@@ -96,7 +101,7 @@ class Rolling(Part[RollingSettings]):
         before, self._models = self._models, settings.models
         stay = kept(self._drivers, before, settings.models)
         gone = [driver for name, driver in self._drivers.items() if name not in stay]
-        new = build_drivers(model for model in settings.models.values() if model.name not in stay)
+        new = build_drivers((model for model in settings.models.values() if model.name not in stay), self._gateways)
         self._drivers = {**new, **stay}
         announcer = Announcer(settings.receiver, settings.console_url)
         self.service.update(settings.models, self._drivers, settings.verifications, announcer)

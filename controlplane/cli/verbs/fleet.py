@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from controlplane.cli.verbs.grammar import Operand, Option, Verb, whole
-from controlplane.cli.verbs.options import CLOSE, DRY_RUN, LISTING, MODEL, NO_WATCH, ROLLOUT, WATCH, limit
+from controlplane.cli.verbs.options import (
+    CLOSE,
+    CONTEXT,
+    DRY_RUN,
+    LISTING,
+    MODEL,
+    NO_WATCH,
+    ROLLOUT,
+    URL,
+    WATCH,
+    limit,
+)
 
 LOOK = (
     Verb(
@@ -34,6 +45,42 @@ LOOK = (
         "List the scrape targets and the result of their last scrape.",
         options=LISTING,
         examples=(("targets", ""), ("targets -o yaml", "with labels and every error")),
+    ),
+    Verb(
+        "gateways",
+        "gateways:gateways",
+        "List the gateways: state, release, workers, and the generation of each model that they apply.",
+        options=LISTING,
+        examples=(("gateways", "with requests by version since the generation was applied"),),
+    ),
+    Verb(
+        "usage",
+        "usage:usage",
+        "Show requests, tokens and money by tenant and model.",
+        options=(
+            Option(
+                "by",
+                "Sum by these, with commas: tenant, key, model, version, outcome, hour, day.",
+                "WORDS",
+                default="tenant,model",
+            ),
+            Option(
+                "since", "From this time on: RFC 3339, unix seconds, or a duration before now.", "TIME", default="7d"
+            ),
+            Option("until", "Before this time, in the same forms as --since; by default now.", "TIME"),
+            Option("limit", "Maximum number of rows.", "N", default=1000, read=whole(1, 10_000)),
+            URL,
+            CONTEXT,
+            Option(
+                "output", "table, json, yaml or csv.", "FORMAT", "-o", "table", choices=("table", "json", "yaml", "csv")
+            ),
+        ),
+        examples=(
+            ("usage", "the last seven days"),
+            ("usage --by tenant,day --since 31d -o csv", "for a bill"),
+            ("usage --by version,outcome --since 1h", "what became of requests"),
+        ),
+        details="A gateway sends its usage every few seconds. After two days it is kept by the hour.",
     ),
     Verb(
         "models",

@@ -66,7 +66,7 @@ ACCESS = (
         "Create a token and print it. It cannot be shown again.",
         options=(
             Option("name", "Name of the token: its user or purpose.", "NAME", required=True),
-            Option("role", "viewer, operator or admin.", "ROLE", default="viewer", choices=ROLES),
+            Option("role", "viewer, operator, admin or gateway.", "ROLE", default="viewer", choices=ROLES),
             Option("expires_in", "A duration such as 30d; by default never.", "DURATION"),
             DATA_DIR,
             *LISTING,
@@ -112,6 +112,31 @@ RUN = (
             ("up -c fleet.yaml --observe-only", "watch first"),
             ("up -c fleet.yaml --data-dir /var/lib/controlplane", ""),
         ),
+    ),
+    Verb(
+        "gateway",
+        "gateway:gateway",
+        "Run the gateway, which clients send their requests to, for a fleet.yaml.",
+        options=(
+            Option("config", "The fleet.yaml.", "FILE", "-c", read=Path, required=True, offers="files"),
+            Option("listen", "Address for clients, as host:port; by default gateway.listen.", "HOST:PORT"),
+            Option("admin", "Address for metrics and health, as host:port; by default gateway.admin.", "HOST:PORT"),
+            DATA_DIR,
+            *LOG,
+        ),
+        examples=(
+            ("gateway -c fleet.yaml", "the data is in data/gateway"),
+            ("gateway -c fleet.yaml --data-dir /var/lib/controlplane-gateway", ""),
+        ),
+        details="If a gateway runs with the same data folder, the new one takes its place: it takes over the listening "
+        "sockets, and the one before finishes its open requests and ends.",
+    ),
+    Verb(
+        "gateway stop",
+        "gateway:stop",
+        "Let the gateway of a data folder finish its open requests and end, and wait for it.",
+        options=(DATA_DIR,),
+        examples=(("gateway stop", "the one of data/gateway"),),
     ),
     Verb(
         "nvml-exporter",

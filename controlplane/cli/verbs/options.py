@@ -32,7 +32,7 @@ ROLLOUT = Operand("identifier", "ID", "The rollout's id.", offers="rollouts")
 RULE_FILES = Operand(
     "files", "FILE…", "Prometheus rule files, or builtin:llm and builtin:gpu.", Path, False, True, offers="files"
 )
-ROLES = ("viewer", "operator", "admin")
+ROLES = ("viewer", "operator", "admin", "gateway")
 
 
 def limit(default: int) -> Option:

@@ -19,7 +19,7 @@ from controlplane.metrics.query.queries import LabelSet, samples_of
 from controlplane.metrics.query.render import TRUNCATED, Rendered
 from controlplane.metrics.query.workers.fair_queue import FairQueue, Shares
 from controlplane.metrics.remote.remote_answer import RemoteAnswer, Shape, read_answer, typed
-from controlplane.metrics.remote_client import RemoteClient, Reply
+from controlplane.remote_client import RemoteClient, Reply
 
 log = logging.getLogger(__name__)
 

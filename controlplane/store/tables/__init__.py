@@ -16,6 +16,7 @@ SQLModel.metadata.naming_convention = {
 from controlplane.store.tables import (  # noqa: E402
     alerts,
     audit,
+    gateway,
     lease,
     ledger,
     outbox,
@@ -30,6 +31,7 @@ from controlplane.store.tables import (  # noqa: E402
 __all__ = [
     "alerts",
     "audit",
+    "gateway",
     "lease",
     "ledger",
     "outbox",

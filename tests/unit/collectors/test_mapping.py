@@ -318,6 +318,19 @@ def test_a_metric_that_is_canonical_already_is_stored_once_with_canonical_labels
     ]
 
 
+def test_a_gateways_exposition_is_canonical_with_its_own_models_versions_and_backends(fixtures: Path) -> None:
+    mapped = Mapped((fixtures / "gateway.prom").read_bytes(), target("gateway", {"zone": "a"}))
+
+    assert mapped.layout.views == ()
+    assert missing(mapped.layout, CATALOGUE, "gateway") == ()
+    of = {"engine": "gateway", "source": "gateway", "model": "chat", "version": "v1", "zone": "a", "node": "10.0.0.5"}
+    assert mapped.one("llm_requests_total", outcome="success", backend="http://10.0.0.7:8000", **of) == 1
+    assert mapped.one("llm_requests_total", outcome="cut", backend="http://10.0.0.7:8000", **of) == 1
+    assert mapped.one("llm_request_duration_seconds_count", **of) == 1
+    assert mapped.one("llm_tokens_total", type="output", **of) == 12
+    assert mapped.one("controlplane_gateway_attempts_total", model="chat", backend="http://10.0.0.7:8000") == 2
+
+
 def test_a_native_gpu_metric_keeps_its_node_unless_the_configuration_names_one() -> None:
     body = b'gpu_up{gpu="GPU-a",node="host-1"} 1\n'
 

@@ -14,9 +14,9 @@ from typing import NamedTuple, Protocol
 from alerts.interfaces import Clock
 from collectors.http.retry_after import retry_after_s
 from controlplane.errors import Unavailable
-from controlplane.metrics.remote_client import Reply
 from controlplane.metrics.write.shipping.backoff import delay_s
 from controlplane.metrics.write.shipping.window import Window, WindowRequest
+from controlplane.remote_client import Reply
 
 log = logging.getLogger(__name__)
 

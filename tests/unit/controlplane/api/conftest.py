@@ -20,6 +20,7 @@ from alerts.interfaces import Message, MessageRef, VectorSample
 from collectors.samples import Labels, Layout, Metadata, Series, labels_of
 from collectors.target import Target, TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
+from controlplane.access.gateway_keys import GatewayKeyStore
 from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
@@ -29,6 +30,8 @@ from controlplane.clock.system import ClockReport, ClockStep
 from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
+from controlplane.fleet.desired import DesiredFeed, DesiredSource
+from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
@@ -48,6 +51,7 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.usage import UsageStore
 from controlplane.traffic.driver import (
     BackendObservation,
     Capabilities,
@@ -200,7 +204,7 @@ class Rig:
         self.tokens, self.sessions = TokenStore(db), SessionStore(db)
         self.pools = make_pools()
         self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions, self.pools.access)
-        self.alert_log, self.outbox = SqlAlertLog(db), OutboxStore(db)
+        self.alert_log, self.outbox, self.usage = SqlAlertLog(db), OutboxStore(db), UsageStore(db)
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()
@@ -209,6 +213,9 @@ class Rig:
         self.shipping: list[ShippingReport] = []
         self.schedules: Sequence[ScheduleView] = ()
         self.reload_error: Exception | None = None
+        self.keys = GatewayKeyStore(db)
+        feed = DesiredFeed(DesiredSource(db, lambda: self.config, lambda: self.keys.specs(NOW)))
+        self.gateways = GatewayDesk(db, lambda: self.config, feed, self.clock, lambda demands, limits: {})
         self.role_tokens = {role: self.tokens.create(f"test-{role}", role, None, NOW)[1] for role in Role}
 
     def app(self) -> FastAPI:
@@ -224,6 +231,7 @@ class Rig:
             clock=self.clock,
             unread=list,
             observe_only=False,
+            gateways=self.gateways.attention,
         )
         return Services(
             version="0.1.0",
@@ -240,9 +248,12 @@ class Rig:
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,
+            gateways=self.gateways,
             alerts=self.alert_log,
             outbox=self.outbox,
+            usage=self.usage,
             tokens=self.tokens,
+            keys=self.keys,
             sessions=self.sessions,
             pools=self.pools,
             leases=lambda: {"alerting": True, "rollouts": False},

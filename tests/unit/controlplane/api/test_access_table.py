@@ -14,7 +14,7 @@ from controlplane.access.sessions import csrf_token
 from controlplane.api.app import mount_web
 from controlplane.api.auth import CSRF_HEADER, SESSION_COOKIE, GuardedRoute, include, public, requires
 
-PUBLIC, VIEWER, OPERATOR, ADMIN = None, Role.VIEWER, Role.OPERATOR, Role.ADMIN
+PUBLIC, VIEWER, OPERATOR, ADMIN, GATEWAY = None, Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.GATEWAY
 
 TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/healthz"): PUBLIC,
@@ -33,6 +33,16 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/rollouts/{rollout_id}"): VIEWER,
     ("POST", "/cp/v1/rollouts/{rollout_id}/abort"): OPERATOR,
     ("POST", "/cp/v1/rollouts/{rollout_id}/close"): OPERATOR,
+    ("GET", "/cp/v1/gateways"): VIEWER,
+    ("GET", "/cp/v1/gateways/desired"): GATEWAY,
+    ("POST", "/cp/v1/gateways/report"): GATEWAY,
+    ("POST", "/cp/v1/gateways/usage"): GATEWAY,
+    ("GET", "/cp/v1/usage"): VIEWER,
+    ("GET", "/cp/v1/keys"): VIEWER,
+    ("POST", "/cp/v1/keys"): ADMIN,
+    ("GET", "/cp/v1/keys/{key_id}"): VIEWER,
+    ("POST", "/cp/v1/keys/{key_id}/limits"): ADMIN,
+    ("DELETE", "/cp/v1/keys/{key_id}"): ADMIN,
     ("GET", "/cp/v1/alerts"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/notifications"): VIEWER,
@@ -80,8 +90,9 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/api/v1/write"): OPERATOR,
 }
 
-CALLERS = [None, Role.VIEWER, Role.OPERATOR, Role.ADMIN]
+CALLERS = [None, *Role]
 PATH_VALUES = {"name": "chat", "rollout_id": "r1", "fingerprint": "0123456789abcdef", "token_id": "0123456789ab"}
+PATH_VALUES["key_id"] = PATH_VALUES["token_id"]
 REFUSED = (401, 403)
 
 
@@ -96,7 +107,7 @@ def test_the_table_names_every_route_and_no_other(rig: Any) -> None:
 
 
 @pytest.mark.parametrize("caller", CALLERS, ids=str)
-async def test_every_route_lets_in_its_role_and_above(rig: Any, caller: Role | None) -> None:
+async def test_every_route_lets_in_the_roles_that_include_its_own(rig: Any, caller: Role | None) -> None:
     app = rig.app()
     app.state.events.close()  # an open stream would not end; a closed hub answers 503, which is past the guard
     async with rig.client(caller, app) as client:

@@ -66,7 +66,29 @@ RICH: dict[str, Any] = {
             "traffic": {"driver": "none"},
             "versions": {"v1": {"backends": [{"url": "http://127.0.0.1:3", "engine": "vllm", "gpus": 2}]}},
         },
+        {
+            "name": "split",
+            "stable": "v1",
+            "traffic": {"driver": "gateway"},
+            "versions": {
+                "v1": {"backends": [{"url": "http://127.0.0.1:3", "engine": "vllm"}]},
+                "v2": {"backends": [{"url": "http://127.0.0.1:6", "engine": "vllm"}]},
+            },
+            "gateway": {
+                "aliases": ["gpt"],
+                "price": {"input_usd": 1, "output_usd": 4},
+                "mirror": {"version": "v2", "share": 0.1},
+            },
+        },
     ],
+    "gateway": {
+        "name": "gw",
+        "listen": "127.0.0.1:8400",
+        "control_plane": {"url": "http://127.0.0.1:8080", "authorization": {"credentials_file": "/k4"}},
+        "traces": {"url": "http://127.0.0.1:1/v1/traces"},
+        "tls": {"cert_file": "/c1", "key_file": "/k5"},
+        "tenants": {"research": {"tokens_per_minute": 1000}},
+    },
     "cost": {"gpu_hour_usd": 2.5, "budgets": [{"model": "chat", "monthly_usd": 900}]},
     "metrics": {
         "remote_write": [

@@ -43,7 +43,46 @@ BACKEND = (*TRAFFIC, "backends", 0)
 WRITE = ("metrics", "remote_write", 0)
 QUEUE = (*WRITE, "queue_config")
 OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
+PROCESS = ("gateway",)
+TENANT = (*PROCESS, "tenants", "research")
 REPORT = ("usage_report", "schedule")
+SPLIT = ("models", 2)
+GATEWAY = (*SPLIT, "gateway")
+GATEWAYS: dict[str, Any] = {
+    "aliases": ["gpt", "gpt-4"],
+    "balance": "prefix",
+    "fallbacks": ["chat"],
+    "degrade_to": "chat",
+    "limits": {"requests_per_minute": 10},
+    "limits.requests_per_minute": 11,
+    "limits.tokens_per_minute": 12,
+    "limits.concurrent": 13,
+    "limits.daily_tokens": 14,
+    "limits.monthly_tokens": 15,
+    "limits.daily_usd": 16,
+    "limits.monthly_usd": 17,
+    "price.input_usd": 2,
+    "price.output_usd": 5,
+    "price.cached_usd": 1,
+    "queue": {"max_waiting": 5},
+    "queue.max_waiting": 6,
+    "queue.max_wait": "7s",
+    "timeouts": {"connect": "1s"},
+    "timeouts.connect": "2s",
+    "timeouts.first_event": "3s",
+    "timeouts.idle": "4s",
+    "timeouts.total": "5s",
+    "retries": 1,
+    "hedge": {},
+    "hedge.quantile": 0.9,
+    "hedge.share": 0.1,
+    "cache": {},
+    "cache.ttl": "9s",
+    "cache.max_size": "2MB",
+    "mirror.version": "v1",
+    "mirror.share": 0.2,
+}
+"""New values of the gateway's settings, by their path."""
 SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}
 BASIC = {"username": "u", "password_file": "/pw"}
 EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
@@ -108,6 +147,9 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("models[].traffic.backends[].grpc", BACKEND, {"url": "http://127.0.0.1:2", "grpc": "127.0.0.1:5"}),
     ("models[].traffic.backends[].gpus", (*BACKEND, "gpus"), 4),
     ("models[].traffic.backends[].labels", (*BACKEND, "labels"), {"rack": "2"}),
+    ("models[].traffic.backends[].max_in_flight", (*BACKEND, "max_in_flight"), 8),
+    ("models[].traffic.backends[].adapters", (*BACKEND, "adapters"), ["law"]),
+    ("models[].traffic.backends[].draining", (*BACKEND, "draining"), True),
     ("models[].traffic.backends[].authorization", (*BACKEND, "authorization", "credentials_file"), "/k8"),
     ("models[].traffic.backends[].basic_auth", BACKEND, {"url": "http://127.0.0.1:2", "basic_auth": BASIC}),
     ("models[].traffic.backends[].tls", (*BACKEND, "tls"), {"insecure_skip_verify": True}),
@@ -119,6 +161,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
         {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]},
     ),
     ("models[].versions.<name>.backends", (*CHAT, "versions", "v1", "backends"), []),
+    ("models[].versions.<name>.model", (*CHAT, "versions", "v1", "model"), "org/chat"),
     ("models[].verify.path", (*RANKER, "verify", "path"), "generate_stream"),
     ("models[].verify.body", (*RANKER, "verify"), {"body": {"inputs": []}}),
     ("models[].verify.prompt", (*RANKER, "verify", "prompt"), "again"),
@@ -129,6 +172,49 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("models[].verify.latency", (*RANKER, "verify", "latency"), "1s"),
     ("models[].verify.error_ratio", (*RANKER, "verify", "error_ratio"), 0.5),
     ("models[].verify.for", (*RANKER, "verify", "for"), "40s"),
+    ("gateway.name", (*PROCESS, "name"), "other"),
+    ("gateway.listen", (*PROCESS, "listen"), "127.0.0.1:8402"),
+    ("gateway.admin", (*PROCESS, "admin"), "127.0.0.1:8403"),
+    ("gateway.workers", (*PROCESS, "workers"), 3),
+    ("gateway.beside", (*PROCESS, "beside"), True),
+    ("gateway.control_plane", (*PROCESS, "control_plane"), DROP),
+    ("gateway.control_plane.url", (*PROCESS, "control_plane", "url"), "http://127.0.0.1:8081"),
+    ("gateway.control_plane.authorization", (*PROCESS, "control_plane", "authorization"), {"credentials_env": "E"}),
+    (
+        "gateway.control_plane.basic_auth",
+        (*PROCESS, "control_plane"),
+        {"url": "http://127.0.0.1:8080", "basic_auth": BASIC},
+    ),
+    ("gateway.control_plane.tls", (*PROCESS, "control_plane", "tls"), {"insecure_skip_verify": True}),
+    ("gateway.authentication", (*PROCESS, "authentication"), "none"),
+    ("gateway.tls.cert_file", (*PROCESS, "tls", "cert_file"), "/c2"),
+    ("gateway.tls.key_file", (*PROCESS, "tls", "key_file"), "/k6"),
+    ("gateway.tls.client_ca_file", (*PROCESS, "tls", "client_ca_file"), "/ca2"),
+    ("gateway.max_head_bytes", (*PROCESS, "max_head_bytes"), "16KB"),
+    ("gateway.max_body_bytes", (*PROCESS, "max_body_bytes"), "1MB"),
+    ("gateway.max_connections", (*PROCESS, "max_connections"), 7),
+    ("gateway.head_timeout", (*PROCESS, "head_timeout"), "3s"),
+    ("gateway.body_timeout", (*PROCESS, "body_timeout"), "3s"),
+    ("gateway.idle_timeout", (*PROCESS, "idle_timeout"), "3s"),
+    ("gateway.drain_timeout", (*PROCESS, "drain_timeout"), "3s"),
+    ("gateway.max_journal_bytes", (*PROCESS, "max_journal_bytes"), "1MB"),
+    ("gateway.traces.url", (*PROCESS, "traces", "url"), "http://127.0.0.1:2/v1/traces"),
+    ("gateway.traces.content", (*PROCESS, "traces", "content"), True),
+    ("gateway.traces.sample", (*PROCESS, "traces", "sample"), 0.5),
+    ("gateway.traces.authorization", (*PROCESS, "traces", "authorization"), {"credentials_env": "E"}),
+    ("gateway.traces.basic_auth", (*PROCESS, "traces", "basic_auth"), BASIC),
+    ("gateway.traces.tls", (*PROCESS, "traces", "tls"), {"insecure_skip_verify": True}),
+    ("gateway.tenants.<name>.weight", (*TENANT, "weight"), 2),
+    ("gateway.tenants.<name>.requests_per_minute", (*TENANT, "requests_per_minute"), 7),
+    ("gateway.tenants.<name>.tokens_per_minute", (*TENANT, "tokens_per_minute"), 7),
+    ("gateway.tenants.<name>.concurrent", (*TENANT, "concurrent"), 7),
+    ("gateway.tenants.<name>.daily_tokens", (*TENANT, "daily_tokens"), 7),
+    ("gateway.tenants.<name>.monthly_tokens", (*TENANT, "monthly_tokens"), 7),
+    ("gateway.tenants.<name>.daily_usd", (*TENANT, "daily_usd"), 7),
+    ("gateway.tenants.<name>.monthly_usd", (*TENANT, "monthly_usd"), 7),
+    *((f"models[].gateway.{name}", (*GATEWAY, *name.split(".")), value) for name, value in GATEWAYS.items()),
+    ("models", SPLIT, DROP),
+    ("models[].traffic.driver", (*SPLIT, "traffic", "driver"), "none"),
     ("cost", ("cost",), DROP),
     ("cost.gpu_hour_usd", ("cost", "gpu_hour_usd"), 3),
     ("cost.budgets[].model", ("cost", "budgets", 0, "model"), "ranker"),
@@ -194,7 +280,7 @@ def edited(fleet: dict[str, Any], where: tuple[str | int, ...], value: Any) -> d
     at: Any = found
     try:
         for step in where[:-1]:
-            at = at[step]
+            at = at.setdefault(step, {}) if where[: len(GATEWAY)] == GATEWAY and isinstance(at, dict) else at[step]
         if value is DROP:
             del at[where[-1]]
         elif isinstance(at, list) and not int(where[-1]) < len(at):

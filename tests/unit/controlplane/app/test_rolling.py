@@ -12,6 +12,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.rollout_log import RolloutLog, RolloutRecord
 from controlplane.store.schedules import ScheduleStore
+from controlplane.traffic.gateway import Gateways
 
 
 @dataclass
@@ -32,9 +33,14 @@ class Rig:
     news: int = 0
 
     def __post_init__(self) -> None:
-        queries = cast(Queries, None)  # nothing is verified here
         self.part = Rolling(
-            self.db, queries, self.clock, observe_only=False, news=self._news, monotonic=lambda: self.clock.time
+            self.db,
+            cast(Queries, None),  # no candidate is verified
+            self.clock,
+            observe_only=False,
+            gateways=cast(Gateways, None),  # no model is behind the gateway
+            news=self._news,
+            monotonic=lambda: self.clock.time,
         )
         observe = self.part.engine.tick
 

@@ -119,6 +119,24 @@ def test_listed_targets_take_intervals_labels_and_credentials(fleet: Write, tmp_
     assert (dcgm.auth.username, dcgm.auth.password_file, dcgm.auth.ca_file) == ("u", "/abs/p", str(tmp_path / "ca.pem"))
 
 
+@pytest.mark.parametrize(
+    ("section", "urls"),
+    [
+        ("{beside: true}", ["http://127.0.0.1:8401/metrics"]),
+        ("{listen: '10.0.0.1:8400'}", ["http://127.0.0.1:8401/metrics"]),
+        ("{admin: '0.0.0.0:9401'}", ["http://127.0.0.1:9401/metrics"]),
+        ("{admin: '[::]:9401'}", ["http://[::1]:9401/metrics"]),
+        ("{tenants: {acme: {weight: 2}}}", []),
+        ("{}", []),
+    ],
+)
+def test_a_gateway_that_the_file_describes_is_scraped_and_one_elsewhere_is_not(
+    fleet: Write, section: str, urls: list[str]
+) -> None:
+    found = targets(fleet(f"gateway: {section}\n"))
+    assert [(t.engine, t.job, t.url) for t in found] == [("gateway", "gateway", url) for url in urls]
+
+
 async def test_each_kind_of_target_gets_its_own_source(fleet: Write) -> None:
     loaded = fleet(
         """

@@ -48,6 +48,13 @@ def test_traffic_is_counted_by_the_gateway_else_the_engine_and_never_added_up() 
     assert n.requests_per_second(both, "chat", "v1") == 5.0
 
 
+def test_a_gateway_that_counts_nothing_stands_back_for_an_engine_that_clients_ask_directly() -> None:
+    direct = n.read({"outcomes": [*outcomes("engine", success=7.0), *outcomes("gateway", success=0.0, error=0.0)]})
+    assert n.requests_per_second(direct, "chat", "v1") == 7.0
+    idle = n.read({"outcomes": [*outcomes("engine", success=0.0), *outcomes("gateway", success=0.0)]})
+    assert n.requests_per_second(idle, "chat", "v1") == 0.0
+
+
 def test_the_probes_own_requests_are_not_traffic() -> None:
     numbers = n.read({"outcomes": outcomes("probe", success=0.2)})
     assert n.requests_per_second(numbers, "chat", "v1") is None
@@ -63,12 +70,21 @@ def test_a_known_zero_rate_is_zero() -> None:
     [
         ({"success": 9.0, "error": 1.0}, 0.1),
         ({"success": 8.0, "timeout": 1.0, "rejected": 1.0, "error": 0.0}, 0.2),
+        ({"success": 9.0, "cut": 1.0, "error": 0.0}, 0.1),
         ({"success": 9.0, "aborted": 1.0, "error": 0.0}, 0.0),
         ({"success": 9.0}, None),
         ({"success": 0.0, "error": 0.0}, None),
         ({"success": 1.0, "error": 1.0, "unknown": 5.0}, None),
     ],
-    ids=["errors", "all-failures", "aborts-are-no-failure", "failures-not-counted", "no-traffic", "outcome-unknown"],
+    ids=[
+        "errors",
+        "all-failures",
+        "cut-answers",
+        "aborts-are-no-failure",
+        "failures-not-counted",
+        "no-traffic",
+        "outcome-unknown",
+    ],
 )
 def test_error_ratio(rates: dict[str, float], ratio: float | None) -> None:
     numbers = n.read({"outcomes": outcomes("engine", **rates)})

@@ -80,8 +80,7 @@ def test_a_plan_says_what_will_happen() -> None:
     made = plan(observed())
     assert step_sentences(made) == (
         "load v2 beside v1 on http://a:8000, within 300 s; v1 serves until v2 is ready",
-        "ask v2 no question: fleet.yaml has neither a `verify:` nor a Triton probe for this model; v1 stays loaded "
-        "meanwhile",
+        "ask v2 no question: fleet.yaml has neither a `verify:` nor a probe for this model; v1 stays loaded meanwhile",
         "watch v2 for 5 s: it must serve without a break, and no alert may fire on it; it is rolled back when more "
         "than 5% of requests fail",
         "make v2 the stable version, also across a restart of the engine",

@@ -14,8 +14,8 @@ from controlplane.errors import Refused, Unavailable
 from controlplane.traffic import triton_grpc
 from controlplane.traffic.driver import EngineRefused, Placement, VersionState
 from controlplane.traffic.drivers import build_drivers
+from controlplane.traffic.engine_server import open_session
 from controlplane.traffic.triton import TritonDriver
-from controlplane.traffic.triton_api import open_session
 from tests.fakes.triton import CONFIG, FakeTriton
 
 READY, UNAVAILABLE = VersionState.READY, VersionState.UNAVAILABLE

@@ -24,7 +24,7 @@ from controlplane.errors import QueryError
 from controlplane.metrics.promql.values import Matrix, Scalar, StringValue, Vector
 from controlplane.metrics.remote import remote_querier
 from controlplane.metrics.remote.remote_querier import RemoteQuerier
-from controlplane.metrics.remote_client import Reply
+from controlplane.remote_client import Reply
 from tests.patience import HANG_S
 
 Handler = Callable[["Asked", asyncio.StreamWriter], Awaitable[None]]

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from controlplane.errors import Unavailable
-from controlplane.metrics.remote_client import Reply
 from controlplane.metrics.write.shipping.segments import Position
 from controlplane.metrics.write.shipping.sender import HEADERS, Policy, RowSender
 from controlplane.metrics.write.shipping.window import Window, WindowRequest
+from controlplane.remote_client import Reply
 
 START = 1_700_000_000.0
 Answer = Callable[[], Reply]

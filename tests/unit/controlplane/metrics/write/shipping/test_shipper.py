@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from collectors.samples import Layout, Series
-from controlplane.metrics.remote_client import Reply
 from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.metrics.write.shipping.queue import ShipQueue
 from controlplane.metrics.write.shipping.selection import Selection
 from controlplane.metrics.write.shipping.sender import Policy, RowSender
 from controlplane.metrics.write.shipping.shipper import Shipper
+from controlplane.remote_client import Reply
 
 START = 1_700_000_000.0
 LAYOUT = Layout(tuple(Series(f"m{n}", ()) for n in range(10)))

@@ -1,0 +1,97 @@
+"""What the gateway's dialects cost: microseconds for a piece of a stream, and for a request's body. Run it by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+from controlplane.gateway.desired.document import BackendSpec
+from controlplane.gateway.dialects.dialects import AllDialects
+from controlplane.gateway.refusal import Refusal
+from controlplane.gateway.request import Ask, Operation, RequestHead
+
+DIALECTS = AllDialects()
+PIECES = {
+    "chat, vLLM": (
+        "/v1/chat/completions",
+        b'data: {"id":"chatcmpl-9df5d95b4bb594c5","object":"chat.completion.chunk","created":1795750907,"model":"chat",'
+        b'"choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}]}\n\n',
+    ),
+    "chat with usage in each chunk": (
+        "/v1/chat/completions",
+        b'data: {"id":"chatcmpl-9df5d95b4bb594c5","object":"chat.completion.chunk","created":1795750907,"model":"chat",'
+        b'"choices":[{"index":0,"delta":{"content":" token"},"logprobs":null,"finish_reason":null}],'
+        b'"usage":{"prompt_tokens":18,"total_tokens":22,"completion_tokens":4}}\n\n',
+    ),
+    "responses": (
+        "/v1/responses",
+        b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
+        b'"item_id":"msg_1","delta":"x"}\n\n',
+    ),
+    "messages": (
+        "/v1/messages",
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+        b'"delta":{"type":"text_delta","text":"x"}}\n\n',
+    ),
+    "ollama": (
+        "/api/chat",
+        b'{"model":"m","created_at":"2026-11-27T00:00:00Z","message":{"role":"assistant","content":"x"},"done":false}\n',
+    ),
+    "triton": (
+        "/v2/models/m/generate_stream",
+        b'data: {"model_name":"llm","model_version":"1","text_output":"x"}\n\n',
+    ),
+}
+
+
+def main() -> None:
+    """Print the costs."""
+    for name, (path, piece) in PIECES.items():
+        ask = Ask(_operation(path), "m", stream=True)
+        kind = b"application/x-ndjson" if path.startswith("/api") else b"text/event-stream"
+        reader = DIALECTS.reader(ask, 200, [(b"content-type", kind)])
+        print(f"{_microseconds(lambda r=reader, p=piece: r.feed(p), 200_000):8.2f} µs a piece   {name}")
+    for size in (200, 7_000, 70_000, 700_000):
+        body = _chat(size)
+        head = _head("/v1/chat/completions")
+        operation = _operation("/v1/chat/completions")
+        ask = DIALECTS.read(operation, head, body)
+        assert isinstance(ask, Ask)
+        backend = BackendSpec("http://engine:8000", "vllm", "served")
+        read = _microseconds(lambda o=operation, h=head, b=body: DIALECTS.read(o, h, b), 20_000_000 // (size + 2000))
+        sent = _microseconds(
+            lambda a=ask, h=head, b=body, e=backend: DIALECTS.outgoing(a, h, b, e), 20_000_000 // (size + 2000)
+        )
+        print(f"{read:8.1f} µs to read, {sent:8.1f} µs to rewrite a chat of {len(body):,} bytes")
+
+
+def _chat(size: int) -> bytes:
+    turn = 'The quick brown fox says "hello" and jumps over the lazy dog.\n' * 10
+    messages = [{"role": "user" if i % 2 == 0 else "assistant", "content": turn} for i in range(size // 700 + 1)]
+    return json.dumps({"messages": messages, "model": "chat", "stream": True, "max_tokens": 100})[:].encode()
+
+
+def _head(path: str) -> RequestHead:
+    return RequestHead(b"POST", path.encode(), path.encode(), [], None, False, True)
+
+
+def _operation(path: str) -> Operation:
+    found = DIALECTS.recognise(_head(path))
+    assert not isinstance(found, Refusal)
+    return found
+
+
+def _microseconds(call: Callable[[], object], times: int) -> float:
+    """Return the best of five rounds."""
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(max(times // 5, 1)):
+            call()
+        best = min(best, (time.perf_counter() - start) / max(times // 5, 1))
+    return best * 1e6
+
+
+if __name__ == "__main__":
+    main()

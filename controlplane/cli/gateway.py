@@ -1,0 +1,44 @@
+"""The verbs of the gateway's process. They need no control plane. Each imports its modules only when it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from controlplane.cli.errors import VerdictNegative
+from controlplane.cli.render import say
+
+DATA_DIR = Path("data/gateway")
+"""The default data folder: that of a gateway which `controlplane up` starts beside itself."""
+
+
+def gateway(
+    config: Path, listen: str | None, admin: str | None, data_dir: Path | None, log_format: str, log_level: str
+) -> None:
+    """Run the gateway for a fleet.yaml."""
+    # The file is read before the slow imports, so that its errors appear at once.
+    from controlplane.config.loader import load_fleet
+
+    loaded = load_fleet(config)
+    from controlplane.app.logs import LogFormat, LogLevel, set_up_log
+    from controlplane.gateway.process.serve import serve
+
+    set_up_log(LogFormat(log_format), LogLevel(log_level))
+    serve(loaded, data_dir or DATA_DIR, listen or "", admin or "")
+
+
+def stop(data_dir: Path | None) -> None:
+    """Let the gateway of a data folder finish and end. Raises VerdictNegative when none runs."""
+    from controlplane.gateway.process.folder import holder
+
+    folder = data_dir or DATA_DIR
+    pid = holder(folder)
+    if not pid:
+        raise VerdictNegative(f"no gateway runs with the data folder {folder}")
+    os.kill(pid, signal.SIGTERM)
+    say(f"process {pid} finishes its open requests")
+    while holder(folder) == pid:
+        time.sleep(0.1)
+    say("the gateway has ended")

@@ -1,0 +1,51 @@
+"""The control plane's side of gateways: it takes their reports, divides shared limits, and lists them for people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from alerts.interfaces import Clock
+from controlplane.config.model import Fleet
+from controlplane.fleet.desired import DesiredFeed
+from controlplane.fleet.gateways import GatewayView, gateway_attention, gateway_views
+from controlplane.fleet.views import AttentionView
+from controlplane.gateway.desired.document import LimitSpec
+from controlplane.store.assignments import AssignmentStore
+from controlplane.store.database import Database
+from controlplane.store.gateways import GatewayStore, Report
+
+SHARING_S = 600.0
+"""Seconds for which a silent gateway keeps its shares of limits: it may serve without the control plane. Chosen."""
+Divide = Callable[[Mapping[str, Mapping[str, float]], Mapping[str, LimitSpec]], Mapping[str, Mapping[str, float]]]
+"""Returns the shares of each gateway by limit id, from the gateways' demands and all limits by id."""
+
+
+class GatewayDesk:
+    """Serves gateways and people. Methods may raise Unavailable."""
+
+    def __init__(
+        self, db: Database, config: Callable[[], Fleet], feed: DesiredFeed, clock: Clock, divide: Divide
+    ) -> None:
+        self._config, self.feed, self._clock, self._divide = config, feed, clock, divide
+        self._gateways, self._assignments = GatewayStore(db), AssignmentStore(db)
+
+    async def report(self, report: Report, *, leaving: bool) -> Mapping[str, float]:
+        """Store a report. Return the gateway's shares of limits, by limit id; {}: every limit is wholly its own."""
+        limits = await self.feed.limits()
+        return await asyncio.to_thread(self._report, report, leaving, limits)
+
+    def views(self) -> tuple[GatewayView, ...]:
+        """Return all gateways by name. Blocking."""
+        return gateway_views(self._gateways.all(), self._assignments.all())
+
+    def attention(self) -> Sequence[AttentionView]:
+        """Return what needs attention: silent gateways, and assignments that are not applied. Blocking."""
+        gateways = self._gateways.all()
+        return gateway_attention(self._config(), gateways, self._assignments.all(), self._clock.now())
+
+    def _report(self, report: Report, leaving: bool, limits: Mapping[str, LimitSpec]) -> Mapping[str, float]:
+        self._gateways.report(report, leaving=leaving)
+        sharing = [g for g in self._gateways.all() if not g.has_left and g.age_s <= SHARING_S]
+        demands = {gateway.report.name: gateway.report.demand for gateway in sharing}
+        return self._divide(demands, limits).get(report.name, {})

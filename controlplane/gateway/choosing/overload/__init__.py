@@ -1,0 +1,1 @@
+"""Overload: who waits in which order, and who is shed."""

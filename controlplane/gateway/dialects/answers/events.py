@@ -1,0 +1,133 @@
+"""The meaning of one event of a stream, in each API.
+
+Each API has a *mark*: an event with the mark, and with none of the `loud` texts, has content and nothing else of
+interest. It is not parsed. The texts hold a raw quote, which inside a JSON string would be escaped, so content never
+looks like one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from controlplane.gateway.dialects.answers import usage
+from controlplane.gateway.request import Operation, TokenCounts
+
+Document = dict[str, object]
+
+CONTENT = 1
+"""The event has content: one token or more. These constants are bits of one number."""
+ONLY_USAGE = 2
+"""The event exists because usage was asked for, and holds nothing else."""
+FINISH = 4
+"""The answer is complete. An event that ends the stream may follow."""
+LAST = 8
+"""The event ends the stream."""
+ABORT = 16
+"""The engine gave up, and calls it an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The form of an API's streams."""
+
+    sort: Callable[[Document, TokenCounts], int]
+    """Returns the bits of an event, and sets the counts that it names."""
+    mark: bytes = b"\0"
+    """The default is in no event: every event is parsed."""
+    loud: tuple[bytes, ...] = (b'"error"',)
+    ends_with_body: bool = False
+    """Whether the end of the body is the only end of a stream."""
+
+
+def api_of(operation: Operation) -> Api:
+    """Return how the answers of an operation stream."""
+    return _RESPONSES if operation.name == "response" else _APIS[operation.dialect]
+
+
+def _openai(event: Document, counts: TokenCounts) -> int:
+    """Sort a chunk of chat, completions, audio, or an engine's own API."""
+    has_usage = usage.of_document(event, counts)
+    choices = event.get("choices")
+    if not isinstance(choices, list):
+        return _typed(event)
+    if not choices:
+        return ONLY_USAGE if has_usage else 0
+    bits = 0
+    for choice in choices:
+        if isinstance(choice, dict):
+            bits |= _choice(choice)
+    return bits
+
+
+def _choice(choice: Document) -> int:
+    reason, delta = choice.get("finish_reason"), choice.get("delta")
+    begins = isinstance(delta, dict) and isinstance(delta.get("role"), str)
+    content = CONTENT if _has_content(choice, delta) or not (reason or begins) else 0
+    return content | (ABORT if reason == "abort" else FINISH if reason else 0)
+
+
+def _has_content(choice: Document, delta: object) -> bool:
+    if not isinstance(delta, dict):
+        return bool(choice.get("text"))
+    return any(value for name, value in delta.items() if name != "role")
+
+
+def _typed(event: Document) -> int:
+    """Sort an event with a type (responses, audio), or one of an engine's own API."""
+    kind = event.get("type")
+    if not isinstance(kind, str):
+        return _own(event)
+    if kind in ("response.completed", "response.incomplete", "response.cancelled"):
+        return FINISH | LAST
+    if kind in ("transcript.text.done", "speech.audio.done"):
+        return FINISH | LAST
+    return CONTENT if kind.endswith(".delta") else 0
+
+
+def _own(event: Document) -> int:
+    """Sort an event of SGLang's or TGI's own API: each has content, the last one the reason of the end."""
+    settings = event.get("meta_info")
+    reason = settings.get("finish_reason") if isinstance(settings, dict) else event.get("generated_text")
+    if isinstance(reason, dict) and reason.get("type") == "abort":
+        return ABORT
+    return CONTENT | (FINISH if reason else 0)
+
+
+def _anthropic(event: Document, counts: TokenCounts) -> int:
+    kind = event.get("type")
+    usage.of_document(event, counts)
+    if kind == "message_start":
+        # It names one token of the answer, before the answer.
+        counts.completion = None
+    delta = event.get("delta")
+    reason = delta.get("stop_reason") if isinstance(delta, dict) else None
+    if kind == "message_delta" and reason:
+        return ABORT if reason == "abort" else FINISH
+    return {"content_block_delta": CONTENT, "message_stop": FINISH | LAST}.get(str(kind), 0)
+
+
+def _triton(event: Document, counts: TokenCounts) -> int:
+    return CONTENT
+
+
+def _ollama(event: Document, counts: TokenCounts) -> int:
+    usage.of_document(event, counts)
+    if event.get("done") is not True:
+        return CONTENT
+    message = event.get("message")
+    parts: Iterable[object] = message.values() if isinstance(message, dict) else ()
+    said = event.get("response") or any(part for part in parts if part != "assistant")
+    return FINISH | LAST | (CONTENT if said else 0)
+
+
+_CHUNKS = (b'_tokens"', b'"role":"', b'"error"')
+"""Usage, the first chunk, an error."""
+_RESPONSES = Api(_openai, b'.delta"')
+_APIS = {
+    "openai": Api(_openai, b'"finish_reason":null', _CHUNKS),
+    "anthropic": Api(_anthropic, b'"content_block_delta"'),
+    "ollama": Api(_ollama, b'"done":false'),
+    "triton": Api(_triton, b'"model_name"', ends_with_body=True),
+    "plain": Api(_openai, ends_with_body=True),
+}

@@ -1,0 +1,35 @@
+"""Choose the reader of an answer by its status and content type.
+
+What was asked decides nothing: engines do not stream everything that is asked to stream.
+"""
+
+from __future__ import annotations
+
+from controlplane.gateway.dialects.answers import framing
+from controlplane.gateway.dialects.answers.body import BodyReader
+from controlplane.gateway.dialects.answers.stream import StreamReader
+from controlplane.gateway.dialects.asking.outgoing import asks_for_usage
+from controlplane.gateway.request import Ask, Fields, Frames
+
+_FRAMINGS = {
+    b"text/event-stream": framing.SSE,
+    b"application/x-ndjson": framing.NDJSON,
+    b"application/ndjson": framing.NDJSON,
+}
+_UNKNOWN = {Frames.SSE: framing.SSE, Frames.NDJSON: framing.NDJSON}
+
+
+def reader(ask: Ask, status: int, fields: Fields) -> BodyReader | StreamReader:
+    """Return a reader of one answer. A compressed answer passes unread."""
+    kind = encoding = b""
+    for name, value in fields:
+        if name == b"content-type":
+            kind = value.partition(b";")[0].strip().lower()
+        elif name == b"content-encoding":
+            encoding = value.strip().lower()
+    if encoding not in (b"", b"identity"):
+        return BodyReader(ask, status, is_json=False)
+    framed = _FRAMINGS.get(kind) or (_UNKNOWN.get(ask.operation.frames) if ask.stream and not kind else None)
+    if framed is not None and status < 400:
+        return StreamReader(ask, framed, strip=asks_for_usage(ask))
+    return BodyReader(ask, status, is_json=not kind or kind == b"application/json" or kind.endswith(b"+json"))

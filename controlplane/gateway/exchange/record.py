@@ -1,0 +1,58 @@
+"""The record of one request."""
+
+from __future__ import annotations
+
+import time
+
+from controlplane.gateway.desired.document import ModelSpec
+from controlplane.gateway.exchange.answer import End
+from controlplane.gateway.request import Caller, Operation, TokenCounts
+from controlplane.gateway.seams import Choice, Trace, UsageRecord
+
+
+def record_of(
+    end: End,
+    status: int,
+    counts: TokenCounts,
+    *,
+    request_id: str,
+    caller: Caller,
+    operation: Operation | None,
+    model: ModelSpec | None,
+    choice: Choice | None,
+    asked_model: str,
+    queue_s: float,
+    first_s: float | None,
+    duration_s: float,
+    attempts: int,
+    trace: Trace | None,
+) -> UsageRecord:
+    """Return the record. `choice` is that of the last attempt; `asked_model` is set when a fallback answered for it."""
+    version = backend = ""
+    degraded_from = asked_model
+    if choice is not None:
+        model, version, backend = choice.model, choice.version, choice.backend.url
+        degraded_from = asked_model or choice.degraded_from
+    return UsageRecord(
+        at=time.time(),
+        request_id=request_id,
+        tenant=caller.tenant,
+        key_id=caller.key_id,
+        operation="" if operation is None else operation.name,
+        model="" if model is None else model.name,
+        version=version,
+        backend=backend,
+        outcome=end.outcome,
+        status=status,
+        prompt_tokens=counts.prompt,
+        completion_tokens=counts.completion,
+        cached_tokens=counts.cached,
+        estimated=counts.estimated,
+        queue_s=queue_s,
+        first_s=first_s,
+        duration_s=duration_s,
+        attempts=attempts,
+        degraded_from=degraded_from,
+        reason=end.reason,
+        trace=trace,
+    )

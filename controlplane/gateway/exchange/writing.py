@@ -1,0 +1,78 @@
+"""The answer to a client: its head in one piece, and the framing of its body."""
+
+from __future__ import annotations
+
+from controlplane.gateway.request import Fields, RequestHead
+from controlplane.gateway.wire.fields import NOT_TO_CLIENT, encoded, passed, status_line
+
+LAST_CHUNK = b"0\r\n\r\n"
+SSE = b"text/event-stream"
+_SSE_HEAD: Fields = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+
+class Framing:
+    """How the end of one answer is marked to the client."""
+
+    __slots__ = ("_old", "chunked", "keep_alive", "left", "silent")
+
+    def __init__(self, head: RequestHead, *, length: int | None, keep_alive: bool, bodiless: bool) -> None:
+        """`length` is None when it is not known. `bodiless`: the answer has no body (HEAD, 204, 304)."""
+        self._old = head.minor == 0
+        self.silent = bodiless
+        self.chunked = not bodiless and length is None and head.minor == 1
+        self.left = length
+        """Bytes of the body that are still to come, of a body whose length was told."""
+        self.keep_alive = keep_alive and (bodiless or self.chunked or length is not None)
+
+    @property
+    def by_end(self) -> bool:
+        """Whether the end of the connection is the end of the body."""
+        return not (self.chunked or self.silent) and self.left is None
+
+    def lines(self) -> bytes:
+        """Return the last lines of the head."""
+        if self.chunked:
+            framing = b"transfer-encoding: chunked\r\n"
+        elif self.left is not None:
+            framing = b"content-length: %d\r\n" % self.left
+        else:
+            framing = b""
+        if not self.keep_alive:
+            return framing + b"connection: close\r\n\r\n"
+        return framing + (b"connection: keep-alive\r\n\r\n" if self._old else b"\r\n")
+
+    def piece(self, data: bytes) -> bytes:
+        """Return a piece of the body as it is written."""
+        if self.chunked:
+            return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        if self.silent:
+            return b""
+        if self.left is not None:
+            self.left -= len(data)
+        return data
+
+
+def answer_head(status: int, fields: Fields, own: bytes, framing: Framing) -> bytes:
+    """Return the head of an engine's answer as the client gets it. `own` are the gateway's lines."""
+    connection = content_type = None
+    for name, value in fields:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"connection":
+            connection = value
+    parts = passed(fields, NOT_TO_CLIENT, connection)
+    if content_type is not None and content_type.startswith(SSE):
+        if not any(name == b"cache-control" for name, _ in fields):
+            parts.append(b"cache-control: no-cache\r\n")
+        parts.append(b"x-accel-buffering: no\r\n")
+    return b"".join((status_line(status), *parts, own, framing.lines()))
+
+
+def early_head(own: bytes, framing: Framing) -> bytes:
+    """Return the head of a stream whose engine has sent none in time."""
+    return b"".join((status_line(200), encoded(_SSE_HEAD), b"x-accel-buffering: no\r\n", own, framing.lines()))
+
+
+def own_answer(status: int, fields: Fields, own: bytes, body: bytes, framing: Framing) -> bytes:
+    """Return a whole answer of the gateway's."""
+    return b"".join((status_line(status), encoded(fields), own, framing.lines(), framing.piece(body)))

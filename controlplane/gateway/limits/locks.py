@@ -1,0 +1,112 @@
+"""Locks between workers: a byte range of the shared file each, which the kernel frees when its holder dies.
+
+A worker that was stopped (SIGSTOP, a debugger, a machine that swaps) keeps its lock. The others do not wait for it:
+after STUCK_S they raise the epoch of the stripe in shared memory, and everybody uses the next byte. The stopped worker
+holds the old byte. When it runs again, it sees the new epoch and starts its update anew. If it was stopped between the
+writes of one update, its last writes undo what others wrote meanwhile: see docs/gateway.md for the bound.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
+from zlib import crc32
+
+from controlplane.gateway.limits.memory import AT_EPOCHS, AT_UNLOCKED, Memory
+
+TENANTS = 256
+"""Stripes for requests whose model has no limit: one for a tenant and its keys, so that tenants do not wait for each
+other."""
+ALL = TENANTS
+"""Stripe of every request while any model has a limit: its limit joins all tenants. One lock costs 1.4 us, two 2.8."""
+DIRECTORY = TENANTS + 1
+"""Stripe of the directory of slots."""
+STRIPES = TENANTS + 2
+EPOCHS = 256
+"""Bytes of a stripe. A holder that was stopped meets its own byte again only after so many others were."""
+STUCK_S = 0.02
+"""Seconds after which a holder counts as stopped. Chosen: an update takes 10 us, and a busy machine takes a holder's
+core away for some milliseconds; a wrong guess costs at most the error of one request."""
+ROUNDS = 4
+"""Most epochs that one call raises. Then it goes on without a lock, and counts that."""
+SLEEP_S = 0.0001
+SPINS = 20
+"""Tries before the first sleep. Chosen: a holder that runs is done within a few."""
+
+UNLOCKED = -1
+_TRY = LOCK_EX | LOCK_NB
+
+
+def stripe_of(tenant: str) -> int:
+    """Return the stripe of a tenant and its keys."""
+    return crc32(tenant.encode()) % TENANTS
+
+
+class Locks:
+    """The stripes, for one process. A process must not use them in two threads: POSIX locks belong to processes."""
+
+    __slots__ = ("_fd", "_floats", "_offset")
+
+    def __init__(self, memory: Memory) -> None:
+        self._fd = memory.area.fd
+        self._offset = memory.area.offset
+        self._floats = memory.floats
+
+    def acquire(self, stripe: int) -> int:
+        """Lock a stripe, and return the byte that is locked, for `holds` and `release`. Returns UNLOCKED when no try
+        succeeded: then the caller goes on without a lock."""
+        at = AT_EPOCHS + stripe
+        epoch = self._floats[at]
+        byte = self._offset + stripe * EPOCHS + int(epoch) % EPOCHS
+        try:
+            lockf(self._fd, _TRY, 1, byte)
+        except OSError:
+            # Held by another, or the kernel has no lock left (ENOLCK): both end in the same bounded tries.
+            return self._insist(stripe)
+        if self._floats[at] == epoch:
+            return byte
+        self.release(byte)
+        return self._insist(stripe)
+
+    def holds(self, stripe: int, byte: int) -> bool:
+        """Return whether nobody has taken this worker for stopped since it locked the stripe."""
+        return byte == UNLOCKED or byte == self._byte(stripe)
+
+    def release(self, byte: int) -> None:
+        """Unlock what `acquire` returned."""
+        if byte != UNLOCKED:
+            lockf(self._fd, LOCK_UN, 1, byte)
+
+    def _insist(self, stripe: int) -> int:
+        floats, at = self._floats, AT_EPOCHS + stripe
+        for _ in range(ROUNDS):
+            epoch, byte = floats[at], self._byte(stripe)
+            until = time.monotonic() + STUCK_S
+            tries = 0
+            while floats[at] == epoch:
+                if self._try(stripe, byte):
+                    return byte
+                if time.monotonic() >= until:
+                    floats[at] = epoch + 1.0  # all who saw `epoch` write the same number
+                    break
+                tries += 1
+                if tries < SPINS:
+                    os.sched_yield()
+                else:
+                    time.sleep(SLEEP_S)
+        floats[AT_UNLOCKED] += 1.0
+        return UNLOCKED
+
+    def _try(self, stripe: int, byte: int) -> bool:
+        try:
+            lockf(self._fd, _TRY, 1, byte)
+        except OSError:
+            return False
+        if byte == self._byte(stripe):
+            return True
+        self.release(byte)
+        return False
+
+    def _byte(self, stripe: int) -> int:
+        return self._offset + stripe * EPOCHS + int(self._floats[AT_EPOCHS + stripe]) % EPOCHS

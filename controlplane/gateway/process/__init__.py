@@ -1,0 +1,1 @@
+"""The gateway's processes: a supervisor, its workers, and the state that they apply."""

@@ -1,0 +1,171 @@
+"""Bytes of a client to heads and pieces of bodies: llhttp, and the guards that it lacks."""
+
+from __future__ import annotations
+
+from typing import NoReturn, Protocol
+
+import httptools
+
+from controlplane.gateway.refusal import Refusal, RefusalKind
+from controlplane.gateway.request import Fields, RequestHead
+from controlplane.gateway.wire.head import MAX_FIELDS, malformed, read_head
+
+
+class Receiver(Protocol):
+    """Takes what was parsed."""
+
+    def head(self, head: RequestHead) -> None:
+        """A head is complete."""
+        ...
+
+    def body(self, data: bytes) -> None:
+        """A piece of the body of the last head came."""
+        ...
+
+    def complete(self) -> None:
+        """The body of the last head is complete. It may have been empty."""
+        ...
+
+
+class _Stop(Exception):
+    """Ends the parsing of a connection, from within a callback of the parser."""
+
+
+class Incoming:
+    """The parser of one connection. It holds no body, and of a head no more than the limit and one read."""
+
+    __slots__ = (
+        "_fields", "_head_bytes", "_in_head", "_max_head_bytes", "_parser", "_raw_left", "_receiver", "_refusal",
+        "_target", "begun", "closed", "receiving",
+    )  # fmt: skip
+
+    def __init__(self, receiver: Receiver, max_head_bytes: int) -> None:
+        self.begun = False
+        """Whether a part of a head came."""
+        self.receiving = False
+        """Whether a head was complete and its body is not."""
+        self.closed = False
+        """Set by the owner: nothing more is parsed."""
+        self._receiver = receiver
+        self._max_head_bytes = max_head_bytes
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._fields: Fields = []
+        self._in_head = True
+        self._head_bytes = 0
+        """Bytes that came for the head, until it is complete."""
+        self._raw_left: int | None = None
+        """Bytes of a body that the parser does not read, after an offer to change the protocol that is not taken."""
+        self._refusal: Refusal | None = None
+
+    def feed(self, data: bytes) -> Refusal | None:
+        """Parse what one read brought. Returns a refusal when it is no proper request; nothing is parsed after it."""
+        if self._raw_left is not None and not (data := self._raw(data)):
+            return None
+        if self._in_head:
+            self._head_bytes += len(data)
+        parser = self._parser
+        if parser is None:
+            return None
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parser = httptools.HttpRequestParser(self)
+            return self.feed(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            return self._unreadable(error)
+        if self.begun and self._head_bytes > self._max_head_bytes:
+            return self._head_too_large()
+        return None
+
+    def close(self) -> None:
+        """Let go of the parser, which holds this object: else the two wait for the garbage collector."""
+        self.closed = True
+        self._parser = None
+
+    # Callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        """The first byte of a head came."""
+        if self.closed:
+            raise _Stop
+        self.begun = True
+
+    def on_url(self, part: bytes) -> None:
+        """Keep a part of the target."""
+        self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header field, or count one of a trailer, which is thrown away with the next head."""
+        fields = self._fields
+        fields.append((name.lower(), value))
+        if len(fields) > MAX_FIELDS:
+            self._stop(Refusal(RefusalKind.HEAD_TOO_LARGE, f"The request has more than {MAX_FIELDS} header fields"))
+
+    def on_headers_complete(self) -> None:
+        """Guard the head."""
+        parser, target, fields = self._parser, self._target, self._fields
+        assert parser is not None
+        if self._head_bytes > self._max_head_bytes:
+            # The reads of the head may have brought a body too, so now the head alone is counted.
+            size = len(target) + sum(len(name) + len(value) + 4 for name, value in fields)
+            if size > self._max_head_bytes:
+                self._stop(self._head_too_large())
+        self._in_head = self.begun = False
+        self._head_bytes = 0
+        self._target, self._fields = b"", []
+        version = parser.get_http_version()
+        head = read_head(parser.get_method(), target, fields, version, parser.should_keep_alive())
+        if isinstance(head, Refusal):
+            self._stop(head)
+        if b"upgrade" in head.known and parser.should_upgrade():
+            if head.chunked:
+                self._stop(malformed("The request asks for another protocol and has a chunked body"))
+            self._raw_left = head.content_length or 0
+        self.receiving = True
+        self._receiver.head(head)
+
+    def on_body(self, data: bytes) -> None:
+        """Hand a piece of a body on."""
+        self._receiver.body(data)
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        if self._raw_left:
+            return  # llhttp thinks that the other protocol begins here
+        self._raw_left = None
+        self._in_head = True
+        self.receiving = False
+        self._fields = []  # of a trailer
+        self._receiver.complete()
+
+    # Within
+
+    def _raw(self, data: bytes) -> bytes:
+        """Take what belongs to a body that the parser does not read, and return the rest."""
+        assert self._raw_left is not None
+        body, rest = data[: self._raw_left], data[self._raw_left :]
+        self._raw_left -= len(body)
+        if body:
+            self._receiver.body(body)
+        if self._raw_left == 0:
+            self.on_message_complete()
+        return rest
+
+    def _unreadable(self, error: Exception) -> Refusal | None:
+        """Return why the parser stopped: a guard of this class, or what came is no HTTP."""
+        self._parser = None
+        if self.closed:
+            return None
+        if (refusal := self._refusal) is not None:
+            return refusal
+        if isinstance(error, httptools.HttpParserCallbackError) and error.__context__ is not None:
+            raise error.__context__  # a fault of the gateway, and not of the client
+        return malformed(f"The request cannot be read as HTTP/1.1: {error}")
+
+    def _stop(self, refusal: Refusal) -> NoReturn:
+        self._refusal = refusal
+        raise _Stop
+
+    def _head_too_large(self) -> Refusal:
+        return Refusal(RefusalKind.HEAD_TOO_LARGE, f"The head of the request is over {self._max_head_bytes:,} bytes")

@@ -1,0 +1,275 @@
+"""The engine's side of a connection: a request's bytes out, an answer's head and pieces back.
+
+Pieces are what one read brought, without the engine's chunk marks: one call a read, however many chunks it held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import httptools
+
+from controlplane.gateway.request import Fields
+from controlplane.gateway.wire.head import MAX_FIELDS
+from controlplane.gateway.wire.timer import Deadline, TimerWheel
+
+MAX_ANSWER_HEAD = 64 * 2**10
+"""Most bytes of the head of an engine's answer."""
+
+
+@dataclass(slots=True)
+class AnswerHead:
+    """The head of an engine's answer. Names of fields are lower case."""
+
+    status: int
+    fields: Fields
+    length: int | None
+    """Content-Length. None: the answer is chunked, or ends with the connection."""
+    delimited: bool
+    """Whether the end of the body is marked: by its length or a last chunk, and not by the end of the connection."""
+    keep_alive: bool
+
+
+class Taking(Protocol):
+    """The owner of a connection: one attempt at a request."""
+
+    def answer(self, head: AnswerHead) -> None:
+        """Take the head of the answer."""
+        ...
+
+    def piece(self, data: bytes, done: bool) -> None:
+        """Take what one read brought of the body. `done`: the body is complete, and the connection is given back."""
+        ...
+
+    def lost(self, connection: UpstreamConnection, why: str) -> None:
+        """The connection broke before the answer was complete, or what came is no HTTP. It is closed already."""
+        ...
+
+    def late(self) -> None:
+        """The deadline of the connection has passed."""
+        ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to an engine, of one pool."""
+
+    __slots__ = (
+        "_complete",
+        "_fields",
+        "_head",
+        "_headless",
+        "_interim",
+        "_parser",
+        "_pieces",
+        "_released",
+        "_size",
+        "deadline",
+        "idle_since",
+        "owner",
+        "received",
+        "reused",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, wheel: TimerWheel, released: Callable[[UpstreamConnection, bool], None]) -> None:
+        """`released(connection, reusable)` is called when an answer is complete, or when an idle connection ended."""
+        self.owner: Taking | None = None
+        self.reused = False
+        """Whether it carried an answer before."""
+        self.received = False
+        """Whether a byte of the present answer came."""
+        self.idle_since = 0.0
+        self.deadline = Deadline(wheel, self._late)
+        self._released = released
+        self._parser: httptools.HttpResponseParser | None = None
+        self._head: AnswerHead | None = None
+        self._fields: Fields = []
+        self._size = 0
+        """Bytes that came before the head was complete."""
+        self._headless = False
+        """Whether the answer has no body whatever its head says: the request was a HEAD."""
+        self._interim = False
+        """Whether an answer of 1xx is being read, which comes before the real one."""
+        self._pieces: list[bytes] = []
+        self._complete = True
+
+    # Calls of the owner
+
+    def send(self, owner: Taking, request: bytes, *, headless: bool) -> None:
+        """Send a whole request. `headless`: it is a HEAD request."""
+        self.owner = owner
+        self.received = self._complete = False
+        self._head = None
+        self._size = 0
+        self._headless = headless
+        self.transport.write(request)
+
+    def drop(self) -> None:
+        """Close at once, with whatever is under way. The engine sees it, and stops generating."""
+        self.owner = None
+        self.deadline.close()
+        self.transport.abort()
+
+    # Callbacks of the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Store the transport."""
+        self.transport = cast(asyncio.Transport, transport)
+        self._parser = httptools.HttpResponseParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, and hand it to the owner in one call."""
+        owner = self.owner
+        if owner is None:  # bytes that nobody asked for, or a 408 before the engine closes an idle connection
+            self._ended()
+            self.transport.abort()
+            return
+        self.received = True
+        waiting_for_head = self._head is None
+        assert self._parser is not None
+        fault = ""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            fault = _reason(error)
+        if waiting_for_head:
+            if self._head is None:
+                self._size += len(data)
+                if self._size > MAX_ANSWER_HEAD:
+                    fault = f"the head of its answer is over {MAX_ANSWER_HEAD:,} bytes"
+            else:
+                owner.answer(self._head)
+                if self.owner is not owner:
+                    return
+        self._deliver(owner, fault)
+
+    def eof_received(self) -> bool:
+        """Close: an engine that has ended its half answers no more."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the owner, unless the end of the connection is the end of the answer."""
+        self._parser = None
+        owner = self.owner
+        if owner is None:
+            self._ended()
+            return
+        head = self._head
+        if head is not None and not head.delimited and not self._complete and exc is None:
+            self._complete = True
+            self._finish(owner, b"")
+            return
+        self.owner = None
+        self.deadline.close()
+        owner.lost(self, "the connection was closed" if exc is None else f"the connection broke: {exc}")
+
+    # Callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        """An answer begins: the only one."""
+        if self._complete:
+            raise _Excess
+        self._fields = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header field."""
+        fields = self._fields
+        fields.append((name.lower(), value))
+        if len(fields) > MAX_FIELDS:
+            raise _Excess
+
+    def on_headers_complete(self) -> None:
+        """Read how the answer's end is marked."""
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
+        if status < 200:
+            self._interim = True
+            return
+        fields, self._fields = self._fields, []
+        length = None
+        delimited = self._headless or status in (204, 304)
+        for name, value in fields:
+            if name == b"content-length":
+                length = int(value)
+                delimited = True
+            elif name == b"transfer-encoding":
+                delimited = True
+        self._head = AnswerHead(status, fields, length, delimited, parser.should_keep_alive())
+        if self._headless:
+            self._complete = True
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece until the whole read is parsed."""
+        self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """The answer is complete."""
+        if self._interim:
+            self._interim = False
+            return
+        self._complete = True
+
+    # Within
+
+    def _deliver(self, owner: Taking, fault: str) -> None:
+        """Hand what one read brought to the owner: body first, then the end or the break."""
+        pieces = self._pieces
+        if pieces:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._pieces = []
+        else:
+            data = b""
+        if self._complete:
+            self._finish(owner, data, sound=not fault)
+            return
+        if data:
+            owner.piece(data, False)
+        if fault and self.owner is owner:
+            self.drop()
+            owner.lost(self, fault)
+
+    def _finish(self, owner: Taking, data: bytes, *, sound: bool = True) -> None:
+        head = self._head
+        assert head is not None
+        self.owner = None
+        self.deadline.clear()
+        reusable = (
+            sound
+            and head.keep_alive
+            and head.delimited
+            and not self._headless
+            # An answer that came before its request was sent whole: the rest would be read as the next request.
+            and self.transport.get_write_buffer_size() == 0
+            and not self.transport.is_closing()
+        )
+        if not reusable:
+            self.deadline.close()
+            self.transport.abort()
+        self._released(self, reusable)
+        owner.piece(data, True)
+
+    def _ended(self) -> None:
+        self.deadline.close()
+        self._released(self, False)
+
+    def _late(self) -> None:
+        if self.owner is not None:
+            self.owner.late()
+
+
+class _Excess(Exception):
+    """More came than one answer, or more fields than any answer has."""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error.__context__, _Excess):
+        return "more came than one answer"
+    if isinstance(error, httptools.HttpParserUpgrade):
+        return "it changed to another protocol"
+    return f"its answer is no proper HTTP: {error}"

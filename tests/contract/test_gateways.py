@@ -1,0 +1,146 @@
+"""Assignments of traffic and the gateways' reports: the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from controlplane.errors import LeaseLost
+from controlplane.store import gateways as stored
+from controlplane.store.assignments import Assignment, AssignmentStore
+from controlplane.store.database import Database
+from controlplane.store.gateways import GatewayStore, ModelReport, Report
+from controlplane.store.lease import LeaseStore
+from controlplane.store.revision import RevisionStore
+
+NOW = 1_000_000.0
+REPORT = Report("g1", "i1", "1.2.3", "127.0.0.1:8400", 2, True, "abc", {"chat": ModelReport(3, {"v1": 7}, {"v1": 1})})
+
+
+def kinds(database: Database) -> list[tuple[str, str]]:
+    return [(revision.kind, revision.ref) for revision in RevisionStore(database).since(0)]
+
+
+def test_every_change_of_weights_is_a_generation_that_replicas_see(database: Database, replica: Database) -> None:
+    store = AssignmentStore(database)
+    assert (store.all(), store.get("chat")) == ({}, None)
+    first = store.assign("chat", {"v1": 1000, "v2": 0}, None, "rollout r-1", NOW)
+    assert first == Assignment("chat", 1, {"v1": 1000}, NOW, "rollout r-1")
+    second = AssignmentStore(replica).assign("chat", {"v2": 50, "v1": 950}, None, "rollout r-2", NOW + 1)
+    assert second == Assignment("chat", 2, {"v1": 950, "v2": 50}, NOW + 1, "rollout r-2")
+    assert store.all() == {"chat": second}
+    assert store.get("chat") == second
+    assert kinds(database) == [("traffic", "chat"), ("models", "chat")] * 2
+
+
+def test_equal_weights_are_one_generation(database: Database) -> None:
+    store = AssignmentStore(database)
+    first = store.assign("chat", {"v1": 950, "v2": 50}, None, "rollout r-1", NOW)
+    assert store.assign("chat", {"v2": 50, "v1": 950, "v3": 0}, None, "rollout r-2", NOW + 1) == first
+    assert kinds(database) == [("traffic", "chat"), ("models", "chat")]
+
+
+@pytest.mark.parametrize("weights", [{}, {"v1": 999}, {"v1": 1001}, {"v1": 1500, "v2": -500}])
+def test_weights_that_are_no_split_are_refused(database: Database, weights: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be 0 to 1000 and add up to 1000"):
+        AssignmentStore(database).assign("chat", weights, None, "rollout r-1", NOW)
+
+
+def test_a_process_that_lost_its_lease_moves_no_traffic(database: Database, run_out: Callable[[str], None]) -> None:
+    store, leases = AssignmentStore(database), LeaseStore(database)
+    lease = leases.acquire("rollouts", "a", 30)
+    assert lease
+    before = store.assign("chat", {"v1": 1000}, lease, "rollout r-1", NOW)
+    run_out("rollouts")
+    assert leases.acquire("rollouts", "b", 30)
+    with pytest.raises(LeaseLost):
+        store.assign("chat", {"v2": 1000}, lease, "rollout r-1", NOW + 1)
+    assert store.get("chat") == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["weights = '[1]'", "weights = '{\"v1\": 999}'", 'weights = \'{"v1": "1000"}\'', "weights = '7'", "format = 2"],
+)
+def test_a_damaged_assignment_is_reported_kept_and_can_be_replaced(database: Database, damage: str) -> None:
+    store = AssignmentStore(database)
+    store.assign("other", {"v1": 1000}, None, "rollout r-1", NOW)
+    store.assign("chat", {"v1": 1000}, None, "rollout r-1", NOW)
+    with database.transaction() as session:
+        session.execute(text(f"UPDATE traffic_assignment SET {damage} WHERE model = 'chat'"))
+    assert (list(store.all()), store.get("chat")) == (["other"], None)
+    assert [(row.table, row.key) for row in database.unread.rows()] == [("traffic_assignment", "chat")]
+    assert store.assign("chat", {"v2": 1000}, None, "rollout r-2", NOW).generation == 2
+    with database.reading() as session:
+        assert session.execute(text("SELECT count(*) FROM unreadable")).scalar_one() == 1
+
+
+def test_a_report_is_read_as_it_came_and_makes_the_gateway_live(database: Database, replica: Database) -> None:
+    GatewayStore(database).report(REPORT, leaving=False)
+    (gateway,) = GatewayStore(replica).all()
+    assert (gateway.report, gateway.live, gateway.has_left) == (REPORT, True, False)
+    assert 0 <= gateway.age_s < stored.LIVE_S
+    GatewayStore(database).report(replace(REPORT, name="g0"), leaving=False)
+    assert [gateway.report.name for gateway in GatewayStore(replica).all()] == ["g0", "g1"]
+
+
+def test_a_gateway_that_left_or_is_silent_is_not_live(database: Database) -> None:
+    store = GatewayStore(database)
+    store.report(REPORT, leaving=True)
+    assert [(g.live, g.has_left) for g in store.all()] == [(False, True)]
+    store.report(replace(REPORT, incarnation="i2"), leaving=False)
+    assert [(g.live, g.has_left, g.report.incarnation) for g in store.all()] == [(True, False, "i2")]
+    for moved in (-stored.LIVE_S - 5, 2 * (stored.LIVE_S + 5)):  # silent, and seen by a clock that was set back
+        with database.transaction() as session:
+            session.execute(text("UPDATE gateway SET seen_at = seen_at + :by"), {"by": moved})
+        assert [g.live for g in store.all()] == [False]
+
+
+def test_only_facts_for_people_are_revisions(database: Database) -> None:
+    store = GatewayStore(database)
+    store.report(REPORT, leaving=False)
+    counted = replace(REPORT, models={"chat": ModelReport(3, {"v1": 8})}, open_streams=4, demand={"key/a": 1.0})
+    store.report(counted, leaving=False)
+    assert kinds(database) == [("gateways", "g1")]
+    for changed in (
+        replace(counted, models={"chat": ModelReport(4)}),
+        replace(counted, workers=3),
+        replace(counted, ready=False),
+        replace(counted, revision="def"),
+    ):
+        store.report(changed, leaving=False)
+    store.report(counted, leaving=True)
+    assert kinds(database) == [("gateways", "g1")] * 6
+
+
+def test_a_gateway_that_is_long_gone_is_forgotten(database: Database) -> None:
+    store = GatewayStore(database)
+    store.report(REPORT, leaving=False)
+    with database.transaction() as session:
+        session.execute(text("UPDATE gateway SET seen_at = seen_at - :by"), {"by": stored.FORGET_S + 1})
+    assert store.all() == []
+    assert (store.prune(), store.prune()) == (1, 0)
+
+
+def test_the_number_of_gateways_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "MAX_GATEWAYS", 2)
+    store = GatewayStore(database)
+    for name in ("g1", "g2", "g3"):
+        store.report(replace(REPORT, name=name), leaving=False)
+    assert [gateway.report.name for gateway in store.all()] == ["g2", "g3"]
+
+
+@pytest.mark.parametrize(
+    "damage", ["report = '[1]'", "report = '{}'", 'report = \'{"models": {"chat": {}}}\'', "format = 2"]
+)
+def test_a_damaged_report_is_replaced_by_the_next(database: Database, damage: str) -> None:
+    store = GatewayStore(database)
+    store.report(REPORT, leaving=False)
+    with database.transaction() as session:
+        session.execute(text(f"UPDATE gateway SET {damage}"))
+    assert store.all() == []
+    store.report(REPORT, leaving=False)
+    assert [gateway.report for gateway in store.all()] == [REPORT]

@@ -1,0 +1,77 @@
+"""A small engine with OpenAI's API over real HTTP: as much as a switch of versions asks of it. It can misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Self
+
+from aiohttp import web
+
+
+class OpenAiServer:
+    """One server of one model on a free loopback port: `async with OpenAiServer("llama") as engine`."""
+
+    def __init__(self, *models: str) -> None:
+        self.models = list(models)
+        self.health, self.listing = 200, 200
+        self.fault = ""
+        """When set, every answer is an error in a stream that began with 200."""
+        self.status = 200
+        self.hangs = False
+        self.cut = False
+        """Whether a stream ends before its end."""
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self._stopped = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/health", self._health),
+                web.get("/v1/models", self._list),
+                web.post("/v1/{path:.+}", self._answer),
+            ]
+        )
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._stopped.set()
+        await self._runner.cleanup()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response(status=self.health)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        if self.listing != 200:
+            return web.Response(status=self.listing)
+        return web.json_response({"object": "list", "data": [{"id": model} for model in self.models]})
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.asked.append((request.match_info["path"], body))
+        if self.hangs:
+            await self._stopped.wait()
+        if self.status != 200:
+            return web.json_response({"error": {"message": "overloaded"}}, status=self.status)
+        if not body.get("stream"):
+            return web.json_response({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]})
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _EVENTS
+        for event in events[: 1 if self.cut else None]:
+            await answer.write(f"data: {json.dumps(event)}\n\n".encode())
+        if not self.cut:
+            await answer.write(b"data: [DONE]\n\n")
+        return answer
+
+
+_EVENTS: list[dict[str, Any]] = [
+    {"choices": [{"delta": {"content": "hi"}, "finish_reason": None}]},
+    {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+]

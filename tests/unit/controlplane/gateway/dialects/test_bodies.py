@@ -1,0 +1,147 @@
+"""One body passes as it comes. Its usage and its error are read at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from controlplane.gateway.dialects.answers.body import MOST_KEPT
+from controlplane.gateway.refusal import Refusal, RefusalKind
+from controlplane.gateway.request import Ask, TokenCounts
+from controlplane.gateway.seams import AnswerReader
+from tests.fakes.gateway_requests import DIALECTS, operation
+
+STREAMS = Path("tests/fixtures/streams")
+CHAT = "/v1/chat/completions"
+
+
+def reader(
+    path: str = CHAT, status: int = 200, kind: bytes = b"application/json", *, stream: bool = False
+) -> AnswerReader:
+    found = operation("POST", path, x_model="m")
+    ask = Ask(found, "m", stream=stream, max_tokens=0 if found.name == "embedding" else None)
+    return DIALECTS.reader(ask, status, [(b"content-type", kind)] if kind else [])
+
+
+def read(found: AnswerReader, body: bytes, size: int = 1000) -> AnswerReader:
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    assert b"".join(map(found.feed, pieces)) + found.end() == body
+    assert found.whole
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "file"), [(CHAT, "llama-server-chat.json"), ("/v1/messages", "llama-server-messages.json")]
+)
+def test_the_usage_of_a_real_answer(path: str, file: str) -> None:
+    found = read(reader(path), (STREAMS / file).read_bytes())
+    assert found.counts == TokenCounts(20, 4, 19) and not found.fault
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "counts"),
+    [
+        (CHAT, {"usage": {"prompt_tokens": 5, "completion_tokens": 0}}, TokenCounts(5, 0)),
+        ("/v1/embeddings", {"data": [], "usage": {"prompt_tokens": 5, "total_tokens": 5}}, TokenCounts(5, 0)),
+        ("/v1/rerank", {"results": [], "usage": {"total_tokens": 8}}, TokenCounts(8, 0)),
+        ("/v1/responses", {"usage": {"input_tokens": 5, "output_tokens": 2}}, TokenCounts(5, 2)),
+        ("/api/chat", {"done": True, "prompt_eval_count": 5, "eval_count": 2}, TokenCounts(5, 2)),
+        ("/api/embed", {"embeddings": [], "prompt_eval_count": 5}, TokenCounts(5, 0)),
+        ("/generate", {"text": "", "meta_info": {"prompt_tokens": 5, "completion_tokens": 2}}, TokenCounts(5, 2)),
+        (CHAT, {"usage": None, "text": "x" * 100}, TokenCounts(1, 31, estimated=True)),
+        (CHAT, {"usage": {"prompt_tokens": -1, "completion_tokens": True}}, TokenCounts(1, 13, estimated=True)),
+        (CHAT, ["usage"], TokenCounts(1, 2, estimated=True)),
+        ("/v1/tokenize", {"count": 3}, TokenCounts()),
+    ],
+)
+def test_the_usage_of_each_api(path: str, document: object, counts: TokenCounts) -> None:
+    found = read(reader(path), orjson.dumps(document))
+    assert found.counts == counts
+
+
+def test_the_usage_of_a_long_body_is_at_its_end() -> None:
+    usage = {"prompt_tokens": 5, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}}
+    text = '"usage":{"prompt_tokens":1}'
+    item = {"usage": {"prompt_tokens": 1}}
+    body = orjson.dumps({"data": [text, "x" * 4 * MOST_KEPT, item], "usage": usage, "model": "m"})
+    assert read(reader("/v1/embeddings"), body, 16_384).counts == TokenCounts(5, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fault"),
+    [
+        (400, b'{"error":{"message":"too long","type":"x","code":400}}', "too long"),
+        (401, b'{"error":"Unauthorized"}', "Unauthorized"),
+        (404, b'{"detail":"Not Found"}', "Not Found"),
+        (400, b'{"object":"error","message":"flat","code":400}', "flat"),
+        (529, b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}', "busy"),
+        (500, b"Internal Server Error", "The engine answered with status 500"),
+        (503, b"", "The engine answered with status 503"),
+        (422, b'{"detail":[{"loc":["body"]}]}', "The engine answered with status 422"),
+    ],
+)
+def test_an_error_status_has_the_engines_words(status: int, body: bytes, fault: str) -> None:
+    found = reader(status=status)
+    assert found.first(body) is True
+    assert read(found, body).fault == fault
+    assert found.counts == TokenCounts(0, 0)
+
+
+def test_an_error_status_of_a_stream_is_one_body() -> None:
+    found = reader(status=503, kind=b"text/event-stream", stream=True)
+    assert read(found, b'data: {"error":"x"}\n\n').fault == "The engine answered with status 503"
+
+
+class TestAnErrorUnder200:
+    @pytest.mark.parametrize(
+        ("body", "kind"),
+        [
+            (b'{"error":{"message":"m","code":503}}', RefusalKind.NO_CAPACITY),
+            (b' {"object": "error", "message": "m", "code": 400}', RefusalKind.MALFORMED),
+            (b'{"error":"m"}', RefusalKind.UPSTREAM_FAILED),
+        ],
+    )
+    def test_it_is_a_refusal_when_it_is_complete(self, body: bytes, kind: RefusalKind) -> None:
+        assert reader().first(body[:-1]) is False
+        found = reader().first(body)
+        assert isinstance(found, Refusal) and found.kind is kind and found.message == "m"
+
+    @pytest.mark.parametrize("body", [b'{"id":"x"', b'{"error":null,', b'{"errors":[', b'{"error":false', b"", b"\xff"])
+    def test_another_body_passes_at_once(self, body: bytes) -> None:
+        assert reader().first(body) is True
+
+    def test_a_long_one_passes(self) -> None:
+        assert reader().first(b'{"error":{"message":"' + b"x" * 70_000) is True
+
+    def test_it_is_a_fault_wherever_it_is(self) -> None:
+        assert read(reader(), b'{"id":"x","error":{"message":"m"}}').fault == "m"
+
+
+def test_an_aborted_answer_is_a_fault() -> None:
+    body = b'{"choices":[{"message":{"content":"x"},"finish_reason": "abort"}],"usage":{"prompt_tokens":1}}'
+    assert read(reader(), body).fault == "The engine aborted the request"
+    text = orjson.dumps({"choices": [{"message": {"content": '"finish_reason":"abort"'}, "finish_reason": "stop"}]})
+    assert not read(reader(), text).fault
+
+
+@pytest.mark.parametrize("kind", [b"audio/mpeg", b"application/octet-stream"])
+def test_another_body_is_not_read(kind: bytes) -> None:
+    found = reader("/v1/audio/speech", kind=kind)
+    assert found.first(b'{"error":"x"}') is True
+    assert read(found, bytes(range(256)) * 100).counts == TokenCounts(1, None, estimated=True)
+
+
+def test_a_compressed_answer_is_not_read() -> None:
+    ask = Ask(operation("POST", CHAT), "m", stream=True)
+    found = DIALECTS.reader(ask, 200, [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")])
+    assert found.first(b"\x1f") is True and found.feed(b"\x1f\x8b") == b"\x1f\x8b"
+    found.end()
+    assert found.whole
+
+
+def test_a_stream_without_a_content_type_is_a_stream() -> None:
+    found = reader(kind=b"", stream=True)
+    assert found.first(b"data: {") is False
+    assert reader(kind=b"").first(b"data: {") is True
