@@ -79,8 +79,9 @@ def of_status(document: object, status: int) -> str:
     found = find(document)
     if found is not None:
         return found.message
-    if isinstance(document, dict) and isinstance(document.get("detail"), str):
-        return _short(document["detail"])
+    detail = document.get("detail") if isinstance(document, dict) else None
+    if isinstance(detail, str) and detail:
+        return _short(detail)
     return f"The engine answered with status {status}"
 
 

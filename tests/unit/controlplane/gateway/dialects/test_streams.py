@@ -170,6 +170,14 @@ class TestEnds:
             assert out == (ROLE + chunk() + DONE).replace(b"\n", b"\r\n")
             assert found.whole and found.events == 1 and found.counts == TokenCounts(9, 3)
 
+    @pytest.mark.parametrize("more", [b"\n", b"\n\n", b"\n\n\n", b"\r\n"])
+    def test_more_empty_lines_pass(self, more: bytes) -> None:
+        body = more + chunk() + more + chunk() + more + DONE + more
+        for size in (1, 5, len(body)):
+            found = reader(CHAT)
+            assert passed(found, *(body[at : at + size] for at in range(0, len(body), size))) == body
+            assert found.whole and found.events == 2
+
     def test_a_spaced_chunk_is_read(self) -> None:
         found = reader(CHAT)
         passed(found, chunk().replace(b":", b": ").replace(b",", b", "), chunk("", "stop").replace(b":", b": "))
