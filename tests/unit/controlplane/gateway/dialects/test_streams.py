@@ -162,6 +162,16 @@ class TestEnds:
         assert passed(found, chunk(), DONE.rstrip()) == chunk() + DONE.rstrip()
         assert found.whole
 
+    @pytest.mark.parametrize("rest", [chunk()[:40], chunk().rstrip(), b"data: x"])
+    def test_a_piece_at_the_end_of_a_broken_answer_is_dropped(self, rest: bytes) -> None:
+        found = reader(CHAT)
+        assert passed(found, chunk() + rest) == chunk()
+        assert not found.whole
+
+    def test_a_piece_at_the_end_of_a_whole_answer_passes(self) -> None:
+        assert passed(reader(CHAT), DONE + b": bye") == DONE + b": bye"
+        assert passed(reader(PLAIN), b"data: x") == b"data: x"
+
     def test_carriage_returns_are_line_ends_too(self) -> None:
         body = (ROLE + chunk() + USAGE + DONE).replace(b"\n", b"\r\n")
         for size in (1, 5, len(body)):
