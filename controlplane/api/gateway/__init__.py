@@ -1,1 +1,1 @@
-"""Routes about the clients of gateways: their API keys and their usage."""
+"""Routes about gateways: their desired state and reports, their clients' API keys, and usage."""

@@ -24,6 +24,7 @@ CONFIG = Fleet.model_validate(
                 "name": "chat",
                 "stable": "v1",
                 "traffic": {"driver": "gateway"},
+                "gateway": {"limits": {"concurrent": 9}},
                 "versions": {v: {"backends": [{"url": f"http://{v}:1", "engine": "vllm"}]} for v in ("v1", "v2")},
             }
         ],
