@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
 
 from controlplane.gateway.telemetry.families import FAMILIES, SERIES_REFUSED, Family, Kind
 from controlplane.gateway.telemetry.region import Region
 
+GONE = math.nan
+"""Value of a gauge that has no process any more. It takes no part in a minimum."""
 SEPARATOR = "\x1f"
 """Between the name and the label values of an entry's text."""
 
@@ -76,14 +79,14 @@ class Meters:
         self._refused = self.gauge(SERIES_REFUSED)
 
     def left(self) -> Iterator[tuple[Family, tuple[str, ...], Gauge]]:
-        """Yield the gauges that are not 0, with family and label values, but for those that keep their value.
+        """Yield the gauges with family and label values, but for those that keep their value.
 
         After a process was killed they are what it had open.
         """
         for text, place in self._places.items():
             name, *values = text.split(SEPARATOR)
             family = FAMILIES.get(name)
-            if family is not None and family.kind is Kind.GAUGE and not family.keeps and self._region.cells[place]:
+            if family is not None and family.kind is Kind.GAUGE and not family.keeps:
                 yield family, tuple(values), Gauge(self._region.cells, place)
 
     def counter(self, family: Family, *values: str) -> Counter:

@@ -9,7 +9,7 @@ from controlplane.gateway.refusal import RefusalKind
 from controlplane.gateway.request import Outcome
 from controlplane.gateway.seams import Trace, UsageRecord
 from controlplane.gateway.telemetry import families as f
-from controlplane.gateway.telemetry.meters import Counter, Gauge, Histogram, Meters
+from controlplane.gateway.telemetry.meters import GONE, Counter, Gauge, Histogram, Meters
 
 TENANTS = 200
 """Most tenants with totals of their own. Chosen: with 7 outcomes and 3 types of tokens they make 2,000 series."""
@@ -53,7 +53,7 @@ class SpanSink(Protocol):
 
 
 def settle(meters: Meters) -> int:
-    """Count the requests that a dead worker had open as cut, set its gauges to 0, and return the number of requests.
+    """Count the requests that a dead worker had open as cut, end its gauges, and return the number of requests.
 
     Called by the next worker in the region, and by the supervisor when no worker follows. Never while a worker lives.
     """
@@ -63,7 +63,7 @@ def settle(meters: Meters) -> int:
         if family is f.RUNNING and gauge.value > 0:
             meters.counter(f.REQUESTS, *values, OUTCOME_WORDS[Outcome.CUT]).add(gauge.value)
             lost += int(gauge.value)
-        gauge.set(0.0)
+        gauge.set(GONE if family.merge is f.Merge.MIN else 0.0)
     if lost:
         meters.counter(f.LOST).add(lost)
     return lost
