@@ -91,22 +91,28 @@ class Meters:
 
     def counter(self, family: Family, *values: str) -> Counter:
         """Return the counter of a family with the label values `values`."""
-        return Counter(self._region.cells, self._place(family, values))
+        return Counter(self._region.cells, self.place(family, *values))
 
     def gauge(self, family: Family, *values: str) -> Gauge:
         """Return the gauge of a family with the label values `values`."""
-        return Gauge(self._region.cells, self._place(family, values))
+        return Gauge(self._region.cells, self.place(family, *values))
 
     def histogram(self, family: Family, *values: str) -> Histogram:
         """Return the histogram of a family with the label values `values`."""
-        return Histogram(self._region.cells, self._place(family, values), family.bounds)
+        return Histogram(self._region.cells, self.place(family, *values), family.bounds)
 
     def known(self, family: Family) -> list[tuple[str, ...]]:
         """Return the label values of all series of a family."""
         prefix = family.name + SEPARATOR
         return [tuple(text.split(SEPARATOR)[1:]) for text in self._places if text.startswith(prefix)]
 
-    def _place(self, family: Family, values: tuple[str, ...]) -> int:
+    @property
+    def cells(self) -> memoryview[float]:
+        """All cells, float64."""
+        return self._region.cells
+
+    def place(self, family: Family, *values: str) -> int:
+        """Return the first cell of a series. A histogram has its buckets there, +Inf included, and then the sum."""
         assert len(values) == len(family.labels), f"{family.name} has the labels {family.labels}"
         text = SEPARATOR.join((family.name, *(value.replace(SEPARATOR, "?") for value in values)))
         place = self._places.get(text)
