@@ -27,6 +27,8 @@ from controlplane.fleet.views import (
 from controlplane.store.alert_log import AlertEvent
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
+BEHIND = "gateway"
+"""The driver whose one backend stands for all gateways: people see the engines behind them."""
 _WORST_LAST = (
     VersionState.READY,
     VersionState.LOADING,
@@ -233,8 +235,12 @@ def _role(facts: ModelFacts, version: str, share: float | None) -> str:
 
 
 def _shown_state(facts: ModelFacts, version: str, numbers: n.Numbers) -> VersionState:
-    """Return the state from the driver's observation or, without one, from the backends' readiness endpoints."""
-    if facts.observation is not None:
+    """Return the state from the driver's observation or, without one, from the backends' readiness endpoints.
+
+    Without a live gateway the engines behind it still answer.
+    """
+    seen = facts.observation
+    if seen is not None and not (facts.driver == BEHIND and not any(b.reachable for b in seen.backends)):
         return _state(facts, version)
     states = [_asked_state(facts, version, url, numbers) for url in (facts.backends or {}).get(version, ())]
     return min(states, key=_WORST_LAST.index, default=VersionState.UNKNOWN)
@@ -257,10 +263,11 @@ def _backend_state(backend: BackendObservation, version: str) -> VersionState:
 
 
 def _backends(facts: ModelFacts, version: str, numbers: n.Numbers) -> tuple[BackendView, ...]:
-    if facts.observation is None:
+    if facts.observation is None or facts.driver == BEHIND:
         states = {url: _asked_state(facts, version, url, numbers) for url in (facts.backends or {}).get(version, ())}
+        why = facts.unobserved if facts.observation is None else ""
         return tuple(
-            BackendView(url=url, state=state.value, reason=facts.unobserved if state is VersionState.UNKNOWN else "")
+            BackendView(url=url, state=state.value, reason=why if state is VersionState.UNKNOWN else "")
             for url, state in states.items()
         )
     return tuple(

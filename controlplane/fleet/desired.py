@@ -199,7 +199,9 @@ class DesiredFeed:
 
     def _made(self) -> _Current:
         desired = self._source.make()
-        return _Current(desired.revision, encode(desired), {owner.limit_id: limits for owner, limits in limits_of(desired)})
+        return _Current(
+            desired.revision, encode(desired), {owner.limit_id: limits for owner, limits in limits_of(desired)}
+        )
 
     async def _poll(self) -> None:
         while True:

@@ -121,7 +121,8 @@ def test_status_and_targets_show_the_real_and_the_simulated_apart(demo: Demo) ->
     assert {t["engine"] for t in targets} == ENGINES | {"vllm", "dcgm"}
     assert {t["engine"] for t in targets if not t["simulated"]} == ENGINES
     assert all(t["labels"]["simulated"] == "true" for t in targets if t["engine"] in ("vllm", "dcgm"))
-    demo.until("the model's state", lambda: demo.versions("model")["v1"]["state"] == "ready")
+    for name in ("model", "chat"):
+        demo.until(f"the state of {name}", lambda n=name: demo.versions(n)["v1"]["state"] == "ready")
     model, chat = demo.versions("model"), demo.versions("chat")
     assert (model["v1"]["role"], model["v2"]["role"], model["v2"]["state"]) == ("stable", "idle", "unavailable")
     assert not model["v1"]["simulated"] and chat["v1"]["simulated"] and chat["v2"]["simulated"]
