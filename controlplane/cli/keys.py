@@ -90,7 +90,7 @@ def keys_limits(
     context: str | None,
     output: str,
 ) -> None:
-    """Change limits of a key. A limit that is not named stays."""
+    """Change limits of a key. A limit that is not named stays. Raises WrongUsage when none is named."""
     changes = _asked(
         requests_per_minute, tokens_per_minute, concurrent, daily_tokens, monthly_tokens, daily_usd, monthly_usd
     )

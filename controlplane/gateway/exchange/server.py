@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
@@ -96,6 +97,11 @@ class GatewayServer:
         """Connections of clients."""
         return len(self._connections)
 
+    @property
+    def clients(self) -> frozenset[ClientConnection]:
+        """The connections of clients."""
+        return frozenset(self._connections)
+
     def apply(self, desired: Desired) -> None:
         """Take what the data path itself needs of a desired state, which are the engines' addresses and credentials.
 
@@ -114,26 +120,26 @@ class GatewayServer:
         """Accept no more connections on one socket. Those that were accepted go on."""
         await self._listeners.stop(listening)
 
-    async def drain(self, timeout_s: float) -> DrainReport:
+    async def drain(self, timeout_s: float, stopped: Callable[[], None] = lambda: None) -> DrainReport:
         """Stop accepting, and return when all requests have ended, at the latest after `timeout_s` seconds.
 
-        Connections that wait in the queues of the sockets are accepted first. Answers carry `connection: close`.
-        Streams that are open at the deadline are told that they break off, and cut.
+        Connections that wait in the queues of the sockets are accepted first. Then `stopped` is called: nothing is
+        accepted any more. Answers carry `connection: close`. Streams that are open at the deadline are told that they
+        break off, and cut.
         """
-        deadline = self._loop.time() + timeout_s
-        await self._listeners.accept_waiting(deadline)
+        await self._listeners.accept_waiting()
         await self._listeners.stop_all()
+        stopped()
         self._finished = 0
         self.stopping = True
-        grace = self.wheel.after(min(IDLE_GRACE_S, timeout_s), self._close_idle)
+        timers = (
+            self.wheel.after(min(IDLE_GRACE_S, timeout_s), self._close_idle),
+            self.wheel.after(timeout_s, self._overdue),
+        )
         self._look_quiet()
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._quiet.wait()
-        except TimeoutError:
-            self._cut_all()
-        finally:
-            grace.cancel()
+        await self._quiet.wait()
+        for timer in timers:
+            timer.cancel()
         return DrainReport(self._finished, self._cut, self._tokens_cut)
 
     async def close(self) -> None:
@@ -254,6 +260,11 @@ class GatewayServer:
     def _look_quiet(self) -> None:
         if self.stopping and not self._exchanges and not self._connections:
             self._quiet.set()
+
+    def _overdue(self) -> None:
+        """The deadline of a drain has passed."""
+        self._cut_all()
+        self._quiet.set()
 
     def _close_idle(self) -> None:
         for connection in tuple(self._connections):
