@@ -91,7 +91,8 @@ def traffic_shares(facts: ModelFacts, numbers: n.Numbers) -> dict[str, float]:
     """Return the known shares (0..1) of a model's versions.
 
     The driver's observation comes first, if every backend answered and its shares are known to hold: it is current,
-    while rates look back. Otherwise shares come from measured request rates, and a version that is loaded nowhere has share 0.
+    while rates look back. Otherwise shares come from measured request rates, and a version that is loaded nowhere has
+    share 0.
     """
     backends = facts.observation.backends if facts.observation else ()
     known_shares = [b.weights for b in backends if b.reachable and not b.pending and sum(b.weights.values()) > 0.999]
