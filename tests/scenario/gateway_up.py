@@ -55,7 +55,7 @@ class GatewayUp:
                 found = [match for line in self.log if (match := re.search(pattern, line))]
                 if len(found) >= times:
                     return found[times - 1]
-                assert not self.reading.done(), "\n".join(self.log)
+                assert not self.reading.done(), (pattern, self.log)
                 await self._news.wait()
 
     async def listens(self) -> None:
@@ -102,6 +102,9 @@ async def gateway_up(
         if wait:
             await gateway.listens()
         yield gateway
+    except BaseException:
+        print(f"--- log of process {gateway.pid}", *gateway.log, sep="\n")
+        raise
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):

@@ -42,6 +42,8 @@ class Health:
         if self._applying.desired is None:
             why = f" ({self._source.fault})" if self._source.fault else ""
             return [f"no desired state yet: waiting for {self._source.name}{why}"]
+        if not self._workers.accepting.is_set():
+            return ["the workers do not accept connections yet", *self._troubles()]
         if not self._workers.serving():
             return ["no worker serves", *self._troubles()]
         return []

@@ -35,6 +35,7 @@ from controlplane.gateway.process.state.last_good import LastGood
 from controlplane.gateway.process.state.sources import JOURNALS, FromControlPlane, FromFile, Source, enduring
 from controlplane.gateway.process.systemd import notify
 from controlplane.gateway.process.workers import Workers
+from controlplane.gateway.wire.tls import listener_context
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Supervisor:
         self._over = asyncio.Event()
         """Set when this gateway is to end: by a signal, or because a successor serves."""
         self._why = ""
+        self._signals = 0
         self._serving = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._relieved_by = 0
@@ -88,6 +90,9 @@ class Supervisor:
             entry.close()
 
     async def _run(self, entry: Entry) -> None:
+        if (tls := wire_settings(self._section).tls) is not None:
+            # Here a fault of it stops the start. In the workers it would only be repeated.
+            await asyncio.to_thread(listener_context, tls)
         self._shared = Shared(entry.memory, entry.half, self._folder)
         if entry.is_fresh:
             await asyncio.to_thread(self._shared.restore)
@@ -154,17 +159,17 @@ class Supervisor:
         for each in entry.sockets:
             each.listen(BACKLOG)
         self._workers.listen()
+        await self._workers.accepting.wait()
         log.info("listening on %s", bound_address(entry.sockets[0]))
         notify("STATUS=serving")
 
     async def _take_over(self, entry: Entry) -> None:
         assert entry.before is not None
         try:
-            await asyncio.wait_for(self._serving.wait(), READY_S)
+            await asyncio.wait_for(self._workers.accepting.wait(), READY_S)
         except TimeoutError:
-            raise GatewayError(
-                f"no desired state within {READY_S:.0f} s; the gateway before this one serves on"
-            ) from None
+            why = "; ".join(self._health.not_ready())
+            raise GatewayError(f"after {READY_S:.0f} s: {why}; the gateway before this one serves on") from None
         await entry.before.relieve()
         log.info("process %d has stopped to accept and finishes its streams", entry.before.pid)
         self._spawn(self._watch(entry), "predecessor")
@@ -234,7 +239,8 @@ class Supervisor:
         return begin.message(), (entry.memory.fd, *sockets)
 
     def _signalled(self, name: str) -> None:
-        if self._over.is_set():
+        self._signals += 1
+        if self._signals > 1:
             log.warning("%s: ending at once; open requests are cut", name)
             self._workers.cut()
         self._why = self._why or name

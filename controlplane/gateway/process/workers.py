@@ -53,6 +53,8 @@ class Workers:
         self._sockets, self._begin, self._clear = sockets, begin, clear
         self._state: State | None = None
         self._listening = False
+        self.accepting = asyncio.Event()
+        """Set once every socket has a worker that accepts its connections."""
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._all_ended = asyncio.Event()
@@ -166,7 +168,7 @@ class Workers:
 
     async def _fill(self, place: Place) -> None:
         place.starts_at = None
-        child = place.child = Child(place.number, place.column, self._applies, self._ended)
+        child = place.child = Child(place.number, place.column, self._heard, self._ended)
         begin, inherited = self._begin(place.column)
         try:
             await child.start(begin, inherited)
@@ -178,9 +180,11 @@ class Workers:
             child.send({"type": "desired", "revision": self._state.revision}, self._state.body)
         await child.started.wait()
 
-    def _applies(self) -> None:
+    def _heard(self) -> None:
         self.changed.set()
         self._spread()
+        if self._listening and len(frozenset().union(*(child.accepts for child in self.children))) == self._sockets:
+            self.accepting.set()
 
     def _spread(self) -> None:
         """Give each socket to the worker of its number, or to another one while that worker does not serve."""
