@@ -16,6 +16,8 @@ from controlplane.gateway.wire.tls import Stamp, listener_context, listener_stam
 
 TLS_LOOK_S = 5.0
 """How often the files of the certificate are looked at, in seconds."""
+ACCEPT_S = 1.0
+"""Longest time that a drain goes on accepting. A worker accepts some 10,000 connections in it."""
 
 log = logging.getLogger("controlplane.gateway")
 
@@ -53,12 +55,13 @@ class Listeners:
             self._looking.cancel()
             self._looking = None
 
-    async def accept_waiting(self, deadline: float) -> None:
-        """Return when no connection waits in the queue of a socket, at the latest at a time of the loop."""
+    async def accept_waiting(self) -> None:
+        """Return when no connection waits in the queue of a socket, or when they keep coming for too long."""
         poll = select.poll()
         for listening in self._listeners:
             poll.register(listening, select.POLLIN)
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + ACCEPT_S
         while self._listeners and poll.poll(0) and loop.time() < deadline:  # noqa: ASYNC110 - the kernel has no event
             await asyncio.sleep(0)  # the loop accepts in between
 

@@ -28,9 +28,6 @@ from controlplane.gateway.wire.timer import TimerWheel
 IDLE_GRACE_S = 1.0
 """How long a drain lets resting connections live. A request that is on its way is served, and told that it was the
 last; closing at once would lose it."""
-ACCEPT_S = 1.0
-"""How long a drain accepts what waits in the queues, in seconds. They hold 2,048 connections, which takes 0.2 s. While
-another process listens on the same sockets, the queues may never be empty."""
 MAX_ID = 128
 """Longest request id of a client that is kept."""
 
@@ -100,6 +97,11 @@ class GatewayServer:
         """Connections of clients."""
         return len(self._connections)
 
+    @property
+    def clients(self) -> frozenset[ClientConnection]:
+        """The connections of clients."""
+        return frozenset(self._connections)
+
     def apply(self, desired: Desired) -> None:
         """Take what the data path itself needs of a desired state, which are the engines' addresses and credentials.
 
@@ -125,21 +127,19 @@ class GatewayServer:
         accepted any more. Answers carry `connection: close`. Streams that are open at the deadline are told that they
         break off, and cut.
         """
-        deadline = self._loop.time() + timeout_s
-        await self._listeners.accept_waiting(min(deadline, self._loop.time() + ACCEPT_S))
+        await self._listeners.accept_waiting()
         await self._listeners.stop_all()
         stopped()
         self._finished = 0
         self.stopping = True
-        grace = self.wheel.after(min(IDLE_GRACE_S, timeout_s), self._close_idle)
+        timers = (
+            self.wheel.after(min(IDLE_GRACE_S, timeout_s), self._close_idle),
+            self.wheel.after(timeout_s, self._overdue),
+        )
         self._look_quiet()
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._quiet.wait()
-        except TimeoutError:
-            self._cut_all()
-        finally:
-            grace.cancel()
+        await self._quiet.wait()
+        for timer in timers:
+            timer.cancel()
         return DrainReport(self._finished, self._cut, self._tokens_cut)
 
     async def close(self) -> None:
@@ -260,6 +260,11 @@ class GatewayServer:
     def _look_quiet(self) -> None:
         if self.stopping and not self._exchanges and not self._connections:
             self._quiet.set()
+
+    def _overdue(self) -> None:
+        """The deadline of a drain has passed."""
+        self._cut_all()
+        self._quiet.set()
 
     def _close_idle(self) -> None:
         for connection in tuple(self._connections):

@@ -253,7 +253,10 @@ class ClientConnection(asyncio.Protocol):
 
     def keeps(self) -> bool:
         """Return whether the connection may be used again after the present answer."""
-        return not self._incoming.closed and not self._service.stopping
+        if self._queue:
+            return True
+        incoming = self._incoming
+        return not incoming.receiving and not incoming.closed and not self._service.stopping
 
     def close_idle(self) -> None:
         """End the connection if no request is open or has begun to arrive."""
