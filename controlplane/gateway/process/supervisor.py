@@ -20,6 +20,7 @@ from typing import Any
 
 from collectors.durations import format_duration
 from controlplane import __version__
+from controlplane.config.gateway import ControlPlaneSection
 from controlplane.config.loader import LoadedFleet
 from controlplane.gateway.errors import GatewayError
 from controlplane.gateway.process.admin import Admin
@@ -53,6 +54,8 @@ class Options:
     """Address in place of `gateway.listen`. Port 0 is any free one."""
     admin: str = ""
     """Address in place of `gateway.admin`."""
+    follow: ControlPlaneSection | None = None
+    """Control plane in place of `gateway.control_plane`."""
 
 
 class Supervisor:
@@ -61,6 +64,7 @@ class Supervisor:
     def __init__(self, loaded: LoadedFleet, options: Options) -> None:
         self._loaded, self._folder = loaded, options.folder
         self._section = section = loaded.fleet.gateway
+        self._follow = options.follow or section.control_plane
         self._addresses = Addresses(
             options.listen or section.listen, options.admin or section.admin, section.effective_workers
         )
@@ -100,12 +104,12 @@ class Supervisor:
         self._workers = Workers(columns, len(entry.sockets), self._begin, self._shared.clear)
         disk = LastGood(self._folder)
         self._applying = Applying(self._workers, self._shared, disk, self._serving.set)
-        if self._section.control_plane is None:
+        if self._follow is None:
             self._source: Source = FromFile(self._loaded, self._applying)
         else:
             self._source = FromControlPlane(
                 self._loaded,
-                self._section.control_plane,
+                self._follow,
                 self._applying,
                 self._folder,
                 self._report,
@@ -222,8 +226,7 @@ class Supervisor:
     def _begin(self, column: int) -> tuple[dict[str, Any], Sequence[int]]:
         entry, root = self._entry, logging.getLogger()
         sockets = [each.fileno() for each in entry.sockets]
-        follows = self._section.control_plane is not None
-        journal_bytes = self._section.max_journal_bytes // self._addresses.workers if follows else 0
+        journal_bytes = self._section.max_journal_bytes // self._addresses.workers if self._follow else 0
         begin = Begin(
             column=column,
             memory_fd=entry.memory.fd,
