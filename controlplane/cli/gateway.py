@@ -24,7 +24,7 @@ def gateway(
     log_format: str,
     log_level: str,
 ) -> None:
-    """Run the gateway for a fleet.yaml."""
+    """Run the gateway for a fleet.yaml. Raises WrongUsage for an address or options that do not fit."""
     if token_file is not None and control_plane is None:
         raise WrongUsage("--token-file needs --control-plane")
     # The file is read before the slow imports, so that its errors appear at once.

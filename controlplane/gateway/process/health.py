@@ -20,7 +20,7 @@ from controlplane.gateway.telemetry.exposition import CONTENT_TYPE
 
 
 class Health:
-    """What a gateway says about itself."""
+    """The state of a gateway, in its own words."""
 
     def __init__(
         self, section: GatewaySection, workers: Workers, applying: Applying, source: Source, shared: Shared
