@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -135,9 +136,9 @@ def chat_request(*, stream: bool = False, close: bool = True) -> bytes:
     )
 
 
-async def chat(port: int) -> str:
+async def chat(port: int, tls: ssl.SSLContext | None = None) -> str:
     """Return the text of one chat completion, or the status and body of a refusal."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     writer.write(chat_request())
     answer = await asyncio.wait_for(reader.read(), PROCESS_S)
     writer.close()

@@ -99,6 +99,38 @@ async def test_counters_and_limits_go_on_in_the_new_gateway(tmp_path: Path) -> N
                 assert line.endswith(" 6.0")
 
 
+async def test_an_upgrade_waits_for_the_end_of_the_one_before(tmp_path: Path) -> None:
+    async with chat_engine() as engine:
+        options = await first(tmp_path, engine.url)
+        async with gateway_up(tmp_path, None, *options) as old:
+            stream = await Stream.open(old.port)
+            async with gateway_up(tmp_path, None, *options) as new:
+                async with gateway_up(tmp_path, None, *options, wait=False) as third:
+                    assert await third.ended() == 1
+                    assert f"the gateway before it (process {old.pid}) still finishes its streams" in third.log[-1]
+                assert await chat(new.port) == "hello"
+                engine.finish.set()
+                assert b"[DONE]" in await stream.rest()
+                await new.said("the gateway before this one, has ended")
+                async with gateway_up(tmp_path, None, *options) as third:
+                    assert await new.ended() == 0
+                    assert await chat(third.port) == "hello"
+
+
+async def test_a_new_address_takes_effect_by_an_upgrade(tmp_path: Path) -> None:
+    async with chat_engine() as engine:
+        options = await first(tmp_path, engine.url)
+        async with gateway_up(tmp_path, None, *options) as old:
+            stream = await Stream.open(old.port)
+            elsewhere = await first(tmp_path, engine.url)
+            async with gateway_up(tmp_path, None, *elsewhere) as new:
+                assert new.port != old.port
+                assert await chat(new.port) == "hello"
+                engine.finish.set()
+                assert b"[DONE]" in await stream.rest()
+                assert await old.ended() == 0
+
+
 async def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
     async with chat_engine() as engine:
         options = await first(tmp_path, engine.url)

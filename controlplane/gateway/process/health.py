@@ -16,6 +16,7 @@ from controlplane.gateway.process.shared import Shared
 from controlplane.gateway.process.state.applying import Applying
 from controlplane.gateway.process.state.sources import Source
 from controlplane.gateway.process.workers import Workers
+from controlplane.gateway.telemetry import families
 from controlplane.gateway.telemetry.exposition import CONTENT_TYPE
 
 
@@ -92,5 +93,8 @@ class Health:
         return Answer(503 if reasons else 200, ("\n".join(reasons or ["ready"]) + "\n").encode())
 
     async def _metrics(self) -> Answer:
+        meters = self._shared.meters
+        meters.gauge(families.WORKERS).set(len(self._workers.serving()))
+        meters.gauge(families.DESIRED_FAULT).set(bool(self._source.fault))
         async with self._rendering:  # the reader keeps what it has read
             return Answer(200, await asyncio.to_thread(self._shared.exposition.text), CONTENT_TYPE)

@@ -164,7 +164,10 @@ class Supervisor:
             each.listen(BACKLOG)
         self._workers.listen()
         await self._workers.accepting.wait()
-        log.info("listening on %s", bound_address(entry.sockets[0]))
+        address = bound_address(entry.sockets[0])
+        log.info("listening on %s", address)
+        if self._section.tls is None and not address.is_loopback:
+            log.warning("listening on %s without TLS: keys and prompts are sent unencrypted; set gateway.tls", address)
         notify("STATUS=serving")
 
     async def _take_over(self, entry: Entry) -> None:
@@ -200,7 +203,7 @@ class Supervisor:
         # A successor writes and reports from here on.
         for task in self._tasks:
             task.cancel()
-        await asyncio.to_thread(self._shared.save)
+        await asyncio.to_thread(self._shared.leave)
 
     async def _end(self, entry: Entry) -> None:
         within_s = self._section.drain_timeout

@@ -27,7 +27,8 @@ from controlplane.gateway.process.begin import Begin
 from controlplane.gateway.process.channel_log import ChannelHandler
 from controlplane.gateway.process.control import Channel, Frame
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("controlplane.gateway.process.worker")
+"""Not __name__, which is __main__ in a worker."""
 
 STATUS_S = 0.5
 """Seconds between two messages about the state. Chosen: twice as often as the gateway reports."""
@@ -193,6 +194,7 @@ async def _main(fd: int) -> int:
         await worker.run()
     except GatewayError as error:
         log.error("%s", error)
+        worker.done.set()
         worker.channel.close()
         await asyncio.sleep(0)
         return 1

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from controlplane.gateway.errors import GatewayError
 from controlplane.gateway.process.backoff import Restarts
@@ -17,6 +17,14 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 END_S = 10.0
 """Seconds after the deadline of a drain in which workers may end by themselves."""
+
+
+class Clear(Protocol):
+    """Frees the column of a worker that has ended."""
+
+    def __call__(self, column: int, *, replaced: bool) -> None:
+        """Free it. `replaced`: another worker follows in it."""
+        ...
 
 
 class State(NamedTuple):
@@ -46,7 +54,7 @@ class Workers:
         columns: Sequence[int],
         sockets: int,
         begin: Callable[[int], tuple[dict[str, Any], Sequence[int]]],
-        clear: Callable[[int], None],
+        clear: Clear,
     ) -> None:
         """`begin` returns the first message for a column and the files to inherit. `clear` frees a column."""
         self.places = [Place(number, column) for number, column in enumerate(columns)]
@@ -202,7 +210,7 @@ class Workers:
     def _ended(self, child: Child) -> None:
         place = self.places[child.number]
         place.child, place.last_end = None, child.end_of()
-        self._clear(place.column)
+        self._clear(place.column, replaced=not self._stopping)
         for name, report in child.status.get("models", {}).items():
             counts = self._dead.setdefault((name, int(report["generation"])), {})
             for version, number in report["requests"].items():

@@ -18,10 +18,14 @@ class Placed:
 
     def __init__(self, places: int, sockets: int) -> None:
         self.cleared: list[int] = []
-        self.workers = Workers(range(10, 10 + places), sockets, lambda column: ({}, ()), self.cleared.append)
+        self.workers = Workers(range(10, 10 + places), sockets, lambda column: ({}, ()), self.clear)
         self.sent: dict[int, list[dict[str, Any]]] = {}
         for place in self.workers.places:
             self.put(place.number)
+
+    def clear(self, column: int, *, replaced: bool) -> None:
+        assert replaced
+        self.cleared.append(column)
 
     def put(self, number: int) -> Child:
         """Put a worker that has started into a place."""
