@@ -114,7 +114,7 @@ class FakeEngine:
     async def _turn(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
             text = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):  # the end, or a body that was not read
             return False
         request = parse_head(text.removesuffix(b"\r\n\r\n"))
         if self.reads_bodies:
