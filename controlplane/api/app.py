@@ -10,7 +10,6 @@ from controlplane.access.roles import Role
 from controlplane.api import (
     alerts,
     events,
-    gateways,
     health,
     metrics,
     models,
@@ -27,7 +26,7 @@ from controlplane.api.auth import GuardedRoute, include, requires
 from controlplane.api.bodies import BodyBudget
 from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
-from controlplane.api.gateway import usage
+from controlplane.api.gateway import gateways, keys, usage
 from controlplane.api.interop import exports, server, status
 from controlplane.api.interop import targets as endpoints
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
@@ -73,6 +72,7 @@ def create_api(services: Services) -> FastAPI:
         targets,
         rollouts,
         gateways,
+        keys,
         usage,
         alerts,
         notifications,

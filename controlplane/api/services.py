@@ -12,6 +12,7 @@ from alerts.evaluate import GroupReport
 from alerts.interfaces import Clock, Notifier
 from collectors.target import TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
+from controlplane.access.gateway_keys import GatewayKeyStore
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.clock.system import ClockReport
@@ -120,6 +121,8 @@ class Services:
     outbox: OutboxStore
     usage: UsageStore
     tokens: TokenStore
+    keys: GatewayKeyStore
+    """API keys of the gateways' clients."""
     sessions: SessionStore
     pools: Pools
     """Threads for blocking calls."""

@@ -67,6 +67,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         outbox=OutboxStore(db),
         usage=UsageStore(db),
         tokens=plane.gatekeeper.tokens,
+        keys=plane.keys,
         sessions=plane.gatekeeper.sessions,
         pools=plane.pools,
         leases=plane.loops.leases,

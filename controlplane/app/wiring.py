@@ -12,6 +12,7 @@ from collectors.catalogue import load_catalogue
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.access.gatekeeper import Gatekeeper
+from controlplane.access.gateway_keys import GatewayKeyStore
 from controlplane.api.services import Run
 from controlplane.app.changes import changes, stamps
 from controlplane.app.check import accepted
@@ -91,7 +92,8 @@ class ControlPlane:
             # A database file in this process's locked folder has no other process.
             replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, clock),
         )
-        feed = DesiredFeed(DesiredSource(db, self.config))
+        self.keys = GatewayKeyStore(db)
+        feed = DesiredFeed(DesiredSource(db, self.config, lambda: self.keys.specs(clock.now())))
         self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
         accounts = Accounts(db, querier, sink, clock)
         self.rolling = Rolling(

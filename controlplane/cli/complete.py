@@ -148,6 +148,11 @@ def _alerts(line: Line, environment: Mapping[str, str]) -> Names:
     return [(a["name"], a["state"]) for a in _ask(line, environment, "/cp/v1/alerts?limit=200")]
 
 
+def _keys(line: Line, environment: Mapping[str, str]) -> Names:
+    items = _ask(line, environment, "/cp/v1/keys")
+    return [(key["id"], f"{key['name']} of {key['tenant']}") for key in items if not key["revoked_at"]]
+
+
 def _actors(line: Line, environment: Mapping[str, str]) -> Names:
     # Without refusals, because their actors are addresses of unknown clients.
     return _distinct(line, environment, "actor")
@@ -178,6 +183,7 @@ _FINDERS: Mapping[str, Callable[[Line, Mapping[str, str]], Names]] = {
     "versions": _versions,
     "rollouts": _rollouts,
     "alerts": _alerts,
+    "keys": _keys,
     "actors": _actors,
     "actions": _actions,
     "fields": _fields,

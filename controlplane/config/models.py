@@ -37,6 +37,12 @@ class Backend(Access):
     gpus: float = Field(default=1.0, ge=0)
     """Number of GPUs that the backend occupies, for the cost ledger."""
     labels: dict[LabelName, Text] = Field(default={})
+    max_in_flight: int | None = Field(default=None, gt=0, strict=True)
+    """Most requests that the gateway has open there. Default: no limit, so the server queues by itself."""
+    adapters: tuple[Text, ...] = ()
+    """LoRA adapters that are loaded there. The gateway serves them as models of their names."""
+    draining: bool = False
+    """Whether the gateway sends no new request there."""
 
     @check
     def _grpc_is_plain(self) -> Iterator[Fault]:

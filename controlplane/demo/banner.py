@@ -57,10 +57,14 @@ def _commands(triton: bool) -> list[tuple[str, str]]:
         ("cp targets", "what is scraped"),
         ("cp query 'llm_requests_running'", "PromQL over every engine"),
     ]
+    commands += [
+        ("cp promote chat v2", "through the gateway, under load"),
+        ("cp demo load", "... and see that no request failed"),
+        ("cp gateways", "what the gateway applies"),
+    ]
     if triton:
         commands += [
-            ("cp promote model v2", "switch versions under load"),
-            ("cp demo load", "... and see that no request failed"),
+            ("cp promote model v2", "the same on Triton's own API"),
             ("cp rollback model", "go back"),
         ]
     return [

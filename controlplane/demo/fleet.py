@@ -15,6 +15,16 @@ class Ports:
     dcgm: int
     admin: int
     load_stats: int
+    gateway: int
+    gateway_admin: int
+
+
+@dataclass(frozen=True)
+class GatewayPart:
+    """The control plane that the demo's gateway follows, and the file of the token for it."""
+
+    control_plane: str
+    token_file: Path
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class TritonPart:
 
 _HEAD = """\
 # Written by `controlplane demo`. chat and the GPUs are simulated, and labelled so; model runs on a real Triton.
+# Requests to chat go through the gateway, which splits them between its versions.
 fleet: {name: demo}
 scrape: {interval: 2s, timeout: 1500ms}
 evaluation_interval: 2s
@@ -105,17 +116,25 @@ _TRITON_MODEL = """\
 _CHAT_MODEL = """\
   - name: chat
     stable: v1
-    traffic: {driver: none}
+    traffic: {driver: gateway}
     versions:
       v1: {backends: [{url: "http://127.0.0.1:%(vllm_v1)d", engine: vllm, gpus: 2, labels: {simulated: "true"}}]}
       v2: {backends: [{url: "http://127.0.0.1:%(vllm_v2)d", engine: vllm, gpus: 2, labels: {simulated: "true"}}]}
+
+gateway:
+  name: demo
+  listen: "127.0.0.1:%(gateway)d"
+  admin: "127.0.0.1:%(gateway_admin)d"
+  workers: 1
+  drain_timeout: 3s
+  control_plane: {url: "%(control_plane)s", authorization: {credentials_file: "%(token_file)s"}}
 
 cost: {gpu_hour_usd: 2.5, budgets: [{model: chat, monthly_usd: 9000}]}
 metrics: {retention: 6h}
 """
 
 
-def fleet_yaml(ports: Ports, triton: TritonPart | None, *, slack_channel: str = "") -> str:
+def fleet_yaml(ports: Ports, gateway: GatewayPart, triton: TritonPart | None, *, slack_channel: str = "") -> str:
     """The text of the demo's fleet.yaml; without `triton` the model that it serves is left out.
 
     With `slack_channel`, alerts go to Slack by the token in SLACK_BOT_TOKEN; else to the control plane's log.
@@ -129,4 +148,4 @@ def fleet_yaml(ports: Ports, triton: TritonPart | None, *, slack_channel: str = 
     text += _ROUTE % ("slack" if slack_channel else "log")
     if triton:
         text += _TRITON_MODEL % vars(triton)
-    return text + _CHAT_MODEL % vars(ports)
+    return text + _CHAT_MODEL % {**vars(ports), **vars(gateway)}

@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import ipaddress
 import json
+import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ from aiohttp import web
 from controlplane.demo.tally import RequestFailed, StreamCut, Tally
 from controlplane.plain_text import plain
 
+KEY_ENV = "CP_DEMO_KEY"
+"""Environment variable with the API key of the chat requests. It may choose a version: its role is tester."""
 REQUEST_TIMEOUT_S = 30.0
 DRAIN_S = 3.0
 """How long requests in flight may still take once the load is told to stop."""
@@ -52,6 +55,7 @@ class Destination:
     """`triton` (generate_stream) or `openai` (chat completions)."""
     clients: int
     pause_s: float
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class StreamReader:
@@ -109,7 +113,12 @@ async def ask(
     try:
         async with (
             asyncio.timeout(timeout_s),
-            session.post(destination.url, json=question(destination.kind, number), allow_redirects=False) as response,
+            session.post(
+                destination.url,
+                json=question(destination.kind, number),
+                headers=destination.headers,
+                allow_redirects=False,
+            ) as response,
         ):
             if response.status != 200:
                 body = (await response.content.read(300)).decode("utf-8", "replace").strip()
@@ -220,14 +229,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`python -m controlplane.demo.load`: prints one line of counts a destination at its end."""
     parser = argparse.ArgumentParser(prog="controlplane.demo.load", description=__doc__)
     parser.add_argument("--triton", metavar="URL", help="base URL of the Triton server that serves `model`")
-    parser.add_argument("--chat-v1", metavar="URL", required=True, help="base URL of chat v1: 90%% of chat requests")
-    parser.add_argument("--chat-v2", metavar="URL", required=True, help="base URL of chat v2: 10%% of chat requests")
+    parser.add_argument("--chat", metavar="URL", required=True, help=f"base URL of `chat`; its API key is in {KEY_ENV}")
     parser.add_argument("--stats-port", metavar="PORT", type=int, required=True)
     options = parser.parse_args(argv)
-    chat = "/v1/chat/completions"
+    chat, key = options.chat + "/v1/chat/completions", {"Authorization": f"Bearer {os.environ.get(KEY_ENV, '')}"}
     destinations = [
-        Destination("chat", options.chat_v1 + chat, "openai", clients=4, pause_s=0.65),
-        Destination("chat", options.chat_v2 + chat, "openai", clients=2, pause_s=4.5),
+        Destination("chat", chat, "openai", clients=4, pause_s=0.65, headers=key),
+        Destination("chat v2, by testers", chat, "openai", clients=2, pause_s=4.5, headers={**key, "x-version": "v2"}),
     ]
     if options.triton:
         url = options.triton + "/v2/models/model/generate_stream"

@@ -18,9 +18,11 @@ import aiohttp
 
 from controlplane.access.tokens import new_token_text
 from controlplane.config.context import contexts_path
+from controlplane.demo.access import access
 from controlplane.demo.banner import Shell, banner, status_line
 from controlplane.demo.faults import SECRET_ENV
-from controlplane.demo.fleet import Ports, TritonPart, fleet_yaml
+from controlplane.demo.fleet import GatewayPart, Ports, TritonPart, fleet_yaml
+from controlplane.demo.load import KEY_ENV
 from controlplane.demo.process import Child, free_ports, port_is_free
 from controlplane.demo.repository import FAULT_FILE, MODEL, write_repository
 from controlplane.demo.state import (
@@ -39,6 +41,7 @@ from controlplane.plain_text import plain_lines
 
 READY_TIMEOUT_S = 60.0
 _CONTROL_PLANE = "control plane"
+_GATEWAY = "gateway"
 _LOAD = "load generator"
 _SIMULATORS = "simulators"
 _INTERRUPTED = 130
@@ -128,7 +131,8 @@ class Demo:
         self._signals = 0
         self._code = 0
         self._secret = secrets.token_hex(24)
-        self._ports = Ports(*free_ports(5))
+        self._ports = Ports(*free_ports(7))
+        self._gateway = GatewayPart(self._url, self._dir / "gateway-token")
         self._terminal = sys.stdout.isatty()
 
     async def run(self, duration_s: float | None) -> int:
@@ -170,16 +174,20 @@ class Demo:
         say(f"starting the demo in {self._dir}")
         triton = await self._start_engines()
         fleet = self._dir / "fleet.yaml"
-        fleet.write_text(
-            fleet_yaml(self._ports, triton, slack_channel=self._environment.get("SLACK_CHANNEL", "")), "utf-8"
-        )
+        channel = self._environment.get("SLACK_CHANNEL", "")
+        fleet.write_text(fleet_yaml(self._ports, self._gateway, triton, slack_channel=channel), "utf-8")
         token = self._token()
         argv = [*self._control_plane, "-c", fleet, "--listen", f"{self._bracketed()}:{self._port}"]
         control_plane = await self._start_child(
             _CONTROL_PLANE, [*argv, "--data-dir", self._dir / "data"], CP_BOOTSTRAP_TOKEN=token
         )
-        load = await self._start_load(triton)
         await self._until_answers(control_plane, self._url + "/readyz")
+        key = await access(self._url, token, self._gateway.token_file, self._dir / "api-key")
+        gateway = await self._start_child(
+            _GATEWAY, ["-m", "controlplane", "gateway", "-c", fleet, "--data-dir", self._dir / "gateway"]
+        )
+        await self._until_answers(gateway, f"http://127.0.0.1:{self._ports.gateway_admin}/readyz")
+        load = await self._start_load(triton, key)
         await self._until_answers(load, f"http://127.0.0.1:{self._ports.load_stats}/stats")
         for child in self._every_child():
             self._watchers.append(asyncio.create_task(self._mourn(child)))
@@ -219,11 +227,13 @@ class Demo:
         self._triton = server
         return TritonPart(server.http_url, server.grpc_address, server.metrics_url, repository)
 
-    async def _start_load(self, triton: TritonPart | None) -> Child:
+    async def _start_load(self, triton: TritonPart | None, key: str) -> Child:
         ports = self._ports
-        argv = ["-m", "controlplane.demo.load", "--chat-v1", f"http://127.0.0.1:{ports.vllm_v1}"]
-        argv += ["--chat-v2", f"http://127.0.0.1:{ports.vllm_v2}", "--stats-port", str(ports.load_stats)]
-        return await self._start_child(_LOAD, argv + (["--triton", triton.http_url] if triton else []))
+        argv = ["-m", "controlplane.demo.load", "--chat", f"http://127.0.0.1:{ports.gateway}"]
+        argv += ["--stats-port", str(ports.load_stats)]
+        return await self._start_child(
+            _LOAD, argv + (["--triton", triton.http_url] if triton else []), **{KEY_ENV: key}
+        )
 
     async def _start_child(self, name: str, argv: list[Any], **variables: str) -> Child:
         log = self._logs / f"{name.replace(' ', '-')}.log"
@@ -308,7 +318,7 @@ class Demo:
                         sys.stdout.flush()
 
     async def _stop(self) -> None:
-        """Load first, so that no request meets a server that is going; then the control plane; then what it watches."""
+        """Load first, so that no request meets a server that is going; then gateway, control plane, what it watches."""
         self._stopping.set()
         if self._terminal:
             sys.stdout.write("\r\033[K")
@@ -316,6 +326,7 @@ class Demo:
         await self._stop_child(_LOAD, 5.0)
         for line in self._load_totals():
             say(line)
+        await self._stop_child(_GATEWAY, 6.0)
         await self._stop_child(_CONTROL_PLANE, 6.0)
         await asyncio.gather(self._stop_child(_SIMULATORS, 3.0), self._stop_triton())
         for watcher in self._watchers:

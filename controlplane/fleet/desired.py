@@ -14,6 +14,7 @@ from controlplane.errors import ControlPlaneError, Unavailable
 from controlplane.gateway.desired.build import Split, build
 from controlplane.gateway.desired.codec import encode
 from controlplane.gateway.desired.document import Desired, KeySpec, LimitSpec
+from controlplane.gateway.limits.owners import limits_of
 from controlplane.rollout import records
 from controlplane.store.assignments import TRAFFIC, AssignmentStore
 from controlplane.store.database import Database
@@ -82,15 +83,6 @@ class _Current(NamedTuple):
     revision: str
     body: bytes
     limits: Mapping[str, LimitSpec]
-
-
-def limits_of(desired: Desired) -> dict[str, LimitSpec]:
-    """Return every limit by its id: key/ID, tenant/NAME, model/NAME."""
-    return {
-        **{f"key/{key.id}": key.limits for key in desired.keys},
-        **{f"tenant/{tenant.name}": tenant.limits for tenant in desired.tenants},
-        **{f"model/{model.name}": model.limits for model in desired.models},
-    }
 
 
 class DesiredFeed:
@@ -207,7 +199,9 @@ class DesiredFeed:
 
     def _made(self) -> _Current:
         desired = self._source.make()
-        return _Current(desired.revision, encode(desired), limits_of(desired))
+        return _Current(
+            desired.revision, encode(desired), {owner.limit_id: limits for owner, limits in limits_of(desired)}
+        )
 
     async def _poll(self) -> None:
         while True:

@@ -64,3 +64,5 @@ class Refusal:
     """Seconds after which a retry may succeed. None: not known."""
     fields: tuple[tuple[bytes, bytes], ...] = ()
     """Further header fields, such as `x-ratelimit-*`."""
+    dialect: str = ""
+    """Dialect of the path's clients, where no operation was recognised: the answer's shape. "": OpenAI's."""

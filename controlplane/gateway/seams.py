@@ -50,7 +50,6 @@ class AnswerReader(Protocol):
     the event is complete. A fresh reader is made for each attempt.
     """
 
-    counts: TokenCounts
     events: int
     """Events with content so far: each is one token or more."""
     fault: str
@@ -58,6 +57,11 @@ class AnswerReader(Protocol):
     told the client of it."""
     whole: bool
     """Whether the answer came to its proper end: the last event of the protocol, or a complete body."""
+
+    @property
+    def counts(self) -> TokenCounts:
+        """Tokens so far: those that the engine reported, and estimates in place of those that it did not."""
+        ...
 
     def first(self, data: bytes) -> Refusal | bool:
         """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far. It

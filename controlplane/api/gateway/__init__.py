@@ -1,1 +1,1 @@
-"""Routes about usage through gateways."""
+"""Routes about gateways: their desired state and reports, their clients' API keys, and usage."""

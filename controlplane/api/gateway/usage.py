@@ -5,35 +5,36 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from controlplane.access.roles import Role
-from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.auth import GuardedRoute, requires, takes_body
 from controlplane.api.models import NAME
 from controlplane.api.operations import Instant
 from controlplane.api.services import ServicesDep
 from controlplane.config.durations import instant_seconds
-from controlplane.errors import MalformedRequest
 from controlplane.fleet.usage import BY, UsageView, money_of, usage_csv, usage_view
 from controlplane.fleet.views import instant
 from controlplane.store.usage import UsageBatch, UsageSums
 
 router = APIRouter(route_class=GuardedRoute, tags=["gateways"])
 
-MOST_ROWS = 10_000
-"""Most rows of one batch. A gateway sends at most 5,000 records at once."""
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Sequence = Annotated[int, Field(ge=1, le=2**53)]
-Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+MOST_ROWS = 2_000
+"""Most rows of one batch."""
+BATCH_BYTES = 4 * 2**20
+"""Largest batch: 2,000 rows whose names have their greatest length."""
+Count = Annotated[int, Field(ge=0, le=2**53, strict=True)]
+Position = Annotated[int, Field(ge=1, le=2**53, strict=True)]
+Seconds = Annotated[float, Field(ge=0, le=1e12, strict=True, allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class UsageRow(BaseModel):
-    """Sums of one minute."""
+    """Sums of one minute. `at` is its start in unix seconds."""
 
     model_config = ConfigDict(extra="ignore")
 
-    at: Annotated[int, Field(ge=0, le=2**33)]
+    at: Annotated[int, Field(ge=0, le=2**33, strict=True)]
     tenant: Name
     key_id: Name
     model: Name
@@ -49,27 +50,26 @@ class UsageRow(BaseModel):
     streams: Count
 
 
-Cell = Annotated[str, Field(max_length=256)] | int | float
-
-
 class UsageRequest(BaseModel):
-    """The sums of the records `first` to `last` of one journal. Each row has its values in the order of `fields`."""
+    """The sums of some successive records of one journal. Fields that this release does not know are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
     format: Literal[1]
     gateway: Annotated[str, Field(pattern=NAME)]
     journal: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")]
-    first: Sequence
-    last: Sequence
-    fields: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=64)]
-    rows: Annotated[list[Annotated[list[Cell], Field(max_length=64)]], Field(max_length=MOST_ROWS)]
+    first: Position
+    """Sequence number of the first record."""
+    length: Position
+    """Sequence numbers from the first to the last record, damaged ones included."""
+    rows: Annotated[list[UsageRow], Field(max_length=MOST_ROWS)]
 
 
 class UsageTaken(BaseModel):
     """The sequence number up to which the journal is in the sums.
 
-    It is below `last` when a part of the batch was there before: nothing was added, and the gateway sends the rest.
+    It is below the batch's last one when a part of the batch was there before: nothing was added, and the gateway sends
+    the rest.
     """
 
     acknowledged: int
@@ -104,12 +104,11 @@ CSV: dict[int | str, dict[str, Any]] = {
 
 @router.post("/cp/v1/gateways/usage")
 @requires(Role.GATEWAY)
+@takes_body(BATCH_BYTES)
 def take(services: ServicesDep, sent: UsageRequest) -> UsageTaken:
-    """Add usage to the sums, each record once. Raises MalformedRequest when rows and fields do not fit."""
-    if sent.last < sent.first:
-        raise MalformedRequest("last is below first")
-    rows = [UsageSums(**dict(_row(sent.fields, values))) for values in sent.rows]
-    batch = UsageBatch(sent.gateway, sent.journal, sent.first, sent.last, rows)
+    """Add usage to the sums, each record once."""
+    rows = [UsageSums(**row.model_dump()) for row in sent.rows]
+    batch = UsageBatch(sent.gateway, sent.journal, sent.first, sent.first + sent.length - 1, rows)
     return UsageTaken(acknowledged=services.usage.take(batch, money_of(services.config())))
 
 
@@ -121,7 +120,7 @@ def usage(
     since: Instant = "7d",
     until: Instant | None = None,
     format: Literal["json", "csv"] = "json",
-    limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 1000,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> Any:
     """Return the usage of a time by tenant, key, model, version, outcome, hour or day."""
     now = services.clock.now()
@@ -137,13 +136,3 @@ def usage(
         }
         return Response(usage_csv(views, words), media_type="text/csv; charset=utf-8", headers=headers)
     return UsageList(since=instant(start), until=instant(end), by=words, items=views, truncated=found.truncated)
-
-
-def _row(fields: list[str], values: list[Any]) -> UsageRow:
-    if len(fields) != len(values):
-        raise MalformedRequest(f"a row has {len(values)} values for {len(fields)} fields")
-    try:
-        return UsageRow.model_validate(dict(zip(fields, values, strict=True)))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise MalformedRequest(f"a row's {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None

@@ -91,7 +91,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         # int() also accepts blanks, underscores, signs and digits of other scripts.
-        if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
+        if not (text.isascii() and text.isdigit() and least <= int(text[:19]) <= most):
             raise ValueError(f"expected a whole number from {least} to {most}")
         return int(text)
 

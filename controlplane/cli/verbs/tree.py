@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from controlplane.cli.verbs.fleet import ALERTS, LOOK, SWITCH
 from controlplane.cli.verbs.grammar import Group
+from controlplane.cli.verbs.keys import KEYS
 from controlplane.cli.verbs.local import ACCESS, FILES, RUN
 
 GROUPS = (
     Group("Look", LOOK),
     Group("Switch versions", SWITCH),
     Group("Alerts and messages", ALERTS),
+    Group("Keys of the gateways' clients", KEYS),
     Group("Contexts and access", ACCESS),
     Group("Run", RUN),
     Group("Files", FILES),

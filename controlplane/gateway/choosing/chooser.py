@@ -10,9 +10,10 @@ from controlplane.gateway.choosing import refusals
 from controlplane.gateway.choosing.cache import ResponseCache
 from controlplane.gateway.choosing.context import Worker
 from controlplane.gateway.choosing.held import Held
+from controlplane.gateway.choosing.lane import Way
 from controlplane.gateway.choosing.memory import Memory
 from controlplane.gateway.choosing.overload.queue import Waiter
-from controlplane.gateway.choosing.pool import Pool, Way, grant
+from controlplane.gateway.choosing.pool import Pool, grant
 from controlplane.gateway.choosing.replica import Replicas
 from controlplane.gateway.choosing.report import BackendReport, ModelReport, Report
 from controlplane.gateway.choosing.vetoes import Vetoes
@@ -82,7 +83,7 @@ class WorkerChooser:
                 refused += pool.apply(spec, now)
             self._pools[spec.name] = pool
         for pool in before.values():
-            refused += pool.close()
+            refused += pool.close(now)
         self._name()
         self.vetoes.keep(
             {one.url for model in desired.models for version in model.versions for one in version.backends}

@@ -66,8 +66,15 @@ class ModelContext:
         self._worker.counters.waiting(self.spec.name, change)
 
     def ejected(self, version: str, replica: Replica, *, out: bool) -> None:
-        """Count an ejection, or its end."""
-        self._worker.counters.ejected(self.spec.name, version, replica.spec.url, out=out)
+        """Count and log an ejection, or its end."""
+        url = replica.spec.url
+        if out:
+            log.warning(
+                "model %s, version %s: no requests to %s for a while, because it failed", self.spec.name, version, url
+            )
+        else:
+            log.info("model %s, version %s: requests to %s again", self.spec.name, version, url)
+        self._worker.counters.ejected(self.spec.name, version, url, out=out)
 
     def doubled(self, url: str) -> None:
         """Log the first double release of this worker."""

@@ -12,6 +12,8 @@ RATIO = 0.5
 """Share of recent requests that failed, from which a backend is ejected. Chosen."""
 HALF_LIFE_S = 10.0
 """Time after which a result, or the load of a failure, counts half. Chosen: a restart of an engine takes longer."""
+FOLD_S = 0.5
+"""Age of the recent results, in seconds, from which they are faded. It is short against HALF_LIFE_S."""
 FIRST_S = 5.0
 """Length of the first ejection, in seconds. Each further one is twice as long."""
 LONGEST_S = 300.0
@@ -37,8 +39,8 @@ class Health:
     """Recent results, ejection and probe of one backend. Times are monotonic seconds."""
 
     __slots__ = (
-        "_bad", "_ejections", "_good", "_returned_at", "_seen_at", "_unreached", "lost_at", "lost_work", "out_until",
-        "probing",
+        "_bad", "_ejections", "_good", "_probes", "_returned_at", "_seen_at", "_unreached", "lost_at", "lost_work",
+        "out_until", "probing",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,8 +53,9 @@ class Health:
         self._returned_at = 0.0
         self.out_until: float | None = None
         """End of the ejection. After it one request may try the backend. None: in service."""
-        self.probing = False
-        """Whether that request is on its way."""
+        self.probing = 0
+        """Number of that request while it is on its way. 0: there is none."""
+        self._probes = 0
         self.lost_work = 0.0
         """Work of requests that failed, as of `lost_at`: a backend that fails fast must not look idle."""
         self.lost_at = 0.0
@@ -60,6 +63,12 @@ class Health:
     def may_probe(self, now: float) -> bool:
         """Return whether one request may try the ejected backend."""
         return self.out_until is not None and self.out_until <= now and not self.probing
+
+    def probe(self) -> int:
+        """Begin the probe, and return its number."""
+        self._probes += 1
+        self.probing = self._probes
+        return self._probes
 
     def load(self, now: float) -> float:
         """Return the load that recent failures count as, in tokens."""
@@ -76,10 +85,11 @@ class Health:
             self._unreached = 0
             self._lose(work, now)
             return False
-        fade = _faded(now - self._seen_at)
-        self._seen_at = now
-        self._good *= fade
-        self._bad *= fade
+        if now - self._seen_at >= FOLD_S:
+            fade = _faded(now - self._seen_at)
+            self._seen_at = now
+            self._good *= fade
+            self._bad *= fade
         if verdict is Verdict.GOOD:
             self._good += 1.0
             self._unreached = 0
@@ -95,14 +105,14 @@ class Health:
         """Take the backend out of service, twice as long as the last time."""
         if self.out_until is None and now - self._returned_at >= FORGIVEN_S:
             self._ejections = 0
+        self.probing = 0
         self.out_until = now + min(FIRST_S * 2.0**self._ejections, LONGEST_S)
         self._ejections = min(self._ejections + 1, 16)
-        self.probing = False
 
     def restore(self, now: float) -> None:
         """Put the backend back into service. Its results so far count no more."""
         self.out_until = None
-        self.probing = False
+        self.probing = 0
         self._returned_at = now
         self._unreached = 0
         self._good = self._bad = 0.0

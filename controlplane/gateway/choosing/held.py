@@ -20,8 +20,8 @@ class Held:
     """An acquired backend, the Choice of `gateway/seams.py`. It is counted already when it is made."""
 
     __slots__ = (
-        "_expected", "_home", "_left", "_prompt", "_seen", "_started", "adapter", "backend", "degraded_from", "held",
-        "model", "probe", "replica", "since", "stream", "tenant", "tried", "version",
+        "_expected", "_home", "_left", "_prompt", "_seen", "_started", "adapter", "backend", "charged", "degraded_from",
+        "held", "model", "probe", "replica", "since", "stream", "tenant", "tried", "version",
     )  # fmt: skip
 
     def __init__(
@@ -31,13 +31,12 @@ class Held:
         model: ModelSpec,
         ask: Ask,
         now: float,
-        *,
         prompt: int,
         expected: int,
         tenant: str,
         adapter: str,
     ) -> None:
-        """`prompt` and `expected`: tokens of the request and of its answer. `tenant`: who is charged, "" for nobody."""
+        """`prompt` and `expected`: tokens of the request and of its answer. `tenant`: its sender, "" for a copy."""
         self._home = home
         self.replica = replica
         self.model = model
@@ -48,10 +47,12 @@ class Held:
         self.tenant = tenant
         self.since = now
         self.stream = ask.stream
+        self.charged = False
+        """Whether the tenant was charged for the expected tokens."""
         self.tried: tuple[Replica, ...] = ()
         """Replicas of earlier attempts."""
-        self.probe = False
-        """Whether this request tries an ejected backend."""
+        self.probe = 0
+        """Number of the probe of an ejected backend that this request is. 0: it is none."""
         self._prompt = prompt
         self._expected = expected
         self._left = expected
@@ -77,7 +78,7 @@ class Held:
 
     @property
     def unserved(self) -> float:
-        """Cost that the tenant was charged for tokens that never came. Negative: more came than was expected."""
+        """Cost of the tokens that were expected and never came. Negative: more came than were expected."""
         unread = 0 if self._started or self._seen else self._prompt
         return PROMPT_COST * unread + ANSWER_COST * (self._expected - self._seen)
 

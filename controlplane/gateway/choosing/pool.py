@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
 
 from controlplane.gateway.choosing import refusals
 from controlplane.gateway.choosing.cache import ResponseCache
 from controlplane.gateway.choosing.context import ModelContext, Worker
 from controlplane.gateway.choosing.hedging import HedgeBudget, Portion
 from controlplane.gateway.choosing.held import Held
-from controlplane.gateway.choosing.lane import Lane
+from controlplane.gateway.choosing.lane import Lane, Way
 from controlplane.gateway.choosing.overload.pressure import SHEDDING_S, shed_chance
 from controlplane.gateway.choosing.overload.queue import Waiter
 from controlplane.gateway.choosing.version import Version
@@ -21,21 +20,6 @@ from controlplane.gateway.request import Ask, Caller, Outcome
 from controlplane.gateway.seams import Choice
 
 log = logging.getLogger(__name__)
-
-
-class Way(NamedTuple):
-    """The version that a request gets, before a backend is known: the Route of `gateway/seams.py`."""
-
-    version: Version
-    adapter: str
-    """LoRA adapter that the request names as its model, or ""."""
-    pinned: bool
-    """Whether a tester chose the version."""
-
-    @property
-    def name(self) -> str:
-        """Name of the version."""
-        return self.version.name
 
 
 class Pool:
@@ -76,20 +60,20 @@ class Pool:
                 version = self.versions[one.name] = Version(one.name, self.context)
             version.apply(one, now)
         for version in gone.values():
-            version.close()
+            version.close(now)
         self._apply_lanes()
         self._apply_cache()
         self.context.wake()
         return self._move([*gone.values(), *self.versions.values()])
 
-    def close(self) -> list[tuple[Waiter, Refusal]]:
+    def close(self, now: float) -> list[tuple[Waiter, Refusal]]:
         """The model is gone. Return the waiting requests with their refusals."""
         refused = []
         for version in self.versions.values():
             for waiter in list(version.queue):
                 version.queue.remove(waiter)
                 refused.append((waiter, refusals.removed(self.spec.name)))
-            version.close()
+            version.close(now)
         for lane in (self._lane, *self._adapters.values()):
             lane.close()
         return refused
@@ -101,13 +85,10 @@ class Pool:
 
     def route(self, ask: Ask, caller: Caller) -> Way | Refusal:
         """Return the version of a request: that of a tester's wish, of its session, or of the next ticket."""
-        lane = self._adapters.get(ask.model, self._lane)
+        lane = self._adapters.get(ask.model, self._lane) if self._adapters else self._lane
         if ask.version:
             return self._pinned(ask, caller, lane)
-        version = lane.version(caller.tenant, ask.session)
-        if version is None:
-            return refusals.no_backend(self.spec.name)
-        return Way(version, lane.adapter, False)
+        return lane.way(caller.tenant, ask.session) or refusals.no_backend(self.spec.name)
 
     def take(self, route: Way, ask: Ask, caller: Caller, now: float) -> Held | None:
         """Acquire a backend at once. None: all are full, or others wait for the version already."""

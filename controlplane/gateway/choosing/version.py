@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Collection, Sequence
 
@@ -34,8 +33,6 @@ _VERDICTS = {
     Outcome.ABORTED: Verdict.UNDECIDED,
     Outcome.INVALID: Verdict.UNDECIDED,
 }
-
-log = logging.getLogger(__name__)
 
 
 class Version:
@@ -72,7 +69,7 @@ class Version:
         self.replicas = tuple(dict.fromkeys(found))
         for replica in before:
             if replica not in self.replicas:
-                self._retire(replica)
+                self._retire(replica, now)
         self._accepting = [replica for replica in self.replicas if not replica.spec.draining]
         self._limited = any(replica.spec.max_in_flight for replica in self.replicas)
         self._line.want(self._limited)
@@ -82,10 +79,10 @@ class Version:
             self._restore(replica, now)
         self._sort_out()
 
-    def close(self) -> None:
+    def close(self, now: float) -> None:
         """The version is gone. Its open requests go on."""
         for replica in self.replicas:
-            self._retire(replica)
+            self._retire(replica, now)
         self.replicas = ()
         self._accepting = []
         self._line.want(False)
@@ -124,25 +121,29 @@ class Version:
         """
         if now >= self._look_at:
             self._look(now)
-        probe = self._due <= now and tenant != ""
-        replica = self._probe(adapter, without, now) if probe else None
+        replica = None
+        if self._due <= now and tenant:
+            replica = self._probe(adapter, without, now)
+        probe = replica is not None
         if replica is None:
-            probe = False
             replica = self._pick(ask, adapter, without, now)
-        if replica is None:
-            return None
+            if replica is None:
+                return None
         prompt, most = tokens_of(ask)
-        expected = int(self._expected) if most is None else min(most, int(self._expected))
+        expected = int(self._expected)
+        if most is not None and most < expected:
+            expected = most
         if not replica.open(prompt + expected):
             return None
         self._turn += 1
-        if tenant:
+        held = Held(self, replica, self.context.spec, ask, now, prompt, expected, tenant, adapter)
+        if self._limited and tenant:
+            # Only where requests may wait does it matter who was served.
+            held.charged = True
             self.context.fairness.charge(tenant, PROMPT_COST * prompt + ANSWER_COST * expected)
-        held = Held(
-            self, replica, self.context.spec, ask, now, prompt=prompt, expected=expected, tenant=tenant, adapter=adapter
-        )
         if probe:
-            held.probe = replica.health.probing = True
+            held.probe = replica.health.probe()
+            self._sort_out()
         return held
 
     def is_free(self, now: float) -> bool:
@@ -151,9 +152,9 @@ class Version:
 
     def started(self, held: Held, now: float) -> None:
         """Note the first event of an answer. It ends a probe well: the rest of a stream may take minutes."""
-        self.first[held.stream].note(now - held.since)
-        if held.probe:
-            held.probe = False
+        if self.context.spec.hedge is not None:
+            self.first[held.stream].note(now - held.since)
+        if held.probe and held.probe == held.replica.health.probing:
             self._restore(held.replica, now)
             self._sort_out()
             self.context.wake()
@@ -162,7 +163,7 @@ class Version:
         """Count an attempt's end, and let its result judge the backend."""
         replica = held.replica
         replica.close(held.outstanding)
-        if held.tenant:
+        if held.charged:
             self.context.fairness.charge(held.tenant, -held.unserved)
         if outcome is Outcome.OK and held.generated:
             self._expected += (held.generated - self._expected) / MEAN_OVER
@@ -182,30 +183,28 @@ class Version:
     def _judge(self, held: Held, verdict: Verdict, now: float) -> None:
         replica, health = held.replica, held.replica.health
         eject = health.judge(verdict, max(held.work, REQUEST_WORK), now)
-        if held.probe:
+        if held.probe and held.probe == health.probing:
+            health.probing = 0
             if verdict is Verdict.GOOD:
                 self._restore(replica, now)
             elif verdict in (Verdict.FAILED, Verdict.UNREACHED):
                 health.eject(now)
-            health.probing = False
             self._sort_out()
         elif eject and health.out_until is None and replica in self._accepting:
             out = len(self._accepting) - len(self._in_service)
             # At most half are out, so the last one never is.
             if 2 * (out + 1) <= len(self._accepting):
                 health.eject(now)
-                log.warning("no requests to %s for a while: it failed", replica.spec.url)
                 self.context.ejected(self.name, replica, out=True)
                 self._sort_out()
 
-    def _retire(self, replica: Replica) -> None:
+    def _retire(self, replica: Replica, now: float) -> None:
         if replica.health.out_until is not None:
-            self.context.ejected(self.name, replica, out=False)
+            self._restore(replica, now)
         self.context.replicas.retire(replica)
 
     def _restore(self, replica: Replica, now: float) -> None:
         replica.health.restore(now)
-        log.info("requests to %s again", replica.spec.url)
         self.context.ejected(self.name, replica, out=False)
 
     def _sort_out(self) -> None:

@@ -151,6 +151,9 @@ def _backend(backend: Backend, served: str, folder: str | None, moved: str | Non
         credentials=credentials_spec(backend),
         ca_file=str(backend.tls.ca_file) if backend.tls and backend.tls.ca_file else "",
         insecure_skip_verify=backend.tls.insecure_skip_verify if backend.tls else False,
+        max_in_flight=backend.max_in_flight or 0,
+        adapters=backend.adapters,
+        draining=backend.draining,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
 from controlplane.gateway.dialects import administration, triton_path
@@ -79,6 +80,8 @@ _PLAIN = Operation("plain", "plain", ModelPlace.HEADER, Frames.SSE)
 _MODEL_PREFIX = b"/v1/models/"
 _OWNED = (b"/api/", b"/v2/")
 """Below these every path is in the tables above. No header lets another one pass."""
+_CLIENTS = ((b"/api/", "ollama"), (b"/v2/", "triton"), (b"/v1/messages", "anthropic"))
+"""Begins of paths that only one API's clients ask."""
 _AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|[\\\x00-\x1f\x7f]")
 """Empty segments, dot segments, backslashes and control characters: servers and proxies read them differently."""
 _HIDDEN_SLASH = re.compile(rb"(?i)%2f")
@@ -99,6 +102,14 @@ def _exact(method: bytes, path: bytes) -> Operation | None:
 
 
 def _other(head: RequestHead, path: bytes) -> Operation | Refusal:
+    found = _slowly(head, path)
+    if isinstance(found, Refusal):
+        dialect = next((dialect for begin, dialect in _CLIENTS if path.startswith(begin)), "")
+        return replace(found, dialect=dialect)
+    return found
+
+
+def _slowly(head: RequestHead, path: bytes) -> Operation | Refusal:
     if _AMBIGUOUS.search(path):
         return _unknown("The path has an empty segment, a dot segment or a control character. Write it without.")
     if head.path.startswith(_MODEL_PREFIX):

@@ -42,7 +42,7 @@ _CODES = {
 
 def refuse(operation: Operation | None, refusal: Refusal, request_id: str) -> tuple[int, Fields, bytes]:
     """Return (status, fields, body) of a refusal. The fields have no Content-Length."""
-    kind, dialect = refusal.kind, operation.dialect if operation else "openai"
+    kind, dialect = refusal.kind, operation.dialect if operation else refusal.dialect
     fields: Fields = [
         (b"content-type", b"application/json"),
         (b"x-request-id", request_id.encode()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
@@ -119,14 +120,16 @@ class GatewayServer:
         """Accept no more connections on one socket. Those that were accepted go on."""
         await self._listeners.stop(listening)
 
-    async def drain(self, timeout_s: float) -> DrainReport:
+    async def drain(self, timeout_s: float, stopped: Callable[[], None] = lambda: None) -> DrainReport:
         """Stop accepting, and return when all requests have ended, at the latest after `timeout_s` seconds.
 
-        Connections that wait in the queues of the sockets are accepted first. Answers carry `connection: close`.
-        Streams that are open at the deadline are told that they break off, and cut.
+        Connections that wait in the queues of the sockets are accepted first. Then `stopped` is called: nothing is
+        accepted any more. Answers carry `connection: close`. Streams that are open at the deadline are told that they
+        break off, and cut.
         """
         await self._listeners.accept_waiting()
         await self._listeners.stop_all()
+        stopped()
         self._finished = 0
         self.stopping = True
         timers = (

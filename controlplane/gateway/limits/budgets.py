@@ -1,7 +1,8 @@
 """The budgets of one limit in one worker: tokens and money, of the day and of the month (UTC).
 
 Spent is what settled requests used. A request is admitted when three amounts fit together into the budget: what is
-spent, what open requests hold, and what the request itself may need.
+spent, what open requests hold, and what the request itself may need. A worker has what it settled and what it holds in
+one number (PENDING), so a settlement by another worker, which needs no lock, is seen as a whole.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from controlplane.gateway.limits.directory import Place
 from controlplane.gateway.limits.memory import (
     BUDGETS,
     DAY,
-    HELD_MONEY,
-    HELD_TOKENS,
     MILLION,
     MONTH,
     OPEN,
+    PENDING_MONEY,
+    PENDING_TOKENS,
     SEEN_MONEY,
     SEEN_TOKENS,
     SETTLED_MONEY,
@@ -87,82 +88,132 @@ class Fold:
 
 
 class _Budget(NamedTuple):
-    """One budget. `limit` in tokens or millionths of a US dollar."""
+    """One budget. `limit` in tokens or millionths of a US dollar. `spent` and `withheld` are places in the memory."""
 
-    number: int
-    """Place in BUDGETS."""
     limit: float
-    is_money: bool
+    spent: int
+    withheld: int
     is_monthly: bool
+    field: str
+
+
+class _Unit:
+    """The budgets in one unit, tokens or money: `pending` and `settled` are sums over the columns, less `seen`."""
+
+    __slots__ = ("at_pending", "at_settled", "budgets", "pending", "seen", "settled")
+
+    def __init__(self, memory: Memory, column: int, place: Place, fields: tuple[int, int, int], budgets: list[_Budget]):
+        pending, settled, seen = fields
+        columns, cell = memory.columns(), memory.cell(column, place.slot)
+        self.at_pending, self.at_settled = cell + pending, cell + settled
+        self.pending = memory.over_columns(place.slot, pending, columns)
+        self.settled = memory.over_columns(place.slot, settled, columns)
+        self.seen = memory.slot(place.slot) + seen
+        self.budgets = tuple(budgets)
 
 
 class Budgets:
     """The budgets of one limit."""
 
     __slots__ = (
-        "_at",
-        "_budgets",
-        "_cell",
+        "_at_day",
+        "_at_month",
+        "_at_open",
+        "_day",
         "_floats",
         "_fold",
-        "_held_money",
-        "_held_tokens",
+        "_money",
+        "_month",
         "_owner",
-        "count_money",
+        "_tightest",
+        "_tokens",
+        "_unix",
+        "_until",
+        "counts_money",
         "tokens_left",
-        "tokens_limit",
-        "tokens_reset_s",
     )
 
-    def __init__(self, memory: Memory, column: int, owner: Owner, budgets: tuple[_Budget, ...], place: Place) -> None:
+    def __init__(self, memory: Memory, column: int, owner: Owner, spec: LimitSpec, place: Place) -> None:
         self._floats = memory.floats
-        self._at = memory.slot(place.slot)
-        self._cell = memory.cell(column, place.slot)
         self._owner = owner
-        self._budgets = budgets
-        self.count_money = any(budget.is_money for budget in budgets)
         self._fold = Fold(memory, place)
-        columns = memory.columns()
-        self._held_tokens = memory.over_columns(place.slot, HELD_TOKENS, columns)
-        self._held_money = memory.over_columns(place.slot, HELD_MONEY, columns)
+        slot = memory.slot(place.slot)
+        self._at_day, self._at_month = slot + DAY, slot + MONTH
+        self._at_open = memory.cell(column, place.slot) + OPEN
+        tokens, money = list[_Budget](), list[_Budget]()
+        for number, field in enumerate(BUDGETS):
+            if (limit := getattr(spec, field)) is not None:
+                is_money = field.endswith("_usd")
+                whole = limit * MILLION if is_money else float(limit)
+                spent, withheld = slot + SPENT + number, slot + WITHHELD_BUDGETS + number
+                of_unit = money if is_money else tokens
+                of_unit.append(_Budget(whole, spent, withheld, field.startswith("monthly"), field))
+        self._tokens = (
+            _Unit(memory, column, place, (PENDING_TOKENS, SETTLED_TOKENS, SEEN_TOKENS), tokens) if tokens else None
+        )
+        self._money = _Unit(memory, column, place, (PENDING_MONEY, SETTLED_MONEY, SEEN_MONEY), money) if money else None
+        self.counts_money = bool(money)
+        self._day = self._month = self._until = self._unix = 0.0
+        self._tightest: _Budget | None = None
         self.tokens_left = float("inf")
-        self.tokens_limit = self.tokens_reset_s = 0.0
-        """The budget in tokens of which least is left after the request of the last `check`."""
+        """Rest after the request of the last `check`, of the budget in tokens of which least is left."""
 
     @classmethod
     def of(cls, memory: Memory, column: int, owner: Owner, spec: LimitSpec, place: Place) -> Budgets | None:
         """Return the budgets of a limit, or None when it has none."""
-        budgets = []
-        for number, field in enumerate(BUDGETS):
-            limit = getattr(spec, field)
-            if limit is not None:
-                is_money = field.endswith("_usd")
-                whole = limit * MILLION if is_money else float(limit)
-                budgets.append(_Budget(number, whole, is_money, field.startswith("monthly")))
-        return cls(memory, column, owner, tuple(budgets), place) if budgets else None
+        has_any = any(getattr(spec, field) is not None for field in BUDGETS)
+        return cls(memory, column, owner, spec, place) if has_any else None
 
     def check(self, unix: float, tokens: float, money: float) -> Over | None:
         """Return the budget that the request would pass and that lasts longest, or None."""
-        floats, at = self._floats, self._at
-        # Held before settled: a settlement in between is seen twice or once, and never not at all (see `settle`).
-        held_tokens, held_money = sum(floats[self._held_tokens]), sum(floats[self._held_money])
-        self._fold.fold(unix)
-        ends = self._fold.ends(unix)
-        self.tokens_left = float("inf")
-        over: Over | None = None
-        for number, limit, is_money, is_monthly in self._budgets:
-            share = 1.0 - floats[at + WITHHELD_BUDGETS + number]
-            held, need = (held_money, money) if is_money else (held_tokens, tokens)
-            spent = floats[at + SPENT + number]
-            left = limit * share - spent - held
-            if not is_money and left - need < self.tokens_left:
-                self.tokens_left, self.tokens_limit = left - need, limit * share
-                self.tokens_reset_s = ends[is_monthly] - unix
-            if need > 0.0 and need > left + SLACK:
-                wait_s = ends[is_monthly] - unix
-                if over is None or wait_s >= over.wait_s:
-                    over = Over(self._owner, Kind.BUDGET, spent, limit, share, need, wait_s, held, BUDGETS[number])
+        floats = self._floats
+        self._unix = unix
+        if unix >= self._until or floats[self._at_day] != self._day or floats[self._at_month] != self._month:
+            self._turn(unix)
+        over = None
+        unit = self._tokens
+        if unit is not None:
+            pending = sum(floats[unit.pending]) - floats[unit.seen] + tokens - SLACK
+            least = float("inf")
+            for budget in unit.budgets:
+                limit, spent, withheld, _, _ = budget
+                left = limit * (1.0 - floats[withheld]) - floats[spent] - pending
+                if left < least:
+                    least, self._tightest = left, budget
+            self.tokens_left = least
+            if least < 0.0 and tokens > 0.0:
+                over = self._over(unit, tokens, pending)
+        unit = self._money
+        if unit is not None and money > 0.0:
+            pending = sum(floats[unit.pending]) - floats[unit.seen] + money - SLACK
+            for limit, spent, withheld, _, _ in unit.budgets:
+                if limit * (1.0 - floats[withheld]) - floats[spent] - pending < 0.0:
+                    found = self._over(unit, money, pending)
+                    if over is None or found.wait_s > over.wait_s:
+                        over = found
+                    break
         return over
+
+    def take(self, tokens: float, money: float) -> None:
+        """Hold what the request may need."""
+        if self._tokens is not None:
+            self._floats[self._tokens.at_pending] += tokens
+        if self._money is not None:
+            self._floats[self._money.at_pending] += money
+
+    def settle(self, held: float, held_money: float, used: float, money: float) -> None:
+        """Count what the request used, and release what it held. Called before the request leaves OPEN."""
+        if self._tokens is not None:
+            self._settle(self._tokens, held, used)
+        if self._money is not None:
+            self._settle(self._money, held_money, money)
+
+    def tokens_quota(self, left: float) -> tuple[float, float, float]:
+        """Return (limit, what is left, seconds until its period ends) of the tightest budget in tokens."""
+        budget = self._tightest
+        assert budget is not None
+        limit = budget.limit * (1.0 - self._floats[budget.withheld])
+        return limit, left, max(0.0, self._fold.ends(self._unix)[budget.is_monthly] - self._unix)
 
     def is_due(self, unix: float) -> bool:
         """Return whether `fold` would change anything. Needs no lock."""
@@ -172,18 +223,32 @@ class Budgets:
         """Count what workers settled since the last call."""
         self._fold.fold(unix)
 
-    def take(self, tokens: float, money: float) -> None:
-        """Hold what the request may need."""
-        self._floats[self._cell + HELD_TOKENS] += tokens
-        self._floats[self._cell + HELD_MONEY] += money
+    def _turn(self, unix: float) -> None:
+        """Start new periods where they have begun, and remember until when nothing changes."""
+        self._fold.fold(unix)
+        self._day, self._month = self._floats[self._at_day], self._floats[self._at_month]
+        self._until = self._fold.ends(unix)[0]
 
-    def settle(self, held: float, held_money: float, used: float, money: float) -> None:
-        """Count what the request used, and then release what it held. Called before the request leaves OPEN."""
-        floats, cell = self._floats, self._cell
-        floats[cell + SETTLED_TOKENS] += used
-        floats[cell + SETTLED_MONEY] += money
-        if floats[cell + OPEN] <= 1.0:  # the last one: rounding never adds up
-            floats[cell + HELD_TOKENS] = floats[cell + HELD_MONEY] = 0.0
+    def _settle(self, unit: _Unit, held: float, used: float) -> None:
+        floats = self._floats
+        floats[unit.at_settled] += used
+        if floats[self._at_open] <= 1.0:  # the last one: rounding never adds up
+            floats[unit.at_pending] = floats[unit.at_settled]
         else:
-            floats[cell + HELD_TOKENS] -= held
-            floats[cell + HELD_MONEY] -= held_money
+            floats[unit.at_pending] += used - held
+
+    def _over(self, unit: _Unit, need: float, pending: float) -> Over:
+        """Return the budget of a unit that the request would pass and that lasts longest.
+
+        `pending` is what `check` found, with the request in it: a worker may settle meanwhile.
+        """
+        floats = self._floats
+        settled, ends = sum(floats[unit.settled]) - floats[unit.seen], self._fold.ends(self._unix)
+        held = max(0.0, pending + SLACK - need - settled)
+        found = list[Over]()
+        for limit, at_spent, withheld, is_monthly, field in unit.budgets:
+            share, spent = 1.0 - floats[withheld], floats[at_spent]
+            if limit * share - spent - pending < 0.0:
+                wait_s = ends[is_monthly] - self._unix
+                found.append(Over(self._owner, Kind.BUDGET, spent + settled, limit, share, need, wait_s, held, field))
+        return max(found, key=lambda over: over.wait_s)

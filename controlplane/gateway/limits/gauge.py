@@ -31,7 +31,7 @@ MINUTE_S = 60.0
 NO_LIMIT = float("inf")
 
 Quota = tuple[float, float, float]
-"""What is left of a limit: the limit, what is left of it, and seconds until all of it is there again."""
+"""Rest of a limit: the limit, the part that is left, and seconds until all of it is there again."""
 
 
 class Gauge:
@@ -89,11 +89,11 @@ class Gauge:
         self._tokens = float(spec.tokens_per_minute or 0)
         self._concurrent = float(spec.concurrent or 0)
         self._budgets = Budgets.of(memory, column, owner, spec, place)
-        self.counts_money = self._budgets is not None and self._budgets.count_money
+        self.counts_money = self._budgets is not None and self._budgets.counts_money
         self._share = 1.0
         self._next_requests = self._next_tokens = self._seen = 0.0
         self.requests_left = self.tokens_left = NO_LIMIT
-        """What was left after the request of the last `check`."""
+        """Rest after the request of the last `check`."""
 
     def check(self, now: float, unix: float, tokens: float, money: float) -> Over | None:
         """Return the limit that the request would pass, or None. `money` is in millionths of a US dollar."""
@@ -117,8 +117,11 @@ class Gauge:
             over = self._check_tokens(now, tokens, share, over)
         if self._concurrent and sum(floats[self._open]) >= self._concurrent * share:
             over = self._check_open(over)
-        if self._budgets is not None:
-            over = longer(over, self._check_budgets(unix, tokens, money))
+        budgets = self._budgets
+        if budgets is not None:
+            over = longer(over, budgets.check(unix, tokens, money))
+            if budgets.tokens_left < self.tokens_left or not self._tokens:
+                self.tokens_left = budgets.tokens_left
         return over
 
     def take(self, now: float, tokens: float, money: float) -> None:
@@ -180,7 +183,7 @@ class Gauge:
         """Return the quota of tokens when `left` are left: a minute's, or a budget's where less is left of that."""
         budgets = self._budgets
         if budgets is not None and budgets.tokens_left <= self.tokens_left:
-            return budgets.tokens_limit, left, budgets.tokens_reset_s
+            return budgets.tokens_quota(left)
         return _quota(self._tokens * self._share, left)
 
     def _check_tokens(self, now: float, tokens: float, share: float, over: Over | None) -> Over | None:
@@ -223,14 +226,6 @@ class Gauge:
         if opened < most:
             return over
         return longer(over, Over(self.owner, Kind.CONCURRENT, opened, self._concurrent, self._share, 1.0, 1.0))
-
-    def _check_budgets(self, unix: float, tokens: float, money: float) -> Over | None:
-        budgets = self._budgets
-        assert budgets is not None
-        over = budgets.check(unix, tokens, money)
-        if not self._tokens or budgets.tokens_left < self.tokens_left:
-            self.tokens_left = budgets.tokens_left
-        return over
 
 
 def _quota(room: float, left: float) -> Quota:

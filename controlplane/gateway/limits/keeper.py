@@ -14,13 +14,15 @@ from controlplane.gateway.limits.locks import Locks
 from controlplane.gateway.limits.memory import (
     BUDGETS,
     DAY,
-    HELD_MONEY,
-    HELD_TOKENS,
     MILLION,
     MONTH,
     OPEN,
+    PENDING_MONEY,
+    PENDING_TOKENS,
     REQUESTS_AT,
     REQUESTS_USED,
+    SETTLED_MONEY,
+    SETTLED_TOKENS,
     SPENT,
     TOKENS_AT,
     TOKENS_USED,
@@ -104,9 +106,11 @@ class Keeper:
         floats, memory = self._memory.floats, self._memory
         for kept in self._limits.values():
             cell = memory.cell(column, kept.place.slot)
-            for field in (OPEN, HELD_TOKENS, HELD_MONEY):
-                if floats[cell + field]:
-                    floats[cell + field] = 0.0
+            if floats[cell + OPEN]:
+                floats[cell + OPEN] = 0.0
+            for pending, settled in ((PENDING_TOKENS, SETTLED_TOKENS), (PENDING_MONEY, SETTLED_MONEY)):
+                if floats[cell + pending] != floats[cell + settled]:
+                    floats[cell + pending] = floats[cell + settled]
 
     def demand(self, now: float) -> dict[str, float]:
         """Return the demand of each limit that gateways share, and what was spent of each budget, for the report.

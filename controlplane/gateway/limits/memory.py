@@ -46,7 +46,7 @@ TOKENS_USED, TOKENS_AT = 11, 12
 DAY, MONTH = 13, 14
 """Periods that the budgets count: days since 1970, and months since year 0, UTC."""
 SPENT = 15
-"""What was spent in the period, of each budget in the order of BUDGETS. Money in millionths of a US dollar."""
+"""Amount spent in the period, of each budget in the order of BUDGETS. Money in millionths of a US dollar."""
 SEEN_TOKENS, SEEN_MONEY, SEEN_RETURNED = 19, 20, 21
 """Sums over the columns that the slot contains already."""
 WANTED_REQUESTS, WANTED_TOKENS = 22, 23
@@ -55,8 +55,8 @@ WANTED_REQUESTS, WANTED_TOKENS = 22, 23
 CELL = 8
 OPEN = 0
 """Open requests."""
-HELD_TOKENS, HELD_MONEY = 1, 2
-"""Set aside for the open requests."""
+PENDING_TOKENS, PENDING_MONEY = 1, 2
+"""Used by all requests of the column so far, and set aside for the open ones: a settlement is one write."""
 SETTLED_TOKENS, SETTLED_MONEY = 3, 4
 """Used by all requests of the column so far."""
 RETURNED_TOKENS = 5

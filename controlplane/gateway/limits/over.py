@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Scope(Enum):
-    """Whose limit it is."""
+    """Kind of the owner of a limit."""
 
     KEY = "key"
     TENANT = "tenant"

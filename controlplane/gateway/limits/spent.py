@@ -1,4 +1,4 @@
-"""What was used of limits, as a file in the gateway's data folder: budgets survive the end of all processes.
+"""The used part of limits, as a file in the gateway's data folder: budgets survive the end of all processes.
 
     {"format": 1, "limits": {"key/ab12": {"day": 20784, "month": 24322, "spent": [120, 4000, 0, 0], …}}}
 
@@ -29,7 +29,7 @@ class SpentUnreadable(GatewayError):
 
 
 class Spent(NamedTuple):
-    """What was used of one limit."""
+    """The used part of one limit."""
 
     at: float
     """Unix seconds of `requests` and `tokens`; 0 when both are."""

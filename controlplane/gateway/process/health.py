@@ -62,7 +62,7 @@ class Health:
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": round(now - self._began, 1),
-            "open_requests": self._workers.total("open"),
+            "open_requests": self._shared.running(),
             "connections": self._workers.total("connections"),
             "workers": [
                 {

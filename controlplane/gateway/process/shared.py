@@ -60,6 +60,10 @@ class Shared:
             found.setdefault(model, {})[version] = round(number)
         return found
 
+    def running(self) -> int:
+        """Return the number of requests that are at an engine now."""
+        return round(sum(self.exposition.totals(families.RUNNING).values()))
+
     async def keep(self) -> None:
         """Write what was spent to the disk every second, until cancelled."""
         said = ""

@@ -195,7 +195,7 @@ class Supervisor:
 
     async def _end(self, entry: Entry) -> None:
         within_s = self._section.drain_timeout
-        opened = self._workers.total("open")
+        opened = self._shared.running()
         log.info("stopping: %s; %d open requests have %s to finish", self._why, opened, format_duration(within_s))
         notify("STOPPING=1")
         if not self._health.draining:
@@ -264,7 +264,7 @@ class Supervisor:
             "ready": not self._health.not_ready(),
             "revision": desired.revision if desired else "",
             "models": {name: {**model, "open": opened.get(name, {})} for name, model in models.items()},
-            "open_streams": self._workers.total("open"),
+            "open_streams": self._shared.running(),
             "demand": self._shared.demand(),
             "fault": self._source.fault,
         }

@@ -143,12 +143,17 @@ class Worker:
     async def _drain(self, within_s: float) -> None:
         ended: dict[str, Any] = {"type": "ended", "finished": 0, "cut": 0, "tokens_cut": 0}
         if self._path is not None:
-            report = await self._path.server.drain(within_s)
+            report = await self._path.server.drain(within_s, self._close_sockets)
             await self._path.close()
             ended |= {"finished": report.finished, "cut": report.cut, "tokens_cut": report.tokens_cut}
         self.channel.send(ended)
         self.done.set()
         self.channel.close()
+
+    def _close_sockets(self) -> None:
+        """Let go of the sockets: the last process to close one ends it, and new connections are refused."""
+        for each in self._sockets:
+            each.close()
 
     async def _cut(self) -> None:
         self.drain()

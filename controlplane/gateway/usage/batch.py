@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from controlplane.gateway.usage.lines import Entry
@@ -78,14 +78,6 @@ class Batch:
         self.last = entry.sequence
 
     def document(self) -> dict[str, Any]:
-        """Return the batch as JSON: a row is its key and its sums, in the order of ROW."""
-        rows = [[*key, *(getattr(sums, name) for name in SUMS)] for key, sums in self.rows.items()]
-        return {"journal": self.epoch, "first": self.first, "last": self.last, "rows": rows}
-
-
-SUMS = (
-    *("requests", "prompt_tokens", "completion_tokens", "cached_tokens", "estimated"),
-    *("duration_s", "first_s", "streams"),
-)
-ROW = (*Key._fields, *SUMS)
-"""Fields of a row on the wire."""
+        """Return the batch as JSON. A row has the fields of its key and of its sums."""
+        rows = [{**key._asdict(), **asdict(sums)} for key, sums in self.rows.items()]
+        return {"journal": self.epoch, "first": self.first, "length": self.last - self.first + 1, "rows": rows}

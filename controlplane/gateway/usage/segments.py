@@ -15,7 +15,9 @@ from controlplane.gateway.usage.journal import SUFFIX
 from controlplane.gateway.usage.lines import entry, fields_of
 
 BATCH_RECORDS = 5_000
-"""Most records of one batch. With a key of its own for each they make some 600 KB of JSON."""
+"""Most records of one batch: a file is read in a few pieces."""
+BATCH_ROWS = 1_000
+"""Most rows of one batch. The control plane accepts 2,000."""
 _LINE_BYTES = 2**21
 """Longest line. The longest values come from the head of a request, which has at most 1 MB."""
 
@@ -127,7 +129,7 @@ class Segments:
         file.seek(end)
         known = self._acknowledged.get(segment.epoch, 0)
         number = 0
-        while number < BATCH_RECORDS and (data := file.readline(_LINE_BYTES)):
+        while number < BATCH_RECORDS and len(batch.rows) < BATCH_ROWS and (data := file.readline(_LINE_BYTES)):
             if not data.endswith(b"\n") and len(data) < _LINE_BYTES:
                 break  # its writer has not written the rest yet
             end += len(data)

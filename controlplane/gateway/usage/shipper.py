@@ -18,7 +18,7 @@ from typing import Protocol
 import orjson
 
 from controlplane.errors import Unavailable
-from controlplane.gateway.usage.batch import ROW, Batch
+from controlplane.gateway.usage.batch import Batch
 from controlplane.gateway.usage.segments import Reading, Segments
 from controlplane.remote_client import Reply
 
@@ -142,7 +142,7 @@ class Shipper:
 
 
 def _document(name: str, batch: Batch) -> bytes:
-    return orjson.dumps({"format": FORMAT, "gateway": name, "fields": ROW, **batch.document()})
+    return orjson.dumps({"format": FORMAT, "gateway": name, **batch.document()})
 
 
 def _acknowledged(body: bytes) -> int | None:

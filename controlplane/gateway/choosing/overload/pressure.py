@@ -6,6 +6,8 @@ import math
 
 MEMORY_S = 10.0
 """Time constant of the drain rate, in seconds. Chosen: some answers long, and short against a change of load."""
+FOLD_S = 0.2
+"""Age of the count, in seconds, from which it is faded. It is short against MEMORY_S."""
 LEAST_RETRY_S = 1.0
 MOST_RETRY_S = 60.0
 """Limits of `Retry-After`. OpenAI's client waits at most 120 s, and does not retry at all when told a longer time."""
@@ -30,8 +32,10 @@ class Drain:
         if self._began is None:
             self._began = self._seen_at = now
             return
-        self._count = self._count * math.exp((self._seen_at - now) / MEMORY_S) + 1.0
-        self._seen_at = now
+        if now - self._seen_at >= FOLD_S:
+            self._count *= math.exp((self._seen_at - now) / MEMORY_S)
+            self._seen_at = now
+        self._count += 1.0
 
     def rate(self, now: float) -> float | None:
         """Return the requests that end in a second. None: less than a second was seen, or none ended lately."""

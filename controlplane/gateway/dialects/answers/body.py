@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from controlplane.gateway.dialects.answers import faults, framing, usage
+from controlplane.gateway.estimate import BYTES_A_TOKEN
 from controlplane.gateway.refusal import Refusal
-from controlplane.gateway.request import TokenCounts
+from controlplane.gateway.request import Ask, TokenCounts
 
 MOST_KEPT = 256 * 2**10
 """Bytes of a JSON body that are kept until its end. Of a longer one only the end is kept, where engines put usage."""
@@ -23,17 +24,26 @@ _ABORT = re.compile(rb'"finish_reason"\s*:\s*"abort"')
 class BodyReader:
     """An AnswerReader of one body. The client gets it as it comes."""
 
-    __slots__ = ("_kept", "_length", "_read", "_status", "_truncated", "counts", "events", "fault", "whole")
+    __slots__ = ("_ask", "_kept", "_passed", "_read", "_seen", "_size", "_status", "events", "fault", "whole")
 
-    def __init__(self, status: int, *, is_json: bool) -> None:
-        self._status, self._read = status, is_json
+    def __init__(self, ask: Ask, status: int, *, is_json: bool) -> None:
+        self._ask, self._status, self._read = ask, status, is_json
         self._kept: list[bytes] = []
-        self._length = 0
-        self._truncated = False
-        self.counts = TokenCounts()
+        self._size = self._passed = 0
+        """Bytes in `_kept`, and of the body so far."""
+        self._seen = TokenCounts()
+        """Tokens that the engine reported."""
         self.events = 0
         self.fault = ""
         self.whole = False
+
+    @property
+    def counts(self) -> TokenCounts:
+        """Tokens of the answer. Without a report of the engine, they are estimated from the length of JSON, and unknown
+        for other bodies. An error status has none."""
+        if self._status >= 400:
+            return TokenCounts(0, 0)
+        return usage.completed(self._seen, self._ask, self._passed // BYTES_A_TOKEN if self._read else None)
 
     def first(self, data: bytes) -> Refusal | bool:
         """Return True, or what a body that begins as an error should have been when it is complete."""
@@ -47,12 +57,13 @@ class BodyReader:
 
     def feed(self, data: bytes) -> bytes:
         """Keep a piece of the body for its end."""
+        self._passed += len(data)
         if self._read:
             self._kept.append(data)
-            self._length += len(data)
-            if self._length > MOST_KEPT:
+            self._size += len(data)
+            if self._size > MOST_KEPT:
                 self._kept = [b"".join(self._kept)[-END_KEPT:]]
-                self._length, self._truncated = len(self._kept[0]), True
+                self._size = len(self._kept[0])
         return data
 
     def end(self) -> bytes:
@@ -60,16 +71,16 @@ class BodyReader:
         self.whole = True
         body = b"".join(self._kept)
         self._kept = []
-        document = None if self._truncated or not self._read else framing.parse(body)
+        document = framing.parse(body) if self._read and len(body) == self._passed else None
         if self._status >= 400:
             self.fault = faults.of_status(document, self._status)
             return b""
         if document is not None:
-            usage.of_document(document, self.counts)
+            usage.of_document(document, self._seen)
             fault = faults.find(document)
             self.fault = "" if fault is None else fault.message
         elif found := _USAGE.findall(body):
-            usage.of_document({"usage": framing.parse(found[-1])}, self.counts)
+            usage.of_document({"usage": framing.parse(found[-1])}, self._seen)
         if _ABORT.search(body):
             self.fault = faults.ABORTED
         return b""

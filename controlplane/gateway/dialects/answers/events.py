@@ -29,7 +29,7 @@ ABORT = 16
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """How an API streams."""
+    """The form of an API's streams."""
 
     sort: Callable[[Document, TokenCounts], int]
     """Returns the bits of an event, and sets the counts that it names."""

@@ -28,8 +28,8 @@ def reader(ask: Ask, status: int, fields: Fields) -> BodyReader | StreamReader:
         elif name == b"content-encoding":
             encoding = value.strip().lower()
     if encoding not in (b"", b"identity"):
-        return BodyReader(status, is_json=False)
+        return BodyReader(ask, status, is_json=False)
     framed = _FRAMINGS.get(kind) or (_UNKNOWN.get(ask.operation.frames) if ask.stream and not kind else None)
     if framed is not None and status < 400:
-        return StreamReader(ask.operation, framed, strip=asks_for_usage(ask))
-    return BodyReader(status, is_json=not kind or kind == b"application/json" or kind.endswith(b"+json"))
+        return StreamReader(ask, framed, strip=asks_for_usage(ask))
+    return BodyReader(ask, status, is_json=not kind or kind == b"application/json" or kind.endswith(b"+json"))

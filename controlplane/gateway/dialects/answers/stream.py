@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from controlplane.gateway.dialects import shapes
-from controlplane.gateway.dialects.answers import faults, framing
+from controlplane.gateway.dialects.answers import faults, framing, usage
 from controlplane.gateway.dialects.answers.events import ABORT, CONTENT, FINISH, LAST, ONLY_USAGE, api_of
 from controlplane.gateway.dialects.answers.framing import Framing
 from controlplane.gateway.refusal import Refusal
-from controlplane.gateway.request import Operation, TokenCounts
+from controlplane.gateway.request import Ask, TokenCounts
 
 MOST_HELD = 16 * 2**10
 """Bytes of an incomplete event that are held back. A longer one passes in pieces."""
@@ -25,22 +25,28 @@ class StreamReader:
     """
 
     __slots__ = (
-        "_api", "_finished", "_framing", "_held", "_long", "_loud", "_mark", "_operation", "_strip",
-        "counts", "events", "fault", "whole",
+        "_api", "_ask", "_finished", "_framing", "_held", "_long", "_loud", "_mark", "_operation", "_seen", "_strip",
+        "events", "fault", "whole",
     )  # fmt: skip
 
-    def __init__(self, operation: Operation, frames: Framing, *, strip: bool) -> None:
-        api = api_of(operation)
-        self._operation, self._framing, self._api, self._strip = operation, frames, api, strip
+    def __init__(self, ask: Ask, frames: Framing, *, strip: bool) -> None:
+        api = api_of(ask.operation)
+        self._ask, self._operation, self._framing, self._api, self._strip = ask, ask.operation, frames, api, strip
         self._mark, self._loud = api.mark, api.loud
         self._held = b""
         self._long: list[bytes] | None = None
         """Pieces of an event that was too long to be held back, or None."""
         self._finished = False
-        self.counts = TokenCounts()
+        self._seen = TokenCounts()
+        """Tokens that the engine reported."""
         self.events = 0
         self.fault = ""
         self.whole = False
+
+    @property
+    def counts(self) -> TokenCounts:
+        """Tokens so far. Without a report of the engine, an event counts as one token."""
+        return usage.completed(self._seen, self._ask, self.events)
 
     def first(self, data: bytes) -> Refusal | bool:
         """Return whether the first event with data is complete and good, or the refusal that it should have been."""
@@ -155,7 +161,7 @@ class StreamReader:
         fault = faults.find(document)
         if fault is not None:
             return self._failed(fault, event)
-        bits = self._api.sort(document, self.counts)
+        bits = self._api.sort(document, self._seen)
         if bits & ABORT:
             return self._failed(faults.Fault(faults.ABORTED, 500, nested=False), event)
         self.events += bits & CONTENT

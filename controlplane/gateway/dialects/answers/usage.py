@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controlplane.gateway.request import TokenCounts
+from controlplane.gateway.estimate import tokens_of
+from controlplane.gateway.request import Ask, TokenCounts
 
 _PROMPT = ("prompt_tokens", "input_tokens", "prompt_eval_count")
 _COMPLETION = ("completion_tokens", "output_tokens", "eval_count")
@@ -45,6 +46,23 @@ def of_document(document: Mapping[str, object], counts: TokenCounts) -> bool:
         if isinstance(inner, dict) and take(inner.get("usage"), counts):
             return True
     return "prompt_eval_count" in document and take(document, counts)
+
+
+def completed(seen: TokenCounts, ask: Ask, answer: int | None) -> TokenCounts:
+    """Return what an engine reported, with estimates for what it did not. `answer` is the estimate of the answer."""
+    if not ask.operation.generates or (seen.prompt is not None and seen.completion is not None):
+        return seen
+    prompt, longest = tokens_of(ask)
+    if answer is not None and longest is not None:
+        answer = min(answer, longest)
+    if seen.prompt is not None and longest == 0:
+        return TokenCounts(seen.prompt, 0, seen.cached)
+    return TokenCounts(
+        prompt if seen.prompt is None else seen.prompt,
+        answer if seen.completion is None else seen.completion,
+        seen.cached,
+        estimated=True,
+    )
 
 
 def _cached(usage: Mapping[str, object]) -> int | None:

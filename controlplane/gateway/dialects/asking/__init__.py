@@ -1,1 +1,1 @@
-"""What a request asks: the fields of its body, and its body with the engine's name of the model. Start at `ask.py`."""
+"""The request: the fields that are read, and the body that the engine gets. Start at `ask.py`."""

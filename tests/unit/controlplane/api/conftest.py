@@ -20,6 +20,7 @@ from alerts.interfaces import Message, MessageRef, VectorSample
 from collectors.samples import Labels, Layout, Metadata, Series, labels_of
 from collectors.target import Target, TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
+from controlplane.access.gateway_keys import GatewayKeyStore
 from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
@@ -35,7 +36,6 @@ from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
-from controlplane.gateway.desired.document import KeySpec
 from controlplane.metrics.promql.annotations.collected import Annotations
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
@@ -213,8 +213,8 @@ class Rig:
         self.shipping: list[ShippingReport] = []
         self.schedules: Sequence[ScheduleView] = ()
         self.reload_error: Exception | None = None
-        feed = DesiredFeed(DesiredSource(db, lambda: self.config, lambda: self.keys))
-        self.keys: list[KeySpec] = []
+        self.keys = GatewayKeyStore(db)
+        feed = DesiredFeed(DesiredSource(db, lambda: self.config, lambda: self.keys.specs(NOW)))
         self.gateways = GatewayDesk(db, lambda: self.config, feed, self.clock, lambda demands, limits: {})
         self.role_tokens = {role: self.tokens.create(f"test-{role}", role, None, NOW)[1] for role in Role}
 
@@ -253,6 +253,7 @@ class Rig:
             outbox=self.outbox,
             usage=self.usage,
             tokens=self.tokens,
+            keys=self.keys,
             sessions=self.sessions,
             pools=self.pools,
             leases=lambda: {"alerting": True, "rollouts": False},

@@ -38,6 +38,11 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/cp/v1/gateways/report"): GATEWAY,
     ("POST", "/cp/v1/gateways/usage"): GATEWAY,
     ("GET", "/cp/v1/usage"): VIEWER,
+    ("GET", "/cp/v1/keys"): VIEWER,
+    ("POST", "/cp/v1/keys"): ADMIN,
+    ("GET", "/cp/v1/keys/{key_id}"): VIEWER,
+    ("POST", "/cp/v1/keys/{key_id}/limits"): ADMIN,
+    ("DELETE", "/cp/v1/keys/{key_id}"): ADMIN,
     ("GET", "/cp/v1/alerts"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/notifications"): VIEWER,
@@ -87,6 +92,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
 
 CALLERS = [None, *Role]
 PATH_VALUES = {"name": "chat", "rollout_id": "r1", "fingerprint": "0123456789abcdef", "token_id": "0123456789ab"}
+PATH_VALUES["key_id"] = PATH_VALUES["token_id"]
 REFUSED = (401, 403)
 
 

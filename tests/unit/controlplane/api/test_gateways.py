@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from controlplane.access.gateway_keys import KeyProperties
 from controlplane.access.roles import Role
 from controlplane.config.model import Fleet
 from controlplane.gateway.desired.codec import decode
-from controlplane.gateway.desired.document import KeySpec
 from controlplane.store.assignments import AssignmentStore
 from tests.patience import HANG_S
 
@@ -24,6 +24,7 @@ CONFIG = Fleet.model_validate(
                 "name": "chat",
                 "stable": "v1",
                 "traffic": {"driver": "gateway"},
+                "gateway": {"limits": {"concurrent": 9}},
                 "versions": {v: {"backends": [{"url": f"http://{v}:1", "engine": "vllm"}]} for v in ("v1", "v2")},
             }
         ],
@@ -56,12 +57,13 @@ async def somebody_waits(rig: Any) -> None:
 
 
 async def test_a_gateway_fetches_its_state_and_waits_for_the_next(rig: Any) -> None:
-    rig.config, rig.keys = CONFIG, [KeySpec("k1", "0" * 64, "search")]
+    rig.config = CONFIG
+    key, _ = rig.keys.create(KeyProperties("ci", "search"), rig.clock.time, by="admin")
     async with rig.client(Role.GATEWAY) as client:
         first = await client.get(DESIRED, params={"name": "g1"})
         assert (first.status_code, first.headers["content-type"]) == (200, "application/json")
         state = decode(first.content)
-        assert [key.id for key in state.keys] == ["k1"]
+        assert [key.id for key in state.keys] == [key.id]
         same = {"name": "g1", "revision": state.revision}
         assert (await client.get(DESIRED, params=same)).status_code == 204
         waiting = asyncio.create_task(client.get(DESIRED, params={**same, "wait": 30}))

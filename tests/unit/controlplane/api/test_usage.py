@@ -8,7 +8,6 @@ import pytest
 
 from controlplane.access.roles import Role
 from controlplane.config.model import Fleet
-from controlplane.gateway.usage.batch import ROW
 
 POST, GET = "/cp/v1/gateways/usage", "/cp/v1/usage"
 CONFIG = Fleet.model_validate(
@@ -29,13 +28,36 @@ CONFIG = Fleet.model_validate(
 AT = 1_790_000_040
 
 
+ROW = {
+    "at": AT,
+    "tenant": "acme",
+    "key_id": "k1",
+    "model": "chat",
+    "version": "v1",
+    "outcome": "ok",
+    "requests": 2,
+    "prompt_tokens": 1_000_000,
+    "completion_tokens": 100_000,
+    "cached_tokens": 200_000,
+    "estimated": 1,
+    "duration_s": 3.0,
+    "first_s": 0.5,
+    "streams": 1,
+}
+NO_TOKENS = {
+    "prompt_tokens": 10,
+    "completion_tokens": 0,
+    "cached_tokens": 0,
+    "estimated": 0,
+    "first_s": 0.0,
+    "streams": 0,
+}
+OTHER = {"at": AT + 60, "tenant": "beta", "key_id": "k2", "model": "free", "outcome": "error", "requests": 1}
+FREE = ROW | NO_TOKENS | OTHER | {"duration_s": 1}
+
+
 def body(**changes: Any) -> dict[str, Any]:
-    rows = [
-        [AT, "acme", "k1", "chat", "v1", "ok", 2, 1_000_000, 100_000, 200_000, 1, 3.0, 0.5, 1],
-        [AT + 60, "beta", "k2", "free", "v1", "error", 1, 10, 0, 0, 0, 1.0, 0.0, 0],
-    ]
-    sent = {"format": 1, "gateway": "g1", "journal": "00aa", "first": 1, "last": 3, "fields": list(ROW), "rows": rows}
-    return {**sent, **changes}
+    return {"format": 1, "gateway": "g1", "journal": "00aa", "first": 1, "length": 3, "rows": [ROW, FREE], **changes}
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +110,7 @@ async def test_a_batch_is_shown_with_money_by_the_models_price(rig: Any) -> None
 
 async def test_a_batch_that_was_sent_in_part_is_not_added(rig: Any) -> None:
     await post(rig, body())
-    assert (await post(rig, body(first=2, last=9))).json() == {"acknowledged": 3}
+    assert (await post(rig, body(first=2, length=8))).json() == {"acknowledged": 3}
     assert (await get(rig, by="")).json()["items"][0]["requests"] == 3
 
 
@@ -130,13 +152,15 @@ async def test_a_page_is_cut_at_its_limit(rig: Any) -> None:
         ({"gateway": "a/b"}, "gateway"),
         ({"journal": "../x"}, "journal"),
         ({"first": 0}, "first"),
-        ({"first": 9}, "last is below first"),
-        ({"rows": [[1, 2]]}, "a row has 2 values for 14 fields"),
-        ({"fields": ["at"], "rows": [[1]]}, "a row's tenant: Field required"),
-        ({"rows": [[-1, *body()["rows"][0][1:]]]}, "a row's at"),
-        ({"rows": [[AT, "a\x00", *body()["rows"][0][2:]]]}, "a row's tenant"),
-        ({"rows": [[*body()["rows"][0][:-1], -5]]}, "a row's streams"),
-        ({"rows": [[*body()["rows"][0][:6], 2**60, *body()["rows"][0][7:]]]}, "a row's requests"),
+        ({"length": 0}, "length"),
+        ({"first": True}, "first"),
+        ({"rows": [{"at": 1}]}, "rows.0.tenant"),
+        ({"rows": [{**ROW, "at": -1}]}, "rows.0.at"),
+        ({"rows": [{**ROW, "tenant": "a\x00"}]}, "rows.0.tenant"),
+        ({"rows": [{**ROW, "streams": -5}]}, "rows.0.streams"),
+        ({"rows": [{**ROW, "requests": 2**60}]}, "rows.0.requests"),
+        ({"rows": [{**ROW, "requests": 1.5}]}, "rows.0.requests"),
+        ({"rows": [ROW] * 2001}, "rows"),
     ],
 )
 async def test_a_batch_that_cannot_be_is_refused_with_the_place(rig: Any, changes: dict[str, Any], reason: str) -> None:
@@ -152,7 +176,5 @@ async def test_a_wrong_question_is_refused(rig: Any, query: dict[str, str]) -> N
 
 
 async def test_fields_of_a_later_gateway_are_ignored(rig: Any) -> None:
-    sent = body()
-    sent["fields"] = [*sent["fields"], "watts"]
-    sent["rows"] = [[*row, 9.5] for row in sent["rows"]]
+    sent = body(rows=[{**ROW, "watts": 9.5}], region="eu")
     assert (await post(rig, sent)).json() == {"acknowledged": 3}

@@ -39,7 +39,8 @@ def test_a_folder_with_spaces_can_be_pasted(tmp_path: Path, monkeypatch: pytest.
 def test_without_triton_nothing_of_it_is_offered() -> None:
     text = "\n".join(lines(triton=False))
     assert "runs without Triton" in text
-    assert "cp promote" not in text
+    assert "cp promote model" not in text
+    assert "cp promote chat v2" in text
 
 
 def test_it_says_whether_its_data_outlive_it() -> None:

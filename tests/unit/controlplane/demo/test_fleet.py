@@ -7,15 +7,16 @@ import pytest
 from alerts.packs import load_sources
 from controlplane.config.model import Fleet
 from controlplane.demo.faults import SLOW_S
-from controlplane.demo.fleet import Ports, TritonPart, fleet_yaml
+from controlplane.demo.fleet import GatewayPart, Ports, TritonPart, fleet_yaml
 from tests.fakes.fleet_text import parse_fleet
 
-PORTS = Ports(vllm_v1=1001, vllm_v2=1002, dcgm=1003, admin=1004, load_stats=1005)
+PORTS = Ports(vllm_v1=1001, vllm_v2=1002, dcgm=1003, admin=1004, load_stats=1005, gateway=1009, gateway_admin=1010)
+GATEWAY = GatewayPart("http://127.0.0.1:1011", Path("/tmp/d/gateway-token"))
 TRITON = TritonPart("http://127.0.0.1:1006", "127.0.0.1:1008", "http://127.0.0.1:1007/metrics", Path("/tmp/d/models"))
 
 
 def parse(triton: TritonPart | None = TRITON, **options: str) -> Fleet:
-    return parse_fleet(fleet_yaml(PORTS, triton, **options), Path("fleet.yaml"))
+    return parse_fleet(fleet_yaml(PORTS, GATEWAY, triton, **options), Path("fleet.yaml"))
 
 
 def test_the_real_triton_is_a_model_with_two_versions_and_a_local_repository() -> None:
@@ -33,7 +34,7 @@ def test_the_real_triton_is_a_model_with_two_versions_and_a_local_repository() -
 def test_everything_simulated_says_so() -> None:
     fleet = parse()
     chat = {m.name: m for m in fleet.models}["chat"]
-    assert chat.traffic.driver == "none"
+    assert chat.traffic.driver == "gateway"
     backends = [version.backends[0] for version in chat.versions.values()]
     assert [(b.url, b.engine, b.labels) for b in backends] == [
         (f"http://127.0.0.1:{port}", "vllm", {"simulated": "true"}) for port in (1001, 1002)
@@ -41,6 +42,15 @@ def test_everything_simulated_says_so() -> None:
     simulated = [t for t in fleet.targets if "generate_stream" not in "".join(t.urls)]
     assert len(simulated) == 3
     assert all(t.labels["simulated"] == "true" for t in simulated)
+
+
+def test_the_gateway_follows_the_demos_control_plane_with_its_own_token() -> None:
+    gateway = parse().gateway
+    assert (gateway.listen, gateway.admin, gateway.authentication) == ("127.0.0.1:1009", "127.0.0.1:1010", "keys")
+    followed = gateway.control_plane
+    assert followed is not None
+    assert followed.authorization is not None
+    assert (followed.url, followed.authorization.credentials_file) == (GATEWAY.control_plane, GATEWAY.token_file)
 
 
 def test_without_triton_its_model_and_probe_are_left_out() -> None:

@@ -202,6 +202,5 @@ def test_any_other_address_is_refused(url: str) -> None:
 
 
 def test_the_process_refuses_another_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    urls = ["--chat-v1", "http://10.1.2.3:80", "--chat-v2", "http://127.0.0.1:1"]
-    assert main([*urls, "--stats-port", "0"]) == 1
+    assert main(["--chat", "http://10.1.2.3:80", "--stats-port", "0"]) == 1
     assert "10.1.2.3" in capsys.readouterr().err

@@ -23,18 +23,41 @@ from controlplane.demo.triton import TritonUnavailable
 from controlplane.errors import NotFound, Unavailable
 
 STAND_IN = """
-import os, sys
+import asyncio, hashlib, os, sys
 from pathlib import Path
 from aiohttp import web
+from controlplane.config.loader import load_fleet
+from controlplane.gateway.desired.build import build
+from controlplane.gateway.desired.codec import encode
+from controlplane.gateway.desired.document import KeySpec
 host, port = sys.argv[sys.argv.index("--listen") + 1].rsplit(":", 1)
 Path(__file__).with_name("seen").write_text(os.environ["CP_BOOTSTRAP_TOKEN"] + " " + " ".join(sys.argv[1:]))
 if Path(__file__).with_name("broken").exists():
     sys.exit("database is locked")
+fleet = load_fleet(Path(sys.argv[sys.argv.index("-c") + 1])).fleet
+key = KeySpec("1", hashlib.sha256(b"secret").hexdigest(), "demo", "tester")
+state = build(fleet.models, fleet.gateway, keys=[key])
+made = Path(__file__).with_name("made")
+def of(token):
+    return lambda request: request.headers["Authorization"] == f"Bearer {token}"
 async def ready(request):
     return web.Response()
+async def create(request):
+    assert of(os.environ["CP_BOOTSTRAP_TOKEN"])(request)
+    made.write_text((made.read_text() if made.exists() else "") + f"{request.path} {await request.text()}\\n")
+    return web.json_response({"token": "cp_gateway", "key": "cpk_1_secret"}, status=201)
+async def desired(request):
+    assert of("cp_gateway")(request)
+    if request.query["revision"] == state.revision:
+        await asyncio.sleep(float(request.query["wait"]))
+        return web.Response(status=204)
+    return web.Response(body=encode(state), content_type="application/json")
+async def report(request):
+    return web.json_response({"shares": {}})
 app = web.Application()
-app.add_routes([web.get("/readyz", ready)])
-web.run_app(app, host=host, port=int(port), print=None)
+app.add_routes([web.get("/readyz", ready), web.post("/cp/v1/tokens", create), web.post("/cp/v1/keys", create)])
+app.add_routes([web.get("/cp/v1/gateways/desired", desired), web.post("/cp/v1/gateways/report", report)])
+web.run_app(app, host=host, port=int(port), print=None, shutdown_timeout=0.1, handler_cancellation=True)
 """
 
 
@@ -89,13 +112,14 @@ async def test_it_is_ready_writes_itself_down_and_leaves_nothing_on_ctrl_c(
     scene: Scene, alive: Alive, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = await scene.ready()
-    assert sorted(state.children) == ["control plane", "load generator", "simulators"]
+    assert sorted(state.children) == ["control plane", "gateway", "load generator", "simulators"]
     context = read_contexts(scene.contexts).active
     assert context is not None
     seen = (scene.program.parent / "seen").read_text().split()
     assert (context.url, context.token) == (state.url, seen[0])
     assert seen[1:3] == ["-c", str(scene.folder / "fleet.yaml")]
-    assert (scene.folder / "token").stat().st_mode & 0o777 == 0o600
+    for secret in ("token", "gateway-token", "api-key"):
+        assert (scene.folder / secret).stat().st_mode & 0o777 == 0o600
 
     os.kill(os.getpid(), signal.SIGINT)
     assert await scene.ended() == 0
@@ -165,7 +189,7 @@ async def test_simulators_that_die_do_not_end_it(
     while "the demo goes on without its simulators" not in out:
         out += capsys.readouterr().out
         await asyncio.sleep(0.02)
-    assert alive(state.children) == ["control plane", "load generator"]
+    assert alive(state.children) == ["control plane", "gateway", "load generator"]
     os.kill(os.getpid(), signal.SIGINT)
     assert await scene.ended() == 0
 

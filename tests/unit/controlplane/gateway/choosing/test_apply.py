@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.gateway.choosing.memory import BACKENDS
-from controlplane.gateway.desired.document import BackendSpec, ModelSpec, VersionSpec
+from controlplane.gateway.desired.document import BackendSpec, ModelSpec, TenantSpec, VersionSpec
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Outcome
 from controlplane.gateway.seams import COLUMNS
@@ -49,6 +49,28 @@ def test_a_new_specification_of_a_backend_holds_at_once() -> None:
     world.apply(model("chat", version("v1", 1000, backend("a", served_model="other"))))
     world.turn()
     assert world.choose().backend.served_model == "other"
+
+
+def test_a_limit_that_comes_and_goes_charges_no_tenant_wrongly() -> None:
+    world = World(model("chat", version("v1", 1000, "a")))
+    before, limited = world.choose(), model("chat", version("v1", 1000, "a", max_in_flight=9))
+    world.apply(limited)
+    fairness = world.chooser._pools["chat"].context.fairness
+    before.release(Outcome.ERROR, world.now)
+    assert fairness.served("team") == 0.0
+    during = world.choose()
+    assert fairness.served("team") > 0.0
+    world.apply(model("chat", version("v1", 1000, "a")))
+    during.release(Outcome.ERROR, world.now)
+    assert fairness.served("team") == 0.0
+
+
+def test_weights_of_tenants_change_without_the_models() -> None:
+    spec = model("chat", version("v1", 1000, "a", max_in_flight=9))
+    world = World(spec)
+    world.apply(spec, tenants=(TenantSpec("team", weight=2.0),))
+    world.choose(ask(max_tokens=50))
+    assert world.chooser._pools["chat"].context.fairness.served("team") == (100 + 2 * 50) / 2
 
 
 def test_requests_that_wait_for_a_removed_model_are_refused() -> None:

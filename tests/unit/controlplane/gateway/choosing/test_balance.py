@@ -49,6 +49,9 @@ def test_progress_makes_a_backend_attractive_again() -> None:
     assert name_of(world.choose()) == name_of(second)
     second.progress(100)  # more than was expected: nothing is outstanding, and never less
     second.progress(5)
+    assert {one.backend: one.work for one in world.chooser.report(world.now).backends if one.requests == 1} == {
+        first.backend.url: 200
+    }
     second.release(Outcome.OK, world.now)
     first.release(Outcome.OK, world.now)
     assert [one.work for one in world.chooser.report(world.now).backends if one.requests == 0] == [0]

@@ -83,7 +83,7 @@ def test_an_ejected_backend_is_probed_by_one_request() -> None:
     assert {name_of(world.choose()) for _ in range(5)} == {"b"}
     world.go(0.2)
     probe = world.choose()
-    assert (name_of(probe), probe.probe) == ("a", True)
+    assert (name_of(probe), probe.probe) == ("a", 1)
     assert {name_of(world.choose()) for _ in range(5)} == {"b"}
     probe.first_byte(world.now)
     assert out(world) == []
@@ -127,6 +127,20 @@ def test_a_probe_that_says_nothing_is_followed_by_another_one() -> None:
         probe.release(outcome, world.now)
         assert out(world) == ["a"]
     assert name_of(world.choose()) == "a"
+
+
+def test_a_probe_on_its_way_ends_nothing_that_has_ended_already() -> None:
+    for outcome in (Outcome.OK, Outcome.ERROR):
+        world = World(fleet("a", "b"))
+        fail(world, "a", 3)
+        world.go(5.0)
+        probe = world.choose()
+        assert name_of(probe) == "a"
+        world.apply(fleet("a"))  # the last one cannot stay ejected
+        assert world.counters.out == {("chat", "v1", "http://a"): 0}
+        probe.release(outcome, world.now)
+        assert out(world) == []
+        assert world.counters.out == {("chat", "v1", "http://a"): 0}
 
 
 def test_an_old_stream_neither_returns_a_backend_nor_ejects_it_for_longer() -> None:

@@ -106,5 +106,5 @@ def test_a_lane_without_versions_has_none() -> None:
     world = World()
     lane = Lane("chat", "", world.chooser._memory)
     lane.apply([])
-    assert lane.version("t", "s") is None
+    assert lane.way("t", "s") is None
     assert not lane.is_free(0.0)

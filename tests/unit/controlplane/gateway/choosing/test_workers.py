@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from controlplane.gateway.choosing import memory as shared
+from controlplane.gateway.choosing.line import Line
 from controlplane.gateway.choosing.locks import try_lock, unlock
 from controlplane.gateway.choosing.memory import Directory, Memory, clear_column, key_of
 from controlplane.gateway.desired.document import ModelSpec, QueueSpec
@@ -119,8 +120,23 @@ def test_the_next_worker_of_a_column_starts_from_nothing() -> None:
     one, dead = workers(2, spec)
     dead.choose()
     dead.choose()
+    dead.request()
     World(spec, area=one.area, column=1)
     assert one.choose().held
+    assert one.choose().held  # nobody else waits, so it may have every place
+
+
+def test_a_queue_without_a_row_is_counted_by_all_as_soon_as_it_has_one() -> None:
+    area = new_area()
+    one, other = Line("chat", "v1", Memory(area, 0)), Line("chat", "v1", Memory(area, 1))
+    one.publish(3)
+    other.want(True)
+    assert (other.others(), other.contenders()) == (0, 0)
+    one.want(True)
+    other._memory.look()
+    assert (other.others(), other.contenders()) == (3, 1)
+    one.want(False)
+    assert (other.others(), other.contenders()) == (0, 0)
 
 
 def test_rows_are_agreed_on_and_used_again() -> None:

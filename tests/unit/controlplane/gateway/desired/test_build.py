@@ -54,6 +54,15 @@ def test_a_model_on_driver_gateway_has_every_version_and_its_split() -> None:
     assert split.versions[1].backends == (BackendSpec("http://10.0.0.2:8000", "vllm", "chat"),)
 
 
+def test_a_backend_has_a_limit_adapters_and_may_drain() -> None:
+    one = {**ONE, "max_in_flight": 8, "adapters": ["law"], "draining": True}
+    (found,) = served(model("gateway", {"v1": {"backends": [one, TWO]}}))
+    assert found.versions[0].backends == (
+        BackendSpec("http://10.0.0.1:8000", "vllm", "chat", max_in_flight=8, adapters=("law",), draining=True),
+        BackendSpec("http://10.0.0.2:8000", "vllm", "chat"),
+    )
+
+
 def test_a_split_of_a_version_that_left_the_file_is_not_carried_out() -> None:
     section = model("gateway", {"v1": {"backends": [ONE]}})
     (found,) = served(section, splits={"chat": Split(7, {"v1": 500, "v2": 500})})

@@ -17,9 +17,12 @@ STREAMS = Path("tests/fixtures/streams")
 CHAT = "/v1/chat/completions"
 
 
-def reader(path: str = CHAT, status: int = 200, kind: bytes = b"application/json", **ask: bool) -> AnswerReader:
-    fields = [(b"content-type", kind)] if kind else []
-    return DIALECTS.reader(Ask(operation("POST", path, x_model="m"), "m", **ask), status, fields)  # type: ignore[arg-type]
+def reader(
+    path: str = CHAT, status: int = 200, kind: bytes = b"application/json", *, stream: bool = False
+) -> AnswerReader:
+    found = operation("POST", path, x_model="m")
+    ask = Ask(found, "m", stream=stream, max_tokens=0 if found.name == "embedding" else None)
+    return DIALECTS.reader(ask, status, [(b"content-type", kind)] if kind else [])
 
 
 def read(found: AnswerReader, body: bytes, size: int = 1000) -> AnswerReader:
@@ -45,21 +48,24 @@ def test_the_usage_of_a_real_answer(path: str, file: str) -> None:
         ("/v1/rerank", {"results": [], "usage": {"total_tokens": 8}}, TokenCounts(8, 0)),
         ("/v1/responses", {"usage": {"input_tokens": 5, "output_tokens": 2}}, TokenCounts(5, 2)),
         ("/api/chat", {"done": True, "prompt_eval_count": 5, "eval_count": 2}, TokenCounts(5, 2)),
-        ("/api/embed", {"embeddings": [], "prompt_eval_count": 5}, TokenCounts(5)),
+        ("/api/embed", {"embeddings": [], "prompt_eval_count": 5}, TokenCounts(5, 0)),
         ("/generate", {"text": "", "meta_info": {"prompt_tokens": 5, "completion_tokens": 2}}, TokenCounts(5, 2)),
-        (CHAT, {"usage": None}, TokenCounts()),
-        (CHAT, {"usage": {"prompt_tokens": -1, "completion_tokens": True}}, TokenCounts()),
-        (CHAT, ["usage"], TokenCounts()),
+        (CHAT, {"usage": None, "text": "x" * 100}, TokenCounts(1, 31, estimated=True)),
+        (CHAT, {"usage": {"prompt_tokens": -1, "completion_tokens": True}}, TokenCounts(1, 13, estimated=True)),
+        (CHAT, ["usage"], TokenCounts(1, 2, estimated=True)),
+        ("/v1/tokenize", {"count": 3}, TokenCounts()),
     ],
 )
 def test_the_usage_of_each_api(path: str, document: object, counts: TokenCounts) -> None:
-    assert read(reader(path), orjson.dumps(document)).counts == counts
+    found = read(reader(path), orjson.dumps(document))
+    assert found.counts == counts
 
 
 def test_the_usage_of_a_long_body_is_at_its_end() -> None:
     usage = {"prompt_tokens": 5, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}}
     text = '"usage":{"prompt_tokens":1}'
-    body = orjson.dumps({"data": [text, "x" * 4 * MOST_KEPT], "usage": usage, "model": "m"})
+    item = {"usage": {"prompt_tokens": 1}}
+    body = orjson.dumps({"data": [text, "x" * 4 * MOST_KEPT, item], "usage": usage, "model": "m"})
     assert read(reader("/v1/embeddings"), body, 16_384).counts == TokenCounts(5, 0, 2)
 
 
@@ -80,6 +86,7 @@ def test_an_error_status_has_the_engines_words(status: int, body: bytes, fault: 
     found = reader(status=status)
     assert found.first(body) is True
     assert read(found, body).fault == fault
+    assert found.counts == TokenCounts(0, 0)
 
 
 def test_an_error_status_of_a_stream_is_one_body() -> None:
@@ -123,7 +130,7 @@ def test_an_aborted_answer_is_a_fault() -> None:
 def test_another_body_is_not_read(kind: bytes) -> None:
     found = reader("/v1/audio/speech", kind=kind)
     assert found.first(b'{"error":"x"}') is True
-    assert read(found, bytes(range(256)) * 100).counts == TokenCounts()
+    assert read(found, bytes(range(256)) * 100).counts == TokenCounts(1, None, estimated=True)
 
 
 def test_a_compressed_answer_is_not_read() -> None:

@@ -19,15 +19,16 @@ PATHS = {
     "tokenize": "/v1/tokenize",
     "count-tokens": "/v1/messages/count_tokens",
 }
-NONE = TokenCounts()
+NONE = TokenCounts(0, 0)
+"""An answer that is an error."""
 EXPECTED = {
     # name: events with content, tokens, beginning of the fault
     "fastchat-0.2.36/bad-json": (0, NONE, "[{'type': 'json_invalid'"),
     "fastchat-0.2.36/chat": (0, TokenCounts(1999, 7), ""),
-    "fastchat-0.2.36/chat-stream": (5, NONE, ""),
-    "fastchat-0.2.36/chat-stream-usage": (2, NONE, ""),
+    "fastchat-0.2.36/chat-stream": (5, TokenCounts(1, 5, estimated=True), ""),
+    "fastchat-0.2.36/chat-stream-usage": (2, TokenCounts(1, 2, estimated=True), ""),
     "fastchat-0.2.36/completion": (0, TokenCounts(5, 7), ""),
-    "fastchat-0.2.36/completion-stream": (5, NONE, ""),
+    "fastchat-0.2.36/completion-stream": (5, TokenCounts(1, 5, estimated=True), ""),
     "fastchat-0.2.36/count-tokens": (0, NONE, "Not Found"),
     "fastchat-0.2.36/embeddings": (0, TokenCounts(5, 0), ""),
     "fastchat-0.2.36/messages": (0, NONE, "Not Found"),
@@ -40,22 +41,23 @@ EXPECTED = {
     "fastchat-0.2.36/unknown-model": (0, NONE, "Only chat-v1&&chat allowed now, your model nope"),
     "vllm-0.32-cpu/bad-json": (0, NONE, "1 validation error"),
     "vllm-0.32-cpu/chat": (0, TokenCounts(21, 8, 0), ""),
-    "vllm-0.32-cpu/chat-stream": (7, NONE, ""),
+    "vllm-0.32-cpu/chat-stream": (7, TokenCounts(1, 7, estimated=True), ""),
     "vllm-0.32-cpu/chat-stream-usage": (8, TokenCounts(21, 8, 0), ""),
     "vllm-0.32-cpu/completion": (0, TokenCounts(5, 8, 0), ""),
     "vllm-0.32-cpu/completion-stream": (7, TokenCounts(5, 8, 0), ""),
-    "vllm-0.32-cpu/count-tokens": (0, NONE, ""),
+    "vllm-0.32-cpu/count-tokens": (0, TokenCounts(), ""),
     "vllm-0.32-cpu/embeddings": (0, NONE, "Not Found"),
     "vllm-0.32-cpu/messages": (0, TokenCounts(21, 8, 0), ""),
     "vllm-0.32-cpu/messages-stream": (4, TokenCounts(21, 8, 0), ""),
     "vllm-0.32-cpu/no-messages": (0, NONE, "Cannot apply chat template"),
     "vllm-0.32-cpu/responses": (0, TokenCounts(21, 8, 0), ""),
     "vllm-0.32-cpu/responses-stream": (2, TokenCounts(21, 8, 0), ""),
-    "vllm-0.32-cpu/tokenize": (0, NONE, ""),
+    "vllm-0.32-cpu/tokenize": (0, TokenCounts(), ""),
     "vllm-0.32-cpu/too-long": (0, NONE, "max_tokens=100000 cannot be greater"),
     "vllm-0.32-cpu/unknown-model": (0, NONE, "The model `nope` does not exist"),
 }
-"""FastChat has no usage in streams. vLLM's last chunk, with the reason of the end, may have a token of its own."""
+"""FastChat has no usage in streams: events are counted. vLLM's last chunk, with the reason of the end, may have a token
+of its own."""
 
 
 def load(file: Path) -> tuple[int, Fields, bytes]:

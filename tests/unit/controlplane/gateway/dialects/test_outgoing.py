@@ -40,6 +40,8 @@ def test_only_the_models_value_changes(before: bytes, value: bytes, after: bytes
 def test_every_model_of_a_body_with_two_is_the_served_one() -> None:
     _, out = sent(CHAT, b'{"model":"a","mod\\u0065l":"b","x":{"model":"c"},"model":"chat"}')
     assert out == b'{"model":"served","mod\\u0065l":"served","x":{"model":"c"},"model":"served"}'
+    _, out = sent(CHAT, b'{"model":"a","mod\\u0065l":"chat"}')
+    assert out == b'{"model":"served","mod\\u0065l":"served"}'
 
 
 def test_a_body_for_an_engine_with_the_clients_name_is_the_same_object() -> None:

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from controlplane.gateway.refusal import Refusal, RefusalKind
-from tests.fakes.gateway_requests import DIALECTS, operation
+from tests.fakes.gateway_requests import DIALECTS, head, operation
 
 OPENAI, ANTHROPIC = operation("POST", "/v1/chat/completions"), operation("POST", "/v1/messages")
 OLLAMA, TRITON = operation("POST", "/api/chat"), operation("POST", "/v2/models/m/infer")
@@ -39,6 +39,17 @@ def test_openais_error_is_nested() -> None:
 
 def test_an_unknown_path_is_refused_in_openais_shape() -> None:
     assert DIALECTS.refuse(None, LIMITED, "r")[2] == DIALECTS.refuse(OPENAI, LIMITED, "r")[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"), [("/v2/repository/index", True), ("/api/pull", True), ("/v1/messages/x", False), ("/x", False)]
+)
+def test_a_refused_path_has_the_shape_of_its_clients(path: str, text: bool) -> None:
+    refusal = DIALECTS.recognise(head("POST", path))
+    assert isinstance(refusal, Refusal)
+    error = orjson.loads(DIALECTS.refuse(None, refusal, "r")[2])
+    assert isinstance(error["error"], str if text else dict)
+    assert (error.get("type") == "error") == path.startswith("/v1/messages")
 
 
 def test_anthropics_error_has_a_type_and_its_own_request_id() -> None:

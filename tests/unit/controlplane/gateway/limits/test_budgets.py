@@ -118,6 +118,7 @@ def test_a_clock_that_is_set_back_never_empties_a_budget() -> None:
 def test_a_clock_that_is_not_set_yet_keeps_the_period() -> None:
     world = World(document(LimitSpec(daily_tokens=100)))
     world.admit(100).settle(used(100, 0), world.now)
+    world.sleep(1.0)
     world.unix = 10.0
     world.refused(1)
     world.unix = NOON + 60

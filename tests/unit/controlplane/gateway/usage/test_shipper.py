@@ -10,12 +10,11 @@ import pytest
 
 from controlplane.gateway.usage import segments as segments_module
 from controlplane.gateway.usage import shipper as module
-from controlplane.gateway.usage.batch import ROW, Batch
+from controlplane.gateway.usage.batch import Batch
 from controlplane.gateway.usage.journal import Journal
 from controlplane.gateway.usage.lines import Entry
 from controlplane.gateway.usage.shipper import Shipper
 from controlplane.remote_client import RemoteClient
-from tests.fakes import usage_ledger
 from tests.fakes.usage_ledger import Ledger
 from tests.fakes.usage_meters import Meters
 from tests.fakes.usage_records import record
@@ -53,10 +52,6 @@ async def drain(shipper: Shipper) -> list[bool]:
         found.append(done)
         assert len(found) < 100
     return found
-
-
-def test_the_rows_are_what_the_fake_reads() -> None:
-    assert ROW == usage_ledger.ROW
 
 
 async def test_all_journals_are_shipped_and_deleted(ledger: Ledger, client: RemoteClient, tmp_path: Path) -> None:
@@ -181,12 +176,37 @@ def test_a_batch_sums_by_the_minute_and_every_name() -> None:
     add(5, 60.0, completion_tokens=7, first_s=0.5, estimated=True)
     add(7, 120.0, cached_tokens=2)
     assert batch.records == 3
-    assert batch.document() == {
-        "journal": "e",
-        "first": 4,
-        "last": 7,
-        "rows": [
-            [60, "t", "k", "m", "v", "ok", 2, 6, 7, 0, 1, 3.0, 0.5, 1],
-            [120, "t", "k", "m", "v", "ok", 1, 3, 0, 2, 0, 1.5, 0.0, 0],
-        ],
-    }
+    document = batch.document()
+    assert (document["journal"], document["first"], document["length"]) == ("e", 4, 4)
+    assert document["rows"] == [
+        {
+            "at": 60,
+            "tenant": "t",
+            "key_id": "k",
+            "model": "m",
+            "version": "v",
+            "outcome": "ok",
+            "requests": 2,
+            "prompt_tokens": 6,
+            "completion_tokens": 7,
+            "cached_tokens": 0,
+            "estimated": 1,
+            "duration_s": 3.0,
+            "first_s": 0.5,
+            "streams": 1,
+        },
+        {**document["rows"][0], "at": 120, "requests": 1, "prompt_tokens": 3, "completion_tokens": 0}
+        | {"cached_tokens": 2, "estimated": 0, "duration_s": 1.5, "first_s": 0.0, "streams": 0},
+    ]
+
+
+async def test_a_batch_has_a_bounded_number_of_rows(
+    ledger: Ledger, client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments_module, "BATCH_ROWS", 4)
+    journal = Journal(tmp_path / "0", 2**30, Meters())
+    for number in range(10):
+        journal.append(record(tenant=f"t{number}"))
+    assert journal.close()
+    assert await drain(Shipper(tmp_path, "g1", client, Meters())) == [True, True, True]
+    assert len(ledger.tokens) == 10
