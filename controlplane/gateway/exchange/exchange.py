@@ -124,7 +124,7 @@ class Exchange:
             self.refuse(body)
             return
         self.ended = True
-        self._intake.forget()
+        self._intake.close()
         server.ended(self)
         self._finish(self._answer.whole(200, JSON, self._own_lines(None), body))
 
@@ -353,7 +353,6 @@ class Exchange:
         self.ended = True
         server, tries = self._server, self._tries
         now = server.wheel.now()
-        self._intake.forget()
         if self._waiting is not None:
             self._safely("leaving the queue", self._waiting.cancel)
         attempt = None
@@ -370,6 +369,10 @@ class Exchange:
             else:
                 self._safely("settling limits", reservation.cancel, now)
         self._safely("recording a request", self._record, end, attempt, counts, now)
+        self._intake.close()
+        if tries is not None:
+            tries.close()
+            self._tries = None
         server.ended(self)
 
     def _record(self, end: End, attempt: Attempt | None, counts: TokenCounts, now: float) -> None:

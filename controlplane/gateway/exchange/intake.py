@@ -142,6 +142,12 @@ class Intake:
         self._pieces = []
         self.body = b""
 
+    def close(self) -> None:
+        """The request has ended. Request and exchange hold each other no more, so that neither waits for the garbage
+        collector."""
+        self.forget()
+        del self._asker
+
     def _too_large(self) -> Refusal:
         limit = self._server.settings.max_body_bytes
         return Refusal(RefusalKind.TOO_LARGE, f"The body of the request is over {limit:,} bytes")
