@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlmodel import col
 
+from controlplane.app.parts.housekeeping import clean_up
 from controlplane.store import usage as module
 from controlplane.store.database import Database, database_now
 from controlplane.store.tables.gateway import UsageCursorRow, UsageMinuteRow
@@ -242,3 +243,10 @@ def test_what_is_older_than_it_is_kept_goes(database: Database) -> None:
         now = database_now(session)
     store.roll_up(now + 91 * DAY)
     assert store.take(batch(1, 2), price) == 2  # its place was forgotten
+
+
+def test_housekeeping_rolls_usage_up(database: Database) -> None:
+    hour = NOW // HOUR * HOUR - 3 * DAY
+    ages(database, hour)
+    clean_up(database, NOW)
+    assert (rows_of(database, 60), rows_of(database, HOUR)) == (0, 1)

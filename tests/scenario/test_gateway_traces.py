@@ -77,6 +77,23 @@ async def test_the_engines_span_is_below_the_gateways_and_the_gateways_below_the
     server.close()
 
 
+async def test_content_is_exported_where_it_is_asked(tmp_path: Path) -> None:
+    engine = Engine()
+    server = await asyncio.start_server(engine.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with Collector() as collector:
+        fleet = fleet_of(url, f', traces: {{url: "{collector.url}", content: true}}')
+        async with gateway_up(tmp_path, fleet) as gateway:
+            await ask(gateway.port)
+            await until(lambda: len(collector.spans) == 1)
+        found = {a["key"]: a["value"].get("stringValue") for a in collector.spans[0]["attributes"]}
+        assert json.loads(found["gen_ai.input.messages"]) == [
+            {"role": "user", "parts": [{"type": "text", "content": "secret words"}]}
+        ]
+        assert found["controlplane.response.body"] == ANSWER.decode()
+    server.close()
+
+
 async def test_without_traces_the_header_goes_through_and_none_is_made(tmp_path: Path) -> None:
     engine = Engine()
     server = await asyncio.start_server(engine.serve, "127.0.0.1", 0)
