@@ -86,7 +86,8 @@ def test_a_batch_that_is_sent_again_counts_once(database: Database, replica: Dat
 def test_a_batch_that_is_there_in_part_adds_nothing(database: Database) -> None:
     store = UsageStore(database)
     store.take(batch(1, 5), price)
-    assert store.take(batch(4, 9), price) == 5
+    for first in (4, 5):
+        assert store.take(batch(first, 9), price) == 5
     assert requests(database) == {(): 2}
     assert store.take(batch(6, 9), price) == 9
     assert requests(database) == {(): 4}
