@@ -104,9 +104,7 @@ class Beside(Part[BesideSettings | None]):
         for process in [each for each in self._processes if each.poll() is not None]:
             self._processes.remove(process)
             if process.returncode or pid is None:
-                log.error(
-                    "the gateway, process %d, ended with status %d; see %s", process.pid, process.returncode, self._log
-                )
+                log.error("the gateway (process %d) ended with %d; see %s", process.pid, process.returncode, self._log)
                 self._next = self._clock.monotonic() + self._backoff.failed()
                 (self._folder / STARTED).unlink(missing_ok=True)
         if pid is not None and self._started() == asdict(settings):
@@ -129,9 +127,7 @@ class Beside(Part[BesideSettings | None]):
         self._processes.append(process)
         (self._folder / STARTED).write_text(json.dumps(asdict(settings)), encoding="utf-8")
         instead = f", in place of process {before}" if before else ""
-        log.info(
-            "a gateway was started beside this process: process %d%s; log %s", self._process.pid, instead, self._log
-        )
+        log.info("a gateway was started beside this process: process %d%s; log %s", process.pid, instead, self._log)
 
     def _started(self) -> object:
         """Return the facts that the gateway was started with, or None."""
