@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -55,7 +56,7 @@ Behaviour = Callable[[Turn], Awaitable[None]]
 class FakeEngine:
     """A server on a port of its own. `requests` has all requests that it read, `connections` those that were made."""
 
-    def __init__(self, *script: Behaviour) -> None:
+    def __init__(self, *script: Behaviour, tls: ssl.SSLContext | None = None) -> None:
         self.script = list(script)
         self.requests: list[Message] = []
         self.connections = 0
@@ -64,11 +65,12 @@ class FakeEngine:
         self.left = 0
         """Connections that the gateway closed in the middle of an answer."""
         self.reads_bodies = True
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._turns: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> FakeEngine:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
@@ -88,7 +90,7 @@ class FakeEngine:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def _behaviour(self) -> Behaviour:
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
@@ -114,7 +116,7 @@ class FakeEngine:
     async def _turn(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
             text = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):  # the end, or a body that was not read
             return False
         request = parse_head(text.removesuffix(b"\r\n\r\n"))
         if self.reads_bodies:

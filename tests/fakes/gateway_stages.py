@@ -40,6 +40,7 @@ class Reader:
         self.fault = ""
         self.whole = not stream
         self._stream = stream
+        self._seen = b""
 
     def first(self, data: bytes) -> Refusal | bool:
         if not self._stream:
@@ -59,10 +60,9 @@ class Reader:
         if b'"error"' in data:
             self.fault = "the engine failed"
             return data.partition(b"data: [DONE]")[0]
-        self.events += data.count(b'"content"')
-        if b"data: [DONE]" in data:
-            self.whole = True
-        self.counts.completion = self.events
+        self._seen += data
+        self.events = self.counts.completion = self._seen.count(b'"content"')
+        self.whole = b"data: [DONE]\n\n" in self._seen
         return data
 
     def end(self) -> bytes:
@@ -93,7 +93,9 @@ class Dialects:
             document = json.loads(body)
         except ValueError:
             return Refusal(RefusalKind.MALFORMED, "the body is no JSON")
-        return Ask(operation, document["model"], stream=document.get("stream", False), prompt_bytes=len(body))
+        ask = Ask(operation, document["model"], stream=document.get("stream", False), prompt_bytes=len(body))
+        ask.deterministic = document.get("temperature") == 0
+        return ask
 
     def outgoing(self, ask: Ask, head: RequestHead, body: bytes, backend: BackendSpec) -> tuple[bytes, bytes]:
         self._fail("outgoing")

@@ -21,27 +21,27 @@ class HandClock:
     """Stands in for the event loop of a wheel."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self._steps = 10_000
         self.next: Callable[[], None] | None = None
 
     def time(self) -> float:
-        return self.now
+        return self._steps * STEP_S
 
     def call_later(self, delay: float, call: Callable[[], None]) -> _Handle:
         self.next = call
         return _Handle(self)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass in steps of the wheel, and one step more: an entry fires at the end of its step."""
-        for _ in range(round(seconds / STEP_S) + 1):
-            self.now += STEP_S
-            call, self.next = self.next, None
-            if call is not None:
-                call()
+        """Let time pass in steps of the wheel, and two more: an entry fires at most two steps after its time."""
+        for _ in range(round(seconds / STEP_S) + 2):
+            self._pass(1)
 
     def jump(self, seconds: float) -> None:
         """Let time pass in one step, as for a process that was stopped."""
-        self.now += seconds
+        self._pass(round(seconds / STEP_S))
+
+    def _pass(self, steps: int) -> None:
+        self._steps += steps
         call, self.next = self.next, None
         if call is not None:
             call()

@@ -8,7 +8,7 @@ from controlplane.gateway.exchange.attempt import Attempt
 from controlplane.gateway.exchange.outcomes import of_status
 from controlplane.gateway.exchange.writing import LAST_CHUNK, Framing, answer_head, early_head, own_answer
 from controlplane.gateway.request import Fields, Outcome, RequestHead
-from controlplane.gateway.seams import Recorder
+from controlplane.gateway.seams import Recorder, Trace
 from controlplane.gateway.wire.client import ClientConnection
 from controlplane.gateway.wire.upstream import AnswerHead
 
@@ -31,7 +31,7 @@ class End(NamedTuple):
 class Answer:
     """The answer to one request. The head is written with the first piece, in one write."""
 
-    __slots__ = ("_connection", "_head", "_last", "_recorder", "events", "framing", "status", "stream")
+    __slots__ = ("_connection", "_head", "_last", "_recorder", "events", "framing", "status", "stream", "trace")
 
     def __init__(self, connection: ClientConnection, head: RequestHead, recorder: Recorder) -> None:
         self.framing: Framing | None = None
@@ -41,6 +41,8 @@ class Answer:
         """Events with content that were passed on."""
         self.stream = False
         """Whether the body is a stream of events."""
+        self.trace: Trace | None = None
+        """Gets what the client gets."""
         self._connection = connection
         self._head = head
         self._recorder = recorder
@@ -96,6 +98,8 @@ class Answer:
             out += reader.end()
         if attempt.tap is not None:
             attempt.tap(out)
+        if self.trace is not None:
+            self.trace.answered(out)
         events = reader.events
         if events != self.events:
             attempt.choice.progress(events - self.events)

@@ -10,7 +10,6 @@ end         settle, release, record: exactly once, on every path
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -125,23 +124,9 @@ class Exchange:
             self.refuse(body)
             return
         self.ended = True
-        self._intake.forget()
+        self._intake.close()
         server.ended(self)
         self._finish(self._answer.whole(200, JSON, self._own_lines(None), body))
-
-    def guarded_asked(self, reading: asyncio.Future[Ask | Refusal]) -> None:
-        """Take what was read in a thread."""
-        if self.ended:
-            reading.exception()  # seen: nobody waits for it
-            return
-        try:
-            ask = reading.result()
-            if isinstance(ask, Refusal):
-                self.refuse(ask)
-            else:
-                self.asked(ask)
-        except Exception as error:  # noqa: BLE001 - as above
-            self.fault("reading a large request", error)
 
     def asked(self, ask: Ask) -> None:
         """Find the model, reserve on its limits, look into its cache, and choose a backend."""
@@ -224,6 +209,7 @@ class Exchange:
             lines = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self._connection.forwarded)
             traced = b"" if intake.trace is None else intake.trace.header
             self._tries = Tries(self._server, self, intake.head, lines, traced)
+            self._answer.trace = intake.trace
             if self._connection.paused:
                 self._tries.pause()
         tap = None if self._lookup is None else self._lookup.take
@@ -367,7 +353,6 @@ class Exchange:
         self.ended = True
         server, tries = self._server, self._tries
         now = server.wheel.now()
-        self._intake.forget()
         if self._waiting is not None:
             self._safely("leaving the queue", self._waiting.cancel)
         attempt = None
@@ -384,6 +369,10 @@ class Exchange:
             else:
                 self._safely("settling limits", reservation.cancel, now)
         self._safely("recording a request", self._record, end, attempt, counts, now)
+        self._intake.close()
+        if tries is not None:
+            tries.close()
+            self._tries = None
         server.ended(self)
 
     def _record(self, end: End, attempt: Attempt | None, counts: TokenCounts, now: float) -> None:

@@ -127,10 +127,10 @@ class GatewayServer:
         accepted any more. Answers carry `connection: close`. Streams that are open at the deadline are told that they
         break off, and cut.
         """
+        self._finished = 0
         await self._listeners.accept_waiting()
         await self._listeners.stop_all()
         stopped()
-        self._finished = 0
         self.stopping = True
         timers = (
             self.wheel.after(min(IDLE_GRACE_S, timeout_s), self._close_idle),

@@ -97,6 +97,10 @@ class Tries:
         if self.attempt is not None:
             self.attempt.end(outcome, now)
 
+    def close(self) -> None:
+        """The request has ended, and is not held by its attempts any more."""
+        self.attempt = None
+
     # Calls of attempts
 
     def good(self, attempt: Attempt, head: AnswerHead, data: bytes, done: bool) -> None:

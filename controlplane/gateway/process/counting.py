@@ -46,7 +46,7 @@ class CountingRecorder(WorkerRecorder):
         for (model, version, backend), series in self._backends.items():
             if backend:
                 counts = found.setdefault(model, {})
-                counts[version] = counts.get(version, 0) + round(series.attempts.value)
+                counts[version] = counts.get(version, 0) + round(self._cells[series.attempts])
         return found
 
 

@@ -218,6 +218,7 @@ class Supervisor:
         for each in entry.sockets:
             each.close()
         account = await drained
+        await self._source.close(ship=not self._relieved_by)
         await self._admin.close()
         log.info(
             "stopped: %d requests finished, %d were cut after %d tokens",

@@ -161,6 +161,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._leave()
+        self._incoming.lost()
         self._deadline.close()
         self._service.closed(self)
 

@@ -79,9 +79,14 @@ class Incoming:
         return None
 
     def close(self) -> None:
-        """Let go of the parser, which holds this object: else the two wait for the garbage collector."""
+        """Parse nothing more."""
         self.closed = True
         self._parser = None
+
+    def lost(self) -> None:
+        """The connection has ended. Nothing here holds it any more, so that nothing waits for the garbage collector."""
+        self.close()
+        del self._receiver
 
     # Callbacks of the parser
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -44,18 +44,52 @@ class Origin:
 
 
 class Connecting:
-    """A connection that is being made."""
+    """A connection that is being made. It calls one of two functions, once, unless it is cancelled."""
 
-    __slots__ = ("_task", "_timer")
+    __slots__ = ("_failed", "_made", "_task", "_timeout_s", "_timer")
 
-    def __init__(self, task: asyncio.Task[None], timer: WheelTimer) -> None:
-        self._task = task
-        self._timer = timer
+    def __init__(
+        self,
+        connect: Coroutine[None, None, UpstreamConnection],
+        timeout_s: float,
+        wheel: TimerWheel,
+        made: Callable[[UpstreamConnection], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        self._made = made
+        self._failed = failed
+        self._timeout_s = timeout_s
+        self._timer = wheel.after(timeout_s, self._late)
+        self._task = asyncio.get_running_loop().create_task(connect)
+        self._task.add_done_callback(self._done)
 
     def cancel(self) -> None:
         """Give up. Nobody is called."""
         self._timer.cancel()
+        self._task.remove_done_callback(self._done)
+        self._task.add_done_callback(_abandon)
         self._task.cancel()
+
+    def _late(self) -> None:
+        self.cancel()
+        self._failed(f"no connection within {self._timeout_s:g} seconds")
+
+    def _done(self, task: asyncio.Task[UpstreamConnection]) -> None:
+        self._timer.cancel()
+        if task.cancelled():  # the loop ends
+            return
+        if (error := task.exception()) is None:
+            self._made(task.result())
+        elif isinstance(error, (OSError, ValueError)):  # an SSLError is an OSError
+            self._failed(_words(error))
+        else:
+            raise error
+
+
+def _abandon(task: asyncio.Task[UpstreamConnection]) -> None:
+    """Close a connection that was made although nobody waits for it any more."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().transport.abort()
 
 
 class Pool:
@@ -96,17 +130,7 @@ class Pool:
         self, timeout_s: float, made: Callable[[UpstreamConnection], None], failed: Callable[[str], None]
     ) -> Connecting:
         """Make a new connection, and call one of the two, unless it is cancelled before."""
-        task = self._loop.create_task(self._connect(made, failed))
-        late = f"no connection within {timeout_s:g} seconds"
-        connecting: Connecting
-
-        def give_up() -> None:
-            connecting.cancel()
-            failed(late)
-
-        connecting = Connecting(task, self._wheel.after(timeout_s, give_up))
-        task.add_done_callback(lambda _: connecting._timer.cancel())
-        return connecting
+        return Connecting(self._connect(), timeout_s, self._wheel, made, failed)
 
     def close_idle(self) -> None:
         """Close all resting connections."""
@@ -121,21 +145,17 @@ class Pool:
             self._sweeping.cancel()
             self._sweeping = None
 
-    async def _connect(self, made: Callable[[UpstreamConnection], None], failed: Callable[[str], None]) -> None:
+    async def _connect(self) -> UpstreamConnection:
         origin = self._origin
-        try:
-            context = self._tls.context(origin.ca_file, insecure=origin.insecure) if origin.secure else None
-            _, connection = await self._loop.create_connection(
-                lambda: UpstreamConnection(self._wheel, self._released),
-                origin.host,
-                origin.port,
-                ssl=context,
-                server_hostname=origin.host if context is not None else None,
-            )
-        except (OSError, ssl.SSLError, ValueError) as error:
-            failed(_words(error))
-            return
-        made(connection)
+        context = self._tls.context(origin.ca_file, insecure=origin.insecure) if origin.secure else None
+        _, connection = await self._loop.create_connection(
+            lambda: UpstreamConnection(self._wheel, self._released),
+            origin.host,
+            origin.port,
+            ssl=context,
+            server_hostname=origin.host if context is not None else None,
+        )
+        return connection
 
     def _released(self, connection: UpstreamConnection, reusable: bool) -> None:
         if not reusable:

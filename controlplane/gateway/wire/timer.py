@@ -17,6 +17,10 @@ STEP_S = 0.1
 log = logging.getLogger(__name__)
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class WheelTimer:
     """One entry. It is on the wheel until its time has come or it is cancelled."""
 
@@ -31,6 +35,7 @@ class WheelTimer:
         if self._slot is not None:
             self._slot.discard(self)
             self._slot = None
+            self._call = _nothing  # what it would call holds it, often
 
     def fire(self) -> None:
         """Call, unless it was cancelled."""
@@ -43,6 +48,8 @@ class TimerWheel:
     """The wheel of one event loop. It turns while it has entries."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.now: Callable[[], float] = loop.time
+        """Returns the time of the event loop."""
         self._loop = loop
         self._began = loop.time()
         self._step = 0
@@ -67,10 +74,6 @@ class TimerWheel:
         if self._turning is None:
             self._turning = self._loop.call_later(STEP_S, self._turn)
         return timer
-
-    def now(self) -> float:
-        """Return the time of the event loop."""
-        return self._loop.time()
 
     def close(self) -> None:
         """Stop. No entry fires any more."""
@@ -128,8 +131,9 @@ class Deadline:
         self.at = math.inf
 
     def close(self) -> None:
-        """Take the entry off the wheel."""
+        """End: nothing is called any more."""
         self.at = self._armed = math.inf
+        self._call = _nothing
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
