@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -19,15 +18,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from alerts.interfaces import Clock
 from controlplane import __version__
 from controlplane.access import TokenStore
 from controlplane.access.roles import Role
 from controlplane.access.tokens import new_token_text, split_token
 from controlplane.app.parts.part import Configuration, Part
+from controlplane.clock.system import SystemClock
 from controlplane.errors import ControlPlaneError
 from controlplane.gateway.process.backoff import Backoff
 from controlplane.gateway.process.folder import holder
+from controlplane.gateway.whole_file import write_whole
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.database import Database
 
@@ -62,7 +62,7 @@ class Beside(Part[BesideSettings | None]):
 
     name = "gateway"
 
-    def __init__(self, db: Database, data_dir: Path, clock: Clock) -> None:
+    def __init__(self, db: Database, data_dir: Path, clock: SystemClock) -> None:
         self._tokens, self._folder, self._clock = TokenStore(db), data_dir / FOLDER, clock
         self._settings: BesideSettings | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -145,10 +145,7 @@ class Beside(Part[BesideSettings | None]):
         text = new_token_text()
         # A name of its own: each replica runs its own gateway, and names of tokens differ.
         self._tokens.add(text, f"gateway-beside-{split_token(text)[0]}", Role.GATEWAY, None, self._clock.now())
-        fresh = path.with_name(f".{TOKEN}-{secrets.token_hex(4)}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text + "\n")
-        fresh.replace(path)
+        write_whole(path, f"{text}\n".encode())
         return path
 
     def _trim_log(self) -> None:
