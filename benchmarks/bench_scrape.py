@@ -73,6 +73,8 @@ def _up(contender: Contender) -> float:
 def measured(contenders: list[Contender], seconds: float, interval_s: float) -> list[Cost]:
     """Return the cost of each program over the same window of `seconds`."""
     time.sleep(SETTLE_INTERVALS * interval_s)
+    for contender in contenders:
+        contender.await_children(interval_s)
     cpu, started = [c.cpu_s() for c in contenders], time.time()
     time.sleep(seconds)
     spent = [c.cpu_s() - before for c, before in zip(contenders, cpu, strict=True)]

@@ -74,6 +74,20 @@ class Contender:
             total += sum(map(int, fields[11:15] if pid == self.pid else fields[11:13]))
         return total / os.sysconf("SC_CLK_TCK")
 
+    def await_children(self, seconds: float) -> None:
+        """Wait until the processes that it started have used no CPU for `seconds`.
+
+        A query worker that starts on a busy machine takes more CPU than a minute of scraping.
+        """
+        used = None
+        while used != (now := self._cpu_of_children()):
+            used = now
+            time.sleep(seconds)
+
+    def _cpu_of_children(self) -> dict[int, list[str]]:
+        stats = {pid: Path(f"/proc/{pid}/stat").read_text() for pid in self.pids() if pid != self.pid}
+        return {pid: stat.rpartition(")")[2].split()[11:13] for pid, stat in stats.items()}
+
     def memory(self) -> dict[str, int]:
         """Return the bytes of all its processes by kind: Rss, Pss, and the parts of Pss: Anon, File and Shmem."""
         totals = {"Rss": 0, "Pss": 0, "Pss_Anon": 0, "Pss_File": 0, "Pss_Shmem": 0}

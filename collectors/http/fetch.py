@@ -58,6 +58,8 @@ class HttpSource:
         self._tls = TlsContexts()
         self._thread = _OwnThread()
         self._progress = Progress()
+        self._request: tuple[Mapping[str, str], bytes] | None = None
+        """The last request without TLS, and its headers: it is nearly always the same."""
         self._plain: PlainConnection | None = None
         self._session: aiohttp.ClientSession | None = None
         """Session for a target behind TLS; None for other targets."""
@@ -112,8 +114,11 @@ class HttpSource:
                     response.close()
 
     async def _ask_plain(self, url: URL, headers: Mapping[str, str]) -> bytes:
-        lines = [f"GET {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
-        request = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
+        if self._request is None or self._request[0] != headers:
+            lines = [f"GET {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
+            lines += [f"{name}: {value}" for name, value in headers.items()]
+            self._request = headers, "\r\n".join([*lines, "", ""]).encode()
+        _, request = self._request
         open_one, now = self._plain, asyncio.get_running_loop().time()
         if open_one and open_one.usable and now - open_one.last_used < _KEEPALIVE_S:
             try:

@@ -18,7 +18,7 @@ some percent more."""
 PREFIXES = ("/api/v1/", "/cp/v1/", "/federate", "/metrics", "/openapi.json", "/static/")
 """Paths of data, which are compressed. Pages of the console are not: a page holds its session's CSRF token beside text
 from the address, so the size of a compressed page would reveal the token guess by guess (the BREACH attack)."""
-SECRETS = ("/cp/v1/tokens",)
+SECRETS = ("/cp/v1/tokens", "/cp/v1/keys")
 """Paths whose answers hold a secret. They are not compressed either."""
 KINDS = ("application/json", "application/problem+json", "text/plain", "text/css", "text/javascript")
 

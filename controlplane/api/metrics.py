@@ -90,6 +90,7 @@ class _ServiceCollector(Collector):
             "rules": _rules,
             "outbox": _outbox,
             "rollouts": _rollouts,
+            "gateways": _gateways,
             "stored": _stored,
             "remote_write": _remote_write,
             "clock": _clock,
@@ -259,6 +260,18 @@ def _rollouts(services: Services) -> Iterable[Metric]:
     samples = [((model, need.value), float((model, need.value) in found)) for model in sorted(models) for need in Need]
     help_text = "1 while the model's newest rollout needs attention: went_back, person or waiting."
     yield _labelled("controlplane_rollout_attention", help_text, ("model", "need"), samples)
+
+
+def _gateways(services: Services) -> Iterable[Metric]:
+    views = services.gateways.views()
+    present = [((view.name,), float(view.live)) for view in views if view.state != "left"]
+    help_text = "1 while the gateway reports to the control plane, 0 when it is silent and has not ended in order."
+    yield _labelled("controlplane_gateway_live", help_text, ("gateway",), present)
+    behind = services.gateways.behind()
+    # Every model behind gateways has a series, so that an alert on it resolves by a 0 and not by a missing series.
+    samples = [((model,), float(bool(words))) for model, words in sorted(behind.items())]
+    help_text = "1 while the model has no live gateway, or one that does not apply its assigned weights."
+    yield _labelled("controlplane_gateway_behind", help_text, ("model",), samples)
 
 
 def _remote_write(services: Services) -> Iterable[Metric]:

@@ -22,6 +22,7 @@ from controlplane.app.gateways import StoredGateways
 from controlplane.app.parts.access import AccessPart
 from controlplane.app.parts.accounts import Accounts
 from controlplane.app.parts.alerting import Alerting
+from controlplane.app.parts.beside import Beside
 from controlplane.app.parts.clock import ClockPart
 from controlplane.app.parts.housekeeping import Housekeeping
 from controlplane.app.parts.metrics import MetricsPart
@@ -119,6 +120,7 @@ class ControlPlane:
                 AccessPart(self.gatekeeper),
                 Reporting(db, querier, clock),
                 Housekeeping(db, clock),
+                Beside(db, data_dir, clock),
                 ClockPart(watch),
             ]
         )

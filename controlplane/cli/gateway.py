@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from controlplane.cli.errors import VerdictNegative
+from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.render import say
 
 DATA_DIR = Path("data/gateway")
@@ -15,18 +15,38 @@ DATA_DIR = Path("data/gateway")
 
 
 def gateway(
-    config: Path, listen: str | None, admin: str | None, data_dir: Path | None, log_format: str, log_level: str
+    config: Path,
+    listen: str | None,
+    admin: str | None,
+    control_plane: str | None,
+    token_file: Path | None,
+    data_dir: Path | None,
+    log_format: str,
+    log_level: str,
 ) -> None:
-    """Run the gateway for a fleet.yaml."""
+    """Run the gateway for a fleet.yaml. Raises WrongUsage for an address or options that do not fit."""
+    if token_file is not None and control_plane is None:
+        raise WrongUsage("--token-file needs --control-plane")
     # The file is read before the slow imports, so that its errors appear at once.
     from controlplane.config.loader import load_fleet
 
     loaded = load_fleet(config)
     from controlplane.app.logs import LogFormat, LogLevel, set_up_log
+    from controlplane.config.gateway import ControlPlaneSection
+    from controlplane.config.vocabulary import Authorization
     from controlplane.gateway.process.serve import serve
 
+    follow = None
+    if control_plane is not None:
+        access = Authorization(credentials_file=token_file.absolute()) if token_file else None
+        try:
+            follow = ControlPlaneSection(url=control_plane, authorization=access)
+        except ValueError as error:
+            raise WrongUsage(
+                f"--control-plane: expected an address such as http://127.0.0.1:8080, got {control_plane!r}"
+            ) from error
     set_up_log(LogFormat(log_format), LogLevel(log_level))
-    serve(loaded, data_dir or DATA_DIR, listen or "", admin or "")
+    serve(loaded, data_dir or DATA_DIR, listen or "", admin or "", follow)
 
 
 def stop(data_dir: Path | None) -> None:

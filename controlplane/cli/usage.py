@@ -8,7 +8,8 @@ from typing import Any
 from controlplane.cli.client import connect
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.query import instant_of
-from controlplane.cli.render import UNKNOWN, clock, columns, emit, say, took
+from controlplane.cli.render import clock, columns, emit, say, took
+from controlplane.cli.table import UNKNOWN
 
 CSV = "csv"
 BY = ("tenant", "key", "model", "version", "outcome", "hour", "day")
@@ -32,14 +33,10 @@ def usage(
     words = by.split(",") if by else []
     if unknown := [word for word in words if word not in BY]:
         raise WrongUsage(f"--by {by}: {unknown[0]!r} is not one of {', '.join(BY)}")
-    wanted = {
-        "by": by,
-        "limit": limit,
-        "since": instant_of(since, "--since"),
-        "until": None if until is None else instant_of(until, "--until"),
-    }
+    start = instant_of(since, "--since")
+    end = None if until is None else instant_of(until, "--until")
     with connect(url, context) as client:
-        page = client.get("/cp/v1/usage", **wanted)
+        page = client.get("/cp/v1/usage", by=by, limit=limit, since=start, until=end)
     if output == CSV:
         _print_csv(page["items"], words)
     else:

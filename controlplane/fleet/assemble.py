@@ -27,6 +27,8 @@ from controlplane.fleet.views import (
 from controlplane.store.alert_log import AlertEvent
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
+BEHIND = "gateway"
+"""The driver whose one backend stands for all gateways: people see the engines behind them."""
 _WORST_LAST = (
     VersionState.READY,
     VersionState.LOADING,
@@ -89,7 +91,8 @@ def traffic_shares(facts: ModelFacts, numbers: n.Numbers) -> dict[str, float]:
     """Return the known shares (0..1) of a model's versions.
 
     The driver's observation comes first, if every backend answered and its shares are known to hold: it is current,
-    while rates look back. Otherwise shares come from measured request rates, and a version that is loaded nowhere has share 0.
+    while rates look back. Otherwise shares come from measured request rates, and a version that is loaded nowhere has
+    share 0.
     """
     backends = facts.observation.backends if facts.observation else ()
     known_shares = [b.weights for b in backends if b.reachable and not b.pending and sum(b.weights.values()) > 0.999]
@@ -233,8 +236,12 @@ def _role(facts: ModelFacts, version: str, share: float | None) -> str:
 
 
 def _shown_state(facts: ModelFacts, version: str, numbers: n.Numbers) -> VersionState:
-    """Return the state from the driver's observation or, without one, from the backends' readiness endpoints."""
-    if facts.observation is not None:
+    """Return the state from the driver's observation or, without one, from the backends' readiness endpoints.
+
+    Without a live gateway the engines behind it still answer.
+    """
+    seen = facts.observation
+    if seen is not None and not (facts.driver == BEHIND and not any(b.reachable for b in seen.backends)):
         return _state(facts, version)
     states = [_asked_state(facts, version, url, numbers) for url in (facts.backends or {}).get(version, ())]
     return min(states, key=_WORST_LAST.index, default=VersionState.UNKNOWN)
@@ -257,10 +264,11 @@ def _backend_state(backend: BackendObservation, version: str) -> VersionState:
 
 
 def _backends(facts: ModelFacts, version: str, numbers: n.Numbers) -> tuple[BackendView, ...]:
-    if facts.observation is None:
+    if facts.observation is None or facts.driver == BEHIND:
         states = {url: _asked_state(facts, version, url, numbers) for url in (facts.backends or {}).get(version, ())}
+        why = facts.unobserved if facts.observation is None else ""
         return tuple(
-            BackendView(url=url, state=state.value, reason=facts.unobserved if state is VersionState.UNKNOWN else "")
+            BackendView(url=url, state=state.value, reason=why if state is VersionState.UNKNOWN else "")
             for url, state in states.items()
         )
     return tuple(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from alerts.interfaces import Clock
 from controlplane.config.model import Fleet
 from controlplane.fleet.desired import DesiredFeed
-from controlplane.fleet.gateways import GatewayView, gateway_attention, gateway_views
+from controlplane.fleet.gateways import GatewayView, gateway_attention, gateway_views, models_behind
 from controlplane.fleet.views import AttentionView
 from controlplane.gateway.desired.document import LimitSpec
 from controlplane.store.assignments import AssignmentStore
@@ -43,6 +43,10 @@ class GatewayDesk:
         """Return what needs attention: silent gateways, and assignments that are not applied. Blocking."""
         gateways = self._gateways.all()
         return gateway_attention(self._config(), gateways, self._assignments.all(), self._clock.now())
+
+    def behind(self) -> Mapping[str, str]:
+        """Return, for each model on driver gateway, why its weights are not applied: "" when they are. Blocking."""
+        return models_behind(self._config(), self._gateways.all(), self._assignments.all(), self._clock.now())
 
     def _report(self, report: Report, leaving: bool, limits: Mapping[str, LimitSpec]) -> Mapping[str, float]:
         self._gateways.report(report, leaving=leaving)

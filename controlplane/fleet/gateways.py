@@ -68,17 +68,28 @@ def gateway_attention(
         for g in live
         if g.report.fault
     ]
+    for model, words in models_behind(fleet, gateways, assigned, now).items():
+        if words:
+            since = assigned[model].updated_at if live else None
+            found.append(_needs(model, "gateway_behind" if live else "no_gateway", words, since))
+    return tuple(found)
+
+
+def models_behind(
+    fleet: Fleet, gateways: Sequence[Gateway], assigned: Mapping[str, Assignment], now: float
+) -> dict[str, str]:
+    """Return, for each model on driver gateway, why its weights are not applied: "" when they are."""
+    live = [gateway for gateway in gateways if gateway.live]
+    found = {}
     for section in fleet.models:
         if not isinstance(section.traffic, GatewayTraffic):
             continue
-        if not live:
-            sentence = f"no gateway is live, so {section.name} gets no requests through one; {CURE}"
-            found.append(_needs(section.name, "no_gateway", sentence, None))
         assignment = assigned.get(section.name)
-        if assignment is not None and now - assignment.updated_at > LATE_S:
-            late = "; ".join(words for gateway in live if (words := behind(gateway, assignment)))
-            found += [_needs(section.name, "gateway_behind", late, assignment.updated_at)] if late else []
-    return tuple(found)
+        late = assignment is not None and abs(now - assignment.updated_at) > LATE_S
+        words = [behind(gateway, assignment) for gateway in live] if assignment is not None and late else []
+        nobody = f"no gateway is live, so {section.name} gets no requests through one; {CURE}"
+        found[section.name] = "; ".join(filter(None, words)) if live else nobody
+    return found
 
 
 def behind(gateway: Gateway, assignment: Assignment) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from collectors.target import TargetHealth
 from controlplane.config.models import ModelSection
-from controlplane.fleet.assemble import ModelFacts, simulated_versions
+from controlplane.fleet.assemble import BEHIND, ModelFacts, simulated_versions
 from controlplane.fleet.numbers import Numbers
 from controlplane.fleet.rollouts import rollout_view
 from controlplane.fleet.views import AttentionView, rfc3339
@@ -87,7 +87,11 @@ def _switched_at(latest: Rollout | None, now: float) -> float | None:
 
 def _backends(section: ModelSection) -> dict[str, tuple[str, ...]]:
     shared = tuple(b.url for b in section.traffic.backends)
-    return {name: tuple(b.url for b in version.backends) or shared for name, version in section.versions.items()}
+    both = section.traffic.driver == BEHIND
+    return {
+        name: (*(b.url for b in version.backends), *(shared if both or not version.backends else ()))
+        for name, version in section.versions.items()
+    }
 
 
 def _unobserved(observed_at: float | None) -> str:

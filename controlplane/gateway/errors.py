@@ -3,8 +3,7 @@
 GatewayError                the message is fit for an operator
 ├── BadDesired              a desired state that cannot be read: the place and the fault
 ├── BadTls                  a certificate or key of the listener that cannot be used
-├── NotListening            an address cannot be bound
-└── JournalFull             the journal of usage records cannot be written
+└── NotListening            an address cannot be bound
 """
 
 from __future__ import annotations
@@ -26,7 +25,3 @@ class BadTls(GatewayError):
 
 class NotListening(GatewayError):
     """An address cannot be bound."""
-
-
-class JournalFull(GatewayError):
-    """The journal cannot be written: its disk is full, or its size has reached the limit."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from alerts.interfaces import Clock
@@ -58,14 +58,17 @@ class RolloutService:
         *,
         observe_only: bool = False,
         verifications: Mapping[str, Verification] | None = None,
+        news: Callable[[], None] = lambda: None,
     ) -> None:
-        """`drivers` holds one driver for each model that can be switched. Keys of all mappings are model names."""
+        """`drivers` holds one driver for each model that can be switched. Keys of all mappings are model names.
+
+        `news` is called, on the event loop, when a request was recorded.
+        """
         self._log, self._unread = RolloutLog(db), db.unread
         self._models, self._drivers = dict(models), dict(drivers)
         self._clock, self.observe_only = clock, observe_only
         self._verifications, self._announcer = dict(verifications or {}), Announcer()
-        self.asked = 0
-        """Number of requests that this service recorded. The engine's loop compares it to tick without delay."""
+        self._news = news
 
     def update(
         self,
@@ -156,7 +159,7 @@ class RolloutService:
             f"{record.model} serve and load"
         )
         closed = await asyncio.to_thread(self._log.close, rollout_id, sentence, actor, self._clock.now())
-        self.asked += 1
+        self._news()
         shown = records.outline(closed, sentence)
         if shown is None:
             raise Unreadable(f"rollout {rollout_id} is closed; it cannot be shown, as its row is damaged")
@@ -281,7 +284,7 @@ class RolloutService:
         try:
             messages = self._announcer.messages(None, rollout, now)
             await asyncio.to_thread(self._log.start, records.to_record(rollout), messages)
-            self.asked += 1
+            self._news()
             log.info("rollout %s of %s: %s: %s", rollout.id, rollout.model, rollout.phase, rollout.sentence)
         except Conflict:
             # Two requests with one key raced: the loser answers with the winner's rollout.
@@ -308,7 +311,7 @@ class RolloutService:
     async def _turn_back(self, rollout_id: str, reason: str, actor: str, action: str) -> Rollout:
         at = self._clock.now()
         record = await asyncio.to_thread(self._log.request_turn_back, rollout_id, reason, actor, action, at)
-        self.asked += 1
+        self._news()
         log.info("rollout %s of %s: %s: %s", record.id, record.model, record.phase, record.turn_back)
         return replace(records.from_record(record), turn_back=record.turn_back)
 

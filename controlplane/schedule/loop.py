@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 RENEWALS_PER_TTL = 3
 """A lease is renewed this often while a tick lasts, so that two renewals may fail before it runs out."""
+SHORT_TICK_S = 0.25
+"""Seconds of a tick after which its lease is kept. Nearly all ticks are shorter and need no task for it. Chosen: small
+beside every lease."""
 
 
 @dataclass
@@ -46,7 +49,9 @@ class Loop(ABC):
     """A named job that is due every `interval_s` seconds. Turns of one loop never overlap: the timer sees to it."""
 
     def __init__(self, name: str, interval_s: float, clock: Clock, *, leased: bool) -> None:
-        self.name, self.interval_s = name, interval_s
+        self.name = name
+        self.interval_s = interval_s
+        """Seconds from one turn to the next. A turn may change it; the change counts from that turn's end on."""
         self._clock = clock
         self._stats = LoopStats(name, leased=leased, holding=not leased)
 
@@ -165,6 +170,8 @@ class LeasedLoop(Loop):
         self._follow = follow
         self._renew_every_s, self._renewed_at = renew_every_s, 0.0
         self._lease: Lease | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        """Renews the lease during a tick that is not short."""
 
     @property
     def holds_lease(self) -> bool:
@@ -196,15 +203,15 @@ class LeasedLoop(Loop):
             # The answer took so long that another process may hold the lease by now; the next turn asks again.
             self._note(holding=False, skipped=self._stats.skipped + 1)
             return
-        keeper = asyncio.create_task(self._keep(lease), name=f"lease {self.name}")
+        keeping = asyncio.get_running_loop().call_later(SHORT_TICK_S, self._begin_to_keep, lease)
         try:
             await self._timed(self._tick(lease))
         except LeaseLost:
             self._drop()
             raise
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            keeping.cancel()
+            await self._stop_keeping()
 
     def _in_time(self, lease: Lease) -> bool:
         return lease.left_s() > 0
@@ -226,6 +233,15 @@ class LeasedLoop(Loop):
         if self._lease is not None:
             log.info("loop %s: %s holds its lease (epoch %d)", self.name, self._holder, self._lease.epoch)
         return self._lease
+
+    def _begin_to_keep(self, lease: Lease) -> None:
+        self._keeper = asyncio.create_task(self._keep(lease), name=f"lease {self.name}")
+
+    async def _stop_keeping(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
 
     async def _keep(self, lease: Lease) -> None:
         """Renew while a long tick lasts. When the lease is lost, the tick's own transactions find out and stop it."""

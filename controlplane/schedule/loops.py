@@ -20,6 +20,8 @@ class _Scheduled:
     loop: Loop
     timer: asyncio.TimerHandle | None = None
     """None before the start and after the end."""
+    due: float = 0.0
+    """When the timer is due, in the event loop's seconds."""
     running: asyncio.Task[None] | None = None
     woken: bool = False
     """There was news during the turn that runs."""
@@ -91,6 +93,7 @@ class Loops:
         """Let a turn begin at `due`, in the event loop's seconds, instead of when it was due before."""
         if scheduled.timer:
             scheduled.timer.cancel()
+        scheduled.due = due
         scheduled.timer = asyncio.get_running_loop().call_at(due, self._due, scheduled, due)
 
     def _due(self, scheduled: _Scheduled, due: float) -> None:
@@ -112,3 +115,6 @@ class Loops:
                 again = scheduled.woken
         finally:
             scheduled.running = None
+        soonest = asyncio.get_running_loop().time() + scheduled.loop.interval_s
+        if scheduled.due > soonest and not self._closed:  # the turn has shortened the interval
+            self._arm(scheduled, soonest)

@@ -20,12 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, case, update
+from sqlalchemy import ColumnElement, case, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from controlplane.errors import LeaseLost
-from controlplane.store.database import Database, Patience, database_now
+from controlplane.store.database import Database, Patience, connection_now, database_now
 from controlplane.store.tables.lease import LeaseRow
 
 OVERLONG_TTLS = 2.0
@@ -36,6 +36,11 @@ process that acquires it gets it, even from a live holder. That is safe: every t
 MARGIN = 0.2
 """Share of the TTL that a holder leaves unused at the end. Chosen: an effect takes time, and the clocks of two machines
 do not run equally fast."""
+
+_RENEW = text(
+    "UPDATE lease SET expires_at = :until WHERE name = :name AND holder = :holder AND epoch = :epoch "
+    "AND expires_at > :now RETURNING epoch"
+)
 
 LEASE_PATIENCE = Patience(
     connections=1, more=3, connection_s=4, connect_s=4, lock_s=4, idle_s=10, statement_s=4, answer_s=5
@@ -138,14 +143,10 @@ class LeaseStore:
         Raises LeaseLost when the tenure is over, and Unavailable.
         """
         sent_at = self._clock()
-        with self._db.transaction() as session:
-            now = database_now(session)
-            renewed = session.execute(
-                update(LeaseRow)
-                .where(*_is(lease), col(LeaseRow.expires_at) > now)
-                .values(expires_at=now + ttl_s)
-                .returning(col(LeaseRow.epoch))
-            ).scalar_one_or_none()
+        tenure = {"name": lease.name, "holder": lease.holder, "epoch": lease.epoch}
+        with self._db.changing() as connection:
+            now = connection_now(connection)
+            renewed = connection.execute(_RENEW, tenure | {"now": now, "until": now + ttl_s}).first()
         if renewed is None:
             raise _lost(lease)
         lease.deadline.at = sent_at + ttl_s * (1 - MARGIN)

@@ -21,7 +21,7 @@ class Revision(NamedTuple):
 
     id: int
     kind: str
-    """alerts, rollouts, models, targets or config."""
+    """alerts, rollouts, models, targets, config, gateways, traffic or keys."""
     ref: str
     """The id of the thing that changed, or "" for any thing of the kind."""
     at: float

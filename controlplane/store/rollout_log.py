@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, update
+from sqlalchemy import func, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
@@ -25,6 +25,8 @@ from controlplane.store.tables.rollouts import ModelStateRow, RolloutEventRow, R
 ENGINE_ACTOR = "rollout-engine"
 MESSAGE_KIND = "rollout"
 """Kind of rollouts' messages in the outbox."""
+_ANY = text("SELECT 1 FROM rollout LIMIT 1")
+_ACTIVE = text("SELECT 1 FROM rollout WHERE active_model IS NOT NULL LIMIT 1")
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,9 @@ class RolloutLog:
 
     def active(self) -> list[RolloutRecord]:
         """Return every rollout that has not finished."""
+        # The usual case, every few seconds. The ORM's query costs three times as much.
+        if self._db.first(_ACTIVE) is None:
+            return []
         with self._db.reading() as session:
             rows = session.exec(select(RolloutRow).where(col(RolloutRow.active_model).is_not(None)))
             return [_record(row) for row in rows]
@@ -137,6 +142,8 @@ class RolloutLog:
 
     def newest(self) -> list[RolloutRecord]:
         """Return the newest rollout of each model."""
+        if self._db.first(_ANY) is None:
+            return []
         latest = select(RolloutRow.model, func.max(RolloutRow.created_at).label("at")).group_by(RolloutRow.model)
         found = latest.subquery()
         query = select(RolloutRow).join(

@@ -15,6 +15,7 @@ from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
 from controlplane.web.audit import PATH as AUDIT
 from controlplane.web.audit import AuditPage
+from controlplane.web.keys import KeysPage
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
@@ -53,6 +54,7 @@ def _routes(render: Renderer) -> APIRouter:
     get("/rollouts/{rollout_id}")(pages.rollout)
     get("/notifications")(pages.notifications)
     get(AUDIT)(AuditPage(render).page)
+    KeysPage(render).add_to(router)
     get("/runbooks")(runbooks.index)
     get("/runbooks/{name}")(runbooks.runbook)
     get("/models/{name}/promote/{version}")(actions.confirm_promotion)

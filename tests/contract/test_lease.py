@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from sqlmodel import Session, select
+from sqlalchemy import Connection
+from sqlmodel import select
 
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.schedule.factory import TTL_S
@@ -197,13 +198,13 @@ def test_an_answer_that_came_late_prolongs_by_less(database: Database, monkeypat
     leases = LeaseStore(database, lambda: seconds[0])
     lease = leases.acquire("rules", "a", 15)
     assert lease is not None
-    transaction = database.transaction
+    changing = database.changing
 
-    def slow() -> AbstractContextManager[Session]:
+    def slow() -> AbstractContextManager[Connection]:
         seconds[0] += 9
-        return transaction()
+        return changing()
 
-    monkeypatch.setattr(database, "transaction", slow)
+    monkeypatch.setattr(database, "changing", slow)
     leases.renew(lease, 15)
     assert lease.left_s() == 3.0
 

@@ -32,6 +32,16 @@ def test_a_message_is_claimed_sent_and_remembered(database: Database) -> None:
     assert outbox.claim("p1", now=1e9, ttl_s=30, limit=10) == []
 
 
+def test_a_search_without_a_queued_message_locks_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(database, "m1", at=100.0)
+    outbox = OutboxStore(database)
+    (entry,) = outbox.claim("p1", now=100.0, ttl_s=30, limit=10)
+    outbox.done(entry, None, at=101.0)
+
+    monkeypatch.delattr(Database, "transaction")
+    assert outbox.claim("p1", now=200.0, ttl_s=30, limit=10) == []
+
+
 def test_a_message_of_the_same_id_is_queued_once(database: Database) -> None:
     assert put(database, "m1", "m1") == [True, False]
     assert put(database, "m1") == [False]

@@ -54,6 +54,24 @@ def test_a_reader_cannot_write_and_leaves_the_connection_writable(database: Data
     assert len(AuditStore(database).recent(10)) == 3
 
 
+def test_a_look_cannot_write_and_a_change_without_a_session_is_a_transaction(database: Database) -> None:
+    free, held = (text(f"SELECT name FROM lease WHERE holder {how} ''") for how in ("=", "<>"))
+    fresh = text("INSERT INTO lease (name, holder, epoch, expires_at) VALUES (:name, :holder, 1, 0)")
+    assert database.first(free) is None
+    with pytest.raises((Unavailable, DBAPIError)):
+        database.first(fresh, name="a", holder="")
+    with pytest.raises(RuntimeError), database.changing() as connection:
+        connection.execute(fresh, {"name": "a", "holder": ""})
+        raise RuntimeError
+    with pytest.raises(Conflict), database.changing() as connection:
+        connection.execute(fresh, [{"name": "a", "holder": ""}] * 2)
+    with database.changing() as connection:
+        connection.execute(fresh, {"name": "b", "holder": "p1"})
+
+    assert database.first(free) is None
+    assert database.first(held) == ("b",)
+
+
 def test_a_broken_constraint_is_a_conflict(database: Database) -> None:
     for attempt in range(2):
         if attempt:

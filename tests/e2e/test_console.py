@@ -292,7 +292,7 @@ async def test_viewers_have_no_buttons(plane: ControlPlane, page: Page) -> None:
 async def test_pages_fit_a_narrow_window(plane: ControlPlane, page: Page) -> None:
     await sign_in(page, ADMIN)
     await page.set_viewport_size({"width": 800, "height": 900})
-    for path in ("/", "/models/model", "/targets", "/alerts", "/rollouts", "/notifications", "/audit"):
+    for path in ("/", "/models/model", "/targets", "/alerts", "/rollouts", "/notifications", "/keys", "/audit"):
         await page.goto(path)
         await expect(page.locator("#live-state")).to_have_text("live")
         assert await page.evaluate("document.documentElement.scrollWidth") == 800
@@ -301,6 +301,35 @@ async def test_pages_fit_a_narrow_window(plane: ControlPlane, page: Page) -> Non
             button.getBoundingClientRect().right > button.closest('.table').getBoundingClientRect().right).length"""
         )
         assert hidden == 0
+
+
+async def test_a_key_is_made_shown_once_limited_and_revoked(page: Page) -> None:
+    await sign_in(page, ADMIN, "/keys")
+    dialog = page.get_by_role("dialog")
+    await page.get_by_role("button", name="New key…").click()
+    await dialog.get_by_label("Tenant").fill("search")
+    await dialog.get_by_label("Name").fill("ci")
+    await dialog.get_by_label("Requests a minute").fill("many")
+    await dialog.get_by_role("button", name="Make the key").click()
+    await expect(dialog.get_by_role("alert").first).to_contain_text("requests a minute: ")
+    await dialog.get_by_label("Requests a minute").fill("600")
+    await dialog.get_by_role("button", name="Make the key").click()
+    await expect(dialog.locator("#new-key")).to_have_text(re.compile(r"cpk_[0-9a-f]{12}_[0-9a-f]{64}"))
+    await dialog.get_by_role("button", name="Close").click()
+    row = page.locator("tbody tr").filter(has_text="search")
+    await expect(row).to_contain_text("600 requests a minute")
+
+    await row.get_by_role("button", name="Limits…").click()
+    await dialog.get_by_label("Tokens a day").fill("5000")
+    await dialog.get_by_label("Requests a minute").fill("")
+    await dialog.get_by_role("button", name="Change limits").click()
+    await expect(row).to_contain_text("5,000 tokens a day")
+    await expect(row).not_to_contain_text("requests a minute")
+
+    await row.get_by_role("button", name="Revoke…").click()
+    await dialog.get_by_role("button", name="Revoke", exact=True).click()
+    await expect(row).to_contain_text("revoked")
+    await expect(row.get_by_role("button")).to_have_count(0)
 
 
 async def test_the_audit_trail_is_filtered_by_its_form_and_a_link_shows_the_same(page: Page) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from sqlalchemy import text
+from sqlalchemy import Connection, Row, TextClause, text
 from sqlmodel import Session
 
 from alerts.dispatch import Route
@@ -64,6 +65,16 @@ class Cut(Database):
         self._ask()
         with super().reading() as session:
             yield session
+
+    @contextmanager
+    def changing(self) -> Iterator[Connection]:
+        self._ask()
+        with super().changing() as connection:
+            yield connection
+
+    def first(self, query: TextClause, **values: object) -> Row[Any] | None:
+        self._ask()
+        return super().first(query, **values)
 
     def _ask(self) -> None:
         if self.away or self.locked:

@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from controlplane.cli.main import find
+from controlplane.cli.verbs.grammar import parse
+from controlplane.config.gateway import GatewaySection
+from tests.fakes.fleet_text import parse_fleet
 from tests.image.containerfile import exec_form, read_steps
 from tests.patience import PROCESS_S
 
@@ -27,6 +31,14 @@ def compose() -> dict[str, Any]:
     return found
 
 
+def parse_words(words: list[str]) -> str:
+    """Return the verb of a command line of this program. Raises WrongUsage for options that it lacks."""
+    verb, rest = find(words)
+    assert verb is not None
+    parse(verb, rest)
+    return verb.words
+
+
 def steps(word: str) -> list[str]:
     return [
         step.rest for step in read_steps((DEPLOY / "Containerfile").read_text(encoding="utf-8")) if step.word == word
@@ -36,9 +48,9 @@ def steps(word: str) -> list[str]:
 # --- compose
 
 
-@pytest.mark.parametrize("name", ["controlplane", "grafana"])
+@pytest.mark.parametrize("name", ["controlplane", "gateway", "grafana"])
 def test_every_service_is_locked_down_alike(compose: dict[str, Any], name: str) -> None:
-    assert set(compose["services"]) == {"controlplane", "grafana"}
+    assert set(compose["services"]) == {"controlplane", "gateway", "grafana"}
     service = compose["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -73,7 +85,7 @@ KNOWN = {
         "read_only",
         "cap_drop",
     ],
-    *["security_opt", "pids_limit", "restart", "logging", "configs", "depends_on"],
+    *["security_opt", "pids_limit", "restart", "logging", "configs", "depends_on", "command", "stop_grace_period"],
 }
 """Fields of a service in the Compose specification that are used here."""
 
@@ -90,8 +102,8 @@ def test_the_compose_file_has_only_fields_of_its_specification_and_refers_to_wha
         assert set(service.get("depends_on", ())) <= set(compose["services"])
         named = {volume.partition(":")[0] for volume in service["volumes"]}
         assert {volume for volume in named if not volume.startswith(".")} <= set(compose["volumes"])
-    for config in compose["configs"].values():
-        assert YAML(typ="safe").load(config["content"])["apiVersion"] == 1
+    for name in ("datasource", "provider"):
+        assert YAML(typ="safe").load(compose["configs"][name]["content"])["apiVersion"] == 1
 
 
 def test_compose_builds_the_image_runs_it_as_its_user_and_asks_what_its_health_check_asks(
@@ -111,6 +123,26 @@ def test_compose_builds_the_image_runs_it_as_its_user_and_asks_what_its_health_c
     assert address in arguments[-1]
     assert address in exec_form(steps("HEALTHCHECK")[0])[-1]
     compile(arguments[-1], "healthcheck", "exec")
+
+
+def test_composes_gateway_follows_the_control_plane_and_has_time_to_drain(
+    compose: dict[str, Any], tmp_path: Path
+) -> None:
+    service = compose["services"]["gateway"]
+    assert service["build"] == compose["services"]["controlplane"]["build"]
+    assert service["user"] == compose["services"]["controlplane"]["user"]
+    section = parse_fleet(compose["configs"]["gateway"]["content"], tmp_path / "fleet.yaml").gateway
+    assert section.control_plane is not None
+    address = compose["services"]["controlplane"]["networks"]["fleet"]["ipv4_address"]
+    assert section.control_plane.url == f"http://{address}:8080"
+    assert section.control_plane.authorization is not None
+    assert section.control_plane.authorization.credentials_env in service["environment"]
+    assert {section.listen.partition(":")[2], section.admin.partition(":")[2]} == {
+        port.rpartition(":")[2] for port in service["ports"]
+    }
+    assert float(service["stop_grace_period"].removesuffix("s")) > section.drain_timeout
+    assert f"http://127.0.0.1:{section.admin.partition(':')[2]}/readyz" in service["healthcheck"]["test"][-1]
+    assert parse_words(service["command"]) == "gateway"
 
 
 def test_grafana_asks_the_control_plane_by_an_address_that_every_control_plane_answers_to(
@@ -186,6 +218,58 @@ def test_the_units_are_locked_down_alike(unit: Path) -> None:
     said = dict(re.findall(r"^(\w+)=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE))
     assert {name: said.get(name) for name in HARDENED} == HARDENED
     assert "User" in said or said.get("DynamicUser") == "true"
+
+
+def test_the_gateways_unit_leaves_workers_alone_and_has_time_to_drain() -> None:
+    text = (DEPLOY / "systemd" / "controlplane-gateway.service").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    assert said["KillMode"] == "process"
+    assert said["ExecReload"] == "/bin/kill -USR2 $MAINPID"
+    assert float(said["TimeoutStopSec"]) > GatewaySection().drain_timeout
+    assert parse_words(said["ExecStart"].split()[1:]) == "gateway"
+
+
+# --- Kubernetes
+
+
+@pytest.fixture(scope="module")
+def manifests() -> dict[str, dict[str, Any]]:
+    text = (DEPLOY / "kubernetes" / "gateway.yaml").read_text(encoding="utf-8")
+    return {each["kind"]: each for each in YAML(typ="safe").load_all(text)}
+
+
+def test_kubernetes_gateways_are_locked_down_probed_and_drained(
+    manifests: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    section = parse_fleet(manifests["ConfigMap"]["data"]["fleet.yaml"], tmp_path / "fleet.yaml").gateway
+    pod = manifests["StatefulSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert parse_words(container["args"]) == "gateway"
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert (section.listen, section.admin) == (f"0.0.0.0:{ports['clients']}", f"0.0.0.0:{ports['admin']}")
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "admin"}
+    (_, pause) = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert pod["terminationGracePeriodSeconds"] > section.drain_timeout + float(pause)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert str(pod["securityContext"]["runAsUser"]) == steps("USER")[-1]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert section.control_plane is not None
+    assert section.control_plane.authorization is not None
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert str(section.control_plane.authorization.credentials_file) == "/run/secrets/gateway/token"
+    assert mounts["/run/secrets/gateway"] == "token"
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    claims = {claim["metadata"]["name"] for claim in manifests["StatefulSet"]["spec"]["volumeClaimTemplates"]}
+    assert set(mounts.values()) == volumes | claims
+    labels = manifests["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    assert manifests["Service"]["spec"]["selector"] == labels
+    assert manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert manifests["Service"]["spec"]["ports"][0]["targetPort"] in ports
 
 
 # --- locks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -55,7 +56,7 @@ class GatewayUp:
                 found = [match for line in self.log if (match := re.search(pattern, line))]
                 if len(found) >= times:
                     return found[times - 1]
-                assert not self.reading.done(), "\n".join(self.log)
+                assert not self.reading.done(), (pattern, self.log)
                 await self._news.wait()
 
     async def listens(self) -> None:
@@ -102,6 +103,9 @@ async def gateway_up(
         if wait:
             await gateway.listens()
         yield gateway
+    except BaseException:
+        print(f"--- log of process {gateway.pid}", *gateway.log, sep="\n")
+        raise
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -132,9 +136,9 @@ def chat_request(*, stream: bool = False, close: bool = True) -> bytes:
     )
 
 
-async def chat(port: int) -> str:
+async def chat(port: int, tls: ssl.SSLContext | None = None) -> str:
     """Return the text of one chat completion, or the status and body of a refusal."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     writer.write(chat_request())
     answer = await asyncio.wait_for(reader.read(), PROCESS_S)
     writer.close()

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, Row, TextClause, text
 from sqlmodel import Session
 
 from alerts.dispatch import Route
@@ -59,6 +60,18 @@ class Breakable(Database):
             raise Unavailable("the database is gone")
         with super().reading() as session:
             yield session
+
+    @contextmanager
+    def changing(self) -> Iterator[Connection]:
+        if self.state:
+            raise Unavailable(f"the database is {self.state}")
+        with super().changing() as connection:
+            yield connection
+
+    def first(self, query: TextClause, **values: object) -> Row[Any] | None:
+        if self.state == "gone":
+            raise Unavailable("the database is gone")
+        return super().first(query, **values)
 
 
 @dataclass

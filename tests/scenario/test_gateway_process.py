@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
+import subprocess
 from pathlib import Path
 
 from tests.fakes.chat_engine import chat_engine
-from tests.patience import until
+from tests.patience import PROCESS_S, until
 from tests.scenario.gateway_up import Stream, chat, fleet_of, gateway_up, get
 
 
@@ -45,7 +47,12 @@ async def test_connections_to_a_dead_worker_wait_for_the_next_one(tmp_path: Path
             os.kill(pid, signal.SIGKILL)
         assert await asyncio.gather(*asked) == ["hello"] * 20
         await gateway.said("worker . was killed by SIGKILL", times=2)
-        assert not set(await gateway.workers()) & set(before)
+        async with asyncio.timeout(PROCESS_S):
+            while len(workers := await gateway.workers()) < 2:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        assert not set(workers) & set(before)
+        metrics = (await get(gateway.admin, "/metrics"))[1].decode().splitlines()
+        assert {"controlplane_gateway_workers 2.0", "controlplane_gateway_worker_restarts_total 2.0"} <= set(metrics)
 
 
 async def test_sigterm_finishes_open_streams_and_refuses_new_connections(tmp_path: Path) -> None:
@@ -147,3 +154,27 @@ async def test_an_edited_file_is_applied_and_a_bad_one_changes_nothing(tmp_path:
         os.kill(gateway.pid, signal.SIGHUP)
         await gateway.said("gateway.idle_timeout: takes effect at the next start or upgrade")
         assert await chat(gateway.port) == "one"
+
+
+async def test_a_certificate_that_is_gone_stops_a_start_and_not_the_workers_that_serve(tmp_path: Path) -> None:
+    files = ("-keyout", tmp_path / "tls.key", "-out", tmp_path / "tls.crt")
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    command = ("openssl", "req", "-x509", *curve, "-nodes", "-days", "30", "-subj", "/CN=127.0.0.1", *files)
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    context = ssl.create_default_context(cafile=tmp_path / "tls.crt")
+    context.check_hostname = False
+    async with (
+        chat_engine() as engine,
+        gateway_up(tmp_path, fleet_of(engine.url, ", tls: {cert_file: tls.crt, key_file: tls.key}")) as gateway,
+    ):
+        assert await chat(gateway.port, context) == "hello"
+        (tmp_path / "tls.key").unlink()
+        first, second = await gateway.workers()
+        os.kill(first, signal.SIGKILL)
+        # The next one cannot serve: it says why, and is started later and later.
+        await gateway.said("worker 0: the certificate of the listener cannot be read")
+        await gateway.said(r"worker 0 ended with status 1 after . s and is started again in 0\.5 s")
+        assert {await chat(gateway.port, context) for _ in range(10)} == {"hello"}
+        assert [worker["pid"] for worker in (await gateway.health())["workers"]][1] == second
+        assert "worker 0 ended with status 1" in str((await gateway.health())["troubles"])
+        assert (await get(gateway.admin, "/readyz"))[0] == 200

@@ -28,9 +28,11 @@ from controlplane.traffic.drivers import build_drivers
 from controlplane.traffic.gateway import Gateways
 
 ROLLOUT_S = 0.5
+"""Seconds between two ticks while a rollout runs."""
 OBSERVE_S = 5.0
-LOOK_S = 2.0
-"""Seconds between two checks for requests that another process received. Its own requests are seen at once."""
+LOOK_S = OBSERVE_S / 2
+"""Seconds between two ticks without a rollout: each checks for requests that another process received. A request that
+this process receives wakes the loop at once."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,16 @@ class Rolling(Part[RollingSettings]):
     ) -> None:
         """`gateways` keeps the traffic of models on driver gateway.
 
-        Call `news` when an engine or a candidate has answered, so that the next tick comes at once.
+        Call `news` when a request or the answer of an engine has come, so that the next tick comes at once.
         """
         self._db, self._clock, self._monotonic, self._gateways = db, clock, monotonic, gateways
         self._lease: Lease | None = None
-        self._observe, self._look = Every(OBSERVE_S), Every(LOOK_S)
-        self._rolling, self._asked = False, 0
+        self._observe = Every(OBSERVE_S)
+        self._rolling = False
+        self._loop: Loop | None = None
         self._models: Mapping[str, ModelSection] = {}
         self._drivers: dict[str, Driver] = {}
-        self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only)
+        self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only, news=news)
         self.engine = RolloutEngine(
             db,
             {},
@@ -108,19 +111,18 @@ class Rolling(Part[RollingSettings]):
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:
         """Return the loop that moves rollouts."""
-        return [make.leased("rollouts", ROLLOUT_S, self.tick)]
+        self._loop = make.leased("rollouts", LOOK_S, self.tick)
+        return [self._loop]
 
     async def tick(self, lease: Lease) -> None:
-        """Move the running rollouts. Without one, check for requests every LOOK_S and the engines every OBSERVE_S."""
+        """Move the running rollouts. Without one, look at the engines every OBSERVE_S."""
         self._lease = lease
-        now, asked = self._monotonic(), self.service.asked
-        if not self._rolling and asked == self._asked and not self._look.due(now):
-            return
+        now = self._monotonic()
         self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
-        # Marked only after the read: when the database cannot be read, the next tick reads again.
-        self._look.done(now)
-        self._asked = asked
-        if self._observe.due(now) or self._rolling:
+        if self._loop:
+            self._loop.interval_s = ROLLOUT_S if self._rolling else LOOK_S
+        # Half a tick early: a tick that comes a moment before its time must not wait for the next one.
+        if self._observe.due(now + LOOK_S / 2) or self._rolling:
             self._observe.done(now)
             await self.engine.tick(self._clock.now())
 

@@ -121,6 +121,8 @@ RUN = (
             Option("config", "The fleet.yaml.", "FILE", "-c", read=Path, required=True, offers="files"),
             Option("listen", "Address for clients, as host:port; by default gateway.listen.", "HOST:PORT"),
             Option("admin", "Address for metrics and health, as host:port; by default gateway.admin.", "HOST:PORT"),
+            Option("control_plane", "Control plane to follow; by default gateway.control_plane.", "URL"),
+            Option("token_file", "File with the token for --control-plane.", "FILE", read=Path, offers="files"),
             DATA_DIR,
             *LOG,
         ),

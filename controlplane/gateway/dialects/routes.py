@@ -58,7 +58,9 @@ _POST: dict[bytes, Operation] = {
     b"/api/embeddings": Operation("ollama", "embedding", ModelPlace.BODY, Frames.NONE),
     b"/api/show": Operation("ollama", "show", ModelPlace.BODY, Frames.NONE, generates=False),
 }
+_LOOKS = b"GET, HEAD"
 _GET: dict[bytes, Operation] = {
+    b"/": _own("ollama", "server"),
     b"/v1/models": _own("openai", "models"),
     b"/api/tags": _own("ollama", "models"),
     b"/api/ps": _own("ollama", "loaded"),
@@ -98,7 +100,7 @@ def recognise(head: RequestHead) -> Operation | Refusal:
 
 
 def _exact(method: bytes, path: bytes) -> Operation | None:
-    return _POST.get(path) if method == b"POST" else _GET.get(path) if method == b"GET" else None
+    return _POST.get(path) if method == b"POST" else _GET.get(path) if method in (b"GET", b"HEAD") else None
 
 
 def _other(head: RequestHead, path: bytes) -> Operation | Refusal:
@@ -121,7 +123,7 @@ def _slowly(head: RequestHead, path: bytes) -> Operation | Refusal:
     if path in _POST:
         return _of_method(head, b"POST", _POST[path])
     if path in _GET:
-        return _of_method(head, b"GET", _GET[path])
+        return _exact(head.method, path) or _bad_method(_LOOKS)
     if administration.is_administrative(path):
         return Refusal(RefusalKind.FORBIDDEN, administration.MESSAGE, code="administrative_path")
     if path.startswith(_OWNED) or _HIDDEN_SLASH.search(head.path):

@@ -35,10 +35,10 @@ class Ended(NamedTuple):
 class Child:
     """A worker: its process, its channel, and what it said last."""
 
-    def __init__(self, number: int, column: int, applied: Callable[[], None], ended: Callable[[Child], None]) -> None:
-        """`applied` is called when it applies a state, `ended` once when the process has ended."""
+    def __init__(self, number: int, column: int, news: Callable[[], None], ended: Callable[[Child], None]) -> None:
+        """`news` is called when it applies a state or accepts connections, `ended` once when the process has ended."""
         self.number, self.column = number, column
-        self._on_ended, self._on_applied = ended, applied
+        self._on_ended, self._on_news = ended, news
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._channel = Channel(self._take, self._lost)
@@ -53,6 +53,9 @@ class Child:
         self.account = Ended()
         self.exit_status: int | None = None
         self.serves: frozenset[int] = frozenset()
+        """Sockets that it is to accept connections on."""
+        self.accepts: frozenset[int] = frozenset()
+        """Sockets that it accepts connections on, as it says."""
         self.silent = 0
         self._news = asyncio.Event()
 
@@ -130,7 +133,10 @@ class Child:
                 self.started.set()
             case "applied":
                 self.revision, self.refused = head["revision"], ("", "")
-                self._on_applied()
+                self._on_news()
+            case "serving":
+                self.accepts = frozenset(head["sockets"])
+                self._on_news()
             case "refused":
                 self.refused = (head["revision"], head["why"])
             case "status":

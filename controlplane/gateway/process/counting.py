@@ -10,33 +10,46 @@ from controlplane.gateway.telemetry.recorder import RecordSink, SpanSink, Worker
 
 
 class CountingRecorder(WorkerRecorder):
-    """A worker's recorder. It also counts attempts by model and version since the model's generation was applied."""
+    """A worker's recorder that also knows the attempts by model and version since the model's generation was applied.
+
+    The attempts are counted for the metrics anyway, so a request costs nothing more.
+    """
 
     def __init__(self, meters: Meters, journal: RecordSink | None = None, spans: SpanSink | None = None) -> None:
         super().__init__(meters, journal, spans)
         self._generations: dict[str, int] = {}
-        self._counts: dict[str, dict[str, int]] = {}
+        self._before: dict[str, dict[str, int]] = {}
+        """Attempts by model and version when the model's generation was applied."""
 
     def apply(self, desired: Desired) -> None:
         """Declare the series of a state. Begin to count anew for each model whose generation differs."""
         self.expect(desired)
-        before, self._generations = self._generations, {model.name: model.generation for model in desired.models}
-        for name, generation in self._generations.items():
-            if before.get(name) != generation:
-                self._counts[name] = {}
+        attempts = self._all_attempts()
+        generations = {model.name: model.generation for model in desired.models}
+        for name, generation in generations.items():
+            if self._generations.get(name) != generation:
+                self._before[name] = attempts.get(name, {})
                 self.applied(name, generation)
-        self._counts = {name: self._counts[name] for name in self._generations}
-
-    def began(self, model: str, version: str, backend: str) -> None:
-        """Count an attempt that was sent."""
-        counts = self._counts.get(model)
-        if counts is not None:
-            counts[version] = counts.get(version, 0) + 1
-        super().began(model, version, backend)
+        self._before = {name: self._before[name] for name in generations}
+        self._generations = generations
 
     def counted(self) -> dict[str, dict[str, Any]]:
         """Return {model: {"generation": number, "requests": {version: number}}} of the applied state."""
+        attempts = self._all_attempts()
         return {
-            name: {"generation": generation, "requests": self._counts[name]}
+            name: {"generation": generation, "requests": _rise(self._before[name], attempts.get(name, {}))}
             for name, generation in self._generations.items()
         }
+
+    def _all_attempts(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for (model, version, backend), series in self._backends.items():
+            if backend:
+                counts = found.setdefault(model, {})
+                counts[version] = counts.get(version, 0) + round(self._cells[series.attempts])
+        return found
+
+
+def _rise(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
+    """Return the numbers by which counters have risen, without those that have not."""
+    return {name: number - before.get(name, 0) for name, number in now.items() if number > before.get(name, 0)}

@@ -16,11 +16,12 @@ from controlplane.gateway.process.shared import Shared
 from controlplane.gateway.process.state.applying import Applying
 from controlplane.gateway.process.state.sources import Source
 from controlplane.gateway.process.workers import Workers
+from controlplane.gateway.telemetry import families
 from controlplane.gateway.telemetry.exposition import CONTENT_TYPE
 
 
 class Health:
-    """What a gateway says about itself."""
+    """The state of a gateway, in its own words."""
 
     def __init__(
         self, section: GatewaySection, workers: Workers, applying: Applying, source: Source, shared: Shared
@@ -42,6 +43,8 @@ class Health:
         if self._applying.desired is None:
             why = f" ({self._source.fault})" if self._source.fault else ""
             return [f"no desired state yet: waiting for {self._source.name}{why}"]
+        if not self._workers.accepting.is_set():
+            return ["the workers do not accept connections yet", *self._troubles()]
         if not self._workers.serving():
             return ["no worker serves", *self._troubles()]
         return []
@@ -90,5 +93,8 @@ class Health:
         return Answer(503 if reasons else 200, ("\n".join(reasons or ["ready"]) + "\n").encode())
 
     async def _metrics(self) -> Answer:
+        meters = self._shared.meters
+        meters.gauge(families.WORKERS).set(len(self._workers.serving()))
+        meters.gauge(families.DESIRED_FAULT).set(bool(self._source.fault))
         async with self._rendering:  # the reader keeps what it has read
             return Answer(200, await asyncio.to_thread(self._shared.exposition.text), CONTENT_TYPE)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import uvloop
 
+from controlplane.config.gateway import ControlPlaneSection
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigError
 from controlplane.gateway.process.supervisor import Options, Supervisor
 
 
-def serve(loaded: LoadedFleet, data_dir: Path, listen: str, admin: str) -> None:
+def serve(loaded: LoadedFleet, data_dir: Path, listen: str, admin: str, follow: ControlPlaneSection | None) -> None:
     """Run until SIGTERM, Ctrl-C, or until a successor has taken over. The caller has set up the log.
 
     Raises ConfigError for a folder that cannot be made, and GatewayError when the gateway cannot start.
@@ -25,7 +26,7 @@ def serve(loaded: LoadedFleet, data_dir: Path, listen: str, admin: str) -> None:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise ConfigError(f"cannot be created: {error.strerror}", file=data_dir, field="--data-dir") from error
-    options = Options(data_dir.resolve(), listen, admin)
+    options = Options(data_dir.resolve(), listen, admin, follow)
 
     async def main() -> None:
         await Supervisor(loaded, options).run()

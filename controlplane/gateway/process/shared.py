@@ -31,6 +31,7 @@ class Shared:
         self._memory = memory
         self.keeper = Keeper(memory.area(LIMITS))
         self.meters = meters_of(memory.area(METRICS), supervisor_column(half))
+        self._restarts = self.meters.counter(families.RESTARTS)
         self.exposition = exposition_of(memory.area(METRICS))
         self._spent = SpentFile(folder / SPENT)
 
@@ -42,8 +43,10 @@ class Shared:
         """Allot slots to all limits, and set this gateway's shares. Raises BadDesired for too many limits."""
         self.keeper.apply(desired, now)
 
-    def clear(self, column: int) -> None:
-        """Give back what a dead worker held, and count its open requests as cut."""
+    def clear(self, column: int, *, replaced: bool) -> None:
+        """Give back what a dead worker held, and count its open requests as cut. `replaced`: another one follows."""
+        if replaced:
+            self._restarts.add()
         clear_column(self._memory.area(CHOOSING), column)
         self.keeper.clear_column(column)
         if lost := settle(meters_of(self._memory.area(METRICS), column)):
@@ -79,8 +82,9 @@ class Shared:
                     log.error("%s: %s; after a crash budgets would begin with older sums", SPENT, error.strerror)
                 said = str(error)
 
-    def save(self) -> None:
-        """Write what was spent, if it has changed. Blocking."""
+    def leave(self) -> None:
+        """Take this supervisor's gauges back, and write what was spent. A successor's come instead. Blocking."""
+        settle(self.meters)
         try:
             if (data := self.keeper.save()) is not None:
                 self._spent.write(data)

@@ -6,6 +6,7 @@ so the connections of a dead worker wait for its successor.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -31,6 +32,11 @@ class Address(NamedTuple):
         if not colon or not host or not port.isdecimal() or int(port) > 65535:
             raise NotListening(f"{field}: expected host:port such as 127.0.0.1:8400, got {text!r}")
         return cls(host, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it. The host is an IP address, as bound_address returns it."""
+        return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

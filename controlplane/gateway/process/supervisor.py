@@ -20,6 +20,7 @@ from typing import Any
 
 from collectors.durations import format_duration
 from controlplane import __version__
+from controlplane.config.gateway import ControlPlaneSection
 from controlplane.config.loader import LoadedFleet
 from controlplane.gateway.errors import GatewayError
 from controlplane.gateway.process.admin import Admin
@@ -35,6 +36,7 @@ from controlplane.gateway.process.state.last_good import LastGood
 from controlplane.gateway.process.state.sources import JOURNALS, FromControlPlane, FromFile, Source, enduring
 from controlplane.gateway.process.systemd import notify
 from controlplane.gateway.process.workers import Workers
+from controlplane.gateway.wire.tls import listener_context
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class Options:
     """Address in place of `gateway.listen`. Port 0 is any free one."""
     admin: str = ""
     """Address in place of `gateway.admin`."""
+    follow: ControlPlaneSection | None = None
+    """Control plane in place of `gateway.control_plane`."""
 
 
 class Supervisor:
@@ -60,6 +64,7 @@ class Supervisor:
     def __init__(self, loaded: LoadedFleet, options: Options) -> None:
         self._loaded, self._folder = loaded, options.folder
         self._section = section = loaded.fleet.gateway
+        self._follow = options.follow or section.control_plane
         self._addresses = Addresses(
             options.listen or section.listen, options.admin or section.admin, section.effective_workers
         )
@@ -67,6 +72,7 @@ class Supervisor:
         self._over = asyncio.Event()
         """Set when this gateway is to end: by a signal, or because a successor serves."""
         self._why = ""
+        self._signals = 0
         self._serving = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._relieved_by = 0
@@ -88,6 +94,9 @@ class Supervisor:
             entry.close()
 
     async def _run(self, entry: Entry) -> None:
+        if (tls := wire_settings(self._section).tls) is not None:
+            # Here a fault of it stops the start. In the workers it would only be repeated.
+            await asyncio.to_thread(listener_context, tls)
         self._shared = Shared(entry.memory, entry.half, self._folder)
         if entry.is_fresh:
             await asyncio.to_thread(self._shared.restore)
@@ -95,12 +104,12 @@ class Supervisor:
         self._workers = Workers(columns, len(entry.sockets), self._begin, self._shared.clear)
         disk = LastGood(self._folder)
         self._applying = Applying(self._workers, self._shared, disk, self._serving.set)
-        if self._section.control_plane is None:
+        if self._follow is None:
             self._source: Source = FromFile(self._loaded, self._applying)
         else:
             self._source = FromControlPlane(
                 self._loaded,
-                self._section.control_plane,
+                self._follow,
                 self._applying,
                 self._folder,
                 self._report,
@@ -154,17 +163,20 @@ class Supervisor:
         for each in entry.sockets:
             each.listen(BACKLOG)
         self._workers.listen()
-        log.info("listening on %s", bound_address(entry.sockets[0]))
+        await self._workers.accepting.wait()
+        address = bound_address(entry.sockets[0])
+        log.info("listening on %s", address)
+        if self._section.tls is None and not address.is_loopback:
+            log.warning("listening on %s without TLS: keys and prompts are sent unencrypted; set gateway.tls", address)
         notify("STATUS=serving")
 
     async def _take_over(self, entry: Entry) -> None:
         assert entry.before is not None
         try:
-            await asyncio.wait_for(self._serving.wait(), READY_S)
+            await asyncio.wait_for(self._workers.accepting.wait(), READY_S)
         except TimeoutError:
-            raise GatewayError(
-                f"no desired state within {READY_S:.0f} s; the gateway before this one serves on"
-            ) from None
+            why = "; ".join(self._health.not_ready())
+            raise GatewayError(f"after {READY_S:.0f} s: {why}; the gateway before this one serves on") from None
         await entry.before.relieve()
         log.info("process %d has stopped to accept and finishes its streams", entry.before.pid)
         self._spawn(self._watch(entry), "predecessor")
@@ -191,7 +203,7 @@ class Supervisor:
         # A successor writes and reports from here on.
         for task in self._tasks:
             task.cancel()
-        await asyncio.to_thread(self._shared.save)
+        await asyncio.to_thread(self._shared.leave)
 
     async def _end(self, entry: Entry) -> None:
         within_s = self._section.drain_timeout
@@ -206,6 +218,7 @@ class Supervisor:
         for each in entry.sockets:
             each.close()
         account = await drained
+        await self._source.close(ship=not self._relieved_by)
         await self._admin.close()
         log.info(
             "stopped: %d requests finished, %d were cut after %d tokens",
@@ -217,8 +230,7 @@ class Supervisor:
     def _begin(self, column: int) -> tuple[dict[str, Any], Sequence[int]]:
         entry, root = self._entry, logging.getLogger()
         sockets = [each.fileno() for each in entry.sockets]
-        follows = self._section.control_plane is not None
-        journal_bytes = self._section.max_journal_bytes // self._addresses.workers if follows else 0
+        journal_bytes = self._section.max_journal_bytes // self._addresses.workers if self._follow else 0
         begin = Begin(
             column=column,
             memory_fd=entry.memory.fd,
@@ -234,7 +246,8 @@ class Supervisor:
         return begin.message(), (entry.memory.fd, *sockets)
 
     def _signalled(self, name: str) -> None:
-        if self._over.is_set():
+        self._signals += 1
+        if self._signals > 1:
             log.warning("%s: ending at once; open requests are cut", name)
             self._workers.cut()
         self._why = self._why or name

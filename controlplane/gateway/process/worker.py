@@ -4,7 +4,7 @@ FD is its end of the control channel. The worker survives its supervisor: when t
 finishes its open requests, and ends.
 
     from the supervisor    begin, desired (a body), serve, drain, cut
-    to the supervisor      started, applied, refused, status, log, ended
+    to the supervisor      started, applied, refused, serving, status, log, ended
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from controlplane.gateway.process.begin import Begin
 from controlplane.gateway.process.channel_log import ChannelHandler
 from controlplane.gateway.process.control import Channel, Frame
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("controlplane.gateway.process.worker")
+"""Not __name__, which is __main__ in a worker."""
 
 STATUS_S = 0.5
 """Seconds between two messages about the state. Chosen: twice as often as the gateway reports."""
@@ -139,6 +140,7 @@ class Worker:
         for number in sorted(self._serving - numbers):
             await self._path.server.stop(self._sockets[number])
         self._serving = numbers
+        self.channel.send({"type": "serving", "sockets": sorted(numbers)})
 
     async def _drain(self, within_s: float) -> None:
         ended: dict[str, Any] = {"type": "ended", "finished": 0, "cut": 0, "tokens_cut": 0}
@@ -179,7 +181,7 @@ def _raise(task: asyncio.Task[None]) -> None:
         task.result()
 
 
-async def _main(fd: int) -> None:
+async def _main(fd: int) -> int:
     loop = asyncio.get_running_loop()
     worker = Worker(loop)
     logging.basicConfig(level=logging.INFO, handlers=[worker.handler], force=True)
@@ -188,14 +190,22 @@ async def _main(fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     loop.add_signal_handler(signal.SIGTERM, worker.drain)
     await loop.create_connection(lambda: worker.channel, sock=socket.socket(fileno=fd))
-    await worker.run()
+    try:
+        await worker.run()
+    except GatewayError as error:
+        log.error("%s", error)
+        worker.done.set()
+        worker.channel.close()
+        await asyncio.sleep(0)
+        return 1
+    return 0
 
 
 def main() -> None:
     """Serve until the supervisor says that it is enough, or is gone."""
     gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(int(sys.argv[1])))
+        sys.exit(runner.run(_main(int(sys.argv[1]))))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from controlplane.gateway.errors import GatewayError
 from controlplane.gateway.process.backoff import Restarts
@@ -17,6 +17,14 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 END_S = 10.0
 """Seconds after the deadline of a drain in which workers may end by themselves."""
+
+
+class Clear(Protocol):
+    """Frees the column of a worker that has ended."""
+
+    def __call__(self, column: int, *, replaced: bool) -> None:
+        """Free it. `replaced`: another worker follows in it."""
+        ...
 
 
 class State(NamedTuple):
@@ -46,13 +54,15 @@ class Workers:
         columns: Sequence[int],
         sockets: int,
         begin: Callable[[int], tuple[dict[str, Any], Sequence[int]]],
-        clear: Callable[[int], None],
+        clear: Clear,
     ) -> None:
         """`begin` returns the first message for a column and the files to inherit. `clear` frees a column."""
         self.places = [Place(number, column) for number, column in enumerate(columns)]
         self._sockets, self._begin, self._clear = sockets, begin, clear
         self._state: State | None = None
         self._listening = False
+        self.accepting = asyncio.Event()
+        """Set once every socket has a worker that accepts its connections."""
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._all_ended = asyncio.Event()
@@ -166,7 +176,7 @@ class Workers:
 
     async def _fill(self, place: Place) -> None:
         place.starts_at = None
-        child = place.child = Child(place.number, place.column, self._applies, self._ended)
+        child = place.child = Child(place.number, place.column, self._heard, self._ended)
         begin, inherited = self._begin(place.column)
         try:
             await child.start(begin, inherited)
@@ -178,9 +188,11 @@ class Workers:
             child.send({"type": "desired", "revision": self._state.revision}, self._state.body)
         await child.started.wait()
 
-    def _applies(self) -> None:
+    def _heard(self) -> None:
         self.changed.set()
         self._spread()
+        if self._listening and len(frozenset().union(*(child.accepts for child in self.children))) == self._sockets:
+            self.accepting.set()
 
     def _spread(self) -> None:
         """Give each socket to the worker of its number, or to another one while that worker does not serve."""
@@ -198,7 +210,7 @@ class Workers:
     def _ended(self, child: Child) -> None:
         place = self.places[child.number]
         place.child, place.last_end = None, child.end_of()
-        self._clear(place.column)
+        self._clear(place.column, replaced=not self._stopping)
         for name, report in child.status.get("models", {}).items():
             counts = self._dead.setdefault((name, int(report["generation"])), {})
             for version, number in report["requests"].items():

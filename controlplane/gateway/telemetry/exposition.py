@@ -46,6 +46,8 @@ class Exposition:
         found: dict[str, dict[Values, list[float]]] = {}
         for reader in self._readers:
             for family, values, cells in reader.read():
+                if cells[0] != cells[0]:
+                    continue  # GONE
                 series = found.setdefault(family.name, {})
                 known = series.get(values)
                 series[values] = cells if known is None else _joined(family, known, cells)

@@ -144,6 +144,9 @@ LAG = Family(f"{_P}loop_lag_seconds", _H, "Lateness of a timer of a worker's eve
 GENERATION = Family(
     f"{_P}generation", _G, "Generation of a model's split that all workers apply.", ("model",), merge=Merge.MIN
 )
+WORKERS = Family(f"{_P}workers", _G, "Workers that accept connections and apply the desired state in force.")
+RESTARTS = Family(f"{_P}worker_restarts_total", _C, "Workers that ended by themselves and were replaced.")
+DESIRED_FAULT = Family(f"{_P}desired_fault", _G, "1 while the newest desired state cannot be got or is refused.")
 JOURNAL_RECORDS = Family(f"{_P}journal_records_total", _C, "Usage records that were written to the journal.")
 JOURNAL_LOST = Family(
     f"{_P}journal_lost_records_total", _C, "Usage records that could not be written, by reason.", ("reason",)
@@ -160,6 +163,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
         *(REQUESTS, DURATION, FIRST, PER_TOKEN, GAP, QUEUE, TOKENS, RUNNING, WAITING),
         *(ATTEMPTS, RETRIES, FAULTS, REFUSALS, INVALID, EJECTIONS, EJECTED, HEDGES, MIRRORED, CACHE, DEGRADED),
         *(ESTIMATED, CUT_TOKENS, LOST, TENANT_REQUESTS, TENANT_TOKENS, CONNECTIONS, LAG, GENERATION),
+        *(WORKERS, RESTARTS, DESIRED_FAULT),
         *(JOURNAL_RECORDS, JOURNAL_LOST, SHIPPED, JOURNAL_BYTES, JOURNAL_AGE, SPANS, SERIES_REFUSED),
     )
 })  # fmt: skip

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
 
 from controlplane.gateway.telemetry.families import FAMILIES, SERIES_REFUSED, Family, Kind
 from controlplane.gateway.telemetry.region import Region
 
+GONE = math.nan
+"""Value of a gauge that has no process any more. It takes no part in a minimum."""
 SEPARATOR = "\x1f"
 """Between the name and the label values of an entry's text."""
 
@@ -76,34 +79,40 @@ class Meters:
         self._refused = self.gauge(SERIES_REFUSED)
 
     def left(self) -> Iterator[tuple[Family, tuple[str, ...], Gauge]]:
-        """Yield the gauges that are not 0, with family and label values, but for those that keep their value.
+        """Yield the gauges with family and label values, but for those that keep their value.
 
         After a process was killed they are what it had open.
         """
         for text, place in self._places.items():
             name, *values = text.split(SEPARATOR)
             family = FAMILIES.get(name)
-            if family is not None and family.kind is Kind.GAUGE and not family.keeps and self._region.cells[place]:
+            if family is not None and family.kind is Kind.GAUGE and not family.keeps:
                 yield family, tuple(values), Gauge(self._region.cells, place)
 
     def counter(self, family: Family, *values: str) -> Counter:
         """Return the counter of a family with the label values `values`."""
-        return Counter(self._region.cells, self._place(family, values))
+        return Counter(self._region.cells, self.place(family, *values))
 
     def gauge(self, family: Family, *values: str) -> Gauge:
         """Return the gauge of a family with the label values `values`."""
-        return Gauge(self._region.cells, self._place(family, values))
+        return Gauge(self._region.cells, self.place(family, *values))
 
     def histogram(self, family: Family, *values: str) -> Histogram:
         """Return the histogram of a family with the label values `values`."""
-        return Histogram(self._region.cells, self._place(family, values), family.bounds)
+        return Histogram(self._region.cells, self.place(family, *values), family.bounds)
 
     def known(self, family: Family) -> list[tuple[str, ...]]:
         """Return the label values of all series of a family."""
         prefix = family.name + SEPARATOR
         return [tuple(text.split(SEPARATOR)[1:]) for text in self._places if text.startswith(prefix)]
 
-    def _place(self, family: Family, values: tuple[str, ...]) -> int:
+    @property
+    def cells(self) -> memoryview[float]:
+        """All cells, float64."""
+        return self._region.cells
+
+    def place(self, family: Family, *values: str) -> int:
+        """Return the first cell of a series. A histogram has its buckets there, +Inf included, and then the sum."""
         assert len(values) == len(family.labels), f"{family.name} has the labels {family.labels}"
         text = SEPARATOR.join((family.name, *(value.replace(SEPARATOR, "?") for value in values)))
         place = self._places.get(text)

@@ -9,7 +9,8 @@ from controlplane.gateway.refusal import RefusalKind
 from controlplane.gateway.request import Outcome
 from controlplane.gateway.seams import Trace, UsageRecord
 from controlplane.gateway.telemetry import families as f
-from controlplane.gateway.telemetry.meters import Counter, Gauge, Histogram, Meters
+from controlplane.gateway.telemetry.meters import GONE, Gauge, Meters
+from controlplane.gateway.telemetry.series import OUTCOME_WORDS, BackendSeries, TenantSeries, VersionSeries
 
 TENANTS = 200
 """Most tenants with totals of their own. Chosen: with 7 outcomes and 3 types of tokens they make 2,000 series."""
@@ -20,10 +21,6 @@ REASONS = 64
 LOST_HEDGE = "hedge"
 """Reason given to `retried` for the attempt that lost against the other one of a hedged request. It is no failure."""
 
-OUTCOME_WORDS = {outcome: "success" if outcome is Outcome.OK else outcome.value for outcome in Outcome}
-"""Outcomes as the catalogue names them."""
-COUNTED = tuple(outcome for outcome in Outcome if outcome is not Outcome.INVALID)
-"""Outcomes of `llm_requests_total`. A request that is wrong says nothing about the model."""
 CALLERS_OWN = frozenset({RefusalKind.RATE_LIMITED.word, RefusalKind.BUDGET_SPENT.word})
 """Refusals for a limit that the caller has used up. They say nothing about the model."""
 _REFUSALS = frozenset(kind.word for kind in RefusalKind)
@@ -33,7 +30,6 @@ _OF_A_MODEL = (
 )
 """Kinds that are declared at 0 for each model. The others come before a model is known."""
 _FAILED = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.REJECTED, Outcome.CUT})
-_ANSWERED = frozenset({Outcome.OK, Outcome.CUT, Outcome.ABORTED})
 
 
 class RecordSink(Protocol):
@@ -53,7 +49,7 @@ class SpanSink(Protocol):
 
 
 def settle(meters: Meters) -> int:
-    """Count the requests that a dead worker had open as cut, set its gauges to 0, and return the number of requests.
+    """Count the requests that a dead worker had open as cut, end its gauges, and return the number of requests.
 
     Called by the next worker in the region, and by the supervisor when no worker follows. Never while a worker lives.
     """
@@ -63,7 +59,7 @@ def settle(meters: Meters) -> int:
         if family is f.RUNNING and gauge.value > 0:
             meters.counter(f.REQUESTS, *values, OUTCOME_WORDS[Outcome.CUT]).add(gauge.value)
             lost += int(gauge.value)
-        gauge.set(0.0)
+        gauge.set(GONE if family.merge is f.Merge.MIN else 0.0)
     if lost:
         meters.counter(f.LOST).add(lost)
     return lost
@@ -77,10 +73,11 @@ class WorkerRecorder:
 
     def __init__(self, meters: Meters, journal: RecordSink | None = None, spans: SpanSink | None = None) -> None:
         self._meters, self._journal, self._spans = meters, journal, spans
+        self._cells = meters.cells
         settle(meters)
-        self._versions: dict[tuple[str, str], _Version] = {}
-        self._backends: dict[tuple[str, str, str], _Backend] = {}
-        self._tenants: dict[str, _Tenant] = {}
+        self._versions: dict[tuple[str, str], VersionSeries] = {}
+        self._backends: dict[tuple[str, str, str], BackendSeries] = {}
+        self._tenants: dict[str, TenantSeries] = {}
         self._named = {values[0] for values in meters.known(f.TENANT_REQUESTS)} - {OTHER}
         self._reasons: set[str] = set()
         self._connections = meters.gauge(f.CONNECTIONS)
@@ -117,28 +114,29 @@ class WorkerRecorder:
     def began(self, model: str, version: str, backend: str) -> None:
         """An attempt was sent: one more request is open on the backend."""
         found = self._backends.get((model, version, backend)) or self._backend(model, version, backend)
-        found.running.add()
-        found.attempts.add()
+        self._cells[found.running] += 1.0
+        self._cells[found.attempts] += 1.0
 
     def gap(self, model: str, version: str, seconds: float) -> None:
         """`seconds` passed between two pieces of a stream."""
         found = self._versions.get((model, version)) or self._version(model, version)
-        found.gap.observe(seconds)
+        found.gap(seconds)
 
     def ended(self, record: UsageRecord, *, opened: bool) -> None:
         """A request ended. `opened`: `began` was called for its last attempt."""
-        if opened:
-            self._backend(record.model, record.version, record.backend).running.add(-1.0)
-        if record.reason:
-            self._count_reason(record)
-        if record.outcome is Outcome.INVALID:
-            # A name that the client made up must not become a series.
-            names = (record.model, record.version) if opened else ("", "")
-            self._meters.counter(f.INVALID, *names).add()
-        elif record.reason not in CALLERS_OWN:
-            self._count(record, opened)
+        if record.outcome is Outcome.INVALID or record.reason in CALLERS_OWN:
+            self._count_callers_own(record, opened)
+        else:
+            names = (record.model, record.version, record.backend)
+            backend = self._backends.get(names) or self._backend(*names)
+            if opened:
+                self._cells[backend.running] -= 1.0
+            self._cells[backend.outcomes[record.outcome]] += 1.0
+            backend.version.count(record, opened)
+            if record.outcome is not Outcome.OK or record.degraded_from:
+                self._count_rare(record, backend)
         if record.tenant:
-            self._tenant(record.tenant).count(record)
+            (self._tenants.get(record.tenant) or self._tenant(record.tenant)).count(record)
             if self._journal is not None:
                 self._journal.append(record)
         if record.trace is not None and self._spans is not None:
@@ -146,7 +144,7 @@ class WorkerRecorder:
 
     def retried(self, model: str, version: str, backend: str, why: str) -> None:
         """An attempt failed before its first event, and another one follows."""
-        self._backend(model, version, backend).running.add(-1.0)
+        self._cells[self._backend(model, version, backend).running] -= 1.0
         if why != LOST_HEDGE:
             self._meters.counter(f.RETRIES, model, version, backend, self._reason(why)).add()
 
@@ -176,21 +174,25 @@ class WorkerRecorder:
         """A deterministic request was looked up in the response cache."""
         self._meters.counter(f.CACHE, model, "hit" if hit else "miss").add()
 
-    def _count(self, record: UsageRecord, opened: bool) -> None:
-        backend = self._backend(record.model, record.version, record.backend)
-        backend.outcomes[record.outcome].add()
-        version = self._version(record.model, record.version)
-        version.count(record)
-        if opened or record.queue_s > 0:
-            version.queue.observe(record.queue_s)
+    def _count_callers_own(self, record: UsageRecord, opened: bool) -> None:
+        if opened:
+            self._cells[self._backend(record.model, record.version, record.backend).running] -= 1.0
+        if record.outcome is Outcome.INVALID:
+            # A name that the client made up must not become a series.
+            names = (record.model, record.version) if opened else ("", "")
+            self._meters.counter(f.INVALID, *names).add()
+        self._count_reason(record)
+
+    def _count_rare(self, record: UsageRecord, backend: BackendSeries) -> None:
+        self._count_reason(record)
         if record.outcome is Outcome.CUT and record.backend and record.completion_tokens:
-            backend.cut_tokens.add(record.completion_tokens)
+            self._cells[backend.cut_tokens] += record.completion_tokens
         if record.degraded_from:
             self._meters.counter(f.DEGRADED, record.model, record.degraded_from).add()
 
     def _count_reason(self, record: UsageRecord) -> None:
         if record.reason not in _REFUSALS:
-            if record.outcome in _FAILED:
+            if record.reason and record.outcome in _FAILED:
                 names = (record.model, record.version, record.backend)
                 self._meters.counter(f.FAULTS, *names, self._reason(record.reason)).add()
             return
@@ -203,17 +205,17 @@ class WorkerRecorder:
             return word
         return OTHER
 
-    def _version(self, model: str, version: str) -> _Version:
+    def _version(self, model: str, version: str) -> VersionSeries:
         found = self._versions.get((model, version))
         if found is None:
-            found = self._versions[model, version] = _Version(self._meters, model, version)
+            found = self._versions[model, version] = VersionSeries(self._meters, model, version)
         return found
 
-    def _backend(self, model: str, version: str, backend: str) -> _Backend:
+    def _backend(self, model: str, version: str, backend: str) -> BackendSeries:
         found = self._backends.get((model, version, backend))
         if found is None:
-            found = self._backends[model, version, backend] = _Backend(self._meters, model, version, backend)
-            self._version(model, version)
+            of = self._version(model, version)
+            found = self._backends[model, version, backend] = BackendSeries(self._meters, of, model, version, backend)
         return found
 
     def _queue(self, model: str) -> Gauge:
@@ -222,91 +224,13 @@ class WorkerRecorder:
             found = self._waiting[model] = self._meters.gauge(f.WAITING, model)
         return found
 
-    def _tenant(self, name: str) -> _Tenant:
+    def _tenant(self, name: str) -> TenantSeries:
         found = self._tenants.get(name)
         if found is not None:
             return found
         if name not in self._named and len(self._named) >= TENANTS:
             # Not kept by its own name: the names of a million tenants would be memory without a bound.
-            return self._tenants.get(OTHER) or self._tenants.setdefault(OTHER, _Tenant(self._meters, OTHER))
+            return self._tenants.get(OTHER) or self._tenants.setdefault(OTHER, TenantSeries(self._meters, OTHER))
         self._named.add(name)
-        found = self._tenants[name] = _Tenant(self._meters, name)
+        found = self._tenants[name] = TenantSeries(self._meters, name)
         return found
-
-
-class _Version:
-    """The series of one version of a model."""
-
-    __slots__ = ("cached", "duration", "estimated", "first", "gap", "input", "output", "per_token", "queue")
-
-    def __init__(self, meters: Meters, model: str, version: str) -> None:
-        names = (model, version)
-        self.duration: Histogram = meters.histogram(f.DURATION, *names)
-        self.first: Histogram = meters.histogram(f.FIRST, *names)
-        self.per_token: Histogram = meters.histogram(f.PER_TOKEN, *names)
-        self.gap: Histogram = meters.histogram(f.GAP, *names)
-        self.queue: Histogram = meters.histogram(f.QUEUE, *names)
-        self.input: Counter = meters.counter(f.TOKENS, *names, "input")
-        self.output: Counter = meters.counter(f.TOKENS, *names, "output")
-        self.cached: Counter = meters.counter(f.TOKENS, *names, "input_cached")
-        self.estimated: Counter = meters.counter(f.ESTIMATED, *names)
-
-    def count(self, record: UsageRecord) -> None:
-        """Count durations and tokens. As the probe does: errors and refusals are fast and no answers, and the duration
-        of a timeout is unknown but longer than the time waited."""
-        if record.outcome is Outcome.OK:
-            self.duration.observe(record.duration_s)
-        elif record.outcome is Outcome.TIMEOUT:
-            self.duration.observe_longer(record.duration_s)
-        if record.first_s is not None and record.outcome in _ANSWERED:
-            self.first.observe(record.first_s)
-        elif record.outcome is Outcome.TIMEOUT:
-            self.first.observe_longer(record.duration_s)
-        tokens = record.completion_tokens
-        if record.outcome is Outcome.OK and record.first_s is not None and tokens is not None and tokens > 1:
-            self.per_token.observe((record.duration_s - record.first_s) / (tokens - 1))
-        self.input.add(record.prompt_tokens or 0)
-        self.output.add(tokens or 0)
-        self.cached.add(record.cached_tokens or 0)
-        if record.estimated:
-            self.estimated.add()
-
-
-class _Backend:
-    """The series of one backend of a version. Backend "": the requests that no backend took."""
-
-    __slots__ = ("attempts", "cut_tokens", "outcomes", "running")
-
-    def __init__(self, meters: Meters, model: str, version: str, backend: str) -> None:
-        names = (model, version, backend)
-        self.outcomes: dict[Outcome, Counter] = {
-            outcome: meters.counter(f.REQUESTS, *names, OUTCOME_WORDS[outcome]) for outcome in COUNTED
-        }
-        if backend:
-            self.running: Gauge = meters.gauge(f.RUNNING, *names)
-            self.attempts: Counter = meters.counter(f.ATTEMPTS, *names)
-            self.cut_tokens: Counter = meters.counter(f.CUT_TOKENS, *names)
-
-
-class _Tenant:
-    """The totals of one tenant."""
-
-    __slots__ = ("_input", "_meters", "_name", "_outcomes", "_output")
-
-    def __init__(self, meters: Meters, name: str) -> None:
-        self._name, self._meters = name, meters
-        self._input: Counter = meters.counter(f.TENANT_TOKENS, name, "input")
-        self._output: Counter = meters.counter(f.TENANT_TOKENS, name, "output")
-        self._outcomes: dict[Outcome, Counter] = {}
-        self._of(Outcome.OK)
-
-    def count(self, record: UsageRecord) -> None:
-        """Count one request."""
-        (self._outcomes.get(record.outcome) or self._of(record.outcome)).add()
-        self._input.add(record.prompt_tokens or 0)
-        self._output.add(record.completion_tokens or 0)
-
-    def _of(self, outcome: Outcome) -> Counter:
-        counter = self._meters.counter(f.TENANT_REQUESTS, self._name, OUTCOME_WORDS[outcome])
-        self._outcomes[outcome] = counter
-        return counter

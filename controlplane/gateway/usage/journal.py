@@ -1,8 +1,8 @@
 """The journal of one worker: usage records, appended to files of the gateway's data folder.
 
-`append` only encodes a record. A few milliseconds later the records of that time go to a thread in one piece, and the
-thread writes them: a slow or hanging disk never delays a request. It calls fdatasync once a second while it writes.
-So kill -9 of the worker loses the records of the last FLUSH_S, and a power failure those of the last SYNC_S.
+`append` only keeps a record. A few milliseconds later the records of that time are encoded and go to a thread in one
+piece, and the thread writes them: a slow or hanging disk never delays a request. It calls fdatasync once a second while
+it writes. So kill -9 of the worker loses the records of the last FLUSH_S, and a power failure those of the last SYNC_S.
 
 Each start of a worker begins an epoch with sequence numbers from 1. A file that a dead worker left is never appended
 to: what is at its end may not have been written. The control plane counts (gateway, epoch, sequence) once.
@@ -68,7 +68,7 @@ class Journal:
     ) -> None:
         self._loop = loop or asyncio.get_running_loop()
         self._sequence = 0
-        self._lines: list[bytes] = []
+        self._records: list[UsageRecord] = []
         self._waits = False
         self._pieces: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
         self._writer = _Writer(folder, max_bytes, meters, self._pieces)
@@ -77,8 +77,7 @@ class Journal:
 
     def append(self, record: UsageRecord) -> None:
         """Add a record to the next piece. Never raises and never waits."""
-        self._sequence += 1
-        self._lines.append(line(self._sequence, record))
+        self._records.append(record)
         if not self._waits:
             self._waits = True
             self._loop.call_later(FLUSH_S, self._flush)
@@ -92,9 +91,13 @@ class Journal:
 
     def _flush(self) -> None:
         self._waits = False
-        if self._lines:
-            self._pieces.put((b"".join(self._lines), len(self._lines)))
-            self._lines = []
+        if self._records:
+            # Many at once take half the time of one at a time: their code and data are in the processor's caches.
+            first = self._sequence + 1
+            lines = [line(sequence, record) for sequence, record in enumerate(self._records, first)]
+            self._sequence += len(lines)
+            self._records = []
+            self._pieces.put((b"".join(lines), len(lines)))
 
 
 class _Writer:

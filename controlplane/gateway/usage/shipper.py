@@ -8,6 +8,7 @@ control plane has in part is read again without that part.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -98,6 +99,14 @@ class Shipper:
             else:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the gateways, no secret
                 pause = min(2 * pause, _BACKOFF_S[1])
+
+    async def finish(self, within_s: float = 5.0) -> None:
+        """Ship what the workers wrote before they ended, until nothing waits or something fails. The gateway ends: its
+        data folder may go with it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while await self.ship():
+                    pass
 
     async def ship(self) -> bool | None:
         """Send one batch. Return whether it was acknowledged; None: nothing waits."""

@@ -1,7 +1,7 @@
 // Keeps the page current, shows whether it is, and opens the confirmation dialog. All other HTML is from the server.
 "use strict";
 
-const KINDS = ["alerts", "rollouts", "models", "targets", "config", "resync"];
+const KINDS = ["alerts", "rollouts", "models", "targets", "config", "keys", "resync"];
 const RECONNECT_MS = 5000;
 const page = document.getElementById("live");
 const dialog = document.getElementById("dialog");

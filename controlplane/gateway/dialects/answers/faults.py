@@ -16,6 +16,9 @@ LONGEST_MESSAGE = 500
 """Most characters of an engine's words that are kept. Chosen."""
 _KINDS = {
     400: RefusalKind.MALFORMED,
+    401: RefusalKind.UPSTREAM_FAILED,
+    403: RefusalKind.UPSTREAM_FAILED,
+    407: RefusalKind.UPSTREAM_FAILED,
     404: RefusalKind.MALFORMED,
     413: RefusalKind.MALFORMED,
     422: RefusalKind.MALFORMED,
@@ -23,6 +26,7 @@ _KINDS = {
     503: RefusalKind.NO_CAPACITY,
     529: RefusalKind.NO_CAPACITY,
 }
+"""Kinds by the error's status. 401 and its like concern the gateway's own credentials at the engine."""
 _STATUS_OF_WORD = (
     ("overload", 503),
     ("unavailable", 503),
@@ -75,8 +79,9 @@ def of_status(document: object, status: int) -> str:
     found = find(document)
     if found is not None:
         return found.message
-    if isinstance(document, dict) and isinstance(document.get("detail"), str):
-        return _short(document["detail"])
+    detail = document.get("detail") if isinstance(document, dict) else None
+    if isinstance(detail, str) and detail:
+        return _short(detail)
     return f"The engine answered with status {status}"
 
 
@@ -93,11 +98,12 @@ def _fault(error: Mapping[str, object], document: Mapping[str, object], *, neste
 
 
 def _status(error: Mapping[str, object], document: Mapping[str, object]) -> int:
-    for code in (error.get("code"), error.get("status_code"), document.get("code"), error.get("http_code")):
+    for code in (error.get("code"), error.get("status_code"), document.get("code"), document.get("error_code")):
         if isinstance(code, str) and code.isdigit() and len(code) == 3:
             code = int(code)
         if isinstance(code, int) and 40_000 <= code < 60_000:
-            code //= 100  # FastChat: a status and two digits of its own
+            # FastChat: a status and two digits of its own. 403 is an unknown model, or a prompt that is too long.
+            code = 400 if code // 100 == 403 else code // 100
         if isinstance(code, int) and 400 <= code < 600:
             return code
     words = f"{error.get('type')} {error.get('code')}".lower()

@@ -69,5 +69,6 @@ def _line_text(event: bytes) -> bytes:
     return event.strip()
 
 
-SSE = Framing(b"\n\n", re.compile(rb"\r\n\r\n|\n\n|\r\r"), _sse_text)
+SSE = Framing(b"\n\n", re.compile(rb"(?:\r\n\r\n|\n\n|\r\r)[\r\n]*"), _sse_text)
+"""More empty lines belong to the event before."""
 NDJSON = Framing(b"\n", re.compile(rb"\n"), _line_text)

@@ -86,13 +86,16 @@ class StreamReader:
         return data
 
     def end(self) -> bytes:
-        """Note the end of the body, and return what was held back: at most a last event without its empty line."""
+        """Note the end of the body, and return what was held back: at most a last event without its empty line.
+
+        In an answer that broke off such an event is dropped: the event that says so could not stand behind it.
+        """
         rest, self._held = self._held, b""
         if rest and not self.fault:
             rest = self._each(rest, at_end=True)
         if not self.fault and (self._finished or self._api.ends_with_body):
             self.whole = True
-        return rest
+        return rest if self.whole or self.fault else b""
 
     def _feed_partial(self, data: bytes) -> bytes:
         """Read the complete events, and hold back what follows them. A long event passes in pieces."""

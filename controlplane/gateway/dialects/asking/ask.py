@@ -20,6 +20,9 @@ PREFIX = 1024
 MAX_JSON_OF_TENSORS = 64 * 2**10
 """Bytes of the longest JSON part of an inference request in which `sequence_id` is looked for."""
 COUNTED_INPUTS = frozenset(("embedding", "rerank", "score", "classify", "pooling"))
+"""Operations whose inputs are counted."""
+WITHOUT_ANSWER = COUNTED_INPUTS | {"speech"}
+"""Operations whose answers have no tokens: only their prompts count."""
 _PROMPTS = (b'"system":', b'"instructions":', b'"messages":', b'"prompt":', b'"input":', b'"text_input":')
 """Members in which a prompt begins, as clients write them: Anthropic's system prompt comes before its messages."""
 _ASSISTANT = b'"assistant"'
@@ -144,8 +147,9 @@ def _fill(found: Ask, members: json_body.Members, body: bytes) -> None:
     found.session = found.session or _body_session(members)
     found.prefix = prefix(body)
     found.continued = bool(members.previous_response_id or members.conversation) or _ASSISTANT in body
-    if operation.name in COUNTED_INPUTS:
-        found.inputs, found.max_tokens = members.inputs(), 0
+    found.inputs = members.inputs()
+    if operation.name in WITHOUT_ANSWER:
+        found.max_tokens = 0
 
 
 def prefix(body: bytes) -> int:

@@ -63,6 +63,10 @@ class Source(Protocol):
         """Follow no more, and with `say` report that this gateway ends."""
         ...
 
+    async def close(self, *, ship: bool) -> None:
+        """The last worker has ended: with `ship` send what its requests used, and close."""
+        ...
+
 
 class FromFile:
     """The gateway's own fleet.yaml."""
@@ -87,6 +91,9 @@ class FromFile:
 
     async def leave(self, *, say: bool) -> None:
         """Do nothing: nobody is told."""
+
+    async def close(self, *, ship: bool) -> None:
+        """Do nothing: there is no journal."""
 
 
 class FromControlPlane:
@@ -150,6 +157,11 @@ class FromControlPlane:
             with contextlib.suppress(Fault, TimeoutError):
                 await asyncio.wait_for(self._reporter.send(), LEAVE_S)
         await self._client.close()
+
+    async def close(self, *, ship: bool) -> None:
+        """Ship what is left in the journals, for some seconds: the data folder may go with this gateway."""
+        if ship:
+            await self._shipper.finish()
         await self._shipping.close()
 
 

@@ -68,6 +68,7 @@ class Worker:
         self.idle_since = time.monotonic()
         """Monotonic second at which the worker had answered all requests."""
         self._ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._ready_at: float | None = None
         self._reading = asyncio.create_task(self._read(), name=f"query worker {process.pid}")
 
     @classmethod
@@ -102,8 +103,12 @@ class Worker:
         return sum(asked.asker == asker for asked in self._asked.values())
 
     def slow(self, now: float, seconds: float) -> bool:
-        """Return whether a request is older than `seconds`. `now` is monotonic seconds."""
-        return any(now - asked.at > seconds for asked in self._asked.values())
+        """Return whether the worker has been at a request for more than `seconds`. `now` is monotonic seconds.
+
+        A worker that still reads the journal is at none: another one would be ready later still.
+        """
+        ready = self._ready_at
+        return ready is not None and any(now - max(asked.at, ready) > seconds for asked in self._asked.values())
 
     async def ready(self) -> bool:
         """Wait until the worker has read the journal. Return False if it ended before."""
@@ -178,6 +183,7 @@ class Worker:
                 head = json.loads(await self.process.stdout.readexactly(sizes[0]))
                 body = await self.process.stdout.readexactly(sizes[1])
                 if head["id"] == protocol.READY:
+                    self._ready_at = time.monotonic()
                     self._ready.set_result(True)
                     continue
                 asked = self._drop(head["id"])

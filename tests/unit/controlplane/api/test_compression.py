@@ -72,6 +72,7 @@ async def stream() -> Any:
     [
         ("/api/v1/query", Response(b"x" * 1000, media_type="application/json")),
         ("/cp/v1/tokens", Response(BIG, media_type="application/json")),
+        ("/cp/v1/keys", Response(BIG, media_type="application/json")),
         ("/alerts", HTMLResponse(BIG)),
         ("/api/v1/query", HTMLResponse(BIG)),
         ("/cp/v1/events", StreamingResponse(stream(), media_type="text/event-stream")),

@@ -149,6 +149,30 @@ async def test_a_gateway_that_is_silent_refuses_or_left_is_told(rig: Any, sent: 
     assert await needs() == [("no_gateway", nobody)]
 
 
+async def test_own_metrics_tell_of_silent_gateways_and_of_models_behind(rig: Any, sent: dict[str, Any]) -> None:
+    rig.config = CONFIG
+
+    async def metrics() -> list[str]:
+        async with rig.client(Role.VIEWER) as client:
+            lines = (await client.get("/metrics")).text.splitlines()
+        return [line for line in lines if line.startswith(("controlplane_gateway_live", "controlplane_gateway_behind"))]
+
+    assert await metrics() == ['controlplane_gateway_behind{model="chat"} 1.0']
+    async with rig.client(Role.GATEWAY) as client:
+        await client.post(REPORT, json=sent)
+        live = 'controlplane_gateway_live{gateway="g1"}'
+        assert await metrics() == [f"{live} 1.0", 'controlplane_gateway_behind{model="chat"} 0.0']
+        AssignmentStore(rig.db).assign("chat", {"v2": 1000}, None, "rollout r-1", rig.clock.time - 60)
+        assert await metrics() == [f"{live} 1.0", 'controlplane_gateway_behind{model="chat"} 1.0']
+        AssignmentStore(rig.db).assign("chat", {"v1": 1000}, None, "rollout r-1", rig.clock.time - 1)
+        assert await metrics() == [f"{live} 1.0", 'controlplane_gateway_behind{model="chat"} 0.0']
+        with rig.db.transaction() as session:
+            session.execute(text("UPDATE gateway SET seen_at = seen_at - 11"))
+        assert await metrics() == [f"{live} 0.0", 'controlplane_gateway_behind{model="chat"} 1.0']
+        await client.post(REPORT, json={**sent, "leaving": True})
+    assert await metrics() == ['controlplane_gateway_behind{model="chat"} 1.0']
+
+
 async def test_shares_follow_the_demand_of_all_gateways(rig: Any, sent: dict[str, Any]) -> None:
     seen: list[Any] = []
 

@@ -25,6 +25,9 @@ def backend(url: str, serving: str | None, *, reachable: bool = True, **versions
     return BackendObservation(url, reachable, versions, {}, all_to(serving))
 
 
+SPLIT = BackendObservation("gateway", True, {"v1": READY, "v2": UNAVAILABLE}, {}, {"v1": 0.95, "v2": 0.05}, holds=True)
+
+
 def facts(*backends: BackendObservation, **changes: Any) -> ModelFacts:
     observation = TrafficObservation("chat", backends) if backends else None
     base = ModelFacts("chat", "triton", "v1", ("v1", "v2"), previous="v0", observation=observation)
@@ -124,6 +127,8 @@ def test_a_model_that_nobody_observed_is_unknown_throughout() -> None:
         ([backend("a", "v1"), backend("b", "v1", reachable=False)], rates(v1=3.0, v2=1.0), {"v1": 0.75, "v2": 0.25}),
         ([backend("a", None, v1=READY)], rates(v1=3.0), {"v1": 1.0, "v2": 0.0}),
         ([backend("a", None, v1=READY, v2=READY)], rates(v1=3.0), {"v1": 1.0}),
+        ([SPLIT], rates(v1=1.0), {"v1": 0.95, "v2": 0.05}),
+        ([replace(SPLIT, pending="gateway g2 applies generation 1")], rates(v1=1.0, v2=1.0), {"v1": 0.5, "v2": 0.5}),
         ([backend("a", None, v1=READY)], rates(v1=0.0), {}),
         ([backend("a", None, v1=READY)], rates(), {}),
         ([], rates(v1=1.0, v2=1.0), {"v1": 0.5, "v2": 0.5}),
@@ -135,6 +140,8 @@ def test_a_model_that_nobody_observed_is_unknown_throughout() -> None:
         "one-backend-does-not-answer",
         "a-version-loaded-nowhere-takes-none",
         "a-loaded-version-without-a-rate-is-unknown",
+        "the-gateways-apply-a-split",
+        "a-split-that-is-not-applied-everywhere-is-measured",
         "no-traffic-no-shares",
         "nothing-known",
         "rates-alone",
@@ -193,6 +200,23 @@ def test_where_no_driver_observes_the_backends_own_readiness_counts() -> None:
         ("unavailable", "unavailable", ""),
         ("unknown", "unknown", "not observed yet"),
     ]
+
+
+def test_behind_a_gateway_people_see_the_engines() -> None:
+    ready = {"v1": "http://a:8000", "v2": "http://b:8000"}
+    samples = [
+        VectorSample(labels_of({"model": "chat", "version": v, "backend": url}), 1.0) for v, url in ready.items()
+    ]
+    backends = {v: (url,) for v, url in ready.items()}
+    numbers = n.read({"ready": samples})
+    shown = view(facts(SPLIT, driver="gateway", backends=backends), numbers)
+    assert [(v["state"], v["traffic_share"], v["backends"]) for v in shown["versions"]] == [
+        ("ready", 0.95, ({"url": "http://a:8000", "state": "ready", "reason": ""},)),
+        ("unavailable", 0.05, ({"url": "http://b:8000", "state": "ready", "reason": ""},)),
+    ]
+    nobody = BackendObservation("gateway", False, {}, {}, {}, "no gateway is live", holds=True)
+    shown = view(facts(nobody, driver="gateway", backends=backends), numbers)
+    assert [v["state"] for v in shown["versions"]] == ["ready", "ready"]
 
 
 @pytest.mark.parametrize(("switched_ago", "latency"), [(None, 0.4), (61.0, 0.4), (59.0, None)])

@@ -143,6 +143,20 @@ async def test_a_long_tick_keeps_its_lease(leases: LeaseStore, clock: Clock) -> 
     assert leases.acquire("rules", "b", 15) is None
 
 
+async def test_a_short_tick_needs_no_task_for_its_lease(leases: LeaseStore, clock: Clock) -> None:
+    tasks: set[str] = set()
+
+    async def tick(_lease: Lease) -> None:
+        await asyncio.sleep(0)
+        tasks.update(task.get_name() for task in asyncio.all_tasks())
+
+    loop = LeasedLoop("rules", 5, leases, "a", 15, tick, clock, sleep=never)
+    await loop.run_once()
+
+    assert loop.stats.last_error is None
+    assert "lease rules" not in tasks
+
+
 async def test_a_lease_lost_during_a_long_tick_is_noticed(
     leases: LeaseStore, clock: Clock, run_out: Callable[[], None]
 ) -> None:

@@ -122,6 +122,18 @@ async def test_news_during_a_turn_is_not_lost(clock: Clock) -> None:
     assert turns == 2
 
 
+async def test_a_turn_that_shortens_its_interval_is_followed_sooner(clock: Clock) -> None:
+    async def tick() -> None:
+        loop.interval_s = HOURLY if loop.stats.ticks > 2 else 0.01
+
+    loop = PlainLoop("rollouts", HOURLY, tick, clock)
+    loops = Loops()
+    loops.add(loop)
+    loops.start()
+    await until(lambda: loop.stats.ticks == 3)
+    await loops.close()
+
+
 async def test_closing_lets_a_turn_finish_then_releases_the_lease(clock: Clock, leases: LeaseStore) -> None:
     go, entered = asyncio.Event(), asyncio.Event()
     finished: list[int] = []

@@ -135,6 +135,11 @@ def test_the_limit_of_the_answer(members: dict[str, object], limit: int | None) 
     assert asked(CHAT, dumped(model="m", **members)).max_tokens == limit
 
 
+def test_speech_has_a_prompt_and_no_tokens_of_an_answer() -> None:
+    found = asked("/v1/audio/speech", dumped(model="m", input="hello", voice="v"))
+    assert (found.max_tokens, found.inputs) == (0, 1)
+
+
 def test_ollama_streams_unless_told_otherwise_and_has_options() -> None:
     found = asked("/api/chat", dumped(model="m", options={"num_predict": 9, "temperature": 0}))
     assert (found.stream, found.max_tokens, found.deterministic) == (True, 9, True)

@@ -75,6 +75,7 @@ def test_the_usage_of_a_long_body_is_at_its_end() -> None:
         (400, b'{"error":{"message":"too long","type":"x","code":400}}', "too long"),
         (401, b'{"error":"Unauthorized"}', "Unauthorized"),
         (404, b'{"detail":"Not Found"}', "Not Found"),
+        (404, b'{"detail":""}', "The engine answered with status 404"),
         (400, b'{"object":"error","message":"flat","code":400}', "flat"),
         (529, b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}', "busy"),
         (500, b"Internal Server Error", "The engine answered with status 500"),

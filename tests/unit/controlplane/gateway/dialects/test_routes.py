@@ -24,7 +24,7 @@ OWN_PATHS = {
         "/health_generate",
     ),
     *("/get_model_info", "/model_info", "/generate", "/encode", "/parse_function_call", "/separate_reasoning"),
-    *("/v1/decisions", "/", "/vertex_generate", "/v1/responses/{response_id}", "/v1/responses/{response_id}/cancel"),
+    *("/v1/decisions", "/vertex_generate", "/v1/responses/{response_id}", "/v1/responses/{response_id}/cancel"),
 }
 """Paths of vLLM 0.32 and SGLang 0.5.23 that pass with x-model: they administer nothing."""
 
@@ -70,6 +70,7 @@ def test_a_posted_path_has_its_operation(path: str, dialect: str, name: str, pla
         ("/api/tags", "ollama", "models", True),
         ("/api/ps", "ollama", "loaded", True),
         ("/api/version", "ollama", "version", True),
+        ("/", "ollama", "server", True),
         ("/v2", "triton", "server", True),
         ("/v2/health/ready", "triton", "health", True),
         ("/v2/models/llm", "triton", "metadata", False),
@@ -81,6 +82,9 @@ def test_a_posted_path_has_its_operation(path: str, dialect: str, name: str, pla
 def test_a_path_that_is_read_has_its_operation(path: str, dialect: str, name: str, local: bool) -> None:
     found = operation("GET", path)
     assert (found.dialect, found.name, found.local, found.generates) == (dialect, name, local, False)
+    if local and "/v1/models/" not in path:
+        # Ollama's command and load balancers look first.
+        assert operation("HEAD", path) is found
 
 
 def test_anthropics_clients_get_their_own_list_of_models() -> None:
@@ -159,7 +163,7 @@ def test_an_unknown_path_needs_a_model() -> None:
     ("method", "path", "allowed"),
     [
         ("GET", "/v1/chat/completions", b"POST"),
-        ("POST", "/v1/models", b"GET"),
+        ("POST", "/v1/models", b"GET, HEAD"),
         ("DELETE", "/v1/models/x", b"GET"),
         ("OPTIONS", "/v1/messages", b"POST"),
         ("GET", "/v2/models/llm/infer", b"POST"),

@@ -162,6 +162,16 @@ class TestEnds:
         assert passed(found, chunk(), DONE.rstrip()) == chunk() + DONE.rstrip()
         assert found.whole
 
+    @pytest.mark.parametrize("rest", [chunk()[:40], chunk().rstrip(), b"data: x"])
+    def test_a_piece_at_the_end_of_a_broken_answer_is_dropped(self, rest: bytes) -> None:
+        found = reader(CHAT)
+        assert passed(found, chunk() + rest) == chunk()
+        assert not found.whole
+
+    def test_a_piece_at_the_end_of_a_whole_answer_passes(self) -> None:
+        assert passed(reader(CHAT), DONE + b": bye") == DONE + b": bye"
+        assert passed(reader(PLAIN), b"data: x") == b"data: x"
+
     def test_carriage_returns_are_line_ends_too(self) -> None:
         body = (ROLE + chunk() + USAGE + DONE).replace(b"\n", b"\r\n")
         for size in (1, 5, len(body)):
@@ -169,6 +179,14 @@ class TestEnds:
             out = passed(found, *(body[at : at + size] for at in range(0, len(body), size)))
             assert out == (ROLE + chunk() + DONE).replace(b"\n", b"\r\n")
             assert found.whole and found.events == 1 and found.counts == TokenCounts(9, 3)
+
+    @pytest.mark.parametrize("more", [b"\n", b"\n\n", b"\n\n\n", b"\r\n"])
+    def test_more_empty_lines_pass(self, more: bytes) -> None:
+        body = more + chunk() + more + chunk() + more + DONE + more
+        for size in (1, 5, len(body)):
+            found = reader(CHAT)
+            assert passed(found, *(body[at : at + size] for at in range(0, len(body), size))) == body
+            assert found.whole and found.events == 2
 
     def test_a_spaced_chunk_is_read(self) -> None:
         found = reader(CHAT)
@@ -281,6 +299,9 @@ class TestFirst:
             (CHAT, b'data: {"error":"Input validation error","error_type":"validation"}\n\n', RefusalKind.MALFORMED),
             (CHAT, b'data: {"error":"Model is overloaded","error_type":"overloaded"}\n\n', RefusalKind.NO_CAPACITY),
             (CHAT, b'data: {"error":{"message":"m","code":"429"}}\n\n', RefusalKind.OVERLOADED),
+            (CHAT, b'data: {"error":{"message":"m","code":401}}\n\n', RefusalKind.UPSTREAM_FAILED),
+            (CHAT, b'data: {"text":"m","error_code":40303}\n\n', RefusalKind.MALFORMED),
+            (CHAT, b'data: {"text":"m","error_code":42903}\n\n', RefusalKind.OVERLOADED),
             (CHAT, b'data: {"error":{"message":"m","type":"BadRequestError"}}\n\n', RefusalKind.MALFORMED),
             (CHAT, chunk("", "abort"), RefusalKind.UPSTREAM_FAILED),
             (MESSAGES, BUSY, RefusalKind.NO_CAPACITY),

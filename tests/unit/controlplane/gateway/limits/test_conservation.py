@@ -12,14 +12,18 @@ from controlplane.gateway.desired.document import LimitSpec
 from controlplane.gateway.limits.reservation import HeldReservation
 from tests.fakes.limits import World, document, used
 
-REQUESTS, TOKENS, OPEN, BUDGET = 12, 900, 5, 2000
 WORKERS = 3
+RATES = LimitSpec(requests_per_minute=12, tokens_per_minute=900, concurrent=5, daily_tokens=20_000)
+BUDGETS = LimitSpec(
+    requests_per_minute=60, tokens_per_minute=9000, concurrent=8, daily_tokens=1500, monthly_tokens=1800
+)
 
 
 @dataclass
 class Model:
     """What must be true, with the clock standing still."""
 
+    limits: LimitSpec
     requests: int = 0
     tokens: int = 0
     spent: int = 0
@@ -27,24 +31,26 @@ class Model:
     """Reservation, worker, tokens."""
 
     def fits(self, tokens: int) -> bool:
-        in_bucket = self.tokens + sum(amount for _, _, amount in self.held)
-        in_budget = self.spent + sum(amount for _, _, amount in self.held)
+        limits, held = self.limits, sum(amount for _, _, amount in self.held)
+        assert limits.requests_per_minute and limits.tokens_per_minute and limits.concurrent and limits.daily_tokens
+        in_bucket = self.tokens + held
         return (
-            self.requests + 1 <= REQUESTS
-            and len(self.held) < OPEN
-            and (in_bucket <= 0 or in_bucket + tokens <= TOKENS)
-            and in_budget + tokens <= BUDGET
+            self.requests + 1 <= limits.requests_per_minute
+            and len(self.held) < limits.concurrent
+            and (in_bucket <= 0 or in_bucket + tokens <= limits.tokens_per_minute)
+            and (tokens == 0 or self.spent + held + tokens <= limits.daily_tokens)
         )
 
 
 class Requests(RuleBasedStateMachine):
     """Three workers, the same limits on key, tenant and model."""
 
+    limits = RATES
+
     def __init__(self) -> None:
         super().__init__()
-        limits = LimitSpec(requests_per_minute=REQUESTS, tokens_per_minute=TOKENS, concurrent=OPEN, daily_tokens=BUDGET)
-        self.world = World(document(limits, limits, limits), workers=WORKERS)
-        self.model = Model()
+        self.world = World(document(self.limits, self.limits, self.limits), workers=WORKERS)
+        self.model = Model(self.limits)
 
     @rule(prompt=st.integers(0, 400), answer=st.integers(0, 400), worker=st.integers(0, WORKERS - 1))
     def reserve(self, prompt: int, answer: int, worker: int) -> None:
@@ -89,7 +95,7 @@ class Requests(RuleBasedStateMachine):
         if not self.model.held:
             self.world.sleep(60.0)
             self.model.requests = 0
-            self.model.tokens = max(0, self.model.tokens - TOKENS)
+            self.model.tokens = max(0, self.model.tokens - (self.limits.tokens_per_minute or 0))
 
     @invariant()
     def spent_is_what_was_settled(self) -> None:
@@ -99,5 +105,14 @@ class Requests(RuleBasedStateMachine):
             assert report.get(f"{limit_id}/daily_tokens", 0.0) == self.model.spent
 
 
-TestRequests = Requests.TestCase
-TestRequests.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+class RequestsOnBudgets(Requests):
+    """The same, where budgets are what is scarce."""
+
+    limits = BUDGETS
+
+
+SETTINGS = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRates = Requests.TestCase
+TestRates.settings = SETTINGS
+TestBudgets = RequestsOnBudgets.TestCase
+TestBudgets.settings = SETTINGS

@@ -276,6 +276,18 @@ def test_requests_of_a_killed_worker_count_as_cut_once(memory: Area) -> None:
     assert again.total(f.REQUESTS, "model", "version", "backend", "outcome") == expected
 
 
+def test_a_dead_workers_generation_holds_nothing_up(memory: Area) -> None:
+    for column in (0, 1):
+        WorkerRecorder(meters_of(memory, column)).applied("chat", 4 * column)
+    assert exposition_of(memory).totals(f.GENERATION, "model") == {("chat",): 0.0}
+    settle(meters_of(memory, 0))
+    assert exposition_of(memory).totals(f.GENERATION, "model") == {("chat",): 4.0}
+    settle(meters_of(memory, 1))
+    assert b"controlplane_gateway_generation" not in exposition_of(memory).text()
+    WorkerRecorder(meters_of(memory, 0)).applied("chat", 5)
+    assert exposition_of(memory).totals(f.GENERATION, "model") == {("chat",): 5.0}
+
+
 def test_the_supervisor_settles_a_worker_that_nobody_follows(memory: Area) -> None:
     kill_a_worker(memory)
     assert settle(meters_of(memory, 5)) == 3

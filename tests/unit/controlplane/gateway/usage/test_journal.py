@@ -170,7 +170,7 @@ async def test_memory_for_a_disk_that_refuses_is_bounded(tmp_path: Path, monkeyp
     for number in range(100):
         journal.append(record())
         if number % 10 == 9:
-            await until(lambda: journal._pieces.empty() and not journal._lines)
+            await until(lambda: journal._pieces.empty() and not journal._records)
     await until(lambda: meters.losses.total() > 50)
     (tmp_path / "0").unlink()
     await until(lambda: meters.records + meters.losses.total() == 100)

@@ -163,6 +163,19 @@ async def test_run_ships_what_a_worker_writes_meanwhile(
     assert ledger.tokens == {"acme": 2400}
 
 
+async def test_the_end_ships_what_is_left_and_does_not_wait_for_a_control_plane_that_is_away(
+    ledger: Ledger, client: RemoteClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments_module, "BATCH_RECORDS", 7)
+    write(tmp_path, 20)
+    await Shipper(tmp_path, "g1", client, Meters()).finish()
+    assert (ledger.requests, files(tmp_path)) == (20, [])
+    write(tmp_path, 1)
+    ledger.misbehave = ["503", "503"]
+    await Shipper(tmp_path, "g1", client, Meters()).finish()
+    assert (ledger.posts, len(files(tmp_path))) == (4, 1)
+
+
 def test_a_batch_sums_by_the_minute_and_every_name() -> None:
     batch = Batch("e")
 

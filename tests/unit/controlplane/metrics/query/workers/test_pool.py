@@ -98,6 +98,27 @@ async def test_a_second_worker_is_started_for_slow_queries_only(rig: Rig) -> Non
     await until(lambda: rig.querier.report().workers == 2)
 
 
+async def test_no_second_worker_is_started_while_the_first_starts(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "SLOW_S", 0.01)
+    workers, looks = rig.querier._pool, 0
+    look = workers._look
+
+    def counted() -> None:
+        nonlocal looks
+        looks += 1
+        look()
+
+    monkeypatch.setattr(workers, "_look", counted)
+    answer = rig.ask("count(a)", "a")
+    await until(lambda: bool(workers._workers))
+    first = workers._workers[0].process.pid
+    os.kill(first, signal.SIGSTOP)  # it has not read the journal
+    await until(lambda: looks > 3)
+    assert workers._spare is None
+    os.kill(first, signal.SIGCONT)
+    assert (await answer).data
+
+
 async def test_a_worker_beyond_the_first_goes_when_it_has_nothing_to_do(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

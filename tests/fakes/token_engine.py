@@ -1,0 +1,55 @@
+"""An engine as a process that a test may kill: `python -m tests.fakes.token_engine NAME PORT`.
+
+It has OpenAI's API as far as a switch needs it. A streamed answer has TOKENS events, one every STEP_S seconds, and each
+says NAME.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from aiohttp import web
+
+TOKENS = 12
+STEP_S = 0.05
+
+
+class TokenEngine:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/health", self._health),
+                web.get("/v1/models", self._list),
+                web.post("/v1/chat/completions", self._chat),
+            ]
+        )
+        return app
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _list(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "chat"}]})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        for place in range(TOKENS):
+            finish = "stop" if place == TOKENS - 1 else None
+            choice = {"index": 0, "delta": {"content": self._name}, "finish_reason": finish}
+            event = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": asked["model"]}
+            await answer.write(f"data: {json.dumps({**event, 'choices': [choice]})}\n\n".encode())
+            await asyncio.sleep(STEP_S)
+        await answer.write(b"data: [DONE]\n\n")
+        return answer
+
+
+if __name__ == "__main__":
+    web.run_app(TokenEngine(sys.argv[1]).app(), host="127.0.0.1", port=int(sys.argv[2]), print=None)
