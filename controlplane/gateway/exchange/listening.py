@@ -33,6 +33,8 @@ class Listeners:
         self._tls: tuple[Stamp, ssl.SSLContext] | None = None
         self._looking: WheelTimer | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._told = ""
+        """Why the files cannot be used, as it was logged last."""
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections on a socket. Raises BadTls."""
@@ -78,10 +80,13 @@ class Listeners:
         self._looking = self._wheel.after(TLS_LOOK_S, self._look)
         try:
             if listener_stamp(files) == self._tls[0]:
+                self._told = ""
                 return
             self._tls = _load(files)
         except (OSError, BadTls) as error:
-            log.warning("the listener keeps its certificate, because the new one cannot be used: %s", error)
+            if str(error) != self._told:
+                self._told = str(error)
+                log.warning("the listener keeps its certificate, because the new one cannot be used: %s", error)
             return
         log.info("the listener has a new certificate: %s", files.cert_file)
         self._renewing = asyncio.get_running_loop().create_task(self._renew())
