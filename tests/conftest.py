@@ -73,7 +73,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         for component in marker.args:
             if not COMPONENTS[component]():
-                reason = f"needs {component}, which this machine lacks (see deploy/debian-packages.txt and the extra dev)"
+                reason = f"needs {component}, which this machine lacks (see deploy/debian-packages.txt, pyproject.toml)"
                 if os.environ.get("CI") == "true":
                     pytest.fail(reason, pytrace=False)
                 pytest.skip(reason)

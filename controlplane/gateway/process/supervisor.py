@@ -36,6 +36,7 @@ from controlplane.gateway.process.state.last_good import LastGood
 from controlplane.gateway.process.state.sources import JOURNALS, FromControlPlane, FromFile, Source, enduring
 from controlplane.gateway.process.systemd import notify
 from controlplane.gateway.process.workers import Workers
+from controlplane.gateway.telemetry.tracing.settings import TraceSettings
 from controlplane.gateway.wire.tls import listener_context
 
 log = logging.getLogger(__name__)
@@ -242,6 +243,7 @@ class Supervisor:
             drain_timeout_s=self._section.drain_timeout,
             level=root.level,
             wire=wire_settings(self._section),
+            traces=TraceSettings.of(self._section),
         )
         return begin.message(), (entry.memory.fd, *sockets)
 
