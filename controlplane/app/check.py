@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.app.checks.findings import Finding, Findings
+from controlplane.app.checks.gateway import check_gateway
 from controlplane.app.checks.routing import check_routing
 from controlplane.app.checks.rules import check_rules
 from controlplane.app.checks.surroundings import check_surroundings
@@ -60,6 +61,7 @@ def inspect_file(path: Path) -> Report:
     check_routing(read.loaded, findings)
     check_verification(read.loaded, findings)
     check_surroundings(read.loaded, findings)
+    check_gateway(read.loaded, findings)
     return Report(read.loaded, findings.sorted(), targets, rules)
 
 

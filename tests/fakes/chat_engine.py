@@ -39,11 +39,11 @@ class ChatEngine:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = next(
-                    int(line.split(b":")[1])
-                    for line in head.split(b"\r\n")
-                    if line.lower().startswith(b"content-length:")
-                )
+                lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+                if not lengths:  # a control plane looks whether the engine is ready
+                    writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                    continue
+                length = int(lengths[0].split(b":")[1])
                 asked = json.loads(await reader.readexactly(length))
                 self.requests += 1
                 await (self._stream(writer) if asked.get("stream") else self._answer(writer))

@@ -132,16 +132,23 @@ class ChaosWorld:
         return [worker["pid"] for worker in json.loads(body)["workers"] if worker["serves"]]
 
     async def promote(self, version: str) -> str:
-        """Begin a switch, and return its id."""
-        found = await self._api("POST", "/cp/v1/rollouts", {"model": "chat", "version": version})
-        return str(found["id"])
+        """Begin a switch, and return its id. After a kill the gateway has to report first, so it is tried again."""
+        async with asyncio.timeout(PROCESS_S):
+            while True:
+                status, found = await self._api("POST", "/cp/v1/rollouts", {"model": "chat", "version": version})
+                if status == 202:
+                    return str(found["id"])
+                assert status == 409, found
+                assert all("gateway" in reason for reason in found["reasons"]), found
+                await asyncio.sleep(0.1)
 
     async def phase(self, rollout: str) -> tuple[str, str]:
         """Return (phase, reason) of a switch. ("", "") while the control plane does not answer."""
         try:
-            found = await self._api("GET", f"/cp/v1/rollouts/{rollout}")
+            status, found = await self._api("GET", f"/cp/v1/rollouts/{rollout}")
         except (aiohttp.ClientError, OSError):
             return "", ""
+        assert status == 200, found
         return found["phase"], json.dumps(found)
 
     async def in_phase(self, rollout: str, *phases: str) -> str:
@@ -189,14 +196,12 @@ class ChaosWorld:
         """Return the ends of all logs."""
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted(self._folder.glob("*.log")))
 
-    async def _api(self, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    async def _api(self, method: str, path: str, body: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
         async with (
             aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
             session.request(method, f"http://127.0.0.1:{self._ports['plane']}{path}", json=body) as answer,
         ):
-            found: dict[str, Any] = await answer.json()
-            assert answer.status < 300, found
-            return found
+            return answer.status, await answer.json()
 
     async def counts_agree(self, *, cut: int, maybe: int = 0, errors: int = 0) -> None:
         """Stop the clients, and compare the gateway's counts with what they saw.

@@ -52,21 +52,21 @@ async def test_a_key_opens_the_gateway_within_its_limits_until_it_is_revoked(tmp
                 timeout=PROCESS_S,
             )
             async with gateway_up(gate, follows) as gateway, api:
-                wanted: dict[str, Any] = {"name": "ci", "tenant": "search", "limits": {"requests_per_minute": 5}}
+                wanted: dict[str, Any] = {"name": "ci", "tenant": "search", "limits": {"requests_per_minute": 2}}
                 made = (await api.post("/cp/v1/keys", json=wanted)).json()
                 key = made["key"]
 
                 none = await ask(gateway.port, "")
                 assert none.status_code == 401 and "Send an API key" in none.json()["error"]["message"]
                 first = await until(gateway.port, key, 200)
-                assert first.headers["x-ratelimit-limit-requests"] == "5"
-                assert first.headers["x-ratelimit-remaining-requests"] == "4"
-                answers = [await ask(gateway.port, key, field) for field in ("x-api-key", "api-key") * 4]
-                assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 4
+                assert first.headers["x-ratelimit-limit-requests"] == "2"
+                assert first.headers["x-ratelimit-remaining-requests"] == "1"
+                answers = [await ask(gateway.port, key, field) for field in ("x-api-key", "api-key") * 2]
+                assert [answer.status_code for answer in answers] == [200, 429, 429, 429]
                 refused = answers[-1]
-                assert f"API key {made['id']} (tenant search) may have 5 requests a minute" in refused.text
-                assert 1 <= int(refused.headers["retry-after"]) <= 12
-                assert engine.requests == 5
+                assert f"API key {made['id']} (tenant search) may have 2 requests a minute" in refused.text
+                assert 1 <= int(refused.headers["retry-after"]) <= 30
+                assert engine.requests == 2
 
                 changed = await api.post(
                     f"/cp/v1/keys/{made['id']}/limits", json={"requests_per_minute": None, "daily_tokens": 60}

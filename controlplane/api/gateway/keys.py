@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from controlplane.access.gateway_keys import GatewayKey, KeyProperties, KeyRole
 from controlplane.access.roles import Role
@@ -25,8 +25,15 @@ LARGEST = 2**53
 """Largest whole number of a limit: JSON readers keep it exactly."""
 NameField = Annotated[str, Field(pattern=NAME)]
 KeyId = Annotated[str, Path(pattern=r"^[0-9a-f]{8,32}$")]
-Whole = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
-Usd = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+
+
+def _whole(value: object) -> object:
+    """Return 5 for 5.0, which is the same number in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Field(gt=0, le=LARGEST, strict=True), BeforeValidator(_whole)]
+Usd = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False, strict=True)]
 
 
 class KeyLimits(BaseModel):
@@ -46,6 +53,8 @@ class KeyLimits(BaseModel):
 class LimitsChange(KeyLimits):
     """Limits to change. null removes a limit, and a limit that is not named stays."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
+
     @model_validator(mode="after")
     def _names_one(self) -> LimitsChange:
         if not self.model_fields_set:
@@ -64,7 +73,7 @@ class KeyRequest(BaseModel):
     models: Annotated[list[NameField], Field(min_length=1, max_length=MOST_MODELS)] | None = None
     """Names of models in fleet.yaml; null: all models."""
     limits: KeyLimits = KeyLimits()
-    priority: Annotated[int, Field(ge=-100, le=100, strict=True)] = 0
+    priority: Annotated[int, Field(ge=-100, le=100, strict=True), BeforeValidator(_whole)] = 0
     """Higher is served first. Below 0: shed first."""
     expires_in: Annotated[Duration, Field(gt=0, le=10 * 365 * 86400.0), WithJsonSchema(LIFETIME)] | None = None
     """A Prometheus duration, such as `30d`; null: the key never expires."""

@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -19,15 +18,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from alerts.interfaces import Clock
 from controlplane import __version__
 from controlplane.access import TokenStore
 from controlplane.access.roles import Role
 from controlplane.access.tokens import new_token_text, split_token
 from controlplane.app.parts.part import Configuration, Part
+from controlplane.clock.system import SystemClock
 from controlplane.errors import ControlPlaneError
 from controlplane.gateway.process.backoff import Backoff
 from controlplane.gateway.process.folder import holder
+from controlplane.gateway.whole_file import write_whole
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.database import Database
 
@@ -62,7 +62,7 @@ class Beside(Part[BesideSettings | None]):
 
     name = "gateway"
 
-    def __init__(self, db: Database, data_dir: Path, clock: Clock) -> None:
+    def __init__(self, db: Database, data_dir: Path, clock: SystemClock) -> None:
         self._tokens, self._folder, self._clock = TokenStore(db), data_dir / FOLDER, clock
         self._settings: BesideSettings | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -104,9 +104,7 @@ class Beside(Part[BesideSettings | None]):
         for process in [each for each in self._processes if each.poll() is not None]:
             self._processes.remove(process)
             if process.returncode or pid is None:
-                log.error(
-                    "the gateway, process %d, ended with status %d; see %s", process.pid, process.returncode, self._log
-                )
+                log.error("the gateway (process %d) ended with %d; see %s", process.pid, process.returncode, self._log)
                 self._next = self._clock.monotonic() + self._backoff.failed()
                 (self._folder / STARTED).unlink(missing_ok=True)
         if pid is not None and self._started() == asdict(settings):
@@ -129,9 +127,7 @@ class Beside(Part[BesideSettings | None]):
         self._processes.append(process)
         (self._folder / STARTED).write_text(json.dumps(asdict(settings)), encoding="utf-8")
         instead = f", in place of process {before}" if before else ""
-        log.info(
-            "a gateway was started beside this process: process %d%s; log %s", self._process.pid, instead, self._log
-        )
+        log.info("a gateway was started beside this process: process %d%s; log %s", process.pid, instead, self._log)
 
     def _started(self) -> object:
         """Return the facts that the gateway was started with, or None."""
@@ -149,10 +145,7 @@ class Beside(Part[BesideSettings | None]):
         text = new_token_text()
         # A name of its own: each replica runs its own gateway, and names of tokens differ.
         self._tokens.add(text, f"gateway-beside-{split_token(text)[0]}", Role.GATEWAY, None, self._clock.now())
-        fresh = path.with_name(f".{TOKEN}-{secrets.token_hex(4)}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text + "\n")
-        fresh.replace(path)
+        write_whole(path, f"{text}\n".encode())
         return path
 
     def _trim_log(self) -> None:

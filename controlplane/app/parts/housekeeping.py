@@ -15,6 +15,7 @@ from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.audit import REFUSED, AuditStore
 from controlplane.store.database import Database
+from controlplane.store.gateways import GatewayStore
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
@@ -37,6 +38,7 @@ def clean_up(db: Database, now: float) -> None:
     prune_unreadable(db, now - KEEP_ALERTS_S)
     AuditStore(db).prune(REFUSED, now - KEEP_REFUSALS_S)
     UsageStore(db).roll_up(now)
+    GatewayStore(db).prune()
 
 
 class Housekeeping(Part[Timetable]):

@@ -37,6 +37,8 @@ class Held:
         adapter: str,
     ) -> None:
         """`prompt` and `expected`: tokens of the request and of its answer. `tenant`: its sender, "" for a copy."""
+        self.held = True
+        """Whether it was not released yet."""
         self._home = home
         self.replica = replica
         self.model = model
@@ -58,8 +60,6 @@ class Held:
         self._left = expected
         self._seen = 0
         self._started = False
-        self.held = True
-        """Whether it was not released yet."""
 
     @property
     def outstanding(self) -> int:
@@ -110,6 +110,6 @@ class Held:
 
     def __del__(self) -> None:
         # A place that is never given back would be lost until the worker ends: a fault must not cost more than itself.
-        if getattr(self, "held", False):
+        if self.held:
             log.error("a request to %s ended without giving its backend back; it is given back now", self.backend.url)
             self.release(Outcome.ABORTED, self.since)

@@ -23,6 +23,8 @@ class _Kept:
     line: bytes | None
     stamp: tuple[int, int, int] | None
     looked: float
+    fault: str = ""
+    """Why the file cannot be read, as it was logged."""
 
 
 class Credentials:
@@ -47,21 +49,25 @@ class Credentials:
         if not spec.file:
             kept.line = _line(spec, os.environ.get(spec.env, ""))
             return
+        fault = ""
         try:
             status = Path(spec.file).stat()
             stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
             if stamp == kept.stamp:
                 return
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-                log.warning("the credentials file %s is no file of at most 64 KB; it is not read", spec.file)
-                return
-            line = _line(spec, Path(spec.file).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            log.warning("the credentials file %s cannot be read: %s", spec.file, reason)
-            return
-        if line is not None:
-            kept.line, kept.stamp = line, stamp
+                fault = "it is no file of at most 64 KB"
+            elif (line := _line(spec, Path(spec.file).read_text(encoding="utf-8"))) is None:
+                fault = "it holds no single line of text"
+            else:
+                kept.line, kept.stamp = line, stamp
+        except OSError as error:
+            fault = error.strerror or type(error).__name__
+        except UnicodeDecodeError:
+            fault = "it is not UTF-8 text"
+        if fault and fault != kept.fault:
+            log.warning("the credentials file %s cannot be read: %s", spec.file, fault)
+        kept.fault = fault
 
 
 def _line(spec: CredentialsSpec, secret: str) -> bytes | None:

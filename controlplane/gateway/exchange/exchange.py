@@ -24,11 +24,11 @@ from controlplane.gateway.exchange.intake import Intake
 from controlplane.gateway.exchange.outcomes import UNTOUCHED, of_refusal, of_status
 from controlplane.gateway.exchange.record import record_of
 from controlplane.gateway.exchange.tries import Tries
+from controlplane.gateway.exchange.writing import own_lines
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Fields, Operation, Outcome, RequestHead, TokenCounts
 from controlplane.gateway.seams import Choice, Reservation, Route, StoredAnswer, Waiting
 from controlplane.gateway.wire.client import ClientConnection
-from controlplane.gateway.wire.fields import encoded
 from controlplane.gateway.wire.upstream import AnswerHead
 
 if TYPE_CHECKING:
@@ -44,13 +44,15 @@ class Exchange:
     """One request. All calls are made on the event loop."""
 
     __slots__ = (
-        "_answer", "_ask", "_asked_model", "_connection", "_fallbacks", "_first_s", "_intake", "_lookup", "_model",
-        "_queue_s", "_queued_at", "_reservation", "_server", "_started", "_tries", "_waiting", "ended", "request_id",
+        "_answer", "_ask", "_asked_model", "_connection", "_fallbacks", "_first_s", "_id_line", "_intake", "_lookup",
+        "_model", "_queue_s", "_queued_at", "_reservation", "_server", "_started", "_tries", "_waiting", "ended",
+        "request_id",
     )  # fmt: skip
 
     def __init__(self, server: GatewayServer, connection: ClientConnection, head: RequestHead, request_id: str) -> None:
         self.request_id = request_id
         self.ended = False
+        self._id_line = b"x-request-id: %b\r\n" % request_id.encode()
         self._server = server
         self._connection = connection
         self._started = server.wheel.now()
@@ -206,7 +208,7 @@ class Exchange:
             return
         intake = self._intake
         if self._tries is None:
-            lines = b"x-request-id: %b\r\n%b" % (self.request_id.encode(), self._connection.forwarded)
+            lines = self._id_line + self._connection.forwarded
             traced = b"" if intake.trace is None else intake.trace.header
             self._tries = Tries(self._server, self, intake.head, lines, traced)
             self._answer.trace = intake.trace
@@ -331,17 +333,7 @@ class Exchange:
         self._answer.break_off(event)
 
     def _own_lines(self, choice: Choice | None) -> bytes:
-        """Return the header lines that the gateway adds to an answer."""
-        lines = b"x-request-id: %b\r\n" % self.request_id.encode()
-        if self._reservation is not None:
-            lines += encoded(self._reservation.fields())
-        if choice is not None:
-            lines += b"x-model-version: %b\r\n" % choice.version.encode()
-            if choice.degraded_from:
-                lines += b"x-degraded-from: %b\r\n" % choice.degraded_from.encode()
-            elif self._asked_model:
-                lines += b"x-fallback-from: %b\r\n" % self._asked_model.encode()
-        return lines
+        return own_lines(self._id_line, self._reservation, choice, self._asked_model)
 
     def _finish(self, keep_alive: bool) -> None:
         self._connection.finish(keep_alive=keep_alive)

@@ -16,6 +16,8 @@ from controlplane.gateway.wire.tls import Stamp, listener_context, listener_stam
 
 TLS_LOOK_S = 5.0
 """How often the files of the certificate are looked at, in seconds."""
+BACKLOG = 4096
+"""Connections that may wait to be accepted. The kernel's own limit (net.core.somaxconn) is as large or smaller."""
 ACCEPT_S = 1.0
 """Longest time that a drain goes on accepting. A worker accepts some 10,000 connections in it."""
 
@@ -25,14 +27,20 @@ log = logging.getLogger("controlplane.gateway")
 class Listeners:
     """Listeners by their sockets. The sockets stay their caller's."""
 
-    def __init__(self, factory: Callable[[], asyncio.Protocol], tls: TlsFiles | None, wheel: TimerWheel) -> None:
+    def __init__(
+        self, factory: Callable[[], asyncio.Protocol], tls: TlsFiles | None, handshake_s: float, wheel: TimerWheel
+    ) -> None:
+        """`handshake_s`: limit for the TLS handshake of a client, in seconds."""
         self._factory = factory
         self._files = tls
         self._wheel = wheel
+        self._handshake_s = handshake_s
         self._listeners: dict[socket.socket, asyncio.Server] = {}
         self._tls: tuple[Stamp, ssl.SSLContext] | None = None
         self._looking: WheelTimer | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._told = ""
+        """Why the files cannot be used, as it was logged last."""
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections on a socket. Raises BadTls."""
@@ -68,7 +76,13 @@ class Listeners:
     async def _listen(self, listening: socket.socket) -> asyncio.Server:
         context = None if self._tls is None else self._tls[1]
         # A copy of the descriptor: closing the listener must not close the caller's socket.
-        return await asyncio.get_running_loop().create_server(self._factory, sock=listening.dup(), ssl=context)
+        return await asyncio.get_running_loop().create_server(
+            self._factory,
+            sock=listening.dup(),
+            backlog=BACKLOG,
+            ssl=context,
+            ssl_handshake_timeout=None if context is None else self._handshake_s,
+        )
 
     def _look(self) -> None:
         """Look whether a file of the certificate changed, and listen with the new one."""
@@ -78,10 +92,13 @@ class Listeners:
         self._looking = self._wheel.after(TLS_LOOK_S, self._look)
         try:
             if listener_stamp(files) == self._tls[0]:
+                self._told = ""
                 return
             self._tls = _load(files)
         except (OSError, BadTls) as error:
-            log.warning("the listener keeps its certificate, because the new one cannot be used: %s", error)
+            if str(error) != self._told:
+                self._told = str(error)
+                log.warning("the listener keeps its certificate, because the new one cannot be used: %s", error)
             return
         log.info("the listener has a new certificate: %s", files.cert_file)
         self._renewing = asyncio.get_running_loop().create_task(self._renew())

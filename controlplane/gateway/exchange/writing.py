@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controlplane.gateway.request import Fields, RequestHead
+from controlplane.gateway.seams import Choice, Reservation
 from controlplane.gateway.wire.fields import NOT_TO_CLIENT, encoded, passed, status_line
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -11,7 +12,7 @@ _SSE_HEAD: Fields = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"
 
 
 class Framing:
-    """How the end of one answer is marked to the client."""
+    """The mark of the end of one answer to a client."""
 
     __slots__ = ("_old", "chunked", "keep_alive", "left", "silent")
 
@@ -76,3 +77,20 @@ def early_head(own: bytes, framing: Framing) -> bytes:
 def own_answer(status: int, fields: Fields, own: bytes, body: bytes, framing: Framing) -> bytes:
     """Return a whole answer of the gateway's."""
     return b"".join((status_line(status), encoded(fields), own, framing.lines(), framing.piece(body)))
+
+
+def own_lines(id_line: bytes, reservation: Reservation | None, choice: Choice | None, asked_model: str) -> bytes:
+    """Return the header lines that the gateway adds to an answer.
+
+    `choice` is None where no engine answers. `asked_model`: the client's model, when a fallback of it answers.
+    """
+    lines = id_line
+    if reservation is not None:
+        lines += encoded(reservation.fields())
+    if choice is not None:
+        lines += b"x-model-version: %b\r\n" % choice.version.encode()
+        if choice.degraded_from:
+            lines += b"x-degraded-from: %b\r\n" % choice.degraded_from.encode()
+        elif asked_model:
+            lines += b"x-fallback-from: %b\r\n" % asked_model.encode()
+    return lines

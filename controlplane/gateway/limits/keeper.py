@@ -93,10 +93,12 @@ class Keeper:
             self._directory.free_all_but(specs)
             joined = any_model_has_limits(desired)
             tenants = {key.id: key.tenant for key in desired.keys}
-            self._limits = {
-                limit_id: self._kept(owner, spec, places[limit_id], stripe_of_owner(owner, tenants, joined=joined))
-                for limit_id, (owner, spec) in specs.items()
-            }
+            before, self._limits = self._limits, {}
+            for limit_id, (owner, spec) in specs.items():
+                place, stripe = places[limit_id], stripe_of_owner(owner, tenants, joined=joined)
+                kept = before.get(limit_id)
+                same = kept is not None and (kept.spec, kept.place, kept.stripe) == (spec, place, stripe)
+                self._limits[limit_id] = kept if kept is not None and same else self._kept(owner, spec, place, stripe)
             self._wanted = {limit_id: seen for limit_id, seen in self._wanted.items() if limit_id in specs}
             self._revision = desired.revision
         self._share(desired.shares)

@@ -13,7 +13,7 @@ from controlplane.gateway.limits.keys import Keys
 from controlplane.gateway.limits.locks import ALL, DIRECTORY, Locks, stripe_of
 from controlplane.gateway.limits.memory import AT_CHANGES, Memory
 from controlplane.gateway.limits.over import Owner, Scope
-from controlplane.gateway.limits.owners import NO_LIMITS, any_model_has_limits, limits_of
+from controlplane.gateway.limits.owners import NO_LIMITS, any_model_has_limits
 from controlplane.gateway.limits.plan import Plan
 from controlplane.gateway.limits.reservation import HeldReservation, price_of
 from controlplane.gateway.limits.wording import refuse
@@ -53,15 +53,14 @@ class SharedLimits:
             self._locks.release(byte)
 
     def apply(self, desired: Desired, now: float) -> None:
-        """Replace keys and limits. What was used stays. Raises BadDesired when there are more limits than slots.
+        """Replace keys and limits. What was used stays.
 
-        Shares of other gateways come through the memory (`keeper.py`): a document that differs in nothing else changes
-        nothing here.
+        Slots and shares come through the memory (`keeper.py`): a document that differs in nothing else changes nothing
+        here.
         """
         applied = self._applied
         if applied is not None and applied.revision == desired.revision:
             return
-        self._directory.allot([owner.limit_id for owner, _ in limits_of(desired)])
         self._keys = Keys(desired.keys, required=desired.authentication)
         self._key_limits = {key.id: key.limits for key in desired.keys if key.limits != NO_LIMITS}
         self._tenant_limits = {tenant.name: tenant.limits for tenant in desired.tenants if tenant.limits != NO_LIMITS}
@@ -113,7 +112,7 @@ class SharedLimits:
     def _gauge(self, owner: Owner, spec: LimitSpec | None) -> Gauge | None:
         if spec is None or spec == NO_LIMITS:
             return None
-        # The supervisor has freed the slot when a newer document has no such limit. This worker holds on to the limit
-        # until it gets that document: no limit is ever without a slot.
+        # The supervisor has allotted the slot, and has freed it when a newer document has no such limit. This worker
+        # holds on to the limit until it gets that document: no limit is ever without a slot.
         place = self._directory.allot([owner.limit_id])[owner.limit_id]
         return Gauge(self._memory, self._column, owner, spec, place)

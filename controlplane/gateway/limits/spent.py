@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import orjson
 
 from controlplane.gateway.errors import GatewayError
 from controlplane.gateway.limits.memory import BUDGETS
+from controlplane.gateway.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -85,18 +85,7 @@ class SpentFile:
 
     def write(self, data: bytes) -> None:
         """Replace the file in one step, readable by its owner only. Waits for the disk. Raises OSError."""
-        fresh = self._path.with_name(self._path.name + ".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._path, data)
 
     def restore(self, put_back: Callable[[bytes], None]) -> None:
         """Hand the file's content to `Keeper.restore`. A damaged file is logged and kept under another name.

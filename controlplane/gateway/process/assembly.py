@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controlplane.gateway.choosing.chooser import WorkerChooser
 from controlplane.gateway.desired.document import Desired
@@ -20,6 +21,9 @@ from controlplane.gateway.telemetry.usage_meters import JournalMeters
 from controlplane.gateway.usage.journal import Journal
 from controlplane.gateway.wire.timer import TimerWheel
 
+if TYPE_CHECKING:
+    from controlplane.gateway.telemetry.tracing.tracing import Tracing
+
 
 class DataPath:
     """All stages of one worker."""
@@ -32,7 +36,13 @@ class DataPath:
         if begin.journal_bytes:
             folder = Path(begin.journal) / str(begin.column)
             self._journal = Journal(folder, begin.journal_bytes, JournalMeters(meters), loop)
-        self.recorder = CountingRecorder(meters, self._journal)
+        self._tracing: Tracing | None = None
+        if begin.traces is not None:
+            from controlplane.gateway.telemetry.tracing.tracing import Tracing
+
+            self._tracing = Tracing(begin.traces, meters, loop)
+        spans = None if self._tracing is None else self._tracing.exporter
+        self.recorder = CountingRecorder(meters, self._journal, spans)
         self.limits = SharedLimits(memory.area(LIMITS), begin.column)
         self.chooser = WorkerChooser(
             memory.area(CHOOSING),
@@ -51,6 +61,7 @@ class DataPath:
             wheel,
             created=begin.created,
             counters=self.recorder,
+            tracer=None if self._tracing is None else self._tracing.tracer,
         )
         self._lag = LoopLag(loop, self.recorder.lag)
         self._lag.start()
@@ -63,7 +74,9 @@ class DataPath:
         self.server.apply(desired)
 
     async def close(self) -> None:
-        """End what outlives the requests: every record goes to the disk."""
+        """End what outlives the requests: every record goes to the disk, and every span to the collector."""
         self._lag.close()
+        if self._tracing is not None:
+            await self._tracing.close()
         if self._journal is not None:
             await asyncio.to_thread(self._journal.close)

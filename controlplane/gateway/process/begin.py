@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from controlplane.config.gateway import GatewaySection
+from controlplane.gateway.telemetry.tracing.settings import TraceSettings
 from controlplane.gateway.wire.settings import TlsFiles, WireSettings
 
 
@@ -29,6 +30,8 @@ class Begin:
     level: int
     """Lowest level to log."""
     wire: WireSettings = field(default_factory=WireSettings)
+    traces: TraceSettings | None = None
+    """None: no span is exported."""
 
     def message(self) -> dict[str, Any]:
         """Return the head of the message."""
@@ -40,7 +43,12 @@ class Begin:
         fields = {name: value for name, value in head.items() if name != "type"}
         wire = dict(fields.pop("wire"))
         tls = wire.pop("tls")
-        return cls(**fields, wire=WireSettings(**wire, tls=TlsFiles(**tls) if tls else None))
+        traces = fields.pop("traces")
+        return cls(
+            **fields,
+            wire=WireSettings(**wire, tls=TlsFiles(**tls) if tls else None),
+            traces=TraceSettings.read(traces) if traces else None,
+        )
 
 
 def wire_settings(section: GatewaySection) -> WireSettings:

@@ -36,6 +36,8 @@ MAX_FILES = 250
 _MAX_LINE = 64 * 2**10
 _LINE_S = 10.0
 """Seconds for one line of the other side. Chosen: both write at once, except for `ready`."""
+_READY_S = 120.0
+"""Seconds until a successor is ready. It gives up by itself after half of them."""
 _CREDENTIALS = struct.Struct("iII")
 """struct ucred: process, user, group (unix(7))."""
 
@@ -166,11 +168,15 @@ class Successors:
         self._listening = listening
         self._task = asyncio.get_running_loop().create_task(self._serve(listening), name="successors")
 
+    def gone(self) -> None:
+        """Tell the successor that this gateway has ended. The end of the process does so too."""
+        if self._successor is not None:
+            self._successor.close()
+
     def close(self) -> None:
         """Answer nobody any more. The file is left if a successor has put its own there."""
         if self._listening is None:
             return
-        self._listening.close()
         self._listening = None
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
@@ -181,17 +187,18 @@ class Successors:
 
     async def _serve(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while self._listening is not None:
-            conn, _ = await loop.sock_accept(listening)
-            conn.setblocking(False)
-            try:
-                if _is_ours(conn):
-                    await self._answer(conn)
-            except (OSError, TimeoutError, orjson.JSONDecodeError, GatewayError) as error:
-                log.warning("the gateway that was to follow this one has failed: %s; this one serves on", error)
-            finally:
-                if conn is not self._successor:
-                    conn.close()
+        with listening:
+            while self._listening is not None:
+                conn, _ = await loop.sock_accept(listening)
+                conn.setblocking(False)
+                try:
+                    if _is_ours(conn):
+                        await self._answer(conn)
+                except (OSError, TimeoutError, orjson.JSONDecodeError, GatewayError) as error:
+                    log.warning("the gateway that was to follow this one has failed: %s; this one serves on", error)
+                finally:
+                    if conn is not self._successor:
+                        conn.close()
 
     async def _answer(self, conn: socket.socket) -> None:
         """Answer one successor, until it has relieved this gateway or failed."""
@@ -208,7 +215,7 @@ class Successors:
         socket.send_fds(conn, [orjson.dumps(asdict(offer)) + b"\n"], files)
         conn.setblocking(False)
         # Its workers may take long to start. When it dies, the connection ends.
-        if (await _read_line(conn)).get("ready"):
+        if (await asyncio.wait_for(_read_line(conn), _READY_S)).get("ready"):
             self._successor = conn
             await self._relieved(_peer(conn)[0])
             await loop.sock_sendall(conn, b'{"draining":true}\n')

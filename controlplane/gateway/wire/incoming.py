@@ -35,7 +35,7 @@ class Incoming:
     """The parser of one connection. It holds no body, and of a head no more than the limit and one read."""
 
     __slots__ = (
-        "_fields", "_head_bytes", "_in_head", "_max_head_bytes", "_parser", "_raw_left", "_receiver", "_refusal",
+        "_fields", "_head_bytes", "_max_head_bytes", "_parser", "_raw_left", "_receiver", "_refusal",
         "_target", "begun", "closed", "receiving",
     )  # fmt: skip
 
@@ -51,9 +51,8 @@ class Incoming:
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._target = b""
         self._fields: Fields = []
-        self._in_head = True
         self._head_bytes = 0
-        """Bytes that came for the head, until it is complete."""
+        """Bytes that came since the last piece of a body: of a head, or of the trailer behind the last chunk."""
         self._raw_left: int | None = None
         """Bytes of a body that the parser does not read, after an offer to change the protocol that is not taken."""
         self._refusal: Refusal | None = None
@@ -62,8 +61,7 @@ class Incoming:
         """Parse what one read brought. Returns a refusal when it is no proper request; nothing is parsed after it."""
         if self._raw_left is not None and not (data := self._raw(data)):
             return None
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         parser = self._parser
         if parser is None:
             return None
@@ -74,7 +72,7 @@ class Incoming:
             return self.feed(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             return self._unreadable(error)
-        if self.begun and self._head_bytes > self._max_head_bytes:
+        if self._head_bytes > self._max_head_bytes and (self.begun or self.receiving):
             return self._head_too_large()
         return None
 
@@ -116,7 +114,7 @@ class Incoming:
             size = len(target) + sum(len(name) + len(value) + 4 for name, value in fields)
             if size > self._max_head_bytes:
                 self._stop(self._head_too_large())
-        self._in_head = self.begun = False
+        self.begun = False
         self._head_bytes = 0
         self._target, self._fields = b"", []
         version = parser.get_http_version()
@@ -132,6 +130,7 @@ class Incoming:
 
     def on_body(self, data: bytes) -> None:
         """Hand a piece of a body on."""
+        self._head_bytes = 0
         self._receiver.body(data)
 
     def on_message_complete(self) -> None:
@@ -139,7 +138,7 @@ class Incoming:
         if self._raw_left:
             return  # llhttp thinks that the other protocol begins here
         self._raw_left = None
-        self._in_head = True
+        self._head_bytes = 0
         self.receiving = False
         self._fields = []  # of a trailer
         self._receiver.complete()

@@ -90,7 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head: AnswerHead | None = None
         self._fields: Fields = []
         self._size = 0
-        """Bytes that came before the head was complete."""
+        """Bytes that came since the last piece of a body: of the head, or of the trailer behind the last chunk."""
         self._headless = False
         """Whether the answer has no body whatever its head says: the request was a HEAD."""
         self._interim = False
@@ -137,15 +137,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             fault = _reason(error)
-        if waiting_for_head:
-            if self._head is None:
-                self._size += len(data)
-                if self._size > MAX_ANSWER_HEAD:
-                    fault = f"the head of its answer is over {MAX_ANSWER_HEAD:,} bytes"
-            else:
-                owner.answer(self._head)
-                if self.owner is not owner:
-                    return
+        if self._pieces:
+            self._size = 0
+        else:
+            self._size += len(data)
+            if self._size > MAX_ANSWER_HEAD and not self._complete:
+                fault = f"the head or the trailer of its answer is over {MAX_ANSWER_HEAD:,} bytes"
+        if waiting_for_head and self._head is not None:
+            owner.answer(self._head)
+            if self.owner is not owner:
+                return
         self._deliver(owner, fault)
 
     def eof_received(self) -> bool:

@@ -532,6 +532,20 @@ async def test_a_bad_chunk_breaks_the_stream_off_behind_what_was_good(
     assert (await gateway.record()).outcome is Outcome.CUT
 
 
+async def test_an_endless_trailer_breaks_the_stream_off(
+    gateway: Gateway, engine: FakeEngine, client: RawClient
+) -> None:
+    async def endless(turn: Turn) -> None:
+        await turn.send(SSE_HEAD + chunk(TOKEN) + b"0\r\nX: ")
+        while True:
+            await turn.send(b"y" * 1000)
+            await asyncio.sleep(0)
+
+    engine.script = [endless]
+    assert (await broken_stream(client)).startswith(TOKEN)
+    assert (await gateway.record()).outcome is Outcome.CUT
+
+
 async def test_a_body_that_is_cut_short_is_cut_short(gateway: Gateway, engine: FakeEngine, client: RawClient) -> None:
     engine.script = [raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", close=True)]
     await client.send(post(CHAT))

@@ -156,7 +156,8 @@ async def test_a_certificate_that_cannot_be_used_changes_nothing(
     async with Gateway(model(backend(engine.url)), tls=files) as gateway:
         (tmp_path / "tls.crt").write_bytes(second.cert.read_bytes())  # the key is still the old one's
         gateway.clock.advance(5)
-        assert "keeps its certificate" in caplog.text
+        gateway.clock.advance(5)
+        assert caplog.text.count("keeps its certificate") == 1
         async with await gateway.connect(ssl=trusting(first)) as client:
             assert (await client.ask(post(CHAT))).status == 200
         (tmp_path / "tls.key").unlink()

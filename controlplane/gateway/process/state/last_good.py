@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from controlplane.gateway.desired.codec import MAX_BYTES, decode, encode
 from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.errors import BadDesired, GatewayError
+from controlplane.gateway.whole_file import write_whole
 
 DESIRED = "desired.json"
 
@@ -45,20 +45,6 @@ class LastGood:
     def write(self, desired: Desired) -> None:
         """Store a state. Raises GatewayError when the disk does not take it; the former state stays then."""
         try:
-            fd, name = tempfile.mkstemp(prefix=f".{DESIRED}-", dir=self.path.parent)  # mode 0600
-            try:
-                with os.fdopen(fd, "wb") as file:
-                    file.write(encode(desired))
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(self.path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            write_whole(self.path, encode(desired))
         except OSError as error:
             raise GatewayError(f"{self.path} cannot be written: {error.strerror}") from error

@@ -83,7 +83,10 @@ async def test_a_viewer_reads_no_secret_and_no_digest(rig: Any) -> None:
         ("limits", {"requests_per_minute": 0}, "requests_per_minute"),
         ("limits", {"requests_per_minute": 1.5}, "requests_per_minute"),
         ("limits", {"requests_per_minute": True}, "requests_per_minute"),
+        ("limits", {"requests_per_minute": "60"}, "requests_per_minute"),
         ("limits", {"daily_usd": -1}, "daily_usd"),
+        ("limits", {"daily_usd": True}, "daily_usd"),
+        ("limits", {"daily_usd": "1"}, "daily_usd"),
         ("limits", {"rpm": 1}, "rpm"),
         ("secret", "mine", "secret"),
     ],
@@ -92,6 +95,12 @@ async def test_a_wrong_property_is_refused_by_name(rig: Any, field: str, value: 
     async with rig.client(Role.ADMIN) as admin:
         answer = await admin.post(KEYS, json={**WANTED, field: value})
     assert answer.status_code == 400 and named in answer.text
+
+
+async def test_a_whole_number_may_be_written_with_a_point(rig: Any) -> None:
+    async with rig.client(Role.ADMIN) as admin:
+        made = (await admin.post(KEYS, json={**WANTED, "priority": -5.0, "limits": {"concurrent": 4.0}})).json()
+    assert made["priority"] == -5 and made["limits"]["concurrent"] == 4
 
 
 async def test_a_change_names_a_limit(rig: Any) -> None:
