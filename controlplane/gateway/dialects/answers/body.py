@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+import msgspec
 
 from controlplane.gateway.dialects.answers import faults, framing, usage
 from controlplane.gateway.estimate import BYTES_A_TOKEN
@@ -19,6 +22,26 @@ _ERROR = re.compile(rb'\s*\{\s*"(?:error"\s*:\s*[{"]|object"\s*:\s*"error"|type"
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
 _ABORT = re.compile(rb'"finish_reason"\s*:\s*"abort"')
 """Raw quotes: text of an answer, whose quotes are escaped, never looks like one."""
+
+
+class _Answer(msgspec.Struct):
+    """The members of a whole answer that tell of tokens and errors. The decoder makes no values of the others."""
+
+    usage: Any = None
+    error: Any = None
+    error_code: Any = None
+    object: Any = None
+    type: Any = None
+    code: Any = None
+    message: Any = None
+    text: Any = None
+    detail: Any = None
+    meta_info: Any = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
 
 
 class BodyReader:
@@ -71,7 +94,7 @@ class BodyReader:
         self.whole = True
         body = b"".join(self._kept)
         self._kept = []
-        document = framing.parse(body) if self._read and len(body) == self._passed else None
+        document = _outline(body) if self._read and len(body) == self._passed else None
         if self._status >= 400:
             self.fault = faults.of_status(document, self._status)
             return b""
@@ -81,6 +104,15 @@ class BodyReader:
             self.fault = "" if fault is None else fault.message
         elif found := _USAGE.findall(body):
             usage.of_document({"usage": framing.parse(found[-1])}, self._seen)
-        if _ABORT.search(body):
+        if b'"abort"' in body and _ABORT.search(body):
             self.fault = faults.ABORTED
         return b""
+
+
+def _outline(body: bytes) -> dict[str, object] | None:
+    """Return the members of an answer that tell of tokens and errors, or None when it is no JSON object."""
+    try:
+        answer = _ANSWER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return framing.parse(body)
+    return {name: value for name in _Answer.__struct_fields__ if (value := getattr(answer, name)) is not None}
