@@ -144,8 +144,8 @@ def test_a_probe_on_its_way_ends_nothing_that_has_ended_already() -> None:
 
 
 def test_an_old_stream_neither_returns_a_backend_nor_ejects_it_for_longer() -> None:
-    world = World(fleet("a", "b"))
-    held = [world.choose() for _ in range(20)]
+    world = World(fleet("a", "b", "c", "d"))
+    held = [world.choose() for _ in range(40)]
     on_a = [one for one in held if name_of(one) == "a"]
     for one in on_a[:3]:
         one.release(Outcome.ERROR, world.now, connected=False)
@@ -161,9 +161,9 @@ def test_an_old_stream_neither_returns_a_backend_nor_ejects_it_for_longer() -> N
 
 
 def test_the_last_requests_of_a_draining_backend_eject_nothing() -> None:
-    world = World(fleet("a", "b"))
-    held = [world.choose() for _ in range(20)]
-    world.apply(model("chat", version("v1", 1000, "b", backend("a", draining=True))))
+    world = World(fleet("a", "b", "c"))
+    held = [world.choose() for _ in range(30)]
+    world.apply(model("chat", version("v1", 1000, "b", "c", backend("a", draining=True))))
     for one in held:
         if name_of(one) == "a":
             one.release(Outcome.CUT, world.now)
