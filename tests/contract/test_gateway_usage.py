@@ -1,4 +1,4 @@
-"""Usage from a worker's journal to a running control plane and back to people, over restarts and kills of both sides."""
+"""Usage from a worker's journal to a running control plane and back, with restarts and kills of both sides."""
 
 from __future__ import annotations
 

@@ -40,6 +40,10 @@ class HandClock:
         """Let time pass in one step, as for a process that was stopped."""
         self._pass(round(seconds / STEP_S))
 
+    def skip(self, seconds: float) -> None:
+        """Let time pass while nothing fires: a process that was stopped first reads its sockets when it goes on."""
+        self._steps += round(seconds / STEP_S)
+
     def _pass(self, steps: int) -> None:
         self._steps += steps
         call, self.next = self.next, None

@@ -30,6 +30,15 @@ def fleet_of(url: str, gateway: str = "", more: str = "") -> str:
     )
 
 
+async def free_options() -> tuple[str, ...]:
+    """Return options with addresses that are free now, for gateways that follow each other on them."""
+    servers = [await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) for _ in range(2)]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ("--listen", f"127.0.0.1:{ports[0]}", "--admin", f"127.0.0.1:{ports[1]}")
+
+
 class GatewayUp:
     """One supervisor and what it has logged."""
 

@@ -11,7 +11,7 @@ from controlplane.gateway.desired.codec import decode
 from tests.fakes.chat_engine import chat_engine
 from tests.fakes.gateway_control_plane import desired_of, gateway_control_plane
 from tests.patience import PROCESS_S
-from tests.scenario.gateway_up import chat, gateway_up, get
+from tests.scenario.gateway_up import chat, free_options, gateway_up, get
 
 
 def fleet_at(port: int) -> str:
@@ -30,7 +30,9 @@ async def test_a_new_state_is_in_force_and_reported_with_counted_requests(tmp_pa
         plane.give(first := desired_of(1, v1=(1000, one.url)))
         async with gateway_up(tmp_path, fleet_at(port)) as gateway:
             report = await plane.report_with(first.revision)
-            assert (report["name"], report["ready"], report["leaving"], report["workers"]) == ("gw", True, False, 2)
+            while not report["ready"]:  # it is in force, and the workers begin to accept connections
+                report = await plane.next_report()
+            assert (report["name"], report["leaving"], report["workers"]) == ("gw", False, 2)
             assert report["models"]["chat"]["generation"] == 1
             assert {await chat(gateway.port) for _ in range(5)} == {"one"}
             while report["models"]["chat"]["requests"] != {"v1": 5}:
@@ -107,6 +109,25 @@ async def test_a_bad_state_keeps_the_running_one_and_an_older_one_is_applied(tmp
             while report["fault"]:
                 report = await plane.next_report()
             assert await chat(gateway.port) == "two"
+
+
+async def test_a_successor_reports_in_the_gateways_name_when_the_one_before_has_let_go(tmp_path: Path) -> None:
+    async with asyncio.timeout(PROCESS_S), chat_engine() as engine, gateway_control_plane() as (plane, port):
+        plane.give(state := desired_of(1, v1=(1000, engine.url)))
+        options = await free_options()
+        async with gateway_up(tmp_path, fleet_at(port), *options) as old:
+            await plane.report_with(state.revision)
+            async with gateway_up(tmp_path, None, *options) as new:
+                assert await old.ended() == 0
+                assert await chat(new.port) == "hello"
+                before = len(plane.reports)
+                while len(plane.reports) < before + 2:
+                    await plane.next_report()
+                incarnations = [report["incarnation"] for report in plane.reports]
+                turn = incarnations.index(incarnations[-1])
+                assert 0 < turn < len(incarnations)
+                assert len(set(incarnations[:turn])) == len(set(incarnations[turn:])) == 1
+                assert not any(report["leaving"] for report in plane.reports)
 
 
 async def test_without_any_state_nothing_listens_and_readyz_says_why(tmp_path: Path) -> None:

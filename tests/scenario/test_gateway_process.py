@@ -58,7 +58,8 @@ async def test_connections_to_a_dead_worker_wait_for_the_next_one(tmp_path: Path
 async def test_sigterm_finishes_open_streams_and_refuses_new_connections(tmp_path: Path) -> None:
     async with chat_engine() as engine, gateway_up(tmp_path, fleet_of(engine.url)) as gateway:
         streams = [await Stream.open(gateway.port) for _ in range(5)]
-        os.kill(gateway.pid, signal.SIGTERM)
+        for pid in (*await gateway.workers(), gateway.pid):  # as terminals and service managers do
+            os.kill(pid, signal.SIGTERM)
         await gateway.said("5 open requests have 5m to finish")
 
         async def refused() -> bool:

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from tests.fakes.chat_engine import chat_engine
-from tests.scenario.gateway_up import Stream, chat, fleet_of, gateway_up, get
+from tests.scenario.gateway_up import Stream, chat, fleet_of, free_options, gateway_up, get
 
 
 class Load:
@@ -41,11 +41,7 @@ class Load:
 async def first(folder: Path, url: str, more: str = "") -> tuple[str, ...]:
     """Write a fleet.yaml and return options with addresses that are free now."""
     (folder / "fleet.yaml").write_text(fleet_of(url, more))
-    servers = [await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) for _ in range(2)]
-    ports = [server.sockets[0].getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ("--listen", f"127.0.0.1:{ports[0]}", "--admin", f"127.0.0.1:{ports[1]}")
+    return await free_options()
 
 
 async def test_an_upgrade_under_load_loses_no_connection(tmp_path: Path) -> None:

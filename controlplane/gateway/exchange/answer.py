@@ -17,7 +17,7 @@ COMMENT = b": waiting for the first token\n\n"
 
 
 class End(NamedTuple):
-    """How an answer ended."""
+    """The end of an answer."""
 
     outcome: Outcome
     reason: str

@@ -42,7 +42,7 @@ class Failed:
         body: bytes = b"",
     ) -> None:
         self.refusal = refusal
-        """What the client gets when nothing else can be done."""
+        """The client's answer when nothing else can be done."""
         self.why = why
         """A word for metrics: connect, lost, http_503, stream_error, timeout."""
         self.outcome = outcome

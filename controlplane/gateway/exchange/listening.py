@@ -16,6 +16,8 @@ from controlplane.gateway.wire.tls import Stamp, listener_context, listener_stam
 
 TLS_LOOK_S = 5.0
 """How often the files of the certificate are looked at, in seconds."""
+BACKLOG = 4096
+"""Connections that may wait to be accepted. The kernel's own limit (net.core.somaxconn) is as large or smaller."""
 ACCEPT_S = 1.0
 """Longest time that a drain goes on accepting. A worker accepts some 10,000 connections in it."""
 
@@ -25,10 +27,14 @@ log = logging.getLogger("controlplane.gateway")
 class Listeners:
     """Listeners by their sockets. The sockets stay their caller's."""
 
-    def __init__(self, factory: Callable[[], asyncio.Protocol], tls: TlsFiles | None, wheel: TimerWheel) -> None:
+    def __init__(
+        self, factory: Callable[[], asyncio.Protocol], tls: TlsFiles | None, handshake_s: float, wheel: TimerWheel
+    ) -> None:
+        """`handshake_s`: limit for the TLS handshake of a client, in seconds."""
         self._factory = factory
         self._files = tls
         self._wheel = wheel
+        self._handshake_s = handshake_s
         self._listeners: dict[socket.socket, asyncio.Server] = {}
         self._tls: tuple[Stamp, ssl.SSLContext] | None = None
         self._looking: WheelTimer | None = None
@@ -70,7 +76,13 @@ class Listeners:
     async def _listen(self, listening: socket.socket) -> asyncio.Server:
         context = None if self._tls is None else self._tls[1]
         # A copy of the descriptor: closing the listener must not close the caller's socket.
-        return await asyncio.get_running_loop().create_server(self._factory, sock=listening.dup(), ssl=context)
+        return await asyncio.get_running_loop().create_server(
+            self._factory,
+            sock=listening.dup(),
+            backlog=BACKLOG,
+            ssl=context,
+            ssl_handshake_timeout=None if context is None else self._handshake_s,
+        )
 
     def _look(self) -> None:
         """Look whether a file of the certificate changed, and listen with the new one."""

@@ -1,4 +1,4 @@
-"""What the end of a request is called in metrics and records."""
+"""Words for the end of a request in metrics and records."""
 
 from __future__ import annotations
 

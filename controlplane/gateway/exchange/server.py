@@ -77,7 +77,7 @@ class GatewayServer:
         self._loop = asyncio.get_running_loop()
         self._pools = Pools(wheel, self._loop)
         self._engines = Engines(self._pools)
-        self._listeners = Listeners(lambda: ClientConnection(self), settings.tls, wheel)
+        self._listeners = Listeners(lambda: ClientConnection(self), settings.tls, settings.head_timeout_s, wheel)
         self._connections: set[ClientConnection] = set()
         self._exchanges: set[Exchange] = set()
         self._mirrors: set[Mirror] = set()

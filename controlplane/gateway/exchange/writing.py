@@ -12,7 +12,7 @@ _SSE_HEAD: Fields = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"
 
 
 class Framing:
-    """How the end of one answer is marked to the client."""
+    """The mark of the end of one answer to a client."""
 
     __slots__ = ("_old", "_sized", "chunked", "keep_alive", "left", "silent")
 

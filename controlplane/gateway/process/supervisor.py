@@ -12,8 +12,7 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,13 +73,15 @@ class Supervisor:
         """Set when this gateway is to end: by a signal, or because a successor serves."""
         self._why = ""
         self._signals = 0
+        self._cut: Callable[[], None] = lambda: None
+        self._failed: BaseException | None = None
+        self._created = int(loaded.path.stat().st_mtime)
         self._serving = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._relieved_by = 0
         """Process id of the gateway that has taken over."""
         self._successor: subprocess.Popen[bytes] | None = None
         self.incarnation = secrets.token_hex(8)
-        self.began = time.monotonic()
 
     async def run(self) -> None:
         """Serve until a signal or a successor ends it. Raises GatewayError when it cannot start or go on."""
@@ -103,6 +104,7 @@ class Supervisor:
             await asyncio.to_thread(self._shared.restore)
         columns = worker_columns(entry.half, self._addresses.workers)
         self._workers = Workers(columns, len(entry.sockets), self._begin, self._shared.clear)
+        self._cut = self._workers.cut
         disk = LastGood(self._folder)
         self._applying = Applying(self._workers, self._shared, disk, self._serving.set)
         if self._follow is None:
@@ -146,10 +148,11 @@ class Supervisor:
         self._loop.add_signal_handler(signal.SIGUSR2, self._upgrade)
         await self._source.begin()
         self._spawn(self._source.run(), "source")
-        self._spawn(enduring("what was spent", self._shared.keep), "spent")
         self._spawn(self._listen(entry), "listen")
         if entry.before is not None:
             await self._take_over(entry)
+        self._source.take_charge()
+        self._spawn(enduring("what was spent", self._shared.keep), "spent")
         entry.lock.sign()
         entry.admin.listen(BACKLOG)
         await self._admin.start(entry.admin)
@@ -227,6 +230,8 @@ class Supervisor:
             account.cut,
             account.tokens_cut,
         )
+        if self._failed is not None:
+            raise GatewayError(f"the gateway ended by a fault of its own: {self._failed}") from self._failed
 
     def _begin(self, column: int) -> tuple[dict[str, Any], Sequence[int]]:
         entry, root = self._entry, logging.getLogger()
@@ -239,7 +244,7 @@ class Supervisor:
             sockets=sockets,
             journal=str(self._folder / JOURNALS),
             journal_bytes=journal_bytes,
-            created=int(self._loaded.path.stat().st_mtime),
+            created=self._created,
             drain_timeout_s=self._section.drain_timeout,
             level=root.level,
             wire=wire_settings(self._section),
@@ -251,7 +256,7 @@ class Supervisor:
         self._signals += 1
         if self._signals > 1:
             log.warning("%s: ending at once; open requests are cut", name)
-            self._workers.cut()
+            self._cut()
         self._why = self._why or name
         self._over.set()
 
@@ -294,4 +299,5 @@ class Supervisor:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("internal error: %s ends, and the gateway with it", task.get_name(), exc_info=error)
             self._why = self._why or "internal error"
+            self._failed = self._failed or error
             self._over.set()

@@ -186,9 +186,9 @@ async def _main(fd: int) -> int:
     worker = Worker(loop)
     logging.basicConfig(level=logging.INFO, handlers=[worker.handler], force=True)
     logging.captureWarnings(True)
-    # Ctrl-C reaches every process of the terminal. The supervisor decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    loop.add_signal_handler(signal.SIGTERM, worker.drain)
+    # Terminals and service managers signal every process of a group. The supervisor decides what that means.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     await loop.create_connection(lambda: worker.channel, sock=socket.socket(fileno=fd))
     try:
         await worker.run()

@@ -160,7 +160,8 @@ class Workers:
         return Ended(*map(sum, zip(*self._accounts, strict=True))) if self._accounts else Ended()
 
     def cut(self) -> None:
-        """End all open requests of a drain at once."""
+        """End all open requests, and the workers, at once. Call `drain` too, before or after it."""
+        self._stopping = True
         for child in self.children:
             child.send({"type": "cut"})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -418,6 +419,14 @@ async def test_connections_are_bounded(engine: FakeEngine) -> None:
         assert (await fourth.ask(get("/v1/models"))).status == 200
         clients[1].close()
         fourth.close()
+
+
+async def test_a_burst_of_connections_waits_to_be_accepted(gateway: Gateway) -> None:
+    burst = [socket.create_connection(("127.0.0.1", gateway.port), timeout=HANG_S) for _ in range(300)]
+    assert gateway.server.connections == 0  # all were made while the loop did not run
+    await until(lambda: gateway.server.connections == 300)
+    for one in burst:
+        one.close()
 
 
 # Headers

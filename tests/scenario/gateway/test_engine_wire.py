@@ -201,10 +201,19 @@ async def test_an_engine_that_refuses_the_gateways_credentials_is_no_fault_of_th
 
 async def test_an_early_answer_ends_the_upload(gateway: Gateway, engine: FakeEngine, client: RawClient) -> None:
     """The engine refuses a large body by its head. What it has not read must not be taken for the next request."""
+    left = asyncio.Event()
+
+    async def early(turn: Turn) -> None:
+        await whole(413, BUSY)(turn)
+        await turn.left()
+        left.set()
+        turn.keep = False
+
     engine.reads_bodies = False
-    engine.script = [whole(413, BUSY), whole()]
+    engine.script = [early, whole()]
     answer = await client.ask(post(b"x" * 40_000_000, "/v2/models/chat/infer"))
     assert (answer.status, answer.body) == (413, BUSY)
+    await asyncio.wait_for(left.wait(), HANG_S)
     engine.reads_bodies = True
     assert (await client.ask(post(CHAT))).status == 200
     assert engine.connections == 2
@@ -260,7 +269,7 @@ async def test_a_connection_that_rested_too_long_is_not_used(
     gateway: Gateway, engine: FakeEngine, client: RawClient
 ) -> None:
     assert (await client.ask(post(CHAT))).status == 200
-    gateway.clock.jump(MAX_IDLE_S)
+    gateway.clock.skip(MAX_IDLE_S)
     assert (await client.ask(post(CHAT))).status == 200
     assert engine.connections == 2
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+import msgspec
 
 from controlplane.gateway.dialects import json_scan
 from controlplane.gateway.dialects.answers import faults, framing, usage
@@ -25,6 +28,26 @@ _BEGINS, _ENDS = (b"{", b"["), (b"}", b"]")
 NO_JSON = "The engine's answer is no complete JSON"
 _ABORT = re.compile(rb'"finish_reason"\s*:\s*"abort"')
 """Raw quotes: text of an answer, whose quotes are escaped, never looks like one."""
+
+
+class _Answer(msgspec.Struct):
+    """The members of a whole answer that tell of tokens and errors. The decoder makes no values of the others."""
+
+    usage: Any = None
+    error: Any = None
+    error_code: Any = None
+    object: Any = None
+    type: Any = None
+    code: Any = None
+    message: Any = None
+    text: Any = None
+    detail: Any = None
+    meta_info: Any = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
 
 
 class BodyReader:
@@ -90,7 +113,7 @@ class BodyReader:
         self.whole = True
         body = b"".join(self._kept)
         self._kept = []
-        document = framing.parse(body) if self._read and len(body) == self._passed else None
+        document = _outline(body) if self._read and len(body) == self._passed else None
         if self._status >= 400:
             self.fault = faults.of_status(document, self._status)
             return b""
@@ -100,7 +123,7 @@ class BodyReader:
             self.fault = "" if fault is None else fault.message
         elif found := _USAGE.findall(body):
             usage.of_document({"usage": framing.parse(found[-1])}, self._seen)
-        if _ABORT.search(body):
+        if b'"abort"' in body and _ABORT.search(body):
             self.fault = faults.ABORTED
         if self._strict and not self.fault and not (document or self._is_complete(body)):
             self.fault = NO_JSON
@@ -114,3 +137,12 @@ class BodyReader:
             except Unreadable:
                 return False
         return body.rstrip()[-1:] in _ENDS
+
+
+def _outline(body: bytes) -> dict[str, object] | None:
+    """Return the members of an answer that tell of tokens and errors, or None when it is no JSON object."""
+    try:
+        answer = _ANSWER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return framing.parse(body)
+    return {name: value for name in _Answer.__struct_fields__ if (value := getattr(answer, name)) is not None}

@@ -10,6 +10,7 @@ from controlplane.gateway.request import Ask, TokenCounts
 _PROMPT = ("prompt_tokens", "input_tokens", "prompt_eval_count")
 _COMPLETION = ("completion_tokens", "output_tokens", "eval_count")
 """OpenAI and SGLang's own API; Anthropic, OpenAI's responses and audio; Ollama."""
+_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 
 
 def take(usage: object, counts: TokenCounts) -> bool:
@@ -17,16 +18,15 @@ def take(usage: object, counts: TokenCounts) -> bool:
     if not isinstance(usage, dict):
         return False
     prompt, completion = _first(usage, _PROMPT), _first(usage, _COMPLETION)
-    read = _number(usage.get("cache_read_input_tokens"))
+    cached = _cached(usage)
     if prompt is not None and "input_tokens" in usage:
         # Anthropic: input_tokens are those after the last one that was cached.
-        prompt += (read or 0) + (_number(usage.get("cache_creation_input_tokens")) or 0)
-    total = _number(usage.get("total_tokens"))
-    if total is not None and completion is None:
+        prompt += _number(usage.get("cache_read_input_tokens")) or 0
+        prompt += _number(usage.get("cache_creation_input_tokens")) or 0
+    if completion is None and (total := _number(usage.get("total_tokens"))) is not None:
         # Embeddings and rerank: some engines name only the total.
         prompt = total if prompt is None else prompt
         completion = max(total - prompt, 0)
-    cached = read if read is not None else _cached(usage)
     if prompt is not None:
         counts.prompt = prompt
     if completion is not None:
@@ -66,15 +66,21 @@ def completed(seen: TokenCounts, ask: Ask, answer: int | None) -> TokenCounts:
 
 
 def _cached(usage: Mapping[str, object]) -> int | None:
-    for name in ("prompt_tokens_details", "input_tokens_details"):
+    for name in _DETAILS:
         details = usage.get(name)
         if isinstance(details, dict):
             return _number(details.get("cached_tokens"))
-    return _number(usage.get("cached_tokens"))
+    for name in ("cache_read_input_tokens", "cached_tokens"):
+        if (found := _number(usage.get(name))) is not None:
+            return found
+    return None
 
 
 def _first(usage: Mapping[str, object], names: tuple[str, ...]) -> int | None:
-    return next((found for name in names if (found := _number(usage.get(name))) is not None), None)
+    for name in names:
+        if (found := _number(usage.get(name))) is not None:
+            return found
+    return None
 
 
 def _number(value: object) -> int | None:

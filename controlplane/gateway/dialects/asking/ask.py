@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from hashlib import blake2b
+from collections.abc import Mapping, Sequence
+from zlib import crc32
 
 from controlplane.gateway.dialects import json_scan, triton_path
 from controlplane.gateway.dialects.asking import form, json_body, media
@@ -23,8 +23,9 @@ COUNTED_INPUTS = frozenset(("embedding", "rerank", "score", "classify", "pooling
 """Operations whose inputs are counted."""
 WITHOUT_ANSWER = COUNTED_INPUTS | {"speech"}
 """Operations whose answers have no tokens: only their prompts count."""
-_PROMPTS = (b'"system":', b'"instructions":', b'"messages":', b'"prompt":', b'"input":', b'"text_input":')
-"""Members in which a prompt begins, as clients write them: Anthropic's system prompt comes before its messages."""
+_ANY_PROMPT = (b'"instructions":', b'"messages":', b'"prompt":', b'"input":', b'"text_input":')
+_PROMPTS = {"anthropic": (b'"system":', b'"messages":'), "ollama": (b'"system":', b'"messages":', b'"prompt":')}
+"""Members in which a prompt begins, as clients write them. Anthropic's system prompt comes before its messages."""
 _ASSISTANT = b'"assistant"'
 _TRUE = frozenset(("true", "1", "yes", "on", "t", "y"))
 """Words for true of pydantic, which most engines read a body with."""
@@ -138,41 +139,47 @@ _NAMELESS = {
 
 
 def _fill(found: Ask, members: json_body.Members, body: bytes) -> None:
-    operation, options = found.operation, _mapping(members.options)
+    operation = found.operation
     found.stream = operation.always_streams or _flag(members.stream, operation.streams_by_default)
-    found.wants_usage = _mapping(members.stream_options).get("include_usage") is True
-    answers = max(_count(members.n) or 1, _count(members.best_of) or 1)
-    limit = _max_tokens(members, options)
+    if members.stream_options is not None:
+        found.wants_usage = _mapping(members.stream_options).get("include_usage") is True
+    answers = 1
+    if members.n is not None or members.best_of is not None:
+        answers = max(_count(members.n) or 1, _count(members.best_of) or 1)
+    limit = _max_tokens(members)
     found.max_tokens = None if limit is None else limit * answers
-    temperature = options.get("temperature") if members.temperature is None else members.temperature
-    found.deterministic = isinstance(temperature, int | float) and temperature == 0 and answers == 1
+    temperature = members.temperature
+    if temperature is None and members.options is not None:
+        temperature = _mapping(members.options).get("temperature")
+    found.deterministic = temperature == 0 and answers == 1 and not isinstance(temperature, bool)
     found.session = found.session or _body_session(members)
-    found.prefix = prefix(body)
+    found.prefix = prefix(body, _PROMPTS.get(operation.dialect, _ANY_PROMPT))
     found.continued = bool(members.previous_response_id or members.conversation) or _ASSISTANT in body
-    found.inputs = members.inputs()
     if operation.name in WITHOUT_ANSWER:
-        found.max_tokens = 0
+        found.inputs, found.max_tokens = members.inputs(), 0
 
 
-def prefix(body: bytes) -> int:
+def prefix(body: bytes, begins: Sequence[bytes]) -> int:
     """Return a hash of the beginning of the prompt, never 0, or 0 when the body has no prompt."""
-    for name in _PROMPTS:
-        at = body.find(name)
+    for begin in begins:
+        at = body.find(begin)
         if at >= 0:
-            return int.from_bytes(blake2b(body[at : at + PREFIX], digest_size=8).digest()) or 1
+            return crc32(body[at : at + PREFIX]) or 1
     return 0
 
 
-def _max_tokens(members: json_body.Members, options: Mapping[str, object]) -> int | None:
-    limits = (
-        members.max_completion_tokens,
-        members.max_tokens,
-        members.max_output_tokens,
-        options.get("num_predict"),
-        _mapping(members.parameters).get("max_new_tokens"),
-        _mapping(members.sampling_params).get("max_new_tokens"),
-    )
-    return next((limit for given in limits if (limit := _count(given)) is not None), None)
+def _max_tokens(members: json_body.Members) -> int | None:
+    for given in (members.max_completion_tokens, members.max_tokens, members.max_output_tokens):
+        if given is not None and (limit := _count(given)) is not None:
+            return limit
+    for settings, name in (
+        (members.options, "num_predict"),
+        (members.parameters, "max_new_tokens"),
+        (members.sampling_params, "max_new_tokens"),
+    ):
+        if settings is not None and (limit := _count(_mapping(settings).get(name))) is not None:
+            return limit
+    return None
 
 
 def _session(head: RequestHead) -> str:
@@ -183,6 +190,8 @@ def _session(head: RequestHead) -> str:
 
 
 def _body_session(members: json_body.Members) -> str:
+    if members.prompt_cache_key is None and members.user is None and members.metadata is None:
+        return ""
     for key in (members.prompt_cache_key, members.user, _mapping(members.metadata).get("user_id")):
         if isinstance(key, str) and key:
             return key[:LONGEST_NAME]

@@ -59,6 +59,10 @@ class Source(Protocol):
         """Read fleet.yaml again."""
         ...
 
+    def take_charge(self) -> None:
+        """Act in the gateway's name from now on: no predecessor does so any more."""
+        ...
+
     async def leave(self, *, say: bool) -> None:
         """Follow no more, and with `say` report that this gateway ends."""
         ...
@@ -89,6 +93,9 @@ class FromFile:
         """Watch the file."""
         await enduring("fleet.yaml", self._file.run)
 
+    def take_charge(self) -> None:
+        """Do nothing: it acts for itself only."""
+
     async def leave(self, *, say: bool) -> None:
         """Do nothing: nobody is told."""
 
@@ -118,6 +125,7 @@ class FromControlPlane:
         name = loaded.fleet.gateway.effective_name
         self._follower = Follower(client, name, self.name, applying.apply)
         self._leaving = False
+        self._in_charge = asyncio.Event()
         shipping = RemoteClient(section.url, auth_of(section), max_reply_bytes=MAX_ACKNOWLEDGEMENT)
         self._shipping = shipping
         self._shipper = Shipper(folder / JOURNALS, name, shipping, ShipperMeters(meters))
@@ -146,9 +154,15 @@ class FromControlPlane:
         """Follow the control plane, report to it, and watch the own file."""
         async with asyncio.TaskGroup() as group:
             group.create_task(enduring("the desired state", self._follower.run))
+            # Until then, the gateway before this one reports and ships in the same name.
+            await self._in_charge.wait()
             group.create_task(enduring("reports", self._reporter.run))
             group.create_task(enduring("the shipping of usage", self._shipper.run))
             group.create_task(enduring("fleet.yaml", self._file.run))
+
+    def take_charge(self) -> None:
+        """Report and ship from now on."""
+        self._in_charge.set()
 
     async def leave(self, *, say: bool) -> None:
         """Report once more that this gateway ends, so that nobody waits for it. A successor goes on in its name."""

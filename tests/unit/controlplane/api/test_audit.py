@@ -13,7 +13,7 @@ from tests.unit.controlplane.api.conftest import NOW
 
 @pytest.fixture
 def acts(rig: Any) -> Any:
-    """Acts 4 to 7: the first three made the tokens of this test's callers."""
+    """Acts 5 to 8: the first four made the tokens of this test's callers, one for each role."""
     with rig.db.transaction() as session:
         for at, actor, action, subject in (
             (NOW - 7200, "ana", "rollout.promote", "model/chat"),
@@ -39,7 +39,7 @@ async def test_an_act_says_who_did_what_to_what_and_when(acts: Any) -> None:
     assert answer.json() == {
         "items": [
             {
-                "id": 7,
+                "id": 8,
                 "at": "2027-01-15T07:59:59.000Z",
                 "actor": "engine",
                 "action": "rollout.finish",
@@ -47,22 +47,22 @@ async def test_an_act_says_who_did_what_to_what_and_when(acts: Any) -> None:
                 "sentence": "it was done",
             }
         ],
-        "next": 7,
+        "next": 8,
     }
 
 
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ("?actor=ana", [4]),
-        ("?action=token.revoke&action=rollout.finish", [7, 6]),
-        ("?subject=model/chat", [7, 4]),
-        ("?since=2h", [7, 6, 5, 4, 3, 2, 1]),
-        ("?since=1h&until=30s", [6, 5]),
-        (f"?since={NOW - 60:.0f}&until={NOW - 1:.0f}", [6]),
-        ("?since=2027-01-15T07:59:00Z&actor=bob", [6]),
-        ("?id=4&id=6", [6, 4]),
-        ("?refusals=false&before=7", [6, 4, 3, 2, 1]),
+        ("?actor=ana", [5]),
+        ("?action=token.revoke&action=rollout.finish", [8, 7]),
+        ("?subject=model/chat", [8, 5]),
+        ("?since=2h", [8, 7, 6, 5, 4, 3, 2, 1]),
+        ("?since=1h&until=30s", [7, 6]),
+        (f"?since={NOW - 60:.0f}&until={NOW - 1:.0f}", [7]),
+        ("?since=2027-01-15T07:59:00Z&actor=bob", [7]),
+        ("?id=5&id=7", [7, 5]),
+        ("?refusals=false&before=8", [7, 5, 4, 3, 2, 1]),
         ("?actor=nobody", []),
     ],
 )
@@ -78,7 +78,7 @@ async def test_next_leads_through_all_of_them(acts: Any) -> None:
         if older is None:
             break
         before = f"&before={older}"
-    assert seen == [7, 6, 5, 4, 3, 2, 1]
+    assert seen == [8, 7, 6, 5, 4, 3, 2, 1]
 
 
 @pytest.mark.parametrize(

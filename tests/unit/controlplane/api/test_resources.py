@@ -315,7 +315,7 @@ async def test_the_life_of_a_token(rig: Any, admin: httpx.AsyncClient) -> None:
     assert whoami.json() == {"name": "ci", "role": "viewer", "token_id": body["id"]}
     listed = await admin.get("/cp/v1/tokens")
     assert text not in listed.text
-    assert {t["name"] for t in listed.json()["items"]} == {"ci", "test-viewer", "test-operator", "test-admin"}
+    assert {t["name"] for t in listed.json()["items"]} == {"ci", *(f"test-{role}" for role in Role)}
     assert (await admin.delete(f"/cp/v1/tokens/{body['id']}")).status_code == 204
     assert (await admin.get("/cp/v1/whoami", headers=bearer)).status_code == 401
 

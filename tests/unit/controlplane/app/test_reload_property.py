@@ -260,6 +260,7 @@ OF_THE_RUN = {
     "Alerting._since",
     "Alerting._started",
     "Alerting._started_at",
+    "Beside._folder",
     "ControlPlane.holder",
     "MessageSender.holder",
     "MetricsPart._data_dir",

@@ -66,10 +66,11 @@ ROLLOUT = Rollout(
     moved=True,
     verified_since=106.0,
     silent_since=107.0,
-    intents=(Intent(Order(Verb.PLACE, "http://a:8000", "v2", ("v1",)), 2, 101.0, OrderOutcome.TAKEN, "ok"),),
+    intents=(Intent(Order(Verb.PLACE, "http://a:8000", "v2", ("v1",), 0.05), 2, 101.0, OrderOutcome.TAKEN, "ok"),),
     trials=(Trial("http://a:8000", 102.0, 3, 1, "late", 0.1, 0.4, True),),
     verified=True,
     evidence="3 of 3",
+    counted=False,
     needs_person=True,
     told_stuck=True,
     standing=True,
@@ -177,6 +178,35 @@ def test_a_rollout_whose_steps_were_sentences_goes_on_at_the_first_step_of_its_p
     read = from_record(old)
     assert read.plan.steps == blue_green(read.plan.limits, read.plan.check)
     assert read.plan.steps[read.step].kind == kind
+
+
+def test_a_rollout_of_a_release_that_knew_no_shares_of_orders_goes_on() -> None:
+    """Its orders sent all requests to their version, and nothing counted them."""
+    state = dict(stored().state)
+    (intent,) = state["intents"]
+    order = {key: value for key, value in intent["order"].items() if key != "share"}
+    del state["counted"]
+    old = replace(stored(), state=state | {"format": 2, "intents": [{**intent, "order": order}]})
+    read = from_record(old)
+    assert (read.intents[0].order.share, read.counted) == (1.0, None)
+    assert read == replace(ROLLOUT, counted=None, intents=(replace(ROLLOUT.intents[0], order=read.intents[0].order),))
+
+
+def test_counts_of_an_observation_are_not_stored_and_the_rest_comes_back() -> None:
+    seen = BackendObservation(
+        "gateway",
+        True,
+        {"v1": VersionState.READY, "v2": VersionState.UNKNOWN},
+        {"v2": "it does not answer"},
+        {"v1": 0.95, "v2": 0.05},
+        pending="gateway g2 applies generation 1",
+        requests={"v1": 7},
+        open={"v1": 1},
+        stays=("v1", "v2"),
+        holds=True,
+    )
+    stored_now = json.loads(json.dumps(observation_to_json(TrafficObservation("chat", (seen,)))))
+    assert observation_from_json(stored_now).backends == (replace(seen, requests=None, open=None),)
 
 
 def test_an_observation_of_a_release_that_knew_no_shares_is_read() -> None:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.gateway.dialects.asking import json_body
-from controlplane.gateway.dialects.asking.ask import prefix
 from controlplane.gateway.dialects.errors import Unreadable
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from tests.fakes.gateway_requests import DIALECTS, asked, head, operation
@@ -200,7 +199,7 @@ def test_equal_beginnings_have_equal_prefixes() -> None:
     two = dumped(model="other", messages=[system, {"role": "user", "content": "two"}])
     other = dumped(model="m", messages=[{"role": "system", "content": "You do not. " * 200}])
     assert asked(CHAT, one).prefix == asked(CHAT, two).prefix != asked(CHAT, other).prefix
-    assert prefix(b'{"model":"m"}') == 0
+    assert asked(CHAT, dumped(model="m")).prefix == 0
 
 
 def test_anthropics_system_prompt_is_the_beginning() -> None:

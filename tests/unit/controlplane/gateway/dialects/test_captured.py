@@ -60,6 +60,10 @@ EXPECTED = {
 of its own."""
 
 
+STOPPED = "vllm-0.32-cpu/chat-stream-sigterm"
+"""A stream of a vLLM that got SIGTERM: finish_reason "abort", then [DONE], under status 200."""
+
+
 def load(file: Path) -> tuple[int, Fields, bytes]:
     """Return (status, fields, body) of an answer as it was on the wire."""
     head, _, body = file.read_bytes().partition(b"\r\n\r\n")
@@ -82,7 +86,7 @@ def dechunked(body: bytes) -> bytes:
 
 def test_every_capture_has_an_expectation() -> None:
     captured = {f"{file.parent.name}/{file.stem}" for file in ANSWERS.rglob("*.http")}
-    assert {name for name in captured if not name.endswith("/models")} == set(EXPECTED)
+    assert {name for name in captured if not name.endswith("/models")} == {*EXPECTED, STOPPED}
 
 
 @pytest.mark.parametrize("size", [1, 60, 1_000_000])
@@ -107,3 +111,13 @@ def test_the_gateways_wish_for_usage_leaves_no_trace() -> None:
     seen = reader.feed(body) + reader.end()
     assert b'"choices":[]' in body and b'"choices":[]' not in seen
     assert seen.count(b"\n\n") == body.count(b"\n\n") - 1 and reader.counts == TokenCounts(21, 8, 0)
+
+
+@pytest.mark.parametrize("size", [1, 60, 1_000_000])
+def test_a_stopped_engines_end_is_an_error(size: int) -> None:
+    _, fields, body = load(ANSWERS / f"{STOPPED}.http")
+    reader = DIALECTS.reader(Ask(operation("POST", PATHS["chat"]), "chat", stream=True), 200, fields)
+    assert reader.first(body) is True and b"[DONE]" in body
+    seen = b"".join(reader.feed(body[at : at + size]) for at in range(0, len(body), size)) + reader.end()
+    assert b"[DONE]" not in seen and b'"error":{"message":"The engine aborted the request"' in seen
+    assert reader.fault == "The engine aborted the request" and not reader.whole and reader.events > 0

@@ -18,13 +18,15 @@ class Placed:
 
     def __init__(self, places: int, sockets: int) -> None:
         self.cleared: list[int] = []
+        self.replaced = True
+        """Whether dead workers are to be replaced."""
         self.workers = Workers(range(10, 10 + places), sockets, lambda column: ({}, ()), self.clear)
         self.sent: dict[int, list[dict[str, Any]]] = {}
         for place in self.workers.places:
             self.put(place.number)
 
     def clear(self, column: int, *, replaced: bool) -> None:
-        assert replaced
+        assert replaced is self.replaced
         self.cleared.append(column)
 
     def put(self, number: int) -> Child:
@@ -157,6 +159,19 @@ async def test_a_worker_that_dies_while_it_applies_holds_nobody_up() -> None:
     placed.say(0, {"type": "applied", "revision": "r1"})
     placed.die(1)
     assert await applying == ""
+
+
+async def test_workers_that_end_by_a_cut_are_not_replaced_also_when_the_drain_begins_later() -> None:
+    placed = Placed(2, 2)
+    await placed.apply("r1")
+    placed.replaced = False
+    placed.workers.cut()
+    assert [sent[-1] for sent in placed.sent.values()] == [{"type": "cut"}] * 2
+    for number in (0, 1):
+        placed.say(number, {"type": "ended", "finished": 1, "cut": 2, "tokens_cut": 30})
+        placed.die(number)
+    assert await placed.workers.drain(1.0) == (2, 4, 60)
+    assert [place.restarts.total for place in placed.workers.places] == [0, 0]
 
 
 async def test_a_silent_worker_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
