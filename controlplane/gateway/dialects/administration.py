@@ -57,7 +57,7 @@ _WORDS = frozenset(
 _LOADING = re.compile(rb"/models?/load(?:/|$)")
 """llama-server with several models, TabbyAPI. `/load` alone shows how much vLLM has to do."""
 _BEHIND = re.compile(rb"[; ]")
-"""What follows in a segment is dropped by some servers: path parameters, and space."""
+"""Begin of what some servers drop at the end of a segment: path parameters, and space."""
 
 
 def is_administrative(path: bytes) -> bool:

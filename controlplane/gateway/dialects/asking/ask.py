@@ -55,7 +55,6 @@ def _read_json(found: Ask, head: RequestHead, body: bytes) -> Refusal | None:
     members = json_body.read(body, counted=found.operation.name in COUNTED_INPUTS)
     if members.model is not None and not isinstance(members.model, str):
         return _malformed('"model" is no string.', "model")
-    json_body.check_spelling(body)
     found.model = members.model or _text(head.get(b"x-model"))
     _fill(found, members, body)
     return None
@@ -111,7 +110,6 @@ def _read_header(found: Ask, head: RequestHead, body: bytes) -> Refusal | None:
     if json_scan.begins_object(body) and not head.get(b"content-encoding"):
         try:
             _fill(found, json_body.read(body), body)
-            json_body.check_spelling(body)
         except Unreadable:
             if json_body.names_model(body):
                 raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from itertools import product
+from typing import Any, Literal
 
 import msgspec
 
@@ -64,8 +65,20 @@ class CountedMembers(Members):
         return max(map(_length, (self.input, self.documents, self.text_2, self.inputs_, self.texts)))
 
 
-_MEMBERS = msgspec.json.Decoder(Members)
-_COUNTED = msgspec.json.Decoder(CountedMembers)
+_SPELLINGS = ["".join(letters) for letters in product(*((letter, letter.upper()) for letter in "model"))][1:]
+"""`model` in other letters. Servers in Go, such as Ollama, take that for the model, in each API that they serve."""
+
+
+def _decoder(members: type[Members]) -> msgspec.json.Decoder[Any]:
+    """Return a decoder that takes no other spelling of `model`. It costs nothing here: a scan for one costs as much as
+    the decoding."""
+    none = msgspec.field(default="")
+    fields = [(f"spelling_{number}", Literal[""], none) for number in range(len(_SPELLINGS))]
+    names = {f"spelling_{number}": spelling for number, spelling in enumerate(_SPELLINGS)} | {"inputs_": "inputs"}
+    return msgspec.json.Decoder(msgspec.defstruct(members.__name__, fields, bases=(members,), rename=names))
+
+
+_MEMBERS, _COUNTED = _decoder(Members), _decoder(CountedMembers)
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _LIST = re.compile(rb'\s*\[\s*["\[{]')
 """Begin of an array of texts, objects or arrays."""
@@ -77,7 +90,8 @@ _RAW = ("input", "documents", "text_2", "inputs", "texts")
 def read(body: bytes, *, counted: bool = False) -> Members:
     """Return the members of a JSON object that the gateway reads. `counted`: the body has inputs to count.
 
-    Raises Unreadable when the body is no JSON object, is nested too deeply, or has more than MOST_QUOTES quotes.
+    Raises Unreadable when the body is no JSON object, has `model` in other letters, is nested too deeply, or has more
+    than MOST_QUOTES quotes.
     """
     if len(body) > SMALL and body.count(b'"') > MOST_QUOTES:
         raise Unreadable(f"the body has more than {MOST_QUOTES // 2:,} strings")
@@ -95,6 +109,8 @@ def _read_again(body: bytes, counted: bool) -> Members:
         json_scan.parse(body)
     found = CountedMembers() if counted else Members()
     for member in json_scan.members(body):
+        if member.name != "model" and member.name.lower() == "model":
+            raise Unreadable(f'the body has a member "{member.name}"; write "model" in small letters')
         if counted and member.name in _RAW:
             raw = msgspec.Raw(body[member.start : member.end])
             setattr(found, "inputs_" if member.name == "inputs" else member.name, raw)
@@ -102,16 +118,6 @@ def _read_again(body: bytes, counted: bool) -> Members:
             short = member.end - member.start <= LONGEST_VALUE
             setattr(found, member.name, json_scan.value(body, member) if short else None)
     return found
-
-
-def check_spelling(body: bytes) -> None:
-    """Raise Unreadable when a member is `model` in other letters. Servers in Go, such as Ollama, take it for the model
-    in each API that they serve."""
-    if body.lower().count(b'"model"') == body.count(b'"model"') and not _ESCAPED.search(body):
-        return
-    for name, _, _ in json_scan.members(body):
-        if name != "model" and name.lower() == "model":
-            raise Unreadable(f'the body has a member "{name}"; write "model" in small letters')
 
 
 def names_model(body: bytes) -> bool:
