@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from controlplane.gateway.exchange.server import GatewayServer
 
 
+MOST_OPEN = 1000
+"""Most copies that a worker has open. Chosen: a version that hangs holds each for `first_event`."""
+MOST_BYTES = 64 * 2**20
+"""Most bytes of their bodies. Chosen. They are no part of the bound of all requests: no copy may refuse a request."""
+
+
 class Mirror:
     """One copy. It is never tried again, and no client waits for it."""
 
-    __slots__ = ("_ended", "_server", "_status", "attempt")
+    __slots__ = ("_ended", "_server", "_status", "attempt", "buffered")
 
-    def __init__(self, server: GatewayServer, choice: Choice, ask: Ask) -> None:
+    def __init__(self, server: GatewayServer, choice: Choice, ask: Ask, buffered: int) -> None:
+        self.buffered = buffered
+        """Bytes of its body."""
         self._server = server
         self._status = 0
         self._ended = False

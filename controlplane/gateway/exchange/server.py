@@ -15,7 +15,7 @@ from controlplane.gateway.exchange.attempt import Attempt
 from controlplane.gateway.exchange.engine import Engines
 from controlplane.gateway.exchange.exchange import Exchange
 from controlplane.gateway.exchange.listening import Listeners
-from controlplane.gateway.exchange.mirror import Mirror
+from controlplane.gateway.exchange.mirror import MOST_BYTES, MOST_OPEN, Mirror
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Outcome, RequestHead
 from controlplane.gateway.seams import Choice, Chooser, Counters, Dialects, Limits, Recorder, Tracer
@@ -81,6 +81,8 @@ class GatewayServer:
         self._connections: set[ClientConnection] = set()
         self._exchanges: set[Exchange] = set()
         self._mirrors: set[Mirror] = set()
+        self._copied = 0
+        """Bytes of the bodies of all copies."""
         self._mint = os.urandom(8).hex()
         self._numbers = count(1)
         self._quiet: asyncio.Event = asyncio.Event()
@@ -223,15 +225,19 @@ class GatewayServer:
             self.recorder.retried(choice.model.name, choice.version, choice.backend.url, why)
 
     def mirror(self, choice: Choice, ask: Ask, head: RequestHead, body: bytes, lines: bytes) -> None:
-        """Send a copy of a request."""
-        mirror = Mirror(self, choice, ask)
+        """Send a copy of a request, unless copies take too much already: then it is aborted."""
+        mirror = Mirror(self, choice, ask, len(body))
         self._mirrors.add(mirror)
-        if not self.send(mirror.attempt, head, body, lines, b"", counted=False):
+        self._copied += len(body)
+        if len(self._mirrors) > MOST_OPEN or self._copied > MOST_BYTES:
+            mirror.end(Outcome.ABORTED)
+        elif not self.send(mirror.attempt, head, body, lines, b"", counted=False):
             mirror.end(Outcome.ERROR)
 
     def mirrored(self, mirror: Mirror, outcome: Outcome) -> None:
         """Count the end of a copy."""
         self._mirrors.discard(mirror)
+        self._copied -= mirror.buffered
         choice = mirror.attempt.choice
         if self.counters is not None:
             self.counters.mirrored(choice.model.name, choice.version, outcome)

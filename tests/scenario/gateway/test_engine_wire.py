@@ -18,6 +18,7 @@ from controlplane.gateway.desired.document import (
     TimeoutSpec,
     VersionSpec,
 )
+from controlplane.gateway.exchange import server
 from controlplane.gateway.request import Caller, Outcome
 from controlplane.gateway.wire.pool import MAX_IDLE_S
 from tests.fakes.engine import (
@@ -889,6 +890,26 @@ async def test_a_copys_answer_is_thrown_away_and_counted(
         record = await gateway.record()
         assert (record.version, record.attempts, record.outcome) == ("v1", 1, Outcome.OK)
     assert second.requests[0].body == engine.requests[0].body
+
+
+@pytest.mark.parametrize(("padding", "most"), [(2**20, 9), (0, 20)])
+async def test_a_version_that_hangs_holds_few_copies(
+    engine: FakeEngine, second: FakeEngine, monkeypatch: pytest.MonkeyPatch, padding: int, most: int
+) -> None:
+    monkeypatch.setattr(server, "MOST_OPEN", 20)
+    monkeypatch.setattr(server, "MOST_BYTES", 10 * 2**20)
+    second.script = [silent]
+    versions = (VersionSpec("v1", 1000, (backend(engine.url),)), VersionSpec("v2", 0, (backend(second.url),)))
+    spec = ModelSpec("chat", 1, versions, mirror=MirrorSpec("v2", 1.0), timeouts=TimeoutSpec(first_event_s=60.0))
+    async with Gateway(spec) as gateway, await gateway.connect() as client:
+        for _ in range(30):
+            assert (await client.ask(post(b" " * padding + b'{"model":"chat"}'))).status == 200
+        await until(lambda: len(second.requests) == most)
+        assert gateway.counters.mirrors == [Outcome.ABORTED] * (30 - most)
+        gateway.clock.advance(61.0)
+        assert gateway.counters.mirrors[30 - most :] == [Outcome.TIMEOUT] * most
+        assert (await client.ask(post(CHAT))).status == 200
+        await until(lambda: len(second.requests) == most + 1)
 
 
 @pytest.mark.parametrize(
