@@ -10,11 +10,16 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from controlplane.config.checking import Fault, check
-from controlplane.config.vocabulary import Access, Address, Duration, FilePath, HttpUrl, Interval, Model, Name, Text
+from controlplane.config.remote import ServerUrl
+from controlplane.config.vocabulary import Access, Address, Duration, FilePath, Interval, Model, Name, Text
 from controlplane.config.vocabulary import size_bytes as size
 
-Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
+MOST = 2**53
+"""Largest whole number of the desired state and of the workers' memory: all up to it are exact as float64."""
+Size = Annotated[int, BeforeValidator(size), Field(gt=0, le=MOST)]
 """A size above zero, such as 64MB."""
+Count = Annotated[int, Field(gt=0, le=MOST, strict=True)]
+"""A whole number above zero."""
 
 
 MAX_DEFAULT_WORKERS = 8
@@ -24,11 +29,11 @@ MAX_DEFAULT_WORKERS = 8
 class Limits(Model):
     """Fields of limits. Budgets count calendar days and months in UTC."""
 
-    requests_per_minute: int | None = Field(default=None, gt=0, strict=True)
-    tokens_per_minute: int | None = Field(default=None, gt=0, strict=True)
-    concurrent: int | None = Field(default=None, gt=0, strict=True)
-    daily_tokens: int | None = Field(default=None, gt=0, strict=True)
-    monthly_tokens: int | None = Field(default=None, gt=0, strict=True)
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    concurrent: Count | None = None
+    daily_tokens: Count | None = None
+    monthly_tokens: Count | None = None
     daily_usd: float | None = Field(default=None, gt=0)
     monthly_usd: float | None = Field(default=None, gt=0)
 
@@ -47,7 +52,7 @@ class TenantSection(Limits):
 class ControlPlaneSection(Access):
     """The control plane that the gateway follows."""
 
-    url: HttpUrl
+    url: ServerUrl
 
 
 class ListenerTls(Model):
@@ -62,7 +67,7 @@ class ListenerTls(Model):
 class TracesSection(Access):
     """Export of OpenTelemetry spans, by OTLP over HTTP."""
 
-    url: HttpUrl
+    url: ServerUrl
     content: bool = False
     """Whether spans hold prompts and answers."""
     sample: float = Field(default=1.0, gt=0, le=1)
@@ -87,7 +92,7 @@ class GatewaySection(Model):
     tls: ListenerTls | None = None
     max_head_bytes: Size = 32 * 2**10
     max_body_bytes: Size = 64 * 2**20
-    max_connections: int = Field(default=10_000, gt=0, strict=True)
+    max_connections: Count = 10_000
     head_timeout: Interval = 10.0
     body_timeout: Interval = 30.0
     """Longest pause within a request's body, and of a client that does not read its answer."""
@@ -134,7 +139,7 @@ class PriceSection(Model):
 class QueueSection(Model):
     """The queue of a model, for requests that no backend can take now."""
 
-    max_waiting: int = Field(default=1000, ge=0, strict=True)
+    max_waiting: int = Field(default=1000, ge=0, le=MOST, strict=True)
     max_wait: Duration = 30.0
 
 

@@ -11,7 +11,8 @@ from pydantic import Field
 from collectors.engines import BACKENDS, Api
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import BackendEngine
-from controlplane.config.gateway import ModelGateway
+from controlplane.config.gateway import Count, ModelGateway
+from controlplane.config.remote import ServerUrl
 from controlplane.config.verify import OF_OPENAI, Verify
 from controlplane.config.vocabulary import Access, Address, Duration, FilePath, HttpUrl, LabelName, Model, Name, Text
 from controlplane.config.wording import not_one_of
@@ -26,7 +27,7 @@ UNNAMED = f"is required: name the server, one of: {', '.join(BACKENDS)}"
 class Backend(Access):
     """One server that serves a version."""
 
-    url: HttpUrl
+    url: ServerUrl
     metrics: HttpUrl | None = None
     engine: BackendEngine | None = None
     """Kind of the server. Under `traffic` the driver determines it; under `versions` it is required."""
@@ -37,7 +38,7 @@ class Backend(Access):
     gpus: float = Field(default=1.0, ge=0)
     """Number of GPUs that the backend occupies, for the cost ledger."""
     labels: dict[LabelName, Text] = Field(default={})
-    max_in_flight: int | None = Field(default=None, gt=0, strict=True)
+    max_in_flight: Count | None = None
     """Most requests that the gateway has open there. Default: no limit, so the server queues by itself."""
     adapters: tuple[Text, ...] = ()
     """LoRA adapters that are loaded there. The gateway serves them as models of their names."""

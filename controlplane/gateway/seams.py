@@ -229,8 +229,8 @@ class Chooser(Protocol):
         """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it."""
         ...
 
-    def named(self, name: str) -> ModelSpec | None:
-        """Return a model by its name, such as one of another model's `fallbacks`. None: there is none."""
+    def named(self, name: str, caller: Caller) -> ModelSpec | None:
+        """Return a model by its name, such as one of another's `fallbacks`. None: the caller has none of it."""
         ...
 
     def names(self, caller: Caller) -> list[str]:

@@ -145,11 +145,12 @@ class Limits:
     def __init__(self) -> None:
         self.reservations: list[Reservation] = []
         self.spent: set[str] = set()
+        self.caller = ANONYMOUS
 
     def authenticate(self, head: RequestHead, unix: float) -> Caller | Refusal:
         if head.get(b"authorization") == b"Bearer wrong":
             return Refusal(RefusalKind.UNAUTHENTICATED, "the key is not known")
-        return ANONYMOUS
+        return self.caller
 
     def reserve(
         self, caller: Caller, model: ModelSpec, prompt: int, answer: int | None, now: float
@@ -228,6 +229,7 @@ class Chooser:
         self.queue: list[Queued] = []
         self.caches: dict[str, Cache] = {}
         self.hedge_s: float | None = None
+        self.degraded_from = ""
 
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
         model = self.models.get(ask.model)
@@ -251,8 +253,8 @@ class Chooser:
         backends = failed.model.versions[0].backends
         return self.pick(failed.model, backends.index(failed.backend) + 1)
 
-    def named(self, name: str) -> ModelSpec | None:
-        return self.models.get(name)
+    def named(self, name: str, caller: Caller) -> ModelSpec | None:
+        return self.models.get(name) if caller.models is None or name in caller.models else None
 
     def names(self, caller: Caller) -> list[str]:
         return sorted(self.models)
@@ -284,6 +286,7 @@ class Chooser:
         if number >= len(backends):
             return Refusal(RefusalKind.NO_CAPACITY, "no backend can be used")
         self.choices.append(Chosen(model, model.versions[0].name, backends[number]))
+        self.choices[-1].degraded_from = self.degraded_from
         return self.choices[-1]
 
 

@@ -34,12 +34,14 @@ class ResponseCache:
         return self._bytes
 
     def key(self, ask: Ask, caller: Caller, version: str, target: bytes, body: bytes) -> bytes:
-        """Return the key of a request: equal for equal bytes to the same target of the same version and tenant.
+        """Return the key of a request: equal for equal bytes to the same target, model and version of the same tenant.
+        The model is not always in the bytes: it may be in a header, and be an adapter.
 
-        Tenants do not share answers: the time of an answer would tell one what another one asked.
+                Tenants do not share answers: the time of an answer would tell one what another one asked.
         """
         digest = hashlib.blake2b(digest_size=16)
-        for part in (caller.tenant.encode(), version.encode(), ask.operation.dialect.encode(), target, body):
+        names = (caller.tenant, version, ask.model)
+        for part in (*(name.encode() for name in names), ask.operation.dialect.encode(), target, body):
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
         return digest.digest()

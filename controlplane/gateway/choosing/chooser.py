@@ -98,10 +98,10 @@ class WorkerChooser:
             return refusals.unknown_model(ask.model)
         return pool.spec
 
-    def named(self, name: str) -> ModelSpec | None:
-        """Return a model by its name, such as one of another model's `fallbacks`."""
+    def named(self, name: str, caller: Caller) -> ModelSpec | None:
+        """Return a model by its name, such as one of another's `fallbacks`. None: the caller has none of it."""
         pool = self._pools.get(name)
-        return None if pool is None else pool.spec
+        return None if pool is None or not _may(caller, pool.spec) else pool.spec
 
     def names(self, caller: Caller) -> list[str]:
         """Return the names that a caller may ask for, sorted: models, aliases and LoRA adapters."""

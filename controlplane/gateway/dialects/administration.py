@@ -40,8 +40,10 @@ _WORDS = frozenset(
         b"remote_instance_transfer_engine_info",
         # LMDeploy
         *(b"wakeup", b"terminate", b"distserve", b"abort"),
-        # llama-server: slots hold the prompts of others
-        *(b"slots", b"props"),
+        # llama-server: slots hold the prompts of others, tools run commands, and its proxy asks any address
+        *(b"slots", b"props", b"tools", b"cors-proxy"),
+        # text-generation-webui, LocalAI, and servers that can be ended from outside
+        *(b"unload", b"internal", b"apply", b"restart", b"kill", b"exit", b"quit", b"quitquitquit"),
         # routers of several engines
         *(b"workers", b"list_workers"),
         # Triton, under /v2/
@@ -49,16 +51,19 @@ _WORDS = frozenset(
         # Ollama, under /api/
         *(b"pull", b"push", b"create", b"copy", b"delete", b"blobs"),
         # all
-        *(b"metrics", b"debug", b"admin", b"shutdown"),
+        *(b"metrics", b"perf_metrics", b"debug", b"admin", b"shutdown"),
     )
 )
-_ROUTER = re.compile(rb"/models/(?:un)?load/?")
-"""llama-server with several models."""
+_LOADING = re.compile(rb"/models?/load(?:/|$)")
+"""llama-server with several models, TabbyAPI. `/load` alone shows how much vLLM has to do."""
+_BEHIND = re.compile(rb"[; ]")
+"""What follows in a segment is dropped by some servers: path parameters, and space."""
 
 
 def is_administrative(path: bytes) -> bool:
     """Return whether a path administers an engine. `path` is decoded and has no empty or dot segments."""
     lower = path.lower()
-    return bool(_ROUTER.fullmatch(lower)) or any(
-        segment in _WORDS or _VERBS.match(segment) or _PARTS.search(segment) for segment in lower.split(b"/")
+    segments = [_BEHIND.split(segment, maxsplit=1)[0] for segment in lower.split(b"/")]
+    return bool(_LOADING.search(b"/".join(segments))) or any(
+        segment in _WORDS or _VERBS.match(segment) or _PARTS.search(segment) for segment in segments
     )

@@ -34,6 +34,12 @@ class Member(NamedTuple):
     end: int
 
 
+def begins_object(data: bytes) -> bool:
+    """Return whether a text begins as a JSON object, behind a byte order mark or space."""
+    root = _skip_space(data, 3 if data.startswith(BOM) else 0)
+    return data[root : root + 1] == b"{"
+
+
 def members(data: bytes) -> list[Member]:
     """Return the members of the outermost object in their order, repeated names included.
 

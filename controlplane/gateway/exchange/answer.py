@@ -115,8 +115,8 @@ class Answer:
         """Return how an answer ends: the engine's body is complete, or an event of its stream is an error."""
         reader = attempt.reader
         assert reader is not None
-        if self.stream and reader.fault:
-            return End(Outcome.ERROR, "stream_error", reader.fault, told=True)
+        if reader.fault and self.status < 400:
+            return End(Outcome.ERROR, "stream_error" if self.stream else "body_error", reader.fault, told=True)
         if (self.stream or framing.by_end) and self.status < 400 and not reader.whole and not framing.silent:
             return End(Outcome.CUT, "cut", f"the {attempt.name} ended its answer too early")
         if framing.left is not None and not framing.silent and framing.left != len(out):
@@ -131,5 +131,6 @@ class Answer:
             length=length,
             keep_alive=head.keep_alive and self._connection.keeps(),
             bodiless=head.method == b"HEAD" or status in (204, 304),
+            status=status,
         )
         return self.framing

@@ -21,7 +21,7 @@ from controlplane.gateway.exchange.answer import Answer, End
 from controlplane.gateway.exchange.attempt import Attempt, Failed
 from controlplane.gateway.exchange.caching import CacheLookup, look_up
 from controlplane.gateway.exchange.intake import Intake
-from controlplane.gateway.exchange.outcomes import UNTOUCHED, of_refusal, of_status
+from controlplane.gateway.exchange.outcomes import UNTOUCHED, of_refusal, unfit
 from controlplane.gateway.exchange.record import record_of
 from controlplane.gateway.exchange.tries import Tries
 from controlplane.gateway.exchange.writing import own_lines
@@ -214,6 +214,8 @@ class Exchange:
             self._answer.trace = intake.trace
             if self._connection.paused:
                 self._tries.pause()
+        if chosen.degraded_from:
+            self._lookup = None  # the answer is another model's
         tap = None if self._lookup is None else self._lookup.take
         self._tries.send(chosen, cast(Ask, self._ask), intake.body, tap)
 
@@ -221,7 +223,7 @@ class Exchange:
         """Return the next model that may answer instead, with its limits reserved. None: there is none."""
         ask = cast(Ask, self._ask)
         for name in self._fallbacks:
-            model = self._server.chooser.named(name)
+            model = self._server.chooser.named(name, self._intake.caller)
             if model is None:
                 continue
             reservation, self._reservation = self._reservation, None
@@ -260,11 +262,11 @@ class Exchange:
         self._first_s = now - self._started
         self._intake.forget()
         status = head.status
-        if status in (401, 407) or (status >= 400 and self._answer.framing is not None):
-            what = "refuses the gateway's credentials" if status in (401, 407) else f"answered {status}"
-            attempt.end(of_status(status), now)
-            refusal = Refusal(RefusalKind.UPSTREAM_FAILED, f"The {attempt.name} {what}")
-            self.refuse(refusal, Outcome.ERROR, f"http_{status}")
+        refused = unfit(status, attempt.ask.operation, attempt.name, begun=self._answer.framing is not None)
+        if refused is not None:
+            outcome = of_refusal(refused.kind)
+            attempt.end(outcome, now)
+            self.refuse(refused, outcome, f"http_{status}")
             return
         if status < 400:
             attempt.choice.first_byte(now)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controlplane.gateway.refusal import RefusalKind
-from controlplane.gateway.request import Outcome
+from controlplane.gateway.refusal import Refusal, RefusalKind
+from controlplane.gateway.request import ModelPlace, Operation, Outcome
 
 OF_REFUSAL = {
     RefusalKind.RATE_LIMITED: Outcome.REJECTED,
@@ -27,8 +27,32 @@ def of_refusal(kind: RefusalKind) -> Outcome:
     return OF_REFUSAL.get(kind, Outcome.INVALID)
 
 
+def unfit(status: int, operation: Operation, engine: str, *, begun: bool) -> Refusal | None:
+    """Return what a client gets in place of an engine's answer with this status, or None: the answer passes.
+
+    `engine`: the engine in words. `begun`: the client has a head of 200 already, because the engine was silent.
+    """
+    if _redirects(status):
+        # It leads round the gateway, and names the engine's address. On a path of the engine's own it is the client
+        # that asks for a path that is not there, such as one with a slash too many.
+        if operation.place is ModelPlace.HEADER:
+            return Refusal(RefusalKind.UNKNOWN_PATH, "The engine has another path for this; redirects do not pass")
+        return Refusal(RefusalKind.UPSTREAM_FAILED, f"The {engine} answered with a redirect, which does not pass")
+    if status in (401, 407):
+        return Refusal(RefusalKind.UPSTREAM_FAILED, f"The {engine} refuses the gateway's credentials")
+    if begun and status >= 400:
+        return Refusal(RefusalKind.UPSTREAM_FAILED, f"The {engine} answered {status}")
+    return None
+
+
+def _redirects(status: int) -> bool:
+    return 300 <= status < 400 and status != 304
+
+
 def of_status(status: int) -> Outcome:
     """Return the outcome of a whole answer of an engine."""
+    if _redirects(status):
+        return Outcome.ERROR
     if status < 400:
         return Outcome.OK
     if status in (408, 504):

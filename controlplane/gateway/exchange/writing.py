@@ -14,10 +14,13 @@ _SSE_HEAD: Fields = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"
 class Framing:
     """The mark of the end of one answer to a client."""
 
-    __slots__ = ("_old", "chunked", "keep_alive", "left", "silent")
+    __slots__ = ("_old", "_sized", "chunked", "keep_alive", "left", "silent")
 
-    def __init__(self, head: RequestHead, *, length: int | None, keep_alive: bool, bodiless: bool) -> None:
+    def __init__(
+        self, head: RequestHead, *, length: int | None, keep_alive: bool, bodiless: bool, status: int = 200
+    ) -> None:
         """`length` is None when it is not known. `bodiless`: the answer has no body (HEAD, 204, 304)."""
+        self._sized = length is not None and status != 204  # a 204 may not have a length (RFC 9110, section 8.6)
         self._old = head.minor == 0
         self.silent = bodiless
         self.chunked = not bodiless and length is None and head.minor == 1
@@ -34,7 +37,7 @@ class Framing:
         """Return the last lines of the head."""
         if self.chunked:
             framing = b"transfer-encoding: chunked\r\n"
-        elif self.left is not None:
+        elif self._sized:
             framing = b"content-length: %d\r\n" % self.left
         else:
             framing = b""

@@ -42,8 +42,24 @@ NOT_TO_ENGINE = HOP_BY_HOP | frozenset(
 """Fields of a request that the gateway drops or sets itself. The client's key is for the gateway and not for engines;
 addresses that a client claims are not believed."""
 
-NOT_TO_CLIENT = HOP_BY_HOP | frozenset((b"content-length", b"x-request-id", b"x-accel-buffering"))
-"""Fields of an answer that the gateway drops or sets itself."""
+NOT_TO_CLIENT = HOP_BY_HOP | frozenset(
+    (
+        b"content-length",
+        b"x-request-id",
+        b"x-accel-buffering",
+        b"x-model-version",
+        b"x-degraded-from",
+        b"x-fallback-from",
+        b"x-cache",
+        *(
+            b"x-ratelimit-%b-%b" % (what, of)
+            for what in (b"limit", b"remaining", b"reset")
+            for of in (b"requests", b"tokens")
+        ),
+    )
+)
+"""Fields of an answer that the gateway drops or sets itself. What it says of an answer, no engine says in its place. An
+engine's own limits are not the caller's."""
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 

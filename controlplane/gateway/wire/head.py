@@ -50,8 +50,14 @@ def read_head(method: bytes, target: bytes, fields: Fields, version: str, keep_a
     return RequestHead(method, target, path, fields, length, chunked, keep_alive, known, 1 if version == "1.1" else 0)
 
 
-ONCE = {b"host": "Host", b"transfer-encoding": "Transfer-Encoding", b"content-length": "Content-Length"}
-"""Fields that say where a request goes and ends. Two of one of them are two readings."""
+ONCE = {
+    b"host": "Host",
+    b"transfer-encoding": "Transfer-Encoding",
+    b"content-length": "Content-Length",
+    b"content-type": "Content-Type",
+    b"content-encoding": "Content-Encoding",
+}
+"""Fields that say where a request goes and ends, and how its body is read. Two of one of them are two readings."""
 
 
 def _repeated(fields: Fields) -> Refusal | None:

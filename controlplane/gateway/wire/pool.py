@@ -46,7 +46,7 @@ class Origin:
 class Connecting:
     """A connection that is being made. It calls one of two functions, once, unless it is cancelled."""
 
-    __slots__ = ("_failed", "_made", "_task", "_timeout_s", "_timer")
+    __slots__ = ("_failed", "_made", "_over", "_task", "_timeout_s", "_timer")
 
     def __init__(
         self,
@@ -58,16 +58,17 @@ class Connecting:
     ) -> None:
         self._made = made
         self._failed = failed
+        self._over = False
         self._timeout_s = timeout_s
         self._timer = wheel.after(timeout_s, self._late)
         self._task = asyncio.get_running_loop().create_task(connect)
         self._task.add_done_callback(self._done)
 
     def cancel(self) -> None:
-        """Give up. Nobody is called."""
+        """Give up. Nobody is called, also when the task is done and its callback is on the way: that one cannot be
+        taken back, and the caller has ended."""
+        self._over = True
         self._timer.cancel()
-        self._task.remove_done_callback(self._done)
-        self._task.add_done_callback(_abandon)
         self._task.cancel()
 
     def _late(self) -> None:
@@ -76,6 +77,9 @@ class Connecting:
 
     def _done(self, task: asyncio.Task[UpstreamConnection]) -> None:
         self._timer.cancel()
+        if self._over:
+            _abandon(task)
+            return
         if task.cancelled():  # the loop ends
             return
         if (error := task.exception()) is None:

@@ -206,7 +206,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._complete = True
 
     def on_body(self, data: bytes) -> None:
-        """Keep a piece until the whole read is parsed."""
+        """Keep a piece until the whole read is parsed. Bytes behind an answer of 1xx are no part of the real one."""
+        if self._interim:
+            raise _Excess
         self._pieces.append(data)
 
     def on_message_complete(self) -> None:

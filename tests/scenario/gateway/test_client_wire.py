@@ -263,6 +263,7 @@ TE = "Transfer-Encoding: chunked\r\n"
 MALFORMED = {
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00",
     "no Host": b"GET /v1/models HTTP/1.1\r\n\r\n",
+    "two Content-Types": b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Type: a/b\r\nContent-Type: a/c\r\n\r\n",
     "two Hosts": b"GET /v1/models HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     "length and chunks": f"POST /x HTTP/1.1\r\nHost: a\r\n{TE}Content-Length: 5\r\n\r\n0\r\n\r\n".encode(),
     "chunks and length": f"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n{TE}\r\n0\r\n\r\n".encode(),

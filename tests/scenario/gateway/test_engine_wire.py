@@ -18,7 +18,7 @@ from controlplane.gateway.desired.document import (
     TimeoutSpec,
     VersionSpec,
 )
-from controlplane.gateway.request import Outcome
+from controlplane.gateway.request import Caller, Outcome
 from controlplane.gateway.wire.pool import MAX_IDLE_S
 from tests.fakes.engine import (
     ANSWER,
@@ -217,6 +217,42 @@ async def test_an_early_answer_ends_the_upload(gateway: Gateway, engine: FakeEng
     engine.reads_bodies = True
     assert (await client.ask(post(CHAT))).status == 200
     assert engine.connections == 2
+
+
+async def test_bytes_behind_an_interim_answer_are_no_part_of_the_real_one(
+    gateway: Gateway, engine: FakeEngine, client: RawClient
+) -> None:
+    """The client would take the bytes that are too many for the begin of its next answer."""
+    early = b"HTTP/1.1 199 Early\r\ncontent-length: 5\r\n\r\nhello"
+    engine.script = [raw(early + b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"), whole()]
+    assert (await client.ask(post(CHAT))).status == 502
+    assert (await client.ask(post(CHAT))).body == ANSWER
+    assert gateway.recorder.records[0].outcome is Outcome.ERROR
+
+
+async def test_a_204_has_no_length(engine: FakeEngine, client: RawClient) -> None:
+    engine.script = [raw(b"HTTP/1.1 204 X\r\ncontent-length: 5\r\n\r\n"), whole()]
+    await client.send(get("/v2/models/chat"))
+    assert "content-length" not in (await client.answer(bodiless=True)).headers
+    assert (await client.ask(post(CHAT))).status == 200
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_does_not_lead_round_the_gateway(
+    gateway: Gateway, engine: FakeEngine, client: RawClient, status: int
+) -> None:
+    engine.script = [whole(status, b"{}", f"location: {engine.url}/v1")]
+    answer = await client.ask(post(CHAT))
+    assert answer.status == 502 and "location" not in answer.headers and str(engine.port) not in answer.body.decode()
+    record = await gateway.record()
+    assert (record.outcome, record.reason) == (Outcome.ERROR, f"http_{status}")
+
+
+async def test_no_engine_speaks_for_the_gateway(engine: FakeEngine, client: RawClient) -> None:
+    claims = ("x-request-id", "x-model-version", "x-cache", "x-degraded-from", "x-fallback-from")
+    limits = ("x-ratelimit-limit-requests", "x-ratelimit-reset-tokens")
+    engine.script = [whole(200, ANSWER, *(f"{name}: false" for name in (*claims, *limits)))]
+    assert "false" not in (await client.ask(post(CHAT))).headers.values()
 
 
 # Connections to engines
@@ -479,6 +515,15 @@ async def test_a_fallback_answers_when_there_is_no_backend(second: FakeEngine) -
     models = model(fallbacks=("small",)), model(backend(second.url), name="small")
     async with Gateway(*models) as gateway, await gateway.connect() as client:
         assert (await client.ask(post(CHAT))).headers["x-fallback-from"] == "chat"
+
+
+async def test_a_fallback_that_the_caller_may_not_ask_does_not_answer(second: FakeEngine) -> None:
+    models = model(fallbacks=("small",)), model(backend(second.url), name="small")
+    async with Gateway(*models) as gateway, await gateway.connect() as client:
+        gateway.limits.caller = Caller("id", "tenant", models=frozenset({"chat"}))
+        assert (await client.ask(post(CHAT))).status == 503
+        gateway.limits.caller = Caller("id", "tenant", models=frozenset({"chat", "small"}))
+        assert (await client.ask(post(CHAT))).status == 200
 
 
 async def test_a_fallback_over_its_own_limit_does_not_answer(second: FakeEngine) -> None:
@@ -869,6 +914,15 @@ async def test_an_equal_deterministic_request_is_answered_from_the_cache(
     record = await gateway.record(2)
     assert (record.outcome, record.prompt_tokens, record.completion_tokens, record.backend) == (Outcome.OK, 0, 0, "")
     assert gateway.counters.lookups == [False, True]
+
+
+async def test_an_answer_of_a_smaller_model_is_not_kept_for_the_larger_one(gateway: Gateway, client: RawClient) -> None:
+    answers = gateway.chooser.caches["chat"] = Answers()
+    gateway.chooser.degraded_from = "chat"
+    answer = await client.ask(post({**CHAT, "temperature": 0}))
+    assert answer.headers["x-degraded-from"] == "chat"
+    await gateway.record()
+    assert answers.kept == {}
 
 
 @pytest.mark.parametrize("behaviour", [whole(500), stream(TOKEN), error_then_done()])

@@ -32,4 +32,6 @@ def reader(ask: Ask, status: int, fields: Fields) -> BodyReader | StreamReader:
     framed = _FRAMINGS.get(kind) or (_UNKNOWN.get(ask.operation.frames) if ask.stream and not kind else None)
     if framed is not None and status < 400:
         return StreamReader(ask, framed, strip=asks_for_usage(ask))
+    if kind == b"text/html" and ask.operation.dialect != "plain":
+        return BodyReader(ask, status, is_json=False, is_page=True)
     return BodyReader(ask, status, is_json=not kind or kind == b"application/json" or kind.endswith(b"+json"))

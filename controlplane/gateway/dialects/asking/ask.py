@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
-from controlplane.gateway.dialects import triton_path
+from controlplane.gateway.dialects import json_scan, triton_path
 from controlplane.gateway.dialects.asking import form, json_body, media
 from controlplane.gateway.dialects.errors import Unreadable
 from controlplane.gateway.refusal import Refusal, RefusalKind
@@ -55,8 +55,7 @@ def _read_json(found: Ask, head: RequestHead, body: bytes) -> Refusal | None:
     members = json_body.read(body, counted=found.operation.name in COUNTED_INPUTS)
     if members.model is not None and not isinstance(members.model, str):
         return _malformed('"model" is no string.', "model")
-    if found.operation.dialect == "ollama":
-        json_body.check_spelling(body)
+    json_body.check_spelling(body)
     found.model = members.model or _text(head.get(b"x-model"))
     _fill(found, members, body)
     return None
@@ -106,13 +105,16 @@ def _read_form(found: Ask, head: RequestHead, body: bytes) -> Refusal | None:
 
 
 def _read_header(found: Ask, head: RequestHead, body: bytes) -> Refusal | None:
-    """Read another path of an engine. Its body belongs to the engine: one that cannot be read is passed on."""
+    """Read another path of an engine. Its body belongs to the engine: one that cannot be read is passed on, unless it
+    may name another model than the header."""
     found.model = _text(head.get(b"x-model"))
-    if body[:1] == b"{" and not head.get(b"content-encoding"):
+    if json_scan.begins_object(body) and not head.get(b"content-encoding"):
         try:
             _fill(found, json_body.read(body), body)
+            json_body.check_spelling(body)
         except Unreadable:
-            return None
+            if json_body.names_model(body):
+                raise
     return None
 
 

@@ -14,8 +14,10 @@ MAX_PART_HEAD = 8 * 2**10
 MAX_FIELD = 4 * 2**10
 """Bytes of the longest field that is read. Chosen: names of models and flags are shorter."""
 _BOUNDARY = re.compile(rb'(?i)^multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70}))')
-_NAME = re.compile(rb'(?i)^content-disposition:\s*form-data\s*;(?:.*?;)?\s*name=(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))')
-_FILE = re.compile(rb"(?i);\s*filename\*?=")
+_DISPOSITION = re.compile(rb"(?i)content-disposition\s*:")
+_PARAMETER = rb'\s*;\s*([^\s;="]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))'
+_WHOLE = re.compile(rb"(?i)content-disposition\s*:\s*form-data((?:" + _PARAMETER + rb")*)[\s;]*")
+_EACH = re.compile(_PARAMETER)
 
 
 class Part(NamedTuple):
@@ -36,6 +38,8 @@ def parts(body: bytes, content_type: bytes) -> list[Part]:
     matched = _BOUNDARY.match(content_type)
     if matched is None:
         raise Unreadable("the content type is no multipart/form-data with a boundary")
+    if content_type.lower().count(b"boundary=") > 1:
+        raise Unreadable("the content type has two boundaries")
     line = b"--" + (matched[1] or matched[2])
     if not body.startswith(line):
         raise Unreadable("the form does not begin with its boundary")
@@ -74,8 +78,13 @@ def field(body: bytes, found: list[Part], name: bytes) -> str:
 
 
 def _part(head: bytes, start: int, end: int) -> Part:
-    for line in head.split(b"\r\n"):
-        matched = _NAME.match(line)
-        if matched is not None:
-            return Part(matched[1] or matched[2] or b"", start, end, _FILE.search(line) is not None)
-    raise Unreadable("a part of the form has no name")
+    """Return a part. Its name must be one to every reader: another one could be the engine's model."""
+    lines = [line for line in head.split(b"\r\n") if _DISPOSITION.match(line)]
+    matched = _WHOLE.fullmatch(lines[0]) if len(lines) == 1 else None
+    if matched is None:
+        raise Unreadable("a part of the form has no name, several Content-Disposition lines, or a malformed one")
+    given = [(key.lower(), quoted or plain) for key, quoted, plain in _EACH.findall(matched[1])]
+    names = [value for key, value in given if key in (b"name", b"name*")]
+    if len(names) != 1:
+        raise Unreadable(f"a part of the form has {'several names' if names else 'no name'}")
+    return Part(names[0], start, end, any(key in (b"filename", b"filename*") for key, _ in given))

@@ -69,6 +69,8 @@ _COUNTED = msgspec.json.Decoder(CountedMembers)
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _LIST = re.compile(rb'\s*\[\s*["\[{]')
 """Begin of an array of texts, objects or arrays."""
+_ESCAPED = re.compile(rb"\\u00[46]")
+"""Begin of each escape that can spell a letter of `model`."""
 _RAW = ("input", "documents", "text_2", "inputs", "texts")
 
 
@@ -103,10 +105,18 @@ def _read_again(body: bytes, counted: bool) -> Members:
 
 
 def check_spelling(body: bytes) -> None:
-    """Raise Unreadable when a member is `model` in other letters. Ollama, written in Go, takes that for the model."""
+    """Raise Unreadable when a member is `model` in other letters. Servers in Go, such as Ollama, take it for the model
+    in each API that they serve."""
+    if body.lower().count(b'"model"') == body.count(b'"model"') and not _ESCAPED.search(body):
+        return
     for name, _, _ in json_scan.members(body):
         if name != "model" and name.lower() == "model":
             raise Unreadable(f'the body has a member "{name}"; write "model" in small letters')
+
+
+def names_model(body: bytes) -> bool:
+    """Return whether a body that cannot be read may have a member `model`, in whichever letters."""
+    return b'"model"' in body.lower() or _ESCAPED.search(body) is not None
 
 
 def _length(raw: msgspec.Raw) -> int:

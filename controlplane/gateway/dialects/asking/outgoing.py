@@ -39,7 +39,7 @@ def outgoing(ask: Ask, head: RequestHead, body: bytes, backend: BackendSpec) -> 
         path = triton_path.join(asked._replace(model=served, version=backend.path_version))
     elif place is ModelPlace.BODY:
         body = with_model_and_usage(ask, head, body, served)
-    elif place is ModelPlace.HEADER and body[:1] == b"{":
+    elif place is ModelPlace.HEADER and json_scan.begins_object(body):
         body = _plain_with_model(body, served)
     elif place is ModelPlace.FORM and served != ask.model:
         body = _form_with_model(head, body, served)
@@ -49,7 +49,7 @@ def outgoing(ask: Ask, head: RequestHead, body: bytes, backend: BackendSpec) -> 
 def with_model_and_usage(ask: Ask, head: RequestHead, body: bytes, served: str) -> bytes:
     """Return a JSON body that names the served model, and asks for usage when a stream's client did not."""
     edits: list[Edit] = []
-    if served != ask.model:
+    if served != ask.model or _may_repeat(body):
         edits += _model_edits(ask, head, body, orjson.dumps(served))
     if asks_for_usage(ask):
         edits += _usage_edits(body)
@@ -66,6 +66,12 @@ def asks_for_usage(ask: Ask) -> bool:
 def prefix_of(url: str) -> bytes:
     """Return the path of a backend's URL without a slash at its end."""
     return urlsplit(url).path.rstrip("/").encode()
+
+
+def _may_repeat(body: bytes) -> bool:
+    """Return whether a second `model` may be in a body. The first one might be the engine's choice, and no caller may
+    choose a model that was not checked."""
+    return body.find(b'"model"', body.find(b'"model"') + 1) >= 0 or _ESCAPED_MODEL in body
 
 
 def _model_edits(ask: Ask, head: RequestHead, body: bytes, served: bytes) -> list[Edit]:

@@ -56,6 +56,20 @@ def named(name: str, gateway: str = "{}") -> str:
             ["models[0].gateway.mirror.version: 'v2' is not one of versions: v1"],
         ),
         (named("m", "{retries: 11}"), ["models[0].gateway.retries: "]),
+        *(
+            (named("m", f"{{{field}: {{{name}: {value}}}}}"), [f"models[0].gateway.{field}.{name}: expected"])
+            for field, name, value in (
+                ("limits", "requests_per_minute", 10**30),
+                ("limits", "daily_tokens", 2**53 + 1),
+                ("queue", "max_waiting", 10**30),
+                ("cache", "max_size", "999999999TB"),
+            )
+        ),
+        (named("m", f"{{limits: {{daily_tokens: {2**53}}}}}"), []),
+        (
+            "name: m, traffic: {driver: gateway}, versions: {v1: {backends: [{url: 'http://u:p@a', engine: vllm}]}}",
+            ["models[0].versions.v1.backends[0].url: credentials do not belong in the address"],
+        ),
     ],
 )
 def test_one_model(model: str, expected: list[str]) -> None:
@@ -94,3 +108,9 @@ def test_one_model(model: str, expected: list[str]) -> None:
 )
 def test_names_of_several_models(gateways: tuple[str, ...], expected: list[str]) -> None:
     assert faults(*(named(name, gateway) for name, gateway in zip("abc", gateways, strict=True))) == expected
+
+
+@pytest.mark.parametrize("field", ["max_connections: 1" + "0" * 30, "max_body_bytes: 999999999TB"])
+def test_a_number_that_no_worker_can_hold(field: str) -> None:
+    with pytest.raises(ConfigErrors, match="or less"):
+        parse_fleet(f"fleet: {{name: a}}\ngateway: {{{field}}}\n", Path("fleet.yaml"))

@@ -180,13 +180,16 @@ def test_what_makes_two_requests_equal() -> None:
         cache.key(ask(), USER, "v1", b"/a", b"{}"),
         cache.key(ask(), TESTER, "v1", b"/a", b"{}"),  # another key of the same tenant
         cache.key(ask(), USER, "v2", b"/a", b"{}"),
+        cache.key(ask("adapter"), USER, "v1", b"/a", b"{}"),
         cache.key(ask(), USER, "v1", b"/b", b"{}"),
         cache.key(ask(), USER, "v1", b"/a", b"{ }"),
         cache.key(ask(operation=EMBED), USER, "v1", b"/a", b"{}"),
         cache.key(ask(), USER, "v1/", b"a", b"{}"),
     }
     keys.add(cache.key(ask(), replace(USER, tenant="other"), "v1", b"/a", b"{}"))
-    assert len(keys) == 6  # the tenant, the version, the target and the body tell apart; key and operation do not
+    assert (
+        len(keys) == 7
+    )  # the tenant, the model, the version, the target and the body tell apart; key and operation do not
 
 
 def test_the_cache_is_bounded_in_bytes() -> None:

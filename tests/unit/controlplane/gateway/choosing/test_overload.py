@@ -13,7 +13,7 @@ from controlplane.gateway.choosing.overload.pressure import Drain, shed_chance
 from controlplane.gateway.desired.document import ModelSpec, QueueSpec, TenantSpec
 from controlplane.gateway.refusal import RefusalKind
 from controlplane.gateway.request import Caller, Outcome
-from tests.fakes.choosing_world import TESTER, Request, World, ask, backend, model, name_of, version
+from tests.fakes.choosing_world import TESTER, USER, Request, World, ask, backend, model, name_of, version
 
 
 def narrow(name: str = "chat", **changes: object) -> ModelSpec:
@@ -256,7 +256,7 @@ def test_a_request_that_comes_now_does_not_overtake_those_that_wait() -> None:
 def test_a_fault_of_one_request_does_not_keep_the_others_waiting() -> None:
     world = World(narrow())
     first = world.choose()
-    spec = world.chooser.named("chat")
+    spec = world.chooser.named("chat", USER)
     assert spec is not None
 
     def broken(_: object) -> None:

@@ -20,14 +20,15 @@ def test_a_model_has_a_name_and_aliases() -> None:
     assert world.choose(ask("gpt-4o")).model.name == "chat"
     assert world.choose(ask("small")).model.name == "small"  # a name beats an alias
     assert world.chooser.names(USER) == ["chat", "gpt-4o", "small"]
-    assert world.chooser.named("chat") is not None
-    assert world.chooser.named("gpt-4o") is None
+    assert world.chooser.named("chat", USER) is not None
+    assert world.chooser.named("gpt-4o", USER) is None
     assert world.refused(ask("other")).kind is RefusalKind.UNKNOWN_MODEL
 
 
 def test_a_key_does_not_see_models_that_it_may_not_ask() -> None:
     world = World(model("chat", version("v1", 1000, "a")), model("secret", version("v1", 1000, "b")))
     caller = replace(USER, models=frozenset({"chat"}))
+    assert world.chooser.named("small", caller) is None
     assert world.chooser.names(caller) == ["chat"]
     refusal, unknown = world.refused(ask("secret"), caller), world.refused(ask("nothing"), caller)
     assert refusal.message.replace("secret", "nothing") == unknown.message
@@ -127,7 +128,7 @@ def test_a_name_of_a_model_beats_an_adapter_of_the_same_name() -> None:
 
 def test_a_route_is_used_as_it_was_found() -> None:
     world = World(model("chat", version("v1", 500, "a"), version("v2", 500, "b")))
-    spec = world.chooser.named("chat")
+    spec = world.chooser.named("chat", USER)
     assert spec is not None
     kept = []
     for _ in range(10):
@@ -141,7 +142,7 @@ def test_a_route_is_used_as_it_was_found() -> None:
 
 def test_a_model_that_was_removed_is_unknown_to_every_call() -> None:
     world = World(model("chat", version("v1", 1000, "a")))
-    spec = world.chooser.named("chat")
+    spec = world.chooser.named("chat", USER)
     held = world.choose()
     world.apply()
     assert spec is not None

@@ -56,10 +56,12 @@ class TestSmallAndLarge:
         assert refused(CHAT, body).param == "model"
 
     @pytest.mark.parametrize("name", ["Model", "MODEL", "mODEL", "m\\u004fdel"])
-    def test_a_model_in_other_letters_is_refused_for_ollama(self, padding: str, name: str) -> None:
+    def test_a_model_in_other_letters_is_refused(self, padding: str, name: str) -> None:
         body = b'{"model":"a","x":"%s","%s":"b"}' % (padding.encode(), name.encode())
-        assert "in small letters" in refused("/api/chat", body).message
-        assert asked(CHAT, body).model == "a"
+        for path in ("/api/chat", CHAT, "/v1/messages", "/v1/embeddings"):
+            assert "in small letters" in refused(path, body).message
+        within = b'{"model":"a","x":["%s",{"%s":"b"}]}' % (padding.encode(), name.encode())
+        assert asked(CHAT, within).model == "a"
 
     def test_inputs_are_counted_and_need_no_answer(self, padding: str) -> None:
         found = asked("/v1/embeddings", dumped(model="e", input=["a", "b", padding]))
@@ -245,6 +247,8 @@ class TestAnotherPath:
     def test_the_header_names_the_model_and_the_body_may_be_anything(self) -> None:
         assert asked("/generate", b"\xff{", x_model="m").model == "m"
         assert asked("/generate", b'{"broken', x_model="m").model == "m"
+        assert "in small letters" in refused("/generate", b' {"Model":"other"}', x_model="m").message
+        assert refused("/generate", b'{"model":"other",}', x_model="m")  # an engine might be content with it
         body = dumped(text="hi", stream=True, sampling_params={"max_new_tokens": 8}, model="other")
         found = asked("/generate", body, x_model="m")
         assert (found.model, found.stream, found.max_tokens) == ("m", True, 8)

@@ -109,7 +109,7 @@ class TestAnErrorUnder200:
         found = reader().first(body)
         assert isinstance(found, Refusal) and found.kind is kind and found.message == "m"
 
-    @pytest.mark.parametrize("body", [b'{"id":"x"', b'{"error":null,', b'{"errors":[', b'{"error":false', b"", b"\xff"])
+    @pytest.mark.parametrize("body", [b'{"id":"x"', b'{"error":null,', b'{"errors":[', b'{"error":false', b"["])
     def test_another_body_passes_at_once(self, body: bytes) -> None:
         assert reader().first(body) is True
 
@@ -118,6 +118,26 @@ class TestAnErrorUnder200:
 
     def test_it_is_a_fault_wherever_it_is(self) -> None:
         assert read(reader(), b'{"id":"x","error":{"message":"m"}}').fault == "m"
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/api/chat", "/v1/embeddings", "/v2/models/m/generate"])
+def test_half_an_answer_or_none_is_a_fault(path: str) -> None:
+    for body in (b'{"choices":[{"message":{"content":"A}', b'{"choices":[{}]', b"", b" "):
+        assert "no complete JSON" in read(reader(path), body).fault
+    for body in (b'{"choices":[NaN]}\n', b"[1]", b'{"a":"' + b"x" * MOST_KEPT + b'"}'):
+        assert not read(reader(path), body).fault
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/v1/embeddings"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_page_is_refused_before_it_passes(path: str, stream: bool) -> None:
+    for kind in (b"text/html; charset=utf-8", b"application/json"):
+        found = reader(path, kind=kind, stream=stream).first(b"\n<html>")
+        assert isinstance(found, Refusal) and found.kind is RefusalKind.UPSTREAM_FAILED
+    assert reader(path).first(b" \n") is False
+    assert reader(path, 500, b"text/html").first(b"<html>") is True
+    assert reader("/docs", kind=b"text/html").first(b"<html>") is True
+    assert reader("/generate").first(b'"text"') is True
 
 
 def test_an_aborted_answer_is_a_fault() -> None:
@@ -145,4 +165,4 @@ def test_a_compressed_answer_is_not_read() -> None:
 def test_a_stream_without_a_content_type_is_a_stream() -> None:
     found = reader(kind=b"", stream=True)
     assert found.first(b"data: {") is False
-    assert reader(kind=b"").first(b"data: {") is True
+    assert reader("/generate", kind=b"").first(b"data: {") is True

@@ -62,6 +62,16 @@ def test_a_boundary_is_written_in_several_ways(content_type: str, boundary: str)
     assert (part.name, body[part.start : part.end], part.is_file) == (b"model", b"m", False)
 
 
+def test_a_name_within_a_files_name_is_none() -> None:
+    body = _part(b'form-data; filename="a;name=model"; name="file"')
+    (part,) = form.parts(body, b"multipart/form-data; boundary=b")
+    assert (part.name, part.is_file) == (b"file", True)
+
+
+def _part(disposition: bytes) -> bytes:
+    return b"--b\r\nContent-Disposition: " + disposition + b"\r\n\r\nm\r\n--b--"
+
+
 HEAD = b'\r\nContent-Disposition: form-data; name="model"\r\n\r\n'
 
 
@@ -73,6 +83,10 @@ HEAD = b'\r\nContent-Disposition: form-data; name="model"\r\n\r\n'
         (b"--b" + HEAD + b"m", "does not end"),
         (b"--b" + HEAD + b"m\r\n--b", "does not end"),
         (b"--b\r\nContent-Disposition: form-data\r\n\r\nm\r\n--b--", "no name"),
+        (_part(b'form-data; name="x"; name="model"'), "several names"),
+        (_part(b'form-data; filename="; name=x"; name="y"; name*=model'), "several names"),
+        (_part(b"form-data; name=x\r\nContent-Disposition: form-data; name=model"), "several Content-Disposition"),
+        (_part(b'form-data; filename="a"; name=model" x'), "malformed"),
         (b"--b\r\n" + b"x" * 9000 + HEAD + b"m\r\n--b--", "does not end"),
         (b"--b" + b"".join(HEAD + b"m\r\n--b" for _ in range(129)) + b"--", "more than 128 parts"),
     ],
@@ -95,6 +109,11 @@ def test_a_bad_model_is_refused_with_the_reason(body: bytes, fault: str) -> None
     fields = {"content_type": "multipart/form-data; boundary=b"}
     found = DIALECTS.read(operation("POST", AUDIO), head("POST", AUDIO, **fields), body)
     assert isinstance(found, Refusal) and fault in found.message
+
+
+def test_two_boundaries_are_refused() -> None:
+    with pytest.raises(Unreadable, match="two boundaries"):
+        form.parts(b"--a\r\n", b"multipart/form-data; boundary=a; boundary=b")
 
 
 def test_another_content_type_is_refused() -> None:

@@ -49,6 +49,20 @@ def test_a_body_for_an_engine_with_the_clients_name_is_the_same_object() -> None
     assert sent(CHAT, body, backend("chat"))[1] is body
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"model":"other","model":"chat"}', b'{"mod\\u0065l":"other","x":[{"model":"y"}],"model":"chat"}']
+)
+def test_no_second_model_reaches_an_engine_with_the_clients_name(body: bytes) -> None:
+    """The model that was checked is the last one. An engine that takes the first would answer with another one."""
+    assert sent(CHAT, body, backend("chat"))[1] == body.replace(b"other", b"chat")
+
+
+@pytest.mark.parametrize("begin", [b"", b" \r\n", b"\xef\xbb\xbf"])
+def test_an_own_path_gets_the_checked_model_whatever_is_before_its_body(begin: bytes) -> None:
+    _, out = sent("/generate", begin + b'{"model":"other"}', backend("chat"), x_model="chat")
+    assert out == begin + b'{"model":"chat"}'
+
+
 def test_an_adapter_keeps_its_name() -> None:
     to = BackendSpec("http://engine:8000", "vllm", "base", adapters=("lora-a",))
     body = b'{"model":"lora-a"}'

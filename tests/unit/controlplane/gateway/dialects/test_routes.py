@@ -131,6 +131,16 @@ def test_every_route_of_the_engines_is_known_or_refused_or_harmless(engine: str)
             "/workers",
             "/add_worker",
         ),
+        *(
+            "/sleep;x",
+            "/sleep%3Bx",
+            "/sleep%20",
+            "/x;y/metrics;z",
+            "/llama/models/load",
+            "/v1/model/load",
+            "/model/unload",
+        ),
+        *("/tools", "/cors-proxy", "/v1/internal/stop-generation", "/models/apply", "/perf_metrics", "/exit"),
         *("/load%5Flora_adapter", "/SLEEP", "/sleep/", "/%73leep", "/v1/reset_prefix_cache", "/start_profile"),
     ],
 )
