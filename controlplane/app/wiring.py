@@ -80,19 +80,7 @@ class ControlPlane:
         self.scraping = Scraping(
             catalogue, sink, embedded.store, clock, listen, pools, rules=lambda: self.alerting.rule_ids
         )
-        self.alerting = Alerting(
-            db,
-            querier,
-            sink,
-            clock,
-            self.holder,
-            own=embedded.local if self.metrics.remote else None,
-            since=embedded.since,
-            origins=TargetOrigins(embedded.store, self.scraping.health, self.scraping.all_known),
-            known=lambda: self.scraping.discovered,
-            # A database file in this process's locked folder has no other process.
-            replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, clock),
-        )
+        self.alerting = self._made_alerting(embedded, data_dir)
         self.keys = GatewayKeyStore(db)
         feed = DesiredFeed(DesiredSource(db, self.config, lambda: self.keys.specs(clock.now())))
         self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
@@ -128,6 +116,22 @@ class ControlPlane:
         self._reloading = asyncio.Lock()
         self.loops = Loops()
         self.run = Run(clock.now(), clock.now())
+
+    def _made_alerting(self, embedded: Embedded, data_dir: Path) -> Alerting:
+        db = self.database
+        return Alerting(
+            db,
+            self.metrics.querier,
+            self.metrics.sink,
+            self.clock,
+            self.holder,
+            own=embedded.local if self.metrics.remote else None,
+            since=embedded.since,
+            origins=TargetOrigins(embedded.store, self.scraping.health, self.scraping.all_known),
+            known=lambda: self.scraping.discovered,
+            # A database file in this process's locked folder has no other process.
+            replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, self.clock),
+        )
 
     async def start(self) -> None:
         """Apply the configuration and start all parts and loops. Raises ConfigErrors."""

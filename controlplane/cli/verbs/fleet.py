@@ -48,14 +48,14 @@ LOOK = (
     ),
     Verb(
         "gateways",
-        "gateways:gateways",
+        "gateways.listing:gateways",
         "List the gateways: state, release, workers, and the generation of each model that they apply.",
         options=LISTING,
         examples=(("gateways", "with requests by version since the generation was applied"),),
     ),
     Verb(
         "usage",
-        "usage:usage",
+        "gateways.usage:usage",
         "Show requests, tokens and money by tenant and model.",
         options=(
             Option(

@@ -59,14 +59,14 @@ def priority(text: str) -> int:
 KEYS = (
     Verb(
         "keys list",
-        "keys:keys_list",
+        "gateways.keys:keys_list",
         "List the API keys of the gateways' clients. Their secrets are not kept and cannot be shown.",
         options=(Option("tenant", "Only keys of this tenant.", "TENANT"), *LISTING),
         examples=(("keys list", ""), ("keys list --tenant search", "")),
     ),
     Verb(
         "keys show",
-        "keys:keys_show",
+        "gateways.keys:keys_show",
         "Show one API key with its limits.",
         (KEY,),
         LISTING,
@@ -74,7 +74,7 @@ KEYS = (
     ),
     Verb(
         "keys create",
-        "keys:keys_create",
+        "gateways.keys:keys_create",
         "Create an API key for a client of the gateways and print it. It cannot be shown again.",
         options=(
             Option("tenant", "Tenant that the key belongs to.", "TENANT", required=True),
@@ -107,7 +107,7 @@ KEYS = (
     ),
     Verb(
         "keys limits",
-        "keys:keys_limits",
+        "gateways.keys:keys_limits",
         "Change limits of an API key. A limit that is not named stays, and what was used stays used.",
         (KEY,),
         (*limits(removable=True), *LISTING),
@@ -118,7 +118,7 @@ KEYS = (
     ),
     Verb(
         "keys revoke",
-        "keys:keys_revoke",
+        "gateways.keys:keys_revoke",
         "Revoke an API key. Gateways refuse it within a second.",
         (KEY,),
         CLOSE,

@@ -20,7 +20,7 @@ class Framing:
         self, head: RequestHead, *, length: int | None, keep_alive: bool, bodiless: bool, status: int = 200
     ) -> None:
         """`length` is None when it is not known. `bodiless`: the answer has no body (HEAD, 204, 304)."""
-        self._sized = length is not None and status != 204  # a 204 may not have a length (RFC 9110, section 8.6)
+        self._sized = status != 204  # a 204 may not have a length (RFC 9110, section 8.6)
         self._old = head.minor == 0
         self.silent = bodiless
         self.chunked = not bodiless and length is None and head.minor == 1
@@ -37,7 +37,7 @@ class Framing:
         """Return the last lines of the head."""
         if self.chunked:
             framing = b"transfer-encoding: chunked\r\n"
-        elif self._sized:
+        elif self._sized and self.left is not None:
             framing = b"content-length: %d\r\n" % self.left
         else:
             framing = b""
