@@ -22,7 +22,7 @@ from controlplane.gateway.wire.timer import Deadline, TimerWheel
 MAX_PIPELINED = 16
 """Most requests that wait behind the one that is being answered."""
 MAX_PIPELINED_BYTES = 64 * 2**10
-"""Most bytes of their bodies."""
+"""Most bytes of their heads and bodies."""
 LINGER_S = 2.0
 """How long bytes are still read and thrown away after a refusal in the middle of a body. Closing at once would reset
 the connection, and the client would never read the refusal."""
@@ -86,10 +86,12 @@ class Service(Protocol):
 class _Waiting:
     """A pipelined request."""
 
-    __slots__ = ("done", "head", "pieces")
+    __slots__ = ("done", "head", "pieces", "size")
 
     def __init__(self, head: RequestHead) -> None:
         self.head = head
+        self.size = len(head.target) + sum(len(name) + len(value) for name, value in head.fields)
+        """Bytes of head and body."""
         self.pieces: list[bytes] = []
         self.done = False
 
@@ -190,7 +192,9 @@ class ClientConnection(asyncio.Protocol):
         if self._current is None:
             self._serve(head)
         elif len(self._queue) < MAX_PIPELINED:
-            self._queue.append(_Waiting(head))
+            waiting = _Waiting(head)
+            self._queue.append(waiting)
+            self._wait_for(waiting, waiting.size)
         else:
             self._overrun()
 
@@ -199,11 +203,10 @@ class ClientConnection(asyncio.Protocol):
         if self._incoming.closed:
             return
         if self._queue:
-            self._queued_bytes += len(data)
-            self._queue[-1].pieces.append(data)
-            if self._queued_bytes > MAX_PIPELINED_BYTES:
-                self._queue.pop()
-                self._overrun()
+            waiting = self._queue[-1]
+            waiting.pieces.append(data)
+            waiting.size += len(data)
+            self._wait_for(waiting, len(data))
         elif self._current is not None:
             self._current.body(data)
 
@@ -284,7 +287,7 @@ class ClientConnection(asyncio.Protocol):
     def _next(self) -> None:
         """Begin the request that waits longest."""
         waiting = self._queue.popleft()
-        self._queued_bytes -= sum(map(len, waiting.pieces))
+        self._queued_bytes -= waiting.size
         serving = self._serve(waiting.head)
         if serving is None:
             return
@@ -345,6 +348,14 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(Refusal(RefusalKind.TOO_SLOW, message))
         elif self._current is None:
             self._end()
+
+    def _wait_for(self, waiting: _Waiting, more: int) -> None:
+        """Count bytes of the last request that waits. It is dropped if they are too many."""
+        self._queued_bytes += more
+        if self._queued_bytes > MAX_PIPELINED_BYTES:
+            self._queue.pop()
+            self._queued_bytes -= waiting.size
+            self._overrun()
 
     def _overrun(self) -> None:
         """Too much waits: what waits is served, then the connection ends, and the client sends the rest again."""

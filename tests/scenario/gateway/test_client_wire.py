@@ -244,6 +244,20 @@ async def test_a_large_pipelined_body_is_not_kept(gateway: Gateway, engine: Fake
     assert await client.ended() == b""
 
 
+async def test_large_pipelined_heads_are_not_kept(engine: FakeEngine) -> None:
+    """Sixteen heads at the limit on each of some thousand connections would take gigabytes."""
+    engine.script = [silent, whole()]
+    request = post(CHAT, "/v1/chat/completions", f"x-padding: {'x' * 30_000}")
+    async with Gateway(model(backend(engine.url))) as gateway, await gateway.connect() as client:
+        await client.send(request)
+        await until(lambda: engine.requests)
+        await client.send(request * 3)
+        await gateway.settled()
+        gateway.clock.advance(301)
+        assert [(await client.answer()).status for _ in range(3)] == [504, 200, 200]
+        assert await client.ended() == b""
+
+
 async def test_a_client_that_leaves_behind_pipelined_requests_is_noticed(
     gateway: Gateway, engine: FakeEngine, client: RawClient
 ) -> None:
