@@ -32,6 +32,8 @@ class Admin:
     def __init__(self, pages: Mapping[str, Page]) -> None:
         self._pages = pages
         self._open = 0
+        self._silent: dict[asyncio.StreamWriter, None] = {}
+        """Connections whose head has not come, the oldest first."""
         self._server: asyncio.Server | None = None
 
     async def start(self, listening: socket.socket) -> None:
@@ -46,9 +48,8 @@ class Admin:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
         try:
-            if self._open <= MAX_CONNECTIONS:
-                async with asyncio.timeout(HEAD_S):
-                    head = await reader.readuntil(b"\r\n\r\n")
+            if self._has_place():
+                head = await self._head(reader, writer)
                 async with asyncio.timeout(ANSWER_S):
                     writer.write(await self._answer(head))
                     await writer.drain()
@@ -59,6 +60,26 @@ class Admin:
             with contextlib.suppress(OSError):
                 writer.close()
                 await writer.wait_closed()
+
+    def _has_place(self) -> bool:
+        """Return whether one more connection may be served. The oldest silent one ends for it: idle connections must
+        not keep a health check out."""
+        if self._open <= MAX_CONNECTIONS:
+            return True
+        oldest = next(iter(self._silent), None)
+        if oldest is None:
+            return False
+        del self._silent[oldest]
+        oldest.transport.abort()
+        return True
+
+    async def _head(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        self._silent[writer] = None
+        try:
+            async with asyncio.timeout(HEAD_S):
+                return await reader.readuntil(b"\r\n\r\n")
+        finally:
+            self._silent.pop(writer, None)
 
     async def _answer(self, head: bytes) -> bytes:
         method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 
 from controlplane.gateway.process import admin as admin_module
-from controlplane.gateway.process.admin import MAX_HEAD, Admin, Answer
+from controlplane.gateway.process.admin import MAX_HEAD, Admin, Answer, Page
 from controlplane.gateway.process.sockets import Address, bind_all, bound_address
 from tests.patience import HANG_S
 
@@ -20,10 +20,10 @@ async def hello() -> Answer:
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[int]:
+async def listening(pages: Mapping[str, Page] | None = None) -> AsyncIterator[int]:
     (sock,) = bind_all(Address("127.0.0.1", 0), 1, "gateway.admin")
     sock.listen()
-    admin = Admin({"/readyz": hello})
+    admin = Admin(pages or {"/readyz": hello})
     await admin.start(sock)
     yield bound_address(sock).port
     await admin.close()
@@ -71,15 +71,38 @@ async def test_half_a_request_a_large_one_and_a_slow_one_end_without_an_answer(m
         assert await ask(port, b"GET /readyz") == b""
 
 
-async def test_too_many_connections_are_closed_and_the_others_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admin_module, "MAX_CONNECTIONS", 1)
+async def test_connections_without_a_request_keep_no_health_check_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_module, "MAX_CONNECTIONS", 2)
     async with listening() as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /readyz HTTP/1.1\r\n")
-        await writer.drain()
-        await asyncio.sleep(0)
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        for _, writer in idle:
+            writer.write(b"GET /readyz HTTP/1.1\r\n")
         answers = [await ask(port, b"GET /readyz HTTP/1.1\r\n\r\n") for _ in range(3)]
-        assert answers == [b""] * 3
-        writer.write(b"\r\n")
-        assert (await reader.read()).startswith(b"HTTP/1.1 503")
-        writer.close()
+        assert all(answer.startswith(b"HTTP/1.1 503") for answer in answers)
+        idle[-1][1].write(b"\r\n")
+        async with asyncio.timeout(HANG_S):
+            assert (await idle[-1][0].read()).startswith(b"HTTP/1.1 503")
+            for reader, writer in idle[:-1]:
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+                writer.close()
+        idle[-1][1].close()
+
+
+async def test_a_connection_over_the_limit_is_closed_while_the_others_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admin_module, "MAX_CONNECTIONS", 1)
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Answer:
+        began.set()
+        await goes_on.wait()
+        return Answer(200, b"")
+
+    async with listening({"/readyz": slow}) as port:
+        first = asyncio.create_task(ask(port, b"GET /readyz HTTP/1.1\r\n\r\n"))
+        await asyncio.wait_for(began.wait(), HANG_S)
+        assert await ask(port, b"GET /readyz HTTP/1.1\r\n\r\n") == b""
+        goes_on.set()
+        assert (await first).startswith(b"HTTP/1.1 200")
