@@ -288,7 +288,7 @@ got 'prod eu'
 max_samples
 2: scrape.timeout: 10s is longer than interval (5s)
 4: targets[0].engine: expected one of: triton, vllm, sglang, trtllm, tgi, lmdeploy, llamacpp, dcgm, nvml, probe, \
-custom; got 'tritn'; did you mean 'triton'?
+gateway, custom; got 'tritn'; did you mean 'triton'?
 6: targets[1].addreses: unknown field; did you mean 'addresses'? known here: authorization, basic_auth, tls, engine, \
 addresses, file_sd, urls, labels, path, scheme, interval, timeout, prompt, protocol, model_name
 8: targets[2].addresses[0]: expected host:port such as 10.0.0.5:8000, or [::1]:8000; the port cannot be left out, \
