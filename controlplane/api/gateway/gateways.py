@@ -31,7 +31,7 @@ Word = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 class ModelReportRequest(BaseModel):
     """One model at a gateway."""
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
     generation: Count
     requests: Annotated[dict[VersionKey, Count], Field(max_length=64)] = {}
@@ -41,7 +41,7 @@ class ModelReportRequest(BaseModel):
 class ReportRequest(BaseModel):
     """A gateway's report. Fields that this release does not know are ignored, so that a newer gateway stays live."""
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
     format: Literal[1]
     name: Annotated[str, Field(pattern=NAME)]
