@@ -58,7 +58,10 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
     engines, readiness = _backends(fleet.models)
     groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout_s) for g in engines]
     if fleet.gateway.runs_here:
-        groups.append(_own_gateway(fleet.gateway, fleet.scrape))
+        own = _own_gateway(fleet.gateway, fleet.scrape)
+        # A gateway that is listed under targets: has labels and limits of its own there.
+        if not any(group.engine == "gateway" and set(own.addresses) & set(group.addresses) for group in groups):
+            groups.append(own)
     return ScrapePlan(tuple(groups), probes, readiness)
 
 

@@ -49,6 +49,9 @@ targets:
   - engine: dcgm
     addresses: ["127.0.0.1:%(dcgm)d"]
     labels: {simulated: "true"}
+  - engine: gateway    # listed for its label: the requests that pass it go to simulated engines
+    addresses: ["127.0.0.1:%(gateway_admin)d"]
+    labels: {simulated: "true"}
   - engine: probe
     interval: 6s       # long enough for an answer that a fault delays by 4s
     timeout: 6s

@@ -27,10 +27,12 @@ import asyncio, sys, time
 from controlplane.config.models import ModelSection
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.store.database import Database
-from controlplane.traffic.drivers import build_drivers
+from controlplane.traffic.engine_server import open_session
+from controlplane.traffic.triton import TritonDriver
 
 async def main(section):
-    engine = RolloutEngine(Database(sys.argv[1]), {section.name: section}, build_drivers([section]))
+    drivers = {section.name: TritonDriver(section, open_session())}
+    engine = RolloutEngine(Database(sys.argv[1]), {section.name: section}, drivers)
     while True:
         await engine.tick(time.time())
         await asyncio.sleep(0.05)

@@ -40,7 +40,7 @@ def test_everything_simulated_says_so() -> None:
         (f"http://127.0.0.1:{port}", "vllm", {"simulated": "true"}) for port in (1001, 1002)
     ]
     simulated = [t for t in fleet.targets if "generate_stream" not in "".join(t.urls)]
-    assert len(simulated) == 3
+    assert [t.engine for t in simulated] == ["dcgm", "gateway", "probe", "probe"]
     assert all(t.labels["simulated"] == "true" for t in simulated)
 
 

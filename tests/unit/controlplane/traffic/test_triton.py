@@ -16,6 +16,7 @@ from controlplane.traffic.driver import EngineRefused, Placement, VersionState
 from controlplane.traffic.drivers import build_drivers
 from controlplane.traffic.engine_server import open_session
 from controlplane.traffic.triton import TritonDriver
+from tests.fakes.gateways import FakeGateways
 from tests.fakes.triton import CONFIG, FakeTriton
 
 READY, UNAVAILABLE = VersionState.READY, VersionState.UNAVAILABLE
@@ -261,7 +262,7 @@ async def test_a_driver_is_built_for_each_model_that_can_be_switched() -> None:
     watched = ModelSection.model_validate(
         {"name": "other", "stable": "a", "versions": {"a": {}}, "traffic": {"driver": "none"}}
     )
-    drivers = build_drivers([section({"url": "http://127.0.0.1:1"}), watched])
+    drivers = build_drivers([section({"url": "http://127.0.0.1:1"}), watched], FakeGateways())
     assert list(drivers) == ["chat"]
     for driver in drivers.values():
         await driver.close()
