@@ -22,7 +22,6 @@ ALL = TENANTS
 """Stripe of every request while any model has a limit: its limit joins all tenants. One lock costs 1.4 us, two 2.8."""
 DIRECTORY = TENANTS + 1
 """Stripe of the directory of slots."""
-STRIPES = TENANTS + 2
 EPOCHS = 256
 """Bytes of a stripe. A holder that was stopped meets its own byte again only after so many others were."""
 STUCK_S = 0.02

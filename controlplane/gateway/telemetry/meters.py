@@ -57,11 +57,6 @@ class Histogram:
         self._cells[self._at + bisect_left(self._bounds, value)] += 1.0
         self._cells[self._sum] += value
 
-    def observe_longer(self, value: float) -> None:
-        """Count a value that is only known to be longer than `value`: it counts above every bound."""
-        self._cells[self._sum - 1] += 1.0
-        self._cells[self._sum] += value
-
 
 class Meters:
     """All series of one process, the only writer of its region.
