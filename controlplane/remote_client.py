@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
@@ -37,6 +37,25 @@ class Reply(NamedTuple):
     """The header Retry-After, unchanged."""
     location: str = ""
     """Host of the header Location. The rest of the URL is left out: it can hold a token."""
+
+
+class Server(Protocol):
+    """A server that is asked. RemoteClient is one."""
+
+    name: str
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        *,
+        params: Mapping[str, str] | list[tuple[str, str]] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Return the reply, whatever its status. Raises TimeoutError and Unavailable."""
+        ...
 
 
 class RemoteClient:

@@ -1,4 +1,4 @@
-"""Waits that grow: between tries to reach a control plane, and between starts of a worker that dies at once."""
+"""Waits that grow: between tries to reach a server, and between starts of a process that dies at once."""
 
 from __future__ import annotations
 
@@ -22,27 +22,3 @@ class Backoff:
     def worked(self) -> None:
         """Begin again with the first wait."""
         self._next_s = self._first_s
-
-
-SHORT_LIFE_S = 5.0
-"""A worker that ends earlier is said to have died at once. Chosen: it starts in well under a second."""
-
-
-class Restarts:
-    """Decides when a dead worker is started again."""
-
-    def __init__(self) -> None:
-        self._backoff = Backoff(0.25, 30.0, lambda: 1.0)
-        self.total = 0
-        self.in_a_row = 0
-        """Deaths at once, one after another."""
-
-    def died(self, lived_s: float) -> float:
-        """Return the seconds until the next start: none after a long life."""
-        self.total += 1
-        if lived_s >= SHORT_LIFE_S:
-            self._backoff.worked()
-            self.in_a_row = 0
-            return 0.0
-        self.in_a_row += 1
-        return self._backoff.failed()

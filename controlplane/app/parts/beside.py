@@ -25,7 +25,7 @@ from controlplane.access.tokens import new_token_text, split_token
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.clock.system import SystemClock
 from controlplane.errors import ControlPlaneError
-from controlplane.gateway.process.backoff import Backoff
+from controlplane.gateway.backoff import Backoff
 from controlplane.gateway.process.folder import holder
 from controlplane.gateway.whole_file import write_whole
 from controlplane.schedule import Loop, LoopFactory

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from controlplane.gateway.errors import GatewayError
-from controlplane.gateway.process.backoff import Restarts
 from controlplane.gateway.process.child import Child, Ended
+from controlplane.gateway.process.restarts import Restarts
 
 log = logging.getLogger(__name__)
 

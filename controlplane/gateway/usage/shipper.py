@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import orjson
 
 from controlplane.errors import Unavailable
+from controlplane.gateway.backoff import Backoff
 from controlplane.gateway.usage.batch import Batch
 from controlplane.gateway.usage.segments import Reading, Segments
-from controlplane.remote_client import Reply
+from controlplane.remote_client import Reply, Server
 
 FORMAT = 1
 PATH = "cp/v1/gateways/usage"
@@ -34,24 +34,6 @@ _SETTINGS = frozenset({401, 403, 404})
 """Statuses that only a person can change."""
 
 _log = logging.getLogger(__name__)
-
-
-class Client(Protocol):
-    """The control plane. `remote_client.RemoteClient` is one."""
-
-    name: str
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        timeout_s: float,
-        *,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Reply:
-        """Send a request. Raises TimeoutError and Unavailable."""
-        ...
 
 
 class ShipperMeters(Protocol):
@@ -77,7 +59,7 @@ class Shipper:
         self,
         root: Path,
         name: str,
-        client: Client,
+        client: Server,
         meters: ShipperMeters,
         *,
         unix: Callable[[], float] = time.time,
@@ -88,17 +70,16 @@ class Shipper:
 
     async def run(self) -> None:
         """Ship until cancelled."""
-        pause = _BACKOFF_S[0]
+        backoff = Backoff(*_BACKOFF_S)
         while True:
             done = await self.ship()
             if done is None:
-                pause = _BACKOFF_S[0]
+                backoff.worked()
                 await asyncio.sleep(IDLE_S)
             elif done:
-                pause = _BACKOFF_S[0]
+                backoff.worked()
             else:
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the gateways, no secret
-                pause = min(2 * pause, _BACKOFF_S[1])
+                await asyncio.sleep(backoff.failed())
 
     async def finish(self, within_s: float = 5.0) -> None:
         """Ship what the workers wrote before they ended, until nothing waits or something fails. The gateway ends: its

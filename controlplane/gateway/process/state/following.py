@@ -6,18 +6,17 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from controlplane.errors import Unavailable
+from controlplane.gateway.backoff import Backoff
 from controlplane.gateway.desired.codec import decode
 from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.errors import BadDesired
-from controlplane.gateway.process.backoff import Backoff
-from controlplane.remote_client import Reply
+from controlplane.remote_client import Reply, Server
 
 log = logging.getLogger(__name__)
 
@@ -30,23 +29,6 @@ ANSWER_S = 10.0
 REPORT_S = 1.0
 FIRST_S, MOST_S = 0.5, 10.0
 """First and longest wait after a failure. Chosen: a control plane that is back is found within ten seconds."""
-
-
-class Client(Protocol):
-    """A client of one server, such as remote_client.RemoteClient."""
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        timeout_s: float,
-        *,
-        params: Mapping[str, str] | list[tuple[str, str]] | None = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Reply:
-        """Return the reply, whatever its status. Raises TimeoutError and Unavailable."""
-        ...
 
 
 class Fault(Exception):
@@ -77,7 +59,7 @@ class Follower:
 
     def __init__(
         self,
-        client: Client,
+        client: Server,
         name: str,
         server: str,
         apply: Callable[[Desired, str], Awaitable[None]],
@@ -94,8 +76,6 @@ class Follower:
         self._backoff = backoff or Backoff(FIRST_S, MOST_S)
         self._sleep = sleep
         self.said = Once("desired state")
-        self.heard_at: float | None = None
-        """Monotonic time of the last good answer."""
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -116,7 +96,6 @@ class Follower:
         except Fault as error:
             self.said.failed(str(error), "the one in force stays")
         else:
-            self.heard_at = time.monotonic()
             self._backoff.worked()
             if not self._is_refused:
                 self.said.worked()
@@ -136,7 +115,7 @@ class Reporter:
 
     def __init__(
         self,
-        client: Client,
+        client: Server,
         report: Callable[[], dict[str, Any]],
         share: Callable[[Mapping[str, float]], None],
         changed: asyncio.Event,
@@ -182,7 +161,7 @@ class Reporter:
             raise Fault("the control plane's answer has no shares of limits: its version differs") from error
 
 
-async def answer(client: Client, method: str, path: str, timeout_s: float, **options: Any) -> Reply:
+async def answer(client: Server, method: str, path: str, timeout_s: float, **options: Any) -> Reply:
     """Return an answer with a status of success. Raises Fault, which says what to do."""
     try:
         reply = await client.request(method, path, timeout_s, **options)

@@ -6,19 +6,18 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Mapping
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import orjson
 
 from controlplane.errors import Unavailable
+from controlplane.gateway.backoff import Backoff
 from controlplane.gateway.seams import Trace, UsageRecord
 from controlplane.gateway.telemetry import families as f
 from controlplane.gateway.telemetry.meters import Meters
 from controlplane.gateway.telemetry.tracing.span import document, span_json
 from controlplane.gateway.telemetry.tracing.tracer import OpenSpan
-from controlplane.remote_client import Reply
+from controlplane.remote_client import Server
 
 QUEUE_BYTES = 8 * 2**20
 """Most bytes of spans that wait: some 7,000 without content."""
@@ -35,24 +34,6 @@ _AGAIN = frozenset({429, 502, 503, 504})
 _log = logging.getLogger(__name__)
 
 
-class Client(Protocol):
-    """The collector. `remote_client.RemoteClient` is one."""
-
-    name: str
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        timeout_s: float,
-        *,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Reply:
-        """Send a request. Raises TimeoutError and Unavailable."""
-        ...
-
-
 def endpoint(url: str) -> str:
     """Return the address for spans: a URL without a path gets OTLP's `/v1/traces`."""
     return url if urlsplit(url).path.strip("/") else url.rstrip("/") + "/v1/traces"
@@ -61,7 +42,7 @@ def endpoint(url: str) -> str:
 class SpanExporter:
     """`SpanSink` of the recorder. `run` sends until it is cancelled; `close` sends what is left."""
 
-    def __init__(self, client: Client, meters: Meters, name: str, version: str) -> None:
+    def __init__(self, client: Server, meters: Meters, name: str, version: str) -> None:
         """`client` has the address of `endpoint`. `name` is the gateway's."""
         self._client, self._name, self._version = client, name, version
         self._waiting: deque[bytes] = deque()
@@ -91,10 +72,10 @@ class SpanExporter:
             await self._batch_is_due()
             batch = self._take()
             try:
-                pause = _BACKOFF_S[0]
+                backoff = Backoff(*_BACKOFF_S, lambda: 1.0)
                 while batch and not await self._send(batch):
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, _BACKOFF_S[1])
+                    pause_s = backoff.failed()
+                    await asyncio.sleep(pause_s)
             except asyncio.CancelledError:
                 self._waiting.extendleft(reversed(batch))  # for `close`
                 raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from controlplane.gateway.process.backoff import Backoff, Restarts
+from controlplane.gateway.backoff import Backoff
+from controlplane.gateway.process.restarts import Restarts
 
 
 def test_waits_double_to_the_limit_and_begin_again_after_a_success() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from controlplane.errors import Unavailable
+from controlplane.gateway.backoff import Backoff
 from controlplane.gateway.desired.codec import encode
 from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.errors import BadDesired
-from controlplane.gateway.process.backoff import Backoff
 from controlplane.gateway.process.state import following
 from controlplane.gateway.process.state.following import REPORT_S, Follower, Reporter
 from controlplane.remote_client import Reply
