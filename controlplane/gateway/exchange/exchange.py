@@ -371,6 +371,7 @@ class Exchange:
 
     def _record(self, end: End, attempt: Attempt | None, counts: TokenCounts, now: float) -> None:
         intake = self._intake
+        reader = None if attempt is None else attempt.reader
         record = record_of(
             end,
             self._answer.status or CLIENT_LEFT,
@@ -386,6 +387,8 @@ class Exchange:
             duration_s=now - self._started,
             attempts=0 if self._tries is None else self._tries.count,
             trace=intake.trace,
+            streamed=self._answer.stream,
+            content=None if reader is None else reader.content,
         )
         self._server.recorder.ended(record, opened=attempt is not None and attempt.opened)
 
