@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from alerts.interfaces import Clock
 from controlplane.config.models import ModelSection
 from controlplane.errors import Conflict, Refused, Unreadable
-from controlplane.rollout import plan as planning
 from controlplane.rollout import records
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.attention import Attention, Need, attention, mended
 from controlplane.rollout.model import Phase, Plan, RecordedRollout, Rollout, RolloutEvent, RolloutKind
+from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.store.database import Database
 from controlplane.store.rollout_log import ModelRecord, RolloutLog, RolloutRecord
