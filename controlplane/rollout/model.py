@@ -111,6 +111,8 @@ class Order:
     keep: tuple[str, ...] = ()
     share: float = 1.0
     """Share of the requests that `serve` gets, 0 to 1. The rest goes to the first version in `keep`."""
+    mirror: float = 0.0
+    """Share of the requests of which `serve` gets a copy, 0 to 1."""
 
 
 @dataclass(frozen=True)
