@@ -31,7 +31,7 @@ class Wish:
 
 
 class WaitKind(StrEnum):
-    """What a rollout waits for."""
+    """The kind of thing that a rollout waits for."""
 
     TIME = "time"
     APPROVAL = "approval"
