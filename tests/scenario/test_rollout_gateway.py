@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from controlplane.errors import Refused
-from controlplane.rollout import plan as planning
-from controlplane.rollout.model import Check, Evidence, Gate, RolloutLimits, Step, StepKind, Verb
+from controlplane.rollout.model import Check, Evidence, Gate, RolloutLimits, Step, StepKind
+from controlplane.rollout.orders import Verb
+from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.strategies import STRATEGIES, Strategy
 from controlplane.rollout.verification import Verification
@@ -269,7 +270,7 @@ async def test_a_triton_behind_the_gateway_loads_before_it_gets_requests_and_unl
 async def test_a_triton_unloads_nothing_that_a_silent_gateway_may_still_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controlplane.traffic.gateway.APPLY_S", 0.0)
+    monkeypatch.setattr("controlplane.traffic.gateway.driver.APPLY_S", 0.0)
     async with GatewayWorld(tmp_path, gateways=2, triton=True) as world:
         assert world.triton is not None
         await world.start()
