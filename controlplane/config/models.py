@@ -11,8 +11,9 @@ from pydantic import Field
 from collectors.engines import BACKENDS, Api
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import BackendEngine
-from controlplane.config.gateway import Count, ModelGateway
+from controlplane.config.gateway import Count, ModelGateway, Size
 from controlplane.config.remote import ServerUrl
+from controlplane.config.rollout.section import RolloutSection
 from controlplane.config.verify import OF_OPENAI, Verify
 from controlplane.config.vocabulary import Access, Address, Duration, FilePath, HttpUrl, LabelName, Model, Name, Text
 from controlplane.config.wording import not_one_of
@@ -98,6 +99,15 @@ class VersionSection(Model):
     backends: tuple[Backend, ...] = ()
     model: Text | None = None
     """The name of the model on the backends of this version. Default: the model's name in the engine."""
+    memory: Size | None = None
+    """GPU memory of the version's weights on one backend, over all its GPUs. Default: not known."""
+    kv_cache: Size | None = None
+    """Least GPU memory of its KV cache on one backend, over all its GPUs."""
+
+    @check
+    def _cache_is_beside_weights(self) -> Iterator[Fault]:
+        if self.kv_cache is not None and self.memory is None:
+            yield Fault(("kv_cache",), "needs memory:, the size of the weights")
 
 
 def triton_folder(version: str) -> str | None:
@@ -119,6 +129,8 @@ class ModelSection(Model):
     versions: dict[Name, VersionSection]
     verify: Verify | None = None
     """Default: the requests of the model's probe, if there is one."""
+    rollout: RolloutSection | None = None
+    """Default: a promotion is blue-green, without gates."""
     gateway: ModelGateway = ModelGateway()
 
     def served_model(self, version: str) -> str:
@@ -135,6 +147,11 @@ class ModelSection(Model):
     def _only_what_moves_is_verified(self) -> Iterator[Fault]:
         if self.verify is not None and isinstance(self.traffic, UnmovedTraffic):
             yield Fault(("verify",), "needs a driver that switches versions; driver none does not")
+
+    @check
+    def _only_what_moves_is_rolled_out(self) -> Iterator[Fault]:
+        if self.rollout is not None and isinstance(self.traffic, UnmovedTraffic):
+            yield Fault(("rollout",), "needs a driver that switches versions; driver none does not")
 
     def engine_apis(self) -> frozenset[Api]:
         """Return the APIs of the model's servers."""

@@ -138,7 +138,10 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
 def _sections(one: Reader, field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
     for validator in field.metadata:
         if isinstance(validator, BeforeValidator):
-            value = validator.func(value)  # type: ignore[call-arg]  # validators of sections accept the value alone
+            try:
+                value = validator.func(value)  # type: ignore[call-arg]  # validators of sections accept the value alone
+            except ValueError:
+                return _UNREAD  # the error of the whole value has the sentence
     shape = _shape(field.annotation)
     if shape is tuple and isinstance(value, list | tuple):
         return tuple(one(item, (*loc, number), faults) for number, item in enumerate(value))
