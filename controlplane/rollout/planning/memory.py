@@ -9,7 +9,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from collectors.engines import BACKENDS
-from controlplane.config.models import Backend, ModelSection
+from controlplane.config.models import ModelSection
+from controlplane.config.traffic.base import Backend
 from controlplane.errors import ControlPlaneError
 from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.planning.capacity import Gpu, ServerMemory
