@@ -47,10 +47,14 @@ class Mirror:
         self._status = head.status
         if head.status < 400:
             attempt.choice.first_byte(self._server.wheel.now())
-        self.relay(attempt, data, done)
+        self._read(attempt, data, done)
 
-    def relay(self, attempt: Attempt, data: bytes, done: bool) -> None:
-        """Throw a piece away. The reader still sees it: it tells whether the answer is whole."""
+    def relay(self, attempt: Attempt, data: bytes, done: bool, chunk: bytes, now: float) -> None:
+        """Throw a piece away."""
+        self._read(attempt, data, done)
+
+    def _read(self, attempt: Attempt, data: bytes, done: bool) -> None:
+        """Let the reader see a piece: it tells whether the answer is whole."""
         reader = attempt.reader
         assert reader is not None
         reader.feed(data)
