@@ -70,7 +70,7 @@ class Answer:
         if self.framing is None:
             self.stream = attempt.ask.stream and head.status < 400
             framing = self._frame(head.status, None if self.stream else head.length)
-            start = answer_head(head.status, head.fields, own, framing)
+            start = answer_head(head, own, framing)
         return self._pass(attempt, data, done, start)
 
     def relay(self, attempt: Attempt, data: bytes, done: bool, chunk: bytes, now: float) -> End | None:

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import httptools
 
 from controlplane.gateway.request import Fields
 from controlplane.gateway.wire.head import MAX_FIELDS
+from controlplane.gateway.wire.repeated import Outline, outline_of
 from controlplane.gateway.wire.timer import Deadline, TimerWheel
 
 MAX_ANSWER_HEAD = 64 * 2**10
 """Most bytes of the head of an engine's answer."""
+MOST_VAIN = 3
+"""Heads of an engine that are kept in vain before it is taken for one whose heads all differ."""
+SELDOM = 64
+"""One of so many answers of such an engine is kept."""
 LONGEST_SIZE = 8
 """Bytes of a chunk's line within which its end is looked for: six hexadecimal digits are more than any read brings."""
 
@@ -33,6 +38,46 @@ class AnswerHead:
     delimited: bool
     """Whether the end of the body is marked: by its length or a last chunk, and not by the end of the connection."""
     keep_alive: bool
+    lines: bytes = b""
+    """Status and fields as a client gets them, once they were encoded."""
+
+
+class KnownAnswers:
+    """The head of an engine's last answer. The next ones repeat it, but for their length and a date each second."""
+
+    __slots__ = ("_head", "_outline", "_vain")
+
+    def __init__(self) -> None:
+        self._outline: Outline | None = None
+        self._head: AnswerHead | None = None
+        self._vain = 0
+        """Heads that were learned since one came again."""
+
+    def again(self, data: bytes) -> tuple[AnswerHead, bytes] | None:
+        """Return the head and the body of a read that is the known head and its whole body. None: it is parsed."""
+        outline = self._outline
+        if outline is None or not (start := outline.body_of(data)):
+            return None
+        self._vain = 0
+        head = self._head
+        assert head is not None
+        body = data[start:]
+        if head.length != len(body):
+            self._head = head = _with_length(head, len(body))
+        return head, body
+
+    def learn(self, data: bytes, head: AnswerHead) -> None:
+        """Keep the head of a read that is a whole answer. An engine whose heads all differ is seldom learned from."""
+        self._vain += 1
+        if self._vain <= MOST_VAIN or self._vain % SELDOM == 0:
+            self._outline = outline_of(data, len(head.fields)) if head.length is not None and head.keep_alive else None
+            self._head = head
+
+
+def _with_length(head: AnswerHead, length: int) -> AnswerHead:
+    digits = b"%d" % length
+    fields = [field if field[0] != b"content-length" else (b"content-length", digits) for field in head.fields]
+    return replace(head, fields=fields, length=length)
 
 
 class Taking(Protocol):
@@ -68,6 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_head",
         "_headless",
         "_interim",
+        "_known",
         "_parser",
         "_pieces",
         "_released",
@@ -82,8 +128,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, wheel: TimerWheel, released: Callable[[UpstreamConnection, bool], None]) -> None:
-        """`released(connection, reusable)` is called when an answer is complete, or when an idle connection ended."""
+    def __init__(
+        self, wheel: TimerWheel, released: Callable[[UpstreamConnection, bool], None], known: KnownAnswers
+    ) -> None:
+        """`released(connection, reusable)` is called when an answer is complete, or when an idle connection ended.
+
+        `known` is that of all connections to the engine.
+        """
         self.owner: Taking | None = None
         self.reused = False
         """Whether it carried an answer before."""
@@ -92,6 +143,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.deadline = Deadline(wheel, self._late)
         self._released = released
+        self._known = known
         self._parser: httptools.HttpResponseParser | None = None
         self._head: AnswerHead | None = None
         self._fields: Fields = []
@@ -141,7 +193,14 @@ class UpstreamConnection(asyncio.Protocol):
             # The parser would find nothing else, at five times the cost. It goes on behind this chunk.
             owner.piece(content, False, data)
             return
-        self.received = True
+        first, self.received = not self.received, True
+        if first and not self._headless and (again := self._known.again(data)) is not None:
+            self._head, content = again
+            self._complete = True
+            owner.answer(self._head)
+            if self.owner is owner:
+                self._finish(owner, content)
+            return
         waiting_for_head = self._head is None
         assert self._parser is not None
         fault = ""
@@ -159,6 +218,8 @@ class UpstreamConnection(asyncio.Protocol):
             if self._size > MAX_ANSWER_HEAD and not self._complete:
                 fault = f"the head or the trailer of its answer is over {MAX_ANSWER_HEAD:,} bytes"
         if waiting_for_head and self._head is not None:
+            if first and self._complete and not fault:
+                self._known.learn(data, self._head)
             owner.answer(self._head)
             if self.owner is not owner:
                 return

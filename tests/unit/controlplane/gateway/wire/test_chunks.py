@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from controlplane.gateway.wire.upstream import AnswerHead, UpstreamConnection, only_chunk
+from controlplane.gateway.wire.upstream import AnswerHead, KnownAnswers, UpstreamConnection, only_chunk
 from tests.fakes.hand_clock import HandClock, wheel_of
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -56,7 +56,7 @@ class Owner:
 
 def read(*reads: bytes) -> Owner:
     """Return the owner of an answer that came in these reads."""
-    connection, owner = UpstreamConnection(wheel_of(HandClock()), lambda *_: None), Owner()
+    connection, owner = UpstreamConnection(wheel_of(HandClock()), lambda *_: None, KnownAnswers()), Owner()
     connection.connection_made(Transport())
     connection.send(owner, b"", headless=False)
     for data in reads:
