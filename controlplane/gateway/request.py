@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields in the order of the wire. Names are lower case."""
+
+
+class HeadFacts:
+    """Results of stages that depend on a head alone, for the next request of the connection with the same head."""
+
+    __slots__ = ("caller", "expires_at", "keys", "lines", "operation")
+
+    def __init__(self) -> None:
+        self.operation: Operation | None = None
+        self.keys: object = None
+        """The keys that know `caller`."""
+        self.caller: Caller | None = None
+        self.expires_at = math.inf
+        """Unix seconds."""
+        self.lines: bytes | None = None
+        """The fields that pass to an engine whose answer is read."""
 
 
 @dataclass(slots=True)
@@ -27,6 +44,8 @@ class RequestHead:
     """Value by name. A repeated name has the first value."""
     minor: int = 1
     """Version of HTTP: 1 for HTTP/1.1, 0 for HTTP/1.0, whose answers are not chunked."""
+    facts: HeadFacts | None = None
+    """None: the connection has not sent the head before."""
 
     def get(self, name: bytes, default: bytes = b"") -> bytes:
         """Return the first value of a header field. `name` is lower case."""

@@ -344,8 +344,8 @@ class Recorder(Protocol):
         """An attempt was sent: one more request is open on the backend."""
         ...
 
-    def gap(self, model: str, version: str, seconds: float) -> None:
-        """`seconds` passed between two pieces of a stream."""
+    def gaps(self, model: str, version: str) -> Callable[[float], None]:
+        """Return the counter of the times, in seconds, between two pieces of a version's streams."""
         ...
 
     def ended(self, record: UsageRecord, *, opened: bool) -> None:

@@ -299,13 +299,16 @@ class Recorder:
     records: list[UsageRecord] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
     open: int = 0
-    gaps: int = 0
+    pauses: int = 0
 
     def began(self, model: str, version: str, backend: str) -> None:
         self.open += 1
 
+    def gaps(self, model: str, version: str) -> Callable[[float], None]:
+        return lambda seconds: self.gap(model, version, seconds)
+
     def gap(self, model: str, version: str, seconds: float) -> None:
-        self.gaps += 1
+        self.pauses += 1
 
     def ended(self, record: UsageRecord, *, opened: bool) -> None:
         self.open -= opened

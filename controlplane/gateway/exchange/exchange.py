@@ -276,9 +276,9 @@ class Exchange:
         if end is not None:
             self._answered(attempt, end)
 
-    def relay(self, attempt: Attempt, data: bytes, done: bool) -> None:
+    def relay(self, attempt: Attempt, data: bytes, done: bool, chunk: bytes, now: float) -> None:
         """Pass a further piece on."""
-        end = self._answer.relay(attempt, data, done, self._server.wheel.now())
+        end = self._answer.relay(attempt, data, done, chunk, now)
         if end is not None:
             self._answered(attempt, end)
 

@@ -62,10 +62,14 @@ class Mirror:
             attempt.choice.first_byte(now)
             if attempt.ask.stream:
                 self._first_s = now - self._started
-        self.relay(attempt, data, done)
+        self._read(attempt, data, done)
 
-    def relay(self, attempt: Attempt, data: bytes, done: bool) -> None:
-        """Throw a piece away. The reader still sees it: it tells whether the answer is whole."""
+    def relay(self, attempt: Attempt, data: bytes, done: bool, chunk: bytes, now: float) -> None:
+        """Throw a piece away."""
+        self._read(attempt, data, done)
+
+    def _read(self, attempt: Attempt, data: bytes, done: bool) -> None:
+        """Let the reader see a piece: it tells whether the answer is whole."""
         reader = attempt.reader
         assert reader is not None
         reader.feed(data)

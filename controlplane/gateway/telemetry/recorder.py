@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from controlplane.gateway.desired.document import Desired
@@ -117,10 +118,9 @@ class WorkerRecorder:
         self._cells[found.running] += 1.0
         self._cells[found.attempts] += 1.0
 
-    def gap(self, model: str, version: str, seconds: float) -> None:
-        """`seconds` passed between two pieces of a stream."""
-        found = self._versions.get((model, version)) or self._version(model, version)
-        found.gap(seconds)
+    def gaps(self, model: str, version: str) -> Callable[[float], None]:
+        """Return the counter of the times, in seconds, between two pieces of a version's streams."""
+        return self._version(model, version).gap
 
     def ended(self, record: UsageRecord, *, opened: bool) -> None:
         """A request ended. `opened`: `began` was called for its last attempt."""

@@ -10,7 +10,7 @@ Until the first content was seen, events are parsed in spite of their mark: a st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.gateway.dialects.answers import content, usage
 from controlplane.gateway.request import Content, Operation, TokenCounts
@@ -42,10 +42,20 @@ class Api:
     ends_with_body: bool = False
     """Whether the end of the body is the only end of a stream."""
 
+    def spaced(self) -> Api:
+        """Return the form of the same streams with a space behind each colon, as Python's `json.dumps` writes."""
+        loud = (*self.loud, *(_spaced(text) for text in self.loud if _spaced(text) not in self.loud))
+        return replace(self, mark=_spaced(self.mark), loud=loud)
 
-def api_of(operation: Operation) -> Api:
-    """Return how the answers of an operation stream."""
-    return _RESPONSES if operation.name == "response" else _APIS[operation.dialect]
+
+def api_of(operation: Operation, *, spaced: bool = False) -> Api:
+    """Return how the answers of an operation stream. `spaced`: with a space behind each colon."""
+    apis, responses = (_SPACED_APIS, _SPACED_RESPONSES) if spaced else (_APIS, _RESPONSES)
+    return responses if operation.name == "response" else apis[operation.dialect]
+
+
+def _spaced(text: bytes) -> bytes:
+    return text.replace(b'":', b'": ')
 
 
 def _openai(event: Document, counts: TokenCounts, found: Content) -> int:
@@ -143,3 +153,4 @@ _APIS = {
     "triton": Api(_triton, b'"model_name"', ends_with_body=True),
     "plain": Api(_openai, ends_with_body=True),
 }
+_SPACED_APIS, _SPACED_RESPONSES = {dialect: api.spaced() for dialect, api in _APIS.items()}, _RESPONSES.spaced()

@@ -176,10 +176,18 @@ class StreamReader:
             self._mark = self._api.mark
         if bits & ABORT:
             return self._failed(faults.Fault(faults.ABORTED, 500, nested=False), event)
+        if bits == CONTENT and self._mark is not NO_MARK and self._mark not in event:
+            self._respell(event)
         self.events += bits & CONTENT
         self._finished = self._finished or bool(bits & FINISH)
         self.whole = self.whole or bool(bits & LAST)
         return b"" if bits & ONLY_USAGE and self._strip else event
+
+    def _respell(self, event: bytes) -> None:
+        """Look for the mark as the engine writes JSON, which is the same in all events of a stream."""
+        spaced = api_of(self._operation, spaced=True)
+        if spaced.mark in event:
+            self._mark, self._loud = spaced.mark, spaced.loud
 
     def _failed(self, fault: faults.Fault, event: bytes) -> bytes:
         self.fault = fault.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -244,6 +245,14 @@ def end(reason: str) -> dict[str, Any]:
 )
 def test_a_stream(path: str, events: list[dict[str, Any]], facts: Content) -> None:
     assert streamed(path, *events) == facts
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_stream_of_an_engine_that_writes_spaces(said: bool) -> None:
+    read = reader(CHAT, stream=True)
+    for event in (ROLE, delta(content=""), delta(content="hi" if said else ""), delta("stop")):
+        read.feed(b"data: %b\n\n" % json.dumps(event).encode())
+    assert read.content == (SAID if said else EMPTY)
 
 
 def test_the_worst_end_of_several_choices_counts() -> None:
