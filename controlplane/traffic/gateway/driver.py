@@ -167,7 +167,8 @@ class GatewayDriver:
                 raise answer
         found = [answer for answer in answers if isinstance(answer, Answer)]
         faults = [answer.fault for answer in found if answer.fault]
-        return Answer("; ".join(faults), max((answer.seconds for answer in found), default=0.0))
+        replies = tuple(reply for answer in found for reply in answer.replies)
+        return Answer("; ".join(faults), max((answer.seconds for answer in found), default=0.0), replies)
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         """Write the versions of shared Tritons into their config.pbtxt. The weights are in the database already.
