@@ -140,9 +140,8 @@ def of_triton(event: Document, content: Content) -> None:
 
 def of_body(document: Document, content: Content) -> None:
     """Note a whole answer, in the shape of whichever API it has."""
-    choices = document.get("choices")
-    if isinstance(choices, list):
-        for choice in choices:
+    if (choices := document.get("choices")) is not None:
+        for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 of_choice(choice, content)
     elif document.get("object") == "response":
