@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 FULL = 3
@@ -24,6 +25,22 @@ def counted(samples: float, source: str | None) -> str:
     """Return a count of requests with their source: `10 probes`, `1 engine request`."""
     noun = "probe" if source == "probe" else f"{source} request" if source else "request"
     return f"{samples:.0f} {noun}" + ("" if round(samples) == 1 else "s")
+
+
+def lasting(seconds: float) -> str:
+    """Return a duration for a person: `under a second`, `40 s`, `12 min`, `2 h 30 min`, `3 d 4 h`."""
+    if seconds < 1:
+        return "under a second"
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def happened(sentence: str) -> str:
