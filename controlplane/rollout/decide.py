@@ -14,19 +14,8 @@ from dataclasses import replace
 
 from controlplane.rollout.going_back import bring_back, turn_back
 from controlplane.rollout.handlers import HANDLERS, NOTHING, Situation
-from controlplane.rollout.model import (
-    TERMINAL,
-    Decision,
-    Evidence,
-    Intent,
-    OrderOutcome,
-    Phase,
-    Rollout,
-    RolloutKind,
-    StepKind,
-    Trial,
-    Verb,
-)
+from controlplane.rollout.model import TERMINAL, Decision, Evidence, Phase, Rollout, RolloutKind, StepKind, Trial
+from controlplane.rollout.orders import Intent, OrderOutcome, Verb
 from controlplane.rollout.sentences import judged
 from controlplane.rollout.steps import at
 from controlplane.rollout.verdict import judge

@@ -15,7 +15,9 @@ from controlplane.rollout.announce import Announcer, stuck
 from controlplane.rollout.decide import advance, decide
 from controlplane.rollout.drift import drift
 from controlplane.rollout.handlers import NOTHING
-from controlplane.rollout.model import Evidence, Intent, Order, OrderOutcome, Phase, Rollout, RolloutKind, Trial, Verb
+from controlplane.rollout.model import Evidence, Phase, Rollout, RolloutKind, Trial
+from controlplane.rollout.observations import observation_to_json
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import EventRecord, RolloutLog, RolloutRecord, StableChange
@@ -152,7 +154,7 @@ class RolloutEngine:
             evidence = await self._seen_by_others(noted, now)
             await self._advance(driver, rollout, noted, seen, evidence, now, lease)
         words = "" if rollout else drift(model.stable, seen)
-        observation = records.observation_to_json(seen)
+        observation = observation_to_json(seen)
         await asyncio.to_thread(self._log.observed, name, observation, words, now, lease)
 
     async def _wait(self, rollout: Rollout, now: float, lease: Lease | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Rollout, Verb
+from controlplane.rollout.model import Decision, Phase, Rollout
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.sentences import no_effect, why_again
 from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves, unknown
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState

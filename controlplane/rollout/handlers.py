@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from controlplane.rollout.going_back import turn_back
-from controlplane.rollout.model import Decision, Evidence, Order, OrderOutcome, Phase, Rollout, StepKind, Verb
+from controlplane.rollout.model import Decision, Evidence, Phase, Rollout, StepKind
+from controlplane.rollout.orders import Order, OrderOutcome, Verb
 from controlplane.rollout.sentences import count, judged, no_effect, says, uncounted, untried, why_again
 from controlplane.rollout.steps import (
     MAX_ATTEMPTS,

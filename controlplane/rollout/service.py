@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from alerts.interfaces import Clock
 from controlplane.config.models import ModelSection
 from controlplane.errors import Conflict, Refused, Unreadable
-from controlplane.rollout import plan as planning
 from controlplane.rollout import records
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.attention import Attention, Need, attention, mended
 from controlplane.rollout.model import Phase, Plan, RecordedRollout, Rollout, RolloutEvent, RolloutKind
+from controlplane.rollout.observations import observation_from_json
+from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.store.database import Database
 from controlplane.store.rollout_log import ModelRecord, RolloutLog, RolloutRecord
@@ -232,7 +233,7 @@ class RolloutService:
         if record.observation is None:
             return None
         found = self._unread.readable(
-            "model_state", [record], lambda r: r.model, lambda r: records.observation_from_json(r.observation)
+            "model_state", [record], lambda r: r.model, lambda r: observation_from_json(r.observation)
         )
         return found[0] if found else None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Plan, Rollout, Verb
+from controlplane.rollout.model import Decision, Phase, Plan, Rollout
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.traffic.driver import BackendObservation, VersionState
 
 SAME_SHARE = 0.0005

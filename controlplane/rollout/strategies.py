@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from controlplane.rollout.model import Check, Gate, Phase, RolloutLimits, Step, StepKind, Verb
+from controlplane.rollout.model import Check, Gate, Phase, RolloutLimits, Step, StepKind
+from controlplane.rollout.orders import Verb
 
 
 @dataclass(frozen=True)

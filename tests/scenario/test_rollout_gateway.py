@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from controlplane.errors import Refused
-from controlplane.rollout import plan as planning
-from controlplane.rollout.model import Check, Evidence, Gate, RolloutLimits, Step, StepKind, Verb
+from controlplane.rollout.model import Check, Evidence, Gate, RolloutLimits, Step, StepKind
+from controlplane.rollout.orders import Verb
+from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.strategies import STRATEGIES, Strategy
 from controlplane.rollout.verification import Verification

@@ -8,20 +8,8 @@ import pytest
 
 from controlplane.rollout.decide import advance, decide
 from controlplane.rollout.handlers import HANDLERS
-from controlplane.rollout.model import (
-    Check,
-    Intent,
-    Order,
-    OrderOutcome,
-    Phase,
-    Plan,
-    Rollout,
-    RolloutKind,
-    RolloutLimits,
-    Step,
-    StepKind,
-    Verb,
-)
+from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutKind, RolloutLimits, Step, StepKind
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.steps import MAX_ATTEMPTS
 from controlplane.rollout.strategies import blue_green, step_of

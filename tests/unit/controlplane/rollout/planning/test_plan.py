@@ -11,7 +11,7 @@ from controlplane.config.models import ModelSection
 from controlplane.errors import NotFound, Refused
 from controlplane.rollout.drift import drift
 from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind, RolloutLimits
-from controlplane.rollout.plan import Request, check, known, make, rollback_target
+from controlplane.rollout.planning.plan import Request, check, known, make, rollback_target
 from controlplane.rollout.step_words import step_sentences
 from controlplane.traffic.driver import (
     BackendObservation,
