@@ -15,9 +15,9 @@ from controlplane.api.alerts import alerts as read_alerts
 from controlplane.api.auth import requires
 from controlplane.api.models import ModelName
 from controlplane.api.notifications import notifications as read_notifications
-from controlplane.api.rollouts import RolloutId
-from controlplane.api.rollouts import rollout as read_rollout
-from controlplane.api.rollouts import rollouts as read_rollouts
+from controlplane.api.rollouts.bodies import RolloutId
+from controlplane.api.rollouts.listing import rollout as read_rollout
+from controlplane.api.rollouts.listing import rollouts as read_rollouts
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.views import AlertView

@@ -1,52 +1,38 @@
-"""Rollouts: promote, roll back, abort, watch."""
+"""Rollouts: list them, and show one with its progress and its findings."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
 
 from controlplane.access.roles import Role
-from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
-from controlplane.api.models import NAME, ModelName
+from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.models import NAME
+from controlplane.api.rollouts.bodies import RolloutId
 from controlplane.api.services import Services, ServicesDep
-from controlplane.fleet.rollouts import plan_view, rollout_view
-from controlplane.fleet.views import PlanView, RolloutView
-from controlplane.rollout.model import Plan, Rollout
+from controlplane.errors import NotFound
+from controlplane.fleet.rollout_views import FindingView, RolloutView
+from controlplane.fleet.rollouts import finding_view, rollout_view, whole_rollout_view
+from controlplane.rollout.reporting.progress import Past, durations
 
 router = APIRouter(route_class=GuardedRoute, tags=["rollouts"])
 
-RolloutId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-
-
-class PromoteRequest(BaseModel):
-    """The model and the version of a promotion, and its options."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: Annotated[str, Field(pattern=NAME)]
-    version: Annotated[str, Field(pattern=NAME)]
-    strategy: Literal["blue-green", "canary"] = "blue-green"
-    dry_run: bool = False
-
-
-class RollbackRequest(BaseModel):
-    """The options of a rollback."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    dry_run: bool = False
+EARLIER = 10
+"""Number of earlier rollouts of a model that durations of steps are taken from. Chosen."""
 
 
 class RolloutList(BaseModel):
-    """Rollouts, newest first, without their events."""
+    """Rollouts, newest first, without their events and progress."""
 
     items: tuple[RolloutView, ...]
 
 
-KeyDep = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
-ACCEPTED: dict[int | str, dict[str, Any]] = {200: {"model": PlanView, "description": "The plan of a dry run"}}
+class FindingList(BaseModel):
+    """The findings of a rollout, oldest first."""
+
+    items: tuple[FindingView, ...]
 
 
 @router.get("/cp/v1/rollouts")
@@ -64,59 +50,31 @@ async def rollouts(
 @router.get("/cp/v1/rollouts/{rollout_id}")
 @requires(Role.VIEWER)
 async def rollout(services: ServicesDep, rollout_id: RolloutId) -> RolloutView:
-    """Return one rollout with its events."""
+    """Return one rollout with its events, progress, weights, latest findings and operators' wishes."""
     recorded = await services.rollouts.show(rollout_id)
-    return rollout_view(recorded.rollout, recorded.events)
+    model = recorded.rollout.model
+    try:
+        seen = (await services.rollouts.model(model)).observation
+    except NotFound:
+        seen = None  # the model left fleet.yaml; its rollouts can still be read
+    past, kept = await past_of(services, model), await services.rollouts.quarantines()
+    quarantined = (model, recorded.rollout.plan.to_version) in {(q.model, q.version) for q in kept}
+    return whole_rollout_view(recorded, seen, past, quarantined, services.clock.now())
 
 
-@router.post("/cp/v1/rollouts", status_code=202, response_model=RolloutView, responses=ACCEPTED)
-@requires(Role.OPERATOR)
-async def promote(
-    services: ServicesDep, principal: PrincipalDep, wanted: PromoteRequest, key: KeyDep = None
-) -> Response:
-    """Start to move a model to a version (202), or return the plan of it (`dry_run`, 200)."""
-    if wanted.dry_run:
-        return _planned(await services.rollouts.plan(wanted.model, wanted.version, wanted.strategy))
-    started = await services.rollouts.start(
-        wanted.model, wanted.version, wanted.strategy, actor=principal.name, idempotency_key=key
-    )
-    return _accepted(services, started)
+@router.get("/cp/v1/rollouts/{rollout_id}/findings")
+@requires(Role.VIEWER)
+async def findings(
+    services: ServicesDep, rollout_id: RolloutId, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> FindingList:
+    """Return the newest findings of a rollout: looks, warm-ups, golden sets, hooks and checks, with their samples."""
+    found = await services.rollouts.findings(rollout_id, limit)
+    return FindingList(items=tuple(map(finding_view, found)))
 
 
-@router.post("/cp/v1/models/{name}/rollback", status_code=202, response_model=RolloutView, responses=ACCEPTED)
-@requires(Role.OPERATOR)
-async def rollback(
-    services: ServicesDep,
-    principal: PrincipalDep,
-    name: ModelName,
-    wanted: RollbackRequest | None = None,
-    key: KeyDep = None,
-) -> Response:
-    """Start the rollback to the model's previous version (202), or return the plan of it (`dry_run`, 200)."""
-    if wanted is not None and wanted.dry_run:
-        return _planned(await services.rollouts.plan_rollback(name))
-    return _accepted(services, await services.rollouts.rollback(name, actor=principal.name, idempotency_key=key))
-
-
-@router.post("/cp/v1/rollouts/{rollout_id}/abort", status_code=202, response_model=RolloutView)
-@requires(Role.OPERATOR)
-async def abort(services: ServicesDep, principal: PrincipalDep, rollout_id: RolloutId) -> Response:
-    """Abort a rollout and restore the version that served before it."""
-    return _accepted(services, await services.rollouts.abort(rollout_id, actor=principal.name))
-
-
-@router.post("/cp/v1/rollouts/{rollout_id}/close", status_code=202, response_model=RolloutView)
-@requires(Role.OPERATOR)
-async def close(services: ServicesDep, principal: PrincipalDep, rollout_id: RolloutId) -> Response:
-    """Close a rollout whose record cannot be read, so that another one can begin. No engine is called."""
-    return _accepted(services, await services.rollouts.close(rollout_id, actor=principal.name))
-
-
-def _planned(plan: Plan) -> Response:
-    return Response(plan_view(plan).model_dump_json(by_alias=True), 200, media_type="application/json")
-
-
-def _accepted(services: Services, rollout: Rollout) -> Response:
-    services.fleet.forget()
-    headers = {"Location": f"/cp/v1/rollouts/{rollout.id}"}
-    return Response(rollout_view(rollout).model_dump_json(by_alias=True), 202, headers, media_type="application/json")
+async def past_of(services: Services, model: str) -> Past:
+    """Return the durations of earlier steps of a model's rollouts. Raises Unavailable."""
+    try:
+        return durations([recorded.rollout for recorded in await services.rollouts.list(model, EARLIER)])
+    except NotFound:
+        return {}

@@ -15,9 +15,7 @@ def quarantine(url: str | None, context: str | None, output: str) -> None:
     emit(items, output, lambda: columns(header, rows, "no version is in quarantine"))
 
 
-def quarantine_lift(
-    model: str, version: str, reason: str, url: str | None, context: str | None, output: str
-) -> None:
+def quarantine_lift(model: str, version: str, reason: str, url: str | None, context: str | None, output: str) -> None:
     """Lift the quarantine of a version, so that it can be promoted again."""
     with connect(url, context) as client:
         announce(client)

@@ -44,9 +44,7 @@ def rollouts_retry(identifier: str, no_watch: bool, url: str | None, context: st
         begin(client, path, {}, dry_run=False, no_watch=no_watch, output=output)
 
 
-def _act(
-    identifier: str, action: str, body: dict[str, Any], url: str | None, context: str | None, output: str
-) -> None:
+def _act(identifier: str, action: str, body: dict[str, Any], url: str | None, context: str | None, output: str) -> None:
     with connect(url, context) as client:
         announce(client)
         view = client.post(path_of(client, identifier, action), body)

@@ -54,7 +54,7 @@ def glance(view: dict[str, Any]) -> list[str]:
     progress = view.get("progress")
     if progress is None or view["finished"]:
         return []
-    left = f"{progress['left']}" if progress["left"] else ""
+    left = f"time left: {progress['left']}" if progress["left"] else ""
     lines = ["  ".join(filter(None, (bar(progress["fraction"]), left)))]
     if shares := weights(view):
         lines.append(f"requests: {shares}")

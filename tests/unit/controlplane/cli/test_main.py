@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from controlplane import __version__
-from controlplane.cli.rollouts import follow
 from controlplane.cli.main import load, run
+from controlplane.cli.rollouts import follow
 from controlplane.cli.verbs.tree import GROUPS, VERBS
 
 

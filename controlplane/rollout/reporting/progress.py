@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from controlplane.rollout.findings import Outcome, WorkKind
@@ -19,6 +20,7 @@ from controlplane.traffic.driver import TrafficObservation, VersionState
 
 Past = Mapping[str, float]
 """Measured durations in seconds of earlier steps, by kind of step; of a load by `load` and the version."""
+NO_PAST: Past = MappingProxyType({})
 REAL_LOAD_S = 5.0
 """Seconds above which a step was a load for sure. A version that is still loaded is brought up in one or two ticks."""
 UNKNOWN_S = 30.0
@@ -51,13 +53,13 @@ class Left(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The time as an operator reads it."""
+        """The time as an operator reads it, without the word "left"."""
         if not self.open:
-            return f"about {lasting(self.seconds)} left"
+            return f"about {lasting(self.seconds)}" if self.seconds >= LEAST_S else lasting(0.0)
         waits = " and ".join(self.open)
         if self.seconds < LEAST_S:
-            return f"time left unknown: {waits}"
-        return f"at least {lasting(self.seconds)} left, and {waits}"
+            return f"not known: {waits}"
+        return f"at least {lasting(self.seconds)}, and {waits}"
 
     @property
     def known_s(self) -> float | None:
@@ -192,9 +194,15 @@ def _entered(rollout: Rollout, number: int) -> float | None:
     return rollout.steps_at[number] if number < len(rollout.steps_at) else None
 
 
-def _expected(rollout: Rollout, number: int, past: Past) -> Left:
+def plan_time(plan: Plan, past: Past) -> Left:
+    """Return how long a plan takes until the candidate is the stable version."""
+    numbers = (number for number, step in enumerate(plan.steps) if step.kind not in _AFTER)
+    return _sum([_expected(plan, number, past) for number in numbers])
+
+
+def _expected(plan: Plan, number: int, past: Past) -> Left:
     """Return how long a step takes from its beginning."""
-    plan, step = rollout.plan, rollout.plan.steps[number]
+    step = plan.steps[number]
     if step.until_approved:
         return Left(0.0, ("a pause until someone approves or resumes",))
     if step.kind is StepKind.APPROVE:
@@ -212,7 +220,7 @@ def _left(rollout: Rollout, number: int, past: Past, now: float) -> Left:
     """Return how much of a step is left."""
     if rollout.finished or number < rollout.step:
         return Left(0.0)
-    whole = _expected(rollout, number, past)
+    whole = _expected(rollout.plan, number, past)
     return whole if number > rollout.step else _left_of_current(rollout, whole, now)
 
 
@@ -253,9 +261,7 @@ def _elapsed(rollout: Rollout, now: float) -> float:
     return 0.0 if entered is None else max(now - entered, 0.0)
 
 
-def _step(
-    rollout: Rollout, number: int, words: str, left: Left, lost: bool, past: Past, now: float
-) -> StepProgress:
+def _step(rollout: Rollout, number: int, words: str, left: Left, lost: bool, past: Past, now: float) -> StepProgress:
     current = number == rollout.step
     if rollout.ok or number < rollout.step:
         state = StepState.DONE
@@ -269,7 +275,7 @@ def _step(
     kind = rollout.plan.steps[number].kind.value
     if state is not StepState.CURRENT:
         return StepProgress(number + 1, kind, words, state, since, until)
-    whole, elapsed = _expected(rollout, number, past).seconds, _elapsed(rollout, now)
+    whole, elapsed = _expected(rollout.plan, number, past).seconds, _elapsed(rollout, now)
     fraction = min(elapsed / whole, 1.0) if whole else None
     return StepProgress(number + 1, kind, words, state, since, None, fraction, left.known_s, left.words)
 
@@ -287,10 +293,11 @@ def _going_back(rollout: Rollout, number: int) -> StepProgress:
 def _until_switched(rollout: Rollout, lefts: Sequence[Left]) -> Left:
     """Return the time until the candidate is the stable version; after that, the time until the end."""
     steps = rollout.plan.steps
-    wanted = [
-        left for step, left in zip(steps, lefts, strict=True) if rollout.switched or step.kind not in _AFTER
-    ]
-    return Left(sum(left.seconds for left in wanted), tuple(dict.fromkeys(w for left in wanted for w in left.open)))
+    return _sum([left for step, left in zip(steps, lefts, strict=True) if rollout.switched or step.kind not in _AFTER])
+
+
+def _sum(lefts: Sequence[Left]) -> Left:
+    return Left(sum(left.seconds for left in lefts), tuple(dict.fromkeys(w for left in lefts for w in left.open)))
 
 
 def _fraction(rollout: Rollout, steps: Sequence[StepProgress], past: Past) -> float:
@@ -300,7 +307,7 @@ def _fraction(rollout: Rollout, steps: Sequence[StepProgress], past: Past) -> fl
     for number, shown in enumerate(steps):
         if rollout.plan.steps[number].kind in _AFTER:
             continue
-        whole = _expected(rollout, number, past)
+        whole = _expected(rollout.plan, number, past)
         weight = max(whole.seconds, UNKNOWN_S if whole.open else LEAST_S)
         total += weight
         done += weight * (1.0 if shown.state is StepState.DONE else shown.fraction or 0.0)
