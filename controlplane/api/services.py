@@ -31,10 +31,14 @@ from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.pools import Pools
 from controlplane.rollout.attention import Attention
+from controlplane.rollout.findings import WorkState
 from controlplane.rollout.model import Plan, RecordedRollout, Rollout
+from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.service import ModelStatus
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.rollout_rows.quarantines import Quarantine
 from controlplane.store.stored import UnreadRow
 from controlplane.store.usage import UsageStore
 

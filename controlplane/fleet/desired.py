@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from controlplane.config.model import Fleet
-from controlplane.config.models import ModelSection, TritonTraffic
+from controlplane.config.models import ModelSection
+from controlplane.config.traffic.triton import TritonTraffic
 from controlplane.errors import ControlPlaneError, Unavailable
 from controlplane.gateway.desired.build import Split, build
 from controlplane.gateway.desired.codec import encode

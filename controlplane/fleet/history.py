@@ -10,7 +10,8 @@ from controlplane.fleet.view import View, instant
 from controlplane.store.alert_log import AlertEvent, SqlAlertLog
 from controlplane.store.audit import AuditEntry, AuditFilter, AuditStore
 from controlplane.store.database import Database
-from controlplane.store.rollout_log import ModelEvent, RolloutLog
+from controlplane.store.rollout_log import RolloutLog
+from controlplane.store.rollout_rows.events import ModelEvent
 
 Kind = Literal["alert", "rollout", "audit"]
 KINDS: tuple[Kind, ...] = ("alert", "rollout", "audit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from controlplane.fleet.rollout_views import (
@@ -26,6 +26,7 @@ from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.rollout.reporting.aftermath import aftermath
 from controlplane.rollout.reporting.progress import NO_PAST, Past, Progress, plan_time, progress, way_back_later
 from controlplane.rollout.step_words import step_sentences
+from controlplane.store.rollout_rows.quarantines import Quarantine
 from controlplane.traffic.driver import TrafficObservation
 
 
@@ -173,6 +174,17 @@ def attention_view(found: Attention) -> AttentionView:
         need=found.need.value,
         sentence=found.sentence,
         since=instant(found.since),
+    )
+
+
+def quarantine_view(found: Quarantine) -> QuarantineView:
+    """Return the view of one version in quarantine."""
+    return QuarantineView(
+        model=found.model,
+        version=found.version,
+        since=instant(found.since),
+        rollout=found.rollout_id,
+        reason=found.reason,
     )
 
 

@@ -286,7 +286,14 @@ def _say(before: Rollout, after: Rollout, events: Sequence[EventRecord]) -> None
 
 async def _run(driver: Driver, rollout: Rollout, order: Order, lease: Lease | None) -> _Reply:
     placement = Placement(
-        rollout.model, order.serve, order.keep, rollout.plan.config, order.share, f"rollout {rollout.id}", lease
+        rollout.model,
+        order.serve,
+        order.keep,
+        rollout.plan.config,
+        order.share,
+        f"rollout {rollout.id}",
+        lease,
+        order.mirror,
     )
     try:
         if order.verb is Verb.COMMIT:

@@ -27,7 +27,7 @@ from controlplane.rollout.model import (
 from controlplane.rollout.options import Moment, Options
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.strategies import blue_green, step_of
-from controlplane.rollout.wishes import Wait
+from controlplane.rollout.wishes import Wait, Wish
 from controlplane.store.rollout_log import RolloutRecord
 from controlplane.traffic.driver import Question
 
@@ -294,6 +294,7 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         previous=state["previous"],
         idempotency_key=record.idempotency_key,
         request=record.request,
+        wishes=tuple(typed(wish._asdict(), Wish, "wishes") for wish in record.wishes),
         works=tuple(typed(item, WorkState, "works") for item in items(state["works"])),
         wait=typed(state["wait"], Wait | None, "wait"),
         looks_failed=state["looks_failed"],

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from collectors.engines import Api
 from collectors.probe_protocol import OpenAI, TritonGenerate
 from controlplane.config.model import Fleet, TargetGroup
-from controlplane.config.models import GatewayTraffic, ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.config.verify import OF_OPENAI, Verify
 from controlplane.rollout.model import Check
 from controlplane.traffic.driver import Question
@@ -76,8 +76,6 @@ def _question(section: ModelSection, wanted: Verify, targets: Sequence[TargetGro
 
 def _api(section: ModelSection) -> Api | None:
     """Return the API of the model's servers. None: they have two, and one question fits only one."""
-    if not isinstance(section.traffic, GatewayTraffic):
-        return Api.TRITON
     apis = section.engine_apis()
     return next(iter(apis)) if len(apis) == 1 else None
 

@@ -21,7 +21,7 @@ from controlplane.store.gateways import GatewayStore, ModelReport, Report
 from controlplane.store.migrate import migrate
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.gateway import GatewayDriver
+from controlplane.traffic.gateway.driver import GatewayDriver
 from tests.fakes.openai_server import OpenAiServer
 from tests.fakes.rollout_world import VirtualClock
 from tests.fakes.triton import FakeTriton

@@ -23,7 +23,7 @@ from controlplane.store.migrate import migrate
 from controlplane.store.tables.outbox import OutboxRow
 from controlplane.traffic.driver import Question
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.triton import TritonDriver
+from controlplane.traffic.triton.driver import TritonDriver
 from tests.fakes.triton import FakeTriton
 
 START = 1_000_000.0

@@ -270,7 +270,7 @@ async def test_a_triton_behind_the_gateway_loads_before_it_gets_requests_and_unl
 async def test_a_triton_unloads_nothing_that_a_silent_gateway_may_still_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controlplane.traffic.gateway.APPLY_S", 0.0)
+    monkeypatch.setattr("controlplane.traffic.gateway.driver.APPLY_S", 0.0)
     async with GatewayWorld(tmp_path, gateways=2, triton=True) as world:
         assert world.triton is not None
         await world.start()

@@ -20,7 +20,6 @@ import aiohttp
 from controlplane.config.auth import auth_of
 from controlplane.config.models import ModelSection
 from controlplane.errors import Refused, Unavailable
-from controlplane.traffic import pbtxt, triton_answer, version_files
 from controlplane.traffic.driver import (
     Answer,
     BackendObservation,
@@ -34,8 +33,10 @@ from controlplane.traffic.driver import (
     VersionState,
     all_to,
 )
-from controlplane.traffic.triton_api import IndexRow, TritonApi, with_cure
-from controlplane.traffic.triton_grpc import GrpcLoader, missing_package
+from controlplane.traffic.triton import pbtxt, version_files
+from controlplane.traffic.triton.answer import fault
+from controlplane.traffic.triton.api import IndexRow, TritonApi, with_cure
+from controlplane.traffic.triton.grpc_loader import GrpcLoader, missing_package
 
 _STATES = {state.name: state for state in VersionState if state is not VersionState.UNKNOWN}
 CAPABILITIES = Capabilities(
@@ -109,7 +110,7 @@ class TritonDriver:
             raise
         except Unavailable as error:
             return Answer(str(error), time.monotonic() - started)
-        return Answer(triton_answer.fault(question, status, body), time.monotonic() - started)
+        return Answer(fault(question, status, body), time.monotonic() - started)
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         """Write the placement's versions into config.pbtxt in every local repository.

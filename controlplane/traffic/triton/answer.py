@@ -10,7 +10,7 @@ from typing import Any
 
 from collectors.probe_protocol import BadAnswer, EventStream
 from controlplane.traffic.driver import Question
-from controlplane.traffic.triton_api import error_in
+from controlplane.traffic.triton.api import error_in
 
 
 def fault(question: Question, status: int, body: bytes) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import aiohttp
 
 from collectors.target import Auth
-from controlplane.config.models import triton_folder
-from controlplane.traffic import triton_answer
+from controlplane.config.traffic.base import triton_folder
 from controlplane.traffic.driver import Question, VersionState
-from controlplane.traffic.triton_api import TritonApi
+from controlplane.traffic.triton.answer import fault
+from controlplane.traffic.triton.api import TritonApi
 
 
 class TritonEngine:
@@ -37,4 +37,4 @@ class TritonEngine:
     async def ask(self, question: Question) -> str:
         """Post a question to the version, and return the fault of the answer, "" for a good one."""
         status, body = await self._api.ask(self._served, self._number, question.path, question.body, question.timeout_s)
-        return triton_answer.fault(question, status, body)
+        return fault(question, status, body)

@@ -14,25 +14,21 @@ from typing import Protocol
 
 import aiohttp
 
-from collectors.engines import BACKENDS, Api
-from controlplane.config.auth import auth_of
-from controlplane.config.models import Backend, ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.errors import Refused, Unavailable
 from controlplane.traffic.driver import (
     Answer,
     BackendObservation,
     Capabilities,
-    NotSent,
     Placement,
     Preparation,
     Question,
     TrafficObservation,
     VersionState,
 )
-from controlplane.traffic.openai_api import OpenAiApi
-from controlplane.traffic.triton import CAPABILITIES as OF_TRITON
-from controlplane.traffic.triton import TritonDriver
-from controlplane.traffic.triton_engine import TritonEngine
+from controlplane.traffic.engines.engine import State, all_ready, any_ready, ask, engine_of, state_of
+from controlplane.traffic.triton.driver import CAPABILITIES as OF_TRITON
+from controlplane.traffic.triton.driver import TritonDriver
 
 GATEWAY = "gateway"
 """Name of the one backend."""
@@ -82,23 +78,6 @@ class Gateways(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """One server of one version."""
-
-    @property
-    def url(self) -> str:
-        """The server's address."""
-        ...
-
-    async def state(self) -> tuple[VersionState, str]:
-        """Return the version's state there and the reason. Raises Unavailable."""
-        ...
-
-    async def ask(self, question: Question) -> str:
-        """Return the fault of an answer. Raises NotSent, and Unavailable without an answer."""
-        ...
-
-
 class GatewayDriver:
     """Moves one model's requests between versions behind the gateways. Owns its session."""
 
@@ -109,7 +88,7 @@ class GatewayDriver:
         self._section, self._session, self._gateways = section, session, gateways
         self._shared = TritonDriver(section, session, timeout_s=timeout_s) if section.traffic.backends else None
         self._engines = {
-            name: [_engine(section, name, backend, session, timeout_s) for backend in version.backends]
+            name: [engine_of(section, name, backend, session, timeout_s) for backend in version.backends]
             for name, version in section.versions.items()
         }
         endless = OF_TRITON.endless_load if self._shared else ""
@@ -148,7 +127,7 @@ class GatewayDriver:
         """
         engines = self._engines.get(version, [])
         traffic = await self._traffic()
-        states = await asyncio.gather(*(_state_of(engine) for engine in engines))
+        states = await asyncio.gather(*(state_of(engine) for engine in engines))
         reasons: list[str] = []
         if isinstance(traffic, str):
             reasons.append(traffic)
@@ -178,7 +157,7 @@ class GatewayDriver:
 
     async def ask(self, backend: str, version: str, question: Question) -> Answer:
         """Ask every server of the version at once, by its own address. The worst answer counts."""
-        asked = [_ask(engine, question) for engine in self._engines.get(version, [])]
+        asked = [ask(engine, question) for engine in self._engines.get(version, [])]
         if self._shared is not None:
             shared = self._shared
             asked += [_ask_shared(shared, b.url, version, question) for b in self._section.traffic.backends]
@@ -213,14 +192,14 @@ class GatewayDriver:
         except Unavailable as error:
             return str(error)
 
-    async def _states(self) -> dict[str, tuple[VersionState, str]]:
+    async def _states(self) -> dict[str, State]:
         """Return the state of every version over all its servers, and the first reason."""
         shared = () if self._shared is None else (await self._shared.observe()).backends
         found = {}
         for name, engines in self._engines.items():
-            own = await asyncio.gather(*(_state_of(engine) for engine in engines))
-            states = [_any_ready(own)] if own else []
-            found[name] = _all_ready([*states, *(_shared_state(seen, name) for seen in shared)])
+            own = await asyncio.gather(*(state_of(engine) for engine in engines))
+            states = [any_ready(own)] if own else []
+            found[name] = all_ready([*states, *(_shared_state(seen, name) for seen in shared)])
         return found
 
     async def _prepare_shared(self, version: str, reasons: list[str]) -> Preparation:
@@ -277,82 +256,21 @@ class GatewayDriver:
             await asyncio.sleep(LOOK_S)
 
 
-def _engine(
-    section: ModelSection, version: str, backend: Backend, session: aiohttp.ClientSession, timeout_s: float
-) -> Engine:
-    assert backend.engine is not None  # the configuration requires its name
-    served = section.served_model(version)
-    if BACKENDS[backend.engine].api is Api.TRITON:
-        return TritonEngine(backend.url, version, served, session, timeout_s, auth_of(backend))
-    return _OpenAiEngine(backend.url, served, OpenAiApi(backend.url, session, timeout_s, auth_of(backend)))
-
-
-@dataclass(frozen=True)
-class _OpenAiEngine:
-    url: str
-    served: str
-    api: OpenAiApi
-
-    async def state(self) -> tuple[VersionState, str]:
-        return await self.api.state(self.served)
-
-    async def ask(self, question: Question) -> str:
-        return await self.api.ask(self.served, question)
-
-
 def _loading(placement: Placement, versions: set[str]) -> Placement:
     """Return the placement that loads exactly these versions on a Triton."""
     ordered = sorted(versions - {placement.serve})
     return Placement(placement.model, placement.serve, tuple(ordered), placement.config)
 
 
-def _shared_state(seen: BackendObservation, version: str) -> tuple[VersionState, str]:
+def _shared_state(seen: BackendObservation, version: str) -> State:
     if not seen.reachable:
         return VersionState.UNKNOWN, seen.error
     return seen.versions.get(version, VersionState.UNAVAILABLE), seen.reasons.get(version, "")
 
 
-async def _state_of(engine: Engine) -> tuple[VersionState, str]:
-    try:
-        return await engine.state()
-    except Unavailable as error:
-        return VersionState.UNKNOWN, str(error)
-
-
-async def _ask(engine: Engine, question: Question) -> Answer:
-    started = time.monotonic()
-    try:
-        fault = await engine.ask(question)
-    except NotSent:
-        raise
-    except Unavailable as error:
-        return Answer(str(error), time.monotonic() - started)
-    return Answer(f"{engine.url} {fault}" if fault else "", time.monotonic() - started)
-
-
 async def _ask_shared(shared: TritonDriver, url: str, version: str, question: Question) -> Answer:
     answer = await shared.ask(url, version, question)
     return replace(answer, fault=f"{url} {answer.fault}") if answer.fault and url not in answer.fault else answer
-
-
-def _any_ready(states: Sequence[tuple[VersionState, str]]) -> tuple[VersionState, str]:
-    """Return the state of a version over servers of its own: a ready one serves, and the gateway avoids the others."""
-    return min(states, key=lambda found: _BEST_FIRST.index(found[0]))
-
-
-def _all_ready(states: Sequence[tuple[VersionState, str]]) -> tuple[VersionState, str]:
-    """Return the state of a version over servers that all load it: the first that is not ready counts."""
-    return max(states, key=lambda found: _BEST_FIRST.index(found[0]))
-
-
-_BEST_FIRST = (
-    VersionState.READY,
-    VersionState.UNKNOWN,
-    VersionState.UNAVAILABLE,
-    VersionState.UNLOADING,
-    VersionState.LOADING,
-)
-"""States in the order in which they count. A load that is under way counts first: an order must wait for it."""
 
 
 def _nobody(traffic: ModelTraffic) -> str:
