@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 FULL = 3
@@ -28,19 +27,23 @@ def counted(samples: float, source: str | None) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """Return a duration for a person: `under a second`, `40 s`, `12 min`, `2 h 30 min`, `3 d 4 h`."""
+    """Return a duration for a person: `under a second`, `40 s`, `7 min 30 s`, `12 min`, `2 h 30 min`, `3 d 4 h`."""
     if seconds < 1:
         return "under a second"
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    minutes = math.ceil(seconds / 60)
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return _two(whole, 60, "min", 1, "s")
+    minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    return _two(minutes, 60, "h", 1, "min") if minutes < 48 * 60 else _two(minutes, 24 * 60, "d", 60, "h")
+
+
+def _two(count: int, big: int, big_name: str, small: int, small_name: str) -> str:
+    many, rest = count // big, count % big // small
+    return f"{many} {big_name} {rest} {small_name}" if rest else f"{many} {big_name}"
 
 
 def happened(sentence: str) -> str:

@@ -85,6 +85,8 @@ class FindingView(View):
     kind: str
     name: str
     """Name of the hook or check, or the backend of a warm-up."""
+    words: str
+    """Kind, name and number, for a person: `look 16`, `warm-up on http://10.0.0.5:8000`."""
     step: int
     """From 1."""
     number: int

@@ -25,6 +25,7 @@ from controlplane.rollout.findings import Sample, WorkState
 from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.rollout.reporting.aftermath import aftermath
 from controlplane.rollout.reporting.progress import NO_PAST, Past, Progress, plan_time, progress, way_back_later
+from controlplane.rollout.reporting.words import work_words
 from controlplane.rollout.step_words import step_sentences
 from controlplane.store.rollout_rows.quarantines import Quarantine
 from controlplane.traffic.driver import TrafficObservation
@@ -127,6 +128,7 @@ def finding_view(state: WorkState) -> FindingView:
     shown = FindingView(
         kind=work.kind.value,
         name=work.name,
+        words=work_words(work),
         step=work.step + 1,
         number=work.number,
         since=instant(state.since),

@@ -224,4 +224,4 @@ class Steering:
 
 
 def _waits(rollout: Rollout) -> tuple[str, ...]:
-    return () if rollout.wait is None else (f"It waits for {rollout.wait.words}.",)
+    return () if rollout.wait is None else (f"It waits: {rollout.wait.words}.",)

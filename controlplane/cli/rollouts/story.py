@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from controlplane.cli.render import UNKNOWN, clock, columns, number, percent, say, tell, took
+from controlplane.cli.render import UNKNOWN, clock, columns, number, percent, say, tell
 from controlplane.telling import lasting
 
 BAR = 24
@@ -59,7 +59,7 @@ def glance(view: dict[str, Any]) -> list[str]:
     if shares := weights(view):
         lines.append(f"requests: {shares}")
     if progress["waits_for"]:
-        lines.append(f"waits for: {progress['waits_for']}")
+        lines.append(f"waits: {progress['waits_for']}")
     if look := verdict(view):
         lines.append(f"last look: {in_one_line(look)}")
     return [line for line in lines if line]
@@ -89,6 +89,9 @@ def print_story(view: dict[str, Any]) -> None:
         tell("note: ", note)
     for line in glance(view):
         say(line)
+    if after := view.get("aftermath"):
+        for name in ("cause", "consequence", "next"):
+            tell(f"{'next step' if name == 'next' else name}: ", after[name])
     progress = view.get("progress")
     if progress is not None:
         if progress["rollback"] is not None and not view["finished"]:
@@ -124,9 +127,7 @@ def _seconds(at: str) -> float:
 
 def print_finding(finding: dict[str, Any], view: dict[str, Any]) -> None:
     """Print the result of one look, warm-up, golden set, hook or check, and the samples that it rests on."""
-    name = f" {finding['name']}" if finding["name"] else ""
-    which = f" {finding['number']}" if finding["kind"] == "look" else ""
-    lead = f"{finding['kind']}{name}{which} at {clock(finding['at'] or finding['since'])}: "
+    lead = f"{finding['words']} at {clock(finding['at'] or finding['since'])}: "
     if finding["outcome"] is None:
         say(lead + "runs")
         return
@@ -166,7 +167,9 @@ def measured(value: float | None, unit: str) -> str:
     """Return a sample's value in its unit, or `-`."""
     if unit == "ratio":
         return percent(value)
-    return took(value) if unit == "seconds" else number(value)
+    if unit == "seconds" and value is not None and value < 1:
+        return number(1000 * value, " ms")
+    return number(value, " s" if unit == "seconds" else "")
 
 
 def change(candidate: float | None, stable: float | None, unit: str) -> str:

@@ -58,7 +58,7 @@ class Left(NamedTuple):
             return f"about {lasting(self.seconds)}" if self.seconds >= LEAST_S else lasting(0.0)
         waits = " and ".join(self.open)
         if self.seconds < LEAST_S:
-            return f"not known: {waits}"
+            return f"unknown, as it depends on {waits}"
         return f"at least {lasting(self.seconds)}, and {waits}"
 
     @property

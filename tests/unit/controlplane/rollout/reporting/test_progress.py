@@ -70,12 +70,12 @@ def test_each_step_is_done_current_or_ahead_with_its_times() -> None:
     assert [s.state for s in found.steps] == [DONE, DONE, CURRENT, *[AHEAD] * 6]
     assert [(s.since, s.until) for s in found.steps[:4]] == [(80, 90), (90, 100), (100, None), (None, None)]
     current = found.steps[ANALYSE]
-    assert (current.number, current.fraction, current.left_s, current.left) == (3, 0.25, 450.0, "about 8 min")
+    assert (current.number, current.fraction, current.left_s, current.left) == (3, 0.25, 450.0, "about 7 min 30 s")
 
 
 def test_the_time_left_names_what_cannot_be_known() -> None:
     found = progress(at(ANALYSE), seen(backend()), NO_PAST, now=250.0)
-    assert (found.left_s, found.left) == (None, "at least 9 min, and an approval")
+    assert (found.left_s, found.left) == (None, "at least 8 min 30 s, and an approval")
     after = progress(at(WATCH, verified_since=100.0, phase=Phase.VERIFYING), seen(backend()), NO_PAST, now=115.0)
     assert (after.left_s, after.left) == (45.0, "about 45 s")
 
@@ -88,9 +88,9 @@ def test_after_the_switch_the_time_left_is_that_of_the_old_version() -> None:
 @pytest.mark.parametrize(
     ("past", "now", "left_s", "words"),
     [
-        (NO_PAST, 160.0, None, "not known: the first load of v2 (at most 10 min)"),
+        (NO_PAST, 160.0, None, "unknown, as it depends on the first load of v2 (at most 10 min)"),
         (LOAD_7_MIN, 160.0, 240.0, "about 4 min"),
-        (LOAD_7_MIN, 500.0, None, "not known: the load of v2, which takes longer than last time"),
+        (LOAD_7_MIN, 500.0, None, "unknown, as it depends on the load of v2, which takes longer than last time"),
     ],
     ids=["never loaded", "as last time", "longer than last time"],
 )
@@ -104,10 +104,10 @@ def test_the_time_of_a_load_is_that_of_the_last_one(
 @pytest.mark.parametrize(
     ("wait", "left_s", "words"),
     [
-        (Wait(WaitKind.TIME, "v2 has 5% for 10 min", 400.0), 150.0, "about 3 min"),
-        (Wait(WaitKind.OPERATOR, "paused by bea"), None, "at least 8 min, and a pause until someone resumes"),
-        (Wait(WaitKind.DATA, "too few requests"), None, "not known: 40 more requests to v2"),
-        (None, 450.0, "about 8 min"),
+        (Wait(WaitKind.TIME, "v2 has 5% for 10 min", 400.0), 150.0, "about 2 min 30 s"),
+        (Wait(WaitKind.OPERATOR, "paused by bea"), None, "at least 7 min 30 s, and a pause until someone resumes"),
+        (Wait(WaitKind.DATA, "too few requests"), None, "unknown, as it depends on 40 more requests to v2"),
+        (None, 450.0, "about 7 min 30 s"),
     ],
 )
 def test_the_wait_decides_the_time_left_of_a_step(wait: Wait | None, left_s: float | None, words: str) -> None:
