@@ -146,8 +146,8 @@ class AttentionView(View):
     rollout: str | None
     """The rollout's id; null for an engine or a gateway."""
     need: str
-    """person, waiting, went_back (a rollout), engine_not_ready, gateway_silent, gateway_refuses, gateway_behind or
-    no_gateway."""
+    """person, waiting, decision, went_back (a rollout), engine_not_ready, gateway_silent, gateway_refuses,
+    gateway_behind or no_gateway."""
     sentence: str
     since: str | None
     """Null when the time is unknown."""

@@ -135,8 +135,8 @@ def _watch(plan: Plan, step: Step) -> str:
     check = plan.check
     slow = "" if check.latency_s is None else f" or takes longer than {check.latency_s:g} s on average"
     return (
-        f"watch {plan.to_version} for {lasting(step.hold_s)}: it must serve without a break, and no alert may fire on it; "
-        f"it is rolled back when more than {100 * check.error_ratio:g}% of requests fail{slow}"
+        f"watch {plan.to_version} for {lasting(step.hold_s)}: it must serve without a break, and no alert may fire on "
+        f"it; it is rolled back when more than {100 * check.error_ratio:g}% of requests fail{slow}"
     )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from controlplane.rollout.findings import Outcome, WorkKind
 from controlplane.rollout.model import Phase, Plan, Rollout, Step, StepKind
+from controlplane.rollout.reporting.words import waits_for
 from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.wishes import WaitKind
 from controlplane.telling import lasting
@@ -129,7 +130,7 @@ def progress(rollout: Rollout, seen: TrafficObservation | None, past: Past, now:
         None if lost else _fraction(rollout, steps, past),
         None if rollout.finished or lost else left.known_s,
         "" if rollout.finished or lost else left.words,
-        "" if rollout.finished else _waits_for(rollout),
+        waits_for(rollout),
         None if rollout.finished or rollout.wait is None else rollout.wait.until,
         words[current + 1] if not rollout.finished and not lost and current + 1 < len(words) else "",
         way_back(plan, seen, past),
@@ -312,14 +313,3 @@ def _fraction(rollout: Rollout, steps: Sequence[StepProgress], past: Past) -> fl
         total += weight
         done += weight * (1.0 if shown.state is StepState.DONE else shown.fraction or 0.0)
     return done / total if total else 0.0
-
-
-def _waits_for(rollout: Rollout) -> str:
-    wait, name = rollout.wait, rollout.id
-    if wait is None:
-        return ""
-    cure = {
-        WaitKind.APPROVAL: f"cp rollouts approve {name}",
-        WaitKind.OPERATOR: f"cp rollouts resume {name}",
-    }.get(wait.kind, "")
-    return f"{wait.words}: `{cure}`" if cure and cure not in wait.words else wait.words
