@@ -126,7 +126,7 @@ class QuarantineView(View):
 
 
 class AftermathView(View):
-    """What follows from a rollout that failed or went back."""
+    """Cause, consequence and next step of a rollout that failed or went back."""
 
     cause: str
     consequence: str

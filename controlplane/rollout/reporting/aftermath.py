@@ -1,4 +1,4 @@
-"""What follows from a rollout that did not succeed: cause, consequence, next step. Pure."""
+"""Cause, consequence and next step of a rollout that did not succeed. Pure."""
 
 from __future__ import annotations
 
