@@ -124,10 +124,10 @@ async def test_a_plan_says_what_will_happen(tmp_path: Path) -> None:
         world.gateways[0].step(0)
         plan = await world.service.plan("chat", "v2")
         assert step_sentences(plan) == (
-            "have v2 ready beside v1 on gateway, within 60 s; it gets no requests yet",
+            "have v2 ready beside v1 on gateway, within 1 min; it gets no requests yet",
             "ask v2 3 times with the question of `verify:` in fleet.yaml, within 2 s each; at most 0 bad answers are "
             "allowed; v1 stays loaded meanwhile",
-            "send every request to v2 within 60 s, and wait until requests are counted there",
+            "send every request to v2 within 1 min, and wait until requests are counted there",
             "watch v2 for 5 s: it must serve without a break, and no alert may fire on it; it is rolled back when more "
             "than 5% of requests fail",
             "make v2 the stable version, also across a restart of the engine",

@@ -11,7 +11,7 @@ from pydantic import Field
 from collectors.engines import BACKENDS
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import BackendEngine
-from controlplane.config.gateway import Count
+from controlplane.config.gateway import Count, Size
 from controlplane.config.remote import ServerUrl
 from controlplane.config.vocabulary import Access, Address, Duration, FilePath, HttpUrl, LabelName, Model, Text
 
@@ -51,6 +51,15 @@ class VersionSection(Model):
     backends: tuple[Backend, ...] = ()
     model: Text | None = None
     """The name of the model on the backends of this version. Default: the model's name in the engine."""
+    memory: Size | None = None
+    """GPU memory of the version's weights on one backend, over all its GPUs. Default: not known."""
+    kv_cache: Size | None = None
+    """Least GPU memory of its KV cache on one backend, over all its GPUs."""
+
+    @check
+    def _cache_is_beside_weights(self) -> Iterator[Fault]:
+        if self.kv_cache is not None and self.memory is None:
+            yield Fault(("kv_cache",), "needs memory:, the size of the weights")
 
 
 class Traffic(Model):
