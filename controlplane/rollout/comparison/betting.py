@@ -28,7 +28,7 @@ from controlplane.rollout.comparison.tally import Tally
 LARGEST = 0.98
 """Largest part of the stake in one request, as a share of what keeps every factor positive. Chosen: a single request
 never takes more than 98% of the evidence so far."""
-RELATIVE = tuple(2.0**power for power in range(-4, 8))
+RELATIVE: tuple[float, ...] = tuple(2.0**power for power in range(-4, 8))
 """Excesses of a share that are bet on, as multiples of the largest share that the tolerance allows: 1/16 to 128."""
 RANKED = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)
 """Excesses of a mean ridit that are bet on."""
@@ -38,7 +38,7 @@ def excesses(scores: Scores, tolerance: float) -> Floats:
     """Return how far beyond the tolerance the candidate's mean score is supposed to be: float64 of shape (bets,)."""
     if scores.variance is not None:
         return np.array(RANKED)
-    return np.asarray(np.array(RELATIVE) * (scores.center + tolerance))
+    return np.array([multiple * (scores.center + tolerance) for multiple in RELATIVE])
 
 
 def weights(ranked: bool) -> Floats:
@@ -50,7 +50,7 @@ def weights(ranked: bool) -> Floats:
         return np.full(len(RANKED), 1.0 / len(RANKED))
     multiples = np.array(RELATIVE)
     unnormed = 1.0 / (multiples + 1.0 / multiples)
-    return unnormed / unnormed.sum()
+    return np.asarray(unnormed / unnormed.sum())
 
 
 def log_growth(candidate: Tally, stable: Tally, scores: Scores, tolerance: float) -> Floats:
