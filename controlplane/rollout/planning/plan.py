@@ -10,7 +10,7 @@ from controlplane.errors import NotFound, Refused
 from controlplane.rollout.model import Plan, RolloutKind, RolloutLimits
 from controlplane.rollout.options import Options
 from controlplane.rollout.planning.overrides import Overrides
-from controlplane.rollout.strategies import STRATEGIES
+from controlplane.rollout.strategies import STRATEGIES, Setting, refusals, steps
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.traffic.driver import Capabilities, Preparation, TrafficObservation, VersionState
 
@@ -55,6 +55,7 @@ def reasons(
     capabilities: Capabilities | None,
     strategy_name: str,
     observe_only: bool,
+    options: Options = NO_OPTIONS,
 ) -> list[str]:
     """Return every reason against a request that follows from the model and its driver, each with the next action.
 
@@ -73,11 +74,8 @@ def reasons(
         found.append(f"there is no strategy {strategy_name!r}; known are {' and '.join(STRATEGIES)}")
     if capabilities is None:
         found.append(f"{model} has traffic driver `none`: it is watched, but nothing can switch its versions")
-    elif strategy and strategy.weights and not capabilities.weights:
-        why = "; ".join(capabilities.notes[:1])
-        found.append(f"strategy {strategy.name} needs weights, which this driver cannot set ({why}); use blue-green")
-    elif strategy and strategy.steps is None:
-        found.append(f"strategy {strategy.name} is not available in this release; use blue-green")
+    elif strategy:
+        found += refusals(strategy.name, options, capabilities)
     return found
 
 
@@ -95,8 +93,6 @@ def make(
 ) -> Plan:
     """Return the plan. Raises Refused when a backend does not answer, or is still loading a version."""
     urls = tuple(b.url for b in seen.backends)
-    steps = STRATEGIES[strategy].steps
-    assert steps is not None  # reasons() refuses a strategy without steps
     against = [f"{b.url} cannot be observed: {b.error}" for b in seen.backends if not b.reachable]
     # A load of any version counts: an engine may carry out one load at a time, so the candidate would wait behind it.
     against += [
@@ -111,6 +107,9 @@ def make(
     odd = [b for b in seen.backends if b.serving != stable]
     notes = [f"{b.url} serves {b.served}, not the stable version {stable}; a rollback goes to {stable}" for b in odd]
     limits = RolloutLimits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
+    resident = resident and STRATEGIES[strategy].keeps
+    apart = capabilities.weights and capabilities.prewarm
+    setting = Setting(limits, verification.check, options, resident, apart)
     return Plan(
         model=request.model,
         from_version=stable,
@@ -121,7 +120,7 @@ def make(
         resident=resident,
         config=preparation.config,
         limits=limits,
-        steps=steps(limits, verification.check, capabilities.weights and capabilities.prewarm),
+        steps=steps(strategy, setting, request.kind),
         notes=(*notes, *preparation.notes, *options.notes),
         known=(*preparation.known, *capabilities.notes),
         check=verification.check,

@@ -129,7 +129,7 @@ class Planner:
         stable = (await asyncio.to_thread(self._log.seed, request.model, section.stable)).stable
         chosen, against = await self._choose(request, section)
         against = [
-            *planning.reasons(request, section, stable, capabilities, chosen.strategy, observe_only),
+            *planning.reasons(request, section, stable, capabilities, chosen.strategy, observe_only, chosen.options),
             *await self._of_the_fleet(request, chosen.options, quarantines),
             *against,
         ]
