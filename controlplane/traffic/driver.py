@@ -70,6 +70,8 @@ class BackendObservation:
     """Versions that no placement unloads, because their servers serve nothing else."""
     holds: bool = False
     """Whether an order is kept for the backend while it does not answer."""
+    mirror: Mapping[str, float] | None = None
+    """Share of the requests of which each version gets copies, 0 to 1. None: the driver cannot say."""
 
     @property
     def serving(self) -> str | None:
