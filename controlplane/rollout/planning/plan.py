@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from controlplane.config.models import ModelSection
 from controlplane.errors import NotFound, Refused
 from controlplane.rollout.model import Plan, Rollout, RolloutKind, RolloutLimits
-from controlplane.rollout.strategies import STRATEGIES
+from controlplane.rollout.options import Options
+from controlplane.rollout.strategies import STRATEGIES, Setting, refusals, steps
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.traffic.driver import Capabilities, Preparation, TrafficObservation, VersionState
 
@@ -33,6 +34,7 @@ def check(
     capabilities: Capabilities | None,
     running: Rollout | None,
     observe_only: bool,
+    options: Options = Options(),  # noqa: B008 - frozen
 ) -> None:
     """Raise Refused with every reason that is known without asking the engines, and the next action of the operator.
 
@@ -56,11 +58,8 @@ def check(
         reasons.append(f"there is no strategy {request.strategy!r}; known are {' and '.join(STRATEGIES)}")
     if capabilities is None:
         reasons.append(f"{model} has traffic driver `none`: it is watched, but nothing can switch its versions")
-    elif strategy and strategy.weights and not capabilities.weights:
-        why = "; ".join(capabilities.notes[:1])
-        reasons.append(f"strategy {strategy.name} needs weights, which this driver cannot set ({why}); use blue-green")
-    elif strategy and strategy.steps is None:
-        reasons.append(f"strategy {strategy.name} is not available in this release; use blue-green")
+    elif strategy:
+        reasons += refusals(strategy.name, options, capabilities)
     if reasons:
         raise Refused(*reasons)
 
@@ -74,11 +73,10 @@ def make(
     preparation: Preparation,
     seen: TrafficObservation,
     verification: Verification = UNTRIED,
+    options: Options = Options(),  # noqa: B008 - frozen
 ) -> Plan:
     """Return the plan. Raises Refused when a backend does not answer, or is still loading a version."""
     urls = tuple(b.url for b in seen.backends)
-    steps = STRATEGIES[request.strategy].steps
-    assert steps is not None  # check() refuses a strategy without steps
     reasons = [f"{b.url} cannot be observed: {b.error}" for b in seen.backends if not b.reachable]
     # A load of any version counts: an engine may carry out one load at a time, so the candidate would wait behind it.
     reasons += [
@@ -93,6 +91,9 @@ def make(
     odd = [b for b in seen.backends if b.serving != stable]
     notes = [f"{b.url} serves {b.served}, not the stable version {stable}; a rollback goes to {stable}" for b in odd]
     limits = RolloutLimits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
+    resident = resident and STRATEGIES[request.strategy].keeps
+    apart = capabilities.weights and capabilities.prewarm
+    setting = Setting(limits, verification.check, options, resident, apart)
     return Plan(
         model=request.model,
         from_version=stable,
@@ -103,11 +104,12 @@ def make(
         resident=resident,
         config=preparation.config,
         limits=limits,
-        steps=steps(limits, verification.check, capabilities.weights and capabilities.prewarm),
+        steps=steps(request.strategy, setting, request.kind),
         notes=(*notes, *preparation.notes),
         known=(*preparation.known, *capabilities.notes),
         check=verification.check,
         endless_load=capabilities.endless_load,
+        options=options,
     )
 
 
