@@ -112,7 +112,7 @@ class Rollouts(Protocol):
         ...
 
     async def quarantines(self) -> Sequence[Quarantine]:
-        """Return the versions in quarantine, oldest first."""
+        """Return the versions in quarantine, newest first."""
         ...
 
     async def lift(self, model: str, version: str, *, actor: str, role: str, reason: str) -> Quarantine:

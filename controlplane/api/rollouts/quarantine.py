@@ -19,7 +19,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["rollouts"])
 
 
 class QuarantineList(BaseModel):
-    """The versions in quarantine, oldest first."""
+    """The versions in quarantine, newest first."""
 
     items: tuple[QuarantineView, ...]
 
