@@ -66,11 +66,6 @@ def refusals(strategy: str, options: Options, capabilities: Capabilities) -> lis
         )
     if strategy == "rolling" and capabilities.weights:
         found.append("strategy rolling is for backends that change their version one by one; use blue-green or canary")
-    if strategy == "recreate" and not options.allow_downtime:
-        found.append(
-            "strategy recreate interrupts the service while every backend loads; allow it with `--allow-downtime`, or "
-            "use rolling"
-        )
     return found
 
 
