@@ -108,7 +108,7 @@ async def test_a_misbehaving_candidate_fails_both_gates(
     assert (warmed.outcome, golden.outcome) == (Outcome.FAIL, Outcome.FAIL)
     assert words in warmed.reasons[0] and words in golden.reasons[1]
     if timeout_s == HANG_S:
-        assert "v1" not in golden.reasons[1], "the stable version does well"
+        assert "; v1" not in golden.reasons[1], "the stable version does well"
 
 
 async def test_a_candidate_that_is_gone_is_not_judged(rig: Rig) -> None:
