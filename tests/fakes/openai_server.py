@@ -22,6 +22,8 @@ class OpenAiServer:
         self.hangs = False
         self.cut = False
         """Whether a stream ends before its end."""
+        self.says = "hi"
+        """The text of each answer."""
         self.raw = b""
         """When set, the body of each answer."""
         self.drips = False
@@ -72,10 +74,10 @@ class OpenAiServer:
         if self.drips:
             return await self._drip(request)
         if not body.get("stream"):
-            return web.json_response({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]})
+            return web.json_response({"choices": [{"message": {"content": self.says}, "finish_reason": "stop"}]})
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
-        events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _EVENTS
+        events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _events(self.says)
         for event in events[: 1 if self.cut else None]:
             await answer.write(f"data: {json.dumps(event)}\n\n".encode())
         if not self.cut:
@@ -91,7 +93,8 @@ class OpenAiServer:
         return answer
 
 
-_EVENTS: list[dict[str, Any]] = [
-    {"choices": [{"delta": {"content": "hi"}, "finish_reason": None}]},
-    {"choices": [{"delta": {}, "finish_reason": "stop"}]},
-]
+def _events(text: str) -> list[dict[str, Any]]:
+    return [
+        {"choices": [{"delta": {"content": text}, "finish_reason": None}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+    ]
