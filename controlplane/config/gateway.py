@@ -7,8 +7,9 @@ import socket
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from controlplane.config import engine_paths
 from controlplane.config.checking import Fault, check
 from controlplane.config.remote import ServerUrl
 from controlplane.config.vocabulary import Access, Address, Duration, FilePath, Interval, Model, Name, Text
@@ -173,6 +174,17 @@ class MirrorSection(Model):
     share: float = Field(gt=0, le=1)
 
 
+def _engine_path(value: str) -> str:
+    """Return a path of an engine. Raises ValueError for one that does not pass through the gateway."""
+    if why := engine_paths.fault(value):
+        raise ValueError(why)
+    return value
+
+
+EnginePath = Annotated[Text, AfterValidator(_engine_path)]
+"""A path of an engine's own that passes through the gateway: `/a/b`, or `/a/*` for all paths below `/a`."""
+
+
 class ModelGateway(Model):
     """Settings of the gateway for one model."""
 
@@ -188,6 +200,8 @@ class ModelGateway(Model):
     hedge: HedgeSection | None = None
     cache: CacheSection | None = None
     mirror: MirrorSection | None = None
+    paths: tuple[EnginePath, ...] = ()
+    """Paths of the model's engines that clients may ask by `x-model`, beside the known ones that only infer."""
 
     @check
     def _is_no_circle(self) -> Iterator[Fault]:

@@ -226,7 +226,8 @@ class Chooser(Protocol):
     """Version first, backend second."""
 
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
-        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it."""
+        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it.
+        A path that must be listed is refused where the model does not list it."""
         ...
 
     def named(self, name: str, caller: Caller) -> ModelSpec | None:

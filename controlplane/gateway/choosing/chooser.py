@@ -92,10 +92,15 @@ class WorkerChooser:
         self._refuse(refused)
 
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
-        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it."""
+        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it.
+
+        A path that must be listed is refused where the model does not list it.
+        """
         pool = self._names.get(ask.model)
         if pool is None or not _may(caller, pool.spec):
             return refusals.unknown_model(ask.model)
+        if not pool.spec.passes(ask.listed_path):
+            return refusals.unlisted_path(ask.model, ask.listed_path)
         return pool.spec
 
     def named(self, name: str, caller: Caller) -> ModelSpec | None:
@@ -212,6 +217,8 @@ class WorkerChooser:
         """Return a choice of the smaller model that answers while this one is full, if it is free."""
         smaller = self._pools.get(pool.spec.degrade_to)
         if smaller is None or ask.continued or route.pinned or route.adapter or not _may(caller, smaller.spec):
+            return None
+        if not smaller.spec.passes(ask.listed_path):
             return None
         # A ticket that no request follows would bend the smaller model's own split.
         if not smaller.is_free(now):

@@ -96,6 +96,7 @@ def _model(section: ModelSection, split: Split | None, stable: str) -> ModelSpec
         hedge=None if asked.hedge is None else HedgeSpec(asked.hedge.quantile, asked.hedge.share),
         cache=None if asked.cache is None else CacheSpec(asked.cache.ttl, asked.cache.max_size),
         mirror=mirror,
+        paths=asked.paths,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from collectors.engines import BACKENDS
+from controlplane.config import engine_paths
 from controlplane.gateway.desired.document import WHOLE, BackendSpec, Desired, KeySpec, LimitSpec, ModelSpec
 from controlplane.gateway.errors import BadDesired
 
@@ -83,6 +84,7 @@ def _model(place: str, model: ModelSpec) -> Iterator[str]:
         yield f"{place}.generation: expected a number from 0, got {model.generation}"
     if model.balance not in BALANCES:
         yield f"{place}.balance: expected one of {', '.join(BALANCES)}, got {model.balance}"
+    yield from (f"{place}.paths: {path} {why}" for path in model.paths if (why := engine_paths.fault(path)))
     yield from _limits(f"{place}.limits", model.limits)
     yield from _behaviour(place, model)
 

@@ -224,7 +224,7 @@ class Exchange:
         ask = cast(Ask, self._ask)
         for name in self._fallbacks:
             model = self._server.chooser.named(name, self._intake.caller)
-            if model is None:
+            if model is None or not model.passes(ask.listed_path):
                 continue
             reservation, self._reservation = self._reservation, None
             if reservation is not None:

@@ -323,6 +323,14 @@ def test_some_requests_are_never_degraded(why: str) -> None:
     assert world.request(ask("law" if why == "adapter" else "large", **changes), who).answer is None
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_path_passes_to_a_smaller_model_only_if_that_lists_it(listed: bool) -> None:
+    small = model("small", version("v1", 1000, "s"), paths=("/custom",) if listed else ())
+    world = World(narrow("large", degrade_to="small", paths=("/custom",)), small)
+    world.choose(ask("large"))
+    assert (world.request(ask("large", listed_path="/custom")).answer is not None) == listed
+
+
 def test_degrading_takes_no_tickets_of_a_small_model_that_is_full() -> None:
     small = model(
         "small",

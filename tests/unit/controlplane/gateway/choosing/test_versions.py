@@ -25,6 +25,18 @@ def test_a_model_has_a_name_and_aliases() -> None:
     assert world.refused(ask("other")).kind is RefusalKind.UNKNOWN_MODEL
 
 
+def test_a_path_passes_to_the_models_that_list_it() -> None:
+    world = World(
+        model("chat", version("v1", 1000, "a"), paths=("/custom/*",)),
+        model("other", version("v1", 1000, "b")),
+    )
+    assert name_of(world.choose(ask("chat", listed_path="/custom/x"))) == "a"
+    for name, path in (("chat", "/customs"), ("other", "/custom/x")):
+        refusal = world.refused(ask(name, listed_path=path))
+        assert (refusal.kind, refusal.code) == (RefusalKind.UNKNOWN_PATH, "path_not_listed")
+        assert path in refusal.message and "gateway.paths" in refusal.message
+
+
 def test_a_key_does_not_see_models_that_it_may_not_ask() -> None:
     world = World(model("chat", version("v1", 1000, "a")), model("secret", version("v1", 1000, "b")))
     caller = replace(USER, models=frozenset({"chat"}))
