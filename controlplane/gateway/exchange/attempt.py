@@ -24,6 +24,8 @@ JOINED = 64 * 2**10
 """Bodies up to this size are sent in one piece with their head. Joining a larger one would copy it for nothing."""
 BUSY = (429, 503)
 """Statuses of an engine that did not begin: another one may be asked."""
+UNAUTHORIZED = (401, 403, 407)
+"""Statuses of an engine that refuses the gateway. The client's own key was good, so it must not read of a wrong one."""
 
 
 class Failed:
@@ -306,6 +308,9 @@ class Attempt:
         if status in BUSY and done:
             self._busy(head, held)
             return
+        if status in UNAUTHORIZED:
+            self._unauthorized(status, held)
+            return
         verdict: Refusal | bool = True
         if status < 400 and not self.headless:
             verdict = reader.first(held) if held else False
@@ -314,9 +319,10 @@ class Attempt:
         if verdict is True:
             self._pass(head, held, done)
         elif verdict is not False:
-            safe = verdict.kind.status in BUSY
-            outcome = Outcome.REJECTED if safe else Outcome.ERROR
-            self._owner.failed(self, Failed(verdict, "stream_error", outcome, safe=safe))
+            busy = verdict.kind.status in BUSY
+            outcome = Outcome.REJECTED if busy else Outcome.ERROR
+            # With a detail, the engine refused the gateway: it has not begun either.
+            self._owner.failed(self, Failed(verdict, "stream_error", outcome, safe=busy or bool(verdict.detail)))
         elif done:
             message = f"The {self.name} ended its answer before the first event"
             self._fail(RefusalKind.UPSTREAM_FAILED, message, "empty", safe=False)
@@ -335,6 +341,11 @@ class Attempt:
         refusal = Refusal(RefusalKind.NO_CAPACITY, message)
         why = f"http_{head.status}"
         self._owner.failed(self, Failed(refusal, why, Outcome.REJECTED, safe=True, head=head, body=body))
+
+    def _unauthorized(self, status: int, body: bytes) -> None:
+        message = f"The {self.name} refuses the gateway's credentials"
+        refusal = Refusal(RefusalKind.UPSTREAM_FAILED, message, detail=body[:MAX_HELD].decode(errors="replace"))
+        self._owner.failed(self, Failed(refusal, f"http_{status}", Outcome.ERROR, safe=True))
 
     def _fail(self, kind: RefusalKind, message: str, why: str, *, safe: bool, outcome: Outcome = Outcome.ERROR) -> None:
         self._owner.failed(self, Failed(Refusal(kind, message), why, outcome, safe=safe))

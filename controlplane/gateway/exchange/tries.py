@@ -119,6 +119,8 @@ class Tries:
         now = server.wheel.now()
         attempt.end(failure.outcome, now)
         choice = attempt.choice
+        if words := failure.refusal.detail:
+            server.words.log(choice.backend.url, attempt.name, failure.why, words, now)
         if failure.safe and self.count <= choice.model.retries:
             other = server.chooser.again(self._ask, choice, now)
             if not isinstance(other, Refusal):

@@ -189,17 +189,6 @@ async def test_errors_of_the_engine_pass_with_their_status(
     assert gateway.limits.reservations[-1].ends == ["settled"]
 
 
-@pytest.mark.parametrize("status", [401, 407])
-async def test_an_engine_that_refuses_the_gateways_credentials_is_no_fault_of_the_client(
-    gateway: Gateway, engine: FakeEngine, client: RawClient, status: int
-) -> None:
-    engine.script = [whole(status, b'{"error":"Unauthorized"}')]
-    answer = await client.ask(post(CHAT))
-    assert answer.status == 502
-    assert "credentials" in answer.json["error"]["message"]
-    assert (await gateway.record()).outcome is Outcome.ERROR
-
-
 async def test_an_early_answer_ends_the_upload(gateway: Gateway, engine: FakeEngine, client: RawClient) -> None:
     """The engine refuses a large body by its head. What it has not read must not be taken for the next request."""
     left = asyncio.Event()

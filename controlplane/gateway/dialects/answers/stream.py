@@ -179,7 +179,7 @@ class StreamReader:
     def _is_understood(self, fault: faults.Fault, event: bytes) -> bool:
         """Return whether clients of the API see an error in the event as it is."""
         dialect = self._operation.dialect
-        if fault.message is faults.ABORTED:
+        if fault.message is faults.ABORTED or fault.detail:
             return False
         if dialect == "anthropic":
             return fault.nested and event.startswith(b"event: error")
