@@ -55,6 +55,8 @@ class AnswerReader(Protocol):
     fault: str
     """The engine's error in the body or in an event, in its own words; "" while there is none. What `feed` returned has
     told the client of it."""
+    unread: bool
+    """Whether the answer is compressed, so that errors and tokens in it are not seen."""
     whole: bool
     """Whether the answer came to its proper end: the last event of the protocol, or a complete body."""
 

@@ -38,6 +38,7 @@ class Reader:
         self.counts = TokenCounts()
         self.events = 0
         self.fault = ""
+        self.unread = False
         self.whole = not stream
         self._stream = stream
         self._seen = b""
@@ -128,12 +129,14 @@ class Reservation:
 
     def __init__(self) -> None:
         self.ends: list[str] = []
+        self.counts: TokenCounts | None = None
 
     def fields(self) -> Fields:
         return [(b"x-ratelimit-limit-requests", b"10")]
 
     def settle(self, counts: TokenCounts, now: float) -> None:
         self.ends.append("settled")
+        self.counts = counts
 
     def cancel(self, now: float) -> None:
         self.ends.append("cancelled")

@@ -1,4 +1,4 @@
-"""What engines say that no client may read: a line in the log, short and without secrets, at most one a minute."""
+"""What the log has of engines that misbehave: short lines without secrets, at most one a minute for each reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("controlplane.gateway")
 
 
 class EngineWords:
-    """Logs what engines say."""
+    """Logs what engines say, and in which coding."""
 
     def __init__(self) -> None:
         self._said: dict[tuple[str, str], float] = {}
@@ -24,10 +24,23 @@ class EngineWords:
 
     def log(self, url: str, name: str, why: str, words: str, now: float) -> None:
         """Log an engine's words. `name` is the engine in words, `why` the reason of the failure, such as `http_401`."""
+        if self._is_due(url, why, now):
+            log.error("the %s at %s failed (%s). It says: %s", name, url, why, redacted(words))
+
+    def unread(self, url: str, name: str, now: float) -> None:
+        """Log that an engine compresses an answer with tokens, which the gateway asked it not to do."""
+        if self._is_due(url, "unread", now):
+            log.warning(
+                "the %s at %s compresses its answers, so their errors are not seen and their tokens are estimated; "
+                "turn compression off there",
+                *(name, url),
+            )
+
+    def _is_due(self, url: str, why: str, now: float) -> bool:
         if now - self._said.get((url, why), float("-inf")) < EVERY_S:
-            return
+            return False
         self._said[url, why] = now
-        log.error("the %s at %s failed (%s). It says: %s", name, url, why, redacted(words))
+        return True
 
     def keep(self, urls: set[str]) -> None:
         """Forget other engines."""

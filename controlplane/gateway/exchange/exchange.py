@@ -270,6 +270,9 @@ class Exchange:
             return
         if status < 400:
             attempt.choice.first_byte(now)
+        if attempt.reader is not None and attempt.reader.unread and attempt.ask.operation.generates:
+            self._lookup = None  # another client may not read that coding
+            self._server.words.unread(attempt.choice.backend.url, attempt.name, now)
         if self._lookup is not None:
             self._lookup.begin(head)
         end = self._answer.begin(attempt, head, self._own_lines(attempt.choice), data, done, now)

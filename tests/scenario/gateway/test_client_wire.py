@@ -470,6 +470,7 @@ async def test_what_the_engine_learns_of_a_request(engine: FakeEngine, client: R
         "host": f"127.0.0.1:{engine.port}",
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "x-custom": "yes",
+        "accept-encoding": "identity",
         "x-request-id": "mine-1",
         "x-forwarded-for": "127.0.0.1",
         "x-forwarded-proto": "http",

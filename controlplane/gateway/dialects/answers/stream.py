@@ -24,6 +24,8 @@ class StreamReader:
     make the answer look finished. An error in another API's shape is replaced by one that the client understands.
     """
 
+    unread = False
+
     __slots__ = (
         "_api", "_ask", "_finished", "_framing", "_held", "_long", "_loud", "_mark", "_operation", "_seen", "_strip",
         "events", "fault", "whole",

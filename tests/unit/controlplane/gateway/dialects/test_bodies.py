@@ -159,7 +159,21 @@ def test_a_compressed_answer_is_not_read() -> None:
     found = DIALECTS.reader(ask, 200, [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")])
     assert found.first(b"\x1f") is True and found.feed(b"\x1f\x8b") == b"\x1f\x8b"
     found.end()
-    assert found.whole
+    assert found.whole and found.unread
+
+
+@pytest.mark.parametrize(("stream", "tokens"), [(False, 500), (True, 125)])
+def test_the_tokens_of_a_compressed_answer_are_estimated_from_its_length(stream: bool, tokens: int) -> None:
+    ask = Ask(operation("POST", CHAT), "m", stream=stream, prompt_bytes=400)
+    fields = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
+    for limit, expected in ((None, tokens), (70, 70)):
+        ask.max_tokens = limit
+        found = DIALECTS.reader(ask, 200, fields)
+        found.feed(bytes(600))
+        found.feed(bytes(400))
+        found.end()
+        assert found.counts == TokenCounts(100, expected, estimated=True)
+    assert DIALECTS.reader(ask, 500, fields).counts == TokenCounts(0, 0)
 
 
 def test_a_stream_without_a_content_type_is_a_stream() -> None:
