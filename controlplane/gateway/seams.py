@@ -65,9 +65,9 @@ class AnswerReader(Protocol):
         """Tokens so far: those that the engine reported, and estimates in place of those that it did not."""
         ...
 
-    def first(self, data: bytes) -> Refusal | bool:
-        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far. It
-        is not counted: `feed` gets it afterwards.
+    def first(self, data: bytes, done: bool = False) -> Refusal | bool:
+        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far, and
+        the whole body if it is `done`. It is not counted: `feed` gets it afterwards.
 
         Returns True when the first event is complete and good, False when more is needed, and a Refusal with the status
         that the event should have been when it is an error (an engine's `200` with an error event).

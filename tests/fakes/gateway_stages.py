@@ -43,7 +43,7 @@ class Reader:
         self._stream = stream
         self._seen = b""
 
-    def first(self, data: bytes) -> Refusal | bool:
+    def first(self, data: bytes, done: bool = False) -> Refusal | bool:
         if not self._stream:
             return True
         if b"\n\n" not in data:

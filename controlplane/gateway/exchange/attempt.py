@@ -313,7 +313,7 @@ class Attempt:
             return
         verdict: Refusal | bool = True
         if status < 400 and not self.headless:
-            verdict = reader.first(held) if held else False
+            verdict = reader.first(held, done) if held or done else False
             if verdict is False and (len(held) > MAX_HELD or (done and not self.ask.stream)):
                 verdict = True
         if verdict is True:

@@ -1,4 +1,4 @@
-"""What the log has of engines that misbehave: short lines without secrets, at most one a minute for each reason."""
+"""Lines of the log about engines that misbehave: short, without secrets, at most one a minute for each reason."""
 
 from __future__ import annotations
 

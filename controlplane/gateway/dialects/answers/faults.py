@@ -45,8 +45,14 @@ _STATUS_OF_WORD = (
 _UNAUTHORIZED = (401, 403, 407)
 REFUSED = "The engine refuses the gateway's credentials"
 """The message of such an error. The client's own key was good, so the engine's words would mislead it."""
+NO_EVENT = "The engine sent an event that is no JSON object"
+"""The message of a stream with such an event: clients end with a fault of their parser there, or pass it over."""
 ABORTED = "The engine aborted the request"
 """vLLM ends streams so when it gets SIGTERM: finish_reason "abort", then [DONE], under status 200."""
+
+
+OURS = (REFUSED, NO_EVENT, ABORTED)
+"""Messages in the gateway's words. The engine's event does not say so."""
 
 
 class Fault(NamedTuple):
