@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from controlplane.config import engine_paths
+from controlplane.config import addresses, engine_paths
 from controlplane.config.checking import Fault, check
 from controlplane.config.remote import ServerUrl
-from controlplane.config.vocabulary import Access, Address, Duration, FilePath, Interval, Model, Name, Text
+from controlplane.config.vocabulary import Access, Address, Duration, FilePath, Interval, Model, ModelName, Name, Text
 from controlplane.config.vocabulary import size_bytes as size
 
 MOST = 2**53
@@ -110,8 +110,9 @@ class GatewaySection(Model):
 
     @check
     def _addresses_differ(self) -> Iterator[Fault]:
-        if self.listen == self.admin:
-            yield Fault(("admin",), f"{self.admin} is the address of listen: too; choose another port")
+        if addresses.overlap(self.listen, self.admin):
+            same = "is the address" if self.listen == self.admin else f"is within the address ({self.listen})"
+            yield Fault(("admin",), f"{self.admin} {same} of listen: too; choose another port")
 
     @check
     def _heads_have_a_usual_size(self) -> Iterator[Fault]:
@@ -188,7 +189,7 @@ EnginePath = Annotated[Text, AfterValidator(_engine_path)]
 class ModelGateway(Model):
     """Settings of the gateway for one model."""
 
-    aliases: tuple[Text, ...] = ()
+    aliases: tuple[ModelName, ...] = ()
     balance: Literal["least-outstanding", "two-choices", "prefix"] = "least-outstanding"
     fallbacks: tuple[Name, ...] = ()
     degrade_to: Name | None = None

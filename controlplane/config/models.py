@@ -9,12 +9,23 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from collectors.engines import BACKENDS, Api
-from controlplane.config.checking import Fault, check
+from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import BackendEngine
 from controlplane.config.gateway import Count, ModelGateway
-from controlplane.config.remote import ServerUrl
+from controlplane.config.remote import EngineUrl
 from controlplane.config.verify import OF_OPENAI, Verify
-from controlplane.config.vocabulary import Access, Address, Duration, FilePath, HttpUrl, LabelName, Model, Name, Text
+from controlplane.config.vocabulary import (
+    Access,
+    Address,
+    Duration,
+    FilePath,
+    HttpUrl,
+    LabelName,
+    Model,
+    ModelName,
+    Name,
+    Text,
+)
 from controlplane.config.wording import not_one_of
 
 _WHY_ONE_ENGINE = {
@@ -27,7 +38,7 @@ UNNAMED = f"is required: name the server, one of: {', '.join(BACKENDS)}"
 class Backend(Access):
     """One server that serves a version."""
 
-    url: ServerUrl
+    url: EngineUrl
     metrics: HttpUrl | None = None
     engine: BackendEngine | None = None
     """Kind of the server. Under `traffic` the driver determines it; under `versions` it is required."""
@@ -40,7 +51,7 @@ class Backend(Access):
     labels: dict[LabelName, Text] = Field(default={})
     max_in_flight: Count | None = None
     """Most requests that the gateway has open there. Default: no limit, so the server queues by itself."""
-    adapters: tuple[Text, ...] = ()
+    adapters: tuple[ModelName, ...] = ()
     """LoRA adapters that are loaded there. The gateway serves them as models of their names."""
     draining: bool = False
     """Whether the gateway sends no new request there."""
@@ -56,7 +67,7 @@ class Traffic(Model):
 
     moves: ClassVar[str | None]
     """Kind of the servers that serve every version, under `traffic`. None: they may be of any kind."""
-    model: Text | None = None
+    model: ModelName | None = None
     """The engine's name of the model. Default: the fleet's name of it."""
     backends: tuple[Backend, ...] = ()
     drain_timeout: Duration = 300.0
@@ -96,7 +107,7 @@ class VersionSection(Model):
     """A version of a model. On Triton, `v2` is version directory 2 and needs no other field."""
 
     backends: tuple[Backend, ...] = ()
-    model: Text | None = None
+    model: ModelName | None = None
     """The name of the model on the backends of this version. Default: the model's name in the engine."""
 
 
@@ -201,6 +212,12 @@ class ModelSection(Model):
             if not version.backends:
                 sentence = "has no backends: driver gateway sends requests to the servers of a version"
                 yield Fault(("versions", name), sentence)
+
+    def backends(self) -> Iterator[tuple[Loc, Backend]]:
+        """Yield (place, backend) for all servers of the model."""
+        yield from ((("traffic", "backends", number), one) for number, one in enumerate(self.traffic.backends))
+        for name, version in self.versions.items():
+            yield from ((("versions", name, "backends", number), one) for number, one in enumerate(version.backends))
 
     @check
     def _mirror_is_a_version(self) -> Iterator[Fault]:

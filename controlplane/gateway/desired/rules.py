@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from collectors.engines import BACKENDS
 from controlplane.config import engine_paths
+from controlplane.config.model_names import model_name
 from controlplane.gateway.desired.document import WHOLE, BackendSpec, Desired, KeySpec, LimitSpec, ModelSpec
 from controlplane.gateway.errors import BadDesired
 
@@ -59,9 +60,20 @@ def _aliases(models: Iterable[ModelSpec]) -> Iterator[str]:
     owner = {model.name: model.name for model in models}
     for model in models:
         for alias in model.aliases:
+            if why := _unfit(alias):
+                yield f"models.{model.name}.aliases: {alias!a} {why}"
             if alias in owner:
                 yield f"models.{model.name}.aliases: {alias} already names {owner[alias]}"
             owner[alias] = model.name
+
+
+def _unfit(name: str) -> str:
+    """Return why a name of a model cannot be used, or ""."""
+    try:
+        model_name(name)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _given(values: Mapping[str, float | None]) -> Iterator[tuple[str, float]]:
@@ -123,15 +135,16 @@ def _behaviour(place: str, model: ModelSpec) -> Iterator[str]:
 def _backend(place: str, backend: BackendSpec) -> Iterator[str]:
     try:
         parts = urlsplit(backend.url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in backend.url
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        good = good and not any(character in backend.url for character in " ?#")
     except ValueError:
         good = False
     if not good:
-        yield f"{place}.url: expected http://host:port or https://host:port, got {backend.url!r}"
+        yield f"{place}.url: expected http://host:port or https://host:port without ? and #, got {backend.url!r}"
     if backend.engine not in BACKENDS:
         yield f"{place}.engine: expected one of {', '.join(BACKENDS)}, got {backend.engine}"
-    if not backend.served_model:
-        yield f"{place}.served_model: is empty"
+    names = (("served_model", backend.served_model), *(("adapters", name) for name in backend.adapters))
+    yield from (f"{place}.{field}: {name!a} {why}" for field, name in names if (why := _unfit(name)))
     if backend.max_in_flight < 0:
         yield f"{place}.max_in_flight: expected 0 or more, got {backend.max_in_flight}"
     held = backend.credentials
