@@ -30,6 +30,7 @@ class GatewayControlPlane:
         self.reports: list[dict[str, Any]] = []
         self.asked: list[dict[str, str]] = []
         self.shares: dict[str, float] = {}
+        self.spent: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._reported = asyncio.Event()
 
@@ -73,7 +74,7 @@ class GatewayControlPlane:
             return web.json_response({"title": "no"}, status=self.status)
         self.reports.append(await request.json())
         self._reported.set()
-        return web.json_response({"shares": self.shares})
+        return web.json_response({"shares": self.shares, "spent": self.spent})
 
 
 @asynccontextmanager

@@ -116,6 +116,7 @@ class Supervisor:
                 self._applying,
                 self._folder,
                 self._report,
+                self._shared.keeper.raise_spent,
                 self._workers.changed,
                 self._shared.meters,
             )
@@ -153,6 +154,7 @@ class Supervisor:
             await self._take_over(entry)
         self._source.take_charge()
         self._spawn(enduring("what was spent", self._shared.keep), "spent")
+        self._spawn(enduring("shares of limits", self._applying.keep), "shares")
         entry.lock.sign()
         entry.admin.listen(BACKLOG)
         await self._admin.start(entry.admin)
