@@ -15,7 +15,6 @@ from controlplane.gateway.choosing.memory import Memory
 from controlplane.gateway.choosing.overload.queue import Waiter
 from controlplane.gateway.choosing.pool import Pool, grant
 from controlplane.gateway.choosing.replica import Replicas
-from controlplane.gateway.choosing.report import BackendReport, ModelReport, Report
 from controlplane.gateway.choosing.vetoes import Vetoes
 from controlplane.gateway.desired.document import Desired, ModelSpec
 from controlplane.gateway.refusal import Refusal
@@ -172,35 +171,6 @@ class WorkerChooser:
         """Return the response cache of a model. None: it has none."""
         pool = self._pools.get(model.name)
         return None if pool is None else pool.cache
-
-    def report(self, now: float) -> Report:
-        """Return a snapshot."""
-        models, backends = [], []
-        for name, pool in self._pools.items():
-            oldest = min((one.since for version in pool.versions.values() for one in version.queue), default=now)
-            models.append(
-                ModelReport(
-                    name,
-                    pool.context.waiting,
-                    now - oldest,
-                    pool.context.drain.rate(now),
-                    0 if pool.cache is None else pool.cache.size,
-                )
-            )
-            backends += [
-                BackendReport(
-                    name,
-                    version.name,
-                    one.spec.url,
-                    one.requests,
-                    one.work,
-                    one.health.out_until is not None,
-                    one.spec.draining,
-                )
-                for version in pool.versions.values()
-                for one in version.replicas
-            ]
-        return Report(tuple(models), tuple(backends))
 
     def _name(self) -> None:
         """Set the names of all models. A model's own name beats an alias, and an alias beats an adapter."""

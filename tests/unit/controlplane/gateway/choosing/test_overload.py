@@ -303,7 +303,7 @@ def test_a_full_model_degrades_to_a_smaller_one() -> None:
     assert (held.model.name, held.degraded_from, name_of(held)) == ("small", "large", "s")
     waits = world.request(ask("large"))  # both are full: it waits for the model that it asked for
     assert waits.answer is None
-    assert world.chooser.report(world.now).models[0].waiting == 1
+    assert world.report().models[0].waiting == 1
     held.release(Outcome.ERROR, world.now)
     again = world.chooser.again(ask("large"), held, world.now)
     assert again.degraded_from == "large"  # type: ignore[union-attr]

@@ -149,7 +149,7 @@ def test_a_route_is_used_as_it_was_found() -> None:
         assert held.version == route.name  # type: ignore[union-attr]
         kept.append(held)
     assert sum(world.open().values()) == 10
-    assert Counter(one.requests for one in world.chooser.report(world.now).backends) == {5: 2}
+    assert Counter(one.requests for one in world.report().backends) == {5: 2}
 
 
 def test_a_model_that_was_removed_is_unknown_to_every_call() -> None:
