@@ -155,6 +155,7 @@ def _backend(backend: Backend, served: str, folder: str | None, moved: str | Non
         max_in_flight=backend.max_in_flight or 0,
         adapters=backend.adapters,
         draining=backend.draining,
+        metrics=backend.metrics or "",
     )
 
 

@@ -46,6 +46,8 @@ class BackendSpec:
     """LoRA adapters that are loaded there."""
     draining: bool = False
     """It gets no new request."""
+    metrics: str = ""
+    """Address of its metrics. "": the default of its kind."""
 
 
 @dataclass(frozen=True, slots=True)

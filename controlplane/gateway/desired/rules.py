@@ -133,14 +133,10 @@ def _behaviour(place: str, model: ModelSpec) -> Iterator[str]:
 
 
 def _backend(place: str, backend: BackendSpec) -> Iterator[str]:
-    try:
-        parts = urlsplit(backend.url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        good = good and not any(character in backend.url for character in " ?#")
-    except ValueError:
-        good = False
-    if not good:
+    if not _is_address(backend.url) or any(character in backend.url for character in "?#"):
         yield f"{place}.url: expected http://host:port or https://host:port without ? and #, got {backend.url!r}"
+    if backend.metrics and not _is_address(backend.metrics):
+        yield f"{place}.metrics: expected http://host:port/path or https://host:port/path, got {backend.metrics!r}"
     if backend.engine not in BACKENDS:
         yield f"{place}.engine: expected one of {', '.join(BACKENDS)}, got {backend.engine}"
     names = (("served_model", backend.served_model), *(("adapters", name) for name in backend.adapters))
@@ -150,6 +146,14 @@ def _backend(place: str, backend: BackendSpec) -> Iterator[str]:
     held = backend.credentials
     if held is not None and bool(held.file) == bool(held.env):
         yield f"{place}.credentials: expected one of file, env"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:
+        return False
 
 
 def _key(place: str, key: KeySpec) -> Iterator[str]:
