@@ -15,7 +15,7 @@ from controlplane.store.database import Database
 from controlplane.store.gateways import GatewayStore
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog
-from controlplane.traffic.gateway import ModelTraffic
+from controlplane.traffic.gateway.driver import ModelTraffic
 
 
 class StoredGateways:

@@ -16,7 +16,8 @@ from controlplane.config.checking import Loc
 from controlplane.config.gateway import GatewaySection
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import ScrapeSection, TargetGroup
-from controlplane.config.models import Backend, ModelSection
+from controlplane.config.models import ModelSection
+from controlplane.config.traffic.base import Backend
 from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"

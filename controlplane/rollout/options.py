@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from collectors.target import Auth
+
 
 class Metric(StrEnum):
     """A metric by which the candidate is compared with the stable version."""
@@ -106,6 +108,8 @@ class Hook:
     url: str
     timeout_s: float = 10.0
     on_failure: OnFailure = OnFailure.ROLL_BACK
+    auth: Auth | None = None
+    """Credentials and TLS settings. It names files and variables; the secrets are read at each call."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +247,8 @@ class Options:
     rollback_window_s: float = 0.0
     """Seconds for which the old version stays loaded after the switch."""
     allow_downtime: bool = False
+    through_freeze: bool = False
+    """Whether the weight also grows inside a freeze window, because an admin overrode it."""
     after: tuple[str, ...] = ()
     """Models that must not be rolling, and must be at their newest promoted version, before this one starts."""
     notes: tuple[str, ...] = field(default=())

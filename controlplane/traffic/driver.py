@@ -40,6 +40,12 @@ class Capabilities:
     """Sentences about missing capabilities. They are true of every rollout of this driver; a dry run shows them."""
     endless_load: str = ""
     """The cure for a load that never ends; "" where the engine can cancel a load."""
+    mirror: bool = False
+    """Whether the driver can send copies of requests to the candidate, whose answers no client gets."""
+    testers: bool = False
+    """Whether a request can choose the candidate by a header, also while the candidate has no share."""
+    restarts: bool = False
+    """Whether a version changes only by a restart of its servers, one backend after another (rolling)."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,8 @@ class Placement:
     """Author of the order, such as "rollout r-1a2b3c4d"."""
     tenure: object = None
     """The caller's right to act, which a driver passes on to a store that checks it. None: nothing checks it."""
+    mirror: float = 0.0
+    """Share of the requests of which `serve` gets a copy, 0 to 1. No client gets the answer to a copy."""
 
     @property
     def weights(self) -> dict[str, float]:

@@ -23,8 +23,8 @@ from controlplane.traffic.driver import (
     VersionState,
 )
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.gateway import GATEWAY, GatewayDriver
-from controlplane.traffic.triton import TritonDriver
+from controlplane.traffic.gateway.driver import GATEWAY, GatewayDriver
+from controlplane.traffic.triton.driver import TritonDriver
 from tests.fakes.failing_version import write_failing_version
 from tests.fakes.gateways import FakeGateways
 from tests.fakes.triton import FakeTriton

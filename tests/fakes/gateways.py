@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from controlplane.errors import Unavailable
-from controlplane.traffic.gateway import GatewaySeen, ModelTraffic
+from controlplane.traffic.gateway.driver import GatewaySeen, ModelTraffic
 
 
 @dataclass

@@ -25,7 +25,7 @@ from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.drivers import build_drivers
-from controlplane.traffic.gateway import Gateways
+from controlplane.traffic.gateway.driver import Gateways
 
 ROLLOUT_S = 0.5
 """Seconds between two ticks while a rollout runs."""

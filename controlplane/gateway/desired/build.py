@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from controlplane.config.gateway import GatewaySection, Limits, ModelGateway
-from controlplane.config.models import Backend, GatewayTraffic, ModelSection, triton_folder
+from controlplane.config.models import ModelSection
+from controlplane.config.traffic.base import Backend, triton_folder
+from controlplane.config.traffic.gateway import GatewayTraffic
 from controlplane.config.vocabulary import Access
 from controlplane.gateway.desired.codec import sealed
 from controlplane.gateway.desired.document import (

@@ -11,7 +11,7 @@ from controlplane.config.models import ModelSection
 from controlplane.errors import Refused
 from controlplane.traffic.driver import NotSent, Placement, Question, VersionState
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.gateway import GATEWAY, GatewayDriver
+from controlplane.traffic.gateway.driver import GATEWAY, GatewayDriver
 from tests.fakes.gateways import FakeGateways
 from tests.fakes.openai_server import OpenAiServer
 from tests.fakes.triton import FakeTriton

@@ -11,7 +11,7 @@ import pytest
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import NotSent, Question, VersionState
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.openai_api import OpenAiApi, fault
+from controlplane.traffic.engines.openai import OpenAiApi, fault
 from tests.fakes.openai_server import OpenAiServer
 
 READY, LOADING, UNAVAILABLE = VersionState.READY, VersionState.LOADING, VersionState.UNAVAILABLE
