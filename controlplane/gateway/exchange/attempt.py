@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+from controlplane.gateway.exchange import faults
 from controlplane.gateway.exchange.engine import Engine
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Outcome
@@ -204,10 +205,7 @@ class Attempt:
     def answer(self, head: AnswerHead) -> None:
         """Take the head of the answer."""
         self._head = head
-        try:
-            self.reader = self._dialects.reader(self.ask, head.status, head.fields)
-        except Exception as error:  # noqa: BLE001
-            self._owner.fault("reading the head of an answer", error)
+        faults.bounded(self._owner, "reading the head of an answer", self._read, head)
 
     def piece(self, data: bytes, done: bool) -> None:
         """Take what one read brought of the body."""
@@ -222,7 +220,7 @@ class Attempt:
                 self._relay.relay(self, data, done)
             else:
                 self._hold(data, done)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - as in `faults.bounded`, which a call for each piece would cost
             self._owner.fault("passing an answer on", error)
 
     def lost(self, connection: UpstreamConnection, why: str) -> None:
@@ -236,11 +234,11 @@ class Attempt:
 
     # Within
 
+    def _read(self, head: AnswerHead) -> None:
+        self.reader = self._dialects.reader(self.ask, head.status, head.fields)
+
     def _guarded(self, stage: str, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._owner.fault(stage, error)
+        faults.bounded(self._owner, stage, call)
 
     def _lost(self, connection: UpstreamConnection, why: str) -> None:
         if connection.reused and not connection.received:

@@ -279,12 +279,12 @@ class GatewayServer:
         for connection in tuple(self._connections):
             connection.close_idle()
 
+    def _cut_one(self, exchange: Exchange) -> None:
+        self._tokens_cut += exchange.cut()
+
     def _cut_all(self) -> None:
         for exchange in tuple(self._exchanges):
-            try:
-                self._tokens_cut += exchange.cut()
-            except Exception as error:  # noqa: BLE001 - the boundary of one request: the others must be cut too
-                faults.report("cutting a request", exchange.request_id, error)
+            faults.contained("cutting a request", exchange.request_id, self._cut_one, exchange)
             self._cut += 1
             self._finished -= 1
         self._close_idle()
