@@ -23,11 +23,11 @@ from controlplane.rollout.work.look_thresholds import thresholds
 LOOK_S = 30.0
 """Deadline of one look, in seconds. Chosen: half of the usual interval."""
 PERIODS = 8
-"""Number of periods of the stable version, each as long as an interval, that are read before the first look. They say
-what is usual of it: shares, times, and how much they scatter."""
+"""Number of periods of the stable version before the candidate's first request, each as long as the interval between
+looks. The first look reads them: they show usual shares and times, and how much these scatter. Chosen."""
 MOST_CELLS = 6_000
-"""Number of counters and buckets above which targets are added up: a carry of some 200 KiB. A counter's reset is then
-seen only if the sum falls."""
+"""Maximum number of counters and buckets that are kept for each target, a carry of some 200 KiB. Above it the sums over
+all targets are kept, and a reset of one target is noticed only if the sum falls. Chosen."""
 
 
 class LookWorker:

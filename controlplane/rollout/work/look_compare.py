@@ -20,7 +20,7 @@ from controlplane.rollout.work.look_sources import METRICS, REQUESTS, Source
 
 @dataclass(frozen=True)
 class Grown:
-    """What a look has read."""
+    """The counters that a look has read."""
 
     counters: Counters
     """The counters now."""
@@ -106,7 +106,7 @@ def _strata(source: Source, by: Counters, versions: Sequence[str]) -> list[Strat
 def _absent(source: Source, by: Counters, versions: Sequence[str], requests_from: str, metric: Metric) -> str:
     """Return why the candidate's lack of observations is a reason to wait, or "" when it can be chance.
 
-    It is one where the stable version's share of requests with an observation makes EXPECTED of the candidate's.
+    The stable version's share of requests with an observation says how many of the candidate's are expected.
     """
     ours, theirs = versions
     requests, of = (sum(total(by, REQUESTS, requests_from, version).values()) for version in versions)

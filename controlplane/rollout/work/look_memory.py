@@ -1,4 +1,4 @@
-"""What a look leaves to the next one, as JSON: counters, and the evidence so far. Pure."""
+"""The state between two looks as JSON: counters, and the evidence so far. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Memory:
     requests_from: str = ""
     """The source that counts requests; "" before any request was counted."""
     requests: float = 0.0
-    """Number of the candidate's requests at its present weight, in whole intervals between looks."""
+    """Number of the candidate's requests at its present weight. An interval in which the weight changed counts 0."""
     sources: Mapping[Metric, str] = field(default_factory=dict)
     """The source from which each metric is read, as `source name`. It never changes."""
     evidence: Mapping[Metric, Evidence] = field(default_factory=dict)
@@ -59,7 +59,7 @@ def to_carry(memory: Memory) -> str:
 
 
 def from_carry(text: str) -> Memory | None:
-    """Return the memory, or None where the text is none of this release."""
+    """Return the memory, or None when this release cannot read the text."""
     try:
         stored = msgspec.json.decode(text, type=_Stored)
         if stored.format != FORMAT:

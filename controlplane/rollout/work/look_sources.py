@@ -22,9 +22,9 @@ ANSWERS = f"{_GATEWAY}answers_total"
 KNOWN = frozenset({*FAILED, "success", "aborted"})
 """Outcomes that say whether a request failed. An engine without outcomes counts all requests as `unknown`."""
 CLUSTERED = 2.0
-"""Divisor of the number of requests behind gaps between tokens. All gaps of a request count as one observation at the
-most, whatever their number (docs/verdicts.md); long answers have more gaps than the mean, at a spread like that of an
-exponential distribution twice as many."""
+"""Divisor of the number of requests behind gaps between tokens. The gaps of one request depend on each other, and count
+as one observation (docs/verdicts.md). A gap is more often one of a long answer: with exponential lengths its answer has
+twice the mean number of gaps."""
 
 
 @dataclass(frozen=True)
