@@ -1,6 +1,6 @@
 """How often an equal candidate is rolled back, and how many requests show a bad one.
 
-    python benchmarks/bench_verdicts.py [--rollouts 1000] [--seed 1]
+    python benchmarks/bench_verdicts.py [--rollouts 200] [--seed 1]
 
 Every rollout has ten looks at six metrics, and is judged by `controlplane/rollout/comparison` as the worker of looks
 does it, with the default tolerances and a bound of 1%. Beside it, on the same streams: Kayenta's default rule (any of
@@ -11,6 +11,7 @@ corrected for anything. Takes some four minutes with the defaults.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +34,7 @@ from verdict_streams import (
     stream,
 )
 
-from controlplane.rollout.comparison.evidence import Stratum, begun, looked
+from controlplane.rollout.comparison.evidence import Shape, Stratum, begun, looked
 from controlplane.rollout.comparison.judging import fails_at, judged
 from controlplane.rollout.comparison.metrics import KINDS
 from controlplane.rollout.comparison.tally import Tally
@@ -137,14 +138,25 @@ def coarse(rng: np.random.Generator, rollouts: int) -> Tried:
     return tried
 
 
-def conditional(rng: np.random.Generator, requests: int, rollouts: int) -> Tried:
-    """Return the power on errors 1% to 3% of the conditional test, which has no tolerance, and of this one without."""
-    tried = Tried()
+def alternatives(rng: np.random.Generator, requests: int, rollouts: int) -> Tried:
+    """Return the power on errors 1% to 3% of this test, of its parts alone, and of the conditional test.
+
+    The conditional test has no tolerance, so it compares with the part against "equal".
+    """
+    tried, limit = Tried(), math.log(LIMIT)
     for _ in range(rollouts):
         past, looks = stream(rng, STREAMS[Metric.ERRORS], STEADY, requests, 3.0)
+        evidence = begun(Shape.SHARE, TOLERANCES[Metric.ERRORS], [{"": tally} for tally in past])
+        equal = tolerated = None
+        for number, seen in enumerate(looks, 1):
+            evidence = looked(evidence, [Stratum("", seen.candidate, seen.stable)])
+            equal = equal or (number if evidence.log_equal >= limit else None)
+            tolerated = tolerated or (number if evidence.log_tolerated >= limit else None)
         tried.add(
-            ours=sequential(Metric.ERRORS, past, looks, 0.0),
-            hyper=1 if hypergeometric(looks, LIMIT) else None,
+            ours=sequential(Metric.ERRORS, past, looks),
+            equal=equal,
+            tolerated=tolerated,
+            conditional=1 if hypergeometric(looks, LIMIT) else None,
         )
     return tried
 
@@ -169,7 +181,7 @@ def _table(title: str, rows: Sequence[tuple[str, int, Tried]], requests_shown: b
 def main(argv: Sequence[str]) -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rollouts", type=int, default=1000)
+    parser.add_argument("--rollouts", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     rng, began = np.random.default_rng(args.seed), time.monotonic()
@@ -201,9 +213,10 @@ def main(argv: Sequence[str]) -> None:
     found = coarse(rng, args.rollouts * 4)
     print(f"coarse buckets, equal: bets on ranks {found.share('ours')}, normal mixture {found.share('normal')}")
     for n in REQUESTS[1:]:
-        found = conditional(rng, n, few)
-        print(f"errors 1% to 3%, {n:,} requests, without a tolerance:", end=" ")
-        print(f"bets {found.share('ours')}, noncentral hypergeometric {found.share('hyper')}")
+        found = alternatives(rng, n, few)
+        print(f"errors 1% to 3%, {n:,} requests: ours {found.share('ours')};", end=" ")
+        print(f'"equal" alone {found.share("equal")}, "tolerated" alone {found.share("tolerated")},', end=" ")
+        print(f"noncentral hypergeometric {found.share('conditional')}")
     print(f"\n{time.monotonic() - began:.0f} s")
 
 

@@ -77,6 +77,8 @@ def aligned(*tallies: Tally) -> tuple[Tally, ...]:
 
     The layout of a tally without requests does not count.
     """
+    if all(tally.bounds == tallies[0].bounds for tally in tallies):
+        return tallies
     counted = [tally for tally in tallies if tally.total > 0]
     if not counted:
         return tuple(Tally((), (0.0,)) for _ in tallies)
