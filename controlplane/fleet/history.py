@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from controlplane.fleet.assemble import state_after
-from controlplane.fleet.views import View, instant
+from controlplane.fleet.view import View, instant
 from controlplane.store.alert_log import AlertEvent, SqlAlertLog
 from controlplane.store.audit import AuditEntry, AuditFilter, AuditStore
 from controlplane.store.database import Database

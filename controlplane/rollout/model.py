@@ -173,7 +173,9 @@ class Evidence:
     mean_s: float | None = None
     """Mean duration of a request, in seconds."""
     alerts: tuple[str, ...] = ()
-    """The alerts that fire on the model and this version, and those of `rollback_on` on the model, in words."""
+    """The alerts that fire on the model and this version, in words."""
+    called_off_by: tuple[str, ...] = ()
+    """The alerts of `rollback_on` that fire on the model, whatever version they name, in words."""
     unknown: str = ""
     """Why nothing could be read; "" when it could."""
 

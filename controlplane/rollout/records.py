@@ -26,7 +26,7 @@ from controlplane.rollout.model import (
 )
 from controlplane.rollout.options import Moment, Options
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
-from controlplane.rollout.strategies import blue_green, step_of
+from controlplane.rollout.strategies import Setting, blue_green, step_of
 from controlplane.rollout.wishes import Wait, Wish
 from controlplane.store.rollout_log import RolloutRecord
 from controlplane.traffic.driver import Question
@@ -41,7 +41,7 @@ def _to_1(state: Document) -> Document:
 def _to_2(state: Document) -> Document:
     """Upgrade format 1: its steps were sentences, and every plan was blue-green, so the deadlines define the steps."""
     with reading():
-        steps = blue_green(RolloutLimits(**state["limits"]), _check(state["check"]))
+        steps = tuple(blue_green(Setting(RolloutLimits(**state["limits"]), _check(state["check"]))))
     return {**state, "steps": [asdict(step) for step in steps], "step": None}
 
 

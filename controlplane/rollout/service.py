@@ -17,15 +17,14 @@ from controlplane.rollout.attention import Attention, Need, attention, mended
 from controlplane.rollout.model import Phase, Plan, RecordedRollout, Rollout, RolloutEvent, RolloutKind
 from controlplane.rollout.observations import observation_from_json
 from controlplane.rollout.planning import plan as planning
-from controlplane.rollout.verification import UNTRIED, Verification
+from controlplane.rollout.planning.planner import Planner
+from controlplane.rollout.verification import Verification
 from controlplane.store.database import Database
 from controlplane.store.rollout_log import ModelRecord, RolloutLog, RolloutRecord
-from controlplane.traffic.driver import Driver, NotSent, TrafficObservation
+from controlplane.traffic.driver import Driver, TrafficObservation
 
 log = logging.getLogger(__name__)
 
-DOUBT_S = 5.0
-"""Seconds that planning waits at most for the stable version's answer to the question. Chosen."""
 _VERB = {RolloutKind.PROMOTE: "promote", RolloutKind.ROLLBACK: "roll back"}
 
 
@@ -70,6 +69,8 @@ class RolloutService:
         self._clock, self.observe_only = clock, observe_only
         self._verifications, self._announcer = dict(verifications or {}), Announcer()
         self._news = news
+        self._planner = Planner(self._log, clock)
+        self._planner.update(self._models, self._drivers, self._verifications)
 
     def update(
         self,
@@ -81,16 +82,17 @@ class RolloutService:
         """Replace the configuration after a reload."""
         self._models, self._drivers = dict(models), dict(drivers)
         self._verifications, self._announcer = dict(verifications or {}), announcer or self._announcer
+        self._planner.update(self._models, self._drivers, self._verifications)
 
     async def plan(self, model: str, version: str, strategy: str = "blue-green") -> Plan:
         """Return the plan of `start`, and change nothing. Raises NotFound, and Refused with every reason."""
-        return await self._plan(planning.Request(model, version, strategy=strategy), observe_only=False)
+        return await self._planner.dry_run(planning.Request(model, version, strategy=strategy))
 
     async def plan_rollback(self, model: str) -> Plan:
         """Return the plan of `rollback` when no rollout is running. Raises NotFound and Refused."""
         status = await self.model(model)
         target = planning.rollback_target(model, status.stable, status.previous)
-        return await self._plan(planning.Request(model, target, RolloutKind.ROLLBACK), observe_only=False)
+        return await self._planner.dry_run(planning.Request(model, target, RolloutKind.ROLLBACK))
 
     async def start(
         self,
@@ -237,28 +239,12 @@ class RolloutService:
         )
         return found[0] if found else None
 
-    async def _plan(self, request: planning.Request, *, observe_only: bool) -> Plan:
-        section = planning.known(request.model, self._models)
-        driver = self._drivers.get(request.model)
-        stable = (await asyncio.to_thread(self._log.seed, request.model, section.stable)).stable
-        running = await self._active(request.model)
-        capabilities = driver.capabilities if driver else None
-        planning.check(request, section, stable, capabilities, running, observe_only)
-        assert driver is not None  # check() refused a model without one
-        preparation = await driver.prepare(request.version)
-        seen = await driver.observe()
-        resident = driver.can_keep(request.version, stable)
-        how = self._verifications.get(request.model, UNTRIED)
-        plan = planning.make(request, section, stable, resident, driver.capabilities, preparation, seen, how)
-        doubt = await _doubt(driver, plan, seen)
-        return replace(plan, notes=(*plan.notes, doubt)) if doubt else plan
-
     async def _start(self, request: planning.Request, actor: str, idempotency_key: str | None) -> Rollout:
         repeated = await self._repeated(idempotency_key, request.fingerprint())
         if repeated is not None:
             return repeated
         try:
-            plan = await self._plan(request, observe_only=self.observe_only)
+            plan = await self._planner.plan(request, observe_only=self.observe_only)
         except Refused:
             # The running rollout may be that of the same key: a repeated request was recorded during this planning.
             repeated = await self._repeated(idempotency_key, request.fingerprint())
@@ -330,22 +316,3 @@ def _shown(record: RolloutRecord) -> Rollout | None:
         return records.from_record(record)
     except Unreadable as fault:
         return records.outline(record, record.sentence if record.finished_at is not None else str(fault))
-
-
-async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:
-    """Ask the stable version the candidate's question once. Return a warning when even its answer is bad, else ""."""
-    question = plan.check.question
-    serving = next((b.url for b in seen.backends if b.serving == plan.from_version), None)
-    if question is None or serving is None:
-        return ""
-    try:
-        timeout_s = min(question.timeout_s, DOUBT_S)
-        answer = await driver.ask(serving, plan.from_version, replace(question, timeout_s=timeout_s))
-    except NotSent as error:
-        return f"{plan.from_version} could not be asked the question of {plan.check.origin}: {error}"
-    if not answer.fault:
-        return ""
-    return (
-        f"{plan.from_version} itself does not answer the question of {plan.check.origin} well ({answer.fault}). If "
-        f"the question is wrong, {plan.to_version} will be rolled back too"
-    )

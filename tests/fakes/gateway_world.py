@@ -11,7 +11,7 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.desired import DesiredSource
 from controlplane.gateway.desired.document import ModelSpec
 from controlplane.rollout.engine import RolloutEngine
-from controlplane.rollout.handlers import NOTHING
+from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Evidence, Rollout
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import UNTRIED, Verification
@@ -123,7 +123,7 @@ class GatewayWorld:
             gateway.step(self.requests)
         self.clock.time += seconds
         await self.engine.tick(self.clock.now())
-        if tasks := [*self.engine._running.values(), *self.engine._asking.values()]:
+        if tasks := self.engine.under_way():
             await asyncio.wait(tasks)
         return await self.line()
 
@@ -187,7 +187,7 @@ class GatewayWorld:
         self.service = RolloutService(self.db, models, {"chat": self.driver}, self.clock)
         self.service.update(models, {"chat": self.driver}, {"chat": self.verification})
 
-    async def _look(self, model: str, version: str, since: float, now: float) -> Evidence:
+    async def _look(self, rollout: Rollout, since: float, now: float) -> Evidence:
         return self.evidence
 
     async def _close(self) -> None:

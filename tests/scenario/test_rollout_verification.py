@@ -44,7 +44,7 @@ async def test_a_candidate_that_fails_every_request_is_turned_back_at_the_first_
         )
         latest = await world.finish()
         assert (latest.phase, latest.wished, latest.verified) == (Phase.ROLLED_BACK, False, None)
-        assert latest.sentence.endswith("out of memory. v1 serves again")
+        assert latest.sentence.endswith("out of memory. v1 serves again (5 of 5 questions answered well)")
         assert (world.triton.serving, world.triton.loads) == (1, [[1, 2], [1]])
         assert (await world.service.model("model")).stable == "v1"
 
@@ -81,7 +81,7 @@ async def test_a_candidate_whose_first_request_kills_the_server(tmp_path: Path) 
         world.triton.reachable = True
         latest = await world.finish()
         assert latest.phase is Phase.ROLLED_BACK
-        assert latest.sentence.endswith("v1 serves again")
+        assert latest.sentence.endswith("v1 serves again (5 of 5 questions answered well)")
         assert world.triton.serving == 1
 
 

@@ -48,7 +48,7 @@ class ExpectSection(Model):
 
     @check
     def _expects_something(self) -> Iterator[Fault]:
-        if not any(value not in (None, ()) for value in vars(self).values()):
+        if all(getattr(self, name) in (None, ()) for name in type(self).model_fields):
             yield Fault((), f"needs one of {', '.join(type(self).model_fields)}; without it any answer would pass")
 
     @check
@@ -168,7 +168,7 @@ def _content(path: Path) -> str:
 
 
 def _document(text: str, path: Path) -> tuple[tuple[GoldenPromptSection, ...], list[ConfigError]]:
-    document = parse_document(text, path)
+    document = parse_document(text, path, fields="prompts:")
     read, faults = read_section(GoldenFile, document.data)
     return read.prompts if read.reads("prompts") else (), [document.error(*fault) for fault in faults]
 

@@ -75,8 +75,8 @@ class StepSection(Model):
 
     @property
     def kind(self) -> str:
-        """The name of the step's kind."""
-        return next(name for name in KINDS if getattr(self, name) is not None)
+        """The name of the step's kind. A step without one has "" and a fault."""
+        return next((name for name in KINDS if getattr(self, name) is not None), "")
 
     @check
     def _is_of_one_kind(self) -> Iterator[Fault]:

@@ -74,7 +74,7 @@ def _server(
     reserved: Mapping[_Place, float],
 ) -> ServerMemory:
     host = _host(backend.url)
-    own, node = _metrics_address(backend), backend.labels.get("node", host)
+    own, node = metrics_address(backend), backend.labels.get("node", host)
     # A server's own series name exactly the GPUs that it uses. An exporter of the host names all of the host.
     places = [place for place in total if place[1] == own] or [place for place in total if place[0] == node]
     best: dict[str, Gpu] = {}
@@ -101,8 +101,8 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def _metrics_address(backend: Backend) -> str:
-    """Return `host:port` of the server's metrics, which is the label `instance` of its series."""
+def metrics_address(backend: Backend) -> str:
+    """Return `host:port` of a Triton's metrics, which is the label `instance` of its series."""
     if backend.metrics:
         return urlsplit(backend.metrics).netloc.rpartition("@")[2]
     port = BACKENDS["triton"].metrics_port

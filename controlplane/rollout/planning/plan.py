@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from controlplane.config.models import ModelSection
 from controlplane.errors import NotFound, Refused
-from controlplane.rollout.model import Plan, Rollout, RolloutKind, RolloutLimits
-from controlplane.rollout.strategies import STRATEGIES
+from controlplane.rollout.model import Plan, RolloutKind, RolloutLimits
+from controlplane.rollout.options import Options
+from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.strategies import STRATEGIES, Setting, refusals, steps
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.traffic.driver import Capabilities, Preparation, TrafficObservation, VersionState
+
+NO_OPTIONS = Options()
+PROMOTION = "blue-green"
+"""The strategy of a model without options of rollouts."""
+OBSERVES = "this control plane only observes (--observe-only); start it without that flag to act"
 
 
 @dataclass(frozen=True)
@@ -19,50 +27,56 @@ class Request:
     model: str
     version: str
     kind: RolloutKind = RolloutKind.PROMOTE
-    strategy: str = "blue-green"
+    strategy: str = ""
+    """"": the strategy of the model's `rollout:`."""
+    overrides: Overrides = field(default_factory=Overrides)
+    actor: str = ""
+    role: str = ""
+    """Role of the actor's token: operator or admin."""
 
     def fingerprint(self) -> str:
         """Return the text that an idempotency key is bound to. The same key with another request is a conflict."""
-        return f"{self.kind.value} {self.model} {self.version} {self.strategy}"
+        # Earlier releases stored the strategy of every request, which was blue-green.
+        text = f"{self.kind.value} {self.model} {self.version} {self.strategy or PROMOTION}"
+        more = self.overrides.text()
+        return f"{text} {more}" if more else text
+
+    @property
+    def command(self) -> str:
+        """The command that makes this request, without its options."""
+        verb = "promote" if self.kind is RolloutKind.PROMOTE else "rollback"
+        return f"cp {verb} {self.model} {self.version}"
 
 
-def check(
+def reasons(
     request: Request,
     section: ModelSection,
     stable: str,
     capabilities: Capabilities | None,
-    running: Rollout | None,
+    strategy_name: str,
     observe_only: bool,
-) -> None:
-    """Raise Refused with every reason that is known without asking the engines, and the next action of the operator.
+    options: Options = NO_OPTIONS,
+) -> list[str]:
+    """Return every reason against a request that follows from the model and its driver, each with the next action.
 
     `capabilities` is None for a model without a driver.
     """
-    model, reasons = request.model, []
+    model, found = request.model, []
     if observe_only:
-        reasons.append("this control plane only observes (--observe-only); start it without that flag to act")
-    if running is not None:
-        reasons.append(
-            f"rollout {running.id} of {model} to {running.plan.to_version} is running ({running.phase}); wait for it, "
-            f"or `cp rollouts abort {running.id}`"
-        )
+        found.append(OBSERVES)
     if request.version not in section.versions:
         known = ", ".join(section.versions)
-        reasons.append(f"{model} has no version {request.version}; fleet.yaml declares {known}")
+        found.append(f"{model} has no version {request.version}; fleet.yaml declares {known}")
     elif request.version == stable:
-        reasons.append(f"{request.version} is already the stable version of {model}")
-    strategy = STRATEGIES.get(request.strategy)
+        found.append(f"{request.version} is already the stable version of {model}")
+    strategy = STRATEGIES.get(strategy_name)
     if strategy is None:
-        reasons.append(f"there is no strategy {request.strategy!r}; known are {' and '.join(STRATEGIES)}")
+        found.append(f"there is no strategy {strategy_name!r}; known are {' and '.join(STRATEGIES)}")
     if capabilities is None:
-        reasons.append(f"{model} has traffic driver `none`: it is watched, but nothing can switch its versions")
-    elif strategy and strategy.weights and not capabilities.weights:
-        why = "; ".join(capabilities.notes[:1])
-        reasons.append(f"strategy {strategy.name} needs weights, which this driver cannot set ({why}); use blue-green")
-    elif strategy and strategy.steps is None:
-        reasons.append(f"strategy {strategy.name} is not available in this release; use blue-green")
-    if reasons:
-        raise Refused(*reasons)
+        found.append(f"{model} has traffic driver `none`: it is watched, but nothing can switch its versions")
+    elif strategy:
+        found += refusals(strategy.name, options, capabilities)
+    return found
 
 
 def make(
@@ -74,40 +88,44 @@ def make(
     preparation: Preparation,
     seen: TrafficObservation,
     verification: Verification = UNTRIED,
+    strategy: str = PROMOTION,
+    options: Options = NO_OPTIONS,
 ) -> Plan:
     """Return the plan. Raises Refused when a backend does not answer, or is still loading a version."""
     urls = tuple(b.url for b in seen.backends)
-    steps = STRATEGIES[request.strategy].steps
-    assert steps is not None  # check() refuses a strategy without steps
-    reasons = [f"{b.url} cannot be observed: {b.error}" for b in seen.backends if not b.reachable]
+    against = [f"{b.url} cannot be observed: {b.error}" for b in seen.backends if not b.reachable]
     # A load of any version counts: an engine may carry out one load at a time, so the candidate would wait behind it.
-    reasons += [
+    against += [
         f"{b.url} is still loading {version} ({b.served} serves); wait until it is done"
         f"{f'. {capabilities.endless_load}' if capabilities.endless_load else ''}"
         for b in seen.backends
         for version, state in b.versions.items()
         if state is VersionState.LOADING
     ]
-    if reasons:
-        raise Refused(*reasons)
+    if against:
+        raise Refused(*against)
     odd = [b for b in seen.backends if b.serving != stable]
     notes = [f"{b.url} serves {b.served}, not the stable version {stable}; a rollback goes to {stable}" for b in odd]
     limits = RolloutLimits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
+    resident = resident and STRATEGIES[strategy].keeps
+    apart = capabilities.weights and capabilities.prewarm
+    setting = Setting(limits, verification.check, options, resident, apart)
     return Plan(
         model=request.model,
         from_version=stable,
         to_version=request.version,
         kind=request.kind,
-        strategy=request.strategy,
+        strategy=strategy,
         backends=urls,
         resident=resident,
         config=preparation.config,
         limits=limits,
-        steps=steps(limits, verification.check, capabilities.weights and capabilities.prewarm),
-        notes=(*notes, *preparation.notes),
+        steps=steps(strategy, setting, request.kind),
+        notes=(*notes, *preparation.notes, *options.notes),
         known=(*preparation.known, *capabilities.notes),
         check=verification.check,
         endless_load=capabilities.endless_load,
+        options=options,
     )
 
 
@@ -121,7 +139,7 @@ def rollback_target(model: str, stable: str, previous: str | None) -> str:
     return previous
 
 
-def known(model: str, sections: dict[str, ModelSection]) -> ModelSection:
+def known(model: str, sections: Mapping[str, ModelSection]) -> ModelSection:
     """Return the model's section. Raises NotFound, which lists the models of fleet.yaml."""
     if model not in sections:
         raise NotFound(f"there is no model {model}; fleet.yaml declares {', '.join(sections) or 'none'}")

@@ -13,7 +13,7 @@ from controlplane.fleet.numbers import BackendKey, Numbers
 from controlplane.fleet.rollouts import plan_view, rollout_view
 from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutEvent, RolloutKind, RolloutLimits
 from controlplane.rollout.service import ModelStatus
-from controlplane.rollout.strategies import blue_green
+from controlplane.rollout.strategies import Setting, blue_green
 from controlplane.traffic.driver import TrafficObservation
 
 NOW = 1_800_000_000.0
@@ -36,7 +36,7 @@ PLAN = Plan(
     True,
     "secret",
     RolloutLimits(1, 1, 1),
-    blue_green(RolloutLimits(1, 1, 1), Check()),
+    tuple(blue_green(Setting(RolloutLimits(1, 1, 1), Check()))),
     ("note",),
 )
 

@@ -19,7 +19,7 @@ async def test_the_dialog_states_the_plan_and_its_notes(console: Any) -> None:
         dialog = await browser.dialog("/models/chat/promote/v2")
     assert "Promote chat to v2?" in dialog
     steps = re.findall(r"<li>(.*?)</li>", dialog[: dialog.index("</ol>")])
-    assert steps[0] == "load v2 beside v1 on http://a:8000, within 600 s; v1 serves until v2 is ready"
+    assert steps[0] == "load v2 beside v1 on http://a:8000, within 10 min; v1 serves until v2 is ready"
     assert "<li>it has one place to serve from</li>" in dialog
     assert 'hx-post="/models/chat/promote/v2"' in dialog
     assert await rollouts(console) == []

@@ -79,12 +79,12 @@ def plan(seen: TrafficObservation, resident: bool = True) -> Plan:
 def test_a_plan_says_what_will_happen() -> None:
     made = plan(observed())
     assert step_sentences(made) == (
-        "load v2 beside v1 on http://a:8000, within 300 s; v1 serves until v2 is ready",
+        "load v2 beside v1 on http://a:8000, within 5 min; v1 serves until v2 is ready",
         "ask v2 no question: fleet.yaml has neither a `verify:` nor a probe for this model; v1 stays loaded meanwhile",
         "watch v2 for 5 s: it must serve without a break, and no alert may fire on it; it is rolled back when more "
         "than 5% of requests fail",
         "make v2 the stable version, also across a restart of the engine",
-        "unload v1 when its requests are finished, waiting at most 60 s",
+        "unload v1 when its requests are finished, waiting at most 1 min",
     )
     assert (made.notes, made.known) == (("new",), ("cold", "it cannot split traffic"))
     assert (made.config, made.limits) == ('{"c": 1}', RolloutLimits(300, 60, 5))
@@ -92,7 +92,7 @@ def test_a_plan_says_what_will_happen() -> None:
 
 def test_a_plan_that_cannot_keep_the_old_version_says_so() -> None:
     steps = step_sentences(plan(observed(), resident=False))
-    assert steps[0] == "load v2 on http://a:8000, within 300 s; v1 serves until v2 is ready, then goes"
+    assert steps[0] == "load v2 on http://a:8000, within 5 min; v1 serves until v2 is ready, then goes"
     assert steps[1].endswith("a rollback would have to load v1 again")
 
 
