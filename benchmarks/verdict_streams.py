@@ -14,6 +14,7 @@ import numpy as np
 
 from controlplane.rollout.comparison.tally import Tally, share
 from controlplane.rollout.options import Metric
+from controlplane.rollout.planning.building import DEFAULT_TOLERANCES
 
 LOOKS = 10
 PAST = 8
@@ -46,10 +47,7 @@ STREAMS: Mapping[Metric, Share | Times] = {
     Metric.EMPTY: Share(0.005),
 }
 """Six metrics of a model behind a gateway. Chosen."""
-TOLERANCES = {
-    Metric.ERRORS: 0.005, Metric.TTFT: 0.05, Metric.INTER_TOKEN: 0.05, Metric.DURATION: 0.05,
-    Metric.TRUNCATED: 0.02, Metric.EMPTY: 0.005,
-}  # fmt: skip
+TOLERANCES = {metric: DEFAULT_TOLERANCES[metric] for metric in STREAMS}
 """The defaults of fleet.yaml."""
 
 

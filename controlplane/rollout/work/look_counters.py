@@ -22,6 +22,8 @@ from controlplane.rollout.comparison.tally import Tally, added
 NAME = "__name__"
 LABELS = ("instance", "source", "version", "prompt", "outcome", "reason", "finish")
 """Labels by which counters are told apart, beside their name and `le`."""
+SYNTHETIC = "synthetic"
+"""Instance, and stratum, of synthetic requests, which no target counts (look_synthetic.py)."""
 _CLIENTS = 'traffic=~"|client"'
 """Only requests of clients: no copies, no synthetic requests. Metrics without the label count only clients."""
 

@@ -10,8 +10,11 @@ import pytest
 
 from controlplane.rollout.comparison.evidence import TOLERATED, Shape, Stratum, begun, looked
 from controlplane.rollout.comparison.judging import judged
+from controlplane.rollout.comparison.metrics import KINDS
+from controlplane.rollout.comparison.numbers import percent, points
 from controlplane.rollout.comparison.tally import Tally, share
 from controlplane.rollout.options import Comparison, Metric
+from controlplane.rollout.planning.building import DEFAULT_TOLERANCES
 from controlplane.rollout.work.look import LOOK_S, PERIODS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "verdicts.md").read_text(encoding="utf-8")
@@ -51,5 +54,13 @@ def test_the_numbers_of_the_text_are_those_of_the_code() -> None:
     assert f"within\n{LOOK_S:g} seconds" in PAGE
 
 
-def test_every_metric_is_in_the_table() -> None:
-    assert re.findall(r"^\| `([a-z-]+)` \| .* \| (?:share|ranks) \|", PAGE, re.MULTILINE) == [m.value for m in Metric]
+def test_every_metric_is_in_the_table_with_its_tolerance() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| .* \| (share|ranks) \| ([^|]+) \|", PAGE, re.MULTILINE)
+    assert rows == [(metric.value, *told(metric)) for metric in Metric]
+
+
+def told(metric: Metric) -> tuple[str, str]:
+    tolerance = DEFAULT_TOLERANCES[metric]
+    if KINDS[metric].shape is Shape.SHARE:
+        return "share", f"{points(tolerance)} point{'' if points(tolerance) == '1' else 's'}"
+    return "ranks", f"{percent(0.5 + tolerance)} of pairs"
