@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import re2
+from rapidfuzz import fuzz
 
 from alerts.rules import AlertingRule, RuleGroup
 from collectors.catalogue import load_catalogue
@@ -19,6 +20,9 @@ from controlplane.config.wording import nearest
 from controlplane.errors import ConfigErrors
 from controlplane.rollout.planning.templates import fault_of, filled
 from controlplane.ruletest.lint import Expressions, KnownMetrics, known_metrics
+
+MISSPELT = 85.0
+"""Similarity (rapidfuzz ratio, 0 to 100) from which a name is taken for a misspelt one. Chosen: one letter in seven."""
 
 
 def check_rollouts(loaded: LoadedFleet, groups: Sequence[RuleGroup], findings: Findings) -> None:
@@ -59,7 +63,7 @@ def _check_metrics(expr: str, loc: Loc, metrics: KnownMetrics, findings: Finding
     """Add a warning for a metric that looks like a misspelt one. Another name may come from any exporter."""
     tree = Expressions().tree(filled(expr, "model", "v2", "v1", 300.0))
     for name, near in metrics.unknown(tree):
-        if near:
+        if near and fuzz.ratio(name, near) >= MISSPELT:
             findings.warn(loc, f"metric {name} is not known; the nearest known name is {near}")
 
 

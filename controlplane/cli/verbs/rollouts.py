@@ -50,7 +50,9 @@ SWITCH = (
             Option("minimum_requests", "Requests before a step may pass.", "N", read=whole(1, MOST)),
             Option("interval", "Time between two looks at the candidate.", "DURATION"),
             Option("failures", "Looks that may fail by a threshold.", "N", read=whole(0, MOST)),
-            Option("report_only", "Metric that is reported and never rolls back.", "METRIC", many=True),
+            Option(
+                "report_only", "Metric that is reported and never rolls back.", "METRIC", many=True, offers="metrics"
+            ),
             Option("deadline", "Longest time without progress, then it rolls back.", "DURATION"),
             Option("approvals", "Approvals before every request goes to VERSION.", "N", read=whole(0, 100)),
             Option("rollback_window", "How long the old version stays loaded.", "DURATION"),
@@ -169,7 +171,7 @@ STEER = (
         "rollouts close",
         "rollouts.steering:rollouts_close",
         "Close a rollout whose record cannot be read, so that another one can begin; engines stay as they are.",
-        (Operand("identifier", "ID", "The rollout's id.", offers="rollouts"),),
+        (Operand("identifier", "ID", "The rollout's id.", offers="rollout_ids"),),
         LISTING,
         examples=(("rollouts close r-50ea2a43", ""),),
     ),
