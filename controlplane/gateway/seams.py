@@ -19,7 +19,7 @@ from typing import Protocol
 
 from controlplane.gateway.desired.document import BackendSpec, ModelSpec
 from controlplane.gateway.refusal import Refusal
-from controlplane.gateway.request import Ask, Caller, Fields, Operation, Outcome, RequestHead, TokenCounts
+from controlplane.gateway.request import Ask, Caller, Content, Fields, Operation, Outcome, RequestHead, TokenCounts
 
 COLUMNS = 128
 """Numbers of workers in shared memory: 64 of a gateway, and 64 of the gateway before it, which drains."""
@@ -57,6 +57,8 @@ class AnswerReader(Protocol):
     told the client of it."""
     whole: bool
     """Whether the answer came to its proper end: the last event of the protocol, or a complete body."""
+    content: Content | None
+    """Facts about the content so far. None: the operation writes no text, or the answer is not read."""
 
     @property
     def counts(self) -> TokenCounts:
@@ -329,6 +331,10 @@ class UsageRecord:
     "" for an answer. A refusal for the caller's own limit is never counted as the model's."""
     trace: Trace | None = None
     """The span that ends with this record. It is not in the journal."""
+    streamed: bool = False
+    """Whether the answer was a stream of events."""
+    content: Content | None = None
+    """Facts about the answer's content. None: no engine answered, or the operation writes no text."""
 
 
 class Recorder(Protocol):
@@ -338,8 +344,8 @@ class Recorder(Protocol):
         """An attempt was sent: one more request is open on the backend."""
         ...
 
-    def gap(self, model: str, version: str, seconds: float) -> None:
-        """`seconds` passed between two pieces of a stream."""
+    def gaps(self, model: str, version: str) -> Callable[[float], None]:
+        """Return the counter of the times, in seconds, between two pieces of a version's streams."""
         ...
 
     def ended(self, record: UsageRecord, *, opened: bool) -> None:
@@ -372,6 +378,12 @@ class Counters(Protocol):
 
     def mirrored(self, model: str, version: str, outcome: Outcome) -> None:
         """A copy of a request to `version` ended. Its answer was thrown away."""
+        ...
+
+    def mirrored_answer(
+        self, model: str, version: str, content: Content, counts: TokenCounts, first_s: float | None, duration_s: float
+    ) -> None:
+        """A copy of a request to `version` got a whole answer that is text. `first_s`: as in a record of a stream."""
         ...
 
     def cached(self, model: str, *, hit: bool) -> None:

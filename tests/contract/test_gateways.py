@@ -43,6 +43,20 @@ def test_equal_weights_are_one_generation(database: Database) -> None:
     assert kinds(database) == [("traffic", "chat"), ("models", "chat")]
 
 
+def test_copies_are_part_of_an_assignment(database: Database, replica: Database) -> None:
+    store, weights = AssignmentStore(database), {"v1": 1000}
+    store.assign("chat", weights, None, "rollout r-1", NOW)
+    copied = store.assign("chat", weights, None, "rollout r-1", NOW, {"v2": 100, "v3": 0})
+    assert copied == Assignment("chat", 2, weights, NOW, "rollout r-1", {"v2": 100})
+    assert AssignmentStore(replica).get("chat") == copied
+    assert store.assign("chat", weights, None, "rollout r-2", NOW, {"v2": 100}) == copied
+    ended = store.assign("chat", weights, None, "rollout r-1", NOW + 1)
+    assert (ended.generation, ended.mirror) == (3, {})
+    for wrong in ({"v2": 1, "v3": 1}, {"v2": 1001}, {"v2": -1}):
+        with pytest.raises(ValueError, match="at most one version of chat gets copies"):
+            store.assign("chat", weights, None, "rollout r-1", NOW, wrong)
+
+
 @pytest.mark.parametrize("weights", [{}, {"v1": 999}, {"v1": 1001}, {"v1": 1500, "v2": -500}])
 def test_weights_that_are_no_split_are_refused(database: Database, weights: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be 0 to 1000 and add up to 1000"):
@@ -63,7 +77,16 @@ def test_a_process_that_lost_its_lease_moves_no_traffic(database: Database, run_
 
 @pytest.mark.parametrize(
     "damage",
-    ["weights = '[1]'", "weights = '{\"v1\": 999}'", 'weights = \'{"v1": "1000"}\'', "weights = '7'", "format = 2"],
+    [
+        *(
+            "weights = '[1]'",
+            "weights = '{\"v1\": 999}'",
+            'weights = \'{"v1": "1000"}\'',
+            "weights = '7'",
+            "format = 2",
+        ),
+        *("mirror = '[1]'", "mirror = '{\"v2\": 1.5}'", 'mirror = \'{"v2": 1, "v3": 1}\''),
+    ],
 )
 def test_a_damaged_assignment_is_reported_kept_and_can_be_replaced(database: Database, damage: str) -> None:
     store = AssignmentStore(database)

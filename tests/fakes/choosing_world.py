@@ -14,7 +14,7 @@ from controlplane.gateway.choosing.memory import AREA_BYTES
 from controlplane.gateway.choosing.overload.queue import Waiter
 from controlplane.gateway.desired.document import BackendSpec, Desired, ModelSpec, TenantSpec, VersionSpec
 from controlplane.gateway.refusal import Refusal
-from controlplane.gateway.request import Ask, Caller, Frames, ModelPlace, Operation, Outcome
+from controlplane.gateway.request import Ask, Caller, Content, Frames, ModelPlace, Operation, Outcome, TokenCounts
 from controlplane.gateway.seams import Area, Choice
 
 CHAT = Operation("openai", "chat", ModelPlace.BODY, Frames.SSE)
@@ -91,6 +91,9 @@ class FakeCounters:
     def connections(self, change: int) -> None: ...
     def hedged(self, model: str, version: str) -> None: ...
     def mirrored(self, model: str, version: str, outcome: Outcome) -> None: ...
+    def mirrored_answer(
+        self, model: str, version: str, content: Content, counts: TokenCounts, first_s: float | None, duration_s: float
+    ) -> None: ...
     def cached(self, model: str, *, hit: bool) -> None: ...
 
 

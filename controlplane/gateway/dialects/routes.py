@@ -91,6 +91,16 @@ _HIDDEN_SLASH = re.compile(rb"(?i)%2f")
 
 def recognise(head: RequestHead) -> Operation | Refusal:
     """Return the operation of a method and path, or a refusal."""
+    facts = head.facts
+    if facts is not None and facts.operation is not None:
+        return facts.operation
+    operation = _recognise(head)
+    if facts is not None and isinstance(operation, Operation):
+        facts.operation = operation
+    return operation
+
+
+def _recognise(head: RequestHead) -> Operation | Refusal:
     known = _exact(head.method, head.path)
     if known is None:
         return _other(head, unquote_to_bytes(head.path))

@@ -77,8 +77,8 @@ class Trying(Protocol):
 class Relaying(Protocol):
     """The taker of an answer from its first event on."""
 
-    def relay(self, attempt: Attempt, data: bytes, done: bool) -> None:
-        """A further piece came."""
+    def relay(self, attempt: Attempt, data: bytes, done: bool, chunk: bytes, now: float) -> None:
+        """A further piece came. `chunk`: the same data as the engine's one chunk, or b"" where it is none."""
         ...
 
     def broke(self, attempt: Attempt, why: str, outcome: Outcome) -> None:
@@ -102,6 +102,7 @@ class Attempt:
         "_head",
         "_held",
         "_idle_s",
+        "_moved_at",
         "_owner",
         "_paused",
         "_relay",
@@ -146,6 +147,8 @@ class Attempt:
         self._ended = False
         self._paused = False
         self._idle_s = self._timeouts.idle_s
+        self._moved_at = 0.0
+        """Time of the last piece behind the first event. The deadline does not move with it: it looks when it fires."""
 
     @property
     def name(self) -> str:
@@ -193,8 +196,7 @@ class Attempt:
         self._paused = False
         if self._connection is not None:
             if self._good:
-                now = self._wheel.now()
-                self._connection.deadline.set(min(now + self._idle_s, self._deadline_total), now)
+                self._moved_at = self._wheel.now()
             self._connection.transport.resume_reading()
 
     # Calls of the connection. Each is the boundary of one request: its fault must not end the others.
@@ -207,17 +209,14 @@ class Attempt:
         except Exception as error:  # noqa: BLE001
             self._owner.fault("reading the head of an answer", error)
 
-    def piece(self, data: bytes, done: bool) -> None:
+    def piece(self, data: bytes, done: bool, chunk: bytes = b"") -> None:
         """Take what one read brought of the body."""
-        connection = self._connection
         if done:
             self._connection = None
-        elif self._good and connection is not None:
-            now = self._wheel.now()
-            connection.deadline.set(min(now + self._idle_s, self._deadline_total), now)
         try:
             if self._good:
-                self._relay.relay(self, data, done)
+                self._moved_at = now = self._wheel.now()
+                self._relay.relay(self, data, done, chunk, now)
             else:
                 self._hold(data, done)
         except Exception as error:  # noqa: BLE001
@@ -258,6 +257,8 @@ class Attempt:
             self._timed_out(f"no whole answer in {self._timeouts.total_s:g} seconds")
         elif self._paused:
             connection.deadline.set(min(now + self._idle_s, self._deadline_total), now)
+        elif self._good and now < self._moved_at + self._idle_s:
+            connection.deadline.set(min(self._moved_at + self._idle_s, self._deadline_total), now)
         elif self._good:
             self._timed_out(f"nothing for {self._idle_s:g} seconds in the middle of its answer")
         elif now >= self._deadline_first:
@@ -326,7 +327,7 @@ class Attempt:
         self._held = b""
         self._body = b""
         if self._connection is not None:
-            now = self._wheel.now()
+            self._moved_at = now = self._wheel.now()
             self._connection.deadline.set(min(now + self._idle_s, self._deadline_total), now)
         self._owner.good(self, head, held, done)
 

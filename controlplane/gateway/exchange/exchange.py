@@ -276,9 +276,9 @@ class Exchange:
         if end is not None:
             self._answered(attempt, end)
 
-    def relay(self, attempt: Attempt, data: bytes, done: bool) -> None:
+    def relay(self, attempt: Attempt, data: bytes, done: bool, chunk: bytes, now: float) -> None:
         """Pass a further piece on."""
-        end = self._answer.relay(attempt, data, done, self._server.wheel.now())
+        end = self._answer.relay(attempt, data, done, chunk, now)
         if end is not None:
             self._answered(attempt, end)
 
@@ -371,6 +371,7 @@ class Exchange:
 
     def _record(self, end: End, attempt: Attempt | None, counts: TokenCounts, now: float) -> None:
         intake = self._intake
+        reader = None if attempt is None else attempt.reader
         record = record_of(
             end,
             self._answer.status or CLIENT_LEFT,
@@ -386,6 +387,8 @@ class Exchange:
             duration_s=now - self._started,
             attempts=0 if self._tries is None else self._tries.count,
             trace=intake.trace,
+            streamed=self._answer.stream,
+            content=None if reader is None else reader.content,
         )
         self._server.recorder.ended(record, opened=attempt is not None and attempt.opened)
 

@@ -64,6 +64,8 @@ class ModelTraffic:
     live: tuple[GatewaySeen, ...]
     silent: tuple[str, ...] = ()
     """Names of the gateways that have neither reported nor left. They may serve with their last state."""
+    mirror: Mapping[str, float] = field(default_factory=dict)
+    """Share of the requests of which a version gets copies, as assigned. Copies by fleet.yaml are not among them."""
 
 
 class Gateways(Protocol):
@@ -73,8 +75,13 @@ class Gateways(Protocol):
         """Return the traffic of a model."""
         ...
 
-    def assign(self, model: str, weights: Mapping[str, float], by: str, tenure: object) -> None:
-        """Set the weights of a model. Raises LeaseLost when the caller's tenure is over: nothing was written then."""
+    def assign(
+        self, model: str, weights: Mapping[str, float], mirror: Mapping[str, float], by: str, tenure: object
+    ) -> None:
+        """Set the weights of a model, and the copies: a share by version, for one version at most.
+
+        Raises LeaseLost when the caller's tenure is over: nothing was written then.
+        """
         ...
 
 
@@ -92,7 +99,7 @@ class GatewayDriver:
             for name, version in section.versions.items()
         }
         endless = OF_TRITON.endless_load if self._shared else ""
-        self.capabilities = Capabilities(weights=True, prewarm=True, endless_load=endless)
+        self.capabilities = Capabilities(weights=True, prewarm=True, endless_load=endless, mirror=True, testers=True)
 
     def can_keep(self, serve: str, keep: str) -> bool:
         """Return True: weights decide who gets requests, so any two versions can be loaded."""
@@ -117,6 +124,7 @@ class GatewayDriver:
                 open=_sum(g.open for g in traffic.live),
                 stays=tuple(self._section.versions) if self._shared is None else (),
                 holds=True,
+                mirror=traffic.mirror,
             )
         return TrafficObservation(self._section.name, (seen,))
 
@@ -151,7 +159,8 @@ class GatewayDriver:
         if self._shared is not None and placement.config:
             await self._load(self._shared, needed, placement)
         weights, model = placement.weights, self._section.name
-        await asyncio.to_thread(self._gateways.assign, model, weights, placement.by, placement.tenure)
+        mirror = {placement.serve: placement.mirror} if placement.mirror > 0.0 else {}
+        await asyncio.to_thread(self._gateways.assign, model, weights, mirror, placement.by, placement.tenure)
         if self._shared is not None and placement.config:
             await self._unload(self._shared, needed, placement)
 
@@ -167,7 +176,8 @@ class GatewayDriver:
                 raise answer
         found = [answer for answer in answers if isinstance(answer, Answer)]
         faults = [answer.fault for answer in found if answer.fault]
-        return Answer("; ".join(faults), max((answer.seconds for answer in found), default=0.0))
+        replies = tuple(reply for answer in found for reply in answer.replies)
+        return Answer("; ".join(faults), max((answer.seconds for answer in found), default=0.0), replies)
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         """Write the versions of shared Tritons into their config.pbtxt. The weights are in the database already.

@@ -19,7 +19,7 @@ from controlplane.gateway.desired.document import (
     VersionSpec,
 )
 from controlplane.gateway.exchange import server
-from controlplane.gateway.request import Caller, Outcome
+from controlplane.gateway.request import Caller, Content, Outcome, TokenCounts
 from controlplane.gateway.wire.pool import MAX_IDLE_S
 from tests.fakes.engine import (
     ANSWER,
@@ -887,6 +887,8 @@ async def test_a_copys_answer_is_thrown_away_and_counted(
         assert (await client.ask(post(CHAT))).body == ANSWER
         await until(lambda: gateway.counters.mirrors)
         assert gateway.counters.mirrors == [outcome]
+        facts = [("v2", Content(said=True), TokenCounts(), False)]
+        assert gateway.counters.mirrored_answers == (facts if outcome is Outcome.OK else [])
         record = await gateway.record()
         assert (record.version, record.attempts, record.outcome) == ("v1", 1, Outcome.OK)
     assert second.requests[0].body == engine.requests[0].body

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import Any
 
 import msgspec
+import orjson
 
 from controlplane.gateway.dialects import json_scan
-from controlplane.gateway.dialects.answers import faults, framing, usage
+from controlplane.gateway.dialects.answers import content, faults, framing, usage
 from controlplane.gateway.dialects.errors import Unreadable
 from controlplane.gateway.estimate import BYTES_A_TOKEN
 from controlplane.gateway.refusal import Refusal, RefusalKind
-from controlplane.gateway.request import Ask, TokenCounts
+from controlplane.gateway.request import Ask, Content, TokenCounts
 
 MOST_KEPT = 256 * 2**10
 """Bytes of a JSON body that are kept until its end. Of a longer one only the end is kept, where engines put usage."""
@@ -30,8 +32,58 @@ _ABORT = re.compile(rb'"finish_reason"\s*:\s*"abort"')
 """Raw quotes: text of an answer, whose quotes are escaped, never looks like one."""
 
 
+_FINISH = re.compile(rb'"(?:finish_reason|stop_reason|done_reason)"\s*:\s*"(\w+)"')
+"""Raw quotes, as above. It is used for the end of a long body, of which nothing is parsed."""
+
+
+_ABSENT = msgspec.Raw(b"null")
+_SHORT = 256
+"""Bytes of a text up to which it is decoded, to see whether it is blank."""
+
+
+class _Message(msgspec.Struct):
+    """The members of a chat's message that are content. Its text is not decoded: it may be long."""
+
+    content: msgspec.Raw = _ABSENT
+    refusal: Any = None
+    tool_calls: Any = None
+    reasoning_content: msgspec.Raw = _ABSENT
+    reasoning: msgspec.Raw = _ABSENT
+    function_call: Any = None
+    audio: Any = None
+
+
+class _Choice(msgspec.Struct):
+    """The members of a choice that tell of its end and content. Log probabilities are not among them."""
+
+    finish_reason: Any = None
+    message: _Message | None = None
+    text: Any = None
+
+    def note(self, facts: Content) -> None:
+        """Note the choice's facts."""
+        if self.finish_reason:
+            content.finish(self.finish_reason, facts)
+        message = self.message
+        if message is None:
+            content.say(self.text, facts)
+        elif message.refusal:
+            content.refuse(message.refusal, facts)
+        elif not facts.said:
+            if message.tool_calls or message.function_call or message.audio:
+                facts.said = True
+            for raw in (message.content, message.reasoning_content, message.reasoning):
+                if not facts.said and raw is not _ABSENT:
+                    text = memoryview(raw)
+                    content.say(len(text) > _SHORT or orjson.loads(text), facts)
+
+
 class _Answer(msgspec.Struct):
-    """The members of a whole answer that tell of tokens and errors. The decoder makes no values of the others."""
+    """The members of a whole answer that tell of tokens, content and errors. The decoder makes no values of the others.
+
+    Members that only one API has as an object are typed, which skips the rest of them. Another type of theirs is a
+    fault of the decoder, and the whole body is parsed then.
+    """
 
     usage: Any = None
     error: Any = None
@@ -45,17 +97,30 @@ class _Answer(msgspec.Struct):
     meta_info: Any = None
     prompt_eval_count: Any = None
     eval_count: Any = None
+    choices: list[_Choice] | None = None
+    content: Any = None
+    stop_reason: Any = None
+    done: Any = None
+    done_reason: Any = None
+    response: Any = None
+    status: Any = None
+    incomplete_details: Any = None
+    output: Any = None
+    text_output: Any = None
+    finish_reason: Any = None
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
+_MEMBERS = _Answer.__struct_fields__
+_members = attrgetter(*_MEMBERS)
 
 
 class BodyReader:
     """An AnswerReader of one body. The client gets it as it comes."""
 
     __slots__ = (
-        "_ask", "_kept", "_page", "_passed", "_read", "_seen", "_size", "_status", "_strict", "events", "fault",
-        "whole",
+        "_ask", "_kept", "_page", "_passed", "_read", "_seen", "_size", "_status", "_strict", "content", "events",
+        "fault", "whole",
     )  # fmt: skip
 
     def __init__(self, ask: Ask, status: int, *, is_json: bool, is_page: bool = False) -> None:
@@ -69,6 +134,7 @@ class BodyReader:
         """Bytes in `_kept`, and of the body so far."""
         self._seen = TokenCounts()
         """Tokens that the engine reported."""
+        self.content = Content() if is_json and status == 200 and operation.writes else None
         self.events = 0
         self.fault = ""
         self.whole = False
@@ -121,13 +187,33 @@ class BodyReader:
             usage.of_document(document, self._seen)
             fault = faults.find(document)
             self.fault = "" if fault is None else fault.message
-        elif found := _USAGE.findall(body):
-            usage.of_document({"usage": framing.parse(found[-1])}, self._seen)
+            self._note(document)
+        else:
+            self._look_at(body)
         if b'"abort"' in body and _ABORT.search(body):
             self.fault = faults.ABORTED
         if self._strict and not self.fault and not (document or self._is_complete(body)):
             self.fault = NO_JSON
         return b""
+
+    def _note(self, document: dict[str, object]) -> None:
+        if (facts := self.content) is None:
+            return
+        choices = document.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], _Choice):
+            for choice in choices:
+                choice.note(facts)
+        else:
+            content.of_body(document, facts)
+
+    def _look_at(self, body: bytes) -> None:
+        """Find the usage and the reason of the end in a body that is not parsed, because it is too long."""
+        if found := _USAGE.findall(body):
+            usage.of_document({"usage": framing.parse(found[-1])}, self._seen)
+        if self.content is not None:
+            self.content.said = True
+            for word in _FINISH.findall(body):
+                content.finish(word.decode(), self.content)
 
     def _is_complete(self, body: bytes) -> bool:
         """Return whether a body that no parser took ends as JSON does. Of a long one only the end is there."""
@@ -145,4 +231,4 @@ def _outline(body: bytes) -> dict[str, object] | None:
         answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return framing.parse(body)
-    return {name: value for name in _Answer.__struct_fields__ if (value := getattr(answer, name)) is not None}
+    return {name: value for name, value in zip(_MEMBERS, _members(answer), strict=True) if value is not None}

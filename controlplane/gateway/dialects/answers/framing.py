@@ -14,7 +14,10 @@ from controlplane.gateway.dialects.errors import Unreadable
 LARGE = 64 * 2**10
 """Bytes above which an event is scanned, not parsed. Chosen: orjson takes 0.1 ms for so many."""
 _SMALL_MEMBERS = frozenset(
-    ("type", "object", "error", "error_code", "message", "code", "usage", "meta_info", "done", "response", "choices")
+    (
+        *("type", "object", "error", "error_code", "message", "code", "usage", "meta_info", "done", "response"),
+        *("choices", "status", "incomplete_details", "delta", "done_reason", "stop_reason", "finish_reason"),
+    )
 )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from controlplane.gateway.dialects import shapes
 from controlplane.gateway.dialects.answers import faults, framing, usage
-from controlplane.gateway.dialects.answers.events import ABORT, CONTENT, FINISH, LAST, ONLY_USAGE, api_of
+from controlplane.gateway.dialects.answers.events import ABORT, CONTENT, FINISH, LAST, NO_MARK, ONLY_USAGE, api_of
 from controlplane.gateway.dialects.answers.framing import Framing
 from controlplane.gateway.refusal import Refusal
-from controlplane.gateway.request import Ask, TokenCounts
+from controlplane.gateway.request import Ask, Content, TokenCounts
 
 MOST_HELD = 16 * 2**10
 """Bytes of an incomplete event that are held back. A longer one passes in pieces."""
@@ -25,14 +25,18 @@ class StreamReader:
     """
 
     __slots__ = (
-        "_api", "_ask", "_finished", "_framing", "_held", "_long", "_loud", "_mark", "_operation", "_seen", "_strip",
-        "events", "fault", "whole",
+        "_api", "_ask", "_facts", "_finished", "_framing", "_held", "_long", "_loud", "_mark", "_operation", "_seen",
+        "_strip", "content", "events", "fault", "whole",
     )  # fmt: skip
 
     def __init__(self, ask: Ask, frames: Framing, *, strip: bool) -> None:
         api = api_of(ask.operation)
         self._ask, self._operation, self._framing, self._api, self._strip = ask, ask.operation, frames, api, strip
-        self._mark, self._loud = api.mark, api.loud
+        self._facts = Content()
+        self.content = self._facts if ask.operation.writes else None
+        self._mark = api.mark if self.content is None else NO_MARK
+        """The API's mark, from the first content on. Until then every event is parsed."""
+        self._loud = api.loud
         self._held = b""
         self._long: list[bytes] | None = None
         """Pieces of an event that was too long to be held back, or None."""
@@ -61,7 +65,7 @@ class StreamReader:
     def _refused(self, text: bytes) -> Refusal | None:
         document = None if text == _DONE else framing.parse(text)
         fault = faults.find(document)
-        if fault is None and document is not None and self._api.sort(document, TokenCounts()) & ABORT:
+        if fault is None and document is not None and self._api.sort(document, TokenCounts(), Content()) & ABORT:
             fault = faults.Fault(faults.ABORTED, 500, nested=False)
         return None if fault is None else faults.refusal(fault)
 
@@ -160,17 +164,30 @@ class StreamReader:
         if document is None:
             # Text that is no JSON, or holds NaN: content of an engine's own.
             self.events += 1
+            self._facts.said = True
             return event
         fault = faults.find(document)
         if fault is not None:
             return self._failed(fault, event)
-        bits = self._api.sort(document, self._seen)
+        facts = self._facts
+        bits = self._api.sort(document, self._seen, facts)
+        if self._mark is NO_MARK and (facts.said or len(text) > framing.LARGE):
+            facts.said = True  # of a large event, only small members were parsed
+            self._mark = self._api.mark
         if bits & ABORT:
             return self._failed(faults.Fault(faults.ABORTED, 500, nested=False), event)
+        if bits == CONTENT and self._mark is not NO_MARK and self._mark not in event:
+            self._respell(event)
         self.events += bits & CONTENT
         self._finished = self._finished or bool(bits & FINISH)
         self.whole = self.whole or bool(bits & LAST)
         return b"" if bits & ONLY_USAGE and self._strip else event
+
+    def _respell(self, event: bytes) -> None:
+        """Look for the mark as the engine writes JSON, which is the same in all events of a stream."""
+        spaced = api_of(self._operation, spaced=True)
+        if spaced.mark in event:
+            self._mark, self._loud = spaced.mark, spaced.loud
 
     def _failed(self, fault: faults.Fault, event: bytes) -> bytes:
         self.fault = fault.message
