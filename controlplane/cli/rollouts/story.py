@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from controlplane.cli.render import UNKNOWN, clock, columns, number, percent, say, tell
+from controlplane.cli.render import clock, columns, number, percent, say, tell
+from controlplane.cli.table import UNKNOWN
 from controlplane.telling import lasting
 
 BAR = 24
