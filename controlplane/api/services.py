@@ -34,7 +34,7 @@ from controlplane.rollout.attention import Attention
 from controlplane.rollout.findings import WorkState
 from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.rollout.planning.overrides import Overrides
-from controlplane.rollout.service import ModelStatus
+from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore

@@ -21,7 +21,7 @@ from controlplane.fleet.views import AlertCounts, AttentionView, FleetView, Mode
 from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import RecordedRollout
-from controlplane.rollout.service import ModelStatus
+from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.store.stored import UnreadRow
 
 CACHE_S = 1.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from controlplane.rollout.findings import Finding, Work
-from controlplane.rollout.model import Rollout
+from controlplane.rollout.findings import Finding, Work, WorkKind
+from controlplane.rollout.model import Plan, Rollout, StepKind
 
 
 class Worker(Protocol):
@@ -21,3 +21,19 @@ class Worker(Protocol):
         The caller turns any other exception into NOT_ENOUGH. It cancels the call when nothing waits for the work.
         """
         ...
+
+
+_OF_STEPS = {
+    StepKind.CHECK: WorkKind.CHECK,
+    StepKind.WARM: WorkKind.WARM,
+    StepKind.GOLDEN: WorkKind.GOLDEN,
+    StepKind.MIRROR: WorkKind.MIRRORED,
+}
+
+
+def needed_works(plan: Plan) -> frozenset[WorkKind]:
+    """Return the kinds of work that a plan needs."""
+    options = plan.options
+    beside = {WorkKind.HOOK: options.hooks, WorkKind.LOOK: options.analysis, WorkKind.TOP_UP: options.top_up}
+    needed = {kind for kind, option in beside.items() if option}
+    return frozenset(needed | {_OF_STEPS[step.kind] for step in plan.steps if step.kind in _OF_STEPS})

@@ -148,7 +148,7 @@ class RolloutLog:
         )
         with self._db.reading() as session:
             rows = session.exec(query.order_by(col(RolloutRow.model), col(RolloutRow.id)))
-            return list({row.model: _record(row) for row in rows}.values())
+            return _with_wishes(session, list({row.model: row for row in rows}.values()))
 
     def get(self, rollout_id: str) -> RolloutRecord:
         """Return one rollout. Raises NotFound."""

@@ -139,8 +139,6 @@ class RolloutSection(Gates):
     def _steps_are_a_canarys(self) -> Iterator[Fault]:
         if self.steps and self.strategy not in (None, "canary"):
             yield Fault(("steps",), f"are for strategy canary; strategy is {self.strategy}")
-        if self.strategy == "canary" and not self.steps:
-            yield Fault(("strategy",), "canary needs steps:, such as `steps: [5%, analyse 10m, 25%, analyse 10m]`")
 
     @check
     def _deadline_is_longer_than_a_look(self) -> Iterator[Fault]:
@@ -155,7 +153,7 @@ class RolloutSection(Gates):
 
 
 class RolloutsSection(Gates):
-    """What holds for the promotions of all models: freeze windows, and gates in addition to a model's own."""
+    """Gates of the promotions of all models, in addition to a model's own, and freeze windows."""
 
     freeze: Annotated[tuple[FreezeSection, ...], Field(max_length=100)] = ()
 

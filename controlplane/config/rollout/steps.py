@@ -53,7 +53,7 @@ def _lasting(value: Any) -> float | str:
 Ratio = Annotated[float, BeforeValidator(ratio)]
 """A part of the whole, 0 to 1, written as `5%` or 0.05."""
 Share = Annotated[float, BeforeValidator(_share), Field(gt=0)]
-"""As Ratio, above zero. A bare whole number is refused: 1 could mean 1% or all."""
+"""A Ratio above zero. A bare whole number is refused: 1 could mean 1% or all."""
 Lasting = Annotated[float | Literal["approval"], BeforeValidator(_lasting)]
 """Seconds, or `approval`: until an operator approves."""
 

@@ -30,7 +30,7 @@ _MEANING = {
 def freeze_sentence(windows: Sequence[FreezeWindow], freeze: Freeze | None) -> str:
     """Return the state of the freeze windows."""
     if freeze is not None:
-        return f"freeze: {freeze}"
+        return f"freeze: {str(freeze).removeprefix('freeze ')}"
     names = ", ".join(window.name for window in windows)
     return f"freeze: none of the windows holds now ({names})" if names else "freeze: fleet.yaml has no freeze windows"
 

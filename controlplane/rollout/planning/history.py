@@ -1,4 +1,4 @@
-"""What earlier rollouts of a model say about the next one. Pure."""
+"""Facts that earlier rollouts of a model say about the next one. Pure."""
 
 from __future__ import annotations
 

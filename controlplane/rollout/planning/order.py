@@ -1,4 +1,4 @@
-"""Which rollout may start now: the order of models, rollouts that run, and quarantined versions. Pure."""
+"""Conditions for a start: the order of models, rollouts that run, and quarantined versions. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Quarantined(Protocol):
 
 @dataclass(frozen=True)
 class RolloutBrief:
-    """What the order of rollouts needs to know about one of them. It also stands for one whose state is unreadable."""
+    """The columns of a rollout on which the order depends. They are known also where its state is unreadable."""
 
     id: str
     model: str

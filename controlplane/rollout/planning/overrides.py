@@ -1,4 +1,4 @@
-"""What an operator sets for one rollout beside fleet.yaml. Pure."""
+"""Options that an operator sets for one rollout beside fleet.yaml. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator may set beside fleet.yaml, and which of it only an admin may. Pure."""
+"""Options that a request may set beside fleet.yaml, and those that only an admin may set. Pure."""
 
 from __future__ import annotations
 
@@ -28,12 +28,7 @@ def applied(section: RolloutSection, overrides: Overrides) -> tuple[RolloutSecti
     merged, faults = merge_section(section, given)
     if faults:
         return section, [f"{dotted(('rollout', *fault.loc))}: {fault.sentence}" for fault in faults]
-    changes: dict[str, Any] = {}
-    if overrides.full:
-        changes["steps"] = ()
-    if overrides.allow_downtime:
-        changes["allow_downtime"] = True
-    return merged.model_copy(update=changes) if changes else merged, []
+    return merged.model_copy(update={"allow_downtime": True}) if overrides.allow_downtime else merged, []
 
 
 def replaced(before: Combined, section: RolloutSection, overrides: Overrides) -> Combined:

@@ -14,7 +14,7 @@ from controlplane.errors import ConfigErrors, Refused
 from controlplane.rollout import records
 from controlplane.rollout.findings import Finding
 from controlplane.rollout.model import Plan, RolloutKind
-from controlplane.rollout.options import Options
+from controlplane.rollout.options import CanaryStep, CanaryStepKind, Options
 from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.planning.building import Combined, combined, options_of, options_of_rollback
 from controlplane.rollout.planning.capacity import Capacity, Fit, ServerMemory, capacity
@@ -31,6 +31,7 @@ from controlplane.rollout.planning.order import (
     running_reasons,
 )
 from controlplane.rollout.planning.permitted import applied, loosened, notes_of, replaced
+from controlplane.rollout.planning.templates import fault_of
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.rollout.work.checks import Checks, Queries
 from controlplane.store.rollout_log import RolloutLog, RolloutRecord
@@ -172,8 +173,6 @@ class Planner:
         named = request.strategy or (given if isinstance(given, str) else "")
         changed, against = applied(own, request.overrides)
         strategy = named or changed.effective_strategy
-        if strategy == "canary" and not changed.steps and not request.overrides.full:
-            against.append("strategy canary needs steps; add --steps, or models[].rollout.steps in fleet.yaml")
         after = replaced(gates, changed, request.overrides)
         notes = notes_of(request.overrides, request.actor or "an operator")
         for phrase in loosened(gates, after, own, changed):
@@ -183,9 +182,12 @@ class Planner:
                 against.append(f"only an admin may {phrase}; {request.actor} has role {request.role or 'operator'}")
         against += attest_reasons(after.checklist, request.overrides.attest, request.command)
         against += self._of_freezes(request, notes)
+        against += _unreadable(changed, after)
         prompts, faults = await _golden(changed)
         options = options_of(section, changed, after, prompts, strategy, request.overrides.attest)
         options = replace(options, through_freeze=bool(request.overrides.override_freeze))
+        if request.overrides.full and strategy == "canary":
+            options = replace(options, steps=(CanaryStep(CanaryStepKind.WEIGHT, 1.0),))
         return _Chosen(strategy, bool(named), after, options, tuple(notes)), [*against, *faults]
 
     def _of_freezes(self, request: planning.Request, notes: list[str]) -> list[str]:
@@ -230,8 +232,9 @@ class Planner:
         loaded = [b for b in seen.backends if b.versions.get(version) is VersionState.READY]
         if seen.backends and len(loaded) == len(seen.backends):
             return Capacity(Fit.BESIDE, f"{version} is loaded on every backend already")
-        memory: Sequence[ServerMemory] = ()
-        if self._memory is not None and section.traffic.backends:
+        backends = section.traffic.backends
+        memory = [ServerMemory(backend.url, unknown="no metrics are read here") for backend in backends]
+        if self._memory is not None:
             memory = await self._memory.read(section, self._models, self._clock.now())
         recent, _ = records.readable(await asyncio.to_thread(self._log.recent, section.name, HISTORY))
         return capacity(section, stable, version, memory, loads_of(recent))
@@ -249,6 +252,15 @@ class Planner:
 def _brief(record: RolloutRecord) -> RolloutBrief:
     finished = record.finished_at is not None
     return RolloutBrief(record.id, record.model, record.to_version, record.kind, record.phase, finished)
+
+
+def _unreadable(rollout: RolloutSection, gates: Combined) -> list[str]:
+    """Return why expressions of a request cannot be evaluated. Those of fleet.yaml were checked when it was read."""
+    limits = rollout.analysis.thresholds if rollout.analysis else ()
+    given = [(f"threshold {limit.name}", limit.expr, True) for limit in limits]
+    given += [(f"check {item.name}", item.expr, False) for item in gates.checklist if item.expr is not None]
+    faults = [(name, fault_of(expr, windowed=windowed)) for name, expr, windowed in given]
+    return [f"{name} cannot be evaluated: {fault}" for name, fault in faults if fault]
 
 
 async def _golden(section: RolloutSection) -> tuple[tuple[GoldenPromptSection, ...], list[str]]:
@@ -278,7 +290,7 @@ def _with_room(request: planning.Request, chosen: _Chosen, fits: Capacity) -> _C
         if not permitted or chosen.named:
             raise Refused(f"{fits.sentence}; to accept that: {command}")
         return replace(chosen, strategy=RECREATE, notes=(*chosen.notes, fits.sentence))
-    return replace(chosen, notes=(*chosen.notes, *([fits.sentence] if fits.fit is Fit.UNKNOWN else [])))
+    return chosen
 
 
 async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:

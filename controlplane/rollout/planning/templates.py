@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 
 from collectors.durations import format_duration
+from controlplane.errors import QueryError
+from controlplane.metrics.promql.syntax.tree import parse
 
 VARIABLES = ("model", "version", "stable", "window")
 _VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
@@ -31,3 +33,12 @@ def filled(expr: str, model: str, version: str, stable: str, window_s: float | N
         return values[found[1]]
 
     return _VARIABLE.sub(value, expr)
+
+
+def fault_of(expr: str, *, windowed: bool) -> str:
+    """Return why an expression of fleet.yaml cannot be evaluated, or "". `windowed`: `{{window}}` may be used."""
+    try:
+        parse(filled(expr, "model", "v2", "v1", 300.0 if windowed else None))
+    except (ValueError, QueryError) as error:
+        return str(error)
+    return ""

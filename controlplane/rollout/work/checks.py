@@ -31,7 +31,7 @@ class Queries(Protocol):
 
 
 class Facts(Protocol):
-    """What is known about a model now. Each method may raise errors of the control plane."""
+    """Facts about a model now. Each method may raise errors of the control plane."""
 
     async def observe(self, model: str) -> TrafficObservation:
         """Return the model's backends, observed now."""

@@ -100,10 +100,6 @@ def test_impossible_steps_are_refused(given: Any, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("rollout", "expected"),
     [
-        (
-            {"strategy": "canary"},
-            ["strategy: canary needs steps:, such as `steps: [5%, analyse 10m, 25%, analyse 10m]`"],
-        ),
         ({"strategy": "rolling", "steps": ["5%"]}, ["steps: are for strategy canary; strategy is rolling"]),
         (
             {"analysis": {"compare": ["ttft", "ttft"]}},

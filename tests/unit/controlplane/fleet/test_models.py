@@ -11,7 +11,7 @@ from controlplane.config.models import ModelSection
 from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import BackendKey, Numbers
 from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutKind, RolloutLimits
-from controlplane.rollout.service import ModelStatus
+from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.rollout.strategies import Setting, blue_green
 from controlplane.traffic.driver import TrafficObservation
 

@@ -204,8 +204,6 @@ def test_options_of_a_request_replace_those_of_fleet_yaml() -> None:
     assert reasons == []
     assert changed.analysis is not None
     assert (changed.analysis.minimum_requests, changed.allow_downtime, len(changed.steps)) == (5, True, 2)
-    full, reasons = applied(OWN, Overrides(full=True))
-    assert (full.steps, reasons) == ((), [])
 
 
 @pytest.mark.parametrize(
