@@ -192,3 +192,16 @@ async def test_wrong_options_are_refused_by_name(operator: httpx.AsyncClient, mo
     answer = await operator.post("/cp/v1/rollouts", json={"model": "chat", "version": "v2", **more})
     assert answer.status_code == 409
     assert any(words in reason for reason in answer.json()["reasons"])
+
+
+async def test_a_dry_run_of_a_rollback_says_what_turning_back_does(rig: Any, operator: httpx.AsyncClient) -> None:
+    stored(rig, ANALYSE)
+    answer = await operator.post("/cp/v1/models/chat/rollback", json={"dry_run": True})
+    assert answer.status_code == 200, answer.text
+    plan = answer.json()
+    assert (plan["from"], plan["to"]) == ("v2", "v1")
+    assert plan["steps"][0] == "stop rollout r-11aa of chat to v2, which is switching now"
+    assert plan["left"] == "whether v1 is loaded is not known: the model was not observed yet"
+    assert (await shown(operator))["phase"] == "switching"
+    other = await operator.post("/cp/v1/models/chat/rollback", json={"to": "v3", "dry_run": True})
+    assert other.status_code == 409
