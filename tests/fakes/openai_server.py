@@ -12,13 +12,15 @@ from aiohttp import web
 class OpenAiServer:
     """One server of one model on a free loopback port: `async with OpenAiServer("llama") as engine`."""
 
-    def __init__(self, *models: str) -> None:
-        self.models = list(models)
+    def __init__(self, *models: str, version: str = "") -> None:
+        self.models, self.version = list(models), version
         self.health, self.listing = 200, 200
         self.fault = ""
         """When set, every answer is an error in a stream that began with 200."""
         self.status = 200
         self.hangs = False
+        self.release: asyncio.Event | None = None
+        """When set, an answer waits for it."""
         self.cut = False
         """Whether a stream ends before its end."""
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -57,11 +59,14 @@ class OpenAiServer:
         self.asked.append((request.match_info["path"], body))
         if self.hangs:
             await self._stopped.wait()
+        if self.release is not None:
+            await self.release.wait()
         if self.status != 200:
             return web.json_response({"error": {"message": "overloaded"}}, status=self.status)
         if not body.get("stream"):
-            return web.json_response({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]})
-        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            whole = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+            return web.json_response(whole, headers={"x-version": self.version})
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "x-version": self.version})
         await answer.prepare(request)
         events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _EVENTS
         for event in events[: 1 if self.cut else None]:
