@@ -49,6 +49,7 @@ COMPONENTS = {
     "triton": lambda: importlib.util.find_spec("pytriton") is not None,
     "prometheus": lambda: shutil.which("prometheus") is not None and shutil.which("promtool") is not None,
     "pgbouncer": lambda: _pgbouncer() and _postgres(),
+    "nginx": lambda: shutil.which("nginx") is not None,
     "postgres": _postgres,
     "chromium": lambda: shutil.which("chromium") is not None,
     "faketime": lambda: bool(list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))),

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.haproxy import HaproxyInstance, HaproxyTraffic
@@ -21,6 +19,7 @@ from controlplane.traffic.haproxy import config_file
 from controlplane.traffic.haproxy.config_file import MAX_WEIGHT, UnfitFile
 from controlplane.traffic.haproxy.runtime import RuntimeApi
 from controlplane.traffic.haproxy.table import BY_REQUESTS, Server, Table, table
+from controlplane.traffic.proxies.addresses import host_port, resolved
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.shares import least_share, shares_of, whole_weights
 from controlplane.traffic.whole_file import replace_file
@@ -177,10 +176,10 @@ class Haproxy:
             if names := self._traffic.servers.get(version):
                 found[version] = [seen.servers[name] for name in names if name in seen.servers]
                 continue
-            wanted = {_host_port(b.url) for b in self._section.versions[version].backends}
+            wanted = {host_port(b.url) for b in self._section.versions[version].backends}
             mine = [s for s in seen.servers.values() if s.address in wanted]
             if len(mine) < len(wanted):
-                addresses = {address for place in wanted for address in await _resolved(place)}
+                addresses = {address for place in wanted for address in await resolved(place)}
                 mine = [s for s in seen.servers.values() if s.address in addresses | wanted]
             found[version] = mine
         return found
@@ -296,26 +295,7 @@ def _listed(wanted: Mapping[str, int]) -> str:
 
 def _address(section: ModelSection, version: str) -> str:
     backends = section.versions[version].backends
-    return _host_port(backends[0].url) if backends else "ADDRESS"
-
-
-def _host_port(url: str) -> str:
-    """Return host:port of a server's address, as HAProxy writes it."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{host}:{port}"
-
-
-async def _resolved(place: str) -> list[str]:
-    """Return the numeric addresses of host:port. Empty: the name does not resolve here."""
-    host, _, port = place.rpartition(":")
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError:
-        return []
-    hosts = [str(address[0]) for *_, address in found]
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts]
+    return host_port(backends[0].url) if backends else "ADDRESS"
 
 
 def _raise_worst(results: Sequence[object]) -> None:

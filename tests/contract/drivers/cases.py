@@ -17,6 +17,7 @@ from controlplane.demo.triton import TritonServer
 from controlplane.traffic.driver import BackendObservation, Driver, Placement
 from controlplane.traffic.drivers import build_drivers
 from tests.contract.drivers.real_haproxy import haproxy
+from tests.contract.drivers.real_nginx import RealNginx
 from tests.contract.drivers.versions import Versions, clients
 from tests.fakes.failing_version import write_failing_version
 from tests.fakes.gateways import FakeGateways
@@ -50,6 +51,8 @@ class Case:
     """Restarts the target."""
     spread: float = 0.0
     """Largest difference of a counted share from the ordered one, at 400 requests, 0 to 1."""
+    counts_open: bool = True
+    """Whether the target knows the open requests of each version."""
     config: str = ""
 
     def __post_init__(self) -> None:
@@ -142,6 +145,29 @@ async def behind_haproxy(folder: Path) -> AsyncIterator[Case]:
             )
 
 
+@contextlib.asynccontextmanager
+async def behind_nginx(folder: Path, sticky: str | None = None, spread: float = 0.0) -> AsyncIterator[Case]:
+    async with Versions() as versions:
+        proxy = RealNginx(folder, versions.address("v1"), "chat" if sticky is None else "$chat_upstream", sticky)
+        with proxy.running():
+
+            def section(include: str) -> ModelSection:
+                return versions.section(driver="nginx", include=include, sticky=sticky, **proxy.fields())
+
+            yield Case(
+                lambda: made(section(str(proxy.include))),
+                "nginx",
+                lambda other: made(section(other)),
+                nowhere=f"{folder}/none.conf",
+                loads=False,
+                clients=lambda requests: clients(proxy.url, requests),
+                hold=lambda version: versions.hold(proxy.url, version),
+                restart=lambda: asyncio.to_thread(proxy.restart),
+                spread=spread,
+                counts_open=False,
+            )
+
+
 Target = Callable[[Path], AbstractAsyncContextManager[Case]]
 DRIVERS: Mapping[str, Target] = MappingProxyType(
     {
@@ -150,11 +176,20 @@ DRIVERS: Mapping[str, Target] = MappingProxyType(
         "gateway before a fake triton": lambda folder: fake_triton(folder, _of_gateway),
         "gateway before a triton": lambda folder: real_triton(folder, _of_gateway),
         "haproxy": behind_haproxy,
+        "nginx": behind_nginx,
+        # Draws by a hash: 4 standard deviations of 50 % at 400 requests.
+        "nginx, sticky": lambda folder: behind_nginx(folder, "$request_id", 0.1),
     }
 )
 NEEDS: Mapping[str, str] = MappingProxyType(
-    {"triton": "triton", "gateway before a triton": "triton", "haproxy": "haproxy"}
+    {
+        "triton": "triton",
+        "gateway before a triton": "triton",
+        "haproxy": "haproxy",
+        "nginx": "nginx",
+        "nginx, sticky": "nginx",
+    }
 )
 """The real component of each target that has one."""
-WEIGHTED = ("haproxy",)
+WEIGHTED = ("haproxy", "nginx", "nginx, sticky")
 """Targets whose driver takes weights, and that clients can be counted at."""
