@@ -13,13 +13,15 @@ from aiohttp import web
 class OpenAiServer:
     """One server of one model on a free loopback port: `async with OpenAiServer("llama") as engine`."""
 
-    def __init__(self, *models: str) -> None:
-        self.models = list(models)
+    def __init__(self, *models: str, version: str = "") -> None:
+        self.models, self.version = list(models), version
         self.health, self.listing = 200, 200
         self.fault = ""
         """When set, every answer is an error in a stream that began with 200."""
         self.status = 200
         self.hangs = False
+        self.release: asyncio.Event | None = None
+        """When set, an answer waits for it."""
         self.cut = False
         """Whether a stream ends before its end."""
         self.says = "hi"
@@ -67,6 +69,8 @@ class OpenAiServer:
         self.headers.append(request.headers)
         if self.hangs:
             await self._stopped.wait()
+        if self.release is not None:
+            await self.release.wait()
         if self.status != 200:
             return web.json_response({"error": {"message": "overloaded"}}, status=self.status)
         if self.raw:
@@ -74,8 +78,9 @@ class OpenAiServer:
         if self.drips:
             return await self._drip(request)
         if not body.get("stream"):
-            return web.json_response({"choices": [{"message": {"content": self.says}, "finish_reason": "stop"}]})
-        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            whole = {"choices": [{"message": {"content": self.says}, "finish_reason": "stop"}]}
+            return web.json_response(whole, headers={"x-version": self.version})
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "x-version": self.version})
         await answer.prepare(request)
         events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _events(self.says)
         for event in events[: 1 if self.cut else None]:
