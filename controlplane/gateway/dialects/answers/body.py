@@ -48,15 +48,15 @@ _SHORT = 256
 
 
 class _Message(msgspec.Struct):
-    """The members of a chat's message that are content. Its text is not decoded: it may be long."""
+    """The members of a chat's message that are content. They are not decoded: they may be long."""
 
     content: msgspec.Raw = _ABSENT
-    refusal: Any = None
-    tool_calls: Any = None
+    refusal: msgspec.Raw = _ABSENT
+    tool_calls: msgspec.Raw = _ABSENT
     reasoning_content: msgspec.Raw = _ABSENT
     reasoning: msgspec.Raw = _ABSENT
-    function_call: Any = None
-    audio: Any = None
+    function_call: msgspec.Raw = _ABSENT
+    audio: msgspec.Raw = _ABSENT
 
 
 class _Choice(msgspec.Struct):
@@ -64,7 +64,7 @@ class _Choice(msgspec.Struct):
 
     finish_reason: Any = None
     message: _Message | None = None
-    text: Any = None
+    text: msgspec.Raw = _ABSENT
 
     def note(self, facts: Content) -> None:
         """Note the choice's facts."""
@@ -72,16 +72,29 @@ class _Choice(msgspec.Struct):
             content.finish(self.finish_reason, facts)
         message = self.message
         if message is None:
-            content.say(self.text, facts)
-        elif message.refusal:
-            content.refuse(message.refusal, facts)
-        elif not facts.said:
-            if message.tool_calls or message.function_call or message.audio:
-                facts.said = True
-            for raw in (message.content, message.reasoning_content, message.reasoning):
-                if not facts.said and raw is not _ABSENT:
-                    text = memoryview(raw)
-                    content.say(len(text) > _SHORT or orjson.loads(text), facts)
+            content.say(_value(self.text), facts)
+            return
+        if message.refusal is not _ABSENT:
+            content.refuse(_value(message.refusal), facts)
+        for raw in (
+            *(message.content, message.tool_calls, message.reasoning_content, message.reasoning),
+            *(message.function_call, message.audio),
+        ):
+            if facts.said:
+                break
+            if raw is not _ABSENT:
+                content.say(_value(raw), facts)
+
+
+def _value(raw: msgspec.Raw) -> object:
+    """Return a member's value. True stands for one that is too long to be blank, or that only a decoder rejects."""
+    text = memoryview(raw)
+    if len(text) > _SHORT:
+        return True
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # half of a surrogate pair, where an answer was cut within a character
+        return True
 
 
 class _Answer(msgspec.Struct):

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from controlplane.gateway.dialects.answers.body import MOST_KEPT
-from controlplane.gateway.request import Ask, Content, Finish
+from controlplane.gateway.request import Ask, Content, Finish, TokenCounts
 from controlplane.gateway.seams import AnswerReader
 from tests.fakes.gateway_requests import DIALECTS, operation
 from tests.unit.controlplane.gateway.dialects.test_captured import ANSWERS, EXPECTED, PATHS, load
@@ -265,13 +265,28 @@ def test_the_end_of_a_body_that_is_not_parsed() -> None:
     assert whole(CHAT, document) == CUT_OFF
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        b'{"message":{"content":"\\ud83d"},"finish_reason":"length"}',
+        b'{"message":{"content":null,"tool_calls":["\\ud83d"]},"finish_reason":"length"}',
+        b'{"text":"\\ud83d","finish_reason":"length"}',
+    ],
+)
+def test_an_answer_that_was_cut_within_a_character(choice: bytes) -> None:
+    read = reader(CHAT)
+    read.feed(b'{"choices":[%b],"usage":{"prompt_tokens":5,"completion_tokens":2}}' % choice)
+    read.end()
+    assert read.content == CUT_OFF and not read.fault and read.counts == TokenCounts(5, 2)
+
+
 def test_after_the_first_content_no_event_is_parsed() -> None:
     """A quiet event that is no JSON passes as content. It would not, if it were parsed."""
     read = reader(CHAT, stream=True)
     for event in (ROLE, delta(content="hi")):
         read.feed(b"data: %b\n\n" % orjson.dumps(event))
     before = read.events
-    assert read.feed(b'data: {"refusal":"x"}{"finish_reason":null\n\n')
+    assert read.feed(b'data: {"refusal":"x"}{"finish_reason":null}\n\n')
     assert read.events == before + 1 and read.content == Content(said=True)
 
 
