@@ -7,7 +7,16 @@ from dataclasses import replace
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.sentences import no_effect, why_again
-from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves, unknown
+from controlplane.rollout.steps import (
+    commit_is_out,
+    commit_warning,
+    end,
+    given_up,
+    mirrors,
+    must_commit,
+    serves,
+    unknown,
+)
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
 ASK_S = 10.0
@@ -107,8 +116,8 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
         OrderOutcome.LOST,
         OrderOutcome.INTERRUPTED,
     )
-    # No observation shows copies of requests: only another order ends them.
-    copies = intent is None and touched.order.mirror > 0.0
+    # No observation shows copies of requests: only another order ends them, and only its reply tells that it did.
+    copies = mirrors(rollout) and (intent is None or intent.outcome is not OrderOutcome.TAKEN)
     lost = intent is None or intent.outcome is OrderOutcome.INTERRUPTED
     if not backend.reachable and not (backend.holds and lost):
         return None, f"{url} does not answer, what it serves is unknown: {backend.error}", False

@@ -70,6 +70,11 @@ def share_at(plan: Plan, step: int) -> float:
     return shares[-1] if shares else 1.0
 
 
+def mirrors(rollout: Rollout) -> bool:
+    """Return whether a step up to the current one sends copies of requests to the candidate."""
+    return any(step.mirror > 0.0 for step in rollout.plan.steps[: rollout.step + 1])
+
+
 def phase_of(share: float) -> Phase:
     """Return the phase in which the candidate has a share of the requests."""
     return Phase.VERIFYING if share == 1.0 else Phase.SWITCHING if share > 0.0 else Phase.PREPARING

@@ -10,7 +10,7 @@ from controlplane.rollout.handlers.situation import Situation
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Order, OrderOutcome, Verb
 from controlplane.rollout.sentences import no_effect, says, why_again
-from controlplane.rollout.steps import MAX_ATTEMPTS, at, carries, share_at, silent_since, unknown
+from controlplane.rollout.steps import MAX_ATTEMPTS, at, carries, mirrors, share_at, silent_since, unknown
 from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.traffic.driver import BackendObservation, VersionState
 
@@ -40,13 +40,14 @@ def wanted(now_is: Situation, url: str) -> Order:
 
 def placed(now_is: Situation, backend: BackendObservation) -> bool:
     """Return whether the candidate is seen to have the step's share, and its copies were ordered or ended."""
-    order, latest = wanted(now_is, backend.url), now_is.rollout.latest(Verb.PLACE, backend.url)
+    order = wanted(now_is, backend.url)
     if not carries(backend, order.serve, order.share):
         return False
-    copies = 0.0 if latest is None else latest.order.mirror
-    taken = latest is not None and latest.outcome is OrderOutcome.TAKEN
-    # No observation shows copies: only the reply tells whether they were ordered.
-    return order.mirror == copies and (taken or not copies)
+    if not mirrors(now_is.rollout):
+        return True
+    # No observation shows copies: only the reply to exactly this order tells whether they were ordered, or ended.
+    intent = now_is.rollout.intent(order)
+    return intent is not None and intent.outcome is OrderOutcome.TAKEN
 
 
 def place(now_is: Situation, backend: BackendObservation, words: Words) -> Decision:

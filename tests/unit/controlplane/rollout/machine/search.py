@@ -1,4 +1,4 @@
-"""An exhaustive search over the states of a rollout: every transition of the kind world, with up to two faults anywhere."""
+"""An exhaustive search over a rollout: every transition of the kind world, with up to two faults anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A world for the search: backends, orders on their way, works, people. Every value is frozen, so states can be compared.
+"""A world for the search: backends, orders on their way, works, people. Every value is frozen and comparable.
 
 One transition lets the world answer all that is out, kindly or with one fault, and then ticks the machine once.
 """
