@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
-from controlplane.rollout.sentences import no_effect, why_again
+from controlplane.rollout.sentences import no_effect, questions, why_again
 from controlplane.rollout.steps import (
     commit_is_out,
     commit_warning,
@@ -56,7 +56,7 @@ def bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decisi
     if rollout.moved:
         asking = _asking(rollout, now)
         if asking:
-            words = f"{rollout.reason}. {old} serves again and is asked {plan.check.requests} questions"
+            words = f"{rollout.reason}. {old} serves again and is asked {questions(plan.check.requests)}"
             return replace(end(rollout, Phase.ROLLING_BACK, words), asks_stable=asking)
         words = f"{rollout.reason}. {old} serves again{_answered(rollout)}{commit_warning(rollout, old)}"
         return end(rollout, Phase.ROLLED_BACK, words)
@@ -85,8 +85,8 @@ def _answered(rollout: Rollout) -> str:
     asked, failed = sum(trial.asked for trial in trials), sum(trial.failed for trial in trials)
     if any(trial.asked == trial.failed for trial in trials):
         fault = next((trial.words for trial in trials if trial.words), "no question could be sent")
-        return f"; warning: its answers do not prove it ({asked - failed} of {asked} questions answered well; {fault})"
-    return f" ({asked - failed} of {asked} questions answered well)"
+        return f"; warning: its answers do not prove it ({asked - failed} of {questions(asked)} answered well; {fault})"
+    return f" ({asked - failed} of {questions(asked)} answered well)"
 
 
 def _not_back(rollout: Rollout, seen: TrafficObservation) -> str:

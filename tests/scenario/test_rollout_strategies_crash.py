@@ -70,8 +70,8 @@ class Deaths:
 
     def watch(self, world: StrategyWorld) -> None:
         """Watch the present engine's writes."""
-        log: Any = world.engine._log
-        original: Callable[..., None] = log.save
+        log: Any = world.engine._writer._log
+        original: Callable[..., Any] = log.save_all
 
         def save(*args: Any) -> None:
             self.writes += 1
@@ -85,7 +85,7 @@ class Deaths:
                     raise Killed
                 self.pending = True
 
-        log.save = save
+        log.save_all = save
 
 
 def world_of(case: Case, folder: Path, empty: Path) -> StrategyWorld:

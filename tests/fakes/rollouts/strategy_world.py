@@ -77,7 +77,7 @@ class StrategyWorld:
         self._folder, self.verification = folder, verification or asking(1)
         names = ["m", *(f"m{number}" for number in range(1, models))]
         self.drivers = {name: MemoryDriver(name, capabilities, backends) for name in names}
-        self.sections = {name: _section(name, backends, rollout or {}) for name in names}
+        self.sections = {name: _section(name, 10 * n, backends, rollout or {}) for n, name in enumerate(names)}
         self.worker, self.clock, self.evidence = KindWorker(), VirtualClock(), NOTHING
         self.hold: Wait | None = None
         self.helps = True
@@ -171,7 +171,7 @@ class StrategyWorld:
         raise AssertionError(f"not finished after {limit} ticks: {latest.phase}: {latest.sentence}")
 
 
-def _section(name: str, backends: int, rollout: Mapping[str, Any]) -> ModelSection:
+def _section(name: str, first: int, backends: int, rollout: Mapping[str, Any]) -> ModelSection:
     return ModelSection.model_validate(
         {
             "name": name,
@@ -179,7 +179,7 @@ def _section(name: str, backends: int, rollout: Mapping[str, Any]) -> ModelSecti
             "versions": {"v1": {}, "v2": {}, "v3": {}},
             "traffic": {
                 "driver": "triton",
-                "backends": [{"url": f"http://127.0.0.1:{number + 1}"} for number in range(backends)],
+                "backends": [{"url": f"http://127.0.0.1:{first + number + 1}"} for number in range(backends)],
                 "load_timeout": "60s",
                 "drain_timeout": "30s",
             },
