@@ -116,8 +116,11 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
         OrderOutcome.LOST,
         OrderOutcome.INTERRUPTED,
     )
-    # No observation shows copies of requests: only another order ends them, and only its reply tells that it did.
-    copies = mirrors(rollout) and (intent is None or intent.outcome is not OrderOutcome.TAKEN)
+    if backend.mirror is not None:
+        copies = backend.mirror.get(new, 0.0) > 0.0
+    else:
+        # No observation shows copies of requests: only another order ends them, and only its reply tells that it did.
+        copies = mirrors(rollout) and (intent is None or intent.outcome is not OrderOutcome.TAKEN)
     lost = intent is None or intent.outcome is OrderOutcome.INTERRUPTED
     if not backend.reachable and not (backend.holds and lost):
         return None, f"{url} does not answer, what it serves is unknown: {backend.error}", False

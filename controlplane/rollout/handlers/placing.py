@@ -43,11 +43,18 @@ def placed(now_is: Situation, backend: BackendObservation) -> bool:
     order = wanted(now_is, backend.url)
     if not carries(backend, order.serve, order.share):
         return False
+    if backend.mirror is not None:
+        return _thousandths(backend.mirror.get(order.serve, 0.0)) == _thousandths(order.mirror)
     if not mirrors(now_is.rollout):
         return True
-    # No observation shows copies: only the reply to exactly this order tells whether they were ordered, or ended.
+    # This driver's observation does not show copies: only the reply to exactly this order tells of them.
     intent = now_is.rollout.intent(order)
     return intent is not None and intent.outcome is OrderOutcome.TAKEN
+
+
+def _thousandths(share: float) -> int:
+    """Return a share as drivers round it. A small share is not rounded to none."""
+    return max(1, round(share * 1000)) if share > 0.0 else 0
 
 
 def place(now_is: Situation, backend: BackendObservation, words: Words) -> Decision:
