@@ -13,7 +13,7 @@ from controlplane.config.models import ModelSection
 from controlplane.rollout.findings import Finding, Outcome, Sample, Work
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.options import Warm
-from controlplane.rollout.verification import asked
+from controlplane.rollout.work.prompts import question_of
 from controlplane.traffic.driver import Driver, NotSent, Question
 
 NOISE_S = 0.01
@@ -134,9 +134,8 @@ def settled(rounds: Sequence[float], warm: Warm) -> bool:
 
 def _questions(plan: Plan, section: ModelSection, warm: Warm) -> list[Question]:
     check = plan.check.question
-    path = None if check is None else check.path
     if warm.prompts:
-        return [asked(section, path, None, prompt, warm.timeout_s) for prompt in warm.prompts]
+        return [question_of(plan, section, prompt, warm.timeout_s) for prompt in warm.prompts]
     return [] if check is None else [check]
 
 
