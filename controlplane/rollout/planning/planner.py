@@ -13,7 +13,7 @@ from controlplane.config.rollout.section import Gates, RolloutSection, RolloutsS
 from controlplane.errors import ConfigErrors, Refused
 from controlplane.rollout import records
 from controlplane.rollout.findings import Finding
-from controlplane.rollout.model import Plan, RolloutKind
+from controlplane.rollout.model import Plan, Rollout, RolloutKind
 from controlplane.rollout.options import CanaryStep, CanaryStepKind, Options
 from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.planning.building import Combined, combined, options_of, options_of_rollback
@@ -33,6 +33,7 @@ from controlplane.rollout.planning.order import (
 from controlplane.rollout.planning.permitted import applied, loosened, notes_of, replaced
 from controlplane.rollout.planning.templates import fault_of
 from controlplane.rollout.verification import UNTRIED, Verification
+from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.rollout.work.checks import Checks, Queries
 from controlplane.store.rollout_log import RolloutLog, RolloutRecord
 from controlplane.traffic.driver import Driver, NotSent, TrafficObservation, VersionState
@@ -90,6 +91,13 @@ class Planner:
     def freeze(self, model: str, at: float) -> Freeze | None:
         """Return the freeze of a model's promotions at unix second `at`, or None."""
         return frozen(self._windows, model, at)
+
+    def hold(self, rollout: Rollout, at: float) -> Wait | None:
+        """Return the wait of a promotion that gets no further share in a freeze window at unix second `at`, or None."""
+        freeze = None if rollout.plan.options.through_freeze else self.freeze(rollout.model, at)
+        if freeze is None:
+            return None
+        return Wait(WaitKind.TIME, f"The share stays as it is: {freeze}", freeze.until)
 
     async def plan(
         self, request: planning.Request, quarantines: Sequence[Quarantined] = (), *, observe_only: bool = False
