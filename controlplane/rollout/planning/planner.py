@@ -124,10 +124,13 @@ class Planner:
         """Return whether `version` fits beside `stable` now."""
         return await self._fit(self._models[model], stable, version, await self.observe(model))
 
-    def targets(self, model: str) -> tuple[str, ...]:
-        """Return `host:port` of the targets with the metrics of the servers that serve every version."""
+    def targets(self, model: str, version: str) -> tuple[str, ...]:
+        """Return `host:port` of the targets with the metrics of a version's servers."""
         section = self._models.get(model)
-        return tuple(metrics_address(backend) for backend in section.traffic.backends) if section else ()
+        if section is None:
+            return ()
+        own = section.versions[version].backends if version in section.versions else ()
+        return tuple(metrics_address(backend) for backend in (*section.traffic.backends, *own))
 
     async def _planned(
         self, request: planning.Request, quarantines: Sequence[Quarantined], observe_only: bool

@@ -430,3 +430,13 @@ async def test_options_set_by_hand_are_in_the_audit_trail(tmp_path: Path) -> Non
                 f"rollout {started.id}: ann overrode freeze window feast holds until 1970-02-02 00:00 UTC: outage 12",
             ),
         }
+
+
+async def test_the_targets_of_a_version_are_those_of_its_servers(tmp_path: Path) -> None:
+    own = [{"url": "http://b:9000", "engine": "vllm"}, {"url": "http://[::1]:1", "engine": "triton"}]
+    async with rig(
+        tmp_path, backends=[*own, {"url": "http://c:1", "metrics": "http://u:p@m:7/x", "engine": "vllm"}]
+    ) as it:
+        assert it.planner.targets("model", "v1") == ("127.0.0.1:8002",)
+        assert it.planner.targets("model", "v2") == ("127.0.0.1:8002", "b:9000", "[::1]:8002", "m:7")
+        assert it.planner.targets("other", "v1") == it.planner.targets("other", "v2") == ()
