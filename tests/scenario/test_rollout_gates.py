@@ -165,4 +165,4 @@ async def test_a_rollout_for_which_an_admin_overrode_the_freeze_is_not_held(tmp_
         await made.timeline(200, 5.0)
         assert (await made.latest()).phase is Phase.SUCCEEDED
         (note,) = (await made.latest()).plan.options.notes
-        assert note.startswith("ann overrode freeze window night holds until ") and note.endswith(": outage 12")
+        assert note.startswith("ann overrode freeze window night (until ") and note.endswith("): outage 12")

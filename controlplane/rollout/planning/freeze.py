@@ -43,8 +43,13 @@ class Freeze:
 
     def __str__(self) -> str:
         """Return the freeze in words: `freeze window weekend holds until 2026-11-30 08:00 Europe/Berlin`."""
+        return f"freeze window {self.name} holds until {self.end}"
+
+    @property
+    def end(self) -> str:
+        """The end by the clock on the wall: `2026-11-30 08:00 Europe/Berlin`."""
         shown = datetime.fromtimestamp(self.until, ZoneInfo(self.timezone)).strftime("%Y-%m-%d %H:%M")
-        return f"freeze window {self.name} holds until {shown} {self.timezone}"
+        return f"{shown} {self.timezone}"
 
 
 def windows(sections: Sequence[FreezeSection]) -> tuple[FreezeWindow, ...]:

@@ -207,7 +207,8 @@ class Planner:
         if reason and request.role != ADMIN:
             return [f"only an admin may override freeze windows; {request.actor} has role {request.role or 'operator'}"]
         if reason:
-            notes.append(f"{request.actor} overrode {freeze or 'freeze windows, of which none held'}: {reason}")
+            which = f"freeze window {freeze.name} (until {freeze.end})" if freeze else "freeze windows (none held)"
+            notes.append(f"{request.actor} overrode {which}: {reason}")
         elif freeze is not None:
             cure = f"`{request.command} --override-freeze REASON`"
             return [f"{freeze}; promote {request.model} later, or let an admin run {cure}"]

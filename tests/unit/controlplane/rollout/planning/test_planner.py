@@ -165,7 +165,7 @@ async def test_an_admin_overrides_a_freeze_with_a_reason_that_is_kept(tmp_path: 
     async with rig(tmp_path, FREEZE) as it:
         overrides = Overrides(override_freeze="outage 12")
         plan = await it.plan(overrides=overrides, role="admin")
-        note = "ann overrode freeze window feast holds until 1970-02-02 00:00 UTC: outage 12"
+        note = "ann overrode freeze window feast (until 1970-02-02 00:00 UTC): outage 12"
         assert (plan.options.through_freeze, plan.options.notes, plan.notes) == (True, (note,), (note,))
         assert await it.refused(overrides=overrides) == [
             "only an admin may override freeze windows; ann has role operator"
@@ -367,9 +367,9 @@ async def test_a_dry_run_shows_every_gate_with_its_state(tmp_path: Path) -> None
         assert shown == [
             "freeze: none of the windows holds now (feast)",
             "order: another comes first; it is not rolling, and its last promotion did not fail",
-            "check rollback passes now: rollback: v1 is ready on every backend",
-            "check monitoring does not pass now: monitoring: no server of model is watched; check `cp targets`",
-            "check load does not pass now: load: load_test_ok has no result now",
+            "check rollback passes now: v1 is ready on every backend",
+            "check monitoring does not pass now: no server of model is watched; check `cp targets`",
+            "check load does not pass now: load_test_ok has no result now",
             "check scan passes now: scan is attested: ticket 7",
             "hook backup: http://h/b is called before the candidate gets its first request of a client; a failure "
             "pauses the rollout until an operator resumes it",
@@ -427,7 +427,7 @@ async def test_options_set_by_hand_are_in_the_audit_trail(tmp_path: Path) -> Non
                 "ann",
                 "rollout.option",
                 "model/model",
-                f"rollout {started.id}: ann overrode freeze window feast holds until 1970-02-02 00:00 UTC: outage 12",
+                f"rollout {started.id}: ann overrode freeze window feast (until 1970-02-02 00:00 UTC): outage 12",
             ),
         }
 
