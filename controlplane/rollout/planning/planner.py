@@ -140,14 +140,25 @@ class Planner:
         capabilities = driver.capabilities if driver else None
         stable = (await asyncio.to_thread(self._log.seed, request.model, section.stable)).stable
         chosen, against = await self._choose(request, section)
-        against = [
+        blocked = [
             *planning.reasons(request, section, stable, capabilities, chosen.strategy, observe_only, chosen.options),
             *await self._of_the_fleet(request, chosen.options, quarantines),
-            *against,
         ]
+        if blocked:
+            raise Refused(*blocked, *against)
+        assert driver is not None  # reasons() refuses a model without one
+        try:
+            planned = await self._of_the_engines(request, section, stable, driver, chosen)
+        except Refused as refused:
+            raise Refused(*against, *refused.reasons) from None
         if against:
             raise Refused(*against)
-        assert driver is not None  # reasons() refuses a model without one
+        return planned
+
+    async def _of_the_engines(
+        self, request: planning.Request, section: ModelSection, stable: str, driver: Driver, chosen: _Chosen
+    ) -> tuple[Plan, Capacity | None]:
+        """Return the plan for the present state of the engines. Raises Refused with the reasons against it."""
         preparation = await driver.prepare(request.version)
         seen = await driver.observe()
         fits: Capacity | None = None

@@ -206,6 +206,14 @@ async def test_every_reason_comes_at_once(tmp_path: Path) -> None:
         ]
 
 
+async def test_what_the_engines_lack_comes_with_the_other_reasons(tmp_path: Path) -> None:
+    async with rig(tmp_path, FREEZE, series=memory(free=10), memory="40GB") as it:
+        freeze, room = await it.refused()
+        assert freeze.startswith("freeze window feast") and room.startswith("v2 needs 40 GiB")
+        log = RolloutLog(it.world.db)
+        assert log.recent("model") == []
+
+
 async def test_an_item_is_attested_by_a_person(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         it.options(checklist=["scan"])
