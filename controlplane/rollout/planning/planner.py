@@ -19,7 +19,7 @@ from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.planning.building import Combined, combined, options_of, options_of_rollback
 from controlplane.rollout.planning.capacity import Capacity, Fit, ServerMemory, capacity
 from controlplane.rollout.planning.checklist import attest_reasons
-from controlplane.rollout.planning.freeze import Freeze, FreezeWindow, frozen, windows
+from controlplane.rollout.planning.freeze import Freeze, Freezes, windows
 from controlplane.rollout.planning.gates import sentences
 from controlplane.rollout.planning.history import loads_of
 from controlplane.rollout.planning.memory import GpuMemory, metrics_address
@@ -74,7 +74,7 @@ class Planner:
         self._drivers: Mapping[str, Driver] = {}
         self._verifications: Mapping[str, Verification] = {}
         self._shared: Gates = RolloutsSection()
-        self._windows: tuple[FreezeWindow, ...] = ()
+        self._freezes = Freezes()
 
     def update(
         self,
@@ -86,11 +86,11 @@ class Planner:
         """Replace the configuration after a reload. Keys of the mappings are names of models."""
         shared = shared or RolloutsSection()
         self._models, self._drivers, self._verifications = models, drivers, verifications or {}
-        self._shared, self._windows = shared, windows(shared.freeze)
+        self._shared, self._freezes = shared, Freezes(windows(shared.freeze))
 
     def freeze(self, model: str, at: float) -> Freeze | None:
         """Return the freeze of a model's promotions at unix second `at`, or None."""
-        return frozen(self._windows, model, at)
+        return self._freezes.frozen(model, at)
 
     def hold(self, rollout: Rollout, at: float) -> Wait | None:
         """Return the wait of a promotion that gets no further share in a freeze window at unix second `at`, or None."""
@@ -111,8 +111,7 @@ class Planner:
         if request.kind is RolloutKind.ROLLBACK:
             return plan
         freeze = self.freeze(plan.model, self._clock.now())
-        mine = [window for window in self._windows if not window.models or plan.model in window.models]
-        told = sentences(plan.options, mine, freeze, fits, await self._checked(plan))
+        told = sentences(plan.options, self._freezes.of(plan.model), freeze, fits, await self._checked(plan))
         return replace(plan, known=(*plan.known, *told))
 
     async def observe(self, model: str) -> TrafficObservation:
