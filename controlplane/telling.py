@@ -46,6 +46,21 @@ def _two(count: int, big: int, big_name: str, small: int, small_name: str) -> st
     return f"{many} {big_name} {rest} {small_name}" if rest else f"{many} {big_name}"
 
 
+def change(candidate: float | None, stable: float | None, unit: str) -> str | None:
+    """Return how a candidate's value differs from the stable version's, or None where that is not known.
+
+    Shares (unit `ratio`) differ in percentage points: `+7.8 points`. Other values differ in percent: `+25%`; from ten
+    times on by a factor: `x107`.
+    """
+    if candidate is None or stable is None:
+        return None
+    if unit == "ratio":
+        return f"{100 * (candidate - stable):+.2g} points"
+    if not stable:
+        return None
+    return f"x{candidate / stable:.3g}" if candidate >= 10 * stable else f"{100 * (candidate / stable - 1):+.0f}%"
+
+
 def happened(sentence: str) -> str:
     """Return the sentence of an alert's transition without its prefix `… went from … to …: `."""
     return _CHANGE.sub("", sentence, count=1)

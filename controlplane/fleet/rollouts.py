@@ -24,7 +24,15 @@ from controlplane.rollout.attention import Attention
 from controlplane.rollout.findings import Sample, WorkState
 from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.rollout.reporting.aftermath import aftermath
-from controlplane.rollout.reporting.progress import NO_PAST, Past, Progress, plan_time, progress, way_back_later
+from controlplane.rollout.reporting.progress import (
+    NO_PAST,
+    Past,
+    Progress,
+    plan_time,
+    progress,
+    way_back,
+    way_back_later,
+)
 from controlplane.rollout.reporting.words import work_words
 from controlplane.rollout.step_words import step_sentences
 from controlplane.store.rollout_rows.quarantines import Quarantine
@@ -190,15 +198,32 @@ def quarantine_view(found: Quarantine) -> QuarantineView:
     )
 
 
-def plan_view(plan: Plan, past: Past = NO_PAST) -> PlanView:
-    """Return the view of a plan. `past` holds the durations of earlier steps."""
+def turning_back_view(rollout: Rollout, seen: TrafficObservation | None, past: Past) -> PlanView:
+    """Return the rollback of a running rollout as a plan. `left` says how long it would take."""
+    plan = rollout.plan
+    return PlanView(
+        model=plan.model,
+        from_=plan.to_version,
+        to=plan.from_version,
+        strategy=plan.strategy,
+        steps=(
+            f"stop rollout {rollout.id} of {plan.model} to {plan.to_version}, which is {rollout.phase.value} now",
+            f"send every request to {plan.from_version} again, and load it before that where it is not loaded",
+            f"keep {plan.from_version} as the stable version",
+        ),
+        left=way_back(plan, seen, past).words,
+    )
+
+
+def plan_view(plan: Plan, seen: TrafficObservation | None = None, past: Past = NO_PAST) -> PlanView:
+    """Return the view of a plan. `seen` is the last observation, `past` holds the durations of earlier steps."""
     return PlanView(
         model=plan.model,
         from_=plan.from_version,
         to=plan.to_version,
         strategy=plan.strategy,
         steps=step_sentences(plan),
-        left=plan_time(plan, past).words,
+        left=plan_time(plan, seen, past).words,
         rollback=way_back_later(plan, past),
         notes=(*plan.notes, *plan.known),
     )

@@ -84,7 +84,7 @@ class Operation:
     """One operation of an API, such as OpenAI's chat completions. The dialects make one constant of each."""
 
     dialect: str
-    """openai, anthropic, ollama, triton, or plain (any other path of an engine, named by `x-model`)."""
+    """openai, anthropic, ollama, triton, or plain (another path of an engine, whose model `x-model` names)."""
     name: str
     """Word in metrics and records: chat, completion, response, embedding, infer, generate, tokenize, …"""
     place: ModelPlace
@@ -98,6 +98,8 @@ class Operation:
     """Whether tokens are counted, so that token limits, usage and time to first token apply. Embeddings count too."""
     local: bool = False
     """Whether the gateway answers by itself (lists of models)."""
+    listed: bool = False
+    """Whether the path passes only to a model that lists it (`ModelSpec.paths`)."""
 
     @property
     def writes(self) -> bool:
@@ -129,6 +131,8 @@ class Ask:
     """Temperature 0 and one answer, so that an equal request may be answered from the cache."""
     continued: bool = False
     """Whether the conversation has an assistant's turn: it is not degraded to another model."""
+    listed_path: str = ""
+    """The path, where the model must list it."""
     inputs: int = 1
     """Number of inputs of an embedding or rerank request."""
 

@@ -55,6 +55,8 @@ class AnswerReader(Protocol):
     fault: str
     """The engine's error in the body or in an event, in its own words; "" while there is none. What `feed` returned has
     told the client of it."""
+    unread: bool
+    """Whether the answer is compressed, so that errors and tokens in it are not seen."""
     whole: bool
     """Whether the answer came to its proper end: the last event of the protocol, or a complete body."""
     content: Content | None
@@ -65,9 +67,9 @@ class AnswerReader(Protocol):
         """Tokens so far: those that the engine reported, and estimates in place of those that it did not."""
         ...
 
-    def first(self, data: bytes) -> Refusal | bool:
-        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far. It
-        is not counted: `feed` gets it afterwards.
+    def first(self, data: bytes, done: bool = False) -> Refusal | bool:
+        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far, and
+        the whole body if it is `done`. It is not counted: `feed` gets it afterwards.
 
         Returns True when the first event is complete and good, False when more is needed, and a Refusal with the status
         that the event should have been when it is an error (an engine's `200` with an error event).
@@ -228,7 +230,8 @@ class Chooser(Protocol):
     """Version first, backend second."""
 
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
-        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it."""
+        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it.
+        A path that must be listed is refused where the model does not list it."""
         ...
 
     def named(self, name: str, caller: Caller) -> ModelSpec | None:

@@ -222,7 +222,7 @@ class Warm:
 
 @dataclass(frozen=True)
 class TopUp:
-    """Synthetic requests to the candidate where clients send too few. They are tagged and not counted as clients'."""
+    """Synthetic requests to both versions where clients send too few. They are tagged and not counted as clients'."""
 
     prompts: tuple[str, ...]
     per_minute: int = 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -183,6 +183,21 @@ class Preparation:
     """Sentences about this candidate. The rollout's history holds them."""
     known: tuple[str, ...] = ()
     """Sentences about the backends' set-up, true of every rollout. Only a plan shows them."""
+    whole_only: str = ""
+    """Why the backends take no share but 0 and 100 % as they are set up; "" where they take others too."""
+    least_share: float = 0.0
+    """Smallest share above 0 that the backends take as they are set up."""
+
+    def unfit(self, shares: Iterable[float]) -> tuple[str, ...]:
+        """Return why the backends cannot set these shares (0 to 1), in sentences. Empty: they can."""
+        parts = sorted({share for share in shares if 0.0 < share < 1.0})
+        if not parts:
+            return ()
+        if self.whole_only:
+            return (f"{100 * parts[0]:g}% of the requests cannot be set: {self.whole_only}",)
+        if parts[0] < self.least_share:
+            return (f"{100 * parts[0]:g}% of the requests cannot be set: the least is {100 * self.least_share:.2g}%",)
+        return ()
 
 
 class Driver(Protocol):

@@ -11,12 +11,11 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import PrincipalDep, requires
 from controlplane.api.models import ModelName
 from controlplane.api.rollouts.bodies import RolloutId
-from controlplane.api.rollouts.listing import past_of
+from controlplane.api.rollouts.listing import known_of
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
-from controlplane.fleet.rollout_views import RolloutView
-from controlplane.fleet.rollouts import plan_view, rollout_view
-from controlplane.rollout.model import Plan, RolloutKind
+from controlplane.fleet.rollouts import plan_view, turning_back_view
+from controlplane.rollout.model import Plan, Rollout, RolloutKind
 from controlplane.rollout.planning.overrides import Overrides
 from controlplane.web.dialog import OBSERVES, Dialogs, Key, Reason, reasons_of
 
@@ -64,16 +63,16 @@ class Actions:
     @requires(Role.OPERATOR)
     async def confirm_rollback(self, request: Request, services: ServicesDep, name: ModelName) -> Response:
         """Show what a rollback would do, and ask for confirmation. A running promotion is reversed."""
-        model = await services.fleet.model(name)
+        model = await services.rollouts.model(name)
         running = model.rollout
         if running is None:
             title = f"Roll {name} back to {model.previous}?" if model.previous else f"Roll {name} back?"
             return await self._confirm(request, services.rollouts.plan_rollback(name), title, "Roll back", WHY)
-        if running.kind == RolloutKind.ROLLBACK:
-            reason = f"rollout {running.id} is rolling {name} back to {running.to} already"
+        if running.plan.kind is RolloutKind.ROLLBACK:
+            reason = f"rollout {running.id} is rolling {name} back to {running.plan.to_version} already"
             return self._dialogs.ask(request, title=f"Roll {name} back?", verb="", reasons=(reason,))
-        title = f"Roll {name} back to {running.from_}?"
-        return self._dialogs.ask(request, title=title, verb="Roll back", steps=turning_back(running), wants_reason=WHY)
+        title, steps = f"Roll {name} back to {running.plan.from_version}?", await _turning_back(services, running)
+        return self._dialogs.ask(request, title=title, verb="Roll back", steps=steps, wants_reason=WHY)
 
     @requires(Role.OPERATOR)
     async def rollback(
@@ -98,13 +97,17 @@ class Actions:
     @requires(Role.OPERATOR)
     async def confirm_abort(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
         """Show what an abort would do, and ask for confirmation."""
-        rollout = rollout_view((await services.rollouts.show(rollout_id)).rollout)
+        rollout = (await services.rollouts.show(rollout_id)).rollout
         title = f"Abort rollout {rollout_id}?"
         if rollout.finished or rollout.switched:
             done = f"it has {'finished' if rollout.finished else 'switched'} already: {rollout.sentence}"
             return self._dialogs.ask(request, title=title, verb="", reasons=(done,))
         return self._dialogs.ask(
-            request, title=title, verb="Abort and go back", steps=turning_back(rollout), wants_reason=WHY
+            request,
+            title=title,
+            verb="Abort and go back",
+            steps=await _turning_back(services, rollout),
+            wants_reason=WHY,
         )
 
     @requires(Role.OPERATOR)
@@ -126,7 +129,7 @@ class Actions:
         services: Services = request.app.state.services
         try:
             plan = await planned
-            view = plan_view(plan, await past_of(services, plan.model))
+            view = plan_view(plan, *await known_of(services, plan.model))
         except ControlPlaneError as error:
             return self._dialogs.ask(request, title=title, verb="", reasons=reasons_of(error))
         if services.rollouts.observe_only:
@@ -142,10 +145,7 @@ class Actions:
         )
 
 
-def turning_back(rollout: RolloutView) -> tuple[str, ...]:
-    """Return what a rollback of a running rollout does, one sentence a step."""
-    return (
-        f"stop rollout {rollout.id} of {rollout.model} to {rollout.to}, which is {rollout.phase} now",
-        f"if {rollout.to} is loaded already, load {rollout.from_} again; it serves as before once it is ready",
-        f"keep {rollout.from_} as the stable version",
-    )
+async def _turning_back(services: Services, rollout: Rollout) -> tuple[str, ...]:
+    """Return what a rollback of a running rollout does, and how long it takes, one sentence a step."""
+    view = turning_back_view(rollout, *await known_of(services, rollout.model))
+    return (*view.steps, f"it takes: {view.left}")

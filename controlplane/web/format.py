@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from controlplane.plain_text import plain_block
-from controlplane.telling import FULL, counted, digits_of, happened
+from controlplane.telling import FULL, change, counted, digits_of, happened
 
 UNKNOWN = "–"
 
@@ -50,13 +50,9 @@ def measured(value: float | None, unit: str) -> str:
     return seconds(value) if unit == "seconds" else number(value)
 
 
-def change(candidate: float | None, stable: float | None, unit: str) -> str:
-    """Return the difference: of shares in percentage points, of other values as a share of the stable version's."""
-    if candidate is None or stable is None:
-        return UNKNOWN
-    if unit == "ratio":
-        return f"{100 * (candidate - stable):+.2g} points"
-    return f"{100 * (candidate / stable - 1):+.0f} %" if stable else UNKNOWN
+def changed(candidate: float | None, stable: float | None, unit: str) -> str:
+    """Return how a candidate's value differs from the stable version's."""
+    return change(candidate, stable, unit) or UNKNOWN
 
 
 def strength(evidence: float, fails_at: float) -> float:
@@ -115,7 +111,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "happened": happened,
     "commands": commands,
     "measured": measured,
-    "change": change,
+    "change": changed,
     "strength": strength,
     "gibibytes": gibibytes,
     "clock": clock,

@@ -39,12 +39,13 @@ class Reader:
         self.counts = TokenCounts()
         self.events = 0
         self.fault = ""
+        self.unread = False
         self.whole = not stream
         self.content = Content(said=True)
         self._stream = stream
         self._seen = b""
 
-    def first(self, data: bytes) -> Refusal | bool:
+    def first(self, data: bytes, done: bool = False) -> Refusal | bool:
         if not self._stream:
             return True
         if b"\n\n" not in data:
@@ -130,12 +131,14 @@ class Reservation:
 
     def __init__(self) -> None:
         self.ends: list[str] = []
+        self.counts: TokenCounts | None = None
 
     def fields(self) -> Fields:
         return [(b"x-ratelimit-limit-requests", b"10")]
 
     def settle(self, counts: TokenCounts, now: float) -> None:
         self.ends.append("settled")
+        self.counts = counts
 
     def cancel(self, now: float) -> None:
         self.ends.append("cancelled")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +26,7 @@ class PromoteRequest(BaseModel):
 
     model: Annotated[str, Field(pattern=NAME)]
     version: Annotated[str, Field(pattern=NAME)]
-    strategy: Annotated[str, Field(pattern=r"^[a-z-]{0,32}$")] = ""
+    strategy: Literal["", "blue-green", "canary", "rolling", "recreate"] = ""
     """"": the strategy of the model's `rollout:`, else blue-green."""
     rollout: dict[str, Any] = Field(default_factory=dict)
     """Fields of the model's `rollout:` in fleet.yaml, which they override for this rollout."""

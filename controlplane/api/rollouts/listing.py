@@ -15,7 +15,8 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet.rollout_views import FindingView, RolloutView
 from controlplane.fleet.rollouts import finding_view, rollout_view, whole_rollout_view
-from controlplane.rollout.reporting.progress import Past, durations
+from controlplane.rollout.reporting.progress import NO_PAST, Past, durations
+from controlplane.traffic.driver import TrafficObservation
 
 router = APIRouter(route_class=GuardedRoute, tags=["rollouts"])
 
@@ -53,11 +54,8 @@ async def rollout(services: ServicesDep, rollout_id: RolloutId) -> RolloutView:
     """Return one rollout with its events, progress, weights, latest findings and operators' wishes."""
     recorded = await services.rollouts.show(rollout_id)
     model = recorded.rollout.model
-    try:
-        seen = (await services.rollouts.model(model)).observation
-    except NotFound:
-        seen = None  # the model left fleet.yaml; its rollouts can still be read
-    past, kept = await past_of(services, model), await services.rollouts.quarantines()
+    seen, past = await known_of(services, model)
+    kept = await services.rollouts.quarantines()
     quarantined = (model, recorded.rollout.plan.to_version) in {(q.model, q.version) for q in kept}
     return whole_rollout_view(recorded, seen, past, quarantined, services.clock.now())
 
@@ -72,9 +70,11 @@ async def findings(
     return FindingList(items=tuple(map(finding_view, found)))
 
 
-async def past_of(services: Services, model: str) -> Past:
-    """Return the durations of earlier steps of a model's rollouts. Raises Unavailable."""
+async def known_of(services: Services, model: str) -> tuple[TrafficObservation | None, Past]:
+    """Return the last observation of a model, and the durations of its rollouts' earlier steps. Raises Unavailable."""
     try:
-        return durations([recorded.rollout for recorded in await services.rollouts.list(model, EARLIER)])
+        seen = (await services.rollouts.model(model)).observation
+        earlier = await services.rollouts.list(model, EARLIER)
     except NotFound:
-        return {}
+        return None, NO_PAST  # the model left fleet.yaml; its rollouts can still be read
+    return seen, durations([recorded.rollout for recorded in earlier])

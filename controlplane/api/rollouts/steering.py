@@ -10,11 +10,11 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
 from controlplane.api.models import ModelName
 from controlplane.api.rollouts.bodies import KeyDep, PromoteRequest, RollbackRequest, RolloutId, Steering
-from controlplane.api.rollouts.listing import past_of
+from controlplane.api.rollouts.listing import known_of
 from controlplane.api.services import Services, ServicesDep
 from controlplane.fleet.rollout_views import PlanView, RolloutView
-from controlplane.fleet.rollouts import plan_view, rollout_view
-from controlplane.rollout.model import Plan, Rollout
+from controlplane.fleet.rollouts import plan_view, rollout_view, turning_back_view
+from controlplane.rollout.model import Plan, Rollout, RolloutKind
 
 router = APIRouter(route_class=GuardedRoute, tags=["rollouts"])
 
@@ -60,6 +60,9 @@ async def rollback(
     """
     wanted = wanted or RollbackRequest()
     if wanted.dry_run:
+        running = (await services.rollouts.model(name)).rollout
+        if running is not None and turns_back(running, wanted.to):
+            return _plan(turning_back_view(running, *await known_of(services, name)))
         return await _planned(services, await services.rollouts.plan_rollback(name, wanted.to))
     started = await services.rollouts.rollback(
         name,
@@ -147,8 +150,16 @@ def _reason(wanted: Steering | None) -> str:
     return wanted.reason.strip() if wanted else ""
 
 
+def turns_back(running: Rollout, to: str | None) -> bool:
+    """Return whether a rollback to a version (None: the previous one) reverses the running rollout."""
+    return running.plan.kind is RolloutKind.PROMOTE and to in (None, running.plan.from_version)
+
+
 async def _planned(services: Services, plan: Plan) -> Response:
-    view = plan_view(plan, await past_of(services, plan.model))
+    return _plan(plan_view(plan, *await known_of(services, plan.model)))
+
+
+def _plan(view: PlanView) -> Response:
     return Response(view.model_dump_json(by_alias=True), 200, media_type="application/json")
 
 

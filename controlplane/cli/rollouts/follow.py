@@ -62,7 +62,7 @@ def _to_the_end(
                 return view
             if not quiet:
                 sys.stdout.flush()
-                footer.draw([] if lost_at is not None else [f"  {line}" for line in glance(view)])
+                footer.draw([] if lost_at is not None else [f"  {line}" for line in glance(view, brief=True)])
             time.sleep(POLL_S)
             try:
                 view, lost_at = client.get(_path(view)), None

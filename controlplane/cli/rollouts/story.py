@@ -7,7 +7,7 @@ from typing import Any
 
 from controlplane.cli.render import clock, columns, number, percent, say, tell
 from controlplane.cli.table import UNKNOWN
-from controlplane.telling import lasting
+from controlplane.telling import change, lasting
 
 BAR = 24
 """Characters of a progress bar. Chosen: with the words beside it, it fits into 80 columns."""
@@ -50,8 +50,11 @@ def weights(view: dict[str, Any]) -> str:
     return ", ".join(f"{version} {percent(shares[version])}" for version in [*ours, *others])
 
 
-def glance(view: dict[str, Any]) -> list[str]:
-    """Return the lines that change while a rollout runs: bar and time left, weights, waits, the last verdict."""
+def glance(view: dict[str, Any], *, brief: bool = False) -> list[str]:
+    """Return the lines that change while a rollout runs: bar and time left, weights, waits, the last verdict.
+
+    `brief` leaves out a wait that the last event says already.
+    """
     progress = view.get("progress")
     if progress is None or view["finished"]:
         return []
@@ -59,7 +62,7 @@ def glance(view: dict[str, Any]) -> list[str]:
     lines = ["  ".join(filter(None, (bar(progress["fraction"]), left)))]
     if shares := weights(view):
         lines.append(f"requests: {shares}")
-    if progress["waits_for"]:
+    if progress["waits_for"] and not (brief and progress["waits_for"] == view["sentence"]):
         lines.append(f"waits: {progress['waits_for']}")
     if look := verdict(view):
         lines.append(f"last look: {in_one_line(look)}")
@@ -156,7 +159,7 @@ def sample_row(sample: dict[str, Any]) -> list[str]:
         sample["metric"],
         measured(candidate, sample["unit"]),
         measured(stable, sample["unit"]),
-        change(candidate, stable, sample["unit"]),
+        change(candidate, stable, sample["unit"]) or UNKNOWN,
         f"{mine:.0f} / {other:.0f}",
         evidence,
         verdict,
@@ -171,12 +174,3 @@ def measured(value: float | None, unit: str) -> str:
     if unit == "seconds" and value is not None and value < 1:
         return number(1000 * value, " ms")
     return number(value, " s" if unit == "seconds" else "")
-
-
-def change(candidate: float | None, stable: float | None, unit: str) -> str:
-    """Return the difference: of shares in percentage points, of other values as a share of the stable version's."""
-    if candidate is None or stable is None:
-        return UNKNOWN
-    if unit == "ratio":
-        return f"{100 * (candidate - stable):+.2g} points"
-    return UNKNOWN if not stable else f"{100 * (candidate / stable - 1):+.0f}%"

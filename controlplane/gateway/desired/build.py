@@ -98,6 +98,7 @@ def _model(section: ModelSection, split: Split | None, stable: str) -> ModelSpec
         hedge=None if asked.hedge is None else HedgeSpec(asked.hedge.quantile, asked.hedge.share),
         cache=None if asked.cache is None else CacheSpec(asked.cache.ttl, asked.cache.max_size),
         mirror=mirror,
+        paths=asked.paths,
     )
 
 
@@ -166,6 +167,7 @@ def _backend(backend: Backend, served: str, folder: str | None, moved: str | Non
         max_in_flight=backend.max_in_flight or 0,
         adapters=backend.adapters,
         draining=backend.draining,
+        metrics=backend.metrics or "",
     )
 
 

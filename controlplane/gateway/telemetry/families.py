@@ -146,6 +146,9 @@ INVALID = Family(
 )
 EJECTIONS = Family(f"{_P}ejections_total", _C, "Times that a backend was ejected.", _BACKEND)
 EJECTED = Family(f"{_P}ejected", _G, "1 while at least one worker has ejected the backend.", _BACKEND, merge=Merge.MAX)
+VETOED = Family(
+    f"{_P}vetoed", _G, "1 while the backend gets no request because its own metrics say that it is full.", ("backend",)
+)
 HEDGES = Family(f"{_P}hedges_total", _C, "Second attempts that were sent because the first event was late.", _VERSION)
 MIRRORED = Family(
     f"{_P}mirrored_requests_total", _C, "Copies of requests whose answers were thrown away.", (*_VERSION, "outcome")
@@ -215,7 +218,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
         *(ATTEMPTS, RETRIES, FAULTS, REFUSALS, INVALID, EJECTIONS, EJECTED, HEDGES, MIRRORED),
         *(ANSWERS, EMPTY, REFUSED, ANSWER_FIRST, ANSWER_DURATION, EACH_TOKEN, ANSWER_TOKENS, CACHE, DEGRADED),
         *(ESTIMATED, CUT_TOKENS, LOST, TENANT_REQUESTS, TENANT_TOKENS, CONNECTIONS, LAG, GENERATION),
-        *(WORKERS, RESTARTS, DESIRED_FAULT),
+        *(WORKERS, RESTARTS, DESIRED_FAULT, VETOED),
         *(JOURNAL_RECORDS, JOURNAL_LOST, SHIPPED, JOURNAL_BYTES, JOURNAL_AGE, SPANS, SERIES_REFUSED),
     )
 })  # fmt: skip

@@ -72,6 +72,12 @@ def place(now_is: Situation, backend: BackendObservation, words: Words) -> Decis
         return turn_back(rollout, seen, now, reason)
     if not backend.reachable:
         return _wait(rollout, phase, f"Waiting for {url}, whose state is unknown: {backend.error}", silent)
+    if words is not LOADING and backend.versions.get(version) is not VersionState.READY:
+        # No order, not even a repeated one, sends clients to a candidate that is not ready.
+        if why := unknown(backend, version):
+            return _wait(rollout, phase, f"{version} {words.under_way} on {url}: {why}", silent)
+        lost = f"{version} stopped being ready on {url} before it got its share: {says(backend, version)}"
+        return turn_back(rollout, seen, now, lost)
     if intent is None and out:
         # Two orders at a time could arrive in the wrong order.
         return _wait(rollout, phase, f"Waiting for the reply to the order before on {url}")

@@ -25,9 +25,9 @@ NO_PAST: Past = MappingProxyType({})
 REAL_LOAD_S = 5.0
 """Seconds above which a step was a load for sure. A version that is still loaded is brought up in one or two ticks."""
 UNKNOWN_S = 30.0
-"""Weight in seconds of a step of unknown duration in the whole rollout's fraction. Chosen."""
+"""Weight in seconds of a load of unknown duration in the whole rollout's fraction. Chosen."""
 LEAST_S = 1.0
-"""Least weight in seconds of a step in the whole rollout's fraction: one tick."""
+"""Least weight in seconds of a step in the whole rollout's fraction: one tick. A wait for a person has no other."""
 _HELD = (StepKind.PAUSE, StepKind.ANALYSE, StepKind.MIRROR, StepKind.TESTERS, StepKind.KEEP, StepKind.WATCH)
 """Kinds of steps that last for `hold_s`."""
 _AFTER = (StepKind.KEEP, StepKind.RETIRE)
@@ -117,7 +117,7 @@ class Progress:
 def progress(rollout: Rollout, seen: TrafficObservation | None, past: Past, now: float) -> Progress:
     """Return the progress at unix second `now`. `seen` is the last observation of the model; None: there is none."""
     plan, current = rollout.plan, rollout.step
-    words = step_sentences(plan)
+    words, past = step_sentences(plan), with_loaded(plan, seen, past)
     back = rollout.turned_at is not None or rollout.phase is Phase.ROLLING_BACK
     lost = back or (rollout.finished and not rollout.ok)
     lefts = [_left(rollout, number, past, now) for number in range(len(plan.steps))]
@@ -195,10 +195,19 @@ def _entered(rollout: Rollout, number: int) -> float | None:
     return rollout.steps_at[number] if number < len(rollout.steps_at) else None
 
 
-def plan_time(plan: Plan, past: Past) -> Left:
+def plan_time(plan: Plan, seen: TrafficObservation | None, past: Past) -> Left:
     """Return how long a plan takes until the candidate is the stable version."""
+    past = with_loaded(plan, seen, past)
     numbers = (number for number, step in enumerate(plan.steps) if step.kind not in _AFTER)
     return _sum([_expected(plan, number, past) for number in numbers])
+
+
+def with_loaded(plan: Plan, seen: TrafficObservation | None, past: Past) -> Past:
+    """Return the durations, with that of the candidate's load as 0 where it is ready on every backend already."""
+    ready = seen is not None and all(
+        seen.backend(url).versions.get(plan.to_version) is VersionState.READY for url in plan.backends
+    )
+    return {**past, f"load {plan.to_version}": 0.0} if ready else past
 
 
 def _expected(plan: Plan, number: int, past: Past) -> Left:
@@ -309,7 +318,8 @@ def _fraction(rollout: Rollout, steps: Sequence[StepProgress], past: Past) -> fl
         if rollout.plan.steps[number].kind in _AFTER:
             continue
         whole = _expected(rollout.plan, number, past)
-        weight = max(whole.seconds, UNKNOWN_S if whole.open else LEAST_S)
+        first_load = whole.open and rollout.plan.steps[number].kind is StepKind.BRING_UP
+        weight = max(whole.seconds, UNKNOWN_S if first_load else LEAST_S)
         total += weight
         done += weight * (1.0 if shown.state is StepState.DONE else shown.fraction or 0.0)
     return done / total if total else 0.0

@@ -143,20 +143,6 @@ def test_a_failure_is_cause_consequence_and_next_step(current: Any, capsys: pyte
     assert not [line for line in lines if line.startswith(("requests:", "waits:", "a rollback now"))]
 
 
-@pytest.mark.parametrize(
-    ("values", "unit", "words"),
-    [
-        ((0.081, 0.0031), "ratio", "+7.8 points"),
-        ((0.5, 0.4), "seconds", "+25%"),
-        ((200.0, 250.0), "tokens", "-20%"),
-        ((None, 0.4), "seconds", "-"),
-        ((0.5, 0.0), "seconds", "-"),
-    ],
-)
-def test_the_change_is_in_points_or_percent(values: tuple[float | None, float], unit: str, words: str) -> None:
-    assert story.change(*values, unit) == words
-
-
 @pytest.mark.parametrize(("fraction", "words"), [(0.0, 0), (0.999, 23), (1.0, 24)])
 def test_the_bar_is_full_at_the_end_only(fraction: float, words: int) -> None:
     assert story.bar(fraction).count("#") == words

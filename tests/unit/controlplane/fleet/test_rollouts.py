@@ -134,7 +134,7 @@ def test_a_rollout_that_cannot_be_read_has_no_steps_to_show() -> None:
 
 
 def test_a_plan_is_shown_with_its_time_and_without_the_drivers_private_data() -> None:
-    shown = plan_view(replace(plan(), config="secret"), {"load v2": 300.0})
+    shown = plan_view(replace(plan(), config="secret"), None, {"load v2": 300.0})
     assert "secret" not in shown.model_dump_json()
     assert (shown.from_, shown.left) == ("v1", "at least 16 min, and an approval")
     assert shown.rollback.startswith("v1 stays loaded for 1 h after the switch: under a second. Then v1 must load")

@@ -34,7 +34,7 @@ async def test_what_cannot_be_done_says_why_and_has_no_button(console: Any) -> N
 
 
 async def test_an_engines_words_stay_text(console: Any, monkeypatch: Any) -> None:
-    async def refused(*_: object) -> None:
+    async def refused(*_: object, **__: object) -> None:
         raise Refused("<script>alert(1)</script>")
 
     monkeypatch.setattr(console.rig.rollouts, "plan", refused)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from controlplane.web import format as f
-from controlplane.web.format import change, commands, measured, strength
+from controlplane.web.format import commands, measured, strength
 
 
 @pytest.mark.parametrize(
@@ -92,20 +92,6 @@ def test_few_requests_are_told(samples: float | None, few: bool) -> None:
 )
 def test_a_sample_is_in_its_unit(value: float | None, unit: str, words: str) -> None:
     assert measured(value, unit) == words
-
-
-@pytest.mark.parametrize(
-    ("candidate", "stable", "unit", "words"),
-    [
-        (0.081, 0.0031, "ratio", "+7.8 points"),
-        (0.5, 0.4, "seconds", "+25 %"),
-        (200.0, 250.0, "tokens", "-20 %"),
-        (None, 0.4, "seconds", "–"),
-        (0.5, 0.0, "seconds", "–"),
-    ],
-)
-def test_a_change_is_in_points_or_percent(candidate: float | None, stable: float | None, unit: str, words: str) -> None:
-    assert change(candidate, stable, unit) == words
 
 
 @pytest.mark.parametrize(

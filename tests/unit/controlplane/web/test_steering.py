@@ -55,7 +55,7 @@ def failed(console: Any) -> Rollout:
 
 async def send(browser: Any, path: str, **data: str) -> httpx.Response:
     headers = {**HTMX, "X-CSRF-Token": await browser.csrf()}
-    answer: httpx.Response = await browser.client.post(path, headers=headers, data={"key": KEY, **data})
+    answer: httpx.Response = await browser.client.post(path, headers=headers, data={"key": KEY} | data)
     return answer
 
 
@@ -92,7 +92,7 @@ async def test_the_steps_show_where_it_stands_and_what_it_waits_for(console: Any
     assert [state for state, _ in steps[:4]] == ["done", "done", "current", "ahead"]
     assert [bool(current) for _, current in steps] == [False, False, True] + [False] * 6
     assert 'data-left="450.0">about 7 min 30 s</span> left' in page
-    assert "at least 8 min 30 s, and an approval" in page
+    assert "at least 8 min 40 s, and an approval" in page
     assert "<dt>A rollback now</dt>" in page
 
 
@@ -165,7 +165,7 @@ async def test_a_rollout_is_started_again_once(console: Any) -> None:
         ended = replace(rollout, phase=Phase.FAILED, finished_at=NOW, sentence="v2 failed")
         RolloutLog(console.rig.db).save(to_record(ended), [], None, None)
         assert "start a new rollout of chat to v2" in await browser.dialog(path)
-        again, twice = await send(browser, path), await send(browser, path)
+        again, twice = await send(browser, path, key="1" * 32), await send(browser, path, key="1" * 32)
     assert again.headers["HX-Redirect"] == twice.headers["HX-Redirect"] != f"/rollouts/{identifier}"
 
 

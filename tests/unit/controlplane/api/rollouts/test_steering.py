@@ -75,9 +75,9 @@ async def test_two_people_approve_and_each_counts_once(rig: Any, operator: httpx
 async def test_who_started_a_rollout_cannot_approve_it(rig: Any, operator: httpx.AsyncClient) -> None:
     stored(rig, APPROVE, wait=APPROVAL, created_by="test-operator")
     answer = await operator.post("/cp/v1/rollouts/r-11aa/approve")
-    assert answer.status_code == 409
+    assert answer.status_code == 403
     assert answer.headers["content-type"] == "application/problem+json"
-    assert "test-operator" in answer.json()["detail"]
+    assert "test-operator started rollout r-11aa and cannot approve it" in answer.json()["detail"]
     assert (await shown(operator))["wishes"] == []
 
 
@@ -184,10 +184,24 @@ async def test_a_dry_run_says_how_long_it_takes_and_the_way_back(operator: httpx
     [
         ({"rollout": {"analysis": {"intervall": "30s"}}}, "rollout.analysis.intervall"),
         ({"rollout": {"golden": {"file": "/etc/passwd"}}}, "rollout.golden.file"),
-        ({"strategy": "rolling"}, "rolling"),
+        ({"strategy": "canary"}, "strategy canary needs weights"),
+        ({"strategy": "recreate"}, "--allow-downtime"),
     ],
 )
 async def test_wrong_options_are_refused_by_name(operator: httpx.AsyncClient, more: dict[str, Any], words: str) -> None:
     answer = await operator.post("/cp/v1/rollouts", json={"model": "chat", "version": "v2", **more})
     assert answer.status_code == 409
     assert any(words in reason for reason in answer.json()["reasons"])
+
+
+async def test_a_dry_run_of_a_rollback_says_what_turning_back_does(rig: Any, operator: httpx.AsyncClient) -> None:
+    stored(rig, ANALYSE)
+    answer = await operator.post("/cp/v1/models/chat/rollback", json={"dry_run": True})
+    assert answer.status_code == 200, answer.text
+    plan = answer.json()
+    assert (plan["from"], plan["to"]) == ("v2", "v1")
+    assert plan["steps"][0] == "stop rollout r-11aa of chat to v2, which is switching now"
+    assert plan["left"] == "whether v1 is loaded is not known: the model was not observed yet"
+    assert (await shown(operator))["phase"] == "switching"
+    other = await operator.post("/cp/v1/models/chat/rollback", json={"to": "v3", "dry_run": True})
+    assert other.status_code == 409

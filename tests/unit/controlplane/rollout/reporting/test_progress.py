@@ -174,8 +174,8 @@ def test_the_way_back_counts_the_backends_that_must_load() -> None:
 
 
 def test_a_plan_says_its_time_and_the_way_back_afterwards() -> None:
-    assert plan_time(plan(), LOAD_7_MIN).words == "at least 16 min, and an approval"
-    assert plan_time(plan(Step(StepKind.WATCH, hold_s=5.0)), NO_PAST).words == "about 5 s"
+    assert plan_time(plan(), None, LOAD_7_MIN).words == "at least 16 min, and an approval"
+    assert plan_time(plan(Step(StepKind.WATCH, hold_s=5.0)), None, NO_PAST).words == "about 5 s"
     assert way_back_later(plan(), LOAD_7_MIN) == (
         "v1 stays loaded for 1 h after the switch: under a second. Then v1 must load again: about 7 min, as last time"
     )
