@@ -115,13 +115,14 @@ class Rolling(Part[RollingSettings]):
         def section(model: str) -> ModelSection | None:
             return self._models.get(model)
 
+        top_up = TopUpWorker(driver, section)
         found: dict[WorkKind, Worker] = {
             WorkKind.HOOK: HookWorker(),
-            WorkKind.LOOK: LookWorker(querier, clock.now),
+            WorkKind.LOOK: LookWorker(querier, clock.now, top_up.counts),
             WorkKind.WARM: WarmWorker(driver, section),
             WorkKind.GOLDEN: GoldenWorker(driver),
             WorkKind.MIRRORED: MirroredWorker(querier, clock.now),
-            WorkKind.TOP_UP: TopUpWorker(driver, section),
+            WorkKind.TOP_UP: top_up,
         }
         if self._planner.checks is not None:
             found[WorkKind.CHECK] = CheckWorker(self._planner.checks)
