@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from collectors.engines import ENGINES
+from controlplane.config import addresses
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import ApiName, EngineName
 from controlplane.config.gateway import GatewaySection
@@ -275,6 +276,16 @@ class Fleet(Model):
                 if alias in owners:
                     yield Fault(("models", number, "gateway", "aliases", at), f"{alias} already names {owners[alias]}")
                 owners[alias] = model.name
+
+    @check
+    def _backends_are_not_the_gateway(self) -> Iterator[Fault]:
+        """A gateway that sends requests to itself would send each one round until nothing is left to send it with."""
+        for number, model in enumerate(self.models):
+            for at, backend in model.backends() if model.reads("traffic", "versions") else ():
+                for field in ("listen", "admin"):
+                    if backend.reads("url") and addresses.leads_to(backend.url, getattr(self.gateway, field)):
+                        sentence = f"{backend.url} is the gateway's own address (gateway.{field}); give the server's"
+                        yield Fault(("models", number, *at, "url"), sentence)
 
     @check
     def _substitutes_are_models(self) -> Iterator[Fault]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from collectors.engines import BACKENDS, Api
-from controlplane.config.checking import Fault, check
+from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.gateway import ModelGateway
 from controlplane.config.rollout.section import RolloutSection
 from controlplane.config.traffic.base import UNNAMED, Backend, VersionSection, triton_folder
@@ -103,6 +103,12 @@ class ModelSection(Model):
     @check
     def _versions_fit_the_driver(self) -> Iterator[Fault]:
         yield from self.traffic.version_faults(self.versions)
+
+    def backends(self) -> Iterator[tuple[Loc, Backend]]:
+        """Yield (place, backend) for all servers of the model."""
+        yield from ((("traffic", "backends", number), one) for number, one in enumerate(self.traffic.backends))
+        for name, version in self.versions.items():
+            yield from ((("versions", name, "backends", number), one) for number, one in enumerate(version.backends))
 
     @check
     def _mirror_is_a_version(self) -> Iterator[Fault]:

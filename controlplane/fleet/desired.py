@@ -48,7 +48,7 @@ class DesiredSource:
         """Return the desired state of now."""
         fleet = self._config()
         splits = {
-            model: Split(assignment.generation, assignment.weights)
+            model: Split(assignment.generation, assignment.weights, assignment.mirror)
             for model, assignment in self._assignments.all().items()
         }
         stored = self._log.models()

@@ -203,6 +203,8 @@ class Golden:
     """Least share of the prompts that must hold, 0 to 1."""
     judge: Judge | None = None
     dry_run: bool = False
+    excerpt_characters: int = 0
+    """Most characters of a failed answer that are kept with the result. 0: answers are private."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ class Warm:
 
 @dataclass(frozen=True)
 class TopUp:
-    """Synthetic requests to the candidate where clients send too few. They are tagged and not counted as clients'."""
+    """Synthetic requests to both versions where clients send too few. They are tagged and not counted as clients'."""
 
     prompts: tuple[str, ...]
     per_minute: int = 30

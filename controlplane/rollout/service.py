@@ -299,7 +299,7 @@ class RolloutService(RolloutReader):
         )
         try:
             messages = self._announcer.messages(None, rollout, now)
-            await asyncio.to_thread(self._log.start, records.to_record(rollout), messages)
+            await asyncio.to_thread(self._log.start, records.to_record(rollout), messages, plan.options.notes)
             self._news()
             log.info("rollout %s of %s: %s: %s", rollout.id, rollout.model, rollout.phase, rollout.sentence)
         except Conflict:

@@ -179,8 +179,10 @@ class RolloutLog:
             row = session.exec(select(RolloutRow).where(RolloutRow.idempotency_key == idempotency_key)).one_or_none()
             return None if row is None else _record(row)
 
-    def start(self, record: RolloutRecord, messages: Sequence[Message] = ()) -> None:
-        """Store a new rollout, its first event, its audit row and its notifications in one transaction.
+    def start(self, record: RolloutRecord, messages: Sequence[Message] = (), set_by_hand: Sequence[str] = ()) -> None:
+        """Store a new rollout, its first event, its audit rows and its notifications in one transaction.
+
+        `set_by_hand` are sentences about options and gates that its author changed; each is an audit row of its own.
 
         Raises Conflict when the model has a running rollout or the idempotency key was used meanwhile.
         """
@@ -202,6 +204,11 @@ class RolloutLog:
                     f"{record.from_version} -> {record.to_version} by {record.strategy} (rollout {record.id})",
                     record.created_at,
                 )
+                for sentence in set_by_hand:
+                    detail = f"rollout {record.id}: {sentence}"
+                    audit(
+                        session, record.created_by, "rollout.option", f"model/{record.model}", detail, record.created_at
+                    )
                 _tell(session, messages, record.created_at)
         except IntegrityError as error:
             raise Conflict(

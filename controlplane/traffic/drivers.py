@@ -8,10 +8,15 @@ from types import MappingProxyType
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.base import Traffic
 from controlplane.config.traffic.gateway import GatewayTraffic
+from controlplane.config.traffic.haproxy import HaproxyTraffic
+from controlplane.config.traffic.nginx import NginxTraffic
 from controlplane.config.traffic.triton import TritonTraffic
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.engine_server import open_session
 from controlplane.traffic.gateway.driver import GatewayDriver, Gateways
+from controlplane.traffic.haproxy.proxy import Haproxy
+from controlplane.traffic.nginx.proxy import Nginx
+from controlplane.traffic.proxies.driver import ProxyDriver
 from controlplane.traffic.triton.driver import TritonDriver
 
 Factory = Callable[[ModelSection, Gateways], Driver]
@@ -20,6 +25,8 @@ FACTORIES: Mapping[type[Traffic], Factory] = MappingProxyType(
     {
         TritonTraffic: lambda section, _: TritonDriver(section, open_session()),
         GatewayTraffic: lambda section, gateways: GatewayDriver(section, open_session(), gateways),
+        HaproxyTraffic: lambda section, _: ProxyDriver(section, open_session(), Haproxy(section)),
+        NginxTraffic: lambda section, _: ProxyDriver(section, open_session(), Nginx(section)),
     }
 )
 """Factories by section of fleet.yaml, one for each section that switches."""

@@ -168,6 +168,10 @@ class World:
                 return latest
         raise AssertionError(f"not finished after {limit} ticks: {await self.line()}")
 
+    async def lift(self, version: str = "v2") -> None:
+        """Lift the quarantine of a version that was rolled back."""
+        await self.service.lift("model", version, actor="ann", reason="it was mended")
+
     async def promote(self, version: str = "v2", model: str = "model") -> Rollout:
         return await self.service.start(model, version, actor="ann")
 

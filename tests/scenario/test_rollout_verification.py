@@ -125,6 +125,7 @@ async def test_each_backend_is_asked_before_the_next_one_is_touched(tmp_path: Pa
         assert latest.phase is Phase.ROLLED_BACK
         assert [server.loads for server in world.servers] == [[[1, 2], [1]], []]
         world.triton.raises.clear()
+        await world.lift()
         await world.promote()
         assert (await world.finish()).verified is True
         assert [sum(v == 2 for v, *_ in s.asked) for s in world.servers] == [3, 2]
@@ -205,7 +206,7 @@ async def test_a_rollback_is_not_argued_with(tmp_path: Path) -> None:
 async def test_a_question_that_even_the_stable_version_fails_is_doubted_when_planning(tmp_path: Path) -> None:
     async with World(tmp_path, verification=asking(2)) as world:
         world.triton.raises[1] = "no such input"
-        (note,) = (await world.service.plan("model", "v2")).notes
+        *_, note = (await world.service.plan("model", "v2")).notes
         assert note.startswith("v1 itself does not answer the question of `verify:` in fleet.yaml well (answered 400")
         assert note.endswith("If the question is wrong, v2 will be rolled back too")
 

@@ -24,8 +24,12 @@ from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import Verification, verifications
 from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.rollout.work.checks import CheckWorker
+from controlplane.rollout.work.golden import GoldenWorker
 from controlplane.rollout.work.hooks import HookWorker
 from controlplane.rollout.work.look import LookWorker
+from controlplane.rollout.work.mirrored import MirroredWorker
+from controlplane.rollout.work.top_up import TopUpWorker
+from controlplane.rollout.work.warm import WarmWorker
 from controlplane.rollout.workers import Worker
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_log import SqlAlertLog
@@ -103,9 +107,21 @@ class Rolling(Part[RollingSettings]):
 
     def _workers(self, querier: Queries, clock: Clock) -> Mapping[WorkKind, Worker]:
         """Return the workers of rollouts by kind of work."""
+
+        # A reload replaces drivers and sections, so each work looks them up when it begins.
+        def driver(model: str) -> Driver | None:
+            return self._drivers.get(model)
+
+        def section(model: str) -> ModelSection | None:
+            return self._models.get(model)
+
         found: dict[WorkKind, Worker] = {
             WorkKind.HOOK: HookWorker(),
             WorkKind.LOOK: LookWorker(querier, clock.now),
+            WorkKind.WARM: WarmWorker(driver, section),
+            WorkKind.GOLDEN: GoldenWorker(driver),
+            WorkKind.MIRRORED: MirroredWorker(querier, clock.now),
+            WorkKind.TOP_UP: TopUpWorker(driver, section),
         }
         if self._planner.checks is not None:
             found[WorkKind.CHECK] = CheckWorker(self._planner.checks)

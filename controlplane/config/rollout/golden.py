@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import jsonschema_rs
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from controlplane.config.checking import Fault, check
@@ -29,6 +30,15 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _schema(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON schema unchanged. Raises ValueError for one that cannot be used."""
+    try:
+        jsonschema_rs.validator_for(value, offline=True, pattern_options=jsonschema_rs.RegexOptions())
+    except ValueError as error:
+        raise ValueError(f"is no JSON schema: {str(error).splitlines()[0]}") from None
+    return value
+
+
 Prompts = Annotated[tuple[Prompt, ...], BeforeValidator(_listed), Field(max_length=100)]
 """A list of texts, or one text."""
 
@@ -40,7 +50,7 @@ class ExpectSection(Model):
     lacks: Prompts = ()
     regex: Prompt | None = None
     exact: Annotated[str, AfterValidator(whole_text)] | None = None
-    json_schema: Annotated[dict[str, Any], AfterValidator(json_data)] | None = None
+    json_schema: Annotated[dict[str, Any], AfterValidator(json_data), AfterValidator(_schema)] | None = None
     at_least_characters: int | None = Field(default=None, ge=1)
     at_most_characters: int | None = Field(default=None, ge=0)
     judged: Prompt | None = None
@@ -100,6 +110,8 @@ class GoldenSection(Model):
     pass_ratio: Annotated[Ratio, Field(gt=0)] = 1.0
     judge: JudgeSection | None = None
     dry_run: bool = False
+    excerpt_characters: int = Field(default=0, ge=0, le=500, strict=True)
+    """Most characters of a failed answer that are kept with the result."""
 
     @check
     def _has_prompts(self) -> Iterator[Fault]:

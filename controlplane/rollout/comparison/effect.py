@@ -1,7 +1,7 @@
 """The size of a difference, over all looks in which both versions had requests. Pure.
 
-The stable version's requests of a look count as many as the candidate's of the same look and stratum, so that a base
-rate that drifts while the candidate's weight grows is no difference (direct standardization).
+In each look and stratum the stable version's requests get the weight of the candidate's requests (direct
+standardization). So a base rate that drifts while the candidate's weight grows makes no difference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Effect:
 
     candidate: Tally = EMPTY
     stable: Tally = EMPTY
-    """Weighted: in each look and stratum as many as the candidate's."""
+    """The stable version's requests with the weight of the candidate's."""
     stable_requests: float = 0.0
     ranks: float = 0.0
     """Sum over the candidate's requests of AUC - 0.5 in their look and stratum."""

@@ -1,10 +1,10 @@
 """Evidence against a candidate by one metric, look after look. Pure.
 
-Two nulls are bet against at once. "Equal": the candidate is not worse at all. "Tolerated": it is worse by no more than
-the tolerance. A candidate fails when the evidence against "equal" reaches the limit that the bound on false alarms
-sets, and that against "tolerated" reaches `TOLERATED`. So an equal candidate is rolled back with the probability that
-the operator set at the most, and one that is worse within the tolerance with 1/TOLERATED at the most. Betting against
-"tolerated" alone needs about twice the requests (docs/verdicts.md).
+The evidence is against two null hypotheses. "Equal": the candidate is not worse at all. "Tolerated": the candidate is
+worse by at most the tolerance. A candidate fails when the e-value against "equal" reaches the limit (judging.py), and
+the e-value against "tolerated" reaches `TOLERATED`. So an equal candidate is rolled back with at most the probability
+that the operator set, and a candidate that is worse within the tolerance with at most 1/TOLERATED. A test of
+"tolerated" alone at the operator's bound needs about twice the requests (docs/adr/0016-verdicts-by-bets.md).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from controlplane.rollout.comparison.scores import Scores, ridits, share_scores
 from controlplane.rollout.comparison.tally import EMPTY, Tally, added, aligned
 
 TOLERATED = 10.0
-"""The e-value against "worse by no more than the tolerance" from which a candidate may fail: a probability of at most
-10% that a tolerated difference rolls back. Chosen; measured at the very edge of the tolerance: some 2%."""
+"""Minimum e-value against "tolerated" of a candidate that fails: a tolerated difference rolls back with a probability
+of at most 10%. Chosen. Measured for a difference of exactly the tolerance: docs/verdicts.md."""
 KEPT = 0.8
-"""Share of the reference's weight that is kept from look to look: a reference is about the last five looks. Chosen."""
+"""Factor of the reference's counts at each look. A reference is then about the last five looks. Chosen."""
 MOST_LOG = 690.0
-"""Largest logarithm of an e-value that is shown: e^690 is about 1e299."""
+"""Maximum logarithm of an e-value that is shown, near the largest float64: e^690 is about 1e299."""
 
 
 class Shape(StrEnum):
@@ -37,14 +37,14 @@ class Shape(StrEnum):
     SHARE = "share"
     """Share of bad requests."""
     LARGER = "larger"
-    """A distribution whose larger values are worse."""
+    """Distribution of a quantity whose larger values are worse."""
     OTHER = "other"
-    """A distribution of which larger and smaller values are worse."""
+    """Distribution of a quantity whose larger and smaller values are worse."""
 
 
 @dataclass(frozen=True)
 class Stratum:
-    """The requests of one look in one stratum: increments, not totals."""
+    """The requests of one look in one stratum: growth since the look before."""
 
     name: str
     candidate: Tally
@@ -64,11 +64,9 @@ class Evidence:
     references: Mapping[str, Tally] = field(default_factory=dict)
     """The stable version's earlier requests by stratum, the later the heavier."""
     habits: Habits = field(default_factory=Habits)
-    """How the stable version's earlier looks differed from each other."""
+    """Differences between the stable version's looks before the rollout."""
     scatter: Scatter = field(default_factory=Scatter)
     effect: Effect = field(default_factory=Effect)
-    looks: int = 0
-    """Number of looks with requests of both versions."""
 
     @property
     def log_equal(self) -> float:
@@ -118,8 +116,8 @@ def begun(shape: Shape, tolerance: float, history: Sequence[Mapping[str, Tally]]
 def looked(before: Evidence, strata: Sequence[Stratum]) -> Evidence:
     """Return the evidence after a look.
 
-    The scores, stakes and the power 1/φ depend only on earlier looks and on the numbers of requests of this one, which
-    is what makes the result valid at any look. A stratum without a reference only makes one.
+    Scores, stakes and the power 1/φ depend only on earlier looks and on the numbers of requests of this look. So the
+    result is valid at every look. The first look at a stratum without a past only sets its reference.
     """
     both = [stratum for stratum in strata if stratum.candidate.total > 0 and stratum.stable.total > 0]
     sides = [(stratum, *_aligned(before, stratum)) for stratum in both]
@@ -145,7 +143,6 @@ def looked(before: Evidence, strata: Sequence[Stratum]) -> Evidence:
         tolerated=tuple(map(tuple, tolerated.tolist())),
         references=_references(before.references, {stratum.name: stratum.stable for stratum in strata}),
         scatter=scatter,
-        looks=before.looks + bool(both),
     )
 
 
@@ -190,8 +187,9 @@ def _variance(of: Evidence, sides: Sequence[Side]) -> float:
 def _expected(before: Evidence, sides: Sequence[Side]) -> float:
     """Return the standard deviation that the difference of a look is expected to have at any number of requests.
 
-    It is what the stable version's earlier looks had, twice for two versions, and not less than half of the tolerance:
-    the operator calls such differences no fault. Of a share that half is at most half of the share itself.
+    The stable version's looks before the rollout show its variance, which counts twice for two versions. The minimum is
+    half of the tolerance, because the operator calls such differences no fault. A share's minimum is at most half of
+    the share.
     """
     half = before.tolerance / 2
     if before.shape is Shape.SHARE:
@@ -201,8 +199,10 @@ def _expected(before: Evidence, sides: Sequence[Side]) -> float:
 
 
 def _clump(before: Evidence) -> float:
-    """Return how many requests fail together. Slow requests come in runs too, but a run is longer the more requests
-    there are: that is a scatter of looks, not of requests."""
+    """Return the number of requests that fail together.
+
+    Times have none: a full queue makes more requests slow the more requests there are, which `scatter.py` measures.
+    """
     return before.habits.clump if before.shape is Shape.SHARE else 1.0
 
 

@@ -1,7 +1,7 @@
 """The result of one metric: outcome, numbers and a sentence. Pure.
 
-An operator's bound on false alarms is shared by the metrics in equal parts (Bonferroni): of K metrics each fails at an
-e-value of K divided by the bound. Metrics in dry run have no part of it, and fail at the same value.
+The operator's bound on false alarms is divided equally among the metrics (Bonferroni): each of K metrics fails at an
+e-value of K divided by the bound. Metrics in dry run get no share, and fail at the same e-value.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from controlplane.rollout.findings import Outcome, Sample
 from controlplane.rollout.options import Analysis, Comparison
 
 EXPECTED = 5.0
-"""Number of the candidate's observations that are expected by the stable version's share of requests, from which their
-absence is a reason to wait. Chosen: by chance less than 1% of such metrics have none."""
+"""Expected number of the candidate's observations from which a count of 0 is a reason to wait. Chosen: chance alone
+causes it in less than 1% of looks (e^-5)."""
 
 
 def fails_at(analysis: Analysis) -> float:
@@ -28,8 +28,8 @@ def fails_at(analysis: Analysis) -> float:
 def judged(comparison: Comparison, evidence: Evidence, limit: float, versions: tuple[str, str]) -> Sample:
     """Return the sample of one metric with its outcome. `versions`: candidate and stable version.
 
-    FAIL, if the evidence reaches `limit` and the difference is at least the tolerance. PASS, if it does not: that the
-    candidate has had enough requests is another condition. NOT_ENOUGH without an observation of both versions.
+    FAIL: the evidence reaches `limit` and the difference is at least the tolerance. NOT_ENOUGH: the versions have no
+    observations of the same time. Else PASS; the caller checks that the candidate has had enough requests.
     """
     kind, size = KINDS[comparison.metric], evidence.size
     against = evidence.against(limit)

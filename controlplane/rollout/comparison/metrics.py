@@ -1,4 +1,4 @@
-"""What is compared: the shape, the unit and the words of each metric. Pure."""
+"""The compared metrics: shape, unit and words of each. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from controlplane.rollout.options import Metric
 
 @dataclass(frozen=True)
 class Kind:
-    """How a metric is compared and told."""
+    """The shape of a metric's values, and its words."""
 
     shape: Shape
     unit: str
     """ratio, seconds or tokens: the unit of a sample's values."""
     does: str
-    """What a version does: `{version} fails {share} of {requests}`, or `the median first token of {version} …`."""
+    """Verb of a share (`v2 fails 3% of …`), or noun of a quantity (`the median duration of v2 …`)."""
     noun: str
-    """The counted things, in the plural."""
+    """Plural of the counted things, such as requests."""
 
 
 KINDS: Mapping[Metric, Kind] = MappingProxyType({

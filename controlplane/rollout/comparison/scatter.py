@@ -1,10 +1,11 @@
 """The scatter of looks: by how much the difference of two equal versions varies beyond independent requests. Pure.
 
-One version's queue fills for half a minute, one client repeats its failed request: such requests are not independent,
-and the difference of a look then varies more than their number says. Evidence of a look is raised to the power 1/φ,
-where φ is the ratio of both variances. For every φ ≥ 1 that is fixed before the look the result is still an e-variable
-(Jensen), so this can only cost power. φ is estimated from looks before: successive differences cancel what changes
-slowly and what differs constantly (von Neumann 1941), and what independent requests explain is subtracted.
+A queue of one version fills for half a minute, or a client repeats its failed request. Such requests are not
+independent, and the difference of a look varies more than their number explains. So the e-value of a look is raised to
+the power 1/φ, where φ is the ratio of both variances. For every φ ≥ 1 that is fixed before the look, the result is an
+e-value too (Jensen's inequality): a wrong φ costs power, never validity. φ is estimated from earlier looks. Differences
+of successive looks cancel slow changes and a constant difference (von Neumann 1941). The variance that independent
+requests explain is subtracted.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 PRIOR_LOOKS = 2.0
-"""Number of looks that the expected scatter counts for. Chosen: see benchmarks/bench_verdicts.py, bursts."""
+"""Number of pairs of looks that the expected scatter counts for. Chosen."""
 
 
 MOST_CLUMPED = 3.0
-"""Largest number of requests that are supposed to fail together. Clients' libraries try a failed request twice more
-(the default of OpenAI's and Anthropic's)."""
+"""Maximum number of requests that are supposed to fail together. Source: the client libraries of OpenAI and Anthropic
+repeat a failed request twice (max_retries)."""
 PRIOR_PERIODS = 8.0
-"""Number of periods that the supposition of independent requests counts for. Chosen."""
+"""Number of pairs of periods that independence counts for. Chosen: without a clump the estimate stays near 1."""
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How the stable version's looks differed from each other before the rollout."""
+    """Differences between the stable version's looks before the rollout."""
 
     variance: float = 0.0
     """Variance of the mean score of a look beyond what independent requests explain."""
@@ -47,12 +48,16 @@ def habits_of(periods: Sequence[tuple[float, float]]) -> Habits:
 
 @dataclass(frozen=True)
 class Scatter:
-    """The scatter so far. Variances are those of a difference of mean scores."""
+    """The scatter so far. Variances are those of a difference of mean scores.
+
+    The term of a pair of successive looks is half their squared difference, less the variance that independent requests
+    explain. The weight of a pair is the inverse square of that variance: looks of few requests have noisy terms.
+    """
 
     sum: float = 0.0
-    """Sum over successive looks of half their squared difference, less what independent requests explain."""
-    looks: int = 0
-    """Number of terms of the sum."""
+    """Sum of weight times term."""
+    weight: float = 0.0
+    """Sum of the weights."""
     last: float | None = None
     """The difference of the latest look."""
     last_variance: float = 0.0
@@ -60,16 +65,19 @@ class Scatter:
     def factor(self, variance: float, expected: float) -> float:
         """Return φ ≥ 1 for a look whose difference has this variance if its requests are independent.
 
-        `expected`: standard deviation that looks of equal versions are expected to have at any number of requests.
+        `expected`: standard deviation that looks of equal versions are expected to have at any number of requests. It
+        counts for PRIOR_LOOKS pairs of looks like this one.
         """
         if variance <= 0:
             return 1.0
-        estimate = (PRIOR_LOOKS * expected**2 + self.sum) / (PRIOR_LOOKS + self.looks)
+        prior = PRIOR_LOOKS / variance**2
+        estimate = (prior * expected**2 + self.sum) / (prior + self.weight)
         return 1.0 + max(0.0, estimate) / variance
 
     def after(self, difference: float, variance: float) -> Scatter:
         """Return the scatter after a look with this difference."""
-        if self.last is None:
+        explained = (variance + self.last_variance) / 2
+        if self.last is None or explained <= 0:
             return replace(self, last=difference, last_variance=variance)
-        term = ((difference - self.last) ** 2 - variance - self.last_variance) / 2
-        return Scatter(self.sum + term, self.looks + 1, difference, variance)
+        term, weight = (difference - self.last) ** 2 / 2 - explained, explained**-2
+        return Scatter(self.sum + weight * term, self.weight + weight, difference, variance)

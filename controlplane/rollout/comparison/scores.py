@@ -17,10 +17,10 @@ from controlplane.rollout.comparison.tally import Tally
 
 Floats = NDArray[np.float64]
 LEAST_VARIANCE = 0.01
-"""Least variance of ridits that a bet is sized for. A reference in one bucket has none, and would let a bet be as large
-as it can. Chosen: an eighth of the variance of values that are all different."""
+"""Minimum variance of ridits for the size of a bet. A reference in one bucket has no variance, and the bet would be as
+large as possible. Chosen: about an eighth of the variance of values that are all different, 1/12."""
 GUESS = 0.01
-"""Share of bad requests that is expected of a stable version without a past. Chosen. It only sizes the first bet."""
+"""Expected share of bad requests of a stable version without a past. Chosen. It affects only the size of bets."""
 
 
 class Scores(NamedTuple):

@@ -15,7 +15,7 @@ FAULT_BOUNDS = (0.0,)
 class Tally:
     """Requests by bucket. Bucket i holds values in (bounds[i-1], bounds[i]]; the last one holds those above all bounds.
 
-    Counts need not be whole: observations that are not independent of each other count for less than one.
+    Counts need not be whole: an observation that depends on others counts for less than one.
     """
 
     bounds: tuple[float, ...]
@@ -73,10 +73,12 @@ def share(bad: float, total: float) -> Tally:
 
 
 def aligned(*tallies: Tally) -> tuple[Tally, ...]:
-    """Return the tallies with the bounds that all of them have: two layouts can only be compared there.
+    """Return the tallies at the bounds that all of them have. Two layouts can be compared only there.
 
-    A tally without requests has no say: its layout is unknown or does not matter.
+    The layout of a tally without requests does not count.
     """
+    if all(tally.bounds == tallies[0].bounds for tally in tallies):
+        return tallies
     counted = [tally for tally in tallies if tally.total > 0]
     if not counted:
         return tuple(Tally((), (0.0,)) for _ in tallies)

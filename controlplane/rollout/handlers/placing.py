@@ -43,10 +43,17 @@ def placed(now_is: Situation, backend: BackendObservation) -> bool:
     order, latest = wanted(now_is, backend.url), now_is.rollout.latest(Verb.PLACE, backend.url)
     if not carries(backend, order.serve, order.share):
         return False
+    if backend.mirror is not None:
+        return _thousandths(backend.mirror.get(order.serve, 0.0)) == _thousandths(order.mirror)
     copies = 0.0 if latest is None else latest.order.mirror
     taken = latest is not None and latest.outcome is OrderOutcome.TAKEN
-    # No observation shows copies: only the reply tells whether they were ordered.
+    # This driver's observation does not show copies: only the reply tells whether they were ordered.
     return order.mirror == copies and (taken or not copies)
+
+
+def _thousandths(share: float) -> int:
+    """Return a share as drivers round it. A small share is not rounded to none."""
+    return max(1, round(share * 1000)) if share > 0.0 else 0
 
 
 def place(now_is: Situation, backend: BackendObservation, words: Words) -> Decision:
@@ -65,6 +72,12 @@ def place(now_is: Situation, backend: BackendObservation, words: Words) -> Decis
         return turn_back(rollout, seen, now, reason)
     if not backend.reachable:
         return _wait(rollout, phase, f"Waiting for {url}, whose state is unknown: {backend.error}", silent)
+    if words is not LOADING and backend.versions.get(version) is not VersionState.READY:
+        # No order, not even a repeated one, sends clients to a candidate that is not ready.
+        if why := unknown(backend, version):
+            return _wait(rollout, phase, f"{version} {words.under_way} on {url}: {why}", silent)
+        lost = f"{version} stopped being ready on {url} before it got its share: {says(backend, version)}"
+        return turn_back(rollout, seen, now, lost)
     if intent is None and out:
         # Two orders at a time could arrive in the wrong order.
         return _wait(rollout, phase, f"Waiting for the reply to the order before on {url}")

@@ -48,6 +48,8 @@ DEFAULT_TOLERANCES: Mapping[Metric, float] = MappingProxyType(
 )
 """Differences that are no fault. Chosen: half a percent of errors. For times |AUC - 0.5| of 0.05: a shift of 30% has
 0.073 where the logarithm of times spreads with a sigma of 1.0, and 0.145 with 0.5."""
+GOLDEN_TOKENS = 1024
+"""Most tokens of an answer to a golden prompt that is given as text. Chosen: a page of text or JSON."""
 _AFTER_ALL = (Moment.ROLLBACK, Moment.END)
 """Moments of the hooks that a rollback calls too."""
 
@@ -151,7 +153,7 @@ def _golden(section: ModelSection, golden: GoldenSection, prompts: Sequence[Gold
     if (by := golden.judge) is not None:
         judge = Judge(by.url, by.model, str(by.key_file) if by.key_file else "", by.key_env or "", by.timeout)
     made = tuple(_prompt(section, one, f"prompt {number}") for number, one in enumerate(prompts, start=1))
-    return Golden(made, golden.pass_ratio, judge, golden.dry_run)
+    return Golden(made, golden.pass_ratio, judge, golden.dry_run, golden.excerpt_characters)
 
 
 def _prompt(section: ModelSection, one: GoldenPromptSection, name: str) -> GoldenPrompt:
@@ -167,7 +169,10 @@ def _prompt(section: ModelSection, one: GoldenPromptSection, name: str) -> Golde
         expect.at_most_characters,
         expect.judged or "",
     )
-    return GoldenPrompt(one.name or name, question.path, question.body, expected, one.timeout)
+    body = question.body
+    if one.body is None and "max_tokens" in body:
+        body = {**body, "max_tokens": GOLDEN_TOKENS}
+    return GoldenPrompt(one.name or name, question.path, body, expected, one.timeout)
 
 
 def _hook(hook: HookSection) -> Hook:

@@ -93,6 +93,10 @@ def make(
 ) -> Plan:
     """Return the plan. Raises Refused when a backend does not answer, or is still loading a version."""
     urls = tuple(b.url for b in seen.backends)
+    limits = RolloutLimits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
+    resident = resident and STRATEGIES[strategy].keeps
+    apart = capabilities.weights and capabilities.prewarm
+    made = steps(strategy, Setting(limits, verification.check, options, resident, apart), request.kind)
     against = [f"{b.url} cannot be observed: {b.error}" for b in seen.backends if not b.reachable]
     # A load of any version counts: an engine may carry out one load at a time, so the candidate would wait behind it.
     against += [
@@ -102,14 +106,11 @@ def make(
         for version, state in b.versions.items()
         if state is VersionState.LOADING
     ]
+    against += preparation.unfit(step.weight for step in made if step.weight is not None)
     if against:
         raise Refused(*against)
     odd = [b for b in seen.backends if b.serving != stable]
     notes = [f"{b.url} serves {b.served}, not the stable version {stable}; a rollback goes to {stable}" for b in odd]
-    limits = RolloutLimits(section.traffic.load_timeout, section.traffic.drain_timeout, verification.watch_s)
-    resident = resident and STRATEGIES[strategy].keeps
-    apart = capabilities.weights and capabilities.prewarm
-    setting = Setting(limits, verification.check, options, resident, apart)
     return Plan(
         model=request.model,
         from_version=stable,
@@ -120,7 +121,7 @@ def make(
         resident=resident,
         config=preparation.config,
         limits=limits,
-        steps=steps(strategy, setting, request.kind),
+        steps=made,
         notes=(*notes, *preparation.notes, *options.notes),
         known=(*preparation.known, *capabilities.notes),
         check=verification.check,

@@ -15,27 +15,46 @@ from controlplane.rollout.findings import Finding, Outcome, Sample, Work
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.options import Analysis
 from controlplane.rollout.work.look_compare import Grown, compared
-from controlplane.rollout.work.look_counters import Counters, counters, expression, growth, kept, total
+from controlplane.rollout.work.look_counters import (
+    SYNTHETIC,
+    Counter,
+    Counters,
+    counters,
+    expression,
+    growth,
+    kept,
+    total,
+)
 from controlplane.rollout.work.look_memory import Memory, from_carry, to_carry
 from controlplane.rollout.work.look_sources import METRICS, REQUESTS, read_for
+from controlplane.rollout.work.look_synthetic import TARGET, synthetic
 from controlplane.rollout.work.look_thresholds import thresholds
+from controlplane.rollout.work.top_up import TopUpCounts
 
 LOOK_S = 30.0
 """Deadline of one look, in seconds. Chosen: half of the usual interval."""
 PERIODS = 8
-"""Number of periods of the stable version, each as long as an interval, that are read before the first look. They say
-what is usual of it: shares, times, and how much they scatter."""
+"""Number of periods of the stable version before the candidate's first request, each as long as the interval between
+looks. The first look reads them: they show usual shares and times, and how much these scatter. Chosen."""
 MOST_CELLS = 6_000
-"""Number of counters and buckets above which targets are added up: a carry of some 200 KiB. A counter's reset is then
-seen only if the sum falls."""
+"""Maximum number of counters and buckets that are kept for each target, a carry of some 200 KiB. Above it the sums over
+all targets are kept, and a reset of one target is noticed only if the sum falls. Chosen."""
 
 
 class LookWorker:
     """Takes looks. It changes nothing outside, so repeating a look only reads again."""
 
-    def __init__(self, queries: Queries, now: Callable[[], float]) -> None:
-        """`now` returns the time of the samples' timeline in unix seconds."""
-        self._queries, self._now = queries, now
+    def __init__(
+        self,
+        queries: Queries,
+        now: Callable[[], float],
+        topped_up: Callable[[str], TopUpCounts | None] = lambda rollout_id: None,
+    ) -> None:
+        """`now` returns the time of the samples' timeline in unix seconds.
+
+        `topped_up` returns the counts of a rollout's synthetic requests, as TopUpWorker.counts does.
+        """
+        self._queries, self._now, self._topped_up = queries, now, topped_up
 
     async def run(self, rollout: Rollout, work: Work, since: float, before: Finding | None) -> Finding:
         """Take a look. Numbers that cannot be read are NOT_ENOUGH, and the next look goes on from the one before."""
@@ -59,10 +78,11 @@ class LookWorker:
     ) -> tuple[Memory, Grown]:
         plan = rollout.plan
         memory = from_carry(carry) if carry else None
+        sent = synthetic(self._topped_up(rollout.id))
         if memory is not None:
-            at_now = await self._counters(plan, analysis, now, memory.by_instance)
-            return memory, Grown(at_now, growth(memory.counters, at_now))
-        at_now = await self._counters(plan, analysis, now, by_instance=True)
+            fresh = {**await self._counters(plan, analysis, now, memory.by_instance), **sent}
+            return memory, Grown(fresh, growth(memory.counters, fresh))
+        at_now: Counters = await self._counters(plan, analysis, now, by_instance=True)
         by_instance = sum(map(len, at_now.values())) <= MOST_CELLS
         if not by_instance:
             at_now = await self._counters(plan, analysis, now, by_instance)
@@ -74,6 +94,7 @@ class LookWorker:
         for end in read[1:]:
             history.append(growth(base, end))
             base = kept(base, end)
+        base, at_now = {**base, **TARGET}, {**at_now, **sent}
         return Memory(began, by_instance, base), Grown(at_now, growth(base, at_now), tuple(history))
 
     async def _counters(self, plan: Plan, analysis: Analysis, at: float, by_instance: bool) -> Counters:
@@ -90,12 +111,13 @@ def found(
     memory = replace(memory, requests_from=memory.requests_from or _requests_from(grown))
     comparisons = compared(rollout.plan, analysis, memory, grown)
     samples = (*comparisons.samples, *limits)
-    requests = _requests(rollout, memory, grown)
+    requests, sent = _requests(rollout, memory, grown)
     after = replace(
         memory,
         at=now,
         counters=kept(memory.counters, grown.counters),
         requests=requests,
+        synthetic=sent,
         sources=comparisons.sources,
         evidence=comparisons.evidence,
     )
@@ -105,7 +127,8 @@ def found(
     missing = math.ceil(max(0.0, analysis.minimum_requests - requests))
     said = _words(samples, Outcome.NOT_ENOUGH)
     if not missing and outcome is Outcome.PASS:
-        return Finding(outcome, _words(samples, outcome) + comparisons.left_out, samples, carry=carry)
+        said = _words(samples, outcome) + comparisons.left_out + _sent(rollout, after)
+        return Finding(outcome, said, samples, carry=carry)
     if not missing:
         return Finding(outcome, said, samples, carry=carry)
     wait = _wait(rollout, requests, missing, now)
@@ -127,17 +150,32 @@ def _words(samples: Sequence[Sample], outcome: Outcome) -> tuple[str, ...]:
 
 
 def _requests_from(grown: Grown) -> str:
-    """Return the source that counts requests: the first that counted any of either version."""
+    """Return the source that counts clients' requests: the first that counted any of either version."""
     periods = (grown.by, *grown.history)
-    seen = {c.source for by in periods for c, values in by.items() if c.name == REQUESTS and sum(values.values()) > 0}
+    seen = {c.source for by in periods for c, v in by.items() if _counts_clients(c) and sum(v.values()) > 0}
     return next((source for source in SOURCES if source in seen), "")
 
 
-def _requests(rollout: Rollout, memory: Memory, grown: Grown) -> float:
-    """Return the candidate's requests at its present weight. An interval in which the weight changed does not count."""
-    fresh = sum(total(grown.by, REQUESTS, memory.requests_from, rollout.plan.to_version).values())
-    changed = rollout.weight_since is not None and rollout.weight_since > memory.at
-    return 0.0 if changed else memory.requests + fresh
+def _counts_clients(counter: Counter) -> bool:
+    return counter.name == REQUESTS and counter.instance != SYNTHETIC
+
+
+def _requests(rollout: Rollout, memory: Memory, grown: Grown) -> tuple[float, float]:
+    """Return the candidate's requests at its present weight, and the number of synthetic ones among them.
+
+    An interval in which the weight changed does not count.
+    """
+    if rollout.weight_since is not None and rollout.weight_since > memory.at:
+        return 0.0, 0.0
+    fresh = total(grown.by, REQUESTS, memory.requests_from or SOURCES[0], rollout.plan.to_version)
+    return memory.requests + sum(fresh.values()), memory.synthetic + fresh.get(SYNTHETIC, 0.0)
+
+
+def _sent(rollout: Rollout, memory: Memory) -> tuple[str, ...]:
+    if memory.synthetic <= 0:
+        return ()
+    of = f"{count(memory.synthetic)} of the {count(memory.requests)} requests to {rollout.plan.to_version}"
+    return (f"{of} at this weight are synthetic",)
 
 
 def _wait(rollout: Rollout, requests: float, missing: int, now: float) -> float | None:
@@ -150,12 +188,14 @@ def _wait(rollout: Rollout, requests: float, missing: int, now: float) -> float 
 
 def _missing(rollout: Rollout, analysis: Analysis, memory: Memory, grown: Grown, wait: float | None) -> str:
     plan, needed = rollout.plan, count(analysis.minimum_requests)
-    if not memory.requests_from:
+    if not memory.requests_from and memory.requests <= 0:
         return f"no source has counted a request to {plan.model}; {needed} to {plan.to_version} are needed"
-    counters = (c for c in grown.counters if c.name == REQUESTS and c.source == memory.requests_from)
-    if next(counters, None) is None:
+    there = any(_counts_clients(c) and c.source == memory.requests_from for c in grown.counters)
+    if memory.requests_from and not there:
         return f"the {memory.requests_from}'s counts of requests to {plan.model} cannot be read now"
     said = f"{plan.to_version} has had {count(memory.requests)} of the {needed} requests that this weight needs"
+    if memory.synthetic > 0:
+        said += f" ({count(memory.synthetic)} of them synthetic)"
     if memory.requests <= 0:
         return f"{said}, so it is not known when there will be enough"
     return said if wait is None else f"{said}; at the present rate there are enough in {duration(wait)}"

@@ -13,14 +13,14 @@ from controlplane.rollout.comparison.tally import EMPTY, Tally
 from controlplane.rollout.findings import Outcome, Sample
 from controlplane.rollout.model import Plan
 from controlplane.rollout.options import Analysis, Comparison, Metric
-from controlplane.rollout.work.look_counters import Counters, total
+from controlplane.rollout.work.look_counters import SYNTHETIC, Counters, total
 from controlplane.rollout.work.look_memory import Memory
 from controlplane.rollout.work.look_sources import METRICS, REQUESTS, Source
 
 
 @dataclass(frozen=True)
 class Grown:
-    """What a look has read."""
+    """The counters that a look has read."""
 
     counters: Counters
     """The counters now."""
@@ -50,16 +50,19 @@ def compared(plan: Plan, analysis: Analysis, memory: Memory, grown: Grown) -> Co
     for comparison in analysis.comparisons:
         metric = comparison.metric
         source = _source(metric, sources.get(metric), grown, versions)
+        only_synthetic = source is None
+        source = source or _synthetic_source(metric, grown, versions)
         if source is None:
             left_out.append(f"{metric.value} is not compared: no source has counted any {KINDS[metric].noun}")
             continue
-        sources[metric] = _key(source)
+        if not only_synthetic:
+            sources[metric] = _key(source)
         before = evidence.get(metric) or begun(
             KINDS[metric].shape,
             comparison.tolerance,
             [source.strata(period, plan.from_version) for period in grown.history],
         )
-        if not any(source.has(grown.counters, version) for version in versions):
+        if not only_synthetic and not any(source.has(grown.counters, version) for version in versions):
             words = f"the {source.source}'s {_metric(source)} cannot be read now: {metric.value} is not compared"
             samples.append(_unread(comparison, before, limit, versions, words))
             continue
@@ -79,13 +82,24 @@ def _source(metric: Metric, known: str | None, grown: Grown, versions: Sequence[
     """Return the known source, else the first one that counted a request of either version, or None."""
     if known is not None:
         return next((source for source in METRICS[metric] if _key(source) == known), None)
-    periods = (grown.by, *grown.history)
+    periods = [_of_clients(period) for period in (grown.by, *grown.history)]
     for source in METRICS[metric]:
         here = any(source.has(grown.counters, version) for version in versions)
         counted = (tally.total for period in periods for v in versions for tally in source.strata(period, v).values())
         if here and any(number > 0 for number in counted):
             return source
     return None
+
+
+def _synthetic_source(metric: Metric, grown: Grown, versions: Sequence[str]) -> Source | None:
+    """Return a source under whose name synthetic requests were counted, or None. It is none of clients' requests."""
+    by = {counter: values for counter, values in grown.by.items() if counter.instance == SYNTHETIC}
+    found = (s for s in METRICS[metric] if any(_counted(s.strata(by, version)) > 0 for version in versions))
+    return next(found, None)
+
+
+def _of_clients(counters: Counters) -> Counters:
+    return {counter: values for counter, values in counters.items() if counter.instance != SYNTHETIC}
 
 
 def _key(source: Source) -> str:
@@ -106,7 +120,7 @@ def _strata(source: Source, by: Counters, versions: Sequence[str]) -> list[Strat
 def _absent(source: Source, by: Counters, versions: Sequence[str], requests_from: str, metric: Metric) -> str:
     """Return why the candidate's lack of observations is a reason to wait, or "" when it can be chance.
 
-    It is one where the stable version's share of requests with an observation makes EXPECTED of the candidate's.
+    The stable version's share of requests with an observation says how many of the candidate's are expected.
     """
     ours, theirs = versions
     requests, of = (sum(total(by, REQUESTS, requests_from, version).values()) for version in versions)

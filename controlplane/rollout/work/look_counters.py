@@ -1,9 +1,11 @@
-"""Counters of both versions at one time, and what they grew by between two times. Pure.
+"""Counters of both versions at one time, and their growth between two times. Pure.
 
-Growth is taken counter by counter. A counter that fell was reset, and counts from 0. A counter that is missing now, for
-its target was not scraped, keeps its last value: what it grew by counts in a later look. A counter that was never seen
-before counts from 0 if its target was seen before, for then it began since; else it only gets a first value, for it may
-be as old as its target.
+Each counter is compared with its own earlier value:
+
+- A counter that fell was reset, and counts from 0.
+- A counter that is missing now keeps its last value: its target was not scraped. A later look counts its growth.
+- A counter that was never seen counts from 0 if its target was seen before, because the counter began after that. If
+  the target is new too, the counter only gets a first value: it may be as old as the target.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from controlplane.rollout.comparison.tally import Tally, added
 NAME = "__name__"
 LABELS = ("instance", "source", "version", "prompt", "outcome", "reason", "finish")
 """Labels by which counters are told apart, beside their name and `le`."""
+SYNTHETIC = "synthetic"
+"""Instance, and stratum, of synthetic requests, which no target counts (look_synthetic.py)."""
 _CLIENTS = 'traffic=~"|client"'
-"""No copies and no synthetic requests: only requests of clients. Metrics without the label count nothing else."""
+"""Only requests of clients: no copies, no synthetic requests. Metrics without the label count only clients."""
 
 
 class Counter(NamedTuple):
@@ -82,7 +86,7 @@ def growth(before: Counters, now: Counters) -> dict[Counter, dict[str, float]]:
 
 
 def kept(before: Counters, now: Counters) -> dict[Counter, Values]:
-    """Return the values to which the next look compares."""
+    """Return the values with which the next look compares."""
     return {**before, **now}
 
 
@@ -106,7 +110,7 @@ def tallies(grown: Counters, name: str, source: str, version: str) -> dict[str, 
 
 
 def _tally(values: Values) -> Tally:
-    """Return the tally of cumulative buckets. Buckets of two scrapes may contradict each other by a request or two."""
+    """Return the tally of cumulative buckets. Buckets of summed targets may fall a little where one had a reset."""
     bounds = sorted((float(le), count) for le, count in values.items() if le)
     counts, below = [], 0.0
     for _, count in bounds:

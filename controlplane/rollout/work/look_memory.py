@@ -1,4 +1,4 @@
-"""What a look leaves to the next one, as JSON: counters, and the evidence so far. Pure."""
+"""The state between two looks as JSON: counters, and the evidence so far. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class Memory:
     requests_from: str = ""
     """The source that counts requests; "" before any request was counted."""
     requests: float = 0.0
-    """Number of the candidate's requests at its present weight, in whole intervals between looks."""
+    """Number of the candidate's requests at its present weight. An interval in which the weight changed counts 0."""
+    synthetic: float = 0.0
+    """Number of synthetic ones among them."""
     sources: Mapping[Metric, str] = field(default_factory=dict)
     """The source from which each metric is read, as `source name`. It never changes."""
     evidence: Mapping[Metric, Evidence] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class _Stored(msgspec.Struct):
     by_instance: bool
     requests_from: str
     requests: float
+    synthetic: float
     sources: dict[str, str]
     evidence: dict[str, Evidence]
     counters: list[tuple[Counter, dict[str, float]]]
@@ -51,6 +54,7 @@ def to_carry(memory: Memory) -> str:
         memory.by_instance,
         memory.requests_from,
         memory.requests,
+        memory.synthetic,
         {metric.value: source for metric, source in memory.sources.items()},
         {metric.value: evidence for metric, evidence in memory.evidence.items()},
         [(counter, dict(values)) for counter, values in memory.counters.items()],
@@ -59,7 +63,7 @@ def to_carry(memory: Memory) -> str:
 
 
 def from_carry(text: str) -> Memory | None:
-    """Return the memory, or None where the text is none of this release."""
+    """Return the memory, or None when this release cannot read the text."""
     try:
         stored = msgspec.json.decode(text, type=_Stored)
         if stored.format != FORMAT:
@@ -70,6 +74,7 @@ def from_carry(text: str) -> Memory | None:
             dict(stored.counters),
             stored.requests_from,
             stored.requests,
+            stored.synthetic,
             {Metric(name): source for name, source in stored.sources.items()},
             {Metric(name): evidence for name, evidence in stored.evidence.items()},
         )

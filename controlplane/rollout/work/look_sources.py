@@ -11,20 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from controlplane.gateway.telemetry import families as f
 from controlplane.rollout.comparison.tally import Tally, share
 from controlplane.rollout.evidence import FAILED, SOURCES
 from controlplane.rollout.options import Metric
-from controlplane.rollout.work.look_counters import Counter, Counters, tallies, total
+from controlplane.rollout.work.look_counters import SYNTHETIC, Counter, Counters, tallies, total
 
-_GATEWAY = "controlplane_gateway_"
-REQUESTS = "llm_requests_total"
-ANSWERS = f"{_GATEWAY}answers_total"
+REQUESTS = f.REQUESTS.name
 KNOWN = frozenset({*FAILED, "success", "aborted"})
 """Outcomes that say whether a request failed. An engine without outcomes counts all requests as `unknown`."""
 CLUSTERED = 2.0
-"""Divisor of the number of requests behind gaps between tokens. All gaps of a request count as one observation at the
-most, whatever their number (docs/verdicts.md); long answers have more gaps than the mean, at a spread like that of an
-exponential distribution twice as many."""
+"""Divisor of the number of requests behind gaps between tokens. The gaps of one request depend on each other, and count
+as one observation (docs/verdicts.md). A gap is more often one of a long answer: with exponential lengths its answer has
+twice the mean number of gaps."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,14 @@ class Source(ABC):
     @property
     def label(self) -> str:
         """Value of the label `source`. The gateway's own metrics have none."""
-        return "" if self.name.startswith(_GATEWAY) else self.source
+        return self.source if self.name.startswith("llm_") else ""
 
     def has(self, found: Counters, version: str) -> bool:
         """Whether counters of this version are there."""
         return any(self._mine(counter) and counter.version == version for counter in found)
 
     def _mine(self, counter: Counter) -> bool:
-        return counter.name == self.name and counter.source == self.label
+        return (counter.name, counter.source) == (self.name, self.label) and counter.instance != SYNTHETIC
 
     @abstractmethod
     def strata(self, grown: Counters, version: str) -> dict[str, Tally]:
@@ -130,27 +129,27 @@ def _shares(bad: Mapping[str, float], of: Mapping[str, float]) -> dict[str, Tall
     return {prompt: share(min(bad.get(prompt, 0.0), number), number) for prompt, number in of.items()}
 
 
-def _times(own: str, *canonical: str) -> tuple[Source, ...]:
-    mine = (Times("gateway", f"{_GATEWAY}{own}_bucket"),)
+def _times(own: f.Family, *canonical: str) -> tuple[Source, ...]:
+    mine = (Times("gateway", f"{own.name}_bucket"),)
     return mine + tuple(Times(source, f"{name}_bucket") for name in canonical for source in SOURCES)
 
 
 COUNTS: tuple[Source, ...] = tuple(Failures(source, REQUESTS) for source in SOURCES)
 METRICS: Mapping[Metric, tuple[Source, ...]] = MappingProxyType({
     Metric.ERRORS: COUNTS,
-    Metric.TTFT: _times("answer_first_token_seconds", "llm_time_to_first_token_seconds"),
+    Metric.TTFT: _times(f.ANSWER_FIRST, "llm_time_to_first_token_seconds"),
     Metric.INTER_TOKEN: (
-        *_times("answer_seconds_per_token", "llm_time_per_output_token_seconds"),
+        *_times(f.EACH_TOKEN, "llm_time_per_output_token_seconds"),
         *(Gaps(source, "llm_inter_token_latency_seconds_bucket") for source in SOURCES),
     ),
-    Metric.DURATION: _times("answer_duration_seconds", "llm_request_duration_seconds"),
+    Metric.DURATION: _times(f.ANSWER_DURATION, "llm_request_duration_seconds"),
     Metric.TRUNCATED: (
-        Answers("gateway", ANSWERS, value="length"),
+        Answers("gateway", f.ANSWERS.name, value="length"),
         Answers("engine", REQUESTS, label_name="reason", value="length"),
     ),
-    Metric.EMPTY: (Answers("gateway", ANSWERS, bad=f"{_GATEWAY}empty_answers_total"),),
-    Metric.REFUSED: (Answers("gateway", ANSWERS, bad=f"{_GATEWAY}refused_answers_total"),),
-    Metric.OUTPUT_TOKENS: _times("answer_tokens"),
+    Metric.EMPTY: (Answers("gateway", f.ANSWERS.name, bad=f.EMPTY.name),),
+    Metric.REFUSED: (Answers("gateway", f.ANSWERS.name, bad=f.REFUSED.name),),
+    Metric.OUTPUT_TOKENS: _times(f.ANSWER_TOKENS),
 })  # fmt: skip
 """The sources of each metric, best first."""
 

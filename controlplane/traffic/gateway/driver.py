@@ -26,7 +26,8 @@ from controlplane.traffic.driver import (
     TrafficObservation,
     VersionState,
 )
-from controlplane.traffic.engines.engine import State, all_ready, any_ready, ask, engine_of, state_of
+from controlplane.traffic.engines.engine import State, all_ready
+from controlplane.traffic.engines.servers import VersionServers, whole, worst
 from controlplane.traffic.triton.driver import CAPABILITIES as OF_TRITON
 from controlplane.traffic.triton.driver import TritonDriver
 
@@ -64,6 +65,8 @@ class ModelTraffic:
     live: tuple[GatewaySeen, ...]
     silent: tuple[str, ...] = ()
     """Names of the gateways that have neither reported nor left. They may serve with their last state."""
+    mirror: Mapping[str, float] = field(default_factory=dict)
+    """Share of the requests of which a version gets copies, as assigned. Copies by fleet.yaml are not among them."""
 
 
 class Gateways(Protocol):
@@ -73,8 +76,13 @@ class Gateways(Protocol):
         """Return the traffic of a model."""
         ...
 
-    def assign(self, model: str, weights: Mapping[str, float], by: str, tenure: object) -> None:
-        """Set the weights of a model. Raises LeaseLost when the caller's tenure is over: nothing was written then."""
+    def assign(
+        self, model: str, weights: Mapping[str, float], mirror: Mapping[str, float], by: str, tenure: object
+    ) -> None:
+        """Set the weights of a model, and the copies: a share by version, for one version at most.
+
+        Raises LeaseLost when the caller's tenure is over: nothing was written then.
+        """
         ...
 
 
@@ -87,12 +95,9 @@ class GatewayDriver:
         """`session` comes from engine_server.open_session(). `timeout_s` is the deadline of every call but a load."""
         self._section, self._session, self._gateways = section, session, gateways
         self._shared = TritonDriver(section, session, timeout_s=timeout_s) if section.traffic.backends else None
-        self._engines = {
-            name: [engine_of(section, name, backend, session, timeout_s) for backend in version.backends]
-            for name, version in section.versions.items()
-        }
+        self._servers = VersionServers(section, session, timeout_s)
         endless = OF_TRITON.endless_load if self._shared else ""
-        self.capabilities = Capabilities(weights=True, prewarm=True, endless_load=endless)
+        self.capabilities = Capabilities(weights=True, prewarm=True, endless_load=endless, mirror=True, testers=True)
 
     def can_keep(self, serve: str, keep: str) -> bool:
         """Return True: weights decide who gets requests, so any two versions can be loaded."""
@@ -117,6 +122,7 @@ class GatewayDriver:
                 open=_sum(g.open for g in traffic.live),
                 stays=tuple(self._section.versions) if self._shared is None else (),
                 holds=True,
+                mirror=traffic.mirror,
             )
         return TrafficObservation(self._section.name, (seen,))
 
@@ -125,9 +131,7 @@ class GatewayDriver:
 
         Raises Refused with all reasons.
         """
-        engines = self._engines.get(version, [])
-        traffic = await self._traffic()
-        states = await asyncio.gather(*(state_of(engine) for engine in engines))
+        traffic, not_ready = await asyncio.gather(self._traffic(), self._servers.not_ready(version))
         reasons: list[str] = []
         if isinstance(traffic, str):
             reasons.append(traffic)
@@ -135,9 +139,7 @@ class GatewayDriver:
             reasons.append(_nobody(traffic))
         elif pending := _pending(self._section.name, traffic):
             reasons.append(f"{pending}; wait until it does")
-        for engine, (state, reason) in zip(engines, states, strict=True):
-            if state is not VersionState.READY:
-                reasons.append(f"{version} is not ready on {engine.url}: {reason or state.value}")
+        reasons += not_ready
         prepared = await self._prepare_shared(version, reasons)
         if reasons:
             raise Refused(*reasons)
@@ -151,23 +153,22 @@ class GatewayDriver:
         if self._shared is not None and placement.config:
             await self._load(self._shared, needed, placement)
         weights, model = placement.weights, self._section.name
-        await asyncio.to_thread(self._gateways.assign, model, weights, placement.by, placement.tenure)
+        mirror = {placement.serve: placement.mirror} if placement.mirror > 0.0 else {}
+        await asyncio.to_thread(self._gateways.assign, model, weights, mirror, placement.by, placement.tenure)
         if self._shared is not None and placement.config:
             await self._unload(self._shared, needed, placement)
 
     async def ask(self, backend: str, version: str, question: Question) -> Answer:
         """Ask every server of the version at once, by its own address. The worst answer counts."""
-        asked = [ask(engine, question) for engine in self._engines.get(version, [])]
-        if self._shared is not None:
-            shared = self._shared
-            asked += [_ask_shared(shared, b.url, version, question) for b in self._section.traffic.backends]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        found = [answer for answer in answers if isinstance(answer, Answer)]
-        faults = [answer.fault for answer in found if answer.fault]
-        return Answer("; ".join(faults), max((answer.seconds for answer in found), default=0.0))
+        shared = (
+            ()
+            if self._shared is None
+            else (_ask_shared(self._shared, b.url, version, question) for b in self._section.traffic.backends)
+        )
+        own, *theirs = await asyncio.gather(self._servers.ask(version, question), *shared, return_exceptions=True)
+        if isinstance(own, BaseException):
+            raise own
+        return worst([*own, *whole(theirs)])
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         """Write the versions of shared Tritons into their config.pbtxt. The weights are in the database already.
@@ -195,12 +196,11 @@ class GatewayDriver:
     async def _states(self) -> dict[str, State]:
         """Return the state of every version over all its servers, and the first reason."""
         shared = () if self._shared is None else (await self._shared.observe()).backends
-        found = {}
-        for name, engines in self._engines.items():
-            own = await asyncio.gather(*(state_of(engine) for engine in engines))
-            states = [any_ready(own)] if own else []
-            found[name] = all_ready([*states, *(_shared_state(seen, name) for seen in shared)])
-        return found
+        own = await self._servers.states()
+        return {
+            name: all_ready([*([own[name]] if name in own else []), *(_shared_state(seen, name) for seen in shared)])
+            for name in self._section.versions
+        }
 
     async def _prepare_shared(self, version: str, reasons: list[str]) -> Preparation:
         """Return the preparation of the shared Tritons. One that takes no load orders must have the version loaded."""

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,9 +32,10 @@ from controlplane.traffic.driver import (
     all_to,
 )
 from controlplane.traffic.triton import pbtxt, version_files
-from controlplane.traffic.triton.answer import fault
+from controlplane.traffic.triton.answer import judged
 from controlplane.traffic.triton.api import IndexRow, TritonApi, with_cure
 from controlplane.traffic.triton.grpc_loader import GrpcLoader, missing_package
+from controlplane.traffic.whole_file import replace_file
 
 _STATES = {state.name: state for state in VersionState if state is not VersionState.UNKNOWN}
 CAPABILITIES = Capabilities(
@@ -103,14 +102,13 @@ class TritonDriver:
         """Post the question to the version's own address: unversioned requests may reach another version."""
         started = time.monotonic()
         try:
-            status, body = await self._apis[backend].ask(
-                self._model, _number(version), question.path, question.body, question.timeout_s
-            )
+            reply = await self._apis[backend].ask(self._model, _number(version), question)
         except NotSent:
             raise
         except Unavailable as error:
             return Answer(str(error), time.monotonic() - started)
-        return Answer(fault(question, status, body), time.monotonic() - started)
+        found = judged(backend, question, reply)
+        return Answer(found.fault, found.seconds, (found,))
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         """Write the placement's versions into config.pbtxt in every local repository.
@@ -207,7 +205,8 @@ class TritonDriver:
         if path.exists() and after == before:
             return f"{path} already names version {numbers}"
         verb = "now names" if path.exists() else "was created and names"
-        _replace(path, after)
+        # The temporary file is gone before the next load: another new file in a model's folder makes Triton reload.
+        replace_file(path, after.encode())
         return f"{path} {verb} version {numbers}, so a restart of Triton keeps it"
 
 
@@ -226,27 +225,3 @@ def _number(version: str) -> int:
 
 def _numbers(placement: Placement) -> list[int]:
     return sorted(_number(version) for version in {placement.serve, *placement.keep})
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace the file so that a crash leaves the old or the new file. The permissions stay.
-
-    The temporary file must be gone before the next load: another new file in a model's folder makes Triton reload
-    all loaded versions.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".config.pbtxt.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

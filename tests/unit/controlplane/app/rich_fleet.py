@@ -81,6 +81,7 @@ RICH: dict[str, Any] = {
                 "aliases": ["gpt"],
                 "price": {"input_usd": 1, "output_usd": 4},
                 "mirror": {"version": "v2", "share": 0.1},
+                "paths": ["/custom/predict"],
             },
         },
     ],

@@ -81,6 +81,7 @@ _OF_A_MODEL: tuple[tuple[str, Where, Any], ...] = (
     ("golden.file", _GOLDEN, {"file": "golden.json"}),
     ("golden.pass_ratio", (*_GOLDEN, "pass_ratio"), "90%"),
     ("golden.dry_run", (*_GOLDEN, "dry_run"), True),
+    ("golden.excerpt_characters", (*_GOLDEN, "excerpt_characters"), 100),
     ("golden.judge.url", (*_JUDGE, "url"), "http://127.0.0.1:2/v1"),
     ("golden.judge.model", (*_JUDGE, "model"), "other"),
     ("golden.judge.key_file", (*_JUDGE, "key_file"), "/k9"),

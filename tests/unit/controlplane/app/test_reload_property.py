@@ -82,6 +82,7 @@ GATEWAYS: dict[str, Any] = {
     "cache.max_size": "2MB",
     "mirror.version": "v1",
     "mirror.share": 0.2,
+    "paths": ["/custom/*", "/predict/v2"],
 }
 """New values of the gateway's settings, by their path."""
 SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}

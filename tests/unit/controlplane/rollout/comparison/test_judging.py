@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controlplane.rollout.comparison.evidence import Evidence, Stratum, begun, looked
@@ -43,6 +45,15 @@ def test_errors_that_fail() -> None:
 def test_errors_that_pass(bad: int, words: str) -> None:
     sample = compared(Metric.ERRORS, 0.005, (share(bad, 1000), share(190, 19_000)), past=share(190, 19_000))
     assert (sample.words, sample.outcome) == (words, Outcome.PASS)
+
+
+def test_evidence_without_a_difference_beyond_the_tolerance_passes() -> None:
+    """A candidate that was bad for a look and is good since: the rollout went on with the metric in dry run."""
+    evidence = looked(begun(KINDS[Metric.ERRORS].shape, 0.005), [Stratum("", share(8, 1000), share(60, 10_000))])
+    sure = replace(evidence, equal=((50.0,) * 12,), tolerated=((50.0,) * 12,))
+    found = judged(Comparison(Metric.ERRORS, 0.005), sure, 100.0, ("v2", "v1"))
+    assert found.outcome is Outcome.PASS
+    assert found.words == "v2 fails 0.8% of 1,000 requests, v1 0.6% of 10,000: worse by 0.2 points (limit 0.5)"
 
 
 def test_a_slow_first_token_fails() -> None:

@@ -20,6 +20,7 @@ from controlplane.rollout.planning.order import RolloutBrief, order_reasons
 from controlplane.rollout.planning.overrides import Overrides
 from controlplane.rollout.planning.plan import Request
 from controlplane.rollout.planning.planner import Planner
+from controlplane.store.audit import AuditStore
 from controlplane.store.rollout_log import RolloutLog, RolloutRecord
 from controlplane.store.rollout_rows.quarantines import Quarantine
 from tests.fakes.rollout_world import START, World
@@ -410,3 +411,22 @@ def fingerprints() -> Iterator[tuple[Request, str]]:
 @pytest.mark.parametrize(("request_", "text"), list(fingerprints()))
 def test_an_idempotency_key_is_bound_to_all_that_was_asked_for(request_: Request, text: str) -> None:
     assert request_.fingerprint() == text
+
+
+async def test_options_set_by_hand_are_in_the_audit_trail(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        shared = RolloutsSection.model_validate(FREEZE)
+        world.service.update(world._sections, world._drivers, {}, None, shared)
+        overrides = Overrides({"deadline": "1h"}, override_freeze="outage 12")
+        started = await world.service.start("model", "v2", overrides=overrides, actor="ann", role="admin")
+        trail = AuditStore(world.db).recent(10)
+        assert {(entry.actor, entry.action, entry.subject, entry.detail) for entry in trail} == {
+            ("ann", "rollout.promote", "model/model", f"v1 -> v2 by blue-green (rollout {started.id})"),
+            ("ann", "rollout.option", "model/model", f'rollout {started.id}: ann set deadline to "1h"'),
+            (
+                "ann",
+                "rollout.option",
+                "model/model",
+                f"rollout {started.id}: ann overrode freeze window feast holds until 1970-02-02 00:00 UTC: outage 12",
+            ),
+        }

@@ -17,6 +17,7 @@ from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind, Rollou
 from controlplane.rollout.options import Analysis, Comparison, Metric, Options, Threshold
 from controlplane.rollout.work import look as looks
 from controlplane.rollout.work.look import LookWorker
+from controlplane.rollout.work.top_up import TopUpCounts
 from tests.unit.controlplane.metrics.conftest import load
 
 BEGAN = 600.0
@@ -70,8 +71,10 @@ def rollout(*comparisons: Comparison, minimum: int = 100, **more: object) -> Rol
     )  # fmt: skip
 
 
-async def look(series: Series, of: Rollout, minute: float, before: Finding | None = None) -> Finding:
-    worker = LookWorker(series, lambda: minute * 60)
+async def look(
+    series: Series, of: Rollout, minute: float, before: Finding | None = None, sent: TopUpCounts | None = None
+) -> Finding:
+    worker = LookWorker(series, lambda: minute * 60, lambda rollout_id: sent)
     return await worker.run(of, Work(WorkKind.LOOK, 3), minute * 60, before)
 
 
@@ -453,6 +456,65 @@ async def test_few_streams_are_no_reason_to_wait() -> None:
     found = await look(series, rollout(ERRORS, TTFT), 11)
     assert found.outcome is Outcome.PASS
     assert found.reasons[-1].startswith("ttft is not compared yet: v2 and v1 have had no first tokens")
+
+
+# synthetic requests
+
+
+def sent(v2_failed: int = 0, times: int = 1, slow: bool = False) -> TopUpCounts:
+    """Return 40 prompts that both versions got, `times` times."""
+    counts = TopUpCounts(40 * times)
+    for version in ("v1", "v2"):
+        found = counts.of(version)
+        found.asked, found.failed = 40 * times, v2_failed * times if version == "v2" else 0
+        found.finishes = {"stop": found.asked - found.failed}
+        found.first_s[20 if slow and version == "v2" else 10] = found.asked - found.failed
+    return counts
+
+
+async def test_synthetic_requests_count_for_the_minimum_and_are_compared_with_each_other() -> None:
+    series = Series(*STABLE, counter("_x9 0+30x20"))
+    found = await look(series, rollout(), 11, sent=sent())
+    assert (found.outcome, found.more_requests) == (Outcome.NOT_ENOUGH, 30)
+    assert found.reasons[0].startswith(
+        "v2 has had 70 of the 100 requests that this weight needs (40 of them synthetic); at the present rate"
+    )
+    assert (found.samples[0].candidate_requests, found.samples[0].stable_requests) == (70, 1040)
+    found = await look(series, rollout(), 12, found, sent(times=2))
+    assert found.outcome is Outcome.PASS
+    assert found.reasons[-1] == "80 of the 140 requests to v2 at this weight are synthetic"
+
+
+async def test_synthetic_requests_that_fail_are_found() -> None:
+    series = Series(*STABLE, counter("_x9 0+1x20"))
+    found = await look(series, rollout(), 11, sent=sent(v2_failed=30))
+    assert found.outcome is Outcome.FAIL
+    assert found.samples[0].candidate == pytest.approx(30 / 41)
+
+
+async def test_after_a_crash_synthetic_requests_are_counted_once() -> None:
+    series = Series(*STABLE, counter("_x9 0+1x20"))
+    found = await look(series, rollout(), 11, sent=sent())
+    found = await look(series, rollout(), 12, found, None)
+    found = await look(series, rollout(), 13, found, sent(times=2))
+    assert found.samples[0].candidate_requests == 3 + 80
+
+
+async def test_without_any_request_of_a_client_synthetic_ones_are_compared() -> None:
+    silent = Series(counter("0x30", "v1"), counter("_x9 0x20"))
+    found = await look(silent, rollout(ERRORS, TTFT, minimum=40), 11, sent=sent())
+    assert (found.outcome, found.samples[0].candidate_requests) == (Outcome.PASS, 40)
+    found = await look(silent, rollout(ERRORS, TTFT, minimum=40), 12, found, sent(times=3, slow=True))
+    assert [sample.outcome for sample in found.samples] == [Outcome.PASS, Outcome.FAIL]
+
+
+async def test_a_source_of_clients_is_chosen_without_synthetic_requests() -> None:
+    """Only the engine counts clients; synthetic requests come first and must not make the gateway the source."""
+    engine = (counter("_x12 0+5000x20", "v1", source="engine"), counter("_x12 0+500x20", source="engine"))
+    series = Series(counter("0x30", "v1"), counter("_x9 0x20"), *engine)
+    found = await look(series, rollout(), 11, sent=sent())
+    found = await several_from(series, rollout(), found, 12, 13, 14)
+    assert found.samples[0].candidate_requests == 40 + 1000
 
 
 # thresholds
