@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from controlplane.config.traffic.envoy import EnvoyTraffic
 from controlplane.config.traffic.gateway import GatewayTraffic
 from controlplane.config.traffic.haproxy import HaproxyTraffic
 from controlplane.config.traffic.nginx import NginxTraffic
@@ -13,5 +14,6 @@ from controlplane.config.traffic.triton import TritonTraffic
 from controlplane.config.traffic.unmoved import UnmovedTraffic
 
 AnyTraffic = Annotated[
-    TritonTraffic | GatewayTraffic | HaproxyTraffic | NginxTraffic | UnmovedTraffic, Field(discriminator="driver")
+    TritonTraffic | GatewayTraffic | HaproxyTraffic | NginxTraffic | EnvoyTraffic | UnmovedTraffic,
+    Field(discriminator="driver"),
 ]
