@@ -11,6 +11,7 @@ from controlplane.config.traffic.envoy import EnvoyTraffic
 from controlplane.config.traffic.gateway import GatewayTraffic
 from controlplane.config.traffic.haproxy import HaproxyTraffic
 from controlplane.config.traffic.nginx import NginxTraffic
+from controlplane.config.traffic.script import ScriptTraffic
 from controlplane.config.traffic.triton import TritonTraffic
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.engine_server import open_session
@@ -19,6 +20,7 @@ from controlplane.traffic.gateway.driver import GatewayDriver, Gateways
 from controlplane.traffic.haproxy.proxy import Haproxy
 from controlplane.traffic.nginx.proxy import Nginx
 from controlplane.traffic.proxies.driver import ProxyDriver
+from controlplane.traffic.script.proxy import Script
 from controlplane.traffic.triton.driver import TritonDriver
 
 Factory = Callable[[ModelSection, Gateways], Driver]
@@ -30,6 +32,7 @@ FACTORIES: Mapping[type[Traffic], Factory] = MappingProxyType(
         HaproxyTraffic: lambda section, _: ProxyDriver(section, open_session(), Haproxy(section)),
         NginxTraffic: lambda section, _: ProxyDriver(section, open_session(), Nginx(section)),
         EnvoyTraffic: lambda section, _: _envoy(section),
+        ScriptTraffic: lambda section, _: ProxyDriver(section, open_session(), Script(section)),
     }
 )
 """Factories by section of fleet.yaml, one for each section that switches."""

@@ -27,6 +27,8 @@ from tests.patience import HANG_S
 
 Held = AbstractAsyncContextManager[tuple[Callable[[], None], Awaitable[str]]]
 """A request that is kept open: a function that releases it, and the version that answered it."""
+SCRIPT = Path(__file__).parents[3] / "examples" / "exec-driver" / "switch.py"
+"""The example of a program."""
 NOWHERE = "http://127.0.0.1:1"
 """Port 1 answers nothing."""
 
@@ -190,6 +192,24 @@ async def behind_envoy(folder: Path) -> AsyncIterator[Case]:
             )
 
 
+@contextlib.asynccontextmanager
+async def by_script(folder: Path) -> AsyncIterator[Case]:
+    async with Versions() as versions:
+        file = folder / "chat.json"
+        file.write_text('{"v1": 1.0}')
+
+        def section(where: str) -> ModelSection:
+            return versions.section(driver="exec", command=[str(SCRIPT), where], weights=True)
+
+        yield Case(
+            lambda: made(section(str(file))),
+            "exec",
+            lambda other: made(section(other)),
+            nowhere=f"{folder}/none/chat.json",
+            loads=False,
+        )
+
+
 Target = Callable[[Path], AbstractAsyncContextManager[Case]]
 DRIVERS: Mapping[str, Target] = MappingProxyType(
     {
@@ -199,6 +219,7 @@ DRIVERS: Mapping[str, Target] = MappingProxyType(
         "gateway before a triton": lambda folder: real_triton(folder, _of_gateway),
         "haproxy": behind_haproxy,
         "envoy": behind_envoy,
+        "exec": by_script,
         "nginx": behind_nginx,
         # Draws by a hash: 4 standard deviations of 50 % at 400 requests.
         "nginx, sticky": lambda folder: behind_nginx(folder, "$request_id", 0.1),
