@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from collectors.engines import BACKENDS, Api
-from controlplane.config.checking import Fault, check
+from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.gateway import ModelGateway
+from controlplane.config.rollout.section import RolloutSection
 from controlplane.config.traffic.base import UNNAMED, Backend, VersionSection, triton_folder
 from controlplane.config.traffic.union import AnyTraffic
 from controlplane.config.verify import OF_OPENAI, Verify
@@ -27,6 +28,8 @@ class ModelSection(Model):
     versions: dict[Name, VersionSection]
     verify: Verify | None = None
     """Default: the requests of the model's probe, if there is one."""
+    rollout: RolloutSection | None = None
+    """Default: a promotion is blue-green, without gates."""
     gateway: ModelGateway = ModelGateway()
 
     def served_model(self, version: str) -> str:
@@ -43,6 +46,11 @@ class ModelSection(Model):
     def _only_what_moves_is_verified(self) -> Iterator[Fault]:
         if self.verify is not None and not self.traffic.switches:
             yield Fault(("verify",), "needs a driver that switches versions; driver none does not")
+
+    @check
+    def _only_what_moves_is_rolled_out(self) -> Iterator[Fault]:
+        if self.rollout is not None and not self.traffic.switches:
+            yield Fault(("rollout",), "needs a driver that switches versions; driver none does not")
 
     def engine_apis(self) -> frozenset[Api]:
         """Return the APIs of the model's servers."""
@@ -95,6 +103,12 @@ class ModelSection(Model):
     @check
     def _versions_fit_the_driver(self) -> Iterator[Fault]:
         yield from self.traffic.version_faults(self.versions)
+
+    def backends(self) -> Iterator[tuple[Loc, Backend]]:
+        """Yield (place, backend) for all servers of the model."""
+        yield from ((("traffic", "backends", number), one) for number, one in enumerate(self.traffic.backends))
+        for name, version in self.versions.items():
+            yield from ((("versions", name, "backends", number), one) for number, one in enumerate(version.backends))
 
     @check
     def _mirror_is_a_version(self) -> Iterator[Fault]:

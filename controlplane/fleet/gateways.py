@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from controlplane.config.model import Fleet
 from controlplane.config.traffic.gateway import GatewayTraffic
-from controlplane.fleet.views import AttentionView, View, instant
+from controlplane.fleet.view import View, instant
+from controlplane.fleet.views import AttentionView
 from controlplane.store.assignments import Assignment
 from controlplane.store.gateways import FORGET_S, LIVE_S, Gateway
 from controlplane.traffic.gateway.driver import CURE, GatewaySeen, not_applied

@@ -16,6 +16,8 @@ class WorkKind(StrEnum):
     CHECK = "check"
     MIRRORED = "mirrored"
     """Comparison of mirrored answers."""
+    TOP_UP = "top-up"
+    """Synthetic requests to both versions, where clients send too few."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from collectors.target import Auth
+
 
 class Metric(StrEnum):
     """A metric by which the candidate is compared with the stable version."""
@@ -106,6 +108,8 @@ class Hook:
     url: str
     timeout_s: float = 10.0
     on_failure: OnFailure = OnFailure.ROLL_BACK
+    auth: Auth | None = None
+    """Credentials and TLS settings. It names files and variables; the secrets are read at each call."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,8 @@ class Golden:
     """Least share of the prompts that must hold, 0 to 1."""
     judge: Judge | None = None
     dry_run: bool = False
+    excerpt_characters: int = 0
+    """Most characters of a failed answer that are kept with the result. 0: answers are private."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ class Warm:
 
 @dataclass(frozen=True)
 class TopUp:
-    """Synthetic requests to the candidate where clients send too few. They are tagged and not counted as clients'."""
+    """Synthetic requests to both versions where clients send too few. They are tagged and not counted as clients'."""
 
     prompts: tuple[str, ...]
     per_minute: int = 30
@@ -243,6 +249,8 @@ class Options:
     rollback_window_s: float = 0.0
     """Seconds for which the old version stays loaded after the switch."""
     allow_downtime: bool = False
+    through_freeze: bool = False
+    """Whether the weight also grows inside a freeze window, because an admin overrode it."""
     after: tuple[str, ...] = ()
     """Models that must not be rolling, and must be at their newest promoted version, before this one starts."""
     notes: tuple[str, ...] = field(default=())

@@ -70,6 +70,8 @@ class BackendObservation:
     """Versions that no placement unloads, because their servers serve nothing else."""
     holds: bool = False
     """Whether an order is kept for the backend while it does not answer."""
+    mirror: Mapping[str, float] | None = None
+    """Share of the requests of which each version gets copies, 0 to 1. None: the driver cannot say."""
 
     @property
     def serving(self) -> str | None:
@@ -144,11 +146,32 @@ class Question:
 
 
 @dataclass(frozen=True)
+class ServerReply:
+    """One server's whole reply to a question."""
+
+    url: str
+    fault: str
+    """"" for a good answer, else the fault in the engine's words."""
+    seconds: float
+    first_s: float | None
+    """Seconds to the first token of a stream. None: it was no stream, or had no output."""
+    body: bytes = field(repr=False)
+    """The body as it came. It is private: nothing stores or logs it unless an operator asked for that."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """The result of a question. `fault` is "" for a good answer, else the fault in the engine's words."""
 
     fault: str
     seconds: float
+    replies: tuple[ServerReply, ...] = ()
+    """The replies of the servers that were asked. Without a reply there is a fault, or the driver has none to show."""
+
+    @property
+    def first_s(self) -> float | None:
+        """Seconds to the first token on the slowest server. None: not known."""
+        return max((reply.first_s for reply in self.replies if reply.first_s is not None), default=None)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,9 @@ RULES = """
 groups:
   - name: g
     rules:
-      - {alert: Gone, expr: "absent(temperature) and on() present_over_time(temperature[2h])", labels: {severity: critical}}
+      - alert: Gone
+        expr: absent(temperature) and on() present_over_time(temperature[2h])
+        labels: {severity: critical}
       - {alert: Hot, expr: "temperature > 85", labels: {severity: critical}}
 """
 

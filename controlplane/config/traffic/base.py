@@ -11,9 +11,19 @@ from pydantic import Field
 from collectors.engines import BACKENDS
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import BackendEngine
-from controlplane.config.gateway import Count
-from controlplane.config.remote import ServerUrl
-from controlplane.config.vocabulary import Access, Address, Duration, FilePath, HttpUrl, LabelName, Model, Text
+from controlplane.config.gateway import Count, Size
+from controlplane.config.remote import EngineUrl
+from controlplane.config.vocabulary import (
+    Access,
+    Address,
+    Duration,
+    FilePath,
+    HttpUrl,
+    LabelName,
+    Model,
+    ModelName,
+    Text,
+)
 
 UNNAMED = f"is required: name the server, one of: {', '.join(BACKENDS)}"
 
@@ -21,7 +31,7 @@ UNNAMED = f"is required: name the server, one of: {', '.join(BACKENDS)}"
 class Backend(Access):
     """One server that serves a version."""
 
-    url: ServerUrl
+    url: EngineUrl
     metrics: HttpUrl | None = None
     engine: BackendEngine | None = None
     """Kind of the server. Under `traffic` the driver determines it; under `versions` it is required."""
@@ -34,7 +44,7 @@ class Backend(Access):
     labels: dict[LabelName, Text] = Field(default={})
     max_in_flight: Count | None = None
     """Most requests that the gateway has open there. Default: no limit, so the server queues by itself."""
-    adapters: tuple[Text, ...] = ()
+    adapters: tuple[ModelName, ...] = ()
     """LoRA adapters that are loaded there. The gateway serves them as models of their names."""
     draining: bool = False
     """Whether the gateway sends no new request there."""
@@ -49,8 +59,17 @@ class VersionSection(Model):
     """A version of a model. On Triton, `v2` is version directory 2 and needs no other field."""
 
     backends: tuple[Backend, ...] = ()
-    model: Text | None = None
+    model: ModelName | None = None
     """The name of the model on the backends of this version. Default: the model's name in the engine."""
+    memory: Size | None = None
+    """GPU memory of the version's weights on one backend, over all its GPUs. Default: not known."""
+    kv_cache: Size | None = None
+    """Least GPU memory of its KV cache on one backend, over all its GPUs."""
+
+    @check
+    def _cache_is_beside_weights(self) -> Iterator[Fault]:
+        if self.kv_cache is not None and self.memory is None:
+            yield Fault(("kv_cache",), "needs memory:, the size of the weights")
 
 
 class Traffic(Model):
@@ -64,7 +83,7 @@ class Traffic(Model):
     """Whether the driver moves traffic. The driver `none` only watches."""
     one_engine: ClassVar[str | None] = None
     """Kind of all the model's servers, where the driver knows only one."""
-    model: Text | None = None
+    model: ModelName | None = None
     """The engine's name of the model. Default: the fleet's name of it."""
     backends: tuple[Backend, ...] = ()
     drain_timeout: Duration = 300.0

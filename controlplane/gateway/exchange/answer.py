@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from controlplane.gateway.exchange.attempt import Attempt
@@ -31,7 +32,9 @@ class End(NamedTuple):
 class Answer:
     """The answer to one request. The head is written with the first piece, in one write."""
 
-    __slots__ = ("_connection", "_head", "_last", "_recorder", "events", "framing", "status", "stream", "trace")
+    __slots__ = (
+        "_connection", "_gap", "_head", "_last", "_recorder", "events", "framing", "status", "stream", "trace",
+    )  # fmt: skip
 
     def __init__(self, connection: ClientConnection, head: RequestHead, recorder: Recorder) -> None:
         self.framing: Framing | None = None
@@ -48,6 +51,8 @@ class Answer:
         self._recorder = recorder
         self._last = 0.0
         """Time of the last piece."""
+        self._gap: Callable[[float], None] | None = None
+        """Counts the time between two pieces. None: there was one piece so far."""
 
     def wait(self, own: bytes) -> None:
         """Write a sign of life, and the head before the first one. `own` are the gateway's lines."""
@@ -65,15 +70,18 @@ class Answer:
         if self.framing is None:
             self.stream = attempt.ask.stream and head.status < 400
             framing = self._frame(head.status, None if self.stream else head.length)
-            start = answer_head(head.status, head.fields, own, framing)
+            start = answer_head(head, own, framing)
         return self._pass(attempt, data, done, start)
 
-    def relay(self, attempt: Attempt, data: bytes, done: bool, now: float) -> End | None:
-        """Pass a piece on. Returns the end of the answer, if it is one."""
-        choice = attempt.choice
-        self._recorder.gap(choice.model.name, choice.version, now - self._last)
+    def relay(self, attempt: Attempt, data: bytes, done: bool, chunk: bytes, now: float) -> End | None:
+        """Pass a piece on. Returns the end of the answer, if it is one. `chunk`: as in `UpstreamConnection.piece`."""
+        gap = self._gap
+        if gap is None:
+            choice = attempt.choice
+            gap = self._gap = self._recorder.gaps(choice.model.name, choice.version)
+        gap(now - self._last)
         self._last = now
-        return self._pass(attempt, data, done, b"")
+        return self._pass(attempt, data, done, b"", chunk)
 
     def whole(self, status: int, fields: Fields, own: bytes, body: bytes) -> bool:
         """Write an answer of the gateway's. Returns whether the connection may be used again."""
@@ -89,7 +97,7 @@ class Answer:
             self._connection.write(framing.piece(event))
         self._connection.abort(reset=framing.by_end)
 
-    def _pass(self, attempt: Attempt, data: bytes, done: bool, start: bytes) -> End | None:
+    def _pass(self, attempt: Attempt, data: bytes, done: bool, start: bytes, chunk: bytes = b"") -> End | None:
         reader, framing = attempt.reader, self.framing
         assert reader is not None
         assert framing is not None
@@ -104,12 +112,17 @@ class Answer:
         if events != self.events:
             attempt.choice.progress(events - self.events)
             self.events = events
-        end = None
-        if (done or reader.fault) and not (end := self._judge(attempt, framing, out, done)).message and framing.chunked:
-            self._connection.write(start + framing.piece(out) + LAST_CHUNK)
+        if done or reader.fault:
+            end = self._judge(attempt, framing, out, done)
+            last = LAST_CHUNK if framing.chunked and not end.message else b""
+            if written := start + framing.piece(out) + last:
+                self._connection.write(written)
+            return end
+        if chunk and out is data and framing.chunked:
+            self._connection.write(chunk)
         elif start or out:
             self._connection.write(start + framing.piece(out))
-        return end
+        return None
 
     def _judge(self, attempt: Attempt, framing: Framing, out: bytes, done: bool) -> End:
         """Return how an answer ends: the engine's body is complete, or an event of its stream is an error."""

@@ -12,6 +12,8 @@ from controlplane.gateway.wire.pool import Origin, Pool, Pools
 
 _PLAIN = NOT_TO_ENGINE | {b"accept-encoding"}
 """Dropped where the answer's events are read: a compressed answer cannot be."""
+_UNCODED = b"accept-encoding: identity\r\n"
+"""Without the field an engine may choose any coding (RFC 9110, section 12.5.3)."""
 
 
 class Engine:
@@ -41,15 +43,26 @@ class Engine:
             if line is None:
                 return None
             lines += line
-        known = head.known
         dropped = _PLAIN if ask.operation.generates else NOT_TO_ENGINE
+        if ask.operation.generates:
+            own += _UNCODED
         if traced:
             dropped = dropped | {b"traceparent"}
             own += b"traceparent: %b\r\n" % traced
         # A body without a length is chunked at the client's side only: here it is whole.
         sized = b"content-length: %d\r\n\r\n" % length if length or head.method not in (b"GET", b"HEAD") else b"\r\n"
-        parts = passed(head.fields, dropped, known.get(b"connection"))
-        return b"".join((head.method, b" ", self._path, target, lines, *parts, own, sized))
+        passing = _passing(head, dropped)
+        return b"".join((head.method, b" ", self._path, target, lines, passing, own, sized))
+
+
+def _passing(head: RequestHead, dropped: frozenset[bytes]) -> bytes:
+    """Return the lines of the client's fields that pass."""
+    facts = head.facts
+    if facts is None or dropped is not _PLAIN:
+        return b"".join(passed(head.fields, dropped, head.known.get(b"connection")))
+    if facts.lines is None:
+        facts.lines = b"".join(passed(head.fields, dropped, head.known.get(b"connection")))
+    return facts.lines
 
 
 class Engines:

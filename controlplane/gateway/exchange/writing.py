@@ -5,6 +5,7 @@ from __future__ import annotations
 from controlplane.gateway.request import Fields, RequestHead
 from controlplane.gateway.seams import Choice, Reservation
 from controlplane.gateway.wire.fields import NOT_TO_CLIENT, encoded, passed, status_line
+from controlplane.gateway.wire.upstream import AnswerHead
 
 LAST_CHUNK = b"0\r\n\r\n"
 SSE = b"text/event-stream"
@@ -56,8 +57,15 @@ class Framing:
         return data
 
 
-def answer_head(status: int, fields: Fields, own: bytes, framing: Framing) -> bytes:
+def answer_head(head: AnswerHead, own: bytes, framing: Framing) -> bytes:
     """Return the head of an engine's answer as the client gets it. `own` are the gateway's lines."""
+    if not head.lines:
+        head.lines = _passing(head.status, head.fields)
+    return head.lines + own + framing.lines()
+
+
+def _passing(status: int, fields: Fields) -> bytes:
+    """Return the first line of an answer, and the engine's fields that pass."""
     connection = content_type = None
     for name, value in fields:
         if name == b"content-type":
@@ -69,7 +77,7 @@ def answer_head(status: int, fields: Fields, own: bytes, framing: Framing) -> by
         if not any(name == b"cache-control" for name, _ in fields):
             parts.append(b"cache-control: no-cache\r\n")
         parts.append(b"x-accel-buffering: no\r\n")
-    return b"".join((status_line(status), *parts, own, framing.lines()))
+    return b"".join((status_line(status), *parts))
 
 
 def early_head(own: bytes, framing: Framing) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from hashlib import sha256
 from hmac import compare_digest
 from typing import NamedTuple
@@ -28,7 +29,10 @@ class _Key(NamedTuple):
 
 
 class Keys:
-    """The keys of a document. Secrets are hashed for each request, and kept nowhere."""
+    """The keys of a document. Secrets are hashed for each new head of a connection, and the keys keep none.
+
+    A connection that sends the very head again, key included, is known by it while these keys are in force.
+    """
 
     __slots__ = ("_keys", "_required")
 
@@ -42,6 +46,19 @@ class Keys:
         Without required keys, a request without a key of this project is anonymous: clients send any word as a key to a
         server that needs none.
         """
+        facts = head.facts
+        if facts is None:
+            return self._authenticate(head, unix)
+        if facts.keys is self and facts.caller is not None and unix < facts.expires_at:
+            return facts.caller
+        caller = self._authenticate(head, unix)
+        if isinstance(caller, Caller):
+            key = self._keys.get(caller.key_id.encode())
+            facts.expires_at = math.inf if key is None or key.expires_at is None else key.expires_at
+            facts.keys, facts.caller = self, caller
+        return caller
+
+    def _authenticate(self, head: RequestHead, unix: float) -> Caller | Refusal:
         text = _key_text(head)
         if not text.startswith(PREFIX):
             return ANONYMOUS if not self._required else _refuse(_why_none(head, text))

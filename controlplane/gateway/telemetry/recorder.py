@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.refusal import RefusalKind
-from controlplane.gateway.request import Outcome
+from controlplane.gateway.request import Content, Outcome, TokenCounts, Traffic
 from controlplane.gateway.seams import Trace, UsageRecord
 from controlplane.gateway.telemetry import families as f
 from controlplane.gateway.telemetry.meters import GONE, Gauge, Meters
@@ -117,10 +118,9 @@ class WorkerRecorder:
         self._cells[found.running] += 1.0
         self._cells[found.attempts] += 1.0
 
-    def gap(self, model: str, version: str, seconds: float) -> None:
-        """`seconds` passed between two pieces of a stream."""
-        found = self._versions.get((model, version)) or self._version(model, version)
-        found.gap(seconds)
+    def gaps(self, model: str, version: str) -> Callable[[float], None]:
+        """Return the counter of the times, in seconds, between two pieces of a version's streams."""
+        return self._version(model, version).gap
 
     def ended(self, record: UsageRecord, *, opened: bool) -> None:
         """A request ended. `opened`: `began` was called for its last attempt."""
@@ -169,6 +169,19 @@ class WorkerRecorder:
     def mirrored(self, model: str, version: str, outcome: Outcome) -> None:
         """A copy of a request to `version` ended. Its answer was thrown away."""
         self._meters.counter(f.MIRRORED, model, version, OUTCOME_WORDS[outcome]).add()
+
+    def mirrored_answer(
+        self, model: str, version: str, content: Content, counts: TokenCounts, first_s: float | None, duration_s: float
+    ) -> None:
+        """A copy of a request to `version` got a whole answer that is text."""
+        self._version(model, version).answers.count(
+            content,
+            Traffic.MIRROR,
+            prompt=counts.prompt,
+            tokens=counts.completion,
+            first_s=first_s,
+            duration_s=duration_s,
+        )
 
     def cached(self, model: str, *, hit: bool) -> None:
         """A deterministic request was looked up in the response cache."""

@@ -141,9 +141,12 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self._incoming.closed:
-            return
         incoming = self._incoming
+        if incoming.closed:
+            return
+        if self._current is None and (again := incoming.again(data)) is not None:
+            self._whole(*again)
+            return
         within = incoming.begun
         refusal = incoming.feed(data)
         if refusal is not None:
@@ -283,6 +286,14 @@ class ClientConnection(asyncio.Protocol):
         if serving is not None:
             self._current = serving
         return serving
+
+    def _whole(self, head: RequestHead, body: bytes) -> None:
+        """Serve a request that came whole."""
+        serving = self._serve(head)
+        if serving is not None:
+            serving.body(body)
+            if self._current is serving:
+                serving.complete()
 
     def _next(self) -> None:
         """Begin the request that waits longest."""

@@ -6,6 +6,8 @@ that allows two readings is refused here, also where llhttp is content.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Fields, RequestHead
 
@@ -48,6 +50,13 @@ def read_head(method: bytes, target: bytes, fields: Fields, version: str, keep_a
         length = int(digits)
     path, _, _ = target.partition(b"?")
     return RequestHead(method, target, path, fields, length, chunked, keep_alive, known, 1 if version == "1.1" else 0)
+
+
+def with_length(head: RequestHead, length: int) -> RequestHead:
+    """Return the same head with another Content-Length. The facts that are known of it stay."""
+    digits = b"%d" % length
+    fields = [field if field[0] != b"content-length" else (b"content-length", digits) for field in head.fields]
+    return replace(head, fields=fields, content_length=length, known={**head.known, b"content-length": digits})
 
 
 ONCE = {

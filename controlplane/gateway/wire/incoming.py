@@ -7,8 +7,14 @@ from typing import NoReturn, Protocol
 import httptools
 
 from controlplane.gateway.refusal import Refusal, RefusalKind
-from controlplane.gateway.request import Fields, RequestHead
-from controlplane.gateway.wire.head import MAX_FIELDS, malformed, read_head
+from controlplane.gateway.request import Fields, HeadFacts, RequestHead
+from controlplane.gateway.wire.head import MAX_FIELDS, malformed, read_head, with_length
+from controlplane.gateway.wire.repeated import Outline, outline_of
+
+MOST_LEARNED = 3
+"""Heads that are kept in vain before a connection is taken for one whose heads all differ."""
+NOT_AGAIN = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
+"""Fields of a head whose message is more than the head and a body of its length."""
 
 
 class Receiver(Protocol):
@@ -35,8 +41,8 @@ class Incoming:
     """The parser of one connection. It holds no body, and of a head no more than the limit and one read."""
 
     __slots__ = (
-        "_fields", "_head_bytes", "_max_head_bytes", "_parser", "_raw_left", "_receiver", "_refusal",
-        "_target", "begun", "closed", "receiving",
+        "_fields", "_head", "_head_bytes", "_known", "_learned", "_max_head_bytes", "_outline", "_parser", "_raw_left",
+        "_receiver", "_refusal", "_target", "begun", "closed", "receiving",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, max_head_bytes: int) -> None:
@@ -56,6 +62,26 @@ class Incoming:
         self._raw_left: int | None = None
         """Bytes of a body that the parser does not read, after an offer to change the protocol that is not taken."""
         self._refusal: Refusal | None = None
+        self._head: RequestHead | None = None
+        """The last head that the parser read."""
+        self._known: RequestHead | None = None
+        """A head that may come again, and in `_outline` its bytes."""
+        self._outline: Outline | None = None
+        self._learned = -1
+        """Heads that were kept since one came again. -1: not even one request came."""
+
+    def again(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        """Return the head and the body of a read that is a known head and its whole body. None: `feed` parses it."""
+        outline = self._outline
+        if outline is None or self.begun or self.receiving or not (start := outline.body_of(data)):
+            return None
+        self._learned = 0
+        head = self._known
+        assert head is not None
+        body = data[start:]
+        if head.content_length != len(body):
+            self._known = head = with_length(head, len(body))
+        return head, body
 
     def feed(self, data: bytes) -> Refusal | None:
         """Parse what one read brought. Returns a refusal when it is no proper request; nothing is parsed after it."""
@@ -65,6 +91,7 @@ class Incoming:
         parser = self._parser
         if parser is None:
             return None
+        between = not (self.begun or self.receiving)
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -74,12 +101,14 @@ class Incoming:
             return self._unreadable(error)
         if self._head_bytes > self._max_head_bytes and (self.begun or self.receiving):
             return self._head_too_large()
+        if between and self._learned < MOST_LEARNED and not (self.begun or self.receiving):
+            self._learn(data)
         return None
 
     def close(self) -> None:
         """Parse nothing more."""
         self.closed = True
-        self._parser = None
+        self._parser = self._outline = self._known = self._head = None
 
     def lost(self) -> None:
         """The connection has ended. Nothing here holds it any more, so that nothing waits for the garbage collector."""
@@ -126,6 +155,7 @@ class Incoming:
                 self._stop(malformed("The request asks for another protocol and has a chunked body"))
             self._raw_left = head.content_length or 0
         self.receiving = True
+        self._head = head
         self._receiver.head(head)
 
     def on_body(self, data: bytes) -> None:
@@ -144,6 +174,19 @@ class Incoming:
         self._receiver.complete()
 
     # Within
+
+    def _learn(self, data: bytes) -> None:
+        """Keep a head that a whole read brought with its body, from the second request of the connection on."""
+        self._learned += 1
+        head = self._head
+        if head is None or self._learned == 0:
+            return
+        self._outline = None
+        if head.keep_alive and head.minor and head.known.keys().isdisjoint(NOT_AGAIN):
+            self._outline = outline_of(data, len(head.fields))
+        if self._outline is not None:
+            self._known = head
+            head.facts = HeadFacts()
 
     def _raw(self, data: bytes) -> bytes:
         """Take what belongs to a body that the parser does not read, and return the rest."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from controlplane.gateway.wire.timer import TimerWheel, WheelTimer
 from controlplane.gateway.wire.tls import UpstreamTls
-from controlplane.gateway.wire.upstream import UpstreamConnection
+from controlplane.gateway.wire.upstream import KnownAnswers, UpstreamConnection
 
 MAX_IDLE_S = 4.0
 """Below the 5 s of uvicorn, which serves vLLM, SGLang and others."""
@@ -99,7 +99,7 @@ def _abandon(task: asyncio.Task[UpstreamConnection]) -> None:
 class Pool:
     """Connections to one origin."""
 
-    __slots__ = ("_closed", "_idle", "_loop", "_origin", "_sweeping", "_tls", "_wheel")
+    __slots__ = ("_closed", "_idle", "_known", "_loop", "_origin", "_sweeping", "_tls", "_wheel")
 
     def __init__(self, origin: Origin, tls: UpstreamTls, wheel: TimerWheel, loop: asyncio.AbstractEventLoop) -> None:
         self._origin = origin
@@ -108,6 +108,7 @@ class Pool:
         self._loop = loop
         self._idle: deque[UpstreamConnection] = deque()
         """The longest resting one first."""
+        self._known = KnownAnswers()
         self._sweeping: WheelTimer | None = None
         self._closed = False
 
@@ -153,7 +154,7 @@ class Pool:
         origin = self._origin
         context = self._tls.context(origin.ca_file, insecure=origin.insecure) if origin.secure else None
         _, connection = await self._loop.create_connection(
-            lambda: UpstreamConnection(self._wheel, self._released),
+            lambda: UpstreamConnection(self._wheel, self._released, self._known),
             origin.host,
             origin.port,
             ssl=context,

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import httptools
 
 from controlplane.gateway.request import Fields
 from controlplane.gateway.wire.head import MAX_FIELDS
+from controlplane.gateway.wire.repeated import Outline, outline_of
 from controlplane.gateway.wire.timer import Deadline, TimerWheel
 
 MAX_ANSWER_HEAD = 64 * 2**10
 """Most bytes of the head of an engine's answer."""
+MOST_VAIN = 3
+"""Heads of an engine that are kept in vain before it is taken for one whose heads all differ."""
+SELDOM = 64
+"""One of so many answers of such an engine is kept."""
+LONGEST_SIZE = 8
+"""Bytes of a chunk's line within which its end is looked for: six hexadecimal digits are more than any read brings."""
 
 
 @dataclass(slots=True)
@@ -31,6 +38,46 @@ class AnswerHead:
     delimited: bool
     """Whether the end of the body is marked: by its length or a last chunk, and not by the end of the connection."""
     keep_alive: bool
+    lines: bytes = b""
+    """Status and fields as a client gets them, once they were encoded."""
+
+
+class KnownAnswers:
+    """The head of an engine's last answer. The next ones repeat it, but for their length and a date each second."""
+
+    __slots__ = ("_head", "_outline", "_vain")
+
+    def __init__(self) -> None:
+        self._outline: Outline | None = None
+        self._head: AnswerHead | None = None
+        self._vain = 0
+        """Heads that were learned since one came again."""
+
+    def again(self, data: bytes) -> tuple[AnswerHead, bytes] | None:
+        """Return the head and the body of a read that is the known head and its whole body. None: it is parsed."""
+        outline = self._outline
+        if outline is None or not (start := outline.body_of(data)):
+            return None
+        self._vain = 0
+        head = self._head
+        assert head is not None
+        body = data[start:]
+        if head.length != len(body):
+            self._head = head = _with_length(head, len(body))
+        return head, body
+
+    def learn(self, data: bytes, head: AnswerHead) -> None:
+        """Keep the head of a read that is a whole answer. An engine whose heads all differ is seldom learned from."""
+        self._vain += 1
+        if self._vain <= MOST_VAIN or self._vain % SELDOM == 0:
+            self._outline = outline_of(data, len(head.fields)) if head.length is not None and head.keep_alive else None
+            self._head = head
+
+
+def _with_length(head: AnswerHead, length: int) -> AnswerHead:
+    digits = b"%d" % length
+    fields = [field if field[0] != b"content-length" else (b"content-length", digits) for field in head.fields]
+    return replace(head, fields=fields, length=length)
 
 
 class Taking(Protocol):
@@ -40,8 +87,11 @@ class Taking(Protocol):
         """Take the head of the answer."""
         ...
 
-    def piece(self, data: bytes, done: bool) -> None:
-        """Take what one read brought of the body. `done`: the body is complete, and the connection is given back."""
+    def piece(self, data: bytes, done: bool, chunk: bytes = b"") -> None:
+        """Take what one read brought of the body. `done`: the body is complete, and the connection is given back.
+
+        `chunk` is the read itself, if it was `data` in one chunk: a client that gets chunks may get the same bytes.
+        """
         ...
 
     def lost(self, connection: UpstreamConnection, why: str) -> None:
@@ -57,11 +107,13 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to an engine, of one pool."""
 
     __slots__ = (
+        "_between_chunks",
         "_complete",
         "_fields",
         "_head",
         "_headless",
         "_interim",
+        "_known",
         "_parser",
         "_pieces",
         "_released",
@@ -76,8 +128,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, wheel: TimerWheel, released: Callable[[UpstreamConnection, bool], None]) -> None:
-        """`released(connection, reusable)` is called when an answer is complete, or when an idle connection ended."""
+    def __init__(
+        self, wheel: TimerWheel, released: Callable[[UpstreamConnection, bool], None], known: KnownAnswers
+    ) -> None:
+        """`released(connection, reusable)` is called when an answer is complete, or when an idle connection ended.
+
+        `known` is that of all connections to the engine.
+        """
         self.owner: Taking | None = None
         self.reused = False
         """Whether it carried an answer before."""
@@ -86,6 +143,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.deadline = Deadline(wheel, self._late)
         self._released = released
+        self._known = known
         self._parser: httptools.HttpResponseParser | None = None
         self._head: AnswerHead | None = None
         self._fields: Fields = []
@@ -97,6 +155,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether an answer of 1xx is being read, which comes before the real one."""
         self._pieces: list[bytes] = []
         self._complete = True
+        self._between_chunks = False
+        """Whether the parser has read a whole chunk, or only the beginning of the next one's line."""
 
     # Calls of the owner
 
@@ -129,7 +189,18 @@ class UpstreamConnection(asyncio.Protocol):
             self._ended()
             self.transport.abort()
             return
-        self.received = True
+        if self._between_chunks and (content := only_chunk(data)):
+            # The parser would find nothing else, at five times the cost. It goes on behind this chunk.
+            owner.piece(content, False, data)
+            return
+        first, self.received = not self.received, True
+        if first and not self._headless and (again := self._known.again(data)) is not None:
+            self._head, content = again
+            self._complete = True
+            owner.answer(self._head)
+            if self.owner is owner:
+                self._finish(owner, content)
+            return
         waiting_for_head = self._head is None
         assert self._parser is not None
         fault = ""
@@ -137,6 +208,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             fault = _reason(error)
+        if self._between_chunks:
+            # Behind a chunk, a read that ends with a line's end has no part of the next chunk's line.
+            self._between_chunks = data.endswith(b"\r\n") and not self._complete
         if self._pieces:
             self._size = 0
         else:
@@ -144,6 +218,8 @@ class UpstreamConnection(asyncio.Protocol):
             if self._size > MAX_ANSWER_HEAD and not self._complete:
                 fault = f"the head or the trailer of its answer is over {MAX_ANSWER_HEAD:,} bytes"
         if waiting_for_head and self._head is not None:
+            if first and self._complete and not fault:
+                self._known.learn(data, self._head)
             owner.answer(self._head)
             if self.owner is not owner:
                 return
@@ -211,6 +287,14 @@ class UpstreamConnection(asyncio.Protocol):
             raise _Excess
         self._pieces.append(data)
 
+    def on_chunk_header(self) -> None:
+        """The line of a chunk is complete: its content follows, or the trailer."""
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk is complete."""
+        self._between_chunks = True
+
     def on_message_complete(self) -> None:
         """The answer is complete."""
         if self._interim:
@@ -268,6 +352,18 @@ class UpstreamConnection(asyncio.Protocol):
 
 class _Excess(Exception):
     """More came than one answer, or more fields than any answer has."""
+
+
+def only_chunk(data: bytes) -> bytes:
+    """Return the content of a read that is one whole chunk as engines write it, or b"" for any other read.
+
+    `b"5\\r\\nhello\\r\\n"` → `b"hello"`. A size in capital letters, with leading zeros or with an extension is another.
+    """
+    start = data.find(b"\r\n", 0, LONGEST_SIZE) + 2
+    size = len(data) - start - 2
+    if size > 0 and data[:start] == b"%x\r\n" % size and data.endswith(b"\r\n"):
+        return data[start:-2]
+    return b""
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ from controlplane.config.auth import auth_of
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.base import Backend
 from controlplane.errors import Unavailable
-from controlplane.traffic.driver import Answer, NotSent, Question, VersionState
+from controlplane.traffic.driver import Answer, NotSent, Question, ServerReply, VersionState
 from controlplane.traffic.engines.openai import OpenAiApi
 from controlplane.traffic.engines.triton import TritonEngine
 
@@ -34,8 +34,8 @@ class Engine(Protocol):
         """Return the version's state there and the reason. Raises Unavailable."""
         ...
 
-    async def ask(self, question: Question) -> str:
-        """Return the fault of an answer. Raises NotSent, and Unavailable without an answer."""
+    async def ask(self, question: Question) -> ServerReply:
+        """Return the reply with its fault. Raises NotSent, and Unavailable without a reply."""
         ...
 
 
@@ -59,7 +59,7 @@ class _OpenAiEngine:
     async def state(self) -> State:
         return await self.api.state(self.served)
 
-    async def ask(self, question: Question) -> str:
+    async def ask(self, question: Question) -> ServerReply:
         return await self.api.ask(self.served, question)
 
 
@@ -75,12 +75,12 @@ async def ask(engine: Engine, question: Question) -> Answer:
     """Ask one server. Raises NotSent when the question could not be sent."""
     started = time.monotonic()
     try:
-        fault = await engine.ask(question)
+        reply = await engine.ask(question)
     except NotSent:
         raise
     except Unavailable as error:
         return Answer(str(error), time.monotonic() - started)
-    return Answer(f"{engine.url} {fault}" if fault else "", time.monotonic() - started)
+    return Answer(f"{engine.url} {reply.fault}" if reply.fault else "", reply.seconds, (reply,))
 
 
 def any_ready(states: Sequence[State]) -> State:

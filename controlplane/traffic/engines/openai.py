@@ -12,8 +12,9 @@ import aiohttp
 
 from collectors.probe_protocol import BadAnswer, EventStream
 from collectors.target import Auth
-from controlplane.traffic.driver import Question, VersionState
+from controlplane.traffic.driver import Question, ServerReply, VersionState
 from controlplane.traffic.engine_server import EngineServer
+from controlplane.traffic.engines.first_token import first_token_s
 from controlplane.traffic.words import told
 
 SHOWN = 5
@@ -47,11 +48,12 @@ class OpenAiApi:
             return VersionState.UNAVAILABLE, f"{self._url} serves {shown} and not {served}; set model: of the version"
         return VersionState.READY, ""
 
-    async def ask(self, served: str, question: Question) -> str:
-        """Post a question and return the fault of the answer, "" for a good one."""
+    async def ask(self, served: str, question: Question) -> ServerReply:
+        """Post a question and return the reply with its fault."""
         body = {**question.body, "model": served}
-        status, answer = await self._server.call("POST", f"/v1/{question.path}", body, question.timeout_s)
-        return fault(question, status, answer)
+        reply = await self._server.ask(f"/v1/{question.path}", body, question.timeout_s)
+        found = fault(question, reply.status, reply.body)
+        return ServerReply(self._url, found, reply.seconds, first_token_s(reply, _has_output), reply.body)
 
 
 def fault(question: Question, status: int, body: bytes) -> str:

@@ -57,6 +57,7 @@ def whole(answers: Sequence[Answer | BaseException]) -> list[Answer]:
 
 
 def worst(answers: Sequence[Answer]) -> Answer:
-    """Return the answer of several servers as one: all faults, and the longest time."""
+    """Return the answer of several servers as one: all faults, the longest time, and each server's reply."""
     faults = [answer.fault for answer in answers if answer.fault]
-    return Answer("; ".join(faults), max((answer.seconds for answer in answers), default=0.0))
+    replies = tuple(reply for answer in answers for reply in answer.replies)
+    return Answer("; ".join(faults), max((answer.seconds for answer in answers), default=0.0), replies)

@@ -6,8 +6,8 @@ import aiohttp
 
 from collectors.target import Auth
 from controlplane.config.traffic.base import triton_folder
-from controlplane.traffic.driver import Question, VersionState
-from controlplane.traffic.triton.answer import fault
+from controlplane.traffic.driver import Question, ServerReply, VersionState
+from controlplane.traffic.triton.answer import judged
 from controlplane.traffic.triton.api import TritonApi
 
 
@@ -34,7 +34,6 @@ class TritonEngine:
             return VersionState.READY, ""
         return VersionState.UNAVAILABLE, f"version {self._number} of {self._served} is not ready on {self.url}"
 
-    async def ask(self, question: Question) -> str:
-        """Post a question to the version, and return the fault of the answer, "" for a good one."""
-        status, body = await self._api.ask(self._served, self._number, question.path, question.body, question.timeout_s)
-        return fault(question, status, body)
+    async def ask(self, question: Question) -> ServerReply:
+        """Post a question to the version, and return the reply with its fault."""
+        return judged(self.url, question, await self._api.ask(self._served, self._number, question))

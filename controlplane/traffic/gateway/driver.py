@@ -65,6 +65,8 @@ class ModelTraffic:
     live: tuple[GatewaySeen, ...]
     silent: tuple[str, ...] = ()
     """Names of the gateways that have neither reported nor left. They may serve with their last state."""
+    mirror: Mapping[str, float] = field(default_factory=dict)
+    """Share of the requests of which a version gets copies, as assigned. Copies by fleet.yaml are not among them."""
 
 
 class Gateways(Protocol):
@@ -74,8 +76,13 @@ class Gateways(Protocol):
         """Return the traffic of a model."""
         ...
 
-    def assign(self, model: str, weights: Mapping[str, float], by: str, tenure: object) -> None:
-        """Set the weights of a model. Raises LeaseLost when the caller's tenure is over: nothing was written then."""
+    def assign(
+        self, model: str, weights: Mapping[str, float], mirror: Mapping[str, float], by: str, tenure: object
+    ) -> None:
+        """Set the weights of a model, and the copies: a share by version, for one version at most.
+
+        Raises LeaseLost when the caller's tenure is over: nothing was written then.
+        """
         ...
 
 
@@ -90,7 +97,7 @@ class GatewayDriver:
         self._shared = TritonDriver(section, session, timeout_s=timeout_s) if section.traffic.backends else None
         self._servers = VersionServers(section, session, timeout_s)
         endless = OF_TRITON.endless_load if self._shared else ""
-        self.capabilities = Capabilities(weights=True, prewarm=True, endless_load=endless)
+        self.capabilities = Capabilities(weights=True, prewarm=True, endless_load=endless, mirror=True, testers=True)
 
     def can_keep(self, serve: str, keep: str) -> bool:
         """Return True: weights decide who gets requests, so any two versions can be loaded."""
@@ -115,6 +122,7 @@ class GatewayDriver:
                 open=_sum(g.open for g in traffic.live),
                 stays=tuple(self._section.versions) if self._shared is None else (),
                 holds=True,
+                mirror=traffic.mirror,
             )
         return TrafficObservation(self._section.name, (seen,))
 
@@ -145,7 +153,8 @@ class GatewayDriver:
         if self._shared is not None and placement.config:
             await self._load(self._shared, needed, placement)
         weights, model = placement.weights, self._section.name
-        await asyncio.to_thread(self._gateways.assign, model, weights, placement.by, placement.tenure)
+        mirror = {placement.serve: placement.mirror} if placement.mirror > 0.0 else {}
+        await asyncio.to_thread(self._gateways.assign, model, weights, mirror, placement.by, placement.tenure)
         if self._shared is not None and placement.config:
             await self._unload(self._shared, needed, placement)
 

@@ -9,8 +9,16 @@ import json
 from typing import Any
 
 from collectors.probe_protocol import BadAnswer, EventStream
-from controlplane.traffic.driver import Question
+from controlplane.traffic.driver import Question, ServerReply
+from controlplane.traffic.engine_server import Reply
+from controlplane.traffic.engines.first_token import first_token_s
 from controlplane.traffic.triton.api import error_in
+
+
+def judged(url: str, question: Question, reply: Reply) -> ServerReply:
+    """Return a server's reply with its fault and its time to the first token."""
+    found = fault(question, reply.status, reply.body)
+    return ServerReply(url, found, reply.seconds, first_token_s(reply, _has_output), reply.body)
 
 
 def fault(question: Question, status: int, body: bytes) -> str:
@@ -23,9 +31,13 @@ def fault(question: Question, status: int, body: bytes) -> str:
         return ""
     if words:
         return f"answered with an error: {_short(words)}"
-    if not any(isinstance(answer, dict) and answer for answer in answers):
+    if not any(map(_has_output, answers)):
         return "answered 200 without any output"
     return ""
+
+
+def _has_output(answer: Any) -> bool:
+    return isinstance(answer, dict) and bool(answer)
 
 
 def _answers(body: bytes) -> list[Any]:

@@ -11,8 +11,8 @@ import aiohttp
 
 from collectors.target import Auth
 from controlplane.errors import Unavailable
-from controlplane.traffic.driver import EngineRefused
-from controlplane.traffic.engine_server import EngineServer
+from controlplane.traffic.driver import EngineRefused, Question
+from controlplane.traffic.engine_server import EngineServer, Reply
 from controlplane.traffic.words import told
 
 _VERSION = re.compile(r"[0-9]{1,18}")
@@ -85,9 +85,10 @@ class TritonApi:
         if status != 200:
             raise self._refusal(status, body)
 
-    async def ask(self, model: str, version: int, path: str, body: Any, timeout_s: float) -> tuple[int, bytes]:
-        """Post `body` to one version and return status and answer. Raises NotSent, or Unavailable without an answer."""
-        return await self._server.call("POST", f"/v2/models/{model}/versions/{version}/{path}", body, timeout_s)
+    async def ask(self, model: str, version: int, question: Question) -> Reply:
+        """Post a question to one version and return the reply. Raises NotSent, or Unavailable without a reply."""
+        path = f"/v2/models/{model}/versions/{version}/{question.path}"
+        return await self._server.ask(path, question.body, question.timeout_s)
 
     def _json(self, status: int, body: bytes, what: str) -> Any:
         if status != 200:

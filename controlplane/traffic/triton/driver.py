@@ -32,7 +32,7 @@ from controlplane.traffic.driver import (
     all_to,
 )
 from controlplane.traffic.triton import pbtxt, version_files
-from controlplane.traffic.triton.answer import fault
+from controlplane.traffic.triton.answer import judged
 from controlplane.traffic.triton.api import IndexRow, TritonApi, with_cure
 from controlplane.traffic.triton.grpc_loader import GrpcLoader, missing_package
 from controlplane.traffic.whole_file import replace_file
@@ -102,14 +102,13 @@ class TritonDriver:
         """Post the question to the version's own address: unversioned requests may reach another version."""
         started = time.monotonic()
         try:
-            status, body = await self._apis[backend].ask(
-                self._model, _number(version), question.path, question.body, question.timeout_s
-            )
+            reply = await self._apis[backend].ask(self._model, _number(version), question)
         except NotSent:
             raise
         except Unavailable as error:
             return Answer(str(error), time.monotonic() - started)
-        return Answer(fault(question, status, body), time.monotonic() - started)
+        found = judged(backend, question, reply)
+        return Answer(found.fault, found.seconds, (found,))
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         """Write the placement's versions into config.pbtxt in every local repository.

@@ -6,6 +6,7 @@ import pytest
 
 from controlplane.gateway.exchange.writing import Framing, answer_head
 from controlplane.gateway.request import RequestHead
+from controlplane.gateway.wire.upstream import AnswerHead
 
 
 def head(minor: int = 1) -> RequestHead:
@@ -39,7 +40,8 @@ def test_an_empty_piece_is_no_last_chunk() -> None:
 def test_a_stream_keeps_its_own_word_on_caches() -> None:
     framing = Framing(head(), length=None, keep_alive=True, bodiless=False)
     fields = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
-    text = answer_head(200, fields, b"", framing)
+    text = answer_head(AnswerHead(200, fields, None, True, True), b"", framing)
     assert text.count(b"cache-control") == 1
     assert b"x-accel-buffering: no\r\n" in text
-    assert b"x-accel-buffering" not in answer_head(200, [(b"content-type", b"application/json")], b"", framing)
+    plain = AnswerHead(200, [(b"content-type", b"application/json")], None, True, True)
+    assert b"x-accel-buffering" not in answer_head(plain, b"", framing)

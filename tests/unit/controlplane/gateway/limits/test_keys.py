@@ -5,7 +5,7 @@ import pytest
 from controlplane.gateway.desired.document import KeySpec
 from controlplane.gateway.limits.keys import ANONYMOUS, Keys
 from controlplane.gateway.refusal import Refusal, RefusalKind
-from controlplane.gateway.request import Caller
+from controlplane.gateway.request import Caller, HeadFacts, RequestHead
 from tests.fakes.limits import SECRET, head, key
 
 GOOD = f"cpk_ab12_{SECRET}"
@@ -86,3 +86,38 @@ def test_without_authentication_any_word_is_anonymous_and_a_key_still_counts() -
     assert keys.authenticate(head(authorization="Bearer dummy"), 0.0) == ANONYMOUS
     assert keys.authenticate(head(authorization=f"Bearer {GOOD}"), 0.0) == Caller("ab12", "acme")
     assert isinstance(keys.authenticate(head(api_key="cpk_ab12_wrong"), 0.0), Refusal)
+
+
+def known(fields: str) -> RequestHead:
+    found = head(authorization=fields)
+    found.facts = HeadFacts()
+    return found
+
+
+def test_a_head_that_comes_again_is_vouched_for_by_the_same_keys_only(keys: Keys) -> None:
+    again = known(f"Bearer {GOOD}")
+    caller = keys.authenticate(again, 0.0)
+    assert caller == Caller("ab12", "acme")
+    assert keys.authenticate(again, 0.0) is caller
+    without = Keys((), required=True).authenticate(again, 0.0)
+    assert isinstance(without, Refusal) and without.kind is RefusalKind.UNAUTHENTICATED
+    moved = Keys((key(tenant="globex"),), required=True)
+    assert moved.authenticate(again, 0.0) == Caller("ab12", "globex")
+
+
+def test_a_key_expires_for_a_head_that_comes_again() -> None:
+    keys = Keys((key(expires_at=100.0),), required=True)
+    again = known(f"Bearer {GOOD}")
+    assert isinstance(keys.authenticate(again, 99.0), Caller)
+    late = keys.authenticate(again, 100.0)
+    assert isinstance(late, Refusal) and late.code == "expired_api_key"
+
+
+def test_a_wrong_key_stays_wrong(keys: Keys) -> None:
+    again = known(f"Bearer {GOOD}x")
+    assert all(isinstance(keys.authenticate(again, 0.0), Refusal) for _ in range(2))
+
+
+def test_callers_without_a_key_are_known_again_where_none_is_needed() -> None:
+    keys, again = Keys((key(),), required=False), known("")
+    assert keys.authenticate(again, 0.0) is keys.authenticate(again, 0.0) is ANONYMOUS

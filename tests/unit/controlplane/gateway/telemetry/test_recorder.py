@@ -56,7 +56,7 @@ def worker(memory: Area) -> Worker:
 def test_an_answered_request_counts_everywhere_once(worker: Worker) -> None:
     worker.recorder.began("chat", "v1", BACKEND)
     assert worker.total(f.RUNNING, "backend") == {(BACKEND,): 1.0}
-    worker.recorder.gap("chat", "v1", 0.05)
+    worker.recorder.gaps("chat", "v1")(0.05)
     worker.recorder.ended(record(queue_s=0.3), opened=True)
 
     assert worker.total(f.RUNNING) == {}
