@@ -129,8 +129,8 @@ class Reservation:
     def __init__(self) -> None:
         self.ends: list[str] = []
 
-    def fields(self) -> Fields:
-        return [(b"x-ratelimit-limit-requests", b"10")]
+    def lines(self) -> bytes:
+        return b"x-ratelimit-limit-requests: 10\r\n"
 
     def settle(self, counts: TokenCounts, now: float) -> None:
         self.ends.append("settled")

@@ -94,9 +94,9 @@ class WorkerChooser:
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
         """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it."""
         pool = self._names.get(ask.model)
-        if pool is None or not _may(caller, pool.spec):
+        if pool is None or not _may(caller, pool.context.spec):
             return refusals.unknown_model(ask.model)
-        return pool.spec
+        return pool.context.spec
 
     def named(self, name: str, caller: Caller) -> ModelSpec | None:
         """Return a model by its name, such as one of another's `fallbacks`. None: the caller has none of it."""

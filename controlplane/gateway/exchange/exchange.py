@@ -10,7 +10,7 @@ end         settle, release, record: exactly once, on every path
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 CLIENT_LEFT = 499
 """Status in the record of a request whose client left before its answer began, as nginx writes it."""
 NO_COUNTS = TokenCounts()
+NO_FALLBACKS: Iterator[str] = iter(())
 JSON: Fields = [(b"content-type", b"application/json")]
 
 
@@ -62,7 +63,7 @@ class Exchange:
         """The client's model, when a fallback of it is asked."""
         self._model: ModelSpec | None = None
         self._reservation: Reservation | None = None
-        self._fallbacks: Iterator[str] = iter(())
+        self._fallbacks = NO_FALLBACKS
         self._lookup: CacheLookup | None = None
         self._waiting: Waiting | None = None
         self._queued_at = self._queue_s = 0.0
@@ -139,7 +140,8 @@ class Exchange:
         if isinstance(model, Refusal):
             self.refuse(model)
             return
-        self._fallbacks = iter(model.fallbacks)
+        if model.fallbacks:
+            self._fallbacks = iter(model.fallbacks)
         if (refusal := self._reserve(ask, model)) is not None:
             self.refuse(refusal)
             return
@@ -348,21 +350,30 @@ class Exchange:
         server, tries = self._server, self._tries
         now = server.wheel.now()
         if self._waiting is not None:
-            self._safely("leaving the queue", self._waiting.cancel)
+            try:
+                self._waiting.cancel()
+            except Exception as error:  # noqa: BLE001 - as above
+                faults.report("leaving the queue", self.request_id, error)
         attempt = None
         if tries is not None:
-            self._safely("giving a backend back", tries.end, end.outcome, now)
+            try:
+                tries.end(end.outcome, now)
+            except Exception as error:  # noqa: BLE001 - an end must reach all stages, whichever of them has a fault
+                faults.report("giving a backend back", self.request_id, error)
             attempt = tries.attempt
         charged = counts is not None
         if counts is None:
             counts = NO_COUNTS if attempt is None or attempt.reader is None else attempt.reader.counts
             charged = attempt is not None and attempt.sent and end.outcome not in UNTOUCHED
-        if (reservation := self._reservation) is not None:
-            if charged:
-                self._safely("settling limits", reservation.settle, counts, now)
-            else:
-                self._safely("settling limits", reservation.cancel, now)
-        self._safely("recording a request", self._record, end, attempt, counts, now)
+        try:
+            if (reservation := self._reservation) is not None:
+                (reservation.settle(counts, now) if charged else reservation.cancel(now))
+        except Exception as error:  # noqa: BLE001 - as above
+            faults.report("settling limits", self.request_id, error)
+        try:
+            self._record(end, attempt, counts, now)
+        except Exception as error:  # noqa: BLE001 - as above
+            faults.report("recording a request", self.request_id, error)
         self._intake.close()
         if tries is not None:
             tries.close()
@@ -375,22 +386,16 @@ class Exchange:
             end,
             self._answer.status or CLIENT_LEFT,
             counts,
-            request_id=self.request_id,
-            caller=intake.caller,
-            operation=intake.operation,
-            model=self._model,
-            choice=None if attempt is None else attempt.choice,
-            asked_model=self._asked_model,
-            queue_s=self._queue_s,
-            first_s=self._first_s,
-            duration_s=now - self._started,
-            attempts=0 if self._tries is None else self._tries.count,
-            trace=intake.trace,
+            self.request_id,
+            intake.caller,
+            intake.operation,
+            self._model,
+            None if attempt is None else attempt.choice,
+            self._asked_model,
+            self._queue_s,
+            self._first_s,
+            now - self._started,
+            0 if self._tries is None else self._tries.count,
+            intake.trace,
         )
         self._server.recorder.ended(record, opened=attempt is not None and attempt.opened)
-
-    def _safely(self, stage: str, call: Callable[..., None], *arguments: object) -> None:
-        try:
-            call(*arguments)
-        except Exception as error:  # noqa: BLE001 - an end must reach all stages, whichever of them has a fault
-            faults.report(stage, self.request_id, error)

@@ -140,9 +140,12 @@ class BodyReader:
 
 
 def _outline(body: bytes) -> dict[str, object] | None:
-    """Return the members of an answer that tell of tokens and errors, or None when it is no JSON object."""
+    """Return the members of an answer that tell of tokens and errors, or None when it is no JSON object.
+
+    A member that the answer lacks is None.
+    """
     try:
         answer = _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return framing.parse(body)
-    return {name: value for name in _Answer.__struct_fields__ if (value := getattr(answer, name)) is not None}
+    return msgspec.structs.asdict(answer)
