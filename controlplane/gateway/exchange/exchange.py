@@ -10,7 +10,7 @@ end         settle, release, record: exactly once, on every path
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -264,7 +264,8 @@ class Exchange:
         self._first_s = now - self._started
         self._intake.forget()
         status = head.status
-        refused = unfit(status, attempt.ask.operation, attempt.name, begun=self._answer.framing is not None)
+        begun = self._answer.framing is not None
+        refused = None if status == 200 else unfit(status, attempt.ask.operation, attempt.name, begun=begun)
         if refused is not None:
             outcome = of_refusal(refused.kind)
             attempt.end(outcome, now)
@@ -350,30 +351,21 @@ class Exchange:
         server, tries = self._server, self._tries
         now = server.wheel.now()
         if self._waiting is not None:
-            try:
-                self._waiting.cancel()
-            except Exception as error:  # noqa: BLE001 - as above
-                faults.report("leaving the queue", self.request_id, error)
+            self._safely("leaving the queue", self._waiting.cancel)
         attempt = None
         if tries is not None:
-            try:
-                tries.end(end.outcome, now)
-            except Exception as error:  # noqa: BLE001 - an end must reach all stages, whichever of them has a fault
-                faults.report("giving a backend back", self.request_id, error)
+            self._safely("giving a backend back", tries.end, end.outcome, now)
             attempt = tries.attempt
         charged = counts is not None
         if counts is None:
             counts = NO_COUNTS if attempt is None or attempt.reader is None else attempt.reader.counts
             charged = attempt is not None and attempt.sent and end.outcome not in UNTOUCHED
-        try:
-            if (reservation := self._reservation) is not None:
-                (reservation.settle(counts, now) if charged else reservation.cancel(now))
-        except Exception as error:  # noqa: BLE001 - as above
-            faults.report("settling limits", self.request_id, error)
-        try:
-            self._record(end, attempt, counts, now)
-        except Exception as error:  # noqa: BLE001 - as above
-            faults.report("recording a request", self.request_id, error)
+        if (reservation := self._reservation) is not None:
+            if charged:
+                self._safely("settling limits", reservation.settle, counts, now)
+            else:
+                self._safely("settling limits", reservation.cancel, now)
+        self._safely("recording a request", self._record, end, attempt, counts, now)
         self._intake.close()
         if tries is not None:
             tries.close()
@@ -399,3 +391,9 @@ class Exchange:
             intake.trace,
         )
         self._server.recorder.ended(record, opened=attempt is not None and attempt.opened)
+
+    def _safely(self, stage: str, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except Exception as error:  # noqa: BLE001 - an end must reach all stages, whichever of them has a fault
+            faults.report(stage, self.request_id, error)

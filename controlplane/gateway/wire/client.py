@@ -7,6 +7,7 @@ is never paused while an answer is awaited, because a client that leaves is noti
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from collections import deque
@@ -281,7 +282,8 @@ class ClientConnection(asyncio.Protocol):
             self._deadline.clear()
 
     def _serve(self, head: RequestHead) -> Serving | None:
-        self._clear_deadline()
+        if not self.paused:
+            self._deadline.at = math.inf
         serving = self._service.begin(self, head)
         if serving is not None:
             self._current = serving
