@@ -8,6 +8,7 @@ from controlplane.gateway.desired.document import BackendSpec, Desired
 from controlplane.gateway.exchange.credentials import Credentials
 from controlplane.gateway.request import Ask, RequestHead
 from controlplane.gateway.wire.fields import NOT_TO_ENGINE, passed
+from controlplane.gateway.wire.incoming import VARYING
 from controlplane.gateway.wire.pool import Origin, Pool, Pools
 
 _PLAIN = NOT_TO_ENGINE | {b"accept-encoding"}
@@ -57,8 +58,12 @@ def _passing(head: RequestHead, dropped: frozenset[bytes]) -> bytes:
     if facts is None or dropped is not _PLAIN:
         return b"".join(passed(head.fields, dropped, head.known.get(b"connection")))
     if facts.lines is None:
-        facts.lines = b"".join(passed(head.fields, dropped, head.known.get(b"connection")))
-    return facts.lines
+        facts.lines = b"".join(passed(head.fields, dropped | VARYING, head.known.get(b"connection")))
+        facts.varies = not VARYING.isdisjoint(head.known.keys() - dropped)
+    if not facts.varies:
+        return facts.lines
+    differing = [field for field in head.fields if field[0] in VARYING]
+    return facts.lines + b"".join(passed(differing, dropped, head.known.get(b"connection")))
 
 
 class Engines:

@@ -142,9 +142,9 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        incoming = self._incoming
-        if incoming.closed:
+        if self._incoming.closed:
             return
+        incoming = self._incoming
         if self._current is None and (again := incoming.again(data)) is not None:
             self._whole(*again)
             return
