@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from controlplane.gateway.desired.document import BackendSpec, Desired
 from controlplane.gateway.exchange.credentials import Credentials
 from controlplane.gateway.request import Ask, RequestHead
-from controlplane.gateway.wire.fields import NOT_TO_ENGINE, passed
+from controlplane.gateway.wire.fields import NOT_TO_ENGINE, all_dropped, passed
 from controlplane.gateway.wire.incoming import VARYING
 from controlplane.gateway.wire.pool import Origin, Pool, Pools
 
@@ -58,12 +58,14 @@ def _passing(head: RequestHead, dropped: frozenset[bytes]) -> bytes:
     if facts is None or dropped is not _PLAIN:
         return b"".join(passed(head.fields, dropped, head.known.get(b"connection")))
     if facts.lines is None:
-        facts.lines = b"".join(passed(head.fields, dropped | VARYING, head.known.get(b"connection")))
-        facts.varies = not VARYING.isdisjoint(head.known.keys() - dropped)
-    if not facts.varies:
-        return facts.lines
-    differing = [field for field in head.fields if field[0] in VARYING]
-    return facts.lines + b"".join(passed(differing, dropped, head.known.get(b"connection")))
+        dropped = all_dropped(dropped, head.known.get(b"connection"))
+        facts.lines = b"".join(passed(head.fields, dropped | VARYING, None))
+        names = VARYING - dropped
+        facts.places = tuple(place for place, (name, _) in enumerate(head.fields) if name in names)
+    lines = facts.lines
+    for place in facts.places:
+        lines += b"%b: %b\r\n" % head.fields[place]
+    return lines
 
 
 class Engines:
