@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 
 class Api(StrEnum):
@@ -32,6 +33,14 @@ class EngineKind:
     """API for readiness checks; None: servers of this kind serve no models."""
     source: str = "engine"
     """Label `source` of its canonical series: who counted."""
+
+    def metrics_of(self, url: str) -> str:
+        """Return the default address of a server's metrics, from the address of its API."""
+        if self.metrics_port is None:
+            return url.rstrip("/") + self.metrics_path
+        parts = urlsplit(url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme}://{host}:{self.metrics_port}{self.metrics_path}"
 
     @property
     def serves(self) -> bool:

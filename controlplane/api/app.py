@@ -18,7 +18,6 @@ from controlplane.api import (
     problems,
     prometheus,
     remote_write,
-    rollouts,
     targets,
     tokens,
 )
@@ -31,6 +30,7 @@ from controlplane.api.interop import exports, server, status
 from controlplane.api.interop import targets as endpoints
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
+from controlplane.api.rollouts import listing, quarantine, steering
 from controlplane.api.services import Services
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
@@ -70,7 +70,9 @@ def create_api(services: Services) -> FastAPI:
         metrics,
         models,
         targets,
-        rollouts,
+        listing,
+        steering,
+        quarantine,
         gateways,
         keys,
         usage,

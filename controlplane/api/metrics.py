@@ -258,7 +258,7 @@ def _rollouts(services: Services) -> Iterable[Metric]:
     models = {model.name for model in services.config().models} | {model for model, _ in found}
     # Every model has every series, so that an alert on it resolves by a 0 and not by a missing series.
     samples = [((model, need.value), float((model, need.value) in found)) for model in sorted(models) for need in Need]
-    help_text = "1 while the model's newest rollout needs attention: went_back, person or waiting."
+    help_text = "1 while the model's newest rollout needs attention: went_back, person, waiting or decision."
     yield _labelled("controlplane_rollout_attention", help_text, ("model", "need"), samples)
 
 

@@ -16,7 +16,7 @@ from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
 from controlplane.api.models import NAME
 from controlplane.api.services import ServicesDep
 from controlplane.errors import NotFound
-from controlplane.fleet.views import View, instant, rfc3339
+from controlplane.fleet.view import View, instant, rfc3339
 from controlplane.store.outbox import OutboxEntry, OutboxStatus
 
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])

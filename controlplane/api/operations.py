@@ -16,7 +16,7 @@ from controlplane.config.durations import instant_seconds
 from controlplane.config.loader import validated
 from controlplane.fleet.history import KINDS, ActView, Cursor, HistoryItem, Kind
 from controlplane.fleet.schedules import ScheduleView
-from controlplane.fleet.views import View, instant
+from controlplane.fleet.view import View, instant
 from controlplane.store.audit import MAX_ID, AuditFilter
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])

@@ -42,7 +42,7 @@ TABLE: dict[type[Exception], Problem] = {
     errors.Refused: Problem(409, "refused", "Refused; nothing was changed"),
     Throttled: Problem(429, "throttled", "Too many attempts"),
     errors.Unauthenticated: Problem(401, "unauthenticated", "A valid token is needed"),
-    errors.Forbidden: Problem(403, "forbidden", "The token's role does not allow this"),
+    errors.Forbidden: Problem(403, "forbidden", "The caller may not do this"),
     errors.Unavailable: Problem(503, "unavailable", "A dependency cannot be reached now"),
     errors.NotStorable: Problem(422, "not-storable", "This text cannot be stored"),
     errors.Unreadable: Problem(500, "unreadable", "Stored data cannot be read"),

@@ -31,10 +31,14 @@ from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.pools import Pools
 from controlplane.rollout.attention import Attention
+from controlplane.rollout.findings import WorkState
 from controlplane.rollout.model import Plan, RecordedRollout, Rollout
+from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.rollout_rows.quarantines import Quarantine
 from controlplane.store.stored import UnreadRow
 from controlplane.store.usage import UsageStore
 
@@ -45,26 +49,74 @@ class Rollouts(Protocol):
     observe_only: bool
     """Whether rollouts are only planned, and every action is refused."""
 
-    async def plan(self, model: str, version: str, strategy: str) -> Plan:
+    async def plan(
+        self, model: str, version: str, strategy: str = "", *, overrides: Overrides, actor: str, role: str
+    ) -> Plan:
         """Return the plan of a promotion. Nothing changes."""
         ...
 
     async def start(
-        self, model: str, version: str, strategy: str, *, actor: str, idempotency_key: str | None
+        self,
+        model: str,
+        version: str,
+        strategy: str = "",
+        *,
+        overrides: Overrides,
+        actor: str,
+        role: str,
+        idempotency_key: str | None,
     ) -> Rollout:
         """Start a promotion. A repeated key returns the same rollout."""
         ...
 
-    async def plan_rollback(self, model: str) -> Plan:
+    async def plan_rollback(self, model: str, to: str | None = None) -> Plan:
         """Return the plan of a rollback. Nothing changes."""
         ...
 
-    async def rollback(self, model: str, *, actor: str, idempotency_key: str | None) -> Rollout:
-        """Start the rollback to the previous version."""
+    async def rollback(
+        self, model: str, to: str | None = None, *, actor: str, role: str, reason: str, idempotency_key: str | None
+    ) -> Rollout:
+        """Start the rollback to the previous version, or to version `to`."""
         ...
 
-    async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
+    async def pause(self, rollout_id: str, *, actor: str, role: str, reason: str) -> Rollout:
+        """Stop a running rollout before its next step."""
+        ...
+
+    async def resume(self, rollout_id: str, *, actor: str, role: str, reason: str) -> Rollout:
+        """End a pause."""
+        ...
+
+    async def approve(self, rollout_id: str, *, actor: str, role: str, reason: str) -> Rollout:
+        """Approve the step that a rollout waits for."""
+        ...
+
+    async def full(self, rollout_id: str, *, actor: str, role: str, reason: str) -> Rollout:
+        """Skip the remaining pauses and analyses."""
+        ...
+
+    async def abort(self, rollout_id: str, *, actor: str, reason: str) -> Rollout:
         """Roll a running rollout back."""
+        ...
+
+    async def retry(self, rollout_id: str, *, actor: str, role: str, idempotency_key: str | None) -> Rollout:
+        """Start the request of a rollout that has ended again."""
+        ...
+
+    async def findings(self, rollout_id: str, limit: int) -> Sequence[WorkState]:
+        """Return the newest findings of a rollout, oldest first."""
+        ...
+
+    async def model(self, name: str) -> ModelStatus:
+        """Return one model as last observed."""
+        ...
+
+    async def quarantines(self) -> Sequence[Quarantine]:
+        """Return the versions in quarantine, newest first."""
+        ...
+
+    async def lift(self, model: str, version: str, *, actor: str, role: str, reason: str) -> Quarantine:
+        """Lift the quarantine of a version."""
         ...
 
     async def close(self, rollout_id: str, *, actor: str) -> Rollout:

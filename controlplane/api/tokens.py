@@ -13,7 +13,7 @@ from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
 from controlplane.api.models import NAME
 from controlplane.api.services import ServicesDep
 from controlplane.config.vocabulary import Duration
-from controlplane.fleet.views import View, instant, rfc3339
+from controlplane.fleet.view import View, instant, rfc3339
 
 router = APIRouter(route_class=GuardedRoute, tags=["access"])
 

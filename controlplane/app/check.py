@@ -17,6 +17,8 @@ from controlplane.app.checks.surroundings import check_surroundings
 from controlplane.app.checks.targets import check_targets
 from controlplane.app.checks.verification import check_verification
 from controlplane.config.loader import LoadedFleet, read_fleet
+from controlplane.config.model import Fleet
+from controlplane.config.rollout.section import RolloutsSection
 from controlplane.errors import ConfigErrors
 
 
@@ -56,13 +58,26 @@ def inspect_file(path: Path) -> Report:
     """Read and check a fleet.yaml and all that it names. Blocking. Raises ConfigErrors when it is not a YAML map."""
     read = read_fleet(path)
     findings = Findings(read.loaded, read.errors)
-    rules = check_rules(read.loaded, findings)
+    groups = check_rules(read.loaded, findings)
     targets = check_targets(read.loaded, findings)
     check_routing(read.loaded, findings)
     check_verification(read.loaded, findings)
     check_surroundings(read.loaded, findings)
     check_gateway(read.loaded, findings)
+    if has_options(read.loaded.fleet):
+        # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.
+        from controlplane.app.checks.rollouts import check_rollouts
+
+        check_rollouts(read.loaded, groups, findings)
+    rules = sum(len(group.rules) for group in groups)
     return Report(read.loaded, findings.sorted(), targets, rules)
+
+
+def has_options(fleet: Fleet) -> bool:
+    """Return whether the readable part of a file sets options of rollouts."""
+    models = fleet.models if fleet.reads("models") else ()
+    own = any(model.reads("rollout") and model.rollout is not None for model in models)
+    return own or (fleet.reads("rollouts") and fleet.rollouts != RolloutsSection())
 
 
 def accepted(path: Path) -> tuple[LoadedFleet, Sequence[str]]:

@@ -15,7 +15,7 @@ from controlplane.store.database import Database
 from controlplane.store.gateways import GatewayStore
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog
-from controlplane.traffic.gateway import ModelTraffic
+from controlplane.traffic.gateway.driver import ModelTraffic
 
 
 class StoredGateways:
@@ -34,7 +34,7 @@ class StoredGateways:
         if section is None:
             raise Unavailable(f"{model} is no longer in fleet.yaml")
         assignment, stored = self._assignments.get(model), self._log.model(model)
-        split = None if assignment is None else Split(assignment.generation, assignment.weights)
+        split = None if assignment is None else Split(assignment.generation, assignment.weights, assignment.mirror)
         weights = effective(section, split, section.stable if stored is None else stored.stable)
         gateways = self._gateways.all()
         return ModelTraffic(
@@ -42,13 +42,17 @@ class StoredGateways:
             weights={version: weight / WHOLE for version, weight in weights.items() if weight},
             live=tuple(seen_at(gateway, model) for gateway in gateways if gateway.live),
             silent=tuple(g.report.name for g in gateways if not g.live and not g.has_left and g.age_s <= SHARING_S),
+            mirror={} if split is None else {version: share / WHOLE for version, share in split.mirror.items()},
         )
 
-    def assign(self, model: str, weights: Mapping[str, float], by: str, tenure: object) -> None:
-        """Set the weights, rounded to thousandths. Raises LeaseLost when the tenure is a lease that was lost."""
+    def assign(
+        self, model: str, weights: Mapping[str, float], mirror: Mapping[str, float], by: str, tenure: object
+    ) -> None:
+        """Set weights and copies, rounded to thousandths. Raises LeaseLost when the tenure is a lease that was lost."""
         assert tenure is None or isinstance(tenure, Lease)
         thousandths = {version: round(weight * WHOLE) for version, weight in weights.items()}
         largest = max(thousandths, key=thousandths.__getitem__)
         thousandths[largest] += WHOLE - sum(thousandths.values())
-        self._assignments.assign(model, thousandths, tenure, by, self._clock.now())
+        copies = {version: max(1, round(share * WHOLE)) for version, share in mirror.items() if share > 0.0}
+        self._assignments.assign(model, thousandths, tenure, by, self._clock.now(), copies)
         self._changed()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 from collectors.discovery import Discovery, DiscoveryGroup
 from collectors.engines import BACKENDS, ENGINES, Api, EngineKind
@@ -17,7 +16,8 @@ from controlplane.config.checking import Loc
 from controlplane.config.gateway import GatewaySection
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import ScrapeSection, TargetGroup
-from controlplane.config.models import Backend, ModelSection
+from controlplane.config.models import ModelSection
+from controlplane.config.traffic.base import Backend
 from controlplane.errors import ConfigErrors
 
 LOCAL_NVML = "local:nvml"
@@ -119,14 +119,14 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
         by_default = model.traffic.moves
         for backend in model.traffic.backends:
             engine = _engine(backend, by_default)
-            add(engine.name, backend.metrics or _metrics_url(backend.url, engine), backend.labels, backend, names)
+            add(engine.name, backend.metrics or engine.metrics_of(backend.url), backend.labels, backend, names)
             add("readiness", backend.url, backend.labels, backend, names)
             expect(engine, backend.url, served, model.stable)
         for name, version in model.versions.items():
             for backend in version.backends:
                 labels = {**backend.labels, "model": model.name, "version": name}
                 engine = _engine(backend)
-                add(engine.name, backend.metrics or _metrics_url(backend.url, engine), labels, backend)
+                add(engine.name, backend.metrics or engine.metrics_of(backend.url), labels, backend)
                 add("readiness", backend.url, labels, backend)
                 expect(engine, backend.url, model.served_model(name), "")  # the version is among the target's labels
     return list(groups.values()), readiness
@@ -136,15 +136,6 @@ def _engine(backend: Backend, by_default: str | None = None) -> EngineKind:
     name = backend.engine or by_default
     assert name is not None  # the configuration requires its name
     return BACKENDS[name]
-
-
-def _metrics_url(url: str, engine: EngineKind) -> str:
-    """Return the default address of an engine's metrics, from the address of its API."""
-    if engine.metrics_port is None:
-        return url.rstrip("/") + engine.metrics_path
-    parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:{engine.metrics_port}{engine.metrics_path}"
 
 
 def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, loc: Loc) -> None:

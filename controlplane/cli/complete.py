@@ -141,6 +141,13 @@ def _versions(line: Line, environment: Mapping[str, str]) -> Names:
 
 def _rollouts(line: Line, environment: Mapping[str, str]) -> Names:
     items = _ask(line, environment, "/cp/v1/rollouts?limit=20")
+    models = dict.fromkeys(r["model"] for r in items)
+    newest = [(model, next(f"its newest, {r['id']}" for r in items if r["model"] == model)) for model in models]
+    return [*newest, *_rollout_ids(line, environment)]
+
+
+def _rollout_ids(line: Line, environment: Mapping[str, str]) -> Names:
+    items = _ask(line, environment, "/cp/v1/rollouts?limit=20")
     return [(r["id"], f"{r['model']} to {r['to']}: {r['phase']}") for r in items]
 
 
@@ -177,18 +184,22 @@ def _faults(_: Line, __: Mapping[str, str]) -> Names:
     return [(name, "") for name in ("slow-v2", "errors", "down-v2", "gpu-hot", "vram-full", "clear")]
 
 
+METRICS = ("errors", "ttft", "inter-token", "duration", "truncated", "empty", "refused", "output-tokens")
+"""Metrics by which a candidate is compared with the stable version."""
 _FINDERS: Mapping[str, Callable[[Line, Mapping[str, str]], Names]] = {
     "contexts": _contexts,
     "models": _models,
     "versions": _versions,
     "rollouts": _rollouts,
+    "rollout_ids": _rollout_ids,
     "alerts": _alerts,
     "keys": _keys,
     "actors": _actors,
     "actions": _actions,
     "fields": _fields,
     "faults": _faults,
-    "strategies": lambda *_: [("blue-green", ""), ("canary", "")],
+    "strategies": lambda *_: [(name, "") for name in ("blue-green", "canary", "rolling", "recreate")],
+    "metrics": lambda *_: [(name, "") for name in METRICS],
     "files": lambda *_: [(":files", "")],
     "folders": lambda *_: [(":folders", "")],
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 
 from controlplane.cli.errors import VerdictNegative, WrongUsage
@@ -29,8 +30,8 @@ def _set_up_log(form: str, level: str) -> None:
     set_up_log(LogFormat(form), LogLevel(level))
 
 
-def check(files: list[Path], strict: bool) -> None:
-    """Validate fleet.yaml files and print every fault with file, line and field.
+def check(files: list[Path], strict: bool, gates: bool) -> None:
+    """Validate fleet.yaml files and print every fault with file, line and field; with `gates`, also rollouts' gates.
 
     Raises WrongUsage for faults. Raises VerdictNegative for warnings when `strict` is set.
     """
@@ -49,6 +50,10 @@ def check(files: list[Path], strict: bool) -> None:
         warnings += len(report.warnings)
         if not report.errors:
             say(report.verdict)
+            if gates:
+                from controlplane.app.checks.gates import gates_of
+
+                say_all(gates_of(report.loaded, time.time()))
     if faults:
         raise WrongUsage(f"faults found: {faults}")
     if warnings and strict:

@@ -29,6 +29,7 @@ GLANCE = 240
 _NEEDS = {
     "person": "NEEDS A PERSON",
     "waiting": "WAITS",
+    "decision": "NEEDS A DECISION",
     "went_back": "WENT BACK",
     "engine_not_ready": "NOT READY",
     "gateway_silent": "SILENT",

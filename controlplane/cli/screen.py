@@ -7,11 +7,12 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from controlplane.cli.errors import ServerUnreachable
-from controlplane.cli.render import is_terminal
+from controlplane.cli.render import is_terminal, terminal_width
+from controlplane.cli.table import cells_of
 from controlplane.plain_text import plain
 
 _HOME, _CLEAR, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"
@@ -48,6 +49,41 @@ def repeat(draw: Callable[[], None], interval_s: float, rounds: int | None = Non
             number += 1
     except KeyboardInterrupt:
         print()
+
+
+class Footer:
+    """Lines below the output that are drawn again in place. What is printed between two drawings scrolls above them.
+
+    Nothing is drawn where the output is no terminal.
+    """
+
+    def __init__(self) -> None:
+        self._terminal = is_terminal(sys.stdout)
+        self._drawn = 0
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Replace the lines. A line that is wider than the terminal is cut, because a wrapped line would stay."""
+        self.erase()
+        if not self._terminal:
+            return
+        shown = [_cut(plain(line), terminal_width() - 1) for line in lines[: max(_height() - 2, 1)]]
+        sys.stdout.write("".join(f"{line}\n" for line in shown))
+        sys.stdout.flush()
+        self._drawn = len(shown)
+
+    def erase(self) -> None:
+        """Remove the lines, so that something can be printed in their place."""
+        if self._drawn:
+            sys.stdout.write(f"\x1b[{self._drawn}F{_CLEAR_BELOW}")
+            self._drawn = 0
+
+
+def _cut(line: str, width: int) -> str:
+    if cells_of(line) <= width:
+        return line
+    while cells_of(line) > width - 1:
+        line = line[:-1]
+    return f"{line}…"
 
 
 def framed(text: str, height: int) -> str:

@@ -83,8 +83,11 @@ def read_document(path: Path) -> Document:
     return parse_document(text, path)
 
 
-def parse_document(text: str, path: Path) -> Document:
-    """Parse the text of a file. Raises ConfigErrors when it is not a YAML map, or repeats a field."""
+def parse_document(text: str, path: Path, *, fields: str = "fields such as fleet:, targets:, models:") -> Document:
+    """Parse the text of a file. Raises ConfigErrors when it is not a YAML map, or repeats a field.
+
+    `fields` names the expected fields in the error for a file that is no map.
+    """
     root: Node | None = None
     try:
         root = YAML(typ="safe", pure=True).compose(text)
@@ -105,7 +108,7 @@ def parse_document(text: str, path: Path) -> Document:
         raise ConfigErrors([ConfigError(yaml_sentence(str(error)), file=path, line=line)]) from error
     if not isinstance(data, dict) or root is None:
         found = "is empty" if data is None else f"holds {shown(data)}"
-        what = f"{found}; expected fields such as fleet:, targets:, models:"
+        what = f"{found}; expected {fields}"
         raise ConfigErrors([ConfigError(what, file=path, line=1)])
     return Document(path, data, root)
 

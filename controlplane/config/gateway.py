@@ -7,11 +7,12 @@ import socket
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from controlplane.config import addresses, engine_paths
 from controlplane.config.checking import Fault, check
 from controlplane.config.remote import ServerUrl
-from controlplane.config.vocabulary import Access, Address, Duration, FilePath, Interval, Model, Name, Text
+from controlplane.config.vocabulary import Access, Address, Duration, FilePath, Interval, Model, ModelName, Name, Text
 from controlplane.config.vocabulary import size_bytes as size
 
 MOST = 2**53
@@ -109,8 +110,9 @@ class GatewaySection(Model):
 
     @check
     def _addresses_differ(self) -> Iterator[Fault]:
-        if self.listen == self.admin:
-            yield Fault(("admin",), f"{self.admin} is the address of listen: too; choose another port")
+        if addresses.overlap(self.listen, self.admin):
+            same = "is the address" if self.listen == self.admin else f"is within the address ({self.listen})"
+            yield Fault(("admin",), f"{self.admin} {same} of listen: too; choose another port")
 
     @check
     def _heads_have_a_usual_size(self) -> Iterator[Fault]:
@@ -173,10 +175,21 @@ class MirrorSection(Model):
     share: float = Field(gt=0, le=1)
 
 
+def _engine_path(value: str) -> str:
+    """Return a path of an engine. Raises ValueError for one that does not pass through the gateway."""
+    if why := engine_paths.fault(value):
+        raise ValueError(why)
+    return value
+
+
+EnginePath = Annotated[Text, AfterValidator(_engine_path)]
+"""A path of an engine's own that passes through the gateway: `/a/b`, or `/a/*` for all paths below `/a`."""
+
+
 class ModelGateway(Model):
     """Settings of the gateway for one model."""
 
-    aliases: tuple[Text, ...] = ()
+    aliases: tuple[ModelName, ...] = ()
     balance: Literal["least-outstanding", "two-choices", "prefix"] = "least-outstanding"
     fallbacks: tuple[Name, ...] = ()
     degrade_to: Name | None = None
@@ -188,6 +201,8 @@ class ModelGateway(Model):
     hedge: HedgeSection | None = None
     cache: CacheSection | None = None
     mirror: MirrorSection | None = None
+    paths: tuple[EnginePath, ...] = ()
+    """Paths of the model's engines that clients may ask by `x-model`, beside the known ones that only infer."""
 
     @check
     def _is_no_circle(self) -> Iterator[Fault]:

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from collectors.engines import ENGINES
+from controlplane.config import addresses
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import ApiName, EngineName
 from controlplane.config.gateway import GatewaySection
 from controlplane.config.models import ModelSection
 from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
+from controlplane.config.rollout.section import RolloutsSection
 from controlplane.config.schedules import HousekeepingSection, UsageReportSection
 from controlplane.config.vocabulary import (
     Access,
@@ -221,6 +223,7 @@ class Fleet(Model):
     notifiers: tuple[NotifierSection, ...] = ()
     route: RouteSection | None = None
     models: tuple[ModelSection, ...] = ()
+    rollouts: RolloutsSection = RolloutsSection()
     gateway: GatewaySection = GatewaySection()
     cost: Cost | None = None
     metrics: Metrics = Metrics()
@@ -275,6 +278,16 @@ class Fleet(Model):
                 owners[alias] = model.name
 
     @check
+    def _backends_are_not_the_gateway(self) -> Iterator[Fault]:
+        """A gateway that sends requests to itself would send each one round until nothing is left to send it with."""
+        for number, model in enumerate(self.models):
+            for at, backend in model.backends() if model.reads("traffic", "versions") else ():
+                for field in ("listen", "admin"):
+                    if backend.reads("url") and addresses.leads_to(backend.url, getattr(self.gateway, field)):
+                        sentence = f"{backend.url} is the gateway's own address (gateway.{field}); give the server's"
+                        yield Fault(("models", number, *at, "url"), sentence)
+
+    @check
     def _substitutes_are_models(self) -> Iterator[Fault]:
         names = [model.name for model in self.models]
         for number, model in enumerate(self.models):
@@ -292,6 +305,32 @@ class Fleet(Model):
             for number, model in enumerate(self.models):
                 if model.name not in chosen[model.name] and (path := _circle(model.name, chosen)):
                     yield Fault(("models", number, "gateway", field), f"leads back to itself: {' -> '.join(path)}")
+
+    @check
+    def _earlier_models_exist(self) -> Iterator[Fault]:
+        names = [model.name for model in self.models if model.reads("name")]
+        for number, model in enumerate(self.models):
+            for at, earlier in enumerate(_after(model)):
+                place = ("models", number, "rollout", "after", at)
+                if earlier not in names:
+                    yield Fault(place, not_one_of(earlier, "models", names))
+                elif model.reads("name") and earlier == model.name:
+                    yield Fault(place, "is the model itself; name another one")
+
+    @check
+    def _order_of_models_ends(self) -> Iterator[Fault]:
+        earlier = {model.name: _after(model) for model in self.models}
+        for number, model in enumerate(self.models):
+            if model.name not in earlier[model.name] and (path := _circle(model.name, earlier)):
+                yield Fault(("models", number, "rollout", "after"), f"leads back to itself: {' -> '.join(path)}")
+
+    @check
+    def _frozen_models_exist(self) -> Iterator[Fault]:
+        names = [model.name for model in self.models]
+        for number, window in enumerate(self.rollouts.freeze):
+            for at, name in enumerate(window.models if window.reads("models") else ()):
+                if name not in names:
+                    yield Fault(("rollouts", "freeze", number, "models", at), not_one_of(name, "models", names))
 
     @check
     def _budgets_have_models(self) -> Iterator[Fault]:
@@ -314,6 +353,12 @@ def _substitutes(model: ModelSection) -> Iterator[tuple[Loc, str]]:
         yield from ((("fallbacks", at), name) for at, name in enumerate(model.gateway.fallbacks))
         if model.gateway.degrade_to is not None:
             yield ("degrade_to",), model.gateway.degrade_to
+
+
+def _after(model: ModelSection) -> tuple[str, ...]:
+    """Return the models that are rolled out before this one."""
+    rollout = model.rollout if model.reads("rollout") else None
+    return rollout.after if rollout is not None and rollout.reads("after") else ()
 
 
 def _circle(start: str, following: Mapping[str, Sequence[str]]) -> list[str]:

@@ -41,6 +41,36 @@ def read_section(kind: type[Read], data: Any, loc: Loc = ()) -> tuple[Read, list
     return _section(kind, data, loc, faults), faults
 
 
+def merge_section(base: Read, data: Any, loc: Loc = ()) -> tuple[Read, list[Fault]]:
+    """Return a section with the fields of `data` in place of its own, and all faults. Sections in it are merged too.
+
+    Lists and maps are replaced as a whole. `base` has been read before and has no fault.
+    """
+    faults: list[Fault] = []
+    return _merged(base, data, loc, faults), faults
+
+
+def _merged(base: Read, data: Any, loc: Loc, faults: list[Fault]) -> Read:
+    kind, before = type(base), len(faults)
+    if not isinstance(data, dict):
+        faults.append(Fault(loc, f"expected a map of fields, got {shown(data)}"))
+        return base
+    _strange(_keys(kind), data, loc, faults)
+    values: dict[str, Any] = {}
+    for key, name in _keys(kind).items():
+        if key not in data:
+            continue
+        own = getattr(base, name)
+        if isinstance(own, Model) and isinstance(data[key], dict):
+            values[name] = _merged(own, data[key], (*loc, key), faults)
+        else:
+            values[name] = _value(kind.model_fields[name], data[key], (*loc, key), faults)
+    made = base.model_copy(update=values)
+    if len(faults) == before:
+        faults += [Fault((*loc, *fault.loc), fault.sentence) for fault in faults_of(made)]
+    return made
+
+
 def _section(kind: type[Read], data: Any, loc: Loc, faults: list[Fault]) -> Read:
     try:
         return kind.model_validate(data)
@@ -138,7 +168,10 @@ def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
 def _sections(one: Reader, field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
     for validator in field.metadata:
         if isinstance(validator, BeforeValidator):
-            value = validator.func(value)  # type: ignore[call-arg]  # validators of sections accept the value alone
+            try:
+                value = validator.func(value)  # type: ignore[call-arg]  # validators of sections accept the value alone
+            except ValueError:
+                return _UNREAD  # the error of the whole value has the sentence
     shape = _shape(field.annotation)
     if shape is tuple and isinstance(value, list | tuple):
         return tuple(one(item, (*loc, number), faults) for number, item in enumerate(value))

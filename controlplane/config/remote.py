@@ -22,6 +22,16 @@ ServerUrl = Annotated[HttpUrl, AfterValidator(_server_url)]
 """Address without credentials, so that it may be shown. Credentials have their own fields."""
 
 
+def _engine_url(value: str) -> str:
+    if "?" in value or "#" in value:
+        raise ValueError("expected an address without ? and #: the paths of requests are appended to it")
+    return value
+
+
+EngineUrl = Annotated[ServerUrl, AfterValidator(_engine_url)]
+"""Address of a server of models, to which paths are appended."""
+
+
 def query_address(value: str) -> str:
     """Return the address before `/api/v1/query`. Raises ValueError if it has a query, a fragment or `/api/v1`."""
     if "?" in value or "#" in value:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from controlplane.config.checking import Fault, Faults, UnreadField, check, faults_of
 from controlplane.config.durations import duration_seconds
+from controlplane.config.model_names import model_name
 
 _SIZE = re.compile(r"([0-9]{1,15})(B|[KMGTP]B)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -160,6 +161,8 @@ Interval = Annotated[float, BeforeValidator(duration_seconds), Field(gt=0)]
 Text = Annotated[str, AfterValidator(plain_text)]
 """A text of one line without control characters."""
 Name = Annotated[str, AfterValidator(_name)]
+ModelName = Annotated[str, AfterValidator(model_name)]
+"""A name of a model that clients send or an engine has. It may have `/`, `:` and letters of any script."""
 LabelName = Annotated[str, AfterValidator(label_name)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 Address = Annotated[str, AfterValidator(_address)]

@@ -120,6 +120,10 @@ _CHAT_MODEL = """\
   - name: chat
     stable: v1
     traffic: {driver: gateway}
+    rollout:           # a canary that ends within a minute; a real one analyses for minutes or hours
+      steps: [20%%, analyse 10s, 50%%, analyse 10s]
+      analysis: {interval: 5s, minimum_requests: 5}
+      rollback_window: 30s
     versions:
       v1: {backends: [{url: "http://127.0.0.1:%(vllm_v1)d", engine: vllm, gpus: 2, labels: {simulated: "true"}}]}
       v2: {backends: [{url: "http://127.0.0.1:%(vllm_v2)d", engine: vllm, gpus: 2, labels: {simulated: "true"}}]}

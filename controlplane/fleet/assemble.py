@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from alerts.interfaces import AlertInstance, AlertState
 from collectors.target import TargetHealth
 from controlplane.fleet import numbers as n
+from controlplane.fleet.rollout_views import RolloutView
+from controlplane.fleet.view import finite, instant, rfc3339
 from controlplane.fleet.views import (
     AlertCounts,
     AlertDetailView,
@@ -16,13 +18,9 @@ from controlplane.fleet.views import (
     BackendView,
     GpuView,
     ModelView,
-    RolloutView,
     TargetCounts,
     TargetView,
     VersionView,
-    finite,
-    instant,
-    rfc3339,
 )
 from controlplane.store.alert_log import AlertEvent
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from controlplane.config.model import Fleet
-from controlplane.config.models import ModelSection, TritonTraffic
+from controlplane.config.models import ModelSection
+from controlplane.config.traffic.triton import TritonTraffic
 from controlplane.errors import ControlPlaneError, Unavailable
 from controlplane.gateway.desired.build import Split, build
 from controlplane.gateway.desired.codec import encode
 from controlplane.gateway.desired.document import Desired, KeySpec, LimitSpec
 from controlplane.gateway.limits.owners import limits_of
-from controlplane.rollout import records
+from controlplane.rollout.observations import observation_from_json
 from controlplane.store.assignments import TRAFFIC, AssignmentStore
 from controlplane.store.database import Database
 from controlplane.store.revision import RevisionStore
@@ -47,7 +48,7 @@ class DesiredSource:
         """Return the desired state of now."""
         fleet = self._config()
         splits = {
-            model: Split(assignment.generation, assignment.weights)
+            model: Split(assignment.generation, assignment.weights, assignment.mirror)
             for model, assignment in self._assignments.all().items()
         }
         stored = self._log.models()
@@ -73,7 +74,7 @@ class DesiredSource:
         if not isinstance(section.traffic, TritonTraffic) or record.observation is None:
             return record.stable
         seen = self._unread.readable(
-            "model_state", [record], lambda r: r.model, lambda r: records.observation_from_json(r.observation)
+            "model_state", [record], lambda r: r.model, lambda r: observation_from_json(r.observation)
         )
         serving = {backend.serving for observation in seen for backend in observation.backends}
         return serving.pop() or record.stable if len(serving) == 1 else record.stable

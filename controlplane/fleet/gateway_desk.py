@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from alerts.interfaces import Clock
 from controlplane.config.model import Fleet
@@ -21,6 +22,15 @@ Divide = Callable[[Mapping[str, Mapping[str, float]], Mapping[str, LimitSpec]], 
 """Returns the shares of each gateway by limit id, from the gateways' demands and all limits by id."""
 
 
+class Answer(NamedTuple):
+    """The answer to a report."""
+
+    shares: Mapping[str, float]
+    """The gateway's shares of limits, by limit id. {}: every limit is wholly its own."""
+    spent: Mapping[str, float]
+    """What the gateway spent before it lost its disk, by the budget's id."""
+
+
 class GatewayDesk:
     """Serves gateways and people. Methods may raise Unavailable."""
 
@@ -30,8 +40,8 @@ class GatewayDesk:
         self._config, self.feed, self._clock, self._divide = config, feed, clock, divide
         self._gateways, self._assignments = GatewayStore(db), AssignmentStore(db)
 
-    async def report(self, report: Report, *, leaving: bool) -> Mapping[str, float]:
-        """Store a report. Return the gateway's shares of limits, by limit id; {}: every limit is wholly its own."""
+    async def report(self, report: Report, *, leaving: bool) -> Answer:
+        """Store a report, and return the answer."""
         limits = await self.feed.limits()
         return await asyncio.to_thread(self._report, report, leaving, limits)
 
@@ -48,8 +58,8 @@ class GatewayDesk:
         """Return, for each model on driver gateway, why its weights are not applied: "" when they are. Blocking."""
         return models_behind(self._config(), self._gateways.all(), self._assignments.all(), self._clock.now())
 
-    def _report(self, report: Report, leaving: bool, limits: Mapping[str, LimitSpec]) -> Mapping[str, float]:
-        self._gateways.report(report, leaving=leaving)
+    def _report(self, report: Report, leaving: bool, limits: Mapping[str, LimitSpec]) -> Answer:
+        owed = self._gateways.report(report, leaving=leaving)
         sharing = [g for g in self._gateways.all() if not g.has_left and g.age_s <= SHARING_S]
-        demands = {gateway.report.name: gateway.report.demand for gateway in sharing}
-        return self._divide(demands, limits).get(report.name, {})
+        demands = {g.report.name: {**g.report.demand, **g.report.owed} for g in sharing}
+        return Answer(self._divide(demands, limits).get(report.name, {}), owed)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from controlplane.config.model import Fleet
-from controlplane.config.models import GatewayTraffic
-from controlplane.fleet.views import AttentionView, View, instant
+from controlplane.config.traffic.gateway import GatewayTraffic
+from controlplane.fleet.view import View, instant
+from controlplane.fleet.views import AttentionView
 from controlplane.store.assignments import Assignment
 from controlplane.store.gateways import FORGET_S, LIVE_S, Gateway
-from controlplane.traffic.gateway import CURE, GatewaySeen, not_applied
+from controlplane.traffic.gateway.driver import CURE, GatewaySeen, not_applied
 
 LATE_S = 5.0
 """Seconds for which a gateway may still apply the assignment before the newest. Chosen: it takes less than one."""

@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from controlplane.fleet.assemble import state_after
-from controlplane.fleet.views import View, instant
+from controlplane.fleet.view import View, instant
 from controlplane.store.alert_log import AlertEvent, SqlAlertLog
 from controlplane.store.audit import AuditEntry, AuditFilter, AuditStore
 from controlplane.store.database import Database
-from controlplane.store.rollout_log import ModelEvent, RolloutLog
+from controlplane.store.rollout_log import RolloutLog
+from controlplane.store.rollout_rows.events import ModelEvent
 
 Kind = Literal["alert", "rollout", "audit"]
 KINDS: tuple[Kind, ...] = ("alert", "rollout", "audit")

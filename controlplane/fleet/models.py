@@ -9,9 +9,10 @@ from controlplane.config.models import ModelSection
 from controlplane.fleet.assemble import BEHIND, ModelFacts, simulated_versions
 from controlplane.fleet.numbers import Numbers
 from controlplane.fleet.rollouts import rollout_view
-from controlplane.fleet.views import AttentionView, rfc3339
+from controlplane.fleet.view import rfc3339
+from controlplane.fleet.views import AttentionView
 from controlplane.rollout.model import Rollout
-from controlplane.rollout.service import ModelStatus
+from controlplane.rollout.reporting.reader import ModelStatus
 
 STALE_S = 60.0
 """Age in seconds at which an observation is no longer current. Chosen: many ticks of the rollout engine."""

@@ -16,11 +16,12 @@ from controlplane.fleet.assemble import ModelFacts
 from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import MIN_WINDOW_S, Numbers, queries, read
 from controlplane.fleet.rollouts import attention_view
-from controlplane.fleet.views import AlertCounts, AttentionView, FleetView, ModelView, TargetView, instant
+from controlplane.fleet.view import instant
+from controlplane.fleet.views import AlertCounts, AttentionView, FleetView, ModelView, TargetView
 from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.model import RecordedRollout
-from controlplane.rollout.service import ModelStatus
+from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.store.stored import UnreadRow
 
 CACHE_S = 1.0

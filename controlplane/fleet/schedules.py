@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from controlplane.clock.calendar import Timetable
-from controlplane.fleet.views import View, instant, rfc3339
+from controlplane.fleet.view import View, instant, rfc3339
 from controlplane.store.schedules import RunOutcome, ScheduleState
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from controlplane.config.gateway import PriceSection
 from controlplane.config.model import Fleet
-from controlplane.fleet.views import View, instant
+from controlplane.fleet.view import View, instant
 from controlplane.store.usage import NAMES, TIMES, Money, UsageSums
 
 BY = (*NAMES, *TIMES)

@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-
-def rfc3339(seconds: float | None) -> str | None:
-    """Return unix seconds as RFC 3339 in UTC with milliseconds, or null."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def instant(seconds: float) -> str:
-    """Return known unix seconds as RFC 3339 in UTC with milliseconds."""
-    return rfc3339(seconds) or ""
-
-
-def finite(value: float | None) -> float | None:
-    """Return the value, or None for NaN and infinity: JSON cannot express them."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-class View(BaseModel):
-    """Base of every shape: frozen, without undeclared fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+from controlplane.fleet.rollout_views import RolloutView
+from controlplane.fleet.view import View
 
 
 class BackendView(View):
@@ -64,58 +40,6 @@ class VersionView(View):
     waiting: float | None = None
     backends: tuple[BackendView, ...] = ()
     simulated: bool = False
-
-
-class RolloutEventView(View):
-    """One transition of a rollout."""
-
-    at: str
-    phase: str
-    sentence: str
-
-
-class RolloutView(View):
-    """One attempt to move a model to another version."""
-
-    id: str
-    model: str
-    from_: str | None = Field(alias="from")
-    to: str
-    kind: str
-    """promote or rollback."""
-    strategy: str
-    phase: str
-    finished: bool
-    ok: bool | None
-    """Null while the rollout runs."""
-    switched: bool
-    """The candidate is the stable version."""
-    verified: bool | None = None
-    """True: the candidate answered well. False: it is loaded, nothing tried it. Null: not judged, or rolled back."""
-    evidence: str = ""
-    """The facts behind `verified`, in words."""
-    wished: bool = False
-    """The rollout was rolled back because an operator asked for it."""
-    needs_person: bool = False
-    """The rollout ended and left a fault that only a person can repair."""
-    sentence: str
-    created_at: str
-    updated_at: str
-    finished_at: str | None
-    created_by: str
-    notes: tuple[str, ...] = ()
-    events: tuple[RolloutEventView, ...] = ()
-
-
-class PlanView(View):
-    """The plan of a rollout."""
-
-    model: str
-    from_: str | None = Field(alias="from")
-    to: str
-    strategy: str
-    steps: tuple[str, ...]
-    notes: tuple[str, ...] = ()
 
 
 class ModelView(View):
@@ -222,8 +146,8 @@ class AttentionView(View):
     rollout: str | None
     """The rollout's id; null for an engine or a gateway."""
     need: str
-    """person, waiting, went_back (a rollout), engine_not_ready, gateway_silent, gateway_refuses, gateway_behind or
-    no_gateway."""
+    """person, waiting, decision, went_back (a rollout), engine_not_ready, gateway_silent, gateway_refuses,
+    gateway_behind or no_gateway."""
     sentence: str
     since: str | None
     """Null when the time is unknown."""

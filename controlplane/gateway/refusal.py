@@ -64,5 +64,7 @@ class Refusal:
     """Seconds after which a retry may succeed. None: not known."""
     fields: tuple[tuple[bytes, bytes], ...] = ()
     """Further header fields, such as `x-ratelimit-*`."""
+    detail: str = ""
+    """Words of the engine for the gateway's log. No client gets them."""
     dialect: str = ""
     """Dialect of the path's clients, where no operation was recognised: the answer's shape. "": OpenAI's."""

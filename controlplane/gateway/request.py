@@ -78,12 +78,15 @@ class ModelPlace(StrEnum):
     """The request concerns no model, such as a list of models."""
 
 
+_WRITING = frozenset(("chat", "completion", "response", "generate"))
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One operation of an API, such as OpenAI's chat completions. The dialects make one constant of each."""
 
     dialect: str
-    """openai, anthropic, ollama, triton, or plain (any other path of an engine, named by `x-model`)."""
+    """openai, anthropic, ollama, triton, or plain (another path of an engine, whose model `x-model` names)."""
     name: str
     """Word in metrics and records: chat, completion, response, embedding, infer, generate, tokenize, …"""
     place: ModelPlace
@@ -97,6 +100,13 @@ class Operation:
     """Whether tokens are counted, so that token limits, usage and time to first token apply. Embeddings count too."""
     local: bool = False
     """Whether the gateway answers by itself (lists of models)."""
+    listed: bool = False
+    """Whether the path passes only to a model that lists it (`ModelSpec.paths`)."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether an answer is one text, so that its end, its length and its emptiness say something."""
+        return self.name in _WRITING
 
 
 @dataclass(slots=True)
@@ -123,6 +133,8 @@ class Ask:
     """Temperature 0 and one answer, so that an equal request may be answered from the cache."""
     continued: bool = False
     """Whether the conversation has an assistant's turn: it is not degraded to another model."""
+    listed_path: str = ""
+    """The path, where the model must list it."""
     inputs: int = 1
     """Number of inputs of an embedding or rerank request."""
 
@@ -168,3 +180,37 @@ class TokenCounts:
     """Prompt tokens that came from the engine's prefix cache."""
     estimated: bool = False
     """Whether the numbers were estimated from bytes and events because the engine reported none."""
+
+
+class Finish(StrEnum):
+    """The reason of an answer's end, under one name for all APIs."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    """The answer reached its length limit: it is truncated."""
+    CONTENT_FILTER = "content_filter"
+    """A filter, or the model's own classifier (Anthropic's `refusal`), ended the answer."""
+    TOOL_CALLS = "tool_calls"
+    OTHER = "other"
+    """A reason that is none of these."""
+    NONE = "none"
+    """The engine gave no reason."""
+
+
+class Traffic(StrEnum):
+    """The origin of a request, as the metrics of answers name it."""
+
+    CLIENT = "client"
+    MIRROR = "mirror"
+    """A copy of a client's request. Its answer is thrown away."""
+
+
+@dataclass(slots=True)
+class Content:
+    """Facts about the content of one answer. The content itself is not kept."""
+
+    finish: Finish = Finish.NONE
+    said: bool = False
+    """Whether the answer has anything but white space: text, reasoning, a tool call or a refusal."""
+    refused: bool = False
+    """Whether a filter ended the answer, or the engine marked it as a refusal. Words are never interpreted."""

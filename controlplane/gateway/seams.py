@@ -19,7 +19,7 @@ from typing import Protocol
 
 from controlplane.gateway.desired.document import BackendSpec, ModelSpec
 from controlplane.gateway.refusal import Refusal
-from controlplane.gateway.request import Ask, Caller, Fields, Operation, Outcome, RequestHead, TokenCounts
+from controlplane.gateway.request import Ask, Caller, Content, Fields, Operation, Outcome, RequestHead, TokenCounts
 
 COLUMNS = 128
 """Numbers of workers in shared memory: 64 of a gateway, and 64 of the gateway before it, which drains."""
@@ -55,17 +55,21 @@ class AnswerReader(Protocol):
     fault: str
     """The engine's error in the body or in an event, in its own words; "" while there is none. What `feed` returned has
     told the client of it."""
+    unread: bool
+    """Whether the answer is compressed, so that errors and tokens in it are not seen."""
     whole: bool
     """Whether the answer came to its proper end: the last event of the protocol, or a complete body."""
+    content: Content | None
+    """Facts about the content so far. None: the operation writes no text, or the answer is not read."""
 
     @property
     def counts(self) -> TokenCounts:
         """Tokens so far: those that the engine reported, and estimates in place of those that it did not."""
         ...
 
-    def first(self, data: bytes) -> Refusal | bool:
-        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far. It
-        is not counted: `feed` gets it afterwards.
+    def first(self, data: bytes, done: bool = False) -> Refusal | bool:
+        """Look at the beginning of the body, before anything is sent to the client. `data` is all that came so far, and
+        the whole body if it is `done`. It is not counted: `feed` gets it afterwards.
 
         Returns True when the first event is complete and good, False when more is needed, and a Refusal with the status
         that the event should have been when it is an error (an engine's `200` with an error event).
@@ -226,7 +230,8 @@ class Chooser(Protocol):
     """Version first, backend second."""
 
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
-        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it."""
+        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it.
+        A path that must be listed is refused where the model does not list it."""
         ...
 
     def named(self, name: str, caller: Caller) -> ModelSpec | None:
@@ -329,6 +334,10 @@ class UsageRecord:
     "" for an answer. A refusal for the caller's own limit is never counted as the model's."""
     trace: Trace | None = None
     """The span that ends with this record. It is not in the journal."""
+    streamed: bool = False
+    """Whether the answer was a stream of events."""
+    content: Content | None = None
+    """Facts about the answer's content. None: no engine answered, or the operation writes no text."""
 
 
 class Recorder(Protocol):
@@ -372,6 +381,12 @@ class Counters(Protocol):
 
     def mirrored(self, model: str, version: str, outcome: Outcome) -> None:
         """A copy of a request to `version` ended. Its answer was thrown away."""
+        ...
+
+    def mirrored_answer(
+        self, model: str, version: str, content: Content, counts: TokenCounts, first_s: float | None, duration_s: float
+    ) -> None:
+        """A copy of a request to `version` got a whole answer that is text. `first_s`: as in a record of a stream."""
         ...
 
     def cached(self, model: str, *, hit: bool) -> None:

@@ -1,4 +1,4 @@
-"""Notifications of a rollout: it began, it waits for a person, it ended. Pure.
+"""Notifications of a rollout: it began, it waits, it asks a person, it ended. Pure.
 
 Each notification has its own id. A step that is repeated after a crash therefore notifies nobody twice.
 """
@@ -10,10 +10,15 @@ from datetime import UTC, datetime
 
 from alerts.interfaces import Message, Notice
 from controlplane.rollout.model import Phase, Rollout, RolloutKind
+from controlplane.rollout.reporting.aftermath import aftermath
+from controlplane.rollout.reporting.words import question, waits_for
+from controlplane.rollout.wishes import Wait, WaitKind
 
 STUCK_S = 60.0
 """Seconds until a notification is sent about a silent backend or an unfinished rollback. Chosen."""
-_BEGUN, _STUCK, _ENDED = 1, 2, 3
+_BEGUN, _STUCK, _ENDED, _QUESTIONS = 1, 2, 3, 10
+_KINDS = (WaitKind.APPROVAL, WaitKind.OPERATOR)
+"""Waits for a person. Each is announced once for each step: its sequence is _QUESTIONS and more."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,10 @@ class Announcer:
             found.append(self._message(after, _ENDED, _ended(after), now))
         elif after.told_stuck and not before.told_stuck:
             found.append(self._message(after, _STUCK, _stuck(after), now))
+        asked = question(after)
+        if asked is not None and (after.step, asked.kind) != (before.step, _kind(question(before))):
+            sequence = _QUESTIONS + len(_KINDS) * after.step + _KINDS.index(asked.kind)
+            found.append(self._message(after, sequence, _asked(after, asked), now))
         return tuple(found)
 
     def _message(self, rollout: Rollout, sequence: int, notice: Notice, now: float) -> Message:
@@ -61,6 +70,17 @@ def stuck(rollout: Rollout, now: float) -> bool:
     return silent or (rollout.phase is Phase.ROLLING_BACK and now - rollout.phase_at >= STUCK_S)
 
 
+def _kind(wait: Wait | None) -> WaitKind | None:
+    return None if wait is None else wait.kind
+
+
+def _asked(rollout: Rollout, wait: Wait) -> Notice:
+    model, new = rollout.model, rollout.plan.to_version
+    if wait.kind is WaitKind.APPROVAL:
+        return Notice(f"Rollout of {model} to {new} waits for an approval", f"{waits_for(rollout)}.", "info")
+    return Notice(f"Rollout of {model} to {new} needs a decision", f"{waits_for(rollout)}.", "warning")
+
+
 def _begun(rollout: Rollout) -> Notice:
     verb = "Promotion" if rollout.plan.kind is RolloutKind.PROMOTE else "Rollback"
     return Notice(f"{verb} of {rollout.model} to {rollout.plan.to_version} began", f"{rollout.sentence}.", "info")
@@ -73,11 +93,15 @@ def _stuck(rollout: Rollout) -> Notice:
 
 def _ended(rollout: Rollout) -> Notice:
     model, old, new = rollout.model, rollout.plan.from_version, rollout.plan.to_version
+    promoted = rollout.plan.kind is RolloutKind.PROMOTE
     if rollout.needs_person:
         return Notice(f"Rollout of {model} to {new} needs a person", rollout.sentence, "critical")
     if rollout.ok:
         how = "" if rollout.verified else ", loaded and not tried"
         return Notice(f"{model} is on {new}{how}", rollout.sentence, "info")
+    after = aftermath(rollout, quarantined=rollout.phase is Phase.ROLLED_BACK and promoted)
+    assert after is not None  # the rollout has ended, and not well
+    text = f"{rollout.sentence}. {after.consequence}. Next step: {after.next}"
     if rollout.wished:
-        return Notice(f"{model} is back on {old}, as asked", rollout.sentence, "info")
-    return Notice(f"{new} of {model} failed; {old} serves", rollout.sentence, "warning")
+        return Notice(f"{model} is back on {old}, as asked", text, "info")
+    return Notice(f"{new} of {model} failed; {old} serves", text, "warning")

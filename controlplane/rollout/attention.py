@@ -8,7 +8,9 @@ from enum import StrEnum
 
 from controlplane.rollout.announce import stuck
 from controlplane.rollout.model import Rollout
+from controlplane.rollout.reporting.words import question
 from controlplane.rollout.steps import serves
+from controlplane.rollout.wishes import WaitKind, pause_of
 from controlplane.traffic.driver import TrafficObservation, VersionState
 
 TOLD_S = 24 * 3600.0
@@ -23,7 +25,9 @@ class Need(StrEnum):
     PERSON = "person"
     """The rollout ended and left a fault that only a person can repair. The sentence names the fault."""
     WAITING = "waiting"
-    """The rollout runs but makes no progress."""
+    """The rollout runs but makes no progress: an engine does not answer, data is missing, or a hook failed."""
+    DECISION = "decision"
+    """The rollout waits for an approval, or an operator paused it."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ def attention(newest: Iterable[Rollout], mended: Collection[str], now: float) ->
     for rollout in newest:
         need = _need(rollout, now)
         if need is not None and not (need is Need.PERSON and rollout.model in mended):
-            since = rollout.phase_at if rollout.finished_at is None else rollout.finished_at
+            since = _since(rollout)
             found.append(Attention(rollout.model, rollout.id, need, rollout.sentence, since))
-    order = (Need.PERSON, Need.WAITING, Need.WENT_BACK)
+    order = (Need.PERSON, Need.WAITING, Need.DECISION, Need.WENT_BACK)
     return tuple(sorted(found, key=lambda a: (order.index(a.need), a.model)))
 
 
@@ -63,8 +67,27 @@ def mended(rollout: Rollout, stable: str, seen: TrafficObservation | None, obser
 
 def _need(rollout: Rollout, now: float) -> Need | None:
     if not rollout.finished:
-        return Need.WAITING if rollout.standing or stuck(rollout, now) else None
+        return _running_need(rollout, now)
     if rollout.needs_person:
         return Need.PERSON
     told = rollout.finished_at is not None and now - rollout.finished_at > TOLD_S
     return None if rollout.ok or rollout.wished or told else Need.WENT_BACK
+
+
+def _running_need(rollout: Rollout, now: float) -> Need | None:
+    if rollout.standing or stuck(rollout, now):
+        return Need.WAITING
+    asked = question(rollout)
+    if asked is not None:
+        return Need.DECISION if asked.kind is WaitKind.APPROVAL else Need.WAITING
+    return None if pause_of(rollout.wishes) is None else Need.DECISION
+
+
+def _since(rollout: Rollout) -> float:
+    """Return the time since which the rollout needs attention, in unix seconds."""
+    if rollout.finished_at is not None:
+        return rollout.finished_at
+    paused = pause_of(rollout.wishes)
+    if paused is not None:
+        return paused.at
+    return rollout.phase_at if question(rollout) is None or rollout.held_since is None else rollout.held_since

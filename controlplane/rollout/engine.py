@@ -5,42 +5,51 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from controlplane.config.models import ModelSection
-from controlplane.errors import LeaseLost, Unavailable
-from controlplane.rollout import records, trial
+from controlplane.errors import LeaseLost
+from controlplane.rollout import records
+from controlplane.rollout.advance import advance
 from controlplane.rollout.announce import Announcer, stuck
-from controlplane.rollout.decide import advance, decide
+from controlplane.rollout.decide import decide
 from controlplane.rollout.drift import drift
-from controlplane.rollout.handlers import NOTHING
-from controlplane.rollout.model import Evidence, Intent, Order, OrderOutcome, Phase, Rollout, RolloutKind, Trial, Verb
+from controlplane.rollout.findings import WorkKind
+from controlplane.rollout.handlers.situation import NOTHING
+from controlplane.rollout.model import Evidence, Phase, Rollout, RolloutKind
+from controlplane.rollout.observations import observation_to_json
+from controlplane.rollout.orders import Verb
+from controlplane.rollout.running import kept
+from controlplane.rollout.running.orders import Orders
+from controlplane.rollout.running.questions import Questions
+from controlplane.rollout.running.works import Works
+from controlplane.rollout.steps import is_judged
+from controlplane.rollout.wishes import Wait
+from controlplane.rollout.workers import Worker
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import EventRecord, RolloutLog, RolloutRecord, StableChange
-from controlplane.traffic.driver import Driver, EngineRefused, Placement, TrafficObservation
+from controlplane.store.rollout_rows.quarantines import Quarantine
+from controlplane.traffic.driver import Driver, TrafficObservation
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Reply:
-    outcome: OrderOutcome
-    detail: str = ""
-    notes: tuple[str, ...] = ()
+GAP_S = 10.0
+"""Seconds between two observations beyond which nobody watched: they count for no waiting time. Chosen: many ticks."""
+Look = Callable[[Rollout, float, float], Awaitable[Evidence]]
+"""Reads the evidence of (rollout, since, now), times in unix seconds. Never raises."""
+Holds = Callable[[Rollout, float], Wait | None]
+"""Returns why no further traffic may move in a rollout now, such as a freeze window, or None."""
 
 
-JUDGED = (Phase.PREPARING, Phase.SWITCHING, Phase.VERIFYING)
-"""Phases in which the candidate may still be rejected."""
-MAX_ASKING = 8
-"""Maximum number of trials that run at a time, of all models together; each has one question out. Chosen."""
-Look = Callable[[str, str, float, float], Awaitable[Evidence]]
-"""Reads the evidence of (model, version, since, now), times in unix seconds. Never raises."""
-
-
-async def _nobody(model: str, version: str, since: float, now: float) -> Evidence:
+async def _nobody(rollout: Rollout, since: float, now: float) -> Evidence:
     return NOTHING
+
+
+def _free(rollout: Rollout, now: float) -> Wait | None:
+    return None
 
 
 class RolloutEngine:
@@ -59,12 +68,14 @@ class RolloutEngine:
         patience_s: float = 0.5,
         observe_only: bool = False,
         look: Look = _nobody,
+        workers: Mapping[WorkKind, Worker] | None = None,
+        holds: Holds = _free,
         news: Callable[[], None] = lambda: None,
     ) -> None:
         """`drivers` holds one driver for each model that can be switched. `lease` returns the current lease.
 
-        `look` reads the evidence of a candidate. `news` is called when an engine or a candidate has answered: the
-        sooner the next tick comes, the shorter a bad version serves.
+        `look` reads the evidence of a candidate. `workers` do the works of steps. `news` is called when an engine, a
+        candidate or a worker has answered: the sooner the next tick comes, the shorter a bad version serves.
 
         A tick waits at most `patience_s` seconds for a verb to answer; slower verbs go on in the background. With
         `observe_only` a rollout that another process left running stays as it is.
@@ -72,13 +83,10 @@ class RolloutEngine:
         self._log = RolloutLog(db)
         self._models, self._drivers = dict(models), dict(drivers)
         self._lease, self._patience_s, self._observe_only = lease, patience_s, observe_only
-        self._look, self._news = look, news
+        self._look, self._holds = look, holds
         self._announcer = Announcer()
-        self._running: dict[tuple[str, Order], asyncio.Task[_Reply]] = {}
-        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
-        """Running trials, by rollout and backend."""
-        self._answered: dict[tuple[str, str], Trial] = {}
-        self._turns = asyncio.Semaphore(MAX_ASKING)
+        self._orders, self._questions = Orders(news), Questions(news)
+        self._works = Works(self._log, workers or {}, news)
         self._unreadable: frozenset[str] = frozenset()
         """Faults of stored rollouts that the last tick logged: each is logged once."""
         self._moved_s = 0.0
@@ -133,26 +141,26 @@ class RolloutEngine:
         self._unreadable = frozenset(sentences)
         return {rollout.model: rollout for rollout in rollouts}
 
+    def under_way(self) -> list[asyncio.Task[Any]]:
+        """Return the calls, questions and works that this process has begun."""
+        return [*self._orders.tasks(), *self._questions.tasks(), *self._works.tasks()]
+
     async def close(self) -> None:
         """Stop waiting for replies. The engines carry out their orders, and the next start observes the result."""
-        tasks = [*self._running.values(), *self._asking.values()]
-        self._running.clear()
-        self._asking.clear()
-        for task in tasks:
-            task.cancel()
+        tasks: list[asyncio.Task[Any]] = [*self._orders.drop(), *self._questions.drop(), *self._works.drop()]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _step(self, name: str, rollout: Rollout | None, now: float, lease: Lease | None) -> None:
         driver, section = self._drivers[name], self._models[name]
         model = await asyncio.to_thread(self._log.seed, name, section.stable)
         # Replies are noted before observing: what is seen is then younger than every reply that decide() is shown.
-        noted = self._note_replies(rollout) if rollout else None
+        noted = self._noted(watched(rollout, model.observed_at, now), now) if rollout else None
         seen = await driver.observe()
         if rollout is not None and noted is not None:
             evidence = await self._seen_by_others(noted, now)
             await self._advance(driver, rollout, noted, seen, evidence, now, lease)
         words = "" if rollout else drift(model.stable, seen)
-        observation = records.observation_to_json(seen)
+        observation = observation_to_json(seen)
         await asyncio.to_thread(self._log.observed, name, observation, words, now, lease)
 
     async def _wait(self, rollout: Rollout, now: float, lease: Lease | None) -> None:
@@ -175,103 +183,61 @@ class RolloutEngine:
         now: float,
         lease: Lease | None,
     ) -> None:
-        decision = decide(noted, seen, now, evidence)
+        hold = self._holds(noted, now) if noted.plan.kind is RolloutKind.PROMOTE else None
+        decision = decide(noted, seen, now, evidence, hold)
         after = advance(noted, decision, now)
         after = replace(after, standing=False, told_stuck=after.told_stuck or stuck(after, now))
         if after != before:
             after = replace(after, updated_at=now)
-            events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
-            if (after.phase, after.sentence) != (before.phase, before.sentence):
-                # The history already holds the reason of the rollback: the event repeats only the rest.
-                known = f"{before.reason}. " if before.phase is Phase.ROLLING_BACK else ""
-                events.append(EventRecord(now, after.phase.value, after.sentence.removeprefix(known)))
-            record, stable = records.to_record(after), stable_change(before, after)
-            messages = self._announcer.messages(before, after, now)
-            await asyncio.to_thread(self._log.save, record, events, stable, lease, messages)
-            _say(before, after, events)
+            await self._save(before, after, now, lease)
         if lease is not None and lease.left_s() <= 0:
             # Another process may hold the lease by now. The holder orders it again from the stored intent.
             log.warning("rollout %s of %s: its lease may have run out; nothing is ordered", after.id, after.model)
             return
-        tasks: list[asyncio.Task[Any]] = [self._order(driver, after, order, lease) for order in decision.orders]
-        self._forget(after)
-        tasks += [self._ask(driver, after, url) for url in decision.asks]
+        tasks: list[asyncio.Task[Any]] = [self._orders.send(driver, after, order, lease) for order in decision.orders]
+        self._questions.forget(after)
+        self._works.forget(after)
+        tasks += [self._questions.ask(driver, after, url) for url in decision.asks]
+        tasks += [self._questions.ask(driver, after, url, of_stable=True) for url in decision.asks_stable]
+        tasks += [self._works.begin(after, work) for work in decision.works]
         if tasks and self._patience_s > 0:
             await asyncio.wait(tasks, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED)
 
-    def _order(self, driver: Driver, rollout: Rollout, order: Order, lease: Lease | None) -> asyncio.Task[_Reply]:
-        task = asyncio.create_task(_run(driver, rollout, order, lease), name=f"rollout {rollout.id} {order.verb}")
-        task.add_done_callback(self._answer_came)
-        self._running[rollout.id, order] = task
-        return task
-
-    def _answer_came(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled():
-            self._news()
-
-    def _ask(self, driver: Driver, rollout: Rollout, url: str) -> asyncio.Task[None]:
-        """Start the trial on one backend unless it is running. After a restart of the process it begins anew."""
-        key = rollout.id, url
-        asked = rollout.trial(url)
-        assert asked is not None  # advance() stores the trial before the first question
-        if key not in self._asking or self._asking[key].done():
-            fresh = self._answered.get(key, Trial(url, asked.since))
-            task = asyncio.create_task(self._questions(driver, rollout, fresh), name=f"rollout {rollout.id} asks {url}")
-            task.add_done_callback(self._answer_came)
-            self._asking[key] = task
-        return self._asking[key]
-
-    async def _questions(self, driver: Driver, rollout: Rollout, fresh: Trial) -> None:
-        key = rollout.id, fresh.backend
-
-        def note(answered: Trial) -> None:
-            self._answered[key] = answered
-
-        try:
-            async with self._turns:
-                await trial.run(driver, rollout.plan.to_version, rollout.plan.check, fresh, note)
-        except Exception as error:  # a job's boundary: a fault in a driver must end in the rollout's history
-            log.exception("rollout %s: asking %s failed", rollout.id, fresh.backend)
-            failures = rollout.plan.check.failures + 1
-            words = f"it could not be asked ({type(error).__name__}: {error})"
-            note(replace(fresh, asked=failures, failed=failures, words=words, finished=True))
-
-    def _forget(self, rollout: Rollout) -> None:
-        """Cancel the trials that nothing waits for, and those on backends that load the candidate again."""
-        for key in {*self._asking, *self._answered}:
-            over = rollout.phase not in JUDGED or rollout.trial(key[1]) is None
-            if key[0] == rollout.id and over:
-                self._answered.pop(key, None)
-                if task := self._asking.pop(key, None):
-                    task.cancel()
+    async def _save(self, before: Rollout, after: Rollout, now: float, lease: Lease | None) -> None:
+        """Store a step with all that follows from it, in one transaction. Raises LeaseLost and Conflict."""
+        events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
+        if (after.phase, after.sentence) != (before.phase, before.sentence):
+            # The history already holds the reason of the rollback: the event repeats only the rest.
+            known = f"{before.reason}. " if before.phase is Phase.ROLLING_BACK else ""
+            events.append(EventRecord(now, after.phase.value, after.sentence.removeprefix(known)))
+        known_works = {(state.work, state.finding is not None) for state in before.works}
+        findings = [
+            kept.to_record(state)
+            for state in after.works
+            if state.finding is not None and (state.work, True) not in known_works
+        ]
+        await asyncio.to_thread(
+            self._log.save,
+            records.to_record(after),
+            events,
+            stable_change(before, after),
+            lease,
+            self._announcer.messages(before, after, now),
+            findings,
+            quarantine(after),
+        )
+        _say(before, after, events)
 
     async def _seen_by_others(self, rollout: Rollout, now: float) -> Evidence:
         """Read the evidence of the candidate once it has served and while it is being judged."""
         ordered = [i.since for i in rollout.intents if i.order.verb is Verb.PLACE]
-        if not ordered or not rollout.moved or rollout.phase not in JUDGED:
+        if not ordered or not rollout.moved or not is_judged(rollout):
             return NOTHING
-        return await self._look(rollout.model, rollout.plan.to_version, min(ordered), now)
+        return await self._look(rollout, min(ordered), now)
 
-    def _note_replies(self, rollout: Rollout) -> Rollout:
-        intents, notes = [], list(rollout.notes)
-        for intent in rollout.intents:
-            if intent.outcome is not OrderOutcome.ORDERED:
-                intents.append(intent)
-                continue
-            reply = self._reply(rollout.id, intent)
-            intents.append(replace(intent, outcome=reply.outcome, detail=reply.detail))
-            notes += [note for note in reply.notes if note not in notes]
-        trials = tuple(t if t.finished else self._answered.get((rollout.id, t.backend), t) for t in rollout.trials)
-        return replace(rollout, intents=tuple(intents), trials=trials, notes=tuple(notes))
-
-    def _reply(self, rollout_id: str, intent: Intent) -> _Reply:
-        task = self._running.get((rollout_id, intent.order))
-        if task is None:
-            return _Reply(OrderOutcome.INTERRUPTED)
-        if not task.done():
-            return _Reply(OrderOutcome.ORDERED)
-        del self._running[rollout_id, intent.order]
-        return task.result()
+    def _noted(self, rollout: Rollout, now: float) -> Rollout:
+        """Return the rollout with the replies, answers and findings that came since the last tick."""
+        return self._works.noted(self._questions.noted(self._orders.noted(rollout)), now)
 
 
 def _say(before: Rollout, after: Rollout, events: Sequence[EventRecord]) -> None:
@@ -282,22 +248,27 @@ def _say(before: Rollout, after: Rollout, events: Sequence[EventRecord]) -> None
         log.log(level, "rollout %s of %s: %s: %s", after.id, after.model, event.phase, event.sentence)
 
 
-async def _run(driver: Driver, rollout: Rollout, order: Order, lease: Lease | None) -> _Reply:
-    placement = Placement(
-        rollout.model, order.serve, order.keep, rollout.plan.config, order.share, f"rollout {rollout.id}", lease
-    )
-    try:
-        if order.verb is Verb.COMMIT:
-            return _Reply(OrderOutcome.TAKEN, notes=tuple(await driver.commit(placement)))
-        await driver.place(order.backend, placement)
-    except EngineRefused as error:
-        return _Reply(OrderOutcome.REFUSED, str(error))
-    except (Unavailable, LeaseLost) as error:
-        return _Reply(OrderOutcome.LOST, str(error))
-    except Exception as error:  # a job's boundary: a fault in a driver must end in the rollout's history, not in a tick
-        log.exception("rollout %s: %s failed", rollout.id, order)
-        return _Reply(OrderOutcome.LOST, f"{type(error).__name__}: {error}")
-    return _Reply(OrderOutcome.TAKEN)
+def watched(rollout: Rollout, observed_at: float | None, now: float) -> Rollout:
+    """Return the rollout without the time in which nobody watched it: it counts for no pause, watch or deadline.
+
+    `observed_at` is the time of the last observation in unix seconds, by any control plane.
+    """
+    gap_s = 0.0 if observed_at is None else now - max(observed_at, rollout.created_at)
+    if gap_s <= GAP_S:
+        return rollout
+    moved = {
+        name: at + gap_s
+        for name in ("held_since", "verified_since", "progress_at")
+        if (at := getattr(rollout, name)) is not None
+    }
+    return replace(rollout, **moved)
+
+
+def quarantine(after: Rollout) -> Quarantine | None:
+    """Return the quarantine of a version from which a promotion went back, or None."""
+    if after.phase is not Phase.ROLLED_BACK or after.plan.kind is not RolloutKind.PROMOTE:
+        return None
+    return Quarantine(after.model, after.plan.to_version, after.updated_at, after.id, after.reason)
 
 
 def stable_change(before: Rollout, after: Rollout) -> StableChange | None:

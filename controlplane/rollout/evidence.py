@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from alerts.interfaces import AlertInstance, AlertState
 from controlplane.errors import ControlPlaneError
 from controlplane.metrics.promql.values import QueryValue, Vector
-from controlplane.rollout.model import Evidence
+from controlplane.rollout.model import Evidence, Rollout
 
 SOURCES = ("gateway", "probe", "engine")
 """Sources of request counts, the nearest to the client first. The first that counted any is used."""
@@ -44,8 +45,9 @@ class EvidenceReader:
     def __init__(self, queries: Queries, alerts: Alerts) -> None:
         self._queries, self._alerts = queries, alerts
 
-    async def read(self, model: str, version: str, since: float, now: float) -> Evidence:
+    async def read(self, rollout: Rollout, since: float, now: float) -> Evidence:
         """Return the requests counted, and the alerts that began to fire, between unix seconds `since` and `now`."""
+        model, version = rollout.model, rollout.plan.to_version
         try:
             async with asyncio.timeout(LOOK_S):
                 alerts = await asyncio.to_thread(self._alerts.active, AlertState.FIRING)
@@ -58,7 +60,12 @@ class EvidenceReader:
             return Evidence(unknown=f"they could not be read within {LOOK_S:g} s")
         except ControlPlaneError as error:
             return Evidence(unknown=str(error))
-        return evidence(counts, sums, of, _firing(alerts, model, version, since))
+        named = frozenset(rollout.plan.options.rollback_on)
+        new = [alert for alert in alerts if dict(alert.labels).get("model") == model and _began(alert, since)]
+        mine = [alert for alert in new if dict(alert.labels).get("version") == version]
+        others = [alert for alert in new if alert not in mine and dict(alert.labels).get("alertname") in named]
+        counted = evidence(counts, sums, of)
+        return replace(counted, alerts=tuple(map(_said, mine)), called_off_by=tuple(map(_said, others)))
 
     async def _vector(self, expr: str, at: float) -> Sequence[tuple[Mapping[str, str], float]]:
         value = await self._queries.instant_value(expr, at)
@@ -81,7 +88,6 @@ def evidence(
     counts: Sequence[tuple[Mapping[str, str], float]],
     sums: Sequence[tuple[Mapping[str, str], float]],
     of: Sequence[tuple[Mapping[str, str], float]],
-    alerts: tuple[str, ...],
 ) -> Evidence:
     """Join query results. Where several sources counted requests, the first of SOURCES is used."""
     by_source: dict[str, dict[str, float]] = {}
@@ -91,7 +97,7 @@ def evidence(
             by_source.setdefault(labels.get("source", ""), {})[labels.get("outcome", "")] = value
     source = next((s for s in SOURCES if s in by_source), "")
     if not source:
-        return Evidence(alerts=alerts)
+        return Evidence()
     outcomes = by_source[source]
     total, number = _of(sums, source), _of(of, source)
     return Evidence(
@@ -99,7 +105,6 @@ def evidence(
         failed=sum(value for outcome, value in outcomes.items() if outcome in FAILED),
         source=source,
         mean_s=total / number if total is not None and number else None,
-        alerts=alerts,
     )
 
 
@@ -107,12 +112,11 @@ def _of(samples: Sequence[tuple[Mapping[str, str], float]], source: str) -> floa
     return next((value for labels, value in samples if labels.get("source") == source and value > 0), None)
 
 
-def _firing(alerts: Sequence[AlertInstance], model: str, version: str, since: float) -> tuple[str, ...]:
-    found = []
-    for alert in alerts:
-        labels = dict(alert.labels)
-        mine = (labels.get("model"), labels.get("version")) == (model, version)
-        if mine and labels.get("severity") != _SILENT and (alert.fired_at or 0.0) >= since:
-            summary = dict(alert.annotations).get("summary", "")
-            found.append(f"{labels.get('alertname', '?')}{f' ({summary})' if summary else ''}")
-    return tuple(found)
+def _began(alert: AlertInstance, since: float) -> bool:
+    """Return whether an alert reports a fault that began after unix second `since`."""
+    return dict(alert.labels).get("severity") != _SILENT and (alert.fired_at or 0.0) >= since
+
+
+def _said(alert: AlertInstance) -> str:
+    summary = dict(alert.annotations).get("summary", "")
+    return f"{dict(alert.labels).get('alertname', '?')}{f' ({summary})' if summary else ''}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Rollout, Verb
+from controlplane.rollout.model import Decision, Phase, Rollout
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.sentences import no_effect, why_again
 from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves, unknown
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
+ASK_S = 10.0
+"""Seconds beyond the questions' own deadlines that a rollback waits for answers of the old version. Chosen."""
 _LOADED = (VersionState.READY, VersionState.LOADING)
 
 
@@ -42,10 +45,39 @@ def bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decisi
     if commit_is_out(rollout) and now - rollout.phase_at <= plan.limits.load_s:
         return end(rollout, Phase.ROLLING_BACK, rollout.sentence)
     if rollout.moved:
-        return end(rollout, Phase.ROLLED_BACK, f"{rollout.reason}. {old} serves again{commit_warning(rollout, old)}")
+        asking = _asking(rollout, now)
+        if asking:
+            words = f"{rollout.reason}. {old} serves again and is asked {plan.check.requests} questions"
+            return replace(end(rollout, Phase.ROLLING_BACK, words), asks_stable=asking)
+        words = f"{rollout.reason}. {old} serves again{_answered(rollout)}{commit_warning(rollout, old)}"
+        return end(rollout, Phase.ROLLED_BACK, words)
     touched_any = any(rollout.latest(Verb.PLACE, url) for url in plan.backends)
     rest = f"{old} serves as before" if touched_any else "Nothing was changed"
     return end(rollout, Phase.FAILED, f"{rollout.reason}. {rest}")
+
+
+def _asking(rollout: Rollout, now: float) -> tuple[str, ...]:
+    """Return the backends where the old version's answers are still out. A rollback does not wait for ever."""
+    check = rollout.plan.check
+    if check.question is None:
+        return ()
+    patience = check.requests * check.question.timeout_s + ASK_S
+    trials = {url: rollout.trial_of_stable(url) for url in rollout.plan.backends if rollout.latest(Verb.PLACE, url)}
+    return tuple(
+        url for url, trial in trials.items() if trial is None or not (trial.finished or now - trial.since > patience)
+    )
+
+
+def _answered(rollout: Rollout) -> str:
+    """Return how the old version answered after the rollback, as the end of a sentence. "": it was not asked."""
+    trials = [trial for trial in rollout.trials if trial.of_stable]
+    if not trials:
+        return ""
+    asked, failed = sum(trial.asked for trial in trials), sum(trial.failed for trial in trials)
+    if any(trial.asked == trial.failed for trial in trials):
+        fault = next((trial.words for trial in trials if trial.words), "no question could be sent")
+        return f"; warning: its answers do not prove it ({asked - failed} of {asked} questions answered well; {fault})"
+    return f" ({asked - failed} of {asked} questions answered well)"
 
 
 def _not_back(rollout: Rollout, seen: TrafficObservation) -> str:
@@ -75,11 +107,13 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
         OrderOutcome.LOST,
         OrderOutcome.INTERRUPTED,
     )
+    # No observation shows copies of requests: only another order ends them.
+    copies = intent is None and touched.order.mirror > 0.0
     lost = intent is None or intent.outcome is OrderOutcome.INTERRUPTED
     if not backend.reachable and not (backend.holds and lost):
         return None, f"{url} does not answer, what it serves is unknown: {backend.error}", False
     gone = new in backend.stays or backend.versions.get(new) not in _LOADED
-    if serves(backend, old) and gone and not open_load:
+    if serves(backend, old) and gone and not open_load and not copies:
         return None, "", False
     if intent is None:
         return order, f"ordering {old} on {url}", False

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from controlplane.rollout.findings import Work, WorkKind, WorkState
+from controlplane.rollout.options import Moment, Options
+from controlplane.rollout.orders import Intent, Order, Verb
+from controlplane.rollout.wishes import Wait, Wish
 from controlplane.traffic.driver import Question
 
 
@@ -38,13 +42,6 @@ class RolloutKind(StrEnum):
     ROLLBACK = "rollback"
 
 
-class Verb(StrEnum):
-    """The driver's verbs that change something."""
-
-    PLACE = "place"
-    COMMIT = "commit"
-
-
 class StepKind(StrEnum):
     """The kind of a plan's step. Each kind has a handler (handlers.py) and a sentence (step_words.py)."""
 
@@ -60,6 +57,26 @@ class StepKind(StrEnum):
     """Make the candidate survive a restart of the engine."""
     RETIRE = "retire"
     """Unload the old version when its requests are finished."""
+    HOOK = "hook"
+    """Call the hooks of the step's moment, one after another."""
+    CHECK = "check"
+    """Check every item of the pre-launch checklist."""
+    APPROVE = "approve"
+    """Wait for the approvals of the step's moment."""
+    WARM = "warm"
+    """Send fixed prompts to the candidate until its time to first token settles."""
+    GOLDEN = "golden"
+    """Ask the candidate the golden set."""
+    MIRROR = "mirror"
+    """Send copies of clients' requests to the candidate. Clients get the stable version's answers."""
+    TESTERS = "testers"
+    """Let testers reach the candidate by a header. It gets no other requests."""
+    PAUSE = "pause"
+    """Wait for a time, or until an operator approves or resumes."""
+    ANALYSE = "analyse"
+    """Wait for a time, and until the latest look at the candidate's numbers passed."""
+    KEEP = "keep"
+    """Keep the old version loaded after the switch, so that a rollback is instant."""
 
 
 class Gate(StrEnum):
@@ -85,45 +102,14 @@ class Step:
     within_s: float | None = None
     """Maximum duration of the step. None: only its gate limits it."""
     gate: Gate | None = None
-
-
-class OrderOutcome(StrEnum):
-    """The reply to an order. No reply proves that the order was carried out: only an observation does."""
-
-    ORDERED = "ordered"
-    """The order is stored, and the reply is still out."""
-    TAKEN = "taken"
-    """The engine accepted the order."""
-    REFUSED = "refused"
-    LOST = "lost"
-    """The order was sent, and no reply came."""
-    INTERRUPTED = "interrupted"
-    """The control plane stopped before the reply came. The order may never have been sent."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """One driver verb to run now. `backend` is empty for a commit."""
-
-    verb: Verb
-    backend: str
-    serve: str
-    keep: tuple[str, ...] = ()
-    share: float = 1.0
-    """Share of the requests that `serve` gets, 0 to 1. The rest goes to the first version in `keep`."""
-
-
-@dataclass(frozen=True)
-class Intent:
-    """The latest order of one verb on one backend. It is stored before it is sent."""
-
-    order: Order
-    attempt: int
-    since: float
-    """Time of the first attempt of this order, in unix seconds."""
-    outcome: OrderOutcome
-    detail: str = ""
-    """The engine's words: why it refused the order, or what a commit left open."""
+    moment: Moment | None = None
+    """The moment of a step HOOK or APPROVE."""
+    mirror: float = 0.0
+    """Share of clients' requests of which the candidate gets a copy during the step, 0 to 1."""
+    until_approved: bool = False
+    """Whether the step lasts until it is approved or resumed, and not for `hold_s`."""
+    at_once: bool = False
+    """Whether a BRING_UP orders all backends at once, which interrupts the service."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +157,8 @@ class Trial:
     slowest_s: float | None = None
     finished: bool = False
     """No further question follows."""
+    of_stable: bool = False
+    """Whether the old version is asked, after a rollback, and not the candidate."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +174,8 @@ class Evidence:
     """Mean duration of a request, in seconds."""
     alerts: tuple[str, ...] = ()
     """The alerts that fire on the model and this version, in words."""
+    called_off_by: tuple[str, ...] = ()
+    """The alerts of `rollback_on` that fire on the model, whatever version they name, in words."""
     unknown: str = ""
     """Why nothing could be read; "" when it could."""
 
@@ -212,6 +202,7 @@ class Plan:
     check: Check = Check()
     endless_load: str = ""
     """The cure for a load that never ends; "" where the engine can cancel a load."""
+    options: Options = field(default_factory=Options)
 
 
 @dataclass(frozen=True)
@@ -261,6 +252,28 @@ class Rollout:
     """The version that the model could be rolled back to before this rollout."""
     idempotency_key: str | None = None
     request: str = ""
+    wishes: tuple[Wish, ...] = ()
+    """Operators' wishes, oldest first. The service writes them; they are not part of the stored state."""
+    works: tuple[WorkState, ...] = ()
+    """The latest work of each kind and name. Findings are stored without their `carry`."""
+    wait: Wait | None = None
+    """The thing that the rollout waits for now. None: an engine, or nothing."""
+    looks_failed: int = 0
+    """Number of looks that failed by a threshold."""
+    progress_at: float = 0.0
+    """Time of the latest progress. Waits for people, for data and for a time count as progress."""
+    steps_at: tuple[float, ...] = ()
+    """Time at which each step up to the current one was entered. Empty in rollouts of earlier releases."""
+    turned_at: float | None = None
+    """Time at which the rollback began."""
+    held_since: float | None = None
+    """Start of the current step's waiting time. Time in which no control plane ran does not count, so it moves."""
+    traffic_since: float | None = None
+    """Time at which the candidate was first seen to get requests of clients."""
+    weight_since: float | None = None
+    """Time since which the candidate has had its present share of the requests."""
+    ending: Phase | None = None
+    """The phase in which the rollout will end as soon as the hooks of its end were called."""
 
     @property
     def model(self) -> str:
@@ -288,6 +301,13 @@ class Rollout:
             phase_at=self.phase_at + by_s,
             verified_since=moved(self.verified_since),
             silent_since=moved(self.silent_since),
+            progress_at=self.progress_at + by_s,
+            steps_at=tuple(at + by_s for at in self.steps_at),
+            turned_at=moved(self.turned_at),
+            held_since=moved(self.held_since),
+            traffic_since=moved(self.traffic_since),
+            weight_since=moved(self.weight_since),
+            works=tuple(replace(state, since=state.since + by_s, at=moved(state.at)) for state in self.works),
             intents=tuple(replace(intent, since=intent.since + by_s) for intent in self.intents),
             trials=tuple(replace(trial, since=trial.since + by_s) for trial in self.trials),
         )
@@ -299,7 +319,19 @@ class Rollout:
 
     def trial(self, backend: str) -> Trial | None:
         """Return the trial on one backend, or None when the candidate was not asked there."""
-        return next((t for t in self.trials if t.backend == backend), None)
+        return next((t for t in self.trials if t.backend == backend and not t.of_stable), None)
+
+    def trial_of_stable(self, backend: str) -> Trial | None:
+        """Return the trial of the old version on one backend after the rollback, or None."""
+        return next((t for t in self.trials if t.backend == backend and t.of_stable), None)
+
+    def work(self, work: Work) -> WorkState | None:
+        """Return the state of a work, or None when it was not asked for, or a later one of its name was."""
+        return next((state for state in self.works if state.work == work), None)
+
+    def latest_work(self, kind: WorkKind, name: str = "") -> WorkState | None:
+        """Return the latest work of a kind and name, or None."""
+        return next((state for state in self.works if (state.work.kind, state.work.name) == (kind, name)), None)
 
     def latest(self, verb: Verb, backend: str = "") -> Intent | None:
         """Return the intent of the latest order of `verb` on `backend`, or None."""
@@ -321,6 +353,15 @@ class Decision:
     step: int = 0
     asks: tuple[str, ...] = ()
     """Backends on which the candidate is to be asked. A trial that is running there already goes on."""
+    asks_stable: tuple[str, ...] = ()
+    """Backends on which the old version is to be asked, after a rollback."""
+    works: tuple[Work, ...] = ()
+    """Works that are wanted now. One that is running already goes on."""
+    wait: Wait | None = None
+    held_since: float | None = None
+    traffic_since: float | None = None
+    weight_since: float | None = None
+    ending: Phase | None = None
     reason: str = ""
     moved: bool = False
     switched: bool = False

@@ -1,20 +1,20 @@
-"""Conversion of rollouts and observations to and from stored records."""
+"""Conversion of rollouts to and from stored records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
+
+import msgspec
 
 from alerts.errors import NotReadable
 from alerts.stored import Document, Upgrade, checked, items, only, reading, upgraded
 from controlplane.errors import Unreadable
+from controlplane.rollout.findings import WorkState
 from controlplane.rollout.model import (
     Check,
     Gate,
-    Intent,
-    Order,
-    OrderOutcome,
     Phase,
     Plan,
     Rollout,
@@ -23,11 +23,13 @@ from controlplane.rollout.model import (
     Step,
     StepKind,
     Trial,
-    Verb,
 )
-from controlplane.rollout.strategies import blue_green, step_of
+from controlplane.rollout.options import Moment, Options
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
+from controlplane.rollout.strategies import Setting, blue_green, step_of
+from controlplane.rollout.wishes import Wait, Wish
 from controlplane.store.rollout_log import RolloutRecord
-from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState, all_to
+from controlplane.traffic.driver import Question
 
 
 def _to_1(state: Document) -> Document:
@@ -39,7 +41,7 @@ def _to_1(state: Document) -> Document:
 def _to_2(state: Document) -> Document:
     """Upgrade format 1: its steps were sentences, and every plan was blue-green, so the deadlines define the steps."""
     with reading():
-        steps = blue_green(RolloutLimits(**state["limits"]), _check(state["check"]))
+        steps = tuple(blue_green(Setting(RolloutLimits(**state["limits"]), _check(state["check"]))))
     return {**state, "steps": [asdict(step) for step in steps], "step": None}
 
 
@@ -50,7 +52,16 @@ def _to_3(state: Document) -> Document:
     return {**state, "intents": intents, "counted": None}
 
 
-_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3)
+def _to_4(state: Document) -> Document:
+    """Upgrade format 3: it had no options, no works beside the state machine, and no copies of requests."""
+    with reading():
+        intents = [{**intent, "order": {**intent["order"], "mirror": 0.0}} for intent in items(state["intents"])]
+        progress = {"progress_at": state["phase_at"], "looks_failed": 0}
+    unset = dict.fromkeys(("wait", "turned_at", "held_since", "traffic_since", "weight_since", "ending"))
+    return {**state, "intents": intents, "options": {}, "works": [], "steps_at": [], **progress, **unset}
+
+
+_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4)
 FORMAT = len(_UPGRADES)
 """Format number of `RolloutRecord.state`. A change that adds or renames a key must append an upgrade to _UPGRADES."""
 
@@ -81,6 +92,17 @@ _KEYS = frozenset(
         "standing",
         "notes",
         "previous",
+        "options",
+        "works",
+        "wait",
+        "looks_failed",
+        "progress_at",
+        "steps_at",
+        "turned_at",
+        "held_since",
+        "traffic_since",
+        "weight_since",
+        "ending",
     ]
 )
 
@@ -133,6 +155,17 @@ def to_record(rollout: Rollout) -> RolloutRecord:
             "standing": rollout.standing,
             "notes": list(rollout.notes),
             "previous": rollout.previous,
+            "options": msgspec.to_builtins(plan.options),
+            "works": [msgspec.to_builtins(without_carry(state)) for state in rollout.works],
+            "wait": msgspec.to_builtins(rollout.wait),
+            "looks_failed": rollout.looks_failed,
+            "progress_at": rollout.progress_at,
+            "steps_at": list(rollout.steps_at),
+            "turned_at": rollout.turned_at,
+            "held_since": rollout.held_since,
+            "traffic_since": rollout.traffic_since,
+            "weight_since": rollout.weight_since,
+            "ending": rollout.ending,
         },
     )
 
@@ -229,7 +262,9 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         known=items(state["known"]),
         check=_check(state["check"]),
         endless_load=state["endless_load"],
+        options=typed(state["options"], Options, "options"),
     )
+    ending = state["ending"]
     return Rollout(
         id=record.id,
         plan=plan,
@@ -259,38 +294,48 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         previous=state["previous"],
         idempotency_key=record.idempotency_key,
         request=record.request,
+        wishes=tuple(typed(wish._asdict(), Wish, "wishes") for wish in record.wishes),
+        works=tuple(typed(item, WorkState, "works") for item in items(state["works"])),
+        wait=typed(state["wait"], Wait | None, "wait"),
+        looks_failed=state["looks_failed"],
+        progress_at=state["progress_at"],
+        steps_at=items(state["steps_at"]),
+        turned_at=state["turned_at"],
+        held_since=state["held_since"],
+        traffic_since=state["traffic_since"],
+        weight_since=state["weight_since"],
+        ending=None if ending is None else Phase(ending),
     )
 
 
-_COUNTS = ("requests", "open")
+def without_carry(state: WorkState) -> WorkState:
+    """Return the state without the worker's own data, which is stored with the finding alone."""
+    return state if state.finding is None else replace(state, finding=replace(state.finding, carry=""))
 
 
-def observation_to_json(seen: TrafficObservation) -> dict[str, Any]:
-    """Return the observation as plain JSON. Counts of requests are left out: they change at every observation."""
-    backends = [
-        {name: value for name, value in asdict(backend).items() if name not in _COUNTS} for backend in seen.backends
-    ]
-    return {"model": seen.model, "backends": backends}
+def typed(value: Any, kind: Any, place: str) -> Any:
+    """Return a document as a value of the dataclass `kind`. Its times, numbers and enums are checked, at any depth.
+
+    Raises NotReadable for a value of another type, and for a key that the class does not know. `place` names the
+    document in the message.
+    """
+    try:
+        made = msgspec.convert(value, kind)
+    except msgspec.ValidationError as fault:
+        raise NotReadable(f"{place}: {fault}") from fault
+    if unknown := _unknown(value, msgspec.to_builtins(made)):
+        raise NotReadable(f"{place}: this release does not know {unknown}")
+    return made
 
 
-def observation_from_json(data: Any) -> TrafficObservation:
-    """Return the observation from the JSON of `observation_to_json`. Raises alerts.errors.NotReadable."""
-    with reading():
-        return checked(
-            TrafficObservation(
-                data["model"],
-                tuple(_backend(item) for item in items(data["backends"])),
-            )
-        )
-
-
-def _backend(item: Document) -> BackendObservation:
-    # Earlier releases stored one serving version and no weights.
-    shares = {"weights": all_to(item["serving"])} if "serving" in item else {}
-    rest = {key: value for key, value in item.items() if key != "serving"}
-    versions = {version: VersionState(state) for version, state in item["versions"].items()}
-    stays = items(item.get("stays", ()))
-    return BackendObservation(**{**rest, **shares, "versions": versions, "stays": stays})
+def _unknown(stored: Any, known: Any) -> str:
+    """Return the first key of a document that its typed value did not keep, or ""."""
+    if isinstance(stored, Mapping) and isinstance(known, Mapping):
+        strange = (str(key) for key in stored if key not in known)
+        return next(strange, "") or next(filter(None, (_unknown(stored[key], known[key]) for key in stored)), "")
+    if isinstance(stored, list) and isinstance(known, list | tuple):
+        return next(filter(None, map(_unknown, stored, known)), "")
+    return ""
 
 
 def _check(item: Document) -> Check:
@@ -300,14 +345,15 @@ def _check(item: Document) -> Check:
 
 def _step(item: Document) -> Step:
     verb, gate = item["verb"], item["gate"]
-    typed = {"kind": StepKind(item["kind"]), "verb": verb and Verb(verb), "gate": gate and Gate(gate)}
-    return Step(**{**item, **typed})
+    moment = item.get("moment")
+    enums = {"kind": StepKind(item["kind"]), "verb": verb and Verb(verb), "gate": gate and Gate(gate)}
+    return Step(**{**item, **enums, "moment": moment and Moment(moment)})
 
 
 def _intent(item: Document) -> Intent:
     order = item["order"]
     return Intent(
-        Order(Verb(order["verb"]), order["backend"], order["serve"], items(order["keep"]), order["share"]),
+        Order(**{**order, "verb": Verb(order["verb"]), "keep": items(order["keep"])}),
         item["attempt"],
         item["since"],
         OrderOutcome(item["outcome"]),

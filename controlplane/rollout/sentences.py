@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from controlplane.rollout.model import Intent, OrderOutcome, Rollout
+from controlplane.rollout.model import Rollout
+from controlplane.rollout.orders import Intent, OrderOutcome
 from controlplane.traffic.driver import BackendObservation, VersionState
 
 

@@ -5,49 +5,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from alerts.interfaces import Clock
 from controlplane.config.models import ModelSection
-from controlplane.errors import Conflict, Refused, Unreadable
-from controlplane.rollout import plan as planning
+from controlplane.config.rollout.section import RolloutsSection
+from controlplane.errors import Conflict, NotFound, Refused, Unreadable
 from controlplane.rollout import records
 from controlplane.rollout.announce import Announcer
-from controlplane.rollout.attention import Attention, Need, attention, mended
-from controlplane.rollout.model import Phase, Plan, RecordedRollout, Rollout, RolloutEvent, RolloutKind
-from controlplane.rollout.verification import UNTRIED, Verification
+from controlplane.rollout.findings import WorkKind
+from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind
+from controlplane.rollout.planning import plan as planning
+from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.planning.planner import Planner
+from controlplane.rollout.reporting.reader import RolloutReader
+from controlplane.rollout.steering import wishing
+from controlplane.rollout.steering.again import again
+from controlplane.rollout.verification import Verification
+from controlplane.rollout.wishes import Wish
+from controlplane.rollout.workers import needed_works
 from controlplane.store.database import Database
-from controlplane.store.rollout_log import ModelRecord, RolloutLog, RolloutRecord
-from controlplane.traffic.driver import Driver, NotSent, TrafficObservation
+from controlplane.store.rollout_log import RolloutRecord
+from controlplane.store.rollout_rows.quarantines import Quarantine
+from controlplane.store.rollout_rows.wishes import WishRecord
+from controlplane.traffic.driver import Driver
 
 log = logging.getLogger(__name__)
 
-DOUBT_S = 5.0
-"""Seconds that planning waits at most for the stable version's answer to the question. Chosen."""
+NO_OVERRIDES = Overrides()
 _VERB = {RolloutKind.PROMOTE: "promote", RolloutKind.ROLLBACK: "roll back"}
 
 
-@dataclass(frozen=True)
-class ModelStatus:
-    """One model as the control plane last saw it."""
-
-    name: str
-    stable: str
-    previous: str | None
-    """The target version of a rollback. None: there is none."""
-    observation: TrafficObservation | None
-    """None: the model was never observed (it has no driver, or there was no tick yet)."""
-    observed_at: float | None
-    drift: str
-    """A sentence when an engine serves another version than `stable`; "" otherwise."""
-    rollout: Rollout | None
-    """The running rollout."""
-    can_promote: bool
-
-
-class RolloutService:
-    """Plans, starts, rolls back and shows rollouts. Every method is safe to repeat."""
+class RolloutService(RolloutReader):
+    """Plans, starts, steers, rolls back and shows rollouts. Every method is safe to repeat."""
 
     def __init__(
         self,
@@ -58,17 +49,19 @@ class RolloutService:
         *,
         observe_only: bool = False,
         verifications: Mapping[str, Verification] | None = None,
+        planner: Planner | None = None,
+        workers: Collection[WorkKind] = frozenset(WorkKind),
         news: Callable[[], None] = lambda: None,
     ) -> None:
         """`drivers` holds one driver for each model that can be switched. Keys of all mappings are model names.
 
-        `news` is called, on the event loop, when a request was recorded.
+        `workers` are the kinds of work that the engine can do. `news` is called, on the event loop, when a request was
+        recorded.
         """
-        self._log, self._unread = RolloutLog(db), db.unread
-        self._models, self._drivers = dict(models), dict(drivers)
-        self._clock, self.observe_only = clock, observe_only
-        self._verifications, self._announcer = dict(verifications or {}), Announcer()
-        self._news = news
+        super().__init__(db, models, drivers, clock, observe_only=observe_only)
+        self._announcer, self._news, self._workers = Announcer(), news, frozenset(workers)
+        self._planner = planner or Planner(self._log, clock)
+        self._planner.update(self._models, self._drivers, dict(verifications or {}))
 
     def update(
         self,
@@ -76,28 +69,41 @@ class RolloutService:
         drivers: Mapping[str, Driver],
         verifications: Mapping[str, Verification] | None = None,
         announcer: Announcer | None = None,
+        shared: RolloutsSection | None = None,
     ) -> None:
-        """Replace the configuration after a reload."""
+        """Replace the configuration after a reload. `shared` is `rollouts:` of fleet.yaml."""
         self._models, self._drivers = dict(models), dict(drivers)
-        self._verifications, self._announcer = dict(verifications or {}), announcer or self._announcer
+        self._announcer = announcer or self._announcer
+        self._planner.update(self._models, self._drivers, dict(verifications or {}), shared)
 
-    async def plan(self, model: str, version: str, strategy: str = "blue-green") -> Plan:
+    async def plan(
+        self,
+        model: str,
+        version: str,
+        strategy: str = "",
+        *,
+        overrides: Overrides = NO_OVERRIDES,
+        actor: str = "",
+        role: str = "operator",
+    ) -> Plan:
         """Return the plan of `start`, and change nothing. Raises NotFound, and Refused with every reason."""
-        return await self._plan(planning.Request(model, version, strategy=strategy), observe_only=False)
+        request = planning.Request(model, version, RolloutKind.PROMOTE, strategy, overrides, actor, role)
+        return self._workable(await self._planner.dry_run(request, await self.quarantines()))
 
-    async def plan_rollback(self, model: str) -> Plan:
+    async def plan_rollback(self, model: str, to: str | None = None) -> Plan:
         """Return the plan of `rollback` when no rollout is running. Raises NotFound and Refused."""
-        status = await self.model(model)
-        target = planning.rollback_target(model, status.stable, status.previous)
-        return await self._plan(planning.Request(model, target, RolloutKind.ROLLBACK), observe_only=False)
+        request = planning.Request(model, await self._target(model, to), RolloutKind.ROLLBACK)
+        return await self._planner.dry_run(request, await self.quarantines())
 
     async def start(
         self,
         model: str,
         version: str,
-        strategy: str = "blue-green",
+        strategy: str = "",
         *,
+        overrides: Overrides = NO_OVERRIDES,
         actor: str,
+        role: str = "operator",
         idempotency_key: str | None = None,
     ) -> Rollout:
         """Record a rollout for the engine. The same idempotency key returns the same rollout again.
@@ -105,31 +111,61 @@ class RolloutService:
         Raises NotFound for an unknown model, Refused when the plan is refused (nothing has moved), and Conflict when
         another rollout was started meanwhile or the key was used for another request.
         """
-        request = planning.Request(model, version, strategy=strategy)
-        return await self._start(request, actor, idempotency_key)
+        request = planning.Request(model, version, RolloutKind.PROMOTE, strategy, overrides, actor, role)
+        return await self._start(request, idempotency_key)
 
-    async def rollback(self, model: str, *, actor: str, idempotency_key: str | None = None) -> Rollout:
-        """Roll the running promotion back, or start a rollout to the previous stable version.
+    async def retry(
+        self, rollout_id: str, *, actor: str, role: str = "operator", idempotency_key: str | None = None
+    ) -> Rollout:
+        """Start the request of a rollout that has ended without success again, as a new rollout.
+
+        Raises NotFound, Unreadable, Conflict for a rollout that is running or has succeeded, and Refused as `start`.
+        """
+        record = await asyncio.to_thread(self._log.get, rollout_id)
+        request = again(records.from_record(record), actor, role)
+        return await self._start(request, idempotency_key)
+
+    async def rollback(
+        self,
+        model: str,
+        to: str | None = None,
+        *,
+        actor: str,
+        role: str = "operator",
+        reason: str = "",
+        idempotency_key: str | None = None,
+    ) -> Rollout:
+        """Roll the running promotion back, or start a rollout to the previous stable version, or to version `to`.
 
         A rollback that is running already is returned as it is.
 
-        Raises NotFound, and Refused when there is no previous version.
+        Raises NotFound, Refused when there is no previous version, and Conflict when another version is wanted than
+        the running rollout goes back to, or when it is just ending.
         """
         planning.known(model, self._models)
         repeated = await self._repeated(idempotency_key, model)
         if repeated is not None:
             return repeated
         running = await self._active(model)
-        if running is not None:
-            self._refuse_observe_only()
-            if running.plan.kind is RolloutKind.ROLLBACK:
-                return running  # a repeated request: rolling a rollback back would bring the bad version back
-            return await self._turn_back(running.id, f"Rollback by {actor}", actor, "rollout.rollback")
-        status = await self.model(model)
-        target = planning.rollback_target(model, status.stable, status.previous)
-        return await self._start(planning.Request(model, target, RolloutKind.ROLLBACK), actor, idempotency_key)
+        if running is None:
+            target = await self._target(model, to)
+            return await self._start(
+                planning.Request(model, target, RolloutKind.ROLLBACK, actor=actor, role=role), idempotency_key
+            )
+        self._refuse_observe_only()
+        promotes = running.plan.kind is RolloutKind.PROMOTE
+        back_to = running.plan.from_version if promotes else running.plan.to_version
+        if to not in (None, back_to):
+            raise Conflict(
+                f"rollout {running.id} of {model} is running and would go back to {back_to}, not to {to}; abort it "
+                f"(`cp rollouts abort {running.id}`), then roll back to {to}"
+            )
+        _refuse_ending(running)
+        if not promotes:
+            return running  # a repeated request: rolling a rollback back would bring the bad version back
+        return await self._turn_back(running.id, _because(f"Rollback by {actor}", reason), actor, "rollout.rollback")
 
-    async def abort(self, rollout_id: str, *, actor: str) -> Rollout:
+    async def abort(self, rollout_id: str, *, actor: str, reason: str = "") -> Rollout:
         """Roll a running rollout back. Raises NotFound, and Conflict when it has finished or already switched."""
         self._refuse_observe_only()
         rollout = records.from_record(await asyncio.to_thread(self._log.get, rollout_id))
@@ -138,7 +174,39 @@ class RolloutService:
                 f"rollout {rollout_id} has switched {rollout.model} to {rollout.plan.to_version} already and is "
                 f"{rollout.phase}; `cp rollback {rollout.model}` goes back"
             )
-        return await self._turn_back(rollout_id, f"Aborted by {actor}", actor, "rollout.abort")
+        _refuse_ending(rollout)
+        return await self._turn_back(rollout_id, _because(f"Aborted by {actor}", reason), actor, "rollout.abort")
+
+    async def pause(self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "") -> Rollout:
+        """Stop a running rollout before its next step. Raises NotFound, and Conflict in a state without a next step."""
+        return await self._wish(rollout_id, wishing.pause, actor, role, reason)
+
+    async def resume(self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "") -> Rollout:
+        """End a pause. Raises NotFound, and Conflict when the rollout waits for no operator."""
+        return await self._wish(rollout_id, wishing.resume, actor, role, reason)
+
+    async def approve(self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "") -> Rollout:
+        """Approve the step that a rollout waits for.
+
+        Raises NotFound, Conflict when it waits for no approval, and Forbidden for a person who may not approve.
+        """
+        return await self._wish(rollout_id, wishing.approve, actor, role, reason)
+
+    async def full(self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "") -> Rollout:
+        """Give the candidate every request at once. Raises NotFound, and Conflict when no share is ahead."""
+        return await self._wish(rollout_id, wishing.full, actor, role, reason)
+
+    async def lift(
+        self, model: str, version: str, *, actor: str, role: str = "operator", reason: str = ""
+    ) -> Quarantine:
+        """Lift the quarantine of a version. Raises NotFound when the version is in no quarantine."""
+        planning.known(model, self._models)
+        self._refuse_observe_only()
+        lifted = await asyncio.to_thread(self._log.lift, model, version, actor, reason, self._clock.now())
+        if lifted is None:
+            raise NotFound(f"{version} of {model} is in no quarantine; `cp quarantine list` names the versions")
+        log.info("quarantine of %s of %s: lifted by %s: %s", version, model, actor, reason)
+        return lifted
 
     async def close(self, rollout_id: str, *, actor: str) -> Rollout:
         """End a running rollout that cannot be read as failed. Its stored state and the engines stay as they are.
@@ -165,99 +233,46 @@ class RolloutService:
             raise Unreadable(f"rollout {rollout_id} is closed; it cannot be shown, as its row is damaged")
         return shown
 
-    async def list(self, model: str | None = None, limit: int = 50) -> list[RecordedRollout]:
-        """Return the newest rollouts first, without their events. Raises NotFound for an unknown model.
+    async def _target(self, model: str, to: str | None) -> str:
+        """Return the target version of a rollback. Raises NotFound and Refused."""
+        status = await self.model(model)
+        return to or planning.rollback_target(model, status.stable, status.previous)
 
-        An unreadable rollout is shown from its columns, and its sentence is the fault.
-        """
-        if model is not None:
-            planning.known(model, self._models)
-        found = await asyncio.to_thread(self._log.recent, model, limit)
-        return [RecordedRollout(rollout) for rollout in map(_shown, found) if rollout is not None]
+    async def _wish(
+        self,
+        rollout_id: str,
+        make: Callable[[Rollout, str, str, str, float], Wish | None],
+        actor: str,
+        role: str,
+        reason: str,
+    ) -> Rollout:
+        """Store a wish, if it is possible now. The engine carries it out."""
+        self._refuse_observe_only()
 
-    async def show(self, rollout_id: str) -> RecordedRollout:
-        """Return one rollout with its history, as far as it can be read. Raises NotFound and Unreadable."""
-        record = await asyncio.to_thread(self._log.get, rollout_id)
-        events = await asyncio.to_thread(self._log.events, rollout_id)
-        return RecordedRollout(
-            _shown(record) or records.from_record(record), tuple(RolloutEvent(*event) for event in events)
-        )
+        def wish(record: RolloutRecord) -> WishRecord | None:
+            made = make(records.from_record(record), actor, role, reason, self._clock.now())
+            if made is None:
+                return None
+            return WishRecord(made.verb.value, made.actor, made.role, made.at, made.step, made.reason)
 
-    async def model(self, name: str) -> ModelStatus:
-        """Return one model as last observed, without a request to an engine. Raises NotFound."""
-        section = planning.known(name, self._models)
-        record = await asyncio.to_thread(self._log.model, name)
-        try:
-            running, free = await self._active(name), True
-        except Unreadable:
-            running, free = None, False  # an unreadable rollout is running: no other may begin
-        can = name in self._drivers and running is None and free and not self.observe_only
-        if record is None:
-            return ModelStatus(name, section.stable, None, None, None, "", running, can)
-        observed_at, observation = record.observed_at, self._observation(record)
-        return ModelStatus(
-            name,
-            record.stable,
-            record.previous,
-            observation,
-            None if observation is None else observed_at,
-            record.drift,
-            running,
-            can,
-        )
+        stored = await asyncio.to_thread(self._log.wish, rollout_id, wish)
+        self._news()
+        return records.from_record(stored)
 
-    async def models(self) -> tuple[ModelStatus, ...]:
-        """Return every model of fleet.yaml as last observed, in the order of fleet.yaml."""
-        return tuple([await self.model(name) for name in self._models])
+    def _workable(self, plan: Plan) -> Plan:
+        """Return the plan. Raises Refused when it needs a worker that this control plane does not have."""
+        if lacking := needed_works(plan) - self._workers:
+            names = ", ".join(sorted(lacking))
+            raise Refused(f"this control plane cannot do {names}, which the options of {plan.model} ask for")
+        return plan
 
-    def attention(self) -> tuple[Attention, ...]:
-        """Return the rollouts that need attention. Blocking. Raises Unavailable without a database."""
-        newest, others = records.readable(self._log.newest())
-        mine = [rollout for rollout in newest if not rollout.finished or rollout.model in self._models]
-        done = {rollout.model for rollout in mine if rollout.needs_person and self._mended(rollout)}
-        standing = [
-            Attention(record.model, record.id, Need.PERSON, str(fault), record.updated_at)
-            for record, fault in others
-            if record.finished_at is None
-        ]
-        return (*standing, *attention(mine, done, self._clock.now()))
-
-    def _mended(self, rollout: Rollout) -> bool:
-        record = self._log.model(rollout.model)
-        seen = None if record is None else self._observation(record)
-        return record is not None and mended(rollout, record.stable, seen, record.observed_at)
-
-    def _observation(self, record: ModelRecord) -> TrafficObservation | None:
-        """Return the last observation. None when there is none or it cannot be read: the next tick observes anew."""
-        if record.observation is None:
-            return None
-        found = self._unread.readable(
-            "model_state", [record], lambda r: r.model, lambda r: records.observation_from_json(r.observation)
-        )
-        return found[0] if found else None
-
-    async def _plan(self, request: planning.Request, *, observe_only: bool) -> Plan:
-        section = planning.known(request.model, self._models)
-        driver = self._drivers.get(request.model)
-        stable = (await asyncio.to_thread(self._log.seed, request.model, section.stable)).stable
-        running = await self._active(request.model)
-        capabilities = driver.capabilities if driver else None
-        planning.check(request, section, stable, capabilities, running, observe_only)
-        assert driver is not None  # check() refused a model without one
-        preparation = await driver.prepare(request.version)
-        seen = await driver.observe()
-        resident = driver.can_keep(request.version, stable)
-        how = self._verifications.get(request.model, UNTRIED)
-        plan = planning.make(request, section, stable, resident, driver.capabilities, preparation, seen, how)
-        doubt = await _doubt(driver, plan, seen)
-        return replace(plan, notes=(*plan.notes, doubt)) if doubt else plan
-
-    async def _start(self, request: planning.Request, actor: str, idempotency_key: str | None) -> Rollout:
+    async def _start(self, request: planning.Request, idempotency_key: str | None) -> Rollout:
         repeated = await self._repeated(idempotency_key, request.fingerprint())
         if repeated is not None:
             return repeated
         try:
-            plan = await self._plan(request, observe_only=self.observe_only)
+            planned = self._planner.plan(request, await self.quarantines(), observe_only=self.observe_only)
+            plan = self._workable(await planned)
         except Refused:
             # The running rollout may be that of the same key: a repeated request was recorded during this planning.
             repeated = await self._repeated(idempotency_key, request.fingerprint())
@@ -271,11 +286,12 @@ class RolloutService:
             id=f"r-{secrets.token_hex(4)}",
             plan=plan,
             phase=Phase.PLANNED,
-            sentence=f"{actor} asked to {switch}",
-            created_by=actor,
+            sentence=f"{request.actor} asked to {switch}",
+            created_by=request.actor,
             created_at=now,
             updated_at=now,
             phase_at=now,
+            progress_at=now,
             notes=plan.notes,
             previous=previous,
             idempotency_key=idempotency_key,
@@ -283,7 +299,7 @@ class RolloutService:
         )
         try:
             messages = self._announcer.messages(None, rollout, now)
-            await asyncio.to_thread(self._log.start, records.to_record(rollout), messages)
+            await asyncio.to_thread(self._log.start, records.to_record(rollout), messages, plan.options.notes)
             self._news()
             log.info("rollout %s of %s: %s: %s", rollout.id, rollout.model, rollout.phase, rollout.sentence)
         except Conflict:
@@ -315,36 +331,19 @@ class RolloutService:
         log.info("rollout %s of %s: %s: %s", record.id, record.model, record.phase, record.turn_back)
         return replace(records.from_record(record), turn_back=record.turn_back)
 
-    async def _active(self, model: str) -> Rollout | None:
-        found = await asyncio.to_thread(self._log.active)
-        return next((records.from_record(record) for record in found if record.model == model), None)
-
     def _refuse_observe_only(self) -> None:
         if self.observe_only:
             raise Refused("this control plane only observes (--observe-only); start it without that flag to act")
 
 
-def _shown(record: RolloutRecord) -> Rollout | None:
-    try:
-        return records.from_record(record)
-    except Unreadable as fault:
-        return records.outline(record, record.sentence if record.finished_at is not None else str(fault))
+def _because(words: str, reason: str) -> str:
+    return f"{words}: {reason}" if reason else words
 
 
-async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:
-    """Ask the stable version the candidate's question once. Return a warning when even its answer is bad, else ""."""
-    question = plan.check.question
-    serving = next((b.url for b in seen.backends if b.serving == plan.from_version), None)
-    if question is None or serving is None:
-        return ""
-    try:
-        timeout_s = min(question.timeout_s, DOUBT_S)
-        answer = await driver.ask(serving, plan.from_version, replace(question, timeout_s=timeout_s))
-    except NotSent as error:
-        return f"{plan.from_version} could not be asked the question of {plan.check.origin}: {error}"
-    if not answer.fault:
-        return ""
-    return (
-        f"{plan.from_version} itself does not answer the question of {plan.check.origin} well ({answer.fault}). If "
-        f"the question is wrong, {plan.to_version} will be rolled back too"
-    )
+def _refuse_ending(rollout: Rollout) -> None:
+    """Raise Conflict for a rollout whose end is decided: only its last hooks are still called."""
+    if rollout.ending is not None:
+        raise Conflict(
+            f"rollout {rollout.id} of {rollout.model} is just ending ({rollout.ending}) and calls its last hooks; "
+            "try again in a moment"
+        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controlplane.rollout.model import Decision, Intent, Order, OrderOutcome, Phase, Plan, Rollout, Verb
+from controlplane.rollout.model import Decision, Phase, Plan, Rollout, StepKind
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.traffic.driver import BackendObservation, VersionState
 
 SAME_SHARE = 0.0005
@@ -74,6 +75,16 @@ def phase_of(share: float) -> Phase:
     return Phase.VERIFYING if share == 1.0 else Phase.SWITCHING if share > 0.0 else Phase.PREPARING
 
 
+def is_judged(rollout: Rollout) -> bool:
+    """Return whether the candidate may still be rejected: until it is the stable version, or its window is over."""
+    if rollout.ending is not None:
+        return False
+    if rollout.phase is not Phase.DRAINING:
+        return rollout.phase in (Phase.PREPARING, Phase.SWITCHING, Phase.VERIFYING)
+    kinds = [step.kind for step in rollout.plan.steps]
+    return StepKind.KEEP in kinds and rollout.step < kinds.index(StepKind.RETIRE)
+
+
 def given_up(intent: Intent) -> bool:
     """Return whether the order has used all its attempts."""
     return intent.attempt >= MAX_ATTEMPTS and intent.outcome not in (OrderOutcome.ORDERED, OrderOutcome.INTERRUPTED)
@@ -93,6 +104,10 @@ def at(rollout: Rollout, phase: Phase, sentence: str, *orders: Order) -> Decisio
         evidence=rollout.evidence,
         counted=rollout.counted,
         needs_person=rollout.needs_person,
+        held_since=rollout.held_since,
+        traffic_since=rollout.traffic_since,
+        weight_since=rollout.weight_since,
+        ending=rollout.ending,
     )
 
 

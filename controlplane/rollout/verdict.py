@@ -35,6 +35,7 @@ def judge(rollout: Rollout, backends: tuple[str, ...], evidence: Evidence) -> Ve
     trials = [trial for url in backends if (trial := rollout.trial(url))]
     against = [words for trial in trials if (words := _against(rollout, trial))]
     against += [f"alert on {version} fires: {alert}" for alert in evidence.alerts]
+    against += [f"alert {alert} fires, which `rollback_on` names" for alert in evidence.called_off_by]
     against += _numbers_against(rollout, evidence)
     asking = () if check.question is None else tuple(url for url in backends if not _finished(rollout, url))
     tried = any(trial.asked > trial.failed for trial in trials) or (evidence.requests or 0.0) > evidence.failed

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from collectors.engines import Api
 from collectors.probe_protocol import OpenAI, TritonGenerate
 from controlplane.config.model import Fleet, TargetGroup
-from controlplane.config.models import GatewayTraffic, ModelSection
+from controlplane.config.models import ModelSection
 from controlplane.config.verify import OF_OPENAI, Verify
 from controlplane.rollout.model import Check
 from controlplane.traffic.driver import Question
@@ -58,26 +59,37 @@ def verifications(fleet: Fleet) -> dict[str, Verification]:
 
 def _question(section: ModelSection, wanted: Verify, targets: Sequence[TargetGroup]) -> tuple[Question | None, str]:
     api = _api(section)
-    if wanted.body is not None:
-        path = wanted.path or _usual(api, wanted.body)
-        return Question(path, wanted.body, wanted.status, wanted.timeout), "`verify:` in fleet.yaml"
-    if wanted.prompt is not None:
-        usual = "chat/completions" if api is Api.OPENAI else "generate_stream"
-        return _asking(wanted.path or usual, wanted.prompt, wanted), "`verify:` in fleet.yaml"
+    if wanted.body is not None or wanted.prompt is not None:
+        question = asked(section, wanted.path, wanted.body, wanted.prompt, wanted.timeout)
+        return replace(question, status=wanted.status), "`verify:` in fleet.yaml"
     for group in targets:
         for url in group.urls:
             where = urlsplit(url)
             path = next((p for p in _PROBED.get(api, ()) if where.path.rstrip("/").endswith(f"/{p}")), "")
             if path and _is_of(section, group, url):
                 shown = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"  # without a password
-                return _asking(path, group.prompt, wanted), f"the model's probe ({shown})"
+                question = asked(section, path, None, group.prompt, wanted.timeout)
+                return replace(question, status=wanted.status), f"the model's probe ({shown})"
     return None, ""
+
+
+def asked(
+    section: ModelSection, path: str | None, body: Mapping[str, Any] | None, prompt: str | None, timeout_s: float
+) -> Question:
+    """Return the question of a body, or of a prompt, in the API of the model's servers. Default path: a usual one."""
+    api = _api(section)
+    if body is not None:
+        return Question(path or _usual(api, body), dict(body), timeout_s=timeout_s)
+    path = path or ("chat/completions" if api is Api.OPENAI else "generate_stream")
+    if path in OF_OPENAI:
+        made = OpenAI("", prompt or "", chat=path == "chat/completions").question()  # the driver names the model
+    else:
+        made = TritonGenerate(prompt or "", streams=path == "generate_stream").question()
+    return Question(path, made, timeout_s=timeout_s)
 
 
 def _api(section: ModelSection) -> Api | None:
     """Return the API of the model's servers. None: they have two, and one question fits only one."""
-    if not isinstance(section.traffic, GatewayTraffic):
-        return Api.TRITON
     apis = section.engine_apis()
     return next(iter(apis)) if len(apis) == 1 else None
 
@@ -87,14 +99,6 @@ def _usual(api: Api | None, body: Mapping[str, Any]) -> str:
     if api is not Api.OPENAI:
         return "infer" if "inputs" in body else "generate_stream"
     return "embeddings" if "input" in body else "completions" if "prompt" in body else "chat/completions"
-
-
-def _asking(path: str, prompt: str, wanted: Verify) -> Question:
-    if path in OF_OPENAI:
-        body = OpenAI("", prompt, chat=path == "chat/completions").question()  # the driver names the model
-    else:
-        body = TritonGenerate(prompt, streams=path == "generate_stream").question()
-    return Question(path, body, wanted.status, wanted.timeout)
 
 
 def _is_of(section: ModelSection, group: TargetGroup, url: str) -> bool:

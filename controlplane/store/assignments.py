@@ -1,9 +1,9 @@
-"""Assignments of traffic: the weights of a model's versions that gateways apply, each with a generation."""
+"""Assignments of traffic: the weights of a model's versions and the copies, which gateways apply, with a generation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -36,6 +36,8 @@ class Assignment:
     """Unix seconds."""
     updated_by: str
     """The rollout that assigned it, such as "rollout r-1a2b3c4d"."""
+    mirror: Mapping[str, int] = field(default_factory=dict)
+    """Thousandths of the requests of which a version gets copies. At most one version gets any."""
 
 
 class AssignmentStore:
@@ -58,27 +60,46 @@ class AssignmentStore:
         found = self._db.unread.readable(_TABLE, [row] if row else [], lambda row: row.model, _assignment)
         return found[0] if found else None
 
-    def assign(self, model: str, weights: Mapping[str, int], lease: Lease | None, by: str, at: float) -> Assignment:
-        """Set the weights in one transaction, and return the assignment. Equal weights keep their generation.
+    def assign(
+        self,
+        model: str,
+        weights: Mapping[str, int],
+        lease: Lease | None,
+        by: str,
+        at: float,
+        mirror: Mapping[str, int] | None = None,
+    ) -> Assignment:
+        """Set weights and copies in one transaction, and return the assignment. An equal one keeps its generation.
 
-        Raises ValueError for weights that do not add up to 1000, and LeaseLost: nothing was written then.
+        Raises ValueError for weights that do not add up to 1000 and for copies to several versions, and LeaseLost:
+        nothing was written then.
         """
         if sum(weights.values()) != WHOLE or not all(0 <= weight <= WHOLE for weight in weights.values()):
             raise ValueError(f"weights of {model} must be 0 to {WHOLE} and add up to {WHOLE}, got {dict(weights)}")
+        copies = {version: share for version, share in (mirror or {}).items() if share}
+        if len(copies) > 1 or not all(0 < share <= WHOLE for share in copies.values()):
+            raise ValueError(f"at most one version of {model} gets copies, of at most {WHOLE}; got {copies}")
         given = {version: weight for version, weight in sorted(weights.items()) if weight}
         with self._db.transaction() as session:
             check_lease(session, lease)
             before = self._locked(session, model)
-            if before is not None and before.weights == given and before.format == FORMAT:
+            same = before is not None and before.weights == given and (before.mirror or {}) == copies
+            if before is not None and same and before.format == FORMAT:
                 return _assignment(before)
             generation = 1 if before is None else before.generation + 1
             row = TrafficAssignmentRow(
-                model=model, generation=generation, format=FORMAT, weights=given, updated_at=at, updated_by=by
+                model=model,
+                generation=generation,
+                format=FORMAT,
+                weights=given,
+                updated_at=at,
+                updated_by=by,
+                mirror=copies or None,
             )
             session.merge(row)
             touch(session, TRAFFIC, model)
             touch(session, "models", model)
-            return Assignment(model, generation, given, at, by)
+            return Assignment(model, generation, given, at, by, copies)
 
     def _locked(self, session: Session, model: str) -> TrafficAssignmentRow | None:
         """Return the stored row, locked until the end of the transaction. An unreadable one is preserved first."""
@@ -99,9 +120,12 @@ def _assignment(row: TrafficAssignmentRow) -> Assignment:
         raise NotReadable(f"it is of format {row.format}, and this release knows {FORMAT}")
     with reading():
         weights: dict[str, Any] = dict(row.weights.items())
-    for version, weight in weights.items():
+        mirror: dict[str, Any] = dict((row.mirror or {}).items())
+    for version, weight in (*weights.items(), *mirror.items()):
         if type(weight) is not int or not 0 <= weight <= WHOLE:
             raise NotReadable(f"weight of {version} is {weight!r} and not a number from 0 to {WHOLE}")
+    if len(mirror) > 1:
+        raise NotReadable(f"copies go to several versions: {', '.join(mirror)}")
     if sum(weights.values()) != WHOLE:
         raise NotReadable(f"the weights add up to {sum(weights.values())} and not to {WHOLE}")
-    return Assignment(row.model, row.generation, weights, row.updated_at, row.updated_by)
+    return Assignment(row.model, row.generation, weights, row.updated_at, row.updated_by, mirror)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
@@ -21,6 +22,9 @@ LIVE_S = 10.0
 """Seconds after a report for which a gateway is live. It reports every second. Chosen: its network may pause."""
 FORGET_S = 24 * 3600.0
 """Seconds after which a silent gateway is no longer listed. Chosen: a machine that is repaired within a day is back."""
+CLOCKS_S = 60.0
+"""Seconds by which clocks of a gateway and the database may differ. In the first minute of a day a report may hold what
+was spent the day before. Chosen."""
 MAX_GATEWAYS = 1000
 """Maximum number of gateways. Chosen: far above a fleet's. A token of role gateway cannot fill the database."""
 _TABLE = "gateway"
@@ -55,7 +59,9 @@ class Report:
     models: Mapping[str, ModelReport] = field(default_factory=dict)
     open_streams: int = 0
     demand: Mapping[str, float] = field(default_factory=dict)
-    """Demand of each shared limit, by the limit's id."""
+    """Demand of each shared limit, by the limit's id, and what was spent of each budget, by the budget's id."""
+    owed: Mapping[str, float] = field(default_factory=dict)
+    """What the gateway had spent before its last start and does not report any more, by the budget's id."""
     fault: str = ""
     """Why the newest desired state is not applied; "" when it is."""
 
@@ -84,14 +90,12 @@ class GatewayStore:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def report(self, report: Report, *, leaving: bool) -> None:
-        """Store a gateway's report.
+    def report(self, report: Report, *, leaving: bool) -> Mapping[str, float]:
+        """Store a gateway's report. Return what it owes: see `Report.owed`, which the store sets.
 
         The console hears of it only when a fact for people changed: counts change every second. Beyond MAX_GATEWAYS
         the gateway that was silent for longest is forgotten.
         """
-        content = asdict(report)
-        del content["name"], content["incarnation"]
         with self._db.transaction() as session:
             now = database_now(session)
             row = session.exec(select(GatewayRow).where(GatewayRow.name == report.name).with_for_update()).one_or_none()
@@ -101,11 +105,15 @@ class GatewayStore:
                 row = GatewayRow(
                     name=report.name, incarnation="", seen_at=now, has_left=False, format=FORMAT, report={}
                 )
+            owed = {} if before is None else _owed(before, report, now)
+            content = {**asdict(report), "owed": owed}
+            del content["name"], content["incarnation"]
             row.incarnation, row.seen_at, row.has_left = report.incarnation, now, leaving
             row.format, row.report = FORMAT, content
             session.add(row)
             if before is None or not before.live or leaving or _facts(before.report) != _facts(report):
                 touch(session, "gateways", report.name)
+        return owed
 
     def all(self) -> list[Gateway]:
         """Return the gateways in the order of their names, silent ones included. Unreadable rows are left out."""
@@ -133,6 +141,31 @@ class GatewayStore:
         names = session.exec(select(GatewayRow.name).order_by(col(GatewayRow.seen_at))).all()
         if len(names) >= MAX_GATEWAYS:  # the one that was silent for longest gives way
             session.execute(delete(GatewayRow).where(col(GatewayRow.name) == names[0]))
+
+
+def _owed(before: Gateway, report: Report, now: float) -> dict[str, float]:
+    """Return what a gateway had spent in the present periods and does not report.
+
+    Within one start it reports everything. A later start may have lost its disk, and owes until it has caught up.
+    """
+    last = before.report
+    known = last.owed if last.incarnation == report.incarnation else {**last.demand, **last.owed}
+    seen = before.seen_at - CLOCKS_S
+    same = {"daily": _day(seen) == _day(now), "monthly": _month(seen) == _month(now)}
+    return {
+        budget: spent
+        for budget, spent in known.items()
+        if same.get(budget.rpartition("/")[2].partition("_")[0]) and spent > report.demand.get(budget, 0.0)
+    }
+
+
+def _day(unix: float) -> int:
+    return int(unix // 86400)
+
+
+def _month(unix: float) -> tuple[int, int]:
+    date = datetime.fromtimestamp(unix, UTC)
+    return date.year, date.month
 
 
 def _facts(report: Report) -> tuple[object, ...]:

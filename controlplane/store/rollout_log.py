@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import Select
 
 from alerts.interfaces import Message
 from alerts.wire import message_to_json
@@ -20,6 +19,10 @@ from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import enqueue
 from controlplane.store.revision import touch
+from controlplane.store.rollout_rows.events import ModelEvent, events_since, newest_events
+from controlplane.store.rollout_rows.findings import FindingRecord, add_findings, findings_of, latest_finding
+from controlplane.store.rollout_rows.quarantines import Quarantine, lift, put, quarantined
+from controlplane.store.rollout_rows.wishes import WishRecord, add_wish, wishes_of
 from controlplane.store.tables.rollouts import ModelStateRow, RolloutEventRow, RolloutRow
 
 ENGINE_ACTOR = "rollout-engine"
@@ -51,23 +54,17 @@ class RolloutRecord:
     idempotency_key: str | None
     request: str
     state: dict[str, Any] = field(default_factory=dict)
+    wishes: tuple[WishRecord, ...] = ()
+    """Operators' wishes, oldest first, in records of running rollouts. They are rows of their own."""
+
+
+_COLUMNS = tuple(each.name for each in fields(RolloutRecord) if each.name != "wishes")
 
 
 class EventRecord(NamedTuple):
     """One sentence of a rollout's history."""
 
     at: float
-    phase: str
-    sentence: str
-
-
-class ModelEvent(NamedTuple):
-    """One sentence of a rollout's history, with the rollout and its model."""
-
-    id: int
-    at: float
-    rollout_id: str
-    model: str
     phase: str
     sentence: str
 
@@ -129,8 +126,8 @@ class RolloutLog:
         if self._db.first(_ACTIVE) is None:
             return []
         with self._db.reading() as session:
-            rows = session.exec(select(RolloutRow).where(col(RolloutRow.active_model).is_not(None)))
-            return [_record(row) for row in rows]
+            rows = session.exec(select(RolloutRow).where(col(RolloutRow.active_model).is_not(None))).all()
+            return _with_wishes(session, rows)
 
     def recent(self, model: str | None = None, limit: int = 50) -> list[RolloutRecord]:
         """Return the newest rollouts first, of all models or of `model`."""
@@ -151,12 +148,12 @@ class RolloutLog:
         )
         with self._db.reading() as session:
             rows = session.exec(query.order_by(col(RolloutRow.model), col(RolloutRow.id)))
-            return list({row.model: _record(row) for row in rows}.values())
+            return _with_wishes(session, list({row.model: row for row in rows}.values()))
 
     def get(self, rollout_id: str) -> RolloutRecord:
         """Return one rollout. Raises NotFound."""
         with self._db.reading() as session:
-            return _record(_row(session, rollout_id))
+            return _with_wishes(session, [_row(session, rollout_id)])[0]
 
     def events(self, rollout_id: str) -> list[EventRecord]:
         """Return a rollout's history, oldest first."""
@@ -168,15 +165,13 @@ class RolloutLog:
 
     def recent_events(self, limit: int) -> list[ModelEvent]:
         """Return the events of all rollouts, newest first."""
-        query = _events_of_models().order_by(col(RolloutEventRow.id).desc()).limit(limit)
         with self._db.reading() as session:
-            return [_model_event(event, model) for event, model in session.exec(query)]
+            return newest_events(session, limit)
 
     def events_since(self, after: int, limit: int) -> list[ModelEvent]:
         """Return the events of all rollouts after the event of id `after`, oldest first."""
-        query = _events_of_models().where(col(RolloutEventRow.id) > after).order_by(col(RolloutEventRow.id))
         with self._db.reading() as session:
-            return [_model_event(event, model) for event, model in session.exec(query.limit(limit))]
+            return events_since(session, after, limit)
 
     def by_key(self, idempotency_key: str) -> RolloutRecord | None:
         """Return the rollout that was started with this idempotency key, or None."""
@@ -184,8 +179,10 @@ class RolloutLog:
             row = session.exec(select(RolloutRow).where(RolloutRow.idempotency_key == idempotency_key)).one_or_none()
             return None if row is None else _record(row)
 
-    def start(self, record: RolloutRecord, messages: Sequence[Message] = ()) -> None:
-        """Store a new rollout, its first event, its audit row and its notifications in one transaction.
+    def start(self, record: RolloutRecord, messages: Sequence[Message] = (), set_by_hand: Sequence[str] = ()) -> None:
+        """Store a new rollout, its first event, its audit rows and its notifications in one transaction.
+
+        `set_by_hand` are sentences about options and gates that its author changed; each is an audit row of its own.
 
         Raises Conflict when the model has a running rollout or the idempotency key was used meanwhile.
         """
@@ -196,7 +193,7 @@ class RolloutLog:
                     raise Conflict(
                         f"rollout {running.id} of model {record.model} is running ({running.phase}: {running.sentence})"
                     )
-                session.add(RolloutRow(**asdict(record), active_model=record.model))
+                session.add(RolloutRow(**_columns(record), active_model=record.model))
                 session.flush()
                 _event(session, record.id, EventRecord(record.created_at, record.phase, record.sentence))
                 audit(
@@ -207,6 +204,11 @@ class RolloutLog:
                     f"{record.from_version} -> {record.to_version} by {record.strategy} (rollout {record.id})",
                     record.created_at,
                 )
+                for sentence in set_by_hand:
+                    detail = f"rollout {record.id}: {sentence}"
+                    audit(
+                        session, record.created_by, "rollout.option", f"model/{record.model}", detail, record.created_at
+                    )
                 _tell(session, messages, record.created_at)
         except IntegrityError as error:
             raise Conflict(
@@ -228,6 +230,51 @@ class RolloutLog:
                 _event(session, row.id, EventRecord(at, row.phase, f"{reason}."))
                 audit(session, actor, action, f"model/{row.model}", f"rollout {row.id}: {reason}", at)
             return _record(row)
+
+    def wish(self, rollout_id: str, wish: Callable[[RolloutRecord], WishRecord | None]) -> RolloutRecord:
+        """Store a wish for a running rollout. `wish` returns it for the stored rollout; None: it changes nothing.
+
+        An error that `wish` raises is raised, and nothing is stored. Raises NotFound.
+        """
+        with self._db.transaction() as session:
+            query = select(RolloutRow).where(RolloutRow.id == rollout_id).with_for_update()
+            row = session.exec(query).one_or_none() or _row(session, rollout_id)
+            (record,) = _with_wishes(session, [row])
+            made = wish(record)
+            if made is None:
+                return record
+            add_wish(session, rollout_id, made)
+            because = f": {made.reason}" if made.reason else ""
+            _event(session, row.id, EventRecord(made.at, row.phase, f"{made.actor}: {made.verb}{because}."))
+            detail = f"rollout {row.id}, step {made.step + 1}{because}"
+            audit(session, made.actor, f"rollout.{made.verb}", f"model/{row.model}", detail, made.at)
+            return replace(record, wishes=(*record.wishes, made))
+
+    def findings(self, rollout_id: str, limit: int) -> list[FindingRecord]:
+        """Return the newest findings of a rollout, oldest first. Raises NotFound."""
+        with self._db.reading() as session:
+            _row(session, rollout_id)
+            return findings_of(session, rollout_id, limit)
+
+    def latest_finding(self, rollout_id: str, kind: str, name: str) -> FindingRecord | None:
+        """Return the latest finding of a kind and name with the worker's own data, or None."""
+        with self._db.reading() as session:
+            return latest_finding(session, rollout_id, kind, name)
+
+    def quarantines(self, model: str | None = None) -> list[Quarantine]:
+        """Return the versions in quarantine, of all models or of `model`, oldest first."""
+        with self._db.reading() as session:
+            return quarantined(session, model)
+
+    def lift(self, model: str, version: str, actor: str, reason: str, at: float) -> Quarantine | None:
+        """Lift the quarantine of a version, with its audit row. None: the version is in no quarantine."""
+        with self._db.transaction() as session:
+            lifted = lift(session, model, version, actor, reason, at)
+            if lifted is not None:
+                detail = f"{version}, in quarantine since rollout {lifted.rollout_id}: {reason}"
+                audit(session, actor, "quarantine.lift", f"model/{model}", detail, at)
+                touch(session, "models", model)
+            return lifted
 
     def close(self, rollout_id: str, sentence: str, actor: str, at: float) -> RolloutRecord:
         """End a running rollout as failed. Its stored state is not read and stays as it is.
@@ -253,8 +300,12 @@ class RolloutLog:
         stable: StableChange | None,
         lease: Lease | None,
         messages: Sequence[Message] = (),
+        findings: Sequence[FindingRecord] = (),
+        quarantine: Quarantine | None = None,
     ) -> None:
-        """Store a running rollout, its new events, a change of the stable version and notifications in one transaction.
+        """Store a running rollout with all that its step changes in one transaction.
+
+        That is: its new events and findings, notifications, a change of the stable version, and a quarantine.
 
         `turn_back` stays as it is in the database: the service writes it. Raises LeaseLost, and Conflict for a rollout
         that an operator closed meanwhile. Nothing was written then.
@@ -262,7 +313,7 @@ class RolloutLog:
         finished = record.finished_at is not None
         with self._db.transaction() as session:
             check_lease(session, lease)
-            values = asdict(record)
+            values = _columns(record)
             for key in ("id", "turn_back", "created_at", "created_by", "idempotency_key", "request"):
                 del values[key]
             written = session.execute(
@@ -284,6 +335,9 @@ class RolloutLog:
                     .values(stable=stable.stable, previous=stable.previous, drift="")
                 )
                 touch(session, "models", record.model)
+            add_findings(session, record.id, findings)
+            if quarantine is not None:
+                put(session, quarantine)
             if finished:
                 sentence = f"rollout {record.id} {record.phase}: {record.sentence}"
                 audit(session, ENGINE_ACTOR, "rollout.finish", f"model/{record.model}", sentence, record.updated_at)
@@ -322,16 +376,17 @@ def _event(session: Session, rollout_id: str, event: EventRecord) -> None:
 
 
 def _record(row: RolloutRow) -> RolloutRecord:
-    return RolloutRecord(**{f.name: getattr(row, f.name) for f in fields(RolloutRecord)})
+    return RolloutRecord(**{name: getattr(row, name) for name in _COLUMNS})
+
+
+def _with_wishes(session: Session, rows: Sequence[RolloutRow]) -> list[RolloutRecord]:
+    wishes = wishes_of(session, [row.id for row in rows])
+    return [replace(_record(row), wishes=wishes.get(row.id, ())) for row in rows]
+
+
+def _columns(record: RolloutRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in _COLUMNS}
 
 
 def _model(row: ModelStateRow) -> ModelRecord:
     return ModelRecord(**{f.name: getattr(row, f.name) for f in fields(ModelRecord)})
-
-
-def _events_of_models() -> Select[RolloutEventRow, str]:
-    return select(RolloutEventRow, RolloutRow.model).where(RolloutEventRow.rollout_id == RolloutRow.id)
-
-
-def _model_event(row: RolloutEventRow, model: str) -> ModelEvent:
-    return ModelEvent(row.id or 0, row.at, row.rollout_id, model, row.phase, row.sentence)

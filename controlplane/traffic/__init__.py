@@ -1,4 +1,4 @@
 """Drivers: they move traffic between versions of a model.
 
-Start at `driver.py` (the contract) and `triton.py`.
+Start at `driver.py` (the contract) and `drivers.py` (the registry). Each driver is a package of its own.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -40,6 +40,12 @@ class Capabilities:
     """Sentences about missing capabilities. They are true of every rollout of this driver; a dry run shows them."""
     endless_load: str = ""
     """The cure for a load that never ends; "" where the engine can cancel a load."""
+    mirror: bool = False
+    """Whether the driver can send copies of requests to the candidate, whose answers no client gets."""
+    testers: bool = False
+    """Whether a request can choose the candidate by a header, also while the candidate has no share."""
+    restarts: bool = False
+    """Whether a version changes only by a restart of its servers, one backend after another (rolling)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class BackendObservation:
     """Versions that no placement unloads, because their servers serve nothing else."""
     holds: bool = False
     """Whether an order is kept for the backend while it does not answer."""
+    mirror: Mapping[str, float] | None = None
+    """Share of the requests of which each version gets copies, 0 to 1. None: the driver cannot say."""
 
     @property
     def serving(self) -> str | None:
@@ -115,6 +123,8 @@ class Placement:
     """Author of the order, such as "rollout r-1a2b3c4d"."""
     tenure: object = None
     """The caller's right to act, which a driver passes on to a store that checks it. None: nothing checks it."""
+    mirror: float = 0.0
+    """Share of the requests of which `serve` gets a copy, 0 to 1. No client gets the answer to a copy."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -136,11 +146,32 @@ class Question:
 
 
 @dataclass(frozen=True)
+class ServerReply:
+    """One server's whole reply to a question."""
+
+    url: str
+    fault: str
+    """"" for a good answer, else the fault in the engine's words."""
+    seconds: float
+    first_s: float | None
+    """Seconds to the first token of a stream. None: it was no stream, or had no output."""
+    body: bytes = field(repr=False)
+    """The body as it came. It is private: nothing stores or logs it unless an operator asked for that."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """The result of a question. `fault` is "" for a good answer, else the fault in the engine's words."""
 
     fault: str
     seconds: float
+    replies: tuple[ServerReply, ...] = ()
+    """The replies of the servers that were asked. Without a reply there is a fault, or the driver has none to show."""
+
+    @property
+    def first_s(self) -> float | None:
+        """Seconds to the first token on the slowest server. None: not known."""
+        return max((reply.first_s for reply in self.replies if reply.first_s is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -152,6 +183,21 @@ class Preparation:
     """Sentences about this candidate. The rollout's history holds them."""
     known: tuple[str, ...] = ()
     """Sentences about the backends' set-up, true of every rollout. Only a plan shows them."""
+    whole_only: str = ""
+    """Why the backends take no share but 0 and 100 % as they are set up; "" where they take others too."""
+    least_share: float = 0.0
+    """Smallest share above 0 that the backends take as they are set up."""
+
+    def unfit(self, shares: Iterable[float]) -> tuple[str, ...]:
+        """Return why the backends cannot set these shares (0 to 1), in sentences. Empty: they can."""
+        parts = sorted({share for share in shares if 0.0 < share < 1.0})
+        if not parts:
+            return ()
+        if self.whole_only:
+            return (f"{100 * parts[0]:g}% of the requests cannot be set: {self.whole_only}",)
+        if parts[0] < self.least_share:
+            return (f"{100 * parts[0]:g}% of the requests cannot be set: the least is {100 * self.least_share:.2g}%",)
+        return ()
 
 
 class Driver(Protocol):

@@ -1,15 +1,35 @@
-"""Makes the drivers that fleet.yaml names."""
+"""The registry of drivers: it makes the driver that a model's section of fleet.yaml names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import assert_never
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
-from controlplane.config.models import GatewayTraffic, ModelSection, TritonTraffic, UnmovedTraffic
+from controlplane.config.models import ModelSection
+from controlplane.config.traffic.base import Traffic
+from controlplane.config.traffic.gateway import GatewayTraffic
+from controlplane.config.traffic.haproxy import HaproxyTraffic
+from controlplane.config.traffic.nginx import NginxTraffic
+from controlplane.config.traffic.triton import TritonTraffic
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.gateway import GatewayDriver, Gateways
-from controlplane.traffic.triton import TritonDriver
+from controlplane.traffic.gateway.driver import GatewayDriver, Gateways
+from controlplane.traffic.haproxy.proxy import Haproxy
+from controlplane.traffic.nginx.proxy import Nginx
+from controlplane.traffic.proxies.driver import ProxyDriver
+from controlplane.traffic.triton.driver import TritonDriver
+
+Factory = Callable[[ModelSection, Gateways], Driver]
+"""Makes the driver of a model. Call it on the running event loop."""
+FACTORIES: Mapping[type[Traffic], Factory] = MappingProxyType(
+    {
+        TritonTraffic: lambda section, _: TritonDriver(section, open_session()),
+        GatewayTraffic: lambda section, gateways: GatewayDriver(section, open_session(), gateways),
+        HaproxyTraffic: lambda section, _: ProxyDriver(section, open_session(), Haproxy(section)),
+        NginxTraffic: lambda section, _: ProxyDriver(section, open_session(), Nginx(section)),
+    }
+)
+"""Factories by section of fleet.yaml, one for each section that switches."""
 
 
 def build_drivers(models: Iterable[ModelSection], gateways: Gateways) -> dict[str, Driver]:
@@ -17,17 +37,5 @@ def build_drivers(models: Iterable[ModelSection], gateways: Gateways) -> dict[st
 
     Models with driver `none` are left out. The caller closes every driver.
     """
-    made = ((section.name, _driver(section, gateways)) for section in models)
-    return {name: driver for name, driver in made if driver is not None}
-
-
-def _driver(section: ModelSection, gateways: Gateways) -> Driver | None:
-    match section.traffic:
-        case TritonTraffic():
-            return TritonDriver(section, open_session())
-        case GatewayTraffic():
-            return GatewayDriver(section, open_session(), gateways)
-        case UnmovedTraffic():
-            return None
-        case traffic:
-            assert_never(traffic)
+    moved = (section for section in models if section.traffic.switches)
+    return {section.name: FACTORIES[type(section.traffic)](section, gateways) for section in moved}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -17,6 +19,20 @@ from controlplane.traffic.words import told
 
 MAX_BODY_BYTES = 4 * 2**20
 """Maximum size of an answer. Chosen: a repository index or a model configuration has some kilobytes."""
+
+TEST = {"x-controlplane-test": "1"}
+"""Header of each question, so that logs of engines and proxies can tell it from a client's request."""
+
+
+class Reply(NamedTuple):
+    """A whole reply of a server."""
+
+    status: int
+    body: bytes
+    seconds: float
+    """Seconds from the request to the end of the body."""
+    reads: tuple[tuple[int, float], ...]
+    """(bytes of the body so far, seconds since the request) after each read."""
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -41,15 +57,28 @@ class EngineServer:
 
         Raises NotSent when the server got no request, and Unavailable when no whole answer came.
         """
+        reply = await self._exchange(method, path, body, timeout_s, {})
+        return reply.status, reply.body
+
+    async def ask(self, path: str, body: Any, timeout_s: float) -> Reply:
+        """Post a question, marked as a test, and return the reply with its times. Raises as `call` does."""
+        return await self._exchange("POST", path, body, timeout_s, TEST)
+
+    async def _exchange(
+        self, method: str, path: str, body: Any, timeout_s: float | None, headers: Mapping[str, str]
+    ) -> Reply:
         if self._session.closed:  # a reload replaced this driver in the middle of an observation
             raise NotSent(f"{self._url} was not asked {path}: the configuration has just changed")
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=self._timeout_s)
+        started = time.monotonic()
         try:
             options = await request_options(self._auth, self._tls)
+            options["headers"] = {**headers, **options["headers"]}
             async with self._session.request(
                 method, self._url + path, json=body, timeout=timeout, **options
             ) as response:
-                return response.status, await _bounded(response, self._url + path)
+                content, reads = await _bounded(response, self._url + path, started)
+                return Reply(response.status, content, time.monotonic() - started, reads)
         except ScrapeError as error:
             raise NotSent(f"{self._url} was not asked {path}: {error}") from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -60,15 +89,19 @@ class EngineServer:
             raise Unavailable(f"{self._url} did not answer {path}: {_named(error)}") from error
 
 
-async def _bounded(response: aiohttp.ClientResponse, place: str) -> bytes:
+async def _bounded(
+    response: aiohttp.ClientResponse, place: str, started: float
+) -> tuple[bytes, tuple[tuple[int, float], ...]]:
     chunks: list[bytes] = []
+    reads: list[tuple[int, float]] = []
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > MAX_BODY_BYTES:
             raise Unavailable(f"{place} answered more than {MAX_BODY_BYTES} bytes")
         chunks.append(chunk)
-    return b"".join(chunks)
+        reads.append((size, time.monotonic() - started))
+    return b"".join(chunks), tuple(reads)
 
 
 def _named(error: Exception) -> str:

@@ -15,12 +15,14 @@ from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
 from controlplane.web.audit import PATH as AUDIT
 from controlplane.web.audit import AuditPage
+from controlplane.web.dialog import Dialogs
 from controlplane.web.keys import KeysPage
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
 from controlplane.web.runbook import Runbooks
 from controlplane.web.sign_in import SIGN_IN, SignIn
+from controlplane.web.steering import Steering
 
 HERE = Path(__file__).parent
 
@@ -42,7 +44,8 @@ def install_console(app: FastAPI) -> None:
 
 
 def _routes(render: Renderer) -> APIRouter:
-    pages, actions, sign_in, runbooks = Pages(render), Actions(render), SignIn(render), Runbooks(render)
+    pages, sign_in, runbooks, dialogs = Pages(render), SignIn(render), Runbooks(render), Dialogs(render)
+    actions = Actions(dialogs)
     router = APIRouter(route_class=GuardedRoute, include_in_schema=False)
     get, post = router.get, router.post
     get("/")(pages.overview)
@@ -63,6 +66,7 @@ def _routes(render: Renderer) -> APIRouter:
     post("/models/{name}/rollback")(actions.rollback)
     get("/rollouts/{rollout_id}/abort")(actions.confirm_abort)
     post("/rollouts/{rollout_id}/abort")(actions.abort)
+    Steering(dialogs).add_to(router)
     get(SIGN_IN)(sign_in.page)
     post(SIGN_IN)(sign_in.sign_in)
     post("/sign-out")(sign_in.sign_out)

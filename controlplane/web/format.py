@@ -7,7 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from controlplane.telling import FULL, counted, digits_of, happened
+from markupsafe import Markup, escape
+
+from controlplane.plain_text import plain_block
+from controlplane.telling import FULL, change, counted, digits_of, happened
 
 UNKNOWN = "–"
 
@@ -40,6 +43,25 @@ def p99(value: float | None, samples: float | None) -> str:
     return "~" + seconds(float(f"{value:.{digits}g}"))
 
 
+def measured(value: float | None, unit: str) -> str:
+    """Return a sample's value in its unit: ratio, seconds, or a number of tokens."""
+    if unit == "ratio":
+        return percent(value)
+    return seconds(value) if unit == "seconds" else number(value)
+
+
+def changed(candidate: float | None, stable: float | None, unit: str) -> str:
+    """Return how a candidate's value differs from the stable version's."""
+    return change(candidate, stable, unit) or UNKNOWN
+
+
+def strength(evidence: float, fails_at: float) -> float:
+    """Return how near an e-value is to the one that fails, 0 to 1. Evidence multiplies, so the scale is logarithmic."""
+    if evidence <= 1.0 or fails_at <= 1.0:
+        return 0.0
+    return min(math.log(evidence) / math.log(fails_at), 1.0)
+
+
 def gibibytes(value: float | None) -> str:
     """Return bytes as GiB."""
     return UNKNOWN if value is None else number(value / 2**30, " GiB")
@@ -62,6 +84,14 @@ def between(start: str | None, end: str | None) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def commands(text: str) -> Markup:
+    """Return a sentence as HTML, with what is between backquotes as code. Every other character is text."""
+    parts = [escape(plain_block(part)) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # a backquote without its partner is a character
+        return Markup("`").join(parts)
+    return Markup("").join(Markup("<code>{}</code>").format(p) if n % 2 else p for n, p in enumerate(parts))
+
+
 def is_link(value: str) -> bool:
     """Return whether a text of a rule file may become a link. `javascript:` and relative paths must stay text."""
     return value.startswith(("https://", "http://"))
@@ -79,6 +109,10 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "p99": p99,
     "counted": counted,
     "happened": happened,
+    "commands": commands,
+    "measured": measured,
+    "change": changed,
+    "strength": strength,
     "gibibytes": gibibytes,
     "clock": clock,
     "until": between,

@@ -12,12 +12,14 @@ from controlplane.access.roles import Role
 from controlplane.api.alerts import Fingerprint, State
 from controlplane.api.alerts import alert as read_alert
 from controlplane.api.alerts import alerts as read_alerts
-from controlplane.api.auth import requires
+from controlplane.api.auth import PrincipalDep, requires
 from controlplane.api.models import ModelName
 from controlplane.api.notifications import notifications as read_notifications
-from controlplane.api.rollouts import RolloutId
-from controlplane.api.rollouts import rollout as read_rollout
-from controlplane.api.rollouts import rollouts as read_rollouts
+from controlplane.api.rollouts.bodies import RolloutId
+from controlplane.api.rollouts.listing import findings as read_findings
+from controlplane.api.rollouts.listing import rollout as read_rollout
+from controlplane.api.rollouts.listing import rollouts as read_rollouts
+from controlplane.api.rollouts.quarantine import quarantine as read_quarantine
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.views import AlertView
@@ -25,7 +27,7 @@ from controlplane.web.render import Renderer
 
 ALERTS = 500
 """Most rows of the alerts page. Chosen: a browser redraws so many at every change without a delay."""
-ROLLOUTS, ROLLOUTS_OF_MODEL, NOTIFICATIONS = 100, 10, 200
+ROLLOUTS, ROLLOUTS_OF_MODEL, NOTIFICATIONS, FINDINGS = 100, 10, 200, 200
 
 
 class Pages:
@@ -41,12 +43,24 @@ class Pages:
         return self._render.page(request, "overview.html", fleet=fleet, active=active)
 
     @requires(Role.VIEWER)
-    async def model(self, request: Request, services: ServicesDep, name: ModelName) -> Response:
-        """Show one model: its versions, alerts, charts and past rollouts."""
+    async def model(
+        self, request: Request, services: ServicesDep, principal: PrincipalDep, name: ModelName
+    ) -> Response:
+        """Show one model: its versions, those in quarantine, alerts, charts and past rollouts."""
         model = await services.fleet.model(name)
-        past, active = await asyncio.gather(read_rollouts(services, name, ROLLOUTS_OF_MODEL), _attention(services))
+        past, active, kept = await asyncio.gather(
+            read_rollouts(services, name, ROLLOUTS_OF_MODEL), _attention(services), read_quarantine(services, name)
+        )
         mine = [a for a in active if a.labels.get("model") == name]
-        return self._render.page(request, "model.html", model=model, past=past.items, active=mine)
+        return self._render.page(
+            request,
+            "model.html",
+            model=model,
+            past=past.items,
+            active=mine,
+            quarantined=kept.items,
+            may_lift=principal.role.includes(Role.ADMIN),
+        )
 
     @requires(Role.VIEWER)
     async def targets(self, request: Request, services: ServicesDep) -> Response:
@@ -82,9 +96,11 @@ class Pages:
 
     @requires(Role.VIEWER)
     async def rollout(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
-        """Show one rollout and its events."""
-        found = await read_rollout(services, rollout_id)
-        return self._render.page(request, "rollout.html", rollout=found)
+        """Show one rollout: its steps, verdicts and events, and what it waits for."""
+        found, past = await asyncio.gather(
+            read_rollout(services, rollout_id), read_findings(services, rollout_id, FINDINGS)
+        )
+        return self._render.page(request, "rollout.html", rollout=found, findings=past.items)
 
     @requires(Role.VIEWER)
     async def notifications(self, request: Request, services: ServicesDep) -> Response:

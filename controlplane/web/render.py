@@ -14,7 +14,7 @@ from controlplane.access.roles import Principal, Role
 from controlplane.access.sessions import csrf_token
 from controlplane.api.auth import SESSION_COOKIE
 from controlplane.api.services import Services
-from controlplane.fleet.views import instant
+from controlplane.fleet.view import instant
 from controlplane.plain_text import plain_block
 from controlplane.web.format import FILTERS, TESTS
 

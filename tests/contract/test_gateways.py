@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from sqlalchemy import text
@@ -17,6 +18,8 @@ from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore
 
 NOW = 1_000_000.0
+NOON = 1_773_144_000.0
+"""2026-03-10, 12:00 UTC."""
 REPORT = Report("g1", "i1", "1.2.3", "127.0.0.1:8400", 2, True, "abc", {"chat": ModelReport(3, {"v1": 7}, {"v1": 1})})
 
 
@@ -43,6 +46,20 @@ def test_equal_weights_are_one_generation(database: Database) -> None:
     assert kinds(database) == [("traffic", "chat"), ("models", "chat")]
 
 
+def test_copies_are_part_of_an_assignment(database: Database, replica: Database) -> None:
+    store, weights = AssignmentStore(database), {"v1": 1000}
+    store.assign("chat", weights, None, "rollout r-1", NOW)
+    copied = store.assign("chat", weights, None, "rollout r-1", NOW, {"v2": 100, "v3": 0})
+    assert copied == Assignment("chat", 2, weights, NOW, "rollout r-1", {"v2": 100})
+    assert AssignmentStore(replica).get("chat") == copied
+    assert store.assign("chat", weights, None, "rollout r-2", NOW, {"v2": 100}) == copied
+    ended = store.assign("chat", weights, None, "rollout r-1", NOW + 1)
+    assert (ended.generation, ended.mirror) == (3, {})
+    for wrong in ({"v2": 1, "v3": 1}, {"v2": 1001}, {"v2": -1}):
+        with pytest.raises(ValueError, match="at most one version of chat gets copies"):
+            store.assign("chat", weights, None, "rollout r-1", NOW, wrong)
+
+
 @pytest.mark.parametrize("weights", [{}, {"v1": 999}, {"v1": 1001}, {"v1": 1500, "v2": -500}])
 def test_weights_that_are_no_split_are_refused(database: Database, weights: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be 0 to 1000 and add up to 1000"):
@@ -63,7 +80,16 @@ def test_a_process_that_lost_its_lease_moves_no_traffic(database: Database, run_
 
 @pytest.mark.parametrize(
     "damage",
-    ["weights = '[1]'", "weights = '{\"v1\": 999}'", 'weights = \'{"v1": "1000"}\'', "weights = '7'", "format = 2"],
+    [
+        *(
+            "weights = '[1]'",
+            "weights = '{\"v1\": 999}'",
+            'weights = \'{"v1": "1000"}\'',
+            "weights = '7'",
+            "format = 2",
+        ),
+        *("mirror = '[1]'", "mirror = '{\"v2\": 1.5}'", 'mirror = \'{"v2": 1, "v3": 1}\''),
+    ],
 )
 def test_a_damaged_assignment_is_reported_kept_and_can_be_replaced(database: Database, damage: str) -> None:
     store = AssignmentStore(database)
@@ -97,6 +123,47 @@ def test_a_gateway_that_left_or_is_silent_is_not_live(database: Database) -> Non
         with database.transaction() as session:
             session.execute(text("UPDATE gateway SET seen_at = seen_at + :by"), {"by": moved})
         assert [g.live for g in store.all()] == [False]
+
+
+def test_a_start_that_lost_its_disk_owes_what_it_had_spent(
+    database: Database, replica: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "database_now", lambda session: NOON)
+    store, other = GatewayStore(database), GatewayStore(replica)
+    day, month, usd = "key/a/daily_tokens", "key/a/monthly_tokens", "tenant/t/daily_usd"
+    spent = replace(REPORT, demand={"key/a": 0.5, day: 100.0, month: 900.0, usd: 1.5})
+    assert store.report(spent, leaving=False) == {}
+    assert store.report(replace(spent, demand={day: 120.0, month: 920.0, usd: 1.5}), leaving=False) == {}
+    fresh = replace(spent, incarnation="i2", demand={"key/a": 0.1})
+    owed = {day: 120.0, month: 920.0, usd: 1.5}
+    assert store.report(fresh, leaving=False) == owed
+    assert other.report(fresh, leaving=False) == owed, "the answer may have been lost"
+    assert store.report(replace(fresh, demand={day: 130.0, usd: 1.5}), leaving=False) == {month: 920.0}
+    assert [gateway.report.owed for gateway in store.all()] == [{month: 920.0}]
+    third = replace(fresh, incarnation="i3", demand={})
+    assert store.report(third, leaving=False) == {day: 130.0, usd: 1.5, month: 920.0}
+    caught_up = {day: 130.0, usd: 1.5, month: 920.0}
+    assert store.report(replace(third, demand=caught_up), leaving=False) == {}
+    assert store.report(replace(third, demand={}), leaving=False) == {}, "a new day, by the gateway's clock"
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "budgets"),
+    [
+        ("2026-03-10 12:00:00", "2026-03-10 23:59:59", {"d", "m"}),
+        ("2026-03-10 12:00:00", "2026-03-11 00:00:00", {"m"}),
+        ("2026-03-11 00:00:30", "2026-03-11 09:00:00", {"m"}),
+        ("2026-03-11 00:01:01", "2026-03-11 09:00:00", {"d", "m"}),
+        ("2026-03-31 12:00:00", "2026-04-01 00:00:00", set()),
+        ("2026-04-01 00:00:30", "2026-04-01 09:00:00", set()),
+        ("2025-04-01 12:00:00", "2026-04-01 12:00:00", set()),
+    ],
+)
+def test_the_periods_of_what_is_owed(seen: str, now: str, budgets: set[str]) -> None:
+    before = replace(REPORT, demand={"k/daily_tokens": 1.0, "k/monthly_usd": 2.0, "k": 0.5})
+    at = [datetime.fromisoformat(f"{each}+00:00").timestamp() for each in (seen, now)]
+    found = stored._owed(stored.Gateway(before, at[0], 0.0, False), replace(REPORT, incarnation="i2"), at[1])
+    assert {budget.partition("/")[2][0] for budget in found} == budgets
 
 
 def test_only_facts_for_people_are_revisions(database: Database) -> None:

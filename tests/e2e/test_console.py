@@ -269,6 +269,35 @@ async def test_promoting_and_rolling_back_after_a_confirmation(plane: ControlPla
     assert plane.engine.triton.serving == 1
 
 
+async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: ControlPlane, page: Page) -> None:
+    await sign_in(page, await plane.token("operator"), "/models/model")
+    await page.get_by_role("button", name="Promote model to v2").click()
+    await page.get_by_role("button", name="Promote v2").click()
+    await page.wait_for_url("**/rollouts/r-*")
+    dialog = page.get_by_role("dialog")
+    await page.get_by_role("button", name="Pause…").click()
+    await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    await dialog.get_by_label("Reason").fill(MARKUP)
+    await dialog.get_by_role("button", name="Pause").click()
+    await expect(page.get_by_role("button", name="Resume…")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.locator("main")).to_contain_text(MARKUP)
+    steps = page.get_by_role("list", name="Steps").get_by_role("listitem")
+    await expect(page.locator("[aria-current=step]")).to_have_count(1)
+    for width in (1280, 390):
+        await page.set_viewport_size({"width": width, "height": 900})
+        assert await page.evaluate("document.documentElement.scrollWidth") == width
+    await page.get_by_role("button", name="Resume…").click()
+    await dialog.get_by_role("button", name="Resume").click()
+    await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
+    await expect(page.locator(".stepper li.done")).to_have_count(await steps.count())
+    await page.goto("/models/model")
+    await page.get_by_role("button", name="Roll model back to v1").click()
+    await page.get_by_role("button", name="Roll back", exact=True).click()
+    await page.wait_for_url("**/rollouts/r-*")
+    await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
+    assert plane.engine.triton.serving == 1
+
+
 async def test_a_version_that_cannot_load_shows_the_engines_words_as_text(plane: ControlPlane, page: Page) -> None:
     plane.engine.triton.fails[2] = MARKUP
     await sign_in(page, ADMIN, "/models/model")

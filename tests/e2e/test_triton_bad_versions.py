@@ -28,7 +28,7 @@ from controlplane.rollout.verification import verification
 from controlplane.store.database import Database
 from controlplane.traffic.driver import VersionState
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.triton import TritonDriver
+from controlplane.traffic.triton.driver import TritonDriver
 from tests.alive import real_triton
 
 pytestmark = [pytest.mark.needs("triton"), pytest.mark.timeout(600)]

@@ -28,7 +28,7 @@ from controlplane.rollout.verification import Verification
 from controlplane.store.database import Database
 from controlplane.traffic.driver import EngineRefused, Placement, VersionState
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.triton import TritonDriver
+from controlplane.traffic.triton.driver import TritonDriver
 from tests.alive import alive, real_triton
 from tests.fakes.failing_version import write_failing_version
 

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from controlplane.gateway.choosing.chooser import WorkerChooser
 from controlplane.gateway.choosing.held import Held
@@ -14,7 +15,7 @@ from controlplane.gateway.choosing.memory import AREA_BYTES
 from controlplane.gateway.choosing.overload.queue import Waiter
 from controlplane.gateway.desired.document import BackendSpec, Desired, ModelSpec, TenantSpec, VersionSpec
 from controlplane.gateway.refusal import Refusal
-from controlplane.gateway.request import Ask, Caller, Frames, ModelPlace, Operation, Outcome
+from controlplane.gateway.request import Ask, Caller, Content, Frames, ModelPlace, Operation, Outcome, TokenCounts
 from controlplane.gateway.seams import Area, Choice
 
 CHAT = Operation("openai", "chat", ModelPlace.BODY, Frames.SSE)
@@ -91,7 +92,37 @@ class FakeCounters:
     def connections(self, change: int) -> None: ...
     def hedged(self, model: str, version: str) -> None: ...
     def mirrored(self, model: str, version: str, outcome: Outcome) -> None: ...
+    def mirrored_answer(
+        self, model: str, version: str, content: Content, counts: TokenCounts, first_s: float | None, duration_s: float
+    ) -> None: ...
     def cached(self, model: str, *, hit: bool) -> None: ...
+
+
+class BackendReport(NamedTuple):
+    """One backend of one version."""
+
+    backend: str
+    """Its URL."""
+    requests: int
+    """Open requests of this worker."""
+    work: int
+    """Tokens that are outstanding in them."""
+    ejected: bool
+
+
+class ModelReport(NamedTuple):
+    """One model."""
+
+    waiting: int
+    """Requests that wait in this worker."""
+    cached_bytes: int
+
+
+class Report(NamedTuple):
+    """A snapshot of a chooser."""
+
+    models: tuple[ModelReport, ...]
+    backends: tuple[BackendReport, ...]
 
 
 class World:
@@ -184,11 +215,20 @@ class World:
 
     def open(self) -> dict[str, int]:
         """Return the open requests of each backend that has any, by the name in its URL."""
-        return {
-            one.backend.removeprefix("http://"): one.requests
-            for one in self.chooser.report(self.now).backends
-            if one.requests
-        }
+        return {one.backend.removeprefix("http://"): one.requests for one in self.report().backends if one.requests}
+
+    def report(self) -> Report:
+        """Return a snapshot of the chooser."""
+        models, backends = [], []
+        for pool in self.chooser._pools.values():
+            cached = 0 if pool.cache is None else pool.cache.size
+            models.append(ModelReport(pool.context.waiting, cached))
+            backends += [
+                BackendReport(one.spec.url, one.requests, one.work, one.health.out_until is not None)
+                for version in pool.versions.values()
+                for one in version.replicas
+            ]
+        return Report(tuple(models), tuple(backends))
 
 
 class Request:

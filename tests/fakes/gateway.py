@@ -7,14 +7,37 @@ import socket
 from types import TracebackType
 from typing import Any
 
+import pytest
+
 from controlplane.gateway.desired.document import BackendSpec, Desired, ModelSpec, VersionSpec
 from controlplane.gateway.exchange.server import GatewayServer
 from controlplane.gateway.seams import UsageRecord
 from controlplane.gateway.wire.settings import WireSettings
 from tests.fakes import gateway_stages as stages
+from tests.fakes.engine import DONE
 from tests.fakes.hand_clock import HandClock, wheel_of
-from tests.fakes.raw_http import RawClient
+from tests.fakes.raw_http import Broken, RawClient, post
 from tests.patience import until
+
+CHAT: dict[str, Any] = {"model": "chat"}
+STREAM: dict[str, Any] = {"model": "chat", "stream": True}
+BUSY = b'{"error":{"message":"busy"}}'
+"""An engine's answer."""
+
+
+def closed_port() -> str:
+    """Return the URL of a port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+async def broken_stream(client: RawClient, request: bytes = b"") -> bytes:
+    """Ask for a stream that must break off; return what came of it."""
+    await client.send(request or post(STREAM))
+    with pytest.raises(Broken) as broken:
+        await client.answer()
+    assert DONE not in broken.value.body
+    return broken.value.body
 
 
 def backend(url: str, **more: Any) -> BackendSpec:

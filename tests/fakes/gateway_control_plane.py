@@ -11,6 +11,7 @@ from aiohttp import web
 
 from controlplane.gateway.desired.codec import encode, sealed
 from controlplane.gateway.desired.document import BackendSpec, Desired, ModelSpec, VersionSpec
+from tests.fakes.usage_ledger import Ledger
 
 
 def desired_of(generation: int, **weights: tuple[int, str]) -> Desired:
@@ -30,6 +31,8 @@ class GatewayControlPlane:
         self.reports: list[dict[str, Any]] = []
         self.asked: list[dict[str, str]] = []
         self.shares: dict[str, float] = {}
+        self.spent: dict[str, float] = {}
+        self.ledger = Ledger()
         self._changed = asyncio.Event()
         self._reported = asyncio.Event()
 
@@ -73,7 +76,7 @@ class GatewayControlPlane:
             return web.json_response({"title": "no"}, status=self.status)
         self.reports.append(await request.json())
         self._reported.set()
-        return web.json_response({"shares": self.shares})
+        return web.json_response({"shares": self.shares, "spent": self.spent})
 
 
 @asynccontextmanager
@@ -84,7 +87,11 @@ async def gateway_control_plane(
     plane = plane or GatewayControlPlane()
     app = web.Application()
     app.add_routes(
-        [web.get("/cp/v1/gateways/desired", plane.desired), web.post("/cp/v1/gateways/report", plane.report)]
+        [
+            web.get("/cp/v1/gateways/desired", plane.desired),
+            web.post("/cp/v1/gateways/report", plane.report),
+            web.post("/cp/v1/gateways/usage", plane.ledger.post),
+        ]
     )
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
     await runner.setup()

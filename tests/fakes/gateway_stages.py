@@ -15,6 +15,7 @@ from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import (
     Ask,
     Caller,
+    Content,
     Fields,
     Frames,
     ModelPlace,
@@ -38,11 +39,13 @@ class Reader:
         self.counts = TokenCounts()
         self.events = 0
         self.fault = ""
+        self.unread = False
         self.whole = not stream
+        self.content = Content(said=True)
         self._stream = stream
         self._seen = b""
 
-    def first(self, data: bytes) -> Refusal | bool:
+    def first(self, data: bytes, done: bool = False) -> Refusal | bool:
         if not self._stream:
             return True
         if b"\n\n" not in data:
@@ -128,12 +131,14 @@ class Reservation:
 
     def __init__(self) -> None:
         self.ends: list[str] = []
+        self.counts: TokenCounts | None = None
 
     def lines(self) -> bytes:
         return b"x-ratelimit-limit-requests: 10\r\n"
 
     def settle(self, counts: TokenCounts, now: float) -> None:
         self.ends.append("settled")
+        self.counts = counts
 
     def cancel(self, now: float) -> None:
         self.ends.append("cancelled")
@@ -324,6 +329,8 @@ class Counters:
     clients: int = 0
     hedges: int = 0
     mirrors: list[Outcome] = field(default_factory=list)
+    mirrored_answers: list[tuple[str, Content, TokenCounts, bool]] = field(default_factory=list)
+    """(version, facts, tokens, whether it was a stream) of each copy's answer."""
     lookups: list[bool] = field(default_factory=list)
 
     def connections(self, change: int) -> None:
@@ -340,6 +347,12 @@ class Counters:
 
     def mirrored(self, model: str, version: str, outcome: Outcome) -> None:
         self.mirrors.append(outcome)
+
+    def mirrored_answer(
+        self, model: str, version: str, content: Content, counts: TokenCounts, first_s: float | None, duration_s: float
+    ) -> None:
+        assert 0 <= (first_s or 0.0) <= duration_s
+        self.mirrored_answers.append((version, content, counts, first_s is not None))
 
     def cached(self, model: str, *, hit: bool) -> None:
         self.lookups.append(hit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,17 +12,19 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.desired import DesiredSource
 from controlplane.gateway.desired.document import ModelSpec
 from controlplane.rollout.engine import RolloutEngine
-from controlplane.rollout.handlers import NOTHING
+from controlplane.rollout.findings import WorkKind
+from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Evidence, Rollout
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import UNTRIED, Verification
+from controlplane.rollout.workers import Worker
 from controlplane.store.assignments import AssignmentStore
 from controlplane.store.database import Database
 from controlplane.store.gateways import GatewayStore, ModelReport, Report
 from controlplane.store.migrate import migrate
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.gateway import GatewayDriver
+from controlplane.traffic.gateway.driver import GatewayDriver
 from tests.fakes.openai_server import OpenAiServer
 from tests.fakes.rollout_world import VirtualClock
 from tests.fakes.triton import FakeTriton
@@ -81,8 +84,14 @@ class GatewayWorld:
         *,
         triton: bool = False,
         requests: int = 200,
+        rollout: dict[str, Any] | None = None,
+        workers: Callable[[GatewayWorld], Mapping[WorkKind, Worker]] = lambda world: {},
     ) -> None:
-        """`requests` is the number that each gateway serves in a tick."""
+        """`requests` is the number that each gateway serves in a tick.
+
+        `rollout` is the model's section of that name, and `workers` makes the workers of its works.
+        """
+        self._rollout, self._workers = rollout, workers
         self._folder, self._count, self.verification = folder, gateways, verification
         self.engines = {version: OpenAiServer("llama") for version in ("v1", "v2", "v3")}
         self.triton = FakeTriton(on_disk=(1, 2, 3)) if triton else None
@@ -123,7 +132,7 @@ class GatewayWorld:
             gateway.step(self.requests)
         self.clock.time += seconds
         await self.engine.tick(self.clock.now())
-        if tasks := [*self.engine._running.values(), *self.engine._asking.values()]:
+        if tasks := self.engine.under_way():
             await asyncio.wait(tasks)
         return await self.line()
 
@@ -160,6 +169,11 @@ class GatewayWorld:
         assignment = AssignmentStore(self.db).get("chat")
         return dict(assignment.weights) if assignment else {}
 
+    def copies(self) -> dict[str, int]:
+        """The assigned thousandths of copies."""
+        assignment = AssignmentStore(self.db).get("chat")
+        return dict(assignment.mirror) if assignment else {}
+
     def stable(self) -> str:
         record = RolloutLog(self.db).model("chat")
         assert record is not None
@@ -177,17 +191,22 @@ class GatewayWorld:
             traffic = {"driver": "gateway", "model": "llama"}
             versions = {v: {"backends": [{"url": e.url, "engine": "vllm"}]} for v, e in self.engines.items()}
         traffic |= {"load_timeout": "60s", "drain_timeout": "30s"}
-        return {"name": "chat", "stable": "v1", "traffic": traffic, "versions": versions}
+        model = {"name": "chat", "stable": "v1", "traffic": traffic, "versions": versions}
+        return model if self._rollout is None else {**model, "rollout": self._rollout}
 
     def _open(self) -> None:
         models = {"chat": self.section}
         stored = StoredGateways(self.db, lambda: self.fleet, self.clock)
         self.driver = GatewayDriver(self.section, open_session(), stored, timeout_s=2.0)
-        self.engine = RolloutEngine(self.db, models, {"chat": self.driver}, patience_s=0, look=self._look)
-        self.service = RolloutService(self.db, models, {"chat": self.driver}, self.clock)
+        workers = self._workers(self)
+        self.engine = RolloutEngine(
+            self.db, models, {"chat": self.driver}, patience_s=0, look=self._look, workers=workers
+        )
+        kinds = workers.keys() or frozenset(WorkKind)
+        self.service = RolloutService(self.db, models, {"chat": self.driver}, self.clock, workers=kinds)
         self.service.update(models, {"chat": self.driver}, {"chat": self.verification})
 
-    async def _look(self, model: str, version: str, since: float, now: float) -> Evidence:
+    async def _look(self, rollout: Rollout, since: float, now: float) -> Evidence:
         return self.evidence
 
     async def _close(self) -> None:

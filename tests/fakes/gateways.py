@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from controlplane.errors import Unavailable
-from controlplane.traffic.gateway import GatewaySeen, ModelTraffic
+from controlplane.traffic.gateway.driver import GatewaySeen, ModelTraffic
 
 
 @dataclass
@@ -27,6 +27,7 @@ class FakeGateways:
 
     def __init__(self, stable: str = "v1", names: tuple[str, ...] = ("g1",)) -> None:
         self.weights: dict[str, float] = {stable: 1.0}
+        self.mirror: dict[str, float] = {}
         self.generation = 0
         self.each = {name: OneGateway() for name in names}
         self.assigned: list[tuple[dict[str, float], str, object]] = []
@@ -43,15 +44,17 @@ class FakeGateways:
             if each.live
         )
         silent = tuple(name for name, each in self.each.items() if not each.live and not each.left)
-        return ModelTraffic(self.generation, dict(self.weights), live, silent)
+        return ModelTraffic(self.generation, dict(self.weights), live, silent, dict(self.mirror))
 
-    def assign(self, model: str, weights: Mapping[str, float], by: str, tenure: object) -> None:
-        """Set the weights. Equal weights keep their generation."""
+    def assign(
+        self, model: str, weights: Mapping[str, float], mirror: Mapping[str, float], by: str, tenure: object
+    ) -> None:
+        """Set weights and copies. Equal ones keep their generation."""
         self._check()
         self.assigned.append((dict(weights), by, tenure))
-        if dict(weights) != self.weights:
+        if (dict(weights), dict(mirror)) != (self.weights, self.mirror):
             self.generation += 1
-            self.weights = dict(weights)
+            self.weights, self.mirror = dict(weights), dict(mirror)
         self.apply()
         self.on_assign()
 

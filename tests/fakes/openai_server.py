@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, Self
 
 from aiohttp import web
@@ -12,15 +13,25 @@ from aiohttp import web
 class OpenAiServer:
     """One server of one model on a free loopback port: `async with OpenAiServer("llama") as engine`."""
 
-    def __init__(self, *models: str) -> None:
-        self.models = list(models)
+    def __init__(self, *models: str, version: str = "") -> None:
+        self.models, self.version = list(models), version
         self.health, self.listing = 200, 200
         self.fault = ""
         """When set, every answer is an error in a stream that began with 200."""
         self.status = 200
         self.hangs = False
+        self.release: asyncio.Event | None = None
+        """When set, an answer waits for it."""
         self.cut = False
         """Whether a stream ends before its end."""
+        self.says = "hi"
+        """The text of each answer."""
+        self.raw = b""
+        """When set, the body of each answer."""
+        self.drips = False
+        """Whether a stream sends one byte a hundredth of a second, and never ends."""
+        self.headers: list[Mapping[str, str]] = []
+        """Header fields of each question."""
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._stopped = asyncio.Event()
 
@@ -55,23 +66,40 @@ class OpenAiServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.asked.append((request.match_info["path"], body))
+        self.headers.append(request.headers)
         if self.hangs:
             await self._stopped.wait()
+        if self.release is not None:
+            await self.release.wait()
         if self.status != 200:
             return web.json_response({"error": {"message": "overloaded"}}, status=self.status)
+        if self.raw:
+            return web.Response(body=self.raw, content_type="application/json")
+        if self.drips:
+            return await self._drip(request)
         if not body.get("stream"):
-            return web.json_response({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]})
-        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            whole = {"choices": [{"message": {"content": self.says}, "finish_reason": "stop"}]}
+            return web.json_response(whole, headers={"x-version": self.version})
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "x-version": self.version})
         await answer.prepare(request)
-        events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _EVENTS
+        events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _events(self.says)
         for event in events[: 1 if self.cut else None]:
             await answer.write(f"data: {json.dumps(event)}\n\n".encode())
         if not self.cut:
             await answer.write(b"data: [DONE]\n\n")
         return answer
 
+    async def _drip(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        while not self._stopped.is_set():
+            await answer.write(b":")
+            await asyncio.sleep(0.01)
+        return answer
 
-_EVENTS: list[dict[str, Any]] = [
-    {"choices": [{"delta": {"content": "hi"}, "finish_reason": None}]},
-    {"choices": [{"delta": {}, "finish_reason": "stop"}]},
-]
+
+def _events(text: str) -> list[dict[str, Any]]:
+    return [
+        {"choices": [{"delta": {"content": text}, "finish_reason": None}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+    ]

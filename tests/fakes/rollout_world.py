@@ -13,8 +13,8 @@ from sqlmodel import SQLModel, col, select
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.config.models import ModelSection
 from controlplane.rollout.announce import Announcer
-from controlplane.rollout.decide import NOTHING
 from controlplane.rollout.engine import RolloutEngine
+from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Check, Evidence, Rollout
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import UNTRIED, Verification
@@ -23,7 +23,7 @@ from controlplane.store.migrate import migrate
 from controlplane.store.tables.outbox import OutboxRow
 from controlplane.traffic.driver import Question
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.triton import TritonDriver
+from controlplane.traffic.triton.driver import TritonDriver
 from tests.fakes.triton import FakeTriton
 
 START = 1_000_000.0
@@ -111,7 +111,7 @@ class World:
         self.service.update(models, drivers, {"model": self.verification}, announcer)
         self.engine.update(models, drivers, announcer)
 
-    async def _look(self, model: str, version: str, since: float, now: float) -> Evidence:
+    async def _look(self, rollout: Rollout, since: float, now: float) -> Evidence:
         return self.evidence
 
     async def crash(self) -> None:
@@ -136,7 +136,7 @@ class World:
 
     async def settle(self) -> None:
         """Wait until every call and every question under way has been answered. The next tick reads the answers."""
-        if tasks := [*self.engine._running.values(), *self.engine._asking.values()]:
+        if tasks := self.engine.under_way():
             await asyncio.wait(tasks)
 
     async def line(self) -> str:
@@ -167,6 +167,10 @@ class World:
             if latest.finished:
                 return latest
         raise AssertionError(f"not finished after {limit} ticks: {await self.line()}")
+
+    async def lift(self, version: str = "v2") -> None:
+        """Lift the quarantine of a version that was rolled back."""
+        await self.service.lift("model", version, actor="ann", reason="it was mended")
 
     async def promote(self, version: str = "v2", model: str = "model") -> Rollout:
         return await self.service.start(model, version, actor="ann")

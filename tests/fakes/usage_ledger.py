@@ -23,7 +23,7 @@ class Ledger:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2**24)
-        app.router.add_post("/cp/v1/gateways/usage", self._post)
+        app.router.add_post("/cp/v1/gateways/usage", self.post)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -34,7 +34,7 @@ class Ledger:
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
-    async def _post(self, request: web.Request) -> web.StreamResponse:
+    async def post(self, request: web.Request) -> web.StreamResponse:
         self.posts += 1
         self.headers.append(request.headers.get("Authorization", ""))
         fault = self.misbehave.pop(0) if self.misbehave else ""

@@ -7,7 +7,7 @@ import json
 import re
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,12 @@ class GatewayUp:
 
 @asynccontextmanager
 async def gateway_up(
-    folder: Path, fleet: str | None = None, *options: str, wait: bool = True
+    folder: Path, fleet: str | None = None, *options: str, wait: bool = True, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[GatewayUp]:
-    """Run a gateway with fleet.yaml and data folder in `folder`, on free ports unless the options say others."""
+    """Run a gateway with fleet.yaml and data folder in `folder`, on free ports unless the options say others.
+
+    `env`: further variables of its environment.
+    """
     if fleet is not None:
         (folder / "fleet.yaml").write_text(fleet)
     ports = () if options else ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
@@ -104,7 +107,7 @@ async def gateway_up(
         sys.executable,
         *("-m", "controlplane", "gateway", "-c", "fleet.yaml", "--data-dir", "data", *ports, *options),
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT)},
+        env={"PYTHONPATH": str(ROOT), **(env or {})},
         stderr=asyncio.subprocess.PIPE,
     )
     gateway = GatewayUp(process)

@@ -21,7 +21,7 @@ from collectors.probe import ProbeSource
 from collectors.readiness import ReadinessSource
 from controlplane.errors import ControlPlaneError
 from controlplane.remote_client import RemoteClient
-from controlplane.traffic.triton_api import TritonApi
+from controlplane.traffic.triton.api import TritonApi
 from tests.unhandled import Unhandled
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

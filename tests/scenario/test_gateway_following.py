@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
-from controlplane.gateway.desired.codec import decode
+from controlplane.gateway.desired.codec import decode, sealed
+from controlplane.gateway.desired.document import LimitSpec
 from tests.fakes.chat_engine import chat_engine
 from tests.fakes.gateway_control_plane import desired_of, gateway_control_plane
 from tests.patience import PROCESS_S
@@ -81,6 +85,37 @@ async def test_the_control_planes_end_touches_nothing_and_the_disk_serves_a_star
             async with gateway_control_plane(plane, port):
                 await gateway.said("desired state: works again")
                 assert await chat(gateway.port) == "two"
+
+
+async def test_shares_and_what_was_spent_survive_without_the_control_plane(tmp_path: Path) -> None:
+    async with asyncio.timeout(PROCESS_S), chat_engine("one") as one:
+        async with gateway_control_plane() as (plane, port):
+            state = desired_of(1, v1=(1000, one.url))
+            limits = LimitSpec(daily_tokens=100_000, requests_per_minute=4)
+            state = sealed(replace(state, models=(replace(state.models[0], limits=limits),)))
+            plane.shares = {"model/chat": 0.5}
+            plane.give(state)
+            stored = tmp_path / "data" / "shares.json"
+            async with gateway_up(tmp_path, fleet_at(port)) as gateway:
+                await plane.report_with(state.revision)
+                while not stored.exists():
+                    await plane.next_report()
+                assert json.loads(stored.read_bytes()) == {"model/chat": 0.5}
+                os.kill(gateway.pid, signal.SIGKILL)
+                await gateway.ended()
+        async with gateway_up(tmp_path) as gateway:
+            await gateway.said("beginning with the desired state of ")
+            answers = [await chat(gateway.port) for _ in range(4)]
+            assert answers[:2] == ["one", "one"], "half of four requests a minute"
+            assert [answer.startswith("HTTP/1.1 429") for answer in answers[2:]] == [True, True]
+        # The disk is lost, and the control plane is there: it knows what the gateway had reported.
+        shutil.rmtree(tmp_path / "data")
+        plane.shares, plane.spent = {}, {"model/chat/daily_tokens": 100_000.0}
+        async with gateway_control_plane(plane, port), gateway_up(tmp_path) as gateway:
+            await plane.report_with(state.revision)
+            while plane.reports[-1]["demand"].get("model/chat/daily_tokens") != 100_000.0:
+                await plane.next_report()
+            assert "insufficient_quota" in await chat(gateway.port)
 
 
 async def test_a_bad_state_keeps_the_running_one_and_an_older_one_is_applied(tmp_path: Path) -> None:

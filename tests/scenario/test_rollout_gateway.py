@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from controlplane.errors import Refused
-from controlplane.rollout import plan as planning
-from controlplane.rollout.model import Check, Evidence, Gate, RolloutLimits, Step, StepKind, Verb
+from controlplane.rollout import strategies
+from controlplane.rollout.model import Check, Evidence, Gate, Step, StepKind
+from controlplane.rollout.orders import Verb
 from controlplane.rollout.step_words import step_sentences
-from controlplane.rollout.strategies import STRATEGIES, Strategy
+from controlplane.rollout.strategies import STRATEGIES, Setting, Strategy
 from controlplane.rollout.verification import Verification
 from controlplane.store.assignments import AssignmentStore
 from controlplane.traffic.driver import Question
@@ -74,7 +76,7 @@ async def test_a_candidate_that_clients_find_bad_loses_its_requests_at_once(tmp_
         assert world.weights() == {"v1": 1000}
         assert lines[-1] == (
             "rolled-back: 390 of 400 requests to v2 failed, as the gateway counts them; the limit is 5%. "
-            "v1 serves again"
+            "v1 serves again (3 of 3 questions answered well)"
         )
         assert world.stable() == "v1"
 
@@ -122,10 +124,10 @@ async def test_a_plan_says_what_will_happen(tmp_path: Path) -> None:
         world.gateways[0].step(0)
         plan = await world.service.plan("chat", "v2")
         assert step_sentences(plan) == (
-            "have v2 ready beside v1 on gateway, within 60 s; it gets no requests yet",
+            "have v2 ready beside v1 on gateway, within 1 min; it gets no requests yet",
             "ask v2 3 times with the question of `verify:` in fleet.yaml, within 2 s each; at most 0 bad answers are "
             "allowed; v1 stays loaded meanwhile",
-            "send every request to v2 within 60 s, and wait until requests are counted there",
+            "send every request to v2 within 1 min, and wait until requests are counted there",
             "watch v2 for 5 s: it must serve without a break, and no alert may fire on it; it is rolled back when more "
             "than 5% of requests fail",
             "make v2 the stable version, also across a restart of the engine",
@@ -204,7 +206,9 @@ async def test_a_rollback_is_assigned_even_while_no_gateway_is_live(tmp_path: Pa
         await world.tick()
         assert world.weights() == {"v1": 1000}
         world.gateways[0].reports = True
-        assert (await world.timeline())[-1] == "rolled-back: Rollback by ann. v1 serves again"
+        assert (await world.timeline())[
+            -1
+        ] == "rolled-back: Rollback by ann. v1 serves again (3 of 3 questions answered well)"
 
 
 async def test_a_gateway_that_starts_anew_interrupts_nothing(tmp_path: Path) -> None:
@@ -269,7 +273,7 @@ async def test_a_triton_behind_the_gateway_loads_before_it_gets_requests_and_unl
 async def test_a_triton_unloads_nothing_that_a_silent_gateway_may_still_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controlplane.traffic.gateway.APPLY_S", 0.0)
+    monkeypatch.setattr("controlplane.traffic.gateway.driver.APPLY_S", 0.0)
     async with GatewayWorld(tmp_path, gateways=2, triton=True) as world:
         assert world.triton is not None
         await world.start()
@@ -314,23 +318,22 @@ async def test_a_crash_after_any_tick_only_costs_time(tmp_path: Path, after: int
         assert AssignmentStore(world.db).all()["chat"].generation <= 2
 
 
-def weight_steps(limits: RolloutLimits, check: Check, apart: bool) -> tuple[Step, ...]:
-    assert apart
+def weight_steps(setting: Setting) -> Iterator[Step]:
+    assert setting.apart
+    limits = setting.limits
     steps = [Step(StepKind.BRING_UP, verb=Verb.PLACE, weight=0.0, within_s=limits.load_s), Step(StepKind.ASK)]
     for share in (0.05, 0.25, 1.0):
         steps.append(Step(StepKind.SHIFT, verb=Verb.PLACE, weight=share, within_s=limits.load_s))
         steps.append(Step(StepKind.WATCH, hold_s=limits.verify_s, gate=Gate.EVIDENCE))
-    return (
-        *steps,
-        Step(StepKind.COMMIT, verb=Verb.COMMIT),
-        Step(StepKind.RETIRE, verb=Verb.PLACE, within_s=limits.drain_s),
-    )
+    steps.append(Step(StepKind.COMMIT, verb=Verb.COMMIT))
+    steps.append(Step(StepKind.RETIRE, verb=Verb.PLACE, within_s=limits.drain_s))
+    yield from steps
 
 
 @pytest.fixture
 def stepwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = {**STRATEGIES, "canary": Strategy("canary", weight_steps, weights=True)}
-    monkeypatch.setattr(planning, "STRATEGIES", steps)
+    steps = {**STRATEGIES, "canary": Strategy("canary", weight_steps)}
+    monkeypatch.setattr(strategies, "STRATEGIES", steps)
 
 
 @pytest.mark.usefixtures("stepwise")

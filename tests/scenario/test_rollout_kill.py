@@ -18,7 +18,7 @@ from controlplane.rollout.verification import Verification
 from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.triton import TritonDriver
+from controlplane.traffic.triton.driver import TritonDriver
 from tests.fakes.triton import FakeTriton
 from tests.patience import PROCESS_S
 
@@ -28,7 +28,7 @@ from controlplane.config.models import ModelSection
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.store.database import Database
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.triton import TritonDriver
+from controlplane.traffic.triton.driver import TritonDriver
 
 async def main(section):
     drivers = {section.name: TritonDriver(section, open_session())}

@@ -336,6 +336,7 @@ async def test_rollback_while_verifying_and_while_draining(tmp_path: Path) -> No
         await world.service.rollback("model", actor="bob")
         assert await world.tick() == "rolling-back: Rollback by bob. Rolling back to v1: ordering v1 on A"
         assert await world.tick() == "rolled-back: Rollback by bob. v1 serves again"
+        await world.lift()
         await world.promote()
         for _ in range(8):
             await world.tick()

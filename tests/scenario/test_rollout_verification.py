@@ -44,7 +44,7 @@ async def test_a_candidate_that_fails_every_request_is_turned_back_at_the_first_
         )
         latest = await world.finish()
         assert (latest.phase, latest.wished, latest.verified) == (Phase.ROLLED_BACK, False, None)
-        assert latest.sentence.endswith("out of memory. v1 serves again")
+        assert latest.sentence.endswith("out of memory. v1 serves again (5 of 5 questions answered well)")
         assert (world.triton.serving, world.triton.loads) == (1, [[1, 2], [1]])
         assert (await world.service.model("model")).stable == "v1"
 
@@ -81,7 +81,7 @@ async def test_a_candidate_whose_first_request_kills_the_server(tmp_path: Path) 
         world.triton.reachable = True
         latest = await world.finish()
         assert latest.phase is Phase.ROLLED_BACK
-        assert latest.sentence.endswith("v1 serves again")
+        assert latest.sentence.endswith("v1 serves again (5 of 5 questions answered well)")
         assert world.triton.serving == 1
 
 
@@ -125,6 +125,7 @@ async def test_each_backend_is_asked_before_the_next_one_is_touched(tmp_path: Pa
         assert latest.phase is Phase.ROLLED_BACK
         assert [server.loads for server in world.servers] == [[[1, 2], [1]], []]
         world.triton.raises.clear()
+        await world.lift()
         await world.promote()
         assert (await world.finish()).verified is True
         assert [sum(v == 2 for v, *_ in s.asked) for s in world.servers] == [3, 2]
@@ -205,7 +206,7 @@ async def test_a_rollback_is_not_argued_with(tmp_path: Path) -> None:
 async def test_a_question_that_even_the_stable_version_fails_is_doubted_when_planning(tmp_path: Path) -> None:
     async with World(tmp_path, verification=asking(2)) as world:
         world.triton.raises[1] = "no such input"
-        (note,) = (await world.service.plan("model", "v2")).notes
+        *_, note = (await world.service.plan("model", "v2")).notes
         assert note.startswith("v1 itself does not answer the question of `verify:` in fleet.yaml well (answered 400")
         assert note.endswith("If the question is wrong, v2 will be rolled back too")
 

@@ -59,9 +59,12 @@ class ReportRequest(BaseModel):
 
 
 class ReportAnswer(BaseModel):
-    """The gateway's shares of limits that several gateways share, by limit id. Others are wholly its own."""
+    """The answer to a gateway's report."""
 
     shares: dict[str, float]
+    """The gateway's shares of limits that several gateways share, by limit id. Others are wholly its own."""
+    spent: dict[str, float]
+    """What the gateway had spent of its budgets before its last start and does not report, by the budget's id."""
 
 
 class GatewayList(BaseModel):
@@ -100,7 +103,7 @@ async def desired(
 @requires(Role.GATEWAY)
 @takes_body(REPORT_BYTES)
 async def report(services: ServicesDep, sent: ReportRequest) -> ReportAnswer:
-    """Store a gateway's report, and return its shares of limits."""
+    """Store a gateway's report, and return its shares of limits and what it has forgotten to have spent."""
     models = {name: ModelReport(m.generation, m.requests, m.open) for name, m in sent.models.items()}
     taken = Report(
         name=sent.name,
@@ -115,4 +118,5 @@ async def report(services: ServicesDep, sent: ReportRequest) -> ReportAnswer:
         demand=sent.demand,
         fault=sent.fault,
     )
-    return ReportAnswer(shares=dict(await services.gateways.report(taken, leaving=sent.leaving)))
+    answer = await services.gateways.report(taken, leaving=sent.leaving)
+    return ReportAnswer(shares=dict(answer.shares), spent=dict(answer.spent))

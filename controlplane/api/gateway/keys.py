@@ -15,7 +15,7 @@ from controlplane.api.models import NAME
 from controlplane.api.services import ServicesDep
 from controlplane.api.tokens import LIFETIME
 from controlplane.config.vocabulary import Duration
-from controlplane.fleet.views import View, instant, rfc3339
+from controlplane.fleet.view import View, instant, rfc3339
 from controlplane.gateway.desired.document import LimitSpec
 
 router = APIRouter(route_class=GuardedRoute, tags=["gateways"])

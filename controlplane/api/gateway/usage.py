@@ -14,7 +14,7 @@ from controlplane.api.operations import Instant
 from controlplane.api.services import ServicesDep
 from controlplane.config.durations import instant_seconds
 from controlplane.fleet.usage import BY, UsageView, money_of, usage_csv, usage_view
-from controlplane.fleet.views import instant
+from controlplane.fleet.view import instant
 from controlplane.store.usage import UsageBatch, UsageSums
 
 router = APIRouter(route_class=GuardedRoute, tags=["gateways"])

@@ -24,7 +24,7 @@ from controlplane.api.prometheus import ParamsDep, success
 from controlplane.api.prometheus_params import Params, bad
 from controlplane.api.services import ServicesDep
 from controlplane.errors import QueryError
-from controlplane.fleet.views import rfc3339
+from controlplane.fleet.view import rfc3339
 from controlplane.metrics.promql.syntax.tree import parse_selector
 from controlplane.metrics.series.matchers import Matcher
 

@@ -19,7 +19,7 @@ from controlplane.api.prometheus import QUERY_TIMEOUT_S, ParamsDep, success
 from controlplane.api.prometheus_params import bad
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import QueryError
-from controlplane.fleet.views import rfc3339
+from controlplane.fleet.view import rfc3339
 from controlplane.metrics.promql.syntax.tree import parse_selector
 from controlplane.metrics.series.matchers import Matcher
 

@@ -18,11 +18,11 @@ from controlplane.config.wording import nearest
 from controlplane.ruletest.lint import Expressions, KnownMetrics, known_metrics
 
 
-def check_rules(loaded: LoadedFleet, findings: Findings) -> int:
-    """Add the faults of rules and thresholds. Return the number of rules. Blocking."""
+def check_rules(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:
+    """Add the faults of rules and thresholds. Return the groups that could be read. Blocking."""
     fleet = loaded.fleet
     if not fleet.reads("rules"):
-        return 0
+        return ()
     given = fleet.thresholds if fleet.reads("thresholds") else {}
     overrides = {name: threshold for name, threshold in given.items() if whole(threshold)}
     for fault in threshold_faults(fleet.rules, overrides) if overrides else ():
@@ -42,7 +42,7 @@ def check_rules(loaded: LoadedFleet, findings: Findings) -> int:
 
         for sentence in unshipped(metrics, groups):
             findings.warn(("metrics", "query_url"), sentence)
-    return sum(len(group.rules) for group in groups)
+    return groups
 
 
 def _groups(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:

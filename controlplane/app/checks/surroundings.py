@@ -16,8 +16,8 @@ from controlplane.app.slack_token import SlackToken
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.models import Backend
 from controlplane.config.notifiers import SlackSection
+from controlplane.config.traffic.base import Backend
 from controlplane.config.vocabulary import Access, Model, whole
 from controlplane.errors import ConfigError
 

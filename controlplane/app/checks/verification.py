@@ -5,7 +5,6 @@ from __future__ import annotations
 from collectors.engines import Api
 from controlplane.app.checks.findings import Findings
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.models import GatewayTraffic, TritonTraffic
 from controlplane.config.vocabulary import whole
 from controlplane.rollout.verification import verification
 
@@ -16,7 +15,7 @@ def check_verification(loaded: LoadedFleet, findings: Findings) -> None:
     if not fleet.reads("models", "targets", "scrape") or not all(map(whole, (fleet.scrape, *fleet.targets))):
         return
     for number, model in enumerate(fleet.models):
-        moved = whole(model) and isinstance(model.traffic, TritonTraffic | GatewayTraffic)
+        moved = whole(model) and model.traffic.switches
         if not moved or model.verify or len(model.versions) < 2:
             continue
         if verification(model, fleet.targets, fleet.scrape.interval).check.question is None:

@@ -12,7 +12,8 @@ from alerts.interfaces import Clock
 from collectors.samples import Layout, SampleSink, Series, labels_of
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.config.model import Cost
-from controlplane.config.models import Backend, ModelSection
+from controlplane.config.models import ModelSection
+from controlplane.config.traffic.base import Backend
 from controlplane.cost import CostLedger
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.values import Vector

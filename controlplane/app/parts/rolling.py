@@ -12,12 +12,25 @@ from controlplane.app.notifiers import build_route
 from controlplane.app.parts.part import Configuration, Part, difference, kept
 from controlplane.clock.every import Every
 from controlplane.config.models import ModelSection
+from controlplane.config.rollout.section import RolloutsSection
 from controlplane.metrics.query.queries import Queries
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.evidence import EvidenceReader
+from controlplane.rollout.findings import WorkKind
+from controlplane.rollout.model import Rollout
+from controlplane.rollout.planning.planner import Planner
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import Verification, verifications
+from controlplane.rollout.wishes import Wait, WaitKind
+from controlplane.rollout.work.checks import CheckWorker
+from controlplane.rollout.work.golden import GoldenWorker
+from controlplane.rollout.work.hooks import HookWorker
+from controlplane.rollout.work.look import LookWorker
+from controlplane.rollout.work.mirrored import MirroredWorker
+from controlplane.rollout.work.top_up import TopUpWorker
+from controlplane.rollout.work.warm import WarmWorker
+from controlplane.rollout.workers import Worker
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
@@ -25,7 +38,7 @@ from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.drivers import build_drivers
-from controlplane.traffic.gateway import Gateways
+from controlplane.traffic.gateway.driver import Gateways
 
 ROLLOUT_S = 0.5
 """Seconds between two ticks while a rollout runs."""
@@ -44,6 +57,8 @@ class RollingSettings:
     receiver: str
     """Name of the notifier for messages about rollouts."""
     console_url: str
+    shared: RolloutsSection
+    """`rollouts:` of fleet.yaml: gates of all models."""
 
 
 class Rolling(Part[RollingSettings]):
@@ -73,7 +88,11 @@ class Rolling(Part[RollingSettings]):
         self._loop: Loop | None = None
         self._models: Mapping[str, ModelSection] = {}
         self._drivers: dict[str, Driver] = {}
-        self.service = RolloutService(db, {}, {}, clock, observe_only=observe_only, news=news)
+        self._planner = Planner(RolloutLog(db), clock, querier)
+        workers = self._workers(querier, clock)
+        self.service = RolloutService(
+            db, {}, {}, clock, observe_only=observe_only, planner=self._planner, workers=workers.keys(), news=news
+        )
         self.engine = RolloutEngine(
             db,
             {},
@@ -81,8 +100,41 @@ class Rolling(Part[RollingSettings]):
             lease=lambda: self._lease,
             observe_only=observe_only,
             look=EvidenceReader(querier, SqlAlertLog(db)).read,
+            workers=workers,
+            holds=self._holds,
             news=news,
         )
+
+    def _workers(self, querier: Queries, clock: Clock) -> Mapping[WorkKind, Worker]:
+        """Return the workers of rollouts by kind of work."""
+
+        # A reload replaces drivers and sections, so each work looks them up when it begins.
+        def driver(model: str) -> Driver | None:
+            return self._drivers.get(model)
+
+        def section(model: str) -> ModelSection | None:
+            return self._models.get(model)
+
+        found: dict[WorkKind, Worker] = {
+            WorkKind.HOOK: HookWorker(),
+            WorkKind.LOOK: LookWorker(querier, clock.now),
+            WorkKind.WARM: WarmWorker(driver, section),
+            WorkKind.GOLDEN: GoldenWorker(driver),
+            WorkKind.MIRRORED: MirroredWorker(querier, clock.now),
+            WorkKind.TOP_UP: TopUpWorker(driver, section),
+        }
+        if self._planner.checks is not None:
+            found[WorkKind.CHECK] = CheckWorker(self._planner.checks)
+        return found
+
+    def _holds(self, rollout: Rollout, now: float) -> Wait | None:
+        """Return the freeze that holds up the next share of a rollout, or None."""
+        if rollout.plan.options.through_freeze:
+            return None
+        freeze = self._planner.freeze(rollout.model, now)
+        if freeze is None:
+            return None
+        return Wait(WaitKind.TIME, f"The share stays as it is: {freeze}", freeze.until)
 
     def settings(self, config: Configuration) -> RollingSettings:
         """Return the models of a configuration and the verification of their candidates."""
@@ -91,6 +143,7 @@ class Rolling(Part[RollingSettings]):
             verifications=verifications(config.fleet),
             receiver=build_route(config.loaded).receiver,
             console_url=config.console_url,
+            shared=config.fleet.rollouts,
         )
 
     async def configure(self, settings: RollingSettings) -> Sequence[str]:
@@ -104,7 +157,7 @@ class Rolling(Part[RollingSettings]):
         new = build_drivers((model for model in settings.models.values() if model.name not in stay), self._gateways)
         self._drivers = {**new, **stay}
         announcer = Announcer(settings.receiver, settings.console_url)
-        self.service.update(settings.models, self._drivers, settings.verifications, announcer)
+        self.service.update(settings.models, self._drivers, settings.verifications, announcer, settings.shared)
         self.engine.update(settings.models, self._drivers, announcer)
         await asyncio.gather(*(driver.close() for driver in gone))
         return difference("models", before, settings.models)

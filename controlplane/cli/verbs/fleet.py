@@ -6,11 +6,7 @@ from controlplane.cli.verbs.grammar import Operand, Option, Verb, whole
 from controlplane.cli.verbs.options import (
     CLOSE,
     CONTEXT,
-    DRY_RUN,
     LISTING,
-    MODEL,
-    NO_WATCH,
-    ROLLOUT,
     URL,
     WATCH,
     limit,
@@ -183,72 +179,6 @@ LOOK = (
         "Print the versions of this program and of the control plane.",
         options=LISTING,
         examples=(("version", ""),),
-    ),
-)
-
-SWITCH = (
-    Verb(
-        "promote",
-        "steer:promote",
-        "Switch MODEL to VERSION; returns once that version serves and is verified.",
-        (MODEL, Operand("version", "VERSION", "The version to serve, such as v2.", offers="versions")),
-        (
-            Option("strategy", "blue-green (the default), or canary.", "NAME", offers="strategies"),
-            DRY_RUN,
-            NO_WATCH,
-            *LISTING,
-        ),
-        examples=(
-            ("promote model v2", "switch, and wait until v2 is verified"),
-            ("promote model v2 --dry-run", "only print what would happen"),
-        ),
-    ),
-    Verb(
-        "rollback",
-        "steer:rollback",
-        "Switch MODEL back to its previous version; a running rollout is reversed.",
-        (MODEL,),
-        (DRY_RUN, NO_WATCH, *LISTING),
-        examples=(("rollback model", ""),),
-    ),
-    Verb(
-        "rollouts list",
-        "steer:rollouts_list",
-        "List rollouts, the newest first.",
-        options=(Option("model", "Only this model's.", "MODEL", offers="models"), limit(20), *LISTING),
-        examples=(("rollouts list", ""), ("rollouts list --model chat --limit 5", "the last five of one model")),
-    ),
-    Verb(
-        "rollouts show",
-        "steer:rollouts_show",
-        "Show one rollout and all its events.",
-        (ROLLOUT,),
-        LISTING,
-        examples=(("rollouts show r-50ea2a43", ""),),
-    ),
-    Verb(
-        "rollouts watch",
-        "steer:rollouts_watch",
-        "Follow a rollout to its end; exit 1 when it failed or was rolled back.",
-        (ROLLOUT,),
-        LISTING,
-        examples=(("rollouts watch r-50ea2a43", ""),),
-    ),
-    Verb(
-        "rollouts abort",
-        "steer:rollouts_abort",
-        "Roll a running rollout back to the stable version.",
-        (ROLLOUT,),
-        LISTING,
-        examples=(("rollouts abort r-50ea2a43", ""),),
-    ),
-    Verb(
-        "rollouts close",
-        "steer:rollouts_close",
-        "Close a rollout whose record cannot be read, so that another one can begin; engines stay as they are.",
-        (ROLLOUT,),
-        LISTING,
-        examples=(("rollouts close r-50ea2a43", ""),),
     ),
 )
 

@@ -180,7 +180,10 @@ FILES = (
         "local:check",
         "Validate fleet.yaml files and print every fault with file, line and field.",
         (Operand("files", "FILE…", "fleet.yaml files.", Path, many=True, offers="files"),),
-        (Option("strict", "Exit with 1 when there are warnings."),),
+        (
+            Option("strict", "Exit with 1 when there are warnings."),
+            Option("gates", "Print what each model's promotions must pass, and which freeze window holds now."),
+        ),
         examples=(("check fleet.yaml", ""), ("check fleet.yaml --strict", "in a pipeline")),
     ),
     Verb(

@@ -16,7 +16,6 @@ WATCH = Option("watch", "Refresh every two seconds until Ctrl-C.", short="-w")
 LISTEN = "Address to listen on, as host:port."
 DATA_DIR = Option("data_dir", "Folder for the stored state.", "DIR", read=Path, offers="folders")
 DRY_RUN = Option("dry_run", "Print what would happen and do nothing.")
-NO_WATCH = Option("no_watch", "Return as soon as the rollout is recorded.")
 LOG = (
     Option("log_format", "text, or json with one object a line.", "FORMAT", default="text", choices=("text", "json")),
     Option(
@@ -28,7 +27,6 @@ LOG = (
     ),
 )
 MODEL = Operand("model", "MODEL", "The model's name in fleet.yaml.", offers="models")
-ROLLOUT = Operand("identifier", "ID", "The rollout's id.", offers="rollouts")
 RULE_FILES = Operand(
     "files", "FILE…", "Prometheus rule files, or builtin:llm and builtin:gpu.", Path, False, True, offers="files"
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from controlplane.cli.verbs.fleet import ALERTS, LOOK, SWITCH
+from controlplane.cli.verbs.fleet import ALERTS, LOOK
 from controlplane.cli.verbs.grammar import Group
 from controlplane.cli.verbs.keys import KEYS
 from controlplane.cli.verbs.local import ACCESS, FILES, RUN
+from controlplane.cli.verbs.rollouts import QUARANTINE, STEER, SWITCH
 
 GROUPS = (
     Group("Look", LOOK),
     Group("Switch versions", SWITCH),
+    Group("Steer a rollout", STEER),
+    Group("Versions in quarantine", QUARANTINE),
     Group("Alerts and messages", ALERTS),
     Group("Keys of the gateways' clients", KEYS),
     Group("Contexts and access", ACCESS),

@@ -15,7 +15,6 @@ from controlplane.gateway.choosing.memory import Memory
 from controlplane.gateway.choosing.overload.queue import Waiter
 from controlplane.gateway.choosing.pool import Pool, grant
 from controlplane.gateway.choosing.replica import Replicas
-from controlplane.gateway.choosing.report import BackendReport, ModelReport, Report
 from controlplane.gateway.choosing.vetoes import Vetoes
 from controlplane.gateway.desired.document import Desired, ModelSpec
 from controlplane.gateway.refusal import Refusal
@@ -92,11 +91,17 @@ class WorkerChooser:
         self._refuse(refused)
 
     def model(self, ask: Ask, caller: Caller) -> ModelSpec | Refusal:
-        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it."""
+        """Return the model of a name, an alias or a LoRA adapter. A model that the key may not ask is unknown to it.
+
+        A path that must be listed is refused where the model does not list it.
+        """
         pool = self._names.get(ask.model)
         if pool is None or not _may(caller, pool.context.spec):
             return refusals.unknown_model(ask.model)
-        return pool.context.spec
+        spec = pool.context.spec
+        if not spec.passes(ask.listed_path):
+            return refusals.unlisted_path(ask.model, ask.listed_path)
+        return spec
 
     def named(self, name: str, caller: Caller) -> ModelSpec | None:
         """Return a model by its name, such as one of another's `fallbacks`. None: the caller has none of it."""
@@ -168,35 +173,6 @@ class WorkerChooser:
         pool = self._pools.get(model.name)
         return None if pool is None else pool.cache
 
-    def report(self, now: float) -> Report:
-        """Return a snapshot."""
-        models, backends = [], []
-        for name, pool in self._pools.items():
-            oldest = min((one.since for version in pool.versions.values() for one in version.queue), default=now)
-            models.append(
-                ModelReport(
-                    name,
-                    pool.context.waiting,
-                    now - oldest,
-                    pool.context.drain.rate(now),
-                    0 if pool.cache is None else pool.cache.size,
-                )
-            )
-            backends += [
-                BackendReport(
-                    name,
-                    version.name,
-                    one.spec.url,
-                    one.requests,
-                    one.work,
-                    one.health.out_until is not None,
-                    one.spec.draining,
-                )
-                for version in pool.versions.values()
-                for one in version.replicas
-            ]
-        return Report(tuple(models), tuple(backends))
-
     def _name(self) -> None:
         """Set the names of all models. A model's own name beats an alias, and an alias beats an adapter."""
         names: dict[str, Pool] = {}
@@ -212,6 +188,8 @@ class WorkerChooser:
         """Return a choice of the smaller model that answers while this one is full, if it is free."""
         smaller = self._pools.get(pool.spec.degrade_to)
         if smaller is None or ask.continued or route.pinned or route.adapter or not _may(caller, smaller.spec):
+            return None
+        if not smaller.spec.passes(ask.listed_path):
             return None
         # A ticket that no request follows would bend the smaller model's own split.
         if not smaller.is_free(now):

@@ -15,6 +15,16 @@ def unknown_model(name: str) -> Refusal:
     )
 
 
+def unlisted_path(model: str, path: str) -> Refusal:
+    """Return the refusal of an engine's path that the model does not list."""
+    return Refusal(
+        RefusalKind.UNKNOWN_PATH,
+        f"The path {path} does not pass to the engines of the model `{model}`. An operator can list it in the model's "
+        "gateway.paths.",
+        code="path_not_listed",
+    )
+
+
 def removed(name: str) -> Refusal:
     """Return the refusal of a request that waited for a model when the model was taken away."""
     return Refusal(

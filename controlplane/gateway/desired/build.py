@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from controlplane.config.gateway import GatewaySection, Limits, ModelGateway
-from controlplane.config.models import Backend, GatewayTraffic, ModelSection, triton_folder
+from controlplane.config.models import ModelSection
+from controlplane.config.traffic.base import Backend, triton_folder
+from controlplane.config.traffic.gateway import GatewayTraffic
 from controlplane.config.vocabulary import Access
 from controlplane.gateway.desired.codec import sealed
 from controlplane.gateway.desired.document import (
@@ -34,6 +36,8 @@ class Split:
 
     generation: int
     weights: Mapping[str, int] = field(default_factory=dict)
+    mirror: Mapping[str, int] = field(default_factory=dict)
+    """Thousandths of the requests of which a version gets copies. Empty: the copies of fleet.yaml, if any."""
 
 
 def build(
@@ -77,9 +81,7 @@ def _model(section: ModelSection, split: Split | None, stable: str) -> ModelSpec
     if not any(version.weight and version.backends for version in versions):
         return None
     asked = section.gateway
-    mirror = None if asked.mirror is None else MirrorSpec(asked.mirror.version, asked.mirror.share)
-    if mirror and mirror.version not in {version.name for version in versions}:
-        mirror = None
+    mirror = _mirror(section, split, {version.name for version in versions})
     return ModelSpec(
         name=section.name,
         generation=split.generation if split and isinstance(section.traffic, GatewayTraffic) else 0,
@@ -96,7 +98,18 @@ def _model(section: ModelSection, split: Split | None, stable: str) -> ModelSpec
         hedge=None if asked.hedge is None else HedgeSpec(asked.hedge.quantile, asked.hedge.share),
         cache=None if asked.cache is None else CacheSpec(asked.cache.ttl, asked.cache.max_size),
         mirror=mirror,
+        paths=asked.paths,
     )
+
+
+def _mirror(section: ModelSection, split: Split | None, served: set[str]) -> MirrorSpec | None:
+    """Return the copies of a model's requests: those of the assignment, else those of fleet.yaml."""
+    asked = section.gateway.mirror
+    mirror = None if asked is None else MirrorSpec(asked.version, asked.share)
+    if split is not None and isinstance(section.traffic, GatewayTraffic):
+        assigned = (MirrorSpec(name, share / WHOLE) for name, share in split.mirror.items() if share)
+        mirror = next(assigned, mirror)
+    return mirror if mirror is not None and mirror.version in served else None
 
 
 def _price(asked: ModelGateway) -> PriceSpec:
@@ -154,6 +167,7 @@ def _backend(backend: Backend, served: str, folder: str | None, moved: str | Non
         max_in_flight=backend.max_in_flight or 0,
         adapters=backend.adapters,
         draining=backend.draining,
+        metrics=backend.metrics or "",
     )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from controlplane.config import engine_paths
+
 FORMAT = 1
 WHOLE = 1000
 """Weights are thousandths of a model's requests."""
@@ -44,6 +46,8 @@ class BackendSpec:
     """LoRA adapters that are loaded there."""
     draining: bool = False
     """It gets no new request."""
+    metrics: str = ""
+    """Address of its metrics. "": the default of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,12 @@ class ModelSpec:
     hedge: HedgeSpec | None = None
     cache: CacheSpec | None = None
     mirror: MirrorSpec | None = None
+    paths: tuple[str, ...] = ()
+    """Paths of its engines that pass beside the known ones: `/a/b`, or `/a/*` for all paths below `/a`."""
+
+    def passes(self, path: str) -> bool:
+        """Return whether a path passes to the model's engines. "": the path needs no list."""
+        return not path or engine_paths.is_listed(path, self.paths)
 
 
 @dataclass(frozen=True, slots=True)

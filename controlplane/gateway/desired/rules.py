@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from collectors.engines import BACKENDS
+from controlplane.config import engine_paths
+from controlplane.config.model_names import model_name
 from controlplane.gateway.desired.document import WHOLE, BackendSpec, Desired, KeySpec, LimitSpec, ModelSpec
 from controlplane.gateway.errors import BadDesired
 
@@ -58,9 +60,20 @@ def _aliases(models: Iterable[ModelSpec]) -> Iterator[str]:
     owner = {model.name: model.name for model in models}
     for model in models:
         for alias in model.aliases:
+            if why := _unfit(alias):
+                yield f"models.{model.name}.aliases: {alias!a} {why}"
             if alias in owner:
                 yield f"models.{model.name}.aliases: {alias} already names {owner[alias]}"
             owner[alias] = model.name
+
+
+def _unfit(name: str) -> str:
+    """Return why a name of a model cannot be used, or ""."""
+    try:
+        model_name(name)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _given(values: Mapping[str, float | None]) -> Iterator[tuple[str, float]]:
@@ -83,6 +96,7 @@ def _model(place: str, model: ModelSpec) -> Iterator[str]:
         yield f"{place}.generation: expected a number from 0, got {model.generation}"
     if model.balance not in BALANCES:
         yield f"{place}.balance: expected one of {', '.join(BALANCES)}, got {model.balance}"
+    yield from (f"{place}.paths: {path} {why}" for path in model.paths if (why := engine_paths.fault(path)))
     yield from _limits(f"{place}.limits", model.limits)
     yield from _behaviour(place, model)
 
@@ -119,22 +133,27 @@ def _behaviour(place: str, model: ModelSpec) -> Iterator[str]:
 
 
 def _backend(place: str, backend: BackendSpec) -> Iterator[str]:
-    try:
-        parts = urlsplit(backend.url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in backend.url
-    except ValueError:
-        good = False
-    if not good:
-        yield f"{place}.url: expected http://host:port or https://host:port, got {backend.url!r}"
+    if not _is_address(backend.url) or any(character in backend.url for character in "?#"):
+        yield f"{place}.url: expected http://host:port or https://host:port without ? and #, got {backend.url!r}"
+    if backend.metrics and not _is_address(backend.metrics):
+        yield f"{place}.metrics: expected http://host:port/path or https://host:port/path, got {backend.metrics!r}"
     if backend.engine not in BACKENDS:
         yield f"{place}.engine: expected one of {', '.join(BACKENDS)}, got {backend.engine}"
-    if not backend.served_model:
-        yield f"{place}.served_model: is empty"
+    names = (("served_model", backend.served_model), *(("adapters", name) for name in backend.adapters))
+    yield from (f"{place}.{field}: {name!a} {why}" for field, name in names if (why := _unfit(name)))
     if backend.max_in_flight < 0:
         yield f"{place}.max_in_flight: expected 0 or more, got {backend.max_in_flight}"
     held = backend.credentials
     if held is not None and bool(held.file) == bool(held.env):
         yield f"{place}.credentials: expected one of file, env"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in url
+    except ValueError:
+        return False
 
 
 def _key(place: str, key: KeySpec) -> Iterator[str]:

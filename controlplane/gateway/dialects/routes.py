@@ -1,4 +1,4 @@
-"""The paths of all APIs, and the operation of each. Any other path belongs to an engine: `x-model` names its model."""
+"""The paths of all APIs, and the operation of each. Other paths belong to an engine: `x-model` names their model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
-from controlplane.gateway.dialects import administration, triton_path
+from controlplane.config import engine_paths
+from controlplane.gateway.dialects import triton_path
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Frames, ModelPlace, Operation, RequestHead
 
@@ -79,9 +80,30 @@ _TRITON_POST = {
 }
 _TRITON_GET = {name: _triton(name or "metadata") for name in ("", "ready", "config", "stats")}
 _PLAIN = Operation("plain", "plain", ModelPlace.HEADER, Frames.SSE)
+_LISTED = replace(_PLAIN, listed=True)
+_INFERENCE = frozenset(
+    (
+        # SGLang, TGI, SageMaker's and Vertex AI's contracts of a container
+        *(b"/generate", b"/generate_stream", b"/encode", b"/invocations", b"/vertex_generate", b"/predict"),
+        *(b"/parse_function_call", b"/separate_reasoning", b"/chat_tokenize"),
+        # llama-server
+        *(b"/completion", b"/completions", b"/chat/completions", b"/embedding", b"/embeddings", b"/infill"),
+        *(b"/reranking", b"/v1/reranking", b"/apply-template"),
+        # text-embeddings-inference, whisper.cpp
+        *(b"/embed", b"/embed_all", b"/embed_sparse", b"/similarity", b"/inference"),
+        # OpenAI's and Mistral's APIs, where an engine has more of them than the table above
+        *(b"/v1/images/generations", b"/v1/images/edits", b"/v1/images/variations", b"/v1/moderations"),
+        b"/v1/fim/completions",
+    )
+)
+"""Paths of engines that only infer. Every other path of an engine passes only where its model lists it."""
 _MODEL_PREFIX = b"/v1/models/"
 _OWNED = (b"/api/", b"/v2/")
-"""Below these every path is in the tables above. No header lets another one pass."""
+"""Below these every path is in the tables above. No header and no list lets another one pass."""
+ADMINISTRATIVE = (
+    "This path administers the engine, so it does not pass through the gateway. Call the engine's own address, or let "
+    "the control plane do it."
+)
 _CLIENTS = ((b"/api/", "ollama"), (b"/v2/", "triton"), (b"/v1/messages", "anthropic"))
 """Begins of paths that only one API's clients ask."""
 _AMBIGUOUS = re.compile(rb"//|/\.{1,2}(?:/|$)|[\\\x00-\x1f\x7f]")
@@ -134,8 +156,8 @@ def _slowly(head: RequestHead, path: bytes) -> Operation | Refusal:
         return _of_method(head, b"POST", _POST[path])
     if path in _GET:
         return _exact(head.method, path) or _bad_method(_LOOKS)
-    if administration.is_administrative(path):
-        return Refusal(RefusalKind.FORBIDDEN, administration.MESSAGE, code="administrative_path")
+    if engine_paths.is_administrative(path):
+        return Refusal(RefusalKind.FORBIDDEN, ADMINISTRATIVE, code="administrative_path")
     if path.startswith(_OWNED) or _HIDDEN_SLASH.search(head.path):
         return _unknown("The gateway does not serve this path.")
     return _plain(head)
@@ -146,9 +168,11 @@ def _plain(head: RequestHead) -> Operation | Refusal:
         return _unknown(
             "The gateway does not know this path. To pass it to an engine, name a model in the header x-model."
         )
-    if head.method not in (b"GET", b"POST"):
-        return _bad_method(b"GET, POST")
-    return _PLAIN
+    if head.path in _INFERENCE:
+        return _of_method(head, b"POST", _PLAIN)
+    if not engine_paths.PLAIN.fullmatch(head.path):
+        return _unknown("The gateway does not know this path. Write an engine's path without percent-encoding and `;`.")
+    return _LISTED if head.method in (b"GET", b"POST") else _bad_method(b"GET, POST")
 
 
 def _of_method(head: RequestHead, method: bytes, operation: Operation) -> Operation | Refusal:

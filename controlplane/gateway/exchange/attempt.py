@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+from controlplane.gateway.exchange import faults
 from controlplane.gateway.exchange.engine import Engine
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Outcome
@@ -24,6 +25,8 @@ JOINED = 64 * 2**10
 """Bodies up to this size are sent in one piece with their head. Joining a larger one would copy it for nothing."""
 BUSY = (429, 503)
 """Statuses of an engine that did not begin: another one may be asked."""
+UNAUTHORIZED = (401, 403, 407)
+"""Statuses of an engine that refuses the gateway. The client's own key was good, so it must not read of a wrong one."""
 
 
 class Failed:
@@ -204,10 +207,7 @@ class Attempt:
     def answer(self, head: AnswerHead) -> None:
         """Take the head of the answer."""
         self._head = head
-        try:
-            self.reader = self._dialects.reader(self.ask, head.status, head.fields)
-        except Exception as error:  # noqa: BLE001
-            self._owner.fault("reading the head of an answer", error)
+        faults.bounded(self._owner, "reading the head of an answer", self._read, head)
 
     def piece(self, data: bytes, done: bool, chunk: bytes = b"") -> None:
         """Take what one read brought of the body."""
@@ -219,7 +219,7 @@ class Attempt:
                 self._relay.relay(self, data, done, chunk, now)
             else:
                 self._hold(data, done)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - as in `faults.bounded`, which a call for each piece would cost
             self._owner.fault("passing an answer on", error)
 
     def lost(self, connection: UpstreamConnection, why: str) -> None:
@@ -233,11 +233,11 @@ class Attempt:
 
     # Within
 
+    def _read(self, head: AnswerHead) -> None:
+        self.reader = self._dialects.reader(self.ask, head.status, head.fields)
+
     def _guarded(self, stage: str, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._owner.fault(stage, error)
+        faults.bounded(self._owner, stage, call)
 
     def _lost(self, connection: UpstreamConnection, why: str) -> None:
         if connection.reused and not connection.received:
@@ -307,17 +307,21 @@ class Attempt:
         if status in BUSY and done:
             self._busy(head, held)
             return
+        if status in UNAUTHORIZED:
+            self._unauthorized(status, held)
+            return
         verdict: Refusal | bool = True
         if status < 400 and not self.headless:
-            verdict = reader.first(held) if held else False
+            verdict = reader.first(held, done) if held or done else False
             if verdict is False and (len(held) > MAX_HELD or (done and not self.ask.stream)):
                 verdict = True
         if verdict is True:
             self._pass(head, held, done)
         elif verdict is not False:
-            safe = verdict.kind.status in BUSY
-            outcome = Outcome.REJECTED if safe else Outcome.ERROR
-            self._owner.failed(self, Failed(verdict, "stream_error", outcome, safe=safe))
+            busy = verdict.kind.status in BUSY
+            outcome = Outcome.REJECTED if busy else Outcome.ERROR
+            # With a detail, the engine refused the gateway: it has not begun either.
+            self._owner.failed(self, Failed(verdict, "stream_error", outcome, safe=busy or bool(verdict.detail)))
         elif done:
             message = f"The {self.name} ended its answer before the first event"
             self._fail(RefusalKind.UPSTREAM_FAILED, message, "empty", safe=False)
@@ -336,6 +340,11 @@ class Attempt:
         refusal = Refusal(RefusalKind.NO_CAPACITY, message)
         why = f"http_{head.status}"
         self._owner.failed(self, Failed(refusal, why, Outcome.REJECTED, safe=True, head=head, body=body))
+
+    def _unauthorized(self, status: int, body: bytes) -> None:
+        message = f"The {self.name} refuses the gateway's credentials"
+        refusal = Refusal(RefusalKind.UPSTREAM_FAILED, message, detail=body[:MAX_HELD].decode(errors="replace"))
+        self._owner.failed(self, Failed(refusal, f"http_{status}", Outcome.ERROR, safe=True))
 
     def _fail(self, kind: RefusalKind, message: str, why: str, *, safe: bool, outcome: Outcome = Outcome.ERROR) -> None:
         self._owner.failed(self, Failed(Refusal(kind, message), why, outcome, safe=safe))

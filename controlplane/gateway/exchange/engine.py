@@ -13,6 +13,8 @@ from controlplane.gateway.wire.pool import Origin, Pool, Pools
 
 _PLAIN = NOT_TO_ENGINE | {b"accept-encoding"}
 """Dropped where the answer's events are read: a compressed answer cannot be."""
+_UNCODED = b"accept-encoding: identity\r\n"
+"""Without the field an engine may choose any coding (RFC 9110, section 12.5.3)."""
 
 
 class Engine:
@@ -43,6 +45,8 @@ class Engine:
                 return None
             lines += line
         dropped = _PLAIN if ask.operation.generates else NOT_TO_ENGINE
+        if ask.operation.generates:
+            own += _UNCODED
         if traced:
             dropped = dropped | {b"traceparent"}
             own += b"traceparent: %b\r\n" % traced

@@ -75,10 +75,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Take the head."""
-        try:
-            self._intake.begin(self._connection)
-        except Exception as error:  # noqa: BLE001 - the boundary of one request: its fault must not end the others
-            self.fault("reading a head", error)
+        faults.bounded(self, "reading a head", self._intake.begin, self._connection)
 
     def body(self, data: bytes) -> None:
         """Take a piece of the body."""
@@ -87,12 +84,8 @@ class Exchange:
 
     def complete(self) -> None:
         """Take the end of the body."""
-        if self.ended:
-            return
-        try:
-            self._intake.complete()
-        except Exception as error:  # noqa: BLE001 - as above
-            self.fault("reading a request", error)
+        if not self.ended:
+            faults.bounded(self, "reading a request", self._intake.complete)
 
     def pause(self) -> None:
         """Take no more from the engine: the client reads too slowly."""
@@ -195,10 +188,7 @@ class Exchange:
             if not isinstance(chosen, Refusal):
                 chosen.release(Outcome.ABORTED, now)
             return
-        try:
-            self._chosen(chosen)
-        except Exception as error:  # noqa: BLE001 - as above
-            self.fault("giving a request to a backend", error)
+        faults.bounded(self, "giving a request to a backend", self._chosen, chosen)
 
     def _chosen(self, chosen: Choice | Refusal) -> None:
         if isinstance(chosen, Refusal):
@@ -226,7 +216,7 @@ class Exchange:
         ask = cast(Ask, self._ask)
         for name in self._fallbacks:
             model = self._server.chooser.named(name, self._intake.caller)
-            if model is None:
+            if model is None or not model.passes(ask.listed_path):
                 continue
             reservation, self._reservation = self._reservation, None
             if reservation is not None:
@@ -273,6 +263,9 @@ class Exchange:
             return
         if status < 400:
             attempt.choice.first_byte(now)
+        if attempt.reader is not None and attempt.reader.unread and attempt.ask.operation.generates:
+            self._lookup = None  # another client may not read that coding
+            self._server.words.unread(attempt.choice.backend.url, attempt.name, now)
         if self._lookup is not None:
             self._lookup.begin(head)
         end = self._answer.begin(attempt, head, self._own_lines(attempt.choice), data, done, now)
@@ -295,10 +288,9 @@ class Exchange:
         if self.ended:
             self._connection.abort(reset=True)
             return
-        try:
-            self.refuse(Refusal(RefusalKind.BROKEN, "The gateway has a fault. Its log has the place"))
-        except Exception as second:  # noqa: BLE001 - the fault is in the refusing: the client still gets an answer
-            faults.report("refusing a request", self.request_id, second)
+        refusal = Refusal(RefusalKind.BROKEN, "The gateway has a fault. Its log has the place")
+        if not faults.contained("refusing a request", self.request_id, self.refuse, refusal):
+            # The client still gets an answer.
             self._end(End(Outcome.ERROR, RefusalKind.BROKEN.word))
             if self._answer.framing is None:
                 self._finish(self._answer.whole(500, JSON, b"", b'{"error":{"message":"The gateway has a fault"}}'))
@@ -374,6 +366,7 @@ class Exchange:
 
     def _record(self, end: End, attempt: Attempt | None, counts: TokenCounts, now: float) -> None:
         intake = self._intake
+        reader = None if attempt is None else attempt.reader
         record = record_of(
             end,
             self._answer.status or CLIENT_LEFT,
@@ -389,11 +382,10 @@ class Exchange:
             now - self._started,
             0 if self._tries is None else self._tries.count,
             intake.trace,
+            self._answer.stream,
+            None if reader is None else reader.content,
         )
         self._server.recorder.ended(record, opened=attempt is not None and attempt.opened)
 
     def _safely(self, stage: str, call: Callable[..., None], *arguments: object) -> None:
-        try:
-            call(*arguments)
-        except Exception as error:  # noqa: BLE001 - an end must reach all stages, whichever of them has a fault
-            faults.report(stage, self.request_id, error)
+        faults.contained(stage, self.request_id, call, *arguments)

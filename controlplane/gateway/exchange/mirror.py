@@ -24,12 +24,15 @@ MOST_BYTES = 64 * 2**20
 class Mirror:
     """One copy. It is never tried again, and no client waits for it."""
 
-    __slots__ = ("_ended", "_server", "_status", "attempt", "buffered")
+    __slots__ = ("_ended", "_first_s", "_server", "_started", "_status", "attempt", "buffered")
 
     def __init__(self, server: GatewayServer, choice: Choice, ask: Ask, buffered: int) -> None:
         self.buffered = buffered
         """Bytes of its body."""
         self._server = server
+        self._started = server.wheel.now()
+        self._first_s: float | None = None
+        """Time to the first event of a stream."""
         self._status = 0
         self._ended = False
         self.attempt = Attempt(self, self, choice, ask, server.dialects, server.wheel)
@@ -39,14 +42,26 @@ class Mirror:
         if self._ended:
             return
         self._ended = True
-        self.attempt.end(outcome, self._server.wheel.now())
+        now = self._server.wheel.now()
+        self.attempt.end(outcome, now)
         self._server.mirrored(self, outcome)
+        reader, choice = self.attempt.reader, self.attempt.choice
+        if outcome is Outcome.OK and reader is not None and reader.content is not None:
+            counters = self._server.counters
+            if counters is not None:
+                lasted = now - self._started
+                counters.mirrored_answer(
+                    choice.model.name, choice.version, reader.content, reader.counts, self._first_s, lasted
+                )
 
     def good(self, attempt: Attempt, head: AnswerHead, data: bytes, done: bool) -> None:
         """The answer begins."""
         self._status = head.status
         if head.status < 400:
-            attempt.choice.first_byte(self._server.wheel.now())
+            now = self._server.wheel.now()
+            attempt.choice.first_byte(now)
+            if attempt.ask.stream:
+                self._first_s = now - self._started
         self._read(attempt, data, done)
 
     def relay(self, attempt: Attempt, data: bytes, done: bool, chunk: bytes, now: float) -> None:

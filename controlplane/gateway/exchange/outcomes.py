@@ -38,8 +38,6 @@ def unfit(status: int, operation: Operation, engine: str, *, begun: bool) -> Ref
         if operation.place is ModelPlace.HEADER:
             return Refusal(RefusalKind.UNKNOWN_PATH, "The engine has another path for this; redirects do not pass")
         return Refusal(RefusalKind.UPSTREAM_FAILED, f"The {engine} answered with a redirect, which does not pass")
-    if status in (401, 407):
-        return Refusal(RefusalKind.UPSTREAM_FAILED, f"The {engine} refuses the gateway's credentials")
     if begun and status >= 400:
         return Refusal(RefusalKind.UPSTREAM_FAILED, f"The {engine} answered {status}")
     return None

@@ -6,7 +6,7 @@ import time
 
 from controlplane.gateway.desired.document import ModelSpec
 from controlplane.gateway.exchange.answer import End
-from controlplane.gateway.request import Caller, Operation, TokenCounts
+from controlplane.gateway.request import Caller, Content, Operation, TokenCounts
 from controlplane.gateway.seams import Choice, Trace, UsageRecord
 
 
@@ -25,6 +25,8 @@ def record_of(
     duration_s: float,
     attempts: int,
     trace: Trace | None,
+    streamed: bool = False,
+    content: Content | None = None,
 ) -> UsageRecord:
     """Return the record. `choice` is that of the last attempt; `asked_model` is set when a fallback answered for it.
 
@@ -57,4 +59,6 @@ def record_of(
         degraded_from,
         end.reason,
         trace,
+        streamed,
+        content,
     )

@@ -13,6 +13,7 @@ from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.exchange import faults
 from controlplane.gateway.exchange.attempt import Attempt
 from controlplane.gateway.exchange.engine import Engines
+from controlplane.gateway.exchange.engine_words import EngineWords
 from controlplane.gateway.exchange.exchange import Exchange
 from controlplane.gateway.exchange.listening import Listeners
 from controlplane.gateway.exchange.mirror import MOST_BYTES, MOST_OPEN, Mirror
@@ -71,6 +72,7 @@ class GatewayServer:
         self.created = created
         self.counters = counters
         self.tracer = tracer
+        self.words = EngineWords()
         self.stopping = False
         self.buffered = 0
         """Bytes of the bodies of all requests."""
@@ -110,6 +112,7 @@ class GatewayServer:
         Limits and chooser get it on their own. Connections to engines that are named no more are closed when they rest.
         """
         self._engines.apply(desired)
+        self.words.keep({one.url for model in desired.models for version in model.versions for one in version.backends})
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections. `listening` is bound and listens already; it stays the caller's, who closes it.
@@ -276,12 +279,12 @@ class GatewayServer:
         for connection in tuple(self._connections):
             connection.close_idle()
 
+    def _cut_one(self, exchange: Exchange) -> None:
+        self._tokens_cut += exchange.cut()
+
     def _cut_all(self) -> None:
         for exchange in tuple(self._exchanges):
-            try:
-                self._tokens_cut += exchange.cut()
-            except Exception as error:  # noqa: BLE001 - the boundary of one request: the others must be cut too
-                faults.report("cutting a request", exchange.request_id, error)
+            faults.contained("cutting a request", exchange.request_id, self._cut_one, exchange)
             self._cut += 1
             self._finished -= 1
         self._close_idle()

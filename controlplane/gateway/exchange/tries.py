@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from controlplane.gateway.exchange import faults
 from controlplane.gateway.exchange.attempt import Attempt, Failed, Relaying
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Frames, Outcome, RequestHead
@@ -121,6 +122,8 @@ class Tries:
         now = server.wheel.now()
         attempt.end(failure.outcome, now)
         choice = attempt.choice
+        if words := failure.refusal.detail:
+            server.words.log(choice.backend.url, attempt.name, failure.why, words, now)
         if failure.safe and self.count <= choice.model.retries:
             other = server.chooser.again(self._ask, choice, now)
             if not isinstance(other, Refusal):
@@ -172,10 +175,7 @@ class Tries:
     def _late(self) -> None:
         """The first event is late: ask a second engine as well."""
         self._hedge = None
-        try:
-            self._send_rival()
-        except Exception as error:  # noqa: BLE001 - the boundary of one request: its fault must not end the others
-            self._trier.fault("sending a second attempt", error)
+        faults.bounded(self._trier, "sending a second attempt", self._send_rival)
 
     def _send_rival(self) -> None:
         first, server = self.attempt, self._server

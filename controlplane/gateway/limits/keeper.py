@@ -134,9 +134,9 @@ class Keeper:
         return report
 
     def raise_spent(self, totals: Mapping[str, float]) -> None:
-        """Raise what was spent to totals of the control plane, in the form of `demand`. Nothing is ever lowered.
+        """Raise what this gateway spent to what it reported before its last start, in the form of `demand`.
 
-        A gateway that lost its disk then does not give its budgets out again.
+        Nothing is ever lowered. A gateway that lost its disk then does not give its budgets out again.
         """
         unix = self._unix()
         self._look_up_columns()

@@ -101,6 +101,7 @@ async def _lock(folder: Path) -> tuple[FolderLock, Predecessor | None]:
             return lock, None
         if (before := await asyncio.to_thread(meet, folder)) is not None:
             log.info("taking over from the gateway that runs (process %d)", before.pid)
+            before.starts()
             return FolderLock(before.lock_fd), before
         if time.monotonic() > deadline:
             raise GatewayError(f"another gateway uses {folder} and does not hand over; choose another --data-dir")

@@ -28,6 +28,7 @@ from controlplane.gateway.process.begin import Begin, wire_settings
 from controlplane.gateway.process.entering import Addresses, Entry, enter
 from controlplane.gateway.process.handover import Successors
 from controlplane.gateway.process.health import Health
+from controlplane.gateway.process.load.watch import EngineWatch
 from controlplane.gateway.process.shared import Shared
 from controlplane.gateway.process.sockets import BACKLOG, bound_address
 from controlplane.gateway.process.state.applying import Applying
@@ -116,6 +117,7 @@ class Supervisor:
                 self._applying,
                 self._folder,
                 self._report,
+                self._shared.keeper.raise_spent,
                 self._workers.changed,
                 self._shared.meters,
             )
@@ -149,10 +151,12 @@ class Supervisor:
         await self._source.begin()
         self._spawn(self._source.run(), "source")
         self._spawn(self._listen(entry), "listen")
+        self._spawn(enduring("the engines' metrics", self._watch_engines().run), "engines")
         if entry.before is not None:
             await self._take_over(entry)
         self._source.take_charge()
         self._spawn(enduring("what was spent", self._shared.keep), "spent")
+        self._spawn(enduring("shares of limits", self._applying.keep), "shares")
         entry.lock.sign()
         entry.admin.listen(BACKLOG)
         await self._admin.start(entry.admin)
@@ -160,6 +164,9 @@ class Supervisor:
         where = f"admin on {bound_address(entry.admin)}, data in {self._folder}"
         log.info("gateway %s: %d workers, %s", self._section.effective_name, self._addresses.workers, where)
         notify("READY=1")
+
+    def _watch_engines(self) -> EngineWatch:
+        return EngineWatch(lambda: self._applying.desired, self._workers.veto, self._shared.meters)
 
     async def _listen(self, entry: Entry) -> None:
         """Listen once all workers apply a state. Until then connections are refused, so that clients go elsewhere."""

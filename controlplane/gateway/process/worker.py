@@ -3,7 +3,7 @@
 FD is its end of the control channel. The worker survives its supervisor: when the channel ends, it stops to accept,
 finishes its open requests, and ends.
 
-    from the supervisor    begin, desired (a body), serve, drain, cut
+    from the supervisor    begin, desired (a body), serve, veto, drain, cut
     to the supervisor      started, applied, refused, serving, status, log, ended
 """
 
@@ -98,6 +98,8 @@ class Worker:
                     await self._apply(frame)
                 case "serve":
                     await self._serve(set(frame.head["sockets"]))
+                case "veto":
+                    self._veto(frame.head["seconds"])
 
     def _start(self, begin: Begin) -> None:
         logging.getLogger().setLevel(begin.level)
@@ -141,6 +143,12 @@ class Worker:
             await self._path.server.stop(self._sockets[number])
         self._serving = numbers
         self.channel.send({"type": "serving", "sockets": sorted(numbers)})
+
+    def _veto(self, seconds: dict[str, float]) -> None:
+        assert self._path is not None
+        now = self._loop.time()
+        for url, lasts in seconds.items():
+            self._path.chooser.vetoes.say(url, now + lasts)
 
     async def _drain(self, within_s: float) -> None:
         ended: dict[str, Any] = {"type": "ended", "finished": 0, "cut": 0, "tokens_cut": 0}

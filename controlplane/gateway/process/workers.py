@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from controlplane.gateway.errors import GatewayError
@@ -105,6 +105,11 @@ class Workers:
         self._dead = {key: counts for key, counts in self._dead.items() if key in self._applied()}
         self.changed.set()
         return refusals[0] if refusals else ""
+
+    def veto(self, seconds: Mapping[str, float]) -> None:
+        """Let workers send no request to backends, by URL, for so many seconds. 0 ends an earlier veto."""
+        for child in self.children:
+            child.send({"type": "veto", "seconds": dict(seconds)})
 
     def listen(self) -> None:
         """Let the workers that apply the state accept connections."""

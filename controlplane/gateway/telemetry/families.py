@@ -30,7 +30,8 @@ class Merge(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric family. `bounds` are the upper bounds of a histogram's buckets in seconds, without +Inf."""
+    """One metric family. `bounds` are the upper bounds of a histogram's buckets, without +Inf. Seconds, if the
+    name says nothing else."""
 
     name: str
     kind: Kind
@@ -64,9 +65,34 @@ GAP_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0
 QUEUE_BOUNDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 LAG_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
+# Bounds for comparisons of two versions: six in a decade, because a rank test loses power where half of the samples
+# share a bucket. One request is one sample.
+ANSWER_FIRST_BOUNDS = (
+    *(0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7),
+    *(1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0),
+)
+ANSWER_DURATION_BOUNDS = (
+    *(0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    *(10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0, 150.0, 300.0, 600.0),
+)
+EACH_TOKEN_BOUNDS = (
+    *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07),
+    *(0.1, 0.15, 0.2, 0.3, 0.5, 1.0),
+)
+TOKEN_BOUNDS = (
+    *(1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 70.0, 100.0, 150.0, 200.0, 300.0, 500.0, 700.0),
+    *(1000.0, 1500.0, 2000.0, 3000.0, 5000.0, 10_000.0, 20_000.0),
+)
+"""Numbers of tokens."""
+PROMPT_BOUNDS = (512, 4096, 32_768)
+"""Most tokens of a prompt in each stratum but the last. Chosen: chat, documents, long documents, and more."""
+PROMPTS = ("0-512", "513-4096", "4097-32768", "32769-")
+"""Values of the label `prompt`."""
+
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 _VERSION = ("model", "version")
 _BACKEND = ("model", "version", "backend")
+_ANSWER = ("model", "version", "traffic", "prompt")
 
 REQUESTS = Family(
     "llm_requests_total",
@@ -120,10 +146,38 @@ INVALID = Family(
 )
 EJECTIONS = Family(f"{_P}ejections_total", _C, "Times that a backend was ejected.", _BACKEND)
 EJECTED = Family(f"{_P}ejected", _G, "1 while at least one worker has ejected the backend.", _BACKEND, merge=Merge.MAX)
+VETOED = Family(
+    f"{_P}vetoed", _G, "1 while the backend gets no request because its own metrics say that it is full.", ("backend",)
+)
 HEDGES = Family(f"{_P}hedges_total", _C, "Second attempts that were sent because the first event was late.", _VERSION)
 MIRRORED = Family(
     f"{_P}mirrored_requests_total", _C, "Copies of requests whose answers were thrown away.", (*_VERSION, "outcome")
 )
+ANSWERS = Family(
+    f"{_P}answers_total", _C, "Whole answers that are text, by the reason of their end.", (*_ANSWER, "finish")
+)
+EMPTY = Family(f"{_P}empty_answers_total", _C, "Whole answers without anything but white space.", _ANSWER)
+REFUSED = Family(
+    f"{_P}refused_answers_total",
+    _C,
+    "Whole answers that a filter ended, or that the engine marks as refusals.",
+    _ANSWER,
+)
+ANSWER_FIRST = Family(
+    f"{_P}answer_first_token_seconds",
+    _H,
+    "Time to the first event of a whole streamed answer.",
+    _ANSWER,
+    ANSWER_FIRST_BOUNDS,
+)
+ANSWER_DURATION = Family(
+    f"{_P}answer_duration_seconds", _H, "Duration of a request with a whole answer.", _ANSWER, ANSWER_DURATION_BOUNDS
+)
+EACH_TOKEN = Family(
+    f"{_P}answer_seconds_per_token", _H, "Mean time per token after the first one of a whole streamed answer.",
+    _ANSWER, EACH_TOKEN_BOUNDS,
+)  # fmt: skip
+ANSWER_TOKENS = Family(f"{_P}answer_tokens", _H, "Tokens of a whole answer.", _ANSWER, TOKEN_BOUNDS)
 CACHE = Family(f"{_P}cache_lookups_total", _C, "Lookups in the response cache.", ("model", "result"))
 DEGRADED = Family(
     f"{_P}degraded_requests_total", _C, "Requests that another model answered.", ("model", "degraded_from")
@@ -161,9 +215,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
     family.name: family
     for family in (
         *(REQUESTS, DURATION, FIRST, PER_TOKEN, GAP, QUEUE, TOKENS, RUNNING, WAITING),
-        *(ATTEMPTS, RETRIES, FAULTS, REFUSALS, INVALID, EJECTIONS, EJECTED, HEDGES, MIRRORED, CACHE, DEGRADED),
+        *(ATTEMPTS, RETRIES, FAULTS, REFUSALS, INVALID, EJECTIONS, EJECTED, HEDGES, MIRRORED),
+        *(ANSWERS, EMPTY, REFUSED, ANSWER_FIRST, ANSWER_DURATION, EACH_TOKEN, ANSWER_TOKENS, CACHE, DEGRADED),
         *(ESTIMATED, CUT_TOKENS, LOST, TENANT_REQUESTS, TENANT_TOKENS, CONNECTIONS, LAG, GENERATION),
-        *(WORKERS, RESTARTS, DESIRED_FAULT),
+        *(WORKERS, RESTARTS, DESIRED_FAULT, VETOED),
         *(JOURNAL_RECORDS, JOURNAL_LOST, SHIPPED, JOURNAL_BYTES, JOURNAL_AGE, SPANS, SERIES_REFUSED),
     )
 })  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.refusal import RefusalKind
-from controlplane.gateway.request import Outcome
+from controlplane.gateway.request import Content, Outcome, TokenCounts, Traffic
 from controlplane.gateway.seams import Trace, UsageRecord
 from controlplane.gateway.telemetry import families as f
 from controlplane.gateway.telemetry.meters import GONE, Gauge, Meters
@@ -169,6 +169,19 @@ class WorkerRecorder:
     def mirrored(self, model: str, version: str, outcome: Outcome) -> None:
         """A copy of a request to `version` ended. Its answer was thrown away."""
         self._meters.counter(f.MIRRORED, model, version, OUTCOME_WORDS[outcome]).add()
+
+    def mirrored_answer(
+        self, model: str, version: str, content: Content, counts: TokenCounts, first_s: float | None, duration_s: float
+    ) -> None:
+        """A copy of a request to `version` got a whole answer that is text."""
+        self._version(model, version).answers.count(
+            content,
+            Traffic.MIRROR,
+            prompt=counts.prompt,
+            tokens=counts.completion,
+            first_s=first_s,
+            duration_s=duration_s,
+        )
 
     def cached(self, model: str, *, hit: bool) -> None:
         """A deterministic request was looked up in the response cache."""

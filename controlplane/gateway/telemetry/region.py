@@ -21,10 +21,11 @@ from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-REGION_BYTES = 4 * 2**20
+REGION_BYTES = 6 * 2**20
 """Bytes of a region."""
-_CELLS_START = 3 * 2**20
-"""3 MiB of directory hold some 20,000 entries of 150 bytes: 1,500 backends with a dozen series each."""
+_CELLS_START = 4 * 2**20
+"""4 MiB of directory hold some 28,000 entries of 150 bytes: 1,500 backends with a dozen series each, and the answers of
+200 versions in four strata. The cells are 2 MiB: 350 numbers for each of 750 versions."""
 _DIRECTORY_START = 64
 _ENTRY = Struct("<IIII")
 _AFTER_CRC = Struct("<II")

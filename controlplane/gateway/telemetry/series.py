@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from controlplane.gateway.request import Outcome
+from controlplane.gateway.request import Outcome, Traffic
 from controlplane.gateway.seams import UsageRecord
 from controlplane.gateway.telemetry import families as f
+from controlplane.gateway.telemetry.answers import AnswerSeries
 from controlplane.gateway.telemetry.meters import Meters
 
 OUTCOME_WORDS = {outcome: "success" if outcome is Outcome.OK else outcome.value for outcome in Outcome}
@@ -29,7 +30,7 @@ class VersionSeries:
 
     __slots__ = (
         *("_cached", "_cells", "_duration", "_estimated", "_first", "_gap", "_input", "_output", "_per_token"),
-        *("_queue",),
+        *("_queue", "answers"),
     )
 
     def __init__(self, meters: Meters, model: str, version: str) -> None:
@@ -44,6 +45,7 @@ class VersionSeries:
         self._output = meters.place(f.TOKENS, *names, "output")
         self._cached = meters.place(f.TOKENS, *names, "input_cached")
         self._estimated = meters.place(f.ESTIMATED, *names)
+        self.answers = AnswerSeries(meters, model, version)
 
     def gap(self, seconds: float) -> None:
         """Count the time between two pieces of a stream."""
@@ -66,6 +68,15 @@ class VersionSeries:
                 each = (duration - first) / (tokens - 1)
                 cells[self._per_token + bisect_left(f.GAP_BOUNDS, each)] += 1.0
                 cells[self._per_token + _GAP_SUM] += each
+            if record.content is not None:
+                self.answers.count(
+                    record.content,
+                    Traffic.CLIENT,
+                    prompt=record.prompt_tokens,
+                    tokens=tokens,
+                    first_s=first if record.streamed else None,
+                    duration_s=duration,
+                )
         elif outcome is _TIMEOUT:
             cells[self._duration + _DURATION_SUM - 1] += 1.0
             cells[self._duration + _DURATION_SUM] += duration

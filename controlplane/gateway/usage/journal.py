@@ -192,9 +192,7 @@ class _Writer:
             self._begin_file()
         assert self._file is not None
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
+            _write_all(self._file, data)
         except OSError:
             # A part may be in the file. What cannot be cut off again is a damaged line there.
             with contextlib.suppress(OSError):
@@ -215,10 +213,12 @@ class _Writer:
         try:
             # The lock says that this file has a writer. It is taken before the supervisor can see the file.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(file, heading())
+            _write_all(file, heading())
             new.rename(path)
         except OSError:
             os.close(file)
+            with contextlib.suppress(OSError):
+                new.unlink()
             raise
         self._file, self._size = file, len(heading())
         self._room -= self._size
@@ -246,3 +246,10 @@ class _Writer:
         elif self._said and not what:
             _log.info("usage records are written again: %s", self._folder)
         self._said = what
+
+
+def _write_all(file: int, data: bytes) -> None:
+    """Write all bytes. A disk that fills up takes a part of them, and only the next call raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

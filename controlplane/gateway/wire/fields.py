@@ -46,6 +46,8 @@ NOT_TO_CLIENT = HOP_BY_HOP | frozenset(
     (
         b"content-length",
         b"x-request-id",
+        b"www-authenticate",
+        b"authentication-info",
         b"x-accel-buffering",
         b"x-model-version",
         b"x-degraded-from",
@@ -59,7 +61,7 @@ NOT_TO_CLIENT = HOP_BY_HOP | frozenset(
     )
 )
 """Fields of an answer that the gateway drops or sets itself. What it says of an answer, no engine says in its place. An
-engine's own limits are not the caller's."""
+engine's own limits are not the caller's, and the key that it wants is the gateway's."""
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 

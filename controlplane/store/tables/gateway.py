@@ -23,6 +23,8 @@ class TrafficAssignmentRow(SQLModel, table=True):
     """Thousandths by version."""
     updated_at: float
     updated_by: str
+    mirror: dict[str, Any] | None = Field(default=None, sa_column=Column(StoredJson, nullable=True))
+    """Thousandths of the requests of which a version gets copies, by version. None: no copies."""
 
 
 class GatewayRow(SQLModel, table=True):

@@ -66,3 +66,54 @@ class ModelStateRow(SQLModel, table=True):
     observed_at: float | None = None
     drift: str = ""
     """A sentence when an engine serves another version than `stable` without a rollout; "" otherwise."""
+
+
+class RolloutWishRow(SQLModel, table=True):
+    """One wish of an operator for a running rollout: pause, resume, approve, full. Rows are only ever added."""
+
+    __tablename__ = "rollout_wish"
+
+    id: int | None = Field(default=None, primary_key=True)
+    rollout_id: str = Field(index=True, foreign_key="rollout.id")
+    verb: str
+    actor: str
+    role: str
+    at: float
+    step: int
+    reason: str = ""
+
+
+class RolloutFindingRow(SQLModel, table=True):
+    """The finding of one work of a rollout. Rows are kept as long as the rollout."""
+
+    __tablename__ = "rollout_finding"
+
+    id: int | None = Field(default=None, primary_key=True)
+    rollout_id: str = Field(index=True, foreign_key="rollout.id")
+    kind: str
+    name: str
+    step: int
+    number: int
+    since: float
+    at: float
+    outcome: str
+    document: dict[str, Any] = Field(default_factory=dict, sa_column=Column(StoredJson, nullable=False))
+    """Reasons and samples."""
+    carry: str = ""
+    """The worker's own data. Only the latest finding of a kind and name has it: it may be large."""
+
+
+class VersionQuarantineRow(SQLModel, table=True):
+    """One quarantine of a version that was rolled back. It holds until somebody lifts it."""
+
+    __tablename__ = "version_quarantine"
+
+    id: int | None = Field(default=None, primary_key=True)
+    model: str = Field(index=True)
+    version: str
+    since: float
+    rollout_id: str
+    reason: str
+    lifted_at: float | None = None
+    lifted_by: str = ""
+    lifted_because: str = ""

@@ -75,6 +75,25 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
   if (target === dialog) explain(xhr, requestConfig.verb);
 });
 
+// --- Countdowns: the server says what is left at a time, and the page counts down until the next refresh. ---
+
+function lasting(seconds) {
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60];
+  return h ? `${h} h ${m} min` : m ? `${m} min ${s} s` : `${s} s`;
+}
+
+function countDown() {
+  if (failure) return; // a page that is not current counts no time down
+  for (const element of document.querySelectorAll("[data-left]")) {
+    const left = element.dataset.left - (Date.now() - lastRead) / 1000;
+    if (left > 0) element.textContent = `about ${lasting(left)}`;
+  }
+}
+
+setInterval(countDown, 1000);
+document.body.addEventListener("htmx:afterSettle", countDown);
+countDown();
+
 // --- The dialog. ---
 
 document.body.addEventListener("htmx:afterSwap", (event) => {

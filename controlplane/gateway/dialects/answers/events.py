@@ -3,6 +3,8 @@
 Each API has a *mark*: an event with the mark, and with none of the `loud` texts, has content and nothing else of
 interest. It is not parsed. The texts hold a raw quote, which inside a JSON string would be escaped, so content never
 looks like one.
+
+Until the first content was seen, events are parsed in spite of their mark: a stream of empty pieces is an empty answer.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from controlplane.gateway.dialects.answers import usage
-from controlplane.gateway.request import Operation, TokenCounts
+from controlplane.gateway.dialects.answers import content, usage
+from controlplane.gateway.request import Content, Operation, TokenCounts
 
 Document = dict[str, object]
 
@@ -25,16 +27,17 @@ LAST = 8
 """The event ends the stream."""
 ABORT = 16
 """The engine gave up, and calls it an end."""
+NO_MARK = b"\0"
+"""A mark that is in no event, so that every event is parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
     """The form of an API's streams."""
 
-    sort: Callable[[Document, TokenCounts], int]
-    """Returns the bits of an event, and sets the counts that it names."""
-    mark: bytes = b"\0"
-    """The default is in no event: every event is parsed."""
+    sort: Callable[[Document, TokenCounts, Content], int]
+    """Returns the bits of an event, and sets the counts and the facts of content that it has."""
+    mark: bytes = NO_MARK
     loud: tuple[bytes, ...] = (b'"error"',)
     ends_with_body: bool = False
     """Whether the end of the body is the only end of a stream."""
@@ -55,26 +58,27 @@ def _spaced(text: bytes) -> bytes:
     return text.replace(b'":', b'": ')
 
 
-def _openai(event: Document, counts: TokenCounts) -> int:
+def _openai(event: Document, counts: TokenCounts, found: Content) -> int:
     """Sort a chunk of chat, completions, audio, or an engine's own API."""
     has_usage = usage.of_document(event, counts)
     choices = event.get("choices")
     if not isinstance(choices, list):
-        return _typed(event)
+        return _typed(event, found)
     if not choices:
         return ONLY_USAGE if has_usage else 0
     bits = 0
     for choice in choices:
         if isinstance(choice, dict):
             bits |= _choice(choice)
+            content.of_choice(choice, found)
     return bits
 
 
 def _choice(choice: Document) -> int:
     reason, delta = choice.get("finish_reason"), choice.get("delta")
     begins = isinstance(delta, dict) and isinstance(delta.get("role"), str)
-    content = CONTENT if _has_content(choice, delta) or not (reason or begins) else 0
-    return content | (ABORT if reason == "abort" else FINISH if reason else 0)
+    said = CONTENT if _has_content(choice, delta) or not (reason or begins) else 0
+    return said | (ABORT if reason == "abort" else FINISH if reason else 0)
 
 
 def _has_content(choice: Document, delta: object) -> bool:
@@ -83,16 +87,20 @@ def _has_content(choice: Document, delta: object) -> bool:
     return any(value for name, value in delta.items() if name != "role")
 
 
-def _typed(event: Document) -> int:
+def _typed(event: Document, found: Content) -> int:
     """Sort an event with a type (responses, audio), or one of an engine's own API."""
     kind = event.get("type")
     if not isinstance(kind, str):
         return _own(event)
     if kind in ("response.completed", "response.incomplete", "response.cancelled"):
+        content.of_response(event.get("response"), found)
         return FINISH | LAST
     if kind in ("transcript.text.done", "speech.audio.done"):
         return FINISH | LAST
-    return CONTENT if kind.endswith(".delta") else 0
+    if not kind.endswith(".delta"):
+        return 0
+    (content.refuse if kind == "response.refusal.delta" else content.say)(event.get("delta"), found)
+    return CONTENT
 
 
 def _own(event: Document) -> int:
@@ -104,7 +112,7 @@ def _own(event: Document) -> int:
     return CONTENT | (FINISH if reason else 0)
 
 
-def _anthropic(event: Document, counts: TokenCounts) -> int:
+def _anthropic(event: Document, counts: TokenCounts, found: Content) -> int:
     kind = event.get("type")
     usage.of_document(event, counts)
     if kind == "message_start":
@@ -112,17 +120,21 @@ def _anthropic(event: Document, counts: TokenCounts) -> int:
         counts.completion = None
     delta = event.get("delta")
     reason = delta.get("stop_reason") if isinstance(delta, dict) else None
+    content.finish(reason, found)
+    content.of_part(event.get("content_block") or delta, found)
     if kind == "message_delta" and reason:
         return ABORT if reason == "abort" else FINISH
     return {"content_block_delta": CONTENT, "message_stop": FINISH | LAST}.get(str(kind), 0)
 
 
-def _triton(event: Document, counts: TokenCounts) -> int:
+def _triton(event: Document, counts: TokenCounts, found: Content) -> int:
+    content.of_triton(event, found)
     return CONTENT
 
 
-def _ollama(event: Document, counts: TokenCounts) -> int:
+def _ollama(event: Document, counts: TokenCounts, found: Content) -> int:
     usage.of_document(event, counts)
+    content.of_ollama(event, found)
     if event.get("done") is not True:
         return CONTENT
     message = event.get("message")

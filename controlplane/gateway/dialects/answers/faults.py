@@ -28,6 +28,9 @@ _KINDS = {
 }
 """Kinds by the error's status. 401 and its like concern the gateway's own credentials at the engine."""
 _STATUS_OF_WORD = (
+    ("authentic", 401),
+    ("unauthorized", 401),
+    ("permission", 403),
     ("overload", 503),
     ("unavailable", 503),
     ("rate_limit", 429),
@@ -39,8 +42,17 @@ _STATUS_OF_WORD = (
     ("notfound", 404),
 )
 """Words in the type of an error, in lower case: `overloaded_error` (Anthropic), `BadRequestError` (vLLM)."""
+_UNAUTHORIZED = (401, 403, 407)
+REFUSED = "The engine refuses the gateway's credentials"
+"""The message of such an error. The client's own key was good, so the engine's words would mislead it."""
+NO_EVENT = "The engine sent an event that is no JSON object"
+"""The message of a stream with such an event: clients end with a fault of their parser there, or pass it over."""
 ABORTED = "The engine aborted the request"
 """vLLM ends streams so when it gets SIGTERM: finish_reason "abort", then [DONE], under status 200."""
+
+
+OURS = (REFUSED, NO_EVENT, ABORTED)
+"""Messages in the gateway's words. The engine's event does not say so."""
 
 
 class Fault(NamedTuple):
@@ -51,6 +63,8 @@ class Fault(NamedTuple):
     """Status that the error has, or should have had. 500 when it says nothing of it."""
     nested: bool
     """Whether it is an object `error` with a message, which clients of OpenAI and Anthropic look for."""
+    detail: str = ""
+    """The engine's own words where `message` has others."""
 
 
 def find(document: object) -> Fault | None:
@@ -88,13 +102,16 @@ def of_status(document: object, status: int) -> str:
 def refusal(fault: Fault) -> Refusal:
     """Return the refusal that a client gets for an error under status 200, before anything else was sent."""
     kind = _KINDS.get(fault.status, RefusalKind.MALFORMED if 400 <= fault.status < 500 else RefusalKind.UPSTREAM_FAILED)
-    return Refusal(kind, fault.message, code="engine_error")
+    return Refusal(kind, fault.message, code="engine_error", detail=fault.detail)
 
 
 def _fault(error: Mapping[str, object], document: Mapping[str, object], *, nested: bool) -> Fault:
     message = error.get("message")
     words = message if isinstance(message, str) and message else "The engine answered with an error"
-    return Fault(_short(words), _status(error, document), nested)
+    status = _status(error, document)
+    if status in _UNAUTHORIZED:
+        return Fault(REFUSED, status, nested, _short(words))
+    return Fault(_short(words), status, nested)
 
 
 def _status(error: Mapping[str, object], document: Mapping[str, object]) -> int:

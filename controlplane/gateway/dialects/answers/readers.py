@@ -20,7 +20,7 @@ _UNKNOWN = {Frames.SSE: framing.SSE, Frames.NDJSON: framing.NDJSON}
 
 
 def reader(ask: Ask, status: int, fields: Fields) -> BodyReader | StreamReader:
-    """Return a reader of one answer. A compressed answer passes unread."""
+    """Return a reader of one answer. A compressed answer passes unread, and its tokens are estimated."""
     kind = encoding = b""
     for name, value in fields:
         if name == b"content-type":
@@ -28,7 +28,7 @@ def reader(ask: Ask, status: int, fields: Fields) -> BodyReader | StreamReader:
         elif name == b"content-encoding":
             encoding = value.strip().lower()
     if encoding not in (b"", b"identity"):
-        return BodyReader(ask, status, is_json=False)
+        return BodyReader(ask, status, is_json=False, unread=True)
     framed = _FRAMINGS.get(kind) or (_UNKNOWN.get(ask.operation.frames) if ask.stream and not kind else None)
     if framed is not None and status < 400:
         return StreamReader(ask, framed, strip=asks_for_usage(ask))

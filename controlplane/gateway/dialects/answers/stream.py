@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from controlplane.gateway.dialects import shapes
 from controlplane.gateway.dialects.answers import faults, framing, usage
-from controlplane.gateway.dialects.answers.events import ABORT, CONTENT, FINISH, LAST, ONLY_USAGE, api_of
+from controlplane.gateway.dialects.answers.events import ABORT, CONTENT, FINISH, LAST, NO_MARK, ONLY_USAGE, api_of
 from controlplane.gateway.dialects.answers.framing import Framing
 from controlplane.gateway.refusal import Refusal
-from controlplane.gateway.request import Ask, TokenCounts
+from controlplane.gateway.request import Ask, Content, TokenCounts
 
 MOST_HELD = 16 * 2**10
 """Bytes of an incomplete event that are held back. A longer one passes in pieces."""
 MOST_READ = 2**20
 """Bytes of a long event that are kept for reading it. A longer one counts as content, unread."""
+_UNREAD = b"\0"
+"""Begin of the pieces of such an event."""
 _DONE = b"[DONE]"
 
 
@@ -24,15 +26,25 @@ class StreamReader:
     make the answer look finished. An error in another API's shape is replaced by one that the client understands.
     """
 
+    unread = False
+
     __slots__ = (
-        "_api", "_ask", "_finished", "_framing", "_held", "_long", "_loud", "_mark", "_operation", "_seen", "_strip",
-        "events", "fault", "whole",
+        "_any_text", "_api", "_ask", "_closed", "_facts", "_finished", "_framing", "_held", "_long", "_loud", "_mark",
+        "_operation", "_seen", "_strip", "content", "events", "fault", "whole",
     )  # fmt: skip
 
     def __init__(self, ask: Ask, frames: Framing, *, strip: bool) -> None:
         api = api_of(ask.operation)
         self._ask, self._operation, self._framing, self._api, self._strip = ask, ask.operation, frames, api, strip
-        self._mark, self._loud = api.mark, api.loud
+        self._closed = b"}" + frames.end
+        """End of an event that is not cut short."""
+        self._any_text = ask.operation.dialect == "plain"
+        """Whether events may be any text: those of an engine's own API."""
+        self._facts = Content()
+        self.content = self._facts if ask.operation.writes else None
+        self._mark = api.mark if self.content is None else NO_MARK
+        """The API's mark, from the first content on. Until then every event is parsed."""
+        self._loud = api.loud
         self._held = b""
         self._long: list[bytes] | None = None
         """Pieces of an event that was too long to be held back, or None."""
@@ -48,7 +60,7 @@ class StreamReader:
         """Tokens so far. Without a report of the engine, an event counts as one token."""
         return usage.completed(self._seen, self._ask, self.events)
 
-    def first(self, data: bytes) -> Refusal | bool:
+    def first(self, data: bytes, done: bool = False) -> Refusal | bool:
         """Return whether the first event with data is complete and good, or the refusal that it should have been."""
         start = 0
         for end in self._framing.ends.finditer(data):
@@ -59,9 +71,13 @@ class StreamReader:
         return len(data) > MOST_HELD
 
     def _refused(self, text: bytes) -> Refusal | None:
-        document = None if text == _DONE else framing.parse(text)
+        if text == _DONE:
+            return None
+        document = framing.parse(text)
         fault = faults.find(document)
-        if fault is None and document is not None and self._api.sort(document, TokenCounts()) & ABORT:
+        if document is None and not self._any_text:
+            fault = faults.Fault(faults.NO_EVENT, 500, nested=False)
+        if fault is None and document is not None and self._api.sort(document, TokenCounts(), Content()) & ABORT:
             fault = faults.Fault(faults.ABORTED, 500, nested=False)
         return None if fault is None else faults.refusal(fault)
 
@@ -77,7 +93,7 @@ class StreamReader:
         end = self._framing.end
         if not data.endswith(end):
             return self._feed_partial(data)
-        if data.count(end) != 1 or self._mark not in data:
+        if data.count(end) != 1 or self._mark not in data or not data.endswith(self._closed):
             return self._each(data)
         for text in self._loud:
             if text in data:
@@ -92,10 +108,14 @@ class StreamReader:
         """
         rest, self._held = self._held, b""
         if rest and not self.fault:
-            rest = self._each(rest, at_end=True)
+            rest = self._each(rest, at_end=True) if self._is_complete(self._framing.text(rest)) else b""
         if not self.fault and (self._finished or self._api.ends_with_body):
             self.whole = True
         return rest if self.whole or self.fault else b""
+
+    def _is_complete(self, text: bytes) -> bool:
+        """Return whether the text of an event without its end is all of it."""
+        return not text or text == _DONE or self._any_text or framing.parse(text) is not None
 
     def _feed_partial(self, data: bytes) -> bytes:
         """Read the complete events, and hold back what follows them. A long event passes in pieces."""
@@ -118,19 +138,22 @@ class StreamReader:
         if found is None:
             pieces.append(data)
             if sum(map(len, pieces)) > MOST_READ:
-                # The head in place of what is dropped: the rest is then read as an event that is no JSON.
-                self._long = [b"data: ", data[-3:]]
+                self._long = [_UNREAD, data[-3:]]
             return data
         cut = found.end() - len(before)
         self._long = None
         event = b"".join(pieces) + data[:cut]
-        told = self._read(event)
+        if pieces[0] is _UNREAD:
+            self.events += 1
+            told = event
+        else:
+            told = self._read(event)
         if self.fault:
             return data[:cut] if told is event else data[:cut] + told
         return data[:cut] + self.feed(data[cut:])
 
     def _is_quiet(self, event: bytes) -> bool:
-        return self._mark in event and not any(text in event for text in self._loud)
+        return self._mark in event and event.endswith(self._closed) and not any(text in event for text in self._loud)
 
     def _each(self, data: bytes, *, at_end: bool = False) -> bytes:
         """Read complete events one by one, and return those that the client gets."""
@@ -158,16 +181,22 @@ class StreamReader:
             return event
         document = framing.parse(text)
         if document is None:
-            # Text that is no JSON, or holds NaN: content of an engine's own.
+            if not self._any_text:
+                return self._failed(faults.Fault(faults.NO_EVENT, 500, nested=False), event)
             self.events += 1
+            self._facts.said = True
             return event
         fault = faults.find(document)
         if fault is not None:
             return self._failed(fault, event)
-        bits = self._api.sort(document, self._seen)
+        facts = self._facts
+        bits = self._api.sort(document, self._seen, facts)
+        if self._mark is NO_MARK and (facts.said or len(text) > framing.LARGE):
+            facts.said = True  # of a large event, only small members were parsed
+            self._mark = self._api.mark
         if bits & ABORT:
             return self._failed(faults.Fault(faults.ABORTED, 500, nested=False), event)
-        if bits == CONTENT and self._mark not in event:
+        if bits == CONTENT and self._mark is not NO_MARK and self._mark not in event:
             self._respell(event)
         self.events += bits & CONTENT
         self._finished = self._finished or bool(bits & FINISH)
@@ -187,7 +216,7 @@ class StreamReader:
     def _is_understood(self, fault: faults.Fault, event: bytes) -> bool:
         """Return whether clients of the API see an error in the event as it is."""
         dialect = self._operation.dialect
-        if fault.message is faults.ABORTED:
+        if fault.message in faults.OURS:
             return False
         if dialect == "anthropic":
             return fault.nested and event.startswith(b"event: error")

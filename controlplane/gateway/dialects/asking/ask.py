@@ -109,6 +109,8 @@ def _read_header(found: Ask, head: RequestHead, body: bytes) -> Refusal | None:
     """Read another path of an engine. Its body belongs to the engine: one that cannot be read is passed on, unless it
     may name another model than the header."""
     found.model = _text(head.get(b"x-model"))
+    if found.operation.listed:
+        found.listed_path = head.path.decode("ascii")
     if json_scan.begins_object(body) and not head.get(b"content-encoding"):
         try:
             _fill(found, json_body.read(body), body)

@@ -16,6 +16,9 @@ from controlplane.gateway.errors import BadDesired, GatewayError
 from controlplane.gateway.process.state.last_good import LastGood
 from controlplane.gateway.process.workers import State, Workers
 
+SHARES_S = 1.0
+"""Seconds between two writes of shares. They come with each report, every second."""
+
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +37,8 @@ class Applying:
         """`first` is called when the first state is applied."""
         self._workers, self._keeper, self._disk, self._first = workers, keeper, disk, first
         self._applying = asyncio.Lock()
+        self._shared = asyncio.Event()
+        """Set when there are shares that the disk does not have."""
         self.desired: Desired | None = None
         self.origin = ""
         """The place that the state came from, in words."""
@@ -50,6 +55,9 @@ class Applying:
             if before is not None and before.revision == desired.revision:
                 self.origin = origin
                 return
+            if before is not None and not desired.shares:
+                # A document has none. Until the next report brings them, the limits must not be this gateway's alone.
+                desired = replace(desired, shares=before.shares)
             self._keeper.apply(desired, time.monotonic())
             body = await asyncio.to_thread(encode, desired)
             why = await self._workers.apply(State(desired.revision, body))
@@ -69,10 +77,29 @@ class Applying:
                     log.error("%s; without it a restart begins with an older state", error)
 
     def share(self, shares: Mapping[str, float]) -> None:
-        """Set this gateway's shares of limits. The state stays the same."""
+        """Set this gateway's shares of limits. The state stays the same, and `keep` writes them to the disk."""
         if self.desired is not None and dict(shares) != self.desired.shares:
             self.desired = replace(self.desired, shares=dict(shares))
             self._keeper.apply(self.desired, time.monotonic())
+            self._shared.set()
+
+    async def keep(self) -> None:
+        """Write shares to the disk when they change, at most once a second, until cancelled.
+
+        A report waits for no disk: a gateway that does not report is taken for dead.
+        """
+        said = ""
+        while True:
+            await self._shared.wait()
+            self._shared.clear()
+            try:
+                await asyncio.to_thread(self._disk.write_shares, self.desired.shares if self.desired else {})
+                said = ""
+            except GatewayError as error:
+                if str(error) != said:
+                    log.error("%s; without it a restart begins with older shares of limits", error)
+                said = str(error)
+            await asyncio.sleep(SHARES_S)
 
 
 def differences(before: Desired | None, after: Desired) -> list[str]:

@@ -111,19 +111,24 @@ class Follower:
 
 
 class Reporter:
-    """Reports what all workers apply, every second and at once after a change. The answer holds shares of limits."""
+    """Reports what all workers apply, every second and at once after a change.
+
+    The answer holds shares of limits, and what this gateway spent before it lost its disk.
+    """
 
     def __init__(
         self,
         client: Server,
         report: Callable[[], dict[str, Any]],
         share: Callable[[Mapping[str, float]], None],
+        raise_spent: Callable[[Mapping[str, float]], None],
         changed: asyncio.Event,
         *,
         backoff: Backoff | None = None,
     ) -> None:
         """`report` makes the body, `changed` is set when it should go at once."""
-        self._client, self._report, self._share, self._changed = client, report, share, changed
+        self._client, self._report, self._changed = client, report, changed
+        self._share, self._raise_spent = share, raise_spent
         self._backoff = backoff or Backoff(FIRST_S, MOST_S)
         self.said = Once("report to the control plane")
 
@@ -141,7 +146,10 @@ class Reporter:
         """Report once, and return the seconds until the next report."""
         self._changed.clear()
         try:
-            self._share(await self.send())
+            shares, spent = await self.send()
+            self._share(shares)
+            if spent:
+                self._raise_spent(spent)
         except Fault as error:
             self.said.failed(str(error), "shares of limits stay as they are")
             return self._backoff.failed()
@@ -149,14 +157,18 @@ class Reporter:
         self._backoff.worked()
         return REPORT_S
 
-    async def send(self) -> dict[str, float]:
-        """Send one report and return the shares of limits. Raises Fault."""
+    async def send(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Send one report and return (shares of limits, amounts spent of budgets). Raises Fault."""
         body = orjson.dumps(self._report())
         kind = {"Content-Type": "application/json"}
         reply = await answer(self._client, "POST", REPORT, ANSWER_S, body=body, headers=kind)
         try:
-            shares = orjson.loads(reply.body)["shares"]
-            return {str(limit): min(1.0, max(0.0, float(share))) for limit, share in shares.items()}
+            document = orjson.loads(reply.body)
+            shares, spent = document["shares"], document.get("spent", {})
+            return (
+                {str(limit): min(1.0, max(0.0, float(share))) for limit, share in shares.items()},
+                {str(budget): max(0.0, float(amount)) for budget, amount in spent.items()},
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Fault("the control plane's answer has no shares of limits: its version differs") from error
 

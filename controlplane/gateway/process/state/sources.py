@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,10 +113,12 @@ class FromControlPlane:
         applying: Applying,
         folder: Path,
         report: Callable[[], dict[str, Any]],
+        raise_spent: Callable[[Mapping[str, float]], None],
         changed: asyncio.Event,
         meters: Meters,
     ) -> None:
-        """`report` makes the body of a report, and `changed` is set when it should go at once."""
+        """`report` makes the body of a report, and `changed` is set when it should go at once. `raise_spent` gets what
+        this gateway had spent before it lost its disk."""
         client = RemoteClient(section.url, auth_of(section), max_reply_bytes=MAX_BYTES)
         self.name = f"the control plane {client.name}"
         self._client, self._disk, self._applying = client, LastGood(folder), applying
@@ -129,7 +131,9 @@ class FromControlPlane:
         shipping = RemoteClient(section.url, auth_of(section), max_reply_bytes=MAX_ACKNOWLEDGEMENT)
         self._shipping = shipping
         self._shipper = Shipper(folder / JOURNALS, name, shipping, ShipperMeters(meters))
-        self._reporter = Reporter(client, lambda: {**report(), "leaving": self._leaving}, applying.share, changed)
+        self._reporter = Reporter(
+            client, lambda: {**report(), "leaving": self._leaving}, applying.share, raise_spent, changed
+        )
 
     @property
     def fault(self) -> str:

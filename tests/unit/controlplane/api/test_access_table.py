@@ -31,8 +31,16 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/rollouts"): VIEWER,
     ("POST", "/cp/v1/rollouts"): OPERATOR,
     ("GET", "/cp/v1/rollouts/{rollout_id}"): VIEWER,
+    ("GET", "/cp/v1/rollouts/{rollout_id}/findings"): VIEWER,
+    ("POST", "/cp/v1/rollouts/{rollout_id}/pause"): OPERATOR,
+    ("POST", "/cp/v1/rollouts/{rollout_id}/resume"): OPERATOR,
+    ("POST", "/cp/v1/rollouts/{rollout_id}/approve"): OPERATOR,
+    ("POST", "/cp/v1/rollouts/{rollout_id}/full"): OPERATOR,
     ("POST", "/cp/v1/rollouts/{rollout_id}/abort"): OPERATOR,
+    ("POST", "/cp/v1/rollouts/{rollout_id}/retry"): OPERATOR,
     ("POST", "/cp/v1/rollouts/{rollout_id}/close"): OPERATOR,
+    ("GET", "/cp/v1/quarantine"): VIEWER,
+    ("POST", "/cp/v1/models/{name}/versions/{version}/quarantine/lift"): ADMIN,
     ("GET", "/cp/v1/gateways"): VIEWER,
     ("GET", "/cp/v1/gateways/desired"): GATEWAY,
     ("POST", "/cp/v1/gateways/report"): GATEWAY,
@@ -92,6 +100,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
 
 CALLERS = [None, *Role]
 PATH_VALUES = {"name": "chat", "rollout_id": "r1", "fingerprint": "0123456789abcdef", "token_id": "0123456789ab"}
+PATH_VALUES["version"] = "v2"
 PATH_VALUES["key_id"] = PATH_VALUES["token_id"]
 REFUSED = (401, 403)
 

@@ -12,6 +12,7 @@ from controlplane.access.gateway_keys import KeyProperties
 from controlplane.access.roles import Role
 from controlplane.config.model import Fleet
 from controlplane.gateway.desired.codec import decode
+from controlplane.store import gateways
 from controlplane.store.assignments import AssignmentStore
 from tests.patience import HANG_S
 
@@ -103,7 +104,7 @@ async def test_a_report_makes_the_gateway_visible_to_people(rig: Any, sent: dict
     AssignmentStore(rig.db).assign("chat", {"v2": 1000}, None, "rollout r-1", 0.0)
     async with rig.client(Role.GATEWAY) as client:
         answer = await client.post(REPORT, json=sent)
-    assert (answer.status_code, answer.json()) == (200, {"shares": {}})
+    assert (answer.status_code, answer.json()) == (200, {"shares": {}, "spent": {}})
     async with rig.client(Role.VIEWER) as client:
         (item,) = (await client.get("/cp/v1/gateways")).json()["items"]
         fleet = (await client.get("/cp/v1/fleet")).json()
@@ -184,9 +185,23 @@ async def test_shares_follow_the_demand_of_all_gateways(rig: Any, sent: dict[str
     async with rig.client(Role.GATEWAY) as client:
         await client.post(REPORT, json=sent)
         answer = await client.post(REPORT, json={**sent, "name": "g2", "demand": {}})
-        assert answer.json() == {"shares": {"*": 0.5}}
+        assert answer.json() == {"shares": {"*": 0.5}, "spent": {}}
         assert seen[-1] == ({"g1": {"key/a": 0.5}, "g2": {}}, ["model/chat"])
-        assert (await client.post(REPORT, json={**sent, "name": "g2", "leaving": True})).json() == {"shares": {}}
+        assert (await client.post(REPORT, json={**sent, "name": "g2", "leaving": True})).json()["shares"] == {}
+
+
+async def test_a_gateway_hears_what_it_spent_before_it_lost_its_disk(
+    rig: Any, sent: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "database_now", lambda session: 1_773_144_000.0)
+    seen: list[Any] = []
+    rig.config, rig.gateways._divide = CONFIG, lambda demands, limits: seen.append(demands) or {}
+    spent = {"model/chat/daily_tokens": 40.0}
+    async with rig.client(Role.GATEWAY) as client:
+        await client.post(REPORT, json={**sent, "demand": spent})
+        answer = await client.post(REPORT, json={**sent, "demand": {}, "incarnation": "another"})
+    assert answer.json() == {"shares": {}, "spent": spent}
+    assert seen[-1] == {"g1": spent}, "limits are divided by what it has spent"
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,9 @@ async def test_promote_once_per_key(operator: httpx.AsyncClient) -> None:
     }
     assert (shown["finished"], shown["ok"], shown["switched"], shown["finished_at"]) == (False, None, False, None)
     detail = (await operator.get(first.headers["location"])).json()
-    assert [(e["at"], e["phase"]) for e in detail.pop("events")] == [("2027-01-15T08:00:00.000Z", "planned")]
-    shown.pop("events")
-    assert detail == shown
+    assert [(e["at"], e["phase"]) for e in detail["events"]] == [("2027-01-15T08:00:00.000Z", "planned")]
+    assert [step["state"] for step in detail["progress"]["steps"]] == ["current", "ahead", "ahead", "ahead", "ahead"]
+    assert detail | {"events": [], "progress": None} == shown
     assert await rollouts_of(operator) == [shown["id"]]
 
 
@@ -105,7 +105,7 @@ async def test_a_dry_run_answers_the_plan_and_moves_nothing(operator: httpx.Asyn
     answer = await operator.post("/cp/v1/rollouts", json={"model": "chat", "version": "v2", "dry_run": True})
     assert answer.status_code == 200
     plan = answer.json()
-    assert plan.keys() == {"model", "from", "to", "strategy", "steps", "notes"}
+    assert plan.keys() == {"model", "from", "to", "strategy", "steps", "left", "rollback", "notes"}
     assert (plan["from"], plan["to"]) == ("v1", "v2")
     assert plan["steps"][0].startswith("load v2 beside v1 on http://a:8000")
     assert await rollouts_of(operator) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.unit.controlplane.app.rollout_edits import RICH_OPTIONS, RICH_SHARED
+
 RICH: dict[str, Any] = {
     "fleet": {"name": "test", "external_url": "https://a.example"},
     "scrape": {"interval": "15s", "timeout": "10s", "max_body_bytes": 1_000_000, "max_samples": 5000},
@@ -74,13 +76,16 @@ RICH: dict[str, Any] = {
                 "v1": {"backends": [{"url": "http://127.0.0.1:3", "engine": "vllm"}]},
                 "v2": {"backends": [{"url": "http://127.0.0.1:6", "engine": "vllm"}]},
             },
+            "rollout": RICH_OPTIONS,
             "gateway": {
                 "aliases": ["gpt"],
                 "price": {"input_usd": 1, "output_usd": 4},
                 "mirror": {"version": "v2", "share": 0.1},
+                "paths": ["/custom/predict"],
             },
         },
     ],
+    "rollouts": RICH_SHARED,
     "gateway": {
         "name": "gw",
         "listen": "127.0.0.1:8400",

@@ -32,11 +32,24 @@ def test_shares_become_thousandths_that_add_up(db: Database) -> None:
     changes: list[int] = []
     gateways = StoredGateways(db, lambda: FLEET, VirtualClock(), lambda: changes.append(1))
     third = 1 / 3
-    gateways.assign("chat", {"v1": third, "v2": third, "v3": third}, "rollout r-1", None)
+    gateways.assign("chat", {"v1": third, "v2": third, "v3": third}, {}, "rollout r-1", None)
     weights = AssignmentStore(db).all()["chat"].weights
     assert sorted(weights.values()) == [333, 333, 334]
     assert changes == [1]
     assert gateways.traffic("chat").generation == 1
+    db.close()
+
+
+def test_copies_are_part_of_an_assignment(db: Database) -> None:
+    gateways = StoredGateways(db, lambda: FLEET, VirtualClock())
+    gateways.assign("chat", {"v1": 1.0}, {"v2": 0.25}, "rollout r-1", None)
+    seen = gateways.traffic("chat")
+    assert (seen.generation, seen.weights, seen.mirror) == (1, {"v1": 1.0}, {"v2": 0.25})
+    gateways.assign("chat", {"v1": 1.0}, {"v2": 0.0001}, "rollout r-1", None)
+    assert gateways.traffic("chat").mirror == {"v2": 0.001}, "a small share is not rounded to none"
+    gateways.assign("chat", {"v1": 1.0}, {"v2": 0.0}, "rollout r-1", None)
+    seen = gateways.traffic("chat")
+    assert (seen.generation, seen.mirror) == (3, {})
     db.close()
 
 

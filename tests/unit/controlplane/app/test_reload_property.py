@@ -34,6 +34,7 @@ from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from tests.unit.controlplane.app.object_graph import Graph, graph
 from tests.unit.controlplane.app.rich_fleet import RICH
+from tests.unit.controlplane.app.rollout_edits import ROLLOUT_EDITS
 
 DROP = object()
 TARGET, FILES, PROBE = ("targets", 0), ("targets", 1), ("targets", 2)
@@ -81,6 +82,7 @@ GATEWAYS: dict[str, Any] = {
     "cache.max_size": "2MB",
     "mirror.version": "v1",
     "mirror.share": 0.2,
+    "paths": ["/custom/*", "/predict/v2"],
 }
 """New values of the gateway's settings, by their path."""
 SECOND = {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]}
@@ -213,6 +215,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("gateway.tenants.<name>.daily_usd", (*TENANT, "daily_usd"), 7),
     ("gateway.tenants.<name>.monthly_usd", (*TENANT, "monthly_usd"), 7),
     *((f"models[].gateway.{name}", (*GATEWAY, *name.split(".")), value) for name, value in GATEWAYS.items()),
+    *ROLLOUT_EDITS,
     ("models", SPLIT, DROP),
     ("models[].traffic.driver", (*SPLIT, "traffic", "driver"), "none"),
     ("cost", ("cost",), DROP),
@@ -299,6 +302,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "fleet.yaml"
         (folder / "more.json").write_text('[{"targets": ["127.0.0.1:4"]}]')
+        (folder / "golden.json").write_text('{"prompts": [{"prompt": "2 + 2?", "expect": {"contains": ["4"]}}]}')
         (folder / "mine.yml").write_text("groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]\n")
         self.template = folder / "template.db"
         database = Database(f"sqlite:///{self.template}")

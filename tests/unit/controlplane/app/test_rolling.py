@@ -12,7 +12,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.rollout_log import RolloutLog, RolloutRecord
 from controlplane.store.schedules import ScheduleStore
-from controlplane.traffic.gateway import Gateways
+from controlplane.traffic.gateway.driver import Gateways
 
 
 @dataclass

@@ -16,6 +16,8 @@ from controlplane.cli import complete as completion
 from controlplane.cli.main import run
 from controlplane.cli.shells import SCRIPTS, script
 from controlplane.cli.verbs.tree import VERBS
+from controlplane.rollout.options import Metric
+from controlplane.rollout.strategies import STRATEGIES
 
 MODELS = {
     "items": [
@@ -62,7 +64,7 @@ def offered(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     ("words", "names"),
     [
         (["prom"], ["promote"]),
-        (["rollouts", ""], ["list", "show", "watch", "abort", "close"]),
+        (["rollouts", ""], ["list", "show", "watch", "pause", "resume", "approve", "abort", "retry", "close"]),
         (["rollouts", "s"], ["show"]),
         (["demo", "f"], ["fault"]),
         (["promote", ""], ["chat", "ranker"]),
@@ -70,11 +72,17 @@ def offered(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
         (["promote", "chat", ""], ["v1", "v2"]),
         (["promote", "chat", "v2", ""], []),
         (["promote", "--strategy", "blue-green", "chat", ""], ["v1", "v2"]),
-        (["promote", "--strategy", ""], ["blue-green", "canary"]),
+        (["promote", "--strategy", ""], ["blue-green", "canary", "rolling", "recreate"]),
         (["promote", "chat", "v2", "--dr"], ["--dry-run"]),
         (["promote", "chat", "v2", "--dry-run", "--dr"], []),
         (["rollback", ""], ["chat", "ranker"]),
-        (["rollouts", "show", ""], ["r-1"]),
+        (["rollouts", "show", ""], ["chat", "r-1"]),
+        (["rollouts", "close", ""], ["r-1"]),
+        (["rollouts", "pause", "r"], ["r-1"]),
+        (["quarantine", ""], ["lift"]),
+        (["quarantine", "lift", "chat", ""], ["v1", "v2"]),
+        (["promote", "chat", "v2", "--strategy", "r"], ["rolling", "recreate"]),
+        (["promote", "chat", "v2", "--report-only", "t"], ["ttft", "truncated"]),
         (["alerts", "show", "GPU"], ["GPUTemperatureHigh"]),
         (["status", "-o", ""], ["table", "json", "yaml"]),
         (["status", "-o", "=", "js"], ["json"]),
@@ -241,3 +249,9 @@ def test_zsh_reads_the_script_and_binds_both_names(shell: dict[str, str], tmp_pa
     text = f"autoload -Uz compinit; compinit -D -u; . {tmp_path / 'zsh'}; print $_comps[controlplane] $_comps[cp]"
     done = subprocess.run(["zsh", "-f", "-c", text], env=shell, cwd=shell["PWD"], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("_controlplane _controlplane_cp\n", "")
+
+
+def test_the_metrics_and_strategies_that_are_offered_are_those_of_rollouts() -> None:
+    assert set(completion.METRICS) == {metric.value for metric in Metric}
+    offered = [word for word, _ in completion.candidates(["promote", "chat", "v2", "--strategy", ""], {})]
+    assert sorted(offered) == sorted(STRATEGIES)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from controlplane import __version__
-from controlplane.cli import steer
 from controlplane.cli.main import load, run
+from controlplane.cli.rollouts import follow
 from controlplane.cli.verbs.tree import GROUPS, VERBS
 
 
@@ -160,7 +160,7 @@ def test_an_interrupted_promote_says_that_the_rollout_goes_on(
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(steer.time, "sleep", interrupt)
+    monkeypatch.setattr(follow.time, "sleep", interrupt)
     assert run(["promote", "m", "v2"]) == 130
     assert capsys.readouterr().err == (
         f"fleet prod-eu at {current.url} (context prod)\n"

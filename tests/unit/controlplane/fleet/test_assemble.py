@@ -13,7 +13,7 @@ from collectors.target import Target, TargetHealth
 from controlplane.fleet import assemble
 from controlplane.fleet import numbers as n
 from controlplane.fleet.assemble import ModelFacts
-from controlplane.fleet.views import RolloutView
+from controlplane.fleet.rollout_views import RolloutView
 from controlplane.store.alert_log import AlertEvent
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState, all_to
 

@@ -10,10 +10,9 @@ import pytest
 from controlplane.config.models import ModelSection
 from controlplane.fleet.models import engines_not_ready, model_facts, newest
 from controlplane.fleet.numbers import BackendKey, Numbers
-from controlplane.fleet.rollouts import plan_view, rollout_view
-from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutEvent, RolloutKind, RolloutLimits
-from controlplane.rollout.service import ModelStatus
-from controlplane.rollout.strategies import blue_green
+from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutKind, RolloutLimits
+from controlplane.rollout.reporting.reader import ModelStatus
+from controlplane.rollout.strategies import Setting, blue_green
 from controlplane.traffic.driver import TrafficObservation
 
 NOW = 1_800_000_000.0
@@ -36,7 +35,7 @@ PLAN = Plan(
     True,
     "secret",
     RolloutLimits(1, 1, 1),
-    blue_green(RolloutLimits(1, 1, 1), Check()),
+    tuple(blue_green(Setting(RolloutLimits(1, 1, 1), Check()))),
     ("note",),
 )
 
@@ -115,35 +114,3 @@ def test_an_engine_that_calls_itself_not_ready_while_a_model_serves_is_told_of()
     assert told.sentence.startswith("http://a:8000 calls itself not ready although chat serves there: a load balancer")
     assert engines_not_ready([facts(status(rollout=rollout()))], numbers) == (), "a load makes Triton say so"
     assert engines_not_ready([facts(status())], Numbers(ready=numbers.ready)) == (), "what was not asked is unknown"
-
-
-def test_rollout_view() -> None:
-    shown = rollout_view(rollout(), [RolloutEvent(NOW, "planned", "asked")]).model_dump(by_alias=True)
-    assert shown == {
-        "id": "r1",
-        "model": "chat",
-        "from": "v1",
-        "to": "v2",
-        "kind": "promote",
-        "strategy": "blue-green",
-        "phase": "preparing",
-        "finished": False,
-        "ok": None,
-        "switched": False,
-        "verified": None,
-        "evidence": "",
-        "wished": False,
-        "needs_person": False,
-        "sentence": "loading v2",
-        "created_at": "2027-01-15T08:00:00.000Z",
-        "updated_at": "2027-01-15T08:00:00.000Z",
-        "finished_at": None,
-        "created_by": "ann",
-        "notes": ("note",),
-        "events": ({"at": "2027-01-15T08:00:00.000Z", "phase": "planned", "sentence": "asked"},),
-    }
-
-
-def test_a_plan_is_shown_without_the_drivers_private_data() -> None:
-    assert "secret" not in plan_view(PLAN).model_dump_json()
-    assert plan_view(PLAN).model_dump(by_alias=True)["from"] == "v1"

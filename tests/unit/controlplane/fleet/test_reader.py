@@ -15,7 +15,7 @@ from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.promql.values import Vector
 from controlplane.rollout.attention import Attention, Need
 from controlplane.rollout.model import RecordedRollout
-from controlplane.rollout.service import ModelStatus
+from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.store.stored import UnreadRow
 
 CONFIG = Fleet.model_validate(

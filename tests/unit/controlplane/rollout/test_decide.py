@@ -6,25 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.rollout.decide import advance, decide
+from controlplane.rollout.advance import advance
+from controlplane.rollout.decide import decide
 from controlplane.rollout.handlers import HANDLERS
-from controlplane.rollout.model import (
-    Check,
-    Intent,
-    Order,
-    OrderOutcome,
-    Phase,
-    Plan,
-    Rollout,
-    RolloutKind,
-    RolloutLimits,
-    Step,
-    StepKind,
-    Verb,
-)
+from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutKind, RolloutLimits, Step, StepKind
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.steps import MAX_ATTEMPTS
-from controlplane.rollout.strategies import blue_green, step_of
+from controlplane.rollout.strategies import Setting, blue_green, step_of
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState, all_to
 
 A, B = "http://a:8000", "http://b:8000"
@@ -47,7 +36,7 @@ def rollout(phase: Phase, *intents: Intent, backends: tuple[str, ...] = (A,), **
         True,
         "{}",
         limits,
-        blue_green(limits, Check()),
+        tuple(blue_green(Setting(limits, Check()))),
         (),
     )
     base = Rollout("r-1", plan, phase, "so far", "ann", 0, 0, 100, step_of(phase, plan.steps), intents=intents)

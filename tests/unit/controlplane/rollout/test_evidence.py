@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,10 @@ from controlplane.errors import QueryError, Unavailable
 from controlplane.metrics.promql.values import QueryValue
 from controlplane.rollout import evidence as reading
 from controlplane.rollout.evidence import EvidenceReader
-from controlplane.rollout.model import Evidence
+from controlplane.rollout.model import Evidence, Rollout
+from controlplane.rollout.options import Options
 from tests.unit.controlplane.metrics.conftest import load
+from tests.unit.controlplane.rollout.test_records import PLAN, ROLLOUT
 
 SINCE, NOW = 60.0, 180.0
 
@@ -42,8 +45,12 @@ def alert(fired_at: float = 100.0, **labels: str) -> AlertInstance:
     return AlertInstance("r", tuple(given.items()), annotations, AlertState.FIRING, 1, 0, fired_at)
 
 
+def rollout(*rollback_on: str) -> Rollout:
+    return replace(ROLLOUT, plan=replace(PLAN, options=Options(rollback_on=rollback_on)))
+
+
 async def read(text: str = "", *alerts: AlertInstance) -> Evidence:
-    return await EvidenceReader(Series(text), Alerts(*alerts)).read("chat", "v2", SINCE, NOW)
+    return await EvidenceReader(Series(text), Alerts(*alerts)).read(rollout(), SINCE, NOW)
 
 
 def requests(source: str, outcome: str, values: str, version: str = "v2", model: str = "chat") -> str:
@@ -85,6 +92,15 @@ async def test_the_mean_is_of_the_same_source() -> None:
     assert (await read(text)).mean_s == 3.6
 
 
+async def test_a_named_alert_on_another_version_or_none_calls_the_rollout_off() -> None:
+    old = alert(version="v1", fired_at=70)
+    reader = EvidenceReader(Series(""), Alerts(alert(), old, alert(version="v1", model="x"), alert(severity="none")))
+    assert await reader.read(rollout("LLMErrorRateHigh"), SINCE, NOW) == Evidence(
+        alerts=("LLMErrorRateHigh (9% fail)",), called_off_by=("LLMErrorRateHigh (9% fail)",)
+    )
+    assert (await reader.read(rollout("Another"), SINCE, NOW)).called_off_by == ()
+
+
 async def test_alerts_on_the_version_that_began_with_it() -> None:
     found = await read("", alert(), alert(fired_at=59), alert(version="v1"), alert(model="x"), alert(severity="none"))
     assert found == Evidence(alerts=("LLMErrorRateHigh (9% fail)",))
@@ -96,7 +112,7 @@ async def test_what_cannot_be_read_is_unknown_with_the_reason(error: Exception) 
         async def instant_value(self, expr: str, at: float) -> QueryValue:
             raise error
 
-    found = await EvidenceReader(Broken(), Alerts()).read("chat", "v2", SINCE, NOW)
+    found = await EvidenceReader(Broken(), Alerts()).read(rollout(), SINCE, NOW)
     assert found == Evidence(unknown=str(error))
 
 
@@ -107,5 +123,5 @@ async def test_a_metrics_server_that_hangs_holds_nothing_up(monkeypatch: pytest.
             raise AssertionError("never")
 
     monkeypatch.setattr(reading, "LOOK_S", 0.05)
-    found = await EvidenceReader(Hanging(), Alerts()).read("chat", "v2", SINCE, NOW)
+    found = await EvidenceReader(Hanging(), Alerts()).read(rollout(), SINCE, NOW)
     assert found == Evidence(unknown="they could not be read within 0.05 s")

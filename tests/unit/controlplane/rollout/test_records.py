@@ -10,33 +10,60 @@ import pytest
 
 from alerts.errors import NotReadable
 from controlplane.errors import Unreadable
-from controlplane.rollout.model import (
-    Check,
-    Intent,
-    Order,
-    OrderOutcome,
-    Phase,
-    Plan,
-    Rollout,
-    RolloutKind,
-    RolloutLimits,
-    Trial,
-    Verb,
+from controlplane.rollout.findings import Finding, Outcome, Sample, Work, WorkKind, WorkState
+from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutKind, RolloutLimits, Trial
+from controlplane.rollout.observations import observation_from_json, observation_to_json
+from controlplane.rollout.options import (
+    Analysis,
+    Approval,
+    CanaryStep,
+    CanaryStepKind,
+    CheckItem,
+    Comparison,
+    Expected,
+    Golden,
+    GoldenPrompt,
+    Hook,
+    Metric,
+    Moment,
+    OnFailure,
+    Options,
+    Threshold,
+    TopUp,
+    Warm,
 )
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.records import (
     FORMAT,
     from_record,
-    observation_from_json,
-    observation_to_json,
     outline,
     readable,
     to_record,
 )
-from controlplane.rollout.strategies import blue_green
+from controlplane.rollout.strategies import Setting, blue_green
+from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.store.rollout_log import RolloutRecord
 from controlplane.store.stored import Damaged
 from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState
 
+OPTIONS = Options(
+    steps=(CanaryStep(CanaryStepKind.WEIGHT, 0.05), CanaryStep(CanaryStepKind.PAUSE)),
+    analysis=Analysis(
+        comparisons=(Comparison(Metric.TTFT, 0.1, dry_run=True),), thresholds=(Threshold("t", "up", at_least=1.0),)
+    ),
+    warm=Warm(("hi",)),
+    golden=Golden((GoldenPrompt("g", "infer", {"x": [1]}, Expected(("a",), json_schema={"type": "object"})),)),
+    top_up=TopUp(("hi",)),
+    hooks=(Hook("h", Moment.START, "http://h", on_failure=OnFailure.PAUSE),),
+    approvals=(Approval(Moment.FULL, 2, "admin"),),
+    checklist=(CheckItem("docs", attested="http://d"),),
+    rollback_on=("LLMErrorRateHigh",),
+    deadline_s=600.0,
+    rollback_window_s=60.0,
+    allow_downtime=True,
+    after=("other",),
+    notes=("ann overrode the freeze",),
+)
 PLAN = Plan(
     model="chat",
     from_version="v1",
@@ -47,11 +74,12 @@ PLAN = Plan(
     resident=True,
     config="{}",
     limits=RolloutLimits(60.0, 30.0, 12.5),
-    steps=blue_green(RolloutLimits(60.0, 30.0, 12.5), Check()),
+    steps=tuple(blue_green(Setting(RolloutLimits(60.0, 30.0, 12.5), Check()))),
     notes=("cold",),
     known=("no weights",),
     check=Check(Question("infer", {"inputs": [1]}, 200, 2.0), 3, 1, 0.5, 0.1, "`verify:`"),
     endless_load="restart it",
+    options=OPTIONS,
 )
 ROLLOUT = Rollout(
     id="r-1",
@@ -78,7 +106,34 @@ ROLLOUT = Rollout(
     previous="v0",
     idempotency_key="k",
     request="promote chat v2",
+    works=(
+        WorkState(
+            Work(WorkKind.LOOK, 3, number=2),
+            108.0,
+            Finding(Outcome.FAIL, ("slow",), (Sample("ttft", "seconds", 1.0, None, 10, 0, effect=0.2),), 5, 120.0),
+            109.0,
+        ),
+        WorkState(Work(WorkKind.HOOK, 3, "h"), 108.0),
+    ),
+    wait=Wait(WaitKind.DATA, "12 requests are missing", 130.0),
+    looks_failed=1,
+    progress_at=104.0,
+    steps_at=(101.0, 102.0),
+    turned_at=107.0,
+    held_since=102.0,
+    traffic_since=103.0,
+    weight_since=104.0,
+    ending=Phase.ROLLED_BACK,
 )
+
+
+UNSET: dict[str, Any] = {
+    **dict.fromkeys(("wait", "turned_at", "held_since", "traffic_since", "weight_since", "ending")),
+    "works": (),
+    "steps_at": (),
+    "looks_failed": 0,
+    "progress_at": ROLLOUT.phase_at,
+}
 
 
 def stored(rollout: Rollout = ROLLOUT, **state: Any) -> RolloutRecord:
@@ -109,6 +164,37 @@ def test_columns_are_checked_too(column: str) -> None:
     with pytest.raises(Unreadable, match="cannot be read"):
         from_record(damaged)
     assert outline(damaged, "said") is None or column == "sentence"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("options", {"deadline_s": "long"}, r"options: Expected `float \| null`, got `str` - at `\$.deadline_s`"),
+        ("options", {"hooks": [{"name": "h", "at": "noon", "url": "u"}]}, r"options: Invalid enum value 'noon'"),
+        ("options", {"analysis": {"colour": 1}}, "options: this release does not know colour"),
+        ("works", [{"work": {"kind": "look", "step": 1}}], r"works: Object missing required field `since`"),
+        ("wait", {"kind": "time"}, "wait: Object missing required field `words`"),
+        ("ending", "noon", "'noon' is not a valid Phase"),
+    ],
+)
+def test_a_fault_inside_the_options_and_the_works_is_named(key: str, value: Any, fault: str) -> None:
+    with pytest.raises(Unreadable, match=fault):
+        from_record(stored(**{key: value}))
+
+
+def test_the_own_data_of_a_worker_is_not_part_of_the_state() -> None:
+    finding = Finding(Outcome.PASS, ("fine",), carry="x" * 1000)
+    state = WorkState(Work(WorkKind.LOOK, 3), 1.0, finding, 2.0)
+    read = from_record(stored(replace(ROLLOUT, works=(state,))))
+    assert read.works == (replace(state, finding=replace(finding, carry="")),)
+
+
+def test_a_rollout_of_a_release_without_options_goes_on() -> None:
+    state = {key: value for key, value in stored().state.items() if key not in {*UNSET, "options"}}
+    (intent,) = state["intents"]
+    order = {key: value for key, value in intent["order"].items() if key != "mirror"}
+    read = from_record(replace(stored(), state=state | {"format": 3, "intents": [{**intent, "order": order}]}))
+    assert read == replace(ROLLOUT, **UNSET, plan=replace(PLAN, options=Options()))
 
 
 def test_the_readable_ones_are_told_from_the_others() -> None:
@@ -176,7 +262,7 @@ def test_a_rollout_whose_steps_were_sentences_goes_on_at_the_first_step_of_its_p
     state = {key: value for key, value in record.state.items() if key != "step"}
     old = replace(record, state=state | {"format": 1, "steps": ["load v2 beside v1", "unload v1"]})
     read = from_record(old)
-    assert read.plan.steps == blue_green(read.plan.limits, read.plan.check)
+    assert read.plan.steps == tuple(blue_green(Setting(read.plan.limits, read.plan.check)))
     assert read.plan.steps[read.step].kind == kind
 
 
@@ -189,7 +275,8 @@ def test_a_rollout_of_a_release_that_knew_no_shares_of_orders_goes_on() -> None:
     old = replace(stored(), state=state | {"format": 2, "intents": [{**intent, "order": order}]})
     read = from_record(old)
     assert (read.intents[0].order.share, read.counted) == (1.0, None)
-    assert read == replace(ROLLOUT, counted=None, intents=(replace(ROLLOUT.intents[0], order=read.intents[0].order),))
+    older = replace(ROLLOUT, **UNSET, plan=replace(PLAN, options=Options()))
+    assert read == replace(older, counted=None, intents=(replace(ROLLOUT.intents[0], order=read.intents[0].order),))
 
 
 def test_counts_of_an_observation_are_not_stored_and_the_rest_comes_back() -> None:

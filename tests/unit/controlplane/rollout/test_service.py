@@ -11,6 +11,7 @@ from controlplane.errors import Conflict, LeaseLost, NotFound, Refused
 from controlplane.rollout import records
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.model import Phase, Rollout
+from controlplane.rollout.observations import observation_from_json, observation_to_json
 from controlplane.store.audit import AuditStore
 from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore
@@ -199,7 +200,7 @@ async def test_rollouts_and_observations_survive_the_database_unchanged(tmp_path
         assert latest.intents
         assert records.from_record(records.to_record(latest)) == latest
         seen = await world.driver.observe()
-        assert records.observation_from_json(records.observation_to_json(seen)) == seen
+        assert observation_from_json(observation_to_json(seen)) == seen
 
 
 async def test_a_fault_in_a_driver_ends_in_the_history_not_in_the_tick(

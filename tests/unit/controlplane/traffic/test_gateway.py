@@ -11,7 +11,7 @@ from controlplane.config.models import ModelSection
 from controlplane.errors import Refused
 from controlplane.traffic.driver import NotSent, Placement, Question, VersionState
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.gateway import GATEWAY, GatewayDriver
+from controlplane.traffic.gateway.driver import GATEWAY, GatewayDriver
 from tests.fakes.gateways import FakeGateways
 from tests.fakes.openai_server import OpenAiServer
 from tests.fakes.triton import FakeTriton
@@ -195,3 +195,16 @@ async def test_a_triton_that_takes_no_orders_serves_what_it_has(rig: Rig) -> Non
         with pytest.raises(Refused, match="explicit"):
             await driver.prepare("v2")
         await driver.close()
+
+
+async def test_copies_are_ordered_and_seen_with_the_weights(rig: Rig) -> None:
+    driver = rig.driver()
+    assert driver.capabilities.mirror and driver.capabilities.testers
+    await driver.place(GATEWAY, Placement("chat", "v2", ("v1",), "", share=0.0, mirror=0.1))
+    (seen,) = (await driver.observe()).backends
+    assert (seen.weights, seen.mirror, seen.pending) == ({"v1": 1.0}, {"v2": 0.1}, "")
+    rig.gateways.each["g2"].applies = False
+    await driver.place(GATEWAY, Placement("chat", "v2", ("v1",), "", share=0.0))
+    (seen,) = (await driver.observe()).backends
+    assert seen.mirror == {} and "gateway g2 applies generation 1, and 2 is assigned" in seen.pending
+    await driver.close()

@@ -11,7 +11,7 @@ import pytest
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import NotSent, Question, VersionState
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.openai_api import OpenAiApi, fault
+from controlplane.traffic.engines.openai import OpenAiApi, fault
 from tests.fakes.openai_server import OpenAiServer
 
 READY, LOADING, UNAVAILABLE = VersionState.READY, VersionState.LOADING, VersionState.UNAVAILABLE
@@ -97,9 +97,12 @@ async def test_the_state_of_a_served_model(
 async def test_a_question_names_the_served_model(engine: OpenAiServer) -> None:
     async with open_session() as session:
         api = OpenAiApi(f"{engine.url}/", session)
-        assert await api.ask("llama", Question("chat/completions", {"stream": True, "model": "chat"})) == ""
+        good = await api.ask("llama", Question("chat/completions", {"stream": True, "model": "chat"}))
+        assert (good.url, good.fault) == (engine.url, "") and 0 < (good.first_s or 0) <= good.seconds
+        assert good.body == stream(TEXT, END) and "hi" not in repr(good), "answers are private"
         engine.status = 503
-        assert await api.ask("llama", Question("completions")) == "answered 503 instead of 200: overloaded"
+        bad = await api.ask("llama", Question("completions"))
+        assert (bad.fault, bad.first_s) == ("answered 503 instead of 200: overloaded", None)
         engine.status, engine.hangs = 200, True
         with pytest.raises(Unavailable, match=r"did not answer /v1/completions within 0\.2 s"):
             await api.ask("llama", Question("completions", timeout_s=0.2))

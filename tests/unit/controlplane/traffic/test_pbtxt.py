@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.traffic.pbtxt import minimal, with_versions
+from controlplane.traffic.triton.pbtxt import minimal, with_versions
 
 MARK = "# before the control plane's last switch: "
 

@@ -11,11 +11,11 @@ import pytest
 
 from controlplane.config.models import ModelSection
 from controlplane.errors import Refused, Unavailable
-from controlplane.traffic import triton_grpc
 from controlplane.traffic.driver import EngineRefused, Placement, VersionState
 from controlplane.traffic.drivers import build_drivers
 from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.triton import TritonDriver
+from controlplane.traffic.triton import grpc_loader
+from controlplane.traffic.triton.driver import TritonDriver
 from tests.fakes.gateways import FakeGateways
 from tests.fakes.triton import CONFIG, FakeTriton
 
@@ -242,9 +242,9 @@ async def test_commit_without_a_local_repository_says_that_a_restart_forgets(dri
 
 def test_a_load_request_is_what_tritons_proto_describes() -> None:
     """Decoded by hand from grpc_service.proto: model_name = 2, parameters = 3, string_param = 3."""
-    body = triton_grpc.load_request("chat", "{}")
+    body = grpc_loader.load_request("chat", "{}")
     assert body == b"\x12\x04chat\x1a\x0e\x0a\x06config\x12\x04\x1a\x02{}"
-    long = triton_grpc.load_request("m", "x" * 300)
+    long = grpc_loader.load_request("m", "x" * 300)
     assert long == b"\x12\x01m\x1a\xba\x02\x0a\x06config\x12\xaf\x02\x1a\xac\x02" + b"x" * 300
 
 

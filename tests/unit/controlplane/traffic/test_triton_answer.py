@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controlplane.traffic.driver import Question
-from controlplane.traffic.triton_answer import fault
+from controlplane.traffic.triton.answer import fault
 
 ASKED = Question("generate_stream")
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[4]
 ORDERS_AND_CHILDREN = """
 import asyncio, collections, json
 from controlplane.errors import ControlPlaneError
-from controlplane.traffic.triton_grpc import GrpcLoader, missing_package
+from controlplane.traffic.triton.grpc_loader import GrpcLoader, missing_package
 
 assert missing_package() == ""  # it imports grpc as the loader does
 import grpc.aio

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.traffic.version_files import Look, look
+from controlplane.traffic.triton.version_files import Look, look
 
 PYTHON = {"backend": "python"}
 

@@ -19,7 +19,7 @@ async def test_the_dialog_states_the_plan_and_its_notes(console: Any) -> None:
         dialog = await browser.dialog("/models/chat/promote/v2")
     assert "Promote chat to v2?" in dialog
     steps = re.findall(r"<li>(.*?)</li>", dialog[: dialog.index("</ol>")])
-    assert steps[0] == "load v2 beside v1 on http://a:8000, within 600 s; v1 serves until v2 is ready"
+    assert steps[0] == "load v2 beside v1 on http://a:8000, within 10 min; v1 serves until v2 is ready"
     assert "<li>it has one place to serve from</li>" in dialog
     assert 'hx-post="/models/chat/promote/v2"' in dialog
     assert await rollouts(console) == []
@@ -34,7 +34,7 @@ async def test_what_cannot_be_done_says_why_and_has_no_button(console: Any) -> N
 
 
 async def test_an_engines_words_stay_text(console: Any, monkeypatch: Any) -> None:
-    async def refused(*_: object) -> None:
+    async def refused(*_: object, **__: object) -> None:
         raise Refused("<script>alert(1)</script>")
 
     monkeypatch.setattr(console.rig.rollouts, "plan", refused)

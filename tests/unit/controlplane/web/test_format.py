@@ -5,6 +5,7 @@ import math
 import pytest
 
 from controlplane.web import format as f
+from controlplane.web.format import commands, measured, strength
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,33 @@ def test_a_p99_has_the_digits_that_so_many_requests_give_it(
 @pytest.mark.parametrize(("samples", "few"), [(None, False), (100.0, False), (99.4, True)])
 def test_few_requests_are_told(samples: float | None, few: bool) -> None:
     assert f.is_few(samples) is few
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [(0.081, "ratio", "8.1 %"), (0.0212, "seconds", "21.2 ms"), (212.0, "tokens", "212"), (None, "ratio", "–")],
+)
+def test_a_sample_is_in_its_unit(value: float | None, unit: str, words: str) -> None:
+    assert measured(value, unit) == words
+
+
+@pytest.mark.parametrize(
+    ("evidence", "fails_at", "share"),
+    [(1.0, 600.0, 0.0), (0.2, 600.0, 0.0), (600.0, 600.0, 1.0), (1e9, 600.0, 1.0), (600.0**0.5, 600.0, 0.5)],
+)
+def test_evidence_is_shown_on_a_logarithmic_scale(evidence: float, fails_at: float, share: float) -> None:
+    assert strength(evidence, fails_at) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("run `cp status` now", "run <code>cp status</code> now"),
+        ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+        ("one ` alone", "one ` alone"),
+        ("`<b>`", "<code>&lt;b&gt;</code>"),
+        ("<script>", "&lt;script&gt;"),
+    ],
+)
+def test_commands_in_a_sentence_are_code_and_the_rest_is_text(text: str, html: str) -> None:
+    assert str(commands(text)) == html

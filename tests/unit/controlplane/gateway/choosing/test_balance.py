@@ -44,17 +44,17 @@ def test_progress_makes_a_backend_attractive_again() -> None:
     second.first_byte(world.now)
     for _ in range(60):
         second.progress(1)
-    report = {one.backend: one.work for one in world.chooser.report(world.now).backends}
+    report = {one.backend: one.work for one in world.report().backends}
     assert report == {first.backend.url: 200, second.backend.url: 40}
     third = world.choose()
     assert name_of(third) == name_of(second)
     second.progress(100)  # more than was expected: nothing is outstanding, and never less
     second.progress(5)
-    report = {one.backend: one.work for one in world.chooser.report(world.now).backends}
+    report = {one.backend: one.work for one in world.report().backends}
     assert report == {first.backend.url: 200, second.backend.url: third.work}
     second.release(Outcome.OK, world.now)
     first.release(Outcome.OK, world.now)
-    assert [one.work for one in world.chooser.report(world.now).backends if one.requests == 0] == [0]
+    assert [one.work for one in world.report().backends if one.requests == 0] == [0]
 
 
 def test_requests_rank_where_no_tokens_are_known() -> None:

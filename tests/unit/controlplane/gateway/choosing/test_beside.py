@@ -218,7 +218,7 @@ def test_a_model_has_a_cache_if_it_says_so() -> None:
     cache.put(b"k", answer(b"x"), world.now)
     world.apply(model("chat", version("v1", 1000, "a"), cache=CacheSpec(ttl_s=5.0)))
     assert world.chooser.cache(spec) is cache
-    assert world.chooser.report(world.now).models[0].cached_bytes > 0
+    assert world.report().models[0].cached_bytes > 0
     assert cache.get(b"k", world.now + 5.0) is None
     world.apply(model("chat", version("v1", 1000, "a")))
     assert world.chooser.cache(spec) is None

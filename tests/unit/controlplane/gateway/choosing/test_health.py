@@ -35,7 +35,7 @@ open_ones: list = []  # type: ignore[type-arg]
 
 
 def out(world: World) -> list[str]:
-    return [one.backend.removeprefix("http://") for one in world.chooser.report(world.now).backends if one.ejected]
+    return [one.backend.removeprefix("http://") for one in world.report().backends if one.ejected]
 
 
 def test_three_failures_to_connect_eject_a_backend() -> None:

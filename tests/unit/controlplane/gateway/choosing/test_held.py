@@ -84,7 +84,7 @@ class Exchange:
 
     def check(self) -> None:
         assert sum(self.world.open().values()) == len(self.held)
-        works = sum(one.work for one in self.world.chooser.report(self.world.now).backends)
+        works = sum(one.work for one in self.world.report().backends)
         assert works == sum(one.outstanding for one in self.held)
 
 

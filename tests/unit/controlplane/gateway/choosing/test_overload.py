@@ -303,7 +303,7 @@ def test_a_full_model_degrades_to_a_smaller_one() -> None:
     assert (held.model.name, held.degraded_from, name_of(held)) == ("small", "large", "s")
     waits = world.request(ask("large"))  # both are full: it waits for the model that it asked for
     assert waits.answer is None
-    assert world.chooser.report(world.now).models[0].waiting == 1
+    assert world.report().models[0].waiting == 1
     held.release(Outcome.ERROR, world.now)
     again = world.chooser.again(ask("large"), held, world.now)
     assert again.degraded_from == "large"  # type: ignore[union-attr]
@@ -321,6 +321,14 @@ def test_some_requests_are_never_degraded(why: str) -> None:
     changes = {"continued": why == "continued", "version": "v1" if why == "pinned" else ""}
     who = replace(TESTER, models=frozenset({"large"}) if why == "not allowed" else None)
     assert world.request(ask("law" if why == "adapter" else "large", **changes), who).answer is None
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_path_passes_to_a_smaller_model_only_if_that_lists_it(listed: bool) -> None:
+    small = model("small", version("v1", 1000, "s"), paths=("/custom",) if listed else ())
+    world = World(narrow("large", degrade_to="small", paths=("/custom",)), small)
+    world.choose(ask("large"))
+    assert (world.request(ask("large", listed_path="/custom")).answer is not None) == listed
 
 
 def test_degrading_takes_no_tickets_of_a_small_model_that_is_full() -> None:

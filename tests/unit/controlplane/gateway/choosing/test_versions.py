@@ -25,6 +25,18 @@ def test_a_model_has_a_name_and_aliases() -> None:
     assert world.refused(ask("other")).kind is RefusalKind.UNKNOWN_MODEL
 
 
+def test_a_path_passes_to_the_models_that_list_it() -> None:
+    world = World(
+        model("chat", version("v1", 1000, "a"), paths=("/custom/*",)),
+        model("other", version("v1", 1000, "b")),
+    )
+    assert name_of(world.choose(ask("chat", listed_path="/custom/x"))) == "a"
+    for name, path in (("chat", "/customs"), ("other", "/custom/x")):
+        refusal = world.refused(ask(name, listed_path=path))
+        assert (refusal.kind, refusal.code) == (RefusalKind.UNKNOWN_PATH, "path_not_listed")
+        assert path in refusal.message and "gateway.paths" in refusal.message
+
+
 def test_a_key_does_not_see_models_that_it_may_not_ask() -> None:
     world = World(model("chat", version("v1", 1000, "a")), model("secret", version("v1", 1000, "b")))
     caller = replace(USER, models=frozenset({"chat"}))
@@ -137,7 +149,7 @@ def test_a_route_is_used_as_it_was_found() -> None:
         assert held.version == route.name  # type: ignore[union-attr]
         kept.append(held)
     assert sum(world.open().values()) == 10
-    assert Counter(one.requests for one in world.chooser.report(world.now).backends) == {5: 2}
+    assert Counter(one.requests for one in world.report().backends) == {5: 2}
 
 
 def test_a_model_that_was_removed_is_unknown_to_every_call() -> None:

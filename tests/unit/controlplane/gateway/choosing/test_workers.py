@@ -175,7 +175,7 @@ def test_a_backend_without_a_row_is_counted_by_its_worker_alone_until_there_is_o
     assert name_of(other.choose()) == "a"
     one.go(5.0)
     # Now the rows are there, and hold what was open all the time.
-    work = {report.backend: report.work for report in one.chooser.report(one.now).backends}
+    work = {report.backend: report.work for report in one.report().backends}
     assert sum(work.values()) == sum(each.outstanding for each in held)
     other.go(1.0)
     busy = other.chooser._pools["chat"].versions["v1"].replicas

@@ -54,6 +54,25 @@ def test_a_model_on_driver_gateway_has_every_version_and_its_split() -> None:
     assert split.versions[1].backends == (BackendSpec("http://10.0.0.2:8000", "vllm", "chat"),)
 
 
+def test_copies_of_an_assignment_come_before_those_of_the_file() -> None:
+    versions = {"v1": {"backends": [ONE]}, "v2": {"backends": [TWO]}}
+    section = model("gateway", versions, gateway={"mirror": {"version": "v2", "share": 0.25}})
+    whole = {"v1": 1000}
+
+    def copies(split: Split | None = None, of: ModelSection = section) -> MirrorSpec | None:
+        (found,) = served(of, splits={} if split is None else {"chat": split})
+        return found.mirror
+
+    assert copies() == copies(Split(1, whole)) == MirrorSpec("v2", 0.25)
+    assert copies(Split(1, whole, {"v1": 100})) == MirrorSpec("v1", 0.1)
+    assert copies(Split(1, whole, {"v9": 100})) is None, "a version that left the file gets no copies"
+    plain = model("gateway", versions)
+    assert copies(Split(1, whole, {"v2": 1}), of=plain) == MirrorSpec("v2", 0.001)
+    assert copies(Split(1, whole, {"v2": 0}), of=plain) is None
+    unmoved = model("none", {"v1": {"backends": [ONE]}, "v2": {"backends": [TWO]}})
+    assert copies(Split(1, whole, {"v2": 100}), of=unmoved) is None
+
+
 def test_a_backend_has_a_limit_adapters_and_may_drain() -> None:
     one = {**ONE, "max_in_flight": 8, "adapters": ["law"], "draining": True}
     (found,) = served(model("gateway", {"v1": {"backends": [one, TWO]}}))

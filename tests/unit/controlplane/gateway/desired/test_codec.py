@@ -75,6 +75,7 @@ def models(draw: st.DrawFn, name: str) -> ModelSpec:
         hedge=draw(st.none() | st.builds(HedgeSpec, st.floats(0.51, 0.99), st.floats(0.001, 0.2))),
         cache=draw(st.none() | st.builds(CacheSpec, SECONDS, st.integers(1, 2**40))),
         mirror=draw(st.none() | mirror),
+        paths=draw(st.lists(st.sampled_from(("/a", "/b/*", "/c/d.e")), max_size=2).map(tuple)),
     )
 
 
@@ -220,6 +221,8 @@ REFUSED = (
     (with_model(mirror={"version": "v9", "share": 0.1}), "models.chat.mirror.version: v9 is no version of the model"),
     (with_model(mirror={"version": "v1", "share": 0}), "models.chat.mirror.share: expected above 0"),
     (with_model(timeouts={"connect_s": 0}), "models.chat.timeouts.connect_s: expected above 0, got 0"),
+    (with_model(paths=["/a", "/sleep"]), "models.chat.paths: /sleep administers the engine"),
+    (with_model(aliases=[""]), "models.chat.aliases: '' is empty; give a name"),
     (with_model(retries=-1), "models.chat.retries: expected 0 or more, got -1"),
     (with_model(hedge={"quantile": 1.0}), "models.chat.hedge.quantile: expected a number between 0 and 1, got 1"),
     (with_model(limits={"concurrent": 0}), "models.chat.limits.concurrent: expected above 0, got 0"),
@@ -227,7 +230,10 @@ REFUSED = (
     (with_backend(url="http://a:99999"), "models.chat.versions.v1.backends[0].url: expected http://host:port"),
     (with_backend(url="http://a:1\r\nX: y"), "holds a control character"),
     (with_backend(served_model="\ud800"), "holds a control character"),
-    (with_backend(served_model=""), "models.chat.versions.v1.backends[0].served_model: is empty"),
+    (with_backend(served_model=""), "models.chat.versions.v1.backends[0].served_model: '' is empty; give a name"),
+    (with_backend(adapters=("a\u200b",)), "models.chat.versions.v1.backends[0].adapters: 'a\\u200b' holds a character"),
+    (with_backend(url="http://a:1?b"), "models.chat.versions.v1.backends[0].url: expected http://host:port"),
+    (with_backend(url="http://a:1/#b"), "models.chat.versions.v1.backends[0].url: expected http://host:port"),
     (with_backend(engine="dcgm"), "models.chat.versions.v1.backends[0].engine: expected one of triton, vllm"),
     (with_backend(max_in_flight=-1), "max_in_flight: expected 0 or more, got -1"),
     (with_backend(credentials={"file": "a", "env": "b"}), "credentials: expected one of file, env"),

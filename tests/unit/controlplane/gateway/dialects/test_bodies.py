@@ -32,6 +32,16 @@ def read(found: AnswerReader, body: bytes, size: int = 1000) -> AnswerReader:
     return found
 
 
+def faulty(body: bytes, path: str = CHAT) -> str:
+    """Return the fault of a body of which some part must not reach the client."""
+    for size in (7, 1000):
+        found = reader(path)
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
+        out = b"".join(map(found.feed, pieces)) + found.end()
+        assert body.startswith(out) and (len(out) < len(body) or not body) and found.whole and found.fault
+    return found.fault
+
+
 @pytest.mark.parametrize(
     ("path", "file"), [(CHAT, "llama-server-chat.json"), ("/v1/messages", "llama-server-messages.json")]
 )
@@ -117,13 +127,22 @@ class TestAnErrorUnder200:
         assert reader().first(b'{"error":{"message":"' + b"x" * 70_000) is True
 
     def test_it_is_a_fault_wherever_it_is(self) -> None:
-        assert read(reader(), b'{"id":"x","error":{"message":"m"}}').fault == "m"
+        body = b'{"id":"x","error":{"message":"m"}}'
+        assert faulty(body) == "m"
+        assert reader().first(body) is True
+        found = reader().first(body, done=True)
+        assert isinstance(found, Refusal) and found.message == "m"
+        for good in (b'{"id":"x","error":null}', b'{"text":"\\"error\\""}'):
+            assert reader().first(good, done=True) is True and not read(reader(), good).fault
 
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/api/chat", "/v1/embeddings", "/v2/models/m/generate"])
 def test_half_an_answer_or_none_is_a_fault(path: str) -> None:
     for body in (b'{"choices":[{"message":{"content":"A}', b'{"choices":[{}]', b"", b" "):
-        assert "no complete JSON" in read(reader(path), body).fault
+        assert "no complete JSON" in faulty(body, path)
+        if not body.endswith(b"}"):
+            refusal = reader(path).first(body, done=True)
+            assert isinstance(refusal, Refusal) and refusal.kind is RefusalKind.UPSTREAM_FAILED
     for body in (b'{"choices":[NaN]}\n', b"[1]", b'{"a":"' + b"x" * MOST_KEPT + b'"}'):
         assert not read(reader(path), body).fault
 
@@ -142,9 +161,17 @@ def test_a_page_is_refused_before_it_passes(path: str, stream: bool) -> None:
 
 def test_an_aborted_answer_is_a_fault() -> None:
     body = b'{"choices":[{"message":{"content":"x"},"finish_reason": "abort"}],"usage":{"prompt_tokens":1}}'
-    assert read(reader(), body).fault == "The engine aborted the request"
+    assert faulty(body) == "The engine aborted the request"
+    assert reader().first(body) is True and isinstance(reader().first(body, done=True), Refusal)
     text = orjson.dumps({"choices": [{"message": {"content": '"finish_reason":"abort"'}, "finish_reason": "stop"}]})
-    assert not read(reader(), text).fault
+    assert reader().first(text, done=True) is True and not read(reader(), text).fault
+
+
+def test_the_last_piece_of_an_answer_waits_for_the_end() -> None:
+    found = reader()
+    assert [found.feed(piece) for piece in (b'{"a"', b":1", b"}")] == [b"", b'{"a"', b":1"]
+    assert found.end() == b"}"
+    assert reader("/generate").feed(b"x") == b"x"
 
 
 @pytest.mark.parametrize("kind", [b"audio/mpeg", b"application/octet-stream"])
@@ -159,7 +186,21 @@ def test_a_compressed_answer_is_not_read() -> None:
     found = DIALECTS.reader(ask, 200, [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")])
     assert found.first(b"\x1f") is True and found.feed(b"\x1f\x8b") == b"\x1f\x8b"
     found.end()
-    assert found.whole
+    assert found.whole and found.unread
+
+
+@pytest.mark.parametrize(("stream", "tokens"), [(False, 500), (True, 125)])
+def test_the_tokens_of_a_compressed_answer_are_estimated_from_its_length(stream: bool, tokens: int) -> None:
+    ask = Ask(operation("POST", CHAT), "m", stream=stream, prompt_bytes=400)
+    fields = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
+    for limit, expected in ((None, tokens), (70, 70)):
+        ask.max_tokens = limit
+        found = DIALECTS.reader(ask, 200, fields)
+        found.feed(bytes(600))
+        found.feed(bytes(400))
+        found.end()
+        assert found.counts == TokenCounts(100, expected, estimated=True)
+    assert DIALECTS.reader(ask, 500, fields).counts == TokenCounts(0, 0)
 
 
 def test_a_stream_without_a_content_type_is_a_stream() -> None:

@@ -67,8 +67,9 @@ def test_any_stream_is_read(path: str, events: list[object], size: int, strip: b
 def test_any_answer_is_read(path: str, body: bytes, status: int) -> None:
     ask = Ask(operation("POST", path, x_model="m"), "m")
     reader = DIALECTS.reader(ask, status, [(b"content-type", b"application/json")])
-    assert isinstance(reader.first(body), Refusal | bool)
-    assert reader.feed(body) + reader.end() == body
+    assert isinstance(reader.first(body, done=True), Refusal | bool)
+    out = reader.feed(body) + reader.end()
+    assert out == body or (reader.fault and out == b"" and status == 200)
     assert reader.whole and bool(reader.fault) >= (status >= 400)
 
 

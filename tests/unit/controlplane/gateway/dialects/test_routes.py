@@ -11,22 +11,15 @@ from controlplane.gateway.request import Frames, ModelPlace, Operation
 from tests.fakes.gateway_requests import DIALECTS, head, operation
 
 ROUTES = Path("tests/fixtures/engines")
-OWN_PATHS = {
-    *(
-        "/load",
-        "/version",
-        "/health",
-        "/ping",
-        "/invocations",
-        "/v1/systemone",
-        "/v1/loads",
-        "/ready",
-        "/health_generate",
-    ),
-    *("/get_model_info", "/model_info", "/generate", "/encode", "/parse_function_call", "/separate_reasoning"),
-    *("/v1/decisions", "/vertex_generate", "/v1/responses/{response_id}", "/v1/responses/{response_id}/cancel"),
+KNOWN = {
+    *("/generate", "/encode", "/invocations", "/vertex_generate", "/parse_function_call", "/separate_reasoning"),
 }
-"""Paths of vLLM 0.32 and SGLang 0.5.23 that pass with x-model: they administer nothing."""
+"""Paths of vLLM 0.32 and SGLang 0.5.23 that pass with x-model: they only infer."""
+LISTABLE = {
+    *("/version", "/health", "/ping", "/ready", "/health_generate", "/get_model_info", "/model_info", "/v1/loads"),
+    *("/v1/systemone", "/v1/decisions", "/v1/responses/{response_id}", "/v1/responses/{response_id}/cancel"),
+}
+"""Their paths that pass only where the model lists them."""
 
 
 @pytest.mark.parametrize(
@@ -93,16 +86,17 @@ def test_anthropics_clients_get_their_own_list_of_models() -> None:
 
 
 @pytest.mark.parametrize("engine", ["vllm-0.32", "sglang-0.5.23"])
-def test_every_route_of_the_engines_is_known_or_refused_or_harmless(engine: str) -> None:
-    passed = set()
+def test_every_route_of_the_engines_is_known_or_refused_or_must_be_listed(engine: str) -> None:
+    passed, listable = set(), set()
     for line in (ROUTES / f"{engine}-routes.txt").read_text().splitlines():
         method, path = line.split()
         found = DIALECTS.recognise(head(method, path.replace("{", "").replace("}", ""), x_model="chat"))
         if isinstance(found, Operation) and found.dialect == "plain":
-            passed.add(path)
+            (listable if found.listed else passed).add(path)
         elif isinstance(found, Refusal):
             assert found.kind in (RefusalKind.FORBIDDEN, RefusalKind.BAD_METHOD), line
-    assert passed <= OWN_PATHS
+    assert passed <= KNOWN
+    assert listable <= LISTABLE
 
 
 @pytest.mark.parametrize(
@@ -141,6 +135,7 @@ def test_every_route_of_the_engines_is_known_or_refused_or_harmless(engine: str)
             "/model/unload",
         ),
         *("/tools", "/cors-proxy", "/v1/internal/stop-generation", "/models/apply", "/perf_metrics", "/exit"),
+        *("/load", "/custom:shutdown", "/custom.sleep", "/flush", "/profile", "/server_info", "/collective_rpc"),
         *("/load%5Flora_adapter", "/SLEEP", "/sleep/", "/%73leep", "/v1/reset_prefix_cache", "/start_profile"),
     ],
 )
@@ -178,7 +173,8 @@ def test_an_unknown_path_needs_a_model() -> None:
         ("OPTIONS", "/v1/messages", b"POST"),
         ("GET", "/v2/models/llm/infer", b"POST"),
         ("POST", "/v2/models/llm/ready", b"GET"),
-        ("PUT", "/generate", b"GET, POST"),
+        ("PUT", "/generate", b"POST"),
+        ("PUT", "/custom", b"GET, POST"),
     ],
 )
 def test_a_wrong_method_is_refused_with_the_right_one(method: str, path: str, allowed: bytes) -> None:

@@ -392,7 +392,40 @@ class TestOtherApis:
         )
         assert found.whole and found.events == 1 and found.counts == TokenCounts(9, 1)
 
-    def test_text_that_is_no_json_is_content(self) -> None:
+    def test_text_that_is_no_json_is_content_of_an_engines_own_api(self) -> None:
         found = reader(PLAIN)
         assert passed(found, b"data: hello\n\ndata: NaN\n\n") == b"data: hello\n\ndata: NaN\n\n"
         assert found.events == 2 and found.whole
+
+
+HALF = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":null\n\n'
+
+
+class TestEventsThatAreNoJson:
+    @pytest.mark.parametrize("path", [CHAT, COMPLETION, RESPONSES, MESSAGES, TRITON])
+    @pytest.mark.parametrize(
+        "event", [b"data: hello\n\n", b"data: [1]\n\n", b'data: "x"\n\n', b'data: {"a":\n\n', HALF]
+    )
+    def test_they_break_the_stream_off(self, path: str, event: bytes) -> None:
+        found = reader(path)
+        out = passed(found, chunk(), event + chunk() + DONE)
+        assert out.startswith(chunk()) and event not in out and b"no JSON object" in out and b"[DONE]" not in out
+        assert not found.whole and found.fault == "The engine sent an event that is no JSON object"
+        assert found.events <= 1, "it is no token"
+
+    def test_a_line_of_ollama(self) -> None:
+        found = reader(OLLAMA)
+        assert b"no JSON object" in passed(found, b'{"response":"x","done":false}\n{"response":"x","done":false\n')
+        assert found.events == 1 and found.fault
+
+    def test_a_first_one_is_refused(self) -> None:
+        for event in (b"data: hello\n\n", HALF):
+            refusal = reader(CHAT).first(event)
+            assert isinstance(refusal, Refusal) and refusal.kind is RefusalKind.UPSTREAM_FAILED
+
+    @pytest.mark.parametrize("content", [b"NaN", b'"\\ud83d"'])
+    def test_what_clients_parsers_accept_passes(self, content: bytes) -> None:
+        event = chunk().replace(b'"logprobs":null', b'"logprobs":' + content).replace(b"null}]", b'"stop"}]')
+        found = reader(CHAT)
+        assert passed(found, event, DONE) == event + DONE
+        assert found.events == 1 and found.whole and found.first(event) is True

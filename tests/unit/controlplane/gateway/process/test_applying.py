@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ import pytest
 from controlplane.gateway.desired.codec import decode
 from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.errors import BadDesired
+from controlplane.gateway.process.state import applying
 from controlplane.gateway.process.state.applying import Applying, differences
 from controlplane.gateway.process.state.last_good import LastGood
 from controlplane.gateway.process.workers import State
 from tests.fakes.gateway_control_plane import desired_of
+from tests.patience import until
 
 ONE, TWO = desired_of(1, v1=(1000, "http://a:1")), desired_of(2, v1=(950, "http://a:1"), v2=(50, "http://b:1"))
 
@@ -107,6 +110,56 @@ async def test_shares_change_the_limits_and_nothing_else(tmp_path: Path) -> None
     world.applying.share({"*": 0.5})
     assert world.keeper.applied == [(ONE.revision, {}), (ONE.revision, {"*": 0.5})]
     assert world.workers.states == [ONE.revision]
+
+
+async def test_a_new_state_keeps_the_shares_until_a_report_brings_others(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.applying.apply(ONE, "cp")
+    world.applying.share({"*": 0.5})
+    await world.applying.apply(TWO, "cp")
+    assert world.keeper.applied[-1] == (TWO.revision, {"*": 0.5})
+    assert all(shares for _, shares in world.keeper.applied[1:]), "no limit was ever wholly this gateway's again"
+
+
+async def test_shares_reach_the_disk_without_a_new_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applying, "SHARES_S", 0.0)
+    world = World(tmp_path)
+    await world.applying.apply(ONE, "cp")
+    keeping = asyncio.create_task(world.applying.keep())
+    for shares in ({"*": 0.5}, {"*": 0.25, "key/a": 0.125}, {}):
+        world.applying.share(shares)
+        await until(lambda shares=shares: (stored := world.stored()) is not None and stored.shares == shares)
+        stored = world.stored()
+        assert stored is not None and stored.revision == ONE.revision
+    keeping.cancel()
+    again = World(tmp_path)
+    await again.applying.apply(stored, "disk", keep=False)
+    assert again.keeper.applied == [(ONE.revision, {})]
+
+
+async def test_a_full_disk_stops_no_shares(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applying, "SHARES_S", 0.0)
+    world = World(tmp_path / "gone")
+    await world.applying.apply(ONE, "cp")
+    keeping = asyncio.create_task(world.applying.keep())
+    world.applying.share({"*": 0.5})
+    await until(lambda: "without it a restart begins with older shares of limits" in caplog.text)
+    assert world.keeper.applied[-1] == (ONE.revision, {"*": 0.5})
+    keeping.cancel()
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"*": "x"}', '{"*": null}'])
+async def test_damaged_shares_leave_those_of_the_state(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(tmp_path)
+    await world.applying.apply(replace(ONE, shares={"*": 0.5}), "cp")
+    (tmp_path / "shares.json").write_text(damage)
+    stored = world.stored()
+    assert stored is not None and stored.shares == {"*": 0.5}
+    assert "the shares of the last desired state count" in caplog.text
 
 
 async def test_two_states_at_once_are_applied_one_after_the_other(tmp_path: Path) -> None:

@@ -148,10 +148,12 @@ class Reports:
     def __init__(self, *answers: Reply | Exception) -> None:
         self.server = Server(*answers)
         self.shares: list[dict[str, float]] = []
+        self.spent: list[dict[str, float]] = []
         self.reporter = Reporter(
             self.server,
             lambda: {"name": "gw"},
             lambda shares: self.shares.append(dict(shares)),
+            lambda spent: self.spent.append(dict(spent)),
             asyncio.Event(),
             backoff=Backoff(0.5, 10.0, lambda: 1.0),
         )
@@ -162,6 +164,17 @@ async def test_a_report_brings_shares_within_zero_and_one() -> None:
     assert await world.reporter.turn() == REPORT_S
     assert world.server.sent == [{"name": "gw"}]
     assert world.shares == [{"key/a": 0.25, "*": 1.0, "key/b": 0.0}]
+
+
+async def test_a_report_brings_what_was_spent_before() -> None:
+    world = Reports(
+        reply(200, b'{"shares": {}, "spent": {"key/a/daily_tokens": 5, "key/b/daily_usd": -1}}'),
+        reply(200, b'{"shares": {}, "spent": {}}'),
+        reply(200, b'{"shares": {}}'),
+        reply(200, b'{"shares": {}, "spent": {"key/a/daily_tokens": "much"}}'),
+    )
+    assert [await world.reporter.turn() for _ in range(4)] == [REPORT_S, REPORT_S, REPORT_S, 0.5]
+    assert world.spent == [{"key/a/daily_tokens": 5.0, "key/b/daily_usd": 0.0}]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +190,7 @@ async def test_a_change_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(following, "REPORT_S", 3600.0)
     changed = asyncio.Event()
     server = Server(*[reply(200, b'{"shares": {}}')] * 3)
-    running = asyncio.create_task(Reporter(server, dict, lambda shares: None, changed).run())
+    running = asyncio.create_task(Reporter(server, dict, lambda shares: None, lambda spent: None, changed).run())
     await until(lambda: len(server.sent) == 1)
     changed.set()
     await until(lambda: len(server.sent) == 2)

@@ -11,8 +11,9 @@ import pytest
 
 from controlplane import __version__
 from controlplane.gateway.errors import GatewayError
+from controlplane.gateway.process import handover
 from controlplane.gateway.process.handover import SOCKET, Offer, Predecessor, Successors, meet
-from tests.patience import until
+from tests.patience import HANG_S, until
 
 
 class Old:
@@ -84,11 +85,103 @@ async def test_a_successor_that_dies_leaves_the_gateway_as_it_is(
     old = Old(tmp_path)
     old.successors.open()
     let_go(await met(tmp_path))
-    await until(lambda: "the gateway that was to follow this one has failed" in caplog.text)
+    await until(lambda: "has failed: it closed the connection; this one serves on" in caplog.text)
     assert old.relieved_by == 0
     new = await met(tmp_path)  # the next one may try
     await new.relieve()
     assert old.relieved_by == os.getpid()
+    let_go(new)
+    old.close()
+
+
+@pytest.mark.parametrize("said", [b"", b'{"format": 1', b"hello"])
+async def test_silent_processes_keep_no_successor_waiting(tmp_path: Path, said: bytes) -> None:
+    old = Old(tmp_path)
+    old.successors.open()
+    silent = [await asyncio.open_unix_connection(tmp_path / SOCKET) for _ in range(4)]
+    for _, writer in silent:
+        writer.write(said)
+    new = await met(tmp_path)
+    await new.relieve()
+    assert old.relieved_by == os.getpid()
+    let_go(new)
+    old.close()
+    for reader, writer in silent:
+        assert await asyncio.wait_for(reader.read(), HANG_S) == b"", "they are let go of with the socket"
+        writer.close()
+
+
+async def test_connections_are_bounded(tmp_path: Path) -> None:
+    old = Old(tmp_path)
+    old.successors.open()
+    silent = [await asyncio.open_unix_connection(tmp_path / SOCKET) for _ in range(handover._MOST)]
+    reader, writer = await asyncio.open_unix_connection(tmp_path / SOCKET)
+    assert await asyncio.wait_for(reader.read(), HANG_S) == b""
+    for _, each in (*silent, (reader, writer)):
+        each.close()
+    await until(lambda: not old.successors._answers)
+    let_go(await met(tmp_path))
+    old.close()
+
+
+async def test_a_successor_that_falls_silent_loses_its_offer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Old(tmp_path)
+    old.successors.open()
+    silent = await met(tmp_path)
+    with pytest.raises(GatewayError, match=f"process {os.getpid()} is taking over already; try again later"):
+        await met(tmp_path)
+    let_go(silent)
+    await until(lambda: "has failed" in caplog.text)
+    monkeypatch.setattr(handover, "_LINE_S", 0.1)
+    silent = await met(tmp_path)
+    await until(lambda: "has failed: it was silent for 0.1 s; this one serves on" in caplog.text)
+    monkeypatch.undo()
+    new = await met(tmp_path)
+    with pytest.raises(GatewayError):
+        await silent.relieve()
+    assert old.relieved_by == 0
+    await new.relieve()
+    assert old.relieved_by == os.getpid()
+    let_go(silent)
+    let_go(new)
+    old.close()
+
+
+async def test_a_successor_that_starts_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "_TELL_S", 0.001)
+    seen = []
+    read = handover._Lines.next
+
+    async def noted(lines: handover._Lines) -> dict[str, object]:
+        seen.append(await read(lines))
+        return seen[-1]
+
+    monkeypatch.setattr(handover._Lines, "next", noted)
+    old = Old(tmp_path)
+    old.successors.open()
+    new = await met(tmp_path)
+    new.starts()
+    await until(lambda: seen.count({"starting": True}) > 20)
+    assert old.relieved_by == 0
+    await new.relieve()
+    assert old.relieved_by == os.getpid() and seen[-1] == {"ready": True}
+    let_go(new)
+    old.close()
+
+
+async def test_a_successor_that_never_gets_ready_loses_its_offer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "_TELL_S", 0.01)
+    monkeypatch.setattr(handover, "_READY_S", 0.1)
+    old = Old(tmp_path)
+    old.successors.open()
+    new = await met(tmp_path)
+    new.starts()
+    await until(lambda: "has failed: it was not ready within 0.1 s" in caplog.text)
+    assert old.relieved_by == 0
     let_go(new)
     old.close()
 

@@ -161,6 +161,25 @@ async def test_records_wait_in_memory_for_a_disk_that_refuses_them(
     assert meters.losses == {}
 
 
+@pytest.mark.parametrize("size", [0, 1, 100, len(heading()) - 1])
+async def test_a_disk_without_room_for_a_heading_is_left_without_files(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
+    meters = Meters()
+    journal = Journal(tmp_path / "0", MIB, meters)
+    with largest_file(size):
+        journal.append(record())
+        await until(lambda: journal._writer._number > 3)  # it has tried again
+        await until(lambda: not list((tmp_path / "0").iterdir()))
+        assert not list((tmp_path / "0").glob("*.journal")), "records behind half a heading could not be read"
+    await until(lambda: meters.records == 1)
+    assert journal.close()
+    assert [path.suffix for path in (tmp_path / "0").iterdir()] == [".journal"]
+    assert shipped(Segments(tmp_path, meters.damaged)) == (1, 12)
+    assert meters.losses == {}
+
+
 async def test_memory_for_a_disk_that_refuses_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_S", 0.01)
     monkeypatch.setattr(module, "BUFFER_BYTES", 5000)

@@ -1,0 +1,1 @@
+"""`models[].rollout:` and `rollouts:` of fleet.yaml. Start reading at section.py."""

@@ -1,0 +1,17 @@
+"""The type of `traffic:` in fleet.yaml: the field `driver` selects the section."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from controlplane.config.traffic.gateway import GatewayTraffic
+from controlplane.config.traffic.haproxy import HaproxyTraffic
+from controlplane.config.traffic.nginx import NginxTraffic
+from controlplane.config.traffic.triton import TritonTraffic
+from controlplane.config.traffic.unmoved import UnmovedTraffic
+
+AnyTraffic = Annotated[
+    TritonTraffic | GatewayTraffic | HaproxyTraffic | NginxTraffic | UnmovedTraffic, Field(discriminator="driver")
+]

@@ -1,0 +1,98 @@
+"""Options that a request may set beside fleet.yaml, and those that only an admin may set. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from controlplane.config.document import dotted
+from controlplane.config.reading import merge_section
+from controlplane.config.rollout.section import ApprovalSection, RolloutSection
+from controlplane.rollout.planning.building import Combined
+from controlplane.rollout.planning.overrides import Overrides
+
+MAX_BYTES = 64 * 1024
+"""Maximum size of the options that come with a request. Chosen: the golden set of a file is not among them."""
+MAX_SHOWN = 120
+"""Maximum number of characters of one value in a note."""
+
+
+def applied(section: RolloutSection, overrides: Overrides) -> tuple[RolloutSection, list[str]]:
+    """Return a model's options with an operator's in place of its own, and every reason against them."""
+    reasons = list(_forbidden(overrides.section))
+    if reasons:
+        return section, reasons
+    # The strategy of a request is checked with the driver; the steps of fleet.yaml may be of another strategy.
+    given = {name: value for name, value in overrides.section.items() if name != "strategy"}
+    merged, faults = merge_section(section, given)
+    if faults:
+        return section, [f"{dotted(('rollout', *fault.loc))}: {fault.sentence}" for fault in faults]
+    return merged.model_copy(update={"allow_downtime": True}) if overrides.allow_downtime else merged, []
+
+
+def replaced(before: Combined, section: RolloutSection, overrides: Overrides) -> Combined:
+    """Return the gates of a rollout: a list that the operator gave replaces those of fleet.yaml as a whole."""
+    given = overrides.section
+    return Combined(
+        section.hooks if "hooks" in given else before.hooks,
+        section.approvals if "approvals" in given else before.approvals,
+        section.checklist if "checklist" in given else before.checklist,
+    )
+
+
+def loosened(before: Combined, after: Combined, own: RolloutSection, changed: RolloutSection) -> list[str]:
+    """Return what an operator takes away from the gates of fleet.yaml, one phrase each."""
+    hooks = {hook.name for hook in before.hooks} - {hook.name for hook in after.hooks}
+    items = [item.name for item in before.checklist if item not in after.checklist]
+    earlier = [name for name in own.after if name not in changed.after]
+    found = [f"leave out the hook {name}" for name in sorted(hooks)]
+    found += [f"leave out the check {name}" for name in items]
+    found += [f"ask for less than {_told(one)}" for one in before.approvals if not _covered(one, after.approvals)]
+    found += [f"not wait for {name}" for name in earlier]
+    return found
+
+
+def notes_of(overrides: Overrides, actor: str) -> list[str]:
+    """Return one sentence for each thing that an operator set for this rollout."""
+    found = [f"{actor} set {path} to {value}" for path, value in _leaves(overrides.section)]
+    found += [f"{actor} attested {name}: {text}" for name, text in overrides.attest.items()]
+    found += [f"{actor} allowed downtime"] if overrides.allow_downtime else []
+    return found + ([f"{actor} left out the steps of the canary"] if overrides.full else [])
+
+
+def _forbidden(given: Mapping[str, Any]) -> Iterator[str]:
+    # A request must not make the server read a file, or send a secret to an address that the request names.
+    golden = given.get("golden")
+    if given.get("hooks"):
+        yield "rollout.hooks: hooks come from fleet.yaml; a request can only leave them out with an empty list"
+    if isinstance(golden, Mapping):
+        for name in ("file", "judge"):
+            if name in golden:
+                yield f"rollout.golden.{name}: comes from fleet.yaml; a request cannot set it"
+    try:
+        size = len(json.dumps(given))
+    except (TypeError, ValueError, RecursionError):
+        yield "rollout: expected JSON"
+        return
+    if size > MAX_BYTES:
+        yield f"rollout: is larger than {MAX_BYTES} bytes; put the options into fleet.yaml"
+
+
+def _told(approval: ApprovalSection) -> str:
+    return f"{approval.count} approval{'s' if approval.count > 1 else ''} of role {approval.role} at {approval.at}"
+
+
+def _covered(wanted: ApprovalSection, given: tuple[ApprovalSection, ...]) -> bool:
+    """Return whether as many approvals of at least this role are still asked for at that moment."""
+    fits = [one for one in given if one.at == wanted.at and one.role in (wanted.role, "admin")]
+    return any(one.count >= wanted.count for one in fits)
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    elif path:
+        text = json.dumps(value, ensure_ascii=False)
+        yield path, text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

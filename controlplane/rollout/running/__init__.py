@@ -1,0 +1,1 @@
+"""Tasks beside the loop of rollouts: orders to drivers, questions to versions, works. Their results reach decide()."""

@@ -1,0 +1,40 @@
+"""The request of a rollout that is tried again. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from controlplane.errors import Conflict
+from controlplane.rollout.model import Rollout, RolloutKind
+from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.planning.plan import PROMOTION, Request
+
+
+def again(rollout: Rollout, actor: str, role: str) -> Request:
+    """Return the same request by another person. Raises Conflict for a rollout that is running or has succeeded."""
+    plan = rollout.plan
+    if not rollout.finished:
+        raise Conflict(
+            f"rollout {rollout.id} of model {rollout.model} is running ({rollout.phase}: {rollout.sentence}); it can "
+            "be retried when it has ended"
+        )
+    if rollout.ok:
+        raise Conflict(f"rollout {rollout.id} of model {rollout.model} succeeded, so there is nothing to retry")
+    strategy, overrides = _asked(rollout)
+    if plan.kind is RolloutKind.ROLLBACK:
+        return Request(plan.model, plan.to_version, plan.kind, actor=actor, role=role)
+    return Request(plan.model, plan.to_version, plan.kind, strategy, overrides, actor, role)
+
+
+def _asked(rollout: Rollout) -> tuple[str, Overrides]:
+    """Return the strategy and the overrides of a rollout's request, from the text of its fingerprint."""
+    plan = rollout.plan
+    rest = rollout.request.removeprefix(f"{plan.kind.value} {plan.model} {plan.to_version} ")
+    strategy, _, text = rest.partition(" ")
+    try:
+        overrides = Overrides.from_json(json.loads(text)) if text else Overrides()
+    except (ValueError, TypeError):
+        return plan.strategy, Overrides()  # the text of another release
+    # A request without a strategy has that of fleet.yaml, also the next time.
+    by_default = strategy == PROMOTION and plan.strategy != PROMOTION
+    return ("" if by_default else strategy), overrides

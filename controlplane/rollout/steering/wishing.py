@@ -1,0 +1,118 @@
+"""Which wish is possible in which state of a rollout, and why not. Pure.
+
+Each function returns the wish to store, or None where a repeated request changes nothing. Each raises Conflict with the
+reason and the cure in a state where the wish is not possible, and Forbidden for a person who may not make it.
+"""
+
+from __future__ import annotations
+
+from controlplane.errors import Conflict, Forbidden
+from controlplane.rollout.model import Phase, Rollout, Step, StepKind
+from controlplane.rollout.options import Approval
+from controlplane.rollout.steps import share_at
+from controlplane.rollout.wishes import WaitKind, Wish, WishVerb, full_of, includes, pause_of
+
+_TIMED = (StepKind.PAUSE, StepKind.MIRROR, StepKind.TESTERS, StepKind.KEEP)
+"""Steps whose time a `resume` ends."""
+
+
+def pause(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
+    """Return the wish to stop before the next step."""
+    _running(rollout, WishVerb.PAUSE)
+    if pause_of(rollout.wishes) is not None:
+        return None
+    if _step(rollout).kind is StepKind.RETIRE:
+        raise Conflict(
+            f"rollout {rollout.id} cannot be paused: {rollout.plan.to_version} is the stable version of "
+            f"{rollout.model}, and {rollout.plan.from_version} is being unloaded"
+        )
+    return _wish(rollout, WishVerb.PAUSE, actor, role, reason, now)
+
+
+def resume(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
+    """Return the wish to end a pause: an operator's, one of a hook or of missing data, or a timed one."""
+    _running(rollout, WishVerb.RESUME)
+    if pause_of(rollout.wishes) is not None:
+        return _wish(rollout, WishVerb.RESUME, actor, role, reason, now)
+    last = next((w for w in reversed(rollout.wishes) if w.verb is not WishVerb.APPROVE), None)
+    if last is not None and last.verb is WishVerb.RESUME and last.step == rollout.step and _unread(rollout, last):
+        return None
+    waits = rollout.wait is not None and rollout.wait.kind is WaitKind.OPERATOR
+    if waits or _step(rollout).kind in _TIMED:
+        return _wish(rollout, WishVerb.RESUME, actor, role, reason, now)
+    if last is not None and last.verb is WishVerb.RESUME:
+        return None
+    raise Conflict(f"rollout {rollout.id} is not paused, so nothing can be resumed: {rollout.sentence}")
+
+
+def approve(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
+    """Return the approval of the step that the rollout waits for."""
+    _running(rollout, WishVerb.APPROVE)
+    step = _step(rollout)
+    given = [w for w in rollout.wishes if w.verb is WishVerb.APPROVE and w.actor == actor]
+    if any(wish.step == rollout.step for wish in given):
+        return None
+    if step.kind is not StepKind.APPROVE and not step.until_approved:
+        if given and given[-1].step == _last_gate(rollout):
+            return None  # a repeated request: the step that it approved is done
+        raise Conflict(f"rollout {rollout.id} waits for no approval now: {rollout.sentence}")
+    if step.kind is StepKind.APPROVE:
+        _may_approve(rollout, step, actor, role)
+    return _wish(rollout, WishVerb.APPROVE, actor, role, reason, now)
+
+
+def full(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
+    """Return the wish to give the candidate every request at once."""
+    _running(rollout, WishVerb.FULL)
+    if full_of(rollout.wishes) is not None:
+        return None
+    plan = rollout.plan
+    ahead = range(rollout.step, len(plan.steps))
+    partial = any(plan.steps[n].kind is StepKind.SHIFT and plan.steps[n].weight == 1.0 for n in ahead)
+    if rollout.switched or not partial or share_at(plan, rollout.step) == 1.0:
+        raise Conflict(f"rollout {rollout.id} has no share ahead that could be skipped: {rollout.sentence}")
+    return _wish(rollout, WishVerb.FULL, actor, role, reason, now)
+
+
+def _running(rollout: Rollout, verb: WishVerb) -> None:
+    """Raise Conflict unless the rollout goes forward."""
+    if rollout.finished or rollout.ending is not None:
+        raise Conflict(
+            f"rollout {rollout.id} of model {rollout.model} has ended ({rollout.ending or rollout.phase}: "
+            f"{rollout.sentence}); there is nothing to {verb}"
+        )
+    if rollout.turn_back or rollout.phase is Phase.ROLLING_BACK:
+        raise Conflict(
+            f"rollout {rollout.id} of model {rollout.model} goes back to {rollout.plan.from_version}; a rollback "
+            f"cannot be steered: {rollout.sentence}"
+        )
+
+
+def _may_approve(rollout: Rollout, step: Step, actor: str, role: str) -> None:
+    """Raise Forbidden for the person who started the rollout, and for a role that no approval asks for."""
+    if actor == rollout.created_by:
+        raise Forbidden(f"{actor} started rollout {rollout.id} and cannot approve it; another person must")
+    wanted: list[Approval] = [each for each in rollout.plan.options.approvals if each.at is step.moment]
+    if not any(includes(role, each.role) for each in wanted):
+        roles = " or ".join(sorted({each.role for each in wanted}))
+        raise Forbidden(f"rollout {rollout.id} waits for approvals by role {roles}, and {actor} has role {role}")
+
+
+def _last_gate(rollout: Rollout) -> int:
+    """Return the index of the latest step before the current one that waited for an approval, or -1."""
+    before = enumerate(rollout.plan.steps[: rollout.step])
+    return max((n for n, step in before if step.kind is StepKind.APPROVE or step.until_approved), default=-1)
+
+
+def _step(rollout: Rollout) -> Step:
+    return rollout.plan.steps[rollout.step]
+
+
+def _unread(rollout: Rollout, wish: Wish) -> bool:
+    """Return whether the machine has not changed the rollout since the wish."""
+    return wish.at >= rollout.updated_at
+
+
+def _wish(rollout: Rollout, verb: WishVerb, actor: str, role: str, reason: str, now: float) -> Wish:
+    # Clocks of replicas differ. A wish is never older than the state that it follows from.
+    return Wish(verb, actor, role, max(now, rollout.updated_at), rollout.step, reason)

@@ -1,0 +1,1 @@
+"""The driver of models behind this product's gateways. Start at `driver.py`."""

@@ -1,0 +1,1 @@
+"""The driver for HAProxy. Start at `proxy.py`."""

@@ -1,0 +1,1 @@
+"""The driver for nginx. Start at `proxy.py`."""

@@ -1,0 +1,1 @@
+"""The driver for Triton servers. Start at `driver.py`."""

@@ -1,0 +1,195 @@
+"""Every driver over a target that serves v1, can serve v2, and has a v3 that cannot serve."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from controlplane.config.models import ModelSection
+from controlplane.demo.repository import write_repository
+from controlplane.demo.triton import TritonServer
+from controlplane.traffic.driver import BackendObservation, Driver, Placement
+from controlplane.traffic.drivers import build_drivers
+from tests.contract.drivers.real_haproxy import haproxy
+from tests.contract.drivers.real_nginx import RealNginx
+from tests.contract.drivers.versions import Versions, clients
+from tests.fakes.failing_version import write_failing_version
+from tests.fakes.gateways import FakeGateways
+from tests.fakes.triton import FakeTriton
+from tests.patience import HANG_S
+
+Held = AbstractAsyncContextManager[tuple[Callable[[], None], Awaitable[str]]]
+"""A request that is kept open: a function that releases it, and the version that answered it."""
+NOWHERE = "http://127.0.0.1:1"
+"""Port 1 answers nothing."""
+
+
+@dataclass
+class Case:
+    """A driver over one backend."""
+
+    again: Callable[[], Driver]
+    """Makes a driver of the same target, as another process of the control plane would."""
+    backend: str
+    gone: Callable[[str], Driver]
+    """Makes the driver on a target at another address."""
+    nowhere: str = NOWHERE
+    """An address without a target."""
+    loads: bool = True
+    """Whether the driver loads versions. The others move traffic between servers that somebody else started."""
+    clients: Callable[[int], Awaitable[Counter[str]]] | None = None
+    """Sends requests, and returns how many each version answered. None: the driver takes no weights."""
+    hold: Callable[[str], Held] | None = None
+    """Keeps one request to a version open through the target, until it is released."""
+    restart: Callable[[], Awaitable[None]] | None = None
+    """Restarts the target."""
+    spread: float = 0.0
+    """Largest difference of a counted share from the ordered one, at 400 requests, 0 to 1."""
+    counts_open: bool = True
+    """Whether the target knows the open requests of each version."""
+    config: str = ""
+
+    def __post_init__(self) -> None:
+        self.driver = self.again()
+
+    async def place(self, serve: str, *keep: str, share: float = 1.0) -> None:
+        await self.driver.place(self.backend, Placement("chat", serve, keep, self.config, share))
+
+    async def observe(self) -> BackendObservation:
+        return (await self.driver.observe()).backend(self.backend)
+
+    async def until(self, reached: Callable[[BackendObservation], bool]) -> BackendObservation:
+        async with asyncio.timeout(HANG_S):
+            while True:
+                seen = await self.observe()
+                if reached(seen):
+                    return seen
+                await asyncio.sleep(0.05)
+
+
+def made(section: ModelSection, gateways: FakeGateways | None = None) -> Driver:
+    """Return the driver that the registry makes for a section."""
+    return build_drivers([section], gateways or FakeGateways())["chat"]
+
+
+def on_triton(url: str, repository: Path | None = None, driver: str = "triton") -> ModelSection:
+    backend = {"url": url} | ({"repository": str(repository)} if repository else {})
+    return ModelSection.model_validate(
+        {
+            "name": "chat",
+            "stable": "v1",
+            "versions": {"v1": {}, "v2": {}, "v3": {}},
+            "traffic": {"driver": driver, "model": "model", "backends": [backend]},
+        }
+    )
+
+
+def _behind_nobody(url: str) -> Driver:
+    gateways = FakeGateways()
+    gateways.fault = f"database {url}: connection refused"
+    return made(on_triton(url, driver="gateway"), gateways)
+
+
+def _of_triton(url: str, repository: Path | None) -> Case:
+    return Case(lambda: made(on_triton(url, repository)), url, lambda other: made(on_triton(other)))
+
+
+def _of_gateway(url: str, repository: Path | None) -> Case:
+    gateways = FakeGateways()
+    return Case(lambda: made(on_triton(url, repository, "gateway"), gateways), "gateway", _behind_nobody)
+
+
+@contextlib.asynccontextmanager
+async def fake_triton(folder: Path, of: Callable[[str, Path | None], Case] = _of_triton) -> AsyncIterator[Case]:
+    async with FakeTriton(on_disk=(1, 2, 3)) as fake:
+        fake.fails[3] = "Internal: out of memory"
+        yield of(fake.url, None)
+
+
+@contextlib.asynccontextmanager
+async def real_triton(folder: Path, of: Callable[[str, Path | None], Case] = _of_triton) -> AsyncIterator[Case]:
+    write_repository(folder / "models")
+    write_failing_version(folder / "models", 3, reason="out of memory")
+    async with TritonServer(folder / "models", folder / "triton") as server:
+        yield of(server.http_url, folder / "models")
+
+
+@contextlib.asynccontextmanager
+async def behind_haproxy(folder: Path) -> AsyncIterator[Case]:
+    async with Versions() as versions:
+        with haproxy(folder, {name: versions.address(name) for name in versions.servers}) as proxy:
+
+            def section(address: str, config: str | None = None) -> ModelSection:
+                return versions.section(driver="haproxy", instances=[{"socket": address, "config": config}])
+
+            async def restart() -> None:
+                await asyncio.to_thread(proxy.stop)
+                await asyncio.to_thread(proxy.start)
+
+            yield Case(
+                lambda: made(section(str(proxy.socket), str(proxy.config))),
+                "haproxy",
+                lambda other: made(section(other)),
+                nowhere="127.0.0.1:1",
+                loads=False,
+                clients=lambda requests: clients(proxy.url, requests),
+                hold=lambda version: versions.hold(proxy.url, version),
+                restart=restart,
+                spread=0.025,
+            )
+
+
+@contextlib.asynccontextmanager
+async def behind_nginx(folder: Path, sticky: str | None = None, spread: float = 0.0) -> AsyncIterator[Case]:
+    async with Versions() as versions:
+        proxy = RealNginx(folder, versions.address("v1"), "chat" if sticky is None else "$chat_upstream", sticky)
+        with proxy.running():
+
+            def section(include: str) -> ModelSection:
+                return versions.section(driver="nginx", include=include, sticky=sticky, **proxy.fields())
+
+            yield Case(
+                lambda: made(section(str(proxy.include))),
+                "nginx",
+                lambda other: made(section(other)),
+                nowhere=f"{folder}/none.conf",
+                loads=False,
+                clients=lambda requests: clients(proxy.url, requests),
+                hold=lambda version: versions.hold(proxy.url, version),
+                restart=lambda: asyncio.to_thread(proxy.restart),
+                spread=spread,
+                counts_open=False,
+            )
+
+
+Target = Callable[[Path], AbstractAsyncContextManager[Case]]
+DRIVERS: Mapping[str, Target] = MappingProxyType(
+    {
+        "triton on a fake": fake_triton,
+        "triton": real_triton,
+        "gateway before a fake triton": lambda folder: fake_triton(folder, _of_gateway),
+        "gateway before a triton": lambda folder: real_triton(folder, _of_gateway),
+        "haproxy": behind_haproxy,
+        "nginx": behind_nginx,
+        # Draws by a hash: 4 standard deviations of 50 % at 400 requests.
+        "nginx, sticky": lambda folder: behind_nginx(folder, "$request_id", 0.1),
+    }
+)
+NEEDS: Mapping[str, str] = MappingProxyType(
+    {
+        "triton": "triton",
+        "gateway before a triton": "triton",
+        "haproxy": "haproxy",
+        "nginx": "nginx",
+        "nginx, sticky": "nginx",
+    }
+)
+"""The real component of each target that has one."""
+WEIGHTED = ("haproxy", "nginx", "nginx, sticky")
+"""Targets whose driver takes weights, and that clients can be counted at."""
