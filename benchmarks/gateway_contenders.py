@@ -30,6 +30,7 @@ from controlplane.gateway.desired.document import (
 ENGINE = Path(__file__).parent / "gateway_engine.py"
 GATEWAY = "gateway"
 KEY_ID, SECRET = "0123456789ab", "b" * 43
+TOKEN = f"cpk_{KEY_ID}_{SECRET}"
 LITELLM_KEY = "sk-bench-0123456789abcdef"
 ROUTER_KEY = "bench"
 
@@ -117,15 +118,8 @@ def sglang_router(folder: Path, backends: list[str], program: str) -> Iterator[C
         yield contender
 
 
-@contextmanager
-def gateway(folder: Path, backends: list[str], workers: int = 1, python: str = sys.executable) -> Iterator[Contender]:
-    """Run the gateway with a key, the limits of key, tenant and model, weights, and usage records.
-
-    It starts from the desired state on its disk, as it does when its control plane is away. `python` is the interpreter
-    that runs it, with this one's packages.
-    """
-    data = folder / "data"
-    data.mkdir(parents=True, mode=0o700)
+def desired_state(backends: list[str]) -> Desired:
+    """Return a desired state with weights of 95 to 5, and limits of a key, its tenant and the model."""
     versions = tuple(
         VersionSpec(name, weight, (BackendSpec(f"http://{backend}", "vllm", "chat"),))
         for name, weight, backend in zip(("v1", "v2"), (950, 50), backends, strict=True)
@@ -140,8 +134,19 @@ def gateway(folder: Path, backends: list[str], workers: int = 1, python: str = s
     model = ModelSpec("chat", 1, versions, limits=limits, price=PriceSpec(1.0, 2.0))
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     key = KeySpec(KEY_ID, digest, "bench", limits=limits)
-    desired = Desired("", (model,), (key,), (TenantSpec("bench", limits),))
-    (data / "desired.json").write_bytes(encode(sealed(desired)))
+    return sealed(Desired("", (model,), (key,), (TenantSpec("bench", limits),)))
+
+
+@contextmanager
+def gateway(folder: Path, backends: list[str], workers: int = 1, python: str = sys.executable) -> Iterator[Contender]:
+    """Run the gateway with a key, the limits of key, tenant and model, weights, and usage records.
+
+    It starts from the desired state on its disk, as it does when its control plane is away. `python` is the interpreter
+    that runs it, with this one's packages.
+    """
+    data = folder / "data"
+    data.mkdir(parents=True, mode=0o700)
+    (data / "desired.json").write_bytes(encode(desired_state(backends)))
     listen, admin = free_address(), free_address()
     # Nothing listens at the control plane's address.
     section = {"listen": listen, "admin": admin, "workers": workers, "control_plane": {"url": "http://127.0.0.1:9"}}
@@ -150,4 +155,4 @@ def gateway(folder: Path, backends: list[str], workers: int = 1, python: str = s
     if python != sys.executable:
         command = ["env", "PYTHONPATH=" + os.pathsep.join((str(ROOT), sysconfig.get_path("purelib"))), *command]
     with running(GATEWAY, command, folder, admin, "/readyz") as contender:
-        yield replace(contender, address=listen, token=f"cpk_{KEY_ID}_{SECRET}")
+        yield replace(contender, address=listen, token=TOKEN)
