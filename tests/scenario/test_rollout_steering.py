@@ -164,7 +164,7 @@ async def test_approvals_by_different_people_who_did_not_start_it(tmp_path: Path
         assert line == (
             f"preparing: Waiting for 2 approvals by role operator, not by ann (`cp rollouts approve {rollout.id}`)"
         )
-        with pytest.raises(Forbidden, match="ann started rollout .* and cannot approve it; another person must"):
+        with pytest.raises(Forbidden, match=r"ann started rollout .* and cannot approve it; another person must"):
             await world.service.approve(rollout.id, actor="ann", role="admin")
         with pytest.raises(Forbidden, match="waits for approvals by role operator, and vic has role viewer"):
             await world.service.approve(rollout.id, actor="vic", role="viewer")
@@ -280,7 +280,7 @@ async def test_a_version_that_was_rolled_back_is_in_quarantine_until_it_is_lifte
         (held,) = await world.service.quarantines("m")
         assert (held.version, held.rollout_id, held.reason) == ("v2", started.id, "Aborted by eve: it is rude")
         for again in (world.promote(), world.service.retry(started.id, actor="bob")):
-            with pytest.raises(Refused, match="v2 of m is in quarantine since rollout r-.* went back from it"):
+            with pytest.raises(Refused, match=r"v2 of m is in quarantine since rollout r-.* went back from it"):
                 await again
         assert (await world.service.lift("m", "v2", actor="bob", reason="taught manners")).version == "v2"
         with pytest.raises(NotFound, match="v2 of m is in no quarantine"):
