@@ -32,14 +32,14 @@ def section_of(loaded: LoadedFleet, model: str) -> ModelSection:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the operator wants of the test."""
+    """The wishes of the operator for the test."""
 
     version: str | None
     """The version that gets a share. None: the first that is ready."""
     share: float
     """Its share, 0 to 1."""
     may_change: Callable[[str], bool]
-    """Asked once, with a sentence, before a share is set. Blocking."""
+    """Returns the answer to a question, which is put once before a share is set. Blocking."""
 
 
 def run(section: ModelSection, wishes: Wishes, tell: Callable[[StepResult], None]) -> bool:
@@ -81,5 +81,7 @@ class _NoGateways:
     def traffic(self, model: str) -> ModelTraffic:
         raise Unavailable("this test asks no gateway")
 
-    def assign(self, model: str, weights: Mapping[str, float], by: str, tenure: object) -> None:
+    def assign(
+        self, model: str, weights: Mapping[str, float], mirror: Mapping[str, float], by: str, tenure: object
+    ) -> None:
         raise Unavailable("this test asks no gateway")

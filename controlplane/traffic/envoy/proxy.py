@@ -68,7 +68,8 @@ class Envoy:
     async def apply(self, weights: Mapping[str, float]) -> None:
         """Write the weights into every file, and wait until every Envoy has them.
 
-        A fault of one instance does not stop the others: a rollback must reach all that it can.
+        A fault of one instance does not stop the others: a rollback must reach all that it can. Raises EngineRefused
+        when an Envoy does not take its file, and Unavailable when one does not answer.
         """
         if missing := [version for version in weights if version not in self._cluster]:
             raise EngineRefused(f"{missing[0]} is no version in fleet.yaml")

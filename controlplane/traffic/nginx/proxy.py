@@ -84,7 +84,10 @@ class Nginx:
         return Check(tuple(reasons), self._notes(running), self._known(), least_share=self._least(version))
 
     async def apply(self, weights: Mapping[str, float]) -> None:
-        """Write the file, test the configuration, reload, and wait until every serving worker is a new one."""
+        """Write the file, test the configuration, reload, and wait until every serving worker is a new one.
+
+        Raises EngineRefused when nginx does not accept the file, and Unavailable when it does not run or reload.
+        """
         text = self._include.text(weights).encode()
         async with self._turn:
             if await asyncio.to_thread(self._holds, text):
