@@ -84,7 +84,7 @@ def test_a_wrong_value_anywhere_is_told_with_its_line_and_in_our_words(folder: P
         (
             DRIVER,
             None,
-            "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, exec, none; "
+            "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, exec, vllm, none; "
             "got nothing",
         ),
         (DRIVER, DROPPED, "models[0].traffic.driver: is required"),

@@ -561,7 +561,7 @@ def test_each_kind_of_notifier_has_its_own_fields(entry: str, faults: list[str])
         (
             "{driver: tritn}",
             [
-                "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, exec, none; "
+                "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, exec, vllm, none; "
                 "got 'tritn'; did you"
             ],
         ),
