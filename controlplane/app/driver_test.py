@@ -32,14 +32,14 @@ def section_of(loaded: LoadedFleet, model: str) -> ModelSection:
 
 @dataclass(frozen=True)
 class Wishes:
-    """The wishes of the operator for the test."""
+    """The wishes of the operator for a test."""
 
     version: str | None
     """The version that gets a share. None: the first that is ready."""
     share: float
     """Its share, 0 to 1."""
     may_change: Callable[[str], bool]
-    """Returns the answer to a question, which is put once before a share is set. Blocking."""
+    """Asks the operator, with a sentence, before a share is set. Called once. Blocking."""
 
 
 def run(section: ModelSection, wishes: Wishes, tell: Callable[[StepResult], None]) -> bool:
