@@ -24,6 +24,7 @@ from controlplane.traffic.nginx.workers import Workers, workers
 from controlplane.traffic.proxies.addresses import host_port
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.shares import least_share
+from controlplane.traffic.threads import to_the_end
 from controlplane.traffic.whole_file import replace_file
 from controlplane.traffic.words import told
 
@@ -92,10 +93,10 @@ class Nginx:
         async with self._turn:
             if await asyncio.to_thread(self._holds, text):
                 return
-            before = await asyncio.to_thread(self._replace, text)
+            before = await to_the_end(self._replace, text)
             if fault := await self._test():
                 if before is not None:
-                    await asyncio.to_thread(self._replace, before)
+                    await to_the_end(self._replace, before)
                 raise EngineRefused(f"nginx does not accept the new weights, and the old file is back: {fault}")
             running = await asyncio.to_thread(workers, self._traffic.pid_file)
             await self._reload(running)
