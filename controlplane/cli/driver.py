@@ -9,7 +9,7 @@ from controlplane.cli.errors import VerdictNegative
 from controlplane.cli.render import say
 
 
-def driver_test(model: str, config: Path, version: str | None, share: float, yes: bool) -> None:
+def driver_test(model: str, config: Path, candidate: str | None, share: float, yes: bool) -> None:
     """Test a model's driver against its own backend. Raises VerdictNegative when a step fails."""
     from controlplane.app.check import accepted
 
@@ -30,5 +30,5 @@ def driver_test(model: str, config: Path, version: str | None, share: float, yes
         say(f"{question} No rollout of the model may run meanwhile. [y/N]")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
-    if not run(section_of(loaded, model), Wishes(version, share / 100, may_change), tell):
+    if not run(section_of(loaded, model), Wishes(candidate, share / 100, may_change), tell):
         raise VerdictNegative(f"the driver of {model} does not work with its backend as it is set up")

@@ -11,6 +11,9 @@ from controlplane.rollout.options import CanaryStep, CanaryStepKind, Moment, Opt
 from controlplane.rollout.orders import Verb
 from controlplane.traffic.driver import Capabilities
 
+RECREATE = "recreate"
+"""Strategy of versions that do not fit beside each other: the old one is unloaded before the new one loads."""
+
 DEFAULT_SHARES = (0.01, 0.05, 0.25, 0.5, 1.0)
 """Shares of a canary without steps of its own. Chosen: the first ones bound the harm, the later ones the duration."""
 
@@ -206,7 +209,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         "blue-green": Strategy("blue-green", blue_green),
         "canary": Strategy("canary", canary),
         "rolling": Strategy("rolling", rolling),
-        "recreate": Strategy("recreate", recreate, keeps=False),
+        RECREATE: Strategy(RECREATE, recreate, keeps=False),
     }
 )
 """Strategies by name."""

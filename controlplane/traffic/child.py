@@ -43,14 +43,7 @@ async def run(
     process's; None: it inherits.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=None if environment is None else dict(environment),
-            start_new_session=True,
-        )
+        process = await _started(command, environment)
     except (OSError, ValueError) as error:
         return Done(None, fault=f"{command[0]} could not be started: {error}", started=False)
     try:
@@ -66,6 +59,31 @@ async def run(
     finally:
         await _end(process)
     return Done(code, output, error_text.decode("utf-8", "replace"))
+
+
+async def _started(command: Sequence[str], environment: Mapping[str, str] | None) -> asyncio.subprocess.Process:
+    """Start a command. Raises OSError and ValueError.
+
+    A caller that is cancelled waits for the start, and ends the command: asyncio hangs where a start is cancelled
+    before the pipes are connected.
+    """
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=None if environment is None else dict(environment),
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await _end(starting.result())
+        raise
 
 
 class _TooMuchError(Exception):

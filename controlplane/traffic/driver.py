@@ -125,6 +125,8 @@ class Placement:
     """The caller's right to act, which a driver passes on to a store that checks it. None: nothing checks it."""
     mirror: float = 0.0
     """Share of the requests of which `serve` gets a copy, 0 to 1. No client gets the answer to a copy."""
+    unload_first: bool = False
+    """Whether every other version is unloaded before `serve` is loaded, because both do not fit. None serves then."""
 
     @property
     def weights(self) -> dict[str, float]:

@@ -13,6 +13,7 @@ from controlplane.config.traffic.haproxy import HaproxyTraffic
 from controlplane.config.traffic.nginx import NginxTraffic
 from controlplane.config.traffic.script import ScriptTraffic
 from controlplane.config.traffic.triton import TritonTraffic
+from controlplane.config.traffic.vllm import VllmTraffic
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.engine_server import open_session
 from controlplane.traffic.envoy.proxy import Envoy
@@ -22,6 +23,7 @@ from controlplane.traffic.nginx.proxy import Nginx
 from controlplane.traffic.proxies.driver import ProxyDriver
 from controlplane.traffic.script.proxy import Script
 from controlplane.traffic.triton.driver import TritonDriver
+from controlplane.traffic.vllm.driver import VllmDriver
 
 Factory = Callable[[ModelSection, Gateways], Driver]
 """Makes the driver of a model. Call it on the running event loop."""
@@ -33,6 +35,7 @@ FACTORIES: Mapping[type[Traffic], Factory] = MappingProxyType(
         NginxTraffic: lambda section, _: ProxyDriver(section, open_session(), Nginx(section)),
         EnvoyTraffic: lambda section, _: _envoy(section),
         ScriptTraffic: lambda section, _: ProxyDriver(section, open_session(), Script(section)),
+        VllmTraffic: lambda section, _: VllmDriver(section, open_session()),
     }
 )
 """Factories by section of fleet.yaml, one for each section that switches."""

@@ -71,8 +71,8 @@ class Actions:
         if running.plan.kind is RolloutKind.ROLLBACK:
             reason = f"rollout {running.id} is rolling {name} back to {running.plan.to_version} already"
             return self._dialogs.ask(request, title=f"Roll {name} back?", verb="", reasons=(reason,))
-        title, steps = f"Roll {name} back to {running.plan.from_version}?", await _turning_back(services, running)
-        return self._dialogs.ask(request, title=title, verb="Roll back", steps=steps, wants_reason=WHY)
+        title = f"Roll {name} back to {running.plan.from_version}?"
+        return await self._confirm_turning_back(request, running, title, "Roll back")
 
     @requires(Role.OPERATOR)
     async def rollback(
@@ -102,13 +102,7 @@ class Actions:
         if rollout.finished or rollout.switched:
             done = f"it has {'finished' if rollout.finished else 'switched'} already: {rollout.sentence}"
             return self._dialogs.ask(request, title=title, verb="", reasons=(done,))
-        return self._dialogs.ask(
-            request,
-            title=title,
-            verb="Abort and go back",
-            steps=await _turning_back(services, rollout),
-            wants_reason=WHY,
-        )
+        return await self._confirm_turning_back(request, rollout, title, "Abort and go back")
 
     @requires(Role.OPERATOR)
     async def abort(
@@ -144,8 +138,8 @@ class Actions:
             wants_reason=wants_reason,
         )
 
-
-async def _turning_back(services: Services, rollout: Rollout) -> tuple[str, ...]:
-    """Return what a rollback of a running rollout does, and how long it takes, one sentence a step."""
-    view = turning_back_view(rollout, *await known_of(services, rollout.model))
-    return (*view.steps, f"it takes: {view.left}")
+    async def _confirm_turning_back(self, request: Request, rollout: Rollout, title: str, verb: str) -> Response:
+        services: Services = request.app.state.services
+        back = turning_back_view(rollout, *await known_of(services, rollout.model))
+        notes = (f"A rollback now: {back.left}.",)
+        return self._dialogs.ask(request, title=title, verb=verb, steps=back.steps, notes=notes, wants_reason=WHY)

@@ -298,6 +298,7 @@ async def test_rolling_passes_each_backend_through_its_gates_before_the_next(tmp
         assert latest.reason == "v2 did not get warm on b1: it did not settle"
         assert [order[1:3] for order in world.driver.log] == [("b0", "v2"), ("b1", "v2"), ("b0", "v1"), ("b1", "v1")]
         assert [s.loaded for s in world.driver.servers.values()] == [{"v1"}] * 3, "b2 was never touched"
+        assert world.driver.emptied == []
 
 
 async def test_recreate_orders_all_at_once_and_only_with_downtime_allowed(tmp_path: Path) -> None:
@@ -307,6 +308,7 @@ async def test_recreate_orders_all_at_once_and_only_with_downtime_allowed(tmp_pa
         await world.promote("recreate", allow_downtime=True)
         await world.tick()
         assert [order[1:3] for order in world.driver.log] == [("b0", "v2"), ("b1", "v2")]
+        assert world.driver.emptied == ["b0", "b1"]
         assert (await world.finish()).ok is True
 
 

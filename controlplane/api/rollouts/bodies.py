@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from controlplane.api.models import NAME
 from controlplane.rollout.planning.overrides import Overrides
@@ -16,7 +16,12 @@ RolloutId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 KeyDep = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 Text = Annotated[str, Field(max_length=MOST_TEXT, pattern=r"^[^\x00-\x1f]*$")]
 """A text without control characters: PostgreSQL cannot store a NUL, and a reason is one line."""
-Reason = Annotated[str, Field(min_length=1, max_length=MOST_TEXT, pattern=r"^[^\x00-\x1f]*\S[^\x00-\x1f]*$")]
+_LINE = r"^[^\x00-\x1f]*\S[^\x00-\x1f]*$"
+Reason = Annotated[str, Field(min_length=1, max_length=MOST_TEXT, pattern=_LINE)]
+_SAID = {"type": "string", "minLength": 1, "maxLength": MOST_TEXT, "pattern": _LINE}
+# Pydantic documents the pattern of keys as patternProperties, which would allow any other key.
+_ATTESTED = {"type": "object", "maxProperties": 100, "propertyNames": _SAID, "additionalProperties": _SAID}
+Attested = Annotated[dict[Reason, Reason], Field(max_length=100), WithJsonSchema(_ATTESTED)]
 
 
 class PromoteRequest(BaseModel):
@@ -33,7 +38,7 @@ class PromoteRequest(BaseModel):
     allow_downtime: bool = False
     override_freeze: Text = ""
     """The reason to start inside a freeze window; for admins. "": the window holds."""
-    attest: Annotated[dict[Reason, Reason], Field(max_length=100)] = Field(default_factory=dict)
+    attest: Attested = Field(default_factory=dict)
     """Items of the checklist that the caller attests, each with words or a link."""
     full: bool = False
     """Skip the canary's steps, pauses and analyses."""

@@ -143,11 +143,14 @@ def print_finding(finding: dict[str, Any], view: dict[str, Any]) -> None:
         say(f"  {finding['more_requests']} more requests are needed{when}")
     if finding["samples"]:
         header = ["METRIC", view["to"], view["from"] or UNKNOWN, "CHANGE", "REQUESTS", "EVIDENCE", "VERDICT", ""]
-        columns(header, [sample_row(sample) for sample in finding["samples"]], "")
+        columns(header, [sample_row(sample, finding["reasons"]) for sample in finding["samples"]], "")
 
 
-def sample_row(sample: dict[str, Any]) -> list[str]:
-    """Return the cells of one metric: both values, the change, the requests behind them, the evidence, the verdict."""
+def sample_row(sample: dict[str, Any], reasons: list[str]) -> list[str]:
+    """Return the cells of one metric: both values, the change, the requests behind them, the evidence, the verdict.
+
+    Its sentence is left out where one of the finding's reasons says it already.
+    """
     candidate, stable = sample["candidate"], sample["stable"]
     mine, other = sample["candidate_requests"], sample["stable_requests"]
     evidence = ""
@@ -163,7 +166,7 @@ def sample_row(sample: dict[str, Any]) -> list[str]:
         f"{mine:.0f} / {other:.0f}",
         evidence,
         verdict,
-        sample["words"],
+        "" if any(sample["words"] in reason for reason in reasons) else sample["words"],
     ]
 
 

@@ -219,7 +219,7 @@ FILES = (
         (Operand("model", "MODEL", "A model of the fleet.yaml."),),
         (
             Option("config", "The fleet.yaml.", "FILE", "-c", read=Path, required=True, offers="files"),
-            Option("version", "Version that gets a share; by default the first that is ready.", "VERSION"),
+            Option("candidate", "Version that gets a share; by default the first that is ready.", "VERSION"),
             Option(
                 "share", "Percent of the requests that it gets for some seconds.", "PERCENT", default=1.0, read=percent
             ),

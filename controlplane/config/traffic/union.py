@@ -13,8 +13,16 @@ from controlplane.config.traffic.nginx import NginxTraffic
 from controlplane.config.traffic.script import ScriptTraffic
 from controlplane.config.traffic.triton import TritonTraffic
 from controlplane.config.traffic.unmoved import UnmovedTraffic
+from controlplane.config.traffic.vllm import VllmTraffic
 
 AnyTraffic = Annotated[
-    TritonTraffic | GatewayTraffic | HaproxyTraffic | NginxTraffic | EnvoyTraffic | ScriptTraffic | UnmovedTraffic,
+    TritonTraffic
+    | GatewayTraffic
+    | HaproxyTraffic
+    | NginxTraffic
+    | EnvoyTraffic
+    | ScriptTraffic
+    | VllmTraffic
+    | UnmovedTraffic,
     Field(discriminator="driver"),
 ]

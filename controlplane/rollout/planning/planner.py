@@ -32,6 +32,7 @@ from controlplane.rollout.planning.order import (
 )
 from controlplane.rollout.planning.permitted import applied, loosened, notes_of, replaced
 from controlplane.rollout.planning.templates import fault_of
+from controlplane.rollout.strategies import RECREATE
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.rollout.work.checks import Checks, Queries
@@ -45,8 +46,6 @@ HISTORY = 20
 """Number of earlier rollouts whose loads predict a downtime. Chosen."""
 ADMIN = "admin"
 """The role that may take gates away."""
-RECREATE = "recreate"
-"""The strategy that unloads the old version first."""
 BESIDE = frozenset({"blue-green", "canary"})
 """Strategies that load the candidate beside the stable version."""
 

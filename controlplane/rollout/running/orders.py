@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.rollout.model import Rollout
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
+from controlplane.rollout.strategies import RECREATE
 from controlplane.store.lease import Lease
 from controlplane.traffic.driver import Driver, EngineRefused, Placement
 
@@ -88,6 +89,8 @@ async def _run(driver: Driver, rollout: Rollout, order: Order, lease: Lease | No
         f"rollout {rollout.id}",
         lease,
         order.mirror,
+        # The strategy of versions that do not fit beside each other, also on the way back.
+        unload_first=rollout.plan.strategy == RECREATE,
     )
     try:
         if order.verb is Verb.COMMIT:

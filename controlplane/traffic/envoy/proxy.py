@@ -24,6 +24,7 @@ from controlplane.traffic.engine_server import EngineServer
 from controlplane.traffic.envoy.routes import UnfitRoutes, shares_in, version_of, with_weights
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.several import raise_worst
+from controlplane.traffic.threads import to_the_end
 from controlplane.traffic.whole_file import replace_file
 
 NAME = "envoy"
@@ -68,7 +69,8 @@ class Envoy:
     async def apply(self, weights: Mapping[str, float]) -> None:
         """Write the weights into every file, and wait until every Envoy has them.
 
-        A fault of one instance does not stop the others: a rollback must reach all that it can.
+        A fault of one instance does not stop the others: a rollback must reach all that it can. Raises EngineRefused
+        when an Envoy does not take its file, and Unavailable when one does not answer.
         """
         if missing := [version for version in weights if version not in self._cluster]:
             raise EngineRefused(f"{missing[0]} is no version in fleet.yaml")
@@ -91,6 +93,8 @@ class _Instance:
     def __init__(self, section: EnvoyInstance, admin: EngineServer, versions: Mapping[str, str]) -> None:
         self.name, self.file, self._admin, self._versions = section.admin, section.routes, admin, versions
         self._lives, self._totals = 0, dict[str, int]()
+        self._turn = asyncio.Lock()
+        """One order at a time: an order waits for the version that it wrote."""
 
     async def look(self) -> InstanceSeen:
         """Return the instance as observed."""
@@ -134,7 +138,11 @@ class _Instance:
 
     async def apply(self, wanted: Mapping[str, float]) -> None:
         """Write the file, and wait until Envoy has it. Raises EngineRefused and Unavailable."""
-        version = await asyncio.to_thread(self._write, wanted)
+        async with self._turn:
+            await self._apply(wanted)
+
+    async def _apply(self, wanted: Mapping[str, float]) -> None:
+        version = await to_the_end(self._write, wanted)
         rejected = await self._rejected()
         deadline = time.monotonic() + LOAD_S
         while (await self._loaded())[0] != version:

@@ -23,6 +23,7 @@ from controlplane.traffic.proxies.addresses import host_port, resolved
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.several import raise_worst
 from controlplane.traffic.proxies.shares import least_share, shares_of, whole_weights
+from controlplane.traffic.threads import to_the_end
 from controlplane.traffic.whole_file import replace_file
 
 NAME = "haproxy"
@@ -145,7 +146,7 @@ class Haproxy:
             raise EngineRefused(f"{instance.name}: backend {self._backend} has no server of {missing[0]}")
         wanted = _wanted(found, weights, before, instance.name)
         # The file first: a reload in between then finds what was ordered. Its fault must not keep a rollback away.
-        fault = await asyncio.to_thread(instance.write, wanted)
+        fault = await to_the_end(instance.write, wanted)
         changes = {n: w for n, w in wanted.items() if before.servers[n].weight != w}
         # Raised weights first: in between, the backend must never be without a server that takes requests.
         ordered = sorted(changes, key=lambda n: before.servers[n].weight - changes[n])
@@ -166,7 +167,7 @@ class Haproxy:
                 f"{instance.name} has no `config:` in fleet.yaml: a reload of HAProxy brings the weights of its file "
                 f"back; set them there by hand ({_listed(_wanted(found, weights, seen, instance.name))})"
             )
-        if fault := await asyncio.to_thread(instance.write, _wanted(found, weights, seen, instance.name)):
+        if fault := await to_the_end(instance.write, _wanted(found, weights, seen, instance.name)):
             raise EngineRefused(fault)
         return f"{instance.config} has these weights, so a reload of HAProxy keeps them"
 

@@ -23,7 +23,7 @@ _BLOCK = re.compile(r"^\s*(upstream|split_clients)\s+([^{]+?)\s*\{(.*?)^\s*\}", 
 
 @dataclass(frozen=True)
 class Include:
-    """What the file is about: the upstream's name, its options, and the servers of each version."""
+    """The subject of the file: the upstream's name, its options, and the servers of each version."""
 
     upstream: str
     servers: Mapping[str, Sequence[str]]

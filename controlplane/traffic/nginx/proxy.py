@@ -24,6 +24,7 @@ from controlplane.traffic.nginx.workers import Workers, workers
 from controlplane.traffic.proxies.addresses import host_port
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.shares import least_share
+from controlplane.traffic.threads import to_the_end
 from controlplane.traffic.whole_file import replace_file
 from controlplane.traffic.words import told
 
@@ -84,15 +85,18 @@ class Nginx:
         return Check(tuple(reasons), self._notes(running), self._known(), least_share=self._least(version))
 
     async def apply(self, weights: Mapping[str, float]) -> None:
-        """Write the file, test the configuration, reload, and wait until every serving worker is a new one."""
+        """Write the file, test the configuration, reload, and wait until every serving worker is a new one.
+
+        Raises EngineRefused when nginx does not accept the file, and Unavailable when it does not run or reload.
+        """
         text = self._include.text(weights).encode()
         async with self._turn:
             if await asyncio.to_thread(self._holds, text):
                 return
-            before = await asyncio.to_thread(self._replace, text)
+            before = await to_the_end(self._replace, text)
             if fault := await self._test():
                 if before is not None:
-                    await asyncio.to_thread(self._replace, before)
+                    await to_the_end(self._replace, before)
                 raise EngineRefused(f"nginx does not accept the new weights, and the old file is back: {fault}")
             running = await asyncio.to_thread(workers, self._traffic.pid_file)
             await self._reload(running)

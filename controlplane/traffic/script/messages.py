@@ -1,4 +1,4 @@
-"""What the control plane and an operator's program say to each other: version 1 of the schema. Pure.
+"""The messages between the control plane and an operator's program: version 1 of the schema. Pure.
 
 docs/reference/exec-driver.md describes it for operators.
 """

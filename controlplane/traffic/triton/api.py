@@ -85,6 +85,12 @@ class TritonApi:
         if status != 200:
             raise self._refusal(status, body)
 
+    async def unload(self, model: str) -> None:
+        """Unload all versions of `model`. A return does not prove that they are gone: their requests finish first."""
+        status, body = await self._server.call("POST", f"/v2/repository/models/{model}/unload", {})
+        if status != 200:
+            raise self._refusal(status, body)
+
     async def ask(self, model: str, version: int, question: Question) -> Reply:
         """Post a question to one version and return the reply. Raises NotSent, or Unavailable without a reply."""
         path = f"/v2/models/{model}/versions/{version}/{question.path}"

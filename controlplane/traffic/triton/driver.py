@@ -31,6 +31,7 @@ from controlplane.traffic.driver import (
     VersionState,
     all_to,
 )
+from controlplane.traffic.threads import to_the_end
 from controlplane.traffic.triton import pbtxt, version_files
 from controlplane.traffic.triton.answer import judged
 from controlplane.traffic.triton.api import IndexRow, TritonApi, with_cure
@@ -38,6 +39,10 @@ from controlplane.traffic.triton.grpc_loader import GrpcLoader, missing_package
 from controlplane.traffic.whole_file import replace_file
 
 _STATES = {state.name: state for state in VersionState if state is not VersionState.UNKNOWN}
+_LOADED = ("READY", "LOADING", "UNLOADING")
+"""States in which a version has memory."""
+LOOK_S = 0.2
+"""Seconds between two looks at versions that are being unloaded."""
 CAPABILITIES = Capabilities(
     weights=False,
     prewarm=False,
@@ -91,7 +96,12 @@ class TritonDriver:
         return Preparation(json.dumps(configs), doubts, self._known(version, configs))
 
     async def place(self, backend: str, placement: Placement) -> None:
-        """Load the model with exactly the placement's versions. Triton swaps when all of them are ready."""
+        """Load the model with exactly the placement's versions. Triton swaps when all of them are ready.
+
+        Raises EngineRefused and Unavailable, also when versions that must be gone first are not.
+        """
+        if placement.unload_first:
+            await self._empty(backend, placement)
         config = json.loads(placement.config)[backend]
         # Every load sends the whole configuration: without it Triton would use a config.pbtxt that is newer.
         config = {**config, "version_policy": {"specific": {"versions": _numbers(placement)}}}
@@ -118,7 +128,7 @@ class TritonDriver:
         sentences, refusals = [], []
         for folder in dict.fromkeys(b.repository for b in self._section.traffic.backends if b.repository):
             try:
-                sentences.append(await asyncio.to_thread(self._persist, folder / self._model, placement))
+                sentences.append(await to_the_end(self._persist, folder / self._model, placement))
             except (OSError, ValueError) as error:
                 refusals.append(
                     f"{folder / self._model / 'config.pbtxt'} could not be written ({error}): a restart of Triton may "
@@ -139,6 +149,21 @@ class TritonDriver:
         for loader in self._loaders.values():
             await loader.close()
         await self._session.close()
+
+    async def _empty(self, url: str, placement: Placement) -> None:
+        """Unload every version and wait until they are gone, unless the placement's version is loaded already."""
+        api, deadline = self._apis[url], time.monotonic() + self._section.traffic.drain_timeout
+        rows = await api.index(self._model)
+        if any(row.version == _number(placement.serve) and row.state in _LOADED for row in rows):
+            return
+        if any(row.state == "READY" for row in rows):
+            await api.unload(self._model)
+        while left := [row.version for row in await api.index(self._model) if row.state in _LOADED]:
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{url} still has version {left} of {self._model}, so {placement.serve} was not loaded"
+                )
+            await asyncio.sleep(LOOK_S)
 
     async def _observe(self, url: str) -> BackendObservation:
         api = self._apis[url]

@@ -23,6 +23,7 @@ from tests.contract.drivers.versions import Versions, clients
 from tests.fakes.failing_version import write_failing_version
 from tests.fakes.gateways import FakeGateways
 from tests.fakes.triton import FakeTriton
+from tests.fakes.vllm_adapters import FakeVllm
 from tests.patience import HANG_S
 
 Held = AbstractAsyncContextManager[tuple[Callable[[], None], Awaitable[str]]]
@@ -54,6 +55,8 @@ class Case:
     """Restarts the target."""
     spread: float = 0.0
     """Largest difference of a counted share from the ordered one, at 400 requests, 0 to 1."""
+    cannot_start: str = "out of memory"
+    """The engine's words about v3."""
     counts_open: bool = True
     """Whether the target knows the open requests of each version."""
     config: str = ""
@@ -89,6 +92,18 @@ def on_triton(url: str, repository: Path | None = None, driver: str = "triton") 
             "stable": "v1",
             "versions": {"v1": {}, "v2": {}, "v3": {}},
             "traffic": {"driver": driver, "model": "model", "backends": [backend]},
+        }
+    )
+
+
+def on_vllm(url: str) -> ModelSection:
+    adapters = {"v1": "/adapters/v1", "v2": "/adapters/v2", "v3": "/adapters/v3"}
+    return ModelSection.model_validate(
+        {
+            "name": "chat",
+            "stable": "v1",
+            "versions": {"v1": {}, "v2": {}, "v3": {}},
+            "traffic": {"driver": "vllm", "adapters": adapters, "backends": [{"url": url}]},
         }
     )
 
@@ -210,6 +225,17 @@ async def by_script(folder: Path) -> AsyncIterator[Case]:
         )
 
 
+@contextlib.asynccontextmanager
+async def on_fake_vllm(folder: Path) -> AsyncIterator[Case]:
+    async with FakeVllm({"chat": "/adapters/v1"}) as fake:
+        yield Case(
+            lambda: made(on_vllm(fake.url)),
+            fake.url,
+            lambda other: made(on_vllm(other)),
+            cannot_start="No adapter found for /adapters/v3",
+        )
+
+
 Target = Callable[[Path], AbstractAsyncContextManager[Case]]
 DRIVERS: Mapping[str, Target] = MappingProxyType(
     {
@@ -220,6 +246,7 @@ DRIVERS: Mapping[str, Target] = MappingProxyType(
         "haproxy": behind_haproxy,
         "envoy": behind_envoy,
         "exec": by_script,
+        "vllm on a fake": on_fake_vllm,
         "nginx": behind_nginx,
         # Draws by a hash: 4 standard deviations of 50 % at 400 requests.
         "nginx, sticky": lambda folder: behind_nginx(folder, "$request_id", 0.1),

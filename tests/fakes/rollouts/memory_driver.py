@@ -41,6 +41,8 @@ class MemoryDriver:
     stable: str = "v1"
     log: list[tuple[str, str, str, float, float]] = field(default_factory=list)
     """Orders in their order: verb, backend, version, share, mirror."""
+    emptied: list[str] = field(default_factory=list)
+    """Backends of the placements that unload everything first."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Questions: backend and version."""
     bad: set[str] = field(default_factory=set)
@@ -85,6 +87,7 @@ class MemoryDriver:
         """Carry a placement out at once."""
         await asyncio.sleep(0)
         self.log.append(("place", backend, placement.serve, placement.share, placement.mirror))
+        self.emptied += [backend] if placement.unload_first else []
         server = self.servers[backend]
         if self.splits:
             if placement.share > 0.0 and placement.serve not in server.loaded:

@@ -87,7 +87,12 @@ def test_a_wrong_value_anywhere_is_told_with_its_line_and_in_our_words(folder: P
     [
         (("models", 0, "stable"), "v3", "models[0].stable: 'v3' is not one of versions: v1, v2"),
         (("models", 0, "versions"), {}, "models[0].stable: 'v1' is not one of versions: there are none"),
-        (DRIVER, None, "models[0].traffic.driver: expected one of: triton, gateway, none; got nothing"),
+        (
+            DRIVER,
+            None,
+            "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, exec, vllm, none; "
+            "got nothing",
+        ),
         (DRIVER, DROPPED, "models[0].traffic.driver: is required"),
         (
             ("models", 1, "versions", "v1", "backends", 0, "engine"),

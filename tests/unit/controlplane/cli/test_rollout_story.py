@@ -125,6 +125,13 @@ def test_the_verdict_shows_both_versions_side_by_side(current: Any, capsys: pyte
     assert lines[at + 2].startswith("ttft 500 ms 400 ms +25%")
 
 
+def test_a_sentence_of_a_metric_is_printed_once(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    told = {**LOOK, "reasons": [SAMPLE["words"]], "samples": [SAMPLE]}
+    lines = lines_of(current, capsys, findings=[told])
+    assert sum("beyond the tolerance" in line for line in lines) == 2, "as the look's reason and in the glance above"
+    assert not [line for line in lines if line.startswith("errors") and "beyond" in line]
+
+
 def test_missing_data_says_how_much_and_when_there_is_enough(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
     few = {**LOOK, "outcome": "not-enough-data", "reasons": ["60 of 100"], "samples": [], "more_requests": 40}
     assert "40 more requests are needed" in lines_of(current, capsys, findings=[few])

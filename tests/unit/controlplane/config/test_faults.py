@@ -558,7 +558,13 @@ def test_each_kind_of_notifier_has_its_own_fields(entry: str, faults: list[str])
 @pytest.mark.parametrize(
     ("traffic", "faults"),
     [
-        ("{driver: tritn}", ["models[0].traffic.driver: expected one of: triton, gateway, none; got 'tritn'; did you"]),
+        (
+            "{driver: tritn}",
+            [
+                "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, exec, vllm, none; "
+                "got 'tritn'; did you"
+            ],
+        ),
         ("{driver: triton}", ["models[0].traffic: driver triton needs backends: [{url: ...}]"]),
         (
             "{backends: 5}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,32 @@ async def driver(triton: FakeTriton) -> AsyncIterator[TritonDriver]:
 
 def placement(serve: str, *keep: str, url: str = "", config: dict[str, Any] | None = None) -> Placement:
     return Placement("chat", serve, keep, json.dumps({url: config or CONFIG}))
+
+
+async def test_where_both_do_not_fit_the_old_version_is_gone_before_the_new_one_loads(
+    triton: FakeTriton, driver: TritonDriver
+) -> None:
+    paths: list[str] = []
+    triton.on_request = paths.append
+    order = replace(placement("v2", url=triton.url), unload_first=True)
+    await driver.place(triton.url, order)
+    orders = [path for path in paths if path.endswith("load")]
+    assert [path.rpartition("/")[2] for path in orders] == ["unload", "load"]
+    seen_gone = paths[paths.index(orders[0]) : paths.index(orders[1])]
+    assert "/v2/repository/index" in seen_gone
+    assert (await driver.observe()).backends[0].serving == "v2"
+    paths.clear()
+    await driver.place(triton.url, order)  # as after a crash: the version is loaded, and nothing is unloaded again
+    assert [path.rpartition("/")[2] for path in paths if path.endswith("load")] == ["load"]
+
+
+async def test_a_version_that_does_not_go_keeps_the_new_one_from_loading(triton: FakeTriton) -> None:
+    triton.stuck_unloading = True
+    driver = TritonDriver(section({"url": triton.url}, drain_timeout="100ms"), open_session())
+    with pytest.raises(Unavailable, match=r"still has version \[1\] of model, so v2 was not loaded"):
+        await driver.place(triton.url, replace(placement("v2", url=triton.url), unload_first=True))
+    assert triton.loads == []
+    await driver.close()
 
 
 async def test_a_version_that_was_never_loaded_is_unavailable_not_unknown(driver: TritonDriver) -> None:

@@ -23,7 +23,9 @@ from tests.unit.controlplane.web.conftest import HTMX
 KEY = "0" * 32
 PAGE = "/rollouts/r-11aa"
 SAMPLE = Sample("errors", "ratio", 0.081, 0.0031, 812.0, 2440.0, 0.078, 15320.0, 600.0, Outcome.FAIL, "<b>too many</b>")
-LOOK = Finding(Outcome.FAIL, ("8.1% against 0.31%",), (SAMPLE, replace(SAMPLE, metric="ttft", dry_run=True)))
+LOOK = Finding(
+    Outcome.FAIL, ("8.1% against 0.31%", SAMPLE.words), (SAMPLE, replace(SAMPLE, metric="ttft", dry_run=True))
+)
 APPROVAL = Wait(WaitKind.APPROVAL, "Waiting for 1 approval by role operator")
 
 
@@ -151,7 +153,8 @@ async def test_a_verdict_shows_both_versions_and_the_engines_words_as_text(conso
     rows = [re.sub(r"<[^>]+>|\s+", " ", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
     errors = " ".join(next(row for row in rows if "errors" in row).split())
     assert errors.startswith("errors 8.1 % 812 requests 0.31 % 2440 requests +7.8 points 15320 of 600 fail")
-    assert "&lt;b&gt;too many&lt;/b&gt;" in page
+    assert "<li>8.1% against 0.31%</li>" in page
+    assert page.count("&lt;b&gt;too many&lt;/b&gt;") == 2, "once for each metric, and not above the table"
     assert "ttft" in page and "dry run" in page
 
 

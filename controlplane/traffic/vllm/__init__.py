@@ -1,0 +1,1 @@
+"""The driver for LoRA adapters in vLLM. Start at `driver.py`."""
