@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from collectors.target import Auth
 from controlplane.config.models import ModelSection
 from controlplane.config.rollout.section import RolloutSection, RolloutsSection
 from controlplane.errors import NotFound, Refused, Unreadable
@@ -448,3 +449,25 @@ async def test_the_targets_of_a_version_are_those_of_its_servers(tmp_path: Path)
         assert it.planner.targets("model", "v1") == ("127.0.0.1:8002",)
         assert it.planner.targets("model", "v2") == ("127.0.0.1:8002", "b:9000", "[::1]:8002", "m:7")
         assert it.planner.targets("other", "v1") == it.planner.targets("other", "v2") == ()
+
+
+async def test_all_options_are_stored_with_the_rollout(tmp_path: Path) -> None:
+    auth = {"authorization": {"credentials_file": "/key"}, "tls": {"ca_file": "/ca"}}
+    rollout = {
+        "analysis": {"thresholds": [{"name": "q", "expr": "q", "at_most": 1}]},
+        "golden": {"prompts": [{"prompt": "a", "expect": {"json_schema": {"type": "object"}}}]},
+        "warm": {},
+        "top_up": {"prompts": ["a"]},
+        "hooks": [{"name": "h", "at": "end", "url": "http://h/", **auth}],
+        "approvals": [{"at": "full"}],
+        "checklist": ["monitoring", {"name": "load", "expr": "up"}],
+        "rollback_on": ["A"],
+        "deadline": "1h",
+    }
+    async with World(tmp_path) as world:
+        section = world.section.model_copy(update={"rollout": RolloutSection.model_validate(rollout)})
+        world.service.update({"model": section}, world._drivers)
+        started = await world.service.start("model", "v2", actor="ann", role="operator")
+        stored = (await world.service.show(started.id)).rollout
+    assert stored.plan.options == started.plan.options
+    assert stored.plan.options.hooks[0].auth == Auth(credentials_file="/key", ca_file="/ca")
