@@ -35,7 +35,8 @@ from controlplane.rollout.planning.templates import fault_of
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.rollout.work.checks import Checks, Queries
-from controlplane.store.rollout_log import RolloutLog, RolloutRecord
+from controlplane.store.rollout_log import RolloutLog
+from controlplane.store.rollout_rows.records import RolloutRecord
 from controlplane.traffic.driver import Driver, NotSent, TrafficObservation, VersionState
 
 DOUBT_S = 5.0

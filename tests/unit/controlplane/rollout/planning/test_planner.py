@@ -22,8 +22,9 @@ from controlplane.rollout.planning.overrides import Overrides
 from controlplane.rollout.planning.plan import Request
 from controlplane.rollout.planning.planner import Planner
 from controlplane.store.audit import AuditStore
-from controlplane.store.rollout_log import RolloutLog, RolloutRecord
+from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.quarantines import Quarantine
+from controlplane.store.rollout_rows.records import RolloutRecord
 from tests.fakes.rollout_world import START, World
 from tests.unit.controlplane.metrics.conftest import load
 
