@@ -316,6 +316,19 @@ async def test_a_candidate_that_does_not_fit_is_refused_without_downtime(tmp_pat
         assert (await it.plan(kind=RolloutKind.ROLLBACK)).strategy == "blue-green"
 
 
+async def test_the_checklist_does_not_refuse_a_downtime_that_somebody_allowed(tmp_path: Path) -> None:
+    async with rig(tmp_path, series=memory(free=10), memory="40GB") as it:
+        it.options(checklist=["capacity", "rollback"])
+        assert len(await it.refused()) == 1
+        plan = await it.plan(overrides=Overrides(allow_downtime=True))
+        capacity, rollback = plan.options.checklist
+        assert capacity.attested.startswith("downtime is allowed: v2 needs 40 GiB") and not capacity.builtin
+        assert rollback.builtin == "rollback"
+        assert await it.refused(overrides=Overrides({"deadline": 5}, allow_downtime=True)) == [
+            "rollout.deadline: expected a duration such as 15s, 2m or 1h30m, got the number 5"
+        ]
+
+
 async def test_a_candidate_that_fits_and_one_that_never_does(tmp_path: Path) -> None:
     async with rig(tmp_path, series=memory(free=50), memory="40GB") as it:
         assert (await it.plan()).strategy == "blue-green"
