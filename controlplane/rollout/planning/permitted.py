@@ -20,6 +20,8 @@ MAX_SHOWN = 120
 
 def applied(section: RolloutSection, overrides: Overrides) -> tuple[RolloutSection, list[str]]:
     """Return a model's options with an operator's in place of its own, and every reason against them."""
+    if overrides.allow_downtime:
+        section = section.model_copy(update={"allow_downtime": True})
     reasons = list(_forbidden(overrides.section))
     if reasons:
         return section, reasons
@@ -31,7 +33,7 @@ def applied(section: RolloutSection, overrides: Overrides) -> tuple[RolloutSecti
     merged, faults = merge_section(section, given)
     if faults:
         return section, [f"{dotted(('rollout', *fault.loc))}: {fault.sentence}" for fault in faults]
-    return merged.model_copy(update={"allow_downtime": True}) if overrides.allow_downtime else merged, []
+    return merged, []
 
 
 def replaced(before: Combined, section: RolloutSection, overrides: Overrides) -> Combined:

@@ -14,7 +14,7 @@ from controlplane.errors import ConfigErrors, Refused
 from controlplane.rollout import records
 from controlplane.rollout.findings import Finding
 from controlplane.rollout.model import Plan, Rollout, RolloutKind
-from controlplane.rollout.options import CanaryStep, CanaryStepKind, Options
+from controlplane.rollout.options import CanaryStep, CanaryStepKind, CheckItem, Options
 from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.planning.building import Combined, combined, options_of, options_of_rollback
 from controlplane.rollout.planning.capacity import Capacity, Fit, ServerMemory, capacity
@@ -307,12 +307,20 @@ def _with_room(request: planning.Request, chosen: _Chosen, fits: Capacity) -> _C
     if chosen.strategy == RECREATE:
         if not permitted:
             raise Refused(f"strategy {RECREATE} unloads the stable version first; allow it: {command}")
-        return replace(chosen, notes=(*chosen.notes, fits.sentence))
+        return _recreating(chosen, fits)
     if fits.fit is Fit.DRAIN:
         if not permitted or chosen.named:
             raise Refused(f"{fits.sentence}; to accept that: {command}")
-        return replace(chosen, strategy=RECREATE, notes=(*chosen.notes, fits.sentence))
+        return _recreating(chosen, fits)
     return chosen
+
+
+def _recreating(chosen: _Chosen, fits: Capacity) -> _Chosen:
+    """Return the choice of a switch with downtime. What the checklist asks of the capacity is then permitted."""
+    told = f"downtime is allowed: {fits.sentence}"
+    items = (CheckItem(i.name, attested=told) if i.builtin == "capacity" else i for i in chosen.options.checklist)
+    options = replace(chosen.options, checklist=tuple(items))
+    return replace(chosen, strategy=RECREATE, options=options, notes=(*chosen.notes, fits.sentence))
 
 
 async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.app.check import inspect_file
 from controlplane.app.checks.gates import gates_of
+from controlplane.cli.main import run
 
 NOW = datetime(2026, 12, 25, 12, tzinfo=UTC).timestamp()
 
@@ -167,3 +168,16 @@ def test_the_gates_of_a_file(check: Checked) -> None:
         "chat: freeze: fleet.yaml has no freeze windows",
         "chat: golden set: 100% of 0 prompts must hold",
     ]
+
+
+def test_the_verb_prints_the_gates_of_good_files_only(check: Checked, capsys: pytest.CaptureFixture[str]) -> None:
+    check.write({"rollback_window": "10m"})
+    assert run(["check", "--gates", str(check.file)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "chat: strategy: blue-green",
+        "chat: freeze: fleet.yaml has no freeze windows",
+        "chat: rollback window: the old version stays loaded for 10m",
+    ]
+    check.write({"rollback_window": 10})
+    assert run(["check", "--gates", str(check.file)]) == 2
+    assert "freeze" not in capsys.readouterr().out

@@ -1,122 +1,31 @@
-"""Plans through every gate, with a real driver on fake Tritons, a real database and a virtual clock."""
+"""Plans through every gate: options, freezes, order, and who may take gates away."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from controlplane.config.models import ModelSection
+from collectors.target import Auth
 from controlplane.config.rollout.section import RolloutSection, RolloutsSection
 from controlplane.errors import NotFound, Refused, Unreadable
-from controlplane.metrics.promql.values import QueryValue
-from controlplane.rollout.model import Phase, Plan, RolloutKind
+from controlplane.rollout.model import Phase, RolloutKind
 from controlplane.rollout.options import CanaryStep, CanaryStepKind, Moment
 from controlplane.rollout.planning.order import RolloutBrief, order_reasons
 from controlplane.rollout.planning.overrides import Overrides
 from controlplane.rollout.planning.plan import Request
-from controlplane.rollout.planning.planner import Planner
 from controlplane.store.audit import AuditStore
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.quarantines import Quarantine
-from controlplane.store.rollout_rows.records import RolloutRecord
 from tests.fakes.rollout_world import START, World
-from tests.unit.controlplane.metrics.conftest import load
-
-LONG_AGO, FAR = "1970-01-01", "1970-02-01"
-"""Days around START, which is in January 1970."""
-FREEZE = {"freeze": [{"name": "feast", "from": LONG_AGO, "to": FAR}]}
-
-
-class Series:
-    def __init__(self, text: str) -> None:
-        self._engine = load(text)
-
-    async def instant_value(self, expr: str, at: float) -> QueryValue:
-        return self._engine.instant(expr, 0.0)
-
-
-@dataclass
-class Rig:
-    """A planner over model `model` on one fake Triton. Keyword arguments are fields of its `rollout:`."""
-
-    world: World
-    planner: Planner
-    shared: Mapping[str, Any]
-    versions: Mapping[str, Any]
-
-    def options(self, **rollout: Any) -> None:
-        section = self.world.section.model_copy(
-            update={
-                "rollout": RolloutSection.model_validate(rollout),
-                "versions": ModelSection.model_validate(
-                    {**BASE, "versions": {"v1": {}, "v2": {}, "v3": {}, **self.versions}}
-                ).versions,
-            }
-        )
-        sections = {**self.world._sections, "model": section}
-        self.planner.update(sections, self.world._drivers, {}, RolloutsSection.model_validate(self.shared))
-
-    async def plan(self, version: str = "v2", *, dry: bool = False, **request: Any) -> Plan:
-        given = Request("model", version, **{"actor": "ann", "role": "operator", **request})
-        return await (self.planner.dry_run(given) if dry else self.planner.plan(given))
-
-    async def refused(self, version: str = "v2", **request: Any) -> list[str]:
-        with pytest.raises(Refused) as refused:
-            await self.plan(version, **request)
-        return list(refused.value.reasons)
-
-
-BASE = {
-    "name": "model",
-    "stable": "v1",
-    "traffic": {"driver": "triton", "backends": [{"url": "http://a:1"}]},
-    "versions": {"v1": {}},
-}
-
-
-@asynccontextmanager
-async def rig(
-    folder: Path,
-    shared: Mapping[str, Any] | None = None,
-    *,
-    series: str | None = None,
-    another: bool = False,
-    **v2: Any,
-) -> AsyncIterator[Rig]:
-    async with World(folder, another=another) as world:
-        queries = Series(series.replace("HOST", "127.0.0.1")) if series is not None else None
-        planner = Planner(RolloutLog(world.db), world.clock, queries)
-        made = Rig(world, planner, shared or {}, {"v2": v2})
-        made.options()
-        yield made
-
-
-def record(**changes: Any) -> RolloutRecord:
-    values: dict[str, Any] = {
-        "id": "r-9",
-        "model": "another",
-        "from_version": "v1",
-        "to_version": "v2",
-        "kind": "promote",
-        "strategy": "blue-green",
-        "phase": "preparing",
-        "ok": None,
-        "switched": False,
-        "sentence": "s",
-        "turn_back": "",
-        "created_by": "ann",
-        "created_at": START,
-        "updated_at": START,
-        "finished_at": None,
-        "idempotency_key": None,
-        "request": "",
-    }
-    return RolloutRecord(**{**values, **changes})
+from tests.unit.controlplane.rollout.planning.planner_rig import (
+    FREEZE,
+    memory,
+    record,
+    rig,
+)
 
 
 async def test_a_plan_holds_the_options_of_fleet_yaml(tmp_path: Path) -> None:
@@ -289,117 +198,6 @@ async def test_a_version_in_quarantine_is_refused_with_its_reason(tmp_path: Path
         await it.planner.plan(Request("model", "v3"), [quarantine])
 
 
-# --- capacity
-
-
-def memory(free: float) -> str:
-    labels = 'node="HOST",instance="HOST:9400",gpu="g0"'
-    gib = 2**30
-    return f"gpu_memory_total_bytes{{{labels}}} {80 * gib}\ngpu_memory_used_bytes{{{labels}}} {(80 - free) * gib}\n"
-
-
-async def test_a_candidate_that_does_not_fit_is_refused_without_downtime(tmp_path: Path) -> None:
-    async with rig(tmp_path, series=memory(free=10), memory="40GB") as it:
-        (reason,) = await it.refused()
-        assert reason.startswith(
-            f"v2 needs 40 GiB on each GPU of {it.world.triton.url} (40 GiB of weights by fleet.yaml)"
-        )
-        assert reason.endswith("; to accept that: `cp promote model v2 --strategy recreate --allow-downtime`")
-        allowed = Overrides(allow_downtime=True)
-        plan = await it.plan(overrides=allowed)
-        assert (plan.strategy, plan.resident) == ("recreate", False)
-        assert plan.options.notes[0] == "ann allowed downtime"
-        assert "does not fit beside v1" in plan.options.notes[1]
-        # A strategy that somebody named is not replaced.
-        assert len(await it.refused(overrides=allowed, strategy="blue-green")) == 1
-        assert (await it.plan(kind=RolloutKind.ROLLBACK)).strategy == "blue-green"
-
-
-async def test_a_candidate_that_fits_and_one_that_never_does(tmp_path: Path) -> None:
-    async with rig(tmp_path, series=memory(free=50), memory="40GB") as it:
-        assert (await it.plan()).strategy == "blue-green"
-    (tmp_path / "b").mkdir()
-    async with rig(tmp_path / "b", series=memory(free=50), memory="90GB") as it:
-        assert (await it.refused(overrides=Overrides(allow_downtime=True)))[0].endswith("has only 80 GiB in all")
-
-
-async def test_what_is_not_known_is_said_and_refuses_only_if_asked(tmp_path: Path) -> None:
-    async with rig(tmp_path, series="") as it:
-        why = "no collector reports the memory of GPUs on 127.0.0.1"
-        sentence = f"whether v2 fits on {it.world.triton.url} is unknown: {why}"
-        assert f"capacity: {sentence}" in (await it.plan(dry=True)).known
-        assert (await it.plan()).notes == (), "it is no news of this rollout"
-        it.options(checklist=["capacity"])
-        assert await it.refused() == [f"{sentence}; the checklist asks for capacity"]
-
-
-async def test_recreating_needs_permission(tmp_path: Path) -> None:
-    async with rig(tmp_path, series=memory(free=50), memory="40GB") as it:
-        assert await it.refused(strategy="recreate") == [
-            "strategy recreate unloads the stable version first; allow it: "
-            "`cp promote model v2 --strategy recreate --allow-downtime`"
-        ]
-        it.options(allow_downtime=True)
-        assert (await it.plan(strategy="recreate")).strategy == "recreate"
-
-
-# --- what a dry run shows
-
-
-async def test_a_dry_run_shows_every_gate_with_its_state(tmp_path: Path) -> None:
-    shared = {
-        "freeze": [
-            {"name": "feast", "from": "1971-01-01", "to": "1971-01-02"},
-            {"name": "other", "from": LONG_AGO, "to": FAR, "models": ["another"]},
-        ],
-        "hooks": [{"name": "backup", "at": "switch", "url": "http://h/b?key=geheim", "on_failure": "pause"}],
-        "approvals": [{"at": "full", "count": 2}],
-    }
-    async with rig(tmp_path, shared, series=memory(free=50), another=True, memory="40GB") as it:
-        it.options(
-            checklist=["rollback", "monitoring", "capacity", {"name": "load", "expr": "load_test_ok"}, "scan"],
-            analysis={"compare": ["errors"], "thresholds": [{"name": "q", "expr": "q", "at_most": 1}]},
-            warm={},
-            golden={"prompts": [{"prompt": "2 + 2?", "expect": {"contains": "4"}}], "dry_run": True},
-            rollback_on=["LLMErrorRateHigh"],
-            deadline="2h",
-            rollback_window="30m",
-            after=["another"],
-        )
-        plan = await it.plan(dry=True, overrides=Overrides(attest={"scan": "ticket 7"}))
-        fits = plan.known[
-            plan.known.index("order: another comes first; it is not rolling, and its last promotion did not fail") + 1
-        ]
-        assert fits.startswith("capacity: v2 needs 40 GiB") and fits.endswith("it fits beside v1")
-        start = plan.known.index("freeze: none of the windows holds now (feast)")
-        shown = [sentence for sentence in plan.known[start:] if "needs 40 GiB" not in sentence]
-        assert shown == [
-            "freeze: none of the windows holds now (feast)",
-            "order: another comes first; it is not rolling, and its last promotion did not fail",
-            "check rollback passes now: v1 is ready on every backend",
-            "check monitoring does not pass now: no server of model is watched; check `cp targets`",
-            "check load does not pass now: load_test_ok has no result now",
-            "check scan passes now: scan is attested: ticket 7",
-            "hook backup: http://h/b is called before the candidate gets its first request of a client; a failure "
-            "pauses the rollout until an operator resumes it",
-            "approval: 2 other people of role operator approve before the candidate gets every request",
-            "warm-up: 5 to 100 requests until the time to first token settles",
-            "golden set: 100% of 1 prompt must hold, reported only",
-            "analysis: every 1m, from 100 requests on; compared: errors; thresholds: q",
-            "alerts: LLMErrorRateHigh on the model roll back",
-            "deadline: 2h without progress roll back",
-            "rollback window: the old version stays loaded for 30m",
-        ]
-
-
-async def test_a_dry_run_without_metrics_names_the_checks_without_a_state(tmp_path: Path) -> None:
-    async with rig(tmp_path) as it:
-        it.options(checklist=["monitoring"])
-        plan = await it.plan(dry=True)
-        assert plan.known[-1] == "check monitoring is checked when the rollout starts"
-        assert "freeze: fleet.yaml has no freeze windows" in plan.known
-
-
 async def test_an_unknown_model_names_the_known_ones(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         with pytest.raises(NotFound, match=r"there is no model modle; fleet.yaml declares model"):
@@ -449,3 +247,25 @@ async def test_the_targets_of_a_version_are_those_of_its_servers(tmp_path: Path)
         assert it.planner.targets("model", "v1") == ("127.0.0.1:8002",)
         assert it.planner.targets("model", "v2") == ("127.0.0.1:8002", "b:9000", "[::1]:8002", "m:7")
         assert it.planner.targets("other", "v1") == it.planner.targets("other", "v2") == ()
+
+
+async def test_all_options_are_stored_with_the_rollout(tmp_path: Path) -> None:
+    auth = {"authorization": {"credentials_file": "/key"}, "tls": {"ca_file": "/ca"}}
+    rollout = {
+        "analysis": {"thresholds": [{"name": "q", "expr": "q", "at_most": 1}]},
+        "golden": {"prompts": [{"prompt": "a", "expect": {"json_schema": {"type": "object"}}}]},
+        "warm": {},
+        "top_up": {"prompts": ["a"]},
+        "hooks": [{"name": "h", "at": "end", "url": "http://h/", **auth}],
+        "approvals": [{"at": "full"}],
+        "checklist": ["monitoring", {"name": "load", "expr": "up"}],
+        "rollback_on": ["A"],
+        "deadline": "1h",
+    }
+    async with World(tmp_path) as world:
+        section = world.section.model_copy(update={"rollout": RolloutSection.model_validate(rollout)})
+        world.service.update({"model": section}, world._drivers)
+        started = await world.service.start("model", "v2", actor="ann", role="operator")
+        stored = (await world.service.show(started.id)).rollout
+    assert stored.plan.options == started.plan.options
+    assert stored.plan.options.hooks[0].auth == Auth(credentials_file="/key", ca_file="/ca")
