@@ -14,7 +14,7 @@ def driver_test(model: str, config: Path, candidate: str | None, share: float, y
     from controlplane.app.check import accepted
 
     loaded, _ = accepted(config)
-    from controlplane.app.driver_test import Wishes, run, section_of
+    from controlplane.app.checks.driver import Wishes, run, section_of
     from controlplane.traffic.conformance import StepResult
 
     def tell(found: StepResult) -> None:
