@@ -20,7 +20,8 @@ from controlplane.rollout.observations import observation_from_json
 from controlplane.store.assignments import TRAFFIC, AssignmentStore
 from controlplane.store.database import Database
 from controlplane.store.revision import RevisionStore
-from controlplane.store.rollout_log import ModelRecord, RolloutLog
+from controlplane.store.rollout_log import RolloutLog
+from controlplane.store.rollout_rows.records import ModelRecord
 
 log = logging.getLogger(__name__)
 

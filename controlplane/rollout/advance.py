@@ -8,10 +8,7 @@ from controlplane.rollout.findings import WorkKind, WorkState
 from controlplane.rollout.handlers.looks import begun
 from controlplane.rollout.model import TERMINAL, Decision, Phase, Rollout, StepKind, Trial
 from controlplane.rollout.orders import Intent, OrderOutcome, Verb
-from controlplane.rollout.wishes import WaitKind
-
-_PATIENT = (WaitKind.TIME, WaitKind.APPROVAL, WaitKind.OPERATOR, WaitKind.DATA)
-"""Waits that are no lack of progress."""
+from controlplane.rollout.wishes import is_patient
 
 
 def advance(rollout: Rollout, decision: Decision, now: float) -> Rollout:
@@ -87,4 +84,5 @@ def _progresses(rollout: Rollout, decision: Decision) -> bool:
     """Return whether the deadline for progress begins anew."""
     moved_on = (decision.phase, decision.step) != (rollout.phase, rollout.step)
     ordered = any(rollout.intent(order) is None for order in decision.orders)
-    return moved_on or ordered or (decision.wait is not None and decision.wait.kind in _PATIENT)
+    # While it waits patiently nothing is stored: the deadline does not run, and begins anew when the wait ends.
+    return moved_on or ordered or (is_patient(rollout.wait) and not is_patient(decision.wait))

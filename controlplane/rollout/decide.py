@@ -22,7 +22,7 @@ from controlplane.rollout.orders import Verb
 from controlplane.rollout.sentences import judged
 from controlplane.rollout.steps import at, is_judged, share_at
 from controlplane.rollout.verdict import judge
-from controlplane.rollout.wishes import Wait, WaitKind, Wish, full_of, pause_of
+from controlplane.rollout.wishes import Wait, WaitKind, Wish, full_of, is_patient, pause_of
 from controlplane.traffic.driver import TrafficObservation
 
 _SKIPPED = frozenset((StepKind.PAUSE, StepKind.ANALYSE, StepKind.MIRROR, StepKind.TESTERS))
@@ -71,7 +71,7 @@ def _against(rollout: Rollout, now: float, evidence: Evidence) -> str:
     judging = is_judged(rollout) or rollout.phase is Phase.PLANNED
     against = (judge(rollout, rollout.plan.backends, evidence).against, looks.against(rollout)) if judging else ()
     deadline_s = rollout.plan.options.deadline_s
-    if any(against) or deadline_s is None or rollout.phase is Phase.DRAINING:
+    if any(against) or deadline_s is None or rollout.phase is Phase.DRAINING or is_patient(rollout.wait):
         return "; ".join(filter(None, against))
     late = now - rollout.progress_at > deadline_s
     return f"there was no progress for {deadline_s:g} s: {rollout.sentence}" if late else ""

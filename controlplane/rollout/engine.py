@@ -18,19 +18,22 @@ from controlplane.rollout.drift import drift
 from controlplane.rollout.findings import WorkKind
 from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Evidence, Phase, Rollout, RolloutKind
-from controlplane.rollout.observations import observation_to_json
 from controlplane.rollout.orders import Verb
 from controlplane.rollout.running import kept
 from controlplane.rollout.running.orders import Orders
 from controlplane.rollout.running.questions import Questions
+from controlplane.rollout.running.stored import StoredObservations, StoredRollouts
 from controlplane.rollout.running.works import Works
+from controlplane.rollout.running.writing import Writer
 from controlplane.rollout.steps import is_judged
 from controlplane.rollout.wishes import Wait
 from controlplane.rollout.workers import Worker
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
-from controlplane.store.rollout_log import EventRecord, RolloutLog, RolloutRecord, StableChange
+from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.quarantines import Quarantine
+from controlplane.store.rollout_rows.records import EventRecord, ModelMark, StableChange
+from controlplane.store.rollout_rows.saving import StepChange
 from controlplane.traffic.driver import Driver, TrafficObservation
 
 log = logging.getLogger(__name__)
@@ -87,8 +90,8 @@ class RolloutEngine:
         self._announcer = Announcer()
         self._orders, self._questions = Orders(news), Questions(news)
         self._works = Works(self._log, workers or {}, news)
-        self._unreadable: frozenset[str] = frozenset()
-        """Faults of stored rollouts that the last tick logged: each is logged once."""
+        self._writer = Writer(self._log)
+        self._rollouts, self._observations = StoredRollouts(self._log), StoredObservations(self._log)
         self._moved_s = 0.0
         """Seconds by which the clock was set and by which running rollouts were not shifted yet."""
 
@@ -116,30 +119,28 @@ class RolloutEngine:
         """
         # Read once: a process that paused inside a tick must not go on under a lease that it got afterwards.
         lease = self._lease()
-        active = self._readable(await asyncio.to_thread(self._log.active))
+        active, marks = await asyncio.to_thread(self._read)
         if self._observe_only:
             active = {}
         elif self._moved_s:
             active = {model: rollout.moved_by(self._moved_s) for model, rollout in active.items()}
             for rollout in active.values():
-                await asyncio.to_thread(self._log.save, records.to_record(rollout), [], None, lease)
-        self._moved_s = 0.0
-        steps = [self._step(name, active.get(name), now, lease) for name in self._drivers]
+                await self._writer.save(StepChange(records.to_record(rollout)), lease)
+                self._rollouts.saved(rollout)
+        moved_s, self._moved_s = self._moved_s, 0.0
+        steps = [
+            self._step(name, active.get(name), _moved(marks.get(name), moved_s), now, lease) for name in self._drivers
+        ]
         steps += [self._wait(rollout, now, lease) for name, rollout in active.items() if name not in self._drivers]
         results = await asyncio.gather(*steps, return_exceptions=True)
+        await asyncio.to_thread(self._observations.store, now, lease)
         failures = [r for r in results if isinstance(r, BaseException)]
         for failure in sorted(failures, key=lambda f: not isinstance(f, LeaseLost)):
             raise failure
 
-    def _readable(self, found: Sequence[RolloutRecord]) -> dict[str, Rollout]:
-        """Return the running rollouts by model. An unreadable rollout stands still and delays no other model."""
-        rollouts, others = records.readable(found)
-        sentences = [str(other.fault) for other in others]
-        for sentence in sentences:
-            if sentence not in self._unreadable:
-                log.error("%s; model and engines stay as they are", sentence)
-        self._unreadable = frozenset(sentences)
-        return {rollout.model: rollout for rollout in rollouts}
+    def _read(self) -> tuple[dict[str, Rollout], dict[str, ModelMark]]:
+        """Read the running rollouts and the marks of all models, each by model. Blocking."""
+        return self._rollouts.read(), self._log.marks()
 
     def under_way(self) -> list[asyncio.Task[Any]]:
         """Return the calls, questions and works that this process has begun."""
@@ -150,18 +151,27 @@ class RolloutEngine:
         tasks: list[asyncio.Task[Any]] = [*self._orders.drop(), *self._questions.drop(), *self._works.drop()]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _step(self, name: str, rollout: Rollout | None, now: float, lease: Lease | None) -> None:
+    async def _step(
+        self,
+        name: str,
+        rollout: Rollout | None,
+        mark: ModelMark | None,
+        now: float,
+        lease: Lease | None,
+    ) -> None:
+        """Observe a model, and move its rollout."""
         driver, section = self._drivers[name], self._models[name]
-        model = await asyncio.to_thread(self._log.seed, name, section.stable)
+        if mark is None:
+            seeded = await asyncio.to_thread(self._log.seed, name, section.stable)
+            mark = ModelMark(seeded.stable, seeded.observed_at)
         # Replies are noted before observing: what is seen is then younger than every reply that decide() is shown.
-        noted = self._noted(watched(rollout, model.observed_at, now), now) if rollout else None
+        noted = self._noted(watched(rollout, mark.observed_at, now), now) if rollout else None
         seen = await driver.observe()
         if rollout is not None and noted is not None:
             evidence = await self._seen_by_others(noted, now)
             await self._advance(driver, rollout, noted, seen, evidence, now, lease)
-        words = "" if rollout else drift(model.stable, seen)
-        observation = observation_to_json(seen)
-        await asyncio.to_thread(self._log.observed, name, observation, words, now, lease)
+        words = "" if rollout else drift(mark.stable, seen)
+        self._observations.note(name, seen, words)
 
     async def _wait(self, rollout: Rollout, now: float, lease: Lease | None) -> None:
         """Record once that a rollout stands still because its model left fleet.yaml, until the model is back."""
@@ -170,7 +180,9 @@ class RolloutEngine:
             after = replace(rollout, sentence=words, updated_at=now, told_stuck=True, standing=True)
             event = EventRecord(now, rollout.phase.value, words)
             messages = self._announcer.messages(rollout, after, now)
-            await asyncio.to_thread(self._log.save, records.to_record(after), [event], None, lease, messages)
+            change = StepChange(records.to_record(after), [event], messages=messages)
+            await self._writer.save(change, lease)
+            self._rollouts.saved(after)
             log.warning("rollout %s of %s: %s: %s", rollout.id, rollout.model, rollout.phase, words)
 
     async def _advance(
@@ -216,16 +228,12 @@ class RolloutEngine:
             for state in after.works
             if state.finding is not None and (state.work, True) not in known_works
         ]
-        await asyncio.to_thread(
-            self._log.save,
-            records.to_record(after),
-            events,
-            stable_change(before, after),
-            lease,
-            self._announcer.messages(before, after, now),
-            findings,
-            quarantine(after),
+        messages = self._announcer.messages(before, after, now)
+        change = StepChange(
+            records.to_record(after), events, stable_change(before, after), messages, findings, quarantine(after)
         )
+        await self._writer.save(change, lease)
+        self._rollouts.saved(after)
         _say(before, after, events)
 
     async def _seen_by_others(self, rollout: Rollout, now: float) -> Evidence:
@@ -246,6 +254,13 @@ def _say(before: Rollout, after: Rollout, events: Sequence[EventRecord]) -> None
     for event in events:
         level = logging.WARNING if bad and after.phase is not before.phase else logging.INFO
         log.log(level, "rollout %s of %s: %s: %s", after.id, after.model, event.phase, event.sentence)
+
+
+def _moved(mark: ModelMark | None, by_s: float) -> ModelMark | None:
+    """Return the mark with its time shifted by a step of the clock."""
+    if mark is None or mark.observed_at is None or not by_s:
+        return mark
+    return mark._replace(observed_at=mark.observed_at + by_s)
 
 
 def watched(rollout: Rollout, observed_at: float | None, now: float) -> Rollout:

@@ -19,6 +19,8 @@ FAILED = frozenset({"error", "timeout", "rejected", "cut"})
 """Outcomes that a client sees as a failure. A request that the client itself aborted is not among them."""
 LOOK_S = 2.0
 """Deadline of one reading, in seconds. A slow metrics server must not delay a rollout. Chosen."""
+COUNT_S, FORGET_S = 5.0, 60.0
+"""Seconds until requests are counted again, and until a count is forgotten. Chosen: counters change with a scrape."""
 _SILENT = "none"
 """Severity of alerts that report no fault (Watchdog)."""
 
@@ -40,22 +42,23 @@ class Alerts(Protocol):
 
 
 class EvidenceReader:
-    """Reads the evidence on a version of a model. Never raises: `Evidence.unknown` says why nothing could be read."""
+    """Reads the evidence on candidates. Never raises: `Evidence.unknown` says why nothing could be read.
+
+    With many models rolling, requests are counted again only every COUNT_S seconds, and alerts are read once a tick.
+    """
 
     def __init__(self, queries: Queries, alerts: Alerts) -> None:
         self._queries, self._alerts = queries, alerts
+        self._counted: dict[tuple[str, str, float], tuple[float, Evidence]] = {}
+        self._firing: tuple[float, asyncio.Task[list[AlertInstance]]] | None = None
 
     async def read(self, rollout: Rollout, since: float, now: float) -> Evidence:
         """Return the requests counted, and the alerts that began to fire, between unix seconds `since` and `now`."""
         model, version = rollout.model, rollout.plan.to_version
         try:
             async with asyncio.timeout(LOOK_S):
-                alerts = await asyncio.to_thread(self._alerts.active, AlertState.FIRING)
-                counts = await self._vector(grown("llm_requests_total", "source, outcome", model, version, since), now)
-                sums, of = await asyncio.gather(
-                    self._vector(grown("llm_request_duration_seconds_sum", "source", model, version, since), now),
-                    self._vector(grown("llm_request_duration_seconds_count", "source", model, version, since), now),
-                )
+                alerts = await asyncio.shield(self._alerts_at(now))
+                counted = await self._counts(model, version, since, now)
         except TimeoutError:
             return Evidence(unknown=f"they could not be read within {LOOK_S:g} s")
         except ControlPlaneError as error:
@@ -64,8 +67,30 @@ class EvidenceReader:
         new = [alert for alert in alerts if dict(alert.labels).get("model") == model and _began(alert, since)]
         mine = [alert for alert in new if dict(alert.labels).get("version") == version]
         others = [alert for alert in new if alert not in mine and dict(alert.labels).get("alertname") in named]
-        counted = evidence(counts, sums, of)
         return replace(counted, alerts=tuple(map(_said, mine)), called_off_by=tuple(map(_said, others)))
+
+    def _alerts_at(self, now: float) -> asyncio.Task[list[AlertInstance]]:
+        """Return the reading of the alerts at a tick. All models of the tick share it."""
+        if self._firing is None or self._firing[0] != now:
+            reading = asyncio.create_task(asyncio.to_thread(self._alerts.active, AlertState.FIRING))
+            self._firing = now, reading
+        return self._firing[1]
+
+    async def _counts(self, model: str, version: str, since: float, now: float) -> Evidence:
+        """Return the requests counted. Raises QueryError and other errors of the control plane."""
+        key = model, version, since
+        known = self._counted.get(key)
+        if known is not None and 0.0 <= now - known[0] < COUNT_S:
+            return known[1]
+        counts = await self._vector(grown("llm_requests_total", "source, outcome", model, version, since), now)
+        sums, of = await asyncio.gather(
+            self._vector(grown("llm_request_duration_seconds_sum", "source", model, version, since), now),
+            self._vector(grown("llm_request_duration_seconds_count", "source", model, version, since), now),
+        )
+        found = evidence(counts, sums, of)
+        self._counted = {k: v for k, v in self._counted.items() if abs(now - v[0]) < FORGET_S}
+        self._counted[key] = now, found
+        return found
 
     async def _vector(self, expr: str, at: float) -> Sequence[tuple[Mapping[str, str], float]]:
         value = await self._queries.instant_value(expr, at)

@@ -6,8 +6,17 @@ from dataclasses import replace
 
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
-from controlplane.rollout.sentences import no_effect, why_again
-from controlplane.rollout.steps import commit_is_out, commit_warning, end, given_up, must_commit, serves, unknown
+from controlplane.rollout.sentences import no_effect, questions, why_again
+from controlplane.rollout.steps import (
+    commit_is_out,
+    commit_warning,
+    end,
+    given_up,
+    mirrors,
+    must_commit,
+    serves,
+    unknown,
+)
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
 ASK_S = 10.0
@@ -47,7 +56,7 @@ def bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decisi
     if rollout.moved:
         asking = _asking(rollout, now)
         if asking:
-            words = f"{rollout.reason}. {old} serves again and is asked {plan.check.requests} questions"
+            words = f"{rollout.reason}. {old} serves again and is asked {questions(plan.check.requests)}"
             return replace(end(rollout, Phase.ROLLING_BACK, words), asks_stable=asking)
         words = f"{rollout.reason}. {old} serves again{_answered(rollout)}{commit_warning(rollout, old)}"
         return end(rollout, Phase.ROLLED_BACK, words)
@@ -76,8 +85,8 @@ def _answered(rollout: Rollout) -> str:
     asked, failed = sum(trial.asked for trial in trials), sum(trial.failed for trial in trials)
     if any(trial.asked == trial.failed for trial in trials):
         fault = next((trial.words for trial in trials if trial.words), "no question could be sent")
-        return f"; warning: its answers do not prove it ({asked - failed} of {asked} questions answered well; {fault})"
-    return f" ({asked - failed} of {asked} questions answered well)"
+        return f"; warning: its answers do not prove it ({asked - failed} of {questions(asked)} answered well; {fault})"
+    return f" ({asked - failed} of {questions(asked)} answered well)"
 
 
 def _not_back(rollout: Rollout, seen: TrafficObservation) -> str:
@@ -107,8 +116,11 @@ def _bring_back_one(rollout: Rollout, touched: Intent, backend: BackendObservati
         OrderOutcome.LOST,
         OrderOutcome.INTERRUPTED,
     )
-    # No observation shows copies of requests: only another order ends them.
-    copies = intent is None and touched.order.mirror > 0.0
+    if backend.mirror is not None:
+        copies = backend.mirror.get(new, 0.0) > 0.0
+    else:
+        # No observation shows copies of requests: only another order ends them, and only its reply tells that it did.
+        copies = mirrors(rollout) and (intent is None or intent.outcome is not OrderOutcome.TAKEN)
     lost = intent is None or intent.outcome is OrderOutcome.INTERRUPTED
     if not backend.reachable and not (backend.holds and lost):
         return None, f"{url} does not answer, what it serves is unknown: {backend.error}", False

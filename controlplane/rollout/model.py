@@ -261,7 +261,7 @@ class Rollout:
     looks_failed: int = 0
     """Number of looks that failed by a threshold."""
     progress_at: float = 0.0
-    """Time of the latest progress. Waits for people, for data and for a time count as progress."""
+    """Time of the latest progress. A wait for people, for data or for a time counts as progress until it ends."""
     steps_at: tuple[float, ...] = ()
     """Time at which each step up to the current one was entered. Empty in rollouts of earlier releases."""
     turned_at: float | None = None

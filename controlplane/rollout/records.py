@@ -28,7 +28,7 @@ from controlplane.rollout.options import Moment, Options
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.strategies import Setting, blue_green, step_of
 from controlplane.rollout.wishes import Wait, Wish
-from controlplane.store.rollout_log import RolloutRecord
+from controlplane.store.rollout_rows.records import RolloutRecord
 from controlplane.traffic.driver import Question
 
 
@@ -133,20 +133,20 @@ def to_record(rollout: Rollout) -> RolloutRecord:
             "backends": list(plan.backends),
             "resident": plan.resident,
             "config": plan.config,
-            "limits": asdict(plan.limits),
+            "limits": msgspec.to_builtins(plan.limits),
             "step": rollout.step,
-            "steps": [asdict(step) for step in plan.steps],
+            "steps": msgspec.to_builtins(plan.steps),
             "plan_notes": list(plan.notes),
             "known": list(plan.known),
-            "check": asdict(plan.check),
+            "check": msgspec.to_builtins(plan.check),
             "endless_load": plan.endless_load,
             "phase_at": rollout.phase_at,
             "reason": rollout.reason,
             "moved": rollout.moved,
             "verified_since": rollout.verified_since,
             "silent_since": rollout.silent_since,
-            "intents": [asdict(intent) for intent in rollout.intents],
-            "trials": [asdict(trial) for trial in rollout.trials],
+            "intents": msgspec.to_builtins(rollout.intents),
+            "trials": msgspec.to_builtins(rollout.trials),
             "verified": rollout.verified,
             "evidence": rollout.evidence,
             "counted": rollout.counted,

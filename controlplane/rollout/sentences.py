@@ -60,3 +60,8 @@ def uncounted(rollout: Rollout) -> str:
 def untried(rollout: Rollout) -> str:
     """Return the end of a rollout's last sentence: "" for a verified candidate, else that nothing tried it."""
     return "" if rollout.verified else f"; {rollout.plan.to_version} is loaded, not tried"
+
+
+def questions(count: int) -> str:
+    """Return a number of questions in words."""
+    return f"{count} question" if count == 1 else f"{count} questions"

@@ -26,8 +26,8 @@ from controlplane.rollout.verification import Verification
 from controlplane.rollout.wishes import Wish
 from controlplane.rollout.workers import needed_works
 from controlplane.store.database import Database
-from controlplane.store.rollout_log import RolloutRecord
 from controlplane.store.rollout_rows.quarantines import Quarantine
+from controlplane.store.rollout_rows.records import RolloutRecord
 from controlplane.store.rollout_rows.wishes import WishRecord
 from controlplane.traffic.driver import Driver
 

@@ -70,6 +70,24 @@ def share_at(plan: Plan, step: int) -> float:
     return shares[-1] if shares else 1.0
 
 
+def share_of(rollout: Rollout) -> float:
+    """Return the candidate's share of the requests that the current step sets, or that was ordered last.
+
+    It may differ from `share_at`: an operator's `full` skips steps.
+    """
+    plan, version = rollout.plan, rollout.plan.to_version
+    if (weight := plan.steps[rollout.step].weight) is not None:
+        return weight
+    placed = (intent for url in plan.backends if (intent := rollout.latest(Verb.PLACE, url)) is not None)
+    shares = [intent.order.share for intent in placed if intent.order.serve == version]
+    return shares[0] if shares else share_at(plan, rollout.step)
+
+
+def mirrors(rollout: Rollout) -> bool:
+    """Return whether a step up to the current one sends copies of requests to the candidate."""
+    return any(step.mirror > 0.0 for step in rollout.plan.steps[: rollout.step + 1])
+
+
 def phase_of(share: float) -> Phase:
     """Return the phase in which the candidate has a share of the requests."""
     return Phase.VERIFYING if share == 1.0 else Phase.SWITCHING if share > 0.0 else Phase.PREPARING

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from controlplane.rollout.model import Evidence, Rollout, Trial
+from controlplane.rollout.sentences import questions
 
 MIN_FAILURES = 3
 """Minimum number of failed client requests for a verdict by their share. Chosen: fewer may be chance."""
@@ -53,11 +54,11 @@ def nothing_tried(rollout: Rollout, evidence: Evidence) -> str:
 def _against(rollout: Rollout, trial: Trial) -> str:
     check, version = rollout.plan.check, rollout.plan.to_version
     if trial.failed > check.failures:
-        return f"{version} failed {trial.failed} of {_questions(trial.asked)} on {trial.backend}: {trial.words}"
+        return f"{version} failed {trial.failed} of {questions(trial.asked)} on {trial.backend}: {trial.words}"
     slow = check.latency_s is not None and trial.median_s is not None and trial.median_s > check.latency_s
     if trial.finished and slow:
         return (
-            f"{version} is slow on {trial.backend}: the median of {_questions(trial.asked)} took "
+            f"{version} is slow on {trial.backend}: the median of {questions(trial.asked)} took "
             f"{trial.median_s:.3g} s, the limit is {check.latency_s:g} s"
         )
     return ""
@@ -88,7 +89,7 @@ def _for(trials: list[Trial], evidence: Evidence) -> str:
     if asked:
         slowest = max((t.slowest_s for t in trials if t.slowest_s is not None), default=None)
         took = "" if slowest is None else f", the slowest in {slowest:.2g} s"
-        words.append(f"{asked - failed} of {_questions(asked)} answered well{took}")
+        words.append(f"{asked - failed} of {questions(asked)} answered well{took}")
     if evidence.requests:
         low = ", which misses many failures" if evidence.source == "engine" else ""
         words.append(
@@ -100,7 +101,3 @@ def _for(trials: list[Trial], evidence: Evidence) -> str:
 def _finished(rollout: Rollout, url: str) -> bool:
     trial = rollout.trial(url)
     return trial is not None and trial.finished
-
-
-def _questions(count: int) -> str:
-    return f"{count} question" if count == 1 else f"{count} questions"

@@ -55,6 +55,14 @@ class Wait:
     """Unix seconds at which the wait ends at the latest. None: not known."""
 
 
+_PATIENT = (WaitKind.TIME, WaitKind.APPROVAL, WaitKind.OPERATOR, WaitKind.DATA)
+
+
+def is_patient(wait: Wait | None) -> bool:
+    """Return whether a wait is no lack of progress: for a time, for people, or for data."""
+    return wait is not None and wait.kind in _PATIENT
+
+
 _RANKS = ("viewer", "operator", "admin")
 """Roles of people, the least first. They are those of controlplane.access.roles, which this layer cannot import."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import func, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -12,83 +12,36 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from alerts.interfaces import Message
-from alerts.wire import message_to_json
 from controlplane.errors import Conflict, NotFound
 from controlplane.store.audit import audit
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
-from controlplane.store.outbox import enqueue
 from controlplane.store.revision import touch
 from controlplane.store.rollout_rows.events import ModelEvent, events_since, newest_events
-from controlplane.store.rollout_rows.findings import FindingRecord, add_findings, findings_of, latest_finding
-from controlplane.store.rollout_rows.quarantines import Quarantine, lift, put, quarantined
+from controlplane.store.rollout_rows.findings import FindingRecord, findings_of, latest_finding
+from controlplane.store.rollout_rows.quarantines import Quarantine, lift, quarantined
+from controlplane.store.rollout_rows.records import (
+    EventRecord,
+    ModelMark,
+    ModelRecord,
+    RolloutRecord,
+    StableChange,
+    Stamp,
+    columns_of,
+    model_of,
+    record_of,
+)
+from controlplane.store.rollout_rows.saving import StepChange, add_event, save_steps, tell
 from controlplane.store.rollout_rows.wishes import WishRecord, add_wish, wishes_of
 from controlplane.store.tables.rollouts import ModelStateRow, RolloutEventRow, RolloutRow
 
-ENGINE_ACTOR = "rollout-engine"
-MESSAGE_KIND = "rollout"
-"""Kind of rollouts' messages in the outbox."""
 _ANY = text("SELECT 1 FROM rollout LIMIT 1")
+_STAMPS = text(
+    "SELECT id, updated_at, turn_back, (SELECT max(w.id) FROM rollout_wish w WHERE w.rollout_id = rollout.id) "
+    "FROM rollout WHERE active_model IS NOT NULL"
+)
+_MARKS = text("SELECT model, stable, observed_at FROM model_state")
 _ACTIVE = text("SELECT 1 FROM rollout WHERE active_model IS NOT NULL LIMIT 1")
-
-
-@dataclass(frozen=True)
-class RolloutRecord:
-    """A stored rollout. Times are unix seconds; `state` is the rollout engine's JSON."""
-
-    id: str
-    model: str
-    from_version: str
-    to_version: str
-    kind: str
-    strategy: str
-    phase: str
-    ok: bool | None
-    switched: bool
-    sentence: str
-    turn_back: str
-    created_by: str
-    created_at: float
-    updated_at: float
-    finished_at: float | None
-    idempotency_key: str | None
-    request: str
-    state: dict[str, Any] = field(default_factory=dict)
-    wishes: tuple[WishRecord, ...] = ()
-    """Operators' wishes, oldest first, in records of running rollouts. They are rows of their own."""
-
-
-_COLUMNS = tuple(each.name for each in fields(RolloutRecord) if each.name != "wishes")
-
-
-class EventRecord(NamedTuple):
-    """One sentence of a rollout's history."""
-
-    at: float
-    phase: str
-    sentence: str
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """A stored model. `observation` is the JSON of its writer; None: never observed.
-
-    Damaged JSON is a store.stored.Damaged, as in RolloutRecord.state.
-    """
-
-    model: str
-    stable: str
-    previous: str | None
-    observation: dict[str, Any] | None
-    observed_at: float | None
-    drift: str
-
-
-class StableChange(NamedTuple):
-    """The model's new stable version, and the version that a rollback goes to (None: there is none)."""
-
-    stable: str
-    previous: str | None
 
 
 class RolloutLog:
@@ -107,18 +60,18 @@ class RolloutLog:
             fresh = insert(ModelStateRow).values(model=model, stable=stable, drift="")
             session.execute(fresh.on_conflict_do_nothing(index_elements=["model"]))
             touch(session, "models", model)
-            return _model(session.exec(select(ModelStateRow).where(ModelStateRow.model == model)).one())
+            return model_of(session.exec(select(ModelStateRow).where(ModelStateRow.model == model)).one())
 
     def model(self, model: str) -> ModelRecord | None:
         """Return the stored model. None: the rollout engine has not observed it yet."""
         with self._db.reading() as session:
             row = session.get(ModelStateRow, model)
-            return None if row is None else _model(row)
+            return None if row is None else model_of(row)
 
     def models(self) -> dict[str, ModelRecord]:
         """Return the stored models by name."""
         with self._db.reading() as session:
-            return {row.model: _model(row) for row in session.exec(select(ModelStateRow))}
+            return {row.model: model_of(row) for row in session.exec(select(ModelStateRow))}
 
     def active(self) -> list[RolloutRecord]:
         """Return every rollout that has not finished."""
@@ -129,13 +82,30 @@ class RolloutLog:
             rows = session.exec(select(RolloutRow).where(col(RolloutRow.active_model).is_not(None))).all()
             return _with_wishes(session, rows)
 
+    def stamps(self) -> dict[str, Stamp]:
+        """Return what changes with each write of a running rollout, by the rollout's id."""
+        with self._db.reading() as session:
+            return {row[0]: Stamp(*row[1:]) for row in session.connection().execute(_STAMPS)}
+
+    def running(self, rollout_ids: Sequence[str]) -> list[RolloutRecord]:
+        """Return those of these rollouts that have not finished."""
+        wanted = select(RolloutRow).where(col(RolloutRow.id).in_(rollout_ids))
+        with self._db.reading() as session:
+            rows = session.exec(wanted.where(col(RolloutRow.active_model).is_not(None))).all()
+            return _with_wishes(session, rows)
+
+    def marks(self) -> dict[str, ModelMark]:
+        """Return the stable version and the last observation's time of every stored model."""
+        with self._db.reading() as session:
+            return {row[0]: ModelMark(*row[1:]) for row in session.connection().execute(_MARKS)}
+
     def recent(self, model: str | None = None, limit: int = 50) -> list[RolloutRecord]:
         """Return the newest rollouts first, of all models or of `model`."""
         query = select(RolloutRow).order_by(col(RolloutRow.created_at).desc(), col(RolloutRow.id).desc()).limit(limit)
         if model is not None:
             query = query.where(RolloutRow.model == model)
         with self._db.reading() as session:
-            return [_record(row) for row in session.exec(query)]
+            return [record_of(row) for row in session.exec(query)]
 
     def newest(self) -> list[RolloutRecord]:
         """Return the newest rollout of each model."""
@@ -177,7 +147,7 @@ class RolloutLog:
         """Return the rollout that was started with this idempotency key, or None."""
         with self._db.reading() as session:
             row = session.exec(select(RolloutRow).where(RolloutRow.idempotency_key == idempotency_key)).one_or_none()
-            return None if row is None else _record(row)
+            return None if row is None else record_of(row)
 
     def start(self, record: RolloutRecord, messages: Sequence[Message] = (), set_by_hand: Sequence[str] = ()) -> None:
         """Store a new rollout, its first event, its audit rows and its notifications in one transaction.
@@ -193,9 +163,9 @@ class RolloutLog:
                     raise Conflict(
                         f"rollout {running.id} of model {record.model} is running ({running.phase}: {running.sentence})"
                     )
-                session.add(RolloutRow(**_columns(record), active_model=record.model))
+                session.add(RolloutRow(**columns_of(record), active_model=record.model))
                 session.flush()
-                _event(session, record.id, EventRecord(record.created_at, record.phase, record.sentence))
+                add_event(session, record.id, EventRecord(record.created_at, record.phase, record.sentence))
                 audit(
                     session,
                     record.created_by,
@@ -209,7 +179,7 @@ class RolloutLog:
                     audit(
                         session, record.created_by, "rollout.option", f"model/{record.model}", detail, record.created_at
                     )
-                _tell(session, messages, record.created_at)
+                tell(session, messages, record.created_at)
         except IntegrityError as error:
             raise Conflict(
                 f"another rollout of model {record.model} was started at the same moment; see `cp rollouts list`"
@@ -227,9 +197,9 @@ class RolloutLog:
             if not row.turn_back:
                 row.turn_back = reason
                 session.add(row)
-                _event(session, row.id, EventRecord(at, row.phase, f"{reason}."))
+                add_event(session, row.id, EventRecord(at, row.phase, f"{reason}."))
                 audit(session, actor, action, f"model/{row.model}", f"rollout {row.id}: {reason}", at)
-            return _record(row)
+            return record_of(row)
 
     def wish(self, rollout_id: str, wish: Callable[[RolloutRecord], WishRecord | None]) -> RolloutRecord:
         """Store a wish for a running rollout. `wish` returns it for the stored rollout; None: it changes nothing.
@@ -245,7 +215,7 @@ class RolloutLog:
                 return record
             add_wish(session, rollout_id, made)
             because = f": {made.reason}" if made.reason else ""
-            _event(session, row.id, EventRecord(made.at, row.phase, f"{made.actor}: {made.verb}{because}."))
+            add_event(session, row.id, EventRecord(made.at, row.phase, f"{made.actor}: {made.verb}{because}."))
             detail = f"rollout {row.id}, step {made.step + 1}{because}"
             audit(session, made.actor, f"rollout.{made.verb}", f"model/{row.model}", detail, made.at)
             return replace(record, wishes=(*record.wishes, made))
@@ -288,10 +258,10 @@ class RolloutLog:
             row.active_model, row.phase, row.ok, row.sentence = None, "failed", False, sentence
             row.finished_at = row.updated_at = at
             session.add(row)
-            _event(session, row.id, EventRecord(at, row.phase, sentence))
+            add_event(session, row.id, EventRecord(at, row.phase, sentence))
             audit(session, actor, "rollout.close", f"model/{row.model}", f"rollout {row.id}: {sentence}", at)
             touch(session, "models", row.model)
-            return _record(row)
+            return record_of(row)
 
     def save(
         self,
@@ -303,64 +273,45 @@ class RolloutLog:
         findings: Sequence[FindingRecord] = (),
         quarantine: Quarantine | None = None,
     ) -> None:
-        """Store a running rollout with all that its step changes in one transaction.
+        """Store a running rollout with all that its step changes, in one transaction.
 
-        That is: its new events and findings, notifications, a change of the stable version, and a quarantine.
-
-        `turn_back` stays as it is in the database: the service writes it. Raises LeaseLost, and Conflict for a rollout
-        that an operator closed meanwhile. Nothing was written then.
+        Raises LeaseLost, and Conflict for a rollout that an operator closed meanwhile. Nothing was written then.
         """
-        finished = record.finished_at is not None
+        change = StepChange(record, events, stable, messages, findings, quarantine)
+        if self.save_all([change], lease):
+            raise Conflict(f"rollout {record.id} of model {record.model} was closed by an operator; nothing is done")
+
+    def save_all(self, changes: Sequence[StepChange], lease: Lease | None) -> frozenset[str]:
+        """Store steps of several running rollouts in one transaction.
+
+        Return the ids of those that an operator closed meanwhile: nothing of them is written. Raises LeaseLost.
+        """
         with self._db.transaction() as session:
             check_lease(session, lease)
-            values = _columns(record)
-            for key in ("id", "turn_back", "created_at", "created_by", "idempotency_key", "request"):
-                del values[key]
-            written = session.execute(
-                update(RolloutRow)
-                .where(col(RolloutRow.id) == record.id, col(RolloutRow.active_model).is_not(None))
-                .values(**values, active_model=None if finished else record.model)
-                .returning(col(RolloutRow.id))
-            )
-            if written.scalar_one_or_none() is None:
-                raise Conflict(
-                    f"rollout {record.id} of model {record.model} was closed by an operator; nothing is done"
-                )
-            for event in events:
-                _event(session, record.id, event)
-            if stable is not None:
-                session.execute(
-                    update(ModelStateRow)
-                    .where(col(ModelStateRow.model) == record.model)
-                    .values(stable=stable.stable, previous=stable.previous, drift="")
-                )
-                touch(session, "models", record.model)
-            add_findings(session, record.id, findings)
-            if quarantine is not None:
-                put(session, quarantine)
-            if finished:
-                sentence = f"rollout {record.id} {record.phase}: {record.sentence}"
-                audit(session, ENGINE_ACTOR, "rollout.finish", f"model/{record.model}", sentence, record.updated_at)
-            _tell(session, messages, record.updated_at)
-            touch(session, "rollouts", record.id)
+            return save_steps(session, changes)
 
     def observed(self, model: str, observation: dict[str, Any], drift: str, at: float, lease: Lease | None) -> None:
-        """Store the observation of the engines at unix second `at`. Raises LeaseLost."""
+        """Store the observation of a model's engines at unix second `at`. Raises LeaseLost."""
+        self.observed_all({model: (observation, drift)}, (), at, lease)
+
+    def observed_all(
+        self, changed: Mapping[str, tuple[dict[str, Any], str]], same: Sequence[str], at: float, lease: Lease | None
+    ) -> None:
+        """Store observations and drift of models at unix second `at`, in one transaction. Raises LeaseLost.
+
+        The observations of the models in `same` are as they were: only their time is new.
+        """
         with self._db.transaction() as session:
             check_lease(session, lease)
-            row = session.get(ModelStateRow, model)
-            if row is None:
-                return
-            if row.observation != observation or row.drift != drift:
-                touch(session, "models", model)
-            row.observation, row.observed_at, row.drift = observation, at, drift
-            session.add(row)
-
-
-def _tell(session: Session, messages: Sequence[Message], at: float) -> None:
-    for message in messages:
-        payload = message_to_json(message)
-        enqueue(session, MESSAGE_KIND, message.receiver, message.id, payload, at, lane=message.group_key)
+            for row in session.exec(select(ModelStateRow).where(col(ModelStateRow.model).in_(changed))):
+                observation, drift = changed[row.model]
+                if row.observation != observation or row.drift != drift:
+                    touch(session, "models", row.model)
+                row.observation, row.observed_at, row.drift = observation, at, drift
+                session.add(row)
+            if same:
+                states = update(ModelStateRow).where(col(ModelStateRow.model).in_(same))
+                session.execute(states.values(observed_at=at))
 
 
 def _row(session: Session, rollout_id: str) -> RolloutRow:
@@ -370,23 +321,6 @@ def _row(session: Session, rollout_id: str) -> RolloutRow:
     return row
 
 
-def _event(session: Session, rollout_id: str, event: EventRecord) -> None:
-    session.add(RolloutEventRow(rollout_id=rollout_id, at=event.at, phase=event.phase, sentence=event.sentence))
-    touch(session, "rollouts", rollout_id)
-
-
-def _record(row: RolloutRow) -> RolloutRecord:
-    return RolloutRecord(**{name: getattr(row, name) for name in _COLUMNS})
-
-
 def _with_wishes(session: Session, rows: Sequence[RolloutRow]) -> list[RolloutRecord]:
     wishes = wishes_of(session, [row.id for row in rows])
-    return [replace(_record(row), wishes=wishes.get(row.id, ())) for row in rows]
-
-
-def _columns(record: RolloutRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in _COLUMNS}
-
-
-def _model(row: ModelStateRow) -> ModelRecord:
-    return ModelRecord(**{f.name: getattr(row, f.name) for f in fields(ModelRecord)})
+    return [replace(record_of(row), wishes=wishes.get(row.id, ())) for row in rows]

@@ -15,7 +15,8 @@ from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore
-from controlplane.store.rollout_log import EventRecord, ModelRecord, RolloutLog, RolloutRecord, StableChange
+from controlplane.store.rollout_log import RolloutLog
+from controlplane.store.rollout_rows.records import EventRecord, ModelRecord, RolloutRecord, StableChange
 
 
 def record(rollout_id: str = "r-1", **changes: Any) -> RolloutRecord:

@@ -10,9 +10,10 @@ from controlplane.errors import Conflict, LeaseLost, NotFound
 from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
-from controlplane.store.rollout_log import EventRecord, RolloutLog, RolloutRecord
+from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.findings import FindingRecord
 from controlplane.store.rollout_rows.quarantines import Quarantine
+from controlplane.store.rollout_rows.records import EventRecord, RolloutRecord
 from controlplane.store.rollout_rows.wishes import WishRecord
 from tests.contract.test_rollout_log import record
 

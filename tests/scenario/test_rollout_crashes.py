@@ -21,8 +21,8 @@ class Killed(Exception):
 
 def kill_at(world: World, save: int, *, written: bool) -> None:
     """Kill the control plane at its n-th write: before the write, or after it and before the verb runs."""
-    log: Any = world.engine._log
-    original: Callable[..., None] = log.save
+    log: Any = world.engine._writer._log
+    original: Callable[..., Any] = log.save_all
     count = 0
 
     def kill(*args: Any) -> None:
@@ -35,7 +35,7 @@ def kill_at(world: World, save: int, *, written: bool) -> None:
             original(*args)
         raise Killed
 
-    log.save = kill
+    log.save_all = kill
 
 
 async def outcome(world: World) -> tuple[Any, ...]:

@@ -18,11 +18,9 @@ from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.evidence import EvidenceReader
 from controlplane.rollout.findings import WorkKind
-from controlplane.rollout.model import Rollout
 from controlplane.rollout.planning.planner import Planner
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import Verification, verifications
-from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.rollout.work.checks import CheckWorker
 from controlplane.rollout.work.golden import GoldenWorker
 from controlplane.rollout.work.hooks import HookWorker
@@ -81,14 +79,15 @@ class Rolling(Part[RollingSettings]):
 
         Call `news` when a request or the answer of an engine has come, so that the next tick comes at once.
         """
-        self._db, self._clock, self._monotonic, self._gateways = db, clock, monotonic, gateways
+        self._clock, self._monotonic, self._gateways = clock, monotonic, gateways
         self._lease: Lease | None = None
         self._observe = Every(OBSERVE_S)
         self._rolling = False
         self._loop: Loop | None = None
         self._models: Mapping[str, ModelSection] = {}
         self._drivers: dict[str, Driver] = {}
-        self._planner = Planner(RolloutLog(db), clock, querier)
+        self._log = RolloutLog(db)
+        self._planner = Planner(self._log, clock, querier)
         workers = self._workers(querier, clock)
         self.service = RolloutService(
             db, {}, {}, clock, observe_only=observe_only, planner=self._planner, workers=workers.keys(), news=news
@@ -101,7 +100,7 @@ class Rolling(Part[RollingSettings]):
             observe_only=observe_only,
             look=EvidenceReader(querier, SqlAlertLog(db)).read,
             workers=workers,
-            holds=self._holds,
+            holds=self._planner.hold,
             news=news,
         )
 
@@ -115,26 +114,18 @@ class Rolling(Part[RollingSettings]):
         def section(model: str) -> ModelSection | None:
             return self._models.get(model)
 
+        top_up = TopUpWorker(driver, section)
         found: dict[WorkKind, Worker] = {
             WorkKind.HOOK: HookWorker(),
-            WorkKind.LOOK: LookWorker(querier, clock.now),
+            WorkKind.LOOK: LookWorker(querier, clock.now, top_up.counts),
             WorkKind.WARM: WarmWorker(driver, section),
             WorkKind.GOLDEN: GoldenWorker(driver),
             WorkKind.MIRRORED: MirroredWorker(querier, clock.now),
-            WorkKind.TOP_UP: TopUpWorker(driver, section),
+            WorkKind.TOP_UP: top_up,
         }
         if self._planner.checks is not None:
             found[WorkKind.CHECK] = CheckWorker(self._planner.checks)
         return found
-
-    def _holds(self, rollout: Rollout, now: float) -> Wait | None:
-        """Return the freeze that holds up the next share of a rollout, or None."""
-        if rollout.plan.options.through_freeze:
-            return None
-        freeze = self._planner.freeze(rollout.model, now)
-        if freeze is None:
-            return None
-        return Wait(WaitKind.TIME, f"The share stays as it is: {freeze}", freeze.until)
 
     def settings(self, config: Configuration) -> RollingSettings:
         """Return the models of a configuration and the verification of their candidates."""
@@ -171,7 +162,7 @@ class Rolling(Part[RollingSettings]):
         """Move the running rollouts. Without one, look at the engines every OBSERVE_S."""
         self._lease = lease
         now = self._monotonic()
-        self._rolling = bool(await asyncio.to_thread(RolloutLog(self._db).active))
+        self._rolling = bool(await asyncio.to_thread(self._log.stamps))
         if self._loop:
             self._loop.interval_s = ROLLOUT_S if self._rolling else LOOK_S
         # Half a tick early: a tick that comes a moment before its time must not wait for the next one.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from controlplane.rollout.going_back import turn_back
 from controlplane.rollout.handlers.situation import Situation, must_carry
 from controlplane.rollout.model import Decision, Phase, Rollout
-from controlplane.rollout.steps import at, phase_of, share_at
+from controlplane.rollout.steps import at, phase_of, share_of
 from controlplane.rollout.verdict import judge
 from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.traffic.driver import TrafficObservation
@@ -37,5 +37,5 @@ def ask_all(now_is: Situation) -> Decision | Rollout:
     if (broken := must_carry(now_is)) is not None:
         return broken
     asking = judge(rollout, rollout.plan.backends, evidence).asking
-    phase = phase_of(share_at(rollout.plan, rollout.step))
+    phase = phase_of(share_of(rollout))
     return ask(rollout, seen, phase, asking, now) if asking else rollout

@@ -10,7 +10,7 @@ from controlplane.rollout.handlers.situation import Situation
 from controlplane.rollout.handlers.works import warm_one
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Verb
-from controlplane.rollout.steps import at, phase_of, share_at
+from controlplane.rollout.steps import at, phase_of, share_of
 from controlplane.rollout.verdict import judge
 from controlplane.rollout.wishes import Wait, WaitKind
 
@@ -21,7 +21,7 @@ def bring_up(now_is: Situation) -> Decision | Rollout:
     Where a backend gets requests at once, its candidate passes the gates before the next backend is ordered.
     """
     rollout, seen, now = now_is.rollout, now_is.seen, now_is.now
-    plan, share = rollout.plan, share_at(rollout.plan, rollout.step)
+    plan, share = rollout.plan, share_of(rollout)
     if now_is.step.at_once:
         return _at_once(now_is)
     for number, url in enumerate(plan.backends):
@@ -62,5 +62,5 @@ def _at_once(now_is: Situation) -> Decision | Rollout:
         silent = next((d.silent_since for d in decisions if d.silent_since is not None), None)
         first = decisions[0]
         return replace(first, sentence=words, orders=orders, silent_since=silent)
-    share = share_at(plan, rollout.step)
+    share = share_of(rollout)
     return replace(rollout, phase=phase_of(share), phase_at=now_is.now, verified_since=None, weight_since=now_is.now)

@@ -10,7 +10,7 @@ from controlplane.rollout.handlers.situation import Situation, must_carry
 from controlplane.rollout.handlers.times import over, time_left
 from controlplane.rollout.handlers.works import judged_by
 from controlplane.rollout.model import Decision, Rollout
-from controlplane.rollout.steps import at, phase_of, share_at
+from controlplane.rollout.steps import at, phase_of, share_of
 from controlplane.rollout.wishes import Wait, WaitKind
 
 COUNT_S = 30.0
@@ -20,7 +20,7 @@ COUNT_S = 30.0
 def shift(now_is: Situation) -> Decision | Rollout:
     """Send the step's share of the requests to the candidate. Wait for a while for requests that are counted there."""
     rollout, now = now_is.rollout, now_is.now
-    plan, share, version = rollout.plan, share_at(rollout.plan, rollout.step), rollout.plan.to_version
+    plan, share, version = rollout.plan, share_of(rollout), rollout.plan.to_version
     if (open_yet := _place_all(now_is, SHIFTING)) is not None:
         return open_yet
     backends = [now_is.seen.backend(url) for url in plan.backends]

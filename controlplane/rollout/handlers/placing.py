@@ -10,7 +10,7 @@ from controlplane.rollout.handlers.situation import Situation
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Order, OrderOutcome, Verb
 from controlplane.rollout.sentences import no_effect, says, why_again
-from controlplane.rollout.steps import MAX_ATTEMPTS, at, carries, share_at, silent_since, unknown
+from controlplane.rollout.steps import MAX_ATTEMPTS, at, carries, mirrors, share_of, silent_since, unknown
 from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.traffic.driver import BackendObservation, VersionState
 
@@ -33,22 +33,23 @@ MIRRORING = Words(
 
 def wanted(now_is: Situation, url: str) -> Order:
     """Return the order that brings the candidate to the step's share on a backend."""
-    plan, step = now_is.rollout.plan, now_is.rollout.step
+    plan = now_is.rollout.plan
     keep = (plan.from_version,) if plan.resident else ()
-    return Order(Verb.PLACE, url, plan.to_version, keep, share_at(plan, step), now_is.step.mirror)
+    return Order(Verb.PLACE, url, plan.to_version, keep, share_of(now_is.rollout), now_is.step.mirror)
 
 
 def placed(now_is: Situation, backend: BackendObservation) -> bool:
     """Return whether the candidate is seen to have the step's share, and its copies were ordered or ended."""
-    order, latest = wanted(now_is, backend.url), now_is.rollout.latest(Verb.PLACE, backend.url)
+    order = wanted(now_is, backend.url)
     if not carries(backend, order.serve, order.share):
         return False
     if backend.mirror is not None:
         return _thousandths(backend.mirror.get(order.serve, 0.0)) == _thousandths(order.mirror)
-    copies = 0.0 if latest is None else latest.order.mirror
-    taken = latest is not None and latest.outcome is OrderOutcome.TAKEN
-    # This driver's observation does not show copies: only the reply tells whether they were ordered.
-    return order.mirror == copies and (taken or not copies)
+    if not mirrors(now_is.rollout):
+        return True
+    # This driver's observation does not show copies: only the reply to exactly this order tells of them.
+    intent = now_is.rollout.intent(order)
+    return intent is not None and intent.outcome is OrderOutcome.TAKEN
 
 
 def _thousandths(share: float) -> int:
@@ -66,7 +67,9 @@ def place(now_is: Situation, backend: BackendObservation, words: Words) -> Decis
     if intent and intent.outcome is OrderOutcome.REFUSED:
         return turn_back(rollout, seen, now, f"{version} {words.failed}: {intent.detail}")
     out = latest is not None and latest.outcome is OrderOutcome.ORDERED
-    if now - (intent.since if intent else latest.since if latest and out else silent) > limit_s:
+    ordered = intent or (latest if out else None)
+    # A backend that was loaded long ago and does not answer for a moment has not used up its deadline.
+    if now - (ordered.since if ordered and backend.reachable else silent) > limit_s:
         last = f"it does not answer ({backend.error})" if not backend.reachable else says(backend, version)
         reason = f"{version} {words.missing} on {url} within {limit_s:g} s; now {last}"
         return turn_back(rollout, seen, now, reason)

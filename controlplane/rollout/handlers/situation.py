@@ -9,7 +9,7 @@ from typing import NamedTuple
 from controlplane.rollout.going_back import turn_back
 from controlplane.rollout.model import Decision, Evidence, Phase, Rollout, Step
 from controlplane.rollout.sentences import says
-from controlplane.rollout.steps import at, carries, phase_of, share_at, silent_since, unknown
+from controlplane.rollout.steps import at, carries, phase_of, share_of, silent_since, unknown
 from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.traffic.driver import TrafficObservation
 
@@ -49,7 +49,7 @@ def standing(rollout: Rollout) -> Phase:
     if rollout.switched:
         return Phase.DRAINING
     loads = (step.weight is not None for step in rollout.plan.steps[: rollout.step + 1])
-    return phase_of(share_at(rollout.plan, rollout.step)) if any(loads) else rollout.phase
+    return phase_of(share_of(rollout)) if any(loads) else rollout.phase
 
 
 def waiting(now_is: Situation, wait: Wait) -> Decision:
@@ -68,7 +68,7 @@ def for_operator(now_is: Situation, fault: str) -> Decision:
 def must_carry(now_is: Situation) -> Decision | None:
     """Return the decision where the candidate is not seen to have its share on a backend, or None."""
     rollout, seen, now = now_is.rollout, now_is.seen, now_is.now
-    plan, version, share = rollout.plan, rollout.plan.to_version, share_at(rollout.plan, rollout.step)
+    plan, version, share = rollout.plan, rollout.plan.to_version, share_of(rollout)
     backends = [seen.backend(url) for url in plan.backends]
     lost = [b for b in backends if not unknown(b, version) and not carries(b, version, share)]
     if lost:

@@ -9,7 +9,7 @@ from controlplane.rollout.handlers.situation import NOTHING, Situation, for_oper
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.options import Analysis, Approval
 from controlplane.rollout.sentences import count, uncounted
-from controlplane.rollout.steps import at, phase_of, share_at
+from controlplane.rollout.steps import at, phase_of, share_of
 from controlplane.rollout.verdict import judge, nothing_tried
 from controlplane.rollout.wishes import Wait, WaitKind, approvers, resumed
 
@@ -35,7 +35,7 @@ def time_left(now_is: Situation, doing: str) -> Decision:
 
 def has(rollout: Rollout) -> str:
     """Return the candidate's part of the requests during the current step, in words."""
-    share, version = share_at(rollout.plan, rollout.step), rollout.plan.to_version
+    share, version = share_of(rollout), rollout.plan.to_version
     return f"{version} gets {100 * share:g}% of the requests" if share else f"{version} is ready and gets no requests"
 
 
@@ -107,7 +107,7 @@ def watch(now_is: Situation) -> Decision | Rollout:
     """
     rollout, seen, now, evidence = now_is.rollout, now_is.seen, now_is.now, now_is.evidence
     plan, version, hold_s = rollout.plan, rollout.plan.to_version, now_is.step.hold_s
-    share = share_at(plan, rollout.step)
+    share = share_of(rollout)
     if (broken := must_carry(now_is)) is not None:
         return broken
     since = now if rollout.verified_since is None else rollout.verified_since

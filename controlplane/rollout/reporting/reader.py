@@ -17,8 +17,9 @@ from controlplane.rollout.observations import observation_from_json
 from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.running import kept
 from controlplane.store.database import Database
-from controlplane.store.rollout_log import ModelRecord, RolloutLog, RolloutRecord
+from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.quarantines import Quarantine
+from controlplane.store.rollout_rows.records import ModelRecord, RolloutRecord
 from controlplane.traffic.driver import Driver, TrafficObservation
 
 

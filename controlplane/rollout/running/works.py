@@ -97,6 +97,8 @@ class Works:
 
     async def _before(self, rollout: Rollout, work: Work) -> Finding | None:
         """Read the latest finding of the same kind and name, with the worker's own data."""
+        if work.number == 1 and work.kind is not WorkKind.GOLDEN:
+            return None  # the first of its kind and name
         record = await asyncio.to_thread(self._log.latest_finding, rollout.id, work.kind.value, work.name)
         found = readable([record]) if record is not None else []
         return found[0].finding if found else None

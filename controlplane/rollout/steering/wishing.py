@@ -9,7 +9,7 @@ from __future__ import annotations
 from controlplane.errors import Conflict, Forbidden
 from controlplane.rollout.model import Phase, Rollout, Step, StepKind
 from controlplane.rollout.options import Approval
-from controlplane.rollout.steps import share_at
+from controlplane.rollout.steps import share_of
 from controlplane.rollout.wishes import WaitKind, Wish, WishVerb, full_of, includes, pause_of
 
 _TIMED = (StepKind.PAUSE, StepKind.MIRROR, StepKind.TESTERS, StepKind.KEEP)
@@ -69,7 +69,7 @@ def full(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wi
     plan = rollout.plan
     ahead = range(rollout.step, len(plan.steps))
     partial = any(plan.steps[n].kind is StepKind.SHIFT and plan.steps[n].weight == 1.0 for n in ahead)
-    if rollout.switched or not partial or share_at(plan, rollout.step) == 1.0:
+    if rollout.switched or not partial or share_of(rollout) == 1.0:
         raise Conflict(f"rollout {rollout.id} has no share ahead that could be skipped: {rollout.sentence}")
     return _wish(rollout, WishVerb.FULL, actor, role, reason, now)
 

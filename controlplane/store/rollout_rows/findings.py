@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import update
+from sqlalchemy import insert, text
 from sqlmodel import Session, col, select
 
 from controlplane.store.tables.rollouts import RolloutFindingRow
@@ -25,21 +25,26 @@ class FindingRecord(NamedTuple):
     carry: str = ""
 
 
-def add_findings(session: Session, rollout_id: str, findings: Sequence[FindingRecord]) -> None:
-    """Append findings. An earlier finding of the same kind and name loses its `carry`: only the latest is needed."""
-    for finding in findings:
-        session.execute(
-            update(RolloutFindingRow)
-            .where(
-                col(RolloutFindingRow.rollout_id) == rollout_id,
-                col(RolloutFindingRow.kind) == finding.kind,
-                col(RolloutFindingRow.name) == finding.name,
-                col(RolloutFindingRow.carry) != "",
-            )
-            .values(carry="")
-        )
-        session.add(RolloutFindingRow(rollout_id=rollout_id, **finding._asdict()))
-        session.flush()
+_EMPTIED = text(
+    "UPDATE rollout_finding SET carry = '' "
+    "WHERE rollout_id = :rollout_id AND kind = :kind AND name = :name AND carry <> ''"
+)
+
+
+def add_findings(session: Session, findings: Sequence[tuple[str, FindingRecord]]) -> None:
+    """Append findings, each with its rollout's id.
+
+    An earlier finding of the same rollout, kind and name loses its `carry`: only the latest is needed.
+    """
+    if not findings:
+        return
+    rows = [{"rollout_id": rollout_id, **finding._asdict()} for rollout_id, finding in findings]
+    session.connection().execute(_EMPTIED, [{key: row[key] for key in ("rollout_id", "kind", "name")} for row in rows])
+    latest = {(row["rollout_id"], row["kind"], row["name"]): number for number, row in enumerate(rows)}
+    for number, row in enumerate(rows):
+        if latest[row["rollout_id"], row["kind"], row["name"]] != number:
+            row["carry"] = ""
+    session.execute(insert(RolloutFindingRow), rows)
 
 
 def findings_of(session: Session, rollout_id: str, limit: int) -> list[FindingRecord]:

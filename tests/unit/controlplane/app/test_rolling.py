@@ -10,7 +10,8 @@ from controlplane.metrics.query.queries import Queries
 from controlplane.schedule import LoopFactory
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
-from controlplane.store.rollout_log import RolloutLog, RolloutRecord
+from controlplane.store.rollout_log import RolloutLog
+from controlplane.store.rollout_rows.records import RolloutRecord
 from controlplane.store.schedules import ScheduleStore
 from controlplane.traffic.gateway.driver import Gateways
 

@@ -42,7 +42,7 @@ from controlplane.rollout.records import (
 )
 from controlplane.rollout.strategies import Setting, blue_green
 from controlplane.rollout.wishes import Wait, WaitKind
-from controlplane.store.rollout_log import RolloutRecord
+from controlplane.store.rollout_rows.records import RolloutRecord
 from controlplane.store.stored import Damaged
 from controlplane.traffic.driver import BackendObservation, Question, TrafficObservation, VersionState
 

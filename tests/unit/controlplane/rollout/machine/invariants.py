@@ -20,6 +20,7 @@ def holds(before: State, fault: Fault | None, after: State) -> None:
     _orders(after, said)
     _steps(before.rollout, after.rollout, after.now, said)
     _switch(before, after, said)
+    _copies(before, after, said)
     _end(before, fault, after, said)
     assert not (before.rollout.reason and after.rollout.phase not in _GONE_BACK), f"a rollback was undone: {said}"
     works = [(s.work.kind, s.work.name) for s in after.rollout.works]
@@ -108,6 +109,17 @@ def _steps(before: Rollout, after: Rollout, now: float, said: str) -> None:
         assert len(orders) <= 1, f"an order was left out: {said}"
     if after.phase is Phase.SUCCEEDED:
         assert after.switched, f"it succeeded and did not switch: {said}"
+
+
+def _copies(before: State, after: State, said: str) -> None:
+    """Check that copies of requests are as the last step that was passed says."""
+    if after.rollout.phase in _GONE_BACK or before.ghosts or after.ghosts:
+        return
+    passed = after.rollout.plan.steps[before.rollout.step : after.rollout.step]
+    orders = [step for step in passed if step.verb is Verb.PLACE]
+    full = any(wish.verb is WishVerb.FULL for wish in after.rollout.wishes)
+    if orders and not full:
+        assert all(server.mirror == orders[-1].mirror for server in after.servers), f"copies: {said}"
 
 
 def _switch(before: State, after: State, said: str) -> None:

@@ -1,4 +1,4 @@
-"""An exhaustive search over the states of a rollout: every transition of the kind world, with up to two faults anywhere."""
+"""An exhaustive search over a rollout: every transition of the kind world, with up to two faults anywhere."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ class Found(NamedTuple):
     """Steps that a transition entered or passed."""
 
 
-def search(begin: State, check: Check, most: int) -> Found:
-    """Visit every state that at most `most` faults lead to. From each the kind world must lead to an end."""
+def search(begin: State, check: Check, most: int, only: frozenset[str] | None = None) -> Found:
+    """Visit every state that at most `most` faults lead to. From each the kind world must lead to an end.
+
+    `only` names the faults that occur. None: all.
+    """
     known: dict[Hashable, int] = {key(begin): most}
     queue = deque([(begin, most)])
     good: set[Hashable] = set()
@@ -42,7 +45,8 @@ def search(begin: State, check: Check, most: int) -> Found:
         if known[key(state)] > left:
             continue
         _leads_to_an_end(state, good)
-        for fault in (None, *(faults(state) if left else ())):
+        wrong = (fault for fault in faults(state) if only is None or fault.what in only) if left else ()
+        for fault in (None, *wrong):
             after = step(state, fault)
             check(state, fault, after)
             transitions += 1

@@ -100,5 +100,33 @@ def test_every_state_has_a_way_out_and_no_transition_breaks_an_invariant(case: s
     assert found.steps == set(range(len(made.steps))), "a step that no transition enters"
 
 
+HARMLESS = frozenset(
+    (
+        "drop",
+        "apply and lose",
+        "hold",
+        "late",
+        "hang",
+        "too little",
+        "no answer",
+        "away",
+        "crash before sending",
+        "crash after sending",
+        "freeze",
+        "pause",
+        "resume",
+        "full",
+    )
+)
+"""Faults that say nothing against the candidate: replies that are lost or late, deaths of the control plane, people."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_lost_replies_deaths_and_pauses_never_cost_a_rollout(case: str) -> None:
+    made, splits, most = CASES[case]
+    found = search(begin(made, splits=splits), holds, min(most, 1 if made.options.hooks else 2), HARMLESS)
+    assert found.ends == {"succeeded"}
+
+
 def test_the_cases_have_every_kind_of_step() -> None:
     assert {step.kind for made, _, _ in CASES.values() for step in made.steps} == set(StepKind)

@@ -1,4 +1,4 @@
-"""A world for the search: backends, orders on their way, works, people. Every value is frozen, so states can be compared.
+"""A world for the search: backends, orders on their way, works, people. Every value is frozen and comparable.
 
 One transition lets the world answer all that is out, kindly or with one fault, and then ticks the machine once.
 """
@@ -139,7 +139,9 @@ def faults(state: State) -> Iterator[Fault]:
         for what in ("drop", "apply and lose", "refuse", "hold", "late"):
             yield Fault(what, order)
     for work in state.running:
-        yield from (Fault(what, work) for what in ("fail", "too little", "hang"))
+        yield from (Fault(what, work) for what in ("fail", "hang"))
+        if work.kind is not WorkKind.HOOK:
+            yield Fault("too little", work)
     for trial in state.asking:
         yield from (Fault(what, trial) for what in ("bad answer", "no answer"))
     for url in state.urls:

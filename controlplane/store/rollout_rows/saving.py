@@ -1,0 +1,104 @@
+"""Steps of running rollouts, written together: each with all that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlmodel import Session, col
+
+from alerts.interfaces import Message
+from alerts.wire import message_to_json
+from controlplane.store.audit import audit
+from controlplane.store.outbox import enqueue
+from controlplane.store.revision import touch
+from controlplane.store.rollout_rows.findings import FindingRecord, add_findings
+from controlplane.store.rollout_rows.quarantines import Quarantine, put
+from controlplane.store.rollout_rows.records import COLUMNS, EventRecord, RolloutRecord, StableChange, columns_of
+from controlplane.store.tables.rollouts import ModelStateRow, RolloutEventRow, RolloutRow
+
+ENGINE_ACTOR = "rollout-engine"
+MESSAGE_KIND = "rollout"
+"""Kind of rollouts' messages in the outbox."""
+_SERVICES = ("id", "turn_back", "created_at", "created_by", "idempotency_key", "request")
+"""Columns that the engine does not write: they never change, or the service writes them."""
+_WRITTEN = tuple(name for name in COLUMNS if name not in _SERVICES)
+
+
+class StepChange(NamedTuple):
+    """One step of a running rollout, and what follows from it."""
+
+    record: RolloutRecord
+    events: Sequence[EventRecord] = ()
+    stable: StableChange | None = None
+    messages: Sequence[Message] = ()
+    findings: Sequence[FindingRecord] = ()
+    quarantine: Quarantine | None = None
+
+
+def save_steps(session: Session, changes: Sequence[StepChange]) -> frozenset[str]:
+    """Write steps of running rollouts. Return the ids of those that an operator closed meanwhile: nothing is written.
+
+    `turn_back` stays as it is in the database: the service writes it.
+    """
+    ids = [change.record.id for change in changes]
+    running = select(col(RolloutRow.id)).where(col(RolloutRow.id).in_(ids), col(RolloutRow.active_model).is_not(None))
+    open_ids = set(session.execute(running.with_for_update()).scalars())
+    kept = [change for change in changes if change.record.id in open_ids]
+    if kept:
+        table = RolloutRow.__table__  # type: ignore[attr-defined]
+        written = update(table).where(table.c.id == bindparam("of")).values({n: bindparam(n) for n in _ROW})
+        session.connection().execute(written, [_values(change.record) for change in kept])
+        events = [
+            {"rollout_id": change.record.id, "at": event.at, "phase": event.phase, "sentence": event.sentence}
+            for change in kept
+            for event in change.events
+        ]
+        if events:
+            session.execute(insert(RolloutEventRow), events)
+    add_findings(session, [(change.record.id, finding) for change in kept for finding in change.findings])
+    for change in kept:
+        _follow(session, change)
+    return frozenset(ids) - open_ids
+
+
+_ROW = (*_WRITTEN, "active_model")
+
+
+def _values(record: RolloutRecord) -> dict[str, object]:
+    active = None if record.finished_at is not None else record.model
+    values = columns_of(record)
+    return {"of": record.id, "active_model": active, **{name: values[name] for name in _WRITTEN}}
+
+
+def _follow(session: Session, change: StepChange) -> None:
+    """Write what follows from a step."""
+    record = change.record
+    if change.stable is not None:
+        session.execute(
+            update(ModelStateRow)
+            .where(col(ModelStateRow.model) == record.model)
+            .values(stable=change.stable.stable, previous=change.stable.previous, drift="")
+        )
+        touch(session, "models", record.model)
+    if change.quarantine is not None:
+        put(session, change.quarantine)
+    if record.finished_at is not None:
+        sentence = f"rollout {record.id} {record.phase}: {record.sentence}"
+        audit(session, ENGINE_ACTOR, "rollout.finish", f"model/{record.model}", sentence, record.updated_at)
+    tell(session, change.messages, record.updated_at)
+    touch(session, "rollouts", record.id)
+
+
+def tell(session: Session, messages: Sequence[Message], at: float) -> None:
+    """Put messages of a rollout into the outbox."""
+    for message in messages:
+        payload = message_to_json(message)
+        enqueue(session, MESSAGE_KIND, message.receiver, message.id, payload, at, lane=message.group_key)
+
+
+def add_event(session: Session, rollout_id: str, event: EventRecord) -> None:
+    """Append a sentence to a rollout's history."""
+    session.add(RolloutEventRow(rollout_id=rollout_id, at=event.at, phase=event.phase, sentence=event.sentence))
+    touch(session, "rollouts", rollout_id)
