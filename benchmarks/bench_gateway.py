@@ -151,7 +151,7 @@ def compare_workers(folder: Path, backends: list[str], options: argparse.Namespa
         found: dict[str, list[float]] = {"one": [], "two": []}
         for _ in range(ROUNDS):
             for name, contender in (("one", one), ("two", two)):
-                found[name].append(throughput(folder, contender, options.seconds / 2, 64)[0])
+                found[name].append(throughput(folder, contender, max(1, options.seconds // 2), 64)[0])
     single, pair = (statistics.median(found[name]) for name in ("one", "two"))
     print(
         f"{single:.0f} requests a CPU second by one worker, {pair:.0f} by two: "
