@@ -20,7 +20,7 @@ worker they serve twice that ratio.
 wrk and haproxy are Debian's; LiteLLM and SGLang's router have environments of their own
 (`pip install 'litellm[proxy]' prometheus-client`, `pip install sglang-router`). A contender that is not installed is
 left out, and the output says so. `--python` runs the gateway by another interpreter of the same version, with the
-packages of this one: one that was built without profile-guided optimization is a fifth slower.
+packages of this one.
 """
 
 from __future__ import annotations
