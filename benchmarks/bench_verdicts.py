@@ -4,7 +4,7 @@
 
 Every rollout has ten looks at six metrics, and is judged by `controlplane/rollout/comparison` as the worker of looks
 does it, with the default tolerances and a bound of 1%. Beside it, on the same streams: Kayenta's default rule (any of
-the metrics `High`), once after ten looks and at each look from the third, and one-sided tests at 5% that are not
+the metrics `High`), once after ten looks and at each look from the fifth, and one-sided tests at 5% that are not
 corrected for anything. Takes some four minutes with the defaults.
 """
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from contenders import Contender, free_address, running
+from contenders import ROOT, Contender, free_address, running
 
 from controlplane.gateway.desired.codec import encode, sealed
 from controlplane.gateway.desired.document import (
@@ -28,7 +30,9 @@ from controlplane.gateway.desired.document import (
 ENGINE = Path(__file__).parent / "gateway_engine.py"
 GATEWAY = "gateway"
 KEY_ID, SECRET = "0123456789ab", "b" * 43
+TOKEN = f"cpk_{KEY_ID}_{SECRET}"
 LITELLM_KEY = "sk-bench-0123456789abcdef"
+ROUTER_KEY = "bench"
 
 
 @contextmanager
@@ -98,13 +102,24 @@ def litellm(folder: Path, backends: list[str], program: str) -> Iterator[Contend
 
 
 @contextmanager
-def gateway(folder: Path, backends: list[str], workers: int = 1) -> Iterator[Contender]:
-    """Run the gateway with a key, the limits of key, tenant and model, weights, and usage records.
+def sglang_router(folder: Path, backends: list[str], program: str) -> Iterator[Contender]:
+    """Run SGLang's router over workers that speak HTTP, in turn. It checks one key, and counts metrics.
 
-    It starts from the desired state on its disk, as it does when its control plane is away.
+    It has no weights: half of the requests go to each engine.
     """
-    data = folder / "data"
-    data.mkdir(parents=True, mode=0o700)
+    folder.mkdir(parents=True)
+    address, metrics = free_address(), free_address()
+    command = [program, "launch", "--policy", "round_robin", "--log-level", "error", "--api-key", ROUTER_KEY]
+    command += ["--worker-urls", *(f"http://{backend}" for backend in backends)]
+    for name, value in (("", address), ("prometheus-", metrics)):
+        host, _, port = value.rpartition(":")
+        command += [f"--{name}host", host, f"--{name}port", port]
+    with running("SGLang's router", command, folder, address, "/health", ROUTER_KEY) as contender:
+        yield contender
+
+
+def desired_state(backends: list[str]) -> Desired:
+    """Return a desired state with weights of 95 to 5, and limits of a key, its tenant and the model."""
     versions = tuple(
         VersionSpec(name, weight, (BackendSpec(f"http://{backend}", "vllm", "chat"),))
         for name, weight, backend in zip(("v1", "v2"), (950, 50), backends, strict=True)
@@ -119,12 +134,25 @@ def gateway(folder: Path, backends: list[str], workers: int = 1) -> Iterator[Con
     model = ModelSpec("chat", 1, versions, limits=limits, price=PriceSpec(1.0, 2.0))
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     key = KeySpec(KEY_ID, digest, "bench", limits=limits)
-    desired = Desired("", (model,), (key,), (TenantSpec("bench", limits),))
-    (data / "desired.json").write_bytes(encode(sealed(desired)))
+    return sealed(Desired("", (model,), (key,), (TenantSpec("bench", limits),)))
+
+
+@contextmanager
+def gateway(folder: Path, backends: list[str], workers: int = 1, python: str = sys.executable) -> Iterator[Contender]:
+    """Run the gateway with a key, the limits of key, tenant and model, weights, and usage records.
+
+    It starts from the desired state on its disk, as it does when its control plane is away. `python` is the interpreter
+    that runs it, with this one's packages.
+    """
+    data = folder / "data"
+    data.mkdir(parents=True, mode=0o700)
+    (data / "desired.json").write_bytes(encode(desired_state(backends)))
     listen, admin = free_address(), free_address()
     # Nothing listens at the control plane's address.
     section = {"listen": listen, "admin": admin, "workers": workers, "control_plane": {"url": "http://127.0.0.1:9"}}
     (folder / "fleet.yaml").write_text(json.dumps({"fleet": {"name": "bench"}, "gateway": section}))
-    command = [sys.executable, "-m", "controlplane", "gateway", "-c", "fleet.yaml", "--data-dir", str(data)]
+    command = [python, "-m", "controlplane", "gateway", "-c", "fleet.yaml", "--data-dir", str(data)]
+    if python != sys.executable:
+        command = ["env", "PYTHONPATH=" + os.pathsep.join((str(ROOT), sysconfig.get_path("purelib"))), *command]
     with running(GATEWAY, command, folder, admin, "/readyz") as contender:
-        yield replace(contender, address=listen, token=f"cpk_{KEY_ID}_{SECRET}")
+        yield replace(contender, address=listen, token=TOKEN)

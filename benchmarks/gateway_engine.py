@@ -107,8 +107,11 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse."""
-        self._parser.feed_data(data)
+        """Parse. A router that looks for HTTP/2 or gRPC is told by the end of the connection that there is none."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.close()
 
     def on_body(self, body: bytes) -> None:
         """Store a piece of the body."""

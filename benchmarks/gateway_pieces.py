@@ -1,4 +1,4 @@
-"""What the gateway's dialects cost: microseconds for a piece of a stream, and for a request's body. Run it by hand."""
+"""Microseconds that the gateway's dialects take: a piece of a stream, an answer, a request's body. Run it by hand."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def main() -> None:
         kind = b"application/x-ndjson" if path.startswith("/api") else b"text/event-stream"
         reader = DIALECTS.reader(ask, 200, [(b"content-type", kind)])
         print(f"{_microseconds(lambda r=reader, p=piece: r.feed(p), 200_000):8.2f} µs a piece   {name}")
+    _answers()
     for size in (200, 7_000, 70_000, 700_000):
         body = _chat(size)
         head = _head("/v1/chat/completions")
@@ -64,6 +65,30 @@ def main() -> None:
             lambda a=ask, h=head, b=body, e=backend: DIALECTS.outgoing(a, h, b, e), 20_000_000 // (size + 2000)
         )
         print(f"{read:8.1f} µs to read, {sent:8.1f} µs to rewrite a chat of {len(body):,} bytes")
+
+
+def _answers() -> None:
+    """Print the costs of whole answers: reading to the end, with tokens, faults and content."""
+    ask = Ask(_operation("/v1/chat/completions"), "m", prompt_bytes=100)
+    for size in (100, 2_000, 20_000):
+        body = _answer(size)
+
+        def read(body: bytes = body) -> None:
+            reader = DIALECTS.reader(ask, 200, [(b"content-type", b"application/json")])
+            reader.feed(body)
+            reader.end()
+            _ = reader.counts
+
+        print(
+            f"{_microseconds(read, 50_000_000 // (size + 2000)):8.2f} µs to read a whole answer of {len(body):,} bytes"
+        )
+
+
+def _answer(size: int) -> bytes:
+    message = {"role": "assistant", "content": "x" * size, "refusal": None, "tool_calls": [], "reasoning_content": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop", "stop_reason": None}
+    usage = {"prompt_tokens": 18, "total_tokens": 22, "completion_tokens": 4, "prompt_tokens_details": None}
+    return json.dumps({"id": "c-1", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
 
 
 def _chat(size: int) -> bytes:

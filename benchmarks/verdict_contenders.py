@@ -19,8 +19,8 @@ from controlplane.rollout.comparison.effect import auc
 from controlplane.rollout.comparison.tally import Tally, added
 
 CONFIDENCE, FRACTION = 0.98, 0.25
-FIRST = 3
-"""First look that Kayenta judges: with two values a version its test cannot reject."""
+FIRST = 5
+"""First look that Kayenta judges. Four values a version give z of at most 7.5 / sqrt(12) = 2.17; 98% needs 2.33."""
 NORMAL = NormalDist()
 Floats = np.ndarray
 

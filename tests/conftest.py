@@ -52,6 +52,7 @@ COMPONENTS = {
     "nginx": lambda: shutil.which("nginx") is not None,
     "postgres": _postgres,
     "chromium": lambda: shutil.which("chromium") is not None,
+    "envoy": lambda: importlib.util.find_spec("envoy") is not None,
     "faketime": lambda: bool(list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))),
     "fish": lambda: shutil.which("fish") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,

@@ -28,7 +28,7 @@ class Answer(NamedTuple):
     shares: Mapping[str, float]
     """The gateway's shares of limits, by limit id. {}: every limit is wholly its own."""
     spent: Mapping[str, float]
-    """What the gateway spent before it lost its disk, by the budget's id."""
+    """Amounts that the gateway had spent before it lost its disk, by the budget's id."""
 
 
 class GatewayDesk:

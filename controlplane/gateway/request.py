@@ -13,7 +13,7 @@ Fields = list[tuple[bytes, bytes]]
 class HeadFacts:
     """Results of stages that depend on a head alone, for the next request of the connection with the same head."""
 
-    __slots__ = ("caller", "expires_at", "keys", "lines", "operation")
+    __slots__ = ("caller", "expires_at", "keys", "lines", "operation", "places")
 
     def __init__(self) -> None:
         self.operation: Operation | None = None
@@ -23,7 +23,9 @@ class HeadFacts:
         self.expires_at = math.inf
         """Unix seconds."""
         self.lines: bytes | None = None
-        """The fields that pass to an engine whose answer is read."""
+        """The fields that pass to an engine whose answer is read, without those whose values may differ."""
+        self.places: tuple[int, ...] = ()
+        """Numbers of the fields whose values may differ, and which pass."""
 
 
 @dataclass(slots=True)

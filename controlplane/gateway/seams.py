@@ -125,8 +125,8 @@ class Dialects(Protocol):
 class Reservation(Protocol):
     """Tokens and money set aside for one request. Settled or abandoned exactly once; a second call does nothing."""
 
-    def fields(self) -> Fields:
-        """Return the `x-ratelimit-*` fields of the answer."""
+    def lines(self) -> bytes:
+        """Return the header lines `x-ratelimit-*` of the answer."""
         ...
 
     def settle(self, counts: TokenCounts, now: float) -> None:

@@ -61,7 +61,7 @@ class Report:
     demand: Mapping[str, float] = field(default_factory=dict)
     """Demand of each shared limit, by the limit's id, and what was spent of each budget, by the budget's id."""
     owed: Mapping[str, float] = field(default_factory=dict)
-    """What the gateway had spent before its last start and does not report any more, by the budget's id."""
+    """Amounts that it had spent before its last start and does not report any more, by the budget's id."""
     fault: str = ""
     """Why the newest desired state is not applied; "" when it is."""
 

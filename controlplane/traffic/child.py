@@ -96,4 +96,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     """Kill what is left of the process group: a command's children may outlive it."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    # wait() ends when the pipes are closed too, and a child that left the group may hold them open for ever.
+    process._transport.close()  # type: ignore[attr-defined]
     await process.wait()

@@ -7,16 +7,20 @@ from types import MappingProxyType
 
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.base import Traffic
+from controlplane.config.traffic.envoy import EnvoyTraffic
 from controlplane.config.traffic.gateway import GatewayTraffic
 from controlplane.config.traffic.haproxy import HaproxyTraffic
 from controlplane.config.traffic.nginx import NginxTraffic
+from controlplane.config.traffic.script import ScriptTraffic
 from controlplane.config.traffic.triton import TritonTraffic
 from controlplane.traffic.driver import Driver
 from controlplane.traffic.engine_server import open_session
+from controlplane.traffic.envoy.proxy import Envoy
 from controlplane.traffic.gateway.driver import GatewayDriver, Gateways
 from controlplane.traffic.haproxy.proxy import Haproxy
 from controlplane.traffic.nginx.proxy import Nginx
 from controlplane.traffic.proxies.driver import ProxyDriver
+from controlplane.traffic.script.proxy import Script
 from controlplane.traffic.triton.driver import TritonDriver
 
 Factory = Callable[[ModelSection, Gateways], Driver]
@@ -27,6 +31,8 @@ FACTORIES: Mapping[type[Traffic], Factory] = MappingProxyType(
         GatewayTraffic: lambda section, gateways: GatewayDriver(section, open_session(), gateways),
         HaproxyTraffic: lambda section, _: ProxyDriver(section, open_session(), Haproxy(section)),
         NginxTraffic: lambda section, _: ProxyDriver(section, open_session(), Nginx(section)),
+        EnvoyTraffic: lambda section, _: _envoy(section),
+        ScriptTraffic: lambda section, _: ProxyDriver(section, open_session(), Script(section)),
     }
 )
 """Factories by section of fleet.yaml, one for each section that switches."""
@@ -39,3 +45,8 @@ def build_drivers(models: Iterable[ModelSection], gateways: Gateways) -> dict[st
     """
     moved = (section for section in models if section.traffic.switches)
     return {section.name: FACTORIES[type(section.traffic)](section, gateways) for section in moved}
+
+
+def _envoy(section: ModelSection) -> Driver:
+    session = open_session()
+    return ProxyDriver(section, session, Envoy(section, session))

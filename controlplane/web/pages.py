@@ -100,7 +100,7 @@ class Pages:
         found, past = await asyncio.gather(
             read_rollout(services, rollout_id), read_findings(services, rollout_id, FINDINGS)
         )
-        return self._render.page(request, "rollout.html", rollout=found, findings=past.items)
+        return self._render.page(request, "rollout.html", rollout=found, findings=past.items, most_findings=FINDINGS)
 
     @requires(Role.VIEWER)
     async def notifications(self, request: Request, services: ServicesDep) -> Response:

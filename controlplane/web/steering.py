@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -16,6 +17,8 @@ from controlplane.fleet.rollouts import rollout_view
 from controlplane.rollout.model import Rollout
 from controlplane.web.actions import WHY
 from controlplane.web.dialog import Dialogs, Key, Reason
+
+Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
 class _Question(NamedTuple):
@@ -58,94 +61,41 @@ class Steering:
     def add_to(self, router: APIRouter) -> None:
         """Add the endpoints' routes."""
         rollout, version = "/rollouts/{rollout_id}", "/models/{name}/quarantine/{version}"
-        router.get(f"{rollout}/pause")(self.ask_pause)
-        router.post(f"{rollout}/pause")(self.pause)
-        router.get(f"{rollout}/resume")(self.ask_resume)
-        router.post(f"{rollout}/resume")(self.resume)
-        router.get(f"{rollout}/approve")(self.ask_approve)
-        router.post(f"{rollout}/approve")(self.approve)
-        router.get(f"{rollout}/full")(self.ask_full)
-        router.post(f"{rollout}/full")(self.full)
+        for action in _QUESTIONS:
+            router.get(f"{rollout}/{action}")(self._asking(action))
+            router.post(f"{rollout}/{action}")(self._acting(action))
         router.get(f"{rollout}/retry")(self.ask_retry)
         router.post(f"{rollout}/retry")(self.retry)
         router.get(version)(self.ask_lift)
         router.post(version)(self.lift)
 
-    @requires(Role.OPERATOR)
-    async def ask_pause(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
-        """Ask whether to pause."""
-        return await self._ask(request, services, rollout_id, "pause")
+    def _asking(self, action: str) -> Endpoint:
+        """Return the endpoint that asks whether to do one of _QUESTIONS."""
 
-    @requires(Role.OPERATOR)
-    async def ask_resume(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
-        """Ask whether to resume."""
-        return await self._ask(request, services, rollout_id, "resume")
+        @requires(Role.OPERATOR)
+        async def ask(request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
+            return await self._ask(request, services, rollout_id, action)
 
-    @requires(Role.OPERATOR)
-    async def ask_approve(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
-        """Ask whether to approve, and say what the rollout waits for."""
-        return await self._ask(request, services, rollout_id, "approve")
+        return ask
 
-    @requires(Role.OPERATOR)
-    async def ask_full(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
-        """Ask whether to send every request to the candidate."""
-        return await self._ask(request, services, rollout_id, "full")
+    def _acting(self, action: str) -> Endpoint:
+        """Return the endpoint that does one of _QUESTIONS."""
 
-    @requires(Role.OPERATOR)
-    async def pause(
-        self,
-        request: Request,
-        services: ServicesDep,
-        principal: PrincipalDep,
-        rollout_id: RolloutId,
-        reason: Reason = "",
-    ) -> Response:
-        """Pause the rollout."""
-        steer = services.rollouts.pause
-        acted = steer(rollout_id, actor=principal.name, role=principal.role.value, reason=reason.strip())
-        return await self._dialogs.done(request, acted)
+        @requires(Role.OPERATOR)
+        async def act(
+            request: Request, services: ServicesDep, principal: PrincipalDep, rollout_id: RolloutId, reason: Reason = ""
+        ) -> Response:
+            rollouts = services.rollouts
+            steer = {
+                "pause": rollouts.pause,
+                "resume": rollouts.resume,
+                "approve": rollouts.approve,
+                "full": rollouts.full,
+            }[action]
+            acted = steer(rollout_id, actor=principal.name, role=principal.role.value, reason=reason.strip())
+            return await self._dialogs.done(request, acted)
 
-    @requires(Role.OPERATOR)
-    async def resume(
-        self,
-        request: Request,
-        services: ServicesDep,
-        principal: PrincipalDep,
-        rollout_id: RolloutId,
-        reason: Reason = "",
-    ) -> Response:
-        """Resume the rollout."""
-        steer = services.rollouts.resume
-        acted = steer(rollout_id, actor=principal.name, role=principal.role.value, reason=reason.strip())
-        return await self._dialogs.done(request, acted)
-
-    @requires(Role.OPERATOR)
-    async def approve(
-        self,
-        request: Request,
-        services: ServicesDep,
-        principal: PrincipalDep,
-        rollout_id: RolloutId,
-        reason: Reason = "",
-    ) -> Response:
-        """Approve the step that the rollout waits for."""
-        steer = services.rollouts.approve
-        acted = steer(rollout_id, actor=principal.name, role=principal.role.value, reason=reason.strip())
-        return await self._dialogs.done(request, acted)
-
-    @requires(Role.OPERATOR)
-    async def full(
-        self,
-        request: Request,
-        services: ServicesDep,
-        principal: PrincipalDep,
-        rollout_id: RolloutId,
-        reason: Reason = "",
-    ) -> Response:
-        """Send every request to the candidate."""
-        steer = services.rollouts.full
-        acted = steer(rollout_id, actor=principal.name, role=principal.role.value, reason=reason.strip())
-        return await self._dialogs.done(request, acted)
+        return act
 
     @requires(Role.OPERATOR)
     async def ask_retry(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:

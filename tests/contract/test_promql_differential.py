@@ -51,6 +51,7 @@ requests_total
 requests_total{status=~"4..|5.."}
 requests_total{status!~"4.*", job="api"}
 {__name__=~"requests_.+", instance="a:1"}
+sum by (__name__, instance, status, le) ({__name__=~"requests_total|uneven_bucket", instance=~".+", canary=~"|no"})
 requests_total{nope=""}
 requests_total offset 7m
 requests_total offset -3m

@@ -270,7 +270,7 @@ async def test_promoting_and_rolling_back_after_a_confirmation(plane: ControlPla
 
 
 async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: ControlPlane, page: Page) -> None:
-    await sign_in(page, await plane.token("operator"), "/models/model")
+    await sign_in(page, ADMIN, "/models/model")
     await page.get_by_role("button", name="Promote model to v2").click()
     await page.get_by_role("button", name="Promote v2").click()
     await page.wait_for_url("**/rollouts/r-*")

@@ -133,8 +133,8 @@ class Reservation:
         self.ends: list[str] = []
         self.counts: TokenCounts | None = None
 
-    def fields(self) -> Fields:
-        return [(b"x-ratelimit-limit-requests", b"10")]
+    def lines(self) -> bytes:
+        return b"x-ratelimit-limit-requests: 10\r\n"
 
     def settle(self, counts: TokenCounts, now: float) -> None:
         self.ends.append("settled")

@@ -15,6 +15,7 @@ from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.findings import WorkKind
 from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Evidence, Rollout
+from controlplane.rollout.planning.planner import Planner
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.rollout.workers import Worker
@@ -85,13 +86,15 @@ class GatewayWorld:
         triton: bool = False,
         requests: int = 200,
         rollout: dict[str, Any] | None = None,
+        shared: dict[str, Any] | None = None,
         workers: Callable[[GatewayWorld], Mapping[WorkKind, Worker]] = lambda world: {},
     ) -> None:
         """`requests` is the number that each gateway serves in a tick.
 
-        `rollout` is the model's section of that name, and `workers` makes the workers of its works.
+        `rollout` is the model's section of that name, `shared` the fleet's `rollouts:`, and `workers` makes the workers
+        of their works.
         """
-        self._rollout, self._workers = rollout, workers
+        self._rollout, self._shared, self._workers = rollout, shared or {}, workers
         self._folder, self._count, self.verification = folder, gateways, verification
         self.engines = {version: OpenAiServer("llama") for version in ("v1", "v2", "v3")}
         self.triton = FakeTriton(on_disk=(1, 2, 3)) if triton else None
@@ -102,7 +105,7 @@ class GatewayWorld:
             await engine.__aenter__()
         if self.triton:
             await self.triton.__aenter__()
-        self.fleet = Fleet.model_validate({"fleet": {"name": "a"}, "models": [self._model()]})
+        self.fleet = Fleet.model_validate({"fleet": {"name": "a"}, "models": [self._model()], "rollouts": self._shared})
         self.section = self.fleet.models[0]
         self.db = Database(f"sqlite:///{self._folder}/cp.db")
         migrate(self.db)
@@ -158,11 +161,11 @@ class GatewayWorld:
         shown = await self.service.show((await self.latest()).id)
         return [f"{event.phase}: {event.sentence}" for event in shown.events]
 
-    async def start(self, version: str = "v2", strategy: str = "blue-green") -> Rollout:
-        """Let the gateways report, so that they are live, and start a rollout."""
+    async def start(self, version: str = "v2", strategy: str = "blue-green", **request: Any) -> Rollout:
+        """Let the gateways report, so that they are live, and start a rollout. `request` is passed to the service."""
         for gateway in self.gateways:
             gateway.step(0)
-        return await self.service.start("chat", version, strategy, actor="ann")
+        return await self.service.start("chat", version, strategy, **{"actor": "ann", **request})
 
     def weights(self) -> dict[str, int]:
         """The assigned thousandths; {} before the first assignment."""
@@ -198,13 +201,23 @@ class GatewayWorld:
         models = {"chat": self.section}
         stored = StoredGateways(self.db, lambda: self.fleet, self.clock)
         self.driver = GatewayDriver(self.section, open_session(), stored, timeout_s=2.0)
+        self.planner = Planner(RolloutLog(self.db), self.clock)
         workers = self._workers(self)
         self.engine = RolloutEngine(
-            self.db, models, {"chat": self.driver}, patience_s=0, look=self._look, workers=workers
+            self.db,
+            models,
+            {"chat": self.driver},
+            patience_s=0,
+            look=self._look,
+            workers=workers,
+            holds=self.planner.hold,
         )
         kinds = workers.keys() or frozenset(WorkKind)
-        self.service = RolloutService(self.db, models, {"chat": self.driver}, self.clock, workers=kinds)
-        self.service.update(models, {"chat": self.driver}, {"chat": self.verification})
+        self.service = RolloutService(
+            self.db, models, {"chat": self.driver}, self.clock, workers=kinds, planner=self.planner
+        )
+        shared = self.fleet.rollouts
+        self.service.update(models, {"chat": self.driver}, {"chat": self.verification}, shared=shared)
 
     async def _look(self, rollout: Rollout, since: float, now: float) -> Evidence:
         return self.evidence

@@ -23,6 +23,11 @@ NOON = 1_795_780_800.0
 NO_LIMITS = LimitSpec()
 
 
+def told(held: HeldReservation) -> dict[str, str]:
+    """Return the header fields that an answer has of a reservation."""
+    return dict(line.split(": ") for line in held.lines().decode().splitlines())
+
+
 def new_area() -> Area:
     """Return fresh memory, zero everywhere."""
     fd = os.memfd_create("limits")

@@ -33,7 +33,43 @@ async def test_a_request_passes_and_the_admin_pages_say_so(tmp_path: Path) -> No
         assert status == 200
         names = f'{{source="gateway",model="chat",version="v1",backend="{engine.url}",outcome="success"}}'
         assert f"llm_requests_total{names} 1.0" in metrics.decode().splitlines()
+        answers = '{model="chat",version="v1",traffic="client",prompt="0-512",finish="stop"}'
+        assert f"controlplane_gateway_answers_total{answers} 1.0" in metrics.decode().splitlines()
         assert (await get(gateway.admin, "/nothing"))[0] == 404
+
+
+COPIED = """
+fleet: {{name: test}}
+gateway: {{name: gw, authentication: none, workers: 2}}
+models:
+  - name: chat
+    stable: v1
+    traffic: {{driver: gateway}}
+    gateway: {{mirror: {{version: v2, share: 1.0}}}}
+    versions:
+      v1: {{backends: [{{url: "{v1}", engine: vllm}}]}}
+      v2: {{backends: [{{url: "{v2}", engine: vllm}}]}}
+"""
+
+
+async def test_answers_to_copies_are_counted_apart(tmp_path: Path) -> None:
+    async with (
+        chat_engine() as one,
+        chat_engine("  ") as two,
+        gateway_up(tmp_path, COPIED.format(v1=one.url, v2=two.url)) as gateway,
+    ):
+        assert await chat(gateway.port) == "hello"
+        series = 'controlplane_gateway_%s{model="chat",version="%s",traffic="%s",prompt="0-512"'
+        blank = series % ("empty_answers_total", "v2", "mirror")
+        async with asyncio.timeout(PROCESS_S):
+            while blank + "} 1.0" not in (text := (await get(gateway.admin, "/metrics"))[1].decode()):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        lines = text.splitlines()
+        assert series % ("answers_total", "v1", "client") + ',finish="stop"} 1.0' in lines
+        assert series % ("answers_total", "v2", "mirror") + ',finish="stop"} 1.0' in lines
+        assert series % ("answer_tokens_count", "v2", "mirror") + "} 1.0" in lines
+        requests = [line for line in lines if line.startswith("llm_requests_total") and line.endswith(" 1.0")]
+        assert len(requests) == 1 and 'version="v1"' in requests[0]
 
 
 async def test_connections_to_a_dead_worker_wait_for_the_next_one(tmp_path: Path) -> None:

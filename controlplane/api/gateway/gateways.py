@@ -64,7 +64,7 @@ class ReportAnswer(BaseModel):
     shares: dict[str, float]
     """The gateway's shares of limits that several gateways share, by limit id. Others are wholly its own."""
     spent: dict[str, float]
-    """What the gateway had spent of its budgets before its last start and does not report, by the budget's id."""
+    """Amounts that it had spent of budgets before its last start and does not report, by the budget's id."""
 
 
 class GatewayList(BaseModel):

@@ -9,7 +9,7 @@ from controlplane.config.rollout.golden import read_golden
 from controlplane.config.rollout.section import RolloutSection
 from controlplane.errors import ConfigErrors
 from controlplane.rollout.planning.building import combined, options_of
-from controlplane.rollout.planning.freeze import frozen, windows
+from controlplane.rollout.planning.freeze import Freezes, windows
 from controlplane.rollout.planning.gates import sentences
 
 
@@ -18,7 +18,7 @@ def gates_of(loaded: LoadedFleet, now: float) -> Iterator[str]:
 
     The file has no fault. Gates that need the control plane, such as the checklist, are named without their state.
     """
-    fleet = loaded.fleet
+    fleet, freezes = loaded.fleet, Freezes(windows(loaded.fleet.rollouts.freeze))
     for model in fleet.models:
         if not model.traffic.switches:
             continue
@@ -27,9 +27,8 @@ def gates_of(loaded: LoadedFleet, now: float) -> Iterator[str]:
             prompts = read_golden(own.golden) if own.golden else ()
         except ConfigErrors:
             prompts = ()  # a warning of the check names the fault
-        mine = [window for window in windows(fleet.rollouts.freeze) if not window.models or model.name in window.models]
         strategy = own.effective_strategy
         options = options_of(model, own, combined(fleet.rollouts, own), prompts, strategy, {})
         yield f"{model.name}: strategy: {strategy}"
-        for sentence in sentences(options, mine, frozen(mine, model.name, now), None, {}):
+        for sentence in sentences(options, freezes.of(model.name), freezes.frozen(model.name, now), None, {}):
             yield f"{model.name}: {sentence}"

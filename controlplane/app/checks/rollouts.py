@@ -18,8 +18,10 @@ from controlplane.config.rollout.section import Gates, RolloutSection
 from controlplane.config.vocabulary import whole
 from controlplane.config.wording import nearest
 from controlplane.errors import ConfigErrors
-from controlplane.rollout.planning.templates import fault_of, filled
-from controlplane.ruletest.lint import Expressions, KnownMetrics, known_metrics
+from controlplane.metrics.promql.syntax.tree import Node, parse
+from controlplane.rollout.planning.templates import SAMPLE, fault_of, filled
+from controlplane.ruletest.lint import KnownMetrics, known_metrics
+from controlplane.ruletest.result_labels import selectors
 
 MISSPELT = 85.0
 """Similarity (rapidfuzz ratio, 0 to 100) from which a name is taken for a misspelt one. Chosen: one letter in seven."""
@@ -41,8 +43,10 @@ def check_rollouts(loaded: LoadedFleet, groups: Sequence[RuleGroup], findings: F
             if fault := fault_of(expr, windowed=windowed):
                 findings.error((*loc, *place), f"cannot be evaluated: {fault}")
                 continue
-            metrics = metrics or KnownMetrics(known_metrics(load_catalogue(), groups))
-            _check_metrics(expr, (*loc, *place), metrics, findings)
+            tree = parse(filled(expr, *SAMPLE))
+            if selectors(tree):
+                metrics = metrics or KnownMetrics(known_metrics(load_catalogue(), groups))
+                _check_metrics(tree, (*loc, *place), metrics, findings)
         if isinstance(gates, RolloutSection):
             _check_alerts(gates, loc, groups, findings)
             if gates.golden is not None:
@@ -59,9 +63,8 @@ def _expressions(gates: Gates) -> Iterator[tuple[Loc, str, bool]]:
             yield ("checklist", number, "expr"), item.expr, False
 
 
-def _check_metrics(expr: str, loc: Loc, metrics: KnownMetrics, findings: Findings) -> None:
+def _check_metrics(tree: Node, loc: Loc, metrics: KnownMetrics, findings: Findings) -> None:
     """Add a warning for a metric that looks like a misspelt one. Another name may come from any exporter."""
-    tree = Expressions().tree(filled(expr, "model", "v2", "v1", 300.0))
     for name, near in metrics.unknown(tree):
         if near and fuzz.ratio(name, near) >= MISSPELT:
             findings.warn(loc, f"metric {name} is not known; the nearest known name is {near}")

@@ -18,11 +18,9 @@ from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.evidence import EvidenceReader
 from controlplane.rollout.findings import WorkKind
-from controlplane.rollout.model import Rollout
 from controlplane.rollout.planning.planner import Planner
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import Verification, verifications
-from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.rollout.work.checks import CheckWorker
 from controlplane.rollout.work.golden import GoldenWorker
 from controlplane.rollout.work.hooks import HookWorker
@@ -102,7 +100,7 @@ class Rolling(Part[RollingSettings]):
             observe_only=observe_only,
             look=EvidenceReader(querier, SqlAlertLog(db)).read,
             workers=workers,
-            holds=self._holds,
+            holds=self._planner.hold,
             news=news,
         )
 
@@ -116,26 +114,18 @@ class Rolling(Part[RollingSettings]):
         def section(model: str) -> ModelSection | None:
             return self._models.get(model)
 
+        top_up = TopUpWorker(driver, section)
         found: dict[WorkKind, Worker] = {
             WorkKind.HOOK: HookWorker(),
-            WorkKind.LOOK: LookWorker(querier, clock.now),
+            WorkKind.LOOK: LookWorker(querier, clock.now, top_up.counts),
             WorkKind.WARM: WarmWorker(driver, section),
             WorkKind.GOLDEN: GoldenWorker(driver),
             WorkKind.MIRRORED: MirroredWorker(querier, clock.now),
-            WorkKind.TOP_UP: TopUpWorker(driver, section),
+            WorkKind.TOP_UP: top_up,
         }
         if self._planner.checks is not None:
             found[WorkKind.CHECK] = CheckWorker(self._planner.checks)
         return found
-
-    def _holds(self, rollout: Rollout, now: float) -> Wait | None:
-        """Return the freeze that holds up the next share of a rollout, or None."""
-        if rollout.plan.options.through_freeze:
-            return None
-        freeze = self._planner.freeze(rollout.model, now)
-        if freeze is None:
-            return None
-        return Wait(WaitKind.TIME, f"The share stays as it is: {freeze}", freeze.until)
 
     def settings(self, config: Configuration) -> RollingSettings:
         """Return the models of a configuration and the verification of their candidates."""

@@ -47,7 +47,7 @@ def promote(
     options: dict[str, Any] = {
         "steps": steps,
         "deadline": deadline,
-        "approvals": None if approvals is None else [{"at": "full", "count": approvals}][:approvals],
+        "approvals": [{"at": "full", "count": approvals}] if approvals else None if approvals is None else [],
         "rollback_window": rollback_window,
         "analysis": given(analysis) or None,
     }

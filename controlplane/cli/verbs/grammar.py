@@ -86,6 +86,17 @@ class Group(NamedTuple):
 HELP = Option("help", "Explain this verb.", short="-h")
 
 
+def percent(text: str) -> float:
+    """Return a number above 0 and below 100. Raises ValueError for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 100.0:
+        raise ValueError("expected a number above 0 and below 100")
+    return value
+
+
 def whole(least: int, most: int) -> Callable[[str], int]:
     """Return a parser of whole numbers from `least` to `most`. The parser raises ValueError for anything else."""
 

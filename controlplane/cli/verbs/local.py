@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controlplane.cli.verbs.grammar import Operand, Option, Verb
+from controlplane.cli.verbs.grammar import Operand, Option, Verb, percent
 from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, LISTEN, LISTING, LOG, ROLES, RULE_FILES
 
 ACCESS = (
@@ -211,6 +211,26 @@ FILES = (
         ),
         (AS,),
         examples=(("explain", "the sections"), ("explain models.traffic.drain_timeout", "")),
+    ),
+    Verb(
+        "driver test",
+        "driver:driver_test",
+        "Test the traffic driver of a model against its own backend, and print what was found step by step.",
+        (Operand("model", "MODEL", "A model of the fleet.yaml."),),
+        (
+            Option("config", "The fleet.yaml.", "FILE", "-c", read=Path, required=True, offers="files"),
+            Option("version", "Version that gets a share; by default the first that is ready.", "VERSION"),
+            Option(
+                "share", "Percent of the requests that it gets for some seconds.", "PERCENT", default=1.0, read=percent
+            ),
+            Option("yes", "Set the share without asking."),
+        ),
+        examples=(
+            ("driver test chat -c fleet.yaml", "asks before it sets a share"),
+            ("driver test chat -c fleet.yaml --yes --share 5", ""),
+        ),
+        details="Without your consent nothing changes. The old weights come back at the end, also after Ctrl-C. No "
+        "rollout of the model may run meanwhile. The exit code is 1 when a step fails.",
     ),
     Verb(
         "rules check",

@@ -6,12 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from controlplane.config.traffic.envoy import EnvoyTraffic
 from controlplane.config.traffic.gateway import GatewayTraffic
 from controlplane.config.traffic.haproxy import HaproxyTraffic
 from controlplane.config.traffic.nginx import NginxTraffic
+from controlplane.config.traffic.script import ScriptTraffic
 from controlplane.config.traffic.triton import TritonTraffic
 from controlplane.config.traffic.unmoved import UnmovedTraffic
 
 AnyTraffic = Annotated[
-    TritonTraffic | GatewayTraffic | HaproxyTraffic | NginxTraffic | UnmovedTraffic, Field(discriminator="driver")
+    TritonTraffic | GatewayTraffic | HaproxyTraffic | NginxTraffic | EnvoyTraffic | ScriptTraffic | UnmovedTraffic,
+    Field(discriminator="driver"),
 ]

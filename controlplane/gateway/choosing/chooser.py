@@ -96,11 +96,12 @@ class WorkerChooser:
         A path that must be listed is refused where the model does not list it.
         """
         pool = self._names.get(ask.model)
-        if pool is None or not _may(caller, pool.spec):
+        if pool is None or not _may(caller, pool.context.spec):
             return refusals.unknown_model(ask.model)
-        if not pool.spec.passes(ask.listed_path):
+        spec = pool.context.spec
+        if not spec.passes(ask.listed_path):
             return refusals.unlisted_path(ask.model, ask.listed_path)
-        return pool.spec
+        return spec
 
     def named(self, name: str, caller: Caller) -> ModelSpec | None:
         """Return a model by its name, such as one of another's `fallbacks`. None: the caller has none of it."""

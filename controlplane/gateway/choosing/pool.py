@@ -92,10 +92,11 @@ class Pool:
 
     def take(self, route: Way, ask: Ask, caller: Caller, now: float) -> Held | None:
         """Acquire a backend at once. None: all are full, or others wait for the version already."""
-        if route.version.queue:
+        version = route.version
+        if version.queue.count:
             return None
-        held = route.version.acquire(ask, caller.tenant, now, adapter=route.adapter)
-        if held is not None and self.spec.hedge is not None:
+        held = version.acquire(ask, caller.tenant, now, adapter=route.adapter)
+        if held is not None and self.context.spec.hedge is not None:
             self._hedges.request()
         return held
 

@@ -92,8 +92,11 @@ class Replica:
         """Count one more request. Return False, and count nothing, when another worker took the last place just now."""
         self.requests += 1
         self.work += work
-        self._publish()
-        if self.spec.max_in_flight and self._memory.peers:
+        cell, memory = self._cell, self._memory
+        if cell >= 0:
+            memory.requests[cell] = self.requests
+            memory.work[cell] = self.work
+        if self.spec.max_in_flight and memory.peers:
             self.look()
             if self.requests + self.others > self.spec.max_in_flight:
                 self.close(work)

@@ -29,6 +29,9 @@ class End(NamedTuple):
     """Whether the last event that was passed on says it already."""
 
 
+WHOLE = End(Outcome.OK, "")
+
+
 class Answer:
     """The answer to one request. The head is written with the first piece, in one write."""
 
@@ -134,6 +137,8 @@ class Answer:
             return End(Outcome.CUT, "cut", f"the {attempt.name} ended its answer too early")
         if framing.left is not None and not framing.silent and framing.left != len(out):
             return End(Outcome.CUT, "cut", "the answer has not the length that was told")
+        if self.status == 200:
+            return WHOLE
         return End(of_status(self.status), "" if self.status < 400 else f"http_{self.status}")
 
     def _frame(self, status: int, length: int | None) -> Framing:

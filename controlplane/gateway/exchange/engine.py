@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 from controlplane.gateway.desired.document import BackendSpec, Desired
 from controlplane.gateway.exchange.credentials import Credentials
 from controlplane.gateway.request import Ask, RequestHead
-from controlplane.gateway.wire.fields import NOT_TO_ENGINE, passed
+from controlplane.gateway.wire.fields import NOT_TO_ENGINE, all_dropped, passed
+from controlplane.gateway.wire.incoming import VARYING
 from controlplane.gateway.wire.pool import Origin, Pool, Pools
 
 _PLAIN = NOT_TO_ENGINE | {b"accept-encoding"}
@@ -61,8 +62,14 @@ def _passing(head: RequestHead, dropped: frozenset[bytes]) -> bytes:
     if facts is None or dropped is not _PLAIN:
         return b"".join(passed(head.fields, dropped, head.known.get(b"connection")))
     if facts.lines is None:
-        facts.lines = b"".join(passed(head.fields, dropped, head.known.get(b"connection")))
-    return facts.lines
+        dropped = all_dropped(dropped, head.known.get(b"connection"))
+        facts.lines = b"".join(passed(head.fields, dropped | VARYING, None))
+        names = VARYING - dropped
+        facts.places = tuple(place for place, (name, _) in enumerate(head.fields) if name in names)
+    lines = facts.lines
+    for place in facts.places:
+        lines += b"%b: %b\r\n" % head.fields[place]
+    return lines
 
 
 class Engines:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 CLIENT_LEFT = 499
 """Status in the record of a request whose client left before its answer began, as nginx writes it."""
 NO_COUNTS = TokenCounts()
+NO_FALLBACKS: Iterator[str] = iter(())
 JSON: Fields = [(b"content-type", b"application/json")]
 
 
@@ -62,7 +63,7 @@ class Exchange:
         """The client's model, when a fallback of it is asked."""
         self._model: ModelSpec | None = None
         self._reservation: Reservation | None = None
-        self._fallbacks: Iterator[str] = iter(())
+        self._fallbacks = NO_FALLBACKS
         self._lookup: CacheLookup | None = None
         self._waiting: Waiting | None = None
         self._queued_at = self._queue_s = 0.0
@@ -132,7 +133,8 @@ class Exchange:
         if isinstance(model, Refusal):
             self.refuse(model)
             return
-        self._fallbacks = iter(model.fallbacks)
+        if model.fallbacks:
+            self._fallbacks = iter(model.fallbacks)
         if (refusal := self._reserve(ask, model)) is not None:
             self.refuse(refusal)
             return
@@ -252,7 +254,8 @@ class Exchange:
         self._first_s = now - self._started
         self._intake.forget()
         status = head.status
-        refused = unfit(status, attempt.ask.operation, attempt.name, begun=self._answer.framing is not None)
+        begun = self._answer.framing is not None
+        refused = None if status == 200 else unfit(status, attempt.ask.operation, attempt.name, begun=begun)
         if refused is not None:
             outcome = of_refusal(refused.kind)
             attempt.end(outcome, now)
@@ -368,19 +371,19 @@ class Exchange:
             end,
             self._answer.status or CLIENT_LEFT,
             counts,
-            request_id=self.request_id,
-            caller=intake.caller,
-            operation=intake.operation,
-            model=self._model,
-            choice=None if attempt is None else attempt.choice,
-            asked_model=self._asked_model,
-            queue_s=self._queue_s,
-            first_s=self._first_s,
-            duration_s=now - self._started,
-            attempts=0 if self._tries is None else self._tries.count,
-            trace=intake.trace,
-            streamed=self._answer.stream,
-            content=None if reader is None else reader.content,
+            self.request_id,
+            intake.caller,
+            intake.operation,
+            self._model,
+            None if attempt is None else attempt.choice,
+            self._asked_model,
+            self._queue_s,
+            self._first_s,
+            now - self._started,
+            0 if self._tries is None else self._tries.count,
+            intake.trace,
+            self._answer.stream,
+            None if reader is None else reader.content,
         )
         self._server.recorder.ended(record, opened=attempt is not None and attempt.opened)
 

@@ -92,7 +92,8 @@ class Tries:
 
     def end(self, outcome: Outcome, now: float) -> None:
         """End what is under way."""
-        self._settle()
+        if self._hedge is not None:
+            self._settle()
         if self._rival is not None:
             self._lose(self._rival, Outcome.ABORTED, LOST_HEDGE)
         if self.attempt is not None:
@@ -108,7 +109,8 @@ class Tries:
         """This one answers: the other one is not needed."""
         if self._rival is not None and self.attempt is not None:
             self._lose(self.attempt if attempt is self._rival else self._rival, Outcome.ABORTED, LOST_HEDGE)
-        self._settle()
+        if self._hedge is not None:
+            self._settle()
         self._trier.good(attempt, head, data, done)
 
     def failed(self, attempt: Attempt, failure: Failed) -> None:

@@ -97,7 +97,7 @@ def own_lines(id_line: bytes, reservation: Reservation | None, choice: Choice | 
     """
     lines = id_line
     if reservation is not None:
-        lines += encoded(reservation.fields())
+        lines += reservation.lines()
     if choice is not None:
         lines += b"x-model-version: %b\r\n" % choice.version.encode()
         if choice.degraded_from:

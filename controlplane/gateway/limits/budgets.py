@@ -100,13 +100,14 @@ class _Budget(NamedTuple):
 class _Unit:
     """The budgets in one unit, tokens or money: `pending` and `settled` are sums over the columns, less `seen`."""
 
-    __slots__ = ("at_pending", "at_settled", "budgets", "pending", "seen", "settled")
+    __slots__ = ("at_pending", "at_settled", "budgets", "only_pending", "pending", "seen", "settled")
 
     def __init__(self, memory: Memory, column: int, place: Place, fields: tuple[int, int, int], budgets: list[_Budget]):
         pending, settled, seen = fields
         columns, cell = memory.columns(), memory.cell(column, place.slot)
         self.at_pending, self.at_settled = cell + pending, cell + settled
         self.pending = memory.over_columns(place.slot, pending, columns)
+        self.only_pending = memory.only_place(place.slot, pending, columns)
         self.settled = memory.over_columns(place.slot, settled, columns)
         self.seen = memory.slot(place.slot) + seen
         self.budgets = tuple(budgets)
@@ -173,7 +174,8 @@ class Budgets:
         over = None
         unit = self._tokens
         if unit is not None:
-            pending = sum(floats[unit.pending]) - floats[unit.seen] + tokens - SLACK
+            only = unit.only_pending
+            pending = (floats[only] if only else sum(floats[unit.pending])) - floats[unit.seen] + tokens - SLACK
             least = float("inf")
             for budget in unit.budgets:
                 limit, spent, withheld, _, _ = budget
@@ -185,7 +187,8 @@ class Budgets:
                 over = self._over(unit, tokens, pending)
         unit = self._money
         if unit is not None and money > 0.0:
-            pending = sum(floats[unit.pending]) - floats[unit.seen] + money - SLACK
+            only = unit.only_pending
+            pending = (floats[only] if only else sum(floats[unit.pending])) - floats[unit.seen] + money - SLACK
             for limit, spent, withheld, _, _ in unit.budgets:
                 if limit * (1.0 - floats[withheld]) - floats[spent] - pending < 0.0:
                     found = self._over(unit, money, pending)
@@ -203,10 +206,18 @@ class Budgets:
 
     def settle(self, held: float, held_money: float, used: float, money: float) -> None:
         """Count what the request used, and release what it held. Called before the request leaves OPEN."""
-        if self._tokens is not None:
-            self._settle(self._tokens, held, used)
-        if self._money is not None:
-            self._settle(self._money, held_money, money)
+        floats, last = self._floats, self._floats[self._at_open] <= 1.0
+        unit = self._tokens
+        if unit is not None:
+            floats[unit.at_settled] += used
+            # With the last one, what is pending is what was settled: rounding never adds up.
+            floats[unit.at_pending] = floats[unit.at_settled] if last else floats[unit.at_pending] + (used - held)
+        unit = self._money
+        if unit is not None:
+            floats[unit.at_settled] += money
+            floats[unit.at_pending] = (
+                floats[unit.at_settled] if last else floats[unit.at_pending] + (money - held_money)
+            )
 
     def tokens_quota(self, left: float) -> tuple[float, float, float]:
         """Return (limit, what is left, seconds until its period ends) of the tightest budget in tokens."""
@@ -228,14 +239,6 @@ class Budgets:
         self._fold.fold(unix)
         self._day, self._month = self._floats[self._at_day], self._floats[self._at_month]
         self._until = self._fold.ends(unix)[0]
-
-    def _settle(self, unit: _Unit, held: float, used: float) -> None:
-        floats = self._floats
-        floats[unit.at_settled] += used
-        if floats[self._at_open] <= 1.0:  # the last one: rounding never adds up
-            floats[unit.at_pending] = floats[unit.at_settled]
-        else:
-            floats[unit.at_pending] += used - held
 
     def _over(self, unit: _Unit, need: float, pending: float) -> Over:
         """Return the budget of a unit that the request would pass and that lasts longest.

@@ -58,6 +58,8 @@ class Gauge:
         "_generation",
         "_next_requests",
         "_next_tokens",
+        "_only_open",
+        "_only_returned",
         "_open",
         "_requests",
         "_returned",
@@ -84,7 +86,9 @@ class Gauge:
         self._at_open, self._at_returned = cell + OPEN, cell + RETURNED_TOKENS
         columns = memory.columns()
         self._open = memory.over_columns(place.slot, OPEN, columns)
+        self._only_open = memory.only_place(place.slot, OPEN, columns)
         self._returned = memory.over_columns(place.slot, RETURNED_TOKENS, columns)
+        self._only_returned = memory.only_place(place.slot, RETURNED_TOKENS, columns)
         self._requests = float(spec.requests_per_minute or 0)
         self._tokens = float(spec.tokens_per_minute or 0)
         self._concurrent = float(spec.concurrent or 0)
@@ -115,11 +119,15 @@ class Gauge:
             self.requests_left = room - used
         if self._tokens:
             over = self._check_tokens(now, tokens, share, over)
-        if self._concurrent and sum(floats[self._open]) >= self._concurrent * share:
-            over = self._check_open(over)
+        if self._concurrent:
+            opened = floats[self._only_open] if self._only_open else sum(floats[self._open])
+            if opened >= self._concurrent * share:
+                over = self._check_open(over)
         budgets = self._budgets
         if budgets is not None:
-            over = longer(over, budgets.check(unix, tokens, money))
+            spent = budgets.check(unix, tokens, money)
+            if spent is not None:
+                over = longer(over, spent)
             if budgets.tokens_left < self.tokens_left or not self._tokens:
                 self.tokens_left = budgets.tokens_left
         return over
@@ -131,7 +139,9 @@ class Gauge:
             floats[self._at_requests] = self._next_requests
             floats[self._at_requests_time] = now
         if self._tokens:
-            self._write_tokens(now)
+            floats[self._at_tokens] = self._next_tokens
+            floats[self._at_tokens_time] = now
+            floats[self._at_seen] = self._seen
         floats[self._at_open] += 1.0
         if self._budgets is not None:
             self._budgets.take(tokens, money)
@@ -171,7 +181,9 @@ class Gauge:
         floats = self._floats
         if self._tokens and sum(floats[self._returned]) != floats[self._at_seen]:
             self._check_tokens(now, 0.0, 1.0 - floats[self._at_withheld], None)
-            self._write_tokens(now)
+            floats[self._at_tokens] = self._next_tokens
+            floats[self._at_tokens_time] = now
+            floats[self._at_seen] = self._seen
         if self._budgets is not None:
             self._budgets.fold(unix)
 
@@ -189,7 +201,8 @@ class Gauge:
     def _check_tokens(self, now: float, tokens: float, share: float, over: Over | None) -> Over | None:
         floats = self._floats
         room = self._tokens * share
-        self._seen = returned = sum(floats[self._returned])
+        only = self._only_returned
+        self._seen = returned = floats[only] if only else sum(floats[self._returned])
         used = floats[self._at_tokens]
         if used:
             used -= (now - floats[self._at_tokens_time]) * room / MINUTE_S
@@ -203,12 +216,6 @@ class Gauge:
         self._next_tokens = used = used + tokens
         self.tokens_left = room - used
         return over
-
-    def _write_tokens(self, now: float) -> None:
-        floats = self._floats
-        floats[self._at_tokens] = self._next_tokens
-        floats[self._at_tokens_time] = now
-        floats[self._at_seen] = self._seen
 
     def _want(self, tokens: float) -> None:
         self._floats[self._at_wanted] += 1.0

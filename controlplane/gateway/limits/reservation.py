@@ -6,8 +6,8 @@ from controlplane.gateway.desired.document import PriceSpec
 from controlplane.gateway.estimate import AnswerMeans
 from controlplane.gateway.limits.locks import Locks
 from controlplane.gateway.limits.plan import Plan
-from controlplane.gateway.limits.wording import quota
-from controlplane.gateway.request import Fields, TokenCounts
+from controlplane.gateway.limits.wording import quota_lines
+from controlplane.gateway.request import TokenCounts
 
 
 def price_of(price: PriceSpec, prompt: int, answer: int, cached: int = 0) -> float:
@@ -34,15 +34,15 @@ class HeldReservation:
         self._open = True
         self._tightest = plan.tightest
 
-    def fields(self) -> Fields:
+    def lines(self) -> bytes:
         """Return `x-ratelimit-*`: of the limit of which least is left, as it was when the request was admitted."""
         requests, requests_left, tokens, tokens_left = self._tightest
-        fields: Fields = []
+        lines = b""
         if requests is not None:
-            fields += quota(b"requests", *requests.requests_quota(requests_left))
+            lines = quota_lines(b"requests", *requests.requests_quota(requests_left))
         if tokens is not None:
-            fields += quota(b"tokens", *tokens.tokens_quota(tokens_left))
-        return fields
+            lines += quota_lines(b"tokens", *tokens.tokens_quota(tokens_left))
+        return lines
 
     def settle(self, counts: TokenCounts, now: float) -> None:
         """Replace the estimate by what was used. A count that is None keeps its part of the estimate."""

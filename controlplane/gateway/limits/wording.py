@@ -68,6 +68,16 @@ def quota(unit: bytes, limit: float, left: float, reset_s: float) -> Fields:
     ]
 
 
+def quota_lines(unit: bytes, limit: float, left: float, reset_s: float) -> bytes:
+    """Return the same as header lines. Written out: this runs for each request, and fields take three times as long."""
+    most = limit + 1e-6 if limit > 1.0 else 1
+    rest = left + 1e-6 if left > 0.0 else 0
+    reset = b"%dms" % math.ceil(reset_s * 1000.0 - 1e-6) if 0.0 <= reset_s < 1.0 else duration(reset_s).encode()
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
+        unit, most, unit, rest, unit, reset,
+    )  # fmt: skip
+
+
 def duration(seconds: float, finest: str = "ms") -> str:
     """Return a duration as OpenAI writes it: `12ms`, `1s`, `6m0s`, `3h4m0s`. Rounded up; `finest` is ms or s."""
     if finest == "ms" and seconds < 1.0:

@@ -7,6 +7,7 @@ is never paused while an answer is awaited, because a client that leaves is noti
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from collections import deque
@@ -141,9 +142,9 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        incoming = self._incoming
-        if incoming.closed:
+        if self._incoming.closed:
             return
+        incoming = self._incoming
         if self._current is None and (again := incoming.again(data)) is not None:
             self._whole(*again)
             return
@@ -281,7 +282,8 @@ class ClientConnection(asyncio.Protocol):
             self._deadline.clear()
 
     def _serve(self, head: RequestHead) -> Serving | None:
-        self._clear_deadline()
+        if not self.paused:
+            self._deadline.at = math.inf
         serving = self._service.begin(self, head)
         if serving is not None:
             self._current = serving

@@ -76,12 +76,18 @@ def named_by_connection(value: bytes) -> frozenset[bytes]:
     return frozenset(name.strip() for name in value.lower().split(b","))
 
 
-def passed(fields: Fields, dropped: frozenset[bytes], connection: bytes | None) -> list[bytes]:
-    """Return the lines of the fields that pass. `connection` is the value of the Connection field, if there is one."""
+def all_dropped(dropped: frozenset[bytes], connection: bytes | None) -> frozenset[bytes]:
+    """Return the names that do not pass, with those that the Connection field names, if there is one."""
     # `close` and `keep-alive` are the whole value nearly always, and name no field that is not dropped anyway.
     if connection and (named := named_by_connection(connection) - {b"close", b"keep-alive"} - dropped):
-        dropped = dropped | named
-    return [b"%b: %b\r\n" % field for field in fields if field[0] not in dropped]
+        return dropped | named
+    return dropped
+
+
+def passed(fields: Fields, dropped: frozenset[bytes], connection: bytes | None) -> list[bytes]:
+    """Return the lines of the fields that pass. `connection` is the value of the Connection field, if there is one."""
+    names = all_dropped(dropped, connection)
+    return [b"%b: %b\r\n" % field for field in fields if field[0] not in names]
 
 
 def encoded(fields: Fields) -> bytes:

@@ -6,8 +6,6 @@ that allows two readings is refused here, also where llhttp is content.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Fields, RequestHead
 
@@ -52,11 +50,20 @@ def read_head(method: bytes, target: bytes, fields: Fields, version: str, keep_a
     return RequestHead(method, target, path, fields, length, chunked, keep_alive, known, 1 if version == "1.1" else 0)
 
 
-def with_length(head: RequestHead, length: int) -> RequestHead:
-    """Return the same head with another Content-Length. The facts that are known of it stay."""
-    digits = b"%d" % length
-    fields = [field if field[0] != b"content-length" else (b"content-length", digits) for field in head.fields]
-    return replace(head, fields=fields, content_length=length, known={**head.known, b"content-length": digits})
+def with_fields(head: RequestHead, fields: Fields, length: int) -> RequestHead:
+    """Return the same head with other values of some fields. The facts that are known of it stay."""
+    return RequestHead(
+        head.method,
+        head.target,
+        head.path,
+        fields,
+        length,
+        head.chunked,
+        head.keep_alive,
+        dict(reversed(fields)),
+        head.minor,
+        head.facts,
+    )
 
 
 ONCE = {

@@ -8,13 +8,15 @@ import httptools
 
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Fields, HeadFacts, RequestHead
-from controlplane.gateway.wire.head import MAX_FIELDS, malformed, read_head, with_length
-from controlplane.gateway.wire.repeated import Outline, outline_of
+from controlplane.gateway.wire.head import MAX_FIELDS, malformed, read_head, with_fields
+from controlplane.gateway.wire.repeated import LENGTH, Outline, outline_of, with_values
 
 MOST_LEARNED = 3
 """Heads that are kept in vain before a connection is taken for one whose heads all differ."""
 NOT_AGAIN = frozenset((b"expect", b"transfer-encoding", b"upgrade"))
 """Fields of a head whose message is more than the head and a body of its length."""
+VARYING = frozenset((LENGTH, b"traceparent", b"tracestate", b"baggage", b"x-request-id", b"x-correlation-id"))
+"""Fields whose values may differ in a head that comes again: no stage keeps a fact of them."""
 
 
 class Receiver(Protocol):
@@ -42,7 +44,7 @@ class Incoming:
 
     __slots__ = (
         "_fields", "_head", "_head_bytes", "_known", "_learned", "_max_head_bytes", "_outline", "_parser", "_raw_left",
-        "_receiver", "_refusal", "_target", "begun", "closed", "receiving",
+        "_receiver", "_refusal", "_target", "_values", "begun", "closed", "receiving",
     )  # fmt: skip
 
     def __init__(self, receiver: Receiver, max_head_bytes: int) -> None:
@@ -65,22 +67,25 @@ class Incoming:
         self._head: RequestHead | None = None
         """The last head that the parser read."""
         self._known: RequestHead | None = None
-        """A head that may come again, and in `_outline` its bytes."""
+        """The last head that came again, or that may."""
         self._outline: Outline | None = None
+        self._values: list[bytes] = []
+        """Values of `_known` that may differ. Empty: not known yet."""
         self._learned = -1
         """Heads that were kept since one came again. -1: not even one request came."""
 
     def again(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """Return the head and the body of a read that is a known head and its whole body. None: `feed` parses it."""
         outline = self._outline
-        if outline is None or self.begun or self.receiving or not (start := outline.body_of(data)):
+        if outline is None or self.begun or self.receiving or (found := outline.match(data)) is None:
             return None
+        values, body = found
         self._learned = 0
         head = self._known
         assert head is not None
-        body = data[start:]
-        if head.content_length != len(body):
-            self._known = head = with_length(head, len(body))
+        if values != self._values:
+            self._values = values
+            self._known = head = with_fields(head, with_values(head.fields, outline, values), len(body))
         return head, body
 
     def feed(self, data: bytes) -> Refusal | None:
@@ -183,9 +188,9 @@ class Incoming:
             return
         self._outline = None
         if head.keep_alive and head.minor and head.known.keys().isdisjoint(NOT_AGAIN):
-            self._outline = outline_of(data, len(head.fields))
+            self._outline = outline_of(data, head.fields, VARYING)
         if self._outline is not None:
-            self._known = head
+            self._known, self._values = head, []
             head.facts = HeadFacts()
 
     def _raw(self, data: bytes) -> bytes:

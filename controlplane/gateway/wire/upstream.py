@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import httptools
 
 from controlplane.gateway.request import Fields
 from controlplane.gateway.wire.head import MAX_FIELDS
-from controlplane.gateway.wire.repeated import Outline, outline_of
+from controlplane.gateway.wire.repeated import LENGTH, Outline, outline_of, with_values
 from controlplane.gateway.wire.timer import Deadline, TimerWheel
 
 MAX_ANSWER_HEAD = 64 * 2**10
 """Most bytes of the head of an engine's answer."""
+VARYING = frozenset((LENGTH, b"x-request-id"))
+"""Fields of an answer whose values may differ in a head that comes again. No client gets them as they are."""
 MOST_VAIN = 3
 """Heads of an engine that are kept in vain before it is taken for one whose heads all differ."""
 SELDOM = 64
@@ -45,39 +47,37 @@ class AnswerHead:
 class KnownAnswers:
     """The head of an engine's last answer. The next ones repeat it, but for their length and a date each second."""
 
-    __slots__ = ("_head", "_outline", "_vain")
+    __slots__ = ("_head", "_outline", "_vain", "_values")
 
     def __init__(self) -> None:
         self._outline: Outline | None = None
         self._head: AnswerHead | None = None
+        self._values: list[bytes] = []
+        """Values of `_head` that may differ. Empty: not known yet."""
         self._vain = 0
         """Heads that were learned since one came again."""
 
     def again(self, data: bytes) -> tuple[AnswerHead, bytes] | None:
         """Return the head and the body of a read that is the known head and its whole body. None: it is parsed."""
         outline = self._outline
-        if outline is None or not (start := outline.body_of(data)):
+        if outline is None or (found := outline.match(data)) is None:
             return None
+        values, body = found
         self._vain = 0
         head = self._head
         assert head is not None
-        body = data[start:]
-        if head.length != len(body):
-            self._head = head = _with_length(head, len(body))
+        if values != self._values:
+            self._values = values
+            fields = with_values(head.fields, outline, values)
+            self._head = head = AnswerHead(head.status, fields, len(body), True, True, head.lines)
         return head, body
 
     def learn(self, data: bytes, head: AnswerHead) -> None:
         """Keep the head of a read that is a whole answer. An engine whose heads all differ is seldom learned from."""
         self._vain += 1
         if self._vain <= MOST_VAIN or self._vain % SELDOM == 0:
-            self._outline = outline_of(data, len(head.fields)) if head.length is not None and head.keep_alive else None
-            self._head = head
-
-
-def _with_length(head: AnswerHead, length: int) -> AnswerHead:
-    digits = b"%d" % length
-    fields = [field if field[0] != b"content-length" else (b"content-length", digits) for field in head.fields]
-    return replace(head, fields=fields, length=length)
+            self._outline = outline_of(data, head.fields, VARYING) if head.keep_alive else None
+            self._head, self._values = head, []
 
 
 class Taking(Protocol):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from controlplane.rollout.comparison.tally import Tally
 
 Floats = NDArray[np.float64]
-LEAST_VARIANCE = 0.01
-"""Minimum variance of ridits for the size of a bet. A reference in one bucket has no variance, and the bet would be as
-large as possible. Chosen: about an eighth of the variance of values that are all different, 1/12."""
+LEAST_VARIANCE = 0.04
+"""Minimum variance of ridits that is supposed. A reference in one bucket has none, but a candidate that differs has:
+with a fifth of its requests beyond that bucket it is 0.2 · 0.8 · 0.5² = 0.04."""
 GUESS = 0.01
 """Expected share of bad requests of a stable version without a past. Chosen. It affects only the size of bets."""
 

@@ -64,7 +64,8 @@ def sentences(
     for item in options.checklist:
         finding = checked.get(item.name)
         state = _STATE[finding.outcome] if finding else "is checked when the rollout starts"
-        yield f"check {item.name} {state}{f': {finding.reasons[0]}' if finding else ''}"
+        why = finding.reasons[0].removeprefix(f"{item.name}: ") if finding else ""
+        yield f"check {item.name} {state}{f': {why}' if why else ''}"
     yield from map(hook_sentence, options.hooks)
     yield from map(approval_sentence, options.approvals)
     yield from _of_the_candidate(options)

@@ -102,9 +102,11 @@ def _host(url: str) -> str:
 
 
 def metrics_address(backend: Backend) -> str:
-    """Return `host:port` of a Triton's metrics, which is the label `instance` of its series."""
+    """Return `host:port` of a server's metrics, which is the label `instance` of its series. Default engine: Triton."""
     if backend.metrics:
         return urlsplit(backend.metrics).netloc.rpartition("@")[2]
-    port = BACKENDS["triton"].metrics_port
+    port = BACKENDS[backend.engine or "triton"].metrics_port
+    if port is None:
+        return urlsplit(backend.url).netloc
     host = _host(backend.url)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -25,6 +25,9 @@ def applied(section: RolloutSection, overrides: Overrides) -> tuple[RolloutSecti
         return section, reasons
     # The strategy of a request is checked with the driver; the steps of fleet.yaml may be of another strategy.
     given = {name: value for name, value in overrides.section.items() if name != "strategy"}
+    golden, wanted = section.golden, given.get("golden")
+    if golden is not None and golden.file is not None and isinstance(wanted, Mapping) and "prompts" in wanted:
+        section = section.model_copy(update={"golden": golden.model_copy(update={"file": None})})
     merged, faults = merge_section(section, given)
     if faults:
         return section, [f"{dotted(('rollout', *fault.loc))}: {fault.sentence}" for fault in faults]

@@ -13,13 +13,13 @@ from controlplane.config.rollout.section import Gates, RolloutSection, RolloutsS
 from controlplane.errors import ConfigErrors, Refused
 from controlplane.rollout import records
 from controlplane.rollout.findings import Finding
-from controlplane.rollout.model import Plan, RolloutKind
+from controlplane.rollout.model import Plan, Rollout, RolloutKind
 from controlplane.rollout.options import CanaryStep, CanaryStepKind, Options
 from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.planning.building import Combined, combined, options_of, options_of_rollback
 from controlplane.rollout.planning.capacity import Capacity, Fit, ServerMemory, capacity
 from controlplane.rollout.planning.checklist import attest_reasons
-from controlplane.rollout.planning.freeze import Freeze, FreezeWindow, frozen, windows
+from controlplane.rollout.planning.freeze import Freeze, Freezes, windows
 from controlplane.rollout.planning.gates import sentences
 from controlplane.rollout.planning.history import loads_of
 from controlplane.rollout.planning.memory import GpuMemory, metrics_address
@@ -33,6 +33,7 @@ from controlplane.rollout.planning.order import (
 from controlplane.rollout.planning.permitted import applied, loosened, notes_of, replaced
 from controlplane.rollout.planning.templates import fault_of
 from controlplane.rollout.verification import UNTRIED, Verification
+from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.rollout.work.checks import Checks, Queries
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.records import RolloutRecord
@@ -74,7 +75,7 @@ class Planner:
         self._drivers: Mapping[str, Driver] = {}
         self._verifications: Mapping[str, Verification] = {}
         self._shared: Gates = RolloutsSection()
-        self._windows: tuple[FreezeWindow, ...] = ()
+        self._freezes = Freezes()
 
     def update(
         self,
@@ -86,11 +87,18 @@ class Planner:
         """Replace the configuration after a reload. Keys of the mappings are names of models."""
         shared = shared or RolloutsSection()
         self._models, self._drivers, self._verifications = models, drivers, verifications or {}
-        self._shared, self._windows = shared, windows(shared.freeze)
+        self._shared, self._freezes = shared, Freezes(windows(shared.freeze))
 
     def freeze(self, model: str, at: float) -> Freeze | None:
         """Return the freeze of a model's promotions at unix second `at`, or None."""
-        return frozen(self._windows, model, at)
+        return self._freezes.frozen(model, at)
+
+    def hold(self, rollout: Rollout, at: float) -> Wait | None:
+        """Return the wait of a promotion that gets no further share in a freeze window at unix second `at`, or None."""
+        freeze = None if rollout.plan.options.through_freeze else self.freeze(rollout.model, at)
+        if freeze is None:
+            return None
+        return Wait(WaitKind.TIME, f"The share stays as it is: {freeze}", freeze.until)
 
     async def plan(
         self, request: planning.Request, quarantines: Sequence[Quarantined] = (), *, observe_only: bool = False
@@ -104,8 +112,7 @@ class Planner:
         if request.kind is RolloutKind.ROLLBACK:
             return plan
         freeze = self.freeze(plan.model, self._clock.now())
-        mine = [window for window in self._windows if not window.models or plan.model in window.models]
-        told = sentences(plan.options, mine, freeze, fits, await self._checked(plan))
+        told = sentences(plan.options, self._freezes.of(plan.model), freeze, fits, await self._checked(plan))
         return replace(plan, known=(*plan.known, *told))
 
     async def observe(self, model: str) -> TrafficObservation:
@@ -117,10 +124,13 @@ class Planner:
         """Return whether `version` fits beside `stable` now."""
         return await self._fit(self._models[model], stable, version, await self.observe(model))
 
-    def targets(self, model: str) -> tuple[str, ...]:
-        """Return `host:port` of the targets with the metrics of the servers that serve every version."""
+    def targets(self, model: str, version: str) -> tuple[str, ...]:
+        """Return `host:port` of the targets with the metrics of a version's servers."""
         section = self._models.get(model)
-        return tuple(metrics_address(backend) for backend in section.traffic.backends) if section else ()
+        if section is None:
+            return ()
+        own = section.versions[version].backends if version in section.versions else ()
+        return tuple(metrics_address(backend) for backend in (*section.traffic.backends, *own))
 
     async def _planned(
         self, request: planning.Request, quarantines: Sequence[Quarantined], observe_only: bool
@@ -130,14 +140,25 @@ class Planner:
         capabilities = driver.capabilities if driver else None
         stable = (await asyncio.to_thread(self._log.seed, request.model, section.stable)).stable
         chosen, against = await self._choose(request, section)
-        against = [
+        blocked = [
             *planning.reasons(request, section, stable, capabilities, chosen.strategy, observe_only, chosen.options),
             *await self._of_the_fleet(request, chosen.options, quarantines),
-            *against,
         ]
+        if blocked:
+            raise Refused(*blocked, *against)
+        assert driver is not None  # reasons() refuses a model without one
+        try:
+            planned = await self._of_the_engines(request, section, stable, driver, chosen)
+        except Refused as refused:
+            raise Refused(*against, *refused.reasons) from None
         if against:
             raise Refused(*against)
-        assert driver is not None  # reasons() refuses a model without one
+        return planned
+
+    async def _of_the_engines(
+        self, request: planning.Request, section: ModelSection, stable: str, driver: Driver, chosen: _Chosen
+    ) -> tuple[Plan, Capacity | None]:
+        """Return the plan for the present state of the engines. Raises Refused with the reasons against it."""
         preparation = await driver.prepare(request.version)
         seen = await driver.observe()
         fits: Capacity | None = None
@@ -197,7 +218,8 @@ class Planner:
         if reason and request.role != ADMIN:
             return [f"only an admin may override freeze windows; {request.actor} has role {request.role or 'operator'}"]
         if reason:
-            notes.append(f"{request.actor} overrode {freeze or 'freeze windows, of which none held'}: {reason}")
+            which = f"freeze window {freeze.name} (until {freeze.end})" if freeze else "freeze windows (none held)"
+            notes.append(f"{request.actor} overrode {which}: {reason}")
         elif freeze is not None:
             cure = f"`{request.command} --override-freeze REASON`"
             return [f"{freeze}; promote {request.model} later, or let an admin run {cure}"]

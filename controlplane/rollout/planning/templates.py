@@ -9,7 +9,8 @@ from collectors.durations import format_duration
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.syntax.tree import parse
 
-VARIABLES = ("model", "version", "stable", "window")
+SAMPLE = ("model", "v2", "v1", 300.0)
+"""Values of the variables for a check without a rollout: model, version, stable version, seconds of the window."""
 _VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 
 
@@ -38,7 +39,7 @@ def filled(expr: str, model: str, version: str, stable: str, window_s: float | N
 def fault_of(expr: str, *, windowed: bool) -> str:
     """Return why an expression of fleet.yaml cannot be evaluated, or "". `windowed`: `{{window}}` may be used."""
     try:
-        parse(filled(expr, "model", "v2", "v1", 300.0 if windowed else None))
+        parse(filled(expr, *(SAMPLE if windowed else SAMPLE[:3])))
     except (ValueError, QueryError) as error:
         return str(error)
     return ""

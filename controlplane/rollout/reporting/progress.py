@@ -15,7 +15,7 @@ from controlplane.rollout.findings import Outcome, WorkKind
 from controlplane.rollout.model import Phase, Plan, Rollout, Step, StepKind
 from controlplane.rollout.reporting.words import waits_for
 from controlplane.rollout.step_words import step_sentences
-from controlplane.rollout.wishes import WaitKind
+from controlplane.rollout.wishes import WaitKind, full_of
 from controlplane.telling import lasting
 from controlplane.traffic.driver import TrafficObservation, VersionState
 
@@ -30,6 +30,8 @@ LEAST_S = 1.0
 """Least weight in seconds of a step in the whole rollout's fraction: one tick. A wait for a person has no other."""
 _HELD = (StepKind.PAUSE, StepKind.ANALYSE, StepKind.MIRROR, StepKind.TESTERS, StepKind.KEEP, StepKind.WATCH)
 """Kinds of steps that last for `hold_s`."""
+_SKIPPED = (StepKind.PAUSE, StepKind.ANALYSE, StepKind.MIRROR, StepKind.TESTERS)
+"""Kinds of steps that the wish `full` skips."""
 _AFTER = (StepKind.KEEP, StepKind.RETIRE)
 """Kinds of steps after the switch. Clients notice nothing of them, so they are not part of the fraction."""
 
@@ -227,8 +229,9 @@ def _expected(plan: Plan, number: int, past: Past) -> Left:
 
 
 def _left(rollout: Rollout, number: int, past: Past, now: float) -> Left:
-    """Return how much of a step is left."""
-    if rollout.finished or number < rollout.step:
+    """Return how much of a step is left. A wish for every request at once skips the waits of a canary."""
+    skipped = rollout.plan.steps[number].kind in _SKIPPED and full_of(rollout.wishes) is not None
+    if rollout.finished or number < rollout.step or skipped:
         return Left(0.0)
     whole = _expected(rollout.plan, number, past)
     return whole if number > rollout.step else _left_of_current(rollout, whole, now)

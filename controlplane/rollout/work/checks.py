@@ -41,8 +41,8 @@ class Facts(Protocol):
         """Return whether `version` fits beside `stable`."""
         ...
 
-    def targets(self, model: str) -> tuple[str, ...]:
-        """Return `host:port` of the targets with the metrics of the model's servers."""
+    def targets(self, model: str, version: str) -> tuple[str, ...]:
+        """Return `host:port` of the targets with the metrics of a version's servers."""
         ...
 
 
@@ -84,7 +84,7 @@ class Checks:
         ready = await self._count(f'count(llm_backend_ready{{model="{model}"}})')
         if not ready:
             return _finding(Outcome.FAIL, f"monitoring: no server of {model} is watched; check `cp targets`")
-        known = "|".join(re.escape(target) for target in self._facts.targets(model))
+        known = "|".join(re.escape(target) for target in self._facts.targets(model, stable))
         down = await self._labels(f'up{{instance=~"{_quoted(known)}"}} == 0', "instance") if known else []
         if down:
             return _finding(Outcome.FAIL, f"monitoring: {', '.join(down)} cannot be scraped; check `cp targets`")

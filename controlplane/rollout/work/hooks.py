@@ -10,9 +10,8 @@ from typing import Any
 from controlplane.errors import Unavailable
 from controlplane.remote_client import RemoteClient, Reply
 from controlplane.rollout.findings import Finding, Outcome, Work
-from controlplane.rollout.model import Rollout
-from controlplane.rollout.options import Hook
-from controlplane.rollout.steps import share_at
+from controlplane.rollout.model import Plan, Rollout
+from controlplane.rollout.options import Hook, Moment
 from controlplane.traffic.words import told
 
 ATTEMPTS = 3
@@ -25,6 +24,8 @@ MAX_WORDS = 200
 """Maximum number of characters of an answer's sentence that are shown."""
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which a call is repeated. Source: RFC 9110 and 6585, what a later attempt can cure."""
+_AFTERWARDS = (Moment.ROLLBACK, Moment.END)
+"""Moments at which the plan no longer says which share the candidate has."""
 
 
 class HookWorker:
@@ -88,12 +89,18 @@ def document(rollout: Rollout, hook: Hook, step: int) -> dict[str, Any]:
         "strategy": plan.strategy,
         "step": step,
         "steps": len(plan.steps),
-        "weight": share_at(plan, step),
+        "weight": None if hook.at in _AFTERWARDS else _weight(plan, step),
         "phase": (rollout.ending or rollout.phase).value,
         "sentence": rollout.sentence,
         "started_by": rollout.created_by,
         "started_at": rollout.created_at,
     }
+
+
+def _weight(plan: Plan, step: int) -> float:
+    """Return the candidate's share of the requests by the plan at a step. Before the first share it is 0."""
+    shares = [each.weight for each in plan.steps[: step + 1] if each.weight is not None]
+    return shares[-1] if shares else 0.0
 
 
 def _failed(hook: Hook, fault: str, attempts: int) -> Finding:

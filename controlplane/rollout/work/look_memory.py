@@ -12,6 +12,7 @@ from controlplane.rollout.options import Metric
 from controlplane.rollout.work.look_counters import Counter, Counters
 
 FORMAT = 1
+"""Format of the text. Raise it when a field or the bets (comparison/betting.py) change: evidence then begins anew."""
 
 
 @dataclass(frozen=True)

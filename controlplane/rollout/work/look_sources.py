@@ -129,27 +129,29 @@ def _shares(bad: Mapping[str, float], of: Mapping[str, float]) -> dict[str, Tall
     return {prompt: share(min(bad.get(prompt, 0.0), number), number) for prompt, number in of.items()}
 
 
-def _times(own: f.Family, *canonical: str) -> tuple[Source, ...]:
-    mine = (Times("gateway", f"{own.name}_bucket"),)
-    return mine + tuple(Times(source, f"{name}_bucket") for name in canonical for source in SOURCES)
+def _times(own: f.Family, canonical: str, *sources: str) -> tuple[Source, ...]:
+    return (Times("gateway", f"{own.name}_bucket"), *(Times(source, f"{canonical}_bucket") for source in sources))
 
 
+OTHERS = SOURCES[1:]
+"""Sources of times between tokens beside the gateway's own histograms. Its canonical ones also hold answers that are no
+streams, and have no strata."""
 COUNTS: tuple[Source, ...] = tuple(Failures(source, REQUESTS) for source in SOURCES)
 METRICS: Mapping[Metric, tuple[Source, ...]] = MappingProxyType({
     Metric.ERRORS: COUNTS,
-    Metric.TTFT: _times(f.ANSWER_FIRST, "llm_time_to_first_token_seconds"),
+    Metric.TTFT: _times(f.ANSWER_FIRST, "llm_time_to_first_token_seconds", *OTHERS),
     Metric.INTER_TOKEN: (
-        *_times(f.EACH_TOKEN, "llm_time_per_output_token_seconds"),
-        *(Gaps(source, "llm_inter_token_latency_seconds_bucket") for source in SOURCES),
+        *_times(f.EACH_TOKEN, "llm_time_per_output_token_seconds", *OTHERS),
+        *(Gaps(source, "llm_inter_token_latency_seconds_bucket") for source in OTHERS),
     ),
-    Metric.DURATION: _times(f.ANSWER_DURATION, "llm_request_duration_seconds"),
+    Metric.DURATION: _times(f.ANSWER_DURATION, "llm_request_duration_seconds", *SOURCES),
     Metric.TRUNCATED: (
         Answers("gateway", f.ANSWERS.name, value="length"),
         Answers("engine", REQUESTS, label_name="reason", value="length"),
     ),
     Metric.EMPTY: (Answers("gateway", f.ANSWERS.name, bad=f.EMPTY.name),),
     Metric.REFUSED: (Answers("gateway", f.ANSWERS.name, bad=f.REFUSED.name),),
-    Metric.OUTPUT_TOKENS: _times(f.ANSWER_TOKENS),
+    Metric.OUTPUT_TOKENS: (Times("gateway", f"{f.ANSWER_TOKENS.name}_bucket"),),
 })  # fmt: skip
 """The sources of each metric, best first."""
 

@@ -21,6 +21,7 @@ from controlplane.traffic.haproxy.runtime import RuntimeApi
 from controlplane.traffic.haproxy.table import BY_REQUESTS, Server, Table, table
 from controlplane.traffic.proxies.addresses import host_port, resolved
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
+from controlplane.traffic.proxies.several import raise_worst
 from controlplane.traffic.proxies.shares import least_share, shares_of, whole_weights
 from controlplane.traffic.whole_file import replace_file
 
@@ -69,14 +70,14 @@ class Haproxy:
         results = await asyncio.gather(
             *(self._apply(instance, weights) for instance in self._instances), return_exceptions=True
         )
-        _raise_worst(results)
+        raise_worst(results)
 
     async def persist(self, weights: Mapping[str, float]) -> Sequence[str]:
         """Write the weights into every configuration file. Raises EngineRefused where it could not be written."""
         results = await asyncio.gather(
             *(self._persist(instance, weights) for instance in self._instances), return_exceptions=True
         )
-        _raise_worst(results)
+        raise_worst(results)
         return [sentence for sentence in results if isinstance(sentence, str)]
 
     async def close(self) -> None:
@@ -296,15 +297,3 @@ def _listed(wanted: Mapping[str, int]) -> str:
 def _address(section: ModelSection, version: str) -> str:
     backends = section.versions[version].backends
     return host_port(backends[0].url) if backends else "ADDRESS"
-
-
-def _raise_worst(results: Sequence[object]) -> None:
-    """Raise the errors of several instances as one. A refusal counts before a lost reply."""
-    errors = [error for error in results if isinstance(error, BaseException)]
-    for error in errors:
-        if not isinstance(error, EngineRefused | Unavailable):
-            raise error
-    for kind in (EngineRefused, Unavailable):
-        of_kind = [error for error in errors if isinstance(error, kind)]
-        if of_kind:
-            raise kind("; ".join(map(str, errors))) from of_kind[0]

@@ -16,6 +16,7 @@ from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
 from controlplane.traffic.driver import BackendObservation, Driver, Placement
 from controlplane.traffic.drivers import build_drivers
+from tests.contract.drivers.real_envoy import RealEnvoy
 from tests.contract.drivers.real_haproxy import haproxy
 from tests.contract.drivers.real_nginx import RealNginx
 from tests.contract.drivers.versions import Versions, clients
@@ -26,6 +27,8 @@ from tests.patience import HANG_S
 
 Held = AbstractAsyncContextManager[tuple[Callable[[], None], Awaitable[str]]]
 """A request that is kept open: a function that releases it, and the version that answered it."""
+SCRIPT = Path(__file__).parents[3] / "examples" / "exec-driver" / "switch.py"
+"""The example of a program."""
 NOWHERE = "http://127.0.0.1:1"
 """Port 1 answers nothing."""
 
@@ -168,6 +171,45 @@ async def behind_nginx(folder: Path, sticky: str | None = None, spread: float = 
             )
 
 
+@contextlib.asynccontextmanager
+async def behind_envoy(folder: Path) -> AsyncIterator[Case]:
+    async with Versions() as versions:
+        proxy = RealEnvoy(folder, {f"chat_{name}": versions.address(name) for name in versions.servers})
+        with proxy.running():
+
+            def section(admin: str) -> ModelSection:
+                return versions.section(driver="envoy", instances=[{"admin": admin, "routes": str(proxy.routes)}])
+
+            yield Case(
+                lambda: made(section(proxy.admin)),
+                "envoy",
+                lambda other: made(section(other)),
+                loads=False,
+                clients=lambda requests: clients(proxy.url, requests),
+                hold=lambda version: versions.hold(proxy.url, version),
+                restart=lambda: asyncio.to_thread(proxy.restart),
+                spread=0.1,  # it draws: 4 standard deviations of 50 % at 400 requests
+            )
+
+
+@contextlib.asynccontextmanager
+async def by_script(folder: Path) -> AsyncIterator[Case]:
+    async with Versions() as versions:
+        file = folder / "chat.json"
+        file.write_text('{"v1": 1.0}')
+
+        def section(where: str) -> ModelSection:
+            return versions.section(driver="exec", command=[str(SCRIPT), where], weights=True)
+
+        yield Case(
+            lambda: made(section(str(file))),
+            "exec",
+            lambda other: made(section(other)),
+            nowhere=f"{folder}/none/chat.json",
+            loads=False,
+        )
+
+
 Target = Callable[[Path], AbstractAsyncContextManager[Case]]
 DRIVERS: Mapping[str, Target] = MappingProxyType(
     {
@@ -176,6 +218,8 @@ DRIVERS: Mapping[str, Target] = MappingProxyType(
         "gateway before a fake triton": lambda folder: fake_triton(folder, _of_gateway),
         "gateway before a triton": lambda folder: real_triton(folder, _of_gateway),
         "haproxy": behind_haproxy,
+        "envoy": behind_envoy,
+        "exec": by_script,
         "nginx": behind_nginx,
         # Draws by a hash: 4 standard deviations of 50 % at 400 requests.
         "nginx, sticky": lambda folder: behind_nginx(folder, "$request_id", 0.1),
@@ -186,10 +230,11 @@ NEEDS: Mapping[str, str] = MappingProxyType(
         "triton": "triton",
         "gateway before a triton": "triton",
         "haproxy": "haproxy",
+        "envoy": "envoy",
         "nginx": "nginx",
         "nginx, sticky": "nginx",
     }
 )
 """The real component of each target that has one."""
-WEIGHTED = ("haproxy", "nginx", "nginx, sticky")
+WEIGHTED = ("haproxy", "envoy", "nginx", "nginx, sticky")
 """Targets whose driver takes weights, and that clients can be counted at."""

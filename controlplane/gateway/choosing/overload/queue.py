@@ -64,10 +64,11 @@ class Queue:
         self._fairness = fairness
         self._changed = changed
         self._groups: dict[_Group, OrderedDict[int, Waiter]] = {}
-        self._count = 0
+        self.count = 0
+        """Requests that wait."""
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[Waiter]:
         for group in self._groups.values():
@@ -86,7 +87,7 @@ class Queue:
             for number in sorted(group):
                 group.move_to_end(number)
         waiter.queue = self
-        self._count += 1
+        self.count += 1
         self._changed(1)
 
     def remove(self, waiter: Waiter) -> None:
@@ -97,7 +98,7 @@ class Queue:
         if not group:
             del self._groups[name]
         waiter.queue = None
-        self._count -= 1
+        self.count -= 1
         self._changed(-1)
 
     def next(self, now: float, without: Collection[str] = ()) -> Waiter | None:

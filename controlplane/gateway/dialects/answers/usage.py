@@ -17,6 +17,8 @@ def take(usage: object, counts: TokenCounts) -> bool:
     """Set the counts that `usage` names, and return whether it names any."""
     if not isinstance(usage, dict):
         return False
+    if _take_openai(usage, counts):
+        return True
     prompt, completion = _first(usage, _PROMPT), _first(usage, _COMPLETION)
     cached = _cached(usage)
     if prompt is not None and "input_tokens" in usage:
@@ -36,6 +38,21 @@ def take(usage: object, counts: TokenCounts) -> bool:
     return prompt is not None or completion is not None
 
 
+def _take_openai(usage: Mapping[str, object], counts: TokenCounts) -> bool:
+    """Set the counts of OpenAI's usage, which nearly all answers have. Return whether it is one, and names both."""
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    # The types themselves: a bool is no count.
+    if type(prompt) is not int or type(completion) is not int or prompt < 0 or completion < 0:
+        return False
+    if "input_tokens" in usage:
+        return False
+    counts.prompt, counts.completion = prompt, completion
+    has_no_more = len(usage) == 3 and "total_tokens" in usage
+    if not has_no_more and (cached := _cached(usage)) is not None:
+        counts.cached = cached
+    return True
+
+
 def of_document(document: Mapping[str, object], counts: TokenCounts) -> bool:
     """Set the counts of a whole answer, or of an event that may hold usage, and return whether it names any."""
     for name in ("usage", "meta_info"):
@@ -45,7 +62,7 @@ def of_document(document: Mapping[str, object], counts: TokenCounts) -> bool:
         inner = document.get(name)
         if isinstance(inner, dict) and take(inner.get("usage"), counts):
             return True
-    return "prompt_eval_count" in document and take(document, counts)
+    return document.get("prompt_eval_count") is not None and take(document, counts)
 
 
 def completed(seen: TokenCounts, ask: Ask, answer: int | None) -> TokenCounts:

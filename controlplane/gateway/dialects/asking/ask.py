@@ -13,6 +13,7 @@ from controlplane.gateway.request import Ask, ModelPlace, Operation, RequestHead
 
 SESSION_FIELDS = (b"x-session-id", b"x-claude-code-session-id", b"session_id", b"x-opencode-session")
 """Header fields that name a session, first one first: any client, Claude Code, Codex, opencode."""
+_NAMING = frozenset((*SESSION_FIELDS, b"x-version"))
 LONGEST_NAME = 256
 """Most bytes of a model's name, a version's name or a session key. Chosen."""
 PREFIX = 1024
@@ -34,8 +35,9 @@ _TRUE = frozenset(("true", "1", "yes", "on", "t", "y"))
 def ask(operation: Operation, head: RequestHead, body: bytes) -> Ask | Refusal:
     """Return what a request asks, or a refusal that says what is wrong with it."""
     found = Ask(operation, "", stream=operation.always_streams, prompt_bytes=media.text_bytes(body))
-    found.version = _text(head.get(b"x-version"))
-    found.session = _session(head)
+    if not _NAMING.isdisjoint(head.known):
+        found.version = _text(head.get(b"x-version"))
+        found.session = _session(head)
     try:
         refusal = _READERS[operation.place](found, head, body)
     except Unreadable as error:
@@ -50,7 +52,7 @@ def ask(operation: Operation, head: RequestHead, body: bytes) -> Ask | Refusal:
 
 
 def _read_json(found: Ask, head: RequestHead, body: bytes) -> Refusal | None:
-    if head.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
+    if b"content-encoding" in head.known and head.known[b"content-encoding"].strip().lower() not in (b"identity", b""):
         return _malformed("The body is compressed. Send it without Content-Encoding: the gateway reads its model.")
     members = json_body.read(body, counted=found.operation.name in COUNTED_INPUTS)
     if members.model is not None and not isinstance(members.model, str):

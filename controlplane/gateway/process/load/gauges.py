@@ -21,7 +21,7 @@ FULL_CACHE = 0.95
 
 
 class Load(NamedTuple):
-    """What an engine reports. None: it does not report the gauge, which is not zero."""
+    """Load that an engine reports. None: it does not report the gauge, which is not zero."""
 
     waiting: float | None = None
     """Requests in the longest queue of the engine: it has one for each rank or model."""

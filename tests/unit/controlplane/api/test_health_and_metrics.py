@@ -164,9 +164,11 @@ async def test_rollouts_that_need_attention_are_metrics_of_every_model(rig: Any,
     text = (await viewer.get("/metrics")).text
     lines = [line for line in text.splitlines() if line.startswith("controlplane_rollout_attention{")]
     assert sorted(lines) == [
+        'controlplane_rollout_attention{model="chat",need="decision"} 0.0',
         'controlplane_rollout_attention{model="chat",need="person"} 1.0',
         'controlplane_rollout_attention{model="chat",need="waiting"} 0.0',
         'controlplane_rollout_attention{model="chat",need="went_back"} 0.0',
+        'controlplane_rollout_attention{model="gone",need="decision"} 0.0',
         'controlplane_rollout_attention{model="gone",need="person"} 0.0',
         'controlplane_rollout_attention{model="gone",need="waiting"} 1.0',
         'controlplane_rollout_attention{model="gone",need="went_back"} 0.0',

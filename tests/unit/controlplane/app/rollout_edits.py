@@ -8,11 +8,12 @@ Where = tuple[str | int, ...]
 OPTIONS: Where = ("models", 2, "rollout")
 """Options of model split."""
 SHARED: Where = ("rollouts",)
+# The expressions read no metric: a check would read the whole catalogue for it, at each of some thousand edits.
 RICH_OPTIONS: dict[str, Any] = {
     "steps": [{"mirror": "10%", "for": "1m"}, {"testers": "1m"}, {"weight": "5%"}, {"analyse": "5m"}, {"pause": "1m"}],
     "analysis": {
         "compare": [{"metric": "errors"}],
-        "thresholds": [{"name": "queue", "expr": "llm_requests_waiting", "at_most": 9}],
+        "thresholds": [{"name": "queue", "expr": "vector(1)", "at_most": 9}],
     },
     "warm": {"prompts": ["hi"]},
     "golden": {
@@ -29,7 +30,7 @@ RICH_SHARED: dict[str, Any] = {
     ],
     "hooks": [{"name": "backup", "at": "switch", "url": "http://127.0.0.1:1/backup"}],
     "approvals": [{"at": "full"}],
-    "checklist": [{"name": "monitoring"}, {"name": "load", "expr": "up"}],
+    "checklist": [{"name": "monitoring"}, {"name": "load", "expr": "vector(1)"}],
 }
 _STEPS, _ANALYSIS = (*OPTIONS, "steps"), (*OPTIONS, "analysis")
 _COMPARED, _LIMIT = (*_ANALYSIS, "compare", 0), (*_ANALYSIS, "thresholds", 0)
@@ -56,7 +57,7 @@ _OF_A_MODEL: tuple[tuple[str, Where, Any], ...] = (
     ("analysis.compare[].tolerance", (*_COMPARED, "tolerance"), 0.01),
     ("analysis.compare[].dry_run", (*_COMPARED, "dry_run"), True),
     ("analysis.thresholds[].name", (*_LIMIT, "name"), "waiting"),
-    ("analysis.thresholds[].expr", (*_LIMIT, "expr"), "max(llm_requests_waiting)"),
+    ("analysis.thresholds[].expr", (*_LIMIT, "expr"), "vector(2)"),
     ("analysis.thresholds[].at_most", (*_LIMIT, "at_most"), 10),
     ("analysis.thresholds[].at_least", (*_LIMIT, "at_least"), 1),
     ("analysis.thresholds[].dry_run", (*_LIMIT, "dry_run"), True),
@@ -119,7 +120,7 @@ _OF_ALL: tuple[tuple[str, Where, Any], ...] = (
     ("approvals[].count", (*_APPROVAL, "count"), 2),
     ("approvals[].role", (*_APPROVAL, "role"), "admin"),
     ("checklist[].name", (*_ITEM, "name"), "load-test"),
-    ("checklist[].expr", (*_ITEM, "expr"), "up == 1"),
+    ("checklist[].expr", (*_ITEM, "expr"), "vector(2)"),
     ("checklist[].attested", _ITEM, {"name": "docs", "attested": "https://wiki.example"}),
 )
 ROLLOUT_EDITS = (

@@ -15,8 +15,13 @@ from controlplane.app.check import inspect_file
 from tests.unit.controlplane.app.rich_fleet import RICH
 
 Place = tuple[int | str, ...]
-FLEET = {**RICH, "rules": ["builtin:gpu", "mine.yml"]}
+_SPLIT = RICH["models"][2]
+_MODELS = [*RICH["models"][:2], {name: value for name, value in _SPLIT.items() if name != "rollout"}]
+_REST = {name: value for name, value in RICH.items() if name != "rollouts"}
+FLEET = {**_REST, "models": _MODELS, "rules": ["builtin:gpu", "mine.yml"]}
 """With the smallest of the built-in packs: they are read again for each value."""
+ROLLED = {"fleet": RICH["fleet"], "rules": [], "models": [_SPLIT], "rollouts": RICH["rollouts"]}
+"""The options of rollouts alone: the whole file is read for each of its values."""
 WRONG = {"nothing": None, "a text": "abc", "a number": -1, "a list": [], "a map": {}, "a map in a list": [{"a": 1}]}
 DRIVER: Place = ("models", 0, "traffic", "driver")
 DROPPED = object()
@@ -31,8 +36,8 @@ def places(value: Any, place: Place = ()) -> Iterator[Place]:
         yield from places(inner, (*place, key))
 
 
-def with_value(place: Place, value: object) -> Any:
-    changed: Any = copy.deepcopy(FLEET)
+def with_value(place: Place, value: object, fleet: Any = FLEET) -> Any:
+    changed: Any = copy.deepcopy(fleet)
     if not place:
         return value
     section = changed
@@ -60,18 +65,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_file_as_it_is_has_no_fault(folder: Path) -> None:
-    assert told(folder, FLEET) == []
+    assert told(folder, FLEET) == told(folder, ROLLED) == []
 
 
 @pytest.mark.parametrize("wrong", [*WRONG, "dropped"])
 def test_a_wrong_value_anywhere_is_told_with_its_line_and_in_our_words(folder: Path, wrong: str) -> None:
     value = WRONG.get(wrong, DROPPED)
-    for place in places(FLEET):
+    options = [(ROLLED, place) for place in places(ROLLED) if {"rollout", "rollouts"} & set(place)]
+    for fleet, place in [*((FLEET, place) for place in places(FLEET)), *options]:
         if value is DROPPED and not (place and isinstance(place[-1], str)):
             continue
         if not place:
             continue  # refused as a whole, which test_check.py looks at
-        for line in told(folder, with_value(place, value)):
+        for line in told(folder, with_value(place, value, fleet)):
             assert re.match(r":\d+: \S", line) or "mine.yml" in line or "cannot be read" in line, (place, line)
             assert not PYTHON.search(line), (place, line)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 from controlplane.traffic.child import run
@@ -34,8 +36,8 @@ def _runs(pid: int) -> bool:
 
 
 async def test_an_output_without_end_is_cut_off() -> None:
-    done = await run(["sh", "-c", "yes"], timeout_s=HANG_S, most=100_000)
-    assert (done.code, done.fault) == (None, "sh wrote more than 100000 bytes and was killed")
+    done = await run(["sh", "-c", "yes"], timeout_s=HANG_S, most=3_000_000)
+    assert (done.code, done.fault) == (None, "sh wrote more than 3000000 bytes and was killed")
 
 
 async def test_a_command_that_is_not_there_did_not_start() -> None:
@@ -52,3 +54,14 @@ async def test_a_cancelled_command_is_killed(tmp_path: Path) -> None:
     assert task.cancelled()
     pid = int((tmp_path / "pid").read_text())
     await until(lambda: not _runs(pid))
+
+
+async def test_a_child_that_left_the_group_and_keeps_the_output_open_delays_nothing(tmp_path: Path) -> None:
+    script = f"setsid sh -c 'echo $$ > {tmp_path}/child; sleep 600' & sleep 600"
+    task = asyncio.create_task(run(["sh", "-c", script], timeout_s=2.0))
+    await until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text().strip())
+    child = int((tmp_path / "child").read_text())
+    try:
+        assert (await task).fault == "sh did not end within 2 s and was killed"
+    finally:
+        os.killpg(child, signal.SIGKILL)

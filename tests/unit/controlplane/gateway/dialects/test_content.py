@@ -271,7 +271,7 @@ def test_after_the_first_content_no_event_is_parsed() -> None:
     for event in (ROLE, delta(content="hi")):
         read.feed(b"data: %b\n\n" % orjson.dumps(event))
     before = read.events
-    assert read.feed(b'data: {"refusal":"x"}{"finish_reason":null\n\n')
+    assert read.feed(b'data: {"refusal":"x"}{"finish_reason":null}\n\n')
     assert read.events == before + 1 and read.content == Content(said=True)
 
 

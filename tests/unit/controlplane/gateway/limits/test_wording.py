@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from controlplane.gateway.desired.document import LimitSpec
-from controlplane.gateway.limits.wording import duration
-from tests.fakes.limits import World, document, used
+from controlplane.gateway.limits.wording import duration, quota, quota_lines
+from controlplane.gateway.wire.fields import encoded
+from tests.fakes.limits import World, document, told, used
 
 
 def test_a_refusal_says_which_limit_of_whom_and_when() -> None:
@@ -73,23 +74,23 @@ def test_every_answer_names_the_tightest_limit() -> None:
             LimitSpec(tokens_per_minute=600),
         )
     )
-    assert world.admit(100).fields() == [
-        (b"x-ratelimit-limit-requests", b"60"),
-        (b"x-ratelimit-remaining-requests", b"59"),
-        (b"x-ratelimit-reset-requests", b"1s"),
-        (b"x-ratelimit-limit-tokens", b"600"),
-        (b"x-ratelimit-remaining-tokens", b"500"),
-        (b"x-ratelimit-reset-tokens", b"10s"),
-    ]
+    assert told(world.admit(100)) == {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "59",
+        "x-ratelimit-reset-requests": "1s",
+        "x-ratelimit-limit-tokens": "600",
+        "x-ratelimit-remaining-tokens": "500",
+        "x-ratelimit-reset-tokens": "10s",
+    }
 
 
 def test_the_fields_are_those_of_the_admission() -> None:
     world = World(document(LimitSpec(requests_per_minute=6000)))
     first = world.admit()
     world.admitted(100)
-    fields = dict(first.fields())
-    assert fields[b"x-ratelimit-remaining-requests"] == b"5999"
-    assert fields[b"x-ratelimit-reset-requests"] == b"10ms"
+    fields = told(first)
+    assert fields["x-ratelimit-remaining-requests"] == "5999"
+    assert fields["x-ratelimit-reset-requests"] == "10ms"
 
 
 def test_a_refusal_has_the_fields_of_its_limit() -> None:
@@ -120,3 +121,9 @@ def test_a_refusal_has_the_fields_of_its_limit() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("limit", [0.3, 1.0, 60.0, 99.9999999])
+@pytest.mark.parametrize("left", [-2.0, 0.0, 0.9999999, 7.5])
+def test_answers_and_refusals_name_a_limit_alike(limit: float, left: float) -> None:
+    assert quota_lines(b"tokens", limit, left, 61.0) == encoded(quota(b"tokens", limit, left, 61.0))

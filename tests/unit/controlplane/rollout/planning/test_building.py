@@ -6,9 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from collectors.target import Auth
 from controlplane.config.models import ModelSection
+from controlplane.config.rollout.analysis import AnalysisSection
+from controlplane.config.rollout.golden import GoldenSection
 from controlplane.config.rollout.section import RolloutSection, RolloutsSection
 from controlplane.rollout.options import (
     Approval,
@@ -199,15 +203,53 @@ GATES = combined(RolloutsSection(), OWN)
 
 
 def test_options_of_a_request_replace_those_of_fleet_yaml() -> None:
-    given = {"steps": "10%, pause", "analysis": {"minimum_requests": 5}, "strategy": "blue-green"}
-    changed, reasons = applied(OWN, Overrides(given, allow_downtime=True))
+    wanted = {"steps": "10%, pause", "analysis": {"minimum_requests": 5}, "strategy": "blue-green"}
+    changed, reasons = applied(OWN, Overrides(wanted, allow_downtime=True))
     assert reasons == []
     assert changed.analysis is not None
     assert (changed.analysis.minimum_requests, changed.allow_downtime, len(changed.steps)) == (5, True, 2)
 
 
+def test_prompts_of_a_request_stand_in_for_the_golden_file() -> None:
+    own = RolloutSection.model_validate({"golden": {"file": "/golden.json", "pass_ratio": "90%"}})
+    prompt = {"prompt": "2 + 2?", "expect": {"contains": "4"}}
+    changed, reasons = applied(own, Overrides({"golden": {"prompts": [prompt]}}))
+    assert reasons == []
+    assert changed.golden is not None
+    assert (changed.golden.file, changed.golden.pass_ratio, len(changed.golden.prompts)) == (None, 0.9, 1)
+    assert applied(own, Overrides({"golden": 5}))[1] == ["rollout.golden: expected a map of fields, got the number 5"]
+
+
+NAMES = sorted(
+    {*RolloutSection.model_fields, *AnalysisSection.model_fields, *GoldenSection.model_fields, "weight", "for"}
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "5%", "10m", "pause", "canary", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*NAMES, "x"]), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5))
+def test_whatever_a_request_sets_is_applied_or_refused_in_words(section: dict[str, Any]) -> None:
+    overrides = Overrides(section)
+    changed, reasons = applied(OWN, overrides)
+    assert all(reason.startswith("rollout") for reason in reasons)
+    notes_of(overrides, "ann")
+    if not reasons:
+        after = replaced(GATES, changed, overrides)
+        loosened(GATES, after, OWN, changed)
+        prompts = changed.golden.prompts if changed.golden else ()
+        options_of(SECTION, changed, after, prompts, changed.effective_strategy, {})
+
+
 @pytest.mark.parametrize(
-    ("given", "reasons"),
+    ("section", "reasons"),
     [
         (
             {"hooks": [HOOK]},
@@ -232,14 +274,14 @@ def test_options_of_a_request_replace_those_of_fleet_yaml() -> None:
         ({"freeze": []}, ["rollout.freeze: unknown field; known here: "]),
     ],
 )
-def test_what_a_request_may_not_set(given: dict[str, Any], reasons: list[str]) -> None:
-    section, found = applied(OWN, Overrides(given))
-    assert section == OWN
+def test_what_a_request_may_not_set(section: dict[str, Any], reasons: list[str]) -> None:
+    changed, found = applied(OWN, Overrides(section))
+    assert changed == OWN
     assert [reason[: len(expected)] for reason, expected in zip(found, reasons, strict=True)] == reasons
 
 
 @pytest.mark.parametrize(
-    ("given", "phrases"),
+    ("section", "phrases"),
     [
         ({"deadline": "1h"}, []),
         ({"approvals": [{"at": "full", "count": 3}]}, []),
@@ -254,10 +296,10 @@ def test_what_a_request_may_not_set(given: dict[str, Any], reasons: list[str]) -
         ({"after": []}, ["not wait for embed"]),
     ],
 )
-def test_what_a_request_takes_away(given: dict[str, Any], phrases: list[str]) -> None:
-    changed, reasons = applied(OWN, Overrides(given))
+def test_what_a_request_takes_away(section: dict[str, Any], phrases: list[str]) -> None:
+    changed, reasons = applied(OWN, Overrides(section))
     assert reasons == []
-    assert loosened(GATES, replaced(GATES, changed, Overrides(given)), OWN, changed) == phrases
+    assert loosened(GATES, replaced(GATES, changed, Overrides(section)), OWN, changed) == phrases
 
 
 def test_gates_that_a_request_does_not_name_stay() -> None:
@@ -284,10 +326,10 @@ def test_notes_say_who_set_what() -> None:
 
 
 def test_overrides_survive_json_and_equal_ones_have_one_text() -> None:
-    given = Overrides({"b": 1, "a": {"d": 1, "c": 2}}, "fire", {"scan": "x"}, allow_downtime=True, full=True)
-    again = Overrides.from_json(json.loads(json.dumps(given.to_json())))
-    assert again == given
-    assert given.text() == Overrides({"a": {"c": 2, "d": 1}, "b": 1}, "fire", {"scan": "x"}, True, True).text()
+    wanted = Overrides({"b": 1, "a": {"d": 1, "c": 2}}, "fire", {"scan": "x"}, allow_downtime=True, full=True)
+    again = Overrides.from_json(json.loads(json.dumps(wanted.to_json())))
+    assert again == wanted
+    assert wanted.text() == Overrides({"a": {"c": 2, "d": 1}, "b": 1}, "fire", {"scan": "x"}, True, True).text()
     assert (Overrides().text(), Overrides().to_json()) == ("", {})
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from controlplane.clock.calendar import Calendar
 from controlplane.config.rollout.freeze import FreezeSection
-from controlplane.rollout.planning.freeze import MAX_JOINED, FreezeWindow, frozen, windows
+from controlplane.rollout.planning.freeze import MAX_JOINED, Freeze, Freezes, FreezeWindow, windows
 
 BERLIN = "Europe/Berlin"
 
@@ -22,6 +24,10 @@ def window(name: str = "w", timezone: str = BERLIN, **fields: Any) -> FreezeWind
 WEEKEND = window("weekend", cron="0 18 * * fri", for_="62h")
 NIGHT = window("night", cron="0 22 * * *", for_="8h")
 FEAST = window("feast", from_="2026-12-24", to="2026-12-26", models=["chat"])
+
+
+def frozen(given: Sequence[FreezeWindow], model: str, when: float) -> Freeze | None:
+    return Freezes(given).frozen(model, when)
 
 
 def at(text: str, *, second: bool = False) -> float:
@@ -101,3 +107,31 @@ def test_the_zone_of_the_window_counts_and_not_that_of_the_machine() -> None:
     assert str(frozen([tokyo], "chat", at("2026-12-23 16:00"))) == (
         "freeze window tokyo holds until 2026-12-25 00:00 Asia/Tokyo"
     )
+
+
+def test_one_value_answers_for_all_models_and_times() -> None:
+    freezes = Freezes([NIGHT, FEAST])
+    for _ in range(2):
+        for model, time, name in (
+            ("chat", "2026-12-25 12:00", "feast"),
+            ("ranker", "2026-12-25 12:00", None),
+            ("ranker", "2026-12-25 23:00", "night"),
+            ("chat", "2026-12-28 12:00", None),
+        ):
+            freeze = freezes.frozen(model, at(time))
+            assert (freeze.name if freeze else None) == name
+    assert (freezes.of("ranker"), freezes.of("chat")) == ((NIGHT,), (NIGHT, FEAST))
+
+
+def test_a_window_is_looked_up_once_for_any_number_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    times = Calendar.times
+
+    def counted(calendar: Calendar, after: float) -> Iterator[float]:
+        asked.append(after)
+        return times(calendar, after)
+
+    monkeypatch.setattr(Calendar, "times", counted)
+    freezes, noon = Freezes([NIGHT, WEEKEND]), at("2026-12-23 12:00")
+    assert [freezes.frozen(f"m{number}", noon) for number in range(200)] == [None] * 200
+    assert len(asked) == 2

@@ -166,7 +166,7 @@ async def test_an_admin_overrides_a_freeze_with_a_reason_that_is_kept(tmp_path: 
     async with rig(tmp_path, FREEZE) as it:
         overrides = Overrides(override_freeze="outage 12")
         plan = await it.plan(overrides=overrides, role="admin")
-        note = "ann overrode freeze window feast holds until 1970-02-02 00:00 UTC: outage 12"
+        note = "ann overrode freeze window feast (until 1970-02-02 00:00 UTC): outage 12"
         assert (plan.options.through_freeze, plan.options.notes, plan.notes) == (True, (note,), (note,))
         assert await it.refused(overrides=overrides) == [
             "only an admin may override freeze windows; ann has role operator"
@@ -205,6 +205,14 @@ async def test_every_reason_comes_at_once(tmp_path: Path) -> None:
             "threshold q cannot be evaluated",
             "the golden set",
         ]
+
+
+async def test_what_the_engines_lack_comes_with_the_other_reasons(tmp_path: Path) -> None:
+    async with rig(tmp_path, FREEZE, series=memory(free=10), memory="40GB") as it:
+        freeze, room = await it.refused()
+        assert freeze.startswith("freeze window feast") and room.startswith("v2 needs 40 GiB")
+        log = RolloutLog(it.world.db)
+        assert log.recent("model") == []
 
 
 async def test_an_item_is_attested_by_a_person(tmp_path: Path) -> None:
@@ -368,9 +376,9 @@ async def test_a_dry_run_shows_every_gate_with_its_state(tmp_path: Path) -> None
         assert shown == [
             "freeze: none of the windows holds now (feast)",
             "order: another comes first; it is not rolling, and its last promotion did not fail",
-            "check rollback passes now: rollback: v1 is ready on every backend",
-            "check monitoring does not pass now: monitoring: no server of model is watched; check `cp targets`",
-            "check load does not pass now: load: load_test_ok has no result now",
+            "check rollback passes now: v1 is ready on every backend",
+            "check monitoring does not pass now: no server of model is watched; check `cp targets`",
+            "check load does not pass now: load_test_ok has no result now",
             "check scan passes now: scan is attested: ticket 7",
             "hook backup: http://h/b is called before the candidate gets its first request of a client; a failure "
             "pauses the rollout until an operator resumes it",
@@ -428,6 +436,16 @@ async def test_options_set_by_hand_are_in_the_audit_trail(tmp_path: Path) -> Non
                 "ann",
                 "rollout.option",
                 "model/model",
-                f"rollout {started.id}: ann overrode freeze window feast holds until 1970-02-02 00:00 UTC: outage 12",
+                f"rollout {started.id}: ann overrode freeze window feast (until 1970-02-02 00:00 UTC): outage 12",
             ),
         }
+
+
+async def test_the_targets_of_a_version_are_those_of_its_servers(tmp_path: Path) -> None:
+    own = [{"url": "http://b:9000", "engine": "vllm"}, {"url": "http://[::1]:1", "engine": "triton"}]
+    async with rig(
+        tmp_path, backends=[*own, {"url": "http://c:1", "metrics": "http://u:p@m:7/x", "engine": "vllm"}]
+    ) as it:
+        assert it.planner.targets("model", "v1") == ("127.0.0.1:8002",)
+        assert it.planner.targets("model", "v2") == ("127.0.0.1:8002", "b:9000", "[::1]:8002", "m:7")
+        assert it.planner.targets("other", "v1") == it.planner.targets("other", "v2") == ()

@@ -17,7 +17,7 @@ from controlplane.rollout.reporting.progress import (
     way_back,
     way_back_later,
 )
-from controlplane.rollout.wishes import Wait, WaitKind
+from controlplane.rollout.wishes import Wait, WaitKind, Wish, WishVerb
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState, all_to
 from tests.fakes.canary import ANALYSE, APPROVE, BRING_UP, COMMIT, FIRST_SHIFT, KEEP, RETIRE, WATCH, A, B, at, plan
 
@@ -47,6 +47,12 @@ def test_the_time_left_names_what_cannot_be_known() -> None:
     assert (found.left_s, found.left) == (None, "at least 8 min 30 s, and an approval")
     after = progress(at(WATCH, verified_since=100.0, phase=Phase.VERIFYING), seen(backend()), NO_PAST, now=115.0)
     assert (after.left_s, after.left) == (45.0, "about 45 s")
+
+
+def test_a_wish_for_every_request_leaves_no_time_for_the_waits_that_it_skips() -> None:
+    full = Wish(WishVerb.FULL, "bea", "operator", 150.0, ANALYSE)
+    found = progress(at(ANALYSE, wishes=(full,)), seen(backend()), NO_PAST, now=160.0)
+    assert (found.left_s, found.left) == (None, "at least 1 min, and an approval")
 
 
 def test_after_the_switch_the_time_left_is_that_of_the_old_version() -> None:

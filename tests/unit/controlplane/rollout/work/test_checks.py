@@ -53,7 +53,8 @@ class Facts:
     async def capacity(self, model: str, stable: str, version: str) -> Capacity:
         return self.fit
 
-    def targets(self, model: str) -> tuple[str, ...]:
+    def targets(self, model: str, version: str) -> tuple[str, ...]:
+        assert (model, version) == ("chat", "v1"), "the candidate's servers may not run yet"
         return ("a:8002",)
 
 

@@ -16,7 +16,7 @@ from collectors.target import Auth
 from controlplane.rollout.findings import Finding, Outcome, Work, WorkKind
 from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind, RolloutLimits, Step, StepKind
 from controlplane.rollout.options import Hook, Moment, Options
-from controlplane.rollout.work.hooks import ATTEMPTS, HookWorker
+from controlplane.rollout.work.hooks import ATTEMPTS, HookWorker, document
 from tests.fakes.hook_server import HookServer, breaks_off, dies, floods, hangs, lies, status
 from tests.patience import HANG_S
 
@@ -81,6 +81,15 @@ async def test_a_hook_gets_the_rollout_as_json(call: Calls) -> None:
         "started_by": "ann",
         "started_at": 100.0,
     }
+
+
+def test_before_the_first_share_the_candidate_has_none_and_afterwards_the_plan_does_not_say() -> None:
+    hook = Hook("backup", Moment.SWITCH, "http://h/")
+    assert [document(rollout(hook), hook, step)["weight"] for step in (0, 1, 2)] == [0.0, 0.0, 1.0]
+    unset = replace(rollout(hook).plan, steps=(Step(StepKind.HOOK), *STEPS))
+    assert document(replace(rollout(hook), plan=unset), hook, 0)["weight"] == 0.0
+    end = replace(hook, at=Moment.END)
+    assert document(rollout(end), end, 2)["weight"] is None
 
 
 async def test_a_hook_of_the_end_learns_how_the_rollout_ends(call: Calls) -> None:

@@ -333,7 +333,7 @@ def buckets(
     """Return the buckets of a histogram that grow by `counts` (cumulative) a minute from minute `begins`."""
     labels = {"model": "chat", "version": version, "instance": "gw:1", **more}
     if name.startswith("llm_"):
-        labels.setdefault("source", "gateway")
+        labels["source"] = "engine"
     text = matchers(labels)
     lead = f"_x{begins - 1} " if begins else ""
     return [f'{name}_bucket{{{text},le="{le}"}} {lead}0+{n}x30' for le, n in counts.items()]
@@ -385,8 +385,8 @@ async def test_gaps_between_tokens_count_as_half_as_many_as_requests() -> None:
     gaps = "llm_inter_token_latency_seconds"
     each = {le: n * 100 for le, n in SLOW.items()}
     series = Series(
-        *STABLE,
-        counter("_x9 0+100x20"),
+        counter("0+1000x30", "v1", source="engine"),
+        counter("_x9 0+100x20", source="engine"),
         *buckets("v1", {le: n * 100 for le, n in USUAL.items()}, name=gaps),
         *buckets("v2", each, 10, name=gaps),
     )

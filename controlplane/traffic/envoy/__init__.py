@@ -1,0 +1,1 @@
+"""The driver for Envoy. Start at `proxy.py`."""
