@@ -43,7 +43,7 @@ class RolloutKind(StrEnum):
 
 
 class StepKind(StrEnum):
-    """The kind of a plan's step. Each kind has a handler (handlers.py) and a sentence (step_words.py)."""
+    """The kind of a plan's step. Each kind has a handler (handlers/) and a sentence (step_words.py)."""
 
     BRING_UP = "bring-up"
     """Load the candidate on one backend after another, until it has the step's weight there."""

@@ -204,7 +204,7 @@ class RolloutService(RolloutReader):
         self._refuse_observe_only()
         lifted = await asyncio.to_thread(self._log.lift, model, version, actor, reason, self._clock.now())
         if lifted is None:
-            raise NotFound(f"{version} of {model} is in no quarantine; `cp quarantine list` names the versions")
+            raise NotFound(f"{version} of {model} is in no quarantine; `cp quarantine` names the versions")
         log.info("quarantine of %s of %s: lifted by %s: %s", version, model, actor, reason)
         return lifted
 

@@ -83,7 +83,7 @@ class RolloutLog:
             return _with_wishes(session, rows)
 
     def stamps(self) -> dict[str, Stamp]:
-        """Return what changes with each write of a running rollout, by the rollout's id."""
+        """Return the stamps of the running rollouts by id. A rollout with the same stamp was not written since."""
         with self._db.reading() as session:
             return {row[0]: Stamp(*row[1:]) for row in session.connection().execute(_STAMPS)}
 

@@ -12,6 +12,7 @@ from controlplane.rollout.sentences import count, uncounted
 from controlplane.rollout.steps import at, phase_of, share_of
 from controlplane.rollout.verdict import judge, nothing_tried
 from controlplane.rollout.wishes import Wait, WaitKind, approvers, resumed
+from controlplane.telling import lasting
 
 
 def over(now_is: Situation) -> bool:
@@ -30,7 +31,7 @@ def time_left(now_is: Situation, doing: str) -> Decision:
     if step.until_approved:
         words = f"{doing} until it is approved (`cp rollouts approve {rollout.id}`)"
         return waiting(now_is, Wait(WaitKind.APPROVAL, words))
-    return waiting(now_is, Wait(WaitKind.TIME, f"{doing} for {step.hold_s:g} s", now_is.since + step.hold_s))
+    return waiting(now_is, Wait(WaitKind.TIME, f"{doing} for {lasting(step.hold_s)}", now_is.since + step.hold_s))
 
 
 def has(rollout: Rollout) -> str:
@@ -95,9 +96,8 @@ def latest_look(rollout: Rollout) -> WorkState | None:
 
 
 def _says(look: WorkState | None) -> str:
-    if look is None or look.finding is None or not look.finding.reasons:
-        return ""
-    return f" ({look.finding.reasons[0]})"
+    """Return the outcome of a look, as a part of a sentence. Its numbers change with every look: findings hold them."""
+    return "" if look is None or look.finding is None else f" (the last look: {look.finding.outcome})"
 
 
 def watch(now_is: Situation) -> Decision | Rollout:

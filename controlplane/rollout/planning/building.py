@@ -132,7 +132,10 @@ def _analysis(section: AnalysisSection) -> Analysis:
         wanted = [(metric, DEFAULT_TOLERANCES[metric], False) for metric in Metric]
     else:
         named = [(Metric(one.metric), one) for one in section.compare]
-        wanted = [(metric, one.tolerance or DEFAULT_TOLERANCES[metric], one.dry_run) for metric, one in named]
+        wanted = [
+            (metric, DEFAULT_TOLERANCES[metric] if one.tolerance is None else one.tolerance, one.dry_run)
+            for metric, one in named
+        ]
     quiet = section.dry_run
     return Analysis(
         interval_s=section.interval,

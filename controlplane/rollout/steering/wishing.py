@@ -1,4 +1,4 @@
-"""Which wish is possible in which state of a rollout, and why not. Pure.
+"""Rules for operators' wishes: the states of a rollout in which each one is possible. Pure.
 
 Each function returns the wish to store, or None where a repeated request changes nothing. Each raises Conflict with the
 reason and the cure in a state where the wish is not possible, and Forbidden for a person who may not make it.
@@ -17,7 +17,7 @@ _TIMED = (StepKind.PAUSE, StepKind.MIRROR, StepKind.TESTERS, StepKind.KEEP)
 
 
 def pause(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
-    """Return the wish to stop before the next step."""
+    """Return the wish to stop before the next step. Raises Conflict when no step is ahead."""
     _running(rollout, WishVerb.PAUSE)
     if pause_of(rollout.wishes) is not None:
         return None
@@ -30,7 +30,10 @@ def pause(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> W
 
 
 def resume(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
-    """Return the wish to end a pause: an operator's, one of a hook or of missing data, or a timed one."""
+    """Return the wish to end a pause: an operator's, one of a hook or of missing data, or a timed one.
+
+    Raises Conflict when nothing is paused.
+    """
     _running(rollout, WishVerb.RESUME)
     if pause_of(rollout.wishes) is not None:
         return _wish(rollout, WishVerb.RESUME, actor, role, reason, now)
@@ -46,7 +49,10 @@ def resume(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> 
 
 
 def approve(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
-    """Return the approval of the step that the rollout waits for."""
+    """Return the approval of the step that the rollout waits for.
+
+    Raises Conflict when it waits for none, and Forbidden for a person who may not approve.
+    """
     _running(rollout, WishVerb.APPROVE)
     step = _step(rollout)
     given = [w for w in rollout.wishes if w.verb is WishVerb.APPROVE and w.actor == actor]
@@ -62,7 +68,7 @@ def approve(rollout: Rollout, actor: str, role: str, reason: str, now: float) ->
 
 
 def full(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
-    """Return the wish to give the candidate every request at once."""
+    """Return the wish to give the candidate every request at once. Raises Conflict when no share is ahead."""
     _running(rollout, WishVerb.FULL)
     if full_of(rollout.wishes) is not None:
         return None

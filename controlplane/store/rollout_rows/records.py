@@ -76,7 +76,7 @@ class ModelMark(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """What changes with each write of a running rollout."""
+    """Marks that change with each write of a running rollout."""
 
     updated_at: float
     turn_back: str
