@@ -39,6 +39,8 @@ def decide(
     """
     if rollout.phase in TERMINAL:
         return at(rollout, rollout.phase, rollout.sentence)
+    if rollout.ending is Phase.SUCCEEDED and rollout.turn_back:
+        rollout = replace(rollout, ending=None)
     if rollout.ending is not None:
         return _end(rollout, rollout.ending)
     moved = rollout.moved or _any_moved(rollout, seen)
@@ -99,7 +101,8 @@ def _is_skipped(plan: Plan, number: int) -> bool:
     """Return whether a step is skipped because an operator wants the candidate to get every request at once."""
     step = plan.steps[number]
     partial = step.kind in (StepKind.SHIFT, StepKind.WATCH) and share_at(plan, number) < 1.0
-    return partial or step.kind in _SKIPPED or step.moment is Moment.STEP
+    # Approvals still count: the person who started the rollout may make this wish.
+    return partial or step.kind in _SKIPPED or (step.kind is StepKind.HOOK and step.moment is Moment.STEP)
 
 
 def _paused(rollout: Rollout, outcome: Decision | Rollout, pause: Wish) -> Decision:

@@ -341,8 +341,8 @@ def _because(words: str, reason: str) -> str:
 
 
 def _refuse_ending(rollout: Rollout) -> None:
-    """Raise Conflict for a rollout whose end is decided: only its last hooks are still called."""
-    if rollout.ending is not None:
+    """Raise Conflict for a rollout that did not succeed and only calls its last hooks: it is back already."""
+    if rollout.ending not in (None, Phase.SUCCEEDED):
         raise Conflict(
             f"rollout {rollout.id} of {rollout.model} is just ending ({rollout.ending}) and calls its last hooks; "
             "try again in a moment"

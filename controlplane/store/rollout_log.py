@@ -31,7 +31,7 @@ from controlplane.store.rollout_rows.records import (
     model_of,
     record_of,
 )
-from controlplane.store.rollout_rows.saving import StepChange, add_event, save_steps, tell
+from controlplane.store.rollout_rows.saving import StepChange, add_event, ended, save_steps, tell
 from controlplane.store.rollout_rows.wishes import WishRecord, add_wish, wishes_of
 from controlplane.store.tables.rollouts import ModelStateRow, RolloutEventRow, RolloutRow
 
@@ -191,6 +191,7 @@ class RolloutLog:
         Raises NotFound, and Conflict when the rollout has finished.
         """
         with self._db.transaction() as session:
+            session.execute(select(RolloutRow.id).where(col(RolloutRow.id) == rollout_id).with_for_update())
             row = _row(session, rollout_id)
             if row.active_model is None:
                 raise Conflict(f"rollout {rollout_id} of model {row.model} has finished ({row.phase}: {row.sentence})")
@@ -275,20 +276,24 @@ class RolloutLog:
     ) -> None:
         """Store a running rollout with all that its step changes, in one transaction.
 
-        Raises LeaseLost, and Conflict for a rollout that an operator closed meanwhile. Nothing was written then.
+        Raises LeaseLost, and Conflict for a rollout that an operator ended meanwhile. Nothing was written then.
         """
         change = StepChange(record, events, stable, messages, findings, quarantine)
         if self.save_all([change], lease):
-            raise Conflict(f"rollout {record.id} of model {record.model} was closed by an operator; nothing is done")
+            raise Conflict(ended(record))
 
     def save_all(self, changes: Sequence[StepChange], lease: Lease | None) -> frozenset[str]:
         """Store steps of several running rollouts in one transaction.
 
-        Return the ids of those that an operator closed meanwhile: nothing of them is written. Raises LeaseLost.
+        Return the ids of those that an operator ended meanwhile: nothing of them is written. Raises LeaseLost.
         """
         with self._db.transaction() as session:
             check_lease(session, lease)
             return save_steps(session, changes)
+
+    def damaged_models(self) -> frozenset[str]:
+        """Return the models whose stored row could not be read when this process last read it."""
+        return frozenset(row.key for row in self._db.unread.rows() if row.table == ModelStateRow.__tablename__)
 
     def observed(self, model: str, observation: dict[str, Any], drift: str, at: float, lease: Lease | None) -> None:
         """Store the observation of a model's engines at unix second `at`. Raises LeaseLost."""

@@ -9,7 +9,10 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes, new_mode: int = 0o644) -> None:
-    """Replace a file in one step. Mode and owner stay; a link stays a link. Blocking. Raises OSError.
+    """Replace a file in one step. Mode and group stay, and the owner where this process may set it.
+
+    A link stays a link. Blocking. Raises OSError, and then the old file is still there: also where the group of the old
+    file cannot be set.
 
     `new_mode` is the mode of a file that did not exist. No other file stays in the folder, also after a fault.
     """
@@ -23,8 +26,10 @@ def replace_file(path: Path, data: bytes, new_mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         if path.exists():
             before = path.stat()
-            with suppress(PermissionError):  # only root may give a file away; the mode still is the old one
-                os.chown(temporary, before.st_uid, before.st_gid)
+            if temporary.stat().st_gid != before.st_gid:
+                os.chown(temporary, -1, before.st_gid)  # other programs read the file by its group
+            with suppress(PermissionError):  # only root may give a file away
+                os.chown(temporary, before.st_uid, -1)
             temporary.chmod(before.st_mode & 0o7777)
         else:
             temporary.chmod(new_mode)

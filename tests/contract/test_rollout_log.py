@@ -103,7 +103,12 @@ def test_the_engine_never_overwrites_what_an_operator_asked_for(database: Databa
     log.request_turn_back("r-1", "Rollback by eve", "eve", "rollout.rollback", 103.0)
     assert log.get("r-1").turn_back == "Aborted by bob"
     assert [e.sentence for e in log.events("r-1")] == ["ann asked", "Aborted by bob.", "l"]
-    log.save(record(phase="failed", ok=False, finished_at=104.0, sentence="off"), [], None, None)
+    ended = record(phase="failed", ok=False, finished_at=104.0, sentence="off")
+    for unaware in (ended, record(state={"ending": "succeeded"})):
+        with pytest.raises(Conflict, match="was closed by an operator, or is to go back; nothing is done"):
+            log.save(unaware, [], None, None)
+    assert log.get("r-1").phase == "preparing"
+    log.save(replace(ended, turn_back="Aborted by bob"), [], None, None)
     with pytest.raises(Conflict, match=r"rollout r-1 of model chat has finished \(failed: off\)"):
         log.request_turn_back("r-1", "Aborted by bob", "bob", "rollout.abort", 105.0)
 
@@ -161,7 +166,8 @@ def test_who_did_it_is_on_record(database: Database) -> None:
     log = RolloutLog(database)
     log.start(record())
     log.request_turn_back("r-1", "Aborted by bob", "bob", "rollout.abort", 101.0)
-    log.save(record(phase="failed", ok=False, finished_at=102.0, updated_at=102.0, sentence="off"), [], None, None)
+    ended = record(phase="failed", ok=False, finished_at=102.0, updated_at=102.0, sentence="off")
+    log.save(replace(ended, turn_back="Aborted by bob"), [], None, None)
     acts = [(e.at, e.actor, e.action, e.subject, e.detail) for e in reversed(AuditStore(database).recent(9))]
     assert acts == [
         (100.0, "ann", "rollout.promote", "model/chat", "v1 -> v2 by blue-green (rollout r-1)"),

@@ -166,7 +166,7 @@ async def test_versions_that_fail_at_requests_are_turned_back_and_a_good_one_is_
         assert failed.phase is Phase.ROLLED_BACK
         assert failed.sentence.startswith(f"v3 failed 1 of 1 question on {world.server.http_url}: answered 400 instead")
         assert "CUDA error: out of memory" in failed.sentence
-        assert failed.sentence.endswith("v1 serves again")
+        assert failed.sentence.endswith("v1 serves again (3 of 3 questions answered well)")
         print("requests of clients while v3 was turned back:", dict(client.answers))
         assert client.answers["good"] > 0
 
@@ -261,6 +261,6 @@ async def test_a_version_that_takes_the_server_down_is_told_and_the_old_one_come
         await watching
         assert ended.phase is Phase.ROLLED_BACK
         assert ended.sentence.startswith("v3 failed 1 of 1 question on")
-        assert ended.sentence.endswith("v1 serves again")
+        assert ended.sentence.endswith("v1 serves again (3 of 3 questions answered well)")
         (backend,) = (await world.driver.observe()).backends
         assert backend.versions["v1"] is VersionState.READY

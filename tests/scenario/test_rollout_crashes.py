@@ -25,15 +25,15 @@ def kill_at(world: World, save: int, *, written: bool) -> None:
     original: Callable[..., Any] = log.save_all
     count = 0
 
-    def kill(*args: Any) -> None:
+    def kill(*args: Any) -> Any:
         nonlocal count
         count += 1
-        if count != save:
-            original(*args)
-            return
-        if written:
-            original(*args)
-        raise Killed
+        if count == save and not written:
+            raise Killed
+        saved = original(*args)
+        if count == save:
+            raise Killed
+        return saved
 
     log.save_all = kill
 

@@ -21,7 +21,7 @@ async def test_a_candidate_whose_error_no_database_stores_is_turned_back(tmp_pat
         latest = await world.finish()
         assert latest.phase is Phase.ROLLED_BACK
         assert r"half \ud83d of a pair, \x00 and \x1b[2J" in latest.sentence
-        assert latest.sentence.endswith("v1 serves again")
+        assert latest.sentence.endswith("v1 serves again (5 of 5 questions answered well)")
 
 
 async def test_a_load_that_is_refused_with_such_words_ends_the_rollout(tmp_path: Path) -> None:

@@ -73,17 +73,16 @@ class Deaths:
         log: Any = world.engine._writer._log
         original: Callable[..., Any] = log.save_all
 
-        def save(*args: Any) -> None:
+        def save(*args: Any) -> Any:
             self.writes += 1
-            if self.writes != self._at:
-                original(*args)
-            elif self._where == "before writing":
+            if self.writes == self._at and self._where == "before writing":
                 raise Killed
-            else:
-                original(*args)
+            saved = original(*args)
+            if self.writes == self._at:
                 if self._where == "between writing and sending":
                     raise Killed
                 self.pending = True
+            return saved
 
         log.save_all = save
 

@@ -178,7 +178,7 @@ async def test_what_an_engine_finds_when_it_saves_a_closed_rollout_is_that_it_is
         log = world.service._log
         (record,) = log.active()
         await world.service.close(record.id, actor="bob")
-        with pytest.raises(Conflict, match="was closed by an operator; nothing is done"):
+        with pytest.raises(Conflict, match="was closed by an operator, or is to go back; nothing is done"):
             log.save(record, [], None, None)
         assert log.active() == []
 

@@ -70,7 +70,8 @@ class StoredObservations:
             # Another process may have stored other observations while it held the lease.
             self._lease, self._known = lease, {}
         fresh, self._fresh = self._fresh, {}
-        changed = {model: found for model, found in fresh.items() if self._known.get(model) != found}
+        damaged = self._log.damaged_models()
+        changed = {m: found for m, found in fresh.items() if self._known.get(m) != found or m in damaged}
         same = [model for model in fresh if model not in changed]
         documents = {model: (observation_to_json(seen), drift) for model, (seen, drift) in changed.items()}
         if fresh:

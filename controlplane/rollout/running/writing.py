@@ -8,7 +8,7 @@ from typing import NamedTuple
 from controlplane.errors import Conflict, LeaseLost, Unavailable
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog
-from controlplane.store.rollout_rows.saving import StepChange
+from controlplane.store.rollout_rows.saving import StepChange, ended
 
 
 class _Waiting(NamedTuple):
@@ -28,7 +28,7 @@ class Writer:
     async def save(self, change: StepChange, lease: Lease | None) -> None:
         """Store one step of a running rollout with all that follows from it, and return when it is stored.
 
-        Raises LeaseLost, Conflict for a rollout that an operator closed meanwhile, and Unavailable.
+        Raises LeaseLost, Conflict for a rollout that an operator ended meanwhile, and Unavailable.
         """
         done = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(change, lease, done))
@@ -51,7 +51,7 @@ class Writer:
             for each in batch:
                 _fail(each, error)
             return
-        except Exception as error:  # noqa: BLE001 - a boundary: a step that cannot be stored must not keep the others from it
+        except Exception as error:  # noqa: BLE001 - a boundary: one step that cannot be stored keeps no other one
             if len(batch) == 1:
                 _fail(batch[0], error)
                 return
@@ -61,8 +61,7 @@ class Writer:
         for each in batch:
             record = each.change.record
             if record.id in closed:
-                words = f"rollout {record.id} of model {record.model} was closed by an operator; nothing is done"
-                _fail(each, Conflict(words))
+                _fail(each, Conflict(ended(record)))
             elif not each.done.done():
                 each.done.set_result(None)
 

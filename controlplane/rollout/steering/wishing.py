@@ -7,7 +7,7 @@ reason and the cure in a state where the wish is not possible, and Forbidden for
 from __future__ import annotations
 
 from controlplane.errors import Conflict, Forbidden
-from controlplane.rollout.model import Phase, Rollout, Step, StepKind
+from controlplane.rollout.model import Phase, Rollout, RolloutKind, Step, StepKind
 from controlplane.rollout.options import Approval
 from controlplane.rollout.steps import share_of
 from controlplane.rollout.wishes import WaitKind, Wish, WishVerb, full_of, includes, pause_of
@@ -17,8 +17,13 @@ _TIMED = (StepKind.PAUSE, StepKind.MIRROR, StepKind.TESTERS, StepKind.KEEP)
 
 
 def pause(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
-    """Return the wish to stop before the next step. Raises Conflict when no step is ahead."""
+    """Return the wish to stop before the next step. Raises Conflict when no step is ahead, and for a rollback."""
     _running(rollout, WishVerb.PAUSE)
+    if rollout.plan.kind is RolloutKind.ROLLBACK:
+        raise Conflict(
+            f"rollout {rollout.id} of model {rollout.model} is a rollback to {rollout.plan.to_version} and cannot be "
+            f"paused; `cp rollouts abort {rollout.id}` ends it"
+        )
     if pause_of(rollout.wishes) is not None:
         return None
     if _step(rollout).kind is StepKind.RETIRE:

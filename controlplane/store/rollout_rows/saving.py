@@ -38,13 +38,16 @@ class StepChange(NamedTuple):
 
 
 def save_steps(session: Session, changes: Sequence[StepChange]) -> frozenset[str]:
-    """Write steps of running rollouts. Return the ids of those that an operator closed meanwhile: nothing is written.
+    """Write steps of running rollouts. Return the ids of those that an operator ended meanwhile: nothing is written.
 
-    `turn_back` stays as it is in the database: the service writes it.
+    An operator ends a rollout by closing it, or by a request to go back that its last step did not see. `turn_back`
+    stays as it is in the database: the service writes it.
     """
     ids = [change.record.id for change in changes]
-    running = select(col(RolloutRow.id)).where(col(RolloutRow.id).in_(ids), col(RolloutRow.active_model).is_not(None))
-    open_ids = set(session.execute(running.with_for_update()).scalars())
+    columns = select(col(RolloutRow.id), col(RolloutRow.turn_back))
+    running = columns.where(col(RolloutRow.id).in_(ids), col(RolloutRow.active_model).is_not(None))
+    asked = {row.id: row.turn_back for row in session.execute(running.with_for_update())}
+    open_ids = {c.record.id for c in changes if c.record.id in asked and not _missed(c.record, asked[c.record.id])}
     kept = [change for change in changes if change.record.id in open_ids]
     if kept:
         table = RolloutRow.__table__  # type: ignore[attr-defined]
@@ -61,6 +64,17 @@ def save_steps(session: Session, changes: Sequence[StepChange]) -> frozenset[str
     for change in kept:
         _follow(session, change)
     return frozenset(ids) - open_ids
+
+
+def ended(record: RolloutRecord) -> str:
+    """Return in words why a step was not written."""
+    return f"rollout {record.id} of model {record.model} was closed by an operator, or is to go back; nothing is done"
+
+
+def _missed(record: RolloutRecord, turn_back: str) -> bool:
+    """Return whether a step ends a rollout without having seen the request to go back."""
+    ends = record.finished_at is not None or record.state.get("ending") is not None
+    return ends and turn_back != "" and record.turn_back == ""
 
 
 _ROW = (*_WRITTEN, "active_model")

@@ -32,6 +32,7 @@ from controlplane.metrics.write.shipping.shipper import Shipper
 from controlplane.pools import ThreadPool, make_pools
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
+from tests.unit.controlplane.app.driver_edits import DRIVER_EDITS
 from tests.unit.controlplane.app.object_graph import Graph, graph
 from tests.unit.controlplane.app.rich_fleet import RICH
 from tests.unit.controlplane.app.rollout_edits import ROLLOUT_EDITS
@@ -216,8 +217,8 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("gateway.tenants.<name>.monthly_usd", (*TENANT, "monthly_usd"), 7),
     *((f"models[].gateway.{name}", (*GATEWAY, *name.split(".")), value) for name, value in GATEWAYS.items()),
     *ROLLOUT_EDITS,
-    ("models", SPLIT, DROP),
-    ("models[].traffic.driver", (*SPLIT, "traffic", "driver"), "none"),
+    *DRIVER_EDITS,
+    ("models[].traffic.driver", SPLIT, {**RICH["models"][1], "name": "split"}),
     ("cost", ("cost",), DROP),
     ("cost.gpu_hour_usd", ("cost", "gpu_hour_usd"), 3),
     ("cost.budgets[].model", ("cost", "budgets", 0, "model"), "ranker"),
