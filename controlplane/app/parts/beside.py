@@ -27,9 +27,9 @@ from controlplane.clock.system import SystemClock
 from controlplane.errors import ControlPlaneError
 from controlplane.gateway.backoff import Backoff
 from controlplane.gateway.process.folder import holder
-from controlplane.gateway.whole_file import write_whole
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.database import Database
+from controlplane.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 

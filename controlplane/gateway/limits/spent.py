@@ -17,7 +17,7 @@ import orjson
 
 from controlplane.gateway.errors import GatewayError
 from controlplane.gateway.limits.memory import BUDGETS
-from controlplane.gateway.whole_file import write_whole
+from controlplane.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 

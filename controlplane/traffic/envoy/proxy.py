@@ -25,7 +25,7 @@ from controlplane.traffic.envoy.routes import UnfitRoutes, shares_in, version_of
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.several import raise_worst
 from controlplane.traffic.threads import to_the_end
-from controlplane.traffic.whole_file import replace_file
+from controlplane.whole_file import replace_file
 
 NAME = "envoy"
 LOAD_S, LOOK_S = 10.0, 0.05

@@ -24,7 +24,7 @@ from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.several import raise_worst
 from controlplane.traffic.proxies.shares import least_share, shares_of, whole_weights
 from controlplane.traffic.threads import to_the_end
-from controlplane.traffic.whole_file import replace_file
+from controlplane.whole_file import replace_file
 
 NAME = "haproxy"
 MAX_FILE_BYTES = 8 * 2**20

@@ -25,8 +25,8 @@ from controlplane.traffic.proxies.addresses import host_port
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.shares import least_share
 from controlplane.traffic.threads import to_the_end
-from controlplane.traffic.whole_file import replace_file
 from controlplane.traffic.words import told
+from controlplane.whole_file import replace_file
 
 NAME = "nginx"
 COMMAND_S = 30.0

@@ -36,7 +36,7 @@ from controlplane.traffic.triton import pbtxt, version_files
 from controlplane.traffic.triton.answer import judged
 from controlplane.traffic.triton.api import IndexRow, TritonApi, with_cure
 from controlplane.traffic.triton.grpc_loader import GrpcLoader, missing_package
-from controlplane.traffic.whole_file import replace_file
+from controlplane.whole_file import replace_file
 
 _STATES = {state.name: state for state in VersionState if state is not VersionState.UNKNOWN}
 _LOADED = ("READY", "LOADING", "UNLOADING")

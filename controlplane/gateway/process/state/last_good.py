@@ -16,7 +16,7 @@ import orjson
 from controlplane.gateway.desired.codec import MAX_BYTES, decode, encode
 from controlplane.gateway.desired.document import Desired
 from controlplane.gateway.errors import BadDesired, GatewayError
-from controlplane.gateway.whole_file import write_whole
+from controlplane.whole_file import write_whole
 
 DESIRED = "desired.json"
 SHARES = "shares.json"

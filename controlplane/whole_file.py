@@ -1,0 +1,63 @@
+"""Files that are written whole: a crash, or a power cut, leaves the old file or the new one, never a part."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file of this program in one step, with mode 0600.
+
+    Blocking: waits for the disk. Raises OSError; the old file stays.
+    """
+    _replace(path, data, _stays_private)
+
+
+def replace_file(path: Path, data: bytes, new_mode: int = 0o644) -> None:
+    """Replace a file of another program in one step. Mode and group stay, and the owner where this process may set it.
+
+    A link stays a link. `new_mode` is the mode of a file that did not exist. Blocking: waits for the disk. Raises
+    OSError, and then the old file is still there: also where the group of the old file cannot be set.
+    """
+    path = path.resolve()
+
+    def fit(draft: Path) -> None:
+        if not path.exists():
+            draft.chmod(new_mode)
+            return
+        before = path.stat()
+        if draft.stat().st_gid != before.st_gid:
+            os.chown(draft, -1, before.st_gid)  # other programs read the file by its group
+        with suppress(PermissionError):  # only root may give a file away
+            os.chown(draft, before.st_uid, -1)
+        draft.chmod(before.st_mode & 0o7777)
+
+    _replace(path, data, fit)
+
+
+def _replace(path: Path, data: bytes, fit: Callable[[Path], None]) -> None:
+    """Write a draft beside the file, `fit` its mode, and move it into place. No draft stays, also after a fault."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # its mode is 0600
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fit(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _stays_private(_draft: Path) -> None:
+    """Leave the mode 0600 that a draft begins with."""
