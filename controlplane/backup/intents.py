@@ -1,0 +1,46 @@
+"""Intents: who reads or writes the repository now. A prune deletes nothing that they may use.
+
+An intent is put before its owner reads the index. Its age counts by the store's clock, which a probe object shows:
+clocks of machines differ, and an owner that was killed leaves its intent behind.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import orjson
+
+from controlplane.backup.storage.store import Store
+
+ABANDONED_AFTER_S: Final = 24 * 3600.0
+"""Seconds after which an intent no longer counts. Its owner then sees that it is gone, and checks its packs."""
+
+
+@contextmanager
+def announced(store: Store, host: str, work: str) -> Iterator[str]:
+    """Put an intent for the duration of the block, and yield its name."""
+    name = f"intents/{uuid.uuid4().hex}"
+    store.put(name, orjson.dumps({"host": host, "work": work}))
+    try:
+        yield name
+    finally:
+        store.delete(name)
+
+
+def is_announced(store: Store, intent: str) -> bool:
+    """Return whether the intent is still there."""
+    return any(item.name == intent for item in store.list("intents/"))
+
+
+def intents(store: Store) -> dict[str, float]:
+    """Return the age of every intent, in seconds of the store's clock, by name."""
+    probe = f"probes/{uuid.uuid4().hex}"
+    store.put(probe, b"now")
+    try:
+        now = next(item.modified_at for item in store.list("probes/") if item.name == probe)
+    finally:
+        store.delete(probe)
+    return {item.name: now - item.modified_at for item in store.list("intents/")}

@@ -1,0 +1,1 @@
+"""Key files of people, and the repository's secrets wrapped for each of them."""

@@ -1,0 +1,1 @@
+"""Reading snapshots back: restoring trees and verifying that every byte can still be read."""

@@ -1,0 +1,274 @@
+"""A repository: its header, secrets, index and snapshots, over one store.
+
+    repository.json      format, id, sealing; in the clear
+    keys/ID              the secrets, wrapped for one user key
+    packs/NN/NAME        packs; NN are the first two digits of the name
+    index/NAME           segments of the index; derived from the packs
+    snapshots/ID         heads of snapshots
+    intents/ID           a writer that is at work
+    garbage/ID           packs that will be deleted
+    damage/ID            copies of chunks that were found damaged
+    reads/ID             when each pack was last verified
+
+A snapshot's head is written after all that it refers to, so whatever is listed can be restored.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+import orjson
+from blake3 import blake3
+
+from controlplane.backup.errors import BackupError, Damaged, NewerFormat, NotARepository, RepositoryExists, WrongKey
+from controlplane.backup.format.compress import decompressed
+from controlplane.backup.format.envelope import (
+    FORMAT,
+    HEADER_BYTES,
+    TAG_BYTES,
+    Kind,
+    Sealing,
+    Secrets,
+    open_whole,
+    seal_whole,
+)
+from controlplane.backup.format.ids import chunk_id, digest_of
+from controlplane.backup.format.index import Index, Place, Segment, read_segment, segment_bytes, segment_of
+from controlplane.backup.format.pack import PackReader, Rows, table_place
+from controlplane.backup.format.snapshot import Snapshot, read_snapshot, snapshot_bytes
+from controlplane.backup.keys.keyfile import UserKey
+from controlplane.backup.keys.ring import key_bytes, new_secrets, read_key_document, unwrap, wrap
+from controlplane.backup.storage.store import Store
+
+HEADER: Final = "repository.json"
+SMALL: Final = 1 << 20
+"""Largest header or key object, in bytes."""
+LARGE: Final = 1 << 30
+"""Largest index segment, head or list, in bytes."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The content of `repository.json`."""
+
+    id: str
+    made_at: float
+    """Unix seconds."""
+    sealing: Sealing
+
+
+def pack_path(name: str) -> str:
+    """Return the object's name of a pack."""
+    return f"packs/{name[:2]}/{name}"
+
+
+def init_repository(store: Store, key: UserKey, *, key_name: str, now: float, sealing: Sealing) -> Header:
+    """Make an empty repository that `key` opens, and return its header. Raises RepositoryExists."""
+    for name in (HEADER, "keys/", "snapshots/", "packs/"):
+        if _exists(store, name):
+            raise RepositoryExists(f"{store.address} holds a repository already ({name} is there)")
+    header = Header(uuid.uuid4().hex, now, sealing)
+    document = wrap(new_secrets(sealing), key, name=key_name, now=now)
+    store.put(f"keys/{key.id}", key_bytes(document))
+    stored = {"format": FORMAT, "id": header.id, "made_at": now, "sealing": sealing.name.lower()}
+    store.put(HEADER, orjson.dumps(stored, option=orjson.OPT_INDENT_2))
+    return header
+
+
+def _exists(store: Store, name: str) -> bool:
+    if name.endswith("/"):
+        return next(iter(store.list(name)), None) is not None
+    try:
+        store.get(name, SMALL)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def read_header(store: Store) -> Header:
+    """Return the repository's header. Raises NotARepository and NewerFormat."""
+    try:
+        stored = orjson.loads(store.get(HEADER, SMALL))
+        if stored["format"] != FORMAT:
+            raise NewerFormat(f"{store.address} has format {stored['format']}; this release reads format {FORMAT}")
+        return Header(str(stored["id"]), float(stored["made_at"]), Sealing[str(stored["sealing"]).upper()])
+    except FileNotFoundError:
+        cure = f"`controlplane backup init --repository {store.address}` makes one"
+        raise NotARepository(f"{store.address} holds no repository: {HEADER} is missing. {cure}.") from None
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise NotARepository(f"{store.address}: {HEADER} cannot be read") from None
+
+
+def open_secrets(store: Store, header: Header, keys: Iterable[UserKey]) -> Secrets:
+    """Return the repository's secrets, by the first key that opens them. Raises WrongKey."""
+    tried = []
+    for key in keys:
+        tried.append(key.id)
+        try:
+            document = read_key_document(f"keys/{key.id}", store.get(f"keys/{key.id}", SMALL))
+        except FileNotFoundError:
+            continue
+        return unwrap(document, key, header.sealing)
+    known = ", ".join(sorted(item.name.removeprefix("keys/") for item in store.list("keys/"))) or "none"
+    shown = ", ".join(tried) or "none"
+    raise WrongKey(f"no key opens {store.address}: it knows the keys {known}, and the key files hold {shown}")
+
+
+class Repository:
+    """An opened repository. Reading is safe for several threads; `refresh` is not."""
+
+    def __init__(self, store: Store, header: Header, secrets: Secrets) -> None:
+        self.store, self.header, self.secrets = store, header, secrets
+        self.index = Index(())
+        self._readers: dict[str, PackReader] = {}
+
+    @classmethod
+    def open(cls, store: Store, keys: Sequence[UserKey]) -> Repository:
+        """Return the repository at a store, with its index loaded.
+
+        Raises NotARepository, NewerFormat, WrongKey, Damaged and StoreUnreachable.
+        """
+        header = read_header(store)
+        repository = cls(store, header, open_secrets(store, header, keys))
+        repository.refresh()
+        return repository
+
+    def refresh(self) -> tuple[BackupError, ...]:
+        """Load the index again: the segments, and the tables of packs that no segment names.
+
+        Rows of packs that the store does not list are left out. Returns the faults of segments and tables that could
+        not be read; packs of such a segment are read from their own tables.
+        """
+        packs = {item.name.rpartition("/")[2]: item.size for item in self.store.list("packs/")}
+        faults: list[BackupError] = []
+        segments = [self._listed(segment, packs) for segment in self._segments(faults)]
+        known = set(chain.from_iterable(segment.packs for segment in segments))
+        fresh = []
+        for name in packs.keys() - known:
+            try:
+                fresh.append((name, self.table(name, packs[name])))
+            except (BackupError, FileNotFoundError) as error:
+                faults.append(error if isinstance(error, BackupError) else Damaged(f"pack {name}", "it is gone"))
+        self.index = Index([*segments, segment_of(fresh)], self._damaged(faults))
+        return tuple(faults)
+
+    def _segments(self, faults: list[BackupError]) -> Iterator[Segment]:
+        for item in self.store.list("index/"):
+            try:
+                yield read_segment(item.name, self.store.get(item.name, LARGE), self.secrets)
+            except FileNotFoundError:
+                continue
+            except Damaged as error:
+                faults.append(error)
+
+    @staticmethod
+    def _listed(segment: Segment, packs: dict[str, int]) -> Segment:
+        if all(name in packs for name in segment.packs):
+            return segment
+        return segment_of(
+            [
+                (name, segment.rows[segment.rows["pack"] == number])
+                for number, name in enumerate(segment.packs)
+                if name in packs
+            ]
+        )
+
+    def _damaged(self, faults: list[BackupError]) -> frozenset[tuple[str, bytes]]:
+        found: set[tuple[str, bytes]] = set()
+        for item in self.store.list("damage/"):
+            try:
+                rows = orjson.loads(self.read_list(item.name, Kind.DAMAGE))
+            except FileNotFoundError:
+                continue
+            except Damaged as error:
+                faults.append(error)
+                continue
+            found.update((str(pack), bytes.fromhex(chunk)) for pack, chunk in rows)
+        return frozenset(found)
+
+    def read_list(self, name: str, kind: Kind) -> bytes:
+        """Return the content of a small sealed object. Raises Damaged and FileNotFoundError."""
+        return open_whole(name, self.store.get(name, LARGE), kind, self.secrets)
+
+    def write_list(self, folder: str, kind: Kind, body: bytes) -> str:
+        """Write a small sealed object and return its name."""
+        name = f"{folder}/{uuid.uuid4().hex}"
+        self.store.put(name, seal_whole(kind, body, self.secrets))
+        return name
+
+    def table(self, name: str, size: int) -> Rows:
+        """Return the table of a pack of `size` bytes, from the pack itself. Raises Damaged and FileNotFoundError."""
+        tail = self.read(name, max(0, size - (64 << 10)), min(size, 64 << 10))
+        offset, length = table_place(name, size, tail)
+        begin = size - len(tail)
+        inside = offset >= begin
+        sealed = tail[offset - begin :][:length] if inside else self.read(name, offset, length)
+        return self.reader(name).table(sealed)
+
+    def reader(self, name: str) -> PackReader:
+        """Return the reader of a pack. Raises Damaged and FileNotFoundError."""
+        if name not in self._readers:
+            self._readers[name] = PackReader(name, self.read(name, 0, HEADER_BYTES), self.secrets)
+        return self._readers[name]
+
+    def read(self, name: str, offset: int, length: int) -> bytearray:
+        """Return bytes of a pack, as many as there are. Raises FileNotFoundError."""
+        out = bytearray(length)
+        got = self.store.read_into(pack_path(name), offset, memoryview(out))
+        return out[:got]
+
+    def write_segment(self, tables: Sequence[tuple[str, Rows]]) -> str:
+        """Write a segment of the index and return its name."""
+        data = segment_bytes(segment_of(tables), self.secrets)
+        name = f"index/{blake3(data).hexdigest()}"
+        self.store.put(name, data)
+        return name
+
+    def chunk(self, identity: bytes) -> bytes:
+        """Return the bytes of a chunk, from the first copy that is whole. Raises Damaged, naming each copy."""
+        faults = []
+        for place in self.index.copies(identity):
+            try:
+                return self.chunk_at(identity, place)
+            except Damaged as error:
+                faults.append(str(error))
+            except FileNotFoundError:
+                faults.append(f"pack {place.pack} is missing")
+        raise Damaged(f"chunk {identity.hex()}", "; ".join(faults) or "no pack holds it")
+
+    def chunk_at(self, identity: bytes, place: Place) -> bytes:
+        """Return the bytes of one copy of a chunk, checked. Raises Damaged and FileNotFoundError."""
+        name = f"chunk {identity.hex()} in pack {place.pack}"
+        sealed = self.read(place.pack, place.offset, place.stored)
+        if len(sealed) != place.stored:
+            raise Damaged(name, f"the pack ends after {len(sealed)} of its {place.stored} bytes")
+        out = bytearray(place.stored - TAG_BYTES)
+        self.reader(place.pack).open_into(identity, place.number, sealed, memoryview(out))
+        data = decompressed(name, place.codec, out, place.size)
+        if chunk_id(digest_of(data), self.secrets.chunk_secret) != identity:
+            raise Damaged(name, "its bytes have another id")
+        return data
+
+    def snapshots(self, told: Callable[[BackupError], None]) -> list[Snapshot]:
+        """Return all snapshots, the oldest first. Each head that cannot be read is passed to `told`."""
+        found = []
+        for item in self.store.list("snapshots/"):
+            try:
+                found.append(read_snapshot(item.name, self.store.get(item.name, LARGE), self.secrets))
+            except FileNotFoundError:
+                continue
+            except (Damaged, NewerFormat) as error:
+                told(error)
+        return sorted(found, key=lambda snapshot: (snapshot.made_at, snapshot.id))
+
+    def write_snapshot(self, snapshot: Snapshot) -> None:
+        """Write a snapshot's head. From then on the snapshot exists."""
+        self.store.put(f"snapshots/{snapshot.id}", snapshot_bytes(snapshot, self.secrets))
+
+    def tree(self, snapshot: Snapshot) -> bytes:
+        """Return the bytes of a snapshot's tree. Raises Damaged."""
+        return b"".join(self.chunk(identity) for identity in snapshot.tree)

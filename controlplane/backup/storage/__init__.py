@@ -1,0 +1,1 @@
+"""Whole objects in a folder or an object store: put, read a range, list, delete."""

@@ -1,0 +1,162 @@
+"""A repository in a folder: each object is a file, written beside, synced and renamed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from controlplane.backup.errors import NoSpace, StoreUnreachable
+from controlplane.backup.format.buffers import Buffer
+from controlplane.backup.storage.store import Stored
+
+_ALIGNED: Final = 4096
+_TEMPORARY: Final = ".partial-"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class FolderStore:
+    """Objects in a folder. The page cache keeps what engines need: large objects pass beside it where that works."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.address = root, root.absolute().as_uri()
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Write a whole object durably."""
+        path = self.root / name
+        partial = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        with _told(self.address, name):
+            _make_folders(path.parent)
+            try:
+                _write(partial, memoryview(data))
+                partial.rename(path)
+            except BaseException:
+                with suppress(OSError):
+                    partial.unlink()
+                raise
+            _sync_folder(path.parent)
+
+    def get(self, name: str, limit: int) -> bytes:
+        """Return a whole object."""
+        with _told(self.address, name), (self.root / name).open("rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise StoreUnreachable(f"{self.address}: {name} has more than {limit} bytes, which no such object has")
+        return data
+
+    def read_into(self, name: str, offset: int, out: memoryview) -> int:
+        """Read bytes from an offset into `out`, and return their number."""
+        with _told(self.address, name):
+            handle = os.open(self.root / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return _read(handle, offset, out)
+            finally:
+                os.close(handle)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield the objects below a prefix."""
+        with _told(self.address, prefix):
+            yield from self._below(self.root / prefix, prefix)
+
+    def _below(self, folder: Path, prefix: str) -> Iterator[Stored]:
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._below(folder / entry.name, f"{prefix}{entry.name}/")
+            elif not entry.name.startswith(_TEMPORARY):
+                # Another process may delete the object between the listing and this call.
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    yield Stored(prefix + entry.name, status.st_size, status.st_mtime)
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if it is there."""
+        path = self.root / name
+        with _told(self.address, name), suppress(FileNotFoundError):
+            path.unlink()
+            _sync_folder(path.parent)
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+@contextmanager
+def _told(address: str, name: str) -> Iterator[None]:
+    """Translate the errors of files, but FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise NoSpace(f"{address} is full: {name} could not be written ({reason})") from error
+        raise StoreUnreachable(f"{address}: {name}: {reason}") from error
+
+
+def _make_folders(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write(path: Path, data: memoryview) -> None:
+    """Write a file and sync it, beside the page cache when its length and the file system allow."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    direct = len(data) >= _ALIGNED and len(data) % _ALIGNED == 0
+    handle = os.open(path, flags, 0o600)
+    try:
+        if direct:
+            _set_direct(handle)
+        written = 0
+        while written < len(data):
+            try:
+                written += os.write(handle, data[written:])
+            except OSError as error:
+                # EINVAL: the buffer or the file system does not allow direct writes.
+                if error.errno != errno.EINVAL or not direct:
+                    raise
+                direct = False
+                _set_buffered(handle)
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read(handle: int, offset: int, out: memoryview) -> int:
+    done = 0
+    while done < len(out):
+        got = os.preadv(handle, [out[done:]], offset + done)
+        if not got:
+            break
+        done += got
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(handle, offset, len(out), os.POSIX_FADV_DONTNEED)
+    return done
+
+
+def _set_direct(handle: int) -> None:
+    with suppress(OSError):
+        fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) | os.O_DIRECT)
+
+
+def _set_buffered(handle: int) -> None:
+    fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~os.O_DIRECT)

@@ -1,0 +1,89 @@
+"""A repository in an object store (S3, Google Cloud Storage, Azure), through obstore.
+
+Credentials come from where each cloud's own tools take them: the environment, files, the machine's identity. They are
+never part of the address, so an address can be logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Final
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
+
+from controlplane.backup.errors import StoreUnreachable
+from controlplane.backup.format.buffers import Buffer
+from controlplane.backup.storage.store import Stored
+
+ObjectStore = S3Store | GCSStore | AzureStore | MemoryStore
+ONE_REQUEST_BELOW: Final = 8 << 20
+"""Objects from this size on are sent in parts, in bytes: a part that fails is sent again alone."""
+TIMEOUT: Final = timedelta(seconds=60)
+"""Longest time of one request. Chosen: 8 MiB at 1.1 Mbit/s."""
+RETRY_WITHIN: Final = timedelta(minutes=3)
+
+
+class ObjectsStore:
+    """Objects below a prefix of a bucket."""
+
+    def __init__(self, store: ObjectStore, address: str) -> None:
+        """`store` has the prefix already."""
+        self._store, self.address = store, address
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Write a whole object durably."""
+        with _told(self.address, name):
+            large = len(data) >= ONE_REQUEST_BELOW
+            obstore.put(self._store, name, data, use_multipart=large, chunk_size=ONE_REQUEST_BELOW, max_concurrency=4)
+
+    def get(self, name: str, limit: int) -> bytes:
+        """Return a whole object."""
+        with _told(self.address, name):
+            result = obstore.get(self._store, name)
+            if result.meta["size"] > limit:
+                raise StoreUnreachable(f"{self.address}: {name} has more than {limit} bytes, which no such object has")
+            return bytes(result.bytes())
+
+    def read_into(self, name: str, offset: int, out: memoryview) -> int:
+        """Read bytes from an offset into `out`, and return their number."""
+        with _told(self.address, name):
+            data = memoryview(obstore.get_range(self._store, name, start=offset, length=len(out)))
+        if len(data) > len(out):
+            raise StoreUnreachable(f"{self.address}: {name}: asked for {len(out)} bytes, the store sent {len(data)}")
+        out[: len(data)] = data
+        return len(data)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Yield the objects below a prefix."""
+        with _told(self.address, prefix):
+            for batch in obstore.list(self._store, prefix.rstrip("/")):
+                for meta in batch:
+                    yield Stored(meta["path"], meta["size"], meta["last_modified"].timestamp())
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if it is there."""
+        try:
+            with _told(self.address, name):
+                obstore.delete(self._store, name)
+        except FileNotFoundError:
+            return
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+@contextmanager
+def _told(address: str, name: str) -> Iterator[None]:
+    """Translate the errors of obstore."""
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError):
+        raise FileNotFoundError(name) from None
+    except (BaseError, OSError) as error:
+        # obstore appends its internal structures after an empty line.
+        reason = str(error).partition("\n\n")[0]
+        raise StoreUnreachable(f"{address}: {name}: {reason}") from error

@@ -1,0 +1,252 @@
+"""Makes a snapshot: announce the run, read until two walks agree, store the tree, write the head last."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from controlplane.backup.errors import Damaged, PacksGone, SourceMoving
+from controlplane.backup.format.ids import tree_digest
+from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read_tree, tree_lines
+from controlplane.backup.garbage import doomed_packs
+from controlplane.backup.intents import announced, is_announced
+from controlplane.backup.repository import Repository
+from controlplane.backup.sources.complete import check_complete
+from controlplane.backup.sources.walk import Found, Mark, Source, Walk, walk
+from controlplane.backup.writing.files import LANES, FileReader, Read, Tally
+from controlplane.backup.writing.shelf import Shelf
+
+ROUNDS: Final = 4
+"""Times that changed files are read before the run gives up."""
+PAUSE_S: Final = 2.0
+"""Seconds between two rounds: a copy that is under way gets time to end."""
+TREE_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class About:
+    """What people say about a snapshot."""
+
+    subject: str
+    version: str = ""
+    host: str = ""
+    by: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run works."""
+
+    lanes: int = min(LANES, os.cpu_count() or 1)
+    compress: bool = False
+    """Whether chunks are compressed where a sample says that it pays."""
+    now: Callable[[], float] = time.time
+    pause: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Created:
+    """A snapshot that was made, and what the operator should know."""
+
+    snapshot: Snapshot
+    notes: tuple[str, ...]
+
+
+def create_snapshot(
+    repository: Repository, source: Source, about: About, *, options: Options | None = None, tally: Tally | None = None
+) -> Created:
+    """Back a source up as one snapshot.
+
+    Raises SourceMoving when files go on changing, SourceIncomplete, PacksGone when another process deleted packs that
+    this run used, BackupError when a file cannot be read, NoSpace and StoreUnreachable.
+    """
+    options, tally = options or Options(), tally or Tally()
+    # The intent comes first: a prune that does not see it has written its list before the lists are read here.
+    with announced(repository.store, about.host, f"backup of {about.subject}") as intent:
+        notes = [str(fault) for fault in repository.refresh()]
+        run = _Run(repository, source, options, tally, doomed_packs(repository))
+        return run.make(about, intent, notes)
+
+
+class _Run:
+    """One run."""
+
+    def __init__(
+        self, repository: Repository, source: Source, options: Options, tally: Tally, doomed: frozenset[str]
+    ) -> None:
+        self._repository, self._source, self._options, self._tally = repository, source, options, tally
+        self._doomed = doomed
+        self._shelf = Shelf(repository, doomed)
+
+    def make(self, about: About, intent: str, notes: list[str]) -> Created:
+        began = self._options.now()
+        parent = self._parent(about.subject)
+        reader = FileReader(
+            self._shelf,
+            self._repository.secrets,
+            lanes=self._options.lanes,
+            tally=self._tally,
+            compress=self._options.compress,
+        )
+        try:
+            found, reads = self._read(reader, parent)
+            entries = [_entry(one, reads) for one in found.found]
+            tree = [reader.take(part) for part in _cut_tree(tree_lines(entries))]
+            reader.finish()
+        finally:
+            reader.close()
+        self._shelf.close()
+        snapshot = self._head(about, entries, tree, began)
+        self._commit(snapshot, intent)
+        return Created(snapshot, (*notes, *found.skipped))
+
+    def _parent(self, subject: str) -> Mapping[str, Entry]:
+        """Return the entries of the newest snapshot of the same subject and source, by path."""
+        address = self._source.root.absolute().as_uri()
+        snapshots = self._repository.snapshots(lambda _: None)
+        same = [one for one in snapshots if (one.subject, one.source) == (subject, address)]
+        try:
+            body = self._repository.tree(same[-1]) if same else b""
+            return {entry.path: entry for entry in read_tree("the newest snapshot", body)}
+        except Damaged:
+            return {}
+
+    def _read(self, reader: FileReader, parent: Mapping[str, Entry]) -> tuple[Walk, Mapping[str, Read]]:
+        known: dict[str, Read] = {}
+        walked = walk(self._source)
+        changed: list[str] = []
+        for attempt in range(ROUNDS):
+            if attempt:
+                self._options.pause(PAUSE_S)
+            files = [one for one in walked.found if one.type is EntryType.FILE]
+            self._count(files)
+            todo = [one for one in files if not self._unchanged(one, known, parent)]
+            known.update(reader.read(self._source.root, todo))
+            before, walked = walked, walk(self._source)
+            changed = _changed(walked, before, known)
+            if not changed:
+                check_complete(self._source.root, (one.path for one in walked.found))
+                return walked, known
+        shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise SourceMoving(
+            f"{len(changed)} files below {self._source.root} changed each of the {ROUNDS} times that they were read:"
+            f" {shown}. No snapshot was made. Run the backup when the copy has ended."
+        )
+
+    def _count(self, files: Sequence[Found]) -> None:
+        self._tally.files, self._tally.bytes = len(files), sum(one.mark.size for one in files)
+        self._tally.done = 0
+
+    def _unchanged(self, one: Found, known: dict[str, Read], parent: Mapping[str, Entry]) -> bool:
+        """Return whether the file needs no reading: this run, or the newest snapshot, has it with the same mark."""
+        read = known.get(one.path)
+        if read is None and (entry := parent.get(one.path)) is not None and entry.type is EntryType.FILE:
+            mark = Mark(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
+            if mark == one.mark and all(self._shelf.has(chunk) for chunk in entry.chunks):
+                read = known[one.path] = Read(mark, bytes.fromhex(entry.digest), entry.chunks)
+        if read is None or read.mark != one.mark:
+            return False
+        self._tally.add(one.mark.size)
+        return True
+
+    def _head(self, about: About, entries: Sequence[Entry], tree: Sequence[bytes], began: float) -> Snapshot:
+        files = [entry for entry in entries if entry.type is EntryType.FILE]
+        now = self._options.now()
+        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        return Snapshot(
+            id=f"{stamp}-{uuid.uuid4().hex[:8]}",
+            made_at=now,
+            subject=about.subject,
+            version=about.version,
+            source=self._source.root.absolute().as_uri(),
+            tree=tuple(tree),
+            digest=tree_digest({entry.path: bytes.fromhex(entry.digest) for entry in files}).hex(),
+            files=len(files),
+            bytes=sum(entry.size for entry in files),
+            new_bytes=self._shelf.new_bytes,
+            seconds=max(0.0, now - began),
+            host=about.host,
+            by=about.by,
+            tags=about.tags,
+            facts=about.facts,
+        )
+
+    def _commit(self, snapshot: Snapshot, intent: str) -> None:
+        """Write the head. A prune waits for the intent; if the intent is gone, the packs themselves are looked for."""
+        self._check_lists()
+        if not is_announced(self._repository.store, intent):
+            self._check_packs()
+        self._repository.write_snapshot(snapshot)
+        if not is_announced(self._repository.store, intent):
+            try:
+                self._check_packs()
+            except PacksGone:
+                self._repository.store.delete(f"snapshots/{snapshot.id}")
+                raise
+
+    def _check_lists(self) -> None:
+        """Raise PacksGone when a list that is newer than the run names a pack that the run refers to."""
+        fresh = doomed_packs(self._repository) - self._doomed
+        if fresh & self._shelf.reused:
+            raise PacksGone("a prune began during the backup and will delete packs that it used; run the backup again")
+
+    def _check_packs(self) -> None:
+        present = {item.name.rpartition("/")[2] for item in self._repository.store.list("packs/")}
+        if (self._shelf.reused | self._shelf.own) - present:
+            raise PacksGone("the backup took so long that a prune deleted packs of it; run the backup again")
+
+
+def _entry(one: Found, reads: Mapping[str, Read]) -> Entry:
+    mark = one.mark
+    if one.type is not EntryType.FILE:
+        return Entry(one.path, one.type, one.mode, mark.mtime_ns, target=one.target)
+    read = reads[one.path]
+    return Entry(
+        path=one.path,
+        type=one.type,
+        mode=one.mode,
+        mtime_ns=mark.mtime_ns,
+        ctime_ns=mark.ctime_ns,
+        inode=mark.inode,
+        size=mark.size,
+        digest=read.digest.hex(),
+        chunks=read.chunks,
+    )
+
+
+def _changed(now: Walk, before: Walk, known: Mapping[str, Read]) -> list[str]:
+    """Return the paths that are not as they were, or were not read as they are."""
+    old = {one.path: one for one in before.found}
+    new = {one.path: one for one in now.found}
+    different = {path for path in old.keys() | new.keys() if not _same(old.get(path), new.get(path))}
+    unread = {
+        one.path
+        for one in now.found
+        if one.type is EntryType.FILE and (one.path not in known or known[one.path].mark != one.mark)
+    }
+    return sorted(different | unread)
+
+
+def _same(old: Found | None, new: Found | None) -> bool:
+    if old is None or new is None or old.type is not new.type:
+        return False
+    # A folder's own times change with what it contains, which is compared itself.
+    return old.type is EntryType.FOLDER or old == new
+
+
+def _cut_tree(lines: Iterable[bytes]) -> Iterable[bytes]:
+    part = bytearray()
+    for line in lines:
+        part += line
+        while len(part) >= TREE_CHUNK:
+            yield bytes(part[:TREE_CHUNK])
+            del part[:TREE_CHUNK]
+    if part:
+        yield bytes(part)

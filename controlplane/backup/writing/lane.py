@@ -1,0 +1,111 @@
+"""A lane: one thread's buffers, through which chunks go from a file into packs.
+
+Fresh memory costs more than encryption: measured, AES-256-GCM writes 1.5 GB into new bytes in a CPU second, and 8 to 11
+into a buffer that is used again. So a lane reads into one aligned buffer and seals into one pack, and allocates nothing
+of a chunk's size unless it compresses.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from mmap import mmap
+from typing import Final
+
+from controlplane.backup.errors import BackupError
+from controlplane.backup.format.compress import Codec, compressed
+from controlplane.backup.format.envelope import Secrets
+from controlplane.backup.format.ids import chunk_id, digest_of
+from controlplane.backup.format.pack import ALIGNED, CHUNK_LIMIT, PackBuilder
+from controlplane.backup.sources.cut import Span
+from controlplane.backup.writing.shelf import Shelf
+
+DIRECT_FROM: Final = 1 << 20
+"""Files from this size on are read beside the page cache, in bytes: the engines' weights live there."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """One chunk of a file after it was read."""
+
+    digest: bytes
+    id: bytes
+
+
+class ShortRead(Exception):
+    """The file ended before the bytes that its size promised: it changed."""
+
+
+class Lane:
+    """Buffers of one thread, 73 MB."""
+
+    def __init__(self, shelf: Shelf, secrets: Secrets) -> None:
+        self._shelf, self._secrets = shelf, secrets
+        self._chunk = memoryview(mmap(-1, CHUNK_LIMIT + 2 * ALIGNED))
+        self._builder = PackBuilder(memoryview(mmap(-1, PackBuilder.buffer_bytes())), secrets)
+
+    def read(self, handle: int, span: Span, codec: Codec) -> Sealed:
+        """Read a span of an open file, and store it when the repository lacks it.
+
+        Raises ShortRead when the file is too short, BackupError when it cannot be read, and the store's errors.
+        """
+        return self.take(self._fill(handle, span), codec)
+
+    def take(self, data: memoryview | bytes, codec: Codec) -> Sealed:
+        """Store a chunk when the repository lacks it. Raises the store's errors."""
+        digest = digest_of(data)
+        identity = chunk_id(digest, self._secrets.chunk_secret)
+        if self._shelf.claim(identity):
+            self._add(identity, data, codec)
+        return Sealed(digest, identity)
+
+    def _add(self, identity: bytes, data: memoryview | bytes, codec: Codec) -> None:
+        stored: memoryview | bytes = data
+        if codec is not Codec.RAW:
+            small = compressed(codec, data)
+            # A chunk that grew is stored as it is: the sample of its file promised otherwise.
+            codec, stored = (codec, small) if len(small) < len(data) else (Codec.RAW, data)
+        self._builder.add(identity, stored, len(data), codec)
+        if self._builder.full:
+            self.flush()
+
+    def flush(self) -> None:
+        """Store the pack that was begun."""
+        if self._builder.count:
+            self._shelf.put(*self._builder.finish())
+
+    def _fill(self, handle: int, span: Span) -> memoryview:
+        """Read the aligned window around a span and return the span's bytes: direct reads need whole blocks."""
+        begin = span.offset // ALIGNED * ALIGNED
+        wanted = span.offset + span.length - begin
+        window = self._chunk[: -(-wanted // ALIGNED) * ALIGNED]
+        done = 0
+        while done < wanted:
+            got = _read(handle, window[done:], begin + done)
+            if not got:
+                raise ShortRead
+            done += got
+        return window[span.offset - begin : wanted]
+
+
+def open_direct(path: str, size: int) -> int:
+    """Return a handle on a file, beside the page cache where the file is large and the file system can."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    if size >= DIRECT_FROM:
+        with suppress(OSError):
+            return os.open(path, flags | os.O_DIRECT)
+    return os.open(path, flags)
+
+
+def _read(handle: int, out: memoryview, offset: int) -> int:
+    try:
+        return os.preadv(handle, [out], offset)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise BackupError(f"a file cannot be read: {error.strerror}") from error
+    # EINVAL: the end of a file on a file system that allows direct reads of whole blocks only.
+    fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~os.O_DIRECT)
+    return os.preadv(handle, [out], offset)
