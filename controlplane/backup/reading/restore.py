@@ -42,7 +42,7 @@ def write_tree(repository: Repository, entries: Sequence[Entry], folder: Path, *
     _check_paths(entries)
     files = [entry for entry in entries if entry.type is EntryType.FILE]
     tally.files, tally.bytes = len(files), sum(entry.size for entry in files)
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, parents=True)
     for entry in entries:
         if entry.type is EntryType.FOLDER:
             (folder / entry.path).mkdir(mode=0o700, parents=True, exist_ok=True)
