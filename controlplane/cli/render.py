@@ -122,6 +122,16 @@ def gibibytes(value: float | None) -> str:
     return UNKNOWN if value is None else number(value / 2**30, " GiB")
 
 
+def size(value: float | None) -> str:
+    """Return bytes in the largest binary unit that leaves one or more, such as `7 B` or `1.2 MiB`, or `-`."""
+    if value is None:
+        return UNKNOWN
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return number(value, f" {units[0]}")
+
+
 def clock(then: str) -> str:
     """Return an RFC 3339 time in UTC without fractions, such as `2026-01-31 12:34:56Z`."""
     return f"{then[:10]} {then[11:19]}Z"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controlplane.cli.verbs.backups import BACKUPS
 from controlplane.cli.verbs.fleet import ALERTS, LOOK
 from controlplane.cli.verbs.grammar import Group
 from controlplane.cli.verbs.keys import KEYS
@@ -15,6 +16,7 @@ GROUPS = (
     Group("Versions in quarantine", QUARANTINE),
     Group("Alerts and messages", ALERTS),
     Group("Keys of the gateways' clients", KEYS),
+    Group("Backups", BACKUPS),
     Group("Contexts and access", ACCESS),
     Group("Run", RUN),
     Group("Files", FILES),

@@ -1,0 +1,92 @@
+"""The verbs `backup init` and `backup create`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import time
+from pathlib import Path
+
+from controlplane.backup.format.envelope import Sealing
+from controlplane.backup.keys.keyfile import new_key, read_key, write_key
+from controlplane.backup.repository import init_repository
+from controlplane.backup.sources.walk import UNFINISHED, Source
+from controlplane.backup.storage.addresses import open_store
+from controlplane.backup.writing.create import About, Options, create_snapshot
+from controlplane.backup.writing.files import Tally
+from controlplane.cli.backups.opening import address, closing, key_path, opened
+from controlplane.cli.backups.progress import shown
+from controlplane.cli.errors import WrongUsage
+from controlplane.cli.render import size, say, took
+
+GENTLE = 10
+"""Niceness of a backup: scraping and rules on the same machine go first."""
+
+
+def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> None:
+    """Make an empty repository, and its key file unless that is there already."""
+    path, where = key_path(key_file), address(repository)
+    store = open_store(where)
+    with closing(store):
+        made = not path.exists()
+        key = new_key() if made else read_key(path)
+        if made:
+            # The key first: a repository whose key was lost is of no use.
+            try:
+                write_key(path, key)
+            except OSError as error:
+                raise WrongUsage(f"the key file {path} cannot be written: {error.strerror}") from None
+        sealing = Sealing.PLAIN if no_encryption else Sealing.AES_256_GCM
+        header = init_repository(store, key, key_name=f"{path.name} of {_person()}", now=time.time(), sealing=sealing)
+    say(f"repository {header.id} is ready at {store.address}")
+    if made:
+        say(
+            f"The key is in {path}. Copy it to another place now: without it nobody can read the backups, you included."
+        )
+    if no_encryption:
+        say("The backups are not encrypted: everybody who can read the repository can read the models.")
+
+
+def create(
+    folder: Path,
+    repository: str | None,
+    key_file: Path | None,
+    name: str | None,
+    version: str | None,
+    part: list[str] | None,
+    include: list[str] | None,
+    exclude: list[str] | None,
+    tag: list[str] | None,
+    compress: bool,
+) -> None:
+    """Back a folder up as one snapshot."""
+    os.nice(GENTLE)
+    tags = dict(_pair(text) for text in tag or ())
+    root = folder.absolute()
+    about = About(name or root.name, version or "", platform.node(), _person(), tags)
+    source = Source(root, tuple(part or ()), tuple(include or ()), (*UNFINISHED, *(exclude or ())))
+    tally = Tally()
+    with opened(repository, key_file) as found, shown(tally):
+        made = create_snapshot(found, source, about, options=Options(compress=compress), tally=tally)
+    for note in made.notes:
+        say(note)
+    snapshot = made.snapshot
+    say(
+        f"snapshot {snapshot.id} of {snapshot.subject}: {snapshot.files} files, {size(snapshot.bytes)},"
+        f" {size(snapshot.new_bytes)} new, in {took(snapshot.seconds)}"
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise WrongUsage(f"{text!r} is no tag: write NAME=VALUE")
+    return key, value
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

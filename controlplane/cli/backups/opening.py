@@ -1,0 +1,81 @@
+"""Opens the repository that a verb names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from controlplane.backup.errors import BackupError
+from controlplane.backup.format.snapshot import Snapshot
+from controlplane.backup.keys.keyfile import read_key
+from controlplane.backup.repository import Repository
+from controlplane.backup.storage.addresses import open_store
+from controlplane.backup.storage.store import Store
+from controlplane.cli.errors import WrongUsage
+from controlplane.cli.render import say
+
+REPOSITORY: Final = "CP_BACKUP_REPOSITORY"
+KEY_FILE: Final = "CP_BACKUP_KEY_FILE"
+
+
+def address(repository: str | None) -> str:
+    """Return the address of the repository. Raises WrongUsage when neither option nor environment names one."""
+    found = repository or os.environ.get(REPOSITORY, "")
+    if not found:
+        raise WrongUsage(f"name the repository with --repository or {REPOSITORY}, such as file:///backups/llm")
+    return found
+
+
+def key_path(key_file: Path | None) -> Path:
+    """Return the path of the key file. Raises WrongUsage when neither option nor environment names one."""
+    found = key_file or Path(os.environ.get(KEY_FILE, ""))
+    if found == Path():
+        raise WrongUsage(f"name the key file with --key-file or {KEY_FILE}; `backup init` made it")
+    return found
+
+
+@contextmanager
+def opened(repository: str | None, key_file: Path | None) -> Iterator[Repository]:
+    """Open the repository for the block, with its key."""
+    store, key = open_store(address(repository)), read_key(key_path(key_file))
+    with closing(store):
+        yield Repository.open(store, [key])
+
+
+@contextmanager
+def closing(store: Store) -> Iterator[None]:
+    """Close the store after the block."""
+    try:
+        yield
+    finally:
+        store.close()
+
+
+def listed(repository: Repository) -> list[Snapshot]:
+    """Return all snapshots, and print a sentence for each that cannot be read."""
+    faults: list[BackupError] = []
+    found = repository.snapshots(faults.append)
+    for fault in faults:
+        say(f"left out: {fault}")
+    return found
+
+
+def one(repository: Repository, name: str) -> Snapshot:
+    """Return the snapshot whose id begins with `name`, or the newest one of a subject or of SUBJECT@VERSION.
+
+    Raises WrongUsage when there is none, or when several ids begin with it.
+    """
+    found = listed(repository)
+    subject, _, version = name.partition("@")
+    same = [one for one in found if one.subject == subject and version in ("", one.version)]
+    if same:
+        return same[-1]
+    matching = [one for one in found if one.id.startswith(name)]
+    if not matching:
+        raise WrongUsage(f"the repository has no snapshot {name!r}; `backup list` lists them")
+    if len(matching) > 1:
+        raise WrongUsage(f"{name!r} begins the ids of {len(matching)} snapshots; write more of the id")
+    return matching[0]

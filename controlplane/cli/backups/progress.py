@@ -1,0 +1,49 @@
+"""Progress of long work: a line that is drawn again on a terminal, and a plain line every ten seconds when piped."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from controlplane.backup.writing.files import Tally
+from controlplane.cli.render import size, is_terminal, say, took
+from controlplane.cli.screen import Footer
+
+DRAWN_EVERY_S: Final = 0.5
+TOLD_EVERY_S: Final = 10.0
+
+
+def progress_line(tally: Tally, elapsed_s: float) -> str:
+    """Return a line such as `41 %  1.2 of 2.9 GiB  310 MiB/s  6 s left`."""
+    done, total = tally.done, tally.bytes
+    if not total:
+        return f"looking at files for {took(elapsed_s)}"
+    rate = done / elapsed_s if elapsed_s > 0 else 0.0
+    left = f"{took((total - done) / rate)} left" if rate else "time left not known yet"
+    share = min(1.0, done / total)
+    return f"{share:.0%}  {size(done)} of {size(total)}  {rate / (1 << 20):.0f} MiB/s  {left}"
+
+
+@contextmanager
+def shown(tally: Tally, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """Show the progress of the block, from a thread of its own."""
+    terminal, ended, began = is_terminal(sys.stdout), threading.Event(), clock()
+    footer = Footer()
+
+    def draw() -> None:
+        while not ended.wait(DRAWN_EVERY_S if terminal else TOLD_EVERY_S):
+            line = progress_line(tally, clock() - began)
+            footer.draw([line]) if terminal else say(line)
+
+    thread = threading.Thread(target=draw, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        footer.erase()

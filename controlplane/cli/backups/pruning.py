@@ -1,0 +1,66 @@
+"""The verb `backup prune`."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from controlplane.backup.pruning.prune import plan_prune, prune
+from controlplane.backup.pruning.retention import Fate, Keep, fates
+from controlplane.cli.backups.opening import listed, opened
+from controlplane.cli.errors import WrongUsage
+from controlplane.cli.render import columns, size, say
+
+
+def prune_repository(
+    repository: str | None,
+    key_file: Path | None,
+    keep_last: int,
+    keep_hourly: int,
+    keep_daily: int,
+    keep_weekly: int,
+    keep_monthly: int,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Delete snapshots beyond what is kept, and the packs that nothing needs any more."""
+    keep = Keep(keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly)
+    with opened(repository, key_file) as found:
+        gone = [fate.snapshot for fate in _shown(fates(listed(found), keep, {}), keep) if not fate.reasons]
+        if dry_run:
+            freed = size(plan_prune(found).freed)
+            say(f"{len(gone)} snapshots would be deleted; packs that nothing needs already hold {freed}")
+            return
+        if gone and not yes:
+            _ask(len(gone))
+        for snapshot in gone:
+            found.store.delete(f"snapshots/{snapshot.id}")
+        result = prune(found, host=platform.node())
+    say(f"deleted {len(gone)} snapshots and {result.deleted} packs, {size(result.bytes)}")
+    if result.waiting:
+        say(
+            f"{result.waiting} packs wait for {len(result.waits_for)} backups or restores that run now;"
+            " the next prune deletes them"
+        )
+
+
+def _shown(found: Sequence[Fate], keep: Keep) -> Sequence[Fate]:
+    """Print the fate of every snapshot. Without any number to keep every snapshot stays."""
+    if keep == Keep():
+        return [Fate(fate.snapshot, ("no --keep option",)) for fate in found]
+    rows = [
+        (fate.snapshot.id, fate.snapshot.subject, fate.snapshot.version, ", ".join(fate.reasons) or "DELETE")
+        for fate in found
+    ]
+    columns(("ID", "SUBJECT", "VERSION", "KEPT AS"), rows, empty="no snapshots")
+    return found
+
+
+def _ask(count: int) -> None:
+    if not sys.stdin.isatty():
+        raise WrongUsage("no terminal to ask: add --yes to delete the snapshots")
+    say(f"Delete {count} snapshots? Deleted snapshots cannot be brought back. [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise WrongUsage("nothing was deleted")

@@ -1,0 +1,63 @@
+"""The verbs `backup verify` and `backup restore`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from controlplane.backup.format.snapshot import EntryType, read_tree
+from controlplane.backup.reading.restore import check_space, write_tree
+from controlplane.backup.reading.selection import select
+from controlplane.backup.reading.verify import verify
+from controlplane.backup.writing.files import LANES, Tally
+from controlplane.cli.backups.opening import one, opened
+from controlplane.cli.backups.progress import shown
+from controlplane.cli.errors import VerdictNegative, WrongUsage
+from controlplane.cli.render import size, say
+
+TOUCHED_SHOWN = 20
+
+
+def verify_repository(repository: str | None, key_file: Path | None, sample: float | None) -> None:
+    """Read packs again and check every chunk. Raises VerdictNegative when something is damaged."""
+    tally = Tally()
+    with opened(repository, key_file) as found, shown(tally):
+        verdict = verify(found, share=1.0 if sample is None else sample / 100, lanes=_lanes(), tally=tally)
+    say(f"read {verdict.packs} of {verdict.of} packs, {size(verdict.bytes)}; {verdict.snapshots} snapshots")
+    if verdict.good:
+        say("everything that was read is whole, and every snapshot has all its chunks")
+        return
+    for fault in verdict.faults:
+        say(fault)
+    for touched in verdict.touched[:TOUCHED_SHOWN]:
+        say(f"snapshot {touched.snapshot} cannot restore {touched.path or 'its list of files'}: chunk {touched.chunk}")
+    if len(verdict.touched) > TOUCHED_SHOWN:
+        say(f"… and {len(verdict.touched) - TOUCHED_SHOWN} more files")
+    raise VerdictNegative("the repository is damaged; a backup of a source that still has the bytes heals it")
+
+
+def restore(
+    snapshot: str, to: Path, repository: str | None, key_file: Path | None, file: list[str] | None, dry_run: bool
+) -> None:
+    """Write a snapshot, or some of its files, into a new folder."""
+    tally = Tally()
+    with opened(repository, key_file) as found:
+        chosen = one(found, snapshot)
+        entries = select(list(read_tree(f"snapshot {chosen.id}", found.tree(chosen))), file or ())
+        if to.exists():
+            raise WrongUsage(f"{to} exists; a restore makes a new folder, and never writes over files")
+        files = [entry for entry in entries if entry.type is EntryType.FILE]
+        total = size(sum(entry.size for entry in files))
+        check_space(to.absolute(), entries)
+        if dry_run:
+            say(f"{chosen.id} would write {len(files)} files, {total}, to {to}")
+            return
+        beside = to.with_name(f".{to.name}.restoring-{os.getpid()}")
+        with shown(tally):
+            write_tree(found, entries, beside, lanes=_lanes(), tally=tally)
+        beside.rename(to)
+    say(f"restored {len(files)} files, {total}, of {chosen.id} to {to}")
+
+
+def _lanes() -> int:
+    return min(LANES, os.cpu_count() or 1)

@@ -1,0 +1,120 @@
+"""The verbs about backups. They work without a running control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from controlplane.cli.verbs.grammar import Operand, Option, Verb, percent, whole
+from controlplane.cli.verbs.options import AS, DRY_RUN
+
+_REPOSITORY = Option("repository", "Address of the repository; by default CP_BACKUP_REPOSITORY.", "URL")
+_KEY_FILE = Option("key_file", "The key file; by default CP_BACKUP_KEY_FILE.", "FILE", read=Path, offers="files")
+_WHERE = (_REPOSITORY, _KEY_FILE)
+_SNAPSHOT = Operand("snapshot", "SNAPSHOT", "An id or its beginning, or the newest of a SUBJECT or SUBJECT@VERSION.")
+
+
+def _keep(period: str) -> Option:
+    return Option(f"keep_{period}", f"Snapshots to keep: {period}.", "N", default=0, read=whole(0, 10_000))
+
+
+BACKUPS = (
+    Verb(
+        "backup init",
+        "backups.making:init",
+        "Make an empty repository, and its key file.",
+        options=(*_WHERE, Option("no_encryption", "Do not encrypt what is stored.")),
+        examples=(("backup init --repository file:///backups/llm --key-file backup.key", ""),),
+        details="A repository is a folder or a bucket: file:///path, s3://bucket/prefix, gs://… or az://…. Credentials "
+        "come from the environment, as each cloud's own tools take them.",
+    ),
+    Verb(
+        "backup create",
+        "backups.making:create",
+        "Back a folder up as one snapshot.",
+        (Operand("folder", "FOLDER", "A model repository, or a folder of a model.", Path, offers="folders"),),
+        (
+            *_WHERE,
+            Option("name", "Name of the model; by default the folder's.", "NAME"),
+            Option("version", "Version that the folder holds.", "VERSION"),
+            Option("part", "Only this folder below FOLDER, such as an ensemble or a member.", "NAME", many=True),
+            Option("include", "Only files that match, such as *.safetensors.", "GLOB", many=True),
+            Option("exclude", "Leave files and folders out that match.", "GLOB", many=True),
+            Option("tag", "A note that `backup list -o json` shows.", "NAME=VALUE", many=True),
+            Option("compress", "Compress files whose sample shrinks by a tenth. Costs about six times the CPU."),
+        ),
+        examples=(
+            ("backup create /models --name triton", "a whole Triton repository"),
+            ("backup create /models --name rag --part rag --part embed", "an ensemble and its member"),
+        ),
+        details="Files that change while they are read are read again; no snapshot holds a torn file.",
+    ),
+    Verb(
+        "backup list",
+        "backups.looking:snapshot_list",
+        "List the snapshots, the newest first.",
+        options=(*_WHERE, Option("subject", "Only snapshots of this model.", "NAME"), AS),
+        examples=(("backup list --subject chat", ""),),
+    ),
+    Verb(
+        "backup show",
+        "backups.looking:snapshot_show",
+        "Show one snapshot with its files.",
+        (_SNAPSHOT,),
+        (*_WHERE, AS),
+        examples=(("backup show chat@v2", "the newest of chat v2"),),
+    ),
+    Verb(
+        "backup diff",
+        "backups.looking:diff",
+        "Print what differs between two snapshots.",
+        (
+            Operand("before", "BEFORE", "The older snapshot."),
+            Operand("after", "AFTER", "The newer snapshot."),
+        ),
+        (*_WHERE, AS),
+        examples=(("backup diff chat@v1 chat@v2", "exit 1 when there is a difference"),),
+        details="The exit code is 1 when there is a difference. Times alone are no difference.",
+    ),
+    Verb(
+        "backup verify",
+        "backups.reading:verify_repository",
+        "Read the repository again and check every byte.",
+        options=(
+            *_WHERE,
+            Option(
+                "sample", "Percent of the packs, those first that were not read for longest.", "PERCENT", read=percent
+            ),
+        ),
+        examples=(("backup verify", "everything"), ("backup verify --sample 5", "every night")),
+        details="The exit code is 1 when something is damaged. Damaged chunks are named with every file that needs "
+        "them. The next backup of a source that still has the bytes stores them again.",
+    ),
+    Verb(
+        "backup restore",
+        "backups.reading:restore",
+        "Write a snapshot, or some of its files, into a new folder.",
+        (_SNAPSHOT, Operand("to", "FOLDER", "The folder to make.", Path, offers="folders")),
+        (*_WHERE, Option("file", "Only what matches this path or glob.", "GLOB", many=True), DRY_RUN),
+        examples=(
+            ("backup restore chat@v2 /restored/chat", ""),
+            ("backup restore chat@v2 /restored/chat --file 'chat/2'", "one version folder"),
+        ),
+        details="Every chunk is checked. The folder appears only when it is whole.",
+    ),
+    Verb(
+        "backup prune",
+        "backups.pruning:prune_repository",
+        "Delete snapshots beyond what is kept, and the packs that nothing needs any more.",
+        options=(
+            *_WHERE,
+            *(_keep(period) for period in ("last", "hourly", "daily", "weekly", "monthly")),
+            DRY_RUN,
+            Option("yes", "Delete without asking."),
+        ),
+        examples=(
+            ("backup prune --keep-daily 7 --keep-weekly 4 --dry-run", "what would go"),
+            ("backup prune --yes", "no snapshot, only packs that nothing needs"),
+        ),
+        details="The newest snapshot of each version always stays. Backups and restores may run meanwhile.",
+    ),
+)
