@@ -67,5 +67,8 @@ class MemoryStore:
         self._begin(f"delete {name}")
         self.objects.pop(name, None)
 
+    def tidy(self, older_than_s: float) -> None:
+        self._begin("tidy")
+
     def close(self) -> None:
         pass

@@ -57,7 +57,11 @@ def live_chunks(repository: Repository) -> frozenset[bytes]:
         raise BackupError(f"nothing is pruned while a snapshot cannot be read: {error}. Delete it, or repair it first.")
 
     live: set[bytes] = set()
+    seen: set[tuple[bytes, ...]] = set()
     for snapshot in repository.snapshots(refuse):
+        if snapshot.tree in seen:
+            continue
+        seen.add(snapshot.tree)
         live.update(snapshot.tree)
         try:
             body = repository.tree(snapshot)
@@ -76,6 +80,7 @@ def plan_prune(repository: Repository) -> Plan:
 def prune(repository: Repository, *, host: str) -> Pruned:
     """Delete what nothing needs, and end earlier prunes. Raises BackupError when it cannot be done safely."""
     result = Pruned()
+    repository.store.tidy(ABANDONED_AFTER_S)
     _sweep(repository, result)
     repository.refresh()
     with announced(repository.store, host, "prune"):

@@ -84,6 +84,18 @@ class FolderStore:
             path.unlink()
             _sync_folder(path.parent)
 
+    def tidy(self, older_than_s: float) -> None:
+        """Delete unfinished files. Their age counts by the file system's clock, which a new file shows."""
+        probe = self.root / f"{_TEMPORARY}{uuid.uuid4().hex}"
+        with _told(self.address, "unfinished files"):
+            probe.touch(0o600)
+            now = probe.stat().st_mtime
+            probe.unlink()
+            for path in self.root.rglob(f"{_TEMPORARY}*"):
+                with suppress(FileNotFoundError):
+                    if now - path.stat().st_mtime > older_than_s:
+                        path.unlink()
+
     def close(self) -> None:
         """Release connections."""
 

@@ -72,6 +72,9 @@ class ObjectsStore:
         except FileNotFoundError:
             return
 
+    def tidy(self, older_than_s: float) -> None:
+        """Do nothing: a bucket's lifecycle rule aborts multipart uploads that never ended."""
+
     def close(self) -> None:
         """Release connections."""
 

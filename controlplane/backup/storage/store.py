@@ -56,6 +56,10 @@ class Store(Protocol):
         """Delete an object. An object that is not there is no error."""
         ...
 
+    def tidy(self, older_than_s: float) -> None:
+        """Delete what writers that were killed left unfinished, once it is older than so many seconds."""
+        ...
+
     def close(self) -> None:
         """Release connections."""
         ...

@@ -90,6 +90,8 @@ class FileReader:
         """
         self._results = {}
         for found in files:
+            if self._fault is not None:
+                break
             try:
                 opened = _Open(root / found.path, found, compress=self._compress)
             except FileNotFoundError:
@@ -115,7 +117,8 @@ class FileReader:
             lane.flush()
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads. Chunks that are still queued are not read."""
+        self._fault = self._fault or RuntimeError("the run was ended")
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:

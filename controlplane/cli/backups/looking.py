@@ -13,7 +13,7 @@ from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read
 from controlplane.backup.repository import Repository
 from controlplane.cli.backups.opening import listed, one, opened
 from controlplane.cli.errors import VerdictNegative
-from controlplane.cli.render import clock, columns, emit, size, say, took
+from controlplane.cli.render import clock, columns, emit, say, size, took
 
 
 def snapshot_list(repository: str | None, key_file: Path | None, subject: str | None, output: str) -> None:

@@ -18,7 +18,7 @@ from controlplane.backup.writing.files import Tally
 from controlplane.cli.backups.opening import address, closing, key_path, opened
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import size, say, took
+from controlplane.cli.render import say, size, took
 
 GENTLE = 10
 """Niceness of a backup: scraping and rules on the same machine go first."""

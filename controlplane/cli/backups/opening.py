@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from controlplane.backup.errors import BackupError
+from controlplane.backup.errors import BackupError, NoSpace, StoreUnreachable
 from controlplane.backup.format.snapshot import Snapshot
+from controlplane.backup.intents import announced
 from controlplane.backup.keys.keyfile import read_key
 from controlplane.backup.repository import Repository
 from controlplane.backup.storage.addresses import open_store
@@ -33,7 +35,7 @@ def key_path(key_file: Path | None) -> Path:
     """Return the path of the key file. Raises WrongUsage when neither option nor environment names one."""
     found = key_file or Path(os.environ.get(KEY_FILE, ""))
     if found == Path():
-        raise WrongUsage(f"name the key file with --key-file or {KEY_FILE}; `backup init` made it")
+        raise WrongUsage(f"name the key file with --key-file or {KEY_FILE}; `backup init` makes it")
     return found
 
 
@@ -43,6 +45,18 @@ def opened(repository: str | None, key_file: Path | None) -> Iterator[Repository
     store, key = open_store(address(repository)), read_key(key_path(key_file))
     with closing(store):
         yield Repository.open(store, [key])
+
+
+@contextmanager
+def reading(repository: Repository, work: str) -> Iterator[None]:
+    """Keep a prune from deleting packs during the block, where the repository can be written to."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(announced(repository.store, platform.node(), work))
+        except (StoreUnreachable, NoSpace) as error:
+            say(f"a prune that runs meanwhile will not wait for this {work}: {error}")
+        repository.refresh()
+        yield
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from controlplane.backup.writing.files import Tally
-from controlplane.cli.render import size, is_terminal, say, took
+from controlplane.cli.render import is_terminal, say, size, took
 from controlplane.cli.screen import Footer
 
 DRAWN_EVERY_S: Final = 0.5

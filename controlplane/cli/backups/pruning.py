@@ -11,7 +11,7 @@ from controlplane.backup.pruning.prune import plan_prune, prune
 from controlplane.backup.pruning.retention import Fate, Keep, fates
 from controlplane.cli.backups.opening import listed, opened
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import columns, size, say
+from controlplane.cli.render import columns, say, size
 
 
 def prune_repository(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
 from controlplane.backup.format.snapshot import EntryType, read_tree
 from controlplane.backup.reading.restore import check_space, write_tree
 from controlplane.backup.reading.selection import select
+from controlplane.backup.reading.swap import beside, swap_in
 from controlplane.backup.reading.verify import verify
 from controlplane.backup.writing.files import LANES, Tally
-from controlplane.cli.backups.opening import one, opened
+from controlplane.cli.backups.opening import one, opened, reading
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import VerdictNegative, WrongUsage
-from controlplane.cli.render import size, say
+from controlplane.cli.render import say, size
 
 TOUCHED_SHOWN = 20
 
@@ -21,7 +23,7 @@ TOUCHED_SHOWN = 20
 def verify_repository(repository: str | None, key_file: Path | None, sample: float | None) -> None:
     """Read packs again and check every chunk. Raises VerdictNegative when something is damaged."""
     tally = Tally()
-    with opened(repository, key_file) as found, shown(tally):
+    with opened(repository, key_file) as found, reading(found, "verify"), shown(tally):
         verdict = verify(found, share=1.0 if sample is None else sample / 100, lanes=_lanes(), tally=tally)
     say(f"read {verdict.packs} of {verdict.of} packs, {size(verdict.bytes)}; {verdict.snapshots} snapshots")
     if verdict.good:
@@ -37,25 +39,36 @@ def verify_repository(repository: str | None, key_file: Path | None, sample: flo
 
 
 def restore(
-    snapshot: str, to: Path, repository: str | None, key_file: Path | None, file: list[str] | None, dry_run: bool
+    snapshot: str,
+    to: Path,
+    repository: str | None,
+    key_file: Path | None,
+    file: list[str] | None,
+    replace: bool,
+    dry_run: bool,
 ) -> None:
     """Write a snapshot, or some of its files, into a new folder."""
     tally = Tally()
-    with opened(repository, key_file) as found:
+    with opened(repository, key_file) as found, reading(found, "restore"):
         chosen = one(found, snapshot)
         entries = select(list(read_tree(f"snapshot {chosen.id}", found.tree(chosen))), file or ())
-        if to.exists():
-            raise WrongUsage(f"{to} exists; a restore makes a new folder, and never writes over files")
+        if to.exists() and not replace:
+            raise WrongUsage(f"{to} exists; --replace puts the restored folder in its place and keeps the old one")
+        if replace and file:
+            raise WrongUsage("--replace takes a whole snapshot: restore single files to a new folder")
         files = [entry for entry in entries if entry.type is EntryType.FILE]
         total = size(sum(entry.size for entry in files))
         check_space(to.absolute(), entries)
         if dry_run:
             say(f"{chosen.id} would write {len(files)} files, {total}, to {to}")
             return
-        beside = to.with_name(f".{to.name}.restoring-{os.getpid()}")
-        with shown(tally):
-            write_tree(found, entries, beside, lanes=_lanes(), tally=tally)
-        beside.rename(to)
+        name = uuid.uuid4().hex[:8]
+        with beside(to.absolute(), name) as fresh:
+            with shown(tally):
+                write_tree(found, entries, fresh, lanes=_lanes(), tally=tally)
+            old = swap_in(fresh, to.absolute(), name)
+    if old is not None:
+        say(f"The old folder is {old}. Delete it once the engine has loaded the restored one.")
     say(f"restored {len(files)} files, {total}, of {chosen.id} to {to}")
 
 

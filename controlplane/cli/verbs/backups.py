@@ -94,7 +94,12 @@ BACKUPS = (
         "backups.reading:restore",
         "Write a snapshot, or some of its files, into a new folder.",
         (_SNAPSHOT, Operand("to", "FOLDER", "The folder to make.", Path, offers="folders")),
-        (*_WHERE, Option("file", "Only what matches this path or glob.", "GLOB", many=True), DRY_RUN),
+        (
+            *_WHERE,
+            Option("file", "Only what matches this path or glob.", "GLOB", many=True),
+            Option("replace", "Put it in the place of FOLDER at one instant, and keep the old folder beside it."),
+            DRY_RUN,
+        ),
         examples=(
             ("backup restore chat@v2 /restored/chat", ""),
             ("backup restore chat@v2 /restored/chat --file 'chat/2'", "one version folder"),

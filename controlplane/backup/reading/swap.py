@@ -1,0 +1,88 @@
+"""Puts a restored folder in the place of an existing one, at one instant, and keeps the old one beside it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from controlplane.backup.errors import BackupError
+
+_RENAME_EXCHANGE: Final = 2
+_AT_FDCWD: Final = -100
+_UNKNOWN: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+"""Errors of a kernel or a file system that cannot exchange two names."""
+
+
+@contextmanager
+def beside(folder: Path, name: str) -> Iterator[Path]:
+    """Yield a path beside `folder` for a restore, and remove what is there when the block fails."""
+    path = folder.with_name(f".{folder.name}.restoring-{name}")
+    try:
+        yield path
+    except BaseException:
+        _remove(path)
+        raise
+
+
+def swap_in(fresh: Path, folder: Path, name: str) -> Path | None:
+    """Give `fresh` the name `folder`. Return where the old folder is now, or None when there was none.
+
+    One instant separates old and new where the kernel can exchange names. Elsewhere the name is missing for the time of
+    two renames. Raises BackupError; the old folder then has its name.
+    """
+    if not folder.exists():
+        fresh.rename(folder)
+        _sync(folder.parent)
+        return None
+    if folder.is_symlink() or not folder.is_dir():
+        raise BackupError(f"{folder} is not a folder; nothing was changed")
+    old = folder.with_name(f".{folder.name}.before-{name}")
+    if _exchange(fresh, folder):
+        fresh.rename(old)
+    else:
+        folder.rename(old)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            old.rename(folder)
+            raise
+    _sync(folder.parent)
+    return old
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names. Return False where that is not possible."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNKNOWN:
+        return False
+    raise BackupError(f"{other} could not be replaced: {os.strerror(number)}")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a tree whose folders may be read-only."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    folder.chmod(0o700)
+    for path in folder.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
