@@ -36,11 +36,16 @@ class Entry:
     """One file, folder or link of a tree."""
 
     path: str
-    """Path below the tree's root, with `/`; bytes that are not UTF-8 are surrogates, as os.fsdecode makes them."""
+    """Path below the tree's root, with `/`. The root itself is `.`.
+
+    Bytes that are not UTF-8 are surrogates, as os.fsdecode makes them.
+    """
     type: EntryType
     mode: int = 0
     """Permission bits."""
     mtime_ns: int = 0
+    uid: int = 0
+    gid: int = 0
     ctime_ns: int = 0
     """With `inode`, of a file: what the next run compares to see that it did not change."""
     inode: int = 0
@@ -105,7 +110,7 @@ def tree_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
     """Yield the tree's bytes, line by line."""
     for entry in entries:
         row: dict[str, object] = {"path": _escaped(entry.path), "type": entry.type, "mode": entry.mode}
-        row["mtime_ns"] = entry.mtime_ns
+        row["mtime_ns"], row["uid"], row["gid"] = entry.mtime_ns, entry.uid, entry.gid
         if entry.type is EntryType.FILE:
             row["size"], row["digest"] = entry.size, entry.digest
             row["ctime_ns"], row["inode"] = entry.ctime_ns, entry.inode
@@ -126,6 +131,8 @@ def read_tree(place: str, body: bytes) -> Iterator[Entry]:
                 type=EntryType(row["type"]),
                 mode=row["mode"],
                 mtime_ns=row["mtime_ns"],
+                uid=row["uid"],
+                gid=row["gid"],
                 ctime_ns=row.get("ctime_ns", 0),
                 inode=row.get("inode", 0),
                 size=row.get("size", 0),

@@ -65,7 +65,7 @@ def _check_paths(entries: Iterable[Entry]) -> None:
     links = {entry.path for entry in entries if entry.type is EntryType.LINK}
     for entry in entries:
         path = PurePosixPath(entry.path)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
+        if path.is_absolute() or ".." in path.parts:
             raise BackupError(
                 f"the snapshot has the path {entry.path!r}, which is outside its tree; nothing was written"
             )
@@ -91,6 +91,7 @@ class _File:
             digests = list(pool.map(lambda number: self._chunk(handle, number), range(len(entry.chunks))))
             if file_digest(entry.size, digests).hex() != entry.digest:
                 return [f"{entry.path}: its bytes have another digest"]
+            _give(self._path, entry)
             os.fchmod(handle, entry.mode)
             os.fsync(handle)
             os.utime(handle, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -138,6 +139,7 @@ def _link(folder: Path, entry: Entry) -> None:
     path = folder / entry.path
     if entry.type is EntryType.LINK:
         path.symlink_to(entry.target)
+        _give(path, entry)
         os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
     elif entry.type is EntryType.SAME:
         os.link(folder / entry.target, path)
@@ -145,8 +147,15 @@ def _link(folder: Path, entry: Entry) -> None:
 
 def _finish(path: Path, entry: Entry) -> None:
     _sync(path)
+    _give(path, entry)
     path.chmod(entry.mode)
     os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+def _give(path: Path, entry: Entry) -> None:
+    """Give the path to its owner, which only root can."""
+    if os.geteuid() == 0:
+        os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
 
 
 def _sync(folder: Path) -> None:

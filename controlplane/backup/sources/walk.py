@@ -13,6 +13,8 @@ from typing import Final
 from controlplane.backup.errors import BackupError
 from controlplane.backup.format.snapshot import EntryType
 
+ROOT: Final = "."
+"""Path of the root itself."""
 UNFINISHED: Final = ("*.incomplete", "*.lock", ".partial-*")
 """Names of files that a download or a backup has not finished, or that only coordinate processes."""
 
@@ -42,6 +44,8 @@ class Found:
     type: EntryType
     mode: int
     mark: Mark
+    owner: tuple[int, int]
+    """Numbers of user and group."""
     target: str = ""
     """What a link points to; of a hard link the path of the earlier file."""
 
@@ -64,7 +68,7 @@ class Walk:
     """The result of a walk."""
 
     found: tuple[Found, ...]
-    """In the order of paths, each folder before what it contains."""
+    """The root first, then the order of paths: each folder before what it contains."""
     skipped: tuple[str, ...]
     """Sentences about entries that cannot be backed up: sockets, pipes, devices."""
 
@@ -74,7 +78,7 @@ def walk(source: Source) -> Walk:
     found: list[Found] = []
     skipped: list[str] = []
     seen: dict[tuple[int, int], str] = {}
-    for entry, status, path in sorted(_below(source), key=lambda item: item[2].split("/")):
+    for entry, status, path in sorted(_below(source), key=_order):
         kind = status.st_mode
         if stat.S_ISDIR(kind):
             found.append(_found(path, EntryType.FOLDER, status))
@@ -89,11 +93,19 @@ def walk(source: Source) -> Walk:
     return Walk(tuple(found), tuple(skipped))
 
 
+def _order(item: tuple[Path, os.stat_result, str]) -> tuple[bool, list[str]]:
+    return item[2] != ROOT, item[2].split("/")
+
+
 def _found(path: str, kind: EntryType, status: os.stat_result, target: str = "") -> Found:
-    return Found(path, kind, stat.S_IMODE(status.st_mode), Mark.of(status), target)
+    return Found(path, kind, stat.S_IMODE(status.st_mode), Mark.of(status), (status.st_uid, status.st_gid), target)
 
 
 def _below(source: Source) -> Iterator[tuple[Path, os.stat_result, str]]:
+    try:
+        yield source.root, source.root.stat(), ROOT
+    except OSError as error:
+        raise BackupError(f"{source.root} cannot be backed up: {error.strerror}") from None
     starts = [source.root / name for name in source.folders] or [source.root]
     for start in starts:
         try:

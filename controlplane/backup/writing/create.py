@@ -206,13 +206,15 @@ class _Run:
 def _entry(one: Found, reads: Mapping[str, Read]) -> Entry:
     mark = one.mark
     if one.type is not EntryType.FILE:
-        return Entry(one.path, one.type, one.mode, mark.mtime_ns, target=one.target)
+        return Entry(one.path, one.type, one.mode, mark.mtime_ns, *one.owner, target=one.target)
     read = reads[one.path]
     return Entry(
         path=one.path,
         type=one.type,
         mode=one.mode,
         mtime_ns=mark.mtime_ns,
+        uid=one.owner[0],
+        gid=one.owner[1],
         ctime_ns=mark.ctime_ns,
         inode=mark.inode,
         size=mark.size,
