@@ -39,9 +39,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contenders import Contender
-from gateway_contenders import GATEWAY, engines, gateway, haproxy, litellm, sglang_router
+from gateway.contenders import GATEWAY, engines, gateway, haproxy, litellm, sglang_router
 
-LOAD = Path(__file__).parent / "gateway_load.py"
+LOAD = Path(__file__).parent / "gateway" / "load.py"
 RATE = 500
 ROUNDS = 3
 """Rounds of one worker against two."""
@@ -96,7 +96,7 @@ def throughput(
 
 
 def load(kind: str, contender: Contender, amount: int, seconds: float) -> tuple[dict[str, float], float]:
-    """Run gateway_load.py; return what it printed, and the share of a core that the contender used."""
+    """Run gateway/load.py; return what it printed, and the share of a core that the contender used."""
     port = contender.address.rpartition(":")[2]
     command = [sys.executable, str(LOAD), kind, port, contender.token or "none", str(amount), str(seconds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
