@@ -162,8 +162,8 @@ class BodyReader:
     the end: a client with all bytes of a faulty body would take it for an answer."""
 
     __slots__ = (
-        "_answer", "_ask", "_decoded", "_kept", "_last", "_page", "_passed", "_read", "_seen", "_size", "_status",
-        "_strict", "content", "events", "fault", "unread", "whole",
+        "_answer", "_ask", "_decoded", "_is_plain", "_kept", "_last", "_page", "_passed", "_read", "_seen", "_size",
+        "_status", "_strict", "content", "events", "fault", "unread", "whole",
     )  # fmt: skip
 
     def __init__(self, ask: Ask, status: int, *, is_json: bool, is_page: bool = False, unread: bool = False) -> None:
@@ -178,6 +178,8 @@ class BodyReader:
         self._decoded = b""
         """The body that `_answer` was decoded from: one that came whole is decoded once."""
         self._answer: _Answer | None = None
+        self._is_plain = False
+        """Whether `_answer` has OpenAI's shape and no mark of an error."""
         self._kept: list[bytes] = []
         self._size = self._passed = 0
         """Bytes in `_kept`, and of the body so far."""
@@ -210,8 +212,8 @@ class BodyReader:
             )
         if self._strict:
             if done and len(data) <= LONGEST_ERROR:
-                answer = self._decode(data)
-                if answer is not None and answer.is_plain and not _aborted(data):
+                self._decode(data)
+                if self._is_plain:
                     return True
             if (refusal := _unlike_json(data, done)) is not None:
                 return refusal
@@ -255,9 +257,8 @@ class BodyReader:
         answer = document = None
         if self._read and len(body) == self._passed:
             answer = self._decode(body)
-            if answer is not None and answer.is_plain and self._status < 400 and usage.take(answer.usage, self._seen):
+            if answer is not None and self._is_plain and self._status < 400 and usage.take(answer.usage, self._seen):
                 self._note_choices(answer.choices)
-                self.fault = faults.ABORTED if _aborted(body) else ""
                 return
             document = framing.parse(body) if answer is None else answer.named()
         if self._status >= 400:
@@ -279,6 +280,7 @@ class BodyReader:
         """Return the members of a body that tell of tokens, content and errors, or None when it is no such object."""
         if body is not self._decoded:
             self._decoded, self._answer = body, _decoded(body)
+            self._is_plain = self._answer is not None and self._answer.is_plain and not _aborted(body)
         return self._answer
 
     def _note(self, answer: _Answer | None, document: dict[str, object]) -> None:
