@@ -209,7 +209,7 @@ class Attempt:
         self._head = head
         try:
             self.reader = self._dialects.reader(self.ask, head.status, head.fields)
-        except Exception as error:  # noqa: BLE001 - as in `faults.bounded`, which two calls for each answer would cost
+        except Exception as error:  # noqa: BLE001 - as in `faults.bounded`, without its two calls
             self._owner.fault("reading the head of an answer", error)
 
     def piece(self, data: bytes, done: bool, chunk: bytes = b"") -> None:
