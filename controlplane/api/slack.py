@@ -35,7 +35,10 @@ def budget() -> BodyBudget:
 @public
 @takes_body(0)
 async def interactions(request: Request, services: ServicesDep) -> Response:
-    """Carry out a click on a button in Slack. The answer is empty; the person gets a message in Slack."""
+    """Carry out a click on a button in Slack. The answer is empty; the person gets a message in Slack.
+
+    Raises NotFound without a signing secret.
+    """
     door = services.slack()
     if door is None:
         raise NotFound("clicks in Slack are not received over HTTP: set slack.signing_secret_env in fleet.yaml")

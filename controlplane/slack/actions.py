@@ -19,7 +19,7 @@ class Person(NamedTuple):
 
 
 class Action(NamedTuple):
-    """What a button does."""
+    """The effect of a button."""
 
     name: str
     """`noun.verb`: the action of the buttons in messages."""

@@ -37,17 +37,15 @@ class SlackDoor:
     async def take(self, stamp: Stamp, body: bytes, now: float) -> None:
         """Carry out a request.
 
-        Raises Unauthenticated for one that is not Slack's or was received before, MalformedRequest, and Unavailable when
-        the signing secret cannot be read or too many clicks are in work.
+        Raises Unauthenticated for one that is not Slack's or was received before, MalformedRequest, and Unavailable
+        when the signing secret cannot be read or too many clicks are in work.
         """
         try:
             self._signatures.check(stamp, body, now)
         except DeliveryFailed as error:
             # The error names the secret's place, which is not for strangers.
             self._say(error, now)
-            raise Unavailable(
-                "requests of Slack cannot be checked now; the log of the control plane says why"
-            ) from error
+            raise Unavailable("Slack's requests cannot be checked now; the control plane's log says why") from error
         except Unauthenticated as error:
             self._say(error, now)
             raise

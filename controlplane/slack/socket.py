@@ -30,6 +30,8 @@ STEADY_S = 30.0
 """Seconds after which a connection counts as good: the next one is opened at once. Chosen."""
 HELLO_S = 15.0
 """Longest wait for Slack's hello on a new connection, in seconds. Chosen."""
+CLOSE_S = 1.0
+"""Longest wait for the answer to a close, in seconds. Slack does not close the connection itself."""
 LINGER_S = 30.0
 """Longest life of a connection after Slack announced its end: it announces it some 10 s before."""
 FIRST_WAIT_S, MOST_WAIT_S = 1.0, 60.0
@@ -48,6 +50,11 @@ _CURES = {
     "token_revoked": "create another app-level token",
     "socket_mode_not_enabled": "turn Socket Mode on in the app's settings",
 }
+_ENDS = {
+    "link_disabled": "turn Socket Mode on in the app's settings",
+    "too_many_websockets": "the app has ten connections already, which is the limit: run fewer replicas with this token",
+}
+"""Reasons of a disconnect after which another connection does not help, with their cures."""
 log = logging.getLogger(__name__)
 
 Handle = Callable[[object], Awaitable[None]]
@@ -128,7 +135,7 @@ class SocketMode:
         """Serve one connection until it ends. Set `replaced` when another one is to be opened. Raises SocketFailed."""
         address, proxy = await self._open(session)
         try:
-            closing = aiohttp.ClientWSTimeout(ws_close=5.0)
+            closing = aiohttp.ClientWSTimeout(ws_close=CLOSE_S)
             async with session.ws_connect(
                 address, heartbeat=HEARTBEAT_S, max_msg_size=MOST_BYTES, timeout=closing, proxy=proxy
             ) as socket:
@@ -152,8 +159,8 @@ class SocketMode:
                             limit.reschedule(None)
                             self._greeted()
                         case "disconnect":
-                            if content.get("reason") == "link_disabled":
-                                raise SocketFailed(f"Slack: {_CURES['socket_mode_not_enabled']}", permanent=True)
+                            if content.get("reason") in _ENDS:
+                                raise SocketFailed(f"Slack: {_ENDS[content['reason']]}", permanent=True)
                             replaced.set()
                             limit.reschedule(asyncio.get_running_loop().time() + self._linger_s)
                         case _ if isinstance(content.get("envelope_id"), str):

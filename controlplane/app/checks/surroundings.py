@@ -53,7 +53,8 @@ def _check_slack(loaded: LoadedFleet, findings: Findings) -> None:
                 findings.warn(("slack", f"{name}_env" if secret.env else f"{name}_file"), str(failure))
     if not section.people:
         findings.warn(("slack",), "people: is empty, so nobody may click a button; name at least one person")
-    if loaded.fleet.reads("notifiers", "route") and whole(loaded.fleet.notifiers) and not receives_buttons(loaded):
+    read = loaded.fleet.reads("notifiers", "route") and whole((loaded.fleet.notifiers, loaded.fleet.route))
+    if read and not receives_buttons(loaded):
         findings.warn(("slack",), "no message has buttons, because route.receiver is no notifier of type slack")
 
 

@@ -140,13 +140,22 @@ async def test_wrong_and_missing_tokens_are_named_once_with_their_cure(caplog: p
     assert set(listener.waits) == {MOST_WAIT_S}
 
 
-async def test_socket_mode_that_is_turned_off_is_named(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("reason", "cure"),
+    [
+        ("link_disabled", "turn Socket Mode on in the app's settings"),
+        ("too_many_websockets", "ten connections already, which is the limit: run fewer replicas"),
+    ],
+)
+async def test_an_end_that_another_connection_does_not_cure_is_named(
+    reason: str, cure: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running() as slack, listening(slack) as (app, listener):
         await app.until(lambda: len(app.sockets) == 1)
-        await app.announce_end("link_disabled")
+        await app.announce_end(reason)
         await waited(listener, 1)
         assert listener.waits[0] == MOST_WAIT_S
-    assert "turn Socket Mode on in the app's settings" in caplog.text
+    assert cure in caplog.text
 
 
 async def test_what_cannot_be_read_is_survived(caplog: pytest.LogCaptureFixture) -> None:
