@@ -208,6 +208,8 @@ class Services:
     """Returns the status of each endpoint of remote_write."""
     slack: Callable[[], SlackDoor | None] = lambda: None
     """Returns the receiver of clicks in Slack over HTTP; None: fleet.yaml names no signing secret."""
+    slack_connections: Callable[[], int | None] = lambda: None
+    """Returns the number of open connections of Socket Mode; None: fleet.yaml names no app-level token."""
 
     @property
     def observe_only(self) -> bool:

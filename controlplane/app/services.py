@@ -85,6 +85,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         unread=unread,
         schedules=schedules,
         slack=lambda: plane.slack.door,
+        slack_connections=lambda: plane.slack.connections,
     )
 
 

@@ -42,9 +42,7 @@ class SlackAppSection(Model):
     @check
     def _has_a_way(self) -> Iterator[Fault]:
         if not (self.app_token_env or self.app_token_file or self.signing_secret_env or self.signing_secret_file):
-            yield Fault(
-                (), "needs app_token_env: or app_token_file: (Socket Mode), or signing_secret_env: or _file: (HTTP)"
-            )
+            yield Fault((), "needs one of app_token_env:, app_token_file:, signing_secret_env:, signing_secret_file:")
 
     @check
     def _one_place_each(self) -> Iterator[Fault]:

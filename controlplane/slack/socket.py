@@ -52,7 +52,7 @@ _CURES = {
 }
 _ENDS = {
     "link_disabled": "turn Socket Mode on in the app's settings",
-    "too_many_websockets": "the app has ten connections already, which is the limit: run fewer replicas with this token",
+    "too_many_websockets": "the app has ten connections already, which is the limit: run fewer replicas with it",
 }
 """Reasons of a disconnect after which another connection does not help, with their cures."""
 log = logging.getLogger(__name__)
@@ -232,8 +232,8 @@ class SocketMode:
             return SocketFailed("Slack apps.connections.open: rate limited", retry_after=wait_s)
         if code in _CURES:
             return SocketFailed(f"Slack apps.connections.open: {code} ({_CURES[code]})", permanent=True)
-        told = [f"HTTP {status}"] if status else []
-        return SocketFailed(f"Slack apps.connections.open: {', '.join([*told, code or 'the answer is not JSON'])}")
+        facts = [f"HTTP {status}"] if status else []
+        return SocketFailed(f"Slack apps.connections.open: {', '.join([*facts, code or 'the answer is not JSON'])}")
 
 
 def _content(message: aiohttp.WSMessage) -> Mapping[str, Any]:

@@ -56,6 +56,11 @@ class SlackPart(Part[SlackSettings]):
         """The HTTP way of clicks. None: fleet.yaml names no signing secret."""
         return self._door
 
+    @property
+    def connections(self) -> int | None:
+        """Number of open connections of Socket Mode. None: fleet.yaml names no app-level token."""
+        return None if self._socket is None else self._socket.connections
+
     def settings(self, config: Configuration) -> SlackSettings | None:
         """Return the settings of a configuration; None without `slack:`."""
         section = config.fleet.slack

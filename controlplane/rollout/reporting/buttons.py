@@ -46,7 +46,8 @@ def _back(text: str, rollout: Rollout, back: str) -> tuple[Button, ...]:
     if not may_go_back(rollout):
         return ()
     old, new = rollout.plan.from_version, rollout.plan.to_version
-    asks = f"Send every request of {rollout.model} to {old} again and take {new} out? Time needed: {back}."
+    needs = f" Time needed: {back}." if back else ""
+    asks = f"Send every request of {rollout.model} to {old} again and take {new} out?{needs}"
     return (Button(text, BACK, rollout.id, "danger", asks),)
 
 

@@ -197,13 +197,11 @@ async def test_what_a_receiver_refuses_for_good_is_told_to_everybody_else(post: 
 
 
 async def test_an_edit_that_is_refused_is_sent_to_nobody_else(post: Post) -> None:
-    post.outbox.due = [FakeEntry("e", "ops", message_to_json(replace(message(), edit=True)))]
-    post.notifier.error = DeliveryFailed("invalid_auth", permanent=True)
-    other = FakeNotifier("log")
-    post.sender.notifiers = {"ops": post.notifier, "log": other}
-    await post.sender.tick()
-    assert [outcome[0] for outcome in post.outbox.outcomes] == ["dead"]
-    assert other.sent == []
+    log = FakeNotifier("log")
+    post.sender.notifiers = {"ops": post.notifier, "log": log}
+    post.notifier.failures = [DeliveryFailed("is_archived", permanent=True)]
+    assert await post.send(replace(message(), edit=True)) == [("dead", "is_archived", 1000.0)]
+    assert log.sent == []
 
 
 async def test_what_had_to_be_done_to_get_through_is_kept(post: Post) -> None:

@@ -271,6 +271,7 @@ class Rig:
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,
             slack=lambda: self.slack,
+            slack_connections=lambda: 1,
             clock_report=lambda: ClockReport(1, 2, ClockStep(-300.0, NOW, 3), 0.25),
         )
 

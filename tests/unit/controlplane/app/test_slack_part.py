@@ -71,11 +71,12 @@ async def test_clicks_come_after_the_start_and_people_change_without_a_new_conne
 ) -> None:
     async with process(db, fleet, tmp_path) as p:
         assert await p.configure(APP, ANA) == ["people: 1 added (U1A), 0 kept"]
-        assert p.slack.app.opened == 0, "nothing is opened before the start"
+        assert (p.slack.app.opened, p.part.connections) == (0, 0), "nothing is opened before the start"
         await p.part.start()
         await p.slack.app.until(lambda: len(p.slack.app.sockets) == 1)
         assert await p.click() == Clicked(acknowledged=True)
         assert p.done == [Person("ana", Role.OPERATOR)]
+        assert p.part.connections == 1
         assert await p.configure(APP, "people: {U1A: {name: ana, role: viewer}}") == ["people: 1 changed (U1A), 0 kept"]
         assert await p.click() == Clicked(acknowledged=True)
         await p.slack.app.until(lambda: len(p.slack.app.answers) == 2)
@@ -109,7 +110,7 @@ async def test_another_token_opens_another_connection_and_no_section_ends_it(
         await p.slack.app.until(lambda: len(p.slack.app.sockets) == 1 and p.slack.app.opened == 2)
         assert await p.configure() == ["buttons in messages do not work any more"]
         await p.slack.app.until(lambda: not p.slack.app.sockets)
-        assert p.part.door is None
+        assert (p.part.door, p.part.connections) == (None, None)
 
 
 async def test_a_signing_secret_opens_the_http_way(db: Database, fleet: Write, tmp_path: Path) -> None:
