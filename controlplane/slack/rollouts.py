@@ -42,9 +42,7 @@ class Rollouts(Protocol):
         """Roll a running rollout back that has not switched."""
         ...
 
-    async def rollback(
-        self, model: str, to: str | None, *, actor: str, role: str, reason: str, idempotency_key: str | None
-    ) -> Rollout:
+    async def rollback(self, model: str, to: str | None, *, actor: str, role: str, reason: str) -> Rollout:
         """Go back to version `to`."""
         ...
 
@@ -83,16 +81,8 @@ class RolloutActions:
             raise Conflict(f"rollout {rollout_id} of {model} is a rollback to {new} already")
         seen = await self._progress(rollout)
         if rollout.switched:
-            # `to` and the key tie the request to this rollout: if it ends meanwhile, no other one goes back, and two
-            # clicks start one rollback.
-            await self._rollouts.rollback(
-                model,
-                old,
-                actor=person.name,
-                role=person.role.value,
-                reason=VIA,
-                idempotency_key=f"slack.{rollout_id}.back",
-            )
+            # The version ties the request to this rollout: if it ends meanwhile, no later one goes back instead.
+            await self._rollouts.rollback(model, old, actor=person.name, role=person.role.value, reason=VIA)
         else:
             await self._rollouts.abort(rollout_id, actor=person.name, reason=VIA)
         before = rollout.turn_back  # a repeated request changes nothing, and the first one counts

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from controlplane.rollout.model import Phase
+from controlplane.rollout.model import Phase, RecordedRollout
+from controlplane.rollout.planning.overrides import Overrides
 from controlplane.rollout.reporting.buttons import APPROVE, BACK, DETAILS
 from tests.fakes.rollouts.slack_world import SlackWorld, buttons_of, dialog_of, text_of, title_of
 from tests.fakes.slack import running
@@ -181,6 +182,26 @@ async def test_a_switched_rollout_goes_back_at_once_while_the_old_version_is_kep
         assert len(await w.service.list()) == 1
         assert [act[1] for act in w.audited()] == ["rollout.promote", "rollout.rollback"]
         assert w.shown(0) == ("m is back on v1, as asked", [])
+
+
+async def test_a_rollout_that_ends_between_the_look_and_the_act_takes_no_later_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, {"steps": ["5%"], "rollback_window": "5s"}) as w:
+        first = await w.promote()
+        await until(w, "draining: v2 serves; v1 stays loaded")
+        about, seen = dict(w.slack.roots()[0]), await w.service.show(first.id)
+        await until(w, "succeeded")
+        second = await w.service.start("m", "v3", overrides=Overrides(), actor="ann", role="admin")
+        await until(w, "switching")
+
+        async def late(rollout_id: str) -> RecordedRollout:
+            return seen
+
+        monkeypatch.setattr(w.service, "show", late)
+        said = await w.click("UBOB", about, BACK)
+        assert said.startswith(f"Not done: rollout {second.id} of m is running and would go back to v2, not to v1")
+        assert (await w.latest()).turn_back == ""
 
 
 async def test_a_rollback_can_only_be_looked_at(tmp_path: Path) -> None:

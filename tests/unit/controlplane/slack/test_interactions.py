@@ -14,6 +14,7 @@ from controlplane.slack import interactions as module
 from controlplane.slack.actions import Action, Actions, Person
 from controlplane.slack.click import Click
 from controlplane.slack.interactions import MOST_AT_ONCE, Interactions
+from tests.patience import HANG_S
 
 ANA, VIC = Person("ana", Role.OPERATOR), Person("vic", Role.VIEWER)
 PEOPLE = {"U1": ANA, "U2": VIC}
@@ -63,8 +64,14 @@ class Desk:
         return self.said.lines.pop() if self.said.lines else ""
 
 
-async def test_a_person_with_the_role_acts_and_is_answered() -> None:
+async def test_a_person_with_the_role_acts_and_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ACK_S", 10 * HANG_S)  # the effect ends the wait, and not the clock
     desk = Desk()
+    async with asyncio.timeout(HANG_S):
+        await desk.interactions.handle(payload(at="0"))
+    await desk.interactions.settled()
+    assert desk.said.lines.pop() == "Silenced by ana."
+    desk.done.clear()
     assert await desk.click() == "Silenced by ana."
     assert (desk.done, desk.refused) == ([("ana", "abc 3600")], [])
 
