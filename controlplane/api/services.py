@@ -35,6 +35,7 @@ from controlplane.rollout.findings import WorkState
 from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.rollout.planning.overrides import Overrides
 from controlplane.rollout.reporting.reader import ModelStatus
+from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
@@ -205,6 +206,10 @@ class Services:
     """Whether this process holds each lease, by name."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """Returns the status of each endpoint of remote_write."""
+    slack: Callable[[], SlackDoor | None] = lambda: None
+    """Returns the receiver of clicks in Slack over HTTP; None: fleet.yaml names no signing secret."""
+    slack_connections: Callable[[], int | None] = lambda: None
+    """Returns the number of open connections of Socket Mode; None: fleet.yaml names no app-level token."""
 
     @property
     def observe_only(self) -> bool:

@@ -19,6 +19,7 @@ from controlplane.rollout.findings import WorkKind
 from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Evidence, Phase, Rollout, RolloutKind
 from controlplane.rollout.orders import Verb
+from controlplane.rollout.reporting.progress import way_back
 from controlplane.rollout.running import kept
 from controlplane.rollout.running.orders import Orders
 from controlplane.rollout.running.questions import Questions
@@ -201,7 +202,8 @@ class RolloutEngine:
         after = replace(after, standing=False, told_stuck=after.told_stuck or stuck(after, now))
         if after != before:
             after = replace(after, updated_at=now)
-            await self._save(before, after, now, lease)
+            back = await self._back(after, seen) if self._announcer.offers(before, after) else ""
+            await self._save(before, after, now, lease, back)
         if lease is not None and lease.left_s() <= 0:
             # Another process may hold the lease by now. The holder orders it again from the stored intent.
             log.warning("rollout %s of %s: its lease may have run out; nothing is ordered", after.id, after.model)
@@ -215,7 +217,11 @@ class RolloutEngine:
         if tasks and self._patience_s > 0:
             await asyncio.wait(tasks, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _save(self, before: Rollout, after: Rollout, now: float, lease: Lease | None) -> None:
+    async def _back(self, rollout: Rollout, seen: TrafficObservation) -> str:
+        """Return how long a rollback would take now, in words."""
+        return way_back(rollout.plan, seen, await asyncio.to_thread(self._rollouts.past, rollout.model)).words
+
+    async def _save(self, before: Rollout, after: Rollout, now: float, lease: Lease | None, back: str) -> None:
         """Store a step with all that follows from it, in one transaction. Raises LeaseLost and Conflict."""
         events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
         if (after.phase, after.sentence) != (before.phase, before.sentence):
@@ -228,7 +234,7 @@ class RolloutEngine:
             for state in after.works
             if state.finding is not None and (state.work, True) not in known_works
         ]
-        messages = self._announcer.messages(before, after, now)
+        messages = self._announcer.messages(before, after, now, back)
         change = StepChange(
             records.to_record(after), events, stable_change(before, after), messages, findings, quarantine(after)
         )

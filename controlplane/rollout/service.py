@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 
 from alerts.interfaces import Clock
 from controlplane.config.models import ModelSection
@@ -185,12 +186,15 @@ class RolloutService(RolloutReader):
         """End a pause. Raises NotFound, and Conflict when the rollout waits for no operator."""
         return await self._wish(rollout_id, wishing.resume, actor, role, reason)
 
-    async def approve(self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "") -> Rollout:
-        """Approve the step that a rollout waits for.
+    async def approve(
+        self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "", only: int | None = None
+    ) -> Rollout:
+        """Approve the step that a rollout waits for. `only` is the index of the step that is meant.
 
-        Raises NotFound, Conflict when it waits for no approval, and Forbidden for a person who may not approve.
+        Raises NotFound, Conflict when it waits for no approval or is not at the step that is meant, and Forbidden for a
+        person who may not approve.
         """
-        return await self._wish(rollout_id, wishing.approve, actor, role, reason)
+        return await self._wish(rollout_id, partial(wishing.approve, only=only), actor, role, reason)
 
     async def full(self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "") -> Rollout:
         """Give the candidate every request at once. Raises NotFound, and Conflict when no share is ahead."""

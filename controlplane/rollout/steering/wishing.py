@@ -53,14 +53,23 @@ def resume(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> 
     raise Conflict(f"rollout {rollout.id} is not paused, so nothing can be resumed: {rollout.sentence}")
 
 
-def approve(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
-    """Return the approval of the step that the rollout waits for.
+def approve(
+    rollout: Rollout, actor: str, role: str, reason: str, now: float, *, only: int | None = None
+) -> Wish | None:
+    """Return the approval of the step that the rollout waits for. `only` is the index of the step that is meant.
 
-    Raises Conflict when it waits for none, and Forbidden for a person who may not approve.
+    Raises Conflict when it waits for none, or is not at the step that is meant, and Forbidden for a person who may not
+    approve.
     """
     _running(rollout, WishVerb.APPROVE)
     step = _step(rollout)
     given = [w for w in rollout.wishes if w.verb is WishVerb.APPROVE and w.actor == actor]
+    if only is not None and only != rollout.step:
+        if any(wish.step == only for wish in given):
+            return None  # a repeated request: the rollout has gone on
+        raise Conflict(
+            f"rollout {rollout.id} is not at step {only + 1} any more, for which this approval was: {rollout.sentence}"
+        )
     if any(wish.step == rollout.step for wish in given):
         return None
     if step.kind is not StepKind.APPROVE and not step.until_approved:
