@@ -253,7 +253,7 @@ class RolloutService(RolloutReader):
             made = make(records.from_record(record), actor, role, reason, self._clock.now())
             if made is None:
                 return None
-            return WishRecord(made.verb.value, made.actor, made.role, made.at, made.step, made.reason)
+            return WishRecord(made.verb.value, made.actor, made.role, made.at, made.step, made.reason, made.ends)
 
         stored = await asyncio.to_thread(self._log.wish, rollout_id, wish)
         self._news()
