@@ -49,12 +49,21 @@ def clock(by_s: float) -> Callable[[StrategyWorld], Any]:
     return moved
 
 
+def dead_and_set(by_s: float) -> Callable[[StrategyWorld], Any]:
+    async def moved(world: StrategyWorld) -> None:
+        await world.crash()
+        world.clock.time += by_s
+
+    return moved
+
+
 DISTURBANCES = {
     "nothing": nothing,
     "nobody watched for an hour": away,
     "dead for an hour": dead,
     "the clock is set forward": clock(3600.0),
     "the clock is set back": clock(-3600.0),
+    "dead while the clock is set back": dead_and_set(-3600.0),
 }
 
 
@@ -150,3 +159,12 @@ async def test_approvals_full_and_abort_are_read_once(
         await disturbed(world)
         assert (await world.finish()).phase is Phase.ROLLED_BACK
         assert [share for verb, _, v, share, _ in world.driver.log if (verb, v) == ("place", "v2")] == [0.0, 0.05, 1.0]
+
+
+async def test_a_clock_that_was_set_back_while_nobody_ran_prolongs_no_pause(tmp_path: Path) -> None:
+    async with StrategyWorld(tmp_path, rollout={"steps": ["5%", "pause 20s"]}) as world:
+        world.helps = False
+        await world.promote()
+        await until(world, "pausing for 20 s")
+        await dead_and_set(-3600.0)(world)
+        await until(world, "Sending requests to v2", limit=25)

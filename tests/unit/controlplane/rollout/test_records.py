@@ -124,6 +124,9 @@ ROLLOUT = Rollout(
     traffic_since=103.0,
     weight_since=104.0,
     ending=Phase.ROLLED_BACK,
+    clock_step="c0ffee",
+    gap_from=108.0,
+    gap_until=109.0,
 )
 
 

@@ -12,12 +12,12 @@ from typing import NamedTuple
 from controlplane.errors import Conflict
 from controlplane.rollout.advance import advance
 from controlplane.rollout.decide import decide
-from controlplane.rollout.engine import watched
 from controlplane.rollout.findings import Finding, Outcome, Sample, Work, WorkKind
 from controlplane.rollout.handlers.looks import noted
 from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Decision, Phase, Plan, Rollout, StepKind
 from controlplane.rollout.orders import Order, OrderOutcome, Verb
+from controlplane.rollout.running.watching import without_gap
 from controlplane.rollout.steering import wishing
 from controlplane.rollout.wishes import Wait, WaitKind, Wish, WishVerb
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
@@ -317,7 +317,7 @@ def _resumes(state: State, actor: str) -> tuple[Wish, ...]:
 def _unwatched(state: State) -> State:
     """Let time pass in which no control plane runs."""
     now = state.now + LONG * TICK_S
-    return replace(state, now=now, rollout=watched(state.rollout, state.now, now))
+    return replace(state, now=now, rollout=without_gap(state.rollout, state.now, now))
 
 
 def _set(by_s: float) -> Callable[[State], State]:
