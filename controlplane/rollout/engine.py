@@ -26,6 +26,7 @@ from controlplane.rollout.running.stored import StoredObservations, StoredRollou
 from controlplane.rollout.running.watching import Watch
 from controlplane.rollout.running.works import Works
 from controlplane.rollout.running.writing import Writer
+from controlplane.rollout.sentences import because
 from controlplane.rollout.steps import is_judged
 from controlplane.rollout.wishes import Wait
 from controlplane.rollout.workers import Worker
@@ -249,10 +250,17 @@ def _say(before: Rollout, after: Rollout, events: Sequence[EventRecord]) -> None
 
 
 def quarantine(after: Rollout) -> Quarantine | None:
-    """Return the quarantine of a version from which a promotion went back, or None."""
-    if after.phase is not Phase.ROLLED_BACK or after.plan.kind is not RolloutKind.PROMOTE:
-        return None
-    return Quarantine(after.model, after.plan.to_version, after.updated_at, after.id, after.reason)
+    """Return the quarantine that the end of a rollout puts a version in, or None.
+
+    It is the version from which a promotion went back, or the one that an operator's rollback left.
+    """
+    plan = after.plan
+    if after.phase is Phase.ROLLED_BACK and plan.kind is RolloutKind.PROMOTE:
+        return Quarantine(after.model, plan.to_version, after.updated_at, after.id, after.reason)
+    if after.finished and after.switched and plan.options.quarantine:
+        reason = because(f"Rollback by {after.created_by}", plan.options.reason)
+        return Quarantine(after.model, plan.from_version, after.updated_at, after.id, reason)
+    return None
 
 
 def stable_change(before: Rollout, after: Rollout) -> StableChange | None:

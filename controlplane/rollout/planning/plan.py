@@ -33,6 +33,10 @@ class Request:
     actor: str = ""
     role: str = ""
     """Role of the actor's token: operator or admin."""
+    reason: str = ""
+    """Why an operator rolls back."""
+    quarantine: bool = True
+    """Whether a rollback puts the version that it leaves in quarantine."""
 
     def fingerprint(self) -> str:
         """Return the text that an idempotency key is bound to. The same key with another request is a conflict."""
@@ -110,6 +114,9 @@ def make(
     if against:
         raise Refused(*against)
     odd = [b for b in seen.backends if b.serving != stable]
+    after = (
+        f"{stable} will be in quarantine: nobody can promote it until an admin lifts that (or add `--no-quarantine`)"
+    )
     notes = [f"{b.url} serves {b.served}, not the stable version {stable}; a rollback goes to {stable}" for b in odd]
     return Plan(
         model=request.model,
@@ -123,7 +130,7 @@ def make(
         limits=limits,
         steps=made,
         notes=(*notes, *preparation.notes, *options.notes),
-        known=(*preparation.known, *capabilities.notes),
+        known=(*preparation.known, *capabilities.notes, *((after,) if options.quarantine else ())),
         check=verification.check,
         endless_load=capabilities.endless_load,
         options=options,

@@ -189,7 +189,13 @@ class Planner:
                 own.strategy if own.strategy not in (None, "canary") else planning.PROMOTION
             )
             assert strategy is not None
-            return _Chosen(strategy, True, gates, options_of_rollback(gates)), []
+            options = options_of_rollback(gates, request.reason, request.quarantine)
+            notes = (
+                ()
+                if request.quarantine
+                else (f"{request.actor or 'an operator'} leaves the present version out of quarantine",)
+            )
+            return _Chosen(strategy, True, gates, options, notes), []
         given = request.overrides.section.get("strategy")
         named = request.strategy or (given if isinstance(given, str) else "")
         changed, against = applied(own, request.overrides)

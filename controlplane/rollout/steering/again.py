@@ -22,7 +22,10 @@ def again(rollout: Rollout, actor: str, role: str) -> Request:
         raise Conflict(f"rollout {rollout.id} of model {rollout.model} succeeded, so there is nothing to retry")
     strategy, overrides = _asked(rollout)
     if plan.kind is RolloutKind.ROLLBACK:
-        return Request(plan.model, plan.to_version, plan.kind, actor=actor, role=role)
+        reason, quarantine = plan.options.reason, plan.options.quarantine
+        return Request(
+            plan.model, plan.to_version, plan.kind, actor=actor, role=role, reason=reason, quarantine=quarantine
+        )
     return Request(plan.model, plan.to_version, plan.kind, strategy, overrides, actor, role)
 
 

@@ -62,6 +62,8 @@ OPTIONS = Options(
     rollback_window_s=60.0,
     allow_downtime=True,
     after=("other",),
+    reason="it cuts answers",
+    quarantine=True,
     notes=("ann overrode the freeze",),
 )
 PLAN = Plan(
@@ -132,6 +134,8 @@ ROLLOUT = Rollout(
 
 UNSET: dict[str, Any] = {
     **dict.fromkeys(("wait", "turned_at", "held_since", "traffic_since", "weight_since", "ending")),
+    **dict.fromkeys(("gap_from", "gap_until")),
+    "clock_step": "",
     "works": (),
     "steps_at": (),
     "looks_failed": 0,
