@@ -22,6 +22,7 @@ from controlplane.rollout.planning.checklist import attest_reasons
 from controlplane.rollout.planning.freeze import Freeze, Freezes, windows
 from controlplane.rollout.planning.gates import sentences
 from controlplane.rollout.planning.history import loads_of
+from controlplane.rollout.planning.loosening import loosened
 from controlplane.rollout.planning.memory import GpuMemory, metrics_address
 from controlplane.rollout.planning.order import (
     Quarantined,
@@ -30,7 +31,7 @@ from controlplane.rollout.planning.order import (
     quarantine_reasons,
     running_reasons,
 )
-from controlplane.rollout.planning.permitted import applied, loosened, notes_of, replaced
+from controlplane.rollout.planning.permitted import applied, notes_of, replaced
 from controlplane.rollout.planning.templates import fault_of
 from controlplane.rollout.strategies import RECREATE
 from controlplane.rollout.verification import UNTRIED, Verification
@@ -206,7 +207,7 @@ class Planner:
         strategy = named or changed.effective_strategy
         after = replaced(gates, changed, request.overrides)
         notes = notes_of(request.overrides, request.actor or "an operator")
-        for phrase in loosened(gates, after, own, changed):
+        for phrase in loosened(gates, after, own, changed, strategy, request.overrides.full):
             if request.role == ADMIN:
                 notes.append(f"{request.actor} chose to {phrase}")
             else:
@@ -321,6 +322,11 @@ def _with_room(request: planning.Request, chosen: _Chosen, fits: Capacity) -> _C
     if fits.fit is Fit.DRAIN:
         if not permitted or chosen.named:
             raise Refused(f"{fits.sentence}; to accept that: {command}")
+        if chosen.strategy == "canary" and request.overrides.allow_downtime and request.role != ADMIN:
+            raise Refused(
+                f"{fits.sentence}; only an admin may leave out the steps of the canary for that; {request.actor} has "
+                f"role {request.role or 'operator'}"
+            )
         return _recreating(chosen, fits)
     return chosen
 
