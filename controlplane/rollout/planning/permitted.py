@@ -49,7 +49,10 @@ def replaced(before: Combined, section: RolloutSection, overrides: Overrides) ->
 def notes_of(overrides: Overrides, actor: str) -> list[str]:
     """Return one sentence for each thing that an operator set for this rollout."""
     found = [f"{actor} set {path} to {value}" for path, value in _leaves(overrides.section)]
-    found += [f"{actor} attested {name}: {text}" for name, text in overrides.attest.items()]
+    for name, text in overrides.attest.items():
+        origin = overrides.copied.get(name)
+        by = f"{name} was {origin}, copied by {actor}" if origin else f"{actor} attested {name}"
+        found.append(f"{by}: {text}")
     found += [f"{actor} allowed downtime"] if overrides.allow_downtime else []
     return found + ([f"{actor} left out the steps of the canary"] if overrides.full else [])
 

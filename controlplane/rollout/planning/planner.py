@@ -216,7 +216,7 @@ class Planner:
         against += self._of_freezes(request, notes)
         against += _unreadable(changed, after)
         prompts, faults = await _golden(changed)
-        options = options_of(section, changed, after, prompts, strategy, request.overrides.attest)
+        options = options_of(section, changed, after, prompts, strategy, request.overrides.attested())
         options = replace(options, through_freeze=bool(request.overrides.override_freeze))
         if request.overrides.full and strategy == "canary":
             options = replace(options, steps=(CanaryStep(CanaryStepKind.WEIGHT, 1.0),))
