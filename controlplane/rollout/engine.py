@@ -204,7 +204,7 @@ class RolloutEngine:
         self._works.forget(after)
         tasks += [self._questions.ask(driver, after, url) for url in decision.asks]
         tasks += [self._questions.ask(driver, after, url, of_stable=True) for url in decision.asks_stable]
-        tasks += [self._works.begin(after, work) for work in decision.works]
+        tasks += [self._works.begin(after, work, again=before.work(work) is not None) for work in decision.works]
         if tasks and self._patience_s > 0:
             await asyncio.wait(tasks, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED)
 

@@ -35,7 +35,7 @@ async def test_an_attestation_keeps_its_author_and_time_over_retries(tmp_path: P
 async def test_an_override_of_a_freeze_is_not_copied(tmp_path: Path) -> None:
     async with StrategyWorld(tmp_path) as world:
         frozen = RolloutsSection.model_validate(FREEZE)
-        world.service.update(world.sections, world.drivers, shared=frozen)
+        world.service.update(world.sections, world.drivers, {"m": world.verification}, shared=frozen)
         world.driver.bad = {"v2"}
         overrides = Overrides(override_freeze="outage 12")
         first = await world.service.start("m", "v2", overrides=overrides, actor="ann", role="admin")

@@ -11,6 +11,7 @@ from controlplane.rollout.handlers.situation import AGAIN_S, Situation, for_oper
 from controlplane.rollout.model import Decision, Rollout
 from controlplane.rollout.options import Analysis, Hook, OnFailure
 from controlplane.rollout.wishes import DATA, Wait, WaitKind, of_hook, resumed
+from controlplane.telling import lasting
 
 MAX_WARMINGS = 30
 """Number of warm-ups of a backend that find too little before the rollout goes back. Chosen: five minutes."""
@@ -90,7 +91,10 @@ def _hook(now_is: Situation, hook: Hook) -> Decision | None:
 
 
 def check_list(now_is: Situation) -> Decision | Rollout:
-    """Check every item of the checklist. An item that does not hold ends the rollout before anything is changed."""
+    """Check every item of the checklist. An item that does not hold ends the rollout before anything is changed.
+
+    So does an item that cannot be checked for the analysis's patience.
+    """
     rollout = now_is.rollout
     found = {item.name: progress(now_is, WorkKind.CHECK, item.name) for item in rollout.plan.options.checklist}
     failed = [
@@ -100,8 +104,16 @@ def check_list(now_is: Situation) -> Decision | Rollout:
     ]
     if failed:
         return turn_back(rollout, now_is.seen, now_is.now, f"the checklist is not fulfilled: {'; '.join(failed)}")
-    missing = [each for each in found.values() if each.finding is None]
-    return _working(now_is, "Checking the checklist", *missing) if missing else rollout
+    missing = {name: each for name, each in found.items() if each.finding is None}
+    if not missing:
+        return rollout
+    patience_s = (rollout.plan.options.analysis or Analysis()).patience_s
+    if now_is.now - now_is.since > patience_s:
+        # A resume must not pass a check, and nothing was changed yet: the end is harmless.
+        unknown = "; ".join(f"{name}: {each.words or 'no answer came'}" for name, each in missing.items())
+        words = f"the checklist could not be checked within {lasting(patience_s)}: {unknown}"
+        return turn_back(rollout, now_is.seen, now_is.now, words)
+    return _working(now_is, "Checking the checklist", *missing.values())
 
 
 def warm_one(now_is: Situation, url: str) -> Decision | None:
