@@ -195,12 +195,9 @@ class Planner:
         if request.kind is RolloutKind.ROLLBACK:
             strategy = request.strategy or _way_back(own.strategy, capabilities)
             options = options_of_rollback(gates, request.reason, request.quarantine)
-            notes = (
-                ()
-                if request.quarantine
-                else (f"{request.actor or 'an operator'} leaves the present version out of quarantine",)
-            )
-            return _Chosen(strategy, True, gates, options, notes), []
+            actor = request.actor or "an operator"
+            told = () if request.quarantine else (f"{actor} leaves the present version out of quarantine",)
+            return _Chosen(strategy, True, gates, options, told), []
         given = request.overrides.section.get("strategy")
         named = request.strategy or (given if isinstance(given, str) else "")
         changed, against = applied(own, request.overrides)
