@@ -70,12 +70,20 @@ class Rollouts(Protocol):
         """Start a promotion. A repeated key returns the same rollout."""
         ...
 
-    async def plan_rollback(self, model: str, to: str | None = None) -> Plan:
+    async def plan_rollback(self, model: str, to: str | None = None, *, quarantine: bool = True) -> Plan:
         """Return the plan of a rollback. Nothing changes."""
         ...
 
     async def rollback(
-        self, model: str, to: str | None = None, *, actor: str, role: str, reason: str, idempotency_key: str | None
+        self,
+        model: str,
+        to: str | None = None,
+        *,
+        actor: str,
+        role: str,
+        reason: str,
+        quarantine: bool = True,
+        idempotency_key: str | None,
     ) -> Rollout:
         """Start the rollback to the previous version, or to version `to`."""
         ...

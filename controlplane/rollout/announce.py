@@ -170,6 +170,14 @@ def _stuck(rollout: Rollout) -> Notice:
     return Notice(title, rollout.sentence, "warning")
 
 
+def _left_behind(rollout: Rollout) -> str:
+    """Return what became of the version that a rollback left, as the end of a sentence."""
+    if not rollout.plan.options.quarantine:
+        return ""
+    old = rollout.plan.from_version
+    return f". {old} is in quarantine: `cp quarantine lift {rollout.model} {old} --reason TEXT` lifts it"
+
+
 def _ended(rollout: Rollout) -> Notice:
     model, old, new = rollout.model, rollout.plan.from_version, rollout.plan.to_version
     promoted = rollout.plan.kind is RolloutKind.PROMOTE
@@ -177,7 +185,7 @@ def _ended(rollout: Rollout) -> Notice:
         return Notice(f"Rollout of {model} to {new} needs a person", rollout.sentence, "critical")
     if rollout.ok:
         how = "" if rollout.verified else ", loaded and not tried"
-        return Notice(f"{model} is on {new}{how}", rollout.sentence, "info")
+        return Notice(f"{model} is on {new}{how}", f"{rollout.sentence}{_left_behind(rollout)}", "info")
     after = aftermath(rollout, quarantined=rollout.phase is Phase.ROLLED_BACK and promoted)
     assert after is not None  # the rollout has ended, and not well
     text = f"{rollout.sentence}. {after.consequence}. Next step: {after.next}"
