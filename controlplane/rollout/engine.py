@@ -177,7 +177,7 @@ class RolloutEngine:
         words = f"Waiting: {rollout.model} is no longer a model of fleet.yaml that can be switched; nothing moves"
         after = replace(caught_up, sentence=words, told_stuck=True, standing=True)
         if (after.sentence, after.clock_step) != (rollout.sentence, rollout.clock_step):
-            await self._save(rollout, replace(after, updated_at=now), now, lease)
+            await self._save(rollout, replace(after, updated_at=now), now, lease, back="")
 
     async def _advance(
         self,
