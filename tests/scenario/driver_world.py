@@ -209,6 +209,11 @@ class DriverWorld:
         seen = (await self.driver.observe()).backend(self._case.backend)
         return not seen.pending and abs(seen.weights.get("v2", 0.0) - share) < 0.0005
 
+    async def reset(self) -> None:
+        """Bring the target back to v1, as it was at first."""
+        await self._case.place("v1")
+        await self._case.until(lambda seen: seen.serving == "v1" and not seen.pending)
+
     async def only(self, version: str) -> None:
         """Check that the next requests are all answered by one version."""
         assert await self.crowd.next(100) == {version: 100}
