@@ -1,1 +1,1 @@
-"""The verbs `backup …`. They open the repository themselves and need no control plane."""
+"""The verbs `backup …`. They open the repository themselves and work without a control plane."""

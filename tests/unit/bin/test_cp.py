@@ -77,6 +77,11 @@ CALLS = [
     ["notifiers", "test", "ops"],
     ["token", "create", "--role", "viewer", "--name", "grafana"],
     ["nvml-exporter"],
+    ["backup", "init", "--repository", "file:///backups/llm", "--key-file", "backup.key"],
+    ["backup", "create", "/models", "--name", "rag", "--version", "v2", "--part", "rag", "--exclude", "*.tmp"],
+    ["backup", "restore", "chat@v2", "/restored/chat", "--file", "chat/2", "--dry-run"],
+    ["backup", "verify", "--sample", "5"],
+    ["backup", "prune", "--keep-last", "3", "--keep-daily", "7", "--yes"],
     ["catalogue", "list"],
     ["catalogue", "export", "-o", "rules.yml", "--job", "vllm=vllm-.*", "--label", "zone"],
 ]
@@ -138,7 +143,18 @@ def test_every_verb_of_the_program_is_one_of_the_script_with_its_operands_and_op
         assert "controlplane" not in done.stdout and done.returncode == 1, done
 
 
-@pytest.mark.parametrize("words", [["status", "backup"], ["promote", "a", "b", "c"], ["alerts", "copy"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "old"],
+        ["promote", "a", "b", "c"],
+        ["alerts", "copy"],
+        ["backup", "old"],
+        ["backup", "create"],
+        ["backup", "list", "old"],
+    ],
+    ids=" ".join,
+)
 def test_a_file_of_a_verbs_name_is_copied_where_the_grammar_does_not_fit(cp: Run, work: Path, words: list[str]) -> None:
     for name in words[:-1]:
         (work / name).write_text(f"this is {name}")
@@ -184,6 +200,8 @@ TYPOS = [
     ("lgos", "logs"),
     ("audti", "audit"),
     ("nvml-exproter", "nvml-exporter"),
+    ("bakcup", "backup"),
+    ("backups", "backup"),
 ]
 
 
