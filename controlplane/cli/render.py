@@ -105,6 +105,11 @@ def number(value: float | None, unit: str = "", digits: int = 3) -> str:
     return (f"{value:.0f}" if "e" in text and 1 <= abs(value) < 1e15 else text) + unit
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 file`, `2 files`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def took(seconds: float | None) -> str:
     """Return a duration such as `1.2 s`, below one second such as `35 ms`, or `-`."""
     if seconds is None:

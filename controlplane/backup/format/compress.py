@@ -19,7 +19,7 @@ SAMPLE_BYTES: Final = 256 << 10
 
 
 class Codec(IntEnum):
-    """How the bytes of a chunk are stored."""
+    """Form in which the bytes of a chunk are stored."""
 
     RAW = 0
     ZSTD = 1

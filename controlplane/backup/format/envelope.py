@@ -44,7 +44,7 @@ class Kind(IntEnum):
 
 
 class Sealing(IntEnum):
-    """How records are sealed."""
+    """Way in which records are sealed."""
 
     PLAIN = 0
     """Readable by everybody. The tag is a keyed BLAKE3: it shows damage and no more."""

@@ -51,7 +51,7 @@ class Entry:
     inode: int = 0
     size: int = 0
     target: str = ""
-    """What a link points to; of a hard link the path of the earlier file."""
+    """Target of a link. Of a hard link: the path of the earlier file."""
     digest: str = ""
     """Digest of a file, in hex."""
     chunks: tuple[bytes, ...] = ()

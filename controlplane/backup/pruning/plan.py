@@ -1,4 +1,4 @@
-"""Which packs are needed, as a pure function of the index and the chunks that snapshots refer to."""
+"""Plan of a prune, as a pure function of the index and the chunks that snapshots refer to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPACK_FROM: Final = 0.25
 
 @dataclass(frozen=True)
 class Plan:
-    """What a prune will do."""
+    """Packs that a prune will delete, and chunks that it will copy before."""
 
     unneeded: tuple[str, ...]
     """Packs without a chunk that is needed."""

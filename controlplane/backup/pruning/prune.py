@@ -33,7 +33,7 @@ PACKS_TOGETHER = 512
 
 @dataclass
 class Pruned:
-    """What a prune did."""
+    """Result of a prune."""
 
     deleted: int = 0
     """Packs that were deleted."""
@@ -47,8 +47,8 @@ class Pruned:
     """Packs that a snapshot turned out to need."""
 
 
-def live_chunks(repository: Repository) -> frozenset[bytes]:
-    """Return the ids of all chunks that snapshots refer to.
+def live_chunks(repository: Repository, without: Set[str] = frozenset()) -> frozenset[bytes]:
+    """Return the ids of all chunks that snapshots refer to, but for the snapshots with the ids of `without`.
 
     Raises BackupError when a snapshot cannot be read: nothing may be deleted then, since it may need anything.
     """
@@ -59,7 +59,7 @@ def live_chunks(repository: Repository) -> frozenset[bytes]:
     live: set[bytes] = set()
     seen: set[tuple[bytes, ...]] = set()
     for snapshot in repository.snapshots(refuse):
-        if snapshot.tree in seen:
+        if snapshot.tree in seen or snapshot.id in without:
             continue
         seen.add(snapshot.tree)
         live.update(snapshot.tree)
@@ -72,9 +72,9 @@ def live_chunks(repository: Repository) -> frozenset[bytes]:
     return frozenset(live)
 
 
-def plan_prune(repository: Repository) -> Plan:
-    """Return what a prune would do now. Nothing is changed. Raises BackupError."""
-    return plan(repository.index, live_chunks(repository), doomed_packs(repository))
+def plan_prune(repository: Repository, without: Set[str] = frozenset()) -> Plan:
+    """Return what a prune would do now, without some snapshots. Nothing is changed. Raises BackupError."""
+    return plan(repository.index, live_chunks(repository, without), doomed_packs(repository))
 
 
 def prune(repository: Repository, *, host: str) -> Pruned:

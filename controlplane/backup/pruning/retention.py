@@ -1,4 +1,4 @@
-"""Which snapshots are kept, as a pure function of their times."""
+"""Retention: the snapshots that are kept, as a pure function of their times."""
 
 from __future__ import annotations
 

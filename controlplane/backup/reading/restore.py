@@ -6,10 +6,12 @@ existing folder.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -40,6 +42,21 @@ def write_tree(repository: Repository, entries: Sequence[Entry], folder: Path, *
     """
     check_space(folder, entries)
     _check_paths(entries)
+    with _translated(folder):
+        _write_tree(repository, entries, folder, lanes=lanes, tally=tally)
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """Translate the errors of files below `folder`."""
+    try:
+        yield
+    except OSError as error:
+        fault = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else BackupError
+        raise fault(f"the restore cannot write {error.filename or folder}: {error.strerror}") from error
+
+
+def _write_tree(repository: Repository, entries: Sequence[Entry], folder: Path, *, lanes: int, tally: Tally) -> None:
     files = [entry for entry in entries if entry.type is EntryType.FILE]
     tally.files, tally.bytes = len(files), sum(entry.size for entry in files)
     folder.mkdir(mode=0o700, parents=True)
@@ -128,10 +145,7 @@ def _write(handle: int, data: bytes, offset: int) -> None:
         return  # The file is a hole there already.
     view = memoryview(data)
     while view:
-        try:
-            done = os.pwrite(handle, view, offset)
-        except OSError as error:
-            raise NoSpace(f"the restore cannot be written: {error.strerror}") from error
+        done = os.pwrite(handle, view, offset)
         view, offset = view[done:], offset + done
 
 

@@ -1,4 +1,4 @@
-"""Which entries of a snapshot are asked for."""
+"""Selection of entries of a snapshot by globs."""
 
 from __future__ import annotations
 

@@ -21,7 +21,10 @@ _UNKNOWN: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 @contextmanager
 def beside(folder: Path, name: str) -> Iterator[Path]:
-    """Yield a path beside `folder` for a restore, and remove what is there when the block fails."""
+    """Yield a path beside `folder` for a restore, and remove what is there when the block fails.
+
+    `swap_in` is called after the block: during an exchange the path holds the old folder.
+    """
     path = folder.with_name(f".{folder.name}.restoring-{name}")
     try:
         yield path
@@ -34,15 +37,23 @@ def swap_in(fresh: Path, folder: Path, name: str) -> Path | None:
     """Give `fresh` the name `folder`. Return where the old folder is now, or None when there was none.
 
     One instant separates old and new where the kernel can exchange names. Elsewhere the name is missing for the time of
-    two renames. Raises BackupError; the old folder then has its name.
+    two renames. Raises BackupError; both folders then exist under the names that the message gives.
     """
+    old = folder.with_name(f".{folder.name}.before-{name}")
+    try:
+        return _swap(fresh, folder, old)
+    except OSError as error:
+        raise BackupError(
+            f"{folder} could not be replaced: {error.strerror}. The restored and the old folder are among {folder},"
+            f" {fresh} and {old}."
+        ) from error
+
+
+def _swap(fresh: Path, folder: Path, old: Path) -> Path | None:
     if not folder.exists():
         fresh.rename(folder)
         _sync(folder.parent)
         return None
-    if folder.is_symlink() or not folder.is_dir():
-        raise BackupError(f"{folder} is not a folder; nothing was changed")
-    old = folder.with_name(f".{folder.name}.before-{name}")
     if _exchange(fresh, folder):
         fresh.rename(old)
     else:
@@ -66,7 +77,7 @@ def _exchange(one: Path, other: Path) -> bool:
     number = ctypes.get_errno()
     if number in _UNKNOWN:
         return False
-    raise BackupError(f"{other} could not be replaced: {os.strerror(number)}")
+    raise OSError(number, os.strerror(number))
 
 
 def _remove(folder: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from controlplane.backup.errors import BackupError, Damaged
+from controlplane.backup.errors import BackupError, Damaged, NoSpace, StoreUnreachable
 from controlplane.backup.format.envelope import Kind
 from controlplane.backup.format.snapshot import EntryType, Snapshot, read_tree
 from controlplane.backup.repository import Repository, pack_path
@@ -46,6 +46,8 @@ class Verdict:
     faults: tuple[str, ...]
     """Sentences about objects that cannot be read."""
     touched: tuple[Touched, ...]
+    notes: tuple[str, ...] = ()
+    """Sentences about the verification itself: its result could not be written down."""
 
     @property
     def good(self) -> bool:
@@ -77,11 +79,15 @@ def verify(
         for name, bad, fault in pool.map(lambda name: _pack(repository, name, sizes[name], tally), chosen):
             faults += [fault] if fault else []
             damaged += [(name, identity) for identity in bad]
-    _note(repository, damaged, {**read_at, **dict.fromkeys(chosen, now())}, sizes)
+    notes = []
+    try:
+        _note(repository, damaged, {**read_at, **dict.fromkeys(chosen, now())}, sizes)
+    except (StoreUnreachable, NoSpace) as error:
+        notes.append(f"the result could not be written to the repository, and backups go on using its packs: {error}")
     repository.refresh()
     snapshots = repository.snapshots(lambda error: faults.append(str(error)))
     touched = _touched(repository, snapshots)
-    return Verdict(len(chosen), len(sizes), tally.bytes, len(snapshots), tuple(faults), touched)
+    return Verdict(len(chosen), len(sizes), tally.bytes, len(snapshots), tuple(faults), touched, tuple(notes))
 
 
 def _pack(repository: Repository, name: str, size: int, tally: Tally) -> tuple[str, list[bytes], str]:
@@ -113,7 +119,7 @@ def _touched(repository: Repository, snapshots: Sequence[Snapshot]) -> tuple[Tou
     """Return the files whose chunks no pack holds whole."""
     found = []
     for snapshot in snapshots:
-        lost = [identity for identity in snapshot.tree if repository.index.find(identity) is None]
+        lost = [identity for identity in snapshot.tree if not _readable(repository, identity)]
         if lost:
             found += [Touched(snapshot.id, "", identity.hex()) for identity in lost]
             continue
@@ -127,6 +133,14 @@ def _touched(repository: Repository, snapshots: Sequence[Snapshot]) -> tuple[Tou
                 if not present[identity]:
                     found.append(Touched(snapshot.id, entry.path, identity.hex()))
     return tuple(found)
+
+
+def _readable(repository: Repository, identity: bytes) -> bool:
+    try:
+        repository.chunk(identity)
+    except Damaged:
+        return False
+    return True
 
 
 def _reads(repository: Repository) -> Mapping[str, float]:

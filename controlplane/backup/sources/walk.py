@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 from typing import Final
 
 from controlplane.backup.errors import BackupError
@@ -21,7 +22,7 @@ UNFINISHED: Final = ("*.incomplete", "*.lock", ".partial-*")
 
 @dataclass(frozen=True)
 class Mark:
-    """What changes when a file is written to. Two equal marks mean an unchanged file."""
+    """Facts of a file that change when it is written to. Two equal marks mean an unchanged file."""
 
     size: int
     mtime_ns: int
@@ -47,12 +48,12 @@ class Found:
     owner: tuple[int, int]
     """Numbers of user and group."""
     target: str = ""
-    """What a link points to; of a hard link the path of the earlier file."""
+    """Target of a link. Of a hard link: the path of the earlier file."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What one snapshot is made of."""
+    """Folder, and the part of it, that one snapshot is made of."""
 
     root: Path
     folders: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ class Walk:
     found: tuple[Found, ...]
     """The root first, then the order of paths: each folder before what it contains."""
     skipped: tuple[str, ...]
-    """Sentences about entries that cannot be backed up: sockets, pipes, devices."""
+    """Sentences about entries that cannot be backed up: sockets, pipes, devices, files behind links."""
 
 
 def walk(source: Source) -> Walk:
@@ -90,7 +91,28 @@ def walk(source: Source) -> Walk:
             found.append(_found(path, EntryType.SAME, status, earlier))
         else:
             found.append(_found(path, EntryType.FILE, status))
-    return Walk(tuple(found), tuple(skipped))
+    return Walk(tuple(found), (*skipped, *_lost(found)))
+
+
+def _lost(found: Sequence[Found]) -> Iterator[str]:
+    """Yield a sentence about links whose targets are not among the entries: a restore brings back the link alone."""
+    types = {one.path: one.type for one in found}
+    lost = [one for one in found if one.type is EntryType.LINK and not _leads(one, types)]
+    if lost:
+        first = f"{lost[0].path} -> {lost[0].target}"
+        yield (
+            f"links that point to nothing in the snapshot: {len(lost)}, such as {first}. The snapshot holds the links,"
+            " and not the files behind them. Back up the folder that holds both."
+        )
+
+
+def _leads(link: Found, types: Mapping[str, EntryType]) -> bool:
+    if link.target.startswith("/"):
+        return False
+    target = normpath(PurePosixPath(link.path).parent / link.target)
+    # What is behind another link is not followed: that link has its own check.
+    behind = any(types.get(str(parent)) is EntryType.LINK for parent in PurePosixPath(target).parents)
+    return behind or target in types
 
 
 def _order(item: tuple[Path, os.stat_result, str]) -> tuple[bool, list[str]]:
@@ -106,17 +128,34 @@ def _below(source: Source) -> Iterator[tuple[Path, os.stat_result, str]]:
         yield source.root, source.root.stat(), ROOT
     except OSError as error:
         raise BackupError(f"{source.root} cannot be backed up: {error.strerror}") from None
-    starts = [source.root / name for name in source.folders] or [source.root]
-    for start in starts:
+    above: set[PurePosixPath] = set()
+    for name in _parts(source):
+        start = source.root / name
         try:
             status = start.stat()
         except OSError as error:
             raise BackupError(f"{start} cannot be backed up: {error.strerror}") from None
         if not stat.S_ISDIR(status.st_mode):
             raise BackupError(f"{start} cannot be backed up: it is not a folder")
-        if source.folders:
-            yield start, status, start.relative_to(source.root).as_posix()
+        for parent in [*reversed(name.parents), name][1:]:
+            if parent not in above:
+                above.add(parent)
+                yield source.root / parent, (source.root / parent).stat(), parent.as_posix()
         yield from _inside(start, source)
+
+
+def _parts(source: Source) -> list[PurePosixPath]:
+    """Return the folders to walk, relative to the root, without folders inside another one of them.
+
+    Raises BackupError when a folder is not below the root.
+    """
+    names = {PurePosixPath(name) for name in source.folders} or {PurePosixPath()}
+    for name in names:
+        if name.is_absolute() or ".." in name.parts:
+            raise BackupError(
+                f"{str(name)!r} is no folder below {source.root}: write its path from there, such as rag/1"
+            )
+    return sorted(name for name in names if names.isdisjoint(name.parents))
 
 
 def _inside(folder: Path, source: Source) -> Iterator[tuple[Path, os.stat_result, str]]:

@@ -23,7 +23,8 @@ def open_store(address: str, environment: Mapping[str, str] = os.environ) -> Sto
     """Return the store at an address. Nothing is read or made yet.
 
     `environment` is read for the addresses of S3-compatible servers without TLS, which are refused unless
-    `AWS_ALLOW_HTTP=true` is set. Raises NotARepository for an address of an unknown kind or with credentials in it.
+    `AWS_ALLOW_HTTP=true` is set. Raises NotARepository for an address of an unknown kind or with credentials in it, and
+    StoreUnreachable when obstore refuses the address or its configuration.
     """
     parts = urlsplit(address)
     if parts.scheme == "":

@@ -42,7 +42,7 @@ class FolderStore:
             _sync_folder(path.parent)
 
     def get(self, name: str, limit: int) -> bytes:
-        """Return a whole object."""
+        """Return a whole object. Raises FileNotFoundError, and StoreUnreachable when it is over `limit` bytes."""
         with _told(self.address, name), (self.root / name).open("rb") as file:
             data = file.read(limit + 1)
         if len(data) > limit:

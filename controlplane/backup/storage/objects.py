@@ -41,7 +41,7 @@ class ObjectsStore:
             obstore.put(self._store, name, data, use_multipart=large, chunk_size=ONE_REQUEST_BELOW, max_concurrency=4)
 
     def get(self, name: str, limit: int) -> bytes:
-        """Return a whole object."""
+        """Return a whole object. Raises FileNotFoundError, and StoreUnreachable when it is over `limit` bytes."""
         with _told(self.address, name):
             result = obstore.get(self._store, name)
             if result.meta["size"] > limit:
@@ -49,7 +49,10 @@ class ObjectsStore:
             return bytes(result.bytes())
 
     def read_into(self, name: str, offset: int, out: memoryview) -> int:
-        """Read bytes from an offset into `out`, and return their number."""
+        """Read bytes from an offset into `out`, and return their number.
+
+        Raises FileNotFoundError, and StoreUnreachable when the store sends more bytes than were asked for.
+        """
         with _told(self.address, name):
             data = memoryview(obstore.get_range(self._store, name, start=offset, length=len(out)))
         if len(data) > len(out):

@@ -30,7 +30,7 @@ TREE_CHUNK: Final = 1 << 20
 
 @dataclass(frozen=True)
 class About:
-    """What people say about a snapshot."""
+    """Facts about a snapshot that the caller supplies."""
 
     subject: str
     version: str = ""
@@ -42,7 +42,7 @@ class About:
 
 @dataclass(frozen=True)
 class Options:
-    """How a run works."""
+    """Options of a run."""
 
     lanes: int = min(LANES, os.cpu_count() or 1)
     compress: bool = False

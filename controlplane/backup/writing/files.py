@@ -141,6 +141,8 @@ class FileReader:
                 self._tally.add(span.length)
         except ShortRead:
             opened.moving = True
+        except OSError as error:
+            raise BackupError(f"{opened.path} cannot be read: {error.strerror}") from error
         finally:
             with self._lock:
                 opened.left -= 1

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import Final
 
-from controlplane.backup.errors import BackupError
 from controlplane.backup.format.compress import Codec, compressed
 from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import chunk_id, digest_of
@@ -50,7 +49,7 @@ class Lane:
     def read(self, handle: int, span: Span, codec: Codec) -> Sealed:
         """Read a span of an open file, and store it when the repository lacks it.
 
-        Raises ShortRead when the file is too short, BackupError when it cannot be read, and the store's errors.
+        Raises ShortRead when the file is too short, OSError when it cannot be read, and the store's errors.
         """
         return self.take(self._fill(handle, span), codec)
 
@@ -105,7 +104,7 @@ def _read(handle: int, out: memoryview, offset: int) -> int:
         return os.preadv(handle, [out], offset)
     except OSError as error:
         if error.errno != errno.EINVAL:
-            raise BackupError(f"a file cannot be read: {error.strerror}") from error
+            raise
     # EINVAL: the end of a file on a file system that allows direct reads of whole blocks only.
     fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~os.O_DIRECT)
     return os.preadv(handle, [out], offset)

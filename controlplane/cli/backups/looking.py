@@ -13,7 +13,7 @@ from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read
 from controlplane.backup.repository import Repository
 from controlplane.cli.backups.opening import listed, one, opened
 from controlplane.cli.errors import VerdictNegative
-from controlplane.cli.render import clock, columns, emit, say, size, took
+from controlplane.cli.render import clock, columns, counted, emit, say, size, took
 
 
 def snapshot_list(repository: str | None, key_file: Path | None, subject: str | None, output: str) -> None:
@@ -56,7 +56,7 @@ def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, 
         say(f"{chosen.id}  {chosen.subject} {chosen.version}".rstrip())
         say(f"  of {chosen.source} on {chosen.host} by {chosen.by}, at {clock(_time(chosen))}")
         total, new = size(chosen.bytes), size(chosen.new_bytes)
-        say(f"  {chosen.files} files, {total}, {new} new, in {took(chosen.seconds)}")
+        say(f"  {counted(chosen.files, 'file')}, {total}, {new} new, in {took(chosen.seconds)}")
         say(f"  digest {chosen.digest}")
         for key, value in {**chosen.facts, **chosen.tags}.items():
             say(f"  {key}: {value}")
@@ -74,7 +74,7 @@ def diff(before: str, after: str, repository: str | None, key_file: Path | None,
     empty = f"{old.id} and {new.id} are equal"
     emit(changes, output, lambda: columns(("CHANGE", "NEW", "PATH"), rows, empty=empty))
     if changes:
-        raise VerdictNegative(f"{len(changes)} paths differ")
+        raise VerdictNegative(f"{counted(len(changes), 'path')} changed, came or went")
 
 
 def _changes(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[dict[str, Any]]:

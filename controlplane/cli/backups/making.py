@@ -18,14 +18,17 @@ from controlplane.backup.writing.files import Tally
 from controlplane.cli.backups.opening import address, closing, key_path, opened
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import say, size, took
+from controlplane.cli.render import counted, say, size, took
 
 GENTLE = 10
 """Niceness of a backup: scraping and rules on the same machine go first."""
 
 
 def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> None:
-    """Make an empty repository, and its key file unless that is there already."""
+    """Make an empty repository, and its key file unless that is there already.
+
+    Raises WrongUsage when the key file cannot be written, and RepositoryExists.
+    """
     path, where = key_path(key_file), address(repository)
     store = open_store(where)
     with closing(store):
@@ -73,7 +76,7 @@ def create(
         say(note)
     snapshot = made.snapshot
     say(
-        f"snapshot {snapshot.id} of {snapshot.subject}: {snapshot.files} files, {size(snapshot.bytes)},"
+        f"snapshot {snapshot.id} of {snapshot.subject}: {counted(snapshot.files, 'file')}, {size(snapshot.bytes)},"
         f" {size(snapshot.new_bytes)} new, in {took(snapshot.seconds)}"
     )
 

@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
 
 from controlplane.backup.errors import BackupError, NoSpace, StoreUnreachable
 from controlplane.backup.format.snapshot import Snapshot
@@ -19,23 +18,20 @@ from controlplane.backup.storage.store import Store
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import say
 
-REPOSITORY: Final = "CP_BACKUP_REPOSITORY"
-KEY_FILE: Final = "CP_BACKUP_KEY_FILE"
-
 
 def address(repository: str | None) -> str:
     """Return the address of the repository. Raises WrongUsage when neither option nor environment names one."""
-    found = repository or os.environ.get(REPOSITORY, "")
+    found = repository or os.environ.get("CP_BACKUP_REPOSITORY", "")
     if not found:
-        raise WrongUsage(f"name the repository with --repository or {REPOSITORY}, such as file:///backups/llm")
+        raise WrongUsage("name the repository with --repository or CP_BACKUP_REPOSITORY, such as file:///backups/llm")
     return found
 
 
 def key_path(key_file: Path | None) -> Path:
     """Return the path of the key file. Raises WrongUsage when neither option nor environment names one."""
-    found = key_file or Path(os.environ.get(KEY_FILE, ""))
+    found = key_file or Path(os.environ.get("CP_BACKUP_KEY_FILE", ""))
     if found == Path():
-        raise WrongUsage(f"name the key file with --key-file or {KEY_FILE}; `backup init` makes it")
+        raise WrongUsage("name the key file with --key-file or CP_BACKUP_KEY_FILE; `backup init` makes it")
     return found
 
 

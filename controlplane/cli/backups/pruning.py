@@ -11,7 +11,7 @@ from controlplane.backup.pruning.prune import plan_prune, prune
 from controlplane.backup.pruning.retention import Fate, Keep, fates
 from controlplane.cli.backups.opening import listed, opened
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import columns, say, size
+from controlplane.cli.render import columns, counted, say, size
 
 
 def prune_repository(
@@ -30,19 +30,19 @@ def prune_repository(
     with opened(repository, key_file) as found:
         gone = [fate.snapshot for fate in _shown(fates(listed(found), keep, {}), keep) if not fate.reasons]
         if dry_run:
-            freed = size(plan_prune(found).freed)
-            say(f"{len(gone)} snapshots would be deleted; packs that nothing needs already hold {freed}")
+            freed = size(plan_prune(found, without={snapshot.id for snapshot in gone}).freed)
+            say(f"{counted(len(gone), 'snapshot')} would be deleted, and {freed} would be freed")
             return
         if gone and not yes:
             _ask(len(gone))
         for snapshot in gone:
             found.store.delete(f"snapshots/{snapshot.id}")
         result = prune(found, host=platform.node())
-    say(f"deleted {len(gone)} snapshots and {result.deleted} packs, {size(result.bytes)}")
+    say(f"deleted {counted(len(gone), 'snapshot')} and {counted(result.deleted, 'pack')}, {size(result.bytes)}")
     if result.waiting:
         say(
-            f"{result.waiting} packs wait for {len(result.waits_for)} backups or restores that run now;"
-            " the next prune deletes them"
+            f"{counted(result.waiting, 'pack')} could not be deleted yet, since backups or restores run now."
+            " The next prune deletes them."
         )
 
 
@@ -61,6 +61,6 @@ def _shown(found: Sequence[Fate], keep: Keep) -> Sequence[Fate]:
 def _ask(count: int) -> None:
     if not sys.stdin.isatty():
         raise WrongUsage("no terminal to ask: add --yes to delete the snapshots")
-    say(f"Delete {count} snapshots? Deleted snapshots cannot be brought back. [y/N]")
+    say(f"Delete {counted(count, 'snapshot')}? Deleted snapshots cannot be brought back. [y/N]")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise WrongUsage("nothing was deleted")

@@ -15,7 +15,7 @@ from controlplane.backup.writing.files import LANES, Tally
 from controlplane.cli.backups.opening import one, opened, reading
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import VerdictNegative, WrongUsage
-from controlplane.cli.render import say, size
+from controlplane.cli.render import counted, say, size
 
 TOUCHED_SHOWN = 20
 
@@ -25,7 +25,10 @@ def verify_repository(repository: str | None, key_file: Path | None, sample: flo
     tally = Tally()
     with opened(repository, key_file) as found, reading(found, "verify"), shown(tally):
         verdict = verify(found, share=1.0 if sample is None else sample / 100, lanes=_lanes(), tally=tally)
-    say(f"read {verdict.packs} of {verdict.of} packs, {size(verdict.bytes)}; {verdict.snapshots} snapshots")
+    snapshots = counted(verdict.snapshots, "snapshot")
+    say(f"read {verdict.packs} of {counted(verdict.of, 'pack')}, {size(verdict.bytes)}; {snapshots}")
+    for note in verdict.notes:
+        say(note)
     if verdict.good:
         say("everything that was read is whole, and every snapshot has all its chunks")
         return
@@ -47,29 +50,34 @@ def restore(
     replace: bool,
     dry_run: bool,
 ) -> None:
-    """Write a snapshot, or some of its files, into a new folder."""
+    """Write a snapshot, or some of its files, into a new folder.
+
+    Raises WrongUsage when the folder exists without `replace`, or when `replace` comes with `file`; and the errors of
+    `write_tree`.
+    """
     tally = Tally()
     with opened(repository, key_file) as found, reading(found, "restore"):
         chosen = one(found, snapshot)
         entries = select(list(read_tree(f"snapshot {chosen.id}", found.tree(chosen))), file or ())
-        if to.exists() and not replace:
+        if os.path.lexists(to) and not replace:
             raise WrongUsage(f"{to} exists; --replace puts the restored folder in its place and keeps the old one")
+        if replace and (to.is_symlink() or to.is_file()):
+            raise WrongUsage(f"{to} is a link or a file: name the folder itself")
         if replace and file:
             raise WrongUsage("--replace takes a whole snapshot: restore single files to a new folder")
         files = [entry for entry in entries if entry.type is EntryType.FILE]
         total = size(sum(entry.size for entry in files))
         check_space(to.absolute(), entries)
         if dry_run:
-            say(f"{chosen.id} would write {len(files)} files, {total}, to {to}")
+            say(f"{chosen.id} would write {counted(len(files), 'file')}, {total}, to {to}")
             return
         name = uuid.uuid4().hex[:8]
-        with beside(to.absolute(), name) as fresh:
-            with shown(tally):
-                write_tree(found, entries, fresh, lanes=_lanes(), tally=tally)
-            old = swap_in(fresh, to.absolute(), name)
+        with beside(to.absolute(), name) as fresh, shown(tally):
+            write_tree(found, entries, fresh, lanes=_lanes(), tally=tally)
+        old = swap_in(fresh, to.absolute(), name)
     if old is not None:
         say(f"The old folder is {old}. Delete it once the engine has loaded the restored one.")
-    say(f"restored {len(files)} files, {total}, of {chosen.id} to {to}")
+    say(f"restored {counted(len(files), 'file')}, {total}, of {chosen.id} to {to}")
 
 
 def _lanes() -> int:
