@@ -12,7 +12,8 @@ from controlplane.backup.errors import Damaged
 from controlplane.backup.format.buffers import Buffer
 
 LEVEL: Final = 1
-"""zstd level. Measured on Gaussian BF16 weights: level 1 leaves 78 %, and higher levels gain under 1 %."""
+"""zstd level. Measured on Gaussian BF16 weights: level 1 leaves 78 %, and 69 % of split bytes. Higher levels gain under
+1 %."""
 PAYS_BELOW: Final = 0.9
 """Share of its size that a sample must shrink below. Compression costs about 6 times the CPU of all other steps."""
 SAMPLE_BYTES: Final = 256 << 10

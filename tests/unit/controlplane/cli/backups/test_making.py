@@ -1,0 +1,168 @@
+"""`backup init` and `backup create` in a subprocess: first use, keys, moving folders, a full disk, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.patience import PROCESS_S, wait_until
+from tests.unit.controlplane.cli.backups.conftest import PROGRAM, Machine
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[None]:
+    """Append to a file as long as the block runs."""
+    ended = threading.Event()
+
+    def write() -> None:
+        with path.open("ab", buffering=0) as file:
+            while not ended.is_set():
+                file.write(b"x")
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def snapshots(machine: Machine) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(machine.backup("list", "-o", "json").stdout)
+    return found
+
+
+def test_the_first_use_names_what_is_missing_and_init_says_what_to_keep(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    assert f"the key file {machine.key} cannot be read" in machine.backup("list", code=1).stderr
+    done = machine.backup("init")
+    assert f"The key is in {machine.key}. Copy it to another place now" in done.stdout
+    assert machine.key.stat().st_mode & 0o777 == 0o600
+    assert machine.backup("list").stdout == "no snapshots\n"
+    before = machine.key.read_bytes()
+    assert "holds a repository already" in machine.backup("init", code=1).stderr
+    assert machine.key.read_bytes() == before
+
+
+def test_a_folder_without_a_repository_is_named_with_the_cure(machine: Machine) -> None:
+    elsewhere = machine.home / "elsewhere"
+    message = machine.backup("list", "--repository", elsewhere, code=1).stderr
+    assert "holds no repository" in message and "backup init --repository" in message
+
+
+@pytest.mark.parametrize("variable", ["CP_BACKUP_REPOSITORY", "CP_BACKUP_KEY_FILE"])
+def test_an_option_that_is_missing_is_named_with_its_variable(machine: Machine, variable: str) -> None:
+    del machine.environment[variable]
+    assert variable in machine.backup("list", code=2).stderr
+
+
+def test_another_key_and_a_file_that_is_no_key_open_nothing_and_are_not_shown(machine: Machine) -> None:
+    other, secret = machine.home / "other.key", machine.home / "secret.txt"
+    machine.backup("init", "--repository", machine.home / "second", "--key-file", other)
+    assert "no key opens" in machine.backup("list", "--key-file", other, code=1).stderr
+    secret.write_text("hunter2\n")
+    done = machine.backup("list", "--key-file", secret, code=1)
+    assert f"{secret} is not a key file" in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
+
+
+def test_an_unchanged_folder_adds_next_to_nothing(machine: Machine) -> None:
+    assert "of chat: 2 files, 2.86 MiB, 2.8" in machine.backup("create", machine.models / "chat").stdout
+    assert "of chat: 2 files, 2.86 MiB, 0 B new" in machine.backup("create", machine.models / "chat").stdout
+
+
+def test_parts_are_one_snapshot_and_a_part_outside_the_folder_is_refused(machine: Machine) -> None:
+    for name in ("rag/1", "embed/1"):
+        (machine.models / name).mkdir(parents=True)
+    (machine.models / "embed" / "1" / "m").write_bytes(b"m")
+    parts = ("--part", "rag", "--part", "embed/1", "--part", "rag", "--part", "rag/1")
+    machine.backup("create", machine.models, "--name", "rag", *parts)
+    entries = json.loads(machine.backup("show", "rag", "-o", "json").stdout)["entries"]
+    assert [entry["path"] for entry in entries] == [".", "embed", "embed/1", "embed/1/m", "rag", "rag/1"]
+    machine.backup("restore", "rag", machine.home / "out")
+    for outside in ("../models", "/etc"):
+        assert "is no folder below" in machine.backup("create", machine.models, "--part", outside, code=1).stderr
+
+
+def test_a_file_that_goes_on_changing_is_named_and_makes_no_snapshot(machine: Machine) -> None:
+    path = machine.models / "chat" / "1" / "model.bin"
+    with growing(path):
+        done = machine.backup("create", machine.models, code=1)
+    assert "changed each of the 4 times" in done.stderr and "chat/1/model.bin" in done.stderr
+    assert snapshots(machine) == []
+    machine.backup("create", machine.models, "--name", "chat")
+    machine.backup("restore", "chat", machine.home / "out")
+    assert (machine.home / "out" / "chat" / "1" / "model.bin").read_bytes() == path.read_bytes()
+
+
+def test_a_missing_shard_refuses_the_snapshot(machine: Machine) -> None:
+    folder = machine.models / "chat"
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (folder / shards["a"]).write_bytes(b"a")
+    done = machine.backup("create", folder, code=1)
+    assert f"names 1 files that are missing: {shards['b']}" in done.stderr
+    assert snapshots(machine) == []
+    (folder / shards["b"]).write_bytes(b"b")
+    machine.backup("create", folder)
+
+
+def test_links_whose_files_are_not_in_the_snapshot_are_told(machine: Machine) -> None:
+    cache = machine.models / "models--a--b"
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "blobs" / "abc").write_bytes(b"weights")
+    (cache / "snapshots" / "1").mkdir(parents=True)
+    (cache / "snapshots" / "1" / "model.bin").symlink_to("../../blobs/abc")
+    assert "links" not in machine.backup("create", cache).stdout
+    done = machine.backup("create", cache / "snapshots" / "1")
+    assert "links that point to nothing in the snapshot: 1, such as model.bin -> ../../blobs/abc" in done.stdout
+
+
+def test_a_full_disk_is_named_and_leaves_no_snapshot(machine: Machine) -> None:
+    machine.backup("create", machine.models, "--name", "old")
+    (machine.models / "chat" / "1" / "model.bin").write_bytes(os.urandom(3_000_000))
+
+    def small_files() -> None:
+        # As ENOSPC, a file that may not grow fails in the middle of a write.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    done = machine.backup("create", machine.models, "--name", "new", code=1, before=small_files)
+    assert "is full: packs/" in done.stderr
+    assert [one["subject"] for one in snapshots(machine)] == ["old"]
+    assert list(machine.repository.rglob(".partial-*")) == []
+    machine.backup("create", machine.models, "--name", "new")
+
+
+def test_ctrl_c_leaves_no_snapshot_and_no_traceback(machine: Machine) -> None:
+    intents = machine.repository / "intents"
+    with growing(machine.models / "chat" / "config.pbtxt"):
+        words = [*PROGRAM, "backup", "create", str(machine.models)]
+        process = subprocess.Popen(
+            words, env=machine.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            wait_until(lambda: intents.is_dir() and list(intents.glob("[!.]*")))
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=PROCESS_S)
+        finally:
+            process.kill()
+    assert (process.returncode, out, err) == (130, "", "")
+    assert list(intents.iterdir()) == []
+    assert snapshots(machine) == []
+    machine.backup("create", machine.models)
+
+
+def test_a_tag_without_a_value_is_refused(machine: Machine) -> None:
+    assert "write NAME=VALUE" in machine.backup("create", machine.models, "--tag", "x", code=2).stderr

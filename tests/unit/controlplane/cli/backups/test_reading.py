@@ -1,0 +1,177 @@
+"""`backup list|show|diff|verify|restore|prune` in a subprocess, over real folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from tests.unit.controlplane.backup.world import content
+from tests.unit.controlplane.cli.backups.conftest import Machine
+
+
+def flip(path: Path, offset: int) -> None:
+    """Change one byte of a file."""
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def ruin(path: Path) -> None:
+    """Damage every chunk of a pack, and leave its table as it is."""
+    data = bytearray(path.read_bytes())
+    (table,) = struct.unpack_from("<Q", data, len(data) - 16)
+    data[64:table] = bytes(byte ^ 1 for byte in data[64:table])
+    path.write_bytes(data)
+
+
+def special(models: Path) -> None:
+    """Add what is easily lost: modes, links, hard links, empty folders, old times."""
+    chat = models / "chat"
+    (chat / "2").mkdir()
+    (chat / "2" / "model.bin").hardlink_to(chat / "1" / "model.bin")
+    (chat / "latest").symlink_to("2")
+    (models / "ensemble" / "1").mkdir(parents=True)
+    (chat / "config.pbtxt").chmod(0o640)
+    (chat / "1").chmod(0o750)
+    for path in (chat / "config.pbtxt", chat / "1", models / "ensemble" / "1", models / "ensemble", chat, models):
+        os.utime(path, ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+
+
+def test_a_restore_brings_everything_back_and_refuses_a_folder_that_exists(machine: Machine) -> None:
+    special(machine.models)
+    if os.geteuid() == 0:
+        os.chown(machine.models / "chat" / "config.pbtxt", 1234, 4321)
+    expected, out = content(machine.models), machine.home / "out"
+    machine.backup("create", machine.models)
+    assert "restored 2 files, 2.86 MiB" in machine.backup("restore", "models", out).stdout
+    assert content(out) == expected
+    if os.geteuid() == 0:
+        status = (out / "chat" / "config.pbtxt").stat()
+        assert (status.st_uid, status.st_gid) == (1234, 4321)
+    assert "--replace" in machine.backup("restore", "models", out, code=2).stderr
+    assert content(out) == expected
+
+
+def test_replace_keeps_the_old_folder_beside_the_restored_one(machine: Machine) -> None:
+    special(machine.models)
+    expected = content(machine.models)
+    machine.backup("create", machine.models)
+    (machine.models / "chat" / "config.pbtxt").write_text("broken")
+    broken = content(machine.models)
+    done = machine.backup("restore", "models", machine.models, "--replace")
+    assert content(machine.models) == expected
+    (old,) = machine.home.glob(".models.before-*")
+    assert f"The old folder is {old}." in done.stdout
+    assert content(old) == broken
+    assert list(machine.home.glob(".models.restoring-*")) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
+def test_replace_refuses_a_link_and_a_file(machine: Machine, kind: str) -> None:
+    machine.backup("create", machine.models)
+    out = machine.home / "out"
+    if kind == "file":
+        out.write_text("precious")
+    else:
+        out.symlink_to("models" if kind == "link" else "nowhere")
+    assert "is a link or a file" in machine.backup("restore", "models", out, "--replace", code=2).stderr
+    assert out.is_symlink() or out.read_text() == "precious"
+
+
+def test_some_files_a_dry_run_and_names_that_match_nothing(machine: Machine) -> None:
+    machine.backup("create", machine.models, "--version", "v1")
+    out = machine.home / "out"
+    assert "would write 2 files" in machine.backup("restore", "models@v1", out, "--dry-run").stdout
+    assert not out.exists()
+    machine.backup("restore", "models", out, "--file", "chat/1")
+    assert [str(path.relative_to(out)) for path in sorted(out.rglob("*"))] == ["chat", "chat/1", "chat/1/model.bin"]
+    assert "no file or folder 'x'" in machine.backup("restore", "models", out / "y", "--file", "x", code=1).stderr
+    assert "no snapshot 'nothing'" in machine.backup("restore", "nothing", out / "y", code=2).stderr
+    assert "whole snapshot" in machine.backup("restore", "models", out, "--replace", "--file", "chat", code=2).stderr
+
+
+def test_damage_is_named_with_its_files_and_the_next_backup_heals_it(machine: Machine) -> None:
+    machine.backup("create", machine.models)
+    assert "everything that was read is whole" in machine.backup("verify").stdout
+    largest = max(machine.packs(), key=lambda path: path.stat().st_size)
+    flip(largest, 1_000_000)
+    machine.backup("restore", "models", machine.home / "out", code=1)
+    assert not (machine.home / "out").exists()
+    assert list(machine.home.glob(".out.*")) == []
+    done = machine.backup("verify", code=1)
+    assert largest.name in done.stdout and "cannot restore chat/1/model.bin" in done.stdout
+    assert "config.pbtxt" not in done.stdout
+    assert " 0 B new" not in machine.backup("create", machine.models).stdout
+    machine.backup("verify")
+    for snapshot in json.loads(machine.backup("list", "-o", "json").stdout):
+        out = machine.home / snapshot["id"]
+        machine.backup("restore", snapshot["id"], out)
+        assert content(out) == content(machine.models)
+
+
+def test_a_lost_pack_is_named_and_healed_too(machine: Machine) -> None:
+    machine.backup("create", machine.models)
+    max(machine.packs(), key=lambda path: path.stat().st_size).unlink()
+    # The list of files may be in the same pack: then the files are not known.
+    assert "cannot restore " in machine.backup("verify", code=1).stdout
+    machine.backup("create", machine.models)
+    machine.backup("verify")
+
+
+def test_a_damaged_list_of_files_is_named_in_a_sample_that_does_not_read_its_pack(machine: Machine) -> None:
+    machine.backup("create", machine.models)
+    for path in machine.packs():
+        ruin(path)
+    done = machine.backup("verify", "--sample", 1, code=1)
+    assert "cannot restore its list of files" in done.stdout
+
+
+def test_a_difference_is_named_by_path_and_by_exit_code(machine: Machine) -> None:
+    machine.backup("create", machine.models, "--version", "v1")
+    (machine.models / "chat" / "config.pbtxt").write_text("another")
+    (machine.models / "chat" / "1" / "model.bin").unlink()
+    machine.backup("create", machine.models, "--version", "v2")
+    rows = json.loads(machine.backup("diff", "models@v1", "models@v2", "-o", "json", code=1).stdout)
+    assert [(row["path"], row["change"], row["new_bytes"]) for row in rows] == [
+        ("chat/1/model.bin", "removed", None),
+        ("chat/config.pbtxt", "changed", 7.0),
+    ]
+    assert "are equal" in machine.backup("diff", "models@v1", "models@v1").stdout
+
+
+def test_prune_shows_first_asks_and_keeps_the_newest_of_each_version(machine: Machine) -> None:
+    for version in ("v1", "v2", "v2"):
+        (machine.models / "chat" / "1" / "model.bin").write_bytes(os.urandom(3_000_000))
+        machine.backup("create", machine.models, "--version", version)
+    words = ("prune", "--keep-last", 1)
+    dry = machine.backup(*words, "--dry-run").stdout
+    assert re.search(r"1 snapshot would be deleted, and 2\.8\d MiB would be freed", dry)
+    assert "add --yes" in machine.backup(*words, code=2).stderr
+    assert len(machine.packs()) > 0 and len(json.loads(machine.backup("list", "-o", "json").stdout)) == 3
+    assert "deleted 1 snapshot and " in machine.backup(*words, "--yes").stdout
+    versions = [one["version"] for one in json.loads(machine.backup("list", "-o", "json").stdout)]
+    assert versions == ["v2", "v1"]
+    machine.backup("verify")
+    assert "deleted 0 snapshots and 0 packs" in machine.backup("prune", "--yes").stdout
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to every folder")
+def test_a_repository_that_is_read_only_can_be_verified_and_restored(machine: Machine) -> None:
+    machine.backup("create", machine.models)
+    folders = [machine.repository, *(path for path in machine.repository.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o500)
+    try:
+        assert "could not be written to the repository" in machine.backup("verify").stdout
+        machine.backup("restore", "models", machine.home / "out")
+    finally:
+        for folder in folders:
+            folder.chmod(0o700)
